@@ -1,0 +1,154 @@
+"""The command line: `gpen restore`, `gpen demo`, `gpen doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError
+from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
+
+EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
+    (OptionsError, 2),
+    (DeviceError, 2),
+    (InputError, 3),
+    (WeightsError, 4),
+    (OutOfMemory, 5),
+    (Interrupted, 130),
+)
+EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
+4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.DEBUG if options.debug else logging.WARNING)
+    for noisy in ("PIL", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        return _say("Interrupted.", 130)
+    except GpenError as error:
+        if options.debug:
+            raise
+        return _say(str(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+    except Exception as error:
+        if options.debug:
+            raise
+        return _say(f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it, please.", 1)
+
+
+def _say(message: str, status: int) -> int:
+    sys.stderr.write(f"gpen: {message}\n")
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"gpen {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    restore = commands.add_parser("restore", parents=[shared], help="restore the faces of pictures", epilog=EPILOG)
+    _restore_arguments(restore)
+    demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
+    demo.set_defaults(command=_demo)
+    doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what is missing")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _restore_arguments(parser: argparse.ArgumentParser) -> None:
+    default = RestoreOptions()
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
+    where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
+    add("--model", default="gpen-bfr-2048", metavar="NAME|FILE")
+    add("--detector", default="retinaface_resnet50", metavar="NAME|FILE")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
+    add("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"))
+    add("--strength", type=float, default=default.strength, metavar="0..1")
+    add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2", help="numbers count from 0 in --order")
+    add("--order", default=default.order, choices=ORDERS)
+    add("--min-face", type=float, default=default.min_face, metavar="PX", help="shorter side of a face's box")
+    add("--max-faces", type=int, default=default.max_faces, metavar="N", help="the largest N")
+    add("--confidence", type=float, default=default.confidence, metavar="C", help="of the detector, 0 to 1")
+    add("--detect-size", type=int, default=default.detect_size, metavar="PX", help="longer side for detection")
+    add("--template", default=default.template, choices=TEMPLATES)
+    add("--mask", default=default.mask, choices=MASKS)
+    add("--color", default=default.color, choices=COLORS)
+    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
+    add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
+    parser.set_defaults(command=_restore)
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    value = int(float(number) * unit)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("expected a positive number of bytes")
+    return value
+
+
+def _options(given: argparse.Namespace) -> RestoreOptions:
+    return RestoreOptions(**{name: getattr(given, name) for name in RestoreOptions.__dataclass_fields__})
+
+
+def _restore(given: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from . import batch, files
+    from .restorer import FaceRestorer
+
+    options = _options(given)
+    jobs = batch.plan(batch.expand(given.inputs), given.output, given.in_place)
+    if not jobs:
+        raise InputError(f"No pictures in {', '.join(given.inputs)}.")
+    restorer, outcomes = None, []
+    names: dict[str, Any] = {"model": given.model, "detector": given.detector}
+    try:
+        restorer = FaceRestorer.load(
+            given.model, given.detector, given.models_dir, given.device, given.dtype, max_memory=given.max_memory
+        )
+        with tqdm(total=len(jobs), unit="picture", file=sys.stderr, disable=None) as bar:
+
+            def finished(outcome: batch.Outcome) -> None:
+                outcomes.append(outcome)
+                bar.update()
+                if outcome.error is not None:
+                    tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
+
+            def faces_done(done: int, total: int, text: str) -> None:
+                bar.set_postfix_str(f"face {done}/{total}")
+
+            batch.run(restorer, jobs, options, finished, faces_done)
+    finally:
+        if given.report is not None:
+            files.write_bytes(given.report, batch.report(restorer, names, options, outcomes).encode())
+    return batch.exit_status(outcomes)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .demo_run import run_demo
+
+    run_demo(given.output, sys.stdout)
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    sys.stdout.write(examine(given.models_dir) + "\n")
+    return 0

@@ -1,0 +1,135 @@
+"""Which device and precision, how much memory a face takes, and what happens when it runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from .errors import DeviceError, OutOfMemory
+from .network import GPENConfig
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LARGEST_BATCH = 8
+FREE_SHARE = 0.8  # of free device memory that a batch may plan with
+# Feature planes of the widest level alive at once: half an encoder, a decoder level's input, output and halves.
+LIVE_PLANES = 8
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+
+
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """`auto` takes CUDA or ROCm, else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`, ...) and `directml`.
+
+    Raises `DeviceError` if the device is not there."""
+    if isinstance(name, torch.device):
+        return name
+    if name == "auto":
+        return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
+    if name == "directml":
+        return _directml()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise DeviceError(
+            f"The device {name!r} is not available ({_first_line(error)}). "
+            f"Here there is: {', '.join(str(d) for d in available_devices())}."
+        ) from error
+    return device
+
+
+def available_devices() -> list[torch.device]:
+    """Accelerators first, the CPU last. DirectML is only taken when asked for."""
+    found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append(torch.device("mps"))
+    return [*found, torch.device("cpu")]
+
+
+def _directml() -> torch.device:
+    try:
+        import torch_directml  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise DeviceError("DirectML needs the package torch-directml, which is not installed.") from error
+    device: torch.device = torch_directml.device()
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is float32 on every device, until half precision has been measured there.
+
+    Raises `DeviceError` for a precision that the device cannot compute in."""
+    if name == "auto":
+        return torch.float32
+    if name not in DTYPES:
+        raise DeviceError(f"Unknown precision {name!r}; choose auto, {', '.join(DTYPES)}.")
+    dtype = DTYPES[name]
+    if dtype == torch.float16 and device.type == "cpu":
+        raise DeviceError("The CPU does not compute in fp16 here. Choose fp32 or bf16.")
+    return dtype
+
+
+def face_bytes(config: GPENConfig, dtype: torch.dtype) -> int:
+    """Estimated memory for the activations of one face, beside the weights."""
+    element = torch.empty(0, dtype=dtype).element_size()
+    return LIVE_PLANES * config.channels(config.size) * config.size**2 * element
+
+
+def batch_size(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> int:
+    """How many faces to run at once within `max_memory` bytes and what is free on the device.
+
+    Raises `OutOfMemory` where `max_memory` is less than one face takes."""
+    one = face_bytes(config, dtype)
+    if max_memory is not None and max_memory < one:
+        raise OutOfMemory(
+            f"One face at {config.size}x{config.size} takes about {one / 2**20:.0f} MiB beside the weights; "
+            f"the budget is {max_memory / 2**20:.0f} MiB. Allow more, or take a smaller model."
+        )
+    if device.type == "cpu":
+        return 1  # no faster in batches: the cores are busy with one
+    budgets = [] if max_memory is None else [max_memory]
+    if device.type == "cuda":
+        budgets.append(int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE))
+    batches = [budget // one for budget in budgets]
+    return max(1, min(LARGEST_BATCH, *batches)) if batches else 1
+
+
+def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], Out]) -> Iterator[tuple[Sequence[Item], Out]]:
+    """Runs `items` in batches; after running out of memory, in batches half as large. `OutOfMemory` if one is too many."""
+    done = 0
+    while done < len(items):
+        chunk = items[done : done + batch]
+        try:
+            out = run(chunk)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(chunk) == 1:
+                raise OutOfMemory(
+                    f"There is not enough memory for a single face ({_first_line(error)}). "
+                    "Close other programs, take a smaller model (gpen-bfr-512), or choose --device cpu."
+                ) from error
+            batch = len(chunk) // 2
+            log.warning("Out of memory with %d faces at once; going on with %d.", len(chunk), batch)
+            continue
+        yield chunk, out
+        done += len(chunk)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether any backend means this when it is out of memory; only CUDA has an exception type for it."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "could not allocate tensor", "not enough memory")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

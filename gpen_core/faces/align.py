@@ -1,0 +1,144 @@
+"""Where a face goes in the network's square: a similarity by least squares onto five template points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import FloatImage, Picture, Region
+from .face import Landmarks
+from .warp import warp
+
+Matrix = NDArray[np.float64]
+
+# ArcFace's five points for 96 x 112 px, as InsightFace publishes them (Deng et al., CVPR 2019).
+ARCFACE = np.array(
+    [
+        [30.29459953, 51.69630051],
+        [65.53179932, 51.50139999],
+        [48.02519989, 71.73660278],
+        [33.54930115, 92.36550140],
+        [62.72990036, 92.20410156],
+    ]
+)
+TEMPLATES = {
+    # The released weights were run with ArcFace's points, squared to 112 px (8 more in x) and padded by a quarter on
+    # each side to 168 px. As fractions of the side.
+    "gpen": (ARCFACE + [8, 0] + 28) / 168,
+    # The mean five points of FFHQ (Karras et al., CVPR 2019) at 512 px, as facexlib has them.
+    "ffhq": np.array(
+        [
+            [192.98138, 239.94708],
+            [318.90277, 240.19360],
+            [256.63416, 314.01935],
+            [201.26117, 371.41043],
+            [313.08905, 371.15118],
+        ]
+    )
+    / 512,
+}
+# Relative residual of the fit: 0 for the template itself, about 0.6 for a full profile, 0.97 for a mirrored face.
+LARGEST_RESIDUAL = 0.75
+SMALLEST_SPREAD = 1.0  # px: root mean square distance of the landmarks from their centre
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A face's square crop: where it comes from and where it goes back to. Both are 2x3, on pixel centres."""
+
+    matrix: Matrix
+    """Picture -> crop."""
+    inverse: Matrix
+    """Crop -> picture."""
+    size: int
+    """Side of the crop in pixels."""
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per picture pixel."""
+        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+    def region(self, width: int, height: int) -> Region:
+        """The part of a picture of that size that the crop touches; perhaps empty."""
+        low, high = -0.5, self.size - 0.5
+        corners = np.array([[low, low], [high, low], [low, high], [high, high]])
+        xy = corners @ self.inverse[:, :2].T + self.inverse[:, 2]
+        (x0, y0), (x1, y1) = np.floor(xy.min(0)).astype(int), np.ceil(xy.max(0)).astype(int) + 1
+        return Region(max(int(x0), 0), max(int(y0), 0), min(int(x1), width), min(int(y1), height))
+
+
+def template(size: int, name: str = "gpen") -> Landmarks:
+    """[5, 2]: the template's points in pixels of a crop of that size."""
+    return np.asarray(TEMPLATES[name] * size, np.float64)
+
+
+def similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
+    """The 2x3 similarity (rotation, one scale, shift; no reflection) that takes `source` [N, 2] nearest to `target`.
+
+    Umeyama, IEEE PAMI 13(4), 1991, equations 40 to 43; in two dimensions the solution is one complex quotient.
+    """
+    z, t = _complex(source), _complex(target)
+    z0, t0 = z.mean(), t.mean()
+    a = np.vdot(z - z0, t - t0) / np.vdot(z - z0, z - z0).real
+    b = t0 - a * z0
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def invert(matrix: Matrix) -> Matrix:
+    """The 2x3 inverse of a 2x3 similarity."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.hstack((linear, -linear @ matrix[:, 2:]))
+
+
+def align(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | str:
+    """The alignment of a face, or why there is none: a sentence about the landmarks."""
+    points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all():
+        return "its landmarks are not finite"
+    z, t = _complex(points), _complex(template(size, name))
+    z, t = z - z.mean(), t - t.mean()
+    spread = float(np.sqrt((np.abs(z) ** 2).mean()))
+    if spread < SMALLEST_SPREAD:
+        return f"its landmarks lie within {spread:.2g} px of each other"
+    correlation = abs(np.vdot(z, t)) / np.sqrt(np.vdot(z, z).real * np.vdot(t, t).real)
+    residual = float(np.sqrt(max(0.0, 1 - correlation**2)))
+    if residual > LARGEST_RESIDUAL:
+        return f"its landmarks are not those of a face (residual {residual:.2f} of at most {LARGEST_RESIDUAL})"
+    matrix = similarity(points, template(size, name))
+    return Alignment(matrix, invert(matrix), size)
+
+
+def extract(picture: Picture, alignment: Alignment) -> FloatImage:
+    """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the picture its border is repeated."""
+    margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
+    region = alignment.region(picture.width, picture.height)
+    region = Region(
+        max(region.x0 - margin, 0),
+        max(region.y0 - margin, 0),
+        min(region.x1 + margin, picture.width),
+        min(region.y1 + margin, picture.height),
+    )
+    shifted = alignment.matrix @ _shift(region.x0, region.y0)
+    crop = warp(picture.region(region), shifted, (alignment.size, alignment.size))
+    return np.clip(crop, 0, 1)
+
+
+def into_region(alignment: Alignment, region: Region, source_size: int) -> Matrix:
+    """Crop of side `source_size` (the same square in that many pixels) -> pixels of `region`."""
+    ratio = alignment.size / source_size
+    resized = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
+    moved = alignment.inverse.copy()
+    moved[:, 2] -= (region.x0, region.y0)
+    return np.asarray(moved @ resized, np.float64)
+
+
+def _shift(x: float, y: float) -> Matrix:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def _complex(points: NDArray[Any]) -> NDArray[np.complex128]:
+    xy = np.asarray(points, np.float64)
+    return xy[:, 0] + 1j * xy[:, 1]

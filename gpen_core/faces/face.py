@@ -1,0 +1,55 @@
+"""What is known of one face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Landmarks = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A detected face, in pixels of the input; what became of it is filled in by the restorer."""
+
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1"""
+    score: float
+    """The detector's confidence, 0 to 1."""
+    landmarks: Landmarks
+    """[5, 2]: left eye, right eye, nose, left and right mouth corner, as the viewer sees them."""
+    restored: bool = False
+    reason: str | None = None
+    """Why the face was left alone."""
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        return self.box[3] - self.box[1]
+
+    @property
+    def shorter_side(self) -> float:
+        return min(self.width, self.height)
+
+    @property
+    def area(self) -> float:
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "box": [round(v, 2) for v in self.box],
+            "score": round(self.score, 4),
+            "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks],
+            "restored": self.restored,
+            "reason": self.reason,
+        }

@@ -1,0 +1,73 @@
+"""How much of each pixel of a crop comes from the network: 1 on the face, softly 0 before the crop's border.
+
+The numbers are those of the published pipeline, on a grid of 512 pixels whatever the crop's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import WeightsError
+from ..images import FloatImage
+from .modules import fill
+
+MASK_SIZE = 512
+BORDER = 26  # px set to zero all around
+SIGMA, KERNEL, PASSES = 4.0, 101, 2
+TAIL = 1 / 256  # of the blur: below it a pixel counts as outside, above 1 - TAIL as inside
+# ParseNet's 19 classes are CelebAMask-HQ's (Lee et al., CVPR 2020). Hair, ears and neck are kept.
+CLASSES = 19
+BACKGROUND, HAT, CLOTH = 0, 14, 18
+DROPPED = (BACKGROUND, HAT, CLOTH)
+
+
+def soften(inside: FloatImage) -> FloatImage:
+    """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside."""
+    mask = inside.astype(np.float32)
+    mask[:BORDER] = mask[-BORDER:] = mask[:, :BORDER] = mask[:, -BORDER:] = 0
+    for _ in range(PASSES):
+        mask = np.asarray(cv2.GaussianBlur(mask, (KERNEL, KERNEL), SIGMA), np.float32)
+    return np.asarray(np.clip((mask - TAIL) / (1 - 2 * TAIL), 0, 1), np.float32)
+
+
+def feather() -> FloatImage:
+    """[512, 512]: the whole square but its border."""
+    return soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32))
+
+
+class Parser:
+    """facexlib's ParseNet, ready on a device."""
+
+    def __init__(self, network: torch.nn.Module, device: torch.device) -> None:
+        self.network = network
+        self.device = device
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor], device: torch.device) -> Parser:
+        """Takes the weights of `parsing_parsenet`."""
+        if "out_mask_conv.conv2d.weight" not in state_dict:
+            raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
+        from facexlib.parsing.parsenet import ParseNet
+
+        build = lambda: ParseNet(in_size=MASK_SIZE, out_size=MASK_SIZE, parsing_ch=CLASSES)  # noqa: E731
+        return cls(fill(build, state_dict, "ParseNet").to(device), device)
+
+    @torch.no_grad()
+    def classes(self, crop: FloatImage) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """[S, S, 3] RGB in [0, 1] -> [512, 512] class numbers."""
+        small = crop
+        if crop.shape[0] != MASK_SIZE:
+            shrinks = crop.shape[0] > MASK_SIZE
+            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            small = np.asarray(cv2.resize(crop, (MASK_SIZE, MASK_SIZE), interpolation=way), np.float32)
+        x = torch.from_numpy(np.ascontiguousarray(small)).to(self.device).permute(2, 0, 1)[None] * 2 - 1  # HWC -> NCHW
+        logits, _ = self.network(x)
+        return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
+
+    def mask(self, crop: FloatImage) -> FloatImage:
+        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`."""
+        return soften(np.isin(self.classes(crop), DROPPED, invert=True).astype(np.float32))

@@ -1,0 +1,67 @@
+"""Which of the faces found are to be restored, and in which order they are numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .face import Face
+
+
+def in_order(faces: Sequence[Face], order: str) -> list[Face]:
+    """`reading`: by rows from the top, each from the left; a row is as high as its tallest face. `left-right`: by left
+    edge. `large-small`: by area."""
+    if order == "large-small":
+        return sorted(faces, key=lambda face: -face.area)
+    if order == "left-right":
+        return sorted(faces, key=lambda face: face.box[0])
+    rows: list[list[Face]] = []
+    for face in sorted(faces, key=lambda face: face.centre[1]):
+        if rows and face.centre[1] < max(rows[-1], key=lambda other: other.height).box[3]:
+            rows[-1].append(face)
+        else:
+            rows.append([face])
+    return [face for row in rows for face in sorted(row, key=lambda face: face.centre[0])]
+
+
+def choose(
+    faces: Sequence[Face],
+    size: tuple[int, int],
+    which: str | tuple[int, ...] = "all",
+    min_face: float = 0,
+    max_faces: int | None = None,
+) -> list[Face]:
+    """The same faces in the same order; `reason` is set on those to be left alone.
+
+    `size` is (width, height) of the picture. `which` is `all`, `largest`, `center` or numbers counted from 0 in the order
+    given.
+    `min_face` compares with the shorter side of the box. `max_faces` keeps the largest.
+    """
+    reasons: dict[int, str] = {}
+    for n, face in enumerate(faces):
+        if face.shorter_side < min_face:
+            reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face:g} px are asked for"
+    left = [n for n in range(len(faces)) if n not in reasons]
+    wanted = _wanted(faces, left, size, which)
+    reasons.update({n: _not_chosen(n, which) for n in left if n not in wanted})
+    if max_faces is not None:
+        by_size = sorted(wanted, key=lambda n: -faces[n].area)
+        reasons.update(dict.fromkeys(by_size[max_faces:], f"more than {max_faces} faces: the largest are taken"))
+    return [replace(face, reason=reasons.get(n)) for n, face in enumerate(faces)]
+
+
+def _wanted(faces: Sequence[Face], left: list[int], size: tuple[int, int], which: str | tuple[int, ...]) -> list[int]:
+    if not isinstance(which, str):
+        return [n for n in left if n in which]
+    if which == "all" or not left:
+        return left
+    if which == "largest":
+        return [max(left, key=lambda n: faces[n].area)]
+    x, y = size[0] / 2, size[1] / 2
+    return [min(left, key=lambda n: (faces[n].centre[0] - x) ** 2 + (faces[n].centre[1] - y) ** 2)]
+
+
+def _not_chosen(n: int, which: str | tuple[int, ...]) -> str:
+    if isinstance(which, str):
+        return f"not the {'most central' if which == 'center' else which} face"
+    return f"number {n} was not asked for"

@@ -1,0 +1,51 @@
+"""Resampling under a similarity without aliasing in either direction."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import FloatImage
+
+
+def warp(
+    image: FloatImage,
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    *,
+    cubic: bool = True,
+    replicate: bool = True,
+) -> FloatImage:
+    """Samples `image` ([H, W] or [H, W, C]) on a grid of `size` (width, height) pixels.
+
+    `matrix` [2, 3] is a similarity from pixel centres of the image to those of the grid. Where it enlarges,
+    interpolation is enough. Where it reduces, the image is first reduced by area by the whole part of the factor; what
+    is left (below 2) is sampled twice as densely in both directions and averaged, so that nothing aliases.
+    Outside the image its border is repeated, or 0 where `replicate` is false.
+    """
+    factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
+    reduced, to_grid = _reduce(image, matrix, int(factor)) if factor >= 2 else (image, matrix)
+    interpolation = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+    border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
+    if factor <= 1:
+        out = cv2.warpAffine(reduced, to_grid, size, flags=interpolation, borderMode=border)
+    else:
+        finer = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+        to_finer = (finer @ np.vstack((to_grid, [0.0, 0.0, 1.0])))[:2]
+        dense = cv2.warpAffine(reduced, to_finer, (2 * size[0], 2 * size[1]), flags=interpolation, borderMode=border)
+        out = cv2.resize(dense, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(out, np.float32)
+
+
+def _reduce(image: FloatImage, matrix: NDArray[np.float64], factor: int) -> tuple[FloatImage, NDArray[np.float64]]:
+    """The image with `factor` x `factor` pixels averaged into one, and the matrix from there."""
+    height, width = image.shape[:2]
+    bottom, right = -height % factor, -width % factor
+    if bottom or right:
+        image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32)
+    size = ((width + right) // factor, (height + bottom) // factor)
+    back = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]], np.float64)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32), matrix @ back

@@ -1,0 +1,192 @@
+"""The layers of GPEN in their inference form.
+
+What the formulas multiply at every call is multiplied once, when the weights are taken in: the equalised-learning-rate
+factors, the activation's sqrt(2) (leaky ReLU is positively homogeneous: sqrt(2) * lrelu(z) = lrelu(sqrt(2) * z)) and the
+noise weight. Styles stay in float32; convolutions run in the dtype of their weights. Tensors are NCHW.
+
+Formulas: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 2.2 (equations 1 to 3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .state_dict import fir_kernel
+
+Weights = dict[str, torch.Tensor]
+Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+
+SQRT2 = math.sqrt(2)
+SLOPE = 0.2
+EPSILON = 1e-8
+
+
+def frozen(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
+    """A copy that owns its memory, in channels-last order where that has a meaning."""
+    kept = tensor.detach().to(dtype, copy=True)
+    if kept.ndim == 4:
+        kept = kept.contiguous(memory_format=torch.channels_last)
+    return nn.Parameter(kept, requires_grad=False)
+
+
+def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
+    return fir_kernel(gain).repeat(channels, 1, 1, 1)  # [C, 1, 4, 4]
+
+
+class EqualLinear(nn.Module):
+    """Linear layer, then `sqrt(2) * leaky_relu(., 0.2)` where `activated`; [B, in] -> [B, out], float32."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lr_mul: float = 1.0, activated: bool = True) -> None:
+        super().__init__()
+        gain = lr_mul * (SQRT2 if activated else 1.0)
+        self.weight = frozen(weight.float() * (gain / math.sqrt(weight.shape[1])), torch.float32)
+        self.bias = frozen(bias.float() * gain, torch.float32)
+        self.activated = activated
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = F.linear(x, self.weight, self.bias)
+        return F.leaky_relu_(out, SLOPE) if self.activated else out
+
+
+class EncoderLevel(nn.Module):
+    """`ecd0`: 1x1 convolution at full size. Later levels: FIR (pad 2, 2), then 3x3 with stride 2. Both activated."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = frozen(weight.float() * (SQRT2 / math.sqrt(weight[0].numel())), dtype)
+        self.bias = frozen(bias.float() * SQRT2, dtype)
+        self.fir = None if weight.shape[-1] == 1 else frozen(depthwise_fir(1.0, weight.shape[1]), dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fir is None:
+            out = F.conv2d(x, self.weight, self.bias)
+        else:
+            x = F.conv2d(x, self.fir, padding=2, groups=x.shape[1])  # [B, C, S + 1, S + 1]
+            out = F.conv2d(x, self.weight, self.bias, stride=2)  # [B, C', S / 2, S / 2]
+        return F.leaky_relu_(out, SLOPE)
+
+
+class Modulation(nn.Module):
+    """A style per input channel and what it does to the size of each output channel."""
+
+    def __init__(self, sd: Weights, key: str, gain: float, demodulate: bool) -> None:
+        super().__init__()
+        weight = sd[f"{key}.weight"][0].float() / math.sqrt(sd[f"{key}.weight"][0, 0].numel())  # [O, I, k, k]
+        self.affine = EqualLinear(sd[f"{key}.modulation.weight"], sd[f"{key}.modulation.bias"], activated=False)
+        self.energy = frozen(weight.square().sum((2, 3)), torch.float32) if demodulate else None  # [O, I]
+        self.gain = gain
+
+    def forward(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """[B, 512] -> the style [B, I] and, where demodulated, the output scale [B, O]."""
+        style = self.affine(w)
+        if self.energy is None:
+            return style, None
+        return style, self.gain * torch.rsqrt(F.linear(style.square(), self.energy) + EPSILON)
+
+
+def modulated(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    style: torch.Tensor,
+    out_scale: torch.Tensor | None,
+    convolve: Convolve,
+    out_axis: int,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`convolve` with the modulated and demodulated weights of each sample, without a grouped convolution.
+
+    `style` [B, I] and `out_scale` [B, O] are multiplied into whichever is smaller: the activations (one convolution for
+    the whole batch) or the weights (one convolution per sample).
+    """
+    if x.numel() <= weight.numel():
+        out = convolve(x * style.to(x.dtype)[:, :, None, None], weight, None)
+        if out_scale is not None:
+            out = out.mul_(out_scale.to(out.dtype)[:, :, None, None])
+        return out if bias is None else out.add_(bias[:, None, None])
+    in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
+    in_shape[1 - out_axis] = out_shape[out_axis] = -1
+    samples = []
+    for n in range(len(x)):
+        own = weight * style[n].view(in_shape)
+        own = own if out_scale is None else own.mul_(out_scale[n].view(out_shape))
+        samples.append(convolve(x[n : n + 1], own.to(x.dtype), bias))
+    return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, the encoder's features of that level behind it, activation over both halves.
+
+    With `upsample` the convolution is transposed with stride 2 and followed by the FIR with pad (1, 1) and gain 4.
+    """
+
+    def __init__(self, sd: Weights, key: str, upsample: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = sd[f"{key}.conv.weight"][0].float()  # [O, I, 3, 3]
+        weight = weight / math.sqrt(weight[0].numel())
+        channels = weight.shape[0]
+        bias = sd[f"{key}.activate.bias"].float() * SQRT2
+        self.weight = frozen(weight.transpose(0, 1) if upsample else weight, dtype)
+        self.modulation = Modulation(sd, f"{key}.conv", SQRT2, demodulate=True)
+        self.bias = frozen(bias[:channels], dtype)
+        self.level_bias = frozen(bias[channels:].view(1, -1, 1, 1), dtype)
+        self.level_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
+        self.fir = frozen(depthwise_fir(4.0, channels), dtype) if upsample else None
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """x [B, I, S, S], level [B, O, S', S'], w [B, 512] -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
+        style, out_scale = self.modulation(w)
+        batch, channels, height, width = level.shape
+        order = torch.channels_last if level.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        out = torch.empty((batch, 2 * channels, height, width), dtype=level.dtype, device=level.device, memory_format=order)
+        if self.fir is None:
+            own = modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
+        else:
+            own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
+            own = F.conv2d(own, self.fir, self.bias, padding=1, groups=channels)
+        out[:, :channels].copy_(own)
+        torch.add(self.level_bias, level, alpha=self.level_gain, out=out[:, channels:])
+        return F.leaky_relu_(out, SLOPE)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation to RGB in float32, plus the RGB below, upsampled."""
+
+    def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = sd[f"{key}.conv.weight"][0].float()  # [3, I, 1, 1]
+        self.weight = frozen(weight / math.sqrt(weight[0].numel()), dtype)
+        self.modulation = Modulation(sd, f"{key}.conv", 1.0, demodulate=False)
+        self.bias = frozen(sd[f"{key}.bias"].float().view(3), torch.float32)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
+        """x [B, I, S, S], below [B, 3, S / 2, S / 2] -> [B, 3, S, S], float32."""
+        style, _ = self.modulation(w)
+        rgb = modulated(x, self.weight, style, None, _conv1x1, 0).float()
+        rgb += self.bias[:, None, None]
+        return rgb if below is None else rgb.add_(upsample_rgb(below))
+
+
+def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:
+    """Zero insertion and the FIR with gain 4 and pad (2, 1): [B, 3, S, S] -> [B, 3, 2 * S, 2 * S].
+
+    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over a picture with a border of zeros.
+    """
+    doubled = F.interpolate(F.pad(rgb, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)
+    return doubled[..., 2:-2, 2:-2]
+
+
+def _conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def _conv3x3_up(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return F.conv_transpose2d(x, weight, bias, stride=2)
+
+
+def _conv1x1(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return F.conv2d(x, weight, bias)

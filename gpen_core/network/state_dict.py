@@ -1,0 +1,76 @@
+"""From whatever a checkpoint holds to a state dict that is known to be complete, well-shaped and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from ..errors import WeightsError
+from .config import WRAPPERS, GPENConfig
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+NAMED_OFFENDERS = 5
+
+
+def fir_kernel(gain: float) -> torch.Tensor:
+    """[4, 4]: the outer product of [1, 3, 3, 1] / 8 with itself, times `gain`."""
+    row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return gain * torch.outer(row, row)
+
+
+def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
+    """Takes a state dict out of `g_ema`, `params_ema`, `params`, `state_dict` or `model` and drops `module.`."""
+    while isinstance(checkpoint, Mapping):
+        inner = next((checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)), None)
+        if inner is None:
+            break
+        checkpoint = inner
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(f"Expected a state dict (names to tensors), got {type(checkpoint).__name__}.")
+    strip = bool(checkpoint) and all(str(key).startswith("module.") for key in checkpoint)
+    named = {str(key)[7:] if strip else str(key): value for key, value in checkpoint.items()}
+    _refuse([f"{k} is a {type(v).__name__}, not a tensor" for k, v in named.items() if not isinstance(v, torch.Tensor)])
+    return named
+
+
+def check(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:
+    """Raises `WeightsError` naming the first five offenders if anything is missing, extra, misshapen, non-float,
+    non-finite, or a FIR buffer with other values than [1, 3, 3, 1]'s (those buffers alone may be absent)."""
+    _refuse(list(_offences(state_dict, config)), f"GPEN-{config.size}")
+
+
+def _offences(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> Iterator[str]:
+    layout = config.layout()
+    for key, shape in layout.items():
+        if key not in state_dict:
+            if not key.endswith(".kernel"):
+                yield f"{key} is missing"
+        elif tuple(state_dict[key].shape) != shape:
+            yield f"{key} has shape {list(state_dict[key].shape)}, expected {list(shape)}"
+        elif (problem := _value_problem(key, state_dict[key])) is not None:
+            yield f"{key} {problem}"
+    yield from (f"{key} does not belong there" for key in state_dict if key not in layout)
+
+
+def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
+    if tensor.layout != torch.strided or tensor.dtype not in FLOATS:
+        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+        return f"is {kind}, expected dense float32, float16 or bfloat16"
+    if not torch.isfinite(tensor).all():
+        return "holds values that are not finite"
+    if key.endswith(".kernel"):
+        expected = fir_kernel(1.0 if key.startswith("ecd") else 4.0)
+        if not torch.allclose(tensor.float().cpu(), expected, rtol=0, atol=1e-6):
+            return "is not the [1, 3, 3, 1] filter of the released networks"
+    return None
+
+
+def _refuse(offences: list[str], what: str = "GPEN") -> None:
+    if not offences:
+        return
+    named = "; ".join(offences[:NAMED_OFFENDERS])
+    rest = f" (and {len(offences) - NAMED_OFFENDERS} more)" if len(offences) > NAMED_OFFENDERS else ""
+    raise WeightsError(
+        f"These weights do not fit {what}: {named}{rest}. Nothing was loaded; the file is damaged or of another network."
+    )

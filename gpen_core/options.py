@@ -1,0 +1,77 @@
+"""Everything that a caller can ask of a restoration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import OptionsError
+
+ORDERS = ("reading", "left-right", "large-small")
+CHOICES = ("all", "largest", "center")
+TEMPLATES = ("gpen", "ffhq")
+MASKS = ("auto", "feather", "parse")
+COLORS = ("none", "match")
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How to restore the faces of one picture. A value that cannot be raises `OptionsError`."""
+
+    strength: float = 1.0
+    """0 leaves the picture as it is, 1 takes the restored face whole."""
+    faces: str | tuple[int, ...] = "all"
+    """`all`, `largest`, `center`, or numbers in the chosen order, from 0 (also as text: `0,2`)."""
+    order: str = "reading"
+    """How faces are numbered: `reading`, `left-right` or `large-small`."""
+    min_face: float = 0.0
+    """Pixels: faces whose box has a shorter side are left alone."""
+    max_faces: int | None = None
+    """At most so many, the largest."""
+    confidence: float = 0.9
+    """Of the detector, 0 to 1."""
+    detect_size: int = 2000
+    """Pixels: a longer side is reduced to this before detection."""
+    template: str = "gpen"
+    """`gpen`, which the released weights were run with, or `ffhq`."""
+    mask: str = "auto"
+    """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
+    color: str = "none"
+    """`match` gives the restored face the colours of the input's."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faces", _faces(self.faces))
+        _among("order", self.order, ORDERS)
+        _among("template", self.template, TEMPLATES)
+        _among("mask", self.mask, MASKS)
+        _among("color", self.color, COLORS)
+        _within("strength", self.strength, 0, 1)
+        _within("confidence", self.confidence, 0, 1)
+        _within("min_face", self.min_face, 0)
+        _within("detect_size", self.detect_size, 32)
+        if self.max_faces is not None:
+            _within("max_faces", self.max_faces, 0)
+
+
+def _faces(value: Any) -> str | tuple[int, ...]:
+    if isinstance(value, str) and value in CHOICES:
+        return value
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        numbers = tuple(int(part) for part in parts)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise OptionsError(f"faces is {value!r}; expected {', '.join(CHOICES)} or numbers from 0 such as 0,2.")
+    return numbers
+
+
+def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionsError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+
+
+def _within(name: str, value: float, low: float, high: float | None = None) -> None:
+    if not (isinstance(value, (int, float)) and value >= low and (high is None or value <= high)):
+        upper = "" if high is None else f" and at most {high:g}"
+        raise OptionsError(f"{name} is {value!r}; expected a number of at least {low:g}{upper}.")

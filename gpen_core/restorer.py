@@ -1,0 +1,266 @@
+"""The one place that ties the rooms together: picture -> faces -> crops -> network -> picture."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from . import files
+from .devices import batch_size, halving, pick_device, pick_dtype
+from .errors import MissingWeights, WeightsError
+from .faces import mask as masks
+from .faces.align import Alignment, align, extract
+from .faces.blend import Canvas, match_colour, soften_small
+from .faces.detect import Detector, smallest_face
+from .faces.face import Face
+from .faces.select import choose, in_order
+from .images import FloatImage, Picture, as_picture
+from .network import GPEN, unwrap
+from .options import RestoreOptions
+from .weights import checkpoint, folders
+
+Progress = Callable[[int, int, str], None]
+Built = TypeVar("Built")
+
+DEFAULT_MODEL = "gpen-bfr-2048"
+DEFAULT_DETECTOR = "retinaface_resnet50"
+PARSER = "parsenet"
+
+
+@dataclass(frozen=True, eq=False)
+class RestoreResult:
+    """A restored picture and how it came about."""
+
+    image: Any
+    """Same kind, dtype, size and alpha as the input (for a path: an array)."""
+    mask: NDArray[np.float32]
+    """[H, W] in [0, 1]: how much of each pixel is restored."""
+    faces: tuple[Face, ...]
+    """Every face found, numbered by its place."""
+    smallest_face: float
+    """Side in pixels of the smallest face that could be found at this detection size."""
+    seconds: dict[str, float]
+    """Wall time by stage: detect, align, network, mask, blend."""
+    picture: Picture
+    """`image` before it was turned into the input's kind."""
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.mask.any())
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    number: int
+    face: Face
+    alignment: Alignment
+    crop: FloatImage
+
+
+@dataclass
+class _Stopwatch:
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("detect", "align", "network", "mask", "blend"), 0.0)
+    )
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+class FaceRestorer:
+    """A GPEN network, a detector and perhaps a face parser on one device. Make it with `load`."""
+
+    def __init__(
+        self,
+        network: GPEN,
+        detector: Detector,
+        device: torch.device,
+        load_parser: Callable[[], masks.Parser] | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        """`load_parser` is called when a mask first needs it; it raises `MissingWeights` where ParseNet's file is not
+        there."""
+        self.network = network.to(device)
+        self.detector = detector
+        self.device = device
+        self.max_memory = max_memory
+        self._load_parser = load_parser or _no_parser
+        self._parser: masks.Parser | None = None
+        self._feather = masks.feather()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | PathLike[str] = DEFAULT_MODEL,
+        detector: str | PathLike[str] = DEFAULT_DETECTOR,
+        models_dir: str | PathLike[str] | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        progress: Progress | None = None,
+        max_memory: int | None = None,
+    ) -> FaceRestorer:
+        """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
+
+        `models_dir` defaults to `$GPEN_MODELS_DIR`, else the user's cache directory; `max_memory` is in bytes and bounds
+        the activations. Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for
+        a file that is refused, `DeviceError` for a device or precision that is not there.
+        """
+        folder = folders.models_dir(models_dir)
+        chosen = pick_device(device)
+        precision = pick_dtype(dtype, chosen)
+        paths = [folders.locate(str(name), folder) for name in (model, detector)]
+        tell = progress or _silent
+        tell(0, 2, f"Loading {paths[0].name}")
+        network = _built(paths[0], lambda sd: GPEN.from_state_dict(sd, precision))
+        tell(1, 2, f"Loading {paths[1].name}")
+        finder = _built(paths[1], partial(Detector.from_state_dict, device=chosen))
+        tell(2, 2, "Loaded")
+        return cls(network, finder, chosen, partial(_find_parser, folder, chosen), max_memory)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network's convolutions compute in."""
+        return self.network.dtype
+
+    def restore(
+        self, image: object, options: RestoreOptions | None = None, *, progress: Progress | None = None
+    ) -> RestoreResult:
+        """Restores the faces of one picture: a path, a PIL image or an array (see `images.as_picture`).
+
+        The input is not changed. `progress(done, total, text)` counts faces; it stops the work by raising `Interrupted`.
+        Raises `InputError` for what is no picture, `MissingWeights` for a parse mask without ParseNet's file,
+        `OutOfMemory` if not even one face fits the device.
+        """
+        options = options or RestoreOptions()
+        is_path = isinstance(image, (str, PathLike))
+        picture = files.read(Path(image)).picture if is_path else as_picture(image)  # type: ignore[arg-type]
+        watch = _Stopwatch()
+        parser = self._parser_for(options)
+        with watch.stage("detect"):
+            found = self.detector.detect([picture], options.confidence, options.detect_size)[0]
+        size = (picture.width, picture.height)
+        faces = choose(in_order(found, options.order), size, options.faces, options.min_face, options.max_faces)
+        canvas = Canvas(picture)
+        if options.strength > 0:
+            faces = self._restore_faces(canvas, faces, options, parser, watch, progress or _silent)
+        else:
+            faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
+        smallest = smallest_face(picture, options.detect_size)
+        result = canvas.result
+        return RestoreResult(result.native(), canvas.mask, tuple(faces), smallest, watch.seconds, result)
+
+    def _restore_faces(
+        self,
+        canvas: Canvas,
+        faces: list[Face],
+        options: RestoreOptions,
+        parser: masks.Parser | None,
+        watch: _Stopwatch,
+        progress: Progress,
+    ) -> list[Face]:
+        faces = list(faces)
+        aligned = [(n, self._alignment(face, canvas.original, options)) for n, face in enumerate(faces)]
+        faces = [replace(face, reason=why) if isinstance(why, str) else face for face, (_, why) in zip(faces, aligned)]
+        todo = [(n, alignment) for n, alignment in aligned if isinstance(alignment, Alignment)]
+        batch = batch_size(self.network.config, self.dtype, self.device, self.max_memory) if todo else 1
+        done = 0
+        progress(done, len(todo), "Restoring faces")
+
+        def run(chunk: Sequence[tuple[int, Alignment]]) -> tuple[list[_Job], NDArray[np.float32]]:
+            with watch.stage("align"):
+                jobs = [_Job(n, faces[n], alignment, extract(canvas.original, alignment)) for n, alignment in chunk]
+            with watch.stage("network"):
+                return jobs, self._run([job.crop for job in jobs])
+
+        for chunk, (jobs, restored) in halving(todo, batch, run):
+            for job, crop in zip(jobs, restored):
+                faces[job.number] = self._put_back(canvas, job, crop, options, parser, watch)
+            done += len(chunk)
+            progress(done, len(todo), "Restoring faces")
+        return faces
+
+    def _alignment(self, face: Face, picture: Picture, options: RestoreOptions) -> Alignment | str:
+        if face.reason is not None:
+            return face.reason
+        alignment = align(face.landmarks, self.network.size, options.template)
+        if isinstance(alignment, Alignment) and alignment.region(picture.width, picture.height).empty:
+            return "it lies outside the picture"
+        return alignment
+
+    def _run(self, crops: list[FloatImage]) -> NDArray[np.float32]:
+        """[B] crops of [S, S, 3] RGB in [0, 1] -> [B, S, S, 3] in [0, 1]; what is not finite stays so."""
+        x = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
+        y = self.network(x.mul(2).sub_(1))
+        y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
+        return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
+
+    def _put_back(
+        self,
+        canvas: Canvas,
+        job: _Job,
+        restored: FloatImage,
+        options: RestoreOptions,
+        parser: masks.Parser | None,
+        watch: _Stopwatch,
+    ) -> Face:
+        if not np.isfinite(restored).all():
+            return replace(job.face, reason=f"the network's output is not finite in {_dtype_name(self.dtype)}")
+        with watch.stage("mask"):
+            mask = self._feather if parser is None else parser.mask(restored)
+        with watch.stage("blend"):
+            if options.color == "match":
+                restored = match_colour(restored, job.crop, mask)
+            canvas.paste(soften_small(restored, job.face), mask, job.alignment, options.strength)
+        return replace(job.face, restored=True)
+
+    def _parser_for(self, options: RestoreOptions) -> masks.Parser | None:
+        if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
+            return None
+        if self._parser is None:
+            try:
+                self._parser = self._load_parser()
+            except MissingWeights:
+                if options.mask == "parse":
+                    raise
+        return self._parser
+
+
+def _no_parser() -> masks.Parser:
+    raise MissingWeights("No face parser was given, so the mask cannot be parsed.")
+
+
+def _find_parser(folder: Path, device: torch.device) -> masks.Parser:
+    path = folders.locate(PARSER, folder)
+    return _built(path, partial(masks.Parser.from_state_dict, device=device))
+
+
+def _built(path: Path, build: Callable[[dict[str, torch.Tensor]], Built]) -> Built:
+    """Loads a file and builds from it; a refusal names the file."""
+    content = checkpoint.load(path)
+    try:
+        return build(unwrap(content))
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    pass

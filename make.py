@@ -1,0 +1,100 @@
+"""What the Makefile does, on any system and with nothing but Python: `python make.py demo`, `python make.py test`, ..."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OLDEST = ROOT / "tests" / "oldest.txt"
+
+
+def run(*command: object) -> None:
+    """Runs a command in the repository's folder; stops with its status if that is not 0."""
+    status = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    if status:
+        sys.exit(status)
+
+
+def environment(name: str, extra: str, python: str = sys.executable, *pip: object) -> Path:
+    """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml asks for more."""
+    folder = ROOT / name
+    inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = f"{extra} {pip} {hashlib.sha256((ROOT / 'pyproject.toml').read_bytes() + OLDEST.read_bytes()).hexdigest()}"
+    stamp = folder / "installed.txt"
+    installed = stamp.read_text() if stamp.exists() else ""
+    if wanted not in installed.splitlines():
+        if not inside.exists():
+            run(python, "-m", "venv", folder)
+        run(inside, "-m", "pip", "install", "--quiet", *pip, "--editable", f".[{extra}]")
+        stamp.write_text(f"{installed}{wanted}\n")
+    return inside
+
+
+def interpreter(version: str) -> str:
+    """A Python of that version: $PYTHON<version without dot>, `python<version>` on the path, or pyenv's newest."""
+    given = os.environ.get("PYTHON" + version.replace(".", ""))
+    if given:
+        return given
+    if sys.version_info[:2] == tuple(int(part) for part in version.split(".")):
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*map(str, sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)), shutil.which(f"python{version}")]
+    for candidate in candidates:
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return candidate
+    sys.exit(f"Python {version} was not found. Set PYTHON{version.replace('.', '')} to its path.")
+
+
+def demo() -> None:
+    """Restores two photographs with demonstration weights, into the folder demo/."""
+    run(environment(".venv", "demo"), "-m", "gpen_core", "demo")
+
+
+def test() -> None:
+    """The tests, with coverage. Arguments go to pytest."""
+    run(environment(".venv", "dev"), "-m", "pytest", "--cov", *sys.argv[2:])
+
+
+def test_oldest() -> None:
+    """The tests with Python 3.10 and what A1111 1.10 pins."""
+    python = environment(".venv-oldest", "dev", interpreter("3.10"), "--constraint", OLDEST)
+    run(python, "-m", "pytest", *sys.argv[2:])
+
+
+def test_newest() -> None:
+    """The tests with Python 3.13 and the newest of everything."""
+    run(environment(".venv-newest", "dev", interpreter("3.13"), "--upgrade"), "-m", "pytest", *sys.argv[2:])
+
+
+def check() -> None:
+    """Format, lint and types."""
+    python = environment(".venv", "dev")
+    run(python, "-m", "ruff", "format", "--check", ".")
+    run(python, "-m", "ruff", "check", ".")
+    run(python, "-m", "mypy")
+
+
+def bench() -> None:
+    """The network beside its plain reference, in one run."""
+    run(environment(".venv", "dev"), "benchmarks/network.py", *sys.argv[2:])
+
+
+TASKS: dict[str, Callable[[], None]] = {
+    "demo": demo,
+    "test": test,
+    "test-oldest": test_oldest,
+    "test-newest": test_newest,
+    "check": check,
+    "bench": bench,
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
+        sys.exit("usage: python make.py " + "|".join(TASKS))
+    TASKS[sys.argv[1]]()

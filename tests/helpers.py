@@ -1,0 +1,118 @@
+"""Hand-made networks and pictures whose results are known beforehand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import synthetic
+import torch
+
+from gpen_core.faces.align import invert, similarity, template
+from gpen_core.faces.face import Face
+from gpen_core.network import GPEN
+from gpen_core.restorer import FaceRestorer
+
+DATA = Path(__file__).resolve().parent / "data"
+
+
+def tensors(state_dict):
+    return {key: torch.from_numpy(value) for key, value in state_dict.items()}
+
+
+def random_weights(size, seed=7):
+    return tensors(synthetic.random_state_dict(size, seed))
+
+
+def identity_weights(size):
+    """The network returns its input."""
+    return tensors(synthetic.sharpen_state_dict(size, 0.0))
+
+
+def sharpening_weights(size, gain):
+    """The network returns x + gain * (x - up(down(x)))."""
+    return tensors(synthetic.sharpen_state_dict(size, gain))
+
+
+def last_rgb_bias(sd):
+    number = max(int(key.split(".")[2]) for key in sd if key.startswith("generator.to_rgbs."))
+    return sd[f"generator.to_rgbs.{number}.bias"]
+
+
+def red_weights(size, amount=0.5):
+    """The network adds `amount` (of [-1, 1]) to red."""
+    sd = identity_weights(size)
+    last_rgb_bias(sd)[0, 0] += amount
+    return sd
+
+
+def constant_weights(size, colour):
+    """The network returns one colour, given in [0, 1]."""
+    sd = tensors(synthetic.sharpen_state_dict(size, 0.0))
+    for key in sd:
+        if key.startswith("generator.to_rgb") and key.endswith((".conv.weight", ".bias")) and "modulation" not in key:
+            sd[key].zero_()
+    last_rgb_bias(sd)[0, :, 0, 0] = torch.tensor(colour, dtype=torch.float32) * 2 - 1
+    return sd
+
+
+class FakeDetector:
+    """Finds the faces it was given, in every picture."""
+
+    name = "fake"
+
+    def __init__(self, faces):
+        self.faces = list(faces)
+
+    def detect(self, pictures, confidence, detect_size):
+        return [[face for face in self.faces if face.score > confidence] for _ in pictures]
+
+
+def face_at(centre, side, tilt=0.0, score=0.99):
+    """A face whose box is about `side` pixels, with the template's landmarks turned by `tilt` degrees.
+
+    A RetinaFace box is about half as wide as the released template's square."""
+    angle = math.radians(tilt)
+    scale = side / 0.55
+    points = (template(1) - 0.5) * scale
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    landmarks = points @ turn.T + centre
+    x, y = centre
+    return Face((x - side / 2, y - side / 2, x + side / 2, y + side / 2), score, landmarks)
+
+
+def crop_scale(face, size):
+    """Crop pixels per picture pixel."""
+    matrix = similarity(face.landmarks, template(size))
+    return math.hypot(matrix[0, 0], matrix[1, 0])
+
+
+def crop_inverse(face, size):
+    return invert(similarity(face.landmarks, template(size)))
+
+
+def texture(height, width, seed=3, sigma=0.0):
+    """[H, W, 3] float32 in [0, 1] with detail at every scale down to the pixel, blurred by `sigma`."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros((height, width, 3), np.float32)
+    octaves = int(math.log2(min(height, width))) + 1
+    for octave in range(octaves):
+        shape = (max(2, height >> octave), max(2, width >> octave))
+        noise = rng.standard_normal((*shape, 3)).astype(np.float32)
+        out += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * 1.2**octave
+    if sigma:
+        out = cv2.GaussianBlur(out, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    low, high = np.percentile(out, (0.5, 99.5))
+    return np.clip((out - low) / (high - low), 0.02, 0.98).astype(np.float32)
+
+
+def restorer(state_dict, faces, **kwargs):
+    """A restorer on the CPU in float32 with hand-made weights and given faces."""
+    return FaceRestorer(GPEN.from_state_dict(state_dict), FakeDetector(faces), torch.device("cpu"), **kwargs)
+
+
+def psnr(a, b, peak=1.0):
+    error = float(np.mean((np.asarray(a, np.float64) - np.asarray(b, np.float64)) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
