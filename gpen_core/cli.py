@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError
 from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
+
+if TYPE_CHECKING:
+    from . import batch
+    from .restorer import FaceRestorer
+
+log = logging.getLogger(__name__)
 
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OptionsError, 2),
@@ -28,6 +36,8 @@ EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are writte
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.DEBUG if options.debug else logging.WARNING)
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -35,14 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options))
     except KeyboardInterrupt:
         return _say("Interrupted.", 130)
-    except GpenError as error:
-        if options.debug:
-            raise
-        return _say(str(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
     except Exception as error:
         if options.debug:
-            raise
-        return _say(f"Unexpected {type(error).__name__}: {error}. Run again with --debug and report it, please.", 1)
+            traceback.print_exc()
+        return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, GpenError):
+        return str(error) or f"{type(error).__name__}."
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"Unexpected {type(error).__name__}: {first_line}. Run again with --debug and report it, please."
 
 
 def _say(message: str, status: int) -> int:
@@ -96,9 +109,12 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
 def _bytes(text: str) -> int:
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
-    value = int(float(number) * unit)
+    try:
+        value = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        value = 0
     if value <= 0:
-        raise argparse.ArgumentTypeError("expected a positive number of bytes")
+        raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
     return value
 
 
@@ -107,37 +123,53 @@ def _options(given: argparse.Namespace) -> RestoreOptions:
 
 
 def _restore(given: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from . import batch, files
     from .restorer import FaceRestorer
 
     options = _options(given)
     jobs = batch.plan(batch.expand(given.inputs), given.output, given.in_place)
-    if not jobs:
-        raise InputError(f"No pictures in {', '.join(given.inputs)}.")
-    restorer, outcomes = None, []
+    if given.report is not None:
+        batch.check_report(given.report, jobs)
     names: dict[str, Any] = {"model": given.model, "detector": given.detector}
+    restorer, failure = None, None
+    outcomes: list[batch.Outcome] = []
     try:
+        if not jobs:
+            raise InputError(f"No pictures in {', '.join(given.inputs)}.")
         restorer = FaceRestorer.load(
             given.model, given.detector, given.models_dir, given.device, given.dtype, max_memory=given.max_memory
         )
-        with tqdm(total=len(jobs), unit="picture", file=sys.stderr, disable=None) as bar:
-
-            def finished(outcome: batch.Outcome) -> None:
-                outcomes.append(outcome)
-                bar.update()
-                if outcome.error is not None:
-                    tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
-
-            def faces_done(done: int, total: int, text: str) -> None:
-                bar.set_postfix_str(f"face {done}/{total}")
-
-            batch.run(restorer, jobs, options, finished, faces_done)
+        _restore_all(restorer, jobs, options, outcomes)
+    except BaseException as error:
+        failure = str(error) or type(error).__name__
+        raise
     finally:
         if given.report is not None:
-            files.write_bytes(given.report, batch.report(restorer, names, options, outcomes).encode())
+            files.write_bytes(given.report, batch.report(restorer, names, options, outcomes, failure).encode())
     return batch.exit_status(outcomes)
+
+
+def _restore_all(
+    restorer: FaceRestorer, jobs: Sequence[batch.Job], options: RestoreOptions, outcomes: list[batch.Outcome]
+) -> None:
+    """Fills `outcomes` one by one, so that those before an interruption are known."""
+    from tqdm import tqdm
+
+    from . import batch
+
+    with tqdm(total=len(jobs), unit="picture", file=sys.stderr, disable=None) as bar:
+
+        def finished(outcome: batch.Outcome) -> None:
+            outcomes.append(outcome)
+            bar.update()
+            if outcome.error is not None:
+                tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
+                log.debug("In full:", exc_info=outcome.error)
+
+        def faces_done(done: int, total: int, text: str) -> None:
+            bar.set_postfix_str(f"face {done}/{total}")
+
+        batch.run(restorer, jobs, options, finished, faces_done)
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -27,18 +27,16 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     """`auto` takes CUDA or ROCm, else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`, ...) and `directml`.
 
     Raises `DeviceError` if the device is not there."""
-    if isinstance(name, torch.device):
-        return name
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
     if name == "directml":
         return _directml()
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # `meta` can be had everywhere and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise DeviceError(
-            f"The device {name!r} is not available ({_first_line(error)}). "
+            f"The device {str(name)!r} is not available ({_first_line(error)}). "
             f"Here there is: {', '.join(str(d) for d in available_devices())}."
         ) from error
     return device
@@ -127,7 +125,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    signs = ("out of memory", "can't allocate memory", "could not allocate tensor", "not enough memory")
+    # The last is cuBLAS's and cuDNN's, which allocate their workspaces themselves.
+    signs = ("out of memory", "can't allocate memory", "could not allocate tensor", "not enough memory", "alloc_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from .errors import InputError
 
@@ -26,6 +28,19 @@ PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
 ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4 A
+# What Pillow and OpenCV raise on broken files.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,7 @@ def as_picture(image: object) -> Picture:
 
 def from_array(array: Pixels) -> Picture:
     """See `as_picture`. The array is not copied and never written to."""
+    array = np.asarray(array)  # without a subclass's own ways
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in PEAKS and array.dtype not in FLOATS:
         raise InputError(f"Expected uint8, uint16 or float pixels, got {array.dtype}.")
@@ -150,9 +166,22 @@ def _check_float_range(array: Pixels) -> None:
 
 def from_pil(image: Image.Image) -> Picture:
     """See `as_picture`. Palette, CMYK and the like become RGB; a CMYK profile is applied."""
-    orientation = image.getexif().get(ORIENTATION, 1)
-    array = pil_to_array(image)
-    return replace(from_array(upright(array, orientation)), form="pil")
+    try:
+        image.load()  # a picture that is still a file is read now
+        array = pil_to_array(image)
+    except BROKEN as error:
+        raise InputError(f"The PIL image of mode {image.mode!r} cannot be read ({error}).") from error
+    return replace(from_array(upright(array, _pil_orientation(image))), form="pil")
+
+
+def _pil_orientation(image: Image.Image) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 1  # Pillow has turned it while loading; before version 11 the tag stays
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except BROKEN as error:
+        log.warning("The EXIF block of the PIL image is damaged (%s); its orientation is not known.", error)
+        return 1
 
 
 def pil_to_array(image: Image.Image) -> Pixels:
@@ -169,22 +198,21 @@ def pil_to_array(image: Image.Image) -> Pixels:
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:
-    transparent = "transparency" in image.info
-    if image.mode in ("L", "RGB", "LA", "RGBA") and not transparent:
+    key = image.info.get("transparency") if image.mode in ("1", "L", "P", "RGB") else None
+    if image.mode in ("L", "RGB", "LA", "RGBA") and key is None:
         return image
     if image.mode == "CMYK":
         return _cmyk_to_rgb(image)
-    if image.mode in ("1", "L"):
-        target = "LA" if transparent and image.mode == "L" else "L"
-    elif image.mode == "La":
-        target = "LA"
+    if image.mode == "1":
+        image = image.convert("L")
+        if key is not None:
+            image.info["transparency"] = 255 if key else 0  # 1 stands for white in a file
+    if image.mode in ("L", "La"):
+        target = "L" if key is None and image.mode == "L" else "LA"
     else:
-        has_alpha = transparent or image.mode in ("PA", "RGBa", "RGBA") or _palette_mode(image) == "RGBA"
+        has_alpha = key is not None or image.mode in ("PA", "RGBa") or _palette_mode(image) == "RGBA"
         target = "RGBA" if has_alpha else "RGB"
-    try:
-        return image.convert(target)
-    except ValueError as error:
-        raise InputError(f"Pixels of PIL mode {image.mode!r} cannot be turned into {target}: {error}.") from error
+    return image.convert(target)
 
 
 def _palette_mode(image: Image.Image) -> str | None:

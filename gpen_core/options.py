@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from .errors import OptionsError
@@ -48,9 +50,9 @@ class RestoreOptions:
         _within("strength", self.strength, 0, 1)
         _within("confidence", self.confidence, 0, 1)
         _within("min_face", self.min_face, 0)
-        _within("detect_size", self.detect_size, 32)
+        _within("detect_size", self.detect_size, 32, whole=True)
         if self.max_faces is not None:
-            _within("max_faces", self.max_faces, 0)
+            _within("max_faces", self.max_faces, 0, whole=True)
 
 
 def _faces(value: Any) -> str | tuple[int, ...]:
@@ -58,7 +60,7 @@ def _faces(value: Any) -> str | tuple[int, ...]:
         return value
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        numbers = tuple(int(part) for part in parts)
+        numbers = tuple(int(part) if isinstance(part, str) else index(part) for part in parts)
     except (TypeError, ValueError):
         numbers = ()
     if not numbers or min(numbers) < 0:
@@ -71,7 +73,9 @@ def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise OptionsError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
 
-def _within(name: str, value: float, low: float, high: float | None = None) -> None:
-    if not (isinstance(value, (int, float)) and value >= low and (high is None or value <= high)):
-        upper = "" if high is None else f" and at most {high:g}"
-        raise OptionsError(f"{name} is {value!r}; expected a number of at least {low:g}{upper}.")
+def _within(name: str, value: float, low: float, high: float = math.inf, whole: bool = False) -> None:
+    kinds = int if whole else (int, float)
+    if not (isinstance(value, kinds) and low <= value <= high and value != math.inf):
+        kind = "a whole number" if whole else "a number"
+        upper = "" if high == math.inf else f" and at most {high:g}"
+        raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")

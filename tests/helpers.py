@@ -101,7 +101,7 @@ def texture(height, width, seed=3, sigma=0.0):
     for octave in range(octaves):
         shape = (max(2, height >> octave), max(2, width >> octave))
         noise = rng.standard_normal((*shape, 3)).astype(np.float32)
-        out += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * 1.2**octave
+        out += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)  # as much at every scale
     if sigma:
         out = cv2.GaussianBlur(out, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     low, high = np.percentile(out, (0.5, 99.5))

@@ -74,7 +74,7 @@ class Detector:
         """[B, H, W, 3] BGR in [0, 255] -> per picture [n, 15]: box, score, landmarks, in pixels of the batch."""
         from facexlib.detection.retinaface_utils import PriorBox
 
-        x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
+        x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
         x = x - torch.tensor(MEAN_BGR, device=self.device)[:, None, None]
         boxes, scores, landmarks = self.network(x)
         priors = PriorBox(self._config, image_size=x.shape[2:]).forward()
@@ -96,7 +96,8 @@ class Detector:
         variance = self._config["variance"]
         size = torch.tensor([width, height], dtype=torch.float32)
         likely = torch.nonzero(scores > confidence).flatten()
-        likely = likely[torch.argsort(scores[likely], descending=True)]
+        best_first = scores[likely].numpy().argsort()[::-1].copy()  # ties in the order that facexlib gives them
+        likely = likely[torch.from_numpy(best_first)]
         decoded = decode(boxes[likely], priors[likely], variance) * size.repeat(2)
         points = decode_landm(landmarks[likely], priors[likely], variance) * size.repeat(5)
         rows = torch.cat((decoded, scores[likely, None], points), dim=1).numpy()

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..images import FloatImage
 
+ROUNDING = 1e-6  # of the factor
+
 
 def warp(
     image: FloatImage,
@@ -27,10 +29,11 @@ def warp(
     Outside the image its border is repeated, or 0 where `replicate` is false.
     """
     factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
-    reduced, to_grid = _reduce(image, matrix, int(factor)) if factor >= 2 else (image, matrix)
+    whole = max(1, int(factor + ROUNDING))
+    reduced, to_grid = _reduce(image, matrix, whole) if whole > 1 else (image, matrix)
     interpolation = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
-    if factor <= 1:
+    if factor <= whole + ROUNDING:
         out = cv2.warpAffine(reduced, to_grid, size, flags=interpolation, borderMode=border)
     else:
         finer = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])

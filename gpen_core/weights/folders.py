@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import MissingWeights
-from .catalog import Entry, find_entry
+from .catalog import CATALOG, Entry, find_entry
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -31,14 +31,18 @@ def locate(name: str, folder: Path) -> Path:
     """The weights file meant by `name`: a file's path, or a catalog name, file name or alias looked up in `folder`.
 
     Case does not matter; a `.safetensors` beside a `.pth` comes first. `MissingWeights` says what to put where."""
-    if Path(name).expanduser().is_file():
-        return Path(name).expanduser()
+    path = Path(name).expanduser()
+    if os.path.isfile(path):  # Path.is_file raises on names that are too long
+        return path
     found = find_in(name, folder)
     if found is not None:
         return found
     entry = find_entry(name)
     if entry is None:
-        raise MissingWeights(f"{name!r} is no file, no name in the catalog, and no weights file in {folder}.")
+        raise MissingWeights(
+            f"{name!r} is no file, no name in the catalog, and no weights file in {folder}. "
+            f"Give a file's path, or one of {', '.join(known.name for known in CATALOG)}."
+        )
     raise MissingWeights(
         f"{entry.file} ({entry.purpose}) is not in {folder}. Put it there; its publisher has it at {entry.url} "
         f"({entry.licence}). Or name another folder with --models-dir."

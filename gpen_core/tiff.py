@@ -1,0 +1,101 @@
+"""TIFF's directories of tags (TIFF 6.0, section 2), which EXIF is made of too: read and written byte for byte.
+
+Pillow reads them, but writes types that it guesses anew.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # TIFF 6.0, section 2
+WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L"}  # of these types: BYTE, SHORT, LONG
+
+
+class Header(NamedTuple):
+    """Of a TIFF structure, which EXIF is too."""
+
+    order: str  # as `struct` writes it
+    big: bool  # BigTIFF: 64-bit positions
+    first: int  # position of the first directory
+
+
+class Place(NamedTuple):
+    """An entry of a TIFF directory: what it is and where it and its value stand."""
+
+    at: int
+    tag: int
+    kind: int
+    values: int
+    value_at: int
+    length: int
+
+
+class Entry(NamedTuple):
+    """An entry of a TIFF directory on its own."""
+
+    kind: int
+    values: int
+    value: bytes | dict[int, Entry]  # in the structure's byte order; or the directory it points to
+
+
+def tiff_header(data: bytes | bytearray) -> Header | None:
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    big = 43 in data[2:4]
+    if order is None or len(data) < 16 or not (big or 42 in data[2:4]):
+        return None
+    (first,) = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)
+    return Header(order, big, first)
+
+
+def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Place]:
+    """The entries of the directory at `at` whose values lie within `data`."""
+    number, position, size = ("Q", "Q", 20) if header.big else ("H", "L", 12)
+    number_bytes, inline = struct.calcsize("=" + number), struct.calcsize("=" + position)
+    if at + number_bytes > len(data):
+        return
+    (count,) = struct.unpack_from(header.order + number, data, at)
+    at += number_bytes
+    for entry in range(at, min(at + count * size, len(data) - size + 1), size):
+        tag, kind, values = struct.unpack_from(header.order + "HH" + position, data, entry)
+        length, value_at = values * TYPE_BYTES.get(kind, 0), entry + size - inline
+        if length > inline:
+            (value_at,) = struct.unpack_from(header.order + position, data, value_at)
+        if length and value_at + length <= len(data):
+            yield Place(entry, tag, kind, values, value_at, length)
+
+
+def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict[int, Entry]:
+    """The directory at `at` with those for Exif, GPS and interoperability, which belong to `owner`."""
+    out: dict[int, Entry] = {}
+    left = len(data)  # only in a hostile file do entries overlap or come twice
+    for place in directory(data, header, at):
+        left -= place.length
+        if left < 0:
+            break
+        value = data[place.value_at : place.value_at + place.length]
+        if place.tag in out:
+            continue
+        if place.tag not in SUB_IFDS.get(owner, ()):
+            out[place.tag] = Entry(place.kind, place.values, value)
+        else:
+            (start,) = struct.unpack(header.order + "L", value[:4]) if place.kind in (4, 13) else (len(data),)
+            out[place.tag] = Entry(4, 1, read_directory(data, header, start, place.tag))
+    return {tag: entry for tag, entry in out.items() if entry.value}
+
+
+def write_directory(entries: dict[int, Entry], order: str, at: int) -> bytes:
+    """The bytes of a directory and of what it points to, to stand at position `at` of a TIFF structure."""
+    out, behind = struct.pack(order + "H", len(entries)), b""
+    end = at + len(out) + 12 * len(entries) + 4
+    for tag, (kind, count, value) in sorted(entries.items()):
+        start = end + len(behind)
+        data = write_directory(value, order, start) if isinstance(value, dict) else value
+        if isinstance(value, dict) or len(data) > 4:
+            behind += data + bytes(len(data) % 2)  # on even positions
+            data = struct.pack(order + "L", start)
+        out += struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00")
+    return out + bytes(4) + behind  # no further directory

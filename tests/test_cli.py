@@ -1,0 +1,314 @@
+"""What the command line refuses, with which message and exit status, and what it leaves behind."""
+
+import json
+import re
+
+import pytest
+import torch
+from command_line import DETECTOR, broken, names
+
+from gpen_core import FaceRestorer, Interrupted
+from gpen_core.network import GPEN
+
+pytest_plugins = ["command_line"]
+
+# Usage: status 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--strength", "1.5"),
+        ("--strength", "nan"),
+        ("--strength", "much"),
+        ("--faces", "biggest"),
+        ("--faces", ""),
+        ("--faces", "0;2"),
+        ("--faces=-1",),
+        ("--order", "random"),
+        ("--min-face", "-1"),
+        ("--min-face", "inf"),
+        ("--max-faces", "-1"),
+        ("--max-faces", "1.5"),
+        ("--confidence", "1.1"),
+        ("--detect-size", "0"),
+        ("--template", "arcface"),
+        ("--mask", "none"),
+        ("--color", "yes"),
+        ("--dtype", "int8"),
+        *(("--max-memory", value) for value in ("0", "-5", "lots", "inf", "nan", "4GB", "G", "")),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_value_is_refused_by_name_before_anything_is_loaded(gpen, face, tmp_path, arguments):
+    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path / "none", *arguments)
+    assert ran.status == 2
+    option = arguments[0].partition("=")[0].removeprefix("--")
+    assert option.replace("-", "_") in ran.err.replace("-", "_")
+    assert names(tmp_path) == ["face.png"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--in-place", "-o", "out.png")])
+def test_exactly_one_of_output_and_in_place(gpen, face, arguments):
+    ran = gpen("restore", face, *arguments)
+    assert ran.status == 2
+    assert "--in-place" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("restore",), ("restore", "-o", "x.png"), ("polish", "x.png")])
+def test_an_incomplete_command_is_usage(gpen, arguments):
+    assert gpen(*arguments).status == 2
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("restore", "--help")])
+def test_help_and_version_go_to_stdout(gpen, arguments):
+    ran = gpen(*arguments)
+    assert (ran.status, ran.err) == (0, "")
+    assert "gpen" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("face.png", "-o", "out.gif"), r"\.gif cannot be written"),
+        (("face.png", "-o", "out.xyz"), r"\.xyz cannot be written"),
+        (("face.png", "plain.png", "-o", "out.png"), "do not fit into one file"),
+        (("face.png", "other/face.png", "-o", "out"), "would both become"),
+        (("face.png", "-o", "face.png"), "is an input"),
+        (("face.png", "-o", "other/../face.png"), "is an input"),
+        (("face.png", "plain.png", "-o", "."), "is an input"),
+        (("", "-o", "out"), "empty name"),
+        (("face.png", "-o", "out.png", "--report", "face.png"), "report"),
+        (("face.png", "-o", "out.png", "--report", "out.png"), "report"),
+        (("face.png", "-o", "out.png", "--report", "other"), "report"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused_and_nothing_is_written(
+    restore, face, plain, tmp_path, monkeypatch, arguments, why
+):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other" / "face.png").write_bytes(before := face.read_bytes())
+    ran = restore(*arguments)
+    assert ran.status == 2
+    assert re.search(why, ran.err)
+    assert names(tmp_path) == ["face.png", "other", "plain.png"]
+    assert face.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("--device", "nonsense"), "nonsense"), (("--device", "meta"), "meta"), (("--dtype", "fp16"), "bf16")],
+)
+def test_a_device_or_precision_that_is_not_there_is_usage(restore, face, tmp_path, arguments, named):
+    ran = restore(face, "-o", tmp_path / "out.png", *arguments)
+    assert ran.status == 2
+    assert named in ran.err
+    assert names(tmp_path) == ["face.png"]
+
+
+# Some or no inputs: status 1 and 3
+
+
+def test_a_broken_input_among_good_ones(restore, face, plain, tmp_path):
+    broken(tmp_path / "broken.png")
+    ran = restore(face, tmp_path / "broken.png", tmp_path / "missing.png", plain, "-o", tmp_path / "out")
+    assert ran.status == 1
+    assert names(tmp_path / "out") == ["face.png", "plain.png"]
+    assert len(ran.err.strip().splitlines()) == 2
+    assert "broken.png" in ran.err
+    assert "missing.png" in ran.err
+
+
+def test_nothing_but_broken_and_missing_inputs(restore, tmp_path):
+    (tmp_path / "folder").mkdir()
+    arguments = broken(tmp_path / "broken.png"), tmp_path / "missing.png", tmp_path / "*.tiff", tmp_path / ("x" * 5000)
+    ran = restore(*arguments, "-o", tmp_path / "out")
+    assert ran.status == 3
+    assert all(argument.name in ran.err for argument in arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder(restore, tmp_path):
+    report = tmp_path.parent / f"{tmp_path.name}.json"
+    ran = restore(tmp_path, "-o", tmp_path / "out", "--report", report)
+    assert ran.status == 3
+    assert str(tmp_path) in ran.err
+    assert json.loads(report.read_text())["inputs"] == []
+    assert names(tmp_path) == []
+
+
+# Weights: status 4
+
+
+def assert_refused(ran, folder, *what):
+    assert ran.status == 4
+    for one in what:
+        assert str(one) in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+    assert not (folder / "out.png").exists()
+
+
+def test_a_missing_model_is_named_with_its_folder(gpen, face, tmp_path):
+    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path / "models")
+    assert_refused(ran, tmp_path, "GPEN-BFR-2048.pth", tmp_path / "models")
+
+
+def test_a_missing_detector_is_named_with_its_folder(gpen, models, face, tmp_path):
+    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", models, "--model", "red-256")
+    assert_refused(ran, tmp_path, "detection_Resnet50_Final.pth", models)
+
+
+def test_a_missing_parser_is_named_with_its_folder(restore, models, face, tmp_path):
+    report = tmp_path / "report.json"
+    ran = restore(face, "-o", tmp_path / "out.png", "--mask", "parse", "--report", report)
+    assert_refused(ran, tmp_path, "parsing_parsenet.pth", models)
+    told = json.loads(report.read_text())
+    assert "parsing_parsenet.pth" in told["error"]
+    assert told["size"] == 256
+
+
+def not_finite(path, source):
+    sd = torch.load(source, weights_only=True)
+    sd["final_linear.0.bias"][3] = torch.nan
+    torch.save(sd, path)
+
+
+SPOILT = {
+    "truncated": lambda path, good: path.write_bytes(good.read_bytes()[:100_000]),
+    "text": lambda path, good: path.write_text("404: not found"),
+    "empty": lambda path, good: path.write_bytes(b""),
+    "not finite": not_finite,
+    "a list": lambda path, good: torch.save([torch.ones(3)], path),
+    "a detector": lambda path, good: path.write_bytes((good.parent / DETECTOR).read_bytes()),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_model_that_is_none_is_refused_by_its_path(restore, models, face, tmp_path, kind):
+    model = tmp_path / "spoilt.pth"
+    SPOILT[kind](model, models / "red-256.pth")
+    assert_refused(restore(face, "-o", tmp_path / "out.png", model=model), tmp_path, model)
+
+
+@pytest.mark.parametrize("kind", ["text", "a network"])
+def test_a_detector_that_is_none_is_refused_by_its_path(restore, models, face, tmp_path, kind):
+    detector = models / "red-256.pth" if kind == "a network" else tmp_path / "text.pth"
+    if kind == "text":
+        detector.write_text("404: not found")
+    assert_refused(restore(face, "-o", tmp_path / "out.png", "--detector", detector), tmp_path, detector)
+
+
+class Executes:
+    def __init__(self, canary):
+        self.canary = str(canary)
+
+    def __reduce__(self):
+        return open, (self.canary, "w")
+
+
+@pytest.mark.parametrize("option", ["--model", "--detector"])
+def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path, option):
+    torch.save({"params": Executes(tmp_path / "canary")}, tmp_path / "evil.pth")
+    ran = restore(face, "-o", tmp_path / "out.png", option, tmp_path / "evil.pth")
+    assert_refused(ran, tmp_path, tmp_path / "evil.pth")
+    assert names(tmp_path) == ["evil.pth", "face.png"]
+
+
+# Memory: status 5
+
+
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeypatch, error):
+    def forward(self, x):
+        raise error
+
+    monkeypatch.setattr(GPEN, "forward", forward)
+    ran = restore(face, plain, "-o", tmp_path / "out")
+    assert ran.status == 5
+    assert str(face) in ran.err
+    assert names(tmp_path / "out") == ["plain.png"]
+
+
+def test_too_small_a_memory_budget_names_both_amounts(restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", "--max-memory", "10M")
+    assert ran.status == 5
+    needed, given = (int(number) for number in re.findall(r"(\d+) MiB", ran.err))
+    assert (given, needed > 10) == (10, True)
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1000", 1000), ("3K", 3072), ("2m", 2**21), ("1.5G", 3 * 2**29), ("1e9", 10**9)]
+)
+def test_memory_may_be_given_with_a_unit(restore, plain, tmp_path, monkeypatch, text, number):
+    asked = []
+
+    def load(*args, max_memory, **kwargs):
+        asked.append(max_memory)
+        raise Interrupted("enough")
+
+    monkeypatch.setattr(FaceRestorer, "load", load)
+    restore(plain, "-o", tmp_path / "out.png", "--max-memory", text)
+    assert asked == [number]
+
+
+# Interruptions: status 130
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("stopped"), Interrupted()])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_interruption_keeps_what_is_done_and_leaves_nothing_half_written(
+    restore, face, plain, tmp_path, monkeypatch, error, in_place
+):
+    before = face.read_bytes()
+    whole = FaceRestorer.restore
+
+    def restore_one(self, image, *args, **kwargs):
+        if image.width == 256:
+            raise error
+        return whole(self, image, *args, **kwargs)
+
+    monkeypatch.setattr(FaceRestorer, "restore", restore_one)
+    report, out = tmp_path.parent / f"{tmp_path.name}.json", tmp_path / "out"
+    ran = restore(plain, face, "--report", report, *(["--in-place"] if in_place else ["-o", out]))
+    assert ran.status == 130
+    assert re.search("gpen: [A-Za-z]", ran.err)
+    assert face.read_bytes() == before
+    assert names(tmp_path) == ["face.png", *([] if in_place else ["out"]), "plain.png"]
+    assert in_place or names(out) == ["plain.png"]
+    told = json.loads(report.read_text())
+    assert [one["status"] for one in told["inputs"]] == ["unchanged"]
+    assert told["error"]
+
+
+# Errors that nobody expected
+
+
+def fail(*args, **kwargs):
+    raise ZeroDivisionError("a bug\nwith a second line")
+
+
+def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
+    monkeypatch.setattr(FaceRestorer, "restore", fail)
+    ran = restore(face, "-o", tmp_path / "out.png")
+    assert ran.status == 1
+    (line,) = ran.err.strip().splitlines()
+    assert "ZeroDivisionError: a bug" in line
+    assert "--debug" in line
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_debug_shows_where_an_error_comes_from(restore, face, tmp_path, monkeypatch):
+    monkeypatch.setattr(FaceRestorer, "restore", fail)
+    ran = restore(face, "-o", tmp_path / "out.png", "--debug")
+    assert ran.status == 1
+    assert "Traceback" in ran.err
+    assert "in fail" in ran.err
+
+
+def test_debug_keeps_the_exit_status(restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", "--debug", model="no-such-model")
+    assert ran.status == 4
+    assert "Traceback" in ran.err
+    assert ran.err.strip().splitlines()[-1].startswith("gpen: ")

@@ -1,0 +1,148 @@
+"""Detection: exactly facexlib's numbers, on pictures of any size."""
+
+import helpers
+import numpy as np
+import pytest
+import torch
+from facexlib.detection.retinaface import RetinaFace
+
+from gpen_core import demo_pictures
+from gpen_core.errors import WeightsError
+from gpen_core.faces.detect import Detector, smallest_face
+from gpen_core.images import as_picture
+
+CPU = torch.device("cpu")
+
+
+def seeded(kind):
+    """facexlib's network with seeded weights, its heads calmed so that scores and boxes stay moderate."""
+    torch.manual_seed(11)
+    network = RetinaFace(kind, device=CPU)
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.2, 0.4)
+                module.bias.uniform_(-0.1, 0.1)
+            elif name.endswith("conv1x1"):
+                module.weight.mul_(3)
+    return network
+
+
+def picture(height, width, seed=3):
+    return np.rint(helpers.texture(height, width, seed) * 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def facexlib_rows(network, rgb, confidence):
+    return network.detect_faces(np.ascontiguousarray(rgb[..., ::-1]), conf_threshold=confidence, nms_threshold=0.4)
+
+
+def rows(faces):
+    return np.array([[*face.box, face.score, *face.landmarks.ravel()] for face in faces])
+
+
+def threshold(network, rgb, count=400):
+    """A confidence that about `count` priors exceed."""
+    with torch.no_grad():
+        x = torch.from_numpy(rgb[..., ::-1].astype(np.float32).transpose(2, 0, 1).copy())[None] - network.mean_tensor
+        scores = network(x)[1][0, :, 1]
+    return float(scores.sort(descending=True).values[count])
+
+
+@pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
+@pytest.mark.parametrize("shape", [(160, 120), (97, 203)])
+def test_decodes_exactly_as_facexlib(kind, shape):
+    network = seeded(kind)
+    rgb = picture(*shape)
+    confidence = threshold(network, rgb)
+    expected = facexlib_rows(network, rgb, confidence)
+    detector = Detector.from_state_dict(network.state_dict(), CPU)
+    found = detector.detect([as_picture(rgb)], confidence)[0]
+    assert detector.name == f"retinaface_{kind}"
+    assert 3 < len(expected) < 400  # some were suppressed, some are left
+    np.testing.assert_array_equal(rows(found).astype(np.float32), expected)
+
+
+def test_reduced_picture_gives_boxes_in_its_own_pixels():
+    network = seeded("mobile0.25")
+    rgb = picture(211, 403)
+    reduced = as_picture(rgb).bgr_255(150)
+    assert reduced.shape == (79, 150, 3)
+    with torch.no_grad():
+        expected = network.detect_faces(reduced, conf_threshold=(confidence := threshold(network, reduced[..., ::-1])))
+    detector = Detector.from_state_dict(network.state_dict(), CPU)
+    found = rows(detector.detect([as_picture(rgb)], confidence, detect_size=150)[0])
+    x, y = 403 / 150, 211 / 79
+    np.testing.assert_allclose(found, expected * [x, y, x, y, 1, *[x, y] * 5], rtol=1e-6)
+
+
+def test_equal_sized_pictures_go_in_one_pass_and_come_out_as_alone(detector_weights):
+    detector = Detector.from_state_dict(detector_weights, CPU)
+    collage = demo_pictures.collage()
+    pictures = [as_picture(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
+    passes = []
+    detector.network.register_forward_hook(lambda module, args, out: passes.append(tuple(args[0].shape)))
+    together = detector.detect(pictures, 0.9, 600)
+    assert sorted(passes) == [(1, 3, 280, 600), (2, 3, 400, 600)]
+    for one, faces in zip(pictures, together):
+        alone = detector.detect([one], 0.9, 600)[0]
+        assert len(alone) == len(faces) >= 3
+        np.testing.assert_allclose(rows(faces), rows(alone), atol=1e-2)
+
+
+def test_finds_the_face_of_a_photograph(detector_weights, astronaut):
+    faces = Detector.from_state_dict(detector_weights, CPU).detect([as_picture(astronaut)])[0]
+    assert len(faces) == 1
+    left_eye, right_eye, nose, left_mouth, right_mouth = faces[0].landmarks
+    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+    assert np.abs(nose - (223, 129)).max() < 4
+
+
+@pytest.mark.parametrize("factor", [255.0, 65535.0])
+def test_depth_of_the_pixels_does_not_matter(detector_weights, astronaut, factor):
+    detector = Detector.from_state_dict(detector_weights, CPU)
+    image = astronaut / np.float32(255)
+    image = (image * factor).round().astype(np.uint16) if factor > 255 else image
+    expected, found = (detector.detect([as_picture(p)])[0] for p in (astronaut, image))
+    np.testing.assert_allclose(rows(found), rows(expected), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3), (3000, 1, 3), (7, 5, 3)])
+def test_pictures_of_any_shape_are_accepted(detector_weights, shape):
+    assert Detector.from_state_dict(detector_weights, CPU).detect([as_picture(np.zeros(shape, np.uint8))]) == [[]]
+
+
+def test_smallest_face_grows_with_the_reduction():
+    wide = as_picture(np.zeros((300, 4000, 3), np.uint8))
+    assert smallest_face(wide, 2000) == 32
+    assert smallest_face(wide, 8000) == 16
+
+
+def test_counters_of_batch_norm_may_be_absent(detector_weights):
+    assert not any("num_batches_tracked" in key for key in detector_weights)
+    assert Detector.from_state_dict(detector_weights, CPU).name == "retinaface_mobile0.25"
+
+
+def test_offending_tensors_are_named(detector_weights):
+    bad = dict(detector_weights)
+    del bad["fpn.output1.0.weight"]
+    bad["extra.weight"] = torch.zeros(1)
+    bad["ssh1.conv3X3.0.weight"] = torch.zeros(1)
+    bad["ssh2.conv3X3.0.weight"] = torch.full_like(bad["ssh2.conv3X3.0.weight"], float("nan"))
+    with pytest.raises(WeightsError) as caught:
+        Detector.from_state_dict(bad, CPU)
+    for key in ("fpn.output1.0.weight", "extra.weight", "ssh1.conv3X3.0.weight", "ssh2.conv3X3.0.weight"):
+        assert key in str(caught.value)
+
+
+def test_other_networks_are_no_detector():
+    with pytest.raises(WeightsError, match="not a RetinaFace"):
+        Detector.from_state_dict({"conv.weight": torch.zeros(1)}, CPU)
+
+
+def test_loading_leaves_the_hosts_random_numbers_alone(detector_weights):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Detector.from_state_dict(detector_weights, CPU)
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,195 @@
+"""The network against golden data, against its plain twin, and against files that are not GPEN."""
+
+import json
+
+import helpers
+import numpy as np
+import pytest
+import synthetic
+import torch
+from reference_gpen import reference_gpen
+
+from gpen_core.errors import InputError, WeightsError
+from gpen_core.network import GPEN, RELEASED_SIZES, GPENConfig
+
+TOLERANCE = 1e-4  # of the golden file's standard deviation
+LAYOUT = json.loads((helpers.DATA / "layout.json").read_text())
+
+
+def golden_case(size, kind):
+    state_dict = helpers.random_weights(size, 7) if kind == "random" else helpers.sharpening_weights(size, 0.5)
+    x = torch.from_numpy(synthetic.random_input(size, 7))
+    return state_dict, x, np.load(helpers.DATA / f"gpen{size}_{kind}_seed7.npz")
+
+
+def golden_error(y, golden):
+    """Largest error over all the golden file holds, in units of its standard deviation."""
+    y = y[0].numpy()
+    step, middle = y.shape[1] // 64, y.shape[1] // 2
+    errors = [np.abs(y[:, ::step, ::step] - golden["samples"]).max(), np.abs(y[:, middle, :] - golden["rows"]).max()]
+    errors += [abs(y.mean(dtype=np.float64) - golden["mean"]), abs(y.std(dtype=np.float64) - golden["std"])]
+    errors.append(abs(np.abs(y).max() - golden["max"]))
+    return max(errors) / golden["std"]
+
+
+@pytest.mark.parametrize("kind", ["random", "sharpen"])
+@pytest.mark.parametrize("size", RELEASED_SIZES)
+def test_network_gives_what_the_published_one_gives(size, kind, record_property):
+    state_dict, x, golden = golden_case(size, kind)
+    error = golden_error(GPEN.from_state_dict(state_dict)(x), golden)
+    record_property("error", float(error))
+    assert error <= TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["random", "sharpen"])
+@pytest.mark.parametrize("size", RELEASED_SIZES)
+def test_plain_twin_gives_what_the_published_network_gives(size, kind):
+    state_dict, x, golden = golden_case(size, kind)
+    assert golden_error(reference_gpen(state_dict, x), golden) <= TOLERANCE
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm device")
+@pytest.mark.parametrize("size", RELEASED_SIZES)
+def test_network_on_cuda_gives_what_the_published_one_gives(size):
+    state_dict, x, golden = golden_case(size, "random")
+    y = GPEN.from_state_dict(state_dict).cuda()(x.cuda())
+    assert golden_error(y.cpu(), golden) <= 1e-2  # TF32 may be on; parity proper is a CPU matter
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+def test_batch_gives_what_single_images_give(batch):
+    net = GPEN.from_state_dict(helpers.random_weights(256))
+    x = torch.cat([torch.from_numpy(synthetic.random_input(256, seed)) for seed in range(batch)])
+    together, alone = net(x), torch.cat([net(one[None]) for one in x])
+    assert (together - alone).abs().max() <= 1e-5 * alone.std()
+
+
+def test_bfloat16_stays_within_fifty_decibels():
+    state_dict = helpers.random_weights(256)
+    x = torch.from_numpy(synthetic.random_input(256, 7))
+    exact, half = GPEN.from_state_dict(state_dict)(x), GPEN.from_state_dict(state_dict, torch.bfloat16)(x)
+    assert half.dtype == torch.float32
+    assert helpers.psnr(exact, half, peak=float(exact.max() - exact.min())) >= 50
+
+
+@pytest.mark.parametrize("size", RELEASED_SIZES)
+def test_layout_is_derived_from_keys_and_shapes(size):
+    config = GPENConfig.from_state_dict({key: torch.empty(shape, device="meta") for key, shape in LAYOUT[str(size)].items()})
+    assert {key: list(shape) for key, shape in config.layout().items()} == LAYOUT[str(size)]
+    assert (config.narrow, config.channel_multiplier) == ((0.5, 1) if size == 256 else (1.0, 2))
+
+
+@pytest.fixture(scope="module")
+def identity():
+    return helpers.identity_weights(256)
+
+
+@pytest.fixture
+def x():
+    return torch.from_numpy(synthetic.random_input(256, 1))
+
+
+@pytest.mark.parametrize("wrapper", ["g_ema", "params_ema", "params", "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_wrapped_state_dicts_load(identity, wrapper, prefix):
+    wrapped = {wrapper: {prefix + key: value for key, value in identity.items()}, "epoch": 3}
+    assert GPEN.from_state_dict(wrapped).size == 256
+
+
+def test_exponential_average_is_preferred_to_the_raw_weights(identity, x):
+    training = {"g": helpers.red_weights(256), "g_ema": identity, "params": helpers.red_weights(256)}
+    assert torch.equal(GPEN.from_state_dict(training)(x), GPEN.from_state_dict(identity)(x))
+
+
+def test_fir_buffers_may_be_absent(identity, x):
+    without = {key: value for key, value in identity.items() if not key.endswith(".kernel")}
+    assert torch.equal(GPEN.from_state_dict(without)(x), GPEN.from_state_dict(identity)(x))
+
+
+def test_half_precision_files_load(identity, x):
+    halves = {key: value.half() for key, value in identity.items()}
+    assert (GPEN.from_state_dict(halves)(x) - x).abs().max() < 1e-2
+
+
+def test_identity_weights_return_the_input(identity, x):
+    assert (GPEN.from_state_dict(identity)(x) - x).abs().max() < 1e-5
+
+
+def test_loading_neither_changes_nor_shares_the_state_dict(identity, x):
+    own = {key: value.clone() for key, value in identity.items()}
+    net = GPEN.from_state_dict(own)
+    assert all(torch.equal(own[key], identity[key]) for key in identity)
+    before = net(x)
+    for value in own.values():
+        value.fill_(0.25)
+    assert torch.equal(net(x), before)
+
+
+def changed(identity, key, value):
+    out = dict(identity)
+    if value is None:
+        del out[key]
+    else:
+        out[key] = value
+    return out
+
+
+OFFENCES = {
+    "missing": ("generator.conv1.noise.weight", None, "is missing"),
+    "extra": ("generator.noises.noise_0", torch.zeros(1), "does not belong there"),
+    "misshapen": ("ecd2.0.2.bias", torch.zeros(5), r"has shape \[5\], expected \[128\]"),
+    "integers": ("ecd2.0.2.bias", torch.zeros(128, dtype=torch.int64), "is int64, expected"),
+    "doubles": ("ecd2.0.2.bias", torch.zeros(128, dtype=torch.float64), "is float64, expected"),
+    "sparse": ("ecd2.0.2.bias", torch.zeros(128).to_sparse(), "is sparse_coo, expected"),
+    "nan": ("ecd2.0.2.bias", torch.full((128,), float("nan")), "not finite"),
+    "infinite": ("ecd2.0.2.bias", torch.full((128,), float("inf")), "not finite"),
+    "other filter": ("ecd1.0.0.kernel", torch.full((4, 4), 1 / 16), "not the .* filter"),
+    "filter gain": ("generator.to_rgbs.0.upsample.kernel", torch.ones(4, 4) / 64, "not the .* filter"),
+    "no tensor": ("ecd2.0.2.bias", "text", "is a str, not a tensor"),
+}
+
+
+@pytest.mark.parametrize("offence", OFFENCES)
+def test_offender_is_named(identity, offence):
+    key, value, message = OFFENCES[offence]
+    with pytest.raises(WeightsError, match=message) as caught:
+        GPEN.from_state_dict(changed(identity, key, value))
+    assert key in str(caught.value)
+
+
+def test_first_five_of_many_offenders_are_named(identity):
+    bad = dict(identity)
+    biases = [f"generator.style.{n}.bias" for n in range(1, 9)]
+    for key in biases:
+        bad[key] = torch.full((512,), float("nan"))
+    with pytest.raises(WeightsError) as caught:
+        GPEN.from_state_dict(bad)
+    assert [key for key in biases if key in str(caught.value)] == biases[:5]
+    assert "(and 3 more)" in str(caught.value)
+
+
+@pytest.mark.parametrize("checkpoint", [None, [], {}, {"weights": torch.zeros(3)}, {"g_ema": {}}, torch.zeros(3)])
+def test_what_is_no_gpen_is_refused(checkpoint):
+    with pytest.raises(WeightsError):
+        GPEN.from_state_dict(checkpoint)
+
+
+def test_a_size_that_was_never_released_is_refused(identity):
+    cut = {k: v for k, v in identity.items() if not k.startswith(("generator.convs.10.", "generator.convs.11."))}
+    with pytest.raises(WeightsError, match="size 128"):
+        GPEN.from_state_dict(cut)
+
+
+@pytest.mark.parametrize("shape", [(3, 256, 256), (1, 3, 255, 256), (1, 4, 256, 256), (1, 3, 512, 512)])
+def test_wrong_input_shape_is_an_input_error(identity, shape):
+    with pytest.raises(InputError, match="GPEN-256 takes"):
+        GPEN.from_state_dict(identity)(torch.zeros(shape))
+
+
+def test_loading_leaves_the_hosts_random_numbers_alone(identity):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    GPEN.from_state_dict(identity)
+    assert torch.equal(torch.rand(3), expected)

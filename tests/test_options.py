@@ -1,0 +1,82 @@
+import dataclasses
+import math
+
+import pytest
+
+from gpen_core import GpenError
+from gpen_core.errors import OptionsError
+from gpen_core.options import RestoreOptions
+
+
+def test_defaults_are_those_of_the_published_pipeline():
+    assert dataclasses.asdict(RestoreOptions()) == {
+        "strength": 1.0,
+        "faces": "all",
+        "order": "reading",
+        "min_face": 0.0,
+        "max_faces": None,
+        "confidence": 0.9,
+        "detect_size": 2000,
+        "template": "gpen",
+        "mask": "auto",
+        "color": "none",
+    }
+
+
+def test_options_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RestoreOptions().strength = 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("strength", value) for value in (-0.01, 1.01, math.nan, math.inf, "1", None)),
+        *(("confidence", value) for value in (-0.1, 1.1, math.nan, "high")),
+        *(("min_face", value) for value in (-1, math.nan, math.inf, None)),
+        *(("max_faces", value) for value in (-1, 1.5, "2", math.inf)),
+        *(("detect_size", value) for value in (0, 31, -2000, 1000.5, math.nan, math.inf, None)),
+        *(("order", value) for value in ("random", "", "Reading", None)),
+        *(("template", value) for value in ("arcface", None)),
+        *(("mask", value) for value in ("none", True)),
+        *(("color", value) for value in ("yes", None)),
+        *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), 3, None, ["x"])),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_and_named(name, value):
+    with pytest.raises(OptionsError) as refused:
+        RestoreOptions(**{name: value})
+    assert isinstance(refused.value, GpenError)
+    assert name in str(refused.value)
+    assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("strength", value) for value in (0, 1, 0.5)),
+        *(("confidence", value) for value in (0, 1)),
+        *(("min_face", value) for value in (0, 80, 12.5)),
+        *(("max_faces", value) for value in (None, 0, 10**400)),
+        *(("detect_size", value) for value in (32, 8000)),
+        *(("order", value) for value in ("reading", "left-right", "large-small")),
+        *(("template", value) for value in ("gpen", "ffhq")),
+        *(("mask", value) for value in ("auto", "feather", "parse")),
+        *(("color", value) for value in ("none", "match")),
+        *(("faces", value) for value in ("all", "largest", "center")),
+    ],
+)
+def test_every_value_that_is_promised_is_kept(name, value):
+    assert getattr(RestoreOptions(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"), [("0,2", (0, 2)), (" 3 , 1 ", (3, 1)), ("7", (7,)), ([0, 2], (0, 2)), (("0", 1), (0, 1))]
+)
+def test_faces_may_be_numbers_or_text(given, numbers):
+    assert RestoreOptions(faces=given).faces == numbers
+
+
+def test_options_of_one_meaning_are_equal():
+    assert RestoreOptions(faces="0,2") == RestoreOptions(faces=[0, 2])
+    assert hash(RestoreOptions(faces=[0, 2])) == hash(RestoreOptions(faces=(0, 2)))

@@ -1,0 +1,137 @@
+"""The house rules: who may import whom, what importing costs, and how hosts load the folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTS = {"modules", "comfy", "comfy_api", "comfy_extras", "folder_paths", "gradio", "nodes", "scripts", "launch"}
+SHIPPED = sorted((ROOT / "gpen_core").rglob("*.py")) + sorted((ROOT / "nodes").rglob("*.py"))
+
+
+def imports(path):
+    """(relative level, dotted name) of every import in a file, lazy ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_own_code_is_imported_relatively(path):
+    """In ComfyUI the package's name is not gpen_core."""
+    assert not [name for level, name in imports(path) if level == 0 and name.split(".")[0] == "gpen_core"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "gpen_core").rglob("*.py")), ids=lambda path: path.stem)
+def test_core_imports_no_host(path):
+    assert not [name for level, name in imports(path) if level == 0 and name.split(".")[0] in HOSTS]
+
+
+# The rooms of docs/design: each may import those named, and nothing else of our own.
+ROOMS = {
+    "errors": set(),
+    "options": {"errors"},
+    "images": {"errors"},
+    "tiff": set(),
+    "metadata": {"errors", "images", "tiff"},
+    "files": {"errors", "images", "metadata", "tiff"},
+    "network": {"errors"},
+    "weights": {"errors"},
+    "faces": {"errors", "images"},
+    "devices": {"errors", "network"},
+    "demo": {"errors", "network"},
+    "restorer": {"errors", "options", "images", "metadata", "files", "network", "weights", "faces", "devices"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_point_one_way(room):
+    core = ROOT / "gpen_core"
+    used = set()
+    for path in sorted((core / room).glob("*.py")) if (core / room).is_dir() else [core / f"{room}.py"]:
+        depth = len(path.relative_to(core).parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+                used.update(names)
+    assert used <= ROOMS[room]
+
+
+def run_python(code, *arguments, cwd=ROOT, isolated=False):
+    flags = ["-I"] if isolated else []
+    done = subprocess.run([sys.executable, *flags, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_core_loads_neither_torch_nor_opencv():
+    code = "import sys, gpen_core; print([m for m in ('torch', 'cv2', 'numpy', 'PIL', 'facexlib') if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_public_names_are_there():
+    code = "import gpen_core; print(all(getattr(gpen_core, n) for n in gpen_core.__all__), sorted(gpen_core.__all__))"
+    expected = "True ['Face', 'FaceRestorer', 'GpenError', 'Interrupted', 'RestoreOptions', 'RestoreResult']"
+    assert run_python(code).strip() == expected
+
+
+# What ComfyUI does with a folder in custom_nodes (nodes.py, load_custom_node), then a restoration inside it.
+AS_COMFYUI = """
+import importlib, importlib.util, json, sys
+folder, models, picture = sys.argv[1:4]
+name = folder.replace(".", "_x_")
+spec = importlib.util.spec_from_file_location(name, folder + "/__init__.py")
+module = importlib.util.module_from_spec(spec)
+sys.modules[name] = module
+spec.loader.exec_module(module)
+assert importlib.util.find_spec("gpen_core") is None and folder not in sys.path
+core = importlib.import_module(".gpen_core", name)
+restorer = core.FaceRestorer.load("red-256", "retinaface_mobile0.25", models, device="cpu")
+result = restorer.restore(picture, core.RestoreOptions(strength=0.5))
+for lazy in ("cli", "batch", "doctor", "demo", "demo_run", "demo_pictures"):
+    importlib.import_module(".gpen_core." + lazy, name)
+status = importlib.import_module(".gpen_core.cli", name).main(
+    ["restore", picture, "-o", folder + "/out.png", "--model", "red-256", "--detector", "retinaface_mobile0.25",
+     "--models-dir", models, "--device", "cpu", "--report", folder + "/out.json"])
+core_modules = sorted(m for m in sys.modules if m == "gpen_core" or m.startswith("gpen_core."))
+print(json.dumps([module.NODE_CLASS_MAPPINGS, [f.restored for f in result.faces], core_modules, status]))
+"""
+
+
+@pytest.mark.parametrize("folder", ["sd-gpen", "my pack v1.0 (été)"])
+def test_the_folder_loads_as_comfyui_loads_it(folder, tmp_path, models, astronaut):
+    from PIL import Image
+
+    pack = tmp_path / folder
+    pack.mkdir()
+    shutil.copy(ROOT / "__init__.py", pack)
+    for package in ("gpen_core", "nodes"):
+        shutil.copytree(ROOT / package, pack / package, ignore=shutil.ignore_patterns("__pycache__"))
+    Image.fromarray(astronaut).save(tmp_path / "photo.png")
+    # The project is installed in the test environment; hide it, as it is not there in ComfyUI.
+    hide = "import sys; sys.path = [p for p in sys.path if 'sd_gpen' not in p and 'sd-gpen' not in p]\n"
+    hide += "named = lambda f: getattr(f, '__name__', type(f).__name__).lower()\n"
+    hide += "sys.meta_path = [f for f in sys.meta_path if 'editable' not in named(f)]\n"
+    hide += f"sys.path = [p for p in sys.path if p not in ('', {str(ROOT)!r})]\n"
+    out = run_python(hide + AS_COMFYUI, str(pack), str(models), str(tmp_path / "photo.png"), cwd=tmp_path, isolated=True)
+    assert json.loads(out.splitlines()[-1]) == [{}, [True], [], 0]
+    assert (pack / "out.png").exists() and json.loads((pack / "out.json").read_text("utf-8"))["inputs"][0]["faces"]
+
+
+def test_the_root_can_be_imported_outside_of_any_package():
+    """pytest does so, whatever its import mode."""
+    spec = importlib.util.spec_from_file_location("root_init", ROOT / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    module.__package__ = ""
+    spec.loader.exec_module(module)
+    assert not hasattr(module, "NODE_CLASS_MAPPINGS")

@@ -1,0 +1,83 @@
+"""Which faces are taken, and how they are numbered."""
+
+import helpers
+import numpy as np
+import pytest
+
+from gpen_core.faces.select import choose, in_order
+
+SIZE = (1000, 600)
+# Two rows of people; names by place.
+PEOPLE = {
+    "top left": helpers.face_at((150, 130), 100),
+    "top middle": helpers.face_at((500, 160), 80),
+    "top right": helpers.face_at((850, 120), 40),
+    "low left": helpers.face_at((300, 420), 60),
+    "low right": helpers.face_at((620, 400), 120),
+}
+
+
+def names(faces):
+    return [name for face in faces for name, person in PEOPLE.items() if person.box == face.box]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("reading", ["top left", "top middle", "top right", "low left", "low right"]),
+        ("left-right", ["top left", "low left", "top middle", "low right", "top right"]),
+        ("large-small", ["low right", "top left", "top middle", "low left", "top right"]),
+    ],
+)
+def test_orders(order, expected):
+    shuffled = [list(PEOPLE.values())[n] for n in np.random.default_rng(2).permutation(5)]
+    assert names(in_order(shuffled, order)) == expected
+
+
+@pytest.mark.parametrize("which", ["all", "largest", "center", (0, 4)])
+@pytest.mark.parametrize("min_face", [0, 50])
+@pytest.mark.parametrize("max_faces", [None, 1, 2])
+def test_every_face_stays_in_its_place_and_the_rest_has_a_reason(which, min_face, max_faces):
+    faces = in_order(list(PEOPLE.values()), "reading")
+    chosen = choose(faces, SIZE, which, min_face, max_faces)
+    assert names(chosen) == names(faces)
+    taken = [face for face in chosen if face.reason is None]
+    assert len(taken) == min(1 if which in ("largest", "center") else 5 if which == "all" else 2, max_faces or 5) or min_face
+    assert all(face.shorter_side >= min_face for face in taken)
+
+
+def taken(**options):
+    return names(face for face in choose(in_order(list(PEOPLE.values()), "reading"), SIZE, **options) if face.reason is None)
+
+
+def test_largest_is_by_area():
+    assert taken(which="largest") == ["low right"]
+
+
+def test_center_is_nearest_to_the_pictures_centre():
+    assert taken(which="center") == ["top middle"]
+
+
+def test_numbers_count_in_the_order_given():
+    assert taken(which=(1, 3)) == ["top middle", "low left"]
+
+
+def test_numbers_beyond_the_last_face_take_nothing():
+    assert taken(which=(7,)) == []
+
+
+def test_minimum_size_is_the_shorter_side():
+    assert taken(min_face=61) == ["top left", "top middle", "low right"]
+
+
+def test_largest_is_sought_among_those_large_enough():
+    assert taken(which="largest", min_face=500) == []
+
+
+def test_at_most_so_many_takes_the_largest():
+    assert taken(max_faces=2) == ["top left", "low right"]
+    assert taken(max_faces=0) == []
+
+
+def test_no_faces():
+    assert choose([], SIZE, "center") == [] and in_order([], "reading") == []
