@@ -68,16 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore = commands.add_parser("restore", parents=[shared], help="restore the faces of pictures", epilog=EPILOG)
+    _models_argument(restore)
     _restore_arguments(restore)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what is missing")
+    _models_argument(doctor)
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _models_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
 
 
 def _restore_arguments(parser: argparse.ArgumentParser) -> None:

@@ -146,6 +146,7 @@ OFFENCES = {
     "infinite": ("ecd2.0.2.bias", torch.full((128,), float("inf")), "not finite"),
     "other filter": ("ecd1.0.0.kernel", torch.full((4, 4), 1 / 16), "not the .* filter"),
     "filter gain": ("generator.to_rgbs.0.upsample.kernel", torch.ones(4, 4) / 64, "not the .* filter"),
+    "meta": ("ecd2.0.2.bias", torch.zeros(128, device="meta"), "without values"),
     "no tensor": ("ecd2.0.2.bias", "text", "is a str, not a tensor"),
 }
 
@@ -167,6 +168,13 @@ def test_first_five_of_many_offenders_are_named(identity):
         GPEN.from_state_dict(bad)
     assert [key for key in biases if key in str(caught.value)] == biases[:5]
     assert "(and 3 more)" in str(caught.value)
+
+
+def test_a_mapping_that_contains_itself_is_refused():
+    endless = {"weights": torch.zeros(1)}
+    endless["params"] = endless
+    with pytest.raises(WeightsError):
+        GPEN.from_state_dict(endless)
 
 
 @pytest.mark.parametrize("checkpoint", [None, [], {}, {"weights": torch.zeros(3)}, {"g_ema": {}}, torch.zeros(3)])

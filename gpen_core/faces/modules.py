@@ -38,6 +38,8 @@ def _problem(key: str, tensor: object, expected: torch.Tensor) -> str | None:
         return f"{key} is a {type(tensor).__name__}, not a tensor"
     if tensor.shape != expected.shape:
         return f"{key} has shape {list(tensor.shape)}, expected {list(expected.shape)}"
+    if tensor.layout != torch.strided or tensor.is_meta:
+        return f"{key} is not dense, or has no values"
     if tensor.is_floating_point() != expected.is_floating_point():
         return f"{key} is {tensor.dtype}, expected {expected.dtype}"
     return None if torch.isfinite(tensor).all() else f"{key} holds values that are not finite"

@@ -11,6 +11,7 @@ from .config import WRAPPERS, GPENConfig
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 NAMED_OFFENDERS = 5
+DEEPEST_WRAPPING = 4
 
 
 def fir_kernel(gain: float) -> torch.Tensor:
@@ -21,7 +22,9 @@ def fir_kernel(gain: float) -> torch.Tensor:
 
 def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
     """Takes a state dict out of `g_ema`, `params_ema`, `params`, `state_dict` or `model` and drops `module.`."""
-    while isinstance(checkpoint, Mapping):
+    for _ in range(DEEPEST_WRAPPING):  # a file may hold a mapping that contains itself
+        if not isinstance(checkpoint, Mapping):
+            break
         inner = next((checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)), None)
         if inner is None:
             break
@@ -54,9 +57,9 @@ def _offences(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> Ite
 
 
 def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
-    if tensor.layout != torch.strided or tensor.dtype not in FLOATS:
+    if tensor.layout != torch.strided or tensor.dtype not in FLOATS or tensor.is_meta:
         kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
-        return f"is {kind}, expected dense float32, float16 or bfloat16"
+        return f"is {kind}{' without values' if tensor.is_meta else ''}, expected dense float32, float16 or bfloat16"
     if not torch.isfinite(tensor).all():
         return "holds values that are not finite"
     if key.endswith(".kernel"):
