@@ -119,10 +119,10 @@ def test_the_folder_loads_as_comfyui_loads_it(folder, tmp_path, models, astronau
         shutil.copytree(ROOT / package, pack / package, ignore=shutil.ignore_patterns("__pycache__"))
     Image.fromarray(astronaut).save(tmp_path / "photo.png")
     # The project is installed in the test environment; hide it, as it is not there in ComfyUI.
-    hide = "import sys; sys.path = [p for p in sys.path if 'sd_gpen' not in p and 'sd-gpen' not in p]\n"
-    hide += "named = lambda f: getattr(f, '__name__', type(f).__name__).lower()\n"
-    hide += "sys.meta_path = [f for f in sys.meta_path if 'editable' not in named(f)]\n"
-    hide += f"sys.path = [p for p in sys.path if p not in ('', {str(ROOT)!r})]\n"
+    hide = "import os, sys\n"
+    hide += f"sys.path = [p for p in sys.path if not os.path.exists(p) or not os.path.samefile(p, {str(ROOT)!r})]\n"
+    hide += "named = lambda finder: getattr(finder, '__name__', type(finder).__name__).lower()\n"
+    hide += "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in named(finder)]\n"
     out = run_python(hide + AS_COMFYUI, str(pack), str(models), str(tmp_path / "photo.png"), cwd=tmp_path, isolated=True)
     assert json.loads(out.splitlines()[-1]) == [{}, [True], [], 0]
     assert (pack / "out.png").exists() and json.loads((pack / "out.json").read_text("utf-8"))["inputs"][0]["faces"]
