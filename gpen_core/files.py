@@ -231,8 +231,7 @@ def encode(photo: Photo, format_name: str) -> bytes:
         )
     if picture.pixels.dtype not in PEAKS or (picture.pixels.dtype != np.uint8 and format_name not in ("PNG", "TIFF")):
         picture = _eight_bits(picture)
-    colours = 3 if format_name == "WEBP" else _channels(picture, format_name).shape[2] // 3 * 3
-    metadata = for_colours(photo.metadata, colours)
+    metadata = for_colours(photo.metadata, _colours(picture, format_name))
     warn_of_losses(metadata, format_name)
     if format_name == "TIFF":
         return _encode_tiff(picture, metadata)
@@ -261,12 +260,17 @@ def _eight_bits(picture: Picture) -> Picture:
     return Picture(np.rint(picture.pixels * factor).clip(0, 255).astype(np.uint8), alpha)
 
 
+def _colours(picture: Picture, format_name: str) -> int:
+    """1 or 3 in the file: WebP has no grey, and of TIFFs with 16-bit grey and alpha few programs read any, Pillow none."""
+    rare = format_name == "TIFF" and picture.pixels.dtype == np.uint16 and picture.alpha is not None
+    return 3 if rare or format_name == "WEBP" else int(picture.pixels.shape[2])
+
+
 def _channels(picture: Picture, format_name: str) -> Pixels:
-    """[H, W, 1 to 4]; 16-bit grey with alpha as RGBA in a TIFF, since few programs read it otherwise, Pillow among them."""
-    if picture.alpha is None:
-        return picture.pixels
-    rare = format_name == "TIFF" and picture.pixels.dtype == np.uint16 and picture.pixels.shape[2] == 1
-    return np.dstack((*[picture.pixels] * (3 if rare else 1), picture.alpha))
+    """[H, W, 1 to 4]."""
+    times = _colours(picture, format_name) // picture.pixels.shape[2]
+    planes = [picture.pixels] * times + ([] if picture.alpha is None else [picture.alpha])
+    return planes[0] if len(planes) == 1 else np.dstack(planes)
 
 
 def _encode_png_sixteen(picture: Picture, metadata: Metadata) -> bytes:

@@ -278,6 +278,8 @@ def test_a_picture_too_long_for_the_format_is_refused_with_a_way_out(format_name
     pixels = np.zeros((side, 1) if upright else (1, side), np.uint8)
     with pytest.raises(OutputError, match=rf"{side - 1} pixels a side.*\.png"):
         encode(photo(pixels), format_name)
+    fitting = pixels[:-1] if upright else pixels[:, :-1]
+    assert decode(encode(photo(fitting), format_name)).picture.native().shape[:2] == fitting.shape
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,13 @@ def test_a_transparent_colour_becomes_alpha(mode, key, becomes):
     assert listed(back.convert(becomes.removesuffix("A"))) == colours
 
 
+def test_white_as_transparent_in_black_and_white_may_be_written_as_1():
+    image = Image.new("1", (2, 1), 255)
+    image.putpixel((0, 0), 0)
+    image.info["transparency"] = 1  # Pillow 9.5 gives it as it stands in a PNG of one bit
+    assert listed(as_picture(image).native()) == [[0, 255], [255, 0]]
+
+
 def test_a_transparent_colour_beside_an_alpha_channel_changes_nothing():
     for mode in ("LA", "RGBA"):
         image = pil(mode)

@@ -275,7 +275,7 @@ def test_an_exif_block_too_long_for_a_jpeg_is_left_out_and_told(caplog):
 def test_a_resolution_of_a_rare_type_breaks_no_jpeg(kind):
     entries = {tag: made.number(n, 4) for tag, n in ((256, 11), (257, 9), (259, 1), (262, 1), (277, 1), (278, 9), (279, 99))}
     value = struct.pack("<2L", 300, 1) if kind == 5 else made.number(72, kind)[2]
-    entries |= {258: made.number(8), 282: (kind, 1, value), 283: (kind, 1, value)}
+    entries |= {258: made.number(8), 282: (kind, 1, value), 283: (kind, 1, value), 296: made.number(1)}  # of no unit
     written = encode(decode(made.bare_tiff(entries, EIGHT[..., 0].tobytes())), "JPEG")
     assert decode(written).picture.native().shape == (9, 11)
 
@@ -350,6 +350,12 @@ def test_a_lost_gamma_is_told_unless_it_is_the_one_that_everything_expects(chunk
 
 
 # --- PNG text, JPEG comments, resolution ---
+
+
+@pytest.mark.parametrize("dpi, told", [((72.0, 72.0), False), ((300.0, 300.0), True)])
+def test_a_lost_resolution_is_told_unless_it_is_the_one_that_stands_for_none(dpi, told, caplog):
+    encode(Photo(from_array(EIGHT), Metadata(dpi=dpi, comment=b"hello"), "JPEG", True), "WEBP")
+    assert ("resolution" in caplog.text) == told and "comment" in caplog.text
 
 
 @pytest.mark.parametrize("pixels", (EIGHT, SIXTEEN), ids=("8 bits", "16 bits"))
