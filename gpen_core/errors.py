@@ -39,3 +39,12 @@ class MissingExtra(GpenError):
 
 class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
+
+
+NAMED_OFFENDERS = 5
+
+
+def name_offenders(offences: list[str]) -> str:
+    """The first five offences and how many more there are, for a message."""
+    more = len(offences) - NAMED_OFFENDERS
+    return "; ".join(offences[:NAMED_OFFENDERS]) + (f" (and {more} more)" if more > 0 else "")

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from ..errors import WeightsError
-
-NAMED_OFFENDERS = 5
+from ..errors import WeightsError, name_offenders
 
 
 def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor], what: str) -> nn.Module:
@@ -26,8 +24,7 @@ def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor],
     offences += [f"{key} does not belong there" for key in named if key not in expected]
     offences += [problem for key in expected if key in named and (problem := _problem(key, named[key], expected[key]))]
     if offences:
-        rest = f" (and {len(offences) - NAMED_OFFENDERS} more)" if len(offences) > NAMED_OFFENDERS else ""
-        raise WeightsError(f"These weights do not fit {what}: {'; '.join(offences[:NAMED_OFFENDERS])}{rest}.")
+        raise WeightsError(f"These weights do not fit {what}: {name_offenders(offences)}.")
     tensors = {key: named[key].to(expected[key].dtype) for key in expected}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from ..errors import WeightsError
+from ..errors import WeightsError, name_offenders
 from .config import WRAPPERS, GPENConfig
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-NAMED_OFFENDERS = 5
 DEEPEST_WRAPPING = 4
 
 
@@ -70,10 +69,8 @@ def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
 
 
 def _refuse(offences: list[str], what: str = "GPEN") -> None:
-    if not offences:
-        return
-    named = "; ".join(offences[:NAMED_OFFENDERS])
-    rest = f" (and {len(offences) - NAMED_OFFENDERS} more)" if len(offences) > NAMED_OFFENDERS else ""
-    raise WeightsError(
-        f"These weights do not fit {what}: {named}{rest}. Nothing was loaded; the file is damaged or of another network."
-    )
+    if offences:
+        raise WeightsError(
+            f"These weights do not fit {what}: {name_offenders(offences)}. "
+            "Nothing was loaded; the file is damaged or of another network."
+        )
