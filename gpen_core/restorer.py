@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import files
 from .devices import batch_size, halving, pick_device, pick_dtype
-from .errors import MissingWeights, WeightsError
+from .errors import MissingWeights
 from .faces import mask as masks
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas, match_colour, soften_small
@@ -27,10 +28,14 @@ from .faces.select import choose, in_order
 from .images import FloatImage, Picture, as_picture
 from .network import GPEN, unwrap
 from .options import RestoreOptions
-from .weights import checkpoint, folders
+from .weights.catalog import Entry
+from .weights.download import DownloadOptions
+from .weights.folders import Folders, models_dirs
+from .weights.store import Store, silent
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-Built = TypeVar("Built")
 
 DEFAULT_MODEL = "gpen-bfr-2048"
 DEFAULT_DETECTOR = "retinaface_resnet50"
@@ -90,17 +95,18 @@ class FaceRestorer:
         network: GPEN,
         detector: Detector,
         device: torch.device,
-        load_parser: Callable[[], masks.Parser] | None = None,
+        load_parser: Callable[[Progress], masks.Parser] | None = None,
         max_memory: int | None = None,
     ) -> None:
         """`load_parser` is called when a mask first needs it; it raises `MissingWeights` where ParseNet's file is not
-        there."""
+        there and cannot be fetched."""
         self.network = network.to(device)
         self.detector = detector
         self.device = device
         self.max_memory = max_memory
         self._load_parser = load_parser or _no_parser
         self._parser: masks.Parser | None = None
+        self._has_no_parser = False
         self._feather = masks.feather()
 
     @classmethod
@@ -108,34 +114,41 @@ class FaceRestorer:
         cls,
         model: str | PathLike[str] = DEFAULT_MODEL,
         detector: str | PathLike[str] = DEFAULT_DETECTOR,
-        models_dir: str | PathLike[str] | None = None,
+        models_dir: Folders | None = None,
         device: str | torch.device = "auto",
         dtype: str = "auto",
         progress: Progress | None = None,
         max_memory: int | None = None,
+        downloads: DownloadOptions | None = None,
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
 
-        `models_dir` defaults to `$GPEN_MODELS_DIR`, else the user's cache directory; `max_memory` is in bytes and bounds
-        the activations. Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for
-        a file that is refused, `DeviceError` for a device or precision that is not there.
+        `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
+        of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
+        says that it may not. `max_memory` is in bytes and bounds the activations. `progress(done, total, text)` counts
+        the bytes of a download (total 0: not known yet) and stops the work by raising `Interrupted`.
+        Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
+        refused, `DeviceError` for a device or precision that is not there.
         """
-        folder = folders.models_dir(models_dir)
         chosen = pick_device(device)
         precision = pick_dtype(dtype, chosen)
-        paths = [folders.locate(str(name), folder) for name in (model, detector)]
-        tell = progress or _silent
-        tell(0, 2, f"Loading {paths[0].name}")
-        network = _built(paths[0], lambda sd: GPEN.from_state_dict(sd, precision))
-        tell(1, 2, f"Loading {paths[1].name}")
-        finder = _built(paths[1], partial(Detector.from_state_dict, device=chosen))
-        tell(2, 2, "Loaded")
-        return cls(network, finder, chosen, partial(_find_parser, folder, chosen), max_memory)
+        store = Store(models_dirs(models_dir), downloads)
+        tell = progress or silent
+        network = store.load(str(model), partial(_network, precision), tell)
+        finder = store.load(str(detector), partial(_detector, chosen), tell)
+        tell(1, 1, "Loaded")
+        return cls(network, finder, chosen, partial(store.load, PARSER, partial(_face_parser, chosen)), max_memory)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network's convolutions compute in."""
         return self.network.dtype
+
+    def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
+        """Loads what restoring with these options needs beside the network and the detector: the face parser, or nothing.
+
+        Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
+        self._parser_for(options, progress or silent)
 
     def restore(
         self, image: object, options: RestoreOptions | None = None, *, progress: Progress | None = None
@@ -150,14 +163,14 @@ class FaceRestorer:
         is_path = isinstance(image, (str, PathLike))
         picture = files.read(Path(image)).picture if is_path else as_picture(image)  # type: ignore[arg-type]
         watch = _Stopwatch()
-        parser = self._parser_for(options)
+        parser = self._parser_for(options, progress or silent)
         with watch.stage("detect"):
             found = self.detector.detect([picture], options.confidence, options.detect_size)[0]
         size = (picture.width, picture.height)
         faces = choose(in_order(found, options.order), size, options.faces, options.min_face, options.max_faces)
         canvas = Canvas(picture)
         if options.strength > 0:
-            faces = self._restore_faces(canvas, faces, options, parser, watch, progress or _silent)
+            faces = self._restore_faces(canvas, faces, options, parser, watch, progress or silent)
         else:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         smallest = smallest_face(picture, options.detect_size)
@@ -228,39 +241,35 @@ class FaceRestorer:
             canvas.paste(soften_small(restored, job.face), mask, job.alignment, options.strength)
         return replace(job.face, restored=True)
 
-    def _parser_for(self, options: RestoreOptions) -> masks.Parser | None:
+    def _parser_for(self, options: RestoreOptions, progress: Progress) -> masks.Parser | None:
         if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
             return None
-        if self._parser is None:
+        if self._parser is None and not (self._has_no_parser and options.mask == "auto"):
             try:
-                self._parser = self._load_parser()
-            except MissingWeights:
+                self._parser = self._load_parser(progress)
+            except MissingWeights as error:
                 if options.mask == "parse":
                     raise
+                self._has_no_parser = True  # for every picture that follows: a download is not tried again and again
+                log.warning("Masks are feathered, not parsed: %s", error)
         return self._parser
 
 
-def _no_parser() -> masks.Parser:
+def _no_parser(progress: Progress) -> masks.Parser:
     raise MissingWeights("No face parser was given, so the mask cannot be parsed.")
 
 
-def _find_parser(folder: Path, device: torch.device) -> masks.Parser:
-    path = folders.locate(PARSER, folder)
-    return _built(path, partial(masks.Parser.from_state_dict, device=device))
+def _network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:
+    return GPEN.from_state_dict(content, dtype, entry.size if entry else None)
 
 
-def _built(path: Path, build: Callable[[dict[str, torch.Tensor]], Built]) -> Built:
-    """Loads a file and builds from it; a refusal names the file."""
-    content = checkpoint.load(path)
-    try:
-        return build(unwrap(content))
-    except WeightsError as error:
-        raise type(error)(f"{path}: {error}") from error
+def _detector(device: torch.device, content: object, entry: Entry | None) -> Detector:
+    return Detector.from_state_dict(unwrap(content), device)
+
+
+def _face_parser(device: torch.device, content: object, entry: Entry | None) -> masks.Parser:
+    return masks.Parser.from_state_dict(unwrap(content), device)
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    pass

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gpen_core import cli, files
 
-DETECTOR = "detection_mobilenet0.25_Final.pth"
+DETECTOR = "detection_mobilenet0.25_Final.safetensors"
 
 
 class Ran(NamedTuple):

@@ -91,7 +91,7 @@ def test_parse_mask_limits_what_is_restored(parser):
     for corner in ((-1, -1, 1), (-1, 1, -1)):
         number = CORNERS[corner]
         colour = tuple(0.5 + 0.5 * v for v in corner)
-        restorer = helpers.restorer(helpers.constant_weights(256, colour), [face], load_parser=lambda: parser)
+        restorer = helpers.restorer(helpers.constant_weights(256, colour), [face], load_parser=lambda progress: parser)
         result = restorer.restore(image, RestoreOptions(mask="parse"))
         assert result.changed == (number in KEPT)
         assert np.array_equal(result.image[result.mask == 0], image[result.mask == 0])
@@ -100,7 +100,7 @@ def test_parse_mask_limits_what_is_restored(parser):
 def test_parse_runs_on_the_restored_face_not_on_the_input(parser):
     cloth = np.broadcast_to(np.float32([1, 0, 1]), (300, 300, 3))
     face = helpers.face_at((150, 150), 120)
-    skin = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face], load_parser=lambda: parser)
+    skin = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face], load_parser=lambda progress: parser)
     assert skin.restore(cloth, RestoreOptions(mask="parse")).mask.max() == 1
 
 

@@ -46,10 +46,11 @@ ROOMS = {
     "metadata": {"errors", "images", "tiff"},
     "files": {"errors", "images", "metadata", "tiff"},
     "network": {"errors"},
-    "weights": {"errors"},
+    "weights": {"errors", "__version__"},
     "faces": {"errors", "images"},
     "devices": {"errors", "network"},
     "demo": {"errors", "network"},
+    "weights_report": {"errors", "network", "weights"},
     "restorer": {"errors", "options", "images", "metadata", "files", "network", "weights", "faces", "devices"},
 }
 

@@ -2,6 +2,6 @@
 
 from .config import RELEASED_SIZES, GPENConfig
 from .gpen import GPEN
-from .state_dict import unwrap
+from .state_dict import checked, find_state_dict, unwrap
 
-__all__ = ["GPEN", "RELEASED_SIZES", "GPENConfig", "unwrap"]
+__all__ = ["GPEN", "RELEASED_SIZES", "GPENConfig", "checked", "find_state_dict", "unwrap"]

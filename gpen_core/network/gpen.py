@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import InputError
 from .config import STYLE_LAYERS, GPENConfig
 from .layers import EPSILON, EncoderLevel, EqualLinear, StyledConv, ToRGB, frozen
-from .state_dict import check, unwrap
+from .state_dict import checked
 
 
 class GPEN(nn.Module):
@@ -37,16 +37,15 @@ class GPEN(nn.Module):
         self.eval()
 
     @classmethod
-    def from_state_dict(cls, checkpoint: object, dtype: torch.dtype = torch.float32) -> GPEN:
+    def from_state_dict(cls, checkpoint: object, dtype: torch.dtype = torch.float32, size: int | None = None) -> GPEN:
         """Builds the network that a checkpoint describes, on the CPU.
 
         `checkpoint` maps names to tensors, plain or inside `g_ema`, `params_ema`, `params`, `state_dict` or `model`, with
         or without `module.`; it is not changed. Convolutions compute in `dtype`, styles and RGB sums in float32.
-        Raises `WeightsError` naming the first five offenders where it is not exactly one of the released layouts.
+        Raises `WeightsError` naming the first five offenders where it is not exactly one of the released layouts, or not
+        of the `size` that is asked for.
         """
-        state_dict = unwrap(checkpoint)
-        config = GPENConfig.from_state_dict(state_dict)
-        check(state_dict, config)
+        state_dict, config = checked(checkpoint, size)
         return cls(state_dict, config, dtype)
 
     @property

@@ -19,8 +19,8 @@ def fir_kernel(gain: float) -> torch.Tensor:
     return gain * torch.outer(row, row)
 
 
-def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
-    """Takes a state dict out of `g_ema`, `params_ema`, `params`, `state_dict` or `model` and drops `module.`."""
+def find_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
+    """The state dict itself, or the one in `g_ema`, `params_ema`, `params`, `state_dict` or `model`; names as they are."""
     for _ in range(DEEPEST_WRAPPING):  # a file may hold a mapping that contains itself
         if not isinstance(checkpoint, Mapping):
             break
@@ -30,10 +30,30 @@ def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
         checkpoint = inner
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(f"Expected a state dict (names to tensors), got {type(checkpoint).__name__}.")
-    strip = bool(checkpoint) and all(str(key).startswith("module.") for key in checkpoint)
-    named = {str(key)[7:] if strip else str(key): value for key, value in checkpoint.items()}
-    _refuse([f"{k} is a {type(v).__name__}, not a tensor" for k, v in named.items() if not isinstance(v, torch.Tensor)])
-    return named
+    _refuse([f"{k} is a {type(v).__name__}, not a tensor" for k, v in checkpoint.items() if not isinstance(v, torch.Tensor)])
+    return checkpoint
+
+
+def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
+    """As `find_state_dict`, with the `module.` that data-parallel training puts before every name taken off."""
+    found = find_state_dict(checkpoint)
+    strip = bool(found) and all(str(key).startswith("module.") for key in found)
+    return {str(key)[7:] if strip else str(key): value for key, value in found.items()}
+
+
+def checked(checkpoint: object, size: int | None = None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
+    """The unwrapped state dict of a GPEN, complete and finite, and its configuration.
+
+    Raises `WeightsError` naming the first five offenders, or if it is not of the `size` asked for."""
+    state_dict = unwrap(checkpoint)
+    config = GPENConfig.from_state_dict(state_dict)
+    if size is not None and config.size != size:
+        raise WeightsError(
+            f"These are the weights of GPEN-{config.size}, and the file is named as those of GPEN-{size}. Nothing was "
+            "loaded; rename the file, or download it again."
+        )
+    check(state_dict, config)
+    return state_dict, config
 
 
 def check(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:

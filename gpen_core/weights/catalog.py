@@ -1,14 +1,49 @@
-"""The files that gpen_core knows by name."""
+"""The files that gpen_core knows by name, as frozen data. Where a figure is None, nobody has published it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
+
+GPEN_LICENCE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
+FACEXLIB_LICENCE = "facexlib weights: MIT."
+SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Of weights files; the first is preferred where several lie side by side."""
 
 ALIBABA = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
-MODELSCOPE = "https://www.modelscope.cn/models/iic/cv_gpen_image-portrait-enhancement-hires/resolve/master/"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/"
-GPEN_LICENCE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only"
-FACEXLIB_LICENCE = "facexlib weights: MIT"
+MODELSCOPE = "https://www.modelscope.cn/"
+GPEN_ON_MODELSCOPE = "iic/cv_gpen_image-portrait-enhancement-hires"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that serves a file, and how it publishes the file's SHA-256, if it does."""
+
+    url: str
+    listing: str | None = None
+    """A JSON listing of all files beside it with their `Path`, `Size` and `Sha256` (ModelScope)."""
+    path: str | None = None
+    """The file's `Path` in that listing."""
+    linked_etag: bool = False
+    """It answers with the header `X-Linked-Etag`, the digest of a large file (Hugging Face)."""
+    trusts_http: bool = False
+    """The user named it: plain http is allowed for it, though not for where it redirects to."""
+    copies_others: bool = False
+    """It is a copy of another source, so the others' published digests are its own."""
+
+    @property
+    def publishes_digest(self) -> bool:
+        return self.listing is not None or self.linked_etag
+
+
+def _modelscope(path: str) -> Source:
+    listing = f"{MODELSCOPE}api/v1/models/{GPEN_ON_MODELSCOPE}/repo/files?Revision=master&Recursive=true"
+    return Source(f"{MODELSCOPE}models/{GPEN_ON_MODELSCOPE}/resolve/master/{path}", listing, path)
+
+
+def _hugging_face(repository: str, path: str) -> Source:
+    return Source(f"https://huggingface.co/{repository}/resolve/main/{path}", linked_etag=True)
 
 
 @dataclass(frozen=True)
@@ -17,60 +52,143 @@ class Entry:
 
     name: str
     file: str
-    url: str
-    """Where its publisher put it."""
     purpose: str
     licence: str
+    sources: tuple[Source, ...]
+    """Asked in this order."""
+    bytes: int | None = None
+    sha256: str | None = None
+    about: int | None = None
+    """Bytes of its tensors alone, where they were computed from the layout: the file is a little larger."""
+    size: int | None = None
+    """Side in pixels of the faces that it restores; None where it restores none."""
     aliases: tuple[str, ...] = ()
     """Other names of the same file, on disk or on the command line."""
+
+    @property
+    def largest(self) -> int:
+        """More bytes than this cannot be the file."""
+        if self.bytes is not None:
+            return self.bytes
+        return 2 * self.about if self.about is not None else 2**30
+
+    def pin_for(self, file: str) -> str | None:
+        """The SHA-256 that a file of that name must have: a `.safetensors` of the same tensors is another file."""
+        released = [name.lower() for name in (self.file, *self.aliases)]
+        return self.sha256 if PurePath(file).name.lower() in released else None
 
 
 CATALOG = (
     Entry(
         "gpen-bfr-2048",
         "GPEN-BFR-2048.pth",
-        MODELSCOPE + "pytorch_model-2048.pt",
         "face restoration at 2048 x 2048",
         GPEN_LICENCE,
-        ("pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
+        (
+            _modelscope("pytorch_model-2048.pt"),
+            _hugging_face("shaitanzx/FooocusExtend", "faces/GPEN-BFR-2048.pt"),
+            Source(ALIBABA + "GPEN-BFR-2048.pth"),
+        ),
+        about=285_180_804,
+        size=2048,
+        aliases=("pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
     ),
     Entry(
         "gpen-bfr-1024",
         "GPEN-BFR-1024.pth",
-        MODELSCOPE + "pytorch_model.pt",
         "face restoration at 1024 x 1024",
         GPEN_LICENCE,
-        ("GPEN-BFR-1024.pt",),
+        (
+            _modelscope("pytorch_model.pt"),
+            _hugging_face("shaitanzx/FooocusExtend", "faces/GPEN-BFR-1024.pt"),
+            Source(ALIBABA + "GPEN-BFR-1024.pth"),
+            Source("https://carimage-1253226081.cos.ap-beijing.myqcloud.com/gpen/GPEN-BFR-1024.pth"),
+        ),
+        about=284_843_696,
+        size=1024,
+        aliases=("GPEN-BFR-1024.pt",),
     ),
-    Entry("gpen-bfr-512", "GPEN-BFR-512.pth", ALIBABA + "GPEN-BFR-512.pth", "face restoration at 512 x 512", GPEN_LICENCE),
-    Entry("gpen-bfr-256", "GPEN-BFR-256.pth", ALIBABA + "GPEN-BFR-256.pth", "face restoration at 256 x 256", GPEN_LICENCE),
+    Entry(
+        "gpen-bfr-512",
+        "GPEN-BFR-512.pth",
+        "face restoration at 512 x 512",
+        GPEN_LICENCE,
+        (
+            _hugging_face("akhaliq/GPEN-BFR-512", "GPEN-BFR-512.pth"),
+            Source("https://github.com/vinthony/video-retalking/releases/download/v0.0.1/GPEN-BFR-512.pth"),
+            Source(ALIBABA + "GPEN-BFR-512.pth"),
+        ),
+        bytes=284_085_738,
+        sha256="f1002c41add95b0decad69604d80455576f7187dd99ca16bd611bcfd44c10b51",
+        size=512,
+    ),
+    Entry(
+        "gpen-bfr-256",
+        "GPEN-BFR-256.pth",
+        "face restoration at 256 x 256",
+        GPEN_LICENCE,
+        (Source(ALIBABA + "GPEN-BFR-256.pth"),),
+        about=75_517_192,
+        size=256,
+    ),
     Entry(
         "retinaface_resnet50",
         "detection_Resnet50_Final.pth",
-        FACEXLIB + "v0.1.0/detection_Resnet50_Final.pth",
         "finds faces",
         FACEXLIB_LICENCE,
-        ("RetinaFace-R50.pth",),
+        (
+            Source(FACEXLIB + "v0.1.0/detection_Resnet50_Final.pth"),
+            _hugging_face("akhaliq/RetinaFace-R50", "RetinaFace-R50.pth"),
+            Source(ALIBABA + "RetinaFace-R50.pth"),
+        ),
+        bytes=109_497_761,
+        sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+        aliases=("RetinaFace-R50.pth",),
     ),
     Entry(
         "retinaface_mobile0.25",
         "detection_mobilenet0.25_Final.pth",
-        FACEXLIB + "v0.1.0/detection_mobilenet0.25_Final.pth",
         "finds faces, fast",
         FACEXLIB_LICENCE,
+        (Source(FACEXLIB + "v0.1.0/detection_mobilenet0.25_Final.pth"),),
+        bytes=1_789_735,
+        sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
     ),
     Entry(
         "parsenet",
         "parsing_parsenet.pth",
-        FACEXLIB + "v0.2.2/parsing_parsenet.pth",
         "tells face, hair, hat and clothes apart",
         FACEXLIB_LICENCE,
-        ("ParseNet-latest.pth",),
+        (Source(FACEXLIB + "v0.2.2/parsing_parsenet.pth"),),
+        bytes=85_331_193,
+        sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+    ),
+    Entry(
+        "realesrnet_x2",
+        "realesrnet_x2.pth",
+        "enlarges the background 2 times",
+        GPEN_LICENCE,
+        (_hugging_face("akhaliq/realesrnet_x2", "realesrnet_x2.pth"), Source(ALIBABA + "realesrnet_x2.pth")),
+        bytes=77_228_423,
+        sha256="a8bc646e373d3aa593842d071f2bd876d3db2cc969f8d3efa6cf961cc421c2d1",
+    ),
+    Entry(
+        "realesrnet_x4",
+        "realesrnet_x4.pth",
+        "enlarges the background 4 times",
+        GPEN_LICENCE,
+        (Source(ALIBABA + "realesrnet_x4.pth"),),
     ),
 )
 
 
+def stem(name: str) -> str:
+    """A file's name in lower case without a weights file's suffix."""
+    lower = name.lower()
+    return next((lower[: -len(s)] for s in SUFFIXES if lower.endswith(s)), lower)
+
+
 def find_entry(name: str) -> Entry | None:
-    """The entry of that name, file name or alias, without regard to case."""
-    wanted = name.lower()
-    return next((e for e in CATALOG if wanted in (n.lower() for n in (e.name, e.file, *e.aliases))), None)
+    """The entry of that name, file name or alias, without regard to case or to a weights file's suffix."""
+    wanted = stem(name)
+    return next((e for e in CATALOG if wanted in map(stem, (e.name, e.file, *e.aliases))), None)

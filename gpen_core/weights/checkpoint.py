@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-import re
 import struct
 import warnings
-from collections.abc import Mapping
+import zipfile
 from pathlib import Path
 
 import torch
@@ -14,9 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import MissingWeights, WeightsError
+from . import archive
+from .formats import container
+from .unpickler import Refused
 
-# What torch, its unpickler and safetensors raise on damaged files.
+# What torch, safetensors, zipfile and pickletools raise on damaged files.
 BROKEN = (
+    Refused,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
     pickle.UnpicklingError,
     SafetensorError,
     RuntimeError,
@@ -28,70 +34,67 @@ BROKEN = (
     TypeError,
     AttributeError,
     AssertionError,
+    NotImplementedError,
+    MemoryError,
     struct.error,
-    UserWarning,  # see SCRIPT_WARNING
 )
-SCRIPT_WARNING = "'torch.load' received a zip file that looks like a TorchScript archive"
+HOW_TO_CONVERT = (
+    "it is in the format that torch.save wrote before version 1.6, which cannot be read safely by every torch. Convert it "
+    "with torch 2.10 or newer, in an environment of its own: python -c \"import torch; torch.save(torch.load('OLD.pth', "
+    "map_location='cpu', weights_only=True), 'NEW.pth')\""
+)
 
 
-def load(path: Path) -> object:
-    """What the file holds, on the CPU: a `.safetensors` file, else a checkpoint read by torch with `weights_only=True`.
+def load(path: Path, is_pinned: bool = False) -> object:
+    """What the file holds, on the CPU: tensors, and the dicts, lists and numbers around them.
 
-    Raises `MissingWeights` if there is no such file, `WeightsError` if it holds anything but dense tensors or is damaged.
-    There is no fallback to a looser reader.
+    A `.safetensors` file is read by its library. Any other is read by torch with `weights_only=True` if `is_pinned` (its
+    digest was compared with the catalog's), else by `archive`, which knows nothing but dense tensors.
+    Raises `MissingWeights` if there is no such file, `WeightsError` with the reason if it is refused or damaged. There is
+    no fallback to a looser reader, and nothing in a file is run.
     """
     if not path.is_file():
         raise MissingWeights(f"{path} does not exist.")
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        checkpoint = _load_with_torch(path)
+        return _load_with_torch(path) if is_pinned else _load_archive(path)
     except BROKEN as error:
-        raise _refusal(path, _reason(error)) from error
-    if checkpoint is None:  # A1111 replaces torch.load by one that returns None on refusal
-        raise WeightsError(f"{path} was refused by the host's own check of weights files.")
-    if not _is_dense(checkpoint):
-        raise _refusal(path, "it holds a tensor without plain values (sparse, quantised or of the meta device).")
-    return checkpoint
+        raise WeightsError(
+            f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt or .safetensors); nothing in it "
+            "was run. Download it again, or get it from its publisher."
+        ) from error
+
+
+def _load_archive(path: Path) -> object:
+    reasons = {
+        "legacy": HOW_TO_CONVERT,
+        "safetensors": "it is a .safetensors file under another name: rename it",
+        "html": "it is a web page, not a file of weights",
+        "unknown": "it is no file that torch.save wrote in zip format",
+    }
+    reason = reasons.get(container(path))
+    if reason is not None:
+        raise Refused(reason)
+    return archive.read(path)
 
 
 def _load_with_torch(path: Path) -> object:
     with warnings.catch_warnings():
         for noise in ("TypedStorage is deprecated", "Detected pickle protocol"):
             warnings.filterwarnings("ignore", noise, UserWarning)
-        # torch 2.1 passes a TorchScript archive to torch.jit.load, whatever weights_only says; it warns before.
-        warnings.filterwarnings("error", SCRIPT_WARNING, UserWarning)
-        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    if content is None:  # A1111 replaces torch.load by one that returns None on refusal
+        raise Refused("the host's own check of weights files refused it")
+    return content
 
 
-def _refusal(path: Path, reason: str) -> WeightsError:
-    return WeightsError(
-        f"{path} was refused: {reason} Expected a file of tensors (.pth, .pt or .safetensors); nothing in it was run. "
-        "Download it again, or get it from its publisher."
-    )
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip()
-    if text.startswith(SCRIPT_WARNING):
-        return "it is a TorchScript archive, which holds code."
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, (pickle.UnpicklingError, RuntimeError)) and "weights_only" in str(error):
         # torch goes on to advise loading it without the check: that advice must not reach anyone.
-        found = re.search(r"WeightsUnpickler error: (.+?)(?:\. |\s*$)", text, re.MULTILINE)
-        return f"it is no checkpoint of tensors{f' ({found[1]})' if found else ''}."
-    return f"{type(error).__name__}{f', {text.splitlines()[0]}' if text else ''}."
-
-
-def _is_dense(checkpoint: object) -> bool:
-    """Whether every tensor in it, at any depth, has its values in memory one by one."""
-    seen: set[int] = set()
-    todo = [checkpoint]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, torch.Tensor) and (one.layout != torch.strided or one.is_meta or one.is_quantized):
-            return False
-        if isinstance(one, Mapping) and id(one) not in seen:
-            seen.add(id(one))
-            todo.extend(one.values())
-    return True
+        return "torch found more in it than tensors"
+    with contextlib.suppress(IndexError):
+        return f"{type(error).__name__}, {str(error).strip().splitlines()[0].rstrip('.')}"
+    return type(error).__name__

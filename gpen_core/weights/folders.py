@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import MissingWeights
-from .catalog import CATALOG, Entry, find_entry
+from .catalog import CATALOG, SUFFIXES, Entry, find_entry, stem
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
+AnyPath = str | os.PathLike[str]
+Folders = AnyPath | Sequence[AnyPath]
 
 
-def models_dir(given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder given, else `$GPEN_MODELS_DIR`, else `sd-gpen` in the user's cache directory."""
-    chosen = given or environ.get("GPEN_MODELS_DIR")
-    return Path(chosen).expanduser() if chosen else _cache_dir(environ) / "sd-gpen"
+def models_dirs(given: Folders | None = None, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """The folders given, else `$GPEN_MODELS_DIR`, else `sd-gpen` in the user's cache directory.
+
+    Files are looked for in each, in that order; what is downloaded goes into the first."""
+    chosen = given or environ.get("GPEN_MODELS_DIR") or _cache_dir(environ) / "sd-gpen"
+    several = [chosen] if isinstance(chosen, (str, os.PathLike)) else chosen
+    return tuple(Path(one).expanduser() for one in several)
 
 
 def _cache_dir(environ: Mapping[str, str]) -> Path:
@@ -27,39 +31,48 @@ def _cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def locate(name: str, folder: Path) -> Path:
-    """The weights file meant by `name`: a file's path, or a catalog name, file name or alias looked up in `folder`.
+def locate(name: str, folders: Sequence[Path]) -> Path | Entry:
+    """The weights file meant by `name`: a file's path, or a catalog name, file name or alias looked up in the folders.
+    The catalog's entry where that file is not there.
 
-    Case does not matter; a `.safetensors` beside a `.pth` comes first. `MissingWeights` says what to put where."""
+    Case does not matter; a `.safetensors` beside a `.pth` comes first. `MissingWeights` for a name that is neither."""
     path = Path(name).expanduser()
     if os.path.isfile(path):  # Path.is_file raises on names that are too long
         return path
-    found = find_in(name, folder)
-    if found is not None:
-        return found
-    entry = find_entry(name)
-    if entry is None:
+    found = find_in(name, folders) or find_entry(name)
+    if found is None:
         raise MissingWeights(
-            f"{name!r} is no file, no name in the catalog, and no weights file in {folder}. "
+            f"{name!r} is no file, no name in the catalog, and no weights file in {listed(folders)}. "
             f"Give a file's path, or one of {', '.join(known.name for known in CATALOG)}."
         )
-    raise MissingWeights(
-        f"{entry.file} ({entry.purpose}) is not in {folder}. Put it there; its publisher has it at {entry.url} "
-        f"({entry.licence}). Or name another folder with --models-dir."
-    )
+    return found
 
 
-def find_in(name: str, folder: Path) -> Path | None:
-    """As `locate`, but only in `folder`, and None if it is not there."""
-    files = {path.name.lower(): path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
-    return next((files[c] for c in _candidates(name, find_entry(name)) if c in files and files[c].is_file()), None)
+def find_in(name: str, folders: Iterable[Path]) -> Path | None:
+    """The weights file of that name or entry in these folders; None if it is not there."""
+    wanted = _candidates(name, find_entry(name))
+    for folder in folders:
+        files = {path.name.lower(): path for path in _listing(folder)}
+        for candidate in wanted:
+            if candidate in files and files[candidate].is_file():
+                return files[candidate]
+    return None
+
+
+def weights_in(folders: Iterable[Path]) -> Iterator[Path]:
+    """Every weights file there, by its suffix."""
+    for folder in folders:
+        yield from (path for path in _listing(folder) if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def listed(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)
+
+
+def _listing(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
 
 
 def _candidates(name: str, entry: Entry | None) -> list[str]:
     names = [name] if entry is None else [entry.file, *entry.aliases, entry.name]
-    stems = [n[: -len(s)] if (s := _suffix(n)) else n for n in (n.lower() for n in names)]
-    return [stem + suffix for suffix in SUFFIXES for stem in dict.fromkeys(stems)]
-
-
-def _suffix(name: str) -> str:
-    return next((s for s in SUFFIXES if name.endswith(s)), "")
+    return [one + suffix for suffix in SUFFIXES for one in dict.fromkeys(map(stem, names))]

@@ -1,0 +1,121 @@
+"""A file's SHA-256, and what is remembered of a file that the catalog has no pin for.
+
+The record lies beside the file, as `.NAME.gpen.json`: a change of the file is noticed by whoever reads it next.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import WeightsError
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1 << 20
+PIN, PUBLISHED, STRUCTURE = "pin", "published", "structure"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was known of a file when it was first taken."""
+
+    sha256: str
+    checked_by: str
+    """`pin`: the catalog's digest; `published`: the digest that its source publishes; `structure`: tensors, names and
+    shapes only."""
+    source: str | None = None
+    """Where it was downloaded from, or from what it was converted."""
+    date: str = ""
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether somebody other than this machine vouches for these bytes."""
+        return self.checked_by in (PIN, PUBLISHED)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of a file lies; a link's record lies beside the file that it leads to."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f".{real.name}.gpen.json")
+
+
+def recall(path: Path) -> Record | None:
+    """What is remembered of the file; `WeightsError` if the record itself is damaged."""
+    note = record_path(path)
+    try:
+        content = json.loads(note.read_text("utf-8"))
+        record = Record(**{name: content.get(name) for name in Record.__dataclass_fields__})
+        if record.checked_by not in (PIN, PUBLISHED, STRUCTURE) or not is_sha256(record.sha256):
+            raise ValueError("no digest in it")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{note}, which remembers the digest of {path.name}, cannot be read ({error}). "
+            f"The weights were not loaded. If you trust {path.name}, delete that record and run again."
+        ) from error
+    return record
+
+
+def remember(path: Path, record: Record) -> None:
+    """Writes the record beside the file. Where nothing can be written there, nothing is remembered, which is logged."""
+    note = record_path(path)
+    dated = Record(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
+    part = note.with_name(f"{note.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(asdict(dated), indent=1) + "\n", "utf-8")
+        os.replace(part, note)
+    except OSError as error:
+        log.info("The digest of %s could not be remembered: %s.", path, error)
+        part.unlink(missing_ok=True)
+
+
+def forget(path: Path) -> None:
+    """Forgets the file: for whoever has just written it anew."""
+    record_path(path).unlink(missing_ok=True)
+
+
+def check(path: Path, pin: str | None) -> Record:
+    """Hashes the file and compares: with the pin if there is one, else with what is remembered.
+
+    Gives what is known of it, `structure` for a file not seen before. `WeightsError` if it is not the pinned file, or has
+    changed since it was remembered; nobody has read it then.
+    """
+    sha256 = sha256_of(path)
+    if pin is not None:
+        if sha256 != pin:
+            raise WeightsError(
+                f"{path} was refused before it was read: its SHA-256 is {sha256}, expected {pin}. The file is damaged or "
+                "is another one. Delete or rename it and run again: it is downloaded anew."
+            )
+        return Record(sha256, PIN)
+    known = recall(path)
+    if known is not None and known.sha256 != sha256:
+        raise WeightsError(
+            f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "
+            f"remembered {known.sha256}{f' of {known.date}' if known.date else ''}). If you replaced it yourself, delete "
+            f"{record_path(path)} and run again; if not, delete the file too."
+        )
+    return known or Record(sha256, STRUCTURE)
+
+
+def is_sha256(text: object) -> bool:
+    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")

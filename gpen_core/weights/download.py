@@ -1,0 +1,267 @@
+"""A file of the catalog, fetched into a models folder: verified, or not at all.
+
+The order: lock; is it there already? claim what was fetched before; per source, fetch the rest; hash everything; sync;
+give it its name in one step. A wrong file is deleted, an unfinished one kept for the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from filelock import FileLock, Timeout
+
+from ..errors import MissingWeights, OptionsError, WeightsError
+from . import digest, published
+from .catalog import Entry, Source
+from .digest import PIN, PUBLISHED, STRUCTURE, Record
+from .partial import Partial, claim, tidy
+from .published import Published
+from .transfer import Fault, Patience, Progress, Transfer
+
+log = logging.getLogger(__name__)
+
+SPARE_DISK = 16 << 20  # bytes that a download leaves free
+TRUE = ("1", "on", "true", "yes")
+
+Check = Callable[[Path], object]
+
+
+class DownloadFailed(MissingWeights):
+    """No source gave the file. What was fetched of it is kept for the next run unless it was wrong."""
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """Whether and from where files may be fetched."""
+
+    offline: bool = False
+    require_digest: bool = False
+    """Refuse a file for which neither the catalog nor its source has a digest."""
+    mirror: str | None = None
+    """`mirror/FILE` is asked before the catalog's sources; it may be http."""
+
+    def __post_init__(self) -> None:
+        if self.mirror is not None and urlsplit(self.mirror).scheme not in ("http", "https"):
+            raise OptionsError(f"The mirror must be an http or https address, got {self.mirror!r}.")
+
+    @classmethod
+    def from_environment(
+        cls,
+        offline: bool = False,
+        require_digest: bool = False,
+        mirror: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> DownloadOptions:
+        """What is given, and `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
+        told = any(environ.get(name, "").lower() in TRUE for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
+        return cls(offline or told, require_digest, mirror or environ.get("GPEN_MIRROR") or None)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A source, and what is known of its file before it is fetched."""
+
+    source: Source
+    known: Published
+    digests: tuple[str, ...]
+    """Any of these is right; none: the file can be checked by its structure only."""
+    checked_by: str
+
+    @property
+    def identity(self) -> str | None:
+        """What an unfinished download of this very content goes by; None if nothing tells it from another."""
+        if len(self.digests) == 1:
+            return self.digests[0]
+        return f"{self.source.url} {self.known.validator} {self.known.bytes}" if self.known.validator else None
+
+
+class Download:
+    """One file of the catalog on its way into one folder."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        folder: Path,
+        options: DownloadOptions,
+        progress: Progress,
+        check: Check,
+        patience: Patience | None = None,
+    ) -> None:
+        """`check(path)` raises `WeightsError` if a file is not the entry's by its structure; it is asked before a file
+        without a digest gets its name. `progress(done, total, text)` counts bytes (total 0: not known); it stops the work
+        by raising `Interrupted`."""
+        self.entry = entry
+        self.target = folder / entry.file
+        self.options = options
+        self.progress = progress
+        self.check = check
+        self.patience = patience or Patience()
+
+    def run(self) -> Path:
+        """The path of the file, fetched unless it was there. `DownloadFailed` says what every source did."""
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock():
+                if not self.target.exists():
+                    self._fetch()
+        except OSError as error:
+            raise DownloadFailed(self._why_not_written(error)) from error
+        return self.target
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held by one process of those that share the folder; the others wait, and can be cancelled meanwhile."""
+        lock = FileLock(self.target.with_name(f".{self.target.name}.lock"))
+        while True:
+            try:
+                lock.acquire(timeout=0.2)
+                break
+            except Timeout:
+                self.progress(0, 0, f"Waiting for another download of {self.entry.file}")
+            except NotImplementedError:  # a file system without locks: claiming by renaming must do
+                log.info("%s cannot be locked.", self.target)
+                break
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _fetch(self) -> None:
+        log.warning("%s %s is being downloaded.", self.entry.licence, self.entry.file)
+        faults: list[str] = []
+        for candidate in self._candidates(faults):
+            try:
+                return self._fetch_from(candidate)
+            except (Fault, WeightsError) as fault:
+                log.info("%s: %s", candidate.source.url, fault)
+                faults.append(f"{candidate.source.url}: {fault}")
+        raise DownloadFailed(
+            f"{self.entry.file} ({self.entry.purpose}) could not be downloaded into {self.target.parent}:\n  "
+            + "\n  ".join(faults)
+            + f"\nTry again later, name a mirror with --mirror or $GPEN_MIRROR, or put the file there by hand "
+            f"({self.entry.licence})"
+        )
+
+    def _candidates(self, faults: list[str]) -> Iterator[_Candidate]:
+        """The sources in the order in which they are tried; those whose file no digest can vouch for come last."""
+        mirrors = _mirrors(self.entry, self.options.mirror)
+        if self.entry.sha256 is not None:
+            known = Published(self.entry.sha256, self.entry.bytes)
+            yield from (_Candidate(s, known, (self.entry.sha256,), PIN) for s in (*mirrors, *self.entry.sources))
+            return
+        told = {source: published.ask(source, self.patience) for source in self.entry.sources if source.publishes_digest}
+        digests = tuple(dict.fromkeys(known.sha256 for known in told.values() if known.sha256))
+        vouched = [_Candidate(s, replace(k, validator=None), (k.sha256,), PUBLISHED) for s, k in told.items() if k.sha256]
+        if len(vouched) == 1:
+            yield from (replace(vouched[0], source=s) for s in mirrors)
+        elif digests:
+            yield from (_Candidate(s, published.ask(s, self.patience), digests, PUBLISHED) for s in mirrors)
+        yield from vouched
+        rest = [s for s in self.entry.sources if not (s in told and told[s].sha256)]
+        for source in (*(mirrors if not digests else ()), *rest):
+            if self.options.require_digest:
+                faults.append(f"{source.url}: nobody publishes a digest of its file, and one is required")
+            else:
+                yield _Candidate(source, published.ask(source, self.patience), (), STRUCTURE)
+
+    def _fetch_from(self, candidate: _Candidate) -> None:
+        self._refuse_change(candidate.source, candidate.digests)
+        partial = claim(self.target, candidate.identity)
+        try:
+            self._refuse_full_disk(candidate, partial)
+            in_one_piece = self._complete(candidate, partial)
+            try:
+                sha256 = self._verified(candidate, partial)
+            except Fault:
+                if in_one_piece:
+                    raise
+                partial.restart()  # its beginning may be another source's fault, or an earlier run's
+                self._complete(candidate, partial)
+                sha256 = self._verified(candidate, partial)
+            self._keep(candidate, partial, sha256)
+        finally:
+            if partial.path.exists():
+                partial.release()
+
+    def _complete(self, candidate: _Candidate, partial: Partial) -> bool:
+        known = candidate.known
+        return Transfer(candidate.source, self.entry.largest, known.bytes, known.validator, self.patience, self._tell).run(
+            partial
+        )
+
+    def _verified(self, candidate: _Candidate, partial: Partial) -> str:
+        """The digest of the whole file on disk; a file that is wrong is deleted."""
+        size = partial.size
+        self.progress(size, size, f"Verifying {self.entry.file}")
+        sha256 = digest.sha256_of(partial.path)
+        try:
+            if candidate.digests and sha256 not in candidate.digests:
+                expected = " or ".join(candidate.digests)
+                raise Fault(f"sent a file with the SHA-256 {sha256}, expected {expected}; it was deleted")
+            self._refuse_change(candidate.source, (sha256,))
+            if candidate.checked_by == STRUCTURE:
+                self.check(partial.path)
+        except (Fault, WeightsError):
+            partial.discard()
+            raise
+        return sha256
+
+    def _keep(self, candidate: _Candidate, partial: Partial, sha256: str) -> None:
+        if candidate.checked_by == STRUCTURE:
+            log.warning(
+                "%s: no source publishes a digest of this file, so it could be checked only by its structure (tensors, "
+                "names, shapes). Its SHA-256 is %s.",
+                self.entry.file,
+                sha256,
+            )
+        if candidate.checked_by != PIN:
+            digest.remember(self.target, Record(sha256, candidate.checked_by, candidate.source.url))
+        partial.finish(self.target)
+        tidy(self.target)
+
+    def _refuse_change(self, source: Source, digests: tuple[str, ...]) -> None:
+        """A source whose digest differs from the one remembered of the same source has changed its file."""
+        before = digest.recall(self.target)
+        if before is not None and before.source == source.url and digests and before.sha256 not in digests:
+            raise Fault(
+                f"has another file than on {before.date} (SHA-256 {' or '.join(digests)}, remembered {before.sha256}); "
+                f"delete {digest.record_path(self.target)} if you accept that"
+            )
+
+    def _refuse_full_disk(self, candidate: _Candidate, partial: Partial) -> None:
+        needed = (candidate.known.bytes or self.entry.bytes or self.entry.about or 0) - partial.size
+        free = shutil.disk_usage(self.target.parent).free
+        if free < needed + SPARE_DISK:
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+
+    def _tell(self, done: int, total: int, text: str) -> None:
+        self.progress(done, total or self.entry.about or 0, f"{self.entry.file}: {text}")
+
+    def _why_not_written(self, error: OSError) -> str:
+        folder = self.target.parent
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+            what = f"The disk is full ({error.strerror})"
+            help_ = "Make room there and run again: what was fetched is kept"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            what = f"Nothing can be written there ({error.strerror})"
+            help_ = "Make the folder writable"
+        else:
+            what, help_ = f"{error.strerror or error}", "Make the folder usable"
+        return (
+            f"{self.entry.file} ({self.entry.purpose}) cannot be downloaded into {folder}. {what}. {help_}, or name another "
+            "folder with --models-dir or $GPEN_MODELS_DIR."
+        )
+
+
+def _mirrors(entry: Entry, mirror: str | None) -> tuple[Source, ...]:
+    if mirror is None:
+        return ()
+    return (Source(f"{mirror.rstrip('/')}/{quote(entry.file)}", trusts_http=True, copies_others=True),)

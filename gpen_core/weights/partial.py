@@ -1,0 +1,131 @@
+"""Unfinished downloads, beside the file that they are to become.
+
+`.NAME.KEY.part` is free to be continued; KEY stands for the exact content, so that two files are never mixed.
+`.NAME.KEY.HOST-PID-RANDOM.part` is claimed by one process: claiming is renaming, which works where locks do not (some
+network file systems grant them to everyone). What a killed process has left behind is adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ABANDONED = 600.0  # seconds without a byte after which no living process writes to a file
+
+
+class Partial:
+    """A claimed file that grows from its end. Every byte is handed to the system at once: a kill loses none of them."""
+
+    def __init__(self, path: Path, free: Path | None) -> None:
+        self.path = path
+        self.free = free
+        """What it is called while nobody works on it; None for one that could not be continued."""
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[Callable[[bytes], None]]:
+        """Gives a function that adds to the file's end."""
+        with open(self.path, "r+b", buffering=0) as file:  # not "ab", which would make it anew if it were gone
+            file.seek(0, os.SEEK_END)
+
+            def append(data: bytes) -> None:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+
+            yield append
+
+    def restart(self) -> None:
+        """From the first byte, in a new file: somebody may still be writing to the old one."""
+        self.discard()
+        self.path.touch()
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """For the next run."""
+        if self.free is None or not self.path.exists() or not self.size:
+            self.discard()
+        else:
+            os.replace(self.path, self.free)
+
+    def finish(self, target: Path) -> None:
+        """On disk for good, then under its final name in one step."""
+        with open(self.path, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self.path, target)
+        if os.name == "posix":
+            folder = os.open(target.parent, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # some network file systems cannot
+                os.fsync(folder)
+            os.close(folder)
+
+
+def claim(target: Path, identity: str | None) -> Partial:
+    """What was fetched already of the content that `identity` names, else an empty file; nothing where it is None."""
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else secrets.token_hex(8)
+    free = target.with_name(f".{target.name}.{key}.part")
+    mine = Partial(
+        target.with_name(f".{target.name}.{key}.{_owner()}-{secrets.token_hex(4)}.part"), free if identity else None
+    )
+    for found in sorted(_left_behind(target, key), key=lambda path: -path.stat().st_size):
+        with contextlib.suppress(OSError):  # somebody else was faster, or (Windows) is still writing
+            os.rename(found, mine.path)
+            return mine
+    mine.path.touch()
+    return mine
+
+
+def tidy(target: Path) -> None:
+    """Deletes every unfinished download of the file that no living process works on."""
+    for path in _left_behind(target, None):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _left_behind(target: Path, key: str | None) -> Iterator[Path]:
+    pattern = re.compile(
+        rf"\.{re.escape(target.name)}\.{key or '[0-9a-f]{16}'}(?:\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}})?\.part"
+    )
+    for path in list(target.parent.iterdir()):
+        if (match := pattern.fullmatch(path.name)) and not (match["host"] and _may_be_at_work(path, match)):
+            yield path
+
+
+def _may_be_at_work(path: Path, owner: re.Match[str]) -> bool:
+    try:
+        idle = time.time() - path.stat().st_mtime
+    except OSError:
+        return True
+    return idle < ABANDONED and (owner["host"] != _host() or _runs(int(owner["pid"])))
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return False  # os.kill would end the process; but here an open file cannot be renamed
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40]
+
+
+def _owner() -> str:
+    return f"{_host()}-{os.getpid()}"

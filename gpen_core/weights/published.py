@@ -1,0 +1,66 @@
+"""The digest that a source publishes of its own file: ModelScope in a listing, Hugging Face in a header."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+
+from .catalog import Source
+from .digest import is_sha256
+from .transfer import Fault, Patience, announced_size, request, validator_of
+
+log = logging.getLogger(__name__)
+
+LARGEST_LISTING = 4 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a source says of its file before it is fetched; None where it does not say."""
+
+    sha256: str | None = None
+    bytes: int | None = None
+    validator: str | None = None
+
+
+def ask(source: Source, patience: Patience) -> Published:
+    """The digest and length that the source publishes. Where it does not answer, nothing is known, which is logged."""
+    hasty = replace(patience, connect=min(patience.connect, 10.0), read=min(patience.read, 10.0))
+    try:
+        known = _from_listing(source, hasty) if source.listing else _from_headers(source, hasty)
+    except (Fault, ValueError, OSError) as fault:
+        log.info("%s did not tell the digest of its file: %s.", source.listing or source.url, fault)
+        return Published()
+    return known
+
+
+def _from_listing(source: Source, patience: Patience) -> Published:
+    with request("GET", Source(source.listing or "", trusts_http=source.trusts_http), patience) as response:
+        if response.status_code != 200:
+            raise Fault(f"answered {response.status_code}")
+        text = b""
+        for chunk in response.iter_content(1 << 16):
+            text += chunk
+            if len(text) > LARGEST_LISTING:
+                raise Fault("sent an endless listing")
+    content = json.loads(text)
+    data = content.get("Data") if isinstance(content, dict) else None
+    files = data.get("Files") if isinstance(data, dict) else None
+    for file in files if isinstance(files, list) else []:
+        if isinstance(file, dict) and file.get("Path") == source.path:
+            sha256, size = str(file.get("Sha256")).lower(), file.get("Size")
+            return Published(sha256 if is_sha256(sha256) else None, size if isinstance(size, int) else None)
+    raise Fault(f"has no {source.path} in its listing")
+
+
+def _from_headers(source: Source, patience: Patience) -> Published:
+    """A HEAD request's answer; for a file that lies elsewhere, Hugging Face describes it before it redirects there."""
+    with request("HEAD", source, patience) as response:
+        if source.linked_etag:
+            sha256 = response.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
+            size = response.headers.get("X-Linked-Size", "")
+            return Published(sha256 if is_sha256(sha256) else None, int(size) if size.isdigit() else None)
+        if response.status_code != 200:
+            raise Fault(f"answered {response.status_code}")
+        return Published(None, announced_size(response, 0), validator_of(response))

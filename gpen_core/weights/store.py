@@ -1,0 +1,105 @@
+"""From a name to what is built from its file: found or fetched, compared with its digest, read, checked, remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import MissingWeights, WeightsError
+from . import checkpoint, digest, published
+from .catalog import Entry, find_entry
+from .digest import PUBLISHED, Record
+from .download import Download, DownloadOptions
+from .folders import listed, locate
+from .transfer import Patience, Progress
+
+Built = TypeVar("Built")
+Build = Callable[[object, "Entry | None"], Built]
+"""Makes something from a file's content, or raises `WeightsError`; the entry is that of the file's name, if any."""
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """A progress callable for whoever has none."""
+
+
+class Store:
+    """The weights files of some folders, and those of the catalog that can be fetched into the first of them."""
+
+    def __init__(self, folders: Sequence[Path], options: DownloadOptions | None = None) -> None:
+        self.folders = tuple(folders)
+        self.options = options or DownloadOptions.from_environment()
+
+    def load(self, name: str, build: Build[Built], progress: Progress = silent) -> Built:
+        """Finds or fetches the file that `name` means and builds from it.
+
+        Raises `MissingWeights` for a file that is not there and may not or cannot be fetched, `WeightsError` for one that
+        is refused; each message names the file. What a file without a pin was is remembered once it could be built from.
+        """
+        path = self.fetch(name, build, progress)
+        progress(0, 0, f"Loading {path.name}")
+        record = self.check(path)
+        pin = pin_of(path)
+        built = self._build(path, pin, build)
+        if pin is None and digest.recall(path) != record:
+            digest.remember(path, record)
+        return built
+
+    def fetch(self, name: str, build: Build[object], progress: Progress = silent) -> Path:
+        """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see
+        `check`. A fetched file without a digest must be one that `build` accepts."""
+        entry = locate(name, self.folders)
+        if isinstance(entry, Path):
+            return entry
+        if self.options.offline:
+            raise MissingWeights(
+                f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and downloads are switched off. Put it "
+                f"there; its publisher has it at {entry.sources[0].url} ({entry.licence}) Or name another folder with "
+                "--models-dir."
+            )
+
+        def is_as_named(path: Path) -> object:
+            return self._build(path, None, lambda content, _: build(content, entry))
+
+        return Download(entry, self.folders[0], self.options, progress, is_as_named).run()
+
+    def check(self, path: Path) -> Record:
+        """Compares the file with its pin, or with what is remembered of it; see `digest.check`.
+
+        With `require_digest`, a file that nobody vouches for is compared with what the entry's sources publish, and
+        refused if none of them knows it."""
+        if not path.is_file():
+            raise MissingWeights(f"{path} does not exist.")
+        record = digest.check(path, pin_of(path))
+        if not self.options.require_digest or record.has_digest:
+            return record
+        vouched = self.published_record(path, record.sha256)
+        if vouched is None:
+            raise WeightsError(
+                f"{path} was refused: a digest is required, and nobody publishes one of this file (SHA-256 "
+                f"{record.sha256}). Without --require-digest it is checked by its structure."
+            )
+        return vouched
+
+    def published_record(self, path: Path, sha256: str) -> Record | None:
+        """A record that says which source publishes this digest for this file, None if none does or none may be asked."""
+        entry = find_entry(path.name)
+        if entry is None or self.options.offline:
+            return None
+        sources = (source for source in entry.sources if source.publishes_digest)
+        known = (source.url for source in sources if published.ask(source, Patience()).sha256 == sha256)
+        url = next(known, None)
+        return Record(sha256, PUBLISHED, url) if url else None
+
+    def _build(self, path: Path, pin: str | None, build: Build[Built]) -> Built:
+        content = checkpoint.load(path, is_pinned=pin is not None)
+        try:
+            return build(content, find_entry(path.name))
+        except WeightsError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def pin_of(path: Path) -> str | None:
+    """The SHA-256 that the catalog demands of a file of this name."""
+    entry = find_entry(path.name)
+    return entry.pin_for(path.name) if entry else None
