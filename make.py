@@ -85,6 +85,11 @@ def bench() -> None:
     run(environment(".venv", "dev"), "benchmarks/network.py", *sys.argv[2:])
 
 
+def bench_load() -> None:
+    """Reading a checkpoint beside torch.load, in one run."""
+    run(environment(".venv", "dev"), "benchmarks/load.py", *sys.argv[2:])
+
+
 TASKS: dict[str, Callable[[], None]] = {
     "demo": demo,
     "test": test,
@@ -92,6 +97,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "test-newest": test_newest,
     "check": check,
     "bench": bench,
+    "bench-load": bench_load,
 }
 
 if __name__ == "__main__":
