@@ -68,6 +68,28 @@ def test_parser_gives_the_classes(parser, size):
             assert np.array_equal(found[block][inner], expected[block][inner])
 
 
+def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
+    half = masks.Parser.from_state_dict(parsenet_weights, CPU, torch.bfloat16)
+    assert parser.dtype == torch.float32 and half.dtype == torch.bfloat16
+    assert half.network.out_mask_conv.conv2d.weight.dtype == torch.float32
+    assert half.network.encoder[0].conv2d.weight.dtype == torch.bfloat16
+    crop, _ = checkerboard(512)
+    soft = np.clip(crop * 0.7 + helpers.texture(512, 512, sigma=2) * 0.3, 0, 1)
+    expected = parser.classes(soft)
+    assert len(np.unique(expected)) == len(CORNERS)
+    assert (half.classes(soft) == expected).mean() > 0.999  # measured: all
+
+
+def test_bfloat16_gives_nearly_the_classes_of_seeded_weights(astronaut):
+    """The hand-made network passes its input through; this one computes. Untrained, its classes are close rivals."""
+    torch.manual_seed(7)
+    weights = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
+    crop = astronaut / np.float32(255)
+    expected, found = (masks.Parser.from_state_dict(weights, CPU, d).classes(crop) for d in (torch.float32, torch.bfloat16))
+    assert len(np.unique(expected)) > 5
+    assert (found == expected).mean() > 0.98  # measured: 0.992
+
+
 def test_hair_ears_and_neck_stay_background_hat_and_clothes_go(parser):
     crop, expected = checkerboard(512)
     mask = parser.mask(crop)

@@ -123,7 +123,7 @@ def extract(picture: Picture, alignment: Alignment) -> FloatImage:
     )
     shifted = alignment.matrix @ _shift(region.x0, region.y0)
     crop = warp(picture.region(region), shifted, (alignment.size, alignment.size))
-    return np.clip(crop, 0, 1)
+    return np.clip(crop, 0, 1, out=crop)
 
 
 def into_region(alignment: Alignment, region: Region, source_size: int) -> Matrix:

@@ -33,17 +33,23 @@ class Canvas:
             return
         size = (region.x1 - region.x0, region.y1 - region.y0)
         to_region = into_region(alignment, region, mask.shape[0])
-        weight = np.clip(warp(mask, to_region, size, cubic=False, replicate=False), 0, 1) * np.float32(strength)
+        weight = warp(mask, to_region, size, cubic=False, replicate=False)
+        np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
+        weight *= np.float32(strength)
         before = self.mask[region.slices]
         wins = weight > before
         if not wins.any():
             return
-        restored = np.clip(warp(crop, into_region(alignment, region, crop.shape[0]), size), 0, 1)
+        restored = warp(crop, into_region(alignment, region, crop.shape[0]), size)
+        np.clip(restored, 0, 1, out=restored)
         amount = weight[..., None]
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
-        blended = self.original.region(region) * (1 - amount) + restored * amount
+        restored *= amount
+        blended = self.original.region(region)
+        blended *= 1 - amount
+        blended += restored
         self.result.put(region, blended, wins)
-        before[wins] = weight[wins]
+        np.copyto(before, weight, where=wins)
 
 
 def soften_small(crop: FloatImage, face: Face) -> FloatImage:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..images import FloatImage, Picture
 from .face import Face
-from .modules import fill
+from .modules import compute_in, fill
 
 CONFIDENCE = 0.9
 NMS_OVERLAP = 0.4
@@ -29,15 +29,22 @@ SMALLEST_ANCHOR = 16  # px: RetinaFace's smallest prior, and about the smallest 
 class Detector:
     """A RetinaFace, ready on a device."""
 
-    def __init__(self, network: torch.nn.Module, name: str, device: torch.device) -> None:
+    def __init__(
+        self, network: torch.nn.Module, name: str, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.network = network
         self.name = name
         self.device = device
+        self.dtype = dtype
         self._config: Any = network.cfg  # facexlib's: prior sizes, steps, variances
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor], device: torch.device) -> Detector:
-        """Takes the weights of `retinaface_resnet50` or `retinaface_mobile0.25`; which, the keys tell."""
+    def from_state_dict(
+        cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Detector:
+        """Takes the weights of `retinaface_resnet50` or `retinaface_mobile0.25`; which, the keys tell.
+
+        The convolutions before the heads compute in `dtype`; scores, boxes and landmarks come out in float32."""
         if "body.conv1.weight" in state_dict:
             kind = "resnet50"
         elif "body.stage1.0.0.weight" in state_dict:
@@ -49,7 +56,8 @@ class Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
             network = fill(lambda: RetinaFace(kind, device=torch.device("meta")), state_dict, f"RetinaFace {kind}")
-        return cls(network.to(device), f"retinaface_{kind}", device)
+        network = compute_in(network.to(device), dtype, "ClassHead", "BboxHead", "LandmarkHead")
+        return cls(network, f"retinaface_{kind}", device, dtype)
 
     def detect(
         self, pictures: Sequence[Picture], confidence: float = CONFIDENCE, detect_size: int = DETECT_SIZE
@@ -76,7 +84,7 @@ class Detector:
 
         x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
         x = x - torch.tensor(MEAN_BGR, device=self.device)[:, None, None]
-        boxes, scores, landmarks = self.network(x)
+        boxes, scores, landmarks = self.network(x.to(self.dtype))
         priors = PriorBox(self._config, image_size=x.shape[2:]).forward()
         each = zip(boxes.float().cpu(), scores.float().cpu(), landmarks.float().cpu())
         return [self._decode(b, s[:, 1], m, priors, x.shape[3], x.shape[2], confidence) for b, s, m in each]

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import WeightsError
 from ..images import FloatImage
-from .modules import fill
+from .modules import compute_in, fill
 
 MASK_SIZE = 512
 BORDER = 26  # px set to zero all around
@@ -42,19 +42,23 @@ def feather() -> FloatImage:
 class Parser:
     """facexlib's ParseNet, ready on a device."""
 
-    def __init__(self, network: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, network: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
         self.device = device
+        self.dtype = dtype
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor], device: torch.device) -> Parser:
-        """Takes the weights of `parsing_parsenet`."""
+    def from_state_dict(
+        cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Parser:
+        """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`."""
         if "out_mask_conv.conv2d.weight" not in state_dict:
             raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
         from facexlib.parsing.parsenet import ParseNet
 
         build = lambda: ParseNet(in_size=MASK_SIZE, out_size=MASK_SIZE, parsing_ch=CLASSES)  # noqa: E731
-        return cls(fill(build, state_dict, "ParseNet").to(device), device)
+        network = fill(build, state_dict, "ParseNet").to(device)
+        return cls(compute_in(network, dtype, "out_mask_conv"), device, dtype)
 
     @torch.no_grad()
     def classes(self, crop: FloatImage) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -65,7 +69,7 @@ class Parser:
             way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             small = np.asarray(cv2.resize(crop, (MASK_SIZE, MASK_SIZE), interpolation=way), np.float32)
         x = torch.from_numpy(np.ascontiguousarray(small)).to(self.device).permute(2, 0, 1)[None] * 2 - 1  # HWC -> NCHW
-        logits, _ = self.network(x)
+        logits, _ = self.network(x.to(self.dtype))
         return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
 
     def mask(self, crop: FloatImage) -> FloatImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,27 @@ def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor],
     tensors = {key: named[key].to(expected[key].dtype) for key in expected}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def compute_in(network: nn.Module, dtype: torch.dtype, *last: str) -> nn.Module:
+    """Lets the convolutions compute in `dtype`, but for those of the layers named by `last`, which give the answer: they
+    compute in float32 on whatever reaches them. Batch norms keep their numbers in float32. The input is to be in `dtype`.
+
+    float32 leaves the network as it is, number for number."""
+    if dtype == torch.float32:
+        return network
+    layers = (module for name in last for module in network.get_submodule(name).modules())
+    exact = {module for module in layers if isinstance(module, nn.Conv2d)}
+    for module in network.modules():
+        if module in exact:
+            module.register_forward_pre_hook(_in_float32)
+        elif isinstance(module, nn.Conv2d):
+            module.to(dtype)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
+
+
+def _in_float32(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.float() for x in args)
 
 
 def _problem(key: str, tensor: object, expected: torch.Tensor) -> str | None:
