@@ -23,6 +23,7 @@ import helpers  # noqa: E402
 import synthetic  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
+from gpen_core.devices import CACHE_STRIP  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 
 
@@ -38,8 +39,11 @@ def compare(size: int, runs: int) -> None:
     state_dict = helpers.random_weights(size)
     x = torch.from_numpy(synthetic.random_input(size, 7))
     fp32, bf16 = GPEN.from_state_dict(state_dict), GPEN.from_state_dict(state_dict, torch.bfloat16)
+    fp32.strip_bytes = bf16.strip_bytes = CACHE_STRIP
+    whole = GPEN.from_state_dict(state_dict)
     contenders: dict[str, Callable[[], object]] = {
         "reference twin fp32": lambda: reference_gpen(state_dict, x),
+        "fp32 in one piece": lambda: whole(x),
         "gpen_core fp32": lambda: fp32(x),
         "gpen_core bf16": lambda: bf16(x),
     }

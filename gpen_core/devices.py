@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -16,8 +18,8 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LARGEST_BATCH = 8
 FREE_SHARE = 0.8  # of free device memory that a batch may plan with
-# Feature planes of the widest level alive at once: half an encoder, a decoder level's input, output and halves.
-LIVE_PLANES = 8
+CACHE_STRIP = 8 << 20  # bytes of features between two layers: on the CPU they are to stay in its caches
+STRIP_BUFFERS = 6  # of that size, alive at once
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -60,11 +62,13 @@ def _directml() -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is float32 on every device, until half precision has been measured there.
+    """`auto` is float16 on CUDA and ROCm, bfloat16 on a CPU that computes in it, float32 elsewhere (docs/performance.md).
 
     Raises `DeviceError` for a precision that the device cannot compute in."""
     if name == "auto":
-        return torch.float32
+        if device.type == "cpu":
+            return torch.bfloat16 if cpu_computes_in_bf16() else torch.float32
+        return torch.float16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise DeviceError(f"Unknown precision {name!r}; choose auto, {', '.join(DTYPES)}.")
     dtype = DTYPES[name]
@@ -73,29 +77,59 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def face_bytes(config: GPENConfig, dtype: torch.dtype) -> int:
-    """Estimated memory for the activations of one face, beside the weights."""
+def cpu_computes_in_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this x86 processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Others emulate it, which was seen to
+    take eighty times as long. Where neither torch (2.6 and newer) nor the system tells, it does not."""
+    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if any(ask is not None for ask in asked):
+        return any(ask() for ask in asked if ask is not None)
+    try:
+        flags = cpuinfo.read_text().split()
+    except OSError:  # not Linux
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many faces to run at once, and how large the features between two layers may get (None: as they are)."""
+
+    batch: int
+    strip_bytes: int | None
+
+
+def face_bytes(config: GPENConfig, dtype: torch.dtype, strip_bytes: int | None = None) -> int:
+    """Estimated memory for the activations of one face, beside the weights.
+
+    In strips, most is alive in the last level but one: the picture, the features of half the size from the encoder, those
+    of a quarter that come in and those of half that go out. In one piece, it is the last level with its layers' outputs."""
     element = torch.empty(0, dtype=dtype).element_size()
-    return LIVE_PLANES * config.channels(config.size) * config.size**2 * element
+    width = config.channels(config.size)
+    planes = 3 + 2 * width if strip_bytes is not None else 3 + 9 * width
+    pictures = 3 * 4 * 2  # float32: the sum so far, and upsampled
+    buffers = STRIP_BUFFERS * strip_bytes if strip_bytes is not None else 0
+    return config.size**2 * (planes * element + pictures) + buffers
 
 
-def batch_size(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> int:
-    """How many faces to run at once within `max_memory` bytes and what is free on the device.
+def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> Plan:
+    """Batch and strips within `max_memory` bytes and what is free on the device.
 
-    Raises `OutOfMemory` where `max_memory` is less than one face takes."""
-    one = face_bytes(config, dtype)
-    if max_memory is not None and max_memory < one:
+    Raises `OutOfMemory` where `max_memory` is less than one face takes in strips."""
+    in_strips = face_bytes(config, dtype, CACHE_STRIP)
+    if max_memory is not None and max_memory < in_strips:
         raise OutOfMemory(
-            f"One face at {config.size}x{config.size} takes about {one / 2**20:.0f} MiB beside the weights; "
+            f"One face at {config.size}x{config.size} takes about {in_strips / 2**20:.0f} MiB beside the weights; "
             f"the budget is {max_memory / 2**20:.0f} MiB. Allow more, or take a smaller model."
         )
     if device.type == "cpu":
-        return 1  # no faster in batches: the cores are busy with one
+        return Plan(1, CACHE_STRIP)  # no faster in batches: the cores are busy with one
     budgets = [] if max_memory is None else [max_memory]
     if device.type == "cuda":
         budgets.append(int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE))
-    batches = [budget // one for budget in budgets]
-    return max(1, min(LARGEST_BATCH, *batches)) if batches else 1
+    if not budgets:
+        return Plan(1, None)
+    batch = min(budgets) // face_bytes(config, dtype)
+    return Plan(min(LARGEST_BATCH, batch), None) if batch else Plan(1, CACHE_STRIP)
 
 
 def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], Out]) -> Iterator[tuple[Sequence[Item], Out]]:

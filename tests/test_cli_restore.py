@@ -164,14 +164,15 @@ def test_from_an_array_the_face_turns_red_and_nothing_else(red, portrait, dtype)
 def test_the_report_tells_what_was_done(restore, face, plain, tmp_path):
     report = tmp_path / "new" / "report.json"
     broken(tmp_path / "broken.png")
-    assert restore(face, plain, tmp_path / "broken.png", "-o", tmp_path / "out", "--report", report).status == 1
+    inputs = (face, plain, tmp_path / "broken.png")
+    assert restore(*inputs, "-o", tmp_path / "out", "--report", report, "--dtype", "bf16").status == 1
     told = json.loads(report.read_text())
     assert (told["model"], told["detector"]) == ("red-256", "retinaface_mobile0.25")
-    assert (told["size"], told["device"], told["dtype"]) == (256, "cpu", "float32")
+    assert (told["size"], told["device"], told["dtype"]) == (256, "cpu", "bfloat16")
     assert [one["status"] for one in told["inputs"]] == ["restored", "unchanged", "failed"]
     (found,) = told["inputs"][0]["faces"]
     assert found["restored"]
-    assert found["reason"] is None
+    assert (found["reason"], found["note"]) == (None, None)
     assert 0.9 < found["score"] <= 1
     x0, y0, x1, y1 = found["box"]
     assert 60 < x0 < 128 < x1 < 200

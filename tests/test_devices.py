@@ -68,8 +68,9 @@ def test_directml_without_its_package_names_the_package(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "device", "dtype"),
     [
-        ("auto", CPU, torch.float32),
-        ("auto", CUDA, torch.float32),
+        ("auto", CUDA, torch.float16),
+        ("auto", torch.device("mps"), torch.float32),
+        ("auto", torch.device("privateuseone"), torch.float32),  # DirectML
         ("fp32", CPU, torch.float32),
         ("bf16", CPU, torch.bfloat16),
         ("fp16", CUDA, torch.float16),
@@ -85,37 +86,73 @@ def test_a_precision_that_the_cpu_lacks_is_refused(name, named):
         devices.pick_dtype(name, CPU)
 
 
-def test_a_face_takes_more_memory_at_a_larger_size_and_half_in_half_precision():
+class Cpu:
+    """Stands in for torch.cpu; one that is older than 2.6 does not tell what the processor can do."""
+
+    def __init__(self, **told):
+        for name, value in told.items():
+            setattr(self, name, lambda value=value: value)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "flags", "computes"),
+    [
+        (Cpu(_is_avx512_bf16_supported=True, _is_amx_tile_supported=False), None, True),
+        (Cpu(_is_avx512_bf16_supported=False, _is_amx_tile_supported=True), None, True),
+        (Cpu(_is_avx512_bf16_supported=False, _is_amx_tile_supported=False), "avx512_bf16", False),
+        (Cpu(), "flags : fpu avx512f avx512_bf16 sse", True),
+        (Cpu(), "flags : fpu amx_bf16 amx_tile", True),
+        (Cpu(), "flags : fpu avx512f avx512bw", False),
+        (Cpu(), None, False),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_processor_computes_in_it(monkeypatch, tmp_path, cpu, flags, computes):
+    monkeypatch.setattr(torch, "cpu", cpu)
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    assert devices.cpu_computes_in_bf16(tmp_path / "cpuinfo") is computes
+    monkeypatch.setattr(devices, "cpu_computes_in_bf16", lambda: computes)
+    assert devices.pick_dtype("auto", CPU) == (torch.bfloat16 if computes else torch.float32)
+
+
+def test_a_face_takes_more_memory_at_a_larger_size_less_in_half_precision_and_in_strips():
     small, large = (devices.face_bytes(config, torch.float32) for config in (SMALL, LARGE))
     assert large > 8 * small
-    assert devices.face_bytes(LARGE, torch.float16) * 2 == large
+    assert 0.45 * large < devices.face_bytes(LARGE, torch.float16) < 0.6 * large
     assert large >= 4 * 2048**2 * LARGE.channels(2048)  # at least one plane of the widest level
+    in_strips = devices.face_bytes(LARGE, torch.float32, devices.CACHE_STRIP)
+    assert 0.5e9 < in_strips < 0.9e9 < large / 2
 
 
 @pytest.mark.parametrize(("faces", "batch"), [(1, 1), (3.5, 3), (1000, devices.LARGEST_BATCH)])
 def test_a_batch_stays_within_max_memory(faces, batch):
     budget = int(devices.face_bytes(SMALL, torch.float32) * faces)
-    assert devices.batch_size(SMALL, torch.float32, torch.device("mps"), budget) == batch
+    assert devices.plan(SMALL, torch.float32, torch.device("mps"), budget) == devices.Plan(batch, None)
+
+
+def test_a_budget_for_less_than_a_face_in_one_piece_is_kept_by_strips():
+    budget = devices.face_bytes(LARGE, torch.float32) - 1
+    assert devices.plan(LARGE, torch.float32, torch.device("mps"), budget) == devices.Plan(1, devices.CACHE_STRIP)
 
 
 def test_a_batch_stays_within_what_the_device_has_free(monkeypatch):
     one = devices.face_bytes(SMALL, torch.float32)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * one, 100 * one))
-    assert devices.batch_size(SMALL, torch.float32, CUDA) == int(5 * devices.FREE_SHARE)
-    assert devices.batch_size(SMALL, torch.float32, CUDA, max_memory=2 * one) == 2
+    assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
+    assert devices.plan(SMALL, torch.float32, CUDA, max_memory=2 * one).batch == 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 100 * one))
-    assert devices.batch_size(SMALL, torch.float32, CUDA) == 1  # an estimate: it is tried all the same
+    assert devices.plan(SMALL, torch.float32, CUDA) == devices.Plan(1, devices.CACHE_STRIP)  # an estimate: it is tried
 
 
-def test_the_cpu_takes_one_face_at_a_time():
-    assert devices.batch_size(SMALL, torch.float32, CPU, 2**40) == 1
+def test_the_cpu_takes_one_face_at_a_time_in_strips():
+    assert devices.plan(SMALL, torch.float32, CPU, 2**40) == devices.Plan(1, devices.CACHE_STRIP)
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")])
 def test_too_small_a_budget_names_what_is_needed_and_what_was_given(device):
-    needed = devices.face_bytes(LARGE, torch.float32)
+    needed = devices.face_bytes(LARGE, torch.float32, devices.CACHE_STRIP)
     with pytest.raises(OutOfMemory) as refused:
-        devices.batch_size(LARGE, torch.float32, device, 100 * MIB)
+        devices.plan(LARGE, torch.float32, device, 100 * MIB)
     assert [int(number) for number in re.findall(r"(\d+) MiB", str(refused.value))] == [round(needed / MIB), 100]
 
 

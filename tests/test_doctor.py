@@ -6,7 +6,7 @@ import cv2
 import pytest
 import torch
 
-from gpen_core import __version__, cli, doctor
+from gpen_core import __version__, cli, devices, doctor
 from gpen_core.weights.catalog import CATALOG
 
 
@@ -45,11 +45,12 @@ def test_versions_are_those_that_are_running(examine, tmp_path):
     ("cuda", "mps", "line"),
     [
         (0, False, "devices: cpu; auto takes cpu in fp32"),
-        (2, False, "devices: cuda:0, cuda:1, cpu; auto takes cuda:0 in fp32"),
+        (2, False, "devices: cuda:0, cuda:1, cpu; auto takes cuda:0 in fp16"),
         (0, True, "devices: mps, cpu; auto takes mps in fp32"),
     ],
 )
 def test_the_devices_and_what_auto_takes(examine, tmp_path, monkeypatch, cuda, mps, line):
+    monkeypatch.setattr(devices, "cpu_computes_in_bf16", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)

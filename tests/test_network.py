@@ -9,8 +9,10 @@ import synthetic
 import torch
 from reference_gpen import reference_gpen
 
+from gpen_core.devices import CACHE_STRIP
 from gpen_core.errors import InputError, WeightsError
 from gpen_core.network import GPEN, RELEASED_SIZES, GPENConfig
+from gpen_core.network.levels import strips
 
 TOLERANCE = 1e-4  # of the golden file's standard deviation
 LAYOUT = json.loads((helpers.DATA / "layout.json").read_text())
@@ -36,7 +38,9 @@ def golden_error(y, golden):
 @pytest.mark.parametrize("size", RELEASED_SIZES)
 def test_network_gives_what_the_published_one_gives(size, kind, record_property):
     state_dict, x, golden = golden_case(size, kind)
-    error = golden_error(GPEN.from_state_dict(state_dict)(x), golden)
+    net = GPEN.from_state_dict(state_dict)
+    net.strip_bytes = CACHE_STRIP if size == 2048 else None  # in one piece, 2048 takes 2.5 GB
+    error = golden_error(net(x), golden)
     record_property("error", float(error))
     assert error <= TOLERANCE
 
@@ -65,12 +69,62 @@ def test_batch_gives_what_single_images_give(batch):
     assert (together - alone).abs().max() <= 1e-5 * alone.std()
 
 
-def test_bfloat16_stays_within_fifty_decibels():
-    state_dict = helpers.random_weights(256)
-    x = torch.from_numpy(synthetic.random_input(256, 7))
-    exact, half = GPEN.from_state_dict(state_dict)(x), GPEN.from_state_dict(state_dict, torch.bfloat16)(x)
-    assert half.dtype == torch.float32
+@pytest.mark.parametrize("kind", ["random", "sharpen"])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.bfloat16, 256), (torch.bfloat16, 512), (torch.float16, 256)])
+def test_half_precision_stays_within_fifty_decibels(dtype, size, kind):
+    state_dict, x, _ = golden_case(size, kind)
+    try:
+        half = GPEN.from_state_dict(state_dict, dtype)(x)
+    except RuntimeError as error:
+        if "not implemented for 'Half'" in str(error):
+            pytest.skip(f"this torch does not compute in {dtype} on the CPU")
+        raise
+    exact = GPEN.from_state_dict(state_dict)(x)
+    assert half.dtype == torch.float32 and half.isfinite().all()
     assert helpers.psnr(exact, half, peak=float(exact.max() - exact.min())) >= 50
+
+
+# In strips
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Networks, two pictures each, and what comes out in one piece."""
+
+    def make(size):
+        net = GPEN.from_state_dict(helpers.random_weights(size))
+        x = torch.cat([torch.from_numpy(synthetic.random_input(size, seed)) for seed in range(2)])
+        return net, x, net(x)
+
+    return {size: make(size) for size in (256, 512)}
+
+
+@pytest.mark.parametrize(("size", "strip_bytes"), [(256, 1), (256, 1 << 20), (256, 4 << 20), (512, 1), (512, CACHE_STRIP)])
+def test_strips_give_what_one_piece_gives(whole, size, strip_bytes):
+    net, x, expected = whole[size]
+    net.strip_bytes = strip_bytes
+    for one, image in zip(expected, x):  # the border, the seams and what lies between
+        assert (net(image[None])[0] - one).abs().max() <= 1e-5 * one.std()
+    assert (net(x) - expected).abs().max() <= 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("side", "row_bytes", "budget", "height"),
+    [
+        (2048, 10, None, 2048),
+        (2048, 10, 10**9, 2048),
+        (2048, 1000, 64_000, 64),
+        (2048, 1000, 63_999, 32),
+        (128, 10**9, 1, 8),
+    ],
+)
+def test_strips_are_as_high_as_the_budget_allows(side, row_bytes, budget, height):
+    cut = list(strips(side, row_bytes, budget))
+    assert cut == [(top, top + height) for top in range(0, side, height)]
+
+
+def test_a_low_level_is_one_strip():
+    assert list(strips(4, 10**9, 1)) == [(0, 4)]
 
 
 @pytest.mark.parametrize("size", RELEASED_SIZES)

@@ -24,6 +24,8 @@ class Face:
     restored: bool = False
     reason: str | None = None
     """Why the face was left alone."""
+    note: str | None = None
+    """What was out of the ordinary about restoring it."""
 
     @property
     def width(self) -> float:
@@ -52,4 +54,5 @@ class Face:
             "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks],
             "restored": self.restored,
             "reason": self.reason,
+            "note": self.note,
         }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import InputError
 from .config import STYLE_LAYERS, GPENConfig
-from .layers import EPSILON, EncoderLevel, EqualLinear, StyledConv, ToRGB, frozen
+from .layers import EPSILON, EqualLinear, StyledConv, ToRGB, frozen
+from .levels import DecoderLevel, EncoderLevel, FirstLevel, Rows, framed
 from .state_dict import checked
+from .workspace import Workspace
+
+SMALLEST_LARGE = 128  # from this side on, a level has more features than weights
 
 
 class GPEN(nn.Module):
@@ -22,18 +28,18 @@ class GPEN(nn.Module):
         sd = dict(state_dict)
         self.config = config
         self.dtype = dtype
-        first = [EncoderLevel(sd["ecd0.0.0.weight"], sd["ecd0.0.1.bias"], dtype)]
-        deeper = [EncoderLevel(sd[f"ecd{n}.0.1.weight"], sd[f"ecd{n}.0.2.bias"], dtype) for n in range(1, config.levels + 1)]
-        self.encoder = nn.ModuleList(first + deeper)
+        self.strip_bytes: int | None = None
+        """How large the features between two layers of a large level may get; None: as they are, in one piece."""
+        self._memory, self._lock = Workspace(), threading.Lock()
+        self.first = FirstLevel(sd, dtype)
+        self.encoder = nn.ModuleList(EncoderLevel(sd, f"ecd{n}", dtype) for n in range(1, config.levels + 1))
         self.final_linear = EqualLinear(sd["final_linear.0.weight"], sd["final_linear.0.bias"])
         style = (f"generator.style.{n}" for n in range(1, STYLE_LAYERS + 1))
         self.style = nn.ModuleList(EqualLinear(sd[f"{k}.weight"], sd[f"{k}.bias"], lr_mul=0.01) for k in style)
         self.constant = frozen(sd["generator.input.input"], dtype)
         self.conv1 = StyledConv(sd, "generator.conv1", upsample=False, dtype=dtype)
         self.to_rgb1 = ToRGB(sd, "generator.to_rgb1", dtype)
-        convs = range(2 * config.levels)
-        self.convs = nn.ModuleList(StyledConv(sd, f"generator.convs.{i}", i % 2 == 0, dtype) for i in convs)
-        self.to_rgbs = nn.ModuleList(ToRGB(sd, f"generator.to_rgbs.{i}", dtype) for i in range(config.levels))
+        self.decoder = nn.ModuleList(DecoderLevel(sd, i, dtype) for i in range(config.levels))
         self.eval()
 
     @classmethod
@@ -58,27 +64,75 @@ class GPEN(nn.Module):
         """[B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped. `InputError` for other shapes."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
             raise InputError(f"GPEN-{self.size} takes [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
-        levels = self._encode(x)
-        w = self._style(levels[-1])
-        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w)
-        rgb: torch.Tensor = self.to_rgb1(h, w, None)
-        for i, to_rgb in enumerate(self.to_rgbs):
-            level = levels.pop()
-            h = self.convs[2 * i](h, level, w)
-            h = self.convs[2 * i + 1](h, level, w)
-            rgb = to_rgb(h, w, rgb)
-        return rgb
-
-    def _encode(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Every level's features, the full size first."""
         # Channels-last is the faster order for these convolutions on CPU and CUDA; other backends had bugs with it.
         order = torch.channels_last if x.device.type in ("cpu", "cuda") else torch.contiguous_format
         x = x.to(self.dtype).contiguous(memory_format=order)
-        levels = []
-        for level in self.encoder:
-            x = level(x)
-            levels.append(x)
+        if not self._lock.acquire(blocking=False):  # another thread is in here and uses the kept memory
+            return self._restore(x, Workspace())
+        try:
+            return self._restore(x, self._memory)
+        finally:
+            self._lock.release()
+
+    def release_memory(self) -> None:
+        """Gives back the memory that is kept for the next face (on the CPU about what a face takes, see
+        docs/performance.md)."""
+        with self._lock:
+            self._memory.clear()
+
+    def _restore(self, x: torch.Tensor, memory: Workspace) -> torch.Tensor:
+        levels = self._encode(x, memory)
+        w = self._style(levels[-1])
+        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w)
+        rgb: torch.Tensor = self.to_rgb1(h, w, None)
+        large = [side for side in self._sides() if side >= SMALLEST_LARGE]
+        for decoder in self.decoder[: -len(large)]:
+            h, rgb = decoder(h, levels.pop(), w, rgb)
+        if len(x) == 1:
+            return self._large_levels(x, levels, h, w, rgb, memory)
+        samples = []
+        for n in range(len(x)):
+            own = [_sample(level, n) for level in levels]
+            samples.append(self._large_levels(_sample(x, n), own, _sample(h, n), _sample(w, n), _sample(rgb, n), memory))
+        return torch.cat(samples)
+
+    def _sides(self) -> list[int]:
+        """The decoder levels' sizes."""
+        return [8 << n for n in range(self.config.levels)]
+
+    def _encode(self, x: torch.Tensor, memory: Workspace) -> list[torch.Tensor]:
+        """The features of half the size, a quarter, ... 4x4."""
+        levels: list[torch.Tensor] = []
+        below = self._first_rows(x)
+        for n, level in enumerate(self.encoder, start=1):
+            levels.append(level(below, x, self.size >> n, self.strip_bytes, memory))
+            below = _rows_of(levels[-1])
         return levels
+
+    def _first_rows(self, x: torch.Tensor) -> Rows:
+        def rows(top: int, bottom: int) -> torch.Tensor:
+            features: torch.Tensor = self.first(x[:, :, top:bottom])
+            return features
+
+        return rows
+
+    def _large_levels(
+        self,
+        x: torch.Tensor,
+        levels: list[torch.Tensor],
+        h: torch.Tensor,
+        w: torch.Tensor,
+        rgb: torch.Tensor,
+        memory: Workspace,
+    ) -> torch.Tensor:
+        """One sample's picture [1, 3, size, size]. `levels` is emptied as it goes."""
+        h = framed(h, memory)
+        for side in (side for side in self._sides() if side >= SMALLEST_LARGE):
+            is_last = side == self.size
+            rows = self._first_rows(x) if is_last else _rows_of(levels.pop())
+            level: Any = self.decoder[_level_of(side)]
+            h, rgb = level.in_strips(h, rows, w, rgb, self.strip_bytes, is_last, memory)
+        return rgb
 
     def _style(self, smallest: torch.Tensor) -> torch.Tensor:
         """[B, C, 4, 4] -> [B, 512], float32: one style for all layers."""
@@ -87,3 +141,15 @@ class GPEN(nn.Module):
         for layer in self.style:
             w = layer(w)
         return w
+
+
+def _rows_of(features: torch.Tensor) -> Rows:
+    return lambda top, bottom: features[:, :, top:bottom]
+
+
+def _level_of(side: int) -> int:
+    return side.bit_length() - 4  # 8 -> 0
+
+
+def _sample(batch: torch.Tensor, number: int) -> torch.Tensor:
+    return batch[number : number + 1]

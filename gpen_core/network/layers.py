@@ -38,6 +38,13 @@ def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
     return fir_kernel(gain).repeat(channels, 1, 1, 1)  # [C, 1, 4, 4]
 
 
+def empty_like_order(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """[B, C, H, W] of memory in `like`'s type, device and order; what it holds is not defined."""
+    last = like.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
+
+
 class EqualLinear(nn.Module):
     """Linear layer, then `sqrt(2) * leaky_relu(., 0.2)` where `activated`; [B, in] -> [B, out], float32."""
 
@@ -51,24 +58,6 @@ class EqualLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = F.linear(x, self.weight, self.bias)
         return F.leaky_relu_(out, SLOPE) if self.activated else out
-
-
-class EncoderLevel(nn.Module):
-    """`ecd0`: 1x1 convolution at full size. Later levels: FIR (pad 2, 2), then 3x3 with stride 2. Both activated."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.weight = frozen(weight.float() * (SQRT2 / math.sqrt(weight[0].numel())), dtype)
-        self.bias = frozen(bias.float() * SQRT2, dtype)
-        self.fir = None if weight.shape[-1] == 1 else frozen(depthwise_fir(1.0, weight.shape[1]), dtype)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.fir is None:
-            out = F.conv2d(x, self.weight, self.bias)
-        else:
-            x = F.conv2d(x, self.fir, padding=2, groups=x.shape[1])  # [B, C, S + 1, S + 1]
-            out = F.conv2d(x, self.weight, self.bias, stride=2)  # [B, C', S / 2, S / 2]
-        return F.leaky_relu_(out, SLOPE)
 
 
 class Modulation(nn.Module):
@@ -128,29 +117,49 @@ class StyledConv(nn.Module):
         super().__init__()
         weight = sd[f"{key}.conv.weight"][0].float()  # [O, I, 3, 3]
         weight = weight / math.sqrt(weight[0].numel())
-        channels = weight.shape[0]
+        self.channels = weight.shape[0]
         bias = sd[f"{key}.activate.bias"].float() * SQRT2
         self.weight = frozen(weight.transpose(0, 1) if upsample else weight, dtype)
         self.modulation = Modulation(sd, f"{key}.conv", SQRT2, demodulate=True)
-        self.bias = frozen(bias[:channels], dtype)
-        self.level_bias = frozen(bias[channels:].view(1, -1, 1, 1), dtype)
+        self.bias = frozen(bias[: self.channels], dtype)
+        self.level_bias = frozen(bias[self.channels :].view(1, -1, 1, 1), dtype)
         self.level_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
-        self.fir = frozen(depthwise_fir(4.0, channels), dtype) if upsample else None
+        self.fir = frozen(depthwise_fir(4.0, self.channels), dtype) if upsample else None
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """x [B, I, S, S], level [B, O, S', S'], w [B, 512] -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
         style, out_scale = self.modulation(w)
-        batch, channels, height, width = level.shape
-        order = torch.channels_last if level.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        out = torch.empty((batch, 2 * channels, height, width), dtype=level.dtype, device=level.device, memory_format=order)
         if self.fir is None:
             own = modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
         else:
             own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
-            own = F.conv2d(own, self.fir, self.bias, padding=1, groups=channels)
-        out[:, :channels].copy_(own)
-        torch.add(self.level_bias, level, alpha=self.level_gain, out=out[:, channels:])
-        return F.leaky_relu_(out, SLOPE)
+            own = self.blur(own, (1, 1))
+        batch, channels, height, width = level.shape
+        out = empty_like_order((batch, 2 * channels, height, width), level)
+        self.join(own, level, out)
+        return out
+
+    def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
+        """The FIR after the transposed convolution, and the bias."""
+        assert self.fir is not None
+        return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
+
+    def own_weight(self, w: torch.Tensor) -> torch.Tensor:
+        """The modulated and demodulated weights for one sample's w [1, 512]."""
+        style, out_scale = self.modulation(w)
+        assert out_scale is not None
+        into, out = ((-1, 1, 1, 1), (1, -1, 1, 1)) if self.fir is not None else ((1, -1, 1, 1), (-1, 1, 1, 1))
+        scaled: torch.Tensor = self.weight * style.view(into) * out_scale.view(out)  # float32, as the style is
+        return scaled.to(self.weight.dtype)
+
+    def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
+        """Writes the convolution's output and the level's features, each with its bias, into the halves of `out`
+        [B, 2 * O, H, W] and activates both. The features begin in row `first_row`; where they have none, nothing is said
+        of the second half."""
+        out[:, : self.channels].copy_(own)
+        second = out[:, self.channels :, first_row : first_row + level.shape[2]]
+        torch.add(self.level_bias, level, alpha=self.level_gain, out=second)
+        F.leaky_relu_(out, SLOPE)
 
 
 class ToRGB(nn.Module):
@@ -169,6 +178,16 @@ class ToRGB(nn.Module):
         rgb = modulated(x, self.weight, style, None, _conv1x1, 0).float()
         rgb += self.bias[:, None, None]
         return rgb if below is None else rgb.add_(upsample_rgb(below))
+
+    def own_weight(self, w: torch.Tensor) -> torch.Tensor:
+        """The modulated weights for one sample's w [1, 512]."""
+        style, _ = self.modulation(w)
+        scaled: torch.Tensor = self.weight * style.view(1, -1, 1, 1)
+        return scaled.to(self.weight.dtype)
+
+    def share(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """[1, I, H, W] -> what is to be added to the picture [1, 3, H, W], float32."""
+        return F.conv2d(x, weight).float().add_(self.bias[:, None, None])
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,149 @@
+"""The levels of GPEN, the large ones in strips of rows.
+
+A style is one for the whole image; everything else looks at a few rows around its own. So a level of 128x128 and more is
+computed strip by strip: what lies between its layers is small enough for the processor's caches and never exists as a
+whole, and the features of the full size are computed from the picture wherever they are needed rather than kept.
+Between two such levels, features are framed: two rows of zeros above and below stand for what lies outside the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .layers import SLOPE, SQRT2, StyledConv, ToRGB, Weights, depthwise_fir, frozen, upsample_rgb
+from .workspace import Workspace
+
+FRAME = 2  # rows
+SMALLEST_STRIP = 8  # rows: fewer are mostly their neighbours' rows, computed twice
+
+Rows = Callable[[int, int], torch.Tensor]
+"""Rows a to b (b excluded) of features [B, C, b - a, W]."""
+
+
+def strips(side: int, row_bytes: int, budget: int | None) -> Iterator[tuple[int, int]]:
+    """Cuts `side` rows, a power of two, into strips of equal height: the largest power of two whose rows take no more
+    than `budget` bytes. One strip where there is no budget."""
+    height = side
+    while budget is not None and height > SMALLEST_STRIP and height * row_bytes > budget:
+        height //= 2
+    return ((top, top + height) for top in range(0, side, height))
+
+
+def frame(channels: int, side: int, like: torch.Tensor, memory: Workspace) -> torch.Tensor:
+    """[1, C, side + 4, side] with its frame zero and the rest to be filled in. Every second one is the same memory."""
+    out = memory.take(f"frame {side.bit_length() % 2}", (1, channels, side + 2 * FRAME, side), like)
+    out[:, :, :FRAME] = 0
+    out[:, :, -FRAME:] = 0
+    return out
+
+
+def framed(x: torch.Tensor, memory: Workspace) -> torch.Tensor:
+    """[1, C, S, S] -> [1, C, S + 4, S], in the same memory order."""
+    out = frame(x.shape[1], x.shape[3], x, memory)
+    out[:, :, FRAME:-FRAME] = x
+    return out
+
+
+class FirstLevel(nn.Module):
+    """`ecd0`: a 1x1 convolution at full size, activated."""
+
+    def __init__(self, sd: Weights, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = sd["ecd0.0.0.weight"].float()
+        self.weight = frozen(weight * (SQRT2 / weight[0].numel() ** 0.5), dtype)
+        self.bias = frozen(sd["ecd0.0.1.bias"].float() * SQRT2, dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, 3, H, W] -> [B, C, H, W]."""
+        return F.leaky_relu_(F.conv2d(x, self.weight, self.bias), SLOPE)
+
+
+class EncoderLevel(nn.Module):
+    """`ecdN`: FIR (pad 2, 2), then a 3x3 convolution with stride 2, activated."""
+
+    def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = sd[f"{key}.0.1.weight"].float()
+        self.channels, self.channels_in = weight.shape[:2]
+        self.weight = frozen(weight * (SQRT2 / weight[0].numel() ** 0.5), dtype)
+        self.bias = frozen(sd[f"{key}.0.2.bias"].float() * SQRT2, dtype)
+        self.fir = frozen(depthwise_fir(1.0, self.channels_in), dtype)
+
+    def forward(self, below: Rows, like: torch.Tensor, side: int, budget: int | None, memory: Workspace) -> torch.Tensor:
+        """The rows of [B, C, 2 * side, 2 * side] -> [B, C', side, side] in `like`'s batch, type and memory order."""
+        out = memory.take(f"level {side}", (len(like), self.channels, side, side), like)
+        row_bytes = len(like) * 4 * side * self.channels_in * like.element_size()
+        for top, bottom in strips(side, row_bytes, budget):
+            first, last = max(2 * top - 2, 0), min(2 * bottom + 2, 2 * side)
+            rows = below(first, last)
+            if last - first < 2 * (bottom - top) + 4:  # at the image's edge
+                rows = F.pad(rows, (0, 0, first - 2 * top + 2, 2 * bottom + 2 - last))
+            blurred = F.conv2d(rows, self.fir, padding=(0, 2), groups=self.channels_in)  # 2 * height + 1 rows
+            out[:, :, top:bottom] = F.conv2d(blurred, self.weight, self.bias, stride=2)
+        return F.leaky_relu_(out, SLOPE)
+
+
+class DecoderLevel(nn.Module):
+    """Two styled convolutions, the first of which doubles the size, and the level's share of the picture."""
+
+    def __init__(self, sd: Weights, number: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.up = StyledConv(sd, f"generator.convs.{2 * number}", upsample=True, dtype=dtype)
+        self.conv = StyledConv(sd, f"generator.convs.{2 * number + 1}", upsample=False, dtype=dtype)
+        self.to_rgb = ToRGB(sd, f"generator.to_rgbs.{number}", dtype)
+
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, rgb: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [B, I, S, S], level [B, O, 2 * S, 2 * S], w [B, 512], rgb [B, 3, S, S] -> features and rgb of twice the size."""
+        x = self.conv(self.up(x, level, w), level, w)
+        return x, self.to_rgb(x, w, rgb)
+
+    def in_strips(
+        self,
+        x: torch.Tensor,
+        level: Rows,
+        w: torch.Tensor,
+        rgb: torch.Tensor,
+        budget: int | None,
+        is_last: bool,
+        memory: Workspace,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for one sample, x and what comes back framed: x [1, I, S + 4, S] -> [1, 2 * O, 2 * S + 4, 2 * S].
+
+        Of the last level only the picture is wanted, so its features are not kept: x comes back."""
+        side, channels = 2 * x.shape[3], self.up.channels
+        row_bytes = 2 * channels * side * x.element_size()
+        weights = self.up.own_weight(w), self.conv.own_weight(w), self.to_rgb.own_weight(w)
+        out = x if is_last else frame(2 * channels, side, x, memory)
+        rgb = upsample_rgb(rgb)
+        for top, bottom in strips(side, row_bytes, budget):
+            height = bottom - top
+            middle = memory.take("middle", (1, 2 * channels, height + 2, side), x)
+            first, last = max(top - 1, 0), min(bottom + 1, side)
+            features = level(first, last)
+            self._up_strip(x, features, weights[0], middle, top, bottom)
+            own = F.conv2d(middle, weights[1], self.conv.bias, padding=(0, 1))
+            kept = None if is_last else out[:, :, FRAME + top : FRAME + bottom]
+            after = memory.take("after", (1, 2 * channels, height, side), x) if kept is None else kept
+            self.conv.join(own, features[:, :, top - first : bottom - first], after)
+            rgb[:, :, top:bottom] += self.to_rgb.share(after, weights[2])
+        return out, rgb
+
+    def _up_strip(
+        self, x: torch.Tensor, features: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, top: int, bottom: int
+    ) -> None:
+        """Rows top - 1 to bottom + 1 of the first convolution's output; those outside the image are zero."""
+        # Row m of the transposed convolution takes rows (m - 2) / 2 to m / 2 of x, row y of the FIR rows y - 1 to y + 2.
+        rows = x[:, :, top // 2 : bottom // 2 + 2 * FRAME]
+        full = F.conv_transpose2d(rows, weight, stride=2)  # from row top - 4 on
+        own = self.up.blur(full[:, :, 2:-2], (0, 1))
+        self.up.join(own, features, out, 1 if top == 0 else 0)
+        if top == 0:
+            out[:, :, 0] = 0
+        if bottom == 2 * x.shape[3]:
+            out[:, :, -1] = 0
