@@ -8,21 +8,27 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import files
 from .devices import is_out_of_memory
 from .errors import GpenError, InputError, OptionsError, OutOfMemory, OutputError
+from .faces.face import Face
 from .files import Photo
+from .images import Picture
 from .options import RestoreOptions
 from .restorer import FaceRestorer, Progress, RestoreResult
 
 log = logging.getLogger(__name__)
 
 OTHER_PICTURES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
+
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,11 @@ class Outcome:
     """restored, unchanged (no face was restored) or failed."""
     error: GpenError | None = None
     size: tuple[int, int] | None = None
+    faces: tuple[Face, ...] = ()
+    smallest_face: float | None = None
+    """In pixels; None for a picture that failed."""
     result: RestoreResult | None = None
+    """Only until `finished` has returned: the pixels of a whole folder would not fit into memory."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -51,9 +61,9 @@ class Outcome:
             out["error"] = str(self.error)
         if self.size is not None:
             out["width"], out["height"] = self.size
-        if self.result is not None:
-            out["smallest_face_px"] = round(self.result.smallest_face, 2)
-            out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.result.faces)]
+        if self.smallest_face is not None:
+            out["smallest_face_px"] = round(self.smallest_face, 2)
+            out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.faces)]
         out["seconds"] = {stage: round(value, 4) for stage, value in self.seconds.items()}
         return out
 
@@ -151,43 +161,133 @@ def run(
     finished: Callable[[Outcome], None],
     progress: Progress | None = None,
 ) -> list[Outcome]:
-    """Restores one picture after the other; `finished` hears of each. A picture that fails does not stop the others;
-    missing or refused weights do (`WeightsError`)."""
-    outcomes = []
-    for job in jobs:
-        outcome = Outcome(job)
+    """Restores the pictures in order. While one is in the network, the next is read and the one before is encoded and
+    written, each in a thread of its own. `finished` hears of each once its file is complete, in order; it and `progress`
+    are called in the caller's thread. A picture that fails does not stop the others; missing or refused weights do
+    (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised."""
+    outcomes = [Outcome(job) for job in jobs]
+    # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
+        line = _Line(pool, outcomes, finished)
         try:
-            _restore(restorer, outcome, options, progress)
-        except (InputError, OutputError, OutOfMemory) as error:
-            outcome.error = error if str(job.source) in str(error) else type(error)(f"{job.source}: {error}")
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            # Reading, detecting and parsing need memory too, and know no smaller piece to try.
-            outcome.error = OutOfMemory(
-                f"{job.source}: there is not enough memory ({type(error).__name__}: {error}). Close other programs, or "
-                "choose a smaller --detect-size or --device cpu."
-            )
-        outcomes.append(outcome)
-        finished(outcome)
+            for number in range(len(outcomes)):
+                line.restore(number, lambda picture: restorer.restore(picture, options, progress=progress))
+        finally:
+            line.stop()
     return outcomes
 
 
-def _restore(restorer: FaceRestorer, outcome: Outcome, options: RestoreOptions, progress: Progress | None) -> None:
+@dataclass
+class _Line:
+    """One picture read ahead, one in the network, one being written: no more than three are in memory.
+
+    The first is read and the last is written in the caller's thread, as nothing is left to overlap with; a single
+    picture therefore starts no thread."""
+
+    pool: ThreadPoolExecutor
+    outcomes: list[Outcome]
+    finished: Callable[[Outcome], None]
+    reading: Future[Photo | None] | None = None
+    writing: tuple[Outcome, Future[None]] | None = None
+
+    def restore(self, number: int, network: Callable[[Picture], RestoreResult]) -> None:
+        outcome = self.outcomes[number]
+        photo = self._read(outcome)
+        self._read_ahead(number + 1)
+        result = None if photo is None else _attempt(outcome, lambda: network(photo.picture))
+        # Told before the next write begins: `finished` may write files too, and `files` asks for the umask by setting it.
+        self._finish_writing()
+        if photo is None or result is None:
+            self._tell(outcome)
+        elif number + 1 < len(self.outcomes):
+            self.writing = outcome, self.pool.submit(_write, outcome, photo, result)
+        else:
+            _write(outcome, photo, result)
+            self._tell(outcome)
+
+    def stop(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+        self._finish_writing()
+
+    def _read(self, outcome: Outcome) -> Photo | None:
+        reading, self.reading = self.reading, None
+        if reading is not None:
+            return reading.result()
+        self._finish_writing()  # perhaps of this very file, see `_read_ahead`
+        return _read(outcome)
+
+    def _read_ahead(self, number: int) -> None:
+        """Not where an earlier result, not written yet, goes to the file to be read. `plan` allows no such jobs, except in
+        place for a picture that is named twice; a caller may make others."""
+        if number == len(self.outcomes):
+            return
+        pending = {_same(outcome.job.target) for outcome in self.outcomes[max(0, number - 2) : number]}
+        if _same(self.outcomes[number].job.source) not in pending:
+            self.reading = self.pool.submit(_read, self.outcomes[number])
+
+    def _finish_writing(self) -> None:
+        if self.writing is None:
+            return
+        outcome, written = self.writing
+        wait([written])  # where this is interrupted, `writing` stays for `stop`
+        self.writing = None
+        written.result()  # raises what `_attempt` did not expect
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        try:
+            self.finished(outcome)
+        finally:
+            _drop_pixels(outcome)
+
+
+def _drop_pixels(outcome: Outcome) -> None:
+    outcome.result = None
+    error: BaseException | None = outcome.error
+    while error is not None:  # the frames of a traceback hold their local variables, pixels among them
+        error.__traceback__ = None
+        error = error.__cause__
+
+
+def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
+    """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`."""
+    try:
+        return work()
+    except (InputError, OutputError, OutOfMemory) as error:
+        source = str(outcome.job.source)
+        outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # Reading, detecting and parsing need memory too, and know no smaller piece to try.
+        outcome.error = OutOfMemory(
+            f"{outcome.job.source}: there is not enough memory ({type(error).__name__}: {error}). Close other programs, or "
+            "choose a smaller --detect-size or --device cpu."
+        )
+    return None
+
+
+def _read(outcome: Outcome) -> Photo | None:
     start = time.perf_counter()
-    photo = files.read(outcome.job.source)
-    outcome.seconds["read"] = time.perf_counter() - start
-    outcome.size = (photo.picture.width, photo.picture.height)
-    result = restorer.restore(photo.picture, options, progress=progress)
+    photo = _attempt(outcome, lambda: files.read(outcome.job.source))
+    if photo is not None:
+        outcome.seconds["read"] = time.perf_counter() - start
+        outcome.size = (photo.picture.width, photo.picture.height)
+    return photo
+
+
+def _write(outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
     outcome.seconds.update(result.seconds)
     start = time.perf_counter()
-    _write(outcome.job, photo, result)
-    outcome.seconds["write"] = time.perf_counter() - start
-    outcome.result = result
-    outcome.status = "restored" if result.changed else "unchanged"
+    _attempt(outcome, lambda: _write_file(outcome.job, photo, result))
+    if outcome.error is None:
+        outcome.seconds["write"] = time.perf_counter() - start
+        outcome.faces, outcome.smallest_face, outcome.result = result.faces, result.smallest_face, result
+        outcome.status = "restored" if result.changed else "unchanged"
 
 
-def _write(job: Job, photo: Photo, result: RestoreResult) -> None:
+def _write_file(job: Job, photo: Photo, result: RestoreResult) -> None:
     format_name = files.format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
     same_format = format_name in (photo.format, files.format_of(job.source, photo.format))

@@ -98,7 +98,9 @@ def decode(data: bytes) -> Photo:
         raise InputError(
             f"the file is damaged ({error}). Get it anew, or save it again as PNG in a program that opens it."
         ) from error
-    for text in dict.fromkeys(str(warning.message) for warning in said):
+    # While this decodes, another thread may be in the network: what is said there is recorded here, too.
+    own = [warning for warning in said if Path(warning.filename).parent.name in ("PIL", Path(__file__).parent.name)]
+    for text in dict.fromkeys(str(warning.message) for warning in own):
         log.warning("The file is not quite as it should be: %s", text)
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     lossy = kind == "JPEG" or (kind == "WEBP" and not _webp_is_lossless(source))

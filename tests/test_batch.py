@@ -234,10 +234,12 @@ def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
     source = picture(tmp_path / "a.png")
     before = files.read(source).picture.native()
     target = source if in_place else tmp_path / "new" / "b.png"
-    (outcome,) = run(red, [(source, target)])
+    restored = []
+    jobs = [batch.Job(source, target)]
+    (outcome,) = batch.run(red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.picture.native()))
     assert outcome.status == "restored"
     after = files.read(target).picture.native()
-    assert np.array_equal(after, outcome.result.picture.native())
+    assert np.array_equal(after, restored[0])
     assert not np.array_equal(after, before)
     assert in_place or np.array_equal(files.read(source).picture.native(), before)
     assert names(target.parent) == [target.name]
