@@ -97,14 +97,20 @@ def modulated(
         if out_scale is not None:
             out = out.mul_(out_scale.to(out.dtype)[:, :, None, None])
         return out if bias is None else out.add_(bias[:, None, None])
-    in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
-    in_shape[1 - out_axis] = out_shape[out_axis] = -1
     samples = []
     for n in range(len(x)):
-        own = weight * style[n].view(in_shape)
-        own = own if out_scale is None else own.mul_(out_scale[n].view(out_shape))
-        samples.append(convolve(x[n : n + 1], own.to(x.dtype), bias))
+        own = own_weight(weight, style[n], None if out_scale is None else out_scale[n], out_axis)
+        samples.append(convolve(x[n : n + 1], own, bias))
     return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+def own_weight(weight: torch.Tensor, style: torch.Tensor, out_scale: torch.Tensor | None, out_axis: int) -> torch.Tensor:
+    """One sample's weights: times its style [I] and, where demodulated, its scale [O], which lies along `out_axis`."""
+    in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
+    in_shape[1 - out_axis] = out_shape[out_axis] = -1
+    own = weight * style.view(in_shape)  # float32, as the style is
+    own = own if out_scale is None else own.mul_(out_scale.view(out_shape))
+    return own.to(weight.dtype)
 
 
 class StyledConv(nn.Module):
@@ -147,10 +153,7 @@ class StyledConv(nn.Module):
     def own_weight(self, w: torch.Tensor) -> torch.Tensor:
         """The modulated and demodulated weights for one sample's w [1, 512]."""
         style, out_scale = self.modulation(w)
-        assert out_scale is not None
-        into, out = ((-1, 1, 1, 1), (1, -1, 1, 1)) if self.fir is not None else ((1, -1, 1, 1), (-1, 1, 1, 1))
-        scaled: torch.Tensor = self.weight * style.view(into) * out_scale.view(out)  # float32, as the style is
-        return scaled.to(self.weight.dtype)
+        return own_weight(self.weight, style[0], out_scale[0], out_axis=0 if self.fir is None else 1)
 
     def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
         """Writes the convolution's output and the level's features, each with its bias, into the halves of `out`
@@ -182,8 +185,7 @@ class ToRGB(nn.Module):
     def own_weight(self, w: torch.Tensor) -> torch.Tensor:
         """The modulated weights for one sample's w [1, 512]."""
         style, _ = self.modulation(w)
-        scaled: torch.Tensor = self.weight * style.view(1, -1, 1, 1)
-        return scaled.to(self.weight.dtype)
+        return own_weight(self.weight, style[0], None, out_axis=0)
 
     def share(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """[1, I, H, W] -> what is to be added to the picture [1, 3, H, W], float32."""
