@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, cli_weights
-from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError
+from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError, first_line
 from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"Unexpected {type(error).__name__}: {first_line}. Run again with --debug and report it, please."
+    return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."
 
 
 def _say(message: str, status: int) -> int:
@@ -133,7 +132,7 @@ def _options(given: argparse.Namespace) -> RestoreOptions:
 def _restore(given: argparse.Namespace) -> int:
     from . import batch, files
     from .restorer import FaceRestorer
-    from .weights.download import DownloadOptions
+    from .weights.options import DownloadOptions
 
     options = _options(given)
     jobs = batch.plan(batch.expand(given.inputs), given.output, given.in_place)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from .errors import DeviceError, OutOfMemory
+from .errors import DeviceError, OutOfMemory, first_line
 from .network import GPENConfig
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         torch.zeros(1, device=device).item()  # `meta` can be had everywhere and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise DeviceError(
-            f"The device {str(name)!r} is not available ({_first_line(error)}). "
+            f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). "
             f"Here there is: {', '.join(str(d) for d in available_devices())}."
         ) from error
     return device
@@ -144,7 +144,7 @@ def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], O
                 raise
             if len(chunk) == 1:
                 raise OutOfMemory(
-                    f"There is not enough memory for a single face ({_first_line(error)}). "
+                    f"There is not enough memory for a single face ({first_line(error) or type(error).__name__}). "
                     "Close other programs, take a smaller model (gpen-bfr-512), or choose --device cpu."
                 ) from error
             batch = len(chunk) // 2
@@ -162,7 +162,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     # The last is cuBLAS's and cuDNN's, which allocate their workspaces themselves.
     signs = ("out of memory", "can't allocate memory", "could not allocate tensor", "not enough memory", "alloc_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -8,6 +8,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from . import __version__
+from .errors import first_line
 from .weights.catalog import CATALOG
 from .weights.folders import find_in, models_dirs, weights_in
 
@@ -75,7 +76,7 @@ def _trouble(module: str) -> str:
     try:
         import_module(module)
     except (ImportError, OSError) as error:  # OSError: a DLL that Windows cannot load
-        return f", cannot be imported: {(str(error).splitlines() or [''])[0]}"
+        return f", cannot be imported: {first_line(error)}"
     return ""
 
 

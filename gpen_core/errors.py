@@ -41,6 +41,11 @@ class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, empty if it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 NAMED_OFFENDERS = 5
 
 

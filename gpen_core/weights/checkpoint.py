@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import struct
 import warnings
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..errors import MissingWeights, WeightsError
+from ..errors import MissingWeights, WeightsError, first_line
 from . import archive
 from .formats import container
 from .unpickler import Refused
@@ -95,6 +94,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, (pickle.UnpicklingError, RuntimeError)) and "weights_only" in str(error):
         # torch goes on to advise loading it without the check: that advice must not reach anyone.
         return "torch found more in it than tensors"
-    with contextlib.suppress(IndexError):
-        return f"{type(error).__name__}, {str(error).strip().splitlines()[0].rstrip('.')}"
-    return type(error).__name__
+    said = first_line(error).rstrip(".")
+    return f"{type(error).__name__}{f', {said}' if said else ''}"
