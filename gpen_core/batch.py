@@ -22,7 +22,8 @@ from .faces.face import Face
 from .files import Photo
 from .images import Picture
 from .options import RestoreOptions
-from .restorer import FaceRestorer, Progress, RestoreResult
+from .restorer import FaceRestorer, RestoreResult
+from .weights.options import Progress
 
 log = logging.getLogger(__name__)
 

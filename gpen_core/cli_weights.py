@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import OptionsError, WeightsError
 
 if TYPE_CHECKING:
+    from .weights.options import Progress
     from .weights.store import Store
 
 NEEDED = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
 WEIGHTS_REFUSED = 4
-
-Progress = Callable[[int, int, str], None]
 
 
 def add_commands(
@@ -56,8 +55,8 @@ def byte_bar() -> Iterator[Progress]:
 
 
 def _store(given: argparse.Namespace, **options: Any) -> Store:
-    from .weights.download import DownloadOptions
     from .weights.folders import models_dirs
+    from .weights.options import DownloadOptions
     from .weights.store import Store
 
     return Store(models_dirs(given.models_dir), DownloadOptions.from_environment(**options))
@@ -112,6 +111,6 @@ def _convert(given: argparse.Namespace) -> int:
         raise MissingWeights(f"{given.file} is not in {store.folders[0]}. Download it first: gpen download {given.file}")
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is a .safetensors file already.")
-    state_dict = store.load(str(path), lambda content, entry: find_state_dict(content))
-    sys.stdout.write(f"{convert.write(path, store.check(path), state_dict)}\n")
+    state_dict, record = store.load_file(path, lambda content, entry: find_state_dict(content))
+    sys.stdout.write(f"{convert.write(path, record, state_dict)}\n")
     return 0

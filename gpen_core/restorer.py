@@ -29,13 +29,11 @@ from .images import FloatImage, Picture, as_picture
 from .network import GPEN, unwrap
 from .options import RestoreOptions
 from .weights.catalog import Entry
-from .weights.download import DownloadOptions
 from .weights.folders import Folders, models_dirs
-from .weights.store import Store, silent
+from .weights.options import DownloadOptions, Progress, silent
+from .weights.store import Store
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
 
 DEFAULT_MODEL = "gpen-bfr-2048"
 DEFAULT_DETECTOR = "retinaface_resnet50"

@@ -1,4 +1,4 @@
-"""What `gpen models` and `gpen doctor` say of the weights files that are there, and of those that could be."""
+"""What `gpen models` says of the weights files that are there, and of those that could be."""
 
 from __future__ import annotations
 
@@ -77,8 +77,7 @@ def _unverified(path: Path) -> str:
 
 def _verified(store: Store, path: Path) -> tuple[str, bool]:
     try:
-        store.load(str(path), check_structure)
-        record = store.check(path)
+        _, record = store.load_file(path, check_structure)
         if not record.has_digest:
             vouched = store.published_record(path, record.sha256)
             if vouched is not None:

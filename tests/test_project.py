@@ -80,6 +80,11 @@ def test_importing_the_core_loads_neither_torch_nor_opencv():
     assert run_python(code).strip() == "[]"
 
 
+def test_the_http_library_is_loaded_only_to_download():
+    assert run_python("import sys, gpen_core.restorer; print('requests' in sys.modules)").strip() == "False"
+    assert run_python("import sys, gpen_core.weights.download; print('requests' in sys.modules)").strip() == "True"
+
+
 def test_public_names_are_there():
     code = "import gpen_core; print(all(getattr(gpen_core, n) for n in gpen_core.__all__), sorted(gpen_core.__all__))"
     expected = "True ['Face', 'FaceRestorer', 'GpenError', 'Interrupted', 'RestoreOptions', 'RestoreResult']"

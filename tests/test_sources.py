@@ -11,7 +11,8 @@ from trust import BODY, FILE, OTHER, hugging_face, modelscope, sha
 from gpen_core.weights import digest
 from gpen_core.weights.catalog import Source
 from gpen_core.weights.digest import PUBLISHED
-from gpen_core.weights.download import DownloadFailed, DownloadOptions
+from gpen_core.weights.download import DownloadFailed
+from gpen_core.weights.options import DownloadOptions
 
 pytest_plugins = ["trust"]
 

@@ -13,11 +13,10 @@ import torch
 import weights_server as ws
 
 from gpen_core.errors import WeightsError
-from gpen_core.weights import catalog, store
+from gpen_core.weights import catalog
 from gpen_core.weights.catalog import Entry, Source
-from gpen_core.weights.download import DownloadOptions
+from gpen_core.weights.options import DownloadOptions
 from gpen_core.weights.store import Store
-from gpen_core.weights.transfer import Patience
 
 FILE = "GPEN-TEST.pth"
 ONLINE = DownloadOptions()
@@ -57,7 +56,6 @@ def offer(monkeypatch):
         entry = Entry("gpen-test", FILE, "tests", "Test weights: for tests only.", sources, **changes)
         monkeypatch.setattr(catalog, "CATALOG", (entry,))
 
-    monkeypatch.setattr(store, "Patience", lambda: Patience(connect=2, read=1))
     return put
 
 

@@ -71,6 +71,7 @@ class _Reader:
         return known
 
     def load(self, storage: Storage) -> torch.Tensor:
+        """One storage's numbers, read once; `Refused` if the archive has another amount of them."""
         info = self.members.get(f"data/{storage.key}")
         expected = storage.numel * storage.dtype.itemsize
         if info is None or info.file_size != expected:

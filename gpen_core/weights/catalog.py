@@ -29,8 +29,6 @@ class Source:
     """It answers with the header `X-Linked-Etag`, the digest of a large file (Hugging Face)."""
     trusts_http: bool = False
     """The user named it: plain http is allowed for it, though not for where it redirects to."""
-    copies_others: bool = False
-    """It is a copy of another source, so the others' published digests are its own."""
 
     @property
     def publishes_digest(self) -> bool:

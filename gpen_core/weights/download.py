@@ -9,60 +9,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ..errors import MissingWeights, OptionsError, WeightsError
+from ..errors import MissingWeights, WeightsError
 from . import digest, published
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
+from .options import DownloadOptions, Progress
 from .partial import Partial, claim, tidy
 from .published import Published
-from .transfer import Fault, Patience, Progress, Transfer
+from .transfer import Fault, Patience, Transfer
 
 log = logging.getLogger(__name__)
 
 SPARE_DISK = 16 << 20  # bytes that a download leaves free
-TRUE = ("1", "on", "true", "yes")
 
 Check = Callable[[Path], object]
 
 
 class DownloadFailed(MissingWeights):
     """No source gave the file. What was fetched of it is kept for the next run unless it was wrong."""
-
-
-@dataclass(frozen=True)
-class DownloadOptions:
-    """Whether and from where files may be fetched."""
-
-    offline: bool = False
-    require_digest: bool = False
-    """Refuse a file for which neither the catalog nor its source has a digest."""
-    mirror: str | None = None
-    """`mirror/FILE` is asked before the catalog's sources; it may be http."""
-
-    def __post_init__(self) -> None:
-        if self.mirror is not None and urlsplit(self.mirror).scheme not in ("http", "https"):
-            raise OptionsError(f"The mirror must be an http or https address, got {self.mirror!r}.")
-
-    @classmethod
-    def from_environment(
-        cls,
-        offline: bool = False,
-        require_digest: bool = False,
-        mirror: str | None = None,
-        environ: Mapping[str, str] = os.environ,
-    ) -> DownloadOptions:
-        """What is given, and `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
-        told = any(environ.get(name, "").lower() in TRUE for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
-        return cls(offline or told, require_digest, mirror or environ.get("GPEN_MIRROR") or None)
 
 
 @dataclass(frozen=True)
@@ -188,8 +160,7 @@ class Download:
                 sha256 = self._verified(candidate, partial)
             self._keep(candidate, partial, sha256)
         finally:
-            if partial.path.exists():
-                partial.release()
+            partial.release()
 
     def _complete(self, candidate: _Candidate, partial: Partial) -> bool:
         known = candidate.known
@@ -264,4 +235,4 @@ class Download:
 def _mirrors(entry: Entry, mirror: str | None) -> tuple[Source, ...]:
     if mirror is None:
         return ()
-    return (Source(f"{mirror.rstrip('/')}/{quote(entry.file)}", trusts_http=True, copies_others=True),)
+    return (Source(f"{mirror.rstrip('/')}/{quote(entry.file)}", trusts_http=True),)

@@ -7,20 +7,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, WeightsError
-from . import checkpoint, digest, published
+from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, Record
-from .download import Download, DownloadOptions
 from .folders import listed, locate
-from .transfer import Patience, Progress
+from .options import DownloadOptions, Progress, silent
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]
 """Makes something from a file's content, or raises `WeightsError`; the entry is that of the file's name, if any."""
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """A progress callable for whoever has none."""
 
 
 class Store:
@@ -38,12 +33,16 @@ class Store:
         """
         path = self.fetch(name, build, progress)
         progress(0, 0, f"Loading {path.name}")
+        return self.load_file(path, build)[0]
+
+    def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, Record]:
+        """As `load`, for a file that is there, and what is known of it."""
         record = self.check(path)
         pin = pin_of(path)
         built = self._build(path, pin, build)
-        if pin is None and digest.recall(path) != record:
+        if pin is None and not record.date:  # what is remembered has a date
             digest.remember(path, record)
-        return built
+        return built, record
 
     def fetch(self, name: str, build: Build[object], progress: Progress = silent) -> Path:
         """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see
@@ -60,6 +59,8 @@ class Store:
 
         def is_as_named(path: Path) -> object:
             return self._build(path, None, lambda content, _: build(content, entry))
+
+        from .download import Download  # brings the HTTP library, which is not needed where all files are there
 
         return Download(entry, self.folders[0], self.options, progress, is_as_named).run()
 
@@ -86,6 +87,9 @@ class Store:
         entry = find_entry(path.name)
         if entry is None or self.options.offline:
             return None
+        from . import published
+        from .transfer import Patience
+
         sources = (source for source in entry.sources if source.publishes_digest)
         known = (source.url for source in sources if published.ask(source, Patience()).sha256 == sha256)
         url = next(known, None)

@@ -15,11 +15,10 @@ import requests
 from .. import __version__
 from .catalog import Source
 from .formats import is_web_page
+from .options import Progress
 from .partial import Partial
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
 
 CHUNK = 1 << 14  # bytes: what a broken line can lose, and how often the work can be cancelled
 MOST_REDIRECTS = 8

@@ -81,6 +81,7 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def step(self, name: str, argument: Any) -> None:
+        """Carries out one opcode by its name in pickletools; `Refused` for one that no state dict needs."""
         if name in PLAIN:
             self.stack.append(argument)
         elif name in CONSTANTS:

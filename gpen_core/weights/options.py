@@ -1,0 +1,46 @@
+"""What a caller says of downloads: whether, from where, and who hears of them. Imports no HTTP library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..errors import OptionsError
+
+TRUE = ("1", "on", "true", "yes")
+
+Progress = Callable[[int, int, str], None]
+"""`progress(done, total, text)`; it stops the work by raising `Interrupted`."""
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """A progress callable for whoever has none."""
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """Whether and from where files may be fetched."""
+
+    offline: bool = False
+    require_digest: bool = False
+    """Refuse a file for which neither the catalog nor its source has a digest."""
+    mirror: str | None = None
+    """`mirror/FILE` is asked before the catalog's sources; it may be http."""
+
+    def __post_init__(self) -> None:
+        if self.mirror is not None and urlsplit(self.mirror).scheme not in ("http", "https"):
+            raise OptionsError(f"The mirror must be an http or https address, got {self.mirror!r}.")
+
+    @classmethod
+    def from_environment(
+        cls,
+        offline: bool = False,
+        require_digest: bool = False,
+        mirror: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> DownloadOptions:
+        """What is given, and `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
+        told = any(environ.get(name, "").lower() in TRUE for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
+        return cls(offline or told, require_digest, mirror or environ.get("GPEN_MIRROR") or None)
