@@ -12,11 +12,15 @@ from torch import nn
 from ..errors import InputError
 from .config import STYLE_LAYERS, GPENConfig
 from .layers import EPSILON, EqualLinear, StyledConv, ToRGB, frozen
-from .levels import DecoderLevel, EncoderLevel, FirstLevel, Rows, framed
+from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows, framed
 from .state_dict import checked
 from .workspace import Workspace
 
 SMALLEST_LARGE = 128  # from this side on, a level has more features than weights
+
+
+def _no_pulse() -> None:
+    """For whoever does not want to hear of the work."""
 
 
 class GPEN(nn.Module):
@@ -60,17 +64,19 @@ class GPEN(nn.Module):
         return self.config.size
 
     @torch.no_grad()
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped. `InputError` for other shapes."""
+    def forward(self, x: torch.Tensor, pulse: Pulse = _no_pulse) -> torch.Tensor:
+        """[B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped. `InputError` for other shapes.
+
+        `pulse` is called at each level or strip of a level; it stops the work by raising."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
             raise InputError(f"GPEN-{self.size} takes [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
         # Channels-last is the faster order for these convolutions on CPU and CUDA; other backends had bugs with it.
         order = torch.channels_last if x.device.type in ("cpu", "cuda") else torch.contiguous_format
         x = x.to(self.dtype).contiguous(memory_format=order)
         if not self._lock.acquire(blocking=False):  # another thread is in here and uses the kept memory
-            return self._restore(x, Workspace())
+            return self._restore(x, Workspace(), pulse)
         try:
-            return self._restore(x, self._memory)
+            return self._restore(x, self._memory, pulse)
         finally:
             self._lock.release()
 
@@ -80,32 +86,34 @@ class GPEN(nn.Module):
         with self._lock:
             self._memory.clear()
 
-    def _restore(self, x: torch.Tensor, memory: Workspace) -> torch.Tensor:
-        levels = self._encode(x, memory)
+    def _restore(self, x: torch.Tensor, memory: Workspace, pulse: Pulse) -> torch.Tensor:
+        levels = self._encode(x, memory, pulse)
         w = self._style(levels[-1])
         h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w)
         rgb: torch.Tensor = self.to_rgb1(h, w, None)
         large = [side for side in self._sides() if side >= SMALLEST_LARGE]
         for decoder in self.decoder[: -len(large)]:
+            pulse()
             h, rgb = decoder(h, levels.pop(), w, rgb)
         if len(x) == 1:
-            return self._large_levels(x, levels, h, w, rgb, memory)
+            return self._large_levels(x, levels, h, w, rgb, memory, pulse)
         samples = []
         for n in range(len(x)):
             own = [_sample(level, n) for level in levels]
-            samples.append(self._large_levels(_sample(x, n), own, _sample(h, n), _sample(w, n), _sample(rgb, n), memory))
+            args = (_sample(x, n), own, _sample(h, n), _sample(w, n), _sample(rgb, n))
+            samples.append(self._large_levels(*args, memory, pulse))
         return torch.cat(samples)
 
     def _sides(self) -> list[int]:
         """The decoder levels' sizes."""
         return [8 << n for n in range(self.config.levels)]
 
-    def _encode(self, x: torch.Tensor, memory: Workspace) -> list[torch.Tensor]:
+    def _encode(self, x: torch.Tensor, memory: Workspace, pulse: Pulse) -> list[torch.Tensor]:
         """The features of half the size, a quarter, ... 4x4."""
         levels: list[torch.Tensor] = []
         below = self._first_rows(x)
         for n, level in enumerate(self.encoder, start=1):
-            levels.append(level(below, x, self.size >> n, self.strip_bytes, memory))
+            levels.append(level(below, x, self.size >> n, self.strip_bytes, memory, pulse))
             below = _rows_of(levels[-1])
         return levels
 
@@ -124,6 +132,7 @@ class GPEN(nn.Module):
         w: torch.Tensor,
         rgb: torch.Tensor,
         memory: Workspace,
+        pulse: Pulse,
     ) -> torch.Tensor:
         """One sample's picture [1, 3, size, size]. `levels` is emptied as it goes."""
         h = framed(h, memory)
@@ -131,7 +140,7 @@ class GPEN(nn.Module):
             is_last = side == self.size
             rows = self._first_rows(x) if is_last else _rows_of(levels.pop())
             level: Any = self.decoder[_level_of(side)]
-            h, rgb = level.in_strips(h, rows, w, rgb, self.strip_bytes, is_last, memory)
+            h, rgb = level.in_strips(h, rows, w, rgb, self.strip_bytes, is_last, memory, pulse)
         return rgb
 
     def _style(self, smallest: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,8 @@ SMALLEST_STRIP = 8  # rows: fewer are mostly their neighbours' rows, computed tw
 
 Rows = Callable[[int, int], torch.Tensor]
 """Rows a to b (b excluded) of features [B, C, b - a, W]."""
+Pulse = Callable[[], None]
+"""Called every few hundredths of a second of work; it stops the work by raising."""
 
 
 def strips(side: int, row_bytes: int, budget: int | None) -> Iterator[tuple[int, int]]:
@@ -73,11 +75,14 @@ class EncoderLevel(nn.Module):
         self.bias = frozen(sd[f"{key}.0.2.bias"].float() * SQRT2, dtype)
         self.fir = frozen(depthwise_fir(1.0, self.channels_in), dtype)
 
-    def forward(self, below: Rows, like: torch.Tensor, side: int, budget: int | None, memory: Workspace) -> torch.Tensor:
+    def forward(
+        self, below: Rows, like: torch.Tensor, side: int, budget: int | None, memory: Workspace, pulse: Pulse
+    ) -> torch.Tensor:
         """The rows of [B, C, 2 * side, 2 * side] -> [B, C', side, side] in `like`'s batch, type and memory order."""
         out = memory.take(f"level {side}", (len(like), self.channels, side, side), like)
         row_bytes = len(like) * 4 * side * self.channels_in * like.element_size()
         for top, bottom in strips(side, row_bytes, budget):
+            pulse()
             first, last = max(2 * top - 2, 0), min(2 * bottom + 2, 2 * side)
             rows = below(first, last)
             if last - first < 2 * (bottom - top) + 4:  # at the image's edge
@@ -112,6 +117,7 @@ class DecoderLevel(nn.Module):
         budget: int | None,
         is_last: bool,
         memory: Workspace,
+        pulse: Pulse,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for one sample, x and what comes back framed: x [1, I, S + 4, S] -> [1, 2 * O, 2 * S + 4, 2 * S].
 
@@ -122,6 +128,7 @@ class DecoderLevel(nn.Module):
         out = x if is_last else frame(2 * channels, side, x, memory)
         rgb = upsample_rgb(rgb)
         for top, bottom in strips(side, row_bytes, budget):
+            pulse()
             height = bottom - top
             middle = memory.take("middle", (1, 2 * channels, height + 2, side), x)
             first, last = max(top - 1, 0), min(bottom + 1, side)
