@@ -1,41 +1,30 @@
-"""Many pictures from files to files: what goes where, and what became of each."""
+"""Many pictures from files to files, and what became of each."""
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
-import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from . import files
 from .devices import is_out_of_memory
-from .errors import GpenError, InputError, OptionsError, OutOfMemory, OutputError
+from .errors import GpenError, InputError, OutOfMemory, OutputError
 from .faces.face import Face
 from .files import Photo
-from .images import Picture
+from .frame import Frame
+from .jobs import Job, inputs_of, same_file_key
 from .options import RestoreOptions
 from .restorer import FaceRestorer, RestoreResult
 from .weights.options import Progress
 
 log = logging.getLogger(__name__)
 
-OTHER_PICTURES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
-
 Out = TypeVar("Out")
-
-
-@dataclass(frozen=True)
-class Job:
-    source: Path
-    target: Path
 
 
 @dataclass
@@ -69,92 +58,6 @@ class Outcome:
         return out
 
 
-def expand(arguments: Iterable[str]) -> list[Path]:
-    """The pictures that files, folders (not what lies deeper) and glob patterns name, each once. Names that stand for
-    nothing stay in: reading them says why."""
-    found: dict[str, Path] = {}
-    empty = []
-    for argument in arguments:
-        if not argument:
-            raise OptionsError("An input has an empty name. Name a picture, a folder (. is this one) or a pattern.")
-        path = Path(argument)
-        if _is_folder(path):
-            some = _pictures_in(path)
-        elif not os.path.lexists(path) and glob.has_magic(argument):
-            some = [Path(p) for p in sorted(glob.glob(argument, recursive=True)) if not _is_folder(p)] or [path]
-        else:
-            some = [path]
-        for one in some:
-            found.setdefault(_same(one), one)
-        if not some:
-            empty.append(argument)
-    if empty and found:  # with nothing found, the caller has that to say
-        log.warning("No pictures (%s) in %s.", ", ".join(files.SUFFIXES), ", ".join(empty))
-    return list(found.values())
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    visible = [path for path in paths if not path.name.startswith(".")]
-    return [path for path in visible if path.suffix.lower() in files.SUFFIXES and not _is_folder(path)]
-
-
-def plan(sources: Sequence[Path], out: Path | None, in_place: bool) -> list[Job]:
-    """Where each result goes. Raises `OptionsError` where a result would overwrite an input or another result."""
-    if in_place:
-        return [Job(source, source) for source in sources]
-    if out is None:
-        raise OptionsError("Say where the results go: -o FILE or FOLDER, or --in-place.")
-    jobs = [Job(source, target) for source, target in zip(sources, _targets(sources, out))]
-    inputs = {_same(source): source for source in sources}
-    taken: dict[str, Path] = {}
-    for job in jobs:
-        key = _same(job.target)
-        if key in inputs:
-            raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o, or --in-place.")
-        if key in taken:
-            raise OptionsError(f"{taken[key]} and {job.source} would both become {job.target}. Restore them separately.")
-        taken[key] = job.source
-    return jobs
-
-
-def check_report(report: Path, jobs: Sequence[Job]) -> None:
-    """Raises `OptionsError` where the report would overwrite a picture or cannot be a file."""
-    if _is_folder(report):
-        raise OptionsError(f"The report {report} is a folder. Name a file, such as {report / 'report.json'}.")
-    if _same(report) in {_same(path) for job in jobs for path in (job.source, job.target)}:
-        raise OptionsError(f"The report {report} would overwrite a picture. Name a file of its own.")
-
-
-def _targets(sources: Sequence[Path], out: Path) -> list[Path]:
-    suffix = out.suffix.lower()
-    known = suffix in files.SUFFIXES
-    is_file = known or suffix in OTHER_PICTURES or os.path.lexists(out) or (suffix and len(sources) == 1)
-    if _is_folder(out) or not is_file:
-        return [out / source.name for source in sources]
-    if len(sources) > 1:
-        raise OptionsError(f"{len(sources)} pictures do not fit into one file: {out}. Give a folder.")
-    if not known:
-        raise OptionsError(
-            f"{out}: a picture of type {suffix or 'none'} cannot be written. Choose one of {', '.join(files.SUFFIXES)}; "
-            "if a folder is meant, make it first."
-        )
-    return [out]
-
-
-def _is_folder(path: str | Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on names that are too long
-
-
-def _same(path: Path) -> str:
-    """Equal for two names of one file."""
-    real = os.path.normcase(os.path.realpath(path))
-    return real.casefold() if sys.platform == "darwin" else real  # where case rarely tells files apart
-
-
 def run(
     restorer: FaceRestorer,
     jobs: Sequence[Job],
@@ -167,15 +70,27 @@ def run(
     are called in the caller's thread. A picture that fails does not stop the others; missing or refused weights do
     (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised."""
     outcomes = [Outcome(job) for job in jobs]
+
+    def restore(frame: Frame) -> RestoreResult:
+        return restorer.restore(frame.image, options, frame.original, frame.background, progress=progress)
+
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
         line = _Line(pool, outcomes, finished)
         try:
             for number in range(len(outcomes)):
-                line.restore(number, lambda picture: restorer.restore(picture, options, progress=progress))
+                line.restore(number, restore)
         finally:
             line.stop()
     return outcomes
+
+
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """What a job's files hold."""
+
+    frame: Frame
+    base: Photo
 
 
 @dataclass
@@ -188,22 +103,26 @@ class _Line:
     pool: ThreadPoolExecutor
     outcomes: list[Outcome]
     finished: Callable[[Outcome], None]
-    reading: Future[Photo | None] | None = None
+    reading: Future[_Pictures | None] | None = None
     writing: tuple[Outcome, Future[None]] | None = None
 
-    def restore(self, number: int, network: Callable[[Picture], RestoreResult]) -> None:
+    def restore(self, number: int, network: Callable[[Frame], RestoreResult]) -> None:
         outcome = self.outcomes[number]
-        photo = self._read(outcome)
+        pictures = self._read(outcome)
         self._read_ahead(number + 1)
-        result = None if photo is None else _attempt(outcome, lambda: network(photo.picture))
+        result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame))
+        if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
+            log.warning("%s: out of memory beside other pictures; trying again alone.", outcome.job.source)
+            outcome.error = None
+            result = _attempt(outcome, lambda: network(pictures.frame))
         # Told before the next write begins: `finished` may write files too, and `files` asks for the umask by setting it.
         self._finish_writing()
-        if photo is None or result is None:
+        if pictures is None or result is None:
             self._tell(outcome)
         elif number + 1 < len(self.outcomes):
-            self.writing = outcome, self.pool.submit(_write, outcome, photo, result)
+            self.writing = outcome, self.pool.submit(_write, outcome, pictures.base, result)
         else:
-            _write(outcome, photo, result)
+            _write(outcome, pictures.base, result)
             self._tell(outcome)
 
     def stop(self) -> None:
@@ -211,7 +130,16 @@ class _Line:
             self.reading.cancel()
         self._finish_writing()
 
-    def _read(self, outcome: Outcome) -> Photo | None:
+    def _make_room(self) -> bool:
+        """Lets go of the pictures before and after this one. False where there are none."""
+        was_shared = self.writing is not None or self.reading is not None
+        if self.reading is not None and not self.reading.cancel():
+            wait([self.reading])
+        self.reading = None  # it is read again when its turn comes
+        self._finish_writing()
+        return was_shared
+
+    def _read(self, outcome: Outcome) -> _Pictures | None:
         reading, self.reading = self.reading, None
         if reading is not None:
             return reading.result()
@@ -223,8 +151,8 @@ class _Line:
         place for a picture that is named twice; a caller may make others."""
         if number == len(self.outcomes):
             return
-        pending = {_same(outcome.job.target) for outcome in self.outcomes[max(0, number - 2) : number]}
-        if _same(self.outcomes[number].job.source) not in pending:
+        pending = {same_file_key(outcome.job.target) for outcome in self.outcomes[max(0, number - 2) : number]}
+        if pending.isdisjoint(map(same_file_key, inputs_of(self.outcomes[number].job))):
             self.reading = self.pool.submit(_read, self.outcomes[number])
 
     def _finish_writing(self) -> None:
@@ -269,13 +197,21 @@ def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
     return None
 
 
-def _read(outcome: Outcome) -> Photo | None:
+def _read(outcome: Outcome) -> _Pictures | None:
     start = time.perf_counter()
-    photo = _attempt(outcome, lambda: files.read(outcome.job.source))
-    if photo is not None:
+    pictures = _attempt(outcome, lambda: _read_files(outcome.job))
+    if pictures is not None:
         outcome.seconds["read"] = time.perf_counter() - start
-        outcome.size = (photo.picture.width, photo.picture.height)
-    return photo
+        outcome.size = (pictures.base.picture.width, pictures.base.picture.height)
+    return pictures
+
+
+def _read_files(job: Job) -> _Pictures:
+    photo = files.read(job.source)
+    original = None if job.original is None else files.read(job.original).picture
+    base = photo if job.background is None else files.read(job.background)
+    background = None if job.background is None else base.picture
+    return _Pictures(Frame(photo.picture, original, background), base)
 
 
 def _write(outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
@@ -291,12 +227,12 @@ def _write(outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
 def _write_file(job: Job, photo: Photo, result: RestoreResult) -> None:
     format_name = files.format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
-    same_format = format_name in (photo.format, files.format_of(job.source, photo.format))
+    same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
     if result.changed or not same_format:
         restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
         files.write_bytes(job.target, files.encode(restored, format_name))
-    elif job.target != job.source:  # nothing was restored: the file as it is loses nothing
-        files.write_bytes(job.target, job.source.read_bytes())
+    elif job.target != job.base:  # nothing was restored: the file as it is loses nothing
+        files.write_bytes(job.target, job.base.read_bytes())
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

@@ -17,6 +17,7 @@ from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
 
 if TYPE_CHECKING:
     from . import batch
+    from .jobs import Job
     from .restorer import FaceRestorer
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     add("--template", default=default.template, choices=TEMPLATES)
     add("--mask", default=default.mask, choices=MASKS)
     add("--color", default=default.color, choices=COLORS)
+    add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
+    add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
     add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
     add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
@@ -130,19 +133,20 @@ def _options(given: argparse.Namespace) -> RestoreOptions:
 
 
 def _restore(given: argparse.Namespace) -> int:
-    from . import batch, files
+    from . import batch, files, jobs
     from .restorer import FaceRestorer
     from .weights.options import DownloadOptions
 
     options = _options(given)
-    jobs = batch.plan(batch.expand(given.inputs), given.output, given.in_place)
+    sources = jobs.expand(given.inputs)
+    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background)
     if given.report is not None:
-        batch.check_report(given.report, jobs)
+        jobs.check_report(given.report, todo)
     names: dict[str, Any] = {"model": given.model, "detector": given.detector}
     restorer, failure = None, None
     outcomes: list[batch.Outcome] = []
     try:
-        if not jobs:
+        if not todo:
             raise InputError(f"No pictures in {', '.join(given.inputs)}.")
         with cli_weights.byte_bar() as progress:
             restorer = FaceRestorer.load(
@@ -156,7 +160,7 @@ def _restore(given: argparse.Namespace) -> int:
                 downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
             )
             restorer.prepare(options, progress)
-        _restore_all(restorer, jobs, options, outcomes)
+        _restore_all(restorer, todo, options, outcomes)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
@@ -167,14 +171,14 @@ def _restore(given: argparse.Namespace) -> int:
 
 
 def _restore_all(
-    restorer: FaceRestorer, jobs: Sequence[batch.Job], options: RestoreOptions, outcomes: list[batch.Outcome]
+    restorer: FaceRestorer, todo: Sequence[Job], options: RestoreOptions, outcomes: list[batch.Outcome]
 ) -> None:
     """Fills `outcomes` one by one, so that those before an interruption are known."""
     from tqdm import tqdm
 
     from . import batch
 
-    with tqdm(total=len(jobs), unit="picture", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=len(todo), unit="picture", file=sys.stderr, disable=None) as bar:
 
         def finished(outcome: batch.Outcome) -> None:
             outcomes.append(outcome)
@@ -183,10 +187,16 @@ def _restore_all(
                 tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
                 log.debug("In full:", exc_info=outcome.error)
 
-        def faces_done(done: int, total: int, text: str) -> None:
-            bar.set_postfix_str(f"face {done}/{total}")
+        shown = ""
 
-        batch.run(restorer, jobs, options, finished, faces_done)
+        def faces_done(done: int, total: int, text: str) -> None:
+            nonlocal shown
+            at = f"face {done}/{total}" if total else text
+            if at != shown:  # it is told many times within a face
+                bar.set_postfix_str(at)
+                shown = at
+
+        batch.run(restorer, todo, options, finished, faces_done)
 
 
 def _demo(given: argparse.Namespace) -> int:

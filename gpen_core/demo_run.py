@@ -10,6 +10,7 @@ import torch
 
 from . import batch, demo, demo_pictures, files
 from .images import from_array
+from .jobs import Job
 from .metadata import Metadata
 from .options import RestoreOptions
 from .restorer import FaceRestorer
@@ -25,15 +26,15 @@ def run_demo(folder: Path, out: TextIO) -> None:
     out.write(demo.NOTICE + "\n")
     pictures = {"astronaut": demo_pictures.astronaut(), "collage": demo_pictures.collage()}
     model, detector = _write_weights(folder / "models")
-    jobs = []
+    todo = []
     for name, picture in pictures.items():
-        job = batch.Job(folder / f"{name}-input.png", folder / f"{name}-restored.png")
+        job = Job(folder / f"{name}-input.png", folder / f"{name}-restored.png")
         _write_png(job.source, demo_pictures.degrade(picture))
-        jobs.append(job)
+        todo.append(job)
     options = RestoreOptions()
     restorer = FaceRestorer.load(model, detector)
     out.write(f"Restoring at {SIZE} x {SIZE} on {restorer.device} in {restorer.dtype} ...\n")
-    outcomes = batch.run(restorer, jobs, options, lambda outcome: _tell(outcome, out))
+    outcomes = batch.run(restorer, todo, options, lambda outcome: _tell(outcome, out))
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failed:
         raise failed[0]

@@ -132,7 +132,9 @@ def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memor
     return Plan(min(LARGEST_BATCH, batch), None) if batch else Plan(1, CACHE_STRIP)
 
 
-def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], Out]) -> Iterator[tuple[Sequence[Item], Out]]:
+def halving(
+    items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], Out], what: str = "face"
+) -> Iterator[tuple[Sequence[Item], Out]]:
     """Runs `items` in batches; after running out of memory, in batches half as large. `OutOfMemory` if one is too many."""
     done = 0
     while done < len(items):
@@ -144,11 +146,11 @@ def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], O
                 raise
             if len(chunk) == 1:
                 raise OutOfMemory(
-                    f"There is not enough memory for a single face ({first_line(error) or type(error).__name__}). "
+                    f"There is not enough memory for a single {what} ({first_line(error) or type(error).__name__}). "
                     "Close other programs, take a smaller model (gpen-bfr-512), or choose --device cpu."
                 ) from error
             batch = len(chunk) // 2
-            log.warning("Out of memory with %d faces at once; going on with %d.", len(chunk), batch)
+            log.warning("Out of memory with %d %ss at once; going on with %d.", len(chunk), what, batch)
             continue
         yield chunk, out
         done += len(chunk)

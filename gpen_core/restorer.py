@@ -6,26 +6,25 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import files
 from .devices import CACHE_STRIP, halving, is_out_of_memory, pick_device, pick_dtype, plan
 from .errors import MissingWeights
 from .faces import mask as masks
-from .faces.align import Alignment, align, extract
-from .faces.blend import Canvas, match_colour, soften_small
+from .faces.align import Alignment
+from .faces.blend import match_colour, soften_small
 from .faces.detect import Detector, smallest_face
-from .faces.face import Face
-from .faces.select import choose, in_order
-from .images import FloatImage, Picture, as_picture
+from .faces.face import Box, Face
+from .faces.select import in_order
+from .frame import Frame, Repair, open_picture
+from .images import FloatImage, Picture
 from .network import GPEN, unwrap
 from .options import RestoreOptions
 from .weights.catalog import Entry
@@ -38,6 +37,7 @@ log = logging.getLogger(__name__)
 DEFAULT_MODEL = "gpen-bfr-2048"
 DEFAULT_DETECTOR = "retinaface_resnet50"
 PARSER = "parsenet"
+DETECT_AT_ONCE = 4  # pictures: a batch of video frames as a whole would not fit into memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +45,19 @@ class RestoreResult:
     """A restored picture and how it came about."""
 
     image: Any
-    """Same kind, dtype, size and alpha as the input (for a path: an array)."""
+    """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array)."""
     mask: NDArray[np.float32]
-    """[H, W] in [0, 1]: how much of each pixel is restored."""
+    """[H, W] in [0, 1]: how much of each of its pixels is restored."""
     faces: tuple[Face, ...]
     """Every face found, numbered by its place."""
     smallest_face: float
     """Side in pixels of the smallest face that could be found at this detection size."""
     seconds: dict[str, float]
-    """Wall time by stage: detect, align, network, mask, blend."""
+    """Wall time by stage: detect, align, network, mask, blend; of all pictures that were restored together."""
     picture: Picture
     """`image` before it was turned into the input's kind."""
+    crops: tuple[FloatImage, ...] = ()
+    """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], if they were to be kept."""
 
     @property
     def changed(self) -> bool:
@@ -64,10 +66,11 @@ class RestoreResult:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
+    """One face to restore."""
+
+    repair: Repair
     number: int
-    face: Face
     alignment: Alignment
-    crop: FloatImage
 
 
 @dataclass
@@ -85,6 +88,22 @@ class _Stopwatch:
             self.seconds[name] += time.perf_counter() - start
 
 
+@dataclass
+class _Work:
+    """What the faces of one call have in common."""
+
+    parser: masks.Parser | None
+    watch: _Stopwatch
+    progress: Progress
+    keep_crops: bool
+    done: int = 0
+    total: int = 0
+    crops: dict[Repair, list[FloatImage]] = field(default_factory=dict)
+
+    def tell(self) -> None:
+        self.progress(self.done, self.total, "Restoring faces")
+
+
 class FaceRestorer:
     """A GPEN network, a detector and perhaps a face parser on one device. Make it with `load`."""
 
@@ -96,11 +115,13 @@ class FaceRestorer:
         load_parser: Callable[[Progress], masks.Parser] | None = None,
         max_memory: int | None = None,
         load_exact: Callable[[], GPEN] | None = None,
+        weights_on: torch.device | None = None,
     ) -> None:
         """`load_parser` is called when a mask first needs it; it raises `MissingWeights` where ParseNet's file is not
         there and cannot be fetched. `load_exact` gives the network in float32, for faces whose output in half precision is
-        not finite; without it they are left alone."""
-        self.network = network.to(device)
+        not finite; without it they are left alone. `weights_on` is where the weights wait for a host that moves them, see
+        `modules`; without it they go to `device` at once."""
+        self.network = network.to(weights_on or device)
         self.detector = detector
         self.device = device
         self.max_memory = max_memory
@@ -122,33 +143,45 @@ class FaceRestorer:
         progress: Progress | None = None,
         max_memory: int | None = None,
         downloads: DownloadOptions | None = None,
+        detection_dir: Folders | None = None,
+        weights_on: torch.device | None = None,
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
 
         `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
         of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
-        says that it may not. `max_memory` is in bytes and bounds the activations. `progress(done, total, text)` counts
-        the bytes of a download (total 0: not known yet) and stops the work by raising `Interrupted`.
+        says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
+        `weights_on` leaves the weights on that device, for a host that moves them itself (see `modules`). `max_memory` is
+        in bytes and bounds the activations. `progress(done, total, text)` counts the bytes of a download (total 0: not
+        known yet) and stops the work by raising `Interrupted`.
         Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
         refused, `DeviceError` for a device or precision that is not there.
         """
         chosen = pick_device(device)
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
+        aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         tell = progress or silent
         network = store.load(str(model), partial(_network, precision), tell)
         # The detector and the face parser were measured in bfloat16 on CPUs; elsewhere they compute in float32.
         aside = precision if precision == torch.bfloat16 and chosen.type == "cpu" else torch.float32
-        finder = store.load(str(detector), partial(_detector, chosen, aside), tell)
+        place = weights_on or chosen
+        finder = aside_store.load(str(detector), partial(_detector, place, aside), tell)
         tell(1, 1, "Loaded")
-        load_parser = partial(store.load, PARSER, partial(_face_parser, chosen, aside))
+        load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
         load_exact = partial(store.load, str(model), partial(_network, torch.float32))
-        return cls(network, finder, chosen, load_parser, max_memory, load_exact)
+        return cls(network, finder, chosen, load_parser, max_memory, load_exact, weights_on)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network's convolutions compute in."""
         return self.network.dtype
+
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        """All networks that are loaded. They compute where their weights are, so a host may move them between calls;
+        `restore` needs them on `device`."""
+        parser = None if self._parser is None else self._parser.network
+        return tuple(m for m in (self.network, self.detector.network, parser, self._exact) if m is not None)
 
     def release_memory(self) -> None:
         """Gives back what is kept between faces so that the next one is faster (on the CPU, 0.3 to 0.6 GB at 2048)."""
@@ -162,69 +195,80 @@ class FaceRestorer:
         self._parser_for(options, progress or silent)
 
     def restore(
-        self, image: object, options: RestoreOptions | None = None, *, progress: Progress | None = None
+        self,
+        image: object,
+        options: RestoreOptions | None = None,
+        original: object | None = None,
+        background: object | None = None,
+        *,
+        limit: NDArray[np.floating] | None = None,
+        boxes: Sequence[Box] | None = None,
+        progress: Progress | None = None,
     ) -> RestoreResult:
-        """Restores the faces of one picture: a path, a PIL image or an array (see `images.as_picture`).
+        """Restores the faces of one picture; what goes with it is described at `Frame`. See `restore_all`."""
+        return self.restore_all([Frame(image, original, background, limit, boxes)], options, progress=progress)[0]
 
-        The input is not changed. `progress(done, total, text)` counts faces; it stops the work by raising `Interrupted`.
+    def restore_all(
+        self,
+        frames: Sequence[Frame],
+        options: RestoreOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        keep_crops: bool = False,
+    ) -> list[RestoreResult]:
+        """Restores the faces of several pictures, in batches across them. Inputs are not changed.
+
+        `progress(done, total, text)` counts faces (total 0: not known yet) and is also called between the steps of one
+        face; it stops the work by raising `Interrupted`.
         Raises `InputError` for what is no picture, `MissingWeights` for a parse mask without ParseNet's file,
         `OutOfMemory` if not even one face fits the device.
         """
         options = options or RestoreOptions()
-        is_path = isinstance(image, (str, PathLike))
-        picture = files.read(Path(image)).picture if is_path else as_picture(image)  # type: ignore[arg-type]
-        watch = _Stopwatch()
-        parser = self._parser_for(options, progress or silent)
-        with watch.stage("detect"):
-            found = self.detector.detect([picture], options.confidence, options.detect_size)[0]
-        size = (picture.width, picture.height)
-        faces = choose(in_order(found, options.order), size, options.faces, options.min_face, options.max_faces)
-        canvas = Canvas(picture)
-        if options.strength > 0:
-            faces = self._restore_faces(canvas, faces, options, parser, watch, progress or silent)
-        else:
-            faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
-        smallest = smallest_face(picture, options.detect_size)
-        result = canvas.result
-        return RestoreResult(result.native(), canvas.mask, tuple(faces), smallest, watch.seconds, result)
+        tell = progress or silent
+        repairs = [Repair(frame, options) for frame in frames]
+        parser = self._parser_for(options, tell)
+        work = _Work(parser, _Stopwatch(), tell, keep_crops)
+        with work.watch.stage("detect"):
+            found = self._find([repair.picture for repair in repairs], options, partial(tell, 0, 0, "Finding faces"))
+            for repair, faces in zip(repairs, found):
+                repair.take(faces)
+        self._restore_faces(repairs, work)
+        return [_result(repair, work) for repair in repairs]
 
-    def _restore_faces(
-        self,
-        canvas: Canvas,
-        faces: list[Face],
-        options: RestoreOptions,
-        parser: masks.Parser | None,
-        watch: _Stopwatch,
-        progress: Progress,
-    ) -> list[Face]:
-        faces = list(faces)
-        aligned = [(n, self._alignment(face, canvas.original, options)) for n, face in enumerate(faces)]
-        faces = [replace(face, reason=why) if isinstance(why, str) else face for face, (_, why) in zip(faces, aligned)]
-        todo = [(n, alignment) for n, alignment in aligned if isinstance(alignment, Alignment)]
-        batch = self._plan() if todo else 1
-        done = 0
-        progress(done, len(todo), "Restoring faces")
+    def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
+        """The faces of each picture in the options' order, none restored."""
+        options = options or RestoreOptions()
+        found = self._find([open_picture(image) for image in images], options, lambda: None)
+        return [in_order(faces, options.order) for faces in found]
 
-        def run(chunk: Sequence[tuple[int, Alignment]]) -> tuple[list[_Job], NDArray[np.float32]]:
-            with watch.stage("align"):
-                jobs = [_Job(n, faces[n], alignment, extract(canvas.original, alignment)) for n, alignment in chunk]
-            with watch.stage("network"):
-                return jobs, self._run([job.crop for job in jobs])
+    def _find(self, pictures: Sequence[Picture], options: RestoreOptions, pulse: Callable[[], None]) -> Iterator[list[Face]]:
+        def run(some: Sequence[Picture]) -> list[list[Face]]:
+            pulse()
+            return self.detector.detect(some, options.confidence, options.detect_size)
 
-        for chunk, (jobs, restored) in halving(todo, batch, run):
-            for job, crop in zip(jobs, restored):
-                faces[job.number] = self._put_back(canvas, job, crop, options, parser, watch)
-            done += len(chunk)
-            progress(done, len(todo), "Restoring faces")
-        return faces
+        for _, found in halving(pictures, DETECT_AT_ONCE, run, "picture"):
+            yield from found
 
-    def _alignment(self, face: Face, picture: Picture, options: RestoreOptions) -> Alignment | str:
-        if face.reason is not None:
-            return face.reason
-        alignment = align(face.landmarks, self.network.size, options.template)
-        if isinstance(alignment, Alignment) and alignment.region(picture.width, picture.height).empty:
-            return "it lies outside the picture"
-        return alignment
+    def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
+        jobs = [
+            _Job(repair, number, alignment)
+            for repair in repairs
+            for number, alignment in repair.alignments(self.network.size)
+        ]
+        work.total = len(jobs)
+        work.tell()
+
+        def run(chunk: Sequence[_Job]) -> tuple[list[FloatImage], NDArray[np.float32]]:
+            with work.watch.stage("align"):
+                crops = [job.repair.crop(job.alignment) for job in chunk]
+            with work.watch.stage("network"):
+                return crops, self._run(crops, self.network, work.tell)
+
+        for chunk, (crops, restored) in halving(jobs, self._plan() if jobs else 1, run):
+            for job, crop, output in zip(chunk, crops, restored):
+                self._put_back(job, crop, output, work)
+                work.done += 1
+                work.tell()
 
     def _plan(self) -> int:
         """How many faces to run at once; the network is told how large its features may get."""
@@ -232,49 +276,42 @@ class FaceRestorer:
         self.network.strip_bytes = chosen.strip_bytes
         return chosen.batch
 
-    def _run(self, crops: list[FloatImage], network: GPEN | None = None) -> NDArray[np.float32]:
+    def _run(self, crops: Sequence[FloatImage], network: GPEN, pulse: Callable[[], None]) -> NDArray[np.float32]:
         """[B] crops of [S, S, 3] RGB in [0, 1] -> [B, S, S, 3] in [0, 1]; all of a crop is NaN where any of it is not
         finite."""
         x = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
-        y = in_strips_if_need_be(network or self.network, x.mul(2).sub_(1))
+        y = in_strips_if_need_be(network, x.mul(2).sub_(1), pulse)
         y[~y.isfinite().flatten(1).all(1)] = torch.nan
         y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
         return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
 
-    def _redo(self, crop: FloatImage) -> FloatImage | None:
+    def _redo(self, crop: FloatImage, work: _Work) -> FloatImage | None:
         """A crop's result in float32; None where there is no network in float32, or where it is not finite either."""
         if self._load_exact is None or self.dtype == torch.float32:
             return None
         if self._exact is None:
             self._exact = self._load_exact().to(self.device)
         self._exact.strip_bytes = self.network.strip_bytes
-        (restored,) = self._run([crop], self._exact)
+        with work.watch.stage("network"):
+            (restored,) = self._run([crop], self._exact, work.tell)
         return restored if np.isfinite(restored).all() else None
 
-    def _put_back(
-        self,
-        canvas: Canvas,
-        job: _Job,
-        restored: FloatImage,
-        options: RestoreOptions,
-        parser: masks.Parser | None,
-        watch: _Stopwatch,
-    ) -> Face:
-        note = None
-        if not np.isfinite(restored[0, 0, 0]):
-            note = f"redone in float32: not finite in {_dtype_name(self.dtype)}"
-            with watch.stage("network"):
-                redone = self._redo(job.crop)
+    def _put_back(self, job: _Job, crop: FloatImage, output: FloatImage, work: _Work) -> None:
+        repair, note = job.repair, None
+        if not np.isfinite(output[0, 0, 0]):
+            redone = self._redo(crop, work)
             if redone is None:
-                return replace(job.face, reason=f"the network's output is not finite in {_dtype_name(self.dtype)}")
-            restored = redone
-        with watch.stage("mask"):
-            mask = self._feather if parser is None else parser.mask(restored)
-        with watch.stage("blend"):
-            if options.color == "match":
-                restored = match_colour(restored, job.crop, mask)
-            canvas.paste(soften_small(restored, job.face), mask, job.alignment, options.strength)
-        return replace(job.face, restored=True, note=note)
+                repair.leave(job.number, f"the network's output is not finite in {_dtype_name(self.dtype)}")
+                return
+            output, note = redone, f"redone in float32: not finite in {_dtype_name(self.dtype)}"
+        with work.watch.stage("mask"):
+            mask = self._feather if work.parser is None else work.parser.mask(output)
+        with work.watch.stage("blend"):
+            if repair.options.color == "match":
+                output = match_colour(output, crop, mask)
+            repair.put_back(job.number, soften_small(output, repair.faces[job.number]), mask, job.alignment, note)
+        if work.keep_crops:
+            work.crops.setdefault(repair, []).append(output)
 
     def _parser_for(self, options: RestoreOptions, progress: Progress) -> masks.Parser | None:
         if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
@@ -290,18 +327,25 @@ class FaceRestorer:
         return self._parser
 
 
-def in_strips_if_need_be(network: GPEN, x: torch.Tensor) -> torch.Tensor:
+def _result(repair: Repair, work: _Work) -> RestoreResult:
+    picture, mask = repair.canvas.result, repair.canvas.mask
+    smallest = smallest_face(repair.picture, repair.options.detect_size)
+    crops = tuple(work.crops.get(repair, ()))
+    return RestoreResult(picture.native(), mask, tuple(repair.faces), smallest, work.watch.seconds, picture, crops)
+
+
+def in_strips_if_need_be(network: GPEN, x: torch.Tensor, pulse: Callable[[], None]) -> torch.Tensor:
     """The network's output; where one sample's features do not fit the device's memory, they are computed in strips from
     then on."""
-    forward: Callable[[torch.Tensor], torch.Tensor] = network
+    forward: Callable[..., torch.Tensor] = network
     try:
-        return forward(x)
+        return forward(x, pulse)
     except (RuntimeError, MemoryError) as error:
         if len(x) > 1 or network.strip_bytes is not None or not is_out_of_memory(error):
             raise
     log.warning("Out of memory with one face; going on in strips.")
     network.strip_bytes = CACHE_STRIP
-    return forward(x)
+    return forward(x, pulse)
 
 
 def _no_parser(progress: Progress) -> masks.Parser:

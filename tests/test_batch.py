@@ -11,6 +11,7 @@ from command_line import names
 from PIL import Image
 
 from gpen_core import batch, files
+from gpen_core import jobs as jobs_of
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
 from gpen_core.options import RestoreOptions
 
@@ -48,7 +49,7 @@ def link(path, target):
 
 def run(restorer, jobs, progress=None, **options):
     heard = []
-    jobs = [batch.Job(Path(source), Path(target)) for source, target in jobs]
+    jobs = [jobs_of.Job(Path(source), Path(target)) for source, target in jobs]
     outcomes = batch.run(restorer, jobs, RestoreOptions(**options), heard.append, progress)
     assert heard == outcomes
     return outcomes
@@ -86,29 +87,29 @@ def tree(tmp_path, monkeypatch):
     ],
 )
 def test_arguments_name_each_picture_once(tree, arguments, expected):
-    assert [path.as_posix() for path in batch.expand(arguments)] == expected
+    assert [path.as_posix() for path in jobs_of.expand(arguments)] == expected
 
 
 def test_a_name_with_brackets_is_a_name_first(tree):
     (tree / "b[1].png").write_bytes(b"x")
     (tree / "b1.png").write_bytes(b"x")
-    assert batch.expand(["b[1].png"]) == [Path("b[1].png")]
+    assert jobs_of.expand(["b[1].png"]) == [Path("b[1].png")]
 
 
 def test_a_link_and_its_target_are_one_picture(tree):
     link(tree / "link.png", tree / "b.png")
-    assert batch.expand(["b.png", "link.png"]) == [Path("b.png")]
-    assert batch.expand(["link.png"]) == [Path("link.png")]
+    assert jobs_of.expand(["b.png", "link.png"]) == [Path("b.png")]
+    assert jobs_of.expand(["link.png"]) == [Path("link.png")]
 
 
 def test_an_empty_name_is_refused_since_it_would_mean_this_folder(tree):
     with pytest.raises(OptionsError, match="empty name"):
-        batch.expand(["b.png", ""])
+        jobs_of.expand(["b.png", ""])
 
 
 def test_a_folder_without_pictures_is_told(tree, caplog):
     (tree / "empty").mkdir()
-    assert batch.expand(["empty", "b.png"]) == [Path("b.png")]
+    assert jobs_of.expand(["empty", "b.png"]) == [Path("b.png")]
     assert re.search(r"No pictures .* in empty\.", caplog.text)
 
 
@@ -118,14 +119,14 @@ def test_a_folder_that_cannot_be_listed_is_an_input_error(tree, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match="deep cannot be read: Permission denied"):
-        batch.expand(["deep"])
+        jobs_of.expand(["deep"])
 
 
 # Where the results go
 
 
 def targets(sources, out):
-    return [job.target.as_posix() for job in batch.plan([Path(source) for source in sources], Path(out), in_place=False)]
+    return [job.target.as_posix() for job in jobs_of.plan([Path(source) for source in sources], Path(out), in_place=False)]
 
 
 @pytest.mark.parametrize(
@@ -176,20 +177,20 @@ def test_an_input_is_recognised_through_links(tree):
 
 def test_in_place_means_each_input_itself(tree):
     sources = [Path("b.png"), Path("deep/d.tiff")]
-    assert batch.plan(sources, None, in_place=True) == [batch.Job(source, source) for source in sources]
+    assert jobs_of.plan(sources, None, in_place=True) == [jobs_of.Job(source, source) for source in sources]
 
 
 def test_nowhere_to_write_to_is_refused(tree):
     with pytest.raises(OptionsError, match="--in-place"):
-        batch.plan([Path("b.png")], None, in_place=False)
+        jobs_of.plan([Path("b.png")], None, in_place=False)
 
 
 @pytest.mark.parametrize("report", ["b.png", "./b.png", "out/b.png", "deep"])
 def test_a_report_over_a_picture_or_a_folder_is_refused(tree, report):
-    jobs = batch.plan([Path("b.png")], Path("out"), in_place=False)
+    jobs = jobs_of.plan([Path("b.png")], Path("out"), in_place=False)
     with pytest.raises(OptionsError, match="report"):
-        batch.check_report(Path(report), jobs)
-    batch.check_report(Path("out/b.json"), jobs)
+        jobs_of.check_report(Path(report), jobs)
+    jobs_of.check_report(Path("out/b.json"), jobs)
 
 
 # What is written
@@ -235,7 +236,7 @@ def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
     before = files.read(source).picture.native()
     target = source if in_place else tmp_path / "new" / "b.png"
     restored = []
-    jobs = [batch.Job(source, target)]
+    jobs = [jobs_of.Job(source, target)]
     (outcome,) = batch.run(red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.picture.native()))
     assert outcome.status == "restored"
     after = files.read(target).picture.native()
@@ -298,8 +299,8 @@ def test_a_progress_that_interrupts_leaves_nothing_half_written(red, tmp_path, s
     before = source.read_bytes()
 
     def progress(done, total, text):
-        assert total == 1
-        if done == (total if stop_at == "end" else 0):
+        assert total in (0, 1)
+        if total and done == (total if stop_at == "end" else 0):
             raise Interrupted("stopped by the user")
 
     for target in (tmp_path / "out.png", source):
@@ -310,7 +311,7 @@ def test_a_progress_that_interrupts_leaves_nothing_half_written(red, tmp_path, s
 
 
 def test_running_out_of_memory_outside_the_network_is_out_of_memory_too(red, tmp_path, monkeypatch):
-    errors = iter([RuntimeError("CUDA out of memory."), MemoryError()])
+    errors = iter([RuntimeError("CUDA out of memory."), MemoryError()] * 2)  # two pictures, each tried again alone
     detect = red.detector.detect
 
     def greedy(*args):
@@ -324,6 +325,21 @@ def test_running_out_of_memory_outside_the_network_is_out_of_memory_too(red, tmp
     assert [type(outcome.error) for outcome in outcomes] == [OutOfMemory, OutOfMemory, type(None)]
     assert all(str(outcome.job.source) in str(outcome.error) for outcome in outcomes[:2])
     assert names(tmp_path / "out") == ["c.png"]
+
+
+def test_a_picture_out_of_memory_beside_others_is_tried_again_alone(red, tmp_path, monkeypatch, caplog):
+    errors = iter([MemoryError()])
+    detect = red.detector.detect
+
+    def greedy(*args):
+        for error in errors:
+            raise error
+        return detect(*args)
+
+    monkeypatch.setattr(red.detector, "detect", greedy)
+    jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png")]
+    assert [outcome.error for outcome in run(red, jobs)] == [None, None]
+    assert names(tmp_path / "out") == ["a.png", "b.png"] and "trying again alone" in caplog.text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), WeightsError("refused"), KeyboardInterrupt()])
@@ -341,7 +357,7 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
 
 
 def outcome(error=None):
-    return batch.Outcome(batch.Job(Path("a.png"), Path("b.png")), "failed" if error else "restored", error)
+    return batch.Outcome(jobs_of.Job(Path("a.png"), Path("b.png")), "failed" if error else "restored", error)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +418,7 @@ def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, 
     object.__setattr__(odd, "box", (math.nan, -math.inf, 60.0, 60.0))
     monkeypatch.setattr(red, "detector", helpers.FakeDetector([odd]))
     outcomes = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], strength=0)
-    outcomes[0].job = batch.Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
+    outcomes[0].job = jobs_of.Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
     text = batch.report(red, {"model": "m"}, RestoreOptions(), outcomes, "ended")
     (told,) = json.loads(text.encode(), parse_constant=strict)["inputs"]
     assert told["faces"][0]["box"] == [None, None, 60, 60]

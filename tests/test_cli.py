@@ -220,7 +220,7 @@ def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
 def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeypatch, error):
-    def forward(self, x):
+    def forward(self, x, pulse):
         raise error
 
     monkeypatch.setattr(GPEN, "forward", forward)

@@ -62,7 +62,7 @@ def test_a_face_that_is_not_wanted_leaves_a_byte_for_byte_copy(restore, face, tm
 def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     seen = []
 
-    def look(self, image, options=None, **kwargs):
+    def look(self, image, options=None, *args, **kwargs):
         seen.append(options)
         raise Interrupted("enough")
 

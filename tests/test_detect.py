@@ -178,7 +178,7 @@ def test_heads_and_batch_norms_stay_in_float32(kind):
     network = Detector.from_state_dict(seeded(kind).state_dict(), CPU, torch.bfloat16).network
     answers = []
     network.register_forward_hook(lambda module, args, out: answers.extend(out))
-    Detector(network, kind, CPU, torch.bfloat16).detect([as_picture(picture(64, 96))], 1.0)
+    Detector(network, kind, torch.bfloat16).detect([as_picture(picture(64, 96))], 1.0)
     assert [answer.dtype for answer in answers] == [torch.float32] * 3
     for name, module in network.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):

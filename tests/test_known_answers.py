@@ -124,7 +124,7 @@ def test_red_weights_turn_the_face_red_and_nothing_else(scale):
 
 def test_what_is_not_finite_is_not_pasted():
     restorer = helpers.restorer(helpers.identity_weights(256), [helpers.face_at((100, 100), 80)])
-    restorer.network.forward = lambda x: torch.full_like(x, float("nan"))
+    restorer.network.forward = lambda x, pulse: torch.full_like(x, float("nan"))
     image = helpers.texture(200, 200)
     result = restorer.restore(image)
     assert np.array_equal(result.image, image) and not result.faces[0].restored
@@ -137,7 +137,7 @@ def test_progress_counts_faces_and_can_stop_the_work():
     image = helpers.texture(600, 900)
     seen = []
     restorer.restore(image, progress=lambda done, total, text: seen.append((done, total)))
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert list(dict.fromkeys(seen)) == [(0, 0), (0, 3), (1, 3), (2, 3), (3, 3)]
 
     def stop(done, total, text):
         if done == 1:

@@ -28,8 +28,8 @@ def spoil(restorer, monkeypatch, value, faces=(1,)):
     """The network's output for those faces is `value` in one pixel."""
     forward, count = restorer.network.forward, iter(range(99))
 
-    def spoilt(x):
-        y = forward(x)
+    def spoilt(x, pulse):
+        y = forward(x, pulse)
         if next(count) in faces:
             y[0, 1, 7, 9] = value
         return y
@@ -62,7 +62,7 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
     def load_exact():
         exact = GPEN.from_state_dict(helpers.red_weights(256))
-        monkeypatch.setattr(exact, "forward", lambda x: torch.full_like(x, torch.nan))
+        monkeypatch.setattr(exact, "forward", lambda x, pulse: torch.full_like(x, torch.nan))
         return exact
 
     image = helpers.texture(300, 300, sigma=1)
@@ -86,7 +86,7 @@ class Crowded:
     def __init__(self, room_in_strips=True):
         self.strip_bytes, self.room, self.calls = None, room_in_strips, []
 
-    def __call__(self, x):
+    def __call__(self, x, pulse):
         self.calls.append((len(x), self.strip_bytes))
         if len(x) > 1 or self.strip_bytes is None or not self.room:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -95,15 +95,15 @@ class Crowded:
 
 def test_out_of_memory_with_one_face_goes_on_in_strips():
     network, one = Crowded(), torch.zeros(1)
-    assert restoring.in_strips_if_need_be(network, one) is one
-    assert restoring.in_strips_if_need_be(network, one) is one
+    assert restoring.in_strips_if_need_be(network, one, print) is one
+    assert restoring.in_strips_if_need_be(network, one, print) is one
     assert network.calls == [(1, None), (1, CACHE_STRIP), (1, CACHE_STRIP)]
 
 
 def test_out_of_memory_with_several_faces_is_the_batchs_matter():
     network = Crowded()
     with pytest.raises(RuntimeError, match="out of memory"):
-        restoring.in_strips_if_need_be(network, torch.zeros(2))
+        restoring.in_strips_if_need_be(network, torch.zeros(2), print)
     assert network.calls == [(2, None)]
 
 

@@ -51,7 +51,8 @@ ROOMS = {
     "devices": {"errors", "network"},
     "demo": {"errors", "network"},
     "weights_report": {"errors", "network", "weights"},
-    "restorer": {"errors", "options", "images", "metadata", "files", "network", "weights", "faces", "devices"},
+    "frame": {"errors", "options", "images", "files", "faces"},
+    "restorer": {"errors", "options", "images", "network", "weights", "faces", "devices", "frame"},
 }
 
 
@@ -110,7 +111,7 @@ status = importlib.import_module(".gpen_core.cli", name).main(
     ["restore", picture, "-o", folder + "/out.png", "--model", "red-256", "--detector", "retinaface_mobile0.25",
      "--models-dir", models, "--device", "cpu", "--report", folder + "/out.json"])
 core_modules = sorted(m for m in sys.modules if m == "gpen_core" or m.startswith("gpen_core."))
-print(json.dumps([module.NODE_CLASS_MAPPINGS, [f.restored for f in result.faces], core_modules, status]))
+print(json.dumps([callable(module.comfy_entrypoint), [f.restored for f in result.faces], core_modules, status]))
 """
 
 
@@ -130,7 +131,7 @@ def test_the_folder_loads_as_comfyui_loads_it(folder, tmp_path, models, astronau
     hide += "named = lambda finder: getattr(finder, '__name__', type(finder).__name__).lower()\n"
     hide += "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in named(finder)]\n"
     out = run_python(hide + AS_COMFYUI, str(pack), str(models), str(tmp_path / "photo.png"), cwd=tmp_path, isolated=True)
-    assert json.loads(out.splitlines()[-1]) == [{}, [True], [], 0]
+    assert json.loads(out.splitlines()[-1]) == [True, [True], [], 0]
     assert (pack / "out.png").exists() and json.loads((pack / "out.json").read_text("utf-8"))["inputs"][0]["faces"]
 
 
@@ -140,4 +141,10 @@ def test_the_root_can_be_imported_outside_of_any_package():
     module = importlib.util.module_from_spec(spec)
     module.__package__ = ""
     spec.loader.exec_module(module)
-    assert not hasattr(module, "NODE_CLASS_MAPPINGS")
+    assert not hasattr(module, "comfy_entrypoint")
+
+
+def test_the_version_is_said_once():
+    from gpen_core import __version__
+
+    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text("utf-8")

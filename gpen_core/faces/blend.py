@@ -17,8 +17,10 @@ BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 class Canvas:
     """A picture under repair and how much of each pixel is restored."""
 
-    def __init__(self, original: Picture) -> None:
+    def __init__(self, original: Picture, limit: FloatImage | None = None) -> None:
+        """`limit` [H, W] in [0, 1] is multiplied into every mask."""
         self.original = original
+        self.limit = limit
         self.result = original.writable()
         self.mask = np.zeros((original.height, original.width), np.float32)
 
@@ -36,6 +38,8 @@ class Canvas:
         weight = warp(mask, to_region, size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
         weight *= np.float32(strength)
+        if self.limit is not None:
+            weight *= self.limit[region.slices]
         before = self.mask[region.slices]
         wins = weight > before
         if not wins.any():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..images import FloatImage, Picture
 from .face import Face
-from .modules import compute_in, fill
+from .modules import compute_in, device_of, fill
 
 CONFIDENCE = 0.9
 NMS_OVERLAP = 0.4
@@ -27,14 +27,11 @@ SMALLEST_ANCHOR = 16  # px: RetinaFace's smallest prior, and about the smallest 
 
 
 class Detector:
-    """A RetinaFace, ready on a device."""
+    """A RetinaFace. It computes where its network's weights are."""
 
-    def __init__(
-        self, network: torch.nn.Module, name: str, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, name: str, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
         self.name = name
-        self.device = device
         self.dtype = dtype
         self._config: Any = network.cfg  # facexlib's: prior sizes, steps, variances
 
@@ -57,7 +54,7 @@ class Detector:
             warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
             network = fill(lambda: RetinaFace(kind, device=torch.device("meta")), state_dict, f"RetinaFace {kind}")
         network = compute_in(network.to(device), dtype, "ClassHead", "BboxHead", "LandmarkHead")
-        return cls(network, f"retinaface_{kind}", device, dtype)
+        return cls(network, f"retinaface_{kind}", dtype)
 
     def detect(
         self, pictures: Sequence[Picture], confidence: float = CONFIDENCE, detect_size: int = DETECT_SIZE
@@ -82,8 +79,9 @@ class Detector:
         """[B, H, W, 3] BGR in [0, 255] -> per picture [n, 15]: box, score, landmarks, in pixels of the batch."""
         from facexlib.detection.retinaface_utils import PriorBox
 
-        x = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
-        x = x - torch.tensor(MEAN_BGR, device=self.device)[:, None, None]
+        device = device_of(self.network)
+        x = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
+        x = x - torch.tensor(MEAN_BGR, device=device)[:, None, None]
         boxes, scores, landmarks = self.network(x.to(self.dtype))
         priors = PriorBox(self._config, image_size=x.shape[2:]).forward()
         each = zip(boxes.float().cpu(), scores.float().cpu(), landmarks.float().cpu())

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Landmarks = NDArray[np.float64]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels"""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
     """A detected face, in pixels of the input; what became of it is filled in by the restorer."""
 
-    box: tuple[float, float, float, float]
-    """x0, y0, x1, y1"""
+    box: Box
     score: float
     """The detector's confidence, 0 to 1."""
     landmarks: Landmarks
@@ -26,6 +27,8 @@ class Face:
     """Why the face was left alone."""
     note: str | None = None
     """What was out of the ordinary about restoring it."""
+    change: float | None = None
+    """How much it differs from the picture before the swap, see `changed`; None where there was none to compare with."""
 
     @property
     def width(self) -> float:
@@ -55,4 +58,5 @@ class Face:
             "restored": self.restored,
             "reason": self.reason,
             "note": self.note,
+            "change": None if self.change is None else round(self.change, 4),
         }

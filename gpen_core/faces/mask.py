@@ -13,7 +13,7 @@ import torch
 
 from ..errors import WeightsError
 from ..images import FloatImage
-from .modules import compute_in, fill
+from .modules import compute_in, device_of, fill
 
 MASK_SIZE = 512
 BORDER = 26  # px set to zero all around
@@ -40,11 +40,10 @@ def feather() -> FloatImage:
 
 
 class Parser:
-    """facexlib's ParseNet, ready on a device."""
+    """facexlib's ParseNet. It computes where its network's weights are."""
 
-    def __init__(self, network: torch.nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, network: torch.nn.Module, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
-        self.device = device
         self.dtype = dtype
 
     @classmethod
@@ -58,7 +57,7 @@ class Parser:
 
         build = lambda: ParseNet(in_size=MASK_SIZE, out_size=MASK_SIZE, parsing_ch=CLASSES)  # noqa: E731
         network = fill(build, state_dict, "ParseNet").to(device)
-        return cls(compute_in(network, dtype, "out_mask_conv"), device, dtype)
+        return cls(compute_in(network, dtype, "out_mask_conv"), dtype)
 
     @torch.no_grad()
     def classes(self, crop: FloatImage) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -68,7 +67,8 @@ class Parser:
             shrinks = crop.shape[0] > MASK_SIZE
             way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             small = np.asarray(cv2.resize(crop, (MASK_SIZE, MASK_SIZE), interpolation=way), np.float32)
-        x = torch.from_numpy(np.ascontiguousarray(small)).to(self.device).permute(2, 0, 1)[None] * 2 - 1  # HWC -> NCHW
+        on_device = torch.from_numpy(np.ascontiguousarray(small)).to(device_of(self.network))
+        x = on_device.permute(2, 0, 1)[None] * 2 - 1  # HWC -> NCHW
         logits, _ = self.network(x.to(self.dtype))
         return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
 

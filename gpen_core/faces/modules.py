@@ -31,6 +31,11 @@ def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor],
     return module.eval().requires_grad_(False)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Where its weights are; a host may have moved them."""
+    return next(network.parameters()).device
+
+
 def compute_in(network: nn.Module, dtype: torch.dtype, *last: str) -> nn.Module:
     """Lets the convolutions compute in `dtype`, but for those of the layers named by `last`, which give the answer: they
     compute in float32 on whatever reaches them. Batch norms keep their numbers in float32. The input is to be in `dtype`.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .face import Face
+from .face import Box, Face
+
+SMALLEST_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
 
 
 def in_order(faces: Sequence[Face], order: str) -> list[Face]:
@@ -31,15 +33,15 @@ def choose(
     min_face: float = 0,
     max_faces: int | None = None,
 ) -> list[Face]:
-    """The same faces in the same order; `reason` is set on those to be left alone.
+    """The same faces in the same order; `reason` is set on those to be left alone. Those that have one keep it.
 
     `size` is (width, height) of the picture. `which` is `all`, `largest`, `center` or numbers counted from 0 in the order
     given.
     `min_face` compares with the shorter side of the box. `max_faces` keeps the largest.
     """
-    reasons: dict[int, str] = {}
+    reasons = {n: face.reason for n, face in enumerate(faces) if face.reason is not None}
     for n, face in enumerate(faces):
-        if face.shorter_side < min_face:
+        if n not in reasons and face.shorter_side < min_face:
             reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face:g} px are asked for"
     left = [n for n in range(len(faces)) if n not in reasons]
     wanted = _wanted(faces, left, size, which)
@@ -48,6 +50,24 @@ def choose(
         by_size = sorted(wanted, key=lambda n: -faces[n].area)
         reasons.update(dict.fromkeys(by_size[max_faces:], f"more than {max_faces} faces: the largest are taken"))
     return [replace(face, reason=reasons.get(n)) for n, face in enumerate(faces)]
+
+
+def inside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:
+    """The same faces; `reason` is set on those that share less than half of the smaller area with every box."""
+
+    def judged(face: Face) -> Face:
+        inside = any(_overlap(face.box, box) >= SMALLEST_OVERLAP for box in boxes)
+        return face if inside or face.reason else replace(face, reason="in none of the boxes given")
+
+    return [judged(face) for face in faces]
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Common area as a part of the smaller one's; 0 for a box without area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return max(width, 0.0) * max(height, 0.0) / smaller if smaller > 0 else 0.0
 
 
 def _wanted(faces: Sequence[Face], left: list[int], size: tuple[int, int], which: str | tuple[int, ...]) -> list[int]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +124,7 @@ def _runs(pid: int) -> bool:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40]
+    return re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:40]
 
 
 def _owner() -> str:

@@ -51,18 +51,22 @@ class Store:
         if isinstance(entry, Path):
             return entry
         if self.options.offline:
-            raise MissingWeights(
-                f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and downloads are switched off. Put it "
-                f"there; its publisher has it at {entry.sources[0].url} ({entry.licence}) Or name another folder with "
-                "--models-dir."
-            )
+            raise self._missing(entry, "downloads are switched off")
 
         def is_as_named(path: Path) -> object:
             return self._build(path, None, lambda content, _: build(content, entry))
 
-        from .download import Download  # brings the HTTP library, which is not needed where all files are there
-
+        try:
+            from .download import Download  # brings the HTTP library, which is not needed where all files are there
+        except ImportError as error:  # a registry's copy of this package may leave out what opens connections
+            raise self._missing(entry, f"this copy cannot download ({error})") from error
         return Download(entry, self.folders[0], self.options, progress, is_as_named).run()
+
+    def _missing(self, entry: Entry, why: str) -> MissingWeights:
+        return MissingWeights(
+            f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and {why}. Put it there; its publisher has "
+            f"it at {entry.sources[0].url} ({entry.licence}) Or name another folder with --models-dir."
+        )
 
     def check(self, path: Path) -> Record:
         """Compares the file with its pin, or with what is remembered of it; see `digest.check`.

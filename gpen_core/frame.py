@@ -1,0 +1,155 @@
+"""One picture to restore with what goes with it, and the same at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import files
+from .errors import InputError
+from .faces import changed
+from .faces.align import Alignment, align, extract
+from .faces.blend import Canvas
+from .faces.face import Box, Face, Landmarks
+from .faces.select import choose, in_order, inside_boxes
+from .images import FloatImage, Picture, as_picture
+from .options import RestoreOptions
+
+LARGEST_STRETCH = 0.02  # by which a background's aspect ratio may differ
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture to restore: a path, a PIL image, an array or a `Picture` (see `images.as_picture`)."""
+
+    image: object
+    original: object | None = None
+    """The picture before a face swap, of any size: faces that do not differ from it are left alone."""
+    background: object | None = None
+    """The same picture enlarged by whatever means: faces of `image` are put into it, at its scale."""
+    limit: NDArray[np.floating] | None = None
+    """[H, W] in [0, 1] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone."""
+    boxes: Sequence[Box] | None = None
+    """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone."""
+
+
+def as_frame(image: object) -> Frame:
+    return image if isinstance(image, Frame) else Frame(image)
+
+
+def open_picture(image: object) -> Picture:
+    """As `images.as_picture`, and paths are read. Raises `InputError`."""
+    return files.read(Path(image)).picture if isinstance(image, (str, PathLike)) else as_picture(image)
+
+
+class Repair:
+    """A frame at work: its pictures, its faces and what has been put back."""
+
+    def __init__(self, frame: Frame, options: RestoreOptions) -> None:
+        self.options = options
+        self.picture = open_picture(frame.image)
+        self.original = None if frame.original is None else open_picture(frame.original)
+        background = None if frame.background is None else open_picture(frame.background)
+        self.scale = (1.0, 1.0) if background is None else _scale(self.picture, background)
+        target = background or self.picture
+        self.canvas = Canvas(target, None if frame.limit is None else _limit(frame.limit, target))
+        self.boxes = frame.boxes
+        self.faces: list[Face] = []
+
+    def take(self, found: Sequence[Face]) -> None:
+        """Numbers the faces that the detector found and says of some why they are left alone."""
+        options = self.options
+        faces = self._unchanged_left(in_order(found, options.order))
+        if self.boxes is not None:
+            faces = inside_boxes(faces, self.boxes)
+        faces = [self._within_limit(face) for face in faces]
+        size = (self.picture.width, self.picture.height)
+        faces = choose(faces, size, options.faces, options.min_face, options.max_faces)
+        if options.strength == 0:
+            faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
+        self.faces = faces
+
+    def alignments(self, size: int) -> list[tuple[int, Alignment]]:
+        """Number and alignment of each face to restore at `size` pixels; those without one are told why."""
+        todo = []
+        for n, face in enumerate(self.faces):
+            if face.reason is not None:
+                continue
+            alignment = align(face.landmarks, size, self.options.template)
+            if isinstance(alignment, str):
+                self.leave(n, alignment)
+            elif alignment.region(self.picture.width, self.picture.height).empty:
+                self.leave(n, "it lies outside the picture")
+            else:
+                todo.append((n, alignment))
+        return todo
+
+    def leave(self, number: int, reason: str) -> None:
+        self.faces[number] = replace(self.faces[number], reason=reason)
+
+    def crop(self, alignment: Alignment) -> FloatImage:
+        return extract(self.picture, alignment)
+
+    def put_back(self, number: int, crop: FloatImage, mask: FloatImage, alignment: Alignment, note: str | None) -> None:
+        """Blends a restored crop into the picture or its background; see `Canvas.paste`."""
+        if self.scale != (1.0, 1.0):
+            moved = align(self._scaled(self.faces[number].landmarks), alignment.size, self.options.template)
+            assert isinstance(moved, Alignment)  # the same points as in `alignments`
+            alignment = moved
+        self.canvas.paste(crop, mask, alignment, self.options.strength)
+        self.faces[number] = replace(self.faces[number], restored=True, note=note)
+
+    def _scaled(self, points: Landmarks) -> Landmarks:
+        """Picture -> background; whole numbers are the middles of pixels."""
+        return np.asarray((points + 0.5) * self.scale - 0.5, np.float64)
+
+    def _unchanged_left(self, faces: list[Face]) -> list[Face]:
+        if self.original is None:
+            return faces
+        changes = changed.changes(self.original, self.picture, faces)
+        return [_judged(face, change) for face, change in zip(faces, changes)]
+
+    def _within_limit(self, face: Face) -> Face:
+        limit = self.canvas.limit
+        if limit is None or face.reason is not None or not np.isfinite(face.box).all():
+            return face
+        (x0, y0), (x1, y1) = np.array([face.box[:2], face.box[2:]]) * self.scale
+        rows = slice(max(0, int(y0)), max(0, int(np.ceil(y1))))
+        columns = slice(max(0, int(x0)), max(0, int(np.ceil(x1))))
+        return face if limit[rows, columns].any() else replace(face, reason="outside the mask")
+
+
+def _judged(face: Face, change: float) -> Face:
+    if not np.isfinite(change):  # its landmarks are not those of a face: `align` says so later
+        return face
+    reason = None
+    if change < changed.THRESHOLD:
+        reason = f"not changed by the swap: {change:.3f}, {changed.THRESHOLD:g} counts as changed"
+    return replace(face, change=change, reason=reason)
+
+
+def _scale(picture: Picture, background: Picture) -> tuple[float, float]:
+    x, y = background.width / picture.width, background.height / picture.height
+    if abs(x / y - 1) > LARGEST_STRETCH:
+        raise InputError(
+            f"The background is {background.width}x{background.height}, the picture {picture.width}x{picture.height}: "
+            "their proportions differ. Give the same picture in another size."
+        )
+    return x, y
+
+
+def _limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:
+    if limit.ndim != 2 or 0 in limit.shape or not np.isfinite(limit).all():
+        raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {limit.dtype} {list(limit.shape)}.")
+    amount = np.clip(limit.astype(np.float32), 0, 1)
+    size = (target.width, target.height)
+    if (amount.shape[1], amount.shape[0]) != size:
+        shrinks = amount.shape[1] > size[0]
+        amount = cv2.resize(amount, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return np.asarray(amount, np.float32)

@@ -1,0 +1,91 @@
+"""`gpen restore` with the picture before a face swap, and with an enlarged background."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import broken, names, pixels
+from PIL import Image
+
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture
+def swapped(tmp_path, portrait):
+    """The portrait with its inner face mirrored and darkened."""
+    changed = portrait.copy()
+    changed[60:190, 75:185] = (changed[60:190, 75:185][:, ::-1] * 0.6).astype(np.uint8)
+    path = tmp_path / "swapped.png"
+    Image.fromarray(changed).save(path)
+    return path
+
+
+def told(path):
+    (entry,) = json.loads(path.read_text("utf-8"))["inputs"]
+    return entry
+
+
+def test_a_swapped_face_is_restored(restore, face, swapped, tmp_path):
+    ran = restore(swapped, "-o", tmp_path / "out.png", "--changed-from", face, "--report", tmp_path / "report.json")
+    assert ran.status == 0
+    (found,) = told(tmp_path / "report.json")["faces"]
+    assert found["restored"] and found["change"] > 0.2
+
+
+def test_a_face_that_is_the_same_is_not(restore, face, tmp_path):
+    small = tmp_path / "small.jpg"
+    Image.open(face).resize((128, 128)).save(small, quality=80)
+    ran = restore(face, "-o", tmp_path / "out.png", "--changed-from", small, "--report", tmp_path / "report.json")
+    assert ran.status == 0 and (tmp_path / "out.png").read_bytes() == face.read_bytes()
+    (found,) = told(tmp_path / "report.json")["faces"]
+    assert "not changed by the swap" in found["reason"] and found["change"] < 0.2
+
+
+def test_the_background_gives_size_and_metadata(restore, face, tmp_path):
+    large = tmp_path / "large.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "the large one"
+    Image.open(face).resize((512, 512)).save(large, quality=95, exif=exif)
+    ran = restore(face, "-o", tmp_path / "out.jpg", "--background", large)
+    assert ran.status == 0
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert out.size == (512, 512) and out.getexif()[0x010E] == "the large one"
+    change = pixels(tmp_path / "out.jpg").astype(int) - pixels(large)
+    assert change[220:240, 240:260, 0].mean() > 30 and abs(change[-20:]).mean() < 3  # red in the face alone
+
+
+def test_without_a_face_the_background_is_copied(restore, plain, tmp_path):
+    Image.new("RGB", (128, 96), (1, 2, 3)).save(tmp_path / "large.png")
+    assert restore(plain, "-o", tmp_path / "out.png", "--background", tmp_path / "large.png").status == 0
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "large.png").read_bytes()
+
+
+def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    for name in ("FACE.jpg", "swapped.jpg"):
+        Image.open(face).save(originals / name, quality=95)
+    out = tmp_path / "out"
+    ran = restore(face, swapped, "-o", out, "--changed-from", originals, "--report", tmp_path / "report.json")
+    statuses = [entry["status"] for entry in json.loads((tmp_path / "report.json").read_text("utf-8"))["inputs"]]
+    assert ran.status == 0 and statuses == ["unchanged", "restored"]
+
+
+@pytest.mark.parametrize("option", ["--changed-from", "--background"])
+def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_path, option):
+    ran = restore(face, plain, "-o", tmp_path / "out", option, face)
+    assert ran.status == 2 and "one file for 2 pictures" in ran.err
+    (tmp_path / "empty").mkdir()
+    ran = restore(face, plain, "-o", tmp_path / "out", option, tmp_path / "empty")
+    assert ran.status == 2 and "face.png, plain.png" in ran.err
+    ran = restore(face, "-o", plain, option, plain)
+    assert ran.status == 2 and "would be overwritten" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--changed-from", "--background"])
+def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, tmp_path, option):
+    for companion, problem in ((broken(tmp_path / "b.png"), "b.png"), (tmp_path / "none.png", "none.png"), (plain, "64x48")):
+        ran = restore(face, "-o", tmp_path / "out.png", option, companion)
+        assert ran.status == 3 and problem in ran.err
+    assert "out.png" not in names(tmp_path)

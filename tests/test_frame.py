@@ -1,0 +1,185 @@
+"""What goes with a picture: a background, a mask, boxes, the picture before a swap; and several pictures at once."""
+
+import helpers
+import numpy as np
+import pytest
+import torch
+
+from gpen_core import Interrupted, RestoreOptions
+from gpen_core.errors import InputError
+from gpen_core.faces.select import inside_boxes
+from gpen_core.frame import Frame
+
+LEFT, RIGHT = helpers.face_at((90, 100), 80), helpers.face_at((310, 100), 80)
+
+
+@pytest.fixture(scope="module")
+def red():
+    return helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [LEFT, RIGHT])
+
+
+@pytest.fixture(scope="module")
+def identity():
+    return helpers.restorer(helpers.identity_weights(256), [LEFT, RIGHT])
+
+
+@pytest.fixture
+def picture():
+    return helpers.texture(200, 400, sigma=1.5)
+
+
+def is_red(image):
+    return (image[..., 0] == 1) & (image[..., 1] == 0) & (image[..., 2] == 0)
+
+
+def centre_of(face, scale=1.0):
+    x, y = face.centre
+    return round(y * scale), round(x * scale)
+
+
+def test_faces_go_into_the_background_at_its_scale(identity, picture):
+    import cv2
+
+    background = cv2.resize(picture, (1200, 600), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    untouched = background.copy()
+    result = identity.restore(picture, background=background)
+    assert result.image.shape == background.shape and result.mask.shape == (600, 1200)
+    assert (result.image[result.mask == 0] == untouched[result.mask == 0]).all() and (background == untouched).all()
+    assert all(face.restored for face in result.faces) and result.mask[centre_of(LEFT, 3)] == 1
+    # The network gives its input back: the face, enlarged, lies where it should, to a fraction of a pixel.
+    assert helpers.psnr(result.image[result.mask == 1], untouched[result.mask == 1]) > 40
+    shifted = np.roll(untouched, 2, axis=1)
+    assert helpers.psnr(result.image[result.mask == 1], shifted[result.mask == 1]) < 35
+
+
+def test_the_background_decides_kind_and_depth(red, picture):
+    background = np.zeros((401, 800, 4), np.uint16)
+    background[..., 3] = 777
+    image = red.restore(picture, background=background).image
+    assert image.dtype == np.uint16 and (image[..., 3] == 777).all()
+    assert tuple(image[centre_of(LEFT, 2)]) == (65535, 0, 0, 777)
+
+
+def test_a_background_of_other_proportions_is_refused(red, picture):
+    with pytest.raises(InputError, match="400x400, the picture 400x200"):
+        red.restore(picture, background=np.zeros((400, 400, 3), np.uint8))
+
+
+def test_a_mask_limits_pixels(red, picture):
+    limit = np.zeros((200, 400), np.float32)
+    limit[:, :90] = 1
+    result = red.restore(picture, limit=limit)
+    assert (result.image[:, 90:] == picture[:, 90:]).all() and is_red(result.image)[100, 85]
+    assert [face.restored for face in result.faces] == [True, False]
+    assert result.faces[1].reason == "outside the mask"
+    assert (result.mask <= limit).all()
+
+
+def test_a_mask_of_another_size_and_half_strength(red, picture):
+    result = red.restore(picture, limit=np.full((10, 20), 0.5))
+    assert result.mask.max() == 0.5 and all(face.restored for face in result.faces)
+
+
+def test_faces_outside_the_mask_are_not_run(red, picture, monkeypatch):
+    monkeypatch.setattr(type(red), "_run", None)
+    result = red.restore(picture, limit=np.zeros((200, 400)))
+    assert (result.image == picture).all() and not result.changed
+
+
+@pytest.mark.parametrize("limit", [np.ones((3, 3, 3)), np.full((4, 4), np.nan), np.ones((0, 4))])
+def test_what_is_no_mask_is_refused(red, picture, limit):
+    with pytest.raises(InputError, match="Expected a mask"):
+        red.restore(picture, limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "restored"),
+    [
+        ([LEFT.box], [True, False]),
+        ([(0, 0, 400, 200)], [True, True]),  # both lie in it
+        ([(80, 90, 100, 110)], [True, False]),  # a box inside the face
+        ([(130, 60, 260, 140)], [False, False]),  # beside both
+        ([(5, 5, 5, 5)], [False, False]),
+        ([], [False, False]),
+    ],
+)
+def test_boxes_choose_among_the_faces_found(red, picture, boxes, restored):
+    result = red.restore(picture, boxes=boxes)
+    assert [face.restored for face in result.faces] == restored
+    assert all(face.restored or face.reason == "in none of the boxes given" for face in result.faces)
+
+
+def test_largest_is_chosen_among_the_boxed():
+    small, large = helpers.face_at((50, 50), 40), helpers.face_at((150, 50), 80)
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [small, large])
+    result = restorer.restore(np.zeros((100, 200, 3), np.uint8), RestoreOptions(faces="largest"), boxes=[small.box])
+    assert [face.restored for face in result.faces] == [True, False]
+
+
+def test_a_reason_is_kept():
+    (face,) = inside_boxes(inside_boxes([LEFT], []), [LEFT.box])
+    assert face.reason == "in none of the boxes given"
+
+
+def test_only_changed_faces_are_restored(red, picture):
+    original = picture.copy()
+    original[60:140, 50:130] = helpers.texture(80, 80, seed=9, sigma=1.5)
+    result = red.restore(picture, original=original)
+    assert [face.restored for face in result.faces] == [True, False]
+    assert result.faces[0].change > result.faces[1].change
+    assert "not changed by the swap" in result.faces[1].reason and result.faces[1].to_json()["change"] == 0
+
+
+def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
+    frames = [Frame(picture), Frame(picture[:, ::-1].copy(), limit=np.ones((1, 1))), Frame((picture * 255).astype(np.uint8))]
+    singly = [red.restore_all([frame])[0] for frame in frames]
+    sizes = []
+    run = type(red)._run
+
+    def watched(self, crops, network, pulse):
+        sizes.append(len(crops))
+        return run(self, crops, network, pulse)
+
+    monkeypatch.setattr(type(red), "_run", watched)
+    monkeypatch.setattr(type(red), "_plan", lambda self: 4)
+    together = red.restore_all(frames, keep_crops=True)
+    assert sizes == [4, 2]  # faces are batched across pictures
+    for one, other in zip(singly, together):
+        assert (one.image == other.image).all() and (one.mask == other.mask).all()
+        assert one.image.dtype == other.image.dtype
+    assert [len(result.crops) for result in together] == [2, 2, 2] and not singly[0].crops
+    assert together[0].crops[0].shape == (256, 256, 3) and is_red(together[0].crops[0]).all()
+
+
+def test_no_pictures(red):
+    assert red.restore_all([]) == []
+
+
+def test_detect_gives_faces_in_order(red, picture):
+    (faces,) = red.detect([picture], RestoreOptions(order="left-right"))
+    assert [face.box for face in faces] == [LEFT.box, RIGHT.box]
+
+
+def test_progress_is_told_within_a_face_and_can_stop_it_there(red, picture):
+    told = []
+
+    def stop_in_the_second(done, total, text):
+        told.append((done, total))
+        if done == 1 and told.count((1, 2)) == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        red.restore(picture, progress=stop_in_the_second)
+    assert told[0] == (0, 0) and told.count((0, 2)) > 5
+    result = red.restore(picture)
+    assert all(face.restored for face in result.faces)
+
+
+def test_modules_may_wait_elsewhere():
+    network = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), []).network
+    from gpen_core import FaceRestorer
+
+    detector = helpers.FakeDetector([])
+    detector.network = torch.nn.Identity()
+    restorer = FaceRestorer(network, detector, torch.device("cpu"), weights_on=torch.device("meta"))
+    assert restorer.network.constant.is_meta and restorer.modules() == (restorer.network, detector.network)
