@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from timing import SPREAD, seconds, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -59,15 +60,7 @@ class Table:
     def show(self, title: str, yardstick: str) -> None:
         for name, values in self.taken.items():
             kept = values[1:]
-            line = f"{min(kept):8.3f} {self.median(name):8.3f} {max(kept):8.3f}"
-            print(f"{title:>9} {name:26}{line} {self.median(yardstick) / self.median(name):8.1f}x", flush=True)
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+            print(f"{title:>9} {name:26}{spread(kept, 3)} {self.median(yardstick) / self.median(name):8.1f}x", flush=True)
 
 
 def twelve_faces() -> list[Face]:
@@ -173,7 +166,7 @@ def main() -> None:
     parser.add_argument("--no-networks", action="store_true", help="leave detector and parser out")
     given = parser.parse_args()
     print(f"torch {torch.__version__}, OpenCV {cv2.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
-    print(f"{'':36}{'min s':>8} {'median s':>8} {'max s':>8} {'speed-up':>9}")
+    print(f"{'':36}{SPREAD} {'speed-up':>9}")
     for size in given.sizes:
         around(size, given.runs)
     if not given.no_networks:

@@ -22,18 +22,25 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 MB = 2**20
 
 
+def save_random(folder: Path, size: int) -> Path:
+    """A network with random weights, as torch.save writes it."""
+    import helpers
+    import torch
+
+    path = folder / f"random-{size}.pth"
+    torch.save(helpers.random_weights(size), path)
+    return path
+
+
 def make_files(folder: Path) -> None:
     """The 2048 network with random weights, as torch.save writes it and converted."""
-    import helpers
     import torch
 
     from gpen_core.weights import convert
     from gpen_core.weights.digest import STRUCTURE, Record, sha256_of
 
-    path = folder / "random-2048.pth"
-    state_dict = helpers.random_weights(2048)
-    torch.save(state_dict, path)
-    convert.write(path, Record(sha256_of(path), STRUCTURE), state_dict)
+    path = save_random(folder, 2048)
+    convert.write(path, Record(sha256_of(path), STRUCTURE), torch.load(path, weights_only=True))
 
 
 def ways(folder: Path) -> dict[str, Callable[[], object]]:
@@ -70,6 +77,12 @@ def resident(field: str) -> int:
     return 1024 * int(line.split()[1])
 
 
+def in_fresh_process(*arguments: object) -> str:
+    """What a new Python says when it is run with these arguments."""
+    ran = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return ran.stdout
+
+
 def measure(folder: Path, name: str) -> None:
     """Runs one way in this process and prints seconds and bytes."""
     run = ways(folder)[name]
@@ -94,8 +107,7 @@ def main() -> None:
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for _ in range(rounds):
             for name in names:
-                ran = subprocess.run([sys.executable, __file__, folder, name], capture_output=True, text=True, check=True)
-                found[name].append(tuple(json.loads(ran.stdout)))
+                found[name].append(tuple(json.loads(in_fresh_process(__file__, folder, name))))
     yardstick = statistics.median(seconds for seconds, _ in found[names[0]])
     for name, figures in found.items():
         seconds = statistics.median(seconds for seconds, _ in figures)

@@ -1,8 +1,9 @@
-"""The network beside its plain reference twin: seconds and ratios, in turn, in one run.
+"""The network beside its plain reference twin, ONNX Runtime and its convolutions alone: seconds and ratios, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
 
-Ratios count; the seconds are this machine's, now.
+ONNX Runtime runs the twin's export (exported.py); it needs onnx, onnxscript and onnxruntime. The convolutions alone are each
+timed by themselves and summed (convolutions.py). Ratios count; the seconds are this machine's, now.
 """
 
 from __future__ import annotations
@@ -10,64 +11,106 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from timing import SPREAD, in_turn, seconds, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import convolutions  # noqa: E402
+import exported  # noqa: E402
 import helpers  # noqa: E402
 import synthetic  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
-from gpen_core.devices import CACHE_STRIP  # noqa: E402
+from gpen_core.devices import CACHE_STRIP, DTYPES, cpu_computes_in_bf16  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 
+TWIN, ORT, ALONE = "reference twin fp32", "ONNX Runtime fp32", "convolutions alone"
+AIM = 1.3  # at most that many times the convolutions alone
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+Weights = dict[str, torch.Tensor]
+Contenders = dict[str, Callable[[], float]]
+
+
+def dtypes() -> dict[str, torch.dtype]:
+    """Those that this CPU computes in, by name."""
+    names = ("fp32", "bf16") if cpu_computes_in_bf16() else ("fp32",)
+    return {name: DTYPES[name] for name in names}
+
+
+def in_strips(state_dict: Weights, dtype: torch.dtype) -> GPEN:
+    """The network as the CPU runs it."""
+    network = GPEN.from_state_dict(state_dict, dtype)
+    network.strip_bytes = CACHE_STRIP
+    return network
+
+
+def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """The reference twin and the network in each precision."""
+    out: Contenders = {TWIN: partial(seconds, partial(reference_gpen, state_dict, x))}
+    for name, dtype in dtypes().items():
+        out[f"gpen_core {name}"] = partial(seconds, partial(in_strips(state_dict, dtype), x))
+    return out
+
+
+def onnx_runtime(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """None where its packages are not installed, which is said once, in `say_what_is_left_out`."""
+    return {} if exported.missing() else {ORT: partial(seconds, exported.runner(state_dict, x))}
+
+
+def say_what_is_left_out(with_onnx: bool = True) -> None:
+    """Prints which contenders do not run here and why."""
+    if with_onnx and exported.missing():
+        print(f"Left out: {ORT}, because {', '.join(exported.missing())} is not installed.")
+    if "bf16" not in dtypes():
+        print("Left out: bf16, because this CPU does not compute in it.")
 
 
 def compare(size: int, runs: int) -> None:
-    """Prints a line per implementation: minimum, median, maximum, and the median's ratio to the twin's."""
+    """Prints a line per contender, then how far the network is from its convolutions alone."""
     state_dict = helpers.random_weights(size)
     x = torch.from_numpy(synthetic.random_input(size, 7))
-    fp32, bf16 = GPEN.from_state_dict(state_dict), GPEN.from_state_dict(state_dict, torch.bfloat16)
-    fp32.strip_bytes = bf16.strip_bytes = CACHE_STRIP
     whole = GPEN.from_state_dict(state_dict)
-    contenders: dict[str, Callable[[], object]] = {
-        "reference twin fp32": lambda: reference_gpen(state_dict, x),
-        "fp32 in one piece": lambda: whole(x),
-        "gpen_core fp32": lambda: fp32(x),
-        "gpen_core bf16": lambda: bf16(x),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for n in range(runs + 1):  # the first round warms up
-        for name, run in contenders.items():
-            value = seconds(run)
-            if n:
-                taken[name].append(value)
-    slowest = statistics.median(taken["reference twin fp32"])
+    contenders = twin_and_ours(state_dict, x) | {"fp32 in one piece": partial(seconds, partial(whole, x))}
+    contenders |= onnx_runtime(state_dict, x)
+    for name, dtype in dtypes().items():
+        contenders[f"{ALONE} {name}"] = partial(convolutions.together, whole.config, dtype)
+    taken = in_turn(contenders, runs)
+    show(size, taken)
+    show_aim(size, {name: statistics.median(values) for name, values in taken.items()})
+
+
+def show(size: int, taken: Mapping[str, Sequence[float]]) -> None:
+    """A line each: minimum, median, maximum, and the ratios of the twin's and ONNX Runtime's medians to it."""
     for name, values in taken.items():
         middle = statistics.median(values)
-        line = f"{min(values):8.2f} {middle:8.2f} {max(values):8.2f} {slowest / middle:8.2f}x"
-        print(f"{size:5} {name:22}{line}", flush=True)
+        ratios = [
+            f"{statistics.median(taken[other]) / middle:9.2f}x" if other in taken else f"{'-':>10}" for other in (TWIN, ORT)
+        ]
+        print(f"{size:5} {name:24}{spread(values, 3)} {''.join(ratios)}", flush=True)
+
+
+def show_aim(size: int, medians: Mapping[str, float]) -> None:
+    for name in dtypes():
+        ratio = medians[f"gpen_core {name}"] / medians[f"{ALONE} {name}"]
+        verdict = "held" if ratio <= AIM else "MISSED"
+        print(f"{size:5} gpen_core {name} takes {ratio:.2f} times its convolutions alone; aim {AIM}: {verdict}", flush=True)
 
 
 def main() -> None:
     """Parses the arguments and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 2048], choices=RELEASED_SIZES)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
-    print(f"{'size':>5} {'':22}{'min s':>8} {'median s':>8} {'max s':>8} {'speed-up':>9}")
+    say_what_is_left_out()
+    print(f"{'size':>5} {'':24}{SPREAD} {'twin/this':>10}{'ORT/this':>10}")
     for size in given.sizes:
         compare(size, given.runs)
 

@@ -1,0 +1,98 @@
+"""From the start of a process to the first result, from a warm disk: each in fresh processes, in turn.
+
+    python benchmarks/startup.py        (or: python benchmarks/startup.py --size 512 --runs 10)
+
+Timed from outside, from before the process is started until it has ended: Python that does nothing, `import gpen_core`,
+`import torch`, and one face restored (the network alone, in the precision that `--dtype auto` takes) from a .pth with random
+weights. What the last one spends its time on is shown as it tells itself. The first round warms the disk up and is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from load import ROOT, in_fresh_process, save_random
+from timing import SPREAD, in_turn, seconds, spread
+
+SIZES = (256, 512, 1024, 2048)  # RELEASED_SIZES, without importing torch for it
+MS_FOR_IMPORT = 50  # `import gpen_core` may take that long beside bare Python
+BARE, OURS, TORCH, FIRST = "python -c pass", "import gpen_core", "import torch", "first result"
+
+
+def first_result(path: Path) -> None:
+    """Restores one face and prints the seconds of each step as JSON."""
+    marks = [perf_counter()]
+    import torch
+
+    marks.append(perf_counter())
+    from gpen_core.devices import pick_dtype, plan
+    from gpen_core.network import GPEN
+    from gpen_core.weights import checkpoint
+
+    marks.append(perf_counter())
+    content = checkpoint.load(path)
+    marks.append(perf_counter())
+    cpu = torch.device("cpu")
+    network = GPEN.from_state_dict(content, pick_dtype("auto", cpu))
+    network.strip_bytes = plan(network.config, network.dtype, cpu).strip_bytes
+    marks.append(perf_counter())
+    network(torch.zeros(1, 3, network.size, network.size))
+    marks.append(perf_counter())
+    steps = ("import torch", "import gpen_core's modules", "read the .pth", "build the network", "restore a face")
+    print(json.dumps({step: end - start for step, start, end in zip(steps, marks, marks[1:])}))
+
+
+def show(taken: dict[str, list[float]]) -> None:
+    """A line each, then what importing adds to bare Python."""
+    for name, values in taken.items():
+        print(f"{name:34}{spread(values, 3)}")
+    bare = statistics.median(taken[BARE])
+    for name in (OURS, TORCH, FIRST):
+        print(f"{name + ', less bare python':34}{'':8} {statistics.median(taken[name]) - bare:8.3f}")
+    added = 1000 * (statistics.median(taken[OURS]) - bare)
+    verdict = "held" if added < MS_FOR_IMPORT else "MISSED"
+    print(f"import gpen_core adds {added:.1f} ms; aim: less than {MS_FOR_IMPORT} ms: {verdict}")
+
+
+def measure(size: int, runs: int) -> None:
+    """Prints the table, and the steps of the first result."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_random(Path(folder), size)
+        commands = {name: ("-c", code) for name, code in ((BARE, "pass"), (OURS, OURS), (TORCH, TORCH))}
+        commands[FIRST] = (__file__, "--first-result", str(path))
+        said: list[dict[str, float]] = []
+
+        def run(name: str) -> None:
+            out = in_fresh_process(*commands[name])
+            if name == FIRST:
+                said.append(json.loads(out))
+
+        taken = in_turn({name: partial(seconds, partial(run, name)) for name in commands}, runs)
+    show(taken)
+    for step in said[0]:
+        print(f"  {step:32}{spread([steps[step] for steps in said[1:]], 3)}")
+
+
+def main() -> None:
+    """Parses the arguments; as the fresh process, restores a face."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512, choices=SIZES)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--first-result", type=Path, metavar="PTH", help="what the fresh process is told; not for you")
+    given = parser.parse_args()
+    if given.first_result:
+        first_result(given.first_result)
+        return
+    print(f"GPEN-{given.size}, {given.runs} runs, {ROOT}")
+    print(f"{'':34}{SPREAD}")
+    measure(given.size, given.runs)
+
+
+if __name__ == "__main__":
+    main()

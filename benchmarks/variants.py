@@ -1,0 +1,118 @@
+"""Ways to run the network on a GPU. Each is prepared first, which may warm up, capture or compile, and then called.
+
+`of` gives gpen_core's; `twin` the reference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
+
+import reference_gpen as reference
+import torch
+
+from gpen_core.devices import is_out_of_memory
+from gpen_core.errors import first_line
+from gpen_core.network import GPEN
+from gpen_core.network.workspace import Workspace
+
+TWIN = "reference twin"
+GAINS = (1.0, 4)  # of the twin's FIRs
+CAPTURE_WARM_UP = 3  # calls on another stream before a capture, as torch's documentation asks for
+COMPILATIONS = 64  # of one function: a layer's are compiled per level, and torch gives up after 8
+
+Run = Callable[[], torch.Tensor]
+Prepare = Callable[[], Run]
+
+
+class Skipped(Exception):
+    """Why a variant does not run here."""
+
+
+def of(network: GPEN, nchw: GPEN, x: torch.Tensor, with_compile: bool) -> dict[str, Prepare]:
+    """gpen_core's variants by name; `nchw` is the same network through `in_nchw`."""
+    out: dict[str, Prepare] = {
+        "channels_last": lambda: partial(network, x),
+        "contiguous": lambda: partial(in_order, nchw, torch.contiguous_format, x),
+        "CUDA graph": lambda: captured(network, x),
+    }
+    if with_compile:
+        out["compiled"] = lambda: compiled(network, x)
+    return out
+
+
+def twin(state_dict: dict[str, torch.Tensor], x: torch.Tensor) -> Prepare:
+    """The reference twin on x's device; it would make its FIR kernels on the CPU, anew at each call."""
+    kernels = {gain: reference.fir_kernel(gain).to(x.device) for gain in GAINS}
+
+    def run() -> torch.Tensor:
+        with mock.patch.object(reference, "fir_kernel", kernels.__getitem__):
+            return reference.reference_gpen(state_dict, x)
+
+    return lambda: run
+
+
+def in_nchw(network: GPEN) -> GPEN:
+    """The network with its weights in NCHW order: cuDNN takes the order from weights as well as from the input."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
+    return network
+
+
+@torch.no_grad()
+def in_order(network: GPEN, order: torch.memory_format, x: torch.Tensor) -> torch.Tensor:
+    """What `GPEN.forward` does, in another memory order and without its lock.
+
+    It calls the private `_restore`: the public call always takes channels-last on CPU and CUDA."""
+    x = x.to(network.dtype).contiguous(memory_format=order)
+    return network._restore(x, Workspace(), _nothing)
+
+
+def _nothing() -> None:
+    """The pulse of work that nobody wants to stop."""
+
+
+def captured(network: GPEN, x: torch.Tensor) -> Run:
+    """One call as a CUDA graph: x is its static input, and each replay writes the same output."""
+    if x.device.type != "cuda":
+        raise Skipped("there are no CUDA graphs on this device")
+    try:
+        return _capture(network, x)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise Skipped(f"the capture failed: {first_line(error)}") from error
+
+
+def _capture(network: GPEN, x: torch.Tensor) -> Run:
+    stream = torch.cuda.Stream(x.device)
+    stream.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(stream):
+        for _ in range(CAPTURE_WARM_UP):
+            network(x)
+    torch.cuda.current_stream(x.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out: torch.Tensor = network(x)
+
+    def run() -> torch.Tensor:
+        graph.replay()
+        return out
+
+    return run
+
+
+def compiled(network: GPEN, x: torch.Tensor) -> Run:
+    """torch.compile of what `channels_last` does, without the lock, which it cannot trace; compiled before it counts."""
+    torch.compiler.reset()  # what was compiled for other cells counts against the limit
+    with_limit = next(name for name in ("recompile_limit", "cache_size_limit") if hasattr(torch._dynamo.config, name))
+    setattr(torch._dynamo.config, with_limit, COMPILATIONS)
+    run: Run = partial(torch.compile(in_order), network, torch.channels_last, x)
+    try:
+        run()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise Skipped(f"it does not compile: {first_line(error)}") from error
+    return run
