@@ -1,0 +1,66 @@
+"""Clean Up Face Swap (GPEN)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..gpen_core.frame import Frame
+from . import inputs, outputs, tensors
+from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
+from .model import GpenModel, require
+
+STRENGTH = 0.8  # a swapped face keeps some of the look that the swap gave it
+
+
+class CleanUpFaceSwap(ComfyNode):
+    """Restores those faces that a face swap changed."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            node_id="GPEN_CleanUpFaceSwap",
+            display_name="Clean Up Face Swap (GPEN)",
+            category="image/face",
+            description="Restores only the faces that differ between the original and the swapped image, whatever made the "
+            "swap: ReActor, FaceFusion or another.",
+            search_aliases=["face swap", "reactor", "facefusion", "inswapper", "swap cleanup", "restore swapped faces"],
+            inputs=[
+                GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
+                io.Image.Input("swapped", tooltip="After the swap; it may have been upscaled since."),
+                io.Image.Input("original", tooltip="Before the swap: what went into it, or ReActor's third output."),
+                inputs.strength(STRENGTH),
+                *inputs.selection(),
+                *inputs.appearance(),
+                inputs.limit(),
+            ],
+            outputs=outputs.of_restoring(),
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **others: Any) -> list[str]:
+        return ["model"] if strength > 0 and model is None else []
+
+    @classmethod
+    def execute(
+        cls,
+        swapped: torch.Tensor,
+        original: torch.Tensor,
+        model: GpenModel | None = None,
+        mask: torch.Tensor | None = None,
+        **values: Any,
+    ) -> NodeOutput:
+        options = inputs.options(**values)
+        if options.strength == 0:
+            return outputs.untouched(swapped, "The strength is 0: nothing was done.")
+        count = len(swapped)
+        parts = zip(
+            tensors.frames_of(swapped),
+            tensors.partners_of(original, count, "original"),
+            tensors.limits_of(mask, count),
+        )
+        frames = [Frame(picture, before, None, limit) for picture, before, limit in parts]
+        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
+        return outputs.result(require(model).restore(frames, options, keep_crops), swapped)

@@ -1,0 +1,40 @@
+"""ComfyUI's node interface, whichever version of it is there."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+OLDEST = "0.3.48"
+
+try:
+    try:
+        from comfy_api.v0_0_2 import ComfyExtension, io, ui
+    except ImportError:
+        from comfy_api.latest import ComfyExtension, io, ui
+    from comfy_execution.graph_utils import ExecutionBlocker
+except ImportError as error:
+    raise ImportError(f"sd-gpen needs ComfyUI {OLDEST} or newer, whose node interface is not here ({error}).") from error
+
+ComfyNode = io.ComfyNode
+NodeOutput = io.NodeOutput
+GpenModelType = io.Custom("GPEN_MODEL")
+BoundingBoxes = io.Custom("BOUNDING_BOX")
+
+__all__ = [
+    "BoundingBoxes",
+    "ComfyExtension",
+    "ComfyNode",
+    "ExecutionBlocker",
+    "GpenModelType",
+    "NodeOutput",
+    "io",
+    "schema",
+    "ui",
+]
+
+
+def schema(**arguments: Any) -> Any:
+    """`io.Schema` with those of the arguments that this ComfyUI knows: search words came later than the rest."""
+    known = inspect.signature(io.Schema).parameters
+    return io.Schema(**{name: value for name, value in arguments.items() if name in known})

@@ -1,0 +1,52 @@
+"""Detect Faces (GPEN)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..gpen_core import RestoreOptions
+from . import inputs, tensors
+from .comfy import BoundingBoxes, ComfyNode, GpenModelType, NodeOutput, io, schema, ui
+from .model import GpenModel
+
+
+class DetectFaces(ComfyNode):
+    """Finds and numbers faces, so that some can be chosen."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            node_id="GPEN_DetectFaces",
+            display_name="Detect Faces (GPEN)",
+            category="image/face",
+            description="Finds faces and shows their numbers, as Restore Faces (GPEN) counts them.",
+            search_aliases=["face detection", "find faces", "face boxes", "retinaface", "face mask", "bbox"],
+            inputs=[
+                GpenModelType.Input("model", tooltip="From Load GPEN Model; only its detector is used."),
+                io.Image.Input("image", tooltip="One image or a batch."),
+                *inputs.detection(),
+            ],
+            outputs=[
+                BoundingBoxes.Output(
+                    display_name="bboxes", tooltip="Per image a list of x, y, width, height, label (the number) and score."
+                ),
+                io.Mask.Output(display_name="mask", tooltip="1 inside the boxes."),
+                io.Image.Output(display_name="preview", tooltip="The image with boxes and numbers."),
+                io.Int.Output(display_name="count", tooltip="Faces in all images together."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: GpenModel, image: torch.Tensor, order: str, confidence: float) -> NodeOutput:
+        frames = tensors.frames_of(image)
+        found = model.detect(list(frames), RestoreOptions(order=order, confidence=confidence))
+        preview = tensors.image_of([tensors.numbered(frame, faces) for frame, faces in zip(frames, found)], image)
+        return NodeOutput(
+            [tensors.boxes_from(faces) for faces in found],
+            tensors.mask_of([tensors.box_mask(frame, faces) for frame, faces in zip(frames, found)]),
+            preview,
+            sum(map(len, found)),
+            ui=ui.PreviewImage(preview, cls=cls),
+        )

@@ -1,0 +1,16 @@
+"""The list of nodes."""
+
+from __future__ import annotations
+
+from .clean_up import CleanUpFaceSwap
+from .comfy import ComfyExtension, ComfyNode
+from .detect import DetectFaces
+from .load import LoadModel
+from .restore import RestoreFaces
+
+
+class GpenExtension(ComfyExtension):
+    """What ComfyUI gets from this pack."""
+
+    async def get_node_list(self) -> list[type[ComfyNode]]:
+        return [LoadModel, RestoreFaces, DetectFaces, CleanUpFaceSwap]

@@ -1,0 +1,60 @@
+"""ComfyUI's model folders: keys are added to, never assigned, so that paths which the user has set up stay."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ..gpen_core.weights.catalog import CATALOG, SUFFIXES, find_entry
+from ..gpen_core.weights.folders import find_in, weights_in
+
+MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
+DETECTION = "facedetection"
+OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
+
+
+def register() -> None:
+    """Adds our two folders to what ComfyUI knows."""
+    for key in (MODELS, DETECTION):
+        folder_paths.add_model_folder_path(key, os.path.join(folder_paths.models_dir, key))
+        suffixes = folder_paths.folder_names_and_paths[key][1]
+        if not suffixes:  # ours, or made by extra_model_paths.yaml: any file would be listed
+            suffixes.update(SUFFIXES)
+
+
+def models() -> tuple[Path, ...]:
+    """Where GPEN files are looked for; what is missing is fetched into the first."""
+    return _paths(MODELS)
+
+
+def detection() -> tuple[Path, ...]:
+    """The same for detectors and face parsers."""
+    return tuple(path for key in (DETECTION, *OTHER_DETECTION) for path in _paths(key))
+
+
+def choices() -> list[str]:
+    """File names of GPEN networks: those of the catalog, the largest first, then others that are there.
+
+    Never decorated: ComfyUI refuses a saved value that is not among them."""
+    networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
+    known = [entry.file for entry in networks]
+    others = (path.name for path in weights_in(models()) if "gpen" in path.name.lower())
+    return [*known, *sorted(name for name in others if not _is_listed(name, known))]
+
+
+def missing() -> list[str]:
+    """Those of the choices that would have to be fetched."""
+    return [name for name in choices() if find_in(name, models()) is None]
+
+
+def _is_listed(name: str, known: list[str]) -> bool:
+    entry = find_entry(name)
+    return entry is not None and entry.file in known
+
+
+def _paths(key: str) -> tuple[Path, ...]:
+    if key not in folder_paths.folder_names_and_paths:
+        return ()
+    return tuple(Path(path) for path in folder_paths.get_folder_paths(key))

@@ -1,0 +1,113 @@
+"""Inputs that several nodes have, and what they mean to gpen_core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..gpen_core import RestoreOptions
+from ..gpen_core.errors import OptionsError
+from ..gpen_core.options import CHOICES, COLORS, MASKS, ORDERS
+from .comfy import io
+
+BY_INDEX = "by index"
+DEFAULTS = RestoreOptions()
+
+
+def strength(default: float) -> Any:
+    return io.Float.Input(
+        "strength",
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="How much of the restored face is taken: 0 leaves the image as it is, 1 takes all of it.",
+    )
+
+
+def detection() -> list[Any]:
+    return [
+        io.Combo.Input(
+            "order",
+            options=list(ORDERS),
+            default=DEFAULTS.order,
+            tooltip="How faces are numbered, from 0. large-small is ReActor's order in ComfyUI, left-right the one of its "
+            "extension for A1111.",
+        ),
+        io.Float.Input(
+            "confidence",
+            default=DEFAULTS.confidence,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="How sure the detector must be. Lower finds more faces, and more that are none.",
+        ),
+    ]
+
+
+def selection() -> list[Any]:
+    first, second = detection()
+    return [
+        io.Combo.Input(
+            "faces",
+            options=[*CHOICES, BY_INDEX],
+            default=DEFAULTS.faces,
+            tooltip="Which faces are restored. For numbers, choose 'by index' and see Detect Faces (GPEN).",
+        ),
+        io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2."),
+        first,
+        second,
+        io.Int.Input(
+            "min_face",
+            default=0,
+            min=0,
+            max=8192,
+            tooltip="Pixels: faces whose box has a shorter side are left alone, such as blurred ones in the background.",
+        ),
+    ]
+
+
+def appearance() -> list[Any]:
+    return [
+        io.Combo.Input(
+            "mask_kind",
+            options=list(MASKS),
+            default=DEFAULTS.mask,
+            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet. auto: parse on a GPU.",
+        ),
+        io.Combo.Input(
+            "color",
+            options=list(COLORS),
+            default=DEFAULTS.color,
+            tooltip="match gives the restored face the colours of the one in the image.",
+        ),
+    ]
+
+
+def limit() -> Any:
+    return io.Mask.Input(
+        "mask", optional=True, tooltip="Only here is anything restored; faces outside it are not run at all."
+    )
+
+
+def options(
+    strength: float,
+    faces: str,
+    indices: str,
+    order: str,
+    confidence: float,
+    min_face: int,
+    mask_kind: str,
+    color: str,
+) -> RestoreOptions:
+    """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
+    if faces == BY_INDEX and not indices.strip():
+        raise OptionsError("With 'by index', indices must hold numbers from 0, such as 0,2.")
+    return RestoreOptions(
+        strength=strength,
+        faces=indices if faces == BY_INDEX else faces,
+        order=order,
+        confidence=confidence,
+        min_face=min_face,
+        mask=mask_kind,
+        color=color,
+    )

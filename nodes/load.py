@@ -1,0 +1,60 @@
+"""Load GPEN Model."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..gpen_core.devices import DTYPES
+from . import folders
+from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
+from .model import GpenModel
+from .progress import Reporter
+
+log = logging.getLogger(__name__)
+
+DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")
+
+
+class LoadModel(ComfyNode):
+    """A GPEN network and a face detector from the models folders."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        missing = folders.missing()
+        state = f" Not there yet: {', '.join(missing)}." if missing else " All of these are there."
+        return schema(
+            node_id="GPEN_LoadModel",
+            display_name="Load GPEN Model",
+            category="image/face",
+            description="Loads GPEN, which restores faces, and the detector that finds them. A file of the catalog that is "
+            "not there is downloaded when the node runs. The trained weights are for non-commercial use.",
+            search_aliases=["gpen", "face restoration", "gpen-bfr", "facerestore model", "gfpgan", "codeformer"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=folders.choices(),
+                    tooltip=f"A file in models/{folders.MODELS}. The number is the side in pixels at which faces are "
+                    f"restored: 2048 for large faces, 512 for small ones and for speed.{state}",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=["auto", *DTYPES],
+                    default="auto",
+                    tooltip="auto: float16 on CUDA, bfloat16 on a CPU that computes in it, float32 elsewhere.",
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=list(DETECTORS),
+                    default=DETECTORS[0],
+                    tooltip=f"Finds the faces; a file in models/{folders.DETECTION}. mobile0.25 is faster and finds fewer.",
+                ),
+            ],
+            outputs=[GpenModelType.Output(display_name="gpen_model", tooltip="For the other GPEN nodes.")],
+        )
+
+    @classmethod
+    def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
+        if model in folders.missing():
+            log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
+        return NodeOutput(GpenModel.load(model, detector, precision, Reporter()))

@@ -1,0 +1,103 @@
+"""What travels between the nodes: a restorer whose weights ComfyUI's memory manager moves."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import comfy.model_management as management
+import comfy.model_patcher
+import torch
+
+from ..gpen_core import GpenError, RestoreOptions
+from ..gpen_core.devices import face_bytes
+from ..gpen_core.errors import OutOfMemory
+from ..gpen_core.frame import Frame
+from ..gpen_core.restorer import FaceRestorer, RestoreResult
+from . import folders
+from .progress import Reporter
+
+DETECTION_BYTES = 1 << 30  # for the detector on 2000 px, estimated from its largest features
+FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
+
+
+class GpenModel:
+    """GPEN with a detector. Where its weights are is up to ComfyUI; they are on the device while a node runs."""
+
+    def __init__(self, restorer: FaceRestorer, name: str) -> None:
+        self.restorer = restorer
+        self.name = name
+        self._patchers: dict[int, Any] = {}
+
+    @classmethod
+    def load(cls, model: str, detector: str, precision: str, reporter: Reporter) -> GpenModel:
+        """Finds or fetches the files and builds the networks, on the device where unused weights wait."""
+        device = management.get_torch_device()
+        restorer = FaceRestorer.load(
+            model,
+            detector,
+            folders.models(),
+            device,
+            _precision(precision, device),
+            progress=reporter,
+            detection_dir=folders.detection(),
+            weights_on=management.unet_offload_device(),
+        )
+        return cls(restorer, model)
+
+    def restore(self, frames: list[Frame], options: RestoreOptions, keep_crops: bool) -> list[RestoreResult]:
+        """See `FaceRestorer.restore_all`. Running out of memory is raised as the error that ComfyUI acts on."""
+        reporter = Reporter()
+        self.restorer.prepare(options, reporter)
+        self._take_device()
+        try:
+            return self.restorer.restore_all(frames, options, progress=reporter, keep_crops=keep_crops)
+        except OutOfMemory as error:
+            raise torch.cuda.OutOfMemoryError(str(error)) from error
+        finally:
+            self.restorer.release_memory()
+
+    def detect(self, images: list[Any], options: RestoreOptions) -> list[Any]:
+        """See `FaceRestorer.detect`."""
+        self._load([self._patcher(self.restorer.detector.network)], DETECTION_BYTES)
+        try:
+            return self.restorer.detect(images, options)
+        except OutOfMemory as error:
+            raise torch.cuda.OutOfMemoryError(str(error)) from error
+
+    def _take_device(self) -> None:
+        restorer = self.restorer
+        face = face_bytes(restorer.network.config, restorer.dtype)
+        self._load([self._patcher(module) for module in restorer.modules()], max(face, DETECTION_BYTES))
+        if restorer.device.type != "cpu":
+            restorer.max_memory = int(management.get_free_memory(restorer.device) * FREE_SHARE)
+
+    def _load(self, patchers: list[Any], memory: int) -> None:
+        """At each run: others may have put our weights off the device since."""
+        load = management.load_models_gpu
+        known = inspect.signature(load).parameters
+        more = {"force_full_load": True} if "force_full_load" in known else {}
+        load(patchers, memory_required=memory, **more)
+        for patcher in patchers:  # --novram leaves parameters behind, and buffers are never listed
+            patcher.model.to(patcher.load_device)
+
+    def _patcher(self, module: torch.nn.Module) -> Any:
+        if id(module) not in self._patchers:
+            kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+            self._patchers[id(module)] = kind(
+                module, load_device=self.restorer.device, offload_device=management.unet_offload_device()
+            )
+        return self._patchers[id(module)]
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """`auto` is gpen_core's measured rule, but for GPUs on which ComfyUI does not trust float16."""
+    if name == "auto" and device.type == "cuda" and not management.should_use_fp16(device):
+        return "fp32"
+    return name
+
+
+def require(model: GpenModel | None) -> GpenModel:
+    if model is None:
+        raise GpenError("No GPEN model is connected. Connect the output of Load GPEN Model.")
+    return model

@@ -1,0 +1,73 @@
+"""What the restoring nodes give: image, mask, crops and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..gpen_core.faces.face import Face
+from ..gpen_core.restorer import RestoreResult
+from . import tensors
+from .comfy import ExecutionBlocker, NodeOutput, io
+
+CROPS = 2  # which output
+
+
+def of_restoring() -> list[Any]:
+    return [
+        io.Image.Output(display_name="image", tooltip="The image, or the background, with the restored faces in it."),
+        io.Mask.Output(display_name="face_mask", tooltip="How much of each pixel is restored; zero where no face is."),
+        io.Image.Output(
+            display_name="crops",
+            is_output_list=True,
+            tooltip="Each restored face as the network gave it. With no face, what hangs on this output does not run.",
+        ),
+        io.String.Output(display_name="summary", tooltip="Faces found, restored, and left alone with the reason."),
+    ]
+
+
+def result(results: Sequence[RestoreResult], like: torch.Tensor) -> NodeOutput:
+    """`like` is the IMAGE whose type the output has."""
+    crops = [tensors.crop_of(crop, like) for one in results for crop in one.crops]
+    return NodeOutput(
+        tensors.image_of([one.image for one in results], like),
+        tensors.mask_of([one.mask for one in results]),
+        crops or [ExecutionBlocker(None)],
+        summary([one.faces for one in results]),
+    )
+
+
+def untouched(image: torch.Tensor, why: str) -> NodeOutput:
+    """The image itself, a mask of zeros, no crops."""
+    mask = tensors.mask_of([np.zeros(image.shape[1:3], np.float32)] * len(image))
+    return NodeOutput(image, mask, [ExecutionBlocker(None)], why)
+
+
+def summary(frames: Sequence[Sequence[Face]]) -> str:
+    """One line for all, then one per face."""
+    faces = [face for frame in frames for face in frame]
+    restored = sum(face.restored for face in faces)
+    lines = [f"{len(faces)} faces found, {restored} restored, {len(faces) - restored} left alone"]
+    for number, frame in enumerate(frames):
+        where = f"image {number}, " if len(frames) > 1 else ""
+        lines += [f"{where}face {n}: {_fate(face)}" for n, face in enumerate(frame)]
+    return "\n".join(lines)
+
+
+def wants_crops(prompt: Any, node_id: Any) -> bool:
+    """Whether anything hangs on the crops: at 2048 each takes 50 MB. Where the graph is not known, yes."""
+    if not isinstance(prompt, dict) or node_id is None:
+        return True
+    values = (value for node in prompt.values() for value in node.get("inputs", {}).values())
+    return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS] for value in values)
+
+
+def _fate(face: Face) -> str:
+    size = f"{face.width:.0f}x{face.height:.0f} px"
+    change = "" if face.change is None else f", change {face.change:.3f}"
+    if face.restored:
+        return f"restored ({size}{change})" + (f"; {face.note}" if face.note else "")
+    return f"left alone ({size}{change}): {face.reason}"

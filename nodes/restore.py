@@ -1,0 +1,76 @@
+"""Restore Faces (GPEN)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..gpen_core.frame import Frame
+from . import inputs, outputs, tensors
+from .comfy import BoundingBoxes, ComfyNode, GpenModelType, NodeOutput, io, schema
+from .model import GpenModel, require
+
+
+class RestoreFaces(ComfyNode):
+    """Finds the faces of images and restores them."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            node_id="GPEN_RestoreFaces",
+            display_name="Restore Faces (GPEN)",
+            category="image/face",
+            description="Finds the faces in an image and restores them with GPEN. All else stays as it is.",
+            search_aliases=["face restoration", "face restore", "fix faces", "gpen", "gfpgan", "codeformer", "facerestore"],
+            inputs=[
+                GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
+                io.Image.Input("image", tooltip="One image or a batch, such as the frames of a video."),
+                inputs.strength(1.0),
+                *inputs.selection(),
+                *inputs.appearance(),
+                inputs.limit(),
+                io.Image.Input(
+                    "background",
+                    optional=True,
+                    tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
+                ),
+                BoundingBoxes.Input(
+                    "bboxes",
+                    optional=True,
+                    tooltip="Boxes from any detector: only faces that lie in one of them are restored.",
+                    extra_dict={"forceInput": True},
+                ),
+            ],
+            outputs=outputs.of_restoring(),
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **others: Any) -> list[str]:
+        return ["model"] if strength > 0 and model is None else []
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        model: GpenModel | None = None,
+        mask: torch.Tensor | None = None,
+        background: torch.Tensor | None = None,
+        bboxes: Any = None,
+        **values: Any,
+    ) -> NodeOutput:
+        options = inputs.options(**values)
+        base = image if background is None else background
+        if options.strength == 0:
+            return outputs.untouched(base, "The strength is 0: nothing was done.")
+        count = len(image)
+        parts = zip(
+            tensors.frames_of(image),
+            tensors.partners_of(background, count, "background"),
+            tensors.limits_of(mask, count),
+            tensors.boxes_of(bboxes, count),
+        )
+        frames = [Frame(picture, None, behind, limit, boxes) for picture, behind, limit, boxes in parts]
+        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
+        return outputs.result(require(model).restore(frames, options, keep_crops), base)
