@@ -30,8 +30,8 @@ def detection() -> list[Any]:
             "order",
             options=list(ORDERS),
             default=DEFAULTS.order,
-            tooltip="How faces are numbered, from 0. large-small is ReActor's order in ComfyUI, left-right the one of its "
-            "extension for A1111.",
+            tooltip="How faces are numbered, from 0. reading: by rows from the top, each from the left. large-small is "
+            "ReActor's order in ComfyUI, left-right the one of its extension for A1111.",
         ),
         io.Float.Input(
             "confidence",
@@ -39,7 +39,7 @@ def detection() -> list[Any]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="How sure the detector must be. Lower finds more faces, and more that are none.",
+            tooltip="How sure the detector must be. Lower finds more faces, and more that are false.",
         ),
     ]
 
@@ -51,7 +51,8 @@ def selection() -> list[Any]:
             "faces",
             options=[*CHOICES, BY_INDEX],
             default=DEFAULTS.faces,
-            tooltip="Which faces are restored. For numbers, choose 'by index' and see Detect Faces (GPEN).",
+            tooltip="Which faces are restored; center is the one nearest to the middle. For 'by index', Detect Faces (GPEN) "
+            "shows the numbers, at the same order and confidence.",
         ),
         io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2."),
         first,
@@ -61,7 +62,7 @@ def selection() -> list[Any]:
             default=0,
             min=0,
             max=8192,
-            tooltip="Pixels: faces whose box has a shorter side are left alone, such as blurred ones in the background.",
+            tooltip="In pixels of the image: faces whose box is smaller on its shorter side are left alone.",
         ),
     ]
 
@@ -72,7 +73,8 @@ def appearance() -> list[Any]:
             "mask_kind",
             options=list(MASKS),
             default=DEFAULTS.mask,
-            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet. auto: parse on a GPU.",
+            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet, which is downloaded "
+            "(85 MB). auto: parse on a GPU, feather on the CPU.",
         ),
         io.Combo.Input(
             "color",

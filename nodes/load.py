@@ -22,13 +22,13 @@ class LoadModel(ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         missing = folders.missing()
-        state = f" Not there yet: {', '.join(missing)}." if missing else " All of these are there."
+        state = f" Downloaded when first run: {', '.join(missing)}." if missing else " All of these are there."
         return schema(
             node_id="GPEN_LoadModel",
             display_name="Load GPEN Model",
             category="image/face",
-            description="Loads GPEN, which restores faces, and the detector that finds them. A file of the catalog that is "
-            "not there is downloaded when the node runs. The trained weights are for non-commercial use.",
+            description="Loads GPEN, which restores faces, and the detector that finds them. A published file that is not "
+            "there is downloaded when the node runs. The trained weights are for non-commercial use.",
             search_aliases=["gpen", "face restoration", "gpen-bfr", "facerestore model", "gfpgan", "codeformer"],
             inputs=[
                 io.Combo.Input(

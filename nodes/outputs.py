@@ -18,12 +18,12 @@ CROPS = 2  # which output
 
 def of_restoring() -> list[Any]:
     return [
-        io.Image.Output(display_name="image", tooltip="The image, or the background, with the restored faces in it."),
+        io.Image.Output(display_name="image", tooltip="The image (or a connected background) with the restored faces."),
         io.Mask.Output(display_name="face_mask", tooltip="How much of each pixel is restored; zero where no face is."),
         io.Image.Output(
             display_name="crops",
             is_output_list=True,
-            tooltip="Each restored face as the network gave it. With no face, what hangs on this output does not run.",
+            tooltip="Each restored face as the network gave it. With no face, nodes connected here do not run.",
         ),
         io.String.Output(display_name="summary", tooltip="Faces found, restored, and left alone with the reason."),
     ]

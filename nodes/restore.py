@@ -38,7 +38,7 @@ class RestoreFaces(ComfyNode):
                 BoundingBoxes.Input(
                     "bboxes",
                     optional=True,
-                    tooltip="Boxes from any detector: only faces that lie in one of them are restored.",
+                    tooltip="Boxes from any detector: only faces that lie in one of them (by half or more) are restored.",
                     extra_dict={"forceInput": True},
                 ),
             ],
