@@ -29,7 +29,9 @@ class CleanUpFaceSwap(ComfyNode):
             inputs=[
                 GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
                 io.Image.Input("swapped", tooltip="After the swap; it may have been upscaled since."),
-                io.Image.Input("original", tooltip="Before the swap: what went into it, or ReActor's third output."),
+                io.Image.Input(
+                    "original", tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output)."
+                ),
                 inputs.strength(STRENGTH),
                 *inputs.selection(),
                 *inputs.appearance(),

@@ -22,6 +22,7 @@ class DetectFaces(ComfyNode):
             display_name="Detect Faces (GPEN)",
             category="image/face",
             description="Finds faces and shows their numbers, as Restore Faces (GPEN) counts them.",
+            is_output_node=True,  # it shows its preview on its own
             search_aliases=["face detection", "find faces", "face boxes", "retinaface", "face mask", "bbox"],
             inputs=[
                 GpenModelType.Input("model", tooltip="From Load GPEN Model; only its detector is used."),

@@ -62,7 +62,7 @@ def selection() -> list[Any]:
             default=0,
             min=0,
             max=8192,
-            tooltip="In pixels of the image: faces whose box is smaller on its shorter side are left alone.",
+            tooltip="In pixels of the image: faces whose box has a shorter side below this are left alone.",
         ),
     ]
 
@@ -73,8 +73,8 @@ def appearance() -> list[Any]:
             "mask_kind",
             options=list(MASKS),
             default=DEFAULTS.mask,
-            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet, which is downloaded "
-            "(85 MB). auto: parse on a GPU, feather on the CPU.",
+            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet (85 MB, downloaded "
+            "if missing). auto: parse on a GPU, feather on the CPU.",
         ),
         io.Combo.Input(
             "color",
@@ -87,7 +87,10 @@ def appearance() -> list[Any]:
 
 def limit() -> Any:
     return io.Mask.Input(
-        "mask", optional=True, tooltip="Only here is anything restored; faces outside it are not run at all."
+        "mask",
+        optional=True,
+        tooltip="Only here is anything restored; faces outside it are not run at all. Load Image's mask "
+        "of an image without alpha counts as none.",
     )
 
 

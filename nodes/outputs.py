@@ -23,7 +23,7 @@ def of_restoring() -> list[Any]:
         io.Image.Output(
             display_name="crops",
             is_output_list=True,
-            tooltip="Each restored face as the network gave it. With no face, nodes connected here do not run.",
+            tooltip="Each restored face, upright, in the network's size. With no face, nodes connected here do not run.",
         ),
         io.String.Output(display_name="summary", tooltip="Faces found, restored, and left alone with the reason."),
     ]

@@ -23,6 +23,30 @@ pytestmark = [
 ]
 
 
+# Stands in for ReActor, whose models are not at hand: its node's inputs, and as a swap the largest head mirrored, darker.
+SWAPPER = """
+class Swap:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE", "FACE_MODEL"), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        def one(*options):
+            return (list(options),)
+        return {
+            "required": {
+                "enabled": ("BOOLEAN",), "input_image": ("IMAGE",), "swap_model": one("inswapper_128.onnx"),
+                "facedetection": one("retinaface_resnet50"), "face_restore_model": one("none"),
+                "face_restore_visibility": ("FLOAT",), "codeformer_weight": ("FLOAT",), "detect_gender_input": one("no"),
+                "detect_gender_source": one("no"), "input_faces_index": ("STRING",), "source_faces_index": ("STRING",),
+                "console_log_level": one(1)},
+            "optional": {"source_image": ("IMAGE",), "face_model": ("FACE_MODEL",), "face_boost": ("FACE_BOOST",)}}
+    def run(self, input_image, **others):
+        swapped = input_image.clone()
+        swapped[:, 180:480, 180:480] = swapped[:, 180:480, 180:480].flip(2) * 0.7
+        return swapped, None
+NODE_CLASS_MAPPINGS = {"ReActorFaceSwap": Swap}
+"""
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory, detector_weights):
     base = comfyui_host.make_base(tmp_path_factory.mktemp("comfyui"))
@@ -32,6 +56,7 @@ def host(tmp_path_factory, detector_weights):
     torch.save(helpers.constant_weights(256, (1, 0, 0)), models / "gpen-red-256.pth")
     torch.save(helpers.sharpening_weights(1024, 0.5), models / "gpen-bfr-1024.pth")
     (models / "gpen-broken.pth").write_bytes(b"PK\x03\x04 this is no checkpoint")
+    (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
     running = comfyui_host.ComfyUI(base)
     running.save_input("astronaut.png", demo_pictures.astronaut())
     running.save_input("collage.png", demo_pictures.collage())
@@ -224,6 +249,14 @@ def test_example_workflows(host, name, side):
     ran = example(host, name, LoadImage={"image": "astronaut.png"})
     (restored,) = pictures_of(host, ran, "SaveImage")
     assert restored.shape[:2] == (side, side) and ((restored[..., :3] == (255, 0, 0)).all(2)).sum() > 1000
+
+
+def test_the_swap_workflow(host):
+    ran = example(host, "reactor_swap_then_cleanup", LoadImage={"image": "collage.png"})
+    (restored,) = pictures_of(host, ran, "SaveImage")
+    (summary,) = (value["text"][0] for key, value in ran[0].items() if ran[1][key]["class_type"] == "PreviewAny")
+    assert "6 faces found, 1 restored, 5 left alone" in summary
+    assert near(restored[500:, ..., :3], demo_pictures.collage()[500:])
 
 
 def test_the_video_workflow(host):

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import fake_comfyui
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,3 +207,32 @@ def test_help_page_names_inputs_and_outputs(node, language):
 def test_help_pages_are_of_nodes_that_exist():
     found = {path.relative_to(ROOT / "web" / "docs").as_posix() for path in (ROOT / "web" / "docs").rglob("*.md")}
     assert found == {f"{node_id}/{language}.md" for node_id in NODES for language in LANGUAGES}
+
+
+WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+WIDGETS = {"COMBO", "FLOAT", "INT", "STRING", "BOOLEAN"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_example_workflows_fit_the_nodes(path, tmp_path, monkeypatch):
+    known = fake_comfyui.Host(tmp_path, monkeypatch).nodes
+    workflow = json.loads(path.read_bytes().decode("utf-8"))
+    ours = [part for part in workflow["nodes"] if part["type"].startswith("GPEN_")]
+    assert ours
+    for part in ours:
+        schema = known[part["type"]].define_schema()
+        widgets = [one for one in schema.inputs if one.kind in WIDGETS]
+        sockets = [one.id for one in schema.inputs if one.kind not in WIDGETS]
+        assert [one["name"] for one in part["inputs"]] == sockets
+        assert [one["name"] for one in part["outputs"]] == [one.display_name for one in schema.outputs]
+        assert len(part["widgets_values"]) == len(widgets)
+        for widget, value in zip(widgets, part["widgets_values"]):
+            if widget.kind == "COMBO":
+                assert value in widget.options, widget.id
+            elif widget.kind in ("FLOAT", "INT"):
+                assert widget.min <= value <= widget.max, widget.id
+
+
+def test_example_workflows_are_there():
+    """Else nothing was held against the nodes."""
+    assert len(WORKFLOWS) >= 4
