@@ -82,7 +82,8 @@ def check() -> None:
 
 def bench() -> None:
     """The network beside its plain reference, in one run."""
-    run(environment(".venv", "dev"), "benchmarks/network.py", *sys.argv[2:])
+    environment(".venv", "dev")
+    run(environment(".venv", "bench"), "benchmarks/network.py", *sys.argv[2:])
 
 
 def bench_load() -> None:
