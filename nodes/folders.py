@@ -7,8 +7,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core.weights.catalog import CATALOG, SUFFIXES, find_entry
-from ..gpen_core.weights.folders import find_in, weights_in
+from ..gpen_core.weights.catalog import SUFFIXES
+from ..gpen_core.weights.folders import find_in, network_choices
 
 MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
 DETECTION = "facedetection"
@@ -35,23 +35,13 @@ def detection() -> tuple[Path, ...]:
 
 
 def choices() -> list[str]:
-    """File names of GPEN networks: those of the catalog, the largest first, then others that are there.
-
-    Never decorated: ComfyUI refuses a saved value that is not among them."""
-    networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
-    known = [entry.file for entry in networks]
-    others = (path.name for path in weights_in(models()) if "gpen" in path.name.lower())
-    return [*known, *sorted(name for name in others if not _is_listed(name, known))]
+    """See `network_choices`. Never decorated: ComfyUI refuses a saved value that is not among them."""
+    return network_choices(models())
 
 
 def missing() -> list[str]:
     """Those of the choices that would have to be fetched."""
     return [name for name in choices() if find_in(name, models()) is None]
-
-
-def _is_listed(name: str, known: list[str]) -> bool:
-    entry = find_entry(name)
-    return entry is not None and entry.file in known
 
 
 def _paths(key: str) -> tuple[Path, ...]:

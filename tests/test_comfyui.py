@@ -5,7 +5,6 @@ import sys
 
 import fake_comfyui
 import helpers
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -307,6 +306,6 @@ def test_only_one_file_opens_connections():
 
 
 def test_nothing_is_written_to(host, red, portrait):
-    held = np.array(portrait)
+    held = portrait.numpy().copy()
     host.run("GPEN_RestoreFaces", model=red, image=portrait, color="match")
     assert (held == portrait.numpy()).all()

@@ -65,6 +65,14 @@ def weights_in(folders: Iterable[Path]) -> Iterator[Path]:
         yield from (path for path in _listing(folder) if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
+def network_choices(folders: Sequence[Path]) -> list[str]:
+    """File names of GPEN networks to choose from: the catalog's, the largest first, then others that are there and have
+    `gpen` in their names. A name stays the same once its file is there, so that what was saved with it stays valid."""
+    networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
+    others = {path.name for path in weights_in(folders) if "gpen" in path.name.lower() and find_entry(path.name) is None}
+    return [*(entry.file for entry in networks), *sorted(others)]
+
+
 def listed(folders: Sequence[Path]) -> str:
     return ", ".join(str(folder) for folder in folders)
 
