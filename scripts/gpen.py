@@ -1,0 +1,28 @@
+"""A1111's door, and that of its family: what a host looks for in a script file. The work is in gpen_webui and gpen_core."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def _package(name: str, folder: Path) -> None:
+    """Makes a package of ours importable by its name for good: hosts take the folder off sys.path after this file."""
+    if name in sys.modules:  # "Reload UI" runs this file again
+        return
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+_package("gpen_core", HERE.parent / "gpen_core")
+_package("gpen_webui", HERE / "gpen_webui")
+
+import gpen_webui.callbacks  # noqa: E402
+from gpen_webui.extras import GpenExtras as GpenExtras  # noqa: E402  hosts look for classes here
+from gpen_webui.main_ui import GpenScript as GpenScript  # noqa: E402
+
+gpen_webui.callbacks.register()

@@ -1,0 +1,108 @@
+"""One restorer for all doors of a host: loaded when first needed, moved to the device while it works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gpen_core import GpenError, RestoreOptions
+from gpen_core.weights.folders import find_in, network_choices
+
+from . import host
+
+if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
+    from gpen_core.frame import Frame
+    from gpen_core.restorer import FaceRestorer, RestoreResult
+
+CPU = torch.device("cpu")
+DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")
+
+_lock = threading.RLock()
+_kept: dict[tuple[Any, ...], FaceRestorer] = {}
+
+
+def choices() -> list[str]:
+    """File names of the networks of the catalog and of those in the models folders."""
+    return network_choices(host.models_dirs())
+
+
+def detector() -> str:
+    return str(host.option("detector", DETECTORS[0]))
+
+
+def restore(
+    image: object,
+    model: str,
+    options: RestoreOptions,
+    original: object | None = None,
+    limit: Any = None,
+    progress: Callable[[int, int, str], None] = host.progress,
+) -> RestoreResult:
+    """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. Raises `GpenError`."""
+    if model not in choices() and find_in(model, host.models_dirs()) is None:
+        raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
+    from gpen_core.frame import Frame
+
+    frame = Frame(image, original=original, limit=limit)
+    device = host.device()
+    with _lock:
+        try:
+            return _restore_on(device, frame, model, options, progress)
+        except RuntimeError as error:
+            if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
+                raise
+            host.log.warning("GPEN does not run on DirectML here (%s); going on on the CPU.", error)
+            return _restore_on(CPU, frame, model, options, progress)
+
+
+def release() -> None:
+    """Forgets the networks: another model is chosen, or the scripts are reloaded."""
+    with _lock:
+        _kept.clear()
+        host.collect_garbage()
+
+
+def _restore_on(
+    device: torch.device, frame: Frame, model: str, options: RestoreOptions, progress: Callable[[int, int, str], None]
+) -> RestoreResult:
+    restorer = _restorer(device, model, progress)
+    restorer.prepare(options, progress)
+    with _on_device(restorer), _without_autocast(device):
+        return restorer.restore_all([frame], options, progress=progress)[0]
+
+
+def _restorer(device: torch.device, model: str, progress: Callable[[int, int, str], None]) -> FaceRestorer:
+    from gpen_core.restorer import FaceRestorer
+
+    precision = str(host.option("precision", "auto"))
+    key = (str(device), model, detector(), precision, host.models_dirs())
+    if key not in _kept:
+        release()  # one at a time: memory is the host's
+        _kept[key] = FaceRestorer.load(
+            model, detector(), host.models_dirs(), device, precision, progress=progress, weights_on=CPU
+        )
+    return _kept[key]
+
+
+@contextmanager
+def _on_device(restorer: FaceRestorer) -> Iterator[None]:
+    if restorer.device.type != "cpu":
+        host.make_room()
+    try:
+        for module in restorer.modules():
+            module.to(restorer.device)
+        yield
+    finally:
+        restorer.release_memory()
+        if host.unload_after_use():
+            for module in restorer.modules():
+                module.to(CPU)
+            host.collect_garbage()
+
+
+def _without_autocast(device: torch.device) -> Any:
+    return torch.autocast(device.type, enabled=False) if device.type in ("cpu", "cuda") else nullcontext()

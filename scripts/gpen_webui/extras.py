@@ -1,0 +1,71 @@
+"""The operation "GPEN" on the Extras page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from modules import scripts, scripts_postprocessing, shared, ui_components
+
+from gpen_core import GpenError
+
+from . import controls, engine, host
+
+NAME = "GPEN"
+REACTOR = "ReActor"
+
+
+class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
+    """Off unless it is ticked; after upscaling (1000) and ReActor (20000)."""
+
+    name = NAME
+    order = 20100
+
+    def ui(self) -> dict[str, Any]:
+        if host.is_sdnext():  # its InputAccordion is there and not in use
+            with gr.Accordion(NAME, open=False):
+                enable = gr.Checkbox(label="Restore faces with GPEN", value=False)
+                parts = self._parts()
+        else:
+            with ui_components.InputAccordion(False, label=NAME) as enable:
+                parts = self._parts()
+        return {"enable": enable, **parts}
+
+    def _parts(self) -> dict[str, Any]:
+        if runs_before_reactor():
+            gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
+        return controls.build()
+
+    def process_firstpass(self, pp: Any, **args: Any) -> None:
+        if args.get("enable") and args.get("only_changed"):
+            pp.gpen_before = pp.image.copy()
+
+    def process(self, pp: Any, **args: Any) -> None:
+        if not args.get("enable"):  # the API passes None for every argument of an operation that it does not know
+            return
+        try:
+            values = controls.values(**args)
+            if values.visibility > 0:
+                self._restore(pp, values)
+        except GpenError as error:
+            host.tell(str(error))
+            pp.info[f"{NAME} failed"] = str(error)
+
+    def _restore(self, pp: Any, values: controls.Values) -> None:
+        before = getattr(pp, "gpen_before", None)
+        if values.only_changed and before is None:
+            raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
+        result = engine.restore(pp.image, values.model, values.options, original=before)
+        pp.image = result.image
+        pp.info[f"{NAME} model"] = values.model
+        pp.info[f"{NAME} visibility"] = round(values.visibility, 3)
+        pp.info[f"{NAME} faces"] = sum(face.restored for face in result.faces)
+
+
+def runs_before_reactor() -> bool:
+    """Whether the user's own operation order names GPEN before ReActor, or GPEN alone."""
+    if NAME not in (getattr(shared.opts, "postprocessing_operation_order", None) or []):
+        return False
+    runner = scripts.scripts_postproc
+    names = [script.name for script in runner.scripts_in_preferred_order()] if runner is not None else []
+    return REACTOR in names and NAME in names and names.index(NAME) < names.index(REACTOR)

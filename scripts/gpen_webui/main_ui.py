@@ -1,0 +1,101 @@
+"""The Script "GPEN Face Restore" of txt2img and img2img: works on the finished picture, after ReActor and ADetailer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from modules import images, scripts, shared, ui_components
+from PIL import Image
+
+from gpen_core import GpenError, Interrupted
+
+from . import controls, engine, host, restorer
+
+TITLE = "GPEN Face Restore"
+MODEL, VISIBILITY, FACES = "GPEN model", "GPEN visibility", "GPEN faces"
+
+
+class GpenScript(scripts.Script):
+    """Always there, off unless it is ticked."""
+
+    def title(self) -> str:
+        return TITLE
+
+    def show(self, is_img2img: bool) -> Any:
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        tab = "img2img" if is_img2img else "txt2img"
+        with ui_components.InputAccordion(False, label=TITLE, elem_id=f"gpen_{tab}") as enable:
+            parts = controls.build()
+            save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
+        self.infotext_fields = [
+            (enable, lambda params: VISIBILITY in params),
+            (parts["model"], MODEL),
+            (parts["visibility"], VISIBILITY),
+        ]
+        self.paste_field_names = [MODEL, VISIBILITY]
+        return [enable, *parts.values(), save_before]
+
+    def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) > 9 and args[0] and args[9]:  # enabled, and only changed faces: ReActor comes after this
+            p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
+
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
+        problem = restorer.take_problem()  # of the face restorer, which has no place to show it
+        if problem:
+            host.tell(problem, p)
+        changes = getattr(p, "gpen_xyz", {})
+        enable = bool(args and args[0]) or bool(changes)
+        if not enable:
+            return
+        given = dict(zip(("enable", *controls.NAMES), args)) | changes
+        try:
+            self._restore(p, pp, controls.values(**given), save_before=len(args) > 10 and bool(args[10]))
+        except Interrupted as stop:
+            host.log.info("GPEN: %s", stop)
+        except GpenError as error:
+            host.tell(str(error), p)
+            _note(p, str(given.get("model") or controls.default_model()), float(given.get("visibility") or 0), 0)
+
+    def _restore(self, p: Any, pp: Any, values: controls.Values, save_before: bool) -> None:
+        _note(p, values.model, values.visibility, 0)
+        if values.visibility == 0:
+            return
+        before = _before(p, pp.image) if values.only_changed else None
+        mask = getattr(p, "mask_for_overlay", None)
+        limit = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
+        result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit)
+        if save_before and result.changed:
+            _save(p, pp.image)
+        pp.image = result.image
+        _note(p, values.model, values.visibility, sum(face.restored for face in result.faces))
+
+
+def _note(p: Any, model: str, visibility: float, faces: int) -> None:
+    """All keys at each picture: a batch shares them, and the one before may have left its own."""
+    p.extra_generation_params.update({MODEL: model, VISIBILITY: round(visibility, 3), FACES: faces})
+
+
+def _before(p: Any, image: Image.Image) -> Image.Image:
+    """The picture as it was sampled; with "only masked", put where it belongs in the whole one."""
+    kept, index = getattr(p, "gpen_before", None), getattr(p, "batch_index", 0)
+    if kept is None or index >= len(kept):
+        raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
+    sampled = Image.fromarray(kept[index])
+    place = getattr(p, "paste_to", None)
+    if place is None:
+        return sampled
+    x, y, width, height = place
+    whole = image.convert("RGB")
+    whole.paste(sampled.resize((width, height), Image.Resampling.LANCZOS), (x, y))
+    return whole
+
+
+def _save(p: Any, image: Image.Image) -> None:
+    n = getattr(p, "batch_index", 0)
+    images.save_image(
+        image, p.outpath_samples, "", p.seeds[n], p.prompts[n], shared.opts.samples_format, p=p, suffix="-before-gpen"
+    )

@@ -1,0 +1,73 @@
+"""ReActor lists every face restorer and runs GFPGAN for all but CodeFormer. Where GPEN is chosen there, GPEN runs.
+
+A wrapper in memory around its `restore_face`; nothing where that does not look as it did."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gpen_core import GpenError, Interrupted
+
+from . import controls, engine, host
+from .restorer import NAME
+
+MODULE, FUNCTION = "reactor_swapper", "restore_face"
+PARAMETERS = ["image", "enhancement_options"]
+
+_told: set[str] = set()
+
+
+def wrap() -> None:
+    """Does so where the setting allows it; again after a reload, when ReActor's module is a new one."""
+    if not host.option("wrap_reactor", True):
+        return
+    for name, module in list(sys.modules.items()):
+        if name.rpartition(".")[2] == MODULE:
+            _wrap_in(module)
+
+
+def _wrap_in(module: Any) -> None:
+    original = getattr(module, FUNCTION, None)
+    if getattr(original, "gpen", False):
+        return
+    if not callable(original) or list(inspect.signature(original).parameters) != PARAMETERS:
+        _tell_once(f"ReActor's {FUNCTION} is not as expected: choosing GPEN there may run GFPGAN.")
+        return
+
+    @functools.wraps(original)
+    def restore_face(image: Image.Image, enhancement_options: Any) -> Image.Image:
+        chosen = getattr(enhancement_options, "face_restorer", None)
+        if chosen is None or chosen.name() != NAME or not host.option("wrap_reactor", True):
+            return original(image, enhancement_options)  # type: ignore[no-any-return]
+        return _restore(image, enhancement_options)
+
+    restore_face.gpen = True  # type: ignore[attr-defined]
+    setattr(module, FUNCTION, restore_face)
+    _tell_once(
+        "ReActor's Restore Face runs GPEN where GPEN is chosen. ReActor's modes Save Original, several sources and source "
+        "folder swap after saving: there, only this way or the Extras page restores the swapped picture."
+    )
+
+
+def _restore(image: Image.Image, enhancement_options: Any) -> Image.Image:
+    visibility = float(getattr(enhancement_options, "restorer_visibility", 1.0))
+    try:
+        values = controls.values(enable=True, visibility=visibility)
+        return Image.fromarray(np.asarray(engine.restore(image, values.model, values.options).image))
+    except Interrupted as stop:
+        host.log.info("GPEN: %s", stop)
+    except GpenError as error:
+        host.tell(f"In ReActor: {error}")
+    return image
+
+
+def _tell_once(text: str) -> None:
+    if text not in _told:
+        _told.add(text)
+        host.log.warning("GPEN: %s", text)

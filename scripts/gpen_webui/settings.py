@@ -1,0 +1,49 @@
+"""The section "GPEN" of the settings page."""
+
+from __future__ import annotations
+
+import gradio as gr
+from modules import shared
+
+from gpen_core.options import COLORS, MASKS
+
+from . import engine
+
+SECTION = ("gpen", "GPEN")
+MODEL_LABEL = (
+    'Model of the restorer GPEN, and the default elsewhere (its number is the side in pixels; "Restore faces" runs before '
+    "ReActor and cannot clean up a swap)"
+)
+PRECISIONS = ["auto", "fp32", "fp16", "bf16"]
+
+
+def add() -> None:
+    """Adds our options to the host's."""
+    models = engine.choices()
+    rows = {
+        "model": (models[0], MODEL_LABEL, gr.Dropdown, models),
+        "detector": (engine.DETECTORS[0], "Face detector", gr.Dropdown, list(engine.DETECTORS)),
+        "precision": ("auto", "Precision", gr.Dropdown, PRECISIONS),
+        "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", gr.Dropdown, list(MASKS)),
+        "color": ("none", "Colour (match keeps the picture's own)", gr.Dropdown, list(COLORS)),
+    }
+    for name, (default, label, component, choices) in rows.items():
+        info = shared.OptionInfo(default, label, component, {"choices": choices}, section=SECTION)
+        shared.opts.add_option(f"gpen_{name}", info)
+    visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
+    plain = {
+        "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
+        "unload": shared.OptionInfo(False, "Move the networks off the device after use", section=SECTION),
+        "wrap_reactor": shared.OptionInfo(
+            True,
+            "Let ReActor's Restore Face run GPEN where GPEN is chosen there (ReActor itself would run GFPGAN)",
+            section=SECTION,
+        ),
+        "models_path": shared.OptionInfo(
+            "",
+            "Models folder (empty: models/GPEN; models/facerestore_models and models/GFPGAN are searched, too)",
+            section=SECTION,
+        ),
+    }
+    for name, info in plain.items():
+        shared.opts.add_option(f"gpen_{name}", info)

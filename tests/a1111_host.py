@@ -1,0 +1,113 @@
+"""A real A1111 or Forge, started from the checkout that GPEN_A1111_DIR names and driven over HTTP, without a checkpoint.
+
+It runs with GPEN_A1111_PYTHON, else with this interpreter, in a data folder of its own: nothing is written into the
+checkout. `webui_fake_model.py` stands in for the Stable Diffusion model."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTENSION = "sd gpen (été)"
+PATIENCE = 240  # seconds
+COMMON = (
+    "--skip-prepare-environment --skip-torch-cuda-test --no-download-sd-model --do-not-download-clip --ui-debug-mode --api"
+)
+A1111 = "--skip-ort --skip-load-model-at-start --use-cpu all --no-half"
+FORGE = "--always-cpu"
+
+
+class WebUI:
+    """The running host."""
+
+    def __init__(self, data, *flags, **environment):
+        self.data, self.log = data, data / "log.txt"
+        checkout = Path(os.environ["GPEN_A1111_DIR"])
+        self.is_forge = (checkout / "modules_forge").is_dir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        python = os.environ.get("GPEN_A1111_PYTHON", sys.executable)
+        given = [*COMMON.split(), *(FORGE if self.is_forge else A1111).split(), "--data-dir", str(data), *flags]
+        command = [python, "launch.py", "--port", str(self.port), *given]
+        environment = {**os.environ, "GPEN_OFFLINE": "1", "HF_HUB_OFFLINE": "1", **environment}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.wait()
+
+    def wait(self):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.log.read_text("utf-8")[-3000:]
+            with contextlib.suppress(OSError):
+                if self.call("/gpen/v1/models")[0] in (200, 401):
+                    return
+            time.sleep(0.5)
+        raise TimeoutError(self.log.read_text("utf-8")[-3000:])
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:  # it waits for open connections
+            self.process.kill()
+            self.process.wait(20)
+
+    def call(self, path, body=None, account=None):
+        """Status and answer: a GET, or a POST of JSON."""
+        headers = {"Content-Type": "application/json"}
+        if account:
+            headers["Authorization"] = "Basic " + base64.b64encode(account.encode()).decode()
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def generate(self, kind, **more):
+        """The pictures [H, W, 3] of txt2img or img2img, and their infotexts."""
+        body = {"prompt": "a face", "steps": 1, "width": 512, "height": 512, "sampler_name": "Euler", **more}
+        status, answer = self.call(f"/sdapi/v1/{kind}", body)
+        assert status == 200, answer
+        return [decoded(image)[..., :3] for image in answer["images"]], json.loads(answer["info"])["infotexts"]
+
+
+def make_data(folder):
+    """A data folder with the project and the stand-in for the model as extensions."""
+    (folder / "extensions" / "fake-model" / "scripts").mkdir(parents=True)
+    (folder / "models" / "GPEN").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "webui_fake_model.py", folder / "extensions" / "fake-model" / "scripts")
+    (folder / "extensions" / EXTENSION).symlink_to(ROOT, target_is_directory=True)
+    config = {"gpen_detector": "retinaface_mobile0.25", "gpen_model": "gpen-red-256.pth", "gpen_precision": "fp32"}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def encoded(image):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def opened(text):
+    return Image.open(BytesIO(base64.b64decode(text)))
+
+
+def decoded(text):
+    return np.asarray(opened(text))
