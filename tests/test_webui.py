@@ -311,11 +311,13 @@ def test_the_networks_leave_the_device_where_the_host_says_so(host, photo):
     assert not sys.modules["gpen_webui.engine"]._kept
 
 
-def test_forge_is_asked_to_make_room(host, photo, monkeypatch):
+@pytest.mark.parametrize("name", ["utils", "forge_util"])
+def test_forge_is_asked_to_make_room(host, monkeypatch, name):
     asked = []
+    sys.modules["gpen_webui.host"].make_room()  # elsewhere nothing happens
     utils = types.SimpleNamespace(prepare_free_memory=lambda: asked.append(1))
     monkeypatch.setitem(sys.modules, "modules_forge", types.ModuleType("modules_forge"))
-    monkeypatch.setitem(sys.modules, "modules_forge.utils", utils)
+    monkeypatch.setitem(sys.modules, f"modules_forge.{name}", utils)
     sys.modules["gpen_webui.host"].make_room()
     assert asked == [1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,14 @@ def models_dirs() -> tuple[Path, ...]:
 
 
 def make_room() -> None:
-    """Asks Forge's memory manager to take other models off the device."""
-    try:
-        from modules_forge.utils import prepare_free_memory
-    except ImportError:  # not Forge
+    """Asks the memory manager of Forge (`utils`) or reForge (`forge_util`) to take other models off the device."""
+    for name in ("modules_forge.utils", "modules_forge.forge_util"):
+        try:
+            ask = importlib.import_module(name).prepare_free_memory
+        except (ImportError, AttributeError):  # another host
+            continue
+        ask()
         return
-    prepare_free_memory()
 
 
 def unload_after_use() -> bool:
