@@ -8,13 +8,14 @@ import torch
 
 from ..gpen_core.frame import Frame
 from . import inputs, outputs, tensors
-from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
-from .model import GpenModel, require
+from .comfy import GpenModelType, NodeOutput, io, schema
+from .model import GpenModel
+from .restoring import RestoringNode
 
 STRENGTH = 0.8  # a swapped face keeps some of the look that the swap gave it
 
 
-class CleanUpFaceSwap(ComfyNode):
+class CleanUpFaceSwap(RestoringNode):
     """Restores those faces that a face swap changed."""
 
     @classmethod
@@ -42,10 +43,6 @@ class CleanUpFaceSwap(ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **others: Any) -> list[str]:
-        return ["model"] if strength > 0 and model is None else []
-
-    @classmethod
     def execute(
         cls,
         swapped: torch.Tensor,
@@ -54,15 +51,11 @@ class CleanUpFaceSwap(ComfyNode):
         mask: torch.Tensor | None = None,
         **values: Any,
     ) -> NodeOutput:
-        options = inputs.options(**values)
-        if options.strength == 0:
-            return outputs.untouched(swapped, "The strength is 0: nothing was done.")
         count = len(swapped)
         parts = zip(
             tensors.frames_of(swapped),
             tensors.partners_of(original, count, "original"),
             tensors.limits_of(mask, count),
         )
-        frames = [Frame(picture, before, None, limit) for picture, before, limit in parts]
-        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        return outputs.result(require(model).restore(frames, options, keep_crops), swapped)
+        frames = (Frame(picture, before, None, limit) for picture, before, limit in parts)
+        return cls.restore(model, inputs.options(**values), swapped, frames)

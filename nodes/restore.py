@@ -8,11 +8,12 @@ import torch
 
 from ..gpen_core.frame import Frame
 from . import inputs, outputs, tensors
-from .comfy import BoundingBoxes, ComfyNode, GpenModelType, NodeOutput, io, schema
-from .model import GpenModel, require
+from .comfy import BoundingBoxes, GpenModelType, NodeOutput, io, schema
+from .model import GpenModel
+from .restoring import RestoringNode
 
 
-class RestoreFaces(ComfyNode):
+class RestoreFaces(RestoringNode):
     """Finds the faces of images and restores them."""
 
     @classmethod
@@ -47,10 +48,6 @@ class RestoreFaces(ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **others: Any) -> list[str]:
-        return ["model"] if strength > 0 and model is None else []
-
-    @classmethod
     def execute(
         cls,
         image: torch.Tensor,
@@ -60,10 +57,6 @@ class RestoreFaces(ComfyNode):
         bboxes: Any = None,
         **values: Any,
     ) -> NodeOutput:
-        options = inputs.options(**values)
-        base = image if background is None else background
-        if options.strength == 0:
-            return outputs.untouched(base, "The strength is 0: nothing was done.")
         count = len(image)
         parts = zip(
             tensors.frames_of(image),
@@ -71,6 +64,5 @@ class RestoreFaces(ComfyNode):
             tensors.limits_of(mask, count),
             tensors.boxes_of(bboxes, count),
         )
-        frames = [Frame(picture, None, behind, limit, boxes) for picture, behind, limit, boxes in parts]
-        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        return outputs.result(require(model).restore(frames, options, keep_crops), base)
+        frames = (Frame(picture, None, behind, limit, boxes) for picture, behind, limit, boxes in parts)
+        return cls.restore(model, inputs.options(**values), image if background is None else background, frames)

@@ -1,0 +1,32 @@
+"""What the restoring nodes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ..gpen_core import RestoreOptions
+from ..gpen_core.frame import Frame
+from . import outputs
+from .comfy import ComfyNode, NodeOutput
+from .model import GpenModel, require
+
+
+class RestoringNode(ComfyNode):
+    """A node whose model is not loaded where the strength is 0."""
+
+    @classmethod
+    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **others: Any) -> list[str]:
+        return ["model"] if strength > 0 and model is None else []
+
+    @classmethod
+    def restore(
+        cls, model: GpenModel | None, options: RestoreOptions, like: torch.Tensor, frames: Iterable[Frame]
+    ) -> NodeOutput:
+        """The outputs, in the type of `like`, the IMAGE that comes back where there is nothing to do."""
+        if options.strength == 0:
+            return outputs.untouched(like, "The strength is 0: nothing was done.")
+        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
+        return outputs.result(require(model).restore(list(frames), options, keep_crops), like)
