@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from ..gpen_core.frame import Frame
 from . import inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
@@ -51,6 +50,8 @@ class CleanUpFaceSwap(RestoringNode):
         mask: torch.Tensor | None = None,
         **values: Any,
     ) -> NodeOutput:
+        from ..gpen_core.frame import Frame  # brings OpenCV, which ComfyUI's start is spared
+
         count = len(swapped)
         parts = zip(
             tensors.frames_of(swapped),

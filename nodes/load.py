@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..gpen_core.devices import DTYPES
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
@@ -13,6 +12,7 @@ from .progress import Reporter
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")
 
 
@@ -39,7 +39,7 @@ class LoadModel(ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=["auto", *DTYPES],
+                    options=list(PRECISIONS),
                     default="auto",
                     tooltip="auto: float16 on CUDA, bfloat16 on a CPU that computes in it, float32 elsewhere.",
                 ),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as management
 import comfy.model_patcher
 import torch
 
 from ..gpen_core import GpenError, RestoreOptions
-from ..gpen_core.devices import face_bytes
 from ..gpen_core.errors import OutOfMemory
-from ..gpen_core.frame import Frame
-from ..gpen_core.restorer import FaceRestorer, RestoreResult
 from . import folders
 from .progress import Reporter
+
+if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
+    from ..gpen_core.frame import Frame
+    from ..gpen_core.restorer import FaceRestorer, RestoreResult
 
 DETECTION_BYTES = 1 << 30  # for the detector on 2000 px, estimated from its largest features
 FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
@@ -32,6 +33,8 @@ class GpenModel:
     @classmethod
     def load(cls, model: str, detector: str, precision: str, reporter: Reporter) -> GpenModel:
         """Finds or fetches the files and builds the networks, on the device where unused weights wait."""
+        from ..gpen_core.restorer import FaceRestorer
+
         device = management.get_torch_device()
         restorer = FaceRestorer.load(
             model,
@@ -66,6 +69,8 @@ class GpenModel:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
 
     def _take_device(self) -> None:
+        from ..gpen_core.devices import face_bytes
+
         restorer = self.restorer
         face = face_bytes(restorer.network.config, restorer.dtype)
         self._load([self._patcher(module) for module in restorer.modules()], max(face, DETECTION_BYTES))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..gpen_core.faces.face import Face
-from ..gpen_core.restorer import RestoreResult
 from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io
+
+if TYPE_CHECKING:
+    from ..gpen_core.faces.face import Face
+    from ..gpen_core.restorer import RestoreResult
 
 CROPS = 2  # which output
 

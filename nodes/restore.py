@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from ..gpen_core.frame import Frame
 from . import inputs, outputs, tensors
 from .comfy import BoundingBoxes, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
@@ -57,6 +56,8 @@ class RestoreFaces(RestoringNode):
         bboxes: Any = None,
         **values: Any,
     ) -> NodeOutput:
+        from ..gpen_core.frame import Frame  # brings OpenCV, which ComfyUI's start is spared
+
         count = len(image)
         parts = zip(
             tensors.frames_of(image),

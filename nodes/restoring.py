@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..gpen_core import RestoreOptions
-from ..gpen_core.frame import Frame
 from . import outputs
 from .comfy import ComfyNode, NodeOutput
 from .model import GpenModel, require
+
+if TYPE_CHECKING:
+    from ..gpen_core.frame import Frame
 
 
 class RestoringNode(ComfyNode):
