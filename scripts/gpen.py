@@ -15,7 +15,11 @@ def _package(name: str, folder: Path) -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:  # not left behind half made
+        del sys.modules[name]
+        raise
 
 
 _package("gpen_core", HERE.parent / "gpen_core")

@@ -161,6 +161,28 @@ def test_only_masked_compares_with_what_was_sampled(host, astronaut):
     assert red(host.generate([astronaut], *args(only_changed=True), swapped=True, **place)[0][0]).any()
 
 
+def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
+    host.opts.overlay_inpaint = False
+    mask = Image.new("L", (700, 600), 0)
+    mask.paste(255, (0, 0, 320, 600))  # of the whole picture, in which the part begins at 100, 50
+    script = host.script_classes[0]()
+    p = fake_webui.types.SimpleNamespace(
+        extra_generation_params={}, mask_for_overlay=mask, paste_to=(100, 50, 512, 512), batch_index=0
+    )
+    pp = fake_webui.types.SimpleNamespace(image=Image.fromarray(astronaut))
+    script.postprocess_image_after_composite(p, pp, *args())
+    assert red(pp.image)[:, :220].any() and (np.asarray(pp.image)[:, 220:] == astronaut[:, 220:]).all()
+
+
+def test_what_is_left_out_or_odd(host, photo, astronaut):
+    given = {"enable": True, "faces": "by number"}
+    assert red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
+    pp = host.run_extras(photo, GPEN={"enable": True, "visibility": "high"})
+    assert pp.image is photo and "strength" in pp.info["GPEN failed"]
+    host.opts.gpen_model = "GPEN-BFR-512.pth"
+    assert host.generate([astronaut], True, None, None)[1][0]["GPEN visibility"] == 1.0
+
+
 def test_only_changed_faces_in_the_main_page(host, astronaut):
     assert host.generate([astronaut], *args(only_changed=True))[1][0]["GPEN faces"] == 0
     assert host.generate([astronaut], *args(only_changed=True), swapped=True)[1][0]["GPEN faces"] == 1

@@ -74,14 +74,14 @@ def values(
     only_changed: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
-    strength = float(host.option("visibility", 1.0)) if visibility is None else float(visibility)
+    strength = host.option("visibility", 1.0) if visibility is None else visibility
     chosen = DEFAULTS.faces if faces is None else faces
     options = RestoreOptions(
         strength=strength,
-        faces=str(numbers) if chosen == BY_NUMBER else chosen,
+        faces=str("0" if numbers is None else numbers) if chosen == BY_NUMBER else chosen,
         order=order or DEFAULTS.order,
         min_face=min_face or 0,
         mask=mask or str(host.option("mask", DEFAULTS.mask)),
         color=color or str(host.option("color", DEFAULTS.color)),
     )
-    return Values(bool(enable), model or default_model(), strength, options, bool(only_changed))
+    return Values(bool(enable), model or default_model(), float(strength), options, bool(only_changed))

@@ -40,7 +40,8 @@ class GpenScript(scripts.Script):
         return [enable, *parts.values(), save_before]
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
-        if len(args) > 9 and args[0] and args[9]:  # enabled, and only changed faces: ReActor comes after this
+        enabled = bool(args and args[0]) or hasattr(p, "gpen_xyz")
+        if enabled and len(args) > 9 and args[9]:  # only changed faces: ReActor comes after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
@@ -58,7 +59,9 @@ class GpenScript(scripts.Script):
             host.log.info("GPEN: %s", stop)
         except GpenError as error:
             host.tell(str(error), p)
-            _note(p, str(given.get("model") or controls.default_model()), float(given.get("visibility") or 0), 0)
+            visibility = given.get("visibility")
+            meant = visibility if isinstance(visibility, (int, float)) else host.option("visibility", 1.0)
+            _note(p, str(given.get("model") or controls.default_model()), float(meant), 0)
 
     def _restore(self, p: Any, pp: Any, values: controls.Values, save_before: bool) -> None:
         _note(p, values.model, values.visibility, 0)
@@ -66,6 +69,9 @@ class GpenScript(scripts.Script):
             return
         before = _before(p, pp.image) if values.only_changed else None
         mask = getattr(p, "mask_for_overlay", None)
+        if mask is not None and _is_crop(p):
+            x, y, width, height = p.paste_to
+            mask = mask.crop((x, y, x + width, y + height))
         limit = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
         result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit)
         if save_before and result.changed:
@@ -86,12 +92,17 @@ def _before(p: Any, image: Image.Image) -> Image.Image:
         raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
     sampled = Image.fromarray(kept[index])
     place = getattr(p, "paste_to", None)
-    if place is None:
+    if place is None or _is_crop(p):
         return sampled
     x, y, width, height = place
     whole = image.convert("RGB")
     whole.paste(sampled.resize((width, height), Image.Resampling.LANCZOS), (x, y))
     return whole
+
+
+def _is_crop(p: Any) -> bool:
+    """Whether "only masked" gave the masked part alone: the host's setting to put it into the whole picture is off."""
+    return getattr(p, "paste_to", None) is not None and not getattr(shared.opts, "overlay_inpaint", True)
 
 
 def _save(p: Any, image: Image.Image) -> None:
