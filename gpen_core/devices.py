@@ -12,6 +12,7 @@ import torch
 
 from .errors import DeviceError, OutOfMemory, first_line
 from .network import GPENConfig
+from .network.winograd import most_bytes
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ def face_bytes(config: GPENConfig, dtype: torch.dtype, strip_bytes: int | None =
     planes = 3 + 2 * width if strip_bytes is not None else 3 + 9 * width
     pictures = 3 * 4 * 2  # float32: the sum so far, and upsampled
     buffers = STRIP_BUFFERS * strip_bytes if strip_bytes is not None else 0
+    if dtype == torch.float32:
+        buffers += most_bytes(config.channels(4), 2 * config.channels(4))
     return config.size**2 * (planes * element + pictures) + buffers
 
 

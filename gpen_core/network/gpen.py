@@ -70,13 +70,11 @@ class GPEN(nn.Module):
         `pulse` is called at each level or strip of a level; it stops the work by raising."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
             raise InputError(f"GPEN-{self.size} takes [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
-        # Channels-last is the faster order for these convolutions on CPU and CUDA; other backends had bugs with it.
-        order = torch.channels_last if x.device.type in ("cpu", "cuda") else torch.contiguous_format
-        x = x.to(self.dtype).contiguous(memory_format=order)
         if not self._lock.acquire(blocking=False):  # another thread is in here and uses the kept memory
-            return self._restore(x, Workspace(), pulse)
+            memory = Workspace()
+            return self._restore(self._ordered(x, memory), memory, pulse)
         try:
-            return self._restore(x, self._memory, pulse)
+            return self._restore(self._ordered(x, self._memory), self._memory, pulse)
         finally:
             self._lock.release()
 
@@ -86,15 +84,26 @@ class GPEN(nn.Module):
         with self._lock:
             self._memory.clear()
 
+    def _ordered(self, x: torch.Tensor, memory: Workspace) -> torch.Tensor:
+        """The picture in the network's type and the order that is faster for its convolutions: channels-last on CPU and
+        CUDA; other backends had bugs with it."""
+        if x.device.type not in ("cpu", "cuda"):
+            return x.to(self.dtype).contiguous()
+        if x.dtype == self.dtype and x.is_contiguous(memory_format=torch.channels_last):
+            return x
+        batch, channels, height, width = x.shape
+        rows = memory.dense("picture", (batch, height, width, channels), x.new_empty(0, dtype=self.dtype))
+        return rows.permute(0, 3, 1, 2).copy_(x)
+
     def _restore(self, x: torch.Tensor, memory: Workspace, pulse: Pulse) -> torch.Tensor:
         levels = self._encode(x, memory, pulse)
         w = self._style(levels[-1])
-        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w)
+        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w, memory)
         rgb: torch.Tensor = self.to_rgb1(h, w, None)
         large = [side for side in self._sides() if side >= SMALLEST_LARGE]
         for decoder in self.decoder[: -len(large)]:
             pulse()
-            h, rgb = decoder(h, levels.pop(), w, rgb)
+            h, rgb = decoder(h, levels.pop(), w, rgb, memory)
         if len(x) == 1:
             return self._large_levels(x, levels, h, w, rgb, memory, pulse)
         samples = []

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import winograd
 from .state_dict import fir_kernel
+from .workspace import Workspace, empty_like_order
 
 Weights = dict[str, torch.Tensor]
 Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
@@ -24,6 +26,7 @@ Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.T
 SQRT2 = math.sqrt(2)
 SLOPE = 0.2
 EPSILON = 1e-8
+VECTOR_BYTES = 64  # of a pixel's channels: with fewer, the CPU adds one by one, and a row at a time is 4 times faster
 
 
 def frozen(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
@@ -36,13 +39,6 @@ def frozen(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
 
 def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
     return fir_kernel(gain).repeat(channels, 1, 1, 1)  # [C, 1, 4, 4]
-
-
-def empty_like_order(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """[B, C, H, W] of memory in `like`'s type, device and order; what it holds is not defined."""
-    last = like.is_contiguous(memory_format=torch.channels_last)
-    order = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
 
 
 class EqualLinear(nn.Module):
@@ -104,11 +100,19 @@ def modulated(
     return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
-def own_weight(weight: torch.Tensor, style: torch.Tensor, out_scale: torch.Tensor | None, out_axis: int) -> torch.Tensor:
-    """One sample's weights: times its style [I] and, where demodulated, its scale [O], which lies along `out_axis`."""
+def own_weight(
+    weight: torch.Tensor,
+    style: torch.Tensor,
+    out_scale: torch.Tensor | None,
+    out_axis: int,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """One sample's weights: times its style [I] and, where demodulated, its scale [O], which lies along `out_axis`.
+
+    They are written into `out`, where there is one, which must be of float32 as the weights."""
     in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
     in_shape[1 - out_axis] = out_shape[out_axis] = -1
-    own = weight * style.view(in_shape)  # float32, as the style is
+    own = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
     own = own if out_scale is None else own.mul_(out_scale.view(out_shape))
     return own.to(weight.dtype)
 
@@ -132,37 +136,91 @@ class StyledConv(nn.Module):
         self.level_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
         self.fir = frozen(depthwise_fir(4.0, self.channels), dtype) if upsample else None
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, memory: Workspace) -> torch.Tensor:
         """x [B, I, S, S], level [B, O, S', S'], w [B, 512] -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
-        style, out_scale = self.modulation(w)
-        if self.fir is None:
-            own = modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
-        else:
-            own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
-            own = self.blur(own, (1, 1))
         batch, channels, height, width = level.shape
         out = empty_like_order((batch, 2 * channels, height, width), level)
-        self.join(own, level, out)
+        if self.fir is None and winograd.pays(self.weight, height):
+            for n in range(batch):
+                self._by_winograd(x[n : n + 1], w[n : n + 1], out[n : n + 1, :channels], memory)
+        else:
+            out[:, :channels].copy_(self._by_torch(x, w))
+        self.activate(level, out)
         return out
+
+    def _by_winograd(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, memory: Workspace) -> None:
+        side = x.shape[2]
+        convolve = self.convolution(w, side, side, x, memory)
+        rows = convolve.rows(side + 2)
+        rows[:, :, 0] = 0
+        rows[:, :, -1] = 0
+        rows[:, :, 1:-1].copy_(winograd.unflattened(x))
+        convolve(out)
+
+    def _by_torch(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        style, out_scale = self.modulation(w)
+        if self.fir is None:
+            return modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
+        own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
+        return self.blur(own, (1, 1))
 
     def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """The FIR after the transposed convolution, and the bias."""
         assert self.fir is not None
         return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
 
-    def own_weight(self, w: torch.Tensor) -> torch.Tensor:
-        """The modulated and demodulated weights for one sample's w [1, 512]."""
+    def own_weight(self, w: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The modulated and demodulated weights for one sample's w [1, 512], written into `out` where there is one."""
         style, out_scale = self.modulation(w)
-        return own_weight(self.weight, style[0], out_scale[0], out_axis=0 if self.fir is None else 1)
+        return own_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
+
+    def convolution(
+        self, w: torch.Tensor, width: int, height: int, like: torch.Tensor, memory: Workspace
+    ) -> Direct | winograd.Convolution:
+        """The 3x3 convolution for one face, over `height` rows at a time."""
+        if not winograd.pays(self.weight, width):
+            return Direct(self.own_weight(w), self.bias, width, like, memory)
+        taps = winograd.taps(self.weight, memory)
+        filters = winograd.transformed(self.own_weight(w, taps), memory)
+        return winograd.Convolution(filters, self.bias, width, height, memory)
 
     def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
-        """Writes the convolution's output and the level's features, each with its bias, into the halves of `out`
-        [B, 2 * O, H, W] and activates both. The features begin in row `first_row`; where they have none, nothing is said
-        of the second half."""
+        """Writes the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W], or [..., W / 4, 4], and goes on as
+        `activate`."""
+        if out.ndim == 5:
+            own, level = winograd.unflattened(own), winograd.unflattened(level)
         out[:, : self.channels].copy_(own)
+        self.activate(level, out, first_row)
+
+    def activate(self, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
+        """Writes the level's features [B, O, H', ...] with their bias behind the convolution's output in `out`
+        [B, 2 * O, H, ...] and activates both. The features begin in row `first_row`; where they have none, nothing is said
+        of the second half."""
         second = out[:, self.channels :, first_row : first_row + level.shape[2]]
-        torch.add(self.level_bias, level, alpha=self.level_gain, out=second)
+        bias = self.level_bias.view(1, -1, *(1 for _ in level.shape[2:]))
+        if level.device.type == "cpu" and self.channels * level.element_size() < VECTOR_BYTES:
+            row = bias.expand(1, -1, 1, level.shape[3]).contiguous(memory_format=torch.channels_last)
+            second.copy_(torch.add(row, level, alpha=self.level_gain))
+        else:
+            torch.add(bias, level, alpha=self.level_gain, out=second)
         F.leaky_relu_(out, SLOPE)
+
+
+class Direct:
+    """A 3x3 convolution with one face's weights, as torch has it, over images of one width."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, width: int, like: torch.Tensor, memory: Workspace) -> None:
+        self._weight, self._bias, self._width, self._like, self._memory = weight, bias, width, like, memory
+
+    def rows(self, height: int) -> torch.Tensor:
+        """Room for the next input, to be filled: [1, I, height, W]."""
+        shape = (1, self._weight.shape[1], height, self._width)
+        self._rows = self._memory.take("middle", shape, self._like)
+        return self._rows
+
+    def __call__(self, out: torch.Tensor) -> None:
+        """Writes the convolution of what was filled in, H + 2 rows, with the bias into `out` [1, O, H, W]."""
+        out.copy_(F.conv2d(self._rows, self._weight, self._bias, padding=(0, 1)))
 
 
 class ToRGB(nn.Module):
@@ -193,12 +251,15 @@ class ToRGB(nn.Module):
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:
-    """Zero insertion and the FIR with gain 4 and pad (2, 1): [B, 3, S, S] -> [B, 3, 2 * S, 2 * S].
+    """Zero insertion and the FIR with gain 4 and pad (2, 1): [B, 3, S, S] -> [B, 3, 2 * S, 2 * S], in NCHW order.
 
-    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over a picture with a border of zeros.
+    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over a picture with a border of zeros. Interpolation repeats
+    the border instead, so there a quarter is too much.
     """
-    doubled = F.interpolate(F.pad(rgb, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)
-    return doubled[..., 2:-2, 2:-2]
+    doubled = F.interpolate(rgb.contiguous(), scale_factor=2, mode="bilinear", align_corners=False)
+    for edge in (doubled[:, :, 0], doubled[:, :, -1], doubled[:, :, :, 0], doubled[:, :, :, -1]):
+        edge.mul_(0.75)
+    return doubled
 
 
 def _conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -102,10 +102,10 @@ class DecoderLevel(nn.Module):
         self.to_rgb = ToRGB(sd, f"generator.to_rgbs.{number}", dtype)
 
     def forward(
-        self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, rgb: torch.Tensor
+        self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, rgb: torch.Tensor, memory: Workspace
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x [B, I, S, S], level [B, O, 2 * S, 2 * S], w [B, 512], rgb [B, 3, S, S] -> features and rgb of twice the size."""
-        x = self.conv(self.up(x, level, w), level, w)
+        x = self.conv(self.up(x, level, w, memory), level, w, memory)
         return x, self.to_rgb(x, w, rgb)
 
     def in_strips(
@@ -124,27 +124,29 @@ class DecoderLevel(nn.Module):
         Of the last level only the picture is wanted, so its features are not kept: x comes back."""
         side, channels = 2 * x.shape[3], self.up.channels
         row_bytes = 2 * channels * side * x.element_size()
-        weights = self.up.own_weight(w), self.conv.own_weight(w), self.to_rgb.own_weight(w)
+        up_weight, rgb_weight = self.up.own_weight(w), self.to_rgb.own_weight(w)
         out = x if is_last else frame(2 * channels, side, x, memory)
         rgb = upsample_rgb(rgb)
-        for top, bottom in strips(side, row_bytes, budget):
+        cuts = list(strips(side, row_bytes, budget))
+        height = cuts[0][1]
+        convolve = self.conv.convolution(w, side, height, x, memory)
+        for top, bottom in cuts:
             pulse()
-            height = bottom - top
-            middle = memory.take("middle", (1, 2 * channels, height + 2, side), x)
             first, last = max(top - 1, 0), min(bottom + 1, side)
             features = level(first, last)
-            self._up_strip(x, features, weights[0], middle, top, bottom)
-            own = F.conv2d(middle, weights[1], self.conv.bias, padding=(0, 1))
+            self._up_strip(x, features, up_weight, convolve.rows(height + 2), top, bottom)
             kept = None if is_last else out[:, :, FRAME + top : FRAME + bottom]
             after = memory.take("after", (1, 2 * channels, height, side), x) if kept is None else kept
-            self.conv.join(own, features[:, :, top - first : bottom - first], after)
-            rgb[:, :, top:bottom] += self.to_rgb.share(after, weights[2])
+            convolve(after[:, :channels])
+            self.conv.activate(features[:, :, top - first : bottom - first], after)
+            rgb[:, :, top:bottom] += self.to_rgb.share(after, rgb_weight)
         return out, rgb
 
     def _up_strip(
         self, x: torch.Tensor, features: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, top: int, bottom: int
     ) -> None:
-        """Rows top - 1 to bottom + 1 of the first convolution's output; those outside the image are zero."""
+        """Fills `out`, which a convolution's `rows` gave, with rows top - 1 to bottom + 1 of the first convolution's output;
+        those outside the image are zero."""
         # Row m of the transposed convolution takes rows (m - 2) / 2 to m / 2 of x, row y of the FIR rows y - 1 to y + 2.
         rows = x[:, :, top // 2 : bottom // 2 + 2 * FRAME]
         full = F.conv_transpose2d(rows, weight, stride=2)  # from row top - 4 on
