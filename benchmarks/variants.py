@@ -15,11 +15,11 @@ import torch
 from gpen_core.devices import is_out_of_memory
 from gpen_core.errors import first_line
 from gpen_core.network import GPEN
+from gpen_core.network.replay import Replay
 from gpen_core.network.workspace import Workspace
 
 TWIN = "reference twin"
 GAINS = (1.0, 4)  # of the twin's FIRs
-CAPTURE_WARM_UP = 3  # calls on another stream before a capture, as torch's documentation asks for
 COMPILATIONS = 64  # of one function: a layer's are compiled per level, and torch gives up after 8
 
 Run = Callable[[], torch.Tensor]
@@ -74,33 +74,17 @@ def _nothing() -> None:
 
 
 def captured(network: GPEN, x: torch.Tensor) -> Run:
-    """One call as a CUDA graph: x is its static input, and each replay writes the same output."""
+    """One call as a CUDA graph, as `gpen restore --compile` makes it."""
     if x.device.type != "cuda":
         raise Skipped("there are no CUDA graphs on this device")
+    replay = Replay(network)
     try:
-        return _capture(network, x)
+        replay(x)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         raise Skipped(f"the capture failed: {first_line(error)}") from error
-
-
-def _capture(network: GPEN, x: torch.Tensor) -> Run:
-    stream = torch.cuda.Stream(x.device)
-    stream.wait_stream(torch.cuda.current_stream(x.device))
-    with torch.cuda.stream(stream):
-        for _ in range(CAPTURE_WARM_UP):
-            network(x)
-    torch.cuda.current_stream(x.device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out: torch.Tensor = network(x)
-
-    def run() -> torch.Tensor:
-        graph.replay()
-        return out
-
-    return run
+    return partial(replay, x)
 
 
 def compiled(network: GPEN, x: torch.Tensor) -> Run:

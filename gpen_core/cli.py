@@ -110,6 +110,7 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
+    add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
     add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
     add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
     add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
@@ -160,6 +161,8 @@ def _restore(given: argparse.Namespace) -> int:
                 downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
             )
             restorer.prepare(options, progress)
+        if given.compile:
+            restorer.record()
         _restore_all(restorer, todo, options, outcomes)
     except BaseException as error:
         failure = str(error) or type(error).__name__

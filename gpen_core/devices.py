@@ -128,7 +128,8 @@ def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memor
         return Plan(1, CACHE_STRIP)  # no faster in batches: the cores are busy with one
     budgets = [] if max_memory is None else [max_memory]
     if device.type == "cuda":
-        budgets.append(int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE))
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be used again
+        budgets.append(int((torch.cuda.mem_get_info(device)[0] + cached) * FREE_SHARE))
     if not budgets:
         return Plan(1, None)
     batch = min(budgets) // face_bytes(config, dtype)

@@ -188,6 +188,14 @@ class FaceRestorer:
         for network in filter(None, (self.network, self._exact)):
             network.release_memory()
 
+    def record(self) -> None:
+        """For many faces on a CUDA or ROCm device: compiles the network (torch.compile) and records it as CUDA graphs, see
+        `GPEN.record`. It warns of what does not work; elsewhere it does nothing but that (measured: no faster on a CPU)."""
+        if self.device.type != "cuda":
+            log.warning("Compiling and recording is for CUDA and ROCm; on %s the network runs as it is.", self.device.type)
+        elif (left_out := self.network.record()) is not None:
+            log.warning("%s", left_out)
+
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
         """Loads what restoring with these options needs beside the network and the detector: the face parser, or nothing.
 

@@ -263,3 +263,8 @@ def test_the_demo_that_cannot_be_written_says_so(gpen, small_demo, tmp_path, mon
     ran = gpen("demo", "-o", tmp_path / "file")
     assert ran.status == 1
     assert "cannot be written" in ran.err
+
+
+def test_compile_is_for_gpus_and_says_so_elsewhere(restore, face, tmp_path, caplog):
+    assert restore(face, "-o", tmp_path / "out.png", "--compile").status == 0
+    assert "Compiling and recording is for CUDA and ROCm; on cpu the network runs as it is." in caplog.text

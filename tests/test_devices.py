@@ -142,6 +142,9 @@ def test_a_batch_stays_within_what_the_device_has_free(monkeypatch):
     assert devices.plan(SMALL, torch.float32, CUDA, max_memory=2 * one).batch == 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 100 * one))
     assert devices.plan(SMALL, torch.float32, CUDA) == devices.Plan(1, devices.CACHE_STRIP)  # an estimate: it is tried
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7 * one)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * one)  # torch keeps the rest for the next batch
+    assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
 
 
 def test_the_cpu_takes_one_face_at_a_time_in_strips():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .config import STYLE_LAYERS, GPENConfig
 from .layers import EPSILON, EqualLinear, StyledConv, ToRGB, frozen
 from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows, framed
+from .replay import Replay, can_fuse, fuse
 from .state_dict import checked
 from .workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 SMALLEST_LARGE = 128  # from this side on, a level has more features than weights
 
@@ -35,6 +39,7 @@ class GPEN(nn.Module):
         self.strip_bytes: int | None = None
         """How large the features between two layers of a large level may get; None: as they are, in one piece."""
         self._memory, self._lock = Workspace(), threading.Lock()
+        self._replay: Replay | None = None
         self.first = FirstLevel(sd, dtype)
         self.encoder = nn.ModuleList(EncoderLevel(sd, f"ecd{n}", dtype) for n in range(1, config.levels + 1))
         self.final_linear = EqualLinear(sd["final_linear.0.weight"], sd["final_linear.0.bias"])
@@ -74,6 +79,9 @@ class GPEN(nn.Module):
             memory = Workspace()
             return self._restore(self._ordered(x, memory), memory, pulse)
         try:
+            if self._replay is not None and self.strip_bytes is None:
+                pulse()
+                return self._replay(self._ordered(x, self._memory))
             return self._restore(self._ordered(x, self._memory), self._memory, pulse)
         finally:
             self._lock.release()
@@ -83,6 +91,38 @@ class GPEN(nn.Module):
         docs/performance.md)."""
         with self._lock:
             self._memory.clear()
+            if self._replay is not None:
+                self._replay.clear()
+
+    def record(self) -> str | None:
+        """For weights on a CUDA or ROCm device, which must stay there: from now on, calls are recorded as CUDA graphs and
+        replayed, with what lies between the convolutions fused by torch.compile.
+
+        A shape's first call takes seconds to minutes and keeps its memory; `pulse` is called once for all levels. What
+        comes back says what does not work here and is left out; None where all does."""
+        self._replay = Replay(lambda x: self._restore(x, Workspace(), _no_pulse))
+        if not can_fuse():
+            return "torch.compile is left out: it needs Triton"
+        undo = fuse(self)
+        failure = self._trial()
+        if failure is None:
+            return None
+        undo()
+        without = self._trial()
+        if without is None:
+            return f"torch.compile is left out: {failure}"
+        self._replay = None
+        return f"CUDA graphs are left out: {without}"
+
+    def _trial(self) -> str | None:
+        """Records one face; why it failed, or None."""
+        try:
+            self(torch.zeros(1, 3, self.size, self.size, device=self.constant.device))
+        except RuntimeError as error:  # torch's, for whatever a compiler or a driver says
+            log.debug("Recording failed", exc_info=error)
+            self.release_memory()
+            return first_line(error) or type(error).__name__
+        return None
 
     def _ordered(self, x: torch.Tensor, memory: Workspace) -> torch.Tensor:
         """The picture in the network's type and the order that is faster for its convolutions: channels-last on CPU and
