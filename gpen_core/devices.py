@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LARGEST_BATCH = 8
 FREE_SHARE = 0.8  # of free device memory that a batch may plan with
-CACHE_STRIP = 8 << 20  # bytes of features between two layers: on the CPU they are to stay in its caches
+CACHE_STRIP = 16 << 20  # bytes of features between two layers: on the CPU they are to stay in its caches
 STRIP_BUFFERS = 6  # of that size, alive at once
 
 Item = TypeVar("Item")
@@ -117,11 +117,11 @@ def face_bytes(config: GPENConfig, dtype: torch.dtype, strip_bytes: int | None =
 def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> Plan:
     """Batch and strips within `max_memory` bytes and what is free on the device.
 
-    Raises `OutOfMemory` where `max_memory` is less than one face takes in strips."""
-    in_strips = face_bytes(config, dtype, CACHE_STRIP)
-    if max_memory is not None and max_memory < in_strips:
+    Raises `OutOfMemory` where `max_memory` is less than one face takes."""
+    least = min(face_bytes(config, dtype, CACHE_STRIP), face_bytes(config, dtype))  # small networks: less than strips
+    if max_memory is not None and max_memory < least:
         raise OutOfMemory(
-            f"One face at {config.size}x{config.size} takes about {in_strips / 2**20:.0f} MiB beside the weights; "
+            f"One face at {config.size}x{config.size} takes about {least / 2**20:.0f} MiB beside the weights; "
             f"the budget is {max_memory / 2**20:.0f} MiB. Allow more, or take a smaller model."
         )
     if device.type == "cpu":

@@ -184,7 +184,7 @@ class FaceRestorer:
         return tuple(m for m in (self.network, self.detector.network, parser, self._exact) if m is not None)
 
     def release_memory(self) -> None:
-        """Gives back what is kept between faces so that the next one is faster (on the CPU, 0.3 to 0.6 GB at 2048)."""
+        """Gives back what is kept between faces so that the next one is faster (on the CPU, 0.3 to 0.8 GB at 2048)."""
         for network in filter(None, (self.network, self._exact)):
             network.release_memory()
 

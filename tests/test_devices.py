@@ -121,7 +121,7 @@ def test_a_face_takes_more_memory_at_a_larger_size_less_in_half_precision_and_in
     assert 0.45 * large < devices.face_bytes(LARGE, torch.float16) < 0.6 * large
     assert large >= 4 * 2048**2 * LARGE.channels(2048)  # at least one plane of the widest level
     in_strips = devices.face_bytes(LARGE, torch.float32, devices.CACHE_STRIP)
-    assert 0.5e9 < in_strips < 0.9e9 < large / 2
+    assert 0.5e9 < in_strips < 1e9 < large / 1.5
 
 
 @pytest.mark.parametrize(("faces", "batch"), [(1, 1), (3.5, 3), (1000, devices.LARGEST_BATCH)])

@@ -80,14 +80,14 @@ class EncoderLevel(nn.Module):
     ) -> torch.Tensor:
         """The rows of [B, C, 2 * side, 2 * side] -> [B, C', side, side] in `like`'s batch, type and memory order."""
         out = memory.take(f"level {side}", (len(like), self.channels, side, side), like)
-        row_bytes = len(like) * 4 * side * self.channels_in * like.element_size()
+        row_bytes = 2 * len(like) * 4 * side * self.channels_in * like.element_size()  # before and after the FIR
         for top, bottom in strips(side, row_bytes, budget):
             pulse()
             first, last = max(2 * top - 2, 0), min(2 * bottom + 2, 2 * side)
-            rows = below(first, last)
-            if last - first < 2 * (bottom - top) + 4:  # at the image's edge
-                rows = F.pad(rows, (0, 0, first - 2 * top + 2, 2 * bottom + 2 - last))
-            blurred = F.conv2d(rows, self.fir, padding=(0, 2), groups=self.channels_in)  # 2 * height + 1 rows
+            at_edge = last - first < 2 * (bottom - top) + 4
+            blurred = F.conv2d(below(first, last), self.fir, padding=(2 if at_edge else 0, 2), groups=self.channels_in)
+            above = 2 * top - first if at_edge else 0  # rows of zeros on the side that is no edge are not wanted
+            blurred = blurred[:, :, above : above + 2 * (bottom - top) + 1]
             out[:, :, top:bottom] = F.conv2d(blurred, self.weight, self.bias, stride=2)
         return F.leaky_relu_(out, SLOPE)
 
