@@ -12,7 +12,8 @@ float32 without TF32, one face at a time, its range as the peak. Variants (varia
     channels_last    gpen_core as it is
     contiguous       gpen_core with weights and input in NCHW order; see `variants.in_order`
     CUDA graph       one call of gpen_core captured and replayed
-    compiled         torch.compile, with --compile
+    compiled whole   torch.compile of all of it, with --compile
+    --compile        what `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph; with --compile
 """
 
 from __future__ import annotations
@@ -173,10 +174,13 @@ def own_cells(
     bench: Bench, state_dict: Weights, dtype: torch.dtype, x: torch.Tensor
 ) -> Iterator[tuple[str, int, Callable[[], Callable[[], torch.Tensor]]]]:
     """Variant, batch and how to prepare it, for each of the network's variants."""
-    network = GPEN.from_state_dict(state_dict, dtype).to(bench.device)
-    nchw = variants.in_nchw(GPEN.from_state_dict(state_dict, dtype)).to(bench.device)
+
+    def anew() -> GPEN:
+        return GPEN.from_state_dict(state_dict, dtype).to(bench.device)
+
+    network, nchw = anew(), variants.in_nchw(anew())
     for batch in bench.batches:
-        for name, prepare in variants.of(network, nchw, x[:batch], bench.with_compile).items():
+        for name, prepare in variants.of(network, nchw, x[:batch], anew if bench.with_compile else None).items():
             yield name, batch, prepare
 
 

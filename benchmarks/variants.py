@@ -30,15 +30,17 @@ class Skipped(Exception):
     """Why a variant does not run here."""
 
 
-def of(network: GPEN, nchw: GPEN, x: torch.Tensor, with_compile: bool) -> dict[str, Prepare]:
-    """gpen_core's variants by name; `nchw` is the same network through `in_nchw`."""
+def of(network: GPEN, nchw: GPEN, x: torch.Tensor, anew: Callable[[], GPEN] | None) -> dict[str, Prepare]:
+    """gpen_core's variants by name; `nchw` is the same network through `in_nchw`. `anew` builds it once more, for the
+    variants that torch.compile changes; without it they are left out."""
     out: dict[str, Prepare] = {
         "channels_last": lambda: partial(network, x),
         "contiguous": lambda: partial(in_order, nchw, torch.contiguous_format, x),
         "CUDA graph": lambda: captured(network, x),
     }
-    if with_compile:
-        out["compiled"] = lambda: compiled(network, x)
+    if anew is not None:
+        out["compiled whole"] = lambda: compiled(network, x)
+        out["--compile"] = lambda: recorded(anew(), x)
     return out
 
 
@@ -74,7 +76,7 @@ def _nothing() -> None:
 
 
 def captured(network: GPEN, x: torch.Tensor) -> Run:
-    """One call as a CUDA graph, as `gpen restore --compile` makes it."""
+    """One call as a CUDA graph, nothing fused."""
     if x.device.type != "cuda":
         raise Skipped("there are no CUDA graphs on this device")
     replay = Replay(network)
@@ -85,6 +87,17 @@ def captured(network: GPEN, x: torch.Tensor) -> Run:
             raise
         raise Skipped(f"the capture failed: {first_line(error)}") from error
     return partial(replay, x)
+
+
+def recorded(network: GPEN, x: torch.Tensor) -> Run:
+    """What `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph."""
+    if x.device.type != "cuda":
+        raise Skipped("there are no CUDA graphs on this device")
+    left_out = network.record()
+    if left_out is not None:
+        raise Skipped(left_out)
+    network(x)
+    return partial(network, x)
 
 
 def compiled(network: GPEN, x: torch.Tensor) -> Run:
