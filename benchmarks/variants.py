@@ -15,12 +15,11 @@ import torch
 from gpen_core.devices import is_out_of_memory
 from gpen_core.errors import first_line
 from gpen_core.network import GPEN
-from gpen_core.network.replay import Replay
+from gpen_core.network.replay import Replay, allow_compilations
 from gpen_core.network.workspace import Workspace
 
 TWIN = "reference twin"
 GAINS = (1.0, 4)  # of the twin's FIRs
-COMPILATIONS = 64  # of one function: a layer's are compiled per level, and torch gives up after 8
 
 Run = Callable[[], torch.Tensor]
 Prepare = Callable[[], Run]
@@ -75,10 +74,14 @@ def _nothing() -> None:
     """The pulse of work that nobody wants to stop."""
 
 
-def captured(network: GPEN, x: torch.Tensor) -> Run:
-    """One call as a CUDA graph, nothing fused."""
+def _needs_graphs(x: torch.Tensor) -> None:
     if x.device.type != "cuda":
         raise Skipped("there are no CUDA graphs on this device")
+
+
+def captured(network: GPEN, x: torch.Tensor) -> Run:
+    """One call as a CUDA graph, nothing fused."""
+    _needs_graphs(x)
     replay = Replay(network)
     try:
         replay(x)
@@ -91,8 +94,7 @@ def captured(network: GPEN, x: torch.Tensor) -> Run:
 
 def recorded(network: GPEN, x: torch.Tensor) -> Run:
     """What `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph."""
-    if x.device.type != "cuda":
-        raise Skipped("there are no CUDA graphs on this device")
+    _needs_graphs(x)
     left_out = network.record()
     if left_out is not None:
         raise Skipped(left_out)
@@ -103,8 +105,7 @@ def recorded(network: GPEN, x: torch.Tensor) -> Run:
 def compiled(network: GPEN, x: torch.Tensor) -> Run:
     """torch.compile of what `channels_last` does, without the lock, which it cannot trace; compiled before it counts."""
     torch.compiler.reset()  # what was compiled for other cells counts against the limit
-    with_limit = next(name for name in ("recompile_limit", "cache_size_limit") if hasattr(torch._dynamo.config, name))
-    setattr(torch._dynamo.config, with_limit, COMPILATIONS)
+    allow_compilations()
     run: Run = partial(torch.compile(in_order), network, torch.channels_last, x)
     try:
         run()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, cli_weights
 from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError, first_line
-from .options import CHOICES, COLORS, MASKS, ORDERS, TEMPLATES, RestoreOptions
+from .options import CHOICES, COLORS, DETECTORS, MASKS, ORDERS, PRECISIONS, TEMPLATES, RestoreOptions
 
 if TYPE_CHECKING:
     from . import batch
@@ -94,9 +94,9 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
     add("--model", default="gpen-bfr-2048", metavar="NAME|FILE")
-    add("--detector", default="retinaface_resnet50", metavar="NAME|FILE")
+    add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
-    add("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"))
+    add("--dtype", default="auto", choices=PRECISIONS)
     add("--strength", type=float, default=default.strength, metavar="0..1")
     add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2", help="numbers count from 0 in --order")
     add("--order", default=default.order, choices=ORDERS)

@@ -108,9 +108,11 @@ def face_bytes(config: GPENConfig, dtype: torch.dtype, strip_bytes: int | None =
     width = config.channels(config.size)
     planes = 3 + 2 * width if strip_bytes is not None else 3 + 9 * width
     pictures = 3 * 4 * 2  # float32: the sum so far, and upsampled
-    buffers = STRIP_BUFFERS * strip_bytes if strip_bytes is not None else 0
-    if dtype == torch.float32:
-        buffers += most_bytes(config.channels(4), 2 * config.channels(4))
+    buffers = 0
+    if strip_bytes is not None:
+        buffers = STRIP_BUFFERS * strip_bytes
+        if dtype == torch.float32:  # the CPU convolves so, and it is always in strips
+            buffers += most_bytes(config.channels(4), 2 * config.channels(4))
     return config.size**2 * (planes * element + pictures) + buffers
 
 

@@ -14,6 +14,8 @@ CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASKS = ("auto", "feather", "parse")
 COLORS = ("none", "match")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
 
 @dataclass(frozen=True)

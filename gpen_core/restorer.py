@@ -26,7 +26,7 @@ from .faces.select import in_order
 from .frame import Frame, Repair, open_picture
 from .images import FloatImage, Picture
 from .network import GPEN, unwrap
-from .options import RestoreOptions
+from .options import DETECTORS, RestoreOptions
 from .weights.catalog import Entry
 from .weights.folders import Folders, models_dirs
 from .weights.options import DownloadOptions, Progress, silent
@@ -35,7 +35,7 @@ from .weights.store import Store
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "gpen-bfr-2048"
-DEFAULT_DETECTOR = "retinaface_resnet50"
+DEFAULT_DETECTOR = DETECTORS[0]
 PARSER = "parsenet"
 DETECT_AT_ONCE = 4  # pictures: a batch of video frames as a whole would not fit into memory
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..gpen_core.options import DETECTORS, PRECISIONS
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
 from .progress import Reporter
 
 log = logging.getLogger(__name__)
-
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
-DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")
 
 
 class LoadModel(ComfyNode):

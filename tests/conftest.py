@@ -2,8 +2,6 @@ import os
 
 import helpers
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from gpen_core import demo, demo_pictures
 
@@ -21,9 +19,12 @@ def detector_weights():
 def models(tmp_path_factory, detector_weights):
     """A models folder: the trained small detector, and hand-made 256 networks under names of their own."""
     folder = tmp_path_factory.mktemp("models")
-    save_file(detector_weights, folder / "detection_mobilenet0.25_Final.safetensors")  # a .pth of that name is pinned
-    torch.save(helpers.identity_weights(256), folder / "identity-256.pth")
-    torch.save(helpers.red_weights(256), folder / "red-256.pth")
+    files = {
+        helpers.DETECTOR_FILE: detector_weights,
+        "identity-256.pth": helpers.identity_weights(256),
+        "red-256.pth": helpers.red_weights(256),
+    }
+    helpers.write_weights(folder, files)
     return folder
 
 

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import synthetic
 import torch
+from safetensors.torch import save_file
 
 from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
 
+DETECTOR_FILE = "detection_mobilenet0.25_Final.safetensors"  # a .pth of that name is pinned
 DATA = Path(__file__).resolve().parent / "data"
 
 
@@ -68,6 +70,27 @@ class FakeDetector:
 
     def detect(self, pictures, confidence, detect_size):
         return [[face for face in self.faces if face.score > confidence] for _ in pictures]
+
+
+def host_networks():
+    """What the tests in real hosts choose from, by file name."""
+    return {
+        "gpen-red-256.pth": constant_weights(256, (1, 0, 0)),
+        "gpen-identity-256.pth": identity_weights(256),
+        "gpen-bfr-1024.pth": sharpening_weights(1024, 0.5),
+        "gpen-broken.pth": b"PK\x03\x04 this is no checkpoint",
+    }
+
+
+def write_weights(folder, files):
+    """Files by their paths below `folder`: state dicts, as .safetensors or pickled, or bytes as they are."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
 
 
 def face_at(centre, side, tilt=0.0, score=0.99):

@@ -9,10 +9,8 @@ import cv2
 import helpers
 import numpy as np
 import pytest
-import torch
 from a1111_host import decoded, encoded, opened
 from PIL import Image
-from safetensors.torch import save_file
 
 from gpen_core import demo_pictures
 
@@ -27,12 +25,7 @@ ACCOUNT = "user:secret"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, detector_weights):
     folder = a1111_host.make_data(tmp_path_factory.mktemp("a1111"))
-    models = folder / "models" / "GPEN"
-    save_file(detector_weights, models / "detection_mobilenet0.25_Final.safetensors")
-    torch.save(helpers.constant_weights(256, (1, 0, 0)), models / "gpen-red-256.pth")
-    torch.save(helpers.identity_weights(256), models / "gpen-identity-256.pth")
-    torch.save(helpers.sharpening_weights(1024, 0.5), models / "gpen-bfr-1024.pth")
-    (models / "gpen-broken.pth").write_bytes(b"PK\x03\x04 this is no checkpoint")
+    helpers.write_weights(folder / "models" / "GPEN", {helpers.DETECTOR_FILE: detector_weights, **helpers.host_networks()})
     Image.fromarray(demo_pictures.astronaut()).save(folder / "astronaut.png")
     return folder
 

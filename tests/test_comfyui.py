@@ -7,7 +7,6 @@ import fake_comfyui
 import helpers
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from gpen_core import demo_pictures
 
@@ -18,12 +17,13 @@ NODES = {"GPEN_LoadModel", "GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanU
 @pytest.fixture(scope="session")
 def comfy_models(tmp_path_factory, detector_weights):
     folder = tmp_path_factory.mktemp("comfyui") / "models"
-    (folder / "facerestore_models").mkdir(parents=True)
-    (folder / "facedetection").mkdir()
-    save_file(detector_weights, folder / "facedetection" / "detection_mobilenet0.25_Final.safetensors")
-    torch.save(helpers.constant_weights(256, (1, 0, 0)), folder / "facerestore_models" / "gpen-red-256.pth")
-    torch.save(helpers.identity_weights(256), folder / "facerestore_models" / "my-gpen.pth")
-    (folder / "facerestore_models" / "codeformer.pth").write_bytes(b"another restorer's")
+    files = {
+        f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
+        "facerestore_models/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+        "facerestore_models/my-gpen.pth": helpers.identity_weights(256),
+        "facerestore_models/codeformer.pth": b"another restorer's",
+    }
+    helpers.write_weights(folder, files)
     return folder
 
 

@@ -11,9 +11,7 @@ import cv2
 import helpers
 import numpy as np
 import pytest
-import torch
 from comfyui_host import node, restore
-from safetensors.torch import save_file
 
 from gpen_core import demo_pictures
 
@@ -50,12 +48,8 @@ NODE_CLASS_MAPPINGS = {"ReActorFaceSwap": Swap}
 @pytest.fixture(scope="module")
 def host(tmp_path_factory, detector_weights):
     base = comfyui_host.make_base(tmp_path_factory.mktemp("comfyui"))
-    models = base / "models" / "facerestore_models"
-    save_file(detector_weights, base / "models" / "facedetection" / "detection_mobilenet0.25_Final.safetensors")
-    torch.save(helpers.identity_weights(256), models / "gpen-identity-256.pth")
-    torch.save(helpers.constant_weights(256, (1, 0, 0)), models / "gpen-red-256.pth")
-    torch.save(helpers.sharpening_weights(1024, 0.5), models / "gpen-bfr-1024.pth")
-    (models / "gpen-broken.pth").write_bytes(b"PK\x03\x04 this is no checkpoint")
+    helpers.write_weights(base / "models" / "facedetection", {helpers.DETECTOR_FILE: detector_weights})
+    helpers.write_weights(base / "models" / "facerestore_models", helpers.host_networks())
     (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
     running = comfyui_host.ComfyUI(base)
     running.save_input("astronaut.png", demo_pictures.astronaut())

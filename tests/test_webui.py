@@ -11,7 +11,6 @@ import pytest
 import torch
 from fake_webui import Component
 from PIL import Image
-from safetensors.torch import save_file
 
 RED = "gpen-red-256.pth"
 
@@ -19,11 +18,12 @@ RED = "gpen-red-256.pth"
 @pytest.fixture(scope="session")
 def webui_models(tmp_path_factory, detector_weights):
     folder = tmp_path_factory.mktemp("webui") / "models"
-    (folder / "GPEN").mkdir(parents=True)
-    (folder / "facerestore_models").mkdir()
-    save_file(detector_weights, folder / "GPEN" / "detection_mobilenet0.25_Final.safetensors")
-    torch.save(helpers.constant_weights(256, (1, 0, 0)), folder / "GPEN" / RED)
-    (folder / "facerestore_models" / "gpen-broken.pth").write_bytes(b"PK\x03\x04 no checkpoint")
+    files = {
+        f"GPEN/{helpers.DETECTOR_FILE}": detector_weights,
+        f"GPEN/{RED}": helpers.constant_weights(256, (1, 0, 0)),
+        "facerestore_models/gpen-broken.pth": b"PK\x03\x04 no checkpoint",
+    }
+    helpers.write_weights(folder, files)
     return folder
 
 

@@ -101,13 +101,13 @@ class GPEN(nn.Module):
         A shape's first call takes seconds to minutes and keeps its memory; `pulse` is called once for all levels. What
         comes back says what does not work here and is left out; None where all does."""
         self._replay = Replay(lambda x: self._restore(x, Workspace(), _no_pulse))
-        if not can_fuse():
-            return "torch.compile is left out: it needs Triton"
-        undo = fuse(self)
-        failure = self._trial()
-        if failure is None:
-            return None
-        undo()
+        failure: str | None = "it needs Triton"
+        if can_fuse():
+            undo = fuse(self)
+            failure = self._trial()
+            if failure is None:
+                return None
+            undo()
         without = self._trial()
         if without is None:
             return f"torch.compile is left out: {failure}"

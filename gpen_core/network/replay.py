@@ -73,12 +73,17 @@ def can_fuse() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fuse(network: nn.Module) -> Callable[[], None]:
-    """Compiles what lies between the network's convolutions, each at its first call. What comes back undoes it."""
+def allow_compilations() -> None:
+    """Lets torch.compile compile one function for each of our layers."""
     import torch._dynamo  # a second of imports that nobody else needs
 
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
     setattr(torch._dynamo.config, limit, max(COMPILATIONS, getattr(torch._dynamo.config, limit)))
+
+
+def fuse(network: nn.Module) -> Callable[[], None]:
+    """Compiles what lies between the network's convolutions, each at its first call. What comes back undoes it."""
+    allow_compilations()
     compiled: list[tuple[nn.Module, str]] = []
     for module in network.modules():
         name = {StyledConv: "activate", FirstLevel: "forward"}.get(type(module))

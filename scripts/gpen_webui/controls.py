@@ -48,17 +48,7 @@ def build() -> dict[str, Any]:
         mask = gr.Dropdown(label="Mask", choices=list(MASKS), value=str(host.option("mask", DEFAULTS.mask)))
         color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
         only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return {
-        "model": model,
-        "visibility": visibility,
-        "faces": faces,
-        "numbers": numbers,
-        "order": order,
-        "min_face": min_face,
-        "mask": mask,
-        "color": color,
-        "only_changed": only_changed,
-    }
+    return dict(zip(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed)))
 
 
 def values(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpen_core import GpenError, RestoreOptions
+from gpen_core.options import DETECTORS
 from gpen_core.weights.folders import find_in, network_choices
 
 from . import host
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
     from gpen_core.restorer import FaceRestorer, RestoreResult
 
 CPU = torch.device("cpu")
-DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")
 
 _lock = threading.RLock()
 _kept: dict[tuple[Any, ...], FaceRestorer] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -40,8 +41,9 @@ class GpenScript(scripts.Script):
         return [enable, *parts.values(), save_before]
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
-        enabled = bool(args and args[0]) or hasattr(p, "gpen_xyz")
-        if enabled and len(args) > 9 and args[9]:  # only changed faces: ReActor comes after this
+        given = _given(args)
+        enabled = bool(given.get("enable")) or hasattr(p, "gpen_xyz")
+        if enabled and given.get("only_changed"):  # ReActor comes after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
@@ -49,12 +51,12 @@ class GpenScript(scripts.Script):
         if problem:
             host.tell(problem, p)
         changes = getattr(p, "gpen_xyz", {})
-        enable = bool(args and args[0]) or bool(changes)
-        if not enable:
+        given = _given(args) | changes
+        if not (given.get("enable") or changes):
             return
-        given = dict(zip(("enable", *controls.NAMES), args)) | changes
+        save_before = bool(given.pop("save_before", False))
         try:
-            self._restore(p, pp, controls.values(**given), save_before=len(args) > 10 and bool(args[10]))
+            self._restore(p, pp, controls.values(**given), save_before)
         except Interrupted as stop:
             host.log.info("GPEN: %s", stop)
         except GpenError as error:
@@ -78,6 +80,11 @@ class GpenScript(scripts.Script):
             _save(p, pp.image)
         pp.image = result.image
         _note(p, values.model, values.visibility, sum(face.restored for face in result.faces))
+
+
+def _given(args: Sequence[Any]) -> dict[str, Any]:
+    """What `ui`'s controls say, by name; a caller of the API may leave out the last ones."""
+    return dict(zip(("enable", *controls.NAMES, "save_before"), args))
 
 
 def _note(p: Any, model: str, visibility: float, faces: int) -> None:

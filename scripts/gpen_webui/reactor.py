@@ -9,13 +9,10 @@ import inspect
 import sys
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from gpen_core import GpenError, Interrupted
-
-from . import controls, engine, host
-from .restorer import NAME
+from . import host
+from .restorer import NAME, by_settings
 
 MODULE, FUNCTION = "reactor_swapper", "restore_face"
 PARAMETERS = ["image", "enhancement_options"]
@@ -57,14 +54,8 @@ def _wrap_in(module: Any) -> None:
 
 def _restore(image: Image.Image, enhancement_options: Any) -> Image.Image:
     visibility = float(getattr(enhancement_options, "restorer_visibility", 1.0))
-    try:
-        values = controls.values(enable=True, visibility=visibility)
-        return Image.fromarray(np.asarray(engine.restore(image, values.model, values.options).image))
-    except Interrupted as stop:
-        host.log.info("GPEN: %s", stop)
-    except GpenError as error:
-        host.tell(f"In ReActor: {error}")
-    return image
+    restored: Image.Image = by_settings(image, lambda problem: host.tell(f"In ReActor: {problem}"), visibility)
+    return restored
 
 
 def _tell_once(text: str) -> None:

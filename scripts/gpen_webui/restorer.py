@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,25 @@ class GpenRestorer:
 
     def restore(self, np_image: Any) -> Any:
         """[H, W, 3] uint8 RGB -> the same. What goes wrong is kept for the next place that can show it."""
-        global _problem
-        try:
-            values = controls.values(enable=True)
-            return np.asarray(engine.restore(np_image, values.model, values.options).image)
-        except Interrupted as stop:
-            host.log.info("GPEN: %s", stop)
-        except GpenError as error:
-            host.tell(str(error))
-            _problem = str(error)
-        return np_image
+        return np.asarray(by_settings(np_image, _keep))
+
+
+def by_settings(image: Any, tell: Callable[[str], None], visibility: float | None = None) -> Any:
+    """The picture restored as the settings say; the picture itself where it fails, which `tell` hears, or is stopped."""
+    try:
+        values = controls.values(enable=True, visibility=visibility)
+        return engine.restore(image, values.model, values.options).image
+    except Interrupted as stop:
+        host.log.info("GPEN: %s", stop)
+    except GpenError as error:
+        tell(str(error))
+    return image
+
+
+def _keep(problem: str) -> None:
+    global _problem
+    host.tell(problem)
+    _problem = problem
 
 
 def take_problem() -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import shared
 
-from gpen_core.options import COLORS, MASKS
+from gpen_core.options import COLORS, DETECTORS, MASKS, PRECISIONS
 
 from . import engine
 
@@ -14,7 +14,6 @@ MODEL_LABEL = (
     'Model of the restorer GPEN, and the default elsewhere (its number is the side in pixels; "Restore faces" runs before '
     "ReActor and cannot clean up a swap)"
 )
-PRECISIONS = ["auto", "fp32", "fp16", "bf16"]
 
 
 def add() -> None:
@@ -22,8 +21,8 @@ def add() -> None:
     models = engine.choices()
     rows = {
         "model": (models[0], MODEL_LABEL, gr.Dropdown, models),
-        "detector": (engine.DETECTORS[0], "Face detector", gr.Dropdown, list(engine.DETECTORS)),
-        "precision": ("auto", "Precision", gr.Dropdown, PRECISIONS),
+        "detector": (DETECTORS[0], "Face detector", gr.Dropdown, list(DETECTORS)),
+        "precision": ("auto", "Precision", gr.Dropdown, list(PRECISIONS)),
         "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", gr.Dropdown, list(MASKS)),
         "color": ("none", "Colour (match keeps the picture's own)", gr.Dropdown, list(COLORS)),
     }
