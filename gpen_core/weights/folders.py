@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import MissingWeights
 from .catalog import CATALOG, SUFFIXES, Entry, find_entry, stem
+from .kinds import GPEN, RETINAFACE, kind_of
 
 AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]
@@ -66,11 +67,22 @@ def weights_in(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def network_choices(folders: Sequence[Path]) -> list[str]:
-    """File names of GPEN networks to choose from: the catalog's, the largest first, then others that are there and have
-    `gpen` in their names. A name stays the same once its file is there, so that what was saved with it stays valid."""
+    """File names of GPEN networks to choose from: the catalog's, the largest first, then others that are there: by the
+    names of their tensors, see `kinds`, or with `gpen` in their own name. A name stays the same once its file is there, so
+    that what was saved with it stays valid."""
     networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
-    others = {path.name for path in weights_in(folders) if "gpen" in path.name.lower() and find_entry(path.name) is None}
+    others = {path.name for path in _unknown(folders) if "gpen" in path.name.lower() or kind_of(path) == GPEN}
     return [*(entry.file for entry in networks), *sorted(others)]
+
+
+def detector_choices(folders: Sequence[Path]) -> list[str]:
+    """Face detectors to choose from: the catalog's names, then file names of other RetinaFaces that are there."""
+    known = [entry.name for entry in CATALOG if entry.name.startswith(RETINAFACE)]
+    return [*known, *sorted({path.name for path in _unknown(folders) if kind_of(path) == RETINAFACE})]
+
+
+def _unknown(folders: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in weights_in(folders) if find_entry(path.name) is None)
 
 
 def listed(folders: Sequence[Path]) -> str:
