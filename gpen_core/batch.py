@@ -37,8 +37,9 @@ class Outcome:
     error: GpenError | None = None
     size: tuple[int, int] | None = None
     faces: tuple[Face, ...] = ()
-    smallest_face: float | None = None
-    """In pixels; None for a picture that failed."""
+    sizes: tuple[float, float] | None = None
+    """Of the smallest and largest face that could be found, in pixels; None for a picture that failed."""
+    notes: tuple[str, ...] = ()
     result: RestoreResult | None = None
     """Only until `finished` has returned: the pixels of a whole folder would not fit into memory."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,9 +52,11 @@ class Outcome:
             out["error"] = str(self.error)
         if self.size is not None:
             out["width"], out["height"] = self.size
-        if self.smallest_face is not None:
-            out["smallest_face_px"] = round(self.smallest_face, 2)
+        if self.sizes is not None:
+            out["smallest_face_px"], out["largest_face_px"] = (round(size, 2) for size in self.sizes)
             out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.faces)]
+        if self.notes:
+            out["notes"] = list(self.notes)
         out["seconds"] = {stage: round(value, 4) for stage, value in self.seconds.items()}
         return out
 
@@ -72,7 +75,7 @@ def run(
     outcomes = [Outcome(job) for job in jobs]
 
     def restore(frame: Frame) -> RestoreResult:
-        return restorer.restore(frame.image, options, frame.original, frame.background, progress=progress)
+        return restorer.restore_all([frame], options, progress=progress)[0]
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
@@ -211,7 +214,7 @@ def _read_files(job: Job) -> _Pictures:
     original = None if job.original is None else files.read(job.original).picture
     base = photo if job.background is None else files.read(job.background)
     background = None if job.background is None else base.picture
-    return _Pictures(Frame(photo.picture, original, background), base)
+    return _Pictures(Frame(photo.picture, original, background, boxes=job.boxes), base)
 
 
 def _write(outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
@@ -220,7 +223,8 @@ def _write(outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
     _attempt(outcome, lambda: _write_file(outcome.job, photo, result))
     if outcome.error is None:
         outcome.seconds["write"] = time.perf_counter() - start
-        outcome.faces, outcome.smallest_face, outcome.result = result.faces, result.smallest_face, result
+        outcome.faces, outcome.notes, outcome.result = result.faces, result.notes, result
+        outcome.sizes = result.smallest_face, result.largest_face
         outcome.status = "restored" if result.changed else "unchanged"
 
 

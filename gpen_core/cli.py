@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, cli_weights
+from . import __version__, cli_detect, cli_weights
 from .errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError, first_line
-from .options import CHOICES, COLORS, DETECTORS, MASKS, ORDERS, PRECISIONS, TEMPLATES, RestoreOptions
+from .options import CHOICES, COLORS, MASKS, TEMPLATES, RestoreOptions
 
 if TYPE_CHECKING:
     from . import batch
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     restore = commands.add_parser("restore", parents=[shared], help="restore the faces of pictures", epilog=EPILOG)
     _models_argument(restore)
     _restore_arguments(restore)
+    cli_detect.add_command(commands, shared, _models_argument)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)
@@ -94,16 +95,12 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
     add("--model", default="gpen-bfr-2048", metavar="NAME|FILE")
-    add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
-    add("--dtype", default="auto", choices=PRECISIONS)
+    cli_detect.detection_arguments(parser)
     add("--strength", type=float, default=default.strength, metavar="0..1")
-    add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2", help="numbers count from 0 in --order")
-    add("--order", default=default.order, choices=ORDERS)
+    add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help="numbers count from 0 in --order")
     add("--min-face", type=float, default=default.min_face, metavar="PX", help="shorter side of a face's box")
     add("--max-faces", type=int, default=default.max_faces, metavar="N", help="the largest N")
-    add("--confidence", type=float, default=default.confidence, metavar="C", help="of the detector, 0 to 1")
-    add("--detect-size", type=int, default=default.detect_size, metavar="PX", help="longer side for detection")
+    add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
     add("--template", default=default.template, choices=TEMPLATES)
     add("--mask", default=default.mask, choices=MASKS)
     add("--color", default=default.color, choices=COLORS)
@@ -111,8 +108,6 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
-    add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
-    add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
     add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
     parser.set_defaults(command=_restore)
 
@@ -129,6 +124,16 @@ def _bytes(text: str) -> int:
     return value
 
 
+def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
+    try:
+        boxes = [tuple(float(number) for number in box.split(",")) for box in text.split(";") if box.strip()]
+    except ValueError:
+        boxes = []
+    if not boxes or any(len(box) != 4 for box in boxes):
+        raise argparse.ArgumentTypeError(f"expected X0,Y0,X1,Y1 in pixels, several by semicolons, got {text!r}")
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
+
+
 def _options(given: argparse.Namespace) -> RestoreOptions:
     return RestoreOptions(**{name: getattr(given, name) for name in RestoreOptions.__dataclass_fields__})
 
@@ -140,7 +145,7 @@ def _restore(given: argparse.Namespace) -> int:
 
     options = _options(given)
     sources = jobs.expand(given.inputs)
-    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background)
+    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes)
     if given.report is not None:
         jobs.check_report(given.report, todo)
     names: dict[str, Any] = {"model": given.model, "detector": given.detector}
@@ -186,6 +191,8 @@ def _restore_all(
         def finished(outcome: batch.Outcome) -> None:
             outcomes.append(outcome)
             bar.update()
+            for note in outcome.notes:
+                tqdm.write(f"gpen: {outcome.job.source}: {note}", file=sys.stderr)
             if outcome.error is not None:
                 tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
                 log.debug("In full:", exc_info=outcome.error)

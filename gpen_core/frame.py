@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,7 +18,7 @@ from .faces import changed
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas
 from .faces.face import Box, Face, Landmarks
-from .faces.select import choose, in_order, inside_boxes
+from .faces.select import choose, heads, in_order, inside, inside_boxes
 from .images import FloatImage, Picture, as_picture
 from .options import RestoreOptions
 
@@ -36,7 +37,8 @@ class Frame:
     limit: NDArray[np.floating] | None = None
     """[H, W] in [0, 1] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone."""
     boxes: Sequence[Box] | None = None
-    """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone."""
+    """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone, and where one holds none, it is looked
+    into closely."""
 
 
 def as_frame(image: object) -> Frame:
@@ -59,14 +61,20 @@ class Repair:
         self.scale = (1.0, 1.0) if background is None else _scale(self.picture, background)
         target = background or self.picture
         self.canvas = Canvas(target, None if frame.limit is None else _limit(frame.limit, target))
-        self.boxes = frame.boxes
+        self.boxes = None if frame.boxes is None else [_box(n, box) for n, box in enumerate(frame.boxes)]
         self.faces: list[Face] = []
+        self.notes: list[str] = []
 
     def take(self, found: Sequence[Face]) -> None:
         """Numbers the faces that the detector found and says of some why they are left alone."""
         options = self.options
-        faces = self._unchanged_left(in_order(found, options.order))
+        faces = self._unchanged_left(heads(in_order(found, options.order)))
         if self.boxes is not None:
+            self.notes += [
+                f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)})"
+                for n, box in enumerate(self.boxes)
+                if not any(inside(face.box, box) for face in faces)
+            ]
             faces = inside_boxes(faces, self.boxes)
         faces = [self._within_limit(face) for face in faces]
         size = (self.picture.width, self.picture.height)
@@ -123,6 +131,16 @@ class Repair:
         rows = slice(max(0, int(y0)), max(0, int(np.ceil(y1))))
         columns = slice(max(0, int(x0)), max(0, int(np.ceil(x1))))
         return face if limit[rows, columns].any() else replace(face, reason="outside the mask")
+
+
+def _box(number: int, box: Sequence[float]) -> Box:
+    try:
+        x0, y0, x1, y1 = (float(v) for v in box)
+    except (TypeError, ValueError):
+        x0 = y0 = x1 = y1 = math.nan
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise InputError(f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers of pixels.")
+    return x0, y0, x1, y1
 
 
 def _judged(face: Face, change: float) -> Face:

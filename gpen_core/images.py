@@ -242,6 +242,12 @@ def to_pil(picture: Picture) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
 
 
+def rgb8(picture: Picture) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB of 8 bits, rounded, without alpha."""
+    whole = Region(0, 0, picture.width, picture.height)
+    return np.asarray(np.rint(picture.region(whole) * 255), np.uint8)
+
+
 def upright(array: Pixels, orientation: int) -> Pixels:
     """Applies an EXIF orientation (1 to 8; anything else counts as 1) to [H, W] or [H, W, C]."""
     if orientation in (5, 6, 7, 8):

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 OTHER_PICTURES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
 
 
+Boxes = tuple[tuple[float, float, float, float], ...]
+
+
 @dataclass(frozen=True)
 class Job:
     source: Path
@@ -26,6 +29,8 @@ class Job:
     """The picture before a face swap."""
     background: Path | None = None
     """The same picture enlarged."""
+    boxes: Boxes | None = None
+    """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
 
     @property
     def base(self) -> Path:
@@ -72,6 +77,7 @@ def plan(
     in_place: bool,
     changed_from: Path | None = None,
     background: Path | None = None,
+    boxes: Boxes | None = None,
 ) -> list[Job]:
     """Where each result goes, and which originals and backgrounds belong to which picture (files, or folders of files of
     the same names). Raises `OptionsError` where a result would overwrite an input or another result."""
@@ -83,7 +89,7 @@ def plan(
         targets = _targets(sources, out)
     originals = _companions(sources, changed_from, "--changed-from")
     backgrounds = _companions(sources, background, "--background")
-    jobs = [Job(*files_of_one) for files_of_one in zip(sources, targets, originals, backgrounds)]
+    jobs = [Job(*files_of_one, boxes) for files_of_one in zip(sources, targets, originals, backgrounds)]
     if in_place:
         return jobs
     inputs = {same_file_key(path): path for job in jobs for path in inputs_of(job)}

@@ -14,6 +14,8 @@ CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASKS = ("auto", "feather", "parse")
 COLORS = ("none", "match")
+ANGLES = ("auto", "upright", "all")
+LARGEST_RANGE = 10_000  # faces
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
@@ -25,7 +27,7 @@ class RestoreOptions:
     strength: float = 1.0
     """0 leaves the picture as it is, 1 takes the restored face whole."""
     faces: str | tuple[int, ...] = "all"
-    """`all`, `largest`, `center`, or numbers in the chosen order, from 0 (also as text: `0,2`)."""
+    """`all`, `largest`, `center`, or numbers in the chosen order, from 0 (also as text: `0,2-4`)."""
     order: str = "reading"
     """How faces are numbered: `reading`, `left-right` or `large-small`."""
     min_face: float = 0.0
@@ -35,13 +37,15 @@ class RestoreOptions:
     confidence: float = 0.9
     """Of the detector, 0 to 1."""
     detect_size: int = 2000
-    """Pixels: a longer side is reduced to this before detection."""
+    """Pixels: a longer side is reduced to this for the smallest faces, and further for larger ones."""
     template: str = "gpen"
     """`gpen`, which the released weights were run with, or `ffhq`."""
     mask: str = "auto"
     """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
     color: str = "none"
     """`match` gives the restored face the colours of the input's."""
+    angles: str = "auto"
+    """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", _faces(self.faces))
@@ -49,6 +53,7 @@ class RestoreOptions:
         _among("template", self.template, TEMPLATES)
         _among("mask", self.mask, MASKS)
         _among("color", self.color, COLORS)
+        _among("angles", self.angles, ANGLES)
         _within("strength", self.strength, 0, 1)
         _within("confidence", self.confidence, 0, 1)
         _within("min_face", self.min_face, 0)
@@ -62,12 +67,23 @@ def _faces(value: Any) -> str | tuple[int, ...]:
         return value
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        numbers = tuple(int(part) if isinstance(part, str) else index(part) for part in parts)
+        numbers = tuple(number for part in parts for number in _numbers(part))
     except (TypeError, ValueError):
         numbers = ()
     if not numbers or min(numbers) < 0:
-        raise OptionsError(f"faces is {value!r}; expected {', '.join(CHOICES)} or numbers from 0 such as 0,2.")
+        raise OptionsError(f"faces is {value!r}; expected {', '.join(CHOICES)} or numbers from 0 such as 0,2 or 1-3.")
     return numbers
+
+
+def _numbers(part: Any) -> range:
+    """`2`, or a range with both ends, such as `1-3`."""
+    if not isinstance(part, str):
+        return range(index(part), index(part) + 1)
+    low, dash, high = part.partition("-")
+    first, last = int(low), int(high if dash else low)
+    if not first <= last <= first + LARGEST_RANGE:
+        raise ValueError(part)
+    return range(first, last + 1)
 
 
 def _among(name: str, value: str, choices: tuple[str, ...]) -> None:

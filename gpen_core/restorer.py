@@ -20,9 +20,9 @@ from .errors import MissingWeights
 from .faces import mask as masks
 from .faces.align import Alignment
 from .faces.blend import match_colour, soften_small
-from .faces.detect import Detector, smallest_face
+from .faces.detect import Detector
 from .faces.face import Box, Face
-from .faces.select import in_order
+from .faces.select import heads, in_order
 from .frame import Frame, Repair, open_picture
 from .images import FloatImage, Picture
 from .network import GPEN, unwrap
@@ -51,13 +51,17 @@ class RestoreResult:
     faces: tuple[Face, ...]
     """Every face found, numbered by its place."""
     smallest_face: float
-    """Side in pixels of the smallest face that could be found at this detection size."""
+    """Side in pixels of about the smallest face that could be found at this detection size."""
+    largest_face: float
+    """The same of the largest."""
     seconds: dict[str, float]
     """Wall time by stage: detect, align, network, mask, blend; of all pictures that were restored together."""
     picture: Picture
     """`image` before it was turned into the input's kind."""
     crops: tuple[FloatImage, ...] = ()
     """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], if they were to be kept."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said, such as boxes in which no face was found."""
 
     @property
     def changed(self) -> bool:
@@ -163,8 +167,7 @@ class FaceRestorer:
         aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         tell = progress or silent
         network = store.load(str(model), partial(_network, precision), tell)
-        # The detector and the face parser were measured in bfloat16 on CPUs; elsewhere they compute in float32.
-        aside = precision if precision == torch.bfloat16 and chosen.type == "cpu" else torch.float32
+        aside = _aside(precision, chosen)
         place = weights_on or chosen
         finder = aside_store.load(str(detector), partial(_detector, place, aside), tell)
         tell(1, 1, "Loaded")
@@ -237,25 +240,18 @@ class FaceRestorer:
         parser = self._parser_for(options, tell)
         work = _Work(parser, _Stopwatch(), tell, keep_crops)
         with work.watch.stage("detect"):
-            found = self._find([repair.picture for repair in repairs], options, partial(tell, 0, 0, "Finding faces"))
-            for repair, faces in zip(repairs, found):
+            searched = [(repair.picture, repair.boxes) for repair in repairs]
+            pulse = partial(tell, 0, 0, "Finding faces")
+            for repair, faces in zip(repairs, _find(self.detector, searched, options, pulse)):
                 repair.take(faces)
         self._restore_faces(repairs, work)
-        return [_result(repair, work) for repair in repairs]
+        return [self._result(repair, work) for repair in repairs]
 
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
-        """The faces of each picture in the options' order, none restored."""
-        options = options or RestoreOptions()
-        found = self._find([open_picture(image) for image in images], options, lambda: None)
-        return [in_order(faces, options.order) for faces in found]
+        """The faces of each picture in the options' order, none restored; `reason` says which no head can be.
 
-    def _find(self, pictures: Sequence[Picture], options: RestoreOptions, pulse: Callable[[], None]) -> Iterator[list[Face]]:
-        def run(some: Sequence[Picture]) -> list[list[Face]]:
-            pulse()
-            return self.detector.detect(some, options.confidence, options.detect_size)
-
-        for _, found in halving(pictures, DETECT_AT_ONCE, run, "picture"):
-            yield from found
+        Raises `InputError` for what is no picture, `OutOfMemory` where not even one picture fits the device."""
+        return detect_faces(self.detector, images, options)
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
         jobs = [
@@ -321,6 +317,22 @@ class FaceRestorer:
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)
 
+    def _result(self, repair: Repair, work: _Work) -> RestoreResult:
+        picture, mask = repair.canvas.result, repair.canvas.mask
+        smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)
+        crops = tuple(work.crops.get(repair, ()))
+        return RestoreResult(
+            picture.native(),
+            mask,
+            tuple(repair.faces),
+            smallest,
+            largest,
+            work.watch.seconds,
+            picture,
+            crops,
+            tuple(repair.notes),
+        )
+
     def _parser_for(self, options: RestoreOptions, progress: Progress) -> masks.Parser | None:
         if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
             return None
@@ -335,11 +347,38 @@ class FaceRestorer:
         return self._parser
 
 
-def _result(repair: Repair, work: _Work) -> RestoreResult:
-    picture, mask = repair.canvas.result, repair.canvas.mask
-    smallest = smallest_face(repair.picture, repair.options.detect_size)
-    crops = tuple(work.crops.get(repair, ()))
-    return RestoreResult(picture.native(), mask, tuple(repair.faces), smallest, work.watch.seconds, picture, crops)
+def load_detector(
+    detector: str | PathLike[str] = DEFAULT_DETECTOR,
+    models_dir: Folders | None = None,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+    downloads: DownloadOptions | None = None,
+) -> Detector:
+    """A detector without a network, for `detect_faces`; see `FaceRestorer.load`."""
+    chosen = pick_device(device)
+    build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
+    return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)
+
+
+def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
+    """See `FaceRestorer.detect`."""
+    options = options or RestoreOptions()
+    found = _find(detector, [(open_picture(image), None) for image in images], options, lambda: None)
+    return [heads(in_order(faces, options.order)) for faces in found]
+
+
+def _find(
+    detector: Detector,
+    searched: Sequence[tuple[Picture, Sequence[Box] | None]],
+    options: RestoreOptions,
+    pulse: Callable[[], None],
+) -> Iterator[list[Face]]:
+    def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
+        return detector.detect([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+
+    for _, found in halving(searched, DETECT_AT_ONCE, run, "picture"):
+        yield from found
 
 
 def in_strips_if_need_be(network: GPEN, x: torch.Tensor, pulse: Callable[[], None]) -> torch.Tensor:
@@ -370,6 +409,11 @@ def _detector(device: torch.device, dtype: torch.dtype, content: object, entry: 
 
 def _face_parser(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> masks.Parser:
     return masks.Parser.from_state_dict(unwrap(content), device, dtype)
+
+
+def _aside(precision: torch.dtype, device: torch.device) -> torch.dtype:
+    """What detector and face parser compute in: they were measured in bfloat16 on CPUs, elsewhere it is float32."""
+    return precision if precision == torch.bfloat16 and device.type == "cpu" else torch.float32
 
 
 def _dtype_name(dtype: torch.dtype) -> str:

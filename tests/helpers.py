@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
+from gpen_core.faces.pyramid import REACH, sizes_found
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
 
@@ -68,8 +69,12 @@ class FakeDetector:
     def __init__(self, faces):
         self.faces = list(faces)
 
-    def detect(self, pictures, confidence, detect_size):
-        return [[face for face in self.faces if face.score > confidence] for _ in pictures]
+    def detect(self, pictures, options, boxes=None, pulse=lambda: None):
+        pulse()
+        return [[face for face in self.faces if face.score > options.confidence] for _ in pictures]
+
+    def sizes(self, picture, detect_size):
+        return sizes_found(max(picture.width, picture.height), detect_size, REACH["retinaface_mobile0.25"])
 
 
 def host_networks():

@@ -347,7 +347,7 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(red, "restore", fail)
+    monkeypatch.setattr(red, "restore_all", fail)
     with pytest.raises(type(error)):
         run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")])
     assert names(tmp_path) == ["a.png"]

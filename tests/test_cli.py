@@ -262,14 +262,14 @@ def test_an_interruption_keeps_what_is_done_and_leaves_nothing_half_written(
     restore, face, plain, tmp_path, monkeypatch, error, in_place
 ):
     before = face.read_bytes()
-    whole = FaceRestorer.restore
+    whole = FaceRestorer.restore_all
 
-    def restore_one(self, image, *args, **kwargs):
-        if image.width == 256:
+    def restore_one(self, frames, *args, **kwargs):
+        if frames[0].image.width == 256:
             raise error
-        return whole(self, image, *args, **kwargs)
+        return whole(self, frames, *args, **kwargs)
 
-    monkeypatch.setattr(FaceRestorer, "restore", restore_one)
+    monkeypatch.setattr(FaceRestorer, "restore_all", restore_one)
     report, out = tmp_path.parent / f"{tmp_path.name}.json", tmp_path / "out"
     ran = restore(plain, face, "--report", report, *(["--in-place"] if in_place else ["-o", out]))
     assert ran.status == 130
@@ -290,7 +290,7 @@ def fail(*args, **kwargs):
 
 
 def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
-    monkeypatch.setattr(FaceRestorer, "restore", fail)
+    monkeypatch.setattr(FaceRestorer, "restore_all", fail)
     ran = restore(face, "-o", tmp_path / "out.png")
     assert ran.status == 1
     (line,) = ran.err.strip().splitlines()
@@ -300,7 +300,7 @@ def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
 
 
 def test_debug_shows_where_an_error_comes_from(restore, face, tmp_path, monkeypatch):
-    monkeypatch.setattr(FaceRestorer, "restore", fail)
+    monkeypatch.setattr(FaceRestorer, "restore_all", fail)
     ran = restore(face, "-o", tmp_path / "out.png", "--debug")
     assert ran.status == 1
     assert "Traceback" in ran.err

@@ -62,15 +62,16 @@ def test_a_face_that_is_not_wanted_leaves_a_byte_for_byte_copy(restore, face, tm
 def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     seen = []
 
-    def look(self, image, options=None, *args, **kwargs):
-        seen.append(options)
+    def look(self, frames, options=None, *args, **kwargs):
+        seen.append((options, frames[0].boxes))
         raise Interrupted("enough")
 
-    monkeypatch.setattr(FaceRestorer, "restore", look)
-    text = "--strength 0.4 --faces 0,2 --order large-small --min-face 30 --max-faces 3 --confidence 0.7 --detect-size 900"
-    restore(face, "-o", tmp_path / "out.png", *text.split(), "--template", "ffhq", "--mask", "feather", "--color", "match")
-    wanted = RestoreOptions(0.4, (0, 2), "large-small", 30, 3, 0.7, 900, "ffhq", "feather", "match")
-    assert seen == [wanted]
+    monkeypatch.setattr(FaceRestorer, "restore_all", look)
+    text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face 30 --max-faces 3 --confidence 0.7 --detect-size 900"
+    more = "--template ffhq --mask feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
+    restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split())
+    wanted = RestoreOptions(0.4, (0, 2, 3), "large-small", 30, 3, 0.7, 900, "ffhq", "feather", "match", "all")
+    assert seen == [(wanted, ((1, 2, 30, 40.5), (5, 6, 7, 8)))]
 
 
 def test_progress_goes_to_stderr(restore, plain, tmp_path, monkeypatch):

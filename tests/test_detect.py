@@ -1,14 +1,16 @@
-"""Detection: exactly facexlib's numbers, on pictures of any size."""
+"""RetinaFace: exactly facexlib's numbers in one pass, on pictures of any size."""
 
 import helpers
 import numpy as np
 import pytest
 import torch
-from facexlib.detection.retinaface import RetinaFace
+from facexlib.detection.retinaface import RetinaFace, generate_config
+from facexlib.detection.retinaface_utils import PriorBox
 
-from gpen_core import demo_pictures
-from gpen_core.errors import WeightsError
-from gpen_core.faces.detect import Detector, smallest_face
+from gpen_core import RestoreOptions, demo_pictures
+from gpen_core.errors import Interrupted, WeightsError
+from gpen_core.faces.detect import Detector
+from gpen_core.faces.priors import priors
 from gpen_core.images import as_picture
 
 CPU = torch.device("cpu")
@@ -57,37 +59,23 @@ def test_decodes_exactly_as_facexlib(kind, shape):
     confidence = threshold(network, rgb)
     expected = facexlib_rows(network, rgb, confidence)
     detector = Detector.from_state_dict(network.state_dict(), CPU)
-    found = detector.detect([as_picture(rgb)], confidence)[0]
+    (found,) = detector.see(as_picture(rgb).bgr_255(2000)[None], confidence)
     assert detector.name == f"retinaface_{kind}"
     assert 3 < len(expected) < 400  # some were suppressed, some are left
-    np.testing.assert_array_equal(rows(found).astype(np.float32), expected)
+    np.testing.assert_array_equal(found.astype(np.float32), expected)
 
 
-def test_reduced_picture_gives_boxes_in_its_own_pixels():
-    network = seeded("mobile0.25")
-    rgb = picture(211, 403)
-    reduced = as_picture(rgb).bgr_255(150)
-    assert reduced.shape == (79, 150, 3)
-    with torch.no_grad():
-        expected = network.detect_faces(reduced, conf_threshold=(confidence := threshold(network, reduced[..., ::-1])))
-    detector = Detector.from_state_dict(network.state_dict(), CPU)
-    found = rows(detector.detect([as_picture(rgb)], confidence, detect_size=150)[0])
-    x, y = 403 / 150, 211 / 79
-    np.testing.assert_allclose(found, expected * [x, y, x, y, 1, *[x, y] * 5], rtol=1e-6)
+@pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
+@pytest.mark.parametrize("size", [(1080, 1920), (1500, 2000), (97, 203), (1, 1), (160, 160), (31, 2000)])
+def test_priors_are_facexlibs_bit_for_bit(kind, size):
+    config = generate_config(kind)
+    ours = priors(*size, tuple(map(tuple, config["min_sizes"])), tuple(config["steps"]), CPU)
+    assert torch.equal(ours, PriorBox(config, image_size=size).forward())
 
 
-def test_equal_sized_pictures_go_in_one_pass_and_come_out_as_alone(detector_weights):
-    detector = Detector.from_state_dict(detector_weights, CPU)
-    collage = demo_pictures.collage()
-    pictures = [as_picture(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
-    passes = []
-    detector.network.register_forward_hook(lambda module, args, out: passes.append(tuple(args[0].shape)))
-    together = detector.detect(pictures, 0.9, 600)
-    assert sorted(passes) == [(1, 3, 280, 600), (2, 3, 400, 600)]
-    for one, faces in zip(pictures, together):
-        alone = detector.detect([one], 0.9, 600)[0]
-        assert len(alone) == len(faces) >= 3
-        np.testing.assert_allclose(rows(faces), rows(alone), atol=1e-2)
+def test_priors_are_kept_by_size():
+    asked = (40, 60, ((16, 32),), (8,), CPU)
+    assert priors(*asked) is priors(*asked) and priors(*asked) is not priors(60, *asked[1:])
 
 
 def test_finds_the_face_of_a_photograph(detector_weights, astronaut):
@@ -112,10 +100,36 @@ def test_pictures_of_any_shape_are_accepted(detector_weights, shape):
     assert Detector.from_state_dict(detector_weights, CPU).detect([as_picture(np.zeros(shape, np.uint8))]) == [[]]
 
 
-def test_smallest_face_grows_with_the_reduction():
+def test_what_is_found_goes_from_tiny_to_the_whole_picture(detector_weights):
+    detector = Detector.from_state_dict(detector_weights, CPU)
     wide = as_picture(np.zeros((300, 4000, 3), np.uint8))
-    assert smallest_face(wide, 2000) == 32
-    assert smallest_face(wide, 8000) == 16
+    assert [detector.sizes(wide, size)[0] for size in (2000, 8000)] == [32, 16]
+    assert detector.sizes(wide, 2000)[1] > 4000
+
+
+def test_pulse_is_called_before_every_pass_and_may_stop_it(detector_weights, astronaut):
+    detector = Detector.from_state_dict(detector_weights, CPU)
+    called = []
+    detector.network.register_forward_hook(lambda *args: called.append("pass"))
+    detector.detect([as_picture(astronaut)], pulse=lambda: called.append("pulse"))
+    assert called == ["pulse", "pass"] * (len(called) // 2) and len(called) >= 4
+
+    def stop():
+        raise Interrupted("enough")
+
+    with pytest.raises(Interrupted):
+        detector.detect([as_picture(astronaut)], pulse=stop)
+
+
+def test_a_resnet50_is_searched_the_same_way():
+    """Its weights are not at hand: with seeded ones only that the way is gone, level by level."""
+    network = seeded("resnet50")
+    detector = Detector.from_state_dict(network.state_dict(), CPU)
+    passes = []
+    detector.network.register_forward_hook(lambda module, args, out: passes.append(args[0].shape[2:]))
+    detector.detect([as_picture(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detect_size=400))
+    assert [tuple(shape) for shape in passes[:2]] == [(300, 400), (100, 133)]
+    assert not detector.reach.is_measured
 
 
 def test_counters_of_batch_norm_may_be_absent(detector_weights):
@@ -157,7 +171,10 @@ def test_bfloat16_finds_the_same_faces(detector_weights, astronaut, degraded, de
     collage = demo_pictures.collage()
     for image in (astronaut, collage, np.ascontiguousarray(collage[:, ::-1])):
         image = demo_pictures.degrade(image) if degraded else image
-        expected, found = (rows(detector.detect([as_picture(image)], 0.9, detect_size)[0]) for detector in (exact, half))
+        expected, found = (
+            rows(detector.detect([as_picture(image)], RestoreOptions(detect_size=detect_size))[0])
+            for detector in (exact, half)
+        )
         assert len(found) == len(expected) >= 1
         nearest = found[[np.abs(found[:, :4] - row[:4]).sum(1).argmin() for row in expected]]
         sides = (expected[:, 2:4] - expected[:, :2]).min(1, keepdims=True)
@@ -178,7 +195,7 @@ def test_heads_and_batch_norms_stay_in_float32(kind):
     network = Detector.from_state_dict(seeded(kind).state_dict(), CPU, torch.bfloat16).network
     answers = []
     network.register_forward_hook(lambda module, args, out: answers.extend(out))
-    Detector(network, kind, torch.bfloat16).detect([as_picture(picture(64, 96))], 1.0)
+    Detector(network, f"retinaface_{kind}", torch.bfloat16).see(as_picture(picture(64, 96)).bgr_255(96)[None], 1.0)
     assert [answer.dtype for answer in answers] == [torch.float32] * 3
     for name, module in network.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):

@@ -1,5 +1,7 @@
 """What goes with a picture: a background, a mask, boxes, the picture before a swap; and several pictures at once."""
 
+import math
+
 import helpers
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.errors import InputError
+from gpen_core.faces.face import Face
 from gpen_core.faces.select import inside_boxes
 from gpen_core.frame import Frame
 
@@ -107,6 +110,27 @@ def test_boxes_choose_among_the_faces_found(red, picture, boxes, restored):
     result = red.restore(picture, boxes=boxes)
     assert [face.restored for face in result.faces] == restored
     assert all(face.restored or face.reason == "in none of the boxes given" for face in result.faces)
+
+
+def test_boxes_without_a_face_are_named_by_number(red, picture):
+    result = red.restore(picture, boxes=[(5, 5, 25, 30), LEFT.box, (3, 3, 3, 3)])
+    assert result.notes == ("no face was found in box 0 (5, 5, 25, 30)", "no face was found in box 2 (3, 3, 3, 3)")
+    assert red.restore(picture).notes == () and red.restore(picture, boxes=[]).notes == ()
+
+
+@pytest.mark.parametrize("box", [(math.nan, 0, 9, 9), (0, 0, math.inf, 9), (0, 0, 9), (1, 2, 3, 4, 5), "abcd", None])
+def test_a_box_that_is_none_is_refused_by_number(red, picture, box):
+    with pytest.raises(InputError, match=r"Box 1 is .*four finite numbers"):
+        red.restore(picture, boxes=[LEFT.box, box])
+
+
+def test_landmarks_that_no_head_shows_are_left_alone_with_a_reason(picture):
+    lying = Face(LEFT.box, 0.99, LEFT.landmarks[[3, 4, 2, 0, 1]])  # upside down, as if upright
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [lying, RIGHT])
+    result = restorer.restore(picture)
+    assert [face.restored for face in result.faces] == [False, True]
+    assert "not those of a head" in result.faces[0].reason
+    assert restorer.detect([picture])[0][0].reason == result.faces[0].reason
 
 
 def test_largest_is_chosen_among_the_boxed():

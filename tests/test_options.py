@@ -20,6 +20,7 @@ def test_defaults_are_those_of_the_published_pipeline():
         "template": "gpen",
         "mask": "auto",
         "color": "none",
+        "angles": "auto",
     }
 
 
@@ -41,6 +42,8 @@ def test_options_are_frozen():
         *(("mask", value) for value in ("none", True)),
         *(("color", value) for value in ("yes", None)),
         *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), 3, None, ["x"])),
+        *(("faces", value) for value in ("3-1", "1-", "-", "0-2-4", "0-99999999", "a-b")),
+        *(("angles", value) for value in ("none", 90, None)),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_and_named(name, value):
@@ -64,6 +67,7 @@ def test_a_value_that_cannot_be_is_refused_and_named(name, value):
         *(("mask", value) for value in ("auto", "feather", "parse")),
         *(("color", value) for value in ("none", "match")),
         *(("faces", value) for value in ("all", "largest", "center")),
+        *(("angles", value) for value in ("auto", "upright", "all")),
     ],
 )
 def test_every_value_that_is_promised_is_kept(name, value):
@@ -71,7 +75,17 @@ def test_every_value_that_is_promised_is_kept(name, value):
 
 
 @pytest.mark.parametrize(
-    ("given", "numbers"), [("0,2", (0, 2)), (" 3 , 1 ", (3, 1)), ("7", (7,)), ([0, 2], (0, 2)), (("0", 1), (0, 1))]
+    ("given", "numbers"),
+    [
+        ("0,2", (0, 2)),
+        (" 3 , 1 ", (3, 1)),
+        ("7", (7,)),
+        ([0, 2], (0, 2)),
+        (("0", 1), (0, 1)),
+        ("0,2-4", (0, 2, 3, 4)),
+        ("5 - 6", (5, 6)),
+        ("2-2", (2,)),
+    ],
 )
 def test_faces_may_be_numbers_or_text(given, numbers):
     assert RestoreOptions(faces=given).faces == numbers

@@ -26,13 +26,16 @@ PHASES = ("read", "restore", "write")
 class Inverting:
     """A restorer that inverts every picture."""
 
-    def restore(self, picture, options, original=None, background=None, *, progress=None):
+    def restore_all(self, frames, options, *, progress=None):
+        return [self.restore(frame.image, progress) for frame in frames]
+
+    def restore(self, picture, progress):
         if progress is not None:
             progress(1, 1, "Restoring faces")
         result = picture.writable()
         result.pixels[:] = 255 - result.pixels
         mask = np.ones((picture.height, picture.width), np.float32)
-        return RestoreResult(result.native(), mask, (), 16.0, {"network": 0.0}, result)
+        return RestoreResult(result.native(), mask, (), 16.0, 430.0, {"network": 0.0}, result)
 
 
 class Watch:

@@ -47,7 +47,7 @@ ROOMS = {
     "files": {"errors", "images", "metadata", "tiff"},
     "network": {"errors"},
     "weights": {"errors", "__version__"},
-    "faces": {"errors", "images"},
+    "faces": {"errors", "options", "images"},
     "devices": {"errors", "network"},
     "demo": {"errors", "network"},
     "weights_report": {"errors", "network", "weights"},

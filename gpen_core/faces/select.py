@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .face import Box, Face
+from .head import LARGEST_RESIDUAL, poses
 
 SMALLEST_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
 
@@ -24,6 +27,22 @@ def in_order(faces: Sequence[Face], order: str) -> list[Face]:
         else:
             rows.append([face])
     return [face for row in rows for face in sorted(row, key=lambda face: face.centre[0])]
+
+
+def heads(faces: Sequence[Face]) -> list[Face]:
+    """The same faces; `reason` is set on those whose landmarks no head can show, see `head.poses`."""
+    if not faces:
+        return []
+    residual = poses(np.stack([face.landmarks for face in faces])).residual
+    return [
+        replace(
+            face,
+            reason=face.reason or f"its landmarks are not those of a head (residual {r:.2f}, at most {LARGEST_RESIDUAL})",
+        )
+        if r > LARGEST_RESIDUAL
+        else face
+        for face, r in zip(faces, residual)
+    ]
 
 
 def choose(
@@ -56,10 +75,15 @@ def inside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:
     """The same faces; `reason` is set on those that share less than half of the smaller area with every box."""
 
     def judged(face: Face) -> Face:
-        inside = any(_overlap(face.box, box) >= SMALLEST_OVERLAP for box in boxes)
-        return face if inside or face.reason else replace(face, reason="in none of the boxes given")
+        is_inside = any(inside(face.box, box) for box in boxes)
+        return face if is_inside or face.reason else replace(face, reason="in none of the boxes given")
 
     return [judged(face) for face in faces]
+
+
+def inside(face: Box, box: Box) -> bool:
+    """Whether a face's box and one that was given are of one face."""
+    return _overlap(face, box) >= SMALLEST_OVERLAP
 
 
 def _overlap(a: Box, b: Box) -> float:

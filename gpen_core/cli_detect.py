@@ -1,0 +1,123 @@
+"""`gpen detect`, and the arguments that it shares with `gpen restore`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import GpenError, InputError
+from .options import ANGLES, DETECTORS, ORDERS, PRECISIONS, RestoreOptions
+
+if TYPE_CHECKING:
+    from .faces.detect import Detector
+    from .faces.face import Face
+    from .files import Photo
+    from .jobs import Job
+
+DEFAULTS = RestoreOptions()
+
+
+def detection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those about finding faces."""
+    add = parser.add_argument
+    add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
+    add("--dtype", default="auto", choices=PRECISIONS)
+    add("--order", default=DEFAULTS.order, choices=ORDERS)
+    add("--confidence", type=float, default=DEFAULTS.confidence, metavar="C", help="of the detector, 0 to 1")
+    add(
+        "--detect-size",
+        type=int,
+        default=DEFAULTS.detect_size,
+        metavar="PX",
+        help="longer side for the smallest faces; larger ones are found at any",
+    )
+    add(
+        "--angles",
+        default=DEFAULTS.angles,
+        choices=ANGLES,
+        help="auto: turned heads, too, and turned pictures where nothing is found upright; all: always every angle",
+    )
+    add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
+    add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
+
+
+def add_command(
+    commands: Any, shared: argparse.ArgumentParser, models_argument: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    """Adds the command to the parser's."""
+    detect = commands.add_parser("detect", parents=[shared], help="list the faces of pictures with their numbers")
+    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
+    detect.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the pictures there, the faces numbered")
+    models_argument(detect)
+    detection_arguments(detect)
+    detect.set_defaults(command=_detect)
+
+
+def _detect(given: argparse.Namespace) -> int:
+    from . import cli_weights, jobs
+    from .restorer import load_detector
+    from .weights.options import DownloadOptions
+
+    options = RestoreOptions(
+        order=given.order, confidence=given.confidence, detect_size=given.detect_size, angles=given.angles
+    )
+    sources = jobs.expand(given.inputs)
+    if not sources:
+        raise InputError(f"No pictures in {', '.join(given.inputs)}.")
+    todo = [jobs.Job(source, source) for source in sources]
+    if given.output is not None:
+        todo = jobs.plan(sources, given.output, in_place=False)
+    with cli_weights.byte_bar() as progress:
+        downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
+        detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
+    return _status([_list(job, detector, options, given.output is not None) for job in todo])
+
+
+def _status(errors: Sequence[GpenError | None]) -> int:
+    """As `batch.exit_status`."""
+    failed = [error for error in errors if error is not None]
+    if failed and len(failed) == len(errors) and all(isinstance(error, InputError) for error in failed):
+        return 3
+    return 1 if failed else 0
+
+
+def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -> GpenError | None:
+    """Says what is in one picture; what went wrong is said on stderr and given back."""
+    from . import files
+    from .restorer import detect_faces
+
+    try:
+        photo = files.read(job.source)
+        (faces,) = detect_faces(detector, [photo.picture], options)
+        smallest, largest = detector.sizes(photo.picture, options.detect_size)
+        sys.stdout.write(
+            f"{job.source}: {len(faces)} faces ({photo.picture.width}x{photo.picture.height} px; of about {smallest:.0f} "
+            f"to {largest:.0f} px they are found)\n"
+        )
+        for number, face in enumerate(faces):
+            sys.stdout.write(f"{number:4}  {_line(face)}\n")
+        if writes:
+            _write(job, photo, faces)
+    except GpenError as error:
+        sys.stderr.write(f"gpen: {error}\n")
+        return error
+    return None
+
+
+def _line(face: Face) -> str:
+    box = ",".join(f"{v:.0f}" for v in face.box)
+    size = f"{face.width:.0f}x{face.height:.0f} px"
+    return f"{box:24} {size:>14}  score {face.score:.3f}{f'  {face.reason}' if face.reason else ''}"
+
+
+def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
+    from . import files
+    from .faces.draw import numbered
+    from .images import from_array, rgb8
+
+    drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
+    files.write_bytes(job.target, files.encode(drawn, files.format_of(job.target, photo.format)))

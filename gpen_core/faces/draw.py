@@ -1,0 +1,97 @@
+"""Faces boxed and numbered on a picture, readable at every size and on every ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from .face import Face
+
+RGB8 = NDArray[np.uint8]
+# Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which the colour-blind tell apart.
+TAKEN, LEFT_ALONE = (0, 114, 178), (213, 94, 0)
+WHITE = (255, 255, 255)
+# Height of a number: part of the face's shorter side, least part and most of the picture's longer side, least in px.
+NUMBER, LEAST, MOST, LEAST_PX = 0.14, 0.01, 0.045, 11
+DRAWN_AT = 96  # px: numbers are drawn large and reduced
+
+
+def numbered(picture: RGB8, faces: Sequence[Face]) -> RGB8:
+    """[H, W, 3] RGB -> a copy with each face's box, landmarks and number on a plate; those with a reason to be left alone
+    in another colour."""
+    drawn: Any = picture.copy()
+    for face in faces:
+        _outline(drawn, face)
+    for number, face in enumerate(faces):  # above all boxes
+        _plate(drawn, str(number), face)
+    return np.asarray(drawn, np.uint8)
+
+
+def _colour(face: Face) -> tuple[int, int, int]:
+    return TAKEN if face.reason is None else LEFT_ALONE
+
+
+def _outline(drawn: Any, face: Face) -> None:
+    thick = max(1, round(_height(drawn, face) / 9))
+    (x0, y0), (x1, y1) = _corners(face)
+    for colour, width in ((WHITE, thick + 2 * max(1, thick // 3)), (_colour(face), thick)):
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), colour, width)
+    for x, y in face.landmarks:
+        if np.isfinite((x, y)).all() and max(abs(x), abs(y)) < 1e6:
+            for colour, radius in ((WHITE, thick + 1), (_colour(face), thick)):
+                cv2.circle(drawn, (round(x), round(y)), radius, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _plate(drawn: Any, text: str, face: Face) -> None:
+    """The number in white on the face's colour, above the box, or within it where there is no room above."""
+    height = _height(drawn, face)
+    letters = _letters(text, height)
+    margin = max(2, height // 4)
+    plate = np.full((letters.shape[0] + 2 * margin, letters.shape[1] + 2 * margin, 3), _colour(face), np.float32)
+    inner = plate[margin:-margin, margin:-margin]
+    inner += letters[..., None] * (np.array(WHITE, np.float32) - inner)
+    (x0, y0), _ = _corners(face)
+    above = y0 - plate.shape[0]
+    left, top = max(0, min(x0, drawn.shape[1] - plate.shape[1])), above if above >= 0 else max(0, y0)
+    place = drawn[top : top + plate.shape[0], left : left + plate.shape[1]]
+    place[:] = np.rint(plate[: place.shape[0], : place.shape[1]])
+
+
+def _height(drawn: Any, face: Face) -> int:
+    longest = max(drawn.shape[:2])
+    side = face.shorter_side if np.isfinite(face.shorter_side) else 0.0
+    return int(max(LEAST_PX, min(max(NUMBER * side, LEAST * longest), MOST * longest)))
+
+
+def _corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
+    x0, y0, x1, y1 = (round(float(v)) for v in np.clip(np.nan_to_num(face.box), -1e6, 1e6))
+    return (x0, y0), (x1, y1)
+
+
+def _letters(text: str, height: int) -> NDArray[np.float32]:
+    """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
+    large = _drawn_large(text)
+    width = max(1, round(large.shape[1] * height / large.shape[0]))
+    shrinks = height < large.shape[0]
+    resized = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(np.clip(resized, 0, 1), np.float32)
+
+
+@lru_cache(maxsize=256)
+def _drawn_large(text: str) -> NDArray[np.float32]:
+    font: Any
+    try:
+        font = ImageFont.load_default(DRAWN_AT)
+    except TypeError:  # before Pillow 10.1 there is one small size
+        font = ImageFont.load_default()
+    sheet = Image.new("L", (DRAWN_AT * (len(text) + 1), 2 * DRAWN_AT))
+    ImageDraw.Draw(sheet).text((DRAWN_AT // 4, DRAWN_AT // 4), text, fill=255, font=font)
+    box = sheet.getbbox()
+    assert box is not None  # digits are never blank
+    return np.asarray(sheet.crop(box), np.float32) / np.float32(255)
