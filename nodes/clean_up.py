@@ -36,6 +36,7 @@ class CleanUpFaceSwap(RestoringNode):
                 *inputs.selection(),
                 *inputs.appearance(),
                 inputs.limit(),
+                *inputs.more_selection(),
             ],
             outputs=outputs.of_restoring(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],

@@ -20,14 +20,17 @@ ComfyNode = io.ComfyNode
 NodeOutput = io.NodeOutput
 GpenModelType = io.Custom("GPEN_MODEL")
 BoundingBoxes = io.Custom("BOUNDING_BOX")
+BoxesOfAnyKind = io.Custom("BOUNDING_BOX,SEGS")  # the core's, and Impact Pack's segments
 
 __all__ = [
     "BoundingBoxes",
+    "BoxesOfAnyKind",
     "ComfyExtension",
     "ComfyNode",
     "ExecutionBlocker",
     "GpenModelType",
     "NodeOutput",
+    "folded",
     "io",
     "schema",
     "ui",
@@ -38,3 +41,10 @@ def schema(**arguments: Any) -> Any:
     """`io.Schema` with those of the arguments that this ComfyUI knows: search words came later than the rest."""
     known = inspect.signature(io.Schema).parameters
     return io.Schema(**{name: value for name, value in arguments.items() if name in known})
+
+
+def folded(kind: Any) -> dict[str, Any]:
+    """What makes an input one that need not be there, so that prompts saved before there was one still run, and puts it
+    among the advanced ones, where this ComfyUI has such (0.8 and newer)."""
+    known = inspect.signature(kind.Input.__init__).parameters
+    return {"optional": True, **({"advanced": True} if "advanced" in known else {})}

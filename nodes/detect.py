@@ -28,6 +28,7 @@ class DetectFaces(ComfyNode):
                 GpenModelType.Input("model", tooltip="From Load GPEN Model; only its detector is used."),
                 io.Image.Input("image", tooltip="One image or a batch."),
                 *inputs.detection(),
+                *inputs.more_detection(),
             ],
             outputs=[
                 BoundingBoxes.Output(
@@ -40,10 +41,11 @@ class DetectFaces(ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: GpenModel, image: torch.Tensor, order: str, confidence: float) -> NodeOutput:
+    def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
+        """`values` are those of the inputs about detection. Raises `GpenError`."""
         frames = tensors.frames_of(image)
-        found = model.detect(list(frames), RestoreOptions(order=order, confidence=confidence))
-        preview = tensors.image_of([tensors.numbered(frame, faces) for frame, faces in zip(frames, found)], image)
+        found = model.detect(list(frames), RestoreOptions(**values))
+        preview = tensors.image_of([tensors.preview(frame, faces) for frame, faces in zip(frames, found)], image)
         return NodeOutput(
             [tensors.boxes_from(faces) for faces in found],
             tensors.mask_of([tensors.box_mask(frame, faces) for frame, faces in zip(frames, found)]),

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ..gpen_core.weights.catalog import SUFFIXES
-from ..gpen_core.weights.folders import find_in, network_choices
+from ..gpen_core.weights.folders import detector_choices, find_in, network_choices
 
 MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
 DETECTION = "facedetection"
@@ -37,6 +37,11 @@ def detection() -> tuple[Path, ...]:
 def choices() -> list[str]:
     """See `network_choices`. Never decorated: ComfyUI refuses a saved value that is not among them."""
     return network_choices(models())
+
+
+def detectors() -> list[str]:
+    """See `detector_choices`."""
+    return detector_choices(detection())
 
 
 def missing() -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..gpen_core import RestoreOptions
 from ..gpen_core.errors import OptionsError
-from ..gpen_core.options import CHOICES, COLORS, MASKS, ORDERS
-from .comfy import io
+from ..gpen_core.options import ANGLES, CHOICES, COLORS, MASKS, ORDERS
+from .comfy import folded, io
 
 BY_INDEX = "by index"
 DEFAULTS = RestoreOptions()
@@ -44,6 +44,44 @@ def detection() -> list[Any]:
     ]
 
 
+def more_detection() -> list[Any]:
+    """Last in a node, since saved graphs know their values by place."""
+    return [
+        io.Int.Input(
+            "detect_size",
+            default=DEFAULTS.detect_size,
+            min=64,
+            max=8192,
+            step=8,
+            tooltip="A longer side is reduced to so many pixels for the smallest faces; large ones are found at any. More "
+            "finds smaller ones and takes longer.",
+            **folded(io.Int),
+        ),
+        io.Combo.Input(
+            "angles",
+            options=list(ANGLES),
+            default=DEFAULTS.angles,
+            tooltip="auto: tilted heads, and turned images where nothing is found upright. all: looks at every angle "
+            "always. upright: never turns.",
+            **folded(io.Combo),
+        ),
+    ]
+
+
+def more_selection() -> list[Any]:
+    return [
+        *more_detection(),
+        io.Int.Input(
+            "max_faces",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="At most so many faces, the largest; 0: all.",
+            **folded(io.Int),
+        ),
+    ]
+
+
 def selection() -> list[Any]:
     first, second = detection()
     return [
@@ -52,9 +90,9 @@ def selection() -> list[Any]:
             options=[*CHOICES, BY_INDEX],
             default=DEFAULTS.faces,
             tooltip="Which faces are restored; center is the one nearest to the middle. For 'by index', Detect Faces (GPEN) "
-            "shows the numbers, at the same order and confidence.",
+            "shows the numbers, at the same order, confidence, detect_size and angles.",
         ),
-        io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2."),
+        io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2 or 1-3."),
         first,
         second,
         io.Int.Input(
@@ -103,10 +141,13 @@ def options(
     min_face: int,
     mask_kind: str,
     color: str,
+    detect_size: int = DEFAULTS.detect_size,
+    angles: str = DEFAULTS.angles,
+    max_faces: int = 0,
 ) -> RestoreOptions:
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
     if faces == BY_INDEX and not indices.strip():
-        raise OptionsError("With 'by index', indices must hold numbers from 0, such as 0,2.")
+        raise OptionsError("With 'by index', indices must hold numbers from 0, such as 0,2 or 1-3.")
     return RestoreOptions(
         strength=strength,
         faces=indices if faces == BY_INDEX else faces,
@@ -115,4 +156,7 @@ def options(
         min_face=min_face,
         mask=mask_kind,
         color=color,
+        detect_size=detect_size,
+        angles=angles,
+        max_faces=max_faces or None,
     )

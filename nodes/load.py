@@ -43,9 +43,10 @@ class LoadModel(ComfyNode):
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=list(DETECTORS),
+                    options=folders.detectors(),
                     default=DETECTORS[0],
-                    tooltip=f"Finds the faces; a file in models/{folders.DETECTION}. mobile0.25 is faster and finds fewer.",
+                    tooltip=f"Finds the faces; a file in models/{folders.DETECTION}, also one of your own. mobile0.25 is "
+                    "faster and finds fewer.",
                 ),
             ],
             outputs=[GpenModelType.Output(display_name="gpen_model", tooltip="For the other GPEN nodes.")],

@@ -38,7 +38,7 @@ def result(results: Sequence[RestoreResult], like: torch.Tensor) -> NodeOutput:
         tensors.image_of([one.image for one in results], like),
         tensors.mask_of([one.mask for one in results]),
         crops or [ExecutionBlocker(None)],
-        summary([one.faces for one in results]),
+        summary([one.faces for one in results], [one.notes for one in results]),
     )
 
 
@@ -48,14 +48,14 @@ def untouched(image: torch.Tensor, why: str) -> NodeOutput:
     return NodeOutput(image, mask, [ExecutionBlocker(None)], why)
 
 
-def summary(frames: Sequence[Sequence[Face]]) -> str:
-    """One line for all, then one per face."""
+def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = ()) -> str:
+    """One line for all, then one per face, then what else is to be said."""
     faces = [face for frame in frames for face in frame]
     restored = sum(face.restored for face in faces)
     lines = [f"{len(faces)} faces found, {restored} restored, {len(faces) - restored} left alone"]
-    for number, frame in enumerate(frames):
-        where = f"image {number}, " if len(frames) > 1 else ""
-        lines += [f"{where}face {n}: {_fate(face)}" for n, face in enumerate(frame)]
+    where = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
+    lines += [f"{at}face {n}: {_fate(face)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
+    lines += [f"{at}{note}" for at, some in zip(where, notes) for note in some]
     return "\n".join(lines)
 
 

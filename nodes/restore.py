@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from . import inputs, outputs, tensors
-from .comfy import BoundingBoxes, GpenModelType, NodeOutput, io, schema
+from .comfy import BoxesOfAnyKind, GpenModelType, NodeOutput, folded, io, schema
 from .model import GpenModel
 from .restoring import RestoringNode
 
@@ -35,11 +35,21 @@ class RestoreFaces(RestoringNode):
                     optional=True,
                     tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
                 ),
-                BoundingBoxes.Input(
+                BoxesOfAnyKind.Input(
                     "bboxes",
                     optional=True,
-                    tooltip="Boxes from any detector: only faces that lie in one of them (by half or more) are restored.",
+                    tooltip="Boxes from any detector, or Impact Pack's SEGS: only faces that lie in one of them (by half or "
+                    "more) are restored, and a box without one is looked into closely.",
                     extra_dict={"forceInput": True},
+                ),
+                *inputs.more_selection(),
+                io.Combo.Input(
+                    "box_format",
+                    options=list(tensors.BOX_FORMATS),
+                    default=tensors.BOX_FORMATS[0],
+                    tooltip="What the four numbers of a box without names are: x, y, width, height (ComfyUI's own), or the "
+                    "corners x0, y0, x1, y1. SEGS and boxes with names are known.",
+                    **folded(io.Combo),
                 ),
             ],
             outputs=outputs.of_restoring(),
@@ -54,6 +64,7 @@ class RestoreFaces(RestoringNode):
         mask: torch.Tensor | None = None,
         background: torch.Tensor | None = None,
         bboxes: Any = None,
+        box_format: str = tensors.BOX_FORMATS[0],
         **values: Any,
     ) -> NodeOutput:
         from ..gpen_core.frame import Frame  # brings OpenCV, which ComfyUI's start is spared
@@ -63,7 +74,7 @@ class RestoreFaces(RestoringNode):
             tensors.frames_of(image),
             tensors.partners_of(background, count, "background"),
             tensors.limits_of(mask, count),
-            tensors.boxes_of(bboxes, count),
+            tensors.boxes_of(bboxes, image.shape, box_format),
         )
         frames = (Frame(picture, None, behind, limit, boxes) for picture, behind, limit, boxes in parts)
         return cls.restore(model, inputs.options(**values), image if background is None else background, frames)

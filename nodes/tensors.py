@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..gpen_core.errors import InputError
 from ..gpen_core.faces.face import Box, Face
 
+BOX_FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
 NO_ALPHA = 64  # LoadImage gives a mask of 64x64 zeros for a picture without alpha
 
 
@@ -55,20 +56,27 @@ def partners_of(image: torch.Tensor | None, count: int, what: str) -> list[NDArr
     return [None] * count if image is None else list(frames_of(image))
 
 
-def boxes_of(value: Any, count: int) -> list[list[Box] | None]:
-    """BOUNDING_BOX -> boxes (x0, y0, x1, y1) for each frame; None where it is not connected.
+def boxes_of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
+    """Boxes of any kind -> (x0, y0, x1, y1) for each frame of an IMAGE [B, H, W, C]; None where none are connected.
 
-    It comes as one dict of x, y, width, height, as a list of them (for every frame), or as a list of such lists."""
+    One box or several, for every frame, or a list of such for each. A box is a mapping of x, y, width, height, or four
+    numbers (a list, tuple, array or tensor; more than four are a score and the like), which `box_format` explains.
+    Impact Pack's SEGS are a size and segments with corners. Raises `InputError` for anything else."""
+    count = shape[0]
     if value is None:
         return [None] * count
-    if isinstance(value, Mapping):
+    if _is_segs(value):
+        return [_of_segs(value, shape)] * count
+    value = _plain(value)
+    if _is_box(value):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Expected bounding boxes, got {type(value).__name__}.")
-    if any(isinstance(one, (list, tuple)) for one in value):
-        frames = [[one] if isinstance(one, Mapping) else one for one in value]
-        return [[_box(box) for box in boxes] for boxes in _for_each(frames, count, "list of bounding boxes")]
-    return [[_box(box) for box in value]] * count
+    if any(isinstance(one, (list, tuple)) and not _is_box(one) for one in value):
+        frames = [[one] if _is_box(one) else one for one in value]
+        each = _for_each(frames, count, "list of bounding boxes")
+        return [[_box(box, box_format) for box in boxes] for boxes in each]
+    return [[_box(box, box_format) for box in value]] * count
 
 
 def boxes_from(faces: Sequence[Face]) -> list[dict[str, Any]]:
@@ -86,21 +94,12 @@ def boxes_from(faces: Sequence[Face]) -> list[dict[str, Any]]:
     ]
 
 
-def numbered(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
+def preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     """[H, W, C] -> [H, W, 3]: the picture with each face's box and number."""
-    import cv2  # a fifth of a second, which ComfyUI's start is spared
+    from ..gpen_core.faces.draw import numbered  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
 
-    rgb = np.ascontiguousarray(np.broadcast_to(frame[..., : 1 if frame.shape[2] < 3 else 3], (*frame.shape[:2], 3)))
-    drawn: Any = np.rint(np.clip(rgb.astype(np.float32), 0, 1) * 255).astype(np.uint8)  # all that OpenCV 5 writes on
-    for number, face in enumerate(faces):
-        x0, y0, x1, y1 = (round(v) for v in face.box)
-        size = max(0.4, face.shorter_side / 100)
-        thick = max(1, round(size * 2))
-        cv2.rectangle(drawn, (x0, y0), (x1, y1), (60, 220, 60), thick)
-        for colour, width in (((0, 0, 0), thick + 2), ((255, 255, 255), thick)):  # readable on any ground
-            where = (x0 + 3, y0 + round(24 * size))
-            cv2.putText(drawn, str(number), where, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
-    return np.asarray(drawn, np.float32) / np.float32(255)
+    rgb = np.broadcast_to(frame[..., : 1 if frame.shape[2] < 3 else 3], (*frame.shape[:2], 3)).astype(np.float32)
+    return numbered(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / np.float32(255)
 
 
 def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -112,12 +111,41 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.asarray(mask, np.float32)
 
 
-def _box(box: Any) -> Box:
+def _plain(value: Any) -> Any:
+    """Arrays and tensors as lists, however deep."""
+    if hasattr(value, "tolist") and not isinstance(value, (list, tuple, Mapping)):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_box(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) >= 4 and all(isinstance(one, (int, float)) for one in value[:4])
+    return isinstance(value, Mapping)
+
+
+def _is_segs(value: Any) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple))
+    return is_pair and len(value[0]) == 2 and all(hasattr(seg, "bbox") for seg in value[1])
+
+
+def _of_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
+    """SEGS know the size of the image that they were found in; it may have been enlarged since."""
+    (height, width), segments = segs
+    x, y = shape[2] / width, shape[1] / height
+    boxes = (_box(_plain(seg.bbox), "xyxy") for seg in segments)
+    return [(x0 * x, y0 * y, x1 * x, y1 * y) for x0, y0, x1, y1 in boxes]
+
+
+def _box(box: Any, box_format: str) -> Box:
     try:
-        x, y, width, height = (box["x"], box["y"], box["width"], box["height"]) if isinstance(box, Mapping) else box
-        return float(x), float(y), float(x) + float(width), float(y) + float(height)
+        if isinstance(box, Mapping):
+            x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+            return x, y, x + width, y + height
+        x, y, right, bottom = (float(v) for v in box[:4])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"Expected a bounding box with x, y, width and height, got {box!r}.") from error
+    return (x, y, right, bottom) if box_format == "xyxy" else (x, y, x + right, y + bottom)
 
 
 def _for_each(items: list[Any], count: int, what: str) -> list[Any]:

@@ -1,10 +1,12 @@
 """The nodes in a fake ComfyUI, see fake_comfyui.py; tests/test_comfyui_host.py has the real one."""
 
+import collections
 import re
 import sys
 
 import fake_comfyui
 import helpers
+import numpy as np
 import pytest
 import torch
 
@@ -191,12 +193,93 @@ FACE, ELSEWHERE = {"x": 170, "y": 60, "width": 110, "height": 130}, {"x": 400, "
         ([FACE, []], [True, False]),
         ([[], []], [False, False]),
         ([[(170, 60, 110, 130)], []], [True, False]),
+        ((170, 60, 110, 130), [True, True]),
+        ([(170, 60, 110, 130, 0.98)], [True, True]),
+        (np.array([[170, 60, 110, 130], [400, 400, 50, 50]]), [True, True]),
+        (torch.tensor([[[170.0, 60, 110, 130]], [[400, 400, 50, 50]]]), [True, False]),
+        ([np.array([170, 60, 110, 130]), []], [True, False]),
         (None, [True, True]),
     ],
 )
 def test_boxes_in_every_shape(host, red, portrait, boxes, restored):
     image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
     assert [bool(is_red(one).any()) for one in image] == restored
+
+
+def test_boxes_may_be_corners(host, red, portrait):
+    boxes, corners = [(170, 60, 110, 130)], [(170, 60, 280, 190)]
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=corners, box_format="xyxy")
+    same, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=boxes)
+    assert is_red(image).any() and torch.equal(image, same)
+
+
+Seg = collections.namedtuple("Seg", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper")
+
+
+@pytest.mark.parametrize("enlarged", [1, 2])
+def test_segments_of_impact_pack(host, red, portrait, enlarged):
+    """They hold corners, in pixels of the image that they were found in."""
+    boxes = [np.array([170, 60, 280, 190]), (400, 400, 450, 450)]
+    segs = ((512, 512), [Seg(None, None, 0.9, (150, 40, 300, 210), box, "face", None) for box in boxes])
+    image = portrait.repeat_interleave(enlarged, 1).repeat_interleave(enlarged, 2)
+    restored, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=segs)
+    assert is_red(restored).any() and "no face was found in box 1" in summary
+    nothing, *_ = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=((512, 512), []))
+    assert torch.equal(nothing, image)
+
+
+def test_a_box_of_nan_is_refused(host, red, portrait):
+    with pytest.raises(Exception, match=r"Box 0 is .*finite"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=[(float("nan"), 1, 2, 3)])
+
+
+def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
+    """Graphs that were saved before there were these inputs still run."""
+    for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
+        later = [one for one in host.nodes[node].define_schema().inputs if one.id in ("detect_size", "angles", "max_faces")]
+        assert later and all(one.optional for one in later)
+    lying = torch.rot90(portrait, 1, (1, 2))
+    counts = [host.run("GPEN_DetectFaces", model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
+    assert counts == [1, 1]
+    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, max_faces=1)
+    assert is_red(image).any() and "1 restored" in summary
+    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detect_size=64, angles="upright")
+    assert restored.shape == portrait.shape
+    with pytest.raises(Exception, match="angles is 'sideways'"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, angles="sideways")
+
+
+def test_inputs_are_folded_where_the_core_can(host, monkeypatch):
+    folded = host.module("nodes.comfy").folded
+
+    class Newer:
+        class Input:
+            def __init__(self, name, optional=False, advanced=None): ...
+
+    class Older:
+        class Input:
+            def __init__(self, name, optional=False): ...
+
+    assert folded(Newer) == {"optional": True, "advanced": True} and folded(Older) == {"optional": True}
+
+
+def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights):
+    files = {
+        "facedetection/my-detector.safetensors": detector_weights,
+        "facerestore_models/portraits.safetensors": helpers.identity_weights(256),
+    }
+    helpers.write_weights(comfy_models, files)
+    try:
+        inputs = {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}
+        assert inputs["detector"].options[2:] == ["my-detector.safetensors"]
+        assert "portraits.safetensors" in inputs["model"].options and "codeformer.pth" not in inputs["model"].options
+        (model,) = host.run(
+            "GPEN_LoadModel", model="portraits.safetensors", precision="fp32", detector="my-detector.safetensors"
+        )
+        assert model.restorer.detector.name == "retinaface_mobile0.25"
+    finally:
+        for name in files:
+            (comfy_models / name).unlink()
 
 
 @pytest.mark.parametrize("boxes", ["face", [{"x": 1}], [[FACE], [FACE], [FACE]], [["a", "b", "c", "d"]], 7])

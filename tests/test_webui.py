@@ -295,6 +295,7 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
     names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
+    names |= {"detect_size", "angles"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
     sys.path.insert(0, str(fake_webui.ROOT))
@@ -305,6 +306,14 @@ def test_settings_and_the_flag(host):
     parser = argparse.ArgumentParser()
     preload.preload(parser)
     assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
+
+
+def test_detection_size_and_angles_come_from_the_settings(host):
+    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    assert (options.detect_size, options.angles) == (2000, "auto")
+    host.opts.gpen_detect_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
+    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    assert (options.detect_size, options.angles) == (1000, "all")
 
 
 def test_models_folders(host, webui_models):

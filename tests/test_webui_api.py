@@ -42,6 +42,16 @@ def test_restoring(api, astronaut):
     assert answer.json()["faces"][0]["restored"] and host.lock.held == 1 and host.jobs == ["gpen", "end"]
 
 
+def test_boxes_lead_and_one_without_a_face_is_named(api, astronaut):
+    _, client = api()
+    boxes = [[170, 60, 280, 190], [400, 400, 450, 450]]
+    answer = client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "boxes": boxes, "angles": "all"}).json()
+    assert [face["restored"] for face in answer["faces"]] == [True]
+    assert answer["notes"] == ["no face was found in box 1 (400, 400, 450, 450)"]
+    assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "boxes": [[1, 2, 3]]}).status_code == 400
+    assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "angles": "some"}).status_code == 422
+
+
 def test_the_picture_before_a_swap(api, astronaut):
     _, client = api()
     for original, expected in ((astronaut, False), (fake_webui.swap(astronaut), True)):

@@ -40,7 +40,7 @@ class RestoreRequest(BaseModel):
     original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
     model: Optional[str] = Field(None, description="One of /gpen/v1/models; default: the setting.")
     strength: float = Field(DEFAULTS.strength, ge=0, le=1)
-    faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2.")
+    faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
     order: str = Field(DEFAULTS.order, description="reading, left-right or large-small.")
     min_face: float = Field(DEFAULTS.min_face, ge=0, description="Pixels.")
     max_faces: Optional[int] = Field(None, ge=0)
@@ -49,6 +49,10 @@ class RestoreRequest(BaseModel):
     template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
     mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
     color: str = Field(DEFAULTS.color, description="none or match.")
+    angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
+    boxes: Optional[list[list[float]]] = Field(
+        None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
+    )
 
 
 class RestoreReply(BaseModel):
@@ -56,6 +60,7 @@ class RestoreReply(BaseModel):
 
     image: str = Field(description="PNG as base64.")
     faces: list[dict[str, Any]] = Field(description="box, score, landmarks, restored, reason, note, change of each.")
+    notes: list[str] = Field([], description="What else is to be said, such as boxes without a face.")
     model: str
 
 
@@ -95,13 +100,14 @@ def restore(request: RestoreRequest) -> RestoreReply:
         with queue_lock:
             shared.state.begin(job="gpen")
             try:
-                result = engine.restore(image, model, options, original=original)
+                result = engine.restore(image, model, options, original=original, boxes=request.boxes)
             finally:
                 shared.state.end()
     except GpenError as error:
         status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
         raise HTTPException(status, str(error)) from error
-    return RestoreReply(image=_encode(result.image), faces=[face.to_json() for face in result.faces], model=model)
+    faces = [face.to_json() for face in result.faces]
+    return RestoreReply(image=_encode(result.image), faces=faces, notes=list(result.notes), model=model)
 
 
 def _options(request: RestoreRequest) -> RestoreOptions:

@@ -41,7 +41,7 @@ def build() -> dict[str, Any]:
         )
     with gr.Row():
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
-        numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2")
+        numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4")
         order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order)
         min_face = gr.Slider(label="Smallest face (px)", minimum=0, maximum=512, step=1, value=0)
     with gr.Row():
@@ -73,5 +73,7 @@ def values(
         min_face=min_face or 0,
         mask=mask or str(host.option("mask", DEFAULTS.mask)),
         color=color or str(host.option("color", DEFAULTS.color)),
+        detect_size=int(host.option("detect_size", DEFAULTS.detect_size)),
+        angles=str(host.option("angles", DEFAULTS.angles)),
     )
     return Values(bool(enable), model or default_model(), float(strength), options, bool(only_changed))

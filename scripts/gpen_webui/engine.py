@@ -11,7 +11,7 @@ import torch
 
 from gpen_core import GpenError, RestoreOptions
 from gpen_core.options import DETECTORS
-from gpen_core.weights.folders import find_in, network_choices
+from gpen_core.weights.folders import detector_choices, find_in, network_choices
 
 from . import host
 
@@ -30,6 +30,11 @@ def choices() -> list[str]:
     return network_choices(host.models_dirs())
 
 
+def detectors() -> list[str]:
+    """See `detector_choices`."""
+    return detector_choices(host.models_dirs())
+
+
 def detector() -> str:
     return str(host.option("detector", DETECTORS[0]))
 
@@ -40,6 +45,7 @@ def restore(
     options: RestoreOptions,
     original: object | None = None,
     limit: Any = None,
+    boxes: Any = None,
     progress: Callable[[int, int, str], None] = host.progress,
 ) -> RestoreResult:
     """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. Raises `GpenError`."""
@@ -47,7 +53,7 @@ def restore(
         raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
     from gpen_core.frame import Frame
 
-    frame = Frame(image, original=original, limit=limit)
+    frame = Frame(image, original=original, limit=limit, boxes=boxes)
     device = host.device()
     with _lock:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gradio as gr
 from modules import shared
 
-from gpen_core.options import COLORS, DETECTORS, MASKS, PRECISIONS
+from gpen_core.options import ANGLES, COLORS, DETECTORS, MASKS, PRECISIONS, RestoreOptions
 
 from . import engine
 
+DEFAULTS = RestoreOptions()
 SECTION = ("gpen", "GPEN")
 MODEL_LABEL = (
     'Model of the restorer GPEN, and the default elsewhere (its number is the side in pixels; "Restore faces" runs before '
@@ -18,10 +19,16 @@ MODEL_LABEL = (
 
 def add() -> None:
     """Adds our options to the host's."""
-    models = engine.choices()
+    models, finders = engine.choices(), engine.detectors()
     rows = {
         "model": (models[0], MODEL_LABEL, gr.Dropdown, models),
-        "detector": (DETECTORS[0], "Face detector", gr.Dropdown, list(DETECTORS)),
+        "detector": (DETECTORS[0], "Face detector (one of your own is listed from the models folder)", gr.Dropdown, finders),
+        "angles": (
+            "auto",
+            "Angles of heads (auto: tilted ones, and turned pictures where nothing is upright; all: always every angle)",
+            gr.Dropdown,
+            list(ANGLES),
+        ),
         "precision": ("auto", "Precision", gr.Dropdown, list(PRECISIONS)),
         "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", gr.Dropdown, list(MASKS)),
         "color": ("none", "Colour (match keeps the picture's own)", gr.Dropdown, list(COLORS)),
@@ -32,6 +39,13 @@ def add() -> None:
     visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
     plain = {
         "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
+        "detect_size": shared.OptionInfo(
+            DEFAULTS.detect_size,
+            "Detection size: a longer side is reduced to so many pixels for the smallest faces; large ones are found at any",
+            gr.Slider,
+            {"minimum": 64, "maximum": 8192, "step": 8},
+            section=SECTION,
+        ),
         "unload": shared.OptionInfo(False, "Move the networks off the device after use", section=SECTION),
         "wrap_reactor": shared.OptionInfo(
             True,
