@@ -94,10 +94,10 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -
         photo = files.read(job.source)
         (faces,) = detect_faces(detector, [photo.picture], options)
         smallest, largest = detector.sizes(photo.picture, options.detect_size)
-        sys.stdout.write(
-            f"{job.source}: {len(faces)} faces ({photo.picture.width}x{photo.picture.height} px; of about {smallest:.0f} "
-            f"to {largest:.0f} px they are found)\n"
-        )
+        count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
+        size = f"{photo.picture.width}x{photo.picture.height} px"
+        reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
+        sys.stdout.write(f"{job.source}: {count} ({size}; {reach})\n")
         for number, face in enumerate(faces):
             sys.stdout.write(f"{number:4}  {_line(face)}\n")
         if writes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MissingExtra
+from .faces.draw import numbered
 from .faces.face import Face
 
 RGB8 = NDArray[np.uint8]
@@ -60,11 +60,5 @@ def collage() -> RGB8:
 
 def side_by_side(before: RGB8, after: RGB8, faces: Sequence[Face]) -> RGB8:
     """Before and after next to each other, the faces boxed and numbered on the left."""
-    boxed: Any = before.copy()
-    for n, face in enumerate(faces):
-        x0, y0, x1, y1 = (round(v) for v in face.box)
-        colour = (60, 220, 60) if face.restored else (230, 60, 60)
-        cv2.rectangle(boxed, (x0, y0), (x1, y1), colour, 2)
-        cv2.putText(boxed, str(n), (x0 + 4, y0 + 24), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, 2, cv2.LINE_AA)
     gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
-    return np.hstack((boxed, gap, after))
+    return np.hstack((numbered(before, faces), gap, after))

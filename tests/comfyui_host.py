@@ -133,7 +133,8 @@ def api_form(workflow, definitions):
         values = part["widgets_values"]
         if part["type"] in ("LoadImage", "LoadVideo"):
             values, widgets = values[:1], widgets[:1]  # the upload button is a widget, too
-        assert len(widgets) == len(values), (part["type"], widgets, values)
+        later = widgets[len(values) :]  # not there when the graph was saved: the page gives them their defaults
+        assert len(widgets) >= len(values) and set(later) <= set(wanted.get("optional", {})), (part["type"], widgets, values)
         graph[str(part["id"])] = node(part["type"], **links, **dict(zip(widgets, values)))
     return graph
 

@@ -80,6 +80,21 @@ def test_restoring_over_the_api(host, photo, mode):
         assert (np.asarray(restored)[300:, :, :3] == photo[300:]).all()
 
 
+def test_lying_faces_and_boxes_over_the_api(host):
+    lying = np.ascontiguousarray(np.rot90(demo_pictures.collage()))
+    status, answer = host.call("/gpen/v1/restore", {"image": encoded(lying), "model": "gpen-red-256.pth"})
+    assert status == 200 and [face["restored"] for face in answer["faces"]] == [True] * 6
+    boxes = [[5, 5, 40, 40]]
+    status, answer = host.call("/gpen/v1/restore", {"image": encoded(lying), "boxes": boxes, "model": "gpen-red-256.pth"})
+    assert status == 200 and answer["notes"] == ["no face was found in box 0 (5, 5, 40, 40)"]
+    assert not any(face["restored"] for face in answer["faces"])
+
+
+def test_the_settings_page_has_detection(host):
+    page = str(host.call("/config")[1])
+    assert "Detection size: a longer side" in page and "Angles of heads" in page
+
+
 def test_identity_gives_the_input_back(host, photo):
     smooth = cv2.GaussianBlur(cv2.resize(photo, None, fx=2, fy=2), (0, 0), 2)
     status, answer = host.call("/gpen/v1/restore", {"image": encoded(smooth), "model": "gpen-identity-256.pth"})

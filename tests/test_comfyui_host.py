@@ -43,6 +43,21 @@ class Swap:
         return swapped, None
 NODE_CLASS_MAPPINGS = {"ReActorFaceSwap": Swap}
 """
+# Stand in for Impact Pack's detector, and for one that gives bare corners.
+DETECTORS = """
+from collections import namedtuple
+import numpy as np
+Seg = namedtuple("SEG", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper", defaults=[None])
+class Segs:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("SEGS", "BOUNDING_BOX"), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "x0": ("FLOAT",), "y0": ("FLOAT",), "x1": ("FLOAT",), "y1": ("FLOAT",)}}
+    def run(self, image, x0, y0, x1, y1):
+        box = np.array([x0, y0, x1, y1])
+        return (tuple(image.shape[1:3]), [Seg(None, None, 0.9, (0, 0, 9, 9), box, "face")]), [[(x0, y0, x1, y1)]]
+NODE_CLASS_MAPPINGS = {"StandInForSegs": Segs}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +66,18 @@ def host(tmp_path_factory, detector_weights):
     helpers.write_weights(base / "models" / "facedetection", {helpers.DETECTOR_FILE: detector_weights})
     helpers.write_weights(base / "models" / "facerestore_models", helpers.host_networks())
     (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
+    (base / "custom_nodes" / "stand_in_for_detectors.py").write_text(DETECTORS)
+    own = {"faces-of-my-own.safetensors": detector_weights}
+    helpers.write_weights(base / "models" / "facedetection", own)
+    helpers.write_weights(
+        base / "models" / "facerestore_models", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))}
+    )
     running = comfyui_host.ComfyUI(base)
     running.save_input("astronaut.png", demo_pictures.astronaut())
     running.save_input("collage.png", demo_pictures.collage())
+    close = cv2.resize(demo_pictures.astronaut()[40:200, 145:305], (1600, 1600), interpolation=cv2.INTER_CUBIC)
+    running.save_input("close.png", close)
+    running.save_input("lying.png", np.ascontiguousarray(np.rot90(demo_pictures.collage())))
     running.save_input("grey.png", np.full((200, 300, 3), 128, np.uint8))
     yield running
     running.stop()
@@ -153,6 +177,41 @@ def test_a_mask_and_boxes_select(host):
     (restored,) = host.picture(out["image"])
     assert (restored[:, 750:, :3] == demo_pictures.collage()[:, 750:]).all()
     assert "outside the mask" in out["summary"]["text"][0]
+
+
+@pytest.mark.parametrize(("name", "angles", "count"), [("close", "auto", 1), ("lying", "auto", 6), ("lying", "all", 6)])
+def test_close_and_lying_faces_are_found_once(host, name, angles, count):
+    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detect_size=1500, max_faces=20)})
+    assert f"{count} faces found, {count} restored" in out["summary"]["text"][0]
+
+
+def test_segments_and_bare_corners_lead(host):
+    def graph(box, **more):
+        corners = dict(zip(("x0", "y0", "x1", "y1"), map(float, box)))
+        return {
+            **image("astronaut.png"),
+            **restore(["load", 0], **more),
+            "segs": node("StandInForSegs", image=["load", 0], **corners),
+        }
+
+    face, nowhere = (170, 60, 280, 190), (400, 400, 450, 450)
+    for more in ({"bboxes": ["segs", 0]}, {"bboxes": ["segs", 1], "box_format": "xyxy"}):
+        assert "1 restored" in host.run(graph(face, **more))["summary"]["text"][0]
+        said = host.run(graph(nowhere, **more))["summary"]["text"][0]
+        assert "0 restored" in said and "no face was found in box 0 (400, 400, 450, 450)" in said
+    kind, message = host.error(graph((1e308, 1, 1e308, 3), bboxes=["segs", 1]))  # x + width is no number any more
+    assert kind.endswith("InputError") and "Box 0 is" in message
+
+
+def test_files_under_names_of_the_users_own(host):
+    inputs = host.get("/object_info/GPEN_LoadModel")["GPEN_LoadModel"]["input"]["required"]
+    options = {name: inputs[name][1].get("options") or inputs[name][0] for name in ("model", "detector")}
+    assert "portraits.pth" in options["model"] and options["detector"][2:] == ["faces-of-my-own.safetensors"]
+    graph = {**image("astronaut.png"), **restore(["load", 0])}
+    graph["model"]["inputs"].update(model="portraits.pth", detector="faces-of-my-own.safetensors")
+    out = host.run(graph)
+    (green,) = host.picture(out["image"])
+    assert "1 restored" in out["summary"]["text"][0] and (green[110:140, 210:240, 1] > 250).all()
 
 
 def test_faces_go_into_an_upscaled_background(host):

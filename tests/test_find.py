@@ -257,6 +257,11 @@ def test_what_is_not_seen_again_goes():
     assert len(searched({0: [row(100, 100, 40, score=0.95)]}, shape=(600, 600), angles="upright")[0]) == 0
 
 
+def test_a_candidate_beyond_the_picture_is_no_trouble():
+    rows, asked = searched({0: [row(700, 700, 20, score=0.95), row(-300, 5, 30, score=0.95)]}, shape=(600, 600))
+    assert len(rows) == 0 and len(asked) > 2
+
+
 def test_a_confidence_below_the_faintest_is_asked_for():
     _, asked = searched({}, confidence=0.05)
     assert asked[0][1] == 0.05

@@ -29,8 +29,8 @@ def find(
 ) -> list[Rows]:
     """Per picture its faces as rows in its own pixels, the best score first.
 
-    A longer side above `options.detect_size` is resized to it by area, and to a third of that again and again until a face
-    that fills the picture is within what the detector is exact for; each level answers for the faces that it shows at a
+    A longer side above `options.detect_size` is reduced to it by area, and to a third of that again and again until a face
+    that fills the picture is within what the detector is good at; each level answers for the faces that it shows at a
     size it is right for. Pictures of equal size go in one pass per level. What is faint, tiny, tilted or fits no head is
     looked at again, larger and upright (`looks`). `options.angles`: `upright` never turns anything; `auto` turns looks,
     and, where nothing plausible was found, all levels but the first, and the first where that found something; `all`
@@ -90,7 +90,9 @@ class _Group:
             return []
         parts: list[list[Candidates]] = [[] for _ in members]
         for level in levels:
-            batch = self.levels[level][list(members)]
+            batch = self.levels[level]
+            if len(members) < len(batch):
+                batch = batch[list(members)]
             for quarter in quarters:
                 for part, seen in zip(parts, self._level(batch, level, quarter, level == levels[0])):
                     part.append(seen)

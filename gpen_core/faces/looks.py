@@ -123,7 +123,7 @@ def look_again(
 ) -> list[Rows]:
     """Per picture the rows of the candidates that are faces, `confidence` at least.
 
-    Looked at again are candidates below `confidence`, smaller or larger than their level is exact for, tilted, or whose
+    Looked at again are candidates below `confidence`, of another size than landmarks are exact for, tilted, or whose
     landmarks fit no head; the others stay as they are. Those below `confidence` have to be all the surer then. `may_turn`
     allows looks that are turned."""
     found = [_likeliest(candidates, confidence) for candidates in found]
@@ -223,8 +223,8 @@ def _showed(looks: Sequence[_Look], see: See, accepts: Callable[[NDArray[np.floa
     for start in range(0, len(looks), AT_ONCE):
         some = looks[start : start + AT_ONCE]
         alignments = [look.alignment() for look in some]
-        crops = [extract(look.picture, alignment)[..., ::-1] for look, alignment in zip(some, alignments)]
-        batch = np.stack(crops) * np.float32(255)  # RGB in [0, 1] -> BGR in [0, 255]
+        crops = [_crop(look.picture, alignment) for look, alignment in zip(some, alignments)]
+        batch = np.stack(crops)[..., ::-1] * np.float32(255)  # RGB in [0, 1] -> BGR in [0, 255]
         for look, alignment, rows in zip(some, alignments, see(batch, FAINT)):
             near = _near_middle(rows, look.pixels) if accepts is None else np.ones(len(rows), bool)
             pose = poses(rows[:, 5:])
@@ -236,6 +236,12 @@ def _showed(looks: Sequence[_Look], see: See, accepts: Callable[[NDArray[np.floa
             wanted = [one for one in seen if accepts is None or accepts(one.row)]
             out.append(max(wanted, key=lambda one: one.quality, default=None))
     return out
+
+
+def _crop(picture: Picture, alignment: Alignment) -> FloatImage:
+    if alignment.region(picture.width, picture.height).empty:  # a box may reach out of the picture, middle and all
+        return np.zeros((alignment.size, alignment.size, 3), np.float32)
+    return extract(picture, alignment)
 
 
 def _near_middle(rows: Rows, pixels: int) -> NDArray[np.bool_]:

