@@ -35,7 +35,7 @@ from gpen_core.faces.align import Alignment, align, extract  # noqa: E402
 from gpen_core.faces.blend import Canvas, soften_small  # noqa: E402
 from gpen_core.faces.detect import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.images import FloatImage, Picture, as_picture  # noqa: E402
+from gpen_core.pictures.picture import FloatImage, Picture, as_picture  # noqa: E402
 
 WIDTH, HEIGHT = 4000, 3000
 COLUMNS, ROWS = 4, 3

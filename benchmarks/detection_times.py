@@ -28,10 +28,12 @@ sys.path[:0] = [str(ROOT)]
 
 from detection import DETECT_SIZE, Pixels, ground  # noqa: E402
 
-from gpen_core import RestoreOptions, demo, demo_pictures  # noqa: E402
+from gpen_core import RestoreOptions  # noqa: E402
+from gpen_core.demo import pictures as demo_pictures  # noqa: E402
+from gpen_core.demo import weights as demo  # noqa: E402
 from gpen_core.faces.detect import MEAN_BGR, Detector  # noqa: E402
 from gpen_core.faces.pyramid import Rows  # noqa: E402
-from gpen_core.images import Picture, as_picture  # noqa: E402
+from gpen_core.pictures.picture import Picture, as_picture  # noqa: E402
 
 
 def before(detector: Detector, picture: Picture) -> None:

@@ -3,7 +3,8 @@
     from gpen_core import FaceRestorer, RestoreOptions
     result = FaceRestorer.load("gpen-bfr-2048").restore("photo.jpg", RestoreOptions(strength=0.8))
 
-The names below are loaded when first used: importing this package imports neither torch nor OpenCV.
+The names below are the public ones. All but the errors are loaded when first used: importing this package imports neither
+torch nor OpenCV. Its network is `gpen_core.network.GPEN`.
 """
 
 from __future__ import annotations
@@ -11,25 +12,106 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import GpenError, Interrupted
+from .errors import (
+    DeviceError,
+    GpenError,
+    InputError,
+    Interrupted,
+    MissingExtra,
+    MissingWeights,
+    OptionsError,
+    OutOfMemory,
+    OutputError,
+    WeightsError,
+)
+from .version import __version__
 
 if TYPE_CHECKING:
-    from .faces.face import Face
-    from .options import RestoreOptions
+    from .faces.draw import numbered
+    from .faces.face import Box, Face
+    from .frame import Frame
+    from .options import (
+        ANGLES,
+        CHOICES,
+        COLORS,
+        DETECTORS,
+        MASKS,
+        ORDERS,
+        PRECISIONS,
+        TEMPLATES,
+        RestoreOptions,
+    )
+    from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
-
-__version__ = "0.1.0"
-__all__ = ["Face", "FaceRestorer", "GpenError", "Interrupted", "RestoreOptions", "RestoreResult"]
+    from .weights.catalog import SUFFIXES
+    from .weights.folders import detector_choices, find_in, models_dirs, network_choices
+    from .weights.options import DownloadOptions
 
 _LAZY = {
-    "Face": ".faces.face",
-    "FaceRestorer": ".restorer",
-    "RestoreOptions": ".options",
-    "RestoreResult": ".restorer",
+    ".faces.draw": ("numbered",),
+    ".faces.face": ("Box", "Face"),
+    ".frame": ("Frame",),
+    ".options": (
+        "ANGLES",
+        "CHOICES",
+        "COLORS",
+        "DETECTORS",
+        "MASKS",
+        "ORDERS",
+        "PRECISIONS",
+        "TEMPLATES",
+        "RestoreOptions",
+    ),
+    ".progress": ("Progress",),
+    ".restorer": ("FaceRestorer", "RestoreResult"),
+    ".weights.catalog": ("SUFFIXES",),
+    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choices"),
+    ".weights.options": ("DownloadOptions",),
 }
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+
+__all__ = [
+    "ANGLES",
+    "CHOICES",
+    "COLORS",
+    "DETECTORS",
+    "MASKS",
+    "ORDERS",
+    "PRECISIONS",
+    "SUFFIXES",
+    "TEMPLATES",
+    "Box",
+    "DeviceError",
+    "DownloadOptions",
+    "Face",
+    "FaceRestorer",
+    "Frame",
+    "GpenError",
+    "InputError",
+    "Interrupted",
+    "MissingExtra",
+    "MissingWeights",
+    "OptionsError",
+    "OutOfMemory",
+    "OutputError",
+    "Progress",
+    "RestoreOptions",
+    "RestoreResult",
+    "WeightsError",
+    "__version__",
+    "detector_choices",
+    "find_in",
+    "models_dirs",
+    "network_choices",
+    "numbered",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name], __name__), name)
+    return getattr(import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import files
 from .errors import InputError
 from .faces import changed
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas
 from .faces.face import Box, Face, Landmarks
 from .faces.select import choose, heads, in_order, inside, inside_boxes
-from .images import FloatImage, Picture, as_picture
 from .options import RestoreOptions
+from .pictures import files
+from .pictures.picture import FloatImage, Picture, as_picture
 
 LARGEST_STRETCH = 0.02  # by which a background's aspect ratio may differ
 

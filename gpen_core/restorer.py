@@ -24,12 +24,13 @@ from .faces.detect import Detector
 from .faces.face import Box, Face
 from .faces.select import heads, in_order
 from .frame import Frame, Repair, open_picture
-from .images import FloatImage, Picture
 from .network import GPEN, unwrap
 from .options import DETECTORS, RestoreOptions
+from .pictures.picture import FloatImage, Picture
+from .progress import Progress, silent
 from .weights.catalog import Entry
 from .weights.folders import Folders, models_dirs
-from .weights.options import DownloadOptions, Progress, silent
+from .weights.options import DownloadOptions
 from .weights.store import Store
 
 log = logging.getLogger(__name__)

@@ -51,7 +51,7 @@ class CleanUpFaceSwap(RestoringNode):
         mask: torch.Tensor | None = None,
         **values: Any,
     ) -> NodeOutput:
-        from ..gpen_core.frame import Frame  # brings OpenCV, which ComfyUI's start is spared
+        from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(swapped)
         parts = zip(

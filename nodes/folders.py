@@ -7,8 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core.weights.catalog import SUFFIXES
-from ..gpen_core.weights.folders import detector_choices, find_in, network_choices
+from ..gpen_core import SUFFIXES, detector_choices, find_in, network_choices
 
 MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
 DETECTION = "facedetection"

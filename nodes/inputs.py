@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gpen_core import RestoreOptions
-from ..gpen_core.errors import OptionsError
-from ..gpen_core.options import ANGLES, CHOICES, COLORS, MASKS, ORDERS
+from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions
 from .comfy import folded, io
 
 BY_INDEX = "by index"

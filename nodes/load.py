@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..gpen_core.options import DETECTORS, PRECISIONS
+from ..gpen_core import DETECTORS, PRECISIONS
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel

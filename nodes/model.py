@@ -9,14 +9,12 @@ import comfy.model_management as management
 import comfy.model_patcher
 import torch
 
-from ..gpen_core import GpenError, RestoreOptions
-from ..gpen_core.errors import OutOfMemory
+from ..gpen_core import GpenError, OutOfMemory, RestoreOptions
 from . import folders
 from .progress import Reporter
 
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
-    from ..gpen_core.frame import Frame
-    from ..gpen_core.restorer import FaceRestorer, RestoreResult
+    from ..gpen_core import FaceRestorer, Frame, RestoreResult
 
 DETECTION_BYTES = 1 << 30  # for the detector on 2000 px, estimated from its largest features
 FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
@@ -33,7 +31,7 @@ class GpenModel:
     @classmethod
     def load(cls, model: str, detector: str, precision: str, reporter: Reporter) -> GpenModel:
         """Finds or fetches the files and builds the networks, on the device where unused weights wait."""
-        from ..gpen_core.restorer import FaceRestorer
+        from ..gpen_core import FaceRestorer
 
         device = management.get_torch_device()
         restorer = FaceRestorer.load(

@@ -12,8 +12,7 @@ from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io
 
 if TYPE_CHECKING:
-    from ..gpen_core.faces.face import Face
-    from ..gpen_core.restorer import RestoreResult
+    from ..gpen_core import Face, RestoreResult
 
 CROPS = 2  # which output
 

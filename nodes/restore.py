@@ -67,7 +67,7 @@ class RestoreFaces(RestoringNode):
         box_format: str = tensors.BOX_FORMATS[0],
         **values: Any,
     ) -> NodeOutput:
-        from ..gpen_core.frame import Frame  # brings OpenCV, which ComfyUI's start is spared
+        from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(image)
         parts = zip(

@@ -13,7 +13,7 @@ from .comfy import ComfyNode, NodeOutput
 from .model import GpenModel, require
 
 if TYPE_CHECKING:
-    from ..gpen_core.frame import Frame
+    from ..gpen_core import Frame
 
 
 class RestoringNode(ComfyNode):

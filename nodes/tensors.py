@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core.errors import InputError
-from ..gpen_core.faces.face import Box, Face
+from ..gpen_core import Box, Face, InputError
 
 BOX_FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
 NO_ALPHA = 64  # LoadImage gives a mask of 64x64 zeros for a picture without alpha
@@ -96,7 +95,7 @@ def boxes_from(faces: Sequence[Face]) -> list[dict[str, Any]]:
 
 def preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     """[H, W, C] -> [H, W, 3]: the picture with each face's box and number."""
-    from ..gpen_core.faces.draw import numbered  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
+    from ..gpen_core import numbered  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
 
     rgb = np.broadcast_to(frame[..., : 1 if frame.shape[2] < 3 else 3], (*frame.shape[:2], 3)).astype(np.float32)
     return numbered(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / np.float32(255)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core import cli, files
+from gpen_core import cli
+from gpen_core.pictures import files
 
 DETECTOR = "detection_mobilenet0.25_Final.safetensors"
 

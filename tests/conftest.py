@@ -3,7 +3,8 @@ import os
 import helpers
 import pytest
 
-from gpen_core import demo, demo_pictures
+from gpen_core.demo import pictures as demo_pictures
+from gpen_core.demo import weights as demo
 
 os.environ["GPEN_OFFLINE"] = "1"  # a test that asks for weights that are not there must not fetch hundreds of megabytes
 os.environ.pop("GPEN_MIRROR", None)

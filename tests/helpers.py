@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
+from gpen_core.faces.head import HEAD
 from gpen_core.faces.pyramid import REACH, sizes_found
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
@@ -144,3 +145,20 @@ def restorer(state_dict, faces, **kwargs):
 def psnr(a, b, peak=1.0):
     error = float(np.mean((np.asarray(a, np.float64) - np.asarray(b, np.float64)) ** 2))
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def head_view(yaw, pitch, roll=0.0, scale=11.0, shift=(200.0, 90.0)):
+    """[5, 2]: the mean head projected by rotation matrices, y down."""
+    a, b, c = np.radians((yaw, pitch, roll))
+    around_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    around_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    flat = (HEAD @ (around_x @ around_y).T)[:, :2] * [1, -1]
+    turn = np.array([[np.cos(c), -np.sin(c)], [np.sin(c), np.cos(c)]])
+    return flat @ turn.T * scale + shift
+
+
+def face_row(x0, y0, side, score=0.95, landmarks=None, height=None):
+    """A face's row: a box of that width, 1.3 times as high, with a head's landmarks inside it."""
+    height = 1.3 * side if height is None else height
+    points = head_view(0, 0, scale=side / 13, shift=(x0 + side / 2, y0 + height / 2)) if landmarks is None else landmarks
+    return np.array([x0, y0, x0 + side, y0 + height, score, *points.ravel()])

@@ -9,8 +9,8 @@ from gpen_core import FaceRestorer, Interrupted, RestoreOptions
 from gpen_core.faces.align import align, extract
 from gpen_core.faces.blend import Canvas
 from gpen_core.faces.mask import feather
-from gpen_core.images import as_picture
 from gpen_core.network import GPEN
+from gpen_core.pictures.picture import as_picture
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core import FaceRestorer, demo_pictures
+from gpen_core import FaceRestorer
+from gpen_core.demo import pictures as demo_pictures
 from gpen_core.weights.digest import sha256_of
 from gpen_core.weights.formats import container
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage, Picture, Region
+from ..pictures.picture import FloatImage, Picture, Region
 from .face import Landmarks
 from .warp import warp
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage
+from ..pictures.picture import FloatImage
 from .pyramid import Candidates
 
 

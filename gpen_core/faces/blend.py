@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..images import FloatImage, Picture
+from ..pictures.picture import FloatImage, Picture
 from .align import Alignment, into_region
 from .face import Face
 from .warp import warp

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..images import LUMA, Picture
+from ..pictures.picture import LUMA, Picture
 from .align import Alignment, Matrix, align, extract
 from .face import Face, Landmarks
 

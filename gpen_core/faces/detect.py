@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ..errors import WeightsError
-from ..images import FloatImage, Picture
 from ..options import RestoreOptions
+from ..pictures.picture import FloatImage, Picture
 from .face import Box, Face
 from .find import find
 from .modules import compute_in, device_of, fill

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..images import FloatImage, Picture
 from ..options import RestoreOptions
+from ..pictures.picture import FloatImage, Picture
 from .angles import turned, turned_back
 from .face import Box
 from .head import poses

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage, Picture
+from ..pictures.picture import FloatImage, Picture
 from .align import Alignment, extract, invert
 from .face import Box
 from .head import LARGEST_RESIDUAL, PLAUSIBLE_RESIDUAL, UPRIGHT_ROLL, Poses, poses

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import WeightsError
-from ..images import FloatImage
+from ..pictures.picture import FloatImage
 from .modules import compute_in, device_of, fill
 
 MASK_SIZE = 512

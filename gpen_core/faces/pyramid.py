@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage
+from ..pictures.picture import FloatImage
 from .head import PLAUSIBLE_RESIDUAL, poses
 
 Rows = NDArray[np.float64]

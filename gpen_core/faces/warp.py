@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import FloatImage
+from ..pictures.picture import FloatImage
 
 ROUNDING = 1e-6  # of the factor
 

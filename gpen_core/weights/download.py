@@ -18,10 +18,11 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from ..errors import MissingWeights, WeightsError
+from ..progress import Progress
 from . import digest, published
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
-from .options import DownloadOptions, Progress
+from .options import DownloadOptions
 from .partial import Partial, claim, tidy
 from .published import Published
 from .transfer import Fault, Patience, Transfer

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import OptionsError
 
 TRUE = ("1", "on", "true", "yes")
-
-Progress = Callable[[int, int, str], None]
-"""`progress(done, total, text)`; it stops the work by raising `Interrupted`."""
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """A progress callable for whoever has none."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, WeightsError
+from ..progress import Progress, silent
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, Record
 from .folders import listed, locate
-from .options import DownloadOptions, Progress, silent
+from .options import DownloadOptions
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]

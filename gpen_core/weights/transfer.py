@@ -12,10 +12,10 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from .. import __version__
+from ..progress import Progress
+from ..version import __version__
 from .catalog import Source
 from .formats import is_web_page
-from .options import Progress
 from .partial import Partial
 
 log = logging.getLogger(__name__)

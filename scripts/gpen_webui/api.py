@@ -15,9 +15,7 @@ from modules.call_queue import queue_lock
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from gpen_core import GpenError, RestoreOptions
-from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, WeightsError
-from gpen_core.weights.folders import find_in
+from gpen_core import GpenError, InputError, Interrupted, OptionsError, OutOfMemory, RestoreOptions, WeightsError, find_in
 
 from . import controls, engine, host
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import RestoreOptions
-from gpen_core.options import CHOICES, COLORS, MASKS, ORDERS
+from gpen_core import CHOICES, COLORS, MASKS, ORDERS, RestoreOptions
 
 from . import engine, host
 

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpen_core import GpenError, RestoreOptions
-from gpen_core.options import DETECTORS
-from gpen_core.weights.folders import detector_choices, find_in, network_choices
+from gpen_core import DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices
 
 from . import host
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core.frame import Frame
-    from gpen_core.restorer import FaceRestorer, RestoreResult
+    from gpen_core import FaceRestorer, Frame, RestoreResult
 
 CPU = torch.device("cpu")
 
@@ -51,7 +48,7 @@ def restore(
     """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. Raises `GpenError`."""
     if model not in choices() and find_in(model, host.models_dirs()) is None:
         raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
-    from gpen_core.frame import Frame
+    from gpen_core import Frame
 
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
     device = host.device()
@@ -82,7 +79,7 @@ def _restore_on(
 
 
 def _restorer(device: torch.device, model: str, progress: Callable[[int, int, str], None]) -> FaceRestorer:
-    from gpen_core.restorer import FaceRestorer
+    from gpen_core import FaceRestorer
 
     precision = str(host.option("precision", "auto"))
     key = (str(device), model, detector(), precision, host.models_dirs())

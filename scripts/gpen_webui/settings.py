@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import shared
 
-from gpen_core.options import ANGLES, COLORS, DETECTORS, MASKS, PRECISIONS, RestoreOptions
+from gpen_core import ANGLES, COLORS, DETECTORS, MASKS, PRECISIONS, RestoreOptions
 
 from . import engine
 

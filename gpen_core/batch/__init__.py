@@ -1,0 +1,1 @@
+"""Many pictures from files to files: which files, and the run itself."""

@@ -1,0 +1,210 @@
+"""Many pictures from files to files on this machine: read, restore and write overlapped."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..devices import is_out_of_memory
+from ..errors import InputError, OutOfMemory, OutputError
+from ..frame import Frame
+from ..options import RestoreOptions
+from ..pictures import files
+from ..pictures.files import Photo
+from ..pictures.whole_file import write_bytes
+from ..progress import Progress
+from ..report import Outcome
+from ..restorer import FaceRestorer, RestoreResult
+from .jobs import Job, inputs_of, same_file_key
+
+log = logging.getLogger(__name__)
+
+Out = TypeVar("Out")
+
+
+def run(
+    restorer: FaceRestorer,
+    jobs: Sequence[Job],
+    options: RestoreOptions,
+    finished: Callable[[Outcome], None],
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Restores the pictures in order. While one is in the network, the next is read and the one before is encoded and
+    written, each in a thread of its own. `finished` hears of each once its file is complete, in order; it and `progress`
+    are called in the caller's thread. A picture that fails does not stop the others; missing or refused weights do
+    (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised."""
+    outcomes = [Outcome(job) for job in jobs]
+
+    def restore(frame: Frame) -> RestoreResult:
+        return restorer.restore_all([frame], options, progress=progress)[0]
+
+    # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
+        line = _Line(pool, jobs, outcomes, finished)
+        try:
+            for number in range(len(outcomes)):
+                line.restore(number, restore)
+        finally:
+            line.stop()
+    return outcomes
+
+
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """What a job's files hold."""
+
+    frame: Frame
+    base: Photo
+
+
+@dataclass
+class _Line:
+    """One picture read ahead, one in the network, one being written: no more than three are in memory.
+
+    The first is read and the last is written in the caller's thread, as nothing is left to overlap with; a single
+    picture therefore starts no thread."""
+
+    pool: ThreadPoolExecutor
+    jobs: Sequence[Job]
+    outcomes: list[Outcome]
+    finished: Callable[[Outcome], None]
+    reading: Future[_Pictures | None] | None = None
+    writing: tuple[Outcome, Future[None]] | None = None
+
+    def restore(self, number: int, network: Callable[[Frame], RestoreResult]) -> None:
+        job, outcome = self.jobs[number], self.outcomes[number]
+        pictures = self._read(number)
+        self._read_ahead(number + 1)
+        result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame))
+        if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
+            log.warning("%s: out of memory beside other pictures; trying again alone.", job.source)
+            outcome.error = None
+            result = _attempt(outcome, lambda: network(pictures.frame))
+        self._finish_writing()
+        if pictures is None or result is None:
+            self._tell(outcome)
+        elif number + 1 < len(self.jobs):
+            self.writing = outcome, self.pool.submit(_write, job, outcome, pictures.base, result)
+        else:
+            _write(job, outcome, pictures.base, result)
+            self._tell(outcome)
+
+    def stop(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+        self._finish_writing()
+
+    def _make_room(self) -> bool:
+        """Lets go of the pictures before and after this one. False where there are none."""
+        was_shared = self.writing is not None or self.reading is not None
+        if self.reading is not None and not self.reading.cancel():
+            wait([self.reading])
+        self.reading = None  # it is read again when its turn comes
+        self._finish_writing()
+        return was_shared
+
+    def _read(self, number: int) -> _Pictures | None:
+        job, outcome = self.jobs[number], self.outcomes[number]
+        reading, self.reading = self.reading, None
+        pictures = None if reading is None else reading.result()
+        if pictures is not None or (reading is not None and not isinstance(outcome.error, OutOfMemory)):
+            return pictures
+        self._finish_writing()  # perhaps of this very file, see `_read_ahead`
+        if isinstance(outcome.error, OutOfMemory):
+            log.warning("%s: out of memory beside other pictures; reading it again alone.", job.source)
+        outcome.error = None  # of when it was read ahead
+        return _read(job, outcome)
+
+    def _read_ahead(self, number: int) -> None:
+        """Not where an earlier result, not written yet, goes to the file to be read. `plan` allows no such jobs, except in
+        place for a picture that is named twice; a caller may make others."""
+        if number == len(self.jobs):
+            return
+        pending = {same_file_key(job.target) for job in self.jobs[max(0, number - 2) : number]}
+        if pending.isdisjoint(map(same_file_key, inputs_of(self.jobs[number]))):
+            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number])
+
+    def _finish_writing(self) -> None:
+        if self.writing is None:
+            return
+        outcome, written = self.writing
+        wait([written])  # where this is interrupted, `writing` stays for `stop`
+        self.writing = None
+        written.result()  # raises what `_attempt` did not expect
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        try:
+            self.finished(outcome)
+        finally:
+            _drop_pixels(outcome)
+
+
+def _drop_pixels(outcome: Outcome) -> None:
+    outcome.result = None
+    error: BaseException | None = outcome.error
+    while error is not None:  # the frames of a traceback hold their local variables, pixels among them
+        error.__traceback__ = None
+        error = error.__cause__
+
+
+def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
+    """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`."""
+    try:
+        return work()
+    except (InputError, OutputError, OutOfMemory) as error:
+        source = str(outcome.job.source)
+        outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # Reading, detecting and parsing need memory too, and know no smaller piece to try.
+        outcome.error = OutOfMemory(
+            f"{outcome.job.source}: there is not enough memory ({type(error).__name__}: {error}). Close other programs, or "
+            "choose a smaller --detect-size or --device cpu."
+        )
+    return None
+
+
+def _read(job: Job, outcome: Outcome) -> _Pictures | None:
+    start = time.perf_counter()
+    pictures = _attempt(outcome, lambda: _read_files(job))
+    if pictures is not None:
+        outcome.seconds["read"] = time.perf_counter() - start
+        outcome.size = (pictures.base.picture.width, pictures.base.picture.height)
+    return pictures
+
+
+def _read_files(job: Job) -> _Pictures:
+    photo = files.read(job.source)
+    original = None if job.original is None else files.read(job.original).picture
+    base = photo if job.background is None else files.read(job.background)
+    background = None if job.background is None else base.picture
+    return _Pictures(Frame(photo.picture, original, background, boxes=job.boxes), base)
+
+
+def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
+    outcome.seconds.update(result.seconds)
+    start = time.perf_counter()
+    _attempt(outcome, lambda: _write_file(job, photo, result))
+    if outcome.error is None:
+        outcome.seconds["write"] = time.perf_counter() - start
+        outcome.faces, outcome.notes, outcome.result = result.faces, result.notes, result
+        outcome.sizes = result.smallest_face, result.largest_face
+        outcome.status = "restored" if result.changed else "unchanged"
+
+
+def _write_file(job: Job, photo: Photo, result: RestoreResult) -> None:
+    format_name = files.format_of(job.target, photo.format)
+    # A file's name may not tell the truth; under the same suffix it is still copied as it is.
+    same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
+    if result.changed or not same_format:
+        restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
+        write_bytes(job.target, files.encode(restored, format_name))
+    elif job.target != job.base:  # nothing was restored: the file as it is loses nothing
+        write_bytes(job.target, job.base.read_bytes())

@@ -1,0 +1,77 @@
+"""`gpen demo`: makes the demonstration's weights and pictures and takes them the ordinary way, from file to file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+
+from .. import report
+from ..batch import local
+from ..batch.jobs import Job
+from ..demo import pictures as demo_pictures
+from ..demo import weights as demo
+from ..options import RestoreOptions
+from ..pictures import files
+from ..pictures.metadata import Metadata
+from ..pictures.picture import from_array
+from ..pictures.whole_file import whole_file, write_bytes
+from ..report import Outcome
+from ..restorer import FaceRestorer
+from ..weights import digest
+
+SIZE = 2048
+MODEL_FILE = f"demo-sharpen-{SIZE}.pth"
+DETECTOR_FILE = "demo-retinaface-mobile0.25.pth"
+
+
+def run_demo(folder: Path, out: TextIO) -> None:
+    """Writes, into `folder`, the weights, each input, its result, both side by side with boxes, and report.json."""
+    out.write(demo.NOTICE + "\n")
+    pictures = {"astronaut": demo_pictures.astronaut(), "collage": demo_pictures.collage()}
+    model, detector = _write_weights(folder / "models")
+    todo = []
+    for name, picture in pictures.items():
+        job = Job(folder / f"{name}-input.png", folder / f"{name}-restored.png")
+        _write_png(job.source, demo_pictures.degrade(picture))
+        todo.append(job)
+    options = RestoreOptions()
+    restorer = FaceRestorer.load(model, detector)
+    out.write(f"Restoring at {SIZE} x {SIZE} on {restorer.device} in {restorer.dtype} ...\n")
+    outcomes = local.run(restorer, todo, options, lambda outcome: _tell(outcome, out))
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failed:
+        raise failed[0]
+    names = {"model": str(model), "detector": str(detector), "notice": demo.NOTICE}
+    write_bytes(folder / "report.json", report.report(restorer, names, options, outcomes).encode())
+    out.write(f"Look at {folder}/*-side-by-side.png; figures are in {folder}/report.json.\n")
+
+
+def _write_weights(folder: Path) -> tuple[Path, Path]:
+    made = {
+        MODEL_FILE: lambda: demo.sharpening_state_dict(SIZE, demo.DEMO_GAINS),
+        DETECTOR_FILE: demo.tiny_retinaface_state_dict,
+    }
+    for name, make in made.items():
+        with whole_file(folder / name) as part:
+            torch.save(make(), part)
+        digest.forget(folder / name)
+    return folder / MODEL_FILE, folder / DETECTOR_FILE
+
+
+def _write_png(path: Path, rgb: demo_pictures.RGB8) -> None:
+    photo = files.Photo(from_array(rgb), Metadata(), "PNG", lossy=False)
+    write_bytes(path, files.encode(photo, "PNG"))
+
+
+def _tell(outcome: Outcome, out: TextIO) -> None:
+    if outcome.result is None:
+        return
+    before, after = files.read(outcome.job.source).picture.native(), files.read(outcome.job.target).picture.native()
+    name = outcome.job.source.name.replace("-input.png", "-side-by-side.png")
+    faces = outcome.result.faces
+    _write_png(outcome.job.source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, faces)))
+    seconds = ", ".join(f"{stage} {value:.2f} s" for stage, value in outcome.seconds.items())
+    out.write(f"{outcome.job.source.name}: {sum(f.restored for f in faces)} of {len(faces)} faces restored ({seconds})\n")

@@ -1,0 +1,97 @@
+"""`gpen detect`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GpenError, InputError
+from ..options import RestoreOptions
+from .arguments import detection_arguments, models_argument
+
+if TYPE_CHECKING:
+    from ..batch.jobs import Job
+    from ..faces.detect import Detector
+    from ..faces.face import Face
+    from ..pictures.files import Photo
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the command to the parser's."""
+    detect = commands.add_parser("detect", parents=[shared], help="list the faces of pictures with their numbers")
+    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
+    detect.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the pictures there, the faces numbered")
+    models_argument(detect)
+    detection_arguments(detect)
+    detect.set_defaults(command=_detect)
+
+
+def _detect(given: argparse.Namespace) -> int:
+    from ..batch import jobs
+    from ..restorer import load_detector
+    from ..weights.options import DownloadOptions
+    from . import weights as cli_weights
+
+    options = RestoreOptions(
+        order=given.order, confidence=given.confidence, detect_size=given.detect_size, angles=given.angles
+    )
+    sources = jobs.expand(given.inputs)
+    if not sources:
+        raise InputError(f"No pictures in {', '.join(given.inputs)}.")
+    todo = [jobs.Job(source, source) for source in sources]
+    if given.output is not None:
+        todo = jobs.plan(sources, given.output, in_place=False)
+    with cli_weights.byte_bar() as progress:
+        downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
+        detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
+    return _status([_list(job, detector, options, given.output is not None) for job in todo])
+
+
+def _status(errors: Sequence[GpenError | None]) -> int:
+    """As `batch.exit_status`."""
+    failed = [error for error in errors if error is not None]
+    if failed and len(failed) == len(errors) and all(isinstance(error, InputError) for error in failed):
+        return 3
+    return 1 if failed else 0
+
+
+def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -> GpenError | None:
+    """Says what is in one picture; what went wrong is said on stderr and given back."""
+    from ..pictures import files
+    from ..restorer import detect_faces
+
+    try:
+        photo = files.read(job.source)
+        (faces,) = detect_faces(detector, [photo.picture], options)
+        smallest, largest = detector.sizes(photo.picture, options.detect_size)
+        count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
+        size = f"{photo.picture.width}x{photo.picture.height} px"
+        reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
+        sys.stdout.write(f"{job.source}: {count} ({size}; {reach})\n")
+        for number, face in enumerate(faces):
+            sys.stdout.write(f"{number:4}  {_line(face)}\n")
+        if writes:
+            _write(job, photo, faces)
+    except GpenError as error:
+        sys.stderr.write(f"gpen: {error}\n")
+        return error
+    return None
+
+
+def _line(face: Face) -> str:
+    box = ",".join(f"{v:.0f}" for v in face.box)
+    size = f"{face.width:.0f}x{face.height:.0f} px"
+    return f"{box:24} {size:>14}  score {face.score:.3f}{f'  {face.reason}' if face.reason else ''}"
+
+
+def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
+    from ..faces.draw import numbered
+    from ..pictures import files
+    from ..pictures.picture import from_array, rgb8
+    from ..pictures.whole_file import write_bytes
+
+    drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
+    write_bytes(job.target, files.encode(drawn, files.format_of(job.target, photo.format)))

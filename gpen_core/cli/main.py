@@ -1,0 +1,88 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError, first_line
+from ..version import __version__
+from . import detect, restore, weights
+from .arguments import models_argument
+
+EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
+    (OptionsError, 2),
+    (DeviceError, 2),
+    (InputError, 3),
+    (WeightsError, 4),
+    (OutOfMemory, 5),
+    (Interrupted, 130),
+)
+EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
+4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.DEBUG if options.debug else logging.WARNING)
+    for noisy in ("PIL", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        return _say("Interrupted.", 130)
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, GpenError):
+        return str(error) or f"{type(error).__name__}."
+    return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."
+
+
+def _say(message: str, status: int) -> int:
+    sys.stderr.write(f"gpen: {message}\n")
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"gpen {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    restore.add_command(commands, shared, EPILOG)
+    detect.add_command(commands, shared)
+    demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
+    demo.set_defaults(command=_demo)
+    weights.add_commands(commands, shared)
+    doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what is missing")
+    models_argument(doctor)
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    run_demo(given.output, sys.stdout)
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    sys.stdout.write(examine(given.models_dir) + "\n")
+    return 0

@@ -1,0 +1,151 @@
+"""`gpen restore`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..options import CHOICES, COLORS, MASKS, TEMPLATES, RestoreOptions
+from .arguments import DEFAULTS, detection_arguments, models_argument
+from .weights import byte_bar
+
+if TYPE_CHECKING:
+    from ..batch.jobs import Job
+    from ..report import Outcome
+    from ..restorer import FaceRestorer
+
+log = logging.getLogger(__name__)
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
+    """Adds the command to the parser's."""
+    parser = commands.add_parser("restore", parents=[shared], help="restore the faces of pictures", epilog=epilog)
+    models_argument(parser)
+    _add_arguments(parser)
+    parser.set_defaults(command=_restore)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = DEFAULTS
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
+    where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
+    add("--model", default="gpen-bfr-2048", metavar="NAME|FILE")
+    detection_arguments(parser)
+    add("--strength", type=float, default=default.strength, metavar="0..1")
+    add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help="numbers count from 0 in --order")
+    add("--min-face", type=float, default=default.min_face, metavar="PX", help="shorter side of a face's box")
+    add("--max-faces", type=int, default=default.max_faces, metavar="N", help="the largest N")
+    add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
+    add("--template", default=default.template, choices=TEMPLATES)
+    add("--mask", default=default.mask, choices=MASKS)
+    add("--color", default=default.color, choices=COLORS)
+    add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
+    add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
+    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
+    add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
+    add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        value = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
+    return value
+
+
+def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
+    try:
+        boxes = [tuple(float(number) for number in box.split(",")) for box in text.split(";") if box.strip()]
+    except ValueError:
+        boxes = []
+    if not boxes or any(len(box) != 4 for box in boxes):
+        raise argparse.ArgumentTypeError(f"expected X0,Y0,X1,Y1 in pixels, several by semicolons, got {text!r}")
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
+
+
+def _options(given: argparse.Namespace) -> RestoreOptions:
+    return RestoreOptions(**{name: getattr(given, name) for name in RestoreOptions.__dataclass_fields__})
+
+
+def _restore(given: argparse.Namespace) -> int:
+    from .. import report
+    from ..batch import jobs
+    from ..pictures.whole_file import write_bytes
+    from ..restorer import FaceRestorer
+    from ..weights.options import DownloadOptions
+
+    options = _options(given)
+    sources = jobs.expand(given.inputs)
+    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes)
+    if given.report is not None:
+        jobs.check_report(given.report, todo)
+    names: dict[str, Any] = {"model": given.model, "detector": given.detector}
+    restorer, failure = None, None
+    outcomes: list[Outcome] = []
+    try:
+        if not todo:
+            raise InputError(f"No pictures in {', '.join(given.inputs)}.")
+        with byte_bar() as progress:
+            restorer = FaceRestorer.load(
+                given.model,
+                given.detector,
+                given.models_dir,
+                given.device,
+                given.dtype,
+                progress=progress,
+                max_memory=given.max_memory,
+                downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
+            )
+            restorer.prepare(options, progress)
+        if given.compile:
+            restorer.record()
+        _restore_all(restorer, todo, options, outcomes)
+    except BaseException as error:
+        failure = str(error) or type(error).__name__
+        raise
+    finally:
+        if given.report is not None:
+            write_bytes(given.report, report.report(restorer, names, options, outcomes, failure).encode())
+    return report.exit_status(outcomes)
+
+
+def _restore_all(restorer: FaceRestorer, todo: Sequence[Job], options: RestoreOptions, outcomes: list[Outcome]) -> None:
+    """Fills `outcomes` one by one, so that those before an interruption are known."""
+    from tqdm import tqdm
+
+    from ..batch import local
+
+    with tqdm(total=len(todo), unit="picture", file=sys.stderr, disable=None) as bar:
+
+        def finished(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            bar.update()
+            for note in outcome.notes:
+                tqdm.write(f"gpen: {outcome.job.source}: {note}", file=sys.stderr)
+            if outcome.error is not None:
+                tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
+                log.debug("In full:", exc_info=outcome.error)
+
+        shown = ""
+
+        def faces_done(done: int, total: int, text: str) -> None:
+            nonlocal shown
+            at = f"face {done}/{total}" if total else text
+            if at != shown:  # it is told many times within a face
+                bar.set_postfix_str(at)
+                shown = at
+
+        local.run(restorer, todo, options, finished, faces_done)

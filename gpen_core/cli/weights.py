@@ -1,0 +1,115 @@
+"""`gpen download`, `gpen models` and `gpen convert`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionsError, WeightsError
+from .arguments import models_argument
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+    from ..weights.store import Store
+
+NEEDED = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
+WEIGHTS_REFUSED = 4
+
+
+def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the three commands to the parser's."""
+    download = commands.add_parser("download", parents=[shared], help="fetch weights, verified, into the models folder")
+    download.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(NEEDED)}; see `gpen models`")
+    download.add_argument("--mirror", metavar="URL", help="URL/FILE is asked first; default: $GPEN_MIRROR")
+    download.add_argument("--require-digest", action="store_true", help="refuse what no published digest vouches for")
+    models_argument(download)
+    download.set_defaults(command=_download)
+    models = commands.add_parser("models", parents=[shared], help="list the weights that are known and those that are there")
+    models.add_argument("--verify", action="store_true", help="hash, compare and read each file")
+    models_argument(models)
+    models.set_defaults(command=_models)
+    convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors beside it as .safetensors")
+    convert.add_argument("file", metavar="FILE", help="a file, or a name in the models folder")
+    models_argument(convert)
+    convert.set_defaults(command=_convert)
+
+
+@contextlib.contextmanager
+def byte_bar() -> Iterator[Progress]:
+    """A progress callable that shows downloads on a terminal, and nothing anywhere else."""
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, disable=None, leave=False) as bar:
+
+        def tell(done: int, total: int, text: str) -> None:
+            bar.total = total or None
+            bar.n = done
+            bar.set_description_str(text)
+
+        yield tell
+
+
+def _store(given: argparse.Namespace, **options: Any) -> Store:
+    from ..weights.folders import models_dirs
+    from ..weights.options import DownloadOptions
+    from ..weights.store import Store
+
+    return Store(models_dirs(given.models_dir), DownloadOptions.from_environment(**options))
+
+
+def _download(given: argparse.Namespace) -> int:
+    from ..weights.catalog import CATALOG, find_entry
+    from .weights_report import check_structure, describe
+
+    entries = [find_entry(name) for name in given.names or NEEDED]
+    if None in entries:
+        unknown = next(name for name in given.names if find_entry(name) is None)
+        raise OptionsError(f"{unknown!r} is not in the catalog: {', '.join(entry.name for entry in CATALOG)}.")
+    store = _store(given, mirror=given.mirror, require_digest=given.require_digest)
+    status = 0
+    for entry in filter(None, entries):
+        try:
+            with byte_bar() as progress:
+                path = store.fetch(entry.name, check_structure, progress)
+                record = store.check(path)
+            sys.stdout.write(f"{entry.name}: {path} ({describe(record)})\n")
+        except WeightsError as error:
+            sys.stderr.write(f"gpen: {error}\n")
+            status = WEIGHTS_REFUSED
+    return status
+
+
+def _models(given: argparse.Namespace) -> int:
+    from .weights_report import lines
+
+    store = _store(given)
+    sys.stdout.write(f"models folder: {', '.join(map(str, store.folders))}\n")
+    refused = 0
+    for line in lines(store, given.verify):
+        where = f"  {line.where}" if line.where else ""
+        sys.stdout.write(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{where}\n")
+        refused += line.is_refused
+    if refused:
+        sys.stderr.write(f"gpen: {refused} of these files cannot be used.\n")
+    return WEIGHTS_REFUSED if refused else 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    from ..errors import MissingWeights
+    from ..network import find_state_dict
+    from ..weights import convert
+    from ..weights.folders import locate
+
+    store = _store(given, offline=True)
+    path = locate(given.file, store.folders)
+    if not isinstance(path, Path):
+        raise MissingWeights(f"{given.file} is not in {store.folders[0]}. Download it first: gpen download {given.file}")
+    if path.suffix.lower() == ".safetensors":
+        raise OptionsError(f"{path} is a .safetensors file already.")
+    state_dict, record = store.load_file(path, lambda content, entry: find_state_dict(content))
+    sys.stdout.write(f"{convert.write(path, record, state_dict)}\n")
+    return 0

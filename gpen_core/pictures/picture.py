@@ -1,0 +1,259 @@
+"""Any picture in, the same kind of picture out, and in between regions of float32 RGB HWC in [0, 1].
+
+A `Picture` keeps the pixels in the type they came in, so that what is not written to stays bit for bit the input's.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, TiffImagePlugin
+
+from ..errors import InputError
+
+Pixels = NDArray[Any]
+FloatImage = NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
+ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4 A
+# What Pillow and OpenCV raise on broken files.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of whole pixels: rows y0 to y1, columns x0 to x1 (ends not included)."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def empty(self) -> bool:
+        return self.x1 <= self.x0 or self.y1 <= self.y0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Colour or grey pixels, perhaps with alpha, of 8, 16 bits or float."""
+
+    pixels: Pixels
+    """[H, W, 3] RGB or [H, W, 1] grey; uint8, uint16, float16, float32 or float64 (floats in [0, 1])."""
+    alpha: Pixels | None = None
+    """[H, W] of the same dtype, never changed."""
+    form: Literal["array", "flat array", "pil"] = "array"
+    """What `native` gives back."""
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def peak(self) -> float:
+        """The value of white."""
+        return PEAKS.get(self.pixels.dtype, 1.0)
+
+    def region(self, region: Region) -> FloatImage:
+        """The region's pixels as float32 RGB [h, w, 3] in [0, 1]."""
+        return self._as_rgb(self.pixels[region.slices], 1.0)
+
+    def put(self, region: Region, rgb: FloatImage, where: NDArray[np.bool_]) -> None:
+        """Writes `rgb` [h, w, 3] in [0, 1], rounded, where `where` [h, w] is true. Only for a `writable` picture."""
+        if self.pixels.shape[2] == 1:
+            rgb = (rgb @ LUMA)[..., None]
+        if self.pixels.dtype in PEAKS:
+            rgb = np.rint(np.clip(rgb, 0, 1) * self.peak)
+        self.pixels[region.slices][where] = rgb[where].astype(self.pixels.dtype)
+
+    def writable(self) -> Picture:
+        """A copy whose pixels may be written to."""
+        return replace(self, pixels=self.pixels.copy())
+
+    def bgr_255(self, longest: int) -> FloatImage:
+        """The whole picture as float32 BGR in [0, 255], its longer side reduced by area to at most `longest` pixels."""
+        pixels = self.pixels if self.pixels.dtype != np.float16 else self.pixels.astype(np.float32)
+        factor = longest / max(self.height, self.width)
+        if factor < 1:
+            size = (max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+        rgb = self._as_rgb(pixels, 255.0)
+        return np.ascontiguousarray(rgb[..., ::-1])  # RGB -> BGR
+
+    def native(self) -> Any:
+        """An array or a PIL image, of the kind, dtype and channels that came in."""
+        if self.form == "pil":
+            return to_pil(self)
+        if self.alpha is not None:
+            return np.dstack((self.pixels, self.alpha))
+        return self.pixels[..., 0] if self.form == "flat array" else self.pixels
+
+    def _as_rgb(self, pixels: Pixels, white: float) -> FloatImage:
+        rgb = pixels.astype(np.float32)
+        if white != self.peak:
+            rgb /= np.float32(self.peak / white)
+        if pixels.dtype in FLOATS:
+            rgb = np.clip(rgb, 0, np.float32(white))
+        return rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+
+
+def as_picture(image: object) -> Picture:
+    """Takes an array ([H, W], or [H, W, C] with grey, grey + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]), a PIL
+    image of any mode (turned upright by its EXIF orientation) or a `Picture`. Raises `InputError` for anything else."""
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, Image.Image):
+        return from_pil(image)
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    raise InputError(f"Expected a path, a PIL image or a numpy array, got {type(image).__name__}.")
+
+
+def from_array(array: Pixels) -> Picture:
+    """See `as_picture`. The array is not copied and never written to."""
+    array = np.asarray(array)  # without a subclass's own ways
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype not in PEAKS and array.dtype not in FLOATS:
+        raise InputError(f"Expected uint8, uint16 or float pixels, got {array.dtype}.")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)) or 0 in array.shape:
+        raise InputError(f"Expected [H, W] or [H, W, 1 to 4 channels] with no side of zero, got {list(array.shape)}.")
+    if array.dtype in FLOATS:
+        _check_float_range(array)
+    if array.ndim == 2:
+        return Picture(array[..., None], None, "flat array")
+    colours = 1 if array.shape[2] < 3 else 3
+    return Picture(array[..., :colours], array[..., colours] if array.shape[2] in (2, 4) else None)
+
+
+def _check_float_range(array: Pixels) -> None:
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("The picture holds values that are not finite.")
+    if low < -0.5 or high > 1.5:
+        raise InputError(f"Expected float pixels in [0, 1], got {low:g} to {high:g}. Divide by 255 or 65535 first.")
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """See `as_picture`. Palette, CMYK and the like become RGB; a CMYK profile is applied."""
+    try:
+        image.load()  # a picture that is still a file is read now
+        array = pil_to_array(image)
+    except BROKEN as error:
+        raise InputError(f"The PIL image of mode {image.mode!r} cannot be read ({error}).") from error
+    return replace(from_array(upright(array, _pil_orientation(image))), form="pil")
+
+
+def _pil_orientation(image: Image.Image) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 1  # Pillow has turned it while loading; before version 11 the tag stays
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except BROKEN as error:
+        log.warning("The EXIF block of the PIL image is damaged (%s); its orientation is not known.", error)
+        return 1
+
+
+def pil_to_array(image: Image.Image) -> Pixels:
+    """[H, W] or [H, W, C] of uint8, or uint16 for 16-bit grey; `InputError` for modes with no such equivalent."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == "I":
+        values = np.asarray(image)
+        if values.size and values.min() >= 0 and values.max() <= 65535:
+            return values.astype(np.uint16)
+    if image.mode in ("I", "F"):
+        raise InputError(f"Pixels of PIL mode {image.mode!r} have no defined white. Convert to 8 or 16 bits first.")
+    return np.asarray(_plain_mode(image))
+
+
+def _plain_mode(image: Image.Image) -> Image.Image:
+    key = image.info.get("transparency") if image.mode in ("1", "L", "P", "RGB") else None
+    if image.mode in ("L", "RGB", "LA", "RGBA") and key is None:
+        return image
+    if image.mode == "CMYK":
+        return _cmyk_to_rgb(image)
+    if image.mode == "1":
+        image = image.convert("L")
+        if key is not None:
+            image.info["transparency"] = 255 if key else 0  # 1 stands for white in a file
+    if image.mode in ("L", "La"):
+        target = "L" if key is None and image.mode == "L" else "LA"
+    else:
+        has_alpha = key is not None or image.mode in ("PA", "RGBa") or _palette_mode(image) == "RGBA"
+        target = "RGBA" if has_alpha else "RGB"
+    return image.convert(target)
+
+
+def _palette_mode(image: Image.Image) -> str | None:
+    return image.palette.mode if image.mode == "P" and image.palette is not None else None
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError) as error:
+            log.warning("The CMYK profile cannot be used (%s); colours are converted without it.", error)
+    return image.convert("RGB")
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """L, LA, RGB or RGBA; 16-bit grey as I;16. PIL has no other 16-bit mode and none for float."""
+    array = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
+    if picture.pixels.dtype == np.uint16 and array.shape[2] == 1:
+        return Image.fromarray(np.ascontiguousarray(array[..., 0]))
+    if picture.pixels.dtype != np.uint8:
+        raise InputError(f"PIL has no mode for {array.shape[2]} channels of {array.dtype}.")
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
+
+
+def rgb8(picture: Picture) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB of 8 bits, rounded, without alpha."""
+    whole = Region(0, 0, picture.width, picture.height)
+    return np.asarray(np.rint(picture.region(whole) * 255), np.uint8)
+
+
+def upright(array: Pixels, orientation: int) -> Pixels:
+    """Applies an EXIF orientation (1 to 8; anything else counts as 1) to [H, W] or [H, W, C]."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array

@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a name beside `path` to write to and moves it there at the end; on any failure nothing of it stays.
+
+    Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
+    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
+    try:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _new_beside(target)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield part
+        if target.exists():
+            part.chmod(target.stat().st_mode & 0o7777)
+        os.replace(part, target)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was left as it was.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _new_beside(target: Path) -> Path:
+    """An empty file with the permissions that new files get: the system subtracts the umask, which cannot be asked for
+    without setting it for all threads."""
+    while True:
+        part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return part
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """`path` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
+    with whole_file(path) as part, open(part, "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())

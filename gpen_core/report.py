@@ -1,0 +1,92 @@
+"""What became of pictures, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .errors import GpenError, InputError, OutOfMemory
+from .faces.face import Face
+from .options import RestoreOptions
+from .restorer import FaceRestorer, RestoreResult
+from .version import __version__
+
+
+class Files(Protocol):
+    """What a picture is read from and written to."""
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def target(self) -> Path: ...
+
+
+@dataclass
+class Outcome:
+    """What became of one picture."""
+
+    job: Files
+    status: str = "failed"
+    """restored, unchanged (no face was restored) or failed."""
+    error: GpenError | None = None
+    size: tuple[int, int] | None = None
+    faces: tuple[Face, ...] = ()
+    sizes: tuple[float, float] | None = None
+    """Of the smallest and largest face that could be found, in pixels; None for a picture that failed."""
+    notes: tuple[str, ...] = ()
+    result: RestoreResult | None = None
+    """Only until `finished` has returned: the pixels of a whole folder would not fit into memory."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"input": str(self.job.source), "output": None, "status": self.status}
+        if self.status != "failed":
+            out["output"] = str(self.job.target)
+        if self.error is not None:
+            out["error"] = str(self.error)
+        if self.size is not None:
+            out["width"], out["height"] = self.size
+        if self.sizes is not None:
+            out["smallest_face_px"], out["largest_face_px"] = (round(size, 2) for size in self.sizes)
+            out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.faces)]
+        if self.notes:
+            out["notes"] = list(self.notes)
+        out["seconds"] = {stage: round(value, 4) for stage, value in self.seconds.items()}
+        return out
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if any(isinstance(error, OutOfMemory) for error in errors):
+        return 5
+    if len(errors) == len(outcomes) and all(isinstance(error, InputError) for error in errors):
+        return 3
+    return 1 if errors else 0
+
+
+def report(
+    restorer: FaceRestorer | None,
+    names: dict[str, Any],
+    options: RestoreOptions,
+    outcomes: Sequence[Outcome],
+    error: str | None = None,
+) -> str:
+    """The run as JSON. `error` is what ended it early."""
+    content: dict[str, Any] = {"version": __version__, **names}
+    if restorer is not None:
+        content["size"] = restorer.network.size
+        content["device"] = str(restorer.device)
+        content["dtype"] = str(restorer.dtype).removeprefix("torch.")
+    content["options"] = dict(vars(options))
+    if error is not None:
+        content["error"] = error
+    content["inputs"] = [outcome.to_json() for outcome in outcomes]
+    # JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may.
+    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()

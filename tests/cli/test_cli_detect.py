@@ -1,0 +1,123 @@
+"""`gpen detect`, and what `gpen restore` has to do with finding faces."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import broken, names, pixels
+from PIL import Image
+
+from gpen_core.demo import pictures as demo_pictures
+
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture
+def detect(gpen, models):
+    def run(*arguments):
+        return gpen("detect", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu", *arguments)
+
+    return run
+
+
+@pytest.fixture
+def group(tmp_path):
+    path = tmp_path / "group.png"
+    Image.fromarray(demo_pictures.collage()).save(path)
+    return path
+
+
+def test_faces_are_listed_in_order_with_their_boxes(detect, group):
+    ran = detect(group)
+    first, *rest = ran.out.splitlines()
+    assert ran.status == 0 and first == f"{group}: 6 faces (1500x1000 px; faces of about 16 to 1500 px can be found)"
+    assert [line.split()[0] for line in rest] == list("012345")
+    boxes = [[float(v) for v in line.split()[1].split(",")] for line in rest]
+    assert all(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in boxes)
+    assert boxes == sorted(boxes, key=lambda box: (box[1] > 500, box[0]))  # by rows
+    turned = detect(group, "--order", "left-right").out.splitlines()[1:]
+    lefts = [float(line.split()[1].split(",")[0]) for line in turned]
+    assert lefts == sorted(lefts)
+
+
+def test_nothing_is_written_unless_asked(detect, group, tmp_path):
+    before = group.read_bytes()
+    detect(group)
+    assert names(tmp_path) == ["group.png"] and group.read_bytes() == before
+
+
+def test_numbered_pictures_are_written(detect, group, plain, tmp_path):
+    out = tmp_path / "numbered"
+    assert detect(group, plain, "-o", out).status == 0
+    assert names(out) == ["group.png", "plain.png"]
+    drawn, before = pixels(out / "group.png"), pixels(group)
+    assert drawn.shape == before.shape and 0.005 < (drawn != before).any(2).mean() < 0.3
+    np.testing.assert_array_equal(pixels(out / "plain.png"), pixels(plain))
+
+
+def test_every_kind_of_picture_can_be_numbered(detect, astronaut, tmp_path):
+    grey = Image.fromarray(astronaut).convert("L")
+    grey.save(tmp_path / "a.jpg")
+    grey.convert("LA").save(tmp_path / "b.png")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "c.tiff")
+    out = tmp_path / "out"
+    ran = detect(tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "c.tiff", "-o", out)
+    assert ran.status == 0 and ran.out.count(": 1 face (") == 3
+    assert all(np.asarray(Image.open(out / name)).shape == (512, 512, 3) for name in ("a.jpg", "b.png", "c.tiff"))
+
+
+def test_an_input_is_never_overwritten(detect, group, tmp_path):
+    ran = detect(group, "-o", tmp_path)
+    assert ran.status == 2 and "would be overwritten" in ran.err
+
+
+@pytest.mark.parametrize(("others", "status"), [(True, 1), (False, 3)])
+def test_what_is_no_picture_is_said_and_the_others_are_listed(detect, group, tmp_path, others, status):
+    bad = broken(tmp_path / "bad.png")
+    ran = detect(bad, *([group] if others else []))
+    assert ran.status == status and "bad.png" in ran.err
+    assert ("6 faces" in ran.out) == others
+
+
+def test_nothing_to_look_at_is_said(detect, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert detect(tmp_path / "empty").status == 3
+
+
+@pytest.mark.parametrize("arguments", [("--angles", "some"), ("--detect-size", "1"), ("--confidence", "2"), ()])
+def test_usage(gpen, group, models, arguments):
+    ran = gpen("detect", *([group, *arguments] if arguments else []), "--models-dir", models)
+    assert ran.status == 2
+
+
+# In `gpen restore`
+
+
+def test_the_report_says_which_sizes_could_be_found(restore, group, tmp_path):
+    assert restore(group, "-o", tmp_path / "out.png", "--report", tmp_path / "report.json", "--strength", 0).status == 0
+    told = json.loads((tmp_path / "report.json").read_text())
+    (one,) = told["inputs"]
+    assert one["smallest_face_px"] == 16 and one["largest_face_px"] == 1500
+    assert told["options"]["angles"] == "auto"
+
+
+def test_a_box_without_a_face_is_said_by_its_number(restore, group, tmp_path):
+    report = tmp_path / "report.json"
+    boxes = "200,150,460,460;5,950,30,990"
+    ran = restore(group, "-o", tmp_path / "out.png", "--report", report, "--boxes", boxes)
+    (one,) = json.loads(report.read_text())["inputs"]
+    assert one["notes"] == ["no face was found in box 1 (5, 950, 30, 990)"]
+    assert one["notes"][0] in ran.err and ran.status == 0
+    assert [face["restored"] for face in one["faces"]].count(True) == 1
+
+
+@pytest.mark.parametrize("boxes", ["", ";", "1,2,3", "1,2,3,4,5", "a,b,c,d"])
+def test_boxes_that_cannot_be_are_a_usage_error(restore, group, tmp_path, boxes):
+    ran = restore(group, "-o", tmp_path / "out.png", "--boxes", boxes)
+    assert ran.status == 2 and "X0,Y0,X1,Y1" in ran.err
+
+
+def test_a_box_of_nan_is_refused_with_its_number(restore, group, tmp_path):
+    ran = restore(group, "-o", tmp_path / "out.png", "--boxes", "1,2,3,4;nan,1,2,3")
+    assert ran.status == 3 and "Box 1 is (nan, 1.0, 2.0, 3.0)" in ran.err
+    assert not (tmp_path / "out.png").exists()

@@ -1,0 +1,299 @@
+"""`gpen download`, `gpen models`, `gpen convert`, and what `gpen restore` does about weights that are not there."""
+
+import hashlib
+import io
+import re
+from dataclasses import replace
+
+import helpers
+import pytest
+import torch
+import weights_server as ws
+from command_line import names
+from safetensors.torch import load_file
+
+from gpen_core import FaceRestorer, RestoreOptions
+from gpen_core.errors import MissingWeights
+from gpen_core.weights import catalog, digest
+
+pytest_plugins = ["command_line"]
+
+FILE = "GPEN-BFR-256.pth"
+
+
+@pytest.fixture(scope="module")
+def weights_256():
+    """The bytes of a checkpoint as torch.save writes it: GPEN-256, adding red."""
+    out = io.BytesIO()
+    torch.save(helpers.red_weights(256), out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """Downloads are on, and the catalog's own sources are out of reach."""
+    monkeypatch.delenv("GPEN_OFFLINE")
+    nowhere = catalog.Source("http://nowhere.invalid/weights.pth")  # not https: refused without being asked
+    entries = tuple(replace(entry, sources=(nowhere,)) for entry in catalog.CATALOG)
+    monkeypatch.setattr(catalog, "CATALOG", entries)
+
+
+@pytest.fixture
+def mirror(weights_256):
+    with ws.running(weights_256) as server:
+        server.pages[f"/{FILE}"] = lambda handler, body, start: ws.serve(handler, weights_256, start)
+        yield server
+
+
+def line_of(text, start):
+    (line,) = [line for line in text.splitlines() if line.startswith(start)]
+    return line
+
+
+# download
+
+
+def test_download_from_a_mirror(gpen, online, mirror, tmp_path, weights_256, caplog):
+    ran = gpen("download", "GPEN-BFR-256", "--models-dir", tmp_path, "--mirror", mirror.root)
+    assert ran.status == 0
+    assert ran.out == f"gpen-bfr-256: {tmp_path / FILE} (its structure only, nobody vouches for it)\n"
+    assert (tmp_path / FILE).read_bytes() == weights_256
+    assert names(tmp_path) == [f".{FILE}.gpen.json", f".{FILE}.lock", FILE]
+    assert [record.message.split(".")[0] for record in caplog.records if record.levelname == "WARNING"] == [
+        "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only",
+        "GPEN-BFR-256",
+    ]
+    again = gpen("download", "GPEN-BFR-256", "--models-dir", tmp_path, "--mirror", mirror.root)
+    assert again.status == 0 and again.out == ran.out and len([r for r in mirror.requests if r.method == "GET"]) == 1
+
+
+def test_download_takes_the_mirror_from_the_environment(gpen, online, mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPEN_MIRROR", mirror.root)
+    assert gpen("download", "gpen-bfr-256", "--models-dir", tmp_path).status == 0
+
+
+def test_download_without_names_is_what_restoring_needs(gpen, online, tmp_path):
+    ran = gpen("download", "--models-dir", tmp_path)
+    assert ran.status == 4
+    for file in ("GPEN-BFR-2048.pth", "detection_Resnet50_Final.pth", "parsing_parsenet.pth"):
+        assert f"{file} (" in ran.err
+
+
+def test_download_goes_on_after_one_that_fails(gpen, online, mirror, tmp_path):
+    ran = gpen("download", "gpen-bfr-512", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root)
+    assert ran.status == 4
+    assert f"{mirror.root}/GPEN-BFR-512.pth: answered 404" in ran.err and "gpen-bfr-256: " in ran.out
+
+
+def test_download_can_demand_a_digest(gpen, online, mirror, tmp_path):
+    ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root, "--require-digest")
+    assert ran.status == 4 and "nobody publishes a digest of its file" in ran.err
+    assert FILE not in names(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [("no-such-model",), ("gpen-bfr-256", "--mirror", "ftp://a.example")])
+def test_a_wrong_name_or_mirror_is_a_usage_error(gpen, tmp_path, wrong):
+    ran = gpen("download", *wrong, "--models-dir", tmp_path)
+    assert ran.status == 2 and names(tmp_path) == []
+
+
+def test_download_offline_says_so(gpen, tmp_path):
+    ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path)  # the tests' GPEN_OFFLINE
+    assert ran.status == 4 and "downloads are switched off" in ran.err
+
+
+def spoilt(weights, change):
+    sd = torch.load(io.BytesIO(weights), weights_only=True)
+    out = io.BytesIO()
+    torch.save(change(sd), out)
+    return out.getvalue()
+
+
+def without(sd):
+    del sd["final_linear.0.bias"]
+    return sd
+
+
+BAD_CHECKPOINTS = {
+    "a wrong shape": (lambda sd: {**sd, "ecd0.0.1.bias": torch.zeros(3)}, "ecd0.0.1.bias has shape [3]"),
+    "NaN": (lambda sd: {**sd, "ecd0.0.1.bias": sd["ecd0.0.1.bias"] * torch.nan}, "holds values that are not finite"),
+    "float64": (lambda sd: {**sd, "ecd0.0.1.bias": sd["ecd0.0.1.bias"].double()}, "is float64"),
+    "a missing tensor": (without, "final_linear.0.bias is missing"),
+    "another network": (lambda sd: {"weight": torch.zeros(3)}, "not a GPEN generator"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
+@pytest.mark.parametrize("how", ["downloaded", "by hand"])
+def test_a_checkpoint_that_is_not_the_network_is_refused(gpen, online, mirror, weights_256, tmp_path, face, kind, how):
+    change, words = BAD_CHECKPOINTS[kind]
+    body = spoilt(weights_256, change)
+    mirror.body = body
+    mirror.pages[f"/{FILE}"] = lambda handler, _, start: ws.serve(handler, body, start)
+    if how == "by hand":
+        (tmp_path / FILE).write_bytes(body)
+        ran = gpen("restore", face, "-o", tmp_path / "out.png", "--model", "gpen-bfr-256", "--models-dir", tmp_path)
+    else:
+        ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root)
+        assert FILE not in names(tmp_path)
+    assert ran.status == 4
+    assert words in ran.err
+
+
+# restore
+
+
+def test_restore_fetches_what_is_missing(gpen, online, mirror, models, tmp_path, face, monkeypatch):
+    detector = models / "detection_mobilenet0.25_Final.safetensors"
+    monkeypatch.setenv("GPEN_MIRROR", mirror.root)
+    folder = tmp_path / "models"
+    command = ("restore", face, "-o", tmp_path / "out.png", "--model", "gpen-bfr-256", "--detector", detector)
+    ran = gpen(*command, "--models-dir", folder, "--offline")
+    assert ran.status == 4 and "downloads are switched off" in ran.err and mirror.requests == []
+    assert gpen(*command, "--models-dir", folder).status == 0
+    assert (tmp_path / "out.png").exists() and FILE in names(folder)
+    assert gpen(*command, "--models-dir", folder, "--offline").status == 0
+
+
+def test_restore_can_demand_a_digest(restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", "--require-digest")
+    assert ran.status == 4 and "a digest is required, and nobody publishes one of this file" in ran.err
+
+
+def test_a_smaller_network_under_a_larger_ones_name_is_refused(gpen, weights_256, tmp_path, face):
+    (tmp_path / "GPEN-BFR-2048.pth").write_bytes(weights_256)
+    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path)
+    assert ran.status == 4
+    assert "the weights of GPEN-256, and the file is named as those of GPEN-2048" in ran.err
+
+
+def test_load_tells_its_progress_and_can_be_stopped(online, mirror, models, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPEN_MIRROR", mirror.root)
+    told = []
+    detector = models / "detection_mobilenet0.25_Final.safetensors"
+    FaceRestorer.load("gpen-bfr-256", detector, tmp_path, "cpu", progress=lambda *a: told.append(a))
+    texts = [text for _, _, text in told]
+    assert f"{FILE}: Downloading from 127.0.0.1" in texts and f"Verifying {FILE}" in texts
+    assert texts[-1] == "Loaded" and f"Loading {FILE}" in texts
+    assert all(0 <= done <= max(done, total) for done, total, _ in told)
+
+
+def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
+    tried = []
+
+    def load(progress):
+        tried.append(progress)
+        raise MissingWeights("parsing_parsenet.pth is not there.")
+
+    restorer = helpers.restorer(helpers.identity_weights(256), [], load_parser=load)
+    restorer.device = torch.device("cuda")
+    for _ in range(3):
+        restorer.prepare(RestoreOptions(mask="auto"))
+    assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text
+    with pytest.raises(MissingWeights):
+        restorer.prepare(RestoreOptions(mask="parse"))
+
+
+# models
+
+
+def test_models_lists_what_is_known_and_what_is_there(gpen, weights_256, tmp_path):
+    (tmp_path / "gpen-bfr-256.PTH").write_bytes(weights_256)
+    (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"x")
+    (tmp_path / "my-own.safetensors").write_bytes(b"x")
+    ran = gpen("models", "--models-dir", tmp_path)
+    assert ran.status == 0
+    assert ran.out.splitlines()[0] == f"models folder: {tmp_path}"
+    here = line_of(ran.out, "gpen-bfr-256 ")
+    assert re.search(rf"gpen-bfr-256\.PTH +{len(weights_256):,} bytes +not seen before: checked when it is loaded", here)
+    assert here.endswith(str(tmp_path))
+    assert "1 bytes  pinned: compared whenever it is loaded" in line_of(ran.out, "gpen-bfr-512 ")
+    assert re.search(r"my-own\.safetensors +1 bytes +not seen before", line_of(ran.out, "(other weights)"))
+    missing = line_of(ran.out, "gpen-bfr-2048 ")
+    assert re.search(r"GPEN-BFR-2048\.pth +about 285 MB +not there$", missing)
+    assert "109,497,761 bytes  not there" in line_of(ran.out, "retinaface_resnet50 ")
+    assert "unknown size  not there" in line_of(ran.out, "realesrnet_x4 ")
+    assert len(ran.out.splitlines()) == 2 + len(catalog.CATALOG)
+
+
+def test_models_verify_compares_and_reads(gpen, weights_256, tmp_path):
+    path = tmp_path / FILE
+    path.write_bytes(weights_256)
+    ran = gpen("models", "--verify", "--models-dir", tmp_path)
+    sha256 = hashlib.sha256(weights_256).hexdigest()
+    assert ran.status == 0
+    assert f"right: its structure only, nobody vouches for it, SHA-256 {sha256}" in line_of(ran.out, "gpen-bfr-256 ")
+    assert "remembered: its structure only" in line_of(gpen("models", "--models-dir", tmp_path).out, "gpen-bfr-256 ")
+    path.write_bytes(weights_256[:-1] + b"x")
+    (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"x")
+    (tmp_path / "other.pth").write_bytes(b"x")
+    ran = gpen("models", "--verify", "--models-dir", tmp_path)
+    assert ran.status == 4
+    assert re.search("REFUSED: .* it has changed since it was first used here", line_of(ran.out, "gpen-bfr-256 "))
+    assert re.search("REFUSED: .* was refused before it was read: its SHA-256 is", line_of(ran.out, "gpen-bfr-512 "))
+    assert re.search("REFUSED: .* it is no file that torch.save wrote", line_of(ran.out, "(other weights)"))
+
+
+def test_models_verify_learns_that_a_source_publishes_the_digest(gpen, monkeypatch, weights_256, tmp_path):
+    monkeypatch.delenv("GPEN_OFFLINE")
+    sha256 = hashlib.sha256(weights_256).hexdigest()
+    (tmp_path / FILE).write_bytes(weights_256)
+    with ws.running(b"") as server:
+        server.head = ws.status(302, Location="https://cdn.invalid/", X_Linked_Etag=f'"{sha256}"')
+        source = replace(server.source, linked_etag=True)
+        entries = tuple(replace(e, sources=(source,) if e.name == "gpen-bfr-256" else ()) for e in catalog.CATALOG)
+        monkeypatch.setattr("gpen_core.cli.weights_report.CATALOG", entries)
+        monkeypatch.setattr(catalog, "CATALOG", entries)
+        ran = gpen("models", "--verify", "--models-dir", tmp_path)
+    assert f"right: the digest published at {source.url}" in line_of(ran.out, "gpen-bfr-256 ")
+    assert digest.recall(tmp_path / FILE).checked_by == "published"
+
+
+# convert
+
+
+def test_convert_writes_the_same_tensors_which_are_preferred_from_then_on(gpen, restore, face, tmp_path, weights_256):
+    path = tmp_path / FILE
+    path.write_bytes(weights_256)
+    ran = gpen("convert", path)
+    target = path.with_suffix(".safetensors")
+    assert ran.status == 0 and ran.out == f"{target}\n"
+    before, after = torch.load(path, weights_only=True), load_file(target)
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    listed = gpen("models", "--models-dir", tmp_path).out
+    assert "GPEN-BFR-256.safetensors" in line_of(listed, "gpen-bfr-256 ") and FILE in line_of(listed, "(other weights)")
+    assert restore(face, "-o", tmp_path / "out.png", model=target).status == 0
+    again = gpen("convert", FILE, "--models-dir", tmp_path)
+    assert again.status == 2 and "is a .safetensors file already" in again.err
+
+
+def test_convert_leaves_what_is_there(gpen, tmp_path):
+    torch.save({"weight": torch.ones(3)}, tmp_path / "a.pth")
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    ran = gpen("convert", tmp_path / "a.pth")
+    assert ran.status == 1 and "is there already" in ran.err
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("name", "status"), [("gpen-bfr-2048", 4), ("no-such-file.pth", 4)])
+def test_convert_needs_a_file(gpen, tmp_path, name, status):
+    assert gpen("convert", name, "--models-dir", tmp_path).status == status
+
+
+def test_convert_takes_the_state_dict_out_of_a_checkpoint(gpen, tmp_path):
+    torch.save({"g_ema": {"module.a": torch.ones(2).t(), "b": torch.zeros(2, 3).t()}, "step": 5}, tmp_path / "a.pth")
+    assert gpen("convert", tmp_path / "a.pth").status == 0
+    assert {key: tuple(t.shape) for key, t in load_file(tmp_path / "a.safetensors").items()} == {
+        "module.a": (2,),
+        "b": (3, 2),
+    }
+    assert digest.recall(tmp_path / "a.safetensors").checked_by == "structure"
+
+
+def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path):
+    torch.save({"weight": torch.tensor([1.0, torch.inf])}, tmp_path / "other.pth")
+    ran = gpen("models", "--verify", "--models-dir", tmp_path)
+    assert ran.status == 4
+    assert "hold values that are not finite: weight" in line_of(ran.out, "(other weights)")
+    digest.record_path(tmp_path / "other.pth").write_text("{")
+    assert "delete that record" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")

@@ -1,0 +1,394 @@
+"""The nodes in a fake ComfyUI, see fake_comfyui.py; tests/test_comfyui_host.py has the real one."""
+
+import collections
+import re
+import sys
+
+import fake_comfyui
+import helpers
+import numpy as np
+import pytest
+import torch
+
+from gpen_core.demo import pictures as demo_pictures
+
+ROOT = fake_comfyui.ROOT
+NODES = {"GPEN_LoadModel", "GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"}
+
+
+@pytest.fixture(scope="session")
+def comfy_models(tmp_path_factory, detector_weights):
+    folder = tmp_path_factory.mktemp("comfyui") / "models"
+    files = {
+        f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
+        "facerestore_models/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+        "facerestore_models/my-gpen.pth": helpers.identity_weights(256),
+        "facerestore_models/codeformer.pth": b"another restorer's",
+    }
+    helpers.write_weights(folder, files)
+    return folder
+
+
+@pytest.fixture
+def host(comfy_models, monkeypatch):
+    return fake_comfyui.Host(comfy_models, monkeypatch)
+
+
+@pytest.fixture
+def red(host):
+    return host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")[0]
+
+
+@pytest.fixture(scope="session")
+def portrait():
+    return torch.from_numpy(demo_pictures.astronaut())[None].float() / 255
+
+
+@pytest.fixture(scope="session")
+def grey():
+    return torch.full((1, 100, 120, 3), 0.5)
+
+
+def is_red(image):
+    return (image[..., 0] > 0.99) & (image[..., 1] < 0.01) & (image[..., 2] < 0.01)
+
+
+def test_the_pack_has_its_nodes_and_help_pages(host):
+    assert set(host.nodes) == NODES and host.pack.WEB_DIRECTORY == "./web"
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "nodes").glob("*.py"))
+    assert set(re.findall(r'node_id="(\w+)"', sources)) == NODES  # registries read them from the source
+
+
+def test_every_input_says_what_it_is_for(host):
+    for node in host.nodes.values():
+        schema = node.define_schema()
+        assert schema.description and schema.display_name
+        for part in [*schema.inputs, *schema.outputs]:
+            assert part.tooltip, (schema.node_id, part.id)
+
+
+def test_search_words_are_given_where_they_are_known(host, monkeypatch):
+    given = {}
+
+    def newer(node_id, display_name, category, description, inputs, outputs, hidden=None, search_aliases=()):
+        given[node_id] = search_aliases
+
+    monkeypatch.setattr(host.module("nodes.comfy").io, "Schema", newer)
+    for node in host.nodes.values():
+        node.define_schema()
+    assert set(given) == NODES and "reactor" in given["GPEN_CleanUpFaceSwap"]
+
+
+def test_a_core_that_is_too_old_is_told_so(comfy_models, monkeypatch):
+    for name in ("comfy_api", "comfy_api.v0_0_2", "comfy_api.latest"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(fake_comfyui, "modules", lambda folder: {"folder_paths": fake_comfyui.folder_paths(folder)} | REST)
+    with pytest.raises(ImportError, match=r"sd-gpen needs ComfyUI 0\.3\.48 or newer"):
+        fake_comfyui.Host(comfy_models, monkeypatch)
+
+
+REST = {"comfy.model_management": fake_comfyui.Management()}
+
+
+def test_folder_keys_are_added_to_not_assigned(comfy_models, monkeypatch, tmp_path):
+    def users(paths):
+        paths.folder_names_and_paths["facerestore_models"] = ([str(tmp_path)], {".onnx"})
+        paths.folder_names_and_paths["facedetection"] = ([str(tmp_path)], set())  # as extra_model_paths.yaml makes it
+
+    known = fake_comfyui.Host(comfy_models, monkeypatch, prepare=users).folder_paths.folder_names_and_paths
+    assert known["facerestore_models"] == ([str(tmp_path), str(comfy_models / "facerestore_models")], {".onnx"})
+    assert known["facedetection"][0][0] == str(tmp_path) and ".safetensors" in known["facedetection"][1]
+
+
+def test_the_choices_are_bare_names_and_stay_the_same_after_a_download(comfy_models, monkeypatch, tmp_path):
+    empty = fake_comfyui.Host(tmp_path, monkeypatch).module("nodes.folders")
+    before = empty.choices()
+    assert before[0] == "GPEN-BFR-2048.pth" and empty.missing() == before
+    (tmp_path / "facerestore_models").mkdir()
+    (tmp_path / "facerestore_models" / "gpen-bfr-2048.safetensors").touch()
+    assert empty.choices() == before and empty.missing() == before[1:]
+
+
+def test_other_files_are_offered_if_they_are_gpens(host):
+    choices = host.module("nodes.folders").choices()
+    assert choices[-2:] == ["gpen-red-256.pth", "my-gpen.pth"] and "codeformer.pth" not in choices
+
+
+def test_restoring(host, red, portrait):
+    before = portrait.clone()
+    image, mask, crops, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait)
+    assert image.dtype == torch.float32 and image.shape == portrait.shape and mask.shape == (1, 512, 512)
+    assert torch.equal(image[mask == 0], portrait[mask == 0]) and torch.equal(portrait, before)
+    assert is_red(image[mask == 1]).all() and (mask == 1).sum() > 1000
+    assert [tuple(crop.shape) for crop in crops] == [(1, 256, 256, 3)]
+    assert summary.splitlines()[0] == "1 faces found, 1 restored, 0 left alone"
+    assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
+
+
+def test_the_memory_manager_gets_the_networks_at_each_run(host, red, portrait):
+    host.run("GPEN_RestoreFaces", model=red, image=portrait)
+    host.run("GPEN_RestoreFaces", model=red, image=portrait, strength=0.5)
+    (first, memory, full), (second, *_) = host.management.loaded
+    assert first == second and len(first) == 2 and full and memory >= 1 << 28
+    assert [patcher.model for patcher in first] == list(red.restorer.modules())
+
+
+def test_half_precision_and_alpha_are_kept(host, red, portrait):
+    rgba = torch.cat((portrait, torch.rand(1, 512, 512, 1, generator=torch.Generator().manual_seed(1))), 3).half()
+    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=rgba)
+    assert image.dtype == torch.float16 and torch.equal(image[..., 3], rgba[..., 3])
+    assert is_red(image[mask == 1]).all() and torch.equal(image[mask == 0], rgba[mask == 0])
+
+
+def test_bfloat16_goes_through_float32(host, red, portrait):
+    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.bfloat16())
+    assert image.dtype == torch.bfloat16 and torch.equal(image[mask == 0], portrait.bfloat16()[mask == 0])
+
+
+def test_no_step_of_eight_bits(host, red, portrait):
+    fine = portrait * 0.999 + 0.0003
+    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=fine)
+    assert torch.equal(image[mask == 0], fine[mask == 0])
+
+
+def test_no_face(host, red, grey):
+    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=grey)
+    assert torch.equal(image, grey) and not mask.any() and summary == "0 faces found, 0 restored, 0 left alone"
+    assert isinstance(crop, fake_comfyui.ExecutionBlocker) and crop.message is None
+
+
+def test_strength_zero_needs_no_model(host, grey):
+    assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.0, model=None) == []
+    assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.1, model=None) == ["model"]
+    image, mask, *_ = host.run("GPEN_RestoreFaces", image=grey, strength=0.0)
+    assert image is grey and not mask.any()
+
+
+def test_a_mask_of_zeros_of_64_pixels_is_none(host, red, portrait):
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, 64, 64))
+    assert is_red(image).any()
+    image, _, _, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, 512, 512))
+    assert torch.equal(image, portrait) and "outside the mask" in summary
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.ones(64, 64))
+    assert is_red(image).any()
+
+
+def test_frames_with_their_own_masks(host, red, portrait):
+    masks = torch.stack((torch.zeros(512, 512), torch.ones(512, 512)))
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), mask=masks)
+    assert [bool(is_red(one).any()) for one in image] == [False, True]
+
+
+FACE, ELSEWHERE = {"x": 170, "y": 60, "width": 110, "height": 130}, {"x": 400, "y": 400, "width": 50, "height": 50}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "restored"),
+    [
+        (FACE, [True, True]),
+        ([FACE], [True, True]),
+        ([ELSEWHERE, FACE], [True, True]),
+        ([[FACE], [ELSEWHERE]], [True, False]),
+        ([[FACE]], [True, True]),
+        ([FACE, []], [True, False]),
+        ([[], []], [False, False]),
+        ([[(170, 60, 110, 130)], []], [True, False]),
+        ((170, 60, 110, 130), [True, True]),
+        ([(170, 60, 110, 130, 0.98)], [True, True]),
+        (np.array([[170, 60, 110, 130], [400, 400, 50, 50]]), [True, True]),
+        (torch.tensor([[[170.0, 60, 110, 130]], [[400, 400, 50, 50]]]), [True, False]),
+        ([np.array([170, 60, 110, 130]), []], [True, False]),
+        (None, [True, True]),
+    ],
+)
+def test_boxes_in_every_shape(host, red, portrait, boxes, restored):
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
+    assert [bool(is_red(one).any()) for one in image] == restored
+
+
+def test_boxes_may_be_corners(host, red, portrait):
+    boxes, corners = [(170, 60, 110, 130)], [(170, 60, 280, 190)]
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=corners, box_format="xyxy")
+    same, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=boxes)
+    assert is_red(image).any() and torch.equal(image, same)
+
+
+Seg = collections.namedtuple("Seg", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper")
+
+
+@pytest.mark.parametrize("enlarged", [1, 2])
+def test_segments_of_impact_pack(host, red, portrait, enlarged):
+    """They hold corners, in pixels of the image that they were found in."""
+    boxes = [np.array([170, 60, 280, 190]), (400, 400, 450, 450)]
+    segs = ((512, 512), [Seg(None, None, 0.9, (150, 40, 300, 210), box, "face", None) for box in boxes])
+    image = portrait.repeat_interleave(enlarged, 1).repeat_interleave(enlarged, 2)
+    restored, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=segs)
+    assert is_red(restored).any() and "no face was found in box 1" in summary
+    nothing, *_ = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=((512, 512), []))
+    assert torch.equal(nothing, image)
+
+
+def test_a_box_of_nan_is_refused(host, red, portrait):
+    with pytest.raises(Exception, match=r"Box 0 is .*finite"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=[(float("nan"), 1, 2, 3)])
+
+
+def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
+    """Graphs that were saved before there were these inputs still run."""
+    for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
+        later = [one for one in host.nodes[node].define_schema().inputs if one.id in ("detect_size", "angles", "max_faces")]
+        assert later and all(one.optional for one in later)
+    lying = torch.rot90(portrait, 1, (1, 2))
+    counts = [host.run("GPEN_DetectFaces", model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
+    assert counts == [1, 1]
+    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, max_faces=1)
+    assert is_red(image).any() and "1 restored" in summary
+    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detect_size=64, angles="upright")
+    assert restored.shape == portrait.shape
+    with pytest.raises(Exception, match="angles is 'sideways'"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, angles="sideways")
+
+
+def test_inputs_are_folded_where_the_core_can(host, monkeypatch):
+    folded = host.module("nodes.comfy").folded
+
+    class Newer:
+        class Input:
+            def __init__(self, name, optional=False, advanced=None): ...
+
+    class Older:
+        class Input:
+            def __init__(self, name, optional=False): ...
+
+    assert folded(Newer) == {"optional": True, "advanced": True} and folded(Older) == {"optional": True}
+
+
+def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights):
+    files = {
+        "facedetection/my-detector.safetensors": detector_weights,
+        "facerestore_models/portraits.safetensors": helpers.identity_weights(256),
+    }
+    helpers.write_weights(comfy_models, files)
+    try:
+        inputs = {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}
+        assert inputs["detector"].options[2:] == ["my-detector.safetensors"]
+        assert "portraits.safetensors" in inputs["model"].options and "codeformer.pth" not in inputs["model"].options
+        (model,) = host.run(
+            "GPEN_LoadModel", model="portraits.safetensors", precision="fp32", detector="my-detector.safetensors"
+        )
+        assert model.restorer.detector.name == "retinaface_mobile0.25"
+    finally:
+        for name in files:
+            (comfy_models / name).unlink()
+
+
+@pytest.mark.parametrize("boxes", ["face", [{"x": 1}], [[FACE], [FACE], [FACE]], [["a", "b", "c", "d"]], 7])
+def test_what_is_no_box_is_refused(host, red, portrait, boxes):
+    with pytest.raises(Exception, match="bounding box") as raised:
+        host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
+    assert type(raised.value).__name__ == "InputError"
+
+
+def test_a_background_gives_the_size(host, red, portrait):
+    large = torch.nn.functional.interpolate(portrait.movedim(-1, 1), scale_factor=1.5, mode="bilinear").movedim(1, -1)
+    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, background=large)
+    assert image.shape == (1, 768, 768, 3) and mask.shape == (1, 768, 768)
+    assert is_red(image[mask == 1]).all() and torch.equal(image[mask == 0], large[mask == 0])
+
+
+@pytest.mark.parametrize(
+    ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "original")]
+)
+def test_batches_of_different_lengths_are_refused(host, red, grey, node, first, second):
+    with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
+        host.run(f"GPEN_{node}", model=red, **{first: grey.repeat(2, 1, 1, 1), second: grey.repeat(3, 1, 1, 1)})
+
+
+def test_detected_boxes_select_the_same_faces(host, red, portrait):
+    boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait)
+    assert count == 1 and preview.shape == portrait.shape and not torch.equal(preview, portrait)
+    (box,) = boxes[0]
+    assert box["label"] == "0" and 0.9 < box["score"] <= 1 and mask[0, round(box["y"]) + 5, round(box["x"]) + 5] == 1
+    assert mask.sum() == pytest.approx(box["width"] * box["height"], rel=0.05)
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=boxes)
+    assert is_red(image).any()
+    assert len(host.management.loaded[0][0]) == 1  # the detector alone
+
+
+def test_detecting_in_grey_and_alpha(host, red, portrait):
+    for channels in (portrait[..., :1], torch.cat((portrait, portrait[..., :1]), 3)):
+        _, _, preview, count = host.run("GPEN_DetectFaces", model=red, image=channels)
+        assert count == 1 and preview.shape[-1] == 3
+
+
+def test_indices(host, red, portrait):
+    with pytest.raises(Exception, match="numbers from 0"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices=" ")
+    summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices="1")[3]
+    assert "number 0 was not asked for" in summary
+
+
+def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
+    both = torch.cat((portrait, portrait), 2)
+    swapped = both.clone()
+    swapped[:, 60:190, 170:280] = swapped[:, 60:190, 170:280].flip(2) * 0.6
+    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, original=both)
+    assert "1 restored, 1 left alone" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
+    assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
+
+
+def test_interrupt_within_a_face(host, red, portrait):
+    host.management.interrupted_after = 6
+    with pytest.raises(fake_comfyui.InterruptProcessingException):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait)
+    host.management.interrupted_after = None
+    assert is_red(host.run("GPEN_RestoreFaces", model=red, image=portrait)[0]).any()
+
+
+def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, monkeypatch):
+    def forward(x, pulse):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(red.restorer.network, "forward", forward)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for a single face"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait)
+
+
+def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, monkeypatch):
+    hidden = fake_comfyui.types.SimpleNamespace(unique_id="7", prompt={"9": {"inputs": {"images": ["7", 0], "x": 3}}})
+    monkeypatch.setattr(host.nodes["GPEN_RestoreFaces"], "hidden", hidden, raising=False)
+    crops = host.run("GPEN_RestoreFaces", model=red, image=portrait)[2]
+    assert isinstance(crops[0], fake_comfyui.ExecutionBlocker)
+    hidden.prompt["9"]["inputs"]["images"] = ["7", 2]
+    assert host.run("GPEN_RestoreFaces", model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
+
+
+def test_without_the_file_that_opens_connections(comfy_models, monkeypatch, tmp_path):
+    import shutil
+
+    pack = tmp_path / "pack"
+    ignore = shutil.ignore_patterns("__pycache__", "transfer.py")
+    for name in ("gpen_core", "nodes"):
+        shutil.copytree(ROOT / name, pack / name, ignore=ignore)
+    shutil.copy(ROOT / "__init__.py", pack)
+    host = fake_comfyui.Host(comfy_models, monkeypatch, folder=pack)
+    monkeypatch.delenv("GPEN_OFFLINE", raising=False)
+    values = {"precision": "fp32", "detector": "retinaface_mobile0.25"}
+    (model,) = host.run("GPEN_LoadModel", model="gpen-red-256.pth", **values)
+    assert model.restorer.network.size == 256
+    with pytest.raises(Exception, match="this copy cannot download") as raised:
+        host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", **values)
+    assert "https://" in str(raised.value) and str(comfy_models / "facerestore_models") in str(raised.value)
+
+
+def test_only_one_file_opens_connections():
+    opening = re.compile(r"^\s*(?:import|from) (?:requests|urllib\.request|http|socket|aiohttp|httpx)\b", re.MULTILINE)
+    core = {path for folder in ("gpen_core", "nodes") for path in (ROOT / folder).rglob("*.py")}
+    found = {path.name for path in core if opening.search(path.read_text("utf-8"))}
+    assert found == {"transfer.py"}
+
+
+def test_nothing_is_written_to(host, red, portrait):
+    held = portrait.numpy().copy()
+    host.run("GPEN_RestoreFaces", model=red, image=portrait, color="match")
+    assert (held == portrait.numpy()).all()

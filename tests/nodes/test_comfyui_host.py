@@ -1,0 +1,338 @@
+"""The pack in a real ComfyUI on the CPU."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import comfyui_host
+import cv2
+import helpers
+import numpy as np
+import pytest
+from comfyui_host import node, restore
+
+from gpen_core.demo import pictures as demo_pictures
+
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif("GPEN_COMFYUI_DIR" not in os.environ, reason="GPEN_COMFYUI_DIR names no ComfyUI checkout"),
+]
+
+
+# Stands in for ReActor, whose models are not at hand: its node's inputs, and as a swap the largest head mirrored, darker.
+SWAPPER = """
+class Swap:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE", "FACE_MODEL"), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        def one(*options):
+            return (list(options),)
+        return {
+            "required": {
+                "enabled": ("BOOLEAN",), "input_image": ("IMAGE",), "swap_model": one("inswapper_128.onnx"),
+                "facedetection": one("retinaface_resnet50"), "face_restore_model": one("none"),
+                "face_restore_visibility": ("FLOAT",), "codeformer_weight": ("FLOAT",), "detect_gender_input": one("no"),
+                "detect_gender_source": one("no"), "input_faces_index": ("STRING",), "source_faces_index": ("STRING",),
+                "console_log_level": one(1)},
+            "optional": {"source_image": ("IMAGE",), "face_model": ("FACE_MODEL",), "face_boost": ("FACE_BOOST",)}}
+    def run(self, input_image, **others):
+        swapped = input_image.clone()
+        swapped[:, 180:480, 180:480] = swapped[:, 180:480, 180:480].flip(2) * 0.7
+        return swapped, None
+NODE_CLASS_MAPPINGS = {"ReActorFaceSwap": Swap}
+"""
+# Stand in for Impact Pack's detector, and for one that gives bare corners.
+DETECTORS = """
+from collections import namedtuple
+import numpy as np
+Seg = namedtuple("SEG", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper", defaults=[None])
+class Segs:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("SEGS", "BOUNDING_BOX"), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "x0": ("FLOAT",), "y0": ("FLOAT",), "x1": ("FLOAT",), "y1": ("FLOAT",)}}
+    def run(self, image, x0, y0, x1, y1):
+        box = np.array([x0, y0, x1, y1])
+        return (tuple(image.shape[1:3]), [Seg(None, None, 0.9, (0, 0, 9, 9), box, "face")]), [[(x0, y0, x1, y1)]]
+NODE_CLASS_MAPPINGS = {"StandInForSegs": Segs}
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory, detector_weights):
+    base = comfyui_host.make_base(tmp_path_factory.mktemp("comfyui"))
+    helpers.write_weights(base / "models" / "facedetection", {helpers.DETECTOR_FILE: detector_weights})
+    helpers.write_weights(base / "models" / "facerestore_models", helpers.host_networks())
+    (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
+    (base / "custom_nodes" / "stand_in_for_detectors.py").write_text(DETECTORS)
+    own = {"faces-of-my-own.safetensors": detector_weights}
+    helpers.write_weights(base / "models" / "facedetection", own)
+    helpers.write_weights(
+        base / "models" / "facerestore_models", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))}
+    )
+    running = comfyui_host.ComfyUI(base)
+    running.save_input("astronaut.png", demo_pictures.astronaut())
+    running.save_input("collage.png", demo_pictures.collage())
+    close = cv2.resize(demo_pictures.astronaut()[40:200, 145:305], (1600, 1600), interpolation=cv2.INTER_CUBIC)
+    running.save_input("close.png", close)
+    running.save_input("lying.png", np.ascontiguousarray(np.rot90(demo_pictures.collage())))
+    running.save_input("grey.png", np.full((200, 300, 3), 128, np.uint8))
+    yield running
+    running.stop()
+
+
+def near(a, b):
+    """ComfyUI writes its 8-bit pictures truncated, masks too: what is shown as 0 may be a little more."""
+    return np.abs(a.astype(int) - b).max() <= 1
+
+
+def image(name):
+    return {"load": node("LoadImage", image=name)}
+
+
+def run(host, name, **more):
+    out = host.run({**image(name), **restore(["load", 0], **more)})
+    (restored,), (mask,) = host.picture(out["image"]), host.picture(out["mask"])
+    return restored[..., :3], mask[..., 0], out["summary"]["text"][0]
+
+
+def test_the_pack_loads(host):
+    log = host.log.read_text("utf-8")
+    assert "IMPORT FAILED" not in log and comfyui_host.PACK in log
+    seconds = float(re.search(rf"([0-9.]+) seconds.*{re.escape(comfyui_host.PACK)}", log).group(1))
+    print(f"ComfyUI {host.version}: the pack took {seconds} s to import")
+
+
+def test_the_red_checkpoint_turns_only_faces_red(host):
+    restored, mask, summary = run(host, "collage.png")
+    before = demo_pictures.collage()
+    assert near(restored[mask == 0], before[mask == 0])
+    assert near(restored[mask == 255], (255, 0, 0)) and (mask == 255).sum() > 10_000
+    assert summary.startswith("6 faces found, 6 restored, 0 left alone")
+
+
+def test_identity_weights_give_the_input_back(host):
+    before = cv2.GaussianBlur(cv2.resize(demo_pictures.astronaut(), None, fx=2, fy=2), (0, 0), 2)  # nothing that 256 px lose
+    restored, mask, _ = run(host, host.save_input("smooth.png", before), model="gpen-identity-256.pth")
+    assert near(restored[mask == 0], before[mask == 0])
+    assert helpers.psnr(restored[mask == 255], before[mask == 255], 255) > 40
+
+
+def test_chosen_faces(host):
+    _, mask, summary = run(host, "collage.png", faces="by index", indices="1, 4", order="left-right")
+    assert "2 restored, 4 left alone" in summary
+    assert run(host, "collage.png", faces="largest")[1].sum() < mask.sum()
+
+
+def test_no_face_leaves_the_image_and_blocks_the_crops(host):
+    graph = {**image("grey.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
+    out = host.run(graph)
+    (restored,), (mask,) = host.picture(out["image"]), host.picture(out["mask"])
+    assert (restored[..., :3] == 128).all() and not mask[..., 0].any() and "crops" not in out
+
+
+def test_the_crops_come_as_a_list(host):
+    graph = {**image("collage.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
+    crops = host.picture(host.run(graph)["crops"])
+    assert len(crops) == 6 and all(crop.shape[:2] == (256, 256) for crop in crops)
+
+
+def test_eight_frames(host):
+    graph = {
+        **image("astronaut.png"),
+        "other": node("ImageScale", image=["load", 0], upscale_method="area", width=512, height=512, crop="disabled"),
+        "two": node("ImageBatch", image1=["load", 0], image2=["other", 0]),
+        "eight": node("RepeatImageBatch", image=["two", 0], amount=4),
+        **restore(["eight", 0]),
+    }
+    out = host.run(graph)
+    pictures = host.picture(out["image"])
+    assert len(pictures) == 8 and all((one[..., :3] == pictures[0][..., :3]).all() for one in pictures)
+    assert out["summary"]["text"][0].startswith("8 faces found, 8 restored")
+
+
+def test_strength_zero_does_not_load_the_model(host):
+    restored, mask, summary = run(host, "astronaut.png", model="gpen-broken.pth", strength=0.0)
+    assert (restored == demo_pictures.astronaut()).all() and not mask.any() and "strength is 0" in summary
+
+
+def test_a_mask_and_boxes_select(host):
+    graph = {
+        **image("collage.png"),
+        **restore(["load", 0], bboxes=["detect", 0]),
+        "detect": node("GPEN_DetectFaces", model=["model", 0], image=["load", 0], order="reading", confidence=0.9),
+        "count": node("PreviewAny", source=["detect", 3]),
+    }
+    out = host.run(graph)
+    assert out["count"]["text"] == ["6"] and "6 restored" in out["summary"]["text"][0]
+    (preview,) = host.picture(out["detect"])
+    assert preview.shape[:2] == (1000, 1500) and (preview[..., :3] != demo_pictures.collage()).any()
+    graph["solid"] = node("SolidMask", value=1.0, width=750, height=1000)
+    graph["black"] = node("SolidMask", value=0.0, width=1500, height=1000)
+    graph["left"] = node("MaskComposite", destination=["black", 0], source=["solid", 0], x=0, y=0, operation="add")
+    graph["restore"]["inputs"]["mask"] = ["left", 0]
+    out = host.run(graph)
+    (restored,) = host.picture(out["image"])
+    assert (restored[:, 750:, :3] == demo_pictures.collage()[:, 750:]).all()
+    assert "outside the mask" in out["summary"]["text"][0]
+
+
+@pytest.mark.parametrize(("name", "angles", "count"), [("close", "auto", 1), ("lying", "auto", 6), ("lying", "all", 6)])
+def test_close_and_lying_faces_are_found_once(host, name, angles, count):
+    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detect_size=1500, max_faces=20)})
+    assert f"{count} faces found, {count} restored" in out["summary"]["text"][0]
+
+
+def test_segments_and_bare_corners_lead(host):
+    def graph(box, **more):
+        corners = dict(zip(("x0", "y0", "x1", "y1"), map(float, box)))
+        return {
+            **image("astronaut.png"),
+            **restore(["load", 0], **more),
+            "segs": node("StandInForSegs", image=["load", 0], **corners),
+        }
+
+    face, nowhere = (170, 60, 280, 190), (400, 400, 450, 450)
+    for more in ({"bboxes": ["segs", 0]}, {"bboxes": ["segs", 1], "box_format": "xyxy"}):
+        assert "1 restored" in host.run(graph(face, **more))["summary"]["text"][0]
+        said = host.run(graph(nowhere, **more))["summary"]["text"][0]
+        assert "0 restored" in said and "no face was found in box 0 (400, 400, 450, 450)" in said
+    kind, message = host.error(graph((1e308, 1, 1e308, 3), bboxes=["segs", 1]))  # x + width is no number any more
+    assert kind.endswith("InputError") and "Box 0 is" in message
+
+
+def test_files_under_names_of_the_users_own(host):
+    inputs = host.get("/object_info/GPEN_LoadModel")["GPEN_LoadModel"]["input"]["required"]
+    options = {name: inputs[name][1].get("options") or inputs[name][0] for name in ("model", "detector")}
+    assert "portraits.pth" in options["model"] and options["detector"][2:] == ["faces-of-my-own.safetensors"]
+    graph = {**image("astronaut.png"), **restore(["load", 0])}
+    graph["model"]["inputs"].update(model="portraits.pth", detector="faces-of-my-own.safetensors")
+    out = host.run(graph)
+    (green,) = host.picture(out["image"])
+    assert "1 restored" in out["summary"]["text"][0] and (green[110:140, 210:240, 1] > 250).all()
+
+
+def test_faces_go_into_an_upscaled_background(host):
+    graph = {
+        **image("astronaut.png"),
+        "up": node("ImageScaleBy", image=["load", 0], upscale_method="lanczos", scale_by=2.0),
+        **restore(["load", 0], background=["up", 0]),
+    }
+    out = host.run(graph)
+    (restored,), (mask,) = host.picture(out["image"]), host.picture(out["mask"])
+    assert restored.shape[:2] == (1024, 1024) and near(restored[mask[..., 0] == 255][:, :3], (255, 0, 0))
+
+
+def test_a_face_swap_is_cleaned_up(host):
+    before = demo_pictures.collage()
+    swapped = before.copy()
+    face = demo_pictures.COLLAGE[0][0]  # the largest head: its inner face is mirrored and darkened
+    (x, y), half = face, 150
+    part = swapped[y - half : y + half, x - half : x + half]
+    swapped[y - half : y + half, x - half : x + half] = (part[:, ::-1] * 0.7).astype(np.uint8)
+    host.save_input("swapped.png", swapped)
+    values = {**comfyui_host.RESTORE, "strength": 0.8}
+    graph = {
+        "before": node("LoadImage", image="collage.png"),
+        **image("swapped.png"),
+        **restore(["load", 0]),
+        "restore": node("GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], original=["before", 0], **values),
+    }
+    out = host.run(graph)
+    assert ", 1 restored, " in out["summary"]["text"][0], out["summary"]
+    graph["more"] = node("RepeatImageBatch", image=["before", 0], amount=3)
+    graph["restore"]["inputs"]["original"] = ["more", 0]
+    kind, message = host.error(graph)
+    assert "There are 1 images, but the original has 3" in message and kind.endswith("InputError")
+
+
+def test_a_corrupt_file_gives_a_message(host):
+    kind, message = host.error({**image("astronaut.png"), **restore(["load", 0], model="gpen-broken.pth")})
+    assert "gpen-broken.pth" in message and kind.endswith("WeightsError") and "Traceback" not in message
+
+
+def test_a_missing_file_says_where_it_belongs(host):
+    _, message = host.error({**image("astronaut.png"), **restore(["load", 0], model="GPEN-BFR-512.pth")})
+    assert "https://" in message and str(host.base / "models" / "facerestore_models") in message
+
+
+def test_interrupt_stops_within_a_face_and_the_next_prompt_works(host):
+    slow = {**image("collage.png"), **restore(["load", 0], model="GPEN-BFR-1024.pth")}
+    start = time.monotonic()
+    host.run(slow)
+    whole = time.monotonic() - start
+    slow["restore"]["inputs"]["strength"] = 0.9  # not taken from ComfyUI's cache
+    prompt = host.queue(slow)
+    host.wait_for(lambda: host.get("/queue")["queue_running"])
+    time.sleep(whole / 4)
+    start = time.monotonic()
+    host.post("/interrupt")
+    done = host.finished(prompt)
+    assert any(kind == "execution_interrupted" for kind, _ in done["status"]["messages"])
+    print(f"six faces {whole:.1f} s, interrupted after {time.monotonic() - start:.2f} s")
+    assert "6 restored" in run(host, "collage.png")[2]
+
+
+def test_two_queued_prompts(host):
+    graphs = [{**image("astronaut.png"), **restore(["load", 0], strength=strength)} for strength in (0.5, 0.7)]
+    for done in [host.finished(prompt) for prompt in [host.queue(graph) for graph in graphs]]:
+        assert done["status"]["status_str"] == "success"
+
+
+def example(host, name, **values):
+    """An example workflow as it is but for the small model and the inputs at hand."""
+    workflow = json.loads((comfyui_host.ROOT / "example_workflows" / f"{name}.json").read_text("utf-8"))
+    graph = comfyui_host.api_form(workflow, host.get("/object_info"))
+    for one in graph.values():
+        if one["class_type"] == "GPEN_LoadModel":
+            one["inputs"].update(model="gpen-red-256.pth", detector="retinaface_mobile0.25")
+        one["inputs"].update(values.get(one["class_type"], {}))
+    return host.run(graph), graph
+
+
+def pictures_of(host, ran, class_type):
+    out, graph = ran
+    return host.picture(next(out[key] for key in out if graph[key]["class_type"] == class_type))
+
+
+@pytest.mark.parametrize(("name", "side"), [("restore_photograph", 512), ("upscale_then_restore", 1024)])
+def test_example_workflows(host, name, side):
+    ran = example(host, name, LoadImage={"image": "astronaut.png"})
+    (restored,) = pictures_of(host, ran, "SaveImage")
+    assert restored.shape[:2] == (side, side) and ((restored[..., :3] == (255, 0, 0)).all(2)).sum() > 1000
+
+
+def test_the_swap_workflow(host):
+    ran = example(host, "reactor_swap_then_cleanup", LoadImage={"image": "collage.png"})
+    (restored,) = pictures_of(host, ran, "SaveImage")
+    (summary,) = (value["text"][0] for key, value in ran[0].items() if ran[1][key]["class_type"] == "PreviewAny")
+    assert "6 faces found, 1 restored, 5 left alone" in summary
+    assert near(restored[500:, ..., :3], demo_pictures.collage()[500:])
+
+
+def test_the_video_workflow(host):
+    file = cv2.VideoWriter(str(host.base / "input" / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 8, (512, 512))
+    for n in range(8):
+        file.write(np.roll(demo_pictures.astronaut(), 4 * n, axis=1)[..., ::-1])  # RGB -> BGR
+    file.release()
+    out, graph = example(host, "video_frames", GPEN_RestoreFaces={"color": "none"})
+    saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
+    file = cv2.VideoCapture(str(host.base / "output" / saved["subfolder"] / saved["filename"]))
+    frames = []
+    while (read := file.read())[0]:
+        frames.append(read[1].astype(int))
+    assert len(frames) == 8
+    assert all((frame[..., 2] - frame[..., 1] > 150).sum() > 1000 for frame in frames)  # red, compressed
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_over_alternating_models(host):
+    sizes = []
+    for n in range(20):
+        model = ("gpen-red-256.pth", "gpen-identity-256.pth")[n % 2]
+        run(host, "astronaut.png", model=model, strength=1 - n / 100)
+        sizes.append(host.resident_bytes() >> 20)
+    print("resident MiB:", *sizes)
+    assert max(sizes[10:]) < max(sizes[:10]) + 100

@@ -1,0 +1,104 @@
+"""However a file says that it is turned, its pixels come out upright, once, and nothing says so any more."""
+
+import io
+
+import numpy as np
+import picture_files as made
+import pytest
+from PIL import Image
+
+from gpen_core.pictures.files import decode, encode
+
+SQUARES = made.blocks()
+TURNED = {
+    "jpeg": lambda o: made.saved(SQUARES, "JPEG", quality=98, subsampling=0, exif=made.exif_block(">", o)),
+    "png": lambda o: made.saved(SQUARES, "PNG", exif=made.exif_block("<", o)),
+    "png 16": lambda o: made.png(SQUARES.astype(np.uint16) * 257, (b"eXIf", made.exif_block(">", o)[6:])),
+    "webp": lambda o: made.saved(SQUARES, "WEBP", lossless=True, exif=made.exif_block("<", o)),
+    "tiff": lambda o: made.tiff_rgb(SQUARES, extratags=[(274, "H", 1, o, True)]),
+    "tiff grey": lambda o: made.tiff(SQUARES[..., 0], photometric="minisblack", extratags=[(274, "H", 1, o, True)]),
+    "tiff big-endian": lambda o: made.tiff_rgb(SQUARES, byteorder=">", extratags=[(274, "H", 1, o, True)]),
+    "tiff lzw": lambda o: made.saved(SQUARES, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
+    "tiff deflate": lambda o: made.saved(SQUARES, "TIFF", compression="tiff_adobe_deflate", tiffinfo={274: o}),
+    "tiff jpeg": lambda o: made.saved(SQUARES, "TIFF", compression="jpeg", quality=98, tiffinfo={274: o}),
+    "tiff 16": lambda o: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, extratags=[(274, "H", 1, o, True)]),
+    "tiff 16 grey": lambda o: made.tiff(
+        SQUARES[..., 0].astype(np.uint16) * 257, photometric="minisblack", extratags=[(274, "H", 1, o, True)]
+    ),
+    "tiff 16 deflate": lambda o: made.tiff_rgb(
+        SQUARES.astype(np.uint16) * 257, compression="zlib", extratags=[(274, "H", 1, o, True)]
+    ),
+    "tiff 16 big-endian": lambda o: made.tiff_rgb(
+        SQUARES.astype(np.uint16) * 257, byteorder=">", extratags=[(274, "H", 1, o, True)]
+    ),
+    "tiff written as LONG": lambda o: made.tiff_rgb(SQUARES, extratags=[(274, "I", 1, o, True)]),
+    "bigtiff": lambda o: made.tiff_rgb(SQUARES, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
+    "bigtiff 16": lambda o: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
+}
+XMP_ONLY = {
+    "jpeg": lambda xmp: made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES),
+    "png": lambda xmp: made.png(SQUARES, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)),
+    "png 16": lambda xmp: made.png(SQUARES.astype(np.uint16) * 257, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)),
+    "webp": lambda xmp: made.saved(SQUARES, "WEBP", lossless=True, xmp=xmp),
+    "tiff": lambda xmp: made.tiff_rgb(SQUARES, extratags=[(700, "B", len(xmp), xmp, True)]),
+    "tiff 16": lambda xmp: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, extratags=[(700, "B", len(xmp), xmp, True)]),
+}
+
+
+def assert_shown(data, orientation, tolerance=0):
+    """The pixels are upright, now and after another round, and no tag tells the next program to turn them again."""
+    first = decode(data)
+    shown = made.SHOWN[orientation](SQUARES if first.picture.pixels.shape[2] == 3 else SQUARES[..., 0])
+    for got in (first, decode(encode(first, first.format))):
+        values = got.picture.native() / (got.picture.peak / 255)
+        assert values.shape == shown.shape
+        assert np.abs(values - shown).max() <= tolerance
+    written = encode(first, first.format)
+    image = Image.open(io.BytesIO(written))
+    assert image.size == shown.shape[1::-1]
+    assert 0x0112 not in image.getexif()
+    assert b"Orientation" not in written and b"Orientation" not in (first.metadata.xmp or b"")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", TURNED)
+def test_a_file_is_turned_upright_exactly_once(kind, orientation):
+    assert_shown(TURNED[kind](orientation), orientation, tolerance=8 if "jpeg" in kind else 0)
+
+
+@pytest.mark.parametrize("orientation", (1, 3, 6))
+@pytest.mark.parametrize("kind", XMP_ONLY)
+def test_where_exif_is_silent_xmp_says_how_a_picture_is_turned(kind, orientation):
+    assert_shown(XMP_ONLY[kind](made.XMP_WITH_ORIENTATION % orientation), orientation, 8 if kind == "jpeg" else 0)
+
+
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        made.XMP_WITH_ORIENTATION % 6,
+        made.XMP_WITH_ORIENTATION.replace(b'tiff:Orientation="%d"', b"tiff:Orientation = '6'"),
+        b"<x:xmpmeta><rdf:Description><tiff:Orientation>6</tiff:Orientation></rdf:Description></x:xmpmeta>",
+        b"<x:xmpmeta><rdf:Description><tiff:Orientation>\n 6\n </tiff:Orientation></rdf:Description></x:xmpmeta>",
+    ],
+)
+def test_exif_counts_more_than_xmp_and_both_tags_go(xmp):
+    exif = made.exif_block("<", 8)
+    assert_shown(made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES, exif=exif), 8, tolerance=8)
+    assert_shown(made.saved(SQUARES, "WEBP", lossless=True, exif=exif, xmp=xmp), 8)
+    assert_shown(made.tiff_rgb(SQUARES, extratags=[(274, "H", 1, 8, True), (700, "B", len(xmp), xmp, True)]), 8)
+
+
+def test_exif_that_an_older_program_hid_in_png_text_is_found():
+    block = made.exif_block("<", 6)
+    text = b"Raw profile type exif\0\nexif\n%8d\n" % len(block) + block.hex().encode() + b"\n"
+    data = made.png(SQUARES, (b"tEXt", text))
+    assert_shown(data, 6)
+    assert b"Raw profile" not in encode(decode(data), "PNG")
+    assert decode(data).metadata.exif is not None
+
+
+@pytest.mark.parametrize("value", (0, 9, 65535))
+@pytest.mark.parametrize("kind", ("jpeg", "png", "tiff", "tiff 16"))
+def test_an_orientation_that_does_not_exist_turns_nothing(kind, value):
+    got = decode(TURNED[kind](value)).picture
+    assert np.abs(got.native() / (got.peak / 255) - SQUARES).max() <= (8 if kind == "jpeg" else 0)

@@ -1,0 +1,346 @@
+"""scripts/ in a fake A1111, see fake_webui.py; tests/test_a1111_host.py has the real ones."""
+
+import argparse
+import sys
+import types
+
+import fake_webui
+import numpy as np
+import pytest
+import torch
+from fake_webui import Component
+from PIL import Image
+from webui_pictures import RED, red
+
+pytest_plugins = ["webui_pictures"]
+
+
+@pytest.fixture
+def host(webui_models, monkeypatch):
+    made = fake_webui.Host(webui_models, monkeypatch)
+    made.opts.gpen_model = RED
+    return made
+
+
+@pytest.fixture
+def photo(astronaut):
+    return Image.fromarray(astronaut)
+
+
+ON = {"GPEN": {"enable": True, "model": RED, "visibility": 1.0}}
+
+
+# Extras
+
+
+def test_extras_is_off_unless_ticked(host, photo):
+    for given in ({}, {"GPEN": {}}, {"GPEN": {"enable": False, "model": RED}}):
+        pp = host.run_extras(photo, **given)
+        assert pp.image is photo and pp.info == {}
+
+
+def test_extras_restores_and_says_so(host, photo):
+    pp = host.run_extras(photo, **ON)
+    assert red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
+    assert pp.info == {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
+    assert host.state.sampling_steps == 1 and host.state.textinfo.startswith("GPEN: ")
+
+
+def test_extras_keeps_alpha(host, photo):
+    rgba = photo.convert("RGBA")
+    rgba.putalpha(Image.linear_gradient("L").resize(rgba.size))
+    out = host.run_extras(rgba, **ON).image
+    assert out.mode == "RGBA" and out.getchannel("A").tobytes() == rgba.getchannel("A").tobytes() and red(out).any()
+
+
+@pytest.mark.parametrize("image", [Image.new("RGB", (1, 1)), Image.new("L", (70, 50), 9), Image.new("RGBA", (64, 64))])
+def test_extras_without_a_face(host, image):
+    pp = host.run_extras(image, **ON)
+    assert pp.image.tobytes() == image.tobytes() and pp.info["GPEN faces"] == 0
+
+
+def test_extras_works_after_upscaling_and_the_swap(host, photo):
+    assert [one.name for one in host.in_order()] == ["Upscale", "ReActor", "GPEN"]
+    pp = host.run_extras(photo, Upscale={"factor": 2}, ReActor={"enable": True}, **ON)
+    assert pp.image.size == (1024, 1024) and red(pp.image).sum() > 40_000  # nothing came after it
+
+
+def test_extras_restores_only_what_the_swap_changed(host, photo):
+    given = {"GPEN": {**ON["GPEN"], "only_changed": True}}
+    assert not red(host.run_extras(photo, Upscale={"factor": 2}, **given).image).any()
+    pp = host.run_extras(photo, Upscale={"factor": 2}, ReActor={"enable": True}, **given)
+    assert red(pp.image).any() and pp.info["GPEN faces"] == 1
+
+
+@pytest.mark.parametrize("model", ["gpen-broken.pth", "GPEN-BFR-512.pth", "../../etc/passwd"])
+def test_an_error_in_extras_is_told_and_the_picture_stays(host, photo, model, caplog):
+    pp = host.run_extras(photo, GPEN={"enable": True, "model": model})
+    assert pp.image is photo and model in pp.info["GPEN failed"] and model in caplog.text
+    assert red(host.run_extras(photo, **ON).image).any()  # the batch goes on
+
+
+@pytest.mark.parametrize("flag", ["interrupted", "skipped"])
+def test_interrupting_leaves_the_picture(host, photo, flag):
+    setattr(host.state, flag, True)
+    pp = host.run_extras(photo, **ON)
+    assert pp.image is photo and "Interrupted" in pp.info["GPEN failed"]
+
+
+@pytest.mark.parametrize(
+    ("order", "warned"), [(["GPEN"], True), (["GPEN", "ReActor"], True), (["ReActor", "GPEN"], False), ([], False)]
+)
+def test_a_users_order_that_puts_it_before_reactor_is_warned_of(webui_models, monkeypatch, order, warned):
+    host = fake_webui.Host(webui_models, monkeypatch, operation_order=order)
+    host.extras[-1].ui()
+    assert any("before ReActor" in str(one.args) for one in Component.made) == warned
+
+
+def test_the_controls_are_what_is_understood(host):
+    controls = sys.modules["gpen_webui.controls"]
+    assert list(host.extras[-1].ui()) == ["enable", *controls.NAMES]
+    script = host.script_classes[0]()
+    assert len(script.ui(False)) == len(controls.NAMES) + 2
+    assert all(one.label for one in script.ui(True))
+
+
+# txt2img and img2img
+
+
+def args(model=RED, visibility=1.0, only_changed=False, save=False):
+    return (True, model, visibility, "all", "0", "reading", 0, "auto", "none", only_changed, save)
+
+
+def test_every_picture_of_a_batch_has_its_keys(host, astronaut):
+    blank = np.full_like(astronaut, 90)
+    pictures, infos, _ = host.generate([astronaut, blank, astronaut], *args())
+    assert [info["GPEN faces"] for info in infos] == [1, 0, 1]
+    assert all(info["GPEN model"] == RED and info["GPEN visibility"] == 1.0 for info in infos)
+    assert red(pictures[0]).any() and (pictures[1] == 90).all()
+
+
+def test_off_and_visibility_zero_change_nothing(host, astronaut):
+    for given in ((), (False,), (None,) * 11):
+        pictures, infos, _ = host.generate([astronaut], *given)
+        assert (pictures[0] == astronaut).all() and infos == [{}]
+    pictures, infos, _ = host.generate([astronaut], *args(visibility=0))
+    assert (pictures[0] == astronaut).all() and infos[0]["GPEN faces"] == 0
+
+
+def test_fewer_arguments_take_defaults(host, astronaut):
+    assert red(host.generate([astronaut], True)[0][0]).any()
+
+
+def test_inpainting_is_limited_to_the_mask(host, astronaut):
+    mask = Image.new("L", (512, 512), 0)
+    mask.paste(255, (0, 0, 220, 512))
+    (picture,), _, _ = host.generate([astronaut], *args(), mask=mask)
+    assert red(picture)[:, :220].any() and (picture[:, 220:] == astronaut[:, 220:]).all()
+
+
+def test_only_masked_compares_with_what_was_sampled(host, astronaut):
+    whole = Image.new("RGB", (700, 600), (40, 50, 60))
+    place = {"paste_to": (100, 50, 512, 512), "whole": whole}
+    assert not red(host.generate([astronaut], *args(only_changed=True), **place)[0][0]).any()
+    assert red(host.generate([astronaut], *args(only_changed=True), swapped=True, **place)[0][0]).any()
+
+
+def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
+    host.opts.overlay_inpaint = False
+    mask = Image.new("L", (700, 600), 0)
+    mask.paste(255, (0, 0, 320, 600))  # of the whole picture, in which the part begins at 100, 50
+    script = host.script_classes[0]()
+    p = fake_webui.types.SimpleNamespace(
+        extra_generation_params={}, mask_for_overlay=mask, paste_to=(100, 50, 512, 512), batch_index=0
+    )
+    pp = fake_webui.types.SimpleNamespace(image=Image.fromarray(astronaut))
+    script.postprocess_image_after_composite(p, pp, *args())
+    assert red(pp.image)[:, :220].any() and (np.asarray(pp.image)[:, 220:] == astronaut[:, 220:]).all()
+
+
+def test_what_is_left_out_or_odd(host, photo, astronaut):
+    given = {"enable": True, "faces": "by number"}
+    assert red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
+    pp = host.run_extras(photo, GPEN={"enable": True, "visibility": "high"})
+    assert pp.image is photo and "strength" in pp.info["GPEN failed"]
+    host.opts.gpen_model = "GPEN-BFR-512.pth"
+    assert host.generate([astronaut], True, None, None)[1][0]["GPEN visibility"] == 1.0
+
+
+def test_only_changed_faces_in_the_main_page(host, astronaut):
+    assert host.generate([astronaut], *args(only_changed=True))[1][0]["GPEN faces"] == 0
+    assert host.generate([astronaut], *args(only_changed=True), swapped=True)[1][0]["GPEN faces"] == 1
+
+
+def test_an_error_is_shown_below_the_picture(host, astronaut):
+    pictures, infos, p = host.generate([astronaut], *args(model="GPEN-BFR-512.pth"))
+    assert (pictures[0] == astronaut).all() and infos[0]["GPEN faces"] == 0 and "GPEN-BFR-512.pth" in p.comments[0]
+
+
+def test_the_picture_before_is_saved_where_asked_for(host, astronaut):
+    host.generate([astronaut, np.zeros_like(astronaut)], *args(save=True))
+    ((saved, more),) = host.saved
+    assert (np.asarray(saved[0]) == astronaut).all() and more["suffix"] == "-before-gpen"
+
+
+def test_an_axis_of_the_plot_takes_over(host, astronaut):
+    class AxisOption:
+        def __init__(self, label, kind, apply, choices=None):
+            self.label, self.apply, self.choices = label, apply, choices
+
+    plot = types.SimpleNamespace(axis_options=[], AxisOption=AxisOption)
+    script_class = type("Plot", (), {"__module__": "xyz_grid.py"})
+    host.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
+    for _ in range(2):  # the plot's module outlives "Reload UI"
+        host.fire("on_before_ui")
+    assert [one.label for one in plot.axis_options] == ["[GPEN] Visibility", "[GPEN] Model"]
+    assert RED in plot.axis_options[1].choices()
+    p = types.SimpleNamespace()
+    plot.axis_options[0].apply(p, 0.5, [])
+    plot.axis_options[1].apply(p, RED, [])
+    _, infos, _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
+    assert infos[0]["GPEN visibility"] == 0.5 and infos[0]["GPEN model"] == RED
+
+
+def test_infotext_pastes_back(host):
+    script = host.script_classes[0]()
+    enable, *parts = script.ui(False)
+    (first, is_on), (model, key), _ = script.infotext_fields
+    assert first is enable and model is parts[0] and key == "GPEN model"
+    assert is_on({"GPEN visibility": "0.5"}) and not is_on({})
+
+
+# The restorer and ReActor
+
+
+def test_the_restorer_is_listed_once_also_after_a_reload(host, astronaut):
+    for _ in range(3):
+        assert [one.name() for one in host.shared.face_restorers] == ["CodeFormer", "GPEN"]
+        host.load()
+    out = host.shared.face_restorers[-1].restore(astronaut)
+    assert out.dtype == np.uint8 and out.shape == astronaut.shape and red(out).any()
+
+
+def test_a_problem_of_the_restorer_is_told_at_the_next_picture(host, astronaut):
+    host.opts.gpen_model = "GPEN-BFR-512.pth"
+    assert host.shared.face_restorers[-1].restore(astronaut) is astronaut
+    comments = host.generate([astronaut, astronaut])[2].comments
+    assert len(comments) == 1 and "GPEN-BFR-512.pth" in comments[0]
+
+
+def reactor_module(monkeypatch, source="def restore_face(image, enhancement_options):\n    return 'GFPGAN'\n"):
+    module = types.ModuleType("scripts.reactor_swapper")
+    exec(source, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def choice(name, visibility=1.0):
+    restorer = types.SimpleNamespace(name=lambda: name)
+    return types.SimpleNamespace(face_restorer=restorer, restorer_visibility=visibility)
+
+
+def test_reactor_runs_what_is_chosen_there(host, photo, monkeypatch):
+    module = reactor_module(monkeypatch)
+    host.fire("on_before_ui")
+    wrapped = module.restore_face
+    host.fire("on_app_started", None, None)
+    assert module.restore_face is wrapped  # once
+    assert wrapped(photo, choice("CodeFormer")) == "GFPGAN"
+    assert wrapped(photo, types.SimpleNamespace(face_restorer=None)) == "GFPGAN"
+    assert red(wrapped(photo, choice("GPEN"))).any()
+    half = np.asarray(wrapped(photo, choice("GPEN", 0.5))).astype(int) - np.asarray(photo)
+    assert half[..., 0].max() > 20 and not red(wrapped(photo, choice("GPEN", 0.5))).any()
+    host.opts.gpen_wrap_reactor = False
+    assert wrapped(photo, choice("GPEN")) == "GFPGAN"
+
+
+def test_reactor_is_left_alone_where_it_looks_different_or_the_setting_is_off(host, monkeypatch, caplog):
+    module = reactor_module(monkeypatch, "def restore_face(image, options, more):\n    return 'new'\n")
+    for _ in range(2):
+        host.fire("on_before_ui")
+    assert module.restore_face(1, 2, 3) == "new" and caplog.text.count("is not as expected") == 1
+    host.opts.gpen_wrap_reactor = False
+    module = reactor_module(monkeypatch)
+    host.fire("on_before_ui")
+    assert not hasattr(module.restore_face, "gpen")
+
+
+def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog):
+    module = reactor_module(monkeypatch)
+    host.fire("on_before_ui")
+    host.opts.gpen_model = "GPEN-BFR-512.pth"
+    assert module.restore_face(photo, choice("GPEN")) is photo and "In ReActor" in caplog.text
+
+
+# Around it
+
+
+def test_settings_and_the_flag(host):
+    host.fire("on_ui_settings")
+    names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
+    names |= {"detect_size", "angles"}
+    assert {key.removeprefix("gpen_") for key in host.opts.added} == names
+    assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
+    sys.path.insert(0, str(fake_webui.ROOT))
+    try:
+        import preload
+    finally:
+        sys.path.pop(0)
+    parser = argparse.ArgumentParser()
+    preload.preload(parser)
+    assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
+
+
+def test_detection_size_and_angles_come_from_the_settings(host):
+    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    assert (options.detect_size, options.angles) == (2000, "auto")
+    host.opts.gpen_detect_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
+    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    assert (options.detect_size, options.angles) == (1000, "all")
+
+
+def test_models_folders(host, webui_models):
+    dirs = sys.modules["gpen_webui.host"].models_dirs
+    assert [path.name for path in dirs()] == ["GPEN", "facerestore_models", "GFPGAN"]
+    host.opts.gpen_models_path = "/elsewhere"
+    assert str(dirs()[0]).endswith("elsewhere")
+    host.cmd_opts.gpen_models_path = "/by-flag"
+    assert str(dirs()[0]).endswith("by-flag") and len(dirs()) == 3
+
+
+@pytest.mark.parametrize(("use_cpu", "kind"), [(["all"], "cpu"), (["GPEN"], "cpu"), (["sd"], "meta"), (None, "meta")])
+def test_use_cpu(host, use_cpu, kind):
+    host.cmd_opts.use_cpu = use_cpu
+    sys.modules["modules.devices"].get_device_for = lambda task: torch.device("meta")
+    assert sys.modules["gpen_webui.host"].device().type == kind
+
+
+def test_the_networks_leave_the_device_where_the_host_says_so(host, photo):
+    host.run_extras(photo, **ON)
+    before = host.collected
+    host.opts.face_restoration_unload = True
+    host.run_extras(photo, **ON)
+    assert host.collected == before + 1
+    host.fire("on_script_unloaded")
+    assert not sys.modules["gpen_webui.engine"]._kept
+
+
+@pytest.mark.parametrize("name", ["utils", "forge_util"])
+def test_forge_is_asked_to_make_room(host, monkeypatch, name):
+    asked = []
+    sys.modules["gpen_webui.host"].make_room()  # elsewhere nothing happens
+    utils = types.SimpleNamespace(prepare_free_memory=lambda: asked.append(1))
+    monkeypatch.setitem(sys.modules, "modules_forge", types.ModuleType("modules_forge"))
+    monkeypatch.setitem(sys.modules, f"modules_forge.{name}", utils)
+    sys.modules["gpen_webui.host"].make_room()
+    assert asked == [1]
+
+
+def test_sdnext_has_no_list_of_restorers(webui_models, monkeypatch, photo):
+    host = fake_webui.Host(webui_models, monkeypatch, sdnext=True)
+    host.opts.gpen_model = RED
+    assert red(host.run_extras(photo, **ON).image).any()
+
+
+def test_the_hosts_folder_holds_no_package_named_scripts():
+    assert not (fake_webui.ROOT / "scripts" / "__init__.py").exists()

@@ -1,0 +1,26 @@
+"""What the tests of scripts/ share: a plugin, for its fixture, and imported for its functions.
+
+PYTEST_DONT_REWRITE"""
+
+import helpers
+import numpy as np
+import pytest
+
+RED = "gpen-red-256.pth"
+
+
+@pytest.fixture(scope="session")
+def webui_models(tmp_path_factory, detector_weights):
+    folder = tmp_path_factory.mktemp("webui") / "models"
+    files = {
+        f"GPEN/{helpers.DETECTOR_FILE}": detector_weights,
+        f"GPEN/{RED}": helpers.constant_weights(256, (1, 0, 0)),
+        "facerestore_models/gpen-broken.pth": b"PK\x03\x04 no checkpoint",
+    }
+    helpers.write_weights(folder, files)
+    return folder
+
+
+def red(image):
+    array = np.asarray(image)
+    return (array[..., 0] > 250) & (array[..., 1] < 5) & (array[..., 2] < 5)
