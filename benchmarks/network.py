@@ -27,8 +27,9 @@ import helpers  # noqa: E402
 import synthetic  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
-from gpen_core.devices import CACHE_STRIP, DTYPES, cpu_computes_in_bf16  # noqa: E402
+from gpen_core.devices import DTYPES, cpu_computes_in_bf16  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
+from gpen_core.network.memory import CACHE_STRIP  # noqa: E402
 
 TWIN, ORT, ALONE = "reference twin fp32", "ONNX Runtime fp32", "convolutions alone"
 AIM = 1.3  # at most that many times the convolutions alone
@@ -43,11 +44,9 @@ def dtypes() -> dict[str, torch.dtype]:
     return {name: DTYPES[name] for name in names}
 
 
-def in_strips(state_dict: Weights, dtype: torch.dtype) -> GPEN:
+def in_strips(state_dict: Weights, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network as the CPU runs it."""
-    network = GPEN.from_state_dict(state_dict, dtype)
-    network.strip_bytes = CACHE_STRIP
-    return network
+    return partial(GPEN.from_state_dict(state_dict, dtype), strip_bytes=CACHE_STRIP)
 
 
 def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:

@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import helpers  # noqa: E402
 import synthetic  # noqa: E402
 
-from gpen_core.devices import halving, plan  # noqa: E402
+from gpen_core.devices import Plan, halving, plan  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 
 Curves = dict[str, dict[int, float]]
@@ -57,23 +57,22 @@ def against_size(sizes: Sequence[int], runs: int, with_onnx: bool) -> Curves:
     return curves
 
 
-def restore_all(network: GPEN, faces: Sequence[torch.Tensor], batch: int) -> None:
+def restore_all(network: GPEN, faces: Sequence[torch.Tensor], plan: Plan) -> None:
     """The network's part of what `FaceRestorer` does with the faces of its pictures."""
 
     def run(chunk: Sequence[torch.Tensor]) -> torch.Tensor:
-        out: torch.Tensor = network(torch.stack(list(chunk)))
+        out: torch.Tensor = network(torch.stack(list(chunk)), strip_bytes=plan.strip_bytes)
         return out
 
-    for _ in halving(faces, batch, run):
+    for _ in halving(faces, plan.batch, run):
         pass
 
 
 def for_faces(network: GPEN, numbers: Sequence[int]) -> dict[str, Callable[[], float]]:
     """By number, what restores so many faces within the CPU's plan."""
     chosen = plan(network.config, network.dtype, torch.device("cpu"))
-    network.strip_bytes = chosen.strip_bytes
     faces = [torch.from_numpy(synthetic.random_input(network.size, seed)[0]) for seed in range(max(numbers))]
-    return {str(n): partial(seconds, partial(restore_all, network, faces[:n], chosen.batch)) for n in numbers}
+    return {str(n): partial(seconds, partial(restore_all, network, faces[:n], chosen)) for n in numbers}
 
 
 def against_faces(size: int, numbers: Sequence[int], runs: int) -> Curves:

@@ -40,9 +40,9 @@ def first_result(path: Path) -> None:
     marks.append(perf_counter())
     cpu = torch.device("cpu")
     network = GPEN.from_state_dict(content, pick_dtype("auto", cpu))
-    network.strip_bytes = plan(network.config, network.dtype, cpu).strip_bytes
     marks.append(perf_counter())
-    network(torch.zeros(1, 3, network.size, network.size))
+    strip_bytes = plan(network.config, network.dtype, cpu).strip_bytes
+    network(torch.zeros(1, 3, network.size, network.size), strip_bytes=strip_bytes)
     marks.append(perf_counter())
     steps = ("import torch", "import gpen_core's modules", "read the .pth", "build the network", "restore a face")
     print(json.dumps({step: end - start for step, start, end in zip(steps, marks, marks[1:])}))

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
     from .weights.catalog import SUFFIXES
+    from .weights.downloads import DownloadOptions
     from .weights.folders import detector_choices, find_in, models_dirs, network_choices
-    from .weights.options import DownloadOptions
 
 _LAZY = {
     ".faces.draw": ("numbered",),
@@ -66,7 +66,7 @@ _LAZY = {
     ".restorer": ("FaceRestorer", "RestoreResult"),
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choices"),
-    ".weights.options": ("DownloadOptions",),
+    ".weights.downloads": ("DownloadOptions",),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 

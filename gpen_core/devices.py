@@ -12,15 +12,14 @@ import torch
 
 from .errors import DeviceError, OutOfMemory, first_line
 from .network import GPENConfig
-from .network.winograd import most_bytes
+from .network.memory import CACHE_STRIP, face_bytes, least_bytes
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LARGEST_BATCH = 8
+SMALLER_MODEL = "take a smaller model (gpen-bfr-512)"
 FREE_SHARE = 0.8  # of free device memory that a batch may plan with
-CACHE_STRIP = 16 << 20  # bytes of features between two layers: on the CPU they are to stay in its caches
-STRIP_BUFFERS = 6  # of that size, alive at once
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -99,28 +98,11 @@ class Plan:
     strip_bytes: int | None
 
 
-def face_bytes(config: GPENConfig, dtype: torch.dtype, strip_bytes: int | None = None) -> int:
-    """Estimated memory for the activations of one face, beside the weights.
-
-    In strips, most is alive in the last level but one: the picture, the features of half the size from the encoder, those
-    of a quarter that come in and those of half that go out. In one piece, it is the last level with its layers' outputs."""
-    element = torch.empty(0, dtype=dtype).element_size()
-    width = config.channels(config.size)
-    planes = 3 + 2 * width if strip_bytes is not None else 3 + 9 * width
-    pictures = 3 * 4 * 2  # float32: the sum so far, and upsampled
-    buffers = 0
-    if strip_bytes is not None:
-        buffers = STRIP_BUFFERS * strip_bytes
-        if dtype == torch.float32:  # the CPU convolves so, and it is always in strips
-            buffers += most_bytes(config.channels(4), 2 * config.channels(4))
-    return config.size**2 * (planes * element + pictures) + buffers
-
-
 def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> Plan:
     """Batch and strips within `max_memory` bytes and what is free on the device.
 
     Raises `OutOfMemory` where `max_memory` is less than one face takes."""
-    least = min(face_bytes(config, dtype, CACHE_STRIP), face_bytes(config, dtype))  # small networks: less than strips
+    least = least_bytes(config, dtype)
     if max_memory is not None and max_memory < least:
         raise OutOfMemory(
             f"One face at {config.size}x{config.size} takes about {least / 2**20:.0f} MiB beside the weights; "
@@ -139,9 +121,14 @@ def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memor
 
 
 def halving(
-    items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], Out], what: str = "face"
+    items: Sequence[Item],
+    batch: int,
+    run: Callable[[Sequence[Item]], Out],
+    what: str = "face",
+    advice: str = SMALLER_MODEL,
 ) -> Iterator[tuple[Sequence[Item], Out]]:
-    """Runs `items` in batches; after running out of memory, in batches half as large. `OutOfMemory` if one is too many."""
+    """Runs `items` in batches; after running out of memory, in batches half as large. Raises `OutOfMemory` if one is too
+    many, with `advice` on how to need less."""
     done = 0
     while done < len(items):
         chunk = items[done : done + batch]
@@ -153,7 +140,7 @@ def halving(
             if len(chunk) == 1:
                 raise OutOfMemory(
                     f"There is not enough memory for a single {what} ({first_line(error) or type(error).__name__}). "
-                    "Close other programs, take a smaller model (gpen-bfr-512), or choose --device cpu."
+                    f"Close other programs, {advice}, or compute on the CPU."
                 ) from error
             batch = len(chunk) // 2
             log.warning("Out of memory with %d %ss at once; going on with %d.", len(chunk), what, batch)

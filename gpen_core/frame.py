@@ -41,10 +41,6 @@ class Frame:
     into closely."""
 
 
-def as_frame(image: object) -> Frame:
-    return image if isinstance(image, Frame) else Frame(image)
-
-
 def open_picture(image: object) -> Picture:
     """As `images.as_picture`, and paths are read. Raises `InputError`."""
     return files.read(Path(image)).picture if isinstance(image, (str, PathLike)) else as_picture(image)

@@ -16,16 +16,14 @@ from .progress import Reporter
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
     from ..gpen_core import FaceRestorer, Frame, RestoreResult
 
-DETECTION_BYTES = 1 << 30  # for the detector on 2000 px, estimated from its largest features
 FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
 
 
 class GpenModel:
     """GPEN with a detector. Where its weights are is up to ComfyUI; they are on the device while a node runs."""
 
-    def __init__(self, restorer: FaceRestorer, name: str) -> None:
+    def __init__(self, restorer: FaceRestorer) -> None:
         self.restorer = restorer
-        self.name = name
         self._patchers: dict[int, Any] = {}
 
     @classmethod
@@ -44,15 +42,17 @@ class GpenModel:
             detection_dir=folders.detection(),
             weights_on=management.unet_offload_device(),
         )
-        return cls(restorer, model)
+        return cls(restorer)
 
     def restore(self, frames: list[Frame], options: RestoreOptions, keep_crops: bool) -> list[RestoreResult]:
         """See `FaceRestorer.restore_all`. Running out of memory is raised as the error that ComfyUI acts on."""
         reporter = Reporter()
         self.restorer.prepare(options, reporter)
-        self._take_device()
+        max_memory = self._take_device()
         try:
-            return self.restorer.restore_all(frames, options, progress=reporter, keep_crops=keep_crops)
+            return self.restorer.restore_all(
+                frames, options, progress=reporter, keep_crops=keep_crops, max_memory=max_memory
+            )
         except OutOfMemory as error:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
         finally:
@@ -60,20 +60,20 @@ class GpenModel:
 
     def detect(self, images: list[Any], options: RestoreOptions) -> list[Any]:
         """See `FaceRestorer.detect`."""
-        self._load([self._patcher(self.restorer.detector.network)], DETECTION_BYTES)
+        detector = self.restorer.detector
+        self._load([self._patcher(detector.network)], detector.working_bytes)
         try:
             return self.restorer.detect(images, options)
         except OutOfMemory as error:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
 
-    def _take_device(self) -> None:
-        from ..gpen_core.devices import face_bytes
-
+    def _take_device(self) -> int | None:
+        """Puts the networks on the device; the bytes that restoring may plan with there."""
         restorer = self.restorer
-        face = face_bytes(restorer.network.config, restorer.dtype)
-        self._load([self._patcher(module) for module in restorer.modules()], max(face, DETECTION_BYTES))
-        if restorer.device.type != "cpu":
-            restorer.max_memory = int(management.get_free_memory(restorer.device) * FREE_SHARE)
+        self._load([self._patcher(module) for module in restorer.modules()], restorer.working_bytes())
+        if restorer.device.type == "cpu":
+            return None
+        return int(management.get_free_memory(restorer.device) * FREE_SHARE)
 
     def _load(self, patchers: list[Any], memory: int) -> None:
         """At each run: others may have put our weights off the device since."""

@@ -15,6 +15,7 @@ from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
 from gpen_core.faces.head import HEAD
 from gpen_core.faces.pyramid import REACH, sizes_found
+from gpen_core.models import LoadedNetwork, Models
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
 
@@ -137,9 +138,14 @@ def texture(height, width, seed=3, sigma=0.0):
     return np.clip((out - low) / (high - low), 0.02, 0.98).astype(np.float32)
 
 
-def restorer(state_dict, faces, **kwargs):
-    """A restorer on the CPU in float32 with hand-made weights and given faces."""
-    return FaceRestorer(GPEN.from_state_dict(state_dict), FakeDetector(faces), torch.device("cpu"), **kwargs)
+def restorer(state_dict, faces, dtype=torch.float32, load_exact=None, load_parser=None):
+    """A restorer on the CPU with hand-made weights and given faces."""
+    return restorer_of(GPEN.from_state_dict(state_dict, dtype), FakeDetector(faces), load_exact, load_parser)
+
+
+def restorer_of(network, detector, load_exact=None, load_parser=None, weights_on=None):
+    cpu = torch.device("cpu")
+    return FaceRestorer(Models([LoadedNetwork(network, cpu, load_exact)], detector, cpu, load_parser, weights_on))
 
 
 def psnr(a, b, peak=1.0):

@@ -7,6 +7,7 @@ import torch
 from gpen_core import devices
 from gpen_core.errors import DeviceError, OutOfMemory
 from gpen_core.network import GPENConfig
+from gpen_core.network.memory import CACHE_STRIP, face_bytes
 
 SMALL = GPENConfig(256, 0.5, 1)
 LARGE = GPENConfig(2048, 1.0, 2)
@@ -116,44 +117,44 @@ def test_auto_takes_bfloat16_where_the_processor_computes_in_it(monkeypatch, tmp
 
 
 def test_a_face_takes_more_memory_at_a_larger_size_less_in_half_precision_and_in_strips():
-    small, large = (devices.face_bytes(config, torch.float32) for config in (SMALL, LARGE))
+    small, large = (face_bytes(config, torch.float32) for config in (SMALL, LARGE))
     assert large > 8 * small
-    assert 0.45 * large < devices.face_bytes(LARGE, torch.float16) < 0.6 * large
+    assert 0.45 * large < face_bytes(LARGE, torch.float16) < 0.6 * large
     assert large >= 4 * 2048**2 * LARGE.channels(2048)  # at least one plane of the widest level
-    in_strips = devices.face_bytes(LARGE, torch.float32, devices.CACHE_STRIP)
+    in_strips = face_bytes(LARGE, torch.float32, CACHE_STRIP)
     assert 0.5e9 < in_strips < 1e9 < large / 1.5
 
 
 @pytest.mark.parametrize(("faces", "batch"), [(1, 1), (3.5, 3), (1000, devices.LARGEST_BATCH)])
 def test_a_batch_stays_within_max_memory(faces, batch):
-    budget = int(devices.face_bytes(SMALL, torch.float32) * faces)
+    budget = int(face_bytes(SMALL, torch.float32) * faces)
     assert devices.plan(SMALL, torch.float32, torch.device("mps"), budget) == devices.Plan(batch, None)
 
 
 def test_a_budget_for_less_than_a_face_in_one_piece_is_kept_by_strips():
-    budget = devices.face_bytes(LARGE, torch.float32) - 1
-    assert devices.plan(LARGE, torch.float32, torch.device("mps"), budget) == devices.Plan(1, devices.CACHE_STRIP)
+    budget = face_bytes(LARGE, torch.float32) - 1
+    assert devices.plan(LARGE, torch.float32, torch.device("mps"), budget) == devices.Plan(1, CACHE_STRIP)
 
 
 def test_a_batch_stays_within_what_the_device_has_free(monkeypatch):
-    one = devices.face_bytes(SMALL, torch.float32)
+    one = face_bytes(SMALL, torch.float32)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * one, 100 * one))
     assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
     assert devices.plan(SMALL, torch.float32, CUDA, max_memory=2 * one).batch == 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 100 * one))
-    assert devices.plan(SMALL, torch.float32, CUDA) == devices.Plan(1, devices.CACHE_STRIP)  # an estimate: it is tried
+    assert devices.plan(SMALL, torch.float32, CUDA) == devices.Plan(1, CACHE_STRIP)  # an estimate: it is tried
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7 * one)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * one)  # torch keeps the rest for the next batch
     assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
 
 
 def test_the_cpu_takes_one_face_at_a_time_in_strips():
-    assert devices.plan(SMALL, torch.float32, CPU, 2**40) == devices.Plan(1, devices.CACHE_STRIP)
+    assert devices.plan(SMALL, torch.float32, CPU, 2**40) == devices.Plan(1, CACHE_STRIP)
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")])
 def test_too_small_a_budget_names_what_is_needed_and_what_was_given(device):
-    needed = devices.face_bytes(LARGE, torch.float32, devices.CACHE_STRIP)
+    needed = face_bytes(LARGE, torch.float32, CACHE_STRIP)
     with pytest.raises(OutOfMemory) as refused:
         devices.plan(LARGE, torch.float32, device, 100 * MIB)
     assert [int(number) for number in re.findall(r"(\d+) MiB", str(refused.value))] == [round(needed / MIB), 100]

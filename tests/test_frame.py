@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from gpen_core import Interrupted, RestoreOptions
+from gpen_core.devices import Plan
 from gpen_core.errors import InputError
 from gpen_core.faces.face import Face
 from gpen_core.faces.select import inside_boxes
 from gpen_core.frame import Frame
+from gpen_core.models import LoadedNetwork
 
 LEFT, RIGHT = helpers.face_at((90, 100), 80), helpers.face_at((310, 100), 80)
 
@@ -84,7 +86,7 @@ def test_a_mask_of_another_size_and_half_strength(red, picture):
 
 
 def test_faces_outside_the_mask_are_not_run(red, picture, monkeypatch):
-    monkeypatch.setattr(type(red), "_run", None)
+    monkeypatch.setattr("gpen_core.restorer._run", None)
     result = red.restore(picture, limit=np.zeros((200, 400)))
     assert (result.image == picture).all() and not result.changed
 
@@ -158,14 +160,14 @@ def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
     frames = [Frame(picture), Frame(picture[:, ::-1].copy(), limit=np.ones((1, 1))), Frame((picture * 255).astype(np.uint8))]
     singly = [red.restore_all([frame])[0] for frame in frames]
     sizes = []
-    run = type(red)._run
+    run = LoadedNetwork.run
 
-    def watched(self, crops, network, pulse):
-        sizes.append(len(crops))
-        return run(self, crops, network, pulse)
+    def watched(self, x, *args):
+        sizes.append(len(x))
+        return run(self, x, *args)
 
-    monkeypatch.setattr(type(red), "_run", watched)
-    monkeypatch.setattr(type(red), "_plan", lambda self: 4)
+    monkeypatch.setattr(LoadedNetwork, "run", watched)
+    monkeypatch.setattr(LoadedNetwork, "plan", lambda self, max_memory: Plan(4, None))
     together = red.restore_all(frames, keep_crops=True)
     assert sizes == [4, 2]  # faces are batched across pictures
     for one, other in zip(singly, together):
@@ -201,9 +203,7 @@ def test_progress_is_told_within_a_face_and_can_stop_it_there(red, picture):
 
 def test_modules_may_wait_elsewhere():
     network = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), []).network
-    from gpen_core import FaceRestorer
-
     detector = helpers.FakeDetector([])
     detector.network = torch.nn.Identity()
-    restorer = FaceRestorer(network, detector, torch.device("cpu"), weights_on=torch.device("meta"))
+    restorer = helpers.restorer_of(network, detector, weights_on=torch.device("meta"))
     assert restorer.network.constant.is_meta and restorer.modules() == (restorer.network, detector.network)

@@ -124,7 +124,7 @@ def test_red_weights_turn_the_face_red_and_nothing_else(scale):
 
 def test_what_is_not_finite_is_not_pasted():
     restorer = helpers.restorer(helpers.identity_weights(256), [helpers.face_at((100, 100), 80)])
-    restorer.network.forward = lambda x, pulse: torch.full_like(x, float("nan"))
+    restorer.network.forward = lambda x, pulse, strip_bytes: torch.full_like(x, float("nan"))
     image = helpers.texture(200, 200)
     result = restorer.restore(image)
     assert np.array_equal(result.image, image) and not result.faces[0].restored

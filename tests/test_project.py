@@ -50,8 +50,9 @@ ROOMS = {
     "weights": GROUND,  # what a network's layout is, is passed in
     "faces": (*GROUND, "pictures"),
     "devices": (*GROUND, "network"),
+    "models": (*GROUND, "network", "weights", "faces", "devices"),
     "frame": (*GROUND, "pictures", "faces"),
-    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "frame"),
+    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "models", "frame"),
     "report": (*GROUND, "faces", "restorer"),
     "batch": (*GROUND, "pictures", "devices", "frame", "restorer", "report"),
     "demo": (*GROUND, "network", "faces"),
@@ -83,6 +84,16 @@ def test_arrows_point_one_way(path):
 def test_rooms_import_from_above_only():
     order = list(ROOMS)
     assert all(order.index(used) < order.index(room) for room, allowed in ROOMS.items() for used in allowed)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "nodes").glob("*.py")) + sorted((ROOT / "scripts").rglob("*.py")),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_adapters_import_nothing_deeper_than_the_public_names(path):
+    deeper = [name for _, name in imports(path) if name.startswith("gpen_core.")]
+    assert not deeper
 
 
 def run_python(code, *arguments, cwd=ROOT, isolated=False):

@@ -15,7 +15,7 @@ import weights_server as ws
 from gpen_core.errors import WeightsError
 from gpen_core.weights import catalog
 from gpen_core.weights.catalog import Entry, Source
-from gpen_core.weights.options import DownloadOptions
+from gpen_core.weights.downloads import DownloadOptions
 from gpen_core.weights.store import Store
 
 FILE = "GPEN-TEST.pth"

@@ -33,6 +33,7 @@ def run(
     options: RestoreOptions,
     finished: Callable[[Outcome], None],
     progress: Progress | None = None,
+    max_memory: int | None = None,
 ) -> list[Outcome]:
     """Restores the pictures in order. While one is in the network, the next is read and the one before is encoded and
     written, each in a thread of its own. `finished` hears of each once its file is complete, in order; it and `progress`
@@ -41,7 +42,7 @@ def run(
     outcomes = [Outcome(job) for job in jobs]
 
     def restore(frame: Frame) -> RestoreResult:
-        return restorer.restore_all([frame], options, progress=progress)[0]
+        return restorer.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:

@@ -31,8 +31,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _detect(given: argparse.Namespace) -> int:
     from ..batch import jobs
-    from ..restorer import load_detector
-    from ..weights.options import DownloadOptions
+    from ..models import load_detector
+    from ..weights.downloads import DownloadOptions
     from . import weights as cli_weights
 
     options = RestoreOptions(

@@ -85,7 +85,7 @@ def _restore(given: argparse.Namespace) -> int:
     from ..batch import jobs
     from ..pictures.whole_file import write_bytes
     from ..restorer import FaceRestorer
-    from ..weights.options import DownloadOptions
+    from ..weights.downloads import DownloadOptions
 
     options = _options(given)
     sources = jobs.expand(given.inputs)
@@ -106,13 +106,12 @@ def _restore(given: argparse.Namespace) -> int:
                 given.device,
                 given.dtype,
                 progress=progress,
-                max_memory=given.max_memory,
                 downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
             )
             restorer.prepare(options, progress)
         if given.compile:
             restorer.record()
-        _restore_all(restorer, todo, options, outcomes)
+        _restore_all(restorer, todo, options, given.max_memory, outcomes)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
@@ -122,7 +121,13 @@ def _restore(given: argparse.Namespace) -> int:
     return report.exit_status(outcomes)
 
 
-def _restore_all(restorer: FaceRestorer, todo: Sequence[Job], options: RestoreOptions, outcomes: list[Outcome]) -> None:
+def _restore_all(
+    restorer: FaceRestorer,
+    todo: Sequence[Job],
+    options: RestoreOptions,
+    max_memory: int | None,
+    outcomes: list[Outcome],
+) -> None:
     """Fills `outcomes` one by one, so that those before an interruption are known."""
     from tqdm import tqdm
 
@@ -148,4 +153,4 @@ def _restore_all(restorer: FaceRestorer, todo: Sequence[Job], options: RestoreOp
                 bar.set_postfix_str(at)
                 shown = at
 
-        local.run(restorer, todo, options, finished, faces_done)
+        local.run(restorer, todo, options, finished, faces_done, max_memory)

@@ -54,8 +54,8 @@ def byte_bar() -> Iterator[Progress]:
 
 
 def _store(given: argparse.Namespace, **options: Any) -> Store:
+    from ..weights.downloads import DownloadOptions
     from ..weights.folders import models_dirs
-    from ..weights.options import DownloadOptions
     from ..weights.store import Store
 
     return Store(models_dirs(given.models_dir), DownloadOptions.from_environment(**options))

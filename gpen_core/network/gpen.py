@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,15 @@ def _no_pulse() -> None:
     """For whoever does not want to hear of the work."""
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What one call of the network goes by."""
+
+    memory: Workspace
+    pulse: Pulse = _no_pulse
+    strip_bytes: int | None = None
+
+
 class GPEN(nn.Module):
     """The generator in inference form. Made by `from_state_dict`; moves between devices with `.to(device)`."""
 
@@ -36,8 +46,6 @@ class GPEN(nn.Module):
         sd = dict(state_dict)
         self.config = config
         self.dtype = dtype
-        self.strip_bytes: int | None = None
-        """How large the features between two layers of a large level may get; None: as they are, in one piece."""
         self._memory, self._lock = Workspace(), threading.Lock()
         self._replay: Replay | None = None
         self.first = FirstLevel(sd, dtype)
@@ -69,20 +77,23 @@ class GPEN(nn.Module):
         return self.config.size
 
     @torch.no_grad()
-    def forward(self, x: torch.Tensor, pulse: Pulse = _no_pulse) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, pulse: Pulse = _no_pulse, strip_bytes: int | None = None) -> torch.Tensor:
         """[B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped. `InputError` for other shapes.
 
-        `pulse` is called at each level or strip of a level; it stops the work by raising."""
+        `pulse` is called at each level or strip of a level; it stops the work by raising. `strip_bytes` bounds the features
+        between two layers of a large level (None: as they are, in one piece). Several threads may call it at once: one of
+        them uses the memory that is kept, the others take their own."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
             raise InputError(f"GPEN-{self.size} takes [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
         if not self._lock.acquire(blocking=False):  # another thread is in here and uses the kept memory
-            memory = Workspace()
-            return self._restore(self._ordered(x, memory), memory, pulse)
+            call = _Call(Workspace(), pulse, strip_bytes)
+            return self._restore(self._ordered(x, call.memory), call)
         try:
-            if self._replay is not None and self.strip_bytes is None:
+            x = self._ordered(x, self._memory)
+            if self._replay is not None and strip_bytes is None:
                 pulse()
-                return self._replay(self._ordered(x, self._memory))
-            return self._restore(self._ordered(x, self._memory), self._memory, pulse)
+                return self._replay(x)
+            return self._restore(x, _Call(self._memory, pulse, strip_bytes))
         finally:
             self._lock.release()
 
@@ -100,7 +111,7 @@ class GPEN(nn.Module):
 
         A shape's first call takes seconds to minutes and keeps its memory; `pulse` is called once for all levels. What
         comes back says what does not work here and is left out; None where all does."""
-        self._replay = Replay(lambda x: self._restore(x, Workspace(), _no_pulse))
+        self._replay = Replay(lambda x: self._restore(x, _Call(Workspace())))
         failure: str | None = "it needs Triton"
         if can_fuse():
             undo = fuse(self)
@@ -135,34 +146,34 @@ class GPEN(nn.Module):
         rows = memory.dense("picture", (batch, height, width, channels), x.new_empty(0, dtype=self.dtype))
         return rows.permute(0, 3, 1, 2).copy_(x)
 
-    def _restore(self, x: torch.Tensor, memory: Workspace, pulse: Pulse) -> torch.Tensor:
-        levels = self._encode(x, memory, pulse)
+    def _restore(self, x: torch.Tensor, call: _Call) -> torch.Tensor:
+        levels = self._encode(x, call)
         w = self._style(levels[-1])
-        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w, memory)
+        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w, call.memory)
         rgb: torch.Tensor = self.to_rgb1(h, w, None)
         large = [side for side in self._sides() if side >= SMALLEST_LARGE]
         for decoder in self.decoder[: -len(large)]:
-            pulse()
-            h, rgb = decoder(h, levels.pop(), w, rgb, memory)
+            call.pulse()
+            h, rgb = decoder(h, levels.pop(), w, rgb, call.memory)
         if len(x) == 1:
-            return self._large_levels(x, levels, h, w, rgb, memory, pulse)
+            return self._large_levels(x, levels, h, w, rgb, call)
         samples = []
         for n in range(len(x)):
             own = [_sample(level, n) for level in levels]
             args = (_sample(x, n), own, _sample(h, n), _sample(w, n), _sample(rgb, n))
-            samples.append(self._large_levels(*args, memory, pulse))
+            samples.append(self._large_levels(*args, call))
         return torch.cat(samples)
 
     def _sides(self) -> list[int]:
         """The decoder levels' sizes."""
         return [8 << n for n in range(self.config.levels)]
 
-    def _encode(self, x: torch.Tensor, memory: Workspace, pulse: Pulse) -> list[torch.Tensor]:
+    def _encode(self, x: torch.Tensor, call: _Call) -> list[torch.Tensor]:
         """The features of half the size, a quarter, ... 4x4."""
         levels: list[torch.Tensor] = []
         below = self._first_rows(x)
         for n, level in enumerate(self.encoder, start=1):
-            levels.append(level(below, x, self.size >> n, self.strip_bytes, memory, pulse))
+            levels.append(level(below, x, self.size >> n, call.strip_bytes, call.memory, call.pulse))
             below = _rows_of(levels[-1])
         return levels
 
@@ -180,16 +191,15 @@ class GPEN(nn.Module):
         h: torch.Tensor,
         w: torch.Tensor,
         rgb: torch.Tensor,
-        memory: Workspace,
-        pulse: Pulse,
+        call: _Call,
     ) -> torch.Tensor:
         """One sample's picture [1, 3, size, size]. `levels` is emptied as it goes."""
-        h = framed(h, memory)
+        h = framed(h, call.memory)
         for side in (side for side in self._sides() if side >= SMALLEST_LARGE):
             is_last = side == self.size
             rows = self._first_rows(x) if is_last else _rows_of(levels.pop())
             level: Any = self.decoder[_level_of(side)]
-            h, rgb = level.in_strips(h, rows, w, rgb, self.strip_bytes, is_last, memory, pulse)
+            h, rgb = level.in_strips(h, rows, w, rgb, call.strip_bytes, is_last, call.memory, call.pulse)
         return rgb
 
     def _style(self, smallest: torch.Tensor) -> torch.Tensor:

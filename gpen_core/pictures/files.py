@@ -31,7 +31,7 @@ from .metadata import (
     with_png_colour,
 )
 from .picture import BROKEN, ORIENTATION, PEAKS, Picture, Pixels, from_array, pil_to_array, to_pil, upright
-from .tiff import WHOLE_NUMBERS, Entry, directory, tiff_header, write_directory
+from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
 
 log = logging.getLogger(__name__)
 
@@ -325,7 +325,7 @@ def _encode_tiff(picture: Picture, metadata: Metadata) -> bytes:
     return header + write_directory(entries, order, 8) + strip
 
 
-def _tiff_numbers(tag: int, values: tuple[int, ...], order: str) -> Entry:
+def _tiff_numbers(tag: int, values: tuple[int, ...], order: str) -> TiffField:
     """As SHORT where all but sizes and positions must be, else as LONG."""
     large = tag in (256, 257, 273, 278, 279)
-    return Entry(4 if large else 3, len(values), struct.pack(f"{order}{len(values)}{'L' if large else 'H'}", *values))
+    return TiffField(4 if large else 3, len(values), struct.pack(f"{order}{len(values)}{'L' if large else 'H'}", *values))

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from .picture import ORIENTATION
-from .tiff import WHOLE_NUMBERS, Entry, read_directory, tiff_header, write_directory
+from .tiff import WHOLE_NUMBERS, TiffField, read_directory, tiff_header, write_directory
 
 log = logging.getLogger(__name__)
 
@@ -192,20 +192,20 @@ def _tiff_exif(source: bytes) -> bytes | None:
     return start + write_directory(entries, header.order, 8) if entries else None
 
 
-def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, Entry]]:
+def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
     """The byte order and the tags that a TIFF of this metadata has beside those for its pixels."""
     tiff = (metadata.exif or b"")[len(EXIF_HEADER) :]
     header = tiff_header(tiff)
     order, entries = ("<", {}) if header is None else (header.order, read_directory(tiff, header, header.first))
     entries = {tag: entry for tag, entry in entries.items() if tag not in STORAGE_TAGS}
     if metadata.xmp:
-        entries[XMP_TAG] = Entry(1, len(metadata.xmp), metadata.xmp)
+        entries[XMP_TAG] = TiffField(1, len(metadata.xmp), metadata.xmp)
     if metadata.icc:
-        entries[ICC_TAG] = Entry(7, len(metadata.icc), metadata.icc)
+        entries[ICC_TAG] = TiffField(7, len(metadata.icc), metadata.icc)
     if metadata.dpi:
         for tag, value in zip(RESOLUTION_TAGS, metadata.dpi):
-            entries[tag] = Entry(5, 1, struct.pack(order + "LL", round(value * 10000), 10000))
-        entries[296] = Entry(3, 1, struct.pack(order + "H", 2))  # inch
+            entries[tag] = TiffField(5, 1, struct.pack(order + "LL", round(value * 10000), 10000))
+        entries[296] = TiffField(3, 1, struct.pack(order + "H", 2))  # inch
     return order, entries
 
 

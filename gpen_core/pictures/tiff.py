@@ -34,12 +34,12 @@ class Place(NamedTuple):
     length: int
 
 
-class Entry(NamedTuple):
+class TiffField(NamedTuple):
     """An entry of a TIFF directory on its own."""
 
     kind: int
     values: int
-    value: bytes | dict[int, Entry]  # in the structure's byte order; or the directory it points to
+    value: bytes | dict[int, TiffField]  # in the structure's byte order; or the directory it points to
 
 
 def tiff_header(data: bytes | bytearray) -> Header | None:
@@ -68,9 +68,9 @@ def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Plac
             yield Place(entry, tag, kind, values, value_at, length)
 
 
-def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict[int, Entry]:
+def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict[int, TiffField]:
     """The directory at `at` with those for Exif, GPS and interoperability, which belong to `owner`."""
-    out: dict[int, Entry] = {}
+    out: dict[int, TiffField] = {}
     left = len(data)  # only in a hostile file do entries overlap or come twice
     for place in directory(data, header, at):
         left -= place.length
@@ -80,14 +80,14 @@ def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict
         if place.tag in out:
             continue
         if place.tag not in SUB_IFDS.get(owner, ()):
-            out[place.tag] = Entry(place.kind, place.values, value)
+            out[place.tag] = TiffField(place.kind, place.values, value)
         else:
             (start,) = struct.unpack(header.order + "L", value[:4]) if place.kind in (4, 13) else (len(data),)
-            out[place.tag] = Entry(4, 1, read_directory(data, header, start, place.tag))
+            out[place.tag] = TiffField(4, 1, read_directory(data, header, start, place.tag))
     return {tag: entry for tag, entry in out.items() if entry.value}
 
 
-def write_directory(entries: dict[int, Entry], order: str, at: int) -> bytes:
+def write_directory(entries: dict[int, TiffField], order: str, at: int) -> bytes:
     """The bytes of a directory and of what it points to, to stand at position `at` of a TIFF structure."""
     out, behind = struct.pack(order + "H", len(entries)), b""
     end = at + len(out) + 12 * len(entries) + 4

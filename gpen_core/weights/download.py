@@ -22,7 +22,7 @@ from ..progress import Progress
 from . import digest, published
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
-from .options import DownloadOptions
+from .downloads import DownloadOptions
 from .partial import Partial, claim, tidy
 from .published import Published
 from .transfer import Fault, Patience, Transfer

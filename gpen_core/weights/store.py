@@ -11,8 +11,8 @@ from ..progress import Progress, silent
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, Record
+from .downloads import DownloadOptions
 from .folders import listed, locate
-from .options import DownloadOptions
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]

@@ -220,7 +220,7 @@ def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
 def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeypatch, error):
-    def forward(self, x, pulse):
+    def forward(self, x, pulse, strip_bytes):
         raise error
 
     monkeypatch.setattr(GPEN, "forward", forward)
@@ -244,11 +244,11 @@ def test_too_small_a_memory_budget_names_both_amounts(restore, face, tmp_path):
 def test_memory_may_be_given_with_a_unit(restore, plain, tmp_path, monkeypatch, text, number):
     asked = []
 
-    def load(*args, max_memory, **kwargs):
+    def restore_all(*args, max_memory, **kwargs):
         asked.append(max_memory)
         raise Interrupted("enough")
 
-    monkeypatch.setattr(FaceRestorer, "load", load)
+    monkeypatch.setattr(FaceRestorer, "restore_all", restore_all)
     restore(plain, "-o", tmp_path / "out.png", "--max-memory", text)
     assert asked == [number]
 

@@ -186,7 +186,7 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
         raise MissingWeights("parsing_parsenet.pth is not there.")
 
     restorer = helpers.restorer(helpers.identity_weights(256), [], load_parser=load)
-    restorer.device = torch.device("cuda")
+    restorer.models.device = torch.device("cuda")
     for _ in range(3):
         restorer.prepare(RestoreOptions(mask="auto"))
     assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text

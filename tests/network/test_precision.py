@@ -9,9 +9,6 @@ import pytest
 import synthetic
 import torch
 
-from gpen_core import restorer as restoring
-from gpen_core.devices import CACHE_STRIP
-from gpen_core.errors import OutOfMemory
 from gpen_core.faces.detect import Detector
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
@@ -20,16 +17,15 @@ FACES = [helpers.face_at((80, 80), 60), helpers.face_at((220, 220), 60)]
 
 
 def half_restorer(load_exact, faces=FACES):
-    network = GPEN.from_state_dict(helpers.red_weights(256), torch.bfloat16)
-    return FaceRestorer(network, helpers.FakeDetector(faces), torch.device("cpu"), load_exact=load_exact)
+    return helpers.restorer(helpers.red_weights(256), faces, torch.bfloat16, load_exact)
 
 
 def spoil(restorer, monkeypatch, value, faces=(1,)):
     """The network's output for those faces is `value` in one pixel."""
     forward, count = restorer.network.forward, iter(range(99))
 
-    def spoilt(x, pulse):
-        y = forward(x, pulse)
+    def spoilt(x, pulse, strip_bytes):
+        y = forward(x, pulse, strip_bytes)
         if next(count) in faces:
             y[0, 1, 7, 9] = value
         return y
@@ -62,7 +58,7 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
     def load_exact():
         exact = GPEN.from_state_dict(helpers.red_weights(256))
-        monkeypatch.setattr(exact, "forward", lambda x, pulse: torch.full_like(x, torch.nan))
+        monkeypatch.setattr(exact, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
         return exact
 
     image = helpers.texture(300, 300, sigma=1)
@@ -78,40 +74,6 @@ def test_load_gives_the_way_to_redo(models, monkeypatch):
     monkeypatch.setattr(Detector, "detect", helpers.FakeDetector(FACES).detect)
     spoil(restorer, monkeypatch, torch.nan)
     assert [face.restored for face in restorer.restore(helpers.texture(300, 300, sigma=1)).faces] == [True, True]
-
-
-class Crowded:
-    """A network that has room for one face in strips only."""
-
-    def __init__(self, room_in_strips=True):
-        self.strip_bytes, self.room, self.calls = None, room_in_strips, []
-
-    def __call__(self, x, pulse):
-        self.calls.append((len(x), self.strip_bytes))
-        if len(x) > 1 or self.strip_bytes is None or not self.room:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return x
-
-
-def test_out_of_memory_with_one_face_goes_on_in_strips():
-    network, one = Crowded(), torch.zeros(1)
-    assert restoring.in_strips_if_need_be(network, one, print) is one
-    assert restoring.in_strips_if_need_be(network, one, print) is one
-    assert network.calls == [(1, None), (1, CACHE_STRIP), (1, CACHE_STRIP)]
-
-
-def test_out_of_memory_with_several_faces_is_the_batchs_matter():
-    network = Crowded()
-    with pytest.raises(RuntimeError, match="out of memory"):
-        restoring.in_strips_if_need_be(network, torch.zeros(2), print)
-    assert network.calls == [(2, None)]
-
-
-def test_out_of_memory_in_strips_is_the_end(monkeypatch):
-    restorer = helpers.restorer(helpers.identity_weights(256), FACES)
-    monkeypatch.setattr(restorer.network, "forward", Crowded(room_in_strips=False))
-    with pytest.raises(OutOfMemory, match="single face"):
-        restorer.restore(helpers.texture(300, 300))
 
 
 def test_memory_kept_for_the_next_face_can_be_given_back():

@@ -6,8 +6,8 @@ import synthetic
 import torch
 import torch.nn.functional as F
 
-from gpen_core.devices import CACHE_STRIP
 from gpen_core.network import GPEN, winograd
+from gpen_core.network.memory import CACHE_STRIP
 from gpen_core.network.workspace import Workspace
 
 TOLERANCE = 2e-5  # largest error in units of the output's standard deviation; points 0, +-1, +-2 and infinity have 5e-5
@@ -84,14 +84,13 @@ def test_network_gives_the_same_without_it(monkeypatch, kind, strip_bytes):
     state_dict = helpers.random_weights(512, 7) if kind == "random" else helpers.sharpening_weights(512, 0.5)
     x = torch.from_numpy(synthetic.random_input(512, 7))
     network = GPEN.from_state_dict(state_dict)
-    network.strip_bytes = strip_bytes
     sides, block = [], winograd.Convolution._block
     monkeypatch.setattr(winograd.Convolution, "_block", lambda *args: (sides.append(4 * args[2].shape[2]), block(*args)))
     monkeypatch.setattr(winograd, "X86", True)
-    with_it = network(x)
+    with_it = network(x, strip_bytes=strip_bytes)
     assert set(sides) == {32, 64, 128, 256, 512}
     sides.clear()
     monkeypatch.setattr(winograd, "X86", False)
-    without = network(x)
+    without = network(x, strip_bytes=strip_bytes)
     assert not sides
     assert (with_it - without).abs().max() <= TOLERANCE * without.std()

@@ -346,7 +346,7 @@ def test_interrupt_within_a_face(host, red, portrait):
 
 
 def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, monkeypatch):
-    def forward(x, pulse):
+    def forward(x, pulse, strip_bytes):
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(red.restorer.network, "forward", forward)

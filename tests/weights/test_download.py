@@ -17,7 +17,7 @@ from gpen_core.errors import Interrupted, OptionsError
 from gpen_core.weights import partial
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
-from gpen_core.weights.options import DownloadOptions
+from gpen_core.weights.downloads import DownloadOptions
 from gpen_core.weights.transfer import CHUNK, Patience
 
 BODY = random.Random(5).randbytes(400_000)

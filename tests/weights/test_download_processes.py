@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download
-from gpen_core.weights.options import DownloadOptions
+from gpen_core.weights.downloads import DownloadOptions
 url, size, sha256, folder = sys.argv[1:]
 entry = Entry("gpen-test", "GPEN-TEST.pth", "tests", "For tests.", (Source(url, trusts_http=True),), int(size), sha256)
 print(Download(entry, Path(folder), DownloadOptions(), lambda *told: None, lambda path: None).run())

@@ -12,7 +12,7 @@ from gpen_core.weights import digest
 from gpen_core.weights.catalog import Source
 from gpen_core.weights.digest import PUBLISHED
 from gpen_core.weights.download import DownloadFailed
-from gpen_core.weights.options import DownloadOptions
+from gpen_core.weights.downloads import DownloadOptions
 
 pytest_plugins = ["trust"]
 

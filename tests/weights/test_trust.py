@@ -15,7 +15,7 @@ from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.weights import digest
 from gpen_core.weights.digest import PIN, PUBLISHED, STRUCTURE, Record
 from gpen_core.weights.download import DownloadFailed
-from gpen_core.weights.options import DownloadOptions
+from gpen_core.weights.downloads import DownloadOptions
 from gpen_core.weights.store import Store
 
 pytest_plugins = ["trust"]

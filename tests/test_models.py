@@ -1,0 +1,87 @@
+"""Networks that are loaded: memory that runs out in one piece, for the float32 twin or for a mask."""
+
+import helpers
+import pytest
+import torch
+
+from gpen_core import RestoreOptions
+from gpen_core.devices import Plan
+from gpen_core.errors import OutOfMemory
+from gpen_core.models import LoadedNetwork
+from gpen_core.network import GPENConfig
+from gpen_core.network.memory import CACHE_STRIP, face_bytes
+
+FACES = [helpers.face_at((80, 80), 60), helpers.face_at((220, 220), 60)]
+OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+DIRECTML = torch.device("privateuseone")
+
+
+class Crowded:
+    """A network that has room for one face in strips only."""
+
+    config, dtype = GPENConfig(256, 0.5, 1), torch.float32
+
+    def __init__(self, room_in_strips=True):
+        self.room, self.calls = room_in_strips, []
+
+    def __call__(self, x, pulse, strip_bytes):
+        self.calls.append((len(x), strip_bytes))
+        if len(x) > 1 or strip_bytes is None or not self.room:
+            raise OUT_OF_MEMORY
+        return x
+
+
+def test_out_of_memory_with_one_face_goes_on_in_strips_for_all_that_follow():
+    network, one = Crowded(), torch.zeros(1)
+    loaded = LoadedNetwork(network, DIRECTML)
+    for _ in range(3):  # pictures: each is planned anew
+        plan = loaded.plan(None)
+        assert loaded.run(one, plan.strip_bytes, print) is one
+    assert network.calls == [(1, None), *[(1, CACHE_STRIP)] * 3]
+    assert loaded.plan(10 * face_bytes(network.config, network.dtype)) == Plan(1, CACHE_STRIP)
+
+
+def test_out_of_memory_with_several_faces_is_the_batchs_matter():
+    network = Crowded()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        LoadedNetwork(network, DIRECTML).run(torch.zeros(2), None, print)
+    assert network.calls == [(2, None)]
+
+
+def test_out_of_memory_in_strips_is_the_end(monkeypatch):
+    restorer = helpers.restorer(helpers.identity_weights(256), FACES)
+    monkeypatch.setattr(restorer.network, "forward", Crowded(room_in_strips=False))
+    with pytest.raises(OutOfMemory, match=r"single face .*take a smaller model"):
+        restorer.restore(helpers.texture(300, 300))
+
+
+def test_out_of_memory_in_the_float32_twin_is_said_as_such(monkeypatch):
+    def load_exact():
+        raise OUT_OF_MEMORY
+
+    restorer = helpers.restorer(helpers.identity_weights(256), FACES, torch.bfloat16, load_exact)
+    monkeypatch.setattr(restorer.network, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
+    with pytest.raises(OutOfMemory, match="single face in float32"):
+        restorer.restore(helpers.texture(300, 300))
+
+
+def test_out_of_memory_in_the_face_parser_is_said_as_such():
+    class Parser:
+        def mask(self, crop):
+            raise OUT_OF_MEMORY
+
+    restorer = helpers.restorer(helpers.identity_weights(256), FACES, load_parser=lambda progress: Parser())
+    with pytest.raises(OutOfMemory, match=r"single face's mask .*choose feathered masks"):
+        restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse"))
+
+
+def test_out_of_memory_in_detection_advises_what_helps_there(monkeypatch):
+    restorer = helpers.restorer(helpers.identity_weights(256), FACES)
+
+    def detect(*args):
+        raise OUT_OF_MEMORY
+
+    monkeypatch.setattr(restorer.detector, "detect", detect)
+    with pytest.raises(OutOfMemory, match=r"single picture .*a smaller detection size") as refused:
+        restorer.restore(helpers.texture(300, 300))
+    assert "smaller model" not in str(refused.value) and "--" not in str(refused.value)
