@@ -1,16 +1,21 @@
-"""Putting restored crops back: only inside each face's region of the picture, the larger mask value winning."""
+"""Putting restored crops back: only inside each face's region of the picture, each pixel to the nearer of two faces."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from ..pictures.picture import FloatImage, Picture
+from ..pictures.picture import FloatImage, Picture, Region
 from .align import Alignment, into_region
 from .face import Face
 from .warp import warp
 
 SOFTENED_BELOW = 100  # px of the box's shorter side
+# How fast the share of the nearer face grows, per side of its square by which it is nearer: halfway between two of one size
+# by 20 per side, less than a linear blend over 8 % of a face (half a side) does.
+STEEPNESS = 40.0
 BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 
@@ -23,12 +28,15 @@ class Canvas:
         self.limit = limit
         self.result = original.writable()
         self.mask = np.zeros((original.height, original.width), np.float32)
+        self._pasted: list[tuple[Alignment, Region]] = []
 
     def paste(self, crop: FloatImage, mask: FloatImage, alignment: Alignment, strength: float = 1.0) -> None:
         """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the picture.
 
-        `mask` is square, of any size, over the same area. Where it, times `strength`, exceeds what another face has put
-        there, the pixel becomes that part of the crop and the rest of the original. Other pixels are not touched.
+        `mask` is square, of any size, over the same area. The pixel becomes that part of the crop, times `strength`, and
+        the rest of the original. Where another face has been put, too, the larger part counts for both together, and the
+        face whose centre is nearer, beside its size, lies on top, with a smooth border between them; in which order they
+        come makes no difference. Other pixels are not touched.
         """
         region = alignment.region(self.original.width, self.original.height)
         if region.empty:
@@ -37,23 +45,68 @@ class Canvas:
         to_region = into_region(alignment, region, mask.shape[0])
         weight = warp(mask, to_region, size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
-        weight *= np.float32(strength)
-        if self.limit is not None:
-            weight *= self.limit[region.slices]
+        neighbours = [one for one, place in self._pasted if not place.overlap(region).empty]
+        self._pasted.append((alignment, region))
+        full = np.float32(strength) if self.limit is None else np.float32(strength) * self.limit[region.slices]
         before = self.mask[region.slices]
-        wins = weight > before
-        if not wins.any():
+        share = _share(weight, before, full, alignment, neighbours, region) if neighbours and before.any() else None
+        weight *= full
+        touched = weight > 0
+        if not touched.any():
             return
         restored = warp(crop, into_region(alignment, region, crop.shape[0]), size)
         np.clip(restored, 0, 1, out=restored)
+        original = self.original.region(region)
+        if share is not None:
+            restored = self._beside(region, original, restored, share, before)
+            np.maximum(weight, before, out=weight)
         amount = weight[..., None]
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
         restored *= amount
-        blended = self.original.region(region)
-        blended *= 1 - amount
-        blended += restored
-        self.result.put(region, blended, wins)
-        np.copyto(before, weight, where=wins)
+        original *= 1 - amount
+        original += restored
+        self.result.put(region, original, touched)
+        np.copyto(before, weight, where=touched)
+
+    def _beside(
+        self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, before: FloatImage
+    ) -> FloatImage:
+        """The restored colour of two faces together: `share` of it is the new one's."""
+        there = before > 0
+        amount = before[there][:, None]
+        others = (self.result.region(region)[there] - original[there] * (1 - amount)) / amount
+        new = share[there][:, None]
+        # Rounding of what is there may have been enlarged, where little of it is: no more than that little comes back.
+        restored[there] = restored[there] * new + np.clip(others, 0, 1) * (1 - new)
+        return restored
+
+
+def _share(
+    weight: FloatImage,
+    before: FloatImage,
+    full: FloatImage | np.float32,
+    alignment: Alignment,
+    neighbours: Sequence[Alignment],
+    region: Region,
+) -> FloatImage:
+    """[h, w]: how much of the restored colour is the new face's, beside those that are there: the nearer lies on top."""
+    old = np.divide(before, full, out=np.zeros_like(before), where=np.asarray(full) > 0)
+    np.clip(old, 0, 1, out=old)
+    others = np.minimum.reduce([_distance(one, region) for one in neighbours])
+    nearer = 1 / (1 + np.exp(STEEPNESS * (_distance(alignment, region) - others)))
+    on_top = weight * (1 - old * (1 - nearer))
+    below = old * (1 - weight * nearer)
+    return np.asarray(np.divide(on_top, on_top + below, out=np.zeros_like(weight), where=weight > 0), np.float32)
+
+
+def _distance(alignment: Alignment, region: Region) -> FloatImage:
+    """[h, w]: of each pixel of the region from the middle of the face's square, in its sides."""
+    middle = (alignment.size - 1) / 2
+    x0, y0 = alignment.inverse @ (middle, middle, 1)
+    side = alignment.size / alignment.scale
+    x = (np.arange(region.x0, region.x1) - x0) / side
+    y = (np.arange(region.y0, region.y1) - y0) / side
+    return np.asarray(np.hypot(x[None, :], y[:, None]), np.float32)
 
 
 def soften_small(crop: FloatImage, face: Face) -> FloatImage:

@@ -60,6 +60,11 @@ class Region:
     def slices(self) -> tuple[slice, slice]:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def overlap(self, other: Region) -> Region:
+        """What both have in common; perhaps empty."""
+        low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
+        return Region(*low, *high)
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:

@@ -6,7 +6,7 @@ import pytest
 
 from gpen_core.faces.align import align
 from gpen_core.faces.blend import Canvas, match_colour, soften_small
-from gpen_core.faces.mask import feather
+from gpen_core.faces.mask import feather, soften
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures.picture import as_picture
 
@@ -32,20 +32,84 @@ def test_pixels_outside_the_mask_are_bit_for_bit_the_inputs(dtype, strength):
     assert result.mask.max() == np.float32(strength)
 
 
-def test_the_larger_mask_value_wins():
-    picture = as_picture(np.zeros((200, 300, 3), np.float32))
-    canvas = Canvas(picture)
-    left, right = (align(helpers.face_at((x, 100), 80).landmarks, 256) for x in (120, 180))
-    canvas.paste(flat(256, (1, 0, 0)), feather(), left)
-    alone = canvas.mask.copy()
-    canvas.paste(flat(256, (0, 1, 0)), feather(), right)
-    other = Canvas(picture)
-    other.paste(flat(256, (0, 1, 0)), feather(), right)
-    np.testing.assert_array_equal(canvas.mask, np.maximum(alone, other.mask))
-    assert ((alone > 0) & (other.mask > 0)).any()
-    from_right = other.mask > alone
-    assert not canvas.result.pixels[from_right][:, 0].any()  # no red of the left face mixed in
-    np.testing.assert_allclose(canvas.result.pixels[from_right][:, 1], other.mask[from_right], atol=1e-6)
+SIDE = 160  # px of a face; its square is about twice as wide
+
+
+RED_AND_GREEN = flat(256, (1, 0, 0)), flat(256, (0, 1, 0))
+
+
+def pair(picture, order=(0, 1), strength=1.0, crops=RED_AND_GREEN, at=(220, 350), masks=None):
+    """Two faces side by side, their squares overlapping."""
+    canvas = Canvas(as_picture(picture))
+    alignments = [align(helpers.face_at((x, 200), SIDE).landmarks, 256) for x in at]
+    for n in order:
+        canvas.paste(crops[n], feather() if masks is None else masks[n], alignments[n], strength)
+    return canvas
+
+
+def alone(picture, n, **kwargs):
+    return pair(picture, (n,), **kwargs)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_between_two_faces_the_border_is_smooth_and_each_keeps_its_own_middle(dtype, strength):
+    """Crops that paint their own coordinates: where squares overlap, one shows its right end, the other its left."""
+    ramp = np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32)[None, :, None], (256, 256, 3)).copy()
+    picture = np.full((400, 570, 3), 0.5 if dtype is np.float32 else 128, dtype)
+    peak = 1 if dtype is np.float32 else 255
+    results = {}
+    for order in ((0, 1), (1, 0)):
+        canvas = pair(picture, order, strength, (ramp, ramp))
+        results[order] = canvas.result.pixels[200, :, 0].astype(float) / peak
+    row = results[0, 1]
+    one, other = (alone(picture, n, strength=strength, crops=(ramp, ramp)) for n in (0, 1))
+    both = (one.mask[200] == strength) & (other.mask[200] == strength)
+    left, right = (canvas.result.pixels[200, :, 0].astype(float) / peak for canvas in (one, other))
+    assert both.sum() > 0.5 * SIDE
+    border = int(np.flatnonzero(both)[np.abs(left - right)[both].argmax()])
+    assert abs(left - right)[border] > 0.35 * strength
+    rounding = 2 / peak if dtype is np.uint8 else 1e-6
+    ramps = np.abs(np.diff(left)).max() * 1.01
+    steepest = np.abs(left - right)[both].max() / (0.08 * SIDE)
+    assert np.abs(np.diff(row))[both[1:] & both[:-1]].max() <= steepest + ramps + rounding
+    near = slice(220 - SIDE // 4, 220 + SIDE // 4), slice(350 - SIDE // 4, 350 + SIDE // 4)
+    np.testing.assert_allclose(row[near[0]], left[near[0]], atol=0.01 + rounding)
+    np.testing.assert_allclose(row[near[1]], right[near[1]], atol=0.01 + rounding)
+    np.testing.assert_allclose(results[1, 0], row, atol=1e-5 + rounding)
+
+
+def test_the_part_of_two_faces_together_is_the_larger_one():
+    picture = np.zeros((400, 570, 3), np.float32)
+    canvas, left, right = pair(picture), alone(picture, 0), alone(picture, 1)
+    np.testing.assert_array_equal(canvas.mask, np.maximum(left.mask, right.mask))
+    assert ((left.mask > 0) & (right.mask > 0)).any()
+    total = canvas.result.pixels.sum(axis=2)  # red and green: nothing is added or lost between them
+    np.testing.assert_allclose(total, canvas.mask, atol=1e-5)
+    np.testing.assert_array_equal(canvas.result.pixels[left.mask == 0], right.result.pixels[left.mask == 0])
+    np.testing.assert_array_equal(canvas.result.pixels[right.mask == 0], left.result.pixels[right.mask == 0])
+
+
+def test_a_face_that_is_nearer_fades_into_its_neighbour_as_its_mask_does():
+    """Without a step where its mask ends inside the other's."""
+    picture = np.zeros((400, 570, 3), np.float32)
+    narrow = np.zeros((512, 512), np.float32)
+    narrow[200:312, 200:312] = 1
+    for order in ((0, 1), (1, 0)):
+        canvas = pair(picture, order, masks=(soften(narrow), feather()), at=(280, 330))
+        step = np.abs(np.diff(canvas.result.pixels[200, 200:400], axis=0)).max()
+        assert step < 1.1 * np.abs(np.diff(soften(narrow), axis=1)).max() * 512 / (2 * SIDE)
+
+
+def test_a_limit_of_nothing_beside_a_face_leaves_both():
+    picture = np.zeros((400, 570, 3), np.float32)
+    limit = np.zeros((400, 570), np.float32)
+    limit[:, :285] = 1
+    canvas = Canvas(as_picture(picture), limit)
+    for x, colour in ((220, (1, 0, 0)), (350, (0, 1, 0))):
+        canvas.paste(flat(256, colour), feather(), align(helpers.face_at((x, 200), SIDE).landmarks, 256))
+    assert not canvas.result.pixels[:, 285:].any() and np.isfinite(canvas.result.pixels).all()
+    assert canvas.result.pixels[200, 220].tolist() == pytest.approx([1, 0, 0], abs=0.01)
 
 
 @pytest.mark.parametrize("colour", [(0.2, 0.4, 0.8), (0, 0, 0), (1, 1, 1)])
