@@ -20,9 +20,7 @@ from .faces.face import Box, Face, Landmarks
 from .faces.select import choose, heads, in_order, inside, inside_boxes
 from .options import RestoreOptions
 from .pictures import files
-from .pictures.picture import FloatImage, Picture, as_picture
-
-LARGEST_STRETCH = 0.02  # by which a background's aspect ratio may differ
+from .pictures.picture import FloatImage, Picture, as_picture, same_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +77,9 @@ class Repair:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces
 
-    def alignments(self, size: int) -> list[tuple[int, Alignment]]:
-        """Number and alignment of each face to restore at `size` pixels; those without one are told why."""
+    def alignments(self, size: int) -> list[tuple[int, Alignment, Alignment]]:
+        """Number of each face to restore at `size` pixels, and where it is: in the picture, and in the background or the
+        picture again. Those that cannot be aligned are told why."""
         todo = []
         for n, face in enumerate(self.faces):
             if face.reason is not None:
@@ -88,10 +87,18 @@ class Repair:
             alignment = align(face.landmarks, size, self.options.template)
             if isinstance(alignment, str):
                 self.leave(n, alignment)
-            elif alignment.region(self.picture.width, self.picture.height).empty:
+                continue
+            if alignment.region(self.picture.width, self.picture.height).empty:
                 self.leave(n, "it lies outside the picture")
-            else:
-                todo.append((n, alignment))
+                continue
+            target = alignment
+            if self.scale != (1.0, 1.0):
+                moved = align(self._scaled(face.landmarks), size, self.options.template)
+                if isinstance(moved, str):  # the background is stretched a little
+                    self.leave(n, f"in the background {moved}")
+                    continue
+                target = moved
+            todo.append((n, alignment, target))
         return todo
 
     def leave(self, number: int, reason: str) -> None:
@@ -100,13 +107,9 @@ class Repair:
     def crop(self, alignment: Alignment) -> FloatImage:
         return extract(self.picture, alignment)
 
-    def put_back(self, number: int, crop: FloatImage, mask: FloatImage, alignment: Alignment, note: str | None) -> None:
-        """Blends a restored crop into the picture or its background; see `Canvas.paste`."""
-        if self.scale != (1.0, 1.0):
-            moved = align(self._scaled(self.faces[number].landmarks), alignment.size, self.options.template)
-            assert isinstance(moved, Alignment)  # the same points as in `alignments`
-            alignment = moved
-        self.canvas.paste(crop, mask, alignment, self.options.strength)
+    def put_back(self, number: int, crop: FloatImage, mask: FloatImage, target: Alignment, note: str | None) -> None:
+        """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`."""
+        self.canvas.paste(crop, mask, target, self.options.strength)
         self.faces[number] = replace(self.faces[number], restored=True, note=note)
 
     def _scaled(self, points: Landmarks) -> Landmarks:
@@ -149,13 +152,12 @@ def _judged(face: Face, change: float) -> Face:
 
 
 def _scale(picture: Picture, background: Picture) -> tuple[float, float]:
-    x, y = background.width / picture.width, background.height / picture.height
-    if abs(x / y - 1) > LARGEST_STRETCH:
-        raise InputError(
-            f"The background is {background.width}x{background.height}, the picture {picture.width}x{picture.height}: "
-            "their proportions differ. Give the same picture in another size."
-        )
-    return x, y
+    told = f"The background is {background.width}x{background.height}, the picture {picture.width}x{picture.height}"
+    if not same_shape(background.size, picture.size):
+        raise InputError(f"{told}: their proportions differ. Give the same picture enlarged.")
+    if background.width < picture.width or background.height < picture.height:
+        raise InputError(f"{told}: a background may not be smaller. Give the same picture enlarged.")
+    return background.width / picture.width, background.height / picture.height
 
 
 def _limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -33,15 +33,11 @@ from .weights.folders import Folders
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
-DETECT_AT_ONCE = 4  # pictures: a batch of video frames as a whole would not fit into memory
-
 
 @dataclass(frozen=True, eq=False)
 class RestoreResult:
     """A restored picture and how it came about."""
 
-    image: Any
-    """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array)."""
     mask: NDArray[np.float32]
     """[H, W] in [0, 1]: how much of each of its pixels is restored."""
     faces: tuple[Face, ...]
@@ -53,11 +49,18 @@ class RestoreResult:
     seconds: dict[str, float]
     """Wall time by stage: detect, align, network, mask, blend; of all pictures that were restored together."""
     picture: Picture
-    """`image` before it was turned into the input's kind."""
+    """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
+    to."""
     crops: tuple[FloatImage, ...] = ()
     """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], if they were to be kept."""
     notes: tuple[str, ...] = ()
     """What else is to be said, such as boxes in which no face was found."""
+
+    @cached_property
+    def image(self) -> Any:
+        """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array).
+        Made when first asked for, and never the input itself."""
+        return (self.picture if self.changed else self.picture.writable()).native()
 
     @property
     def changed(self) -> bool:
@@ -71,6 +74,8 @@ class _Task:
     repair: Repair
     number: int
     alignment: Alignment
+    target: Alignment
+    """Where it is put back, in the picture or its background."""
 
 
 @dataclass
@@ -235,11 +240,7 @@ class FaceRestorer:
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
         network = self.models.networks[0]
-        tasks = [
-            _Task(repair, number, alignment)
-            for repair in repairs
-            for number, alignment in repair.alignments(network.network.size)
-        ]
+        tasks = [_Task(repair, *where) for repair in repairs for where in repair.alignments(network.network.size)]
         work.total = len(tasks)
         work.tell()
         if not tasks:
@@ -285,22 +286,20 @@ class FaceRestorer:
         with work.watch.stage("blend"):
             if repair.options.color == "match":
                 output = match_colour(output, crop, mask)
-            repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.alignment, note)
+            repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.target, note)
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)
 
     def _result(self, repair: Repair, work: _Work) -> RestoreResult:
-        picture, mask = repair.canvas.result, repair.canvas.mask
         smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)
         crops = tuple(work.crops.get(repair, ()))
         return RestoreResult(
-            picture.native(),
-            mask,
+            repair.canvas.mask,
             tuple(repair.faces),
             smallest,
             largest,
             work.watch.seconds,
-            picture,
+            repair.canvas.result,
             crops,
             tuple(repair.notes),
         )
@@ -322,7 +321,7 @@ def _find(
     def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
         return detector.detect([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
 
-    for _, found in halving(searched, DETECT_AT_ONCE, run, "picture", "choose a smaller detection size"):
+    for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
         yield from found
 
 

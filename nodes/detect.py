@@ -43,13 +43,14 @@ class DetectFaces(ComfyNode):
     @classmethod
     def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
         """`values` are those of the inputs about detection. Raises `GpenError`."""
-        frames = tensors.frames_of(image)
-        found = model.detect(list(frames), RestoreOptions(**values))
-        preview = tensors.image_of([tensors.preview(frame, faces) for frame, faces in zip(frames, found)], image)
+        found = model.detect(list(tensors.frames_of(image)), RestoreOptions(**values))
+        batch = tensors.Batch(image, channels=3)
+        for frame, faces in zip(tensors.frames_of(image), found):
+            batch.add(tensors.preview(frame, faces), tensors.box_mask(frame, faces))
         return NodeOutput(
             [tensors.boxes_from(faces) for faces in found],
-            tensors.mask_of([tensors.box_mask(frame, faces) for frame, faces in zip(frames, found)]),
-            preview,
+            batch.mask,
+            batch.image,
             sum(map(len, found)),
-            ui=ui.PreviewImage(preview, cls=cls),
+            ui=ui.PreviewImage(batch.image, cls=cls),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as management
@@ -16,6 +17,7 @@ from .progress import Reporter
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
     from ..gpen_core import FaceRestorer, Frame, RestoreResult
 
+BYTES_AT_ONCE = 200 << 20  # of pictures; their faces go through the network in batches
 FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
 
 
@@ -44,15 +46,23 @@ class GpenModel:
         )
         return cls(restorer)
 
-    def restore(self, frames: list[Frame], options: RestoreOptions, keep_crops: bool) -> list[RestoreResult]:
-        """See `FaceRestorer.restore_all`. Running out of memory is raised as the error that ComfyUI acts on."""
+    def restore(
+        self, frames: Iterable[Frame], count: int, options: RestoreOptions, keep_crops: bool
+    ) -> Iterator[RestoreResult]:
+        """Restores `count` frames, some at a time, and gives their results one by one; see `FaceRestorer.restore_all`.
+        Running out of memory is raised as the error that ComfyUI acts on."""
         reporter = Reporter()
         self.restorer.prepare(options, reporter)
         max_memory = self._take_device()
+        done = 0
         try:
-            return self.restorer.restore_all(
-                frames, options, progress=reporter, keep_crops=keep_crops, max_memory=max_memory
-            )
+            for some in _some_at_a_time(frames):
+                progress = reporter.part(done / count, (done + len(some)) / count)
+                yield from self.restorer.restore_all(
+                    some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
+                )
+                done += len(some)
+                progress(1, 1, "")  # also where there were no faces
         except OutOfMemory as error:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
         finally:
@@ -83,6 +93,8 @@ class GpenModel:
         load(patchers, memory_required=memory, **more)
         for patcher in patchers:  # --novram leaves parameters behind, and buffers are never listed
             patcher.model.to(patcher.load_device)
+            if hasattr(patcher.model, "model_loaded_weight_memory"):  # by which it counts what unloading gives back
+                patcher.model.model_loaded_weight_memory = patcher.model_size()
 
     def _patcher(self, module: torch.nn.Module) -> Any:
         if id(module) not in self._patchers:
@@ -91,6 +103,22 @@ class GpenModel:
                 module, load_device=self.restorer.device, offload_device=management.unet_offload_device()
             )
         return self._patchers[id(module)]
+
+
+def _some_at_a_time(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    some: list[Frame] = []
+    for frame in frames:
+        some.append(frame)
+        if sum(_bytes_of(one) for one in some) > BYTES_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _bytes_of(frame: Frame) -> int:
+    pictures: tuple[Any, ...] = (frame.image, frame.original, frame.background)
+    return sum(picture.nbytes for picture in pictures if picture is not None)
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import comfy.model_management as management
 import torch
 
 from . import tensors
@@ -30,20 +30,21 @@ def of_restoring() -> list[Any]:
     ]
 
 
-def result(results: Sequence[RestoreResult], like: torch.Tensor) -> NodeOutput:
-    """`like` is the IMAGE whose type the output has."""
-    crops = [tensors.crop_of(crop, like) for one in results for crop in one.crops]
-    return NodeOutput(
-        tensors.image_of([one.image for one in results], like),
-        tensors.mask_of([one.mask for one in results]),
-        crops or [ExecutionBlocker(None)],
-        summary([one.faces for one in results], [one.notes for one in results]),
-    )
+def result(results: Iterable[RestoreResult], like: torch.Tensor) -> NodeOutput:
+    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of."""
+    batch = tensors.Batch(like)
+    crops, faces, notes = [], [], []
+    for one in results:
+        batch.add(one.picture.native() if one.changed else None, one.mask if one.changed else None)
+        crops += [tensors.crop_of(crop, like) for crop in one.crops]
+        faces.append(one.faces)
+        notes.append(one.notes)
+    return NodeOutput(batch.image, batch.mask, crops or [ExecutionBlocker(None)], summary(faces, notes))
 
 
 def untouched(image: torch.Tensor, why: str) -> NodeOutput:
     """The image itself, a mask of zeros, no crops."""
-    mask = tensors.mask_of([np.zeros(image.shape[1:3], np.float32)] * len(image))
+    mask = torch.zeros(image.shape[:3], device=management.intermediate_device())
     return NodeOutput(image, mask, [ExecutionBlocker(None)], why)
 
 

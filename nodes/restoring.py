@@ -31,4 +31,4 @@ class RestoringNode(ComfyNode):
         if options.strength == 0:
             return outputs.untouched(like, "The strength is 0: nothing was done.")
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        return outputs.result(require(model).restore(list(frames), options, keep_crops), like)
+        return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import comfy.model_management as management
@@ -16,26 +16,38 @@ BOX_FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
 NO_ALPHA = 64  # LoadImage gives a mask of 64x64 zeros for a picture without alpha
 
 
-def frames_of(image: torch.Tensor) -> list[NDArray[Any]]:
-    """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1]: float16 as it is, else float32. Not to be written to."""
+def frames_of(image: torch.Tensor) -> Iterator[NDArray[Any]]:
+    """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1], one by one: float16 as it is, else float32. Not to be written
+    to: they are the image itself where they can be."""
     if image.ndim != 4:
         raise InputError(f"Expected an IMAGE [B, H, W, C], got {list(image.shape)}.")
-    kept = image.detach() if image.dtype in (torch.float16, torch.float32) else image.detach().float()
-    return list(kept.cpu().numpy())
+    kept = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
+    return (frame.detach().to("cpu", kept).numpy() for frame in image)
 
 
-def image_of(frames: Sequence[NDArray[Any]], like: torch.Tensor) -> torch.Tensor:
-    """B arrays [H, W, C] -> IMAGE [B, H, W, C] in `like`'s type, where ComfyUI keeps what passes between nodes."""
-    return torch.from_numpy(np.stack(frames)).to(management.intermediate_device(), like.dtype)
+class Batch:
+    """IMAGE [B, H, W, channels] and MASK [B, H, W], where ComfyUI keeps what passes between nodes: allocated once and
+    filled frame by frame, since a film does not fit into memory twice."""
+
+    def __init__(self, like: torch.Tensor, channels: int | None = None) -> None:
+        """In the size and type of the IMAGE `like`."""
+        device = management.intermediate_device()
+        self.like = like
+        self.image = torch.empty((*like.shape[:3], channels or like.shape[3]), dtype=like.dtype, device=device)
+        self.mask = torch.zeros(like.shape[:3], device=device)
+        self._count = 0
+
+    def add(self, frame: NDArray[Any] | None, mask: NDArray[np.float32] | None) -> None:
+        """The next frame [H, W, channels] and its mask [H, W]; None for what is as it was in `like`, and for zeros."""
+        self.image[self._count] = self.like[self._count] if frame is None else torch.from_numpy(frame)
+        if mask is not None:
+            self.mask[self._count] = torch.from_numpy(mask)
+        self._count += 1
 
 
 def crop_of(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
-    return image_of([crop], like)  # [1, S, S, 3]
-
-
-def mask_of(masks: Sequence[NDArray[np.float32]]) -> torch.Tensor:
-    """B arrays [H, W] -> MASK [B, H, W], float32."""
-    return torch.from_numpy(np.stack(masks)).to(management.intermediate_device())
+    """[S, S, 3] -> IMAGE [1, S, S, 3] in `like`'s type."""
+    return torch.from_numpy(crop[None]).to(management.intermediate_device(), like.dtype)
 
 
 def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
@@ -48,11 +60,11 @@ def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32]
     return _for_each(masks, count, "mask")
 
 
-def partners_of(image: torch.Tensor | None, count: int, what: str) -> list[NDArray[Any] | None]:
+def partners_of(image: torch.Tensor | None, count: int, what: str) -> Iterable[NDArray[Any] | None]:
     """A second IMAGE, one picture for each frame; None where it is not connected."""
     if image is not None and len(image) != count:
         raise InputError(f"There are {count} images, but the {what} has {len(image)}. Each needs its own.")
-    return [None] * count if image is None else list(frames_of(image))
+    return [None] * count if image is None else frames_of(image)
 
 
 def boxes_of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
@@ -105,6 +117,8 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     """[H, W]: 1 inside the faces' boxes."""
     mask: Any = np.zeros(frame.shape[:2], np.float32)
     for face in faces:
+        if not np.isfinite(face.box).all():
+            continue
         x0, y0, x1, y1 = (round(v) for v in face.box)
         mask[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = 1
     return np.asarray(mask, np.float32)

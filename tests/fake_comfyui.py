@@ -65,7 +65,11 @@ class ModelPatcher:
 
     def __init__(self, model, load_device, offload_device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.model.model_loaded_weight_memory = 0
         ModelPatcher.made += 1
+
+    def model_size(self):
+        return sum(value.nbytes for value in self.model.state_dict().values())
 
 
 class ProgressBar:

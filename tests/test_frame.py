@@ -1,6 +1,7 @@
 """What goes with a picture: a background, a mask, boxes, the picture before a swap; and several pictures at once."""
 
 import math
+from dataclasses import replace
 
 import helpers
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.devices import Plan
 from gpen_core.errors import InputError
+from gpen_core.faces.align import align
 from gpen_core.faces.face import Face
 from gpen_core.faces.select import inside_boxes
 from gpen_core.frame import Frame
@@ -63,6 +65,31 @@ def test_the_background_decides_kind_and_depth(red, picture):
     image = red.restore(picture, background=background).image
     assert image.dtype == np.uint16 and (image[..., 3] == 777).all()
     assert tuple(image[centre_of(LEFT, 2)]) == (65535, 0, 0, 777)
+
+
+@pytest.mark.parametrize("size", [(199, 399), (199, 400), (200, 396), (100, 200)])
+def test_a_smaller_background_is_refused(red, picture, size):
+    with pytest.raises(InputError, match="may not be smaller"):
+        red.restore(picture, background=np.zeros((*size, 3), np.uint8))
+
+
+def test_a_face_that_a_stretched_background_makes_no_face_of_is_left_alone_and_says_why(picture, monkeypatch):
+    """By 2 %, which is allowed; its landmarks are at the edge of what counts as a face."""
+    points = helpers.face_at((200, 100), 80).landmarks
+    middle = points.mean(0)
+
+    def fits(width, stretch):
+        return not isinstance(align(((points - middle) * (width, 1) + middle) * (stretch, 1), 256), str)
+
+    width = next(w for w in np.linspace(0, -1, 2000) if fits(w, 1) and not fits(w, 1.019))
+    face = replace(helpers.face_at((200, 100), 80), landmarks=(points - middle) * (width, 1) + middle)
+    monkeypatch.setattr("gpen_core.frame.heads", list)
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face])
+    assert restorer.restore(picture).faces[0].restored
+    background = np.zeros((2000, 4076, 3), np.uint8)
+    result = restorer.restore(picture, background=background)
+    assert result.faces[0].reason.startswith("in the background its landmarks are not those of a face")
+    assert not result.mask.any()
 
 
 def test_a_background_of_other_proportions_is_refused(red, picture):
@@ -175,6 +202,13 @@ def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
         assert one.image.dtype == other.image.dtype
     assert [len(result.crops) for result in together] == [2, 2, 2] and not singly[0].crops
     assert together[0].crops[0].shape == (256, 256, 3) and is_red(together[0].crops[0]).all()
+
+
+def test_what_comes_back_is_never_the_input_itself(identity, picture):
+    nothing = helpers.restorer(helpers.identity_weights(256), [])
+    result = nothing.restore(picture)
+    assert not result.changed and np.array_equal(result.image, picture)
+    assert not np.shares_memory(result.image, picture) and result.image is result.image
 
 
 def test_no_pictures(red):

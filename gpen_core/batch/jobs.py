@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +117,23 @@ def _companions(sources: Sequence[Path], given: Path | None, option: str) -> lis
         if len(sources) > 1:
             raise OptionsError(f"{option} names one file for {len(sources)} pictures. Give a folder.")
         return [given]
-    names = {path.stem.casefold(): path for path in _pictures_in(given)}
-    missing = [source.name for source in sources if source.stem.casefold() not in names]
+    named: dict[str, list[Path]] = defaultdict(list)
+    for path in _pictures_in(given):
+        named[path.stem.casefold()].append(path)
+    missing = [source.name for source in sources if source.stem.casefold() not in named]
     if missing:
         raise OptionsError(f"{option}: {given} holds no picture named like {', '.join(missing[:5])}.")
-    return [names[source.stem.casefold()] for source in sources]
+    return [_companion(source, named[source.stem.casefold()], option) for source in sources]
+
+
+def _companion(source: Path, named: Sequence[Path], option: str) -> Path:
+    """Of those that are named like the picture: the only one, or that of its own kind."""
+    same_kind = [path for path in named if path.name.casefold() == source.name.casefold()]
+    for some in (named, same_kind):
+        if len(some) == 1:
+            return some[0]
+    names = ", ".join(path.name for path in named)
+    raise OptionsError(f"{option}: of {names} in {named[0].parent} any may belong to {source.name}. Leave one there.")
 
 
 def check_report(report: Path, jobs: Sequence[Job]) -> None:

@@ -10,7 +10,17 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DeviceError, GpenError, InputError, Interrupted, OptionsError, OutOfMemory, WeightsError, first_line
+from ..errors import (
+    DeviceError,
+    GpenError,
+    InputError,
+    Interrupted,
+    MissingWeights,
+    OptionsError,
+    OutOfMemory,
+    WeightsError,
+    first_line,
+)
 from ..version import __version__
 from . import detect, restore, weights
 from .arguments import models_argument
@@ -46,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, MissingWeights):
+        return f"{error}\n--models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."

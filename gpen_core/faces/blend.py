@@ -26,7 +26,8 @@ class Canvas:
         """`limit` [H, W] in [0, 1] is multiplied into every mask."""
         self.original = original
         self.limit = limit
-        self.result = original.writable()
+        self.result = original
+        """A copy as soon as something is pasted."""
         self.mask = np.zeros((original.height, original.width), np.float32)
         self._pasted: list[tuple[Alignment, Region]] = []
 
@@ -60,6 +61,8 @@ class Canvas:
         if share is not None:
             restored = self._beside(region, original, restored, share, before)
             np.maximum(weight, before, out=weight)
+        if self.result is self.original:
+            self.result = self.original.writable()
         amount = weight[..., None]
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
         restored *= amount

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pictures.picture import LUMA, Picture
+from ..pictures.picture import LUMA, Picture, same_shape
 from .align import Alignment, Matrix, align, extract
 from .face import Face, Landmarks
 
@@ -30,7 +30,6 @@ FLOOR = 0.02
 # How much of each innocent change is allowed for: contrast by a half; shift in px of the crop; sharpness, as the weight
 # of the Laplacian (a blur of sigma s adds s * s / 2).
 LIMITS = np.array([0.5, 0.75, 0.75, 0.75])
-ASPECT_TOLERANCE = 0.02
 
 
 def changes(original: Picture, swapped: Picture, faces: Sequence[Face]) -> list[float]:
@@ -48,15 +47,12 @@ def changes(original: Picture, swapped: Picture, faces: Sequence[Face]) -> list[
 
 def _scale(original: Picture, swapped: Picture) -> Landmarks:
     """[2]: pixels of the original per pixel of the swapped picture, in x and y."""
-    x, y = original.width / swapped.width, original.height / swapped.height
-    # Half a pixel of rounding in each side is no other shape, however small the picture.
-    rounding = 0.5 / min(original.width, original.height) + 0.5 / min(swapped.width, swapped.height)
-    if abs(np.log(x / y)) > np.log1p(ASPECT_TOLERANCE) + rounding:
+    if not same_shape(original.size, swapped.size):
         raise InputError(
             f"Expected the picture before the swap in the shape of the swapped one, {swapped.width}x{swapped.height}, "
             f"got {original.width}x{original.height}. Nothing was compared. Give the picture that the swap started from."
         )
-    return np.array([x, y])
+    return np.array([original.width / swapped.width, original.height / swapped.height])
 
 
 def _change(original: Picture, swapped: Picture, landmarks: Landmarks, scale: Landmarks) -> float:
@@ -76,14 +72,14 @@ def _crop(picture: Picture, landmarks: Landmarks) -> Matrix | None:
 
 def _difference(before: Matrix, after: Matrix) -> float:
     """Root mean square of what innocent changes leave unexplained, relative to the mean contrast of the two."""
+    from scipy.optimize import lsq_linear  # every host and facexlib bring it
+
     inside = _inner_face()
     dx, dy = (cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0))  # per pixel
     images = np.stack((before, dx, dy, cv2.Laplacian(before, cv2.CV_64F)))
     columns = np.stack([_varying(image[inside]) for image in images], axis=1)  # [pixels, 4]
     change = _varying(after[inside]) - columns[:, 0]
-    # A flat face has no solution of its own; least squares then takes the smallest.
-    weights = np.linalg.lstsq(columns, change, rcond=None)[0]
-    rest = change - columns @ np.clip(weights, -LIMITS, LIMITS)
+    rest = change - columns @ lsq_linear(columns, change, (-LIMITS, LIMITS), method="bvls").x
     contrast = (before[inside].var() + after[inside].var()) / 2 + FLOOR**2
     return float(np.sqrt((rest**2).mean() / contrast))
 

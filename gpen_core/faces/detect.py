@@ -23,6 +23,7 @@ from .pyramid import REACH, Rows, sizes_found
 
 NMS_OVERLAP = 0.4
 MEAN_BGR = (104.0, 117.0, 123.0)
+AT_ONCE = 4  # pictures
 WORKING_BYTES = 1 << 30  # on 2000 px, estimated from the largest features
 NMS_ON = ("cpu", "cuda")  # elsewhere torchvision may lack it, and the few rows go to the CPU
 
@@ -41,6 +42,12 @@ class Detector:
         self._sides = tuple(map(tuple, config["min_sizes"]))
         self._steps = tuple(config["steps"])
         self._variance = config["variance"]
+
+    @property
+    def at_once(self) -> int:
+        """Pictures to search together: a batch of video frames as a whole would not fit into memory, and a CPU's cores are
+        busy with one."""
+        return 1 if device_of(self.network).type == "cpu" else AT_ONCE
 
     @classmethod
     def from_state_dict(

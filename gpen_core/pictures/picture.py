@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -66,6 +67,16 @@ class Region:
         return Region(*low, *high)
 
 
+ASPECT_TOLERANCE = 0.02
+
+
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two pictures of those widths and heights have the same proportions, but for 2 % and for rounding: half a
+    pixel in each side is no other shape, however small the picture."""
+    stretch = math.log(size[0] / other[0]) - math.log(size[1] / other[1])
+    return abs(stretch) <= math.log1p(ASPECT_TOLERANCE) + 0.5 / min(size) + 0.5 / min(other)
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """Colour or grey pixels, perhaps with alpha, of 8, 16 bits or float."""
@@ -84,6 +95,11 @@ class Picture:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
 
     @property
     def peak(self) -> float:

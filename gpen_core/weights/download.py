@@ -119,7 +119,7 @@ class Download:
         raise DownloadFailed(
             f"{self.entry.file} ({self.entry.purpose}) could not be downloaded into {self.target.parent}:\n  "
             + "\n  ".join(faults)
-            + f"\nTry again later, name a mirror with --mirror or $GPEN_MIRROR, or put the file there by hand "
+            + f"\nTry again later, name a mirror ($GPEN_MIRROR), or put the file there by hand "
             f"({self.entry.licence})"
         )
 
@@ -229,7 +229,7 @@ class Download:
             what, help_ = f"{error.strerror or error}", "Make the folder usable"
         return (
             f"{self.entry.file} ({self.entry.purpose}) cannot be downloaded into {folder}. {what}. {help_}, or name another "
-            "folder with --models-dir or $GPEN_MODELS_DIR."
+            "models folder."
         )
 
 

@@ -79,12 +79,20 @@ def claim(target: Path, identity: str | None) -> Partial:
     mine = Partial(
         target.with_name(f".{target.name}.{key}.{_owner()}-{secrets.token_hex(4)}.part"), free if identity else None
     )
-    for found in sorted(_left_behind(target, key), key=lambda path: -path.stat().st_size):
+    for found in sorted(_left_behind(target, key), key=_size, reverse=True):
         with contextlib.suppress(OSError):  # somebody else was faster, or (Windows) is still writing
+            os.utime(found)  # before it is ours: an old one that was just claimed would look abandoned until its first byte
             os.rename(found, mine.path)
             return mine
     mine.path.touch()
     return mine
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # somebody else was faster
+        return 0
 
 
 def tidy(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,8 @@ from .catalog import Entry, find_entry
 from .digest import PUBLISHED, Record
 from .downloads import DownloadOptions
 from .folders import listed, locate
+
+log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]
@@ -65,8 +68,9 @@ class Store:
 
     def _missing(self, entry: Entry, why: str) -> MissingWeights:
         return MissingWeights(
-            f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and {why}. Put it there; its publisher has "
-            f"it at {entry.sources[0].url} ({entry.licence}) Or name another folder with --models-dir."
+            f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and {why}. Put it there, or name the folder "
+            f"that has it as models folder; its publisher has "
+            f"it at {entry.sources[0].url} ({entry.licence})"
         )
 
     def check(self, path: Path) -> Record:
@@ -83,17 +87,21 @@ class Store:
         if vouched is None:
             raise WeightsError(
                 f"{path} was refused: a digest is required, and nobody publishes one of this file (SHA-256 "
-                f"{record.sha256}). Without --require-digest it is checked by its structure."
+                f"{record.sha256}). Where no digest is required it is checked by its structure."
             )
         return vouched
 
     def published_record(self, path: Path, sha256: str) -> Record | None:
-        """A record that says which source publishes this digest for this file, None if none does or none may be asked."""
+        """A record that says which source publishes this digest for this file, None if none does or none can be asked."""
         entry = find_entry(path.name)
         if entry is None or self.options.offline:
             return None
-        from . import published
-        from .transfer import Patience
+        try:
+            from . import published
+            from .transfer import Patience
+        except ImportError as error:  # a registry's copy of this package may leave out what opens connections
+            log.warning("Nobody is asked for the digest of %s: this copy opens no connections (%s).", path.name, error)
+            return None
 
         sources = (source for source in entry.sources if source.publishes_digest)
         known = (source.url for source in sources if published.ask(source, Patience()).sha256 == sha256)

@@ -21,6 +21,7 @@ from . import controls, engine, host
 
 LARGEST_BASE64 = 128 << 20  # characters
 LARGEST_PICTURE = 64_000_000  # pixels
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # other plugins are not for strangers' files: EPS starts Ghostscript
 DEFAULTS = RestoreOptions()
 STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OptionsError, 422),
@@ -34,7 +35,7 @@ STATUS: tuple[tuple[type[GpenError], int], ...] = (
 class RestoreRequest(BaseModel):
     """What to restore and how; see `RestoreOptions` of gpen_core."""
 
-    image: str = Field(description="PNG, JPEG or WebP as base64, with or without a data: prefix.")
+    image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without a data: prefix.")
     original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
     model: Optional[str] = Field(None, description="One of /gpen/v1/models; default: the setting.")
     strength: float = Field(DEFAULTS.strength, ge=0, le=1)
@@ -117,7 +118,10 @@ def _decode(text: str, what: str) -> Image.Image:
     if len(text) > LARGEST_BASE64:
         raise HTTPException(413, f"{what} has more than {LARGEST_BASE64 >> 20} million characters.")
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2] or text, validate=True)))
+        data = base64.b64decode(text.partition(",")[2] or text, validate=True)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise HTTPException(413, f"{what} has too many pixels; {LARGEST_PICTURE} are allowed.") from error
     except (binascii.Error, OSError, ValueError) as error:
         raise HTTPException(400, f"{what} is no picture in base64 ({error}).") from error
     if image.width * image.height > LARGEST_PICTURE:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
 CPU = torch.device("cpu")
 
 _lock = threading.RLock()
+_failed: set[torch.device] = set()
 _kept: dict[tuple[Any, ...], FaceRestorer] = {}
 
 
@@ -51,14 +52,15 @@ def restore(
     from gpen_core import Frame
 
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
-    device = host.device()
     with _lock:
+        device = CPU if host.device() in _failed else host.device()
         try:
             return _restore_on(device, frame, model, options, progress)
         except RuntimeError as error:
             if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
                 raise
-            host.log.warning("GPEN does not run on DirectML here (%s); going on on the CPU.", error)
+            host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
+            _failed.add(device)
             return _restore_on(CPU, frame, model, options, progress)
 
 

@@ -7,6 +7,8 @@ import pytest
 from command_line import broken, names, pixels
 from PIL import Image
 
+from gpen_core.batch.jobs import plan
+
 pytest_plugins = ["command_line"]
 
 
@@ -69,6 +71,20 @@ def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
     ran = restore(face, swapped, "-o", out, "--changed-from", originals, "--report", tmp_path / "report.json")
     statuses = [entry["status"] for entry in json.loads((tmp_path / "report.json").read_text("utf-8"))["inputs"]]
     assert ran.status == 0 and statuses == ["unchanged", "restored"]
+
+
+@pytest.mark.parametrize("option", ["--changed-from", "--background"])
+def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_none(restore, face, tmp_path, option):
+    folder = tmp_path / "companions"
+    folder.mkdir()
+    for suffix in (".jpg", ".webp"):
+        Image.open(face).save(folder / f"face{suffix}")
+    ran = restore(face, "-o", tmp_path / "out.png", option, folder)
+    assert ran.status == 2 and "face.jpg, face.webp" in ran.err and not (tmp_path / "out.png").exists()
+    Image.open(face).save(folder / "Face.PNG")
+    assert restore(face, "-o", tmp_path / "out.png", option, folder).status == 0
+    jobs = plan([face], tmp_path / "out.png", False, changed_from=folder)
+    assert jobs[0].original == folder / "Face.PNG"
 
 
 @pytest.mark.parametrize("option", ["--changed-from", "--background"])

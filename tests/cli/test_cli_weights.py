@@ -2,10 +2,17 @@
 
 import hashlib
 import io
+import os
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import helpers
+import numpy as np
 import pytest
 import torch
 import weights_server as ws
@@ -18,6 +25,7 @@ from gpen_core.weights import catalog, digest
 
 pytest_plugins = ["command_line"]
 
+ROOT = Path(__file__).resolve().parents[2]
 FILE = "GPEN-BFR-256.pth"
 
 
@@ -192,6 +200,27 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
     assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text
     with pytest.raises(MissingWeights):
         restorer.prepare(RestoreOptions(mask="parse"))
+
+
+def test_a_copy_that_opens_no_connections_says_so_and_goes_on(models, tmp_path):
+    """As the ComfyUI registry has it: verifying and demanding a digest end in a sentence, not in a traceback."""
+    shutil.copytree(ROOT / "gpen_core", tmp_path / "gpen_core", ignore=shutil.ignore_patterns("__pycache__", "transfer.py"))
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    (folder / "red-256.pth").rename(folder / "GPEN-BFR-256.pth")  # of the catalog, without a pin
+    (tmp_path / "in.png").write_bytes(cv2.imencode(".png", np.zeros((60, 60, 3), np.uint8))[1].tobytes())
+
+    def run(*arguments):
+        environment = {**os.environ, "GPEN_OFFLINE": "0"}
+        command = [sys.executable, "-m", "gpen_core", *map(str, arguments), "--models-dir", str(folder)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    verified = run("models", "--verify")
+    assert "opens no connections" in verified.stderr and "Traceback" not in verified.stderr
+    assert "right: its structure only" in line_of(verified.stdout, "gpen-bfr-256 ")
+    named = ("--model", "gpen-bfr-256", "--detector", "retinaface_mobile0.25", "--device", "cpu")
+    refused = run("restore", "in.png", "-o", "out.png", *named, "--require-digest")
+    assert refused.returncode == 4 and "a digest is required" in refused.stderr and "Traceback" not in refused.stderr
 
 
 # models

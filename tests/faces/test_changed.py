@@ -1,5 +1,7 @@
 """Which faces a swap changed. The faces are those of the demonstration's collage, found by its geometry."""
 
+import itertools
+
 import cv2
 import helpers
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from gpen_core.demo import pictures as demo_pictures
 from gpen_core.errors import InputError
+from gpen_core.faces import changed
 from gpen_core.faces.align import align, extract
 from gpen_core.faces.changed import THRESHOLD, changes
 from gpen_core.faces.face import Face
@@ -278,3 +281,28 @@ def test_nothing_is_written_to(original, swapped, faces):
 
 def test_the_same_numbers_every_time(original, swapped, faces):
     assert measured(original, swapped, faces) == measured(original, swapped, faces)
+
+
+def test_innocent_changes_are_allowed_for_to_their_limits_and_no_further():
+    """The bounded optimum, found here by trying which of the limits hold."""
+    before = cv2.GaussianBlur(helpers.texture(changed.SIZE, changed.SIZE)[..., 0].astype(np.float64), (0, 0), 2) / 20
+    before += np.sin(np.arange(changed.SIZE) * 0.5)[None]  # nearly its own Laplacian: the two may stand for each other
+    moved = cv2.warpAffine(before, np.float64([[1, 0, 2], [0, 1, 1]]), (changed.SIZE,) * 2, borderMode=cv2.BORDER_REFLECT)
+    after = 2.2 * moved
+    inside = changed._inner_face()
+    gradients = [cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0)]
+    columns = np.stack(
+        [one[inside] - one[inside].mean() for one in (before, *gradients, cv2.Laplacian(before, cv2.CV_64F))], 1
+    )
+    target = after[inside] - after[inside].mean() - columns[:, 0]
+    best = np.inf
+    for held in itertools.product((None, -1, 1), repeat=4):
+        fixed = [n for n in range(4) if held[n] is not None]
+        free = [n for n in range(4) if held[n] is None]
+        x = np.zeros(4)
+        x[fixed] = [held[n] * changed.LIMITS[n] for n in fixed]
+        x[free] = np.linalg.lstsq(columns[:, free], target - columns @ x, rcond=None)[0]
+        if (np.abs(x) <= changed.LIMITS + 1e-9).all():
+            best = min(best, ((target - columns @ x) ** 2).mean())
+    contrast = (before[inside].var() + after[inside].var()) / 2 + changed.FLOOR**2
+    assert changed._difference(before, after) == pytest.approx(np.sqrt(best / contrast), rel=1e-9)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from gpen_core import Face
 from gpen_core.demo import pictures as demo_pictures
+from gpen_core.pictures.picture import Picture
 
 ROOT = fake_comfyui.ROOT
 NODES = {"GPEN_LoadModel", "GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"}
@@ -335,6 +337,50 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, original=both)
     assert "1 restored, 1 left alone" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
+
+
+def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, red, portrait, grey, monkeypatch):
+    empty = torch.full_like(portrait, 0.25)
+    film = torch.cat((portrait, empty, portrait, empty, empty))
+    whole = host.run("GPEN_RestoreFaces", model=red, image=film)
+    parts, copies, shown = [], [], fake_comfyui.ProgressBar.shown
+    restore_all, writable = type(red.restorer).restore_all, Picture.writable
+    monkeypatch.setattr(host.module("nodes.model"), "BYTES_AT_ONCE", portrait[0].numel() * 4)  # two frames are more
+
+    def watched(self, frames, *args, **kwargs):
+        parts.append(len(frames))
+        return restore_all(self, frames, *args, **kwargs)
+
+    monkeypatch.setattr(type(red.restorer), "restore_all", watched)
+    picture = sys.modules[f"{host.name}.gpen_core.pictures.picture"].Picture
+    monkeypatch.setattr(picture, "writable", lambda self: (copies.append(self), writable(self))[1])
+    shown.clear()
+    image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
+    assert parts == [2, 2, 1] and len(copies) == 2
+    assert torch.equal(image, whole[0]) and torch.equal(mask, whole[1]) and summary == whole[3]
+    assert torch.equal(image[1], empty[0]) and is_red(image[2]).any()
+    at = [done / total for done, total in shown]
+    assert at == sorted(at) and at[-1] == 1 and 0.3 < at[len(at) // 2] < 0.9
+
+
+def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, grey):
+    image = host.run("GPEN_RestoreFaces", model=red, image=grey)[0]
+    assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_box_that_is_not_finite_is_in_no_mask(host, grey, value):
+    face = Face((0.0, 0.0, value, 9.0), 0.9, np.zeros((5, 2)))
+    assert not host.module("nodes.tensors").box_mask(grey[0].numpy(), [face]).any()
+
+
+def test_what_is_moved_after_a_partial_load_is_counted_as_loaded(host, red, portrait):
+    """The fake loads nothing at all, as --novram does."""
+    host.run("GPEN_RestoreFaces", model=red, image=portrait)
+    patchers, _, _ = host.management.loaded[-1]
+    assert len(patchers) == 2
+    for patcher in patchers:
+        assert patcher.model.model_loaded_weight_memory == patcher.model_size() > 100_000
 
 
 def test_interrupt_within_a_face(host, red, portrait):

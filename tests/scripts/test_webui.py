@@ -12,6 +12,8 @@ from fake_webui import Component
 from PIL import Image
 from webui_pictures import RED, red
 
+from gpen_core import RestoreOptions
+
 pytest_plugins = ["webui_pictures"]
 
 
@@ -344,3 +346,21 @@ def test_sdnext_has_no_list_of_restorers(webui_models, monkeypatch, photo):
 
 def test_the_hosts_folder_holds_no_package_named_scripts():
     assert not (fake_webui.ROOT / "scripts" / "__init__.py").exists()
+
+
+def test_directml_that_fails_is_not_tried_again_until_the_host_restarts(host, photo, monkeypatch):
+    engine = sys.modules["gpen_webui.engine"]
+    directml = torch.device("privateuseone")
+    monkeypatch.setattr(sys.modules["gpen_webui.host"], "device", lambda: directml)
+    restore_on, tried = engine._restore_on, []
+
+    def watched(device, *args):
+        tried.append(device.type)
+        if device == directml:
+            raise RuntimeError("aten::something is not implemented")
+        return restore_on(device, *args)
+
+    monkeypatch.setattr(engine, "_restore_on", watched)
+    for _ in range(3):
+        assert engine.restore(photo, RED, RestoreOptions()).changed
+    assert tried == ["privateuseone", "cpu", "cpu", "cpu"] and len(engine._kept) == 1

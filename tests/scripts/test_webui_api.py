@@ -94,6 +94,23 @@ def test_limits_of_size(api, astronaut, monkeypatch):
     assert client.post("/gpen/v1/restore", json={"image": encoded(np.zeros((99, 99, 3), np.uint8))}).status_code == 413
 
 
+@pytest.mark.parametrize("format_name", ["EPS", "ICO", "PPM", "PDF"])
+def test_only_pictures_of_the_usual_kinds_are_opened(api, astronaut, format_name):
+    """Pillow has plugins that start other programs, such as Ghostscript."""
+    _, client = api()
+    made = io.BytesIO()
+    Image.fromarray(astronaut).save(made, format_name)
+    body = {"image": base64.b64encode(made.getvalue()).decode()}
+    assert client.post("/gpen/v1/restore", json=body).status_code == 400
+
+
+def test_a_decompression_bomb_is_the_senders_fault(api, astronaut, monkeypatch):
+    _, client = api()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    refused = client.post("/gpen/v1/restore", json={"image": encoded(astronaut)})
+    assert refused.status_code == 413 and "pixels" in refused.json()["detail"]
+
+
 def test_passwords(api):
     _, client = api(api_auth="user:secret,other:word")
     for account in (None, ("user", "word"), ("nobody", ""), ("user", "")):

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_faulty_server(fetch, serve, tmp_path, fault):
     words, kept = expected
     with pytest.raises(DownloadFailed) as failed:
         fetch(server)
-    for part in (words, server.url, str(tmp_path / "models"), FILE, "--mirror", "by hand", "for tests only"):
+    for part in (words, server.url, str(tmp_path / "models"), FILE, "$GPEN_MIRROR", "by hand", "for tests only"):
         assert part in str(failed.value)
     (left,) = lying_there(tmp_path).items() or [("", b"")]
     assert FILE not in lying_there(tmp_path)
@@ -295,6 +296,25 @@ def test_what_nobody_has_touched_for_long_is_taken_over(fetch, serve, tmp_path):
     assert lying_there(tmp_path) == {FILE: BODY}
 
 
+def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path):
+    """Else another machine would take it over, too."""
+    old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123abcd")
+    os.utime(old, (1, 1))
+    target = tmp_path / "models" / FILE
+    identity = hashlib.sha256(BODY).hexdigest()
+    mine = partial.claim(target, identity)
+    assert mine.size == 250_000 and time.time() - mine.path.stat().st_mtime < 60
+    assert not list(partial._left_behind(target, None))
+
+
+def test_what_is_gone_before_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
+    left = part(tmp_path, BODY[:1000])
+    gone = left.with_name(left.name.replace(".part", ".x.part"))
+    monkeypatch.setattr(partial, "_left_behind", lambda target, key: [gone, left])
+    mine = partial.claim(tmp_path / "models" / FILE, hashlib.sha256(BODY).hexdigest())
+    assert mine.size == 1000
+
+
 def test_a_whole_file_that_only_lacks_its_name_is_not_fetched_again(fetch, serve, tmp_path):
     part(tmp_path, BODY)
     server = serve()
@@ -322,7 +342,7 @@ def test_a_part_of_another_file_is_not_continued(fetch, serve, tmp_path):
 def test_a_full_disk_is_noticed_before(fetch, serve, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9 - 10**6, free=10**6))
     server = serve()
-    with pytest.raises(DownloadFailed, match=r"disk is full \(0 MB are needed and 1 MB are free\).*--models-dir"):
+    with pytest.raises(DownloadFailed, match=r"disk is full \(0 MB are needed and 1 MB are free\).*another models folder"):
         fetch(server)
     assert server.requests == []
 
@@ -353,7 +373,7 @@ def test_a_disk_that_fills_up_keeps_what_came(fetch, serve, tmp_path, monkeypatc
 
 def test_a_folder_that_cannot_be_made(fetch, serve, tmp_path):
     (tmp_path / "models").write_text("in the way")
-    with pytest.raises(DownloadFailed, match=r"cannot be downloaded into .*models\..*GPEN_MODELS_DIR"):
+    with pytest.raises(DownloadFailed, match=r"cannot be downloaded into .*models\..*another models folder"):
         fetch(serve())
 
 
@@ -369,7 +389,7 @@ def test_a_read_only_file_system(fetch, serve, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(DownloadFailed, match=r"Nothing can be written there.*--models-dir"):
+    with pytest.raises(DownloadFailed, match=r"Nothing can be written there.*another models folder"):
         fetch(serve())
 
 
