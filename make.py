@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+HOST_TYPES = ROOT / "tests" / "host_types"
 OLDEST = ROOT / "tests" / "oldest.txt"
 
 
-def run(*command: object) -> None:
+def run(*command: object, mypy_path: str | None = None) -> None:
     """Runs a command in the repository's folder; stops with its status if that is not 0."""
-    status = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    environ = {**os.environ, "MYPYPATH": mypy_path} if mypy_path else None
+    status = subprocess.run([str(part) for part in command], cwd=ROOT, env=environ).returncode
     if status:
         sys.exit(status)
 
@@ -57,7 +59,12 @@ def demo() -> None:
 
 
 def test() -> None:
-    """The tests, with coverage. Arguments go to pytest."""
+    """The tests but those marked slow, with coverage. Arguments go to pytest."""
+    run(environment(".venv", "dev"), "-m", "pytest", "--cov", "-m", "not slow", *sys.argv[2:])
+
+
+def test_all() -> None:
+    """The tests, the slow ones too, with coverage. Arguments go to pytest."""
     run(environment(".venv", "dev"), "-m", "pytest", "--cov", *sys.argv[2:])
 
 
@@ -78,6 +85,13 @@ def check() -> None:
     run(python, "-m", "ruff", "format", "--check", ".")
     run(python, "-m", "ruff", "check", ".")
     run(python, "-m", "mypy")
+    # The nodes reach out of their folder, as in ComfyUI, where the repository is a package under whatever name it has there.
+    pack = ROOT / ".mypy_cache" / "pack"
+    shutil.rmtree(pack, ignore_errors=True)
+    for name in ("gpen_core", "nodes"):
+        shutil.copytree(ROOT / name, pack / "sd_gpen" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "__init__.py", pack / "sd_gpen")
+    run(python, "-m", "mypy", "--package", "sd_gpen.nodes", mypy_path=os.pathsep.join(map(str, (pack, HOST_TYPES))))
 
 
 def bench() -> None:
@@ -94,6 +108,7 @@ def bench_load() -> None:
 TASKS: dict[str, Callable[[], None]] = {
     "demo": demo,
     "test": test,
+    "test-all": test_all,
     "test-oldest": test_oldest,
     "test-newest": test_newest,
     "check": check,

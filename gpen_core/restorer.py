@@ -217,8 +217,9 @@ class FaceRestorer:
 
         `progress(done, total, text)` counts faces (total 0: not known yet) and is also called between the steps of one
         face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the network's activations.
-        Raises `InputError` for what is no picture, `MissingWeights` for a parse mask without ParseNet's file,
-        `OutOfMemory` if not even one face fits the device.
+        Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
+        smaller or of other proportions; `MissingWeights` for a parse mask without ParseNet's file; `OutOfMemory` if
+        detection, one face, its mask or its repetition in float32 does not fit the device.
         """
         options = options or RestoreOptions()
         tell = progress or silent
@@ -235,7 +236,9 @@ class FaceRestorer:
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
         """The faces of each picture in the options' order, none restored; `reason` says which no head can be.
 
-        Raises `InputError` for what is no picture, `OutOfMemory` where not even one picture fits the device."""
+        `images` are what `Frame.image` may be; boxes and landmarks are in pixels of each.
+        Raises `InputError` for what is no picture, `OutOfMemory` where not even one picture fits the device. Safe from
+        several threads."""
         return detect_faces(self.detector, images, options)
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:

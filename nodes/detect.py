@@ -42,7 +42,8 @@ class DetectFaces(ComfyNode):
 
     @classmethod
     def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
-        """`values` are those of the inputs about detection. Raises `GpenError`."""
+        """`values` are those of the inputs about detection. Raises `InputError` for what is no IMAGE, `OptionsError` for
+        values that cannot be, and torch's out of memory error, on which ComfyUI makes room."""
         found = model.detect(list(tensors.frames_of(image)), RestoreOptions(**values))
         batch = tensors.Batch(image, channels=3)
         for frame, faces in zip(tensors.frames_of(image), found):

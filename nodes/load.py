@@ -54,6 +54,8 @@ class LoadModel(ComfyNode):
 
     @classmethod
     def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
+        """Raises `WeightsError` for files that are refused, `MissingWeights` for those that are not there and cannot be
+        fetched, `DeviceError` for a precision that the device lacks, and ComfyUI's own error when interrupted."""
         if model in folders.missing():
             log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
         return NodeOutput(GpenModel.load(model, detector, precision, Reporter()))

@@ -67,6 +67,8 @@ class RestoreFaces(RestoringNode):
         box_format: str = tensors.BOX_FORMATS[0],
         **values: Any,
     ) -> NodeOutput:
+        """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
+        `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
         from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(image)

@@ -110,7 +110,7 @@ def preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     from ..gpen_core import numbered  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
 
     rgb = np.broadcast_to(frame[..., : 1 if frame.shape[2] < 3 else 3], (*frame.shape[:2], 3)).astype(np.float32)
-    return numbered(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / np.float32(255)
+    return np.asarray(numbered(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / 255, np.float32)
 
 
 def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ def identities():
 
 
 @pytest.mark.parametrize("side", [40, 70, 120, 250, 500, 900])
-@pytest.mark.parametrize("size", [512, 2048])
+@pytest.mark.parametrize("size", [512, pytest.param(2048, marks=pytest.mark.slow)])
 def test_identity_weights_give_the_photograph_back(identities, size, side, record_property):
     scale = helpers.crop_scale(helpers.face_at((0, 0), side), size)
     span = int(size / scale * 1.2) + 16

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _message(error: Exception) -> str:
     if isinstance(error, MissingWeights):
-        return f"{error}\n--models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
+        return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."

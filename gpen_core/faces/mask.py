@@ -40,7 +40,7 @@ def feather() -> FloatImage:
 
 
 class Parser:
-    """facexlib's ParseNet. It computes where its network's weights are."""
+    """facexlib's ParseNet. It computes where its network's weights are. Parsing is safe from several threads."""
 
     def __init__(self, network: torch.nn.Module, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
@@ -50,7 +50,9 @@ class Parser:
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Parser:
-        """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`."""
+        """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`.
+
+        Raises `WeightsError` for other weights, naming what does not fit."""
         if "out_mask_conv.conv2d.weight" not in state_dict:
             raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
         from facexlib.parsing.parsenet import ParseNet
@@ -73,5 +75,7 @@ class Parser:
         return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
 
     def mask(self, crop: FloatImage) -> FloatImage:
-        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`."""
+        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`.
+
+        Running out of memory raises torch's error; see `devices.halving`."""
         return soften(np.isin(self.classes(crop), DROPPED, invert=True).astype(np.float32))

@@ -218,7 +218,11 @@ def format_of(path: Path, fallback: str) -> str:
 
 
 def encode(photo: Photo, format_name: str) -> bytes:
-    """The file's bytes. JPEG at quality 95 and 4:4:4; WebP without loss unless it came from a lossy one."""
+    """The file's bytes. JPEG at quality 95 and 4:4:4; WebP without loss unless it came from a lossy one.
+
+    `format_name` is Pillow's (`PNG`, `JPEG`, `WEBP`, `TIFF`, `BMP`). Raises `OutputError` where the format cannot hold the
+    picture: alpha in JPEG and BMP, more pixels a side than JPEG and WebP know. Metadata that it cannot hold is left out
+    with a warning. Safe from several threads."""
     picture = photo.picture
     if format_name in ("JPEG", "BMP") and picture.alpha is not None:
         raise OutputError(f"{format_name} cannot hold an alpha channel. Choose a .png, .webp or .tiff name for the output.")

@@ -19,7 +19,8 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
     """Writes the tensors of `source` beside it, reads them back, compares bit by bit, and gives the file its name.
 
     It inherits how far `record` says that the source is to be trusted. Raises `OutputError` if it is there already or
-    cannot be written."""
+    cannot be written, `WeightsError` if what was read back differs (then nothing is kept). Not for two threads and one
+    source at once."""
     target = source.with_suffix(".safetensors")
     if target.exists():
         raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")

@@ -29,7 +29,7 @@ def red():
 @pytest.fixture
 def blind(red, monkeypatch):
     """Finds no face."""
-    monkeypatch.setattr(red, "detector", helpers.FakeDetector([]))
+    monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([]))
     return red
 
 
@@ -203,7 +203,7 @@ def test_a_report_over_a_picture_or_a_folder_is_refused(tree, report):
 def test_an_unchanged_picture_is_copied_byte_for_byte(red, monkeypatch, tmp_path, name, how):
     source, target = picture(tmp_path / name), tmp_path / "out" / name
     if how == "no face":
-        monkeypatch.setattr(red, "detector", helpers.FakeDetector([]))
+        monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([]))
     options = {"strength 0": {"strength": 0}, "too small": {"min_face": 41}}.get(how, {})
     (outcome,) = run(red, [(source, target)], **options)
     assert (outcome.status, outcome.error) == ("unchanged", None)
@@ -418,7 +418,7 @@ def strict(constant):
 def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, tmp_path, monkeypatch):
     odd = helpers.face_at((48, 48), 40)
     object.__setattr__(odd, "box", (math.nan, -math.inf, 60.0, 60.0))
-    monkeypatch.setattr(red, "detector", helpers.FakeDetector([odd]))
+    monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([odd]))
     outcomes = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], strength=0)
     outcomes[0].job = jobs_of.Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
     text = report.report(red, {"model": "m"}, RestoreOptions(), outcomes, "ended")

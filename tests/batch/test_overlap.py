@@ -28,7 +28,7 @@ PHASES = ("read", "restore", "write")
 class Inverting:
     """A restorer that inverts every picture."""
 
-    def restore_all(self, frames, options, *, progress=None):
+    def restore_all(self, frames, options, *, progress=None, max_memory=None):
         return [self.restore(frame.image, progress) for frame in frames]
 
     def restore(self, picture, progress):
@@ -37,7 +37,7 @@ class Inverting:
         result = picture.writable()
         result.pixels[:] = 255 - result.pixels
         mask = np.ones((picture.height, picture.width), np.float32)
-        return RestoreResult(result.native(), mask, (), 16.0, 430.0, {"network": 0.0}, result)
+        return RestoreResult(mask, (), 16.0, 430.0, {"network": 0.0}, result)
 
 
 class Watch:

@@ -63,7 +63,7 @@ def counted(detector, monkeypatch):
     return passes
 
 
-@pytest.mark.parametrize("size", [24, 32, 45, 90, 150, 256, 400, 700, 1100])
+@pytest.mark.parametrize("size", [24, 32, 45, 90, 150, 256, 400, 700, pytest.param(1100, marks=pytest.mark.slow)])
 def test_a_face_of_any_size_is_found_once(detector, astronaut, truth, size):
     factor = size / FACE
     image = textured(astronaut, factor)

@@ -313,7 +313,14 @@ def test_offline_nothing_is_asked_and_the_message_helps(offer, load, serve, tmp_
     offer(server.source)
     with pytest.raises(MissingWeights) as missing:
         load(options=DownloadOptions(offline=True))
-    for part in (FILE, str(tmp_path / "models"), "downloads are switched off", server.url, "for tests only", "--models-dir"):
+    for part in (
+        FILE,
+        str(tmp_path / "models"),
+        "downloads are switched off",
+        server.url,
+        "for tests only",
+        "models folder",
+    ):
         assert part in str(missing.value)
     assert server.requests == []
 

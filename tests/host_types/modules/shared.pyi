@@ -1,0 +1,30 @@
+from typing import Any
+
+opts: Any
+cmd_opts: Any
+face_restorers: list[Any]
+
+class OptionInfo:
+    section: tuple[str, str]
+    def __init__(
+        self,
+        default: Any = None,
+        label: str = "",
+        component: Any = None,
+        component_args: Any = None,
+        *,
+        section: tuple[str, str] | None = None,
+    ) -> None: ...
+    def info(self, info: str) -> OptionInfo: ...
+    def needs_reload_ui(self) -> OptionInfo: ...
+
+class State:
+    interrupted: bool
+    skipped: bool
+    sampling_steps: int
+    sampling_step: int
+    textinfo: str
+    def begin(self, job: str = "(unknown)") -> None: ...
+    def end(self) -> None: ...
+
+state: State
