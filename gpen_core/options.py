@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from operator import index
 from typing import Any
 
@@ -60,6 +61,11 @@ class RestoreOptions:
         _within("detect_size", self.detect_size, 32, whole=True)
         if self.max_faces is not None:
             _within("max_faces", self.max_faces, 0, whole=True)
+        for name in ("strength", "confidence", "min_face"):  # NumPy's numbers are numbers, but JSON does not know them
+            object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("detect_size", "max_faces"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else int(value))
 
 
 def _faces(value: Any) -> str | tuple[int, ...]:
@@ -91,9 +97,9 @@ def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise OptionsError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
 
-def _within(name: str, value: float, low: float, high: float = math.inf, whole: bool = False) -> None:
-    kinds = int if whole else (int, float)
-    if not (isinstance(value, kinds) and low <= value <= high and value != math.inf):
+def _within(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
+    is_number = isinstance(value, Integral if whole else Real)
+    if not is_number or not (low <= value <= high and value != math.inf):
         kind = "a whole number" if whole else "a number"
         upper = "" if high == math.inf else f" and at most {high:g}"
         raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")

@@ -1,6 +1,8 @@
 import dataclasses
+import json
 import math
 
+import numpy as np
 import pytest
 
 from gpen_core import GpenError
@@ -94,3 +96,13 @@ def test_faces_may_be_numbers_or_text(given, numbers):
 def test_options_of_one_meaning_are_equal():
     assert RestoreOptions(faces="0,2") == RestoreOptions(faces=[0, 2])
     assert hash(RestoreOptions(faces=[0, 2])) == hash(RestoreOptions(faces=(0, 2)))
+
+
+def test_numpys_numbers_are_numbers():
+    options = RestoreOptions(
+        strength=np.float32(0.5), detect_size=np.int64(640), max_faces=np.uint8(3), min_face=np.int16(4)
+    )
+    assert json.loads(json.dumps(vars(options)))["strength"] == 0.5
+    assert (options.detect_size, options.max_faces, options.min_face) == (640, 3, 4.0)
+    with pytest.raises(OptionsError):
+        RestoreOptions(strength=np.float32("nan"))

@@ -171,6 +171,17 @@ def announce(length):
     return answer
 
 
+def announce_as(text):
+    """All is sent, with a length in words."""
+
+    def answer(handler, body, start):
+        handler.start(200, Content_Length=text, Connection="close")
+        handler.send(body)
+        handler.hang_up()
+
+    return answer
+
+
 def without_length(handler, body, start):
     """Ends when the connection does, and never mind the range."""
     handler.start(200, Connection="close")

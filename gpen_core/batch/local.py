@@ -208,4 +208,4 @@ def _write_file(job: Job, photo: Photo, result: RestoreResult) -> None:
         restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
         write_bytes(job.target, files.encode(restored, format_name))
     elif job.target != job.base:  # nothing was restored: the file as it is loses nothing
-        write_bytes(job.target, job.base.read_bytes())
+        write_bytes(job.target, photo.data)  # not what the file holds by now

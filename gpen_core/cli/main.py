@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from ..errors import (
     DeviceError,
@@ -33,12 +38,15 @@ EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OutOfMemory, 5),
     (Interrupted, 130),
 )
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
-4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted"""
+4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
+ended by SIGTERM or SIGHUP"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
+    _fill_streams()
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,13 +54,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return int(options.command(options))
+        with _ended_as_interrupted():
+            status = int(options.command(options))
+            sys.stdout.flush()  # here, where it is known what to do about a closed pipe
+            return status
+    except Ended as signalled:
+        return _say("Ended.", signalled.status)
     except KeyboardInterrupt:
         return _say("Interrupted.", 130)
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of it at the end
+        return BROKEN_PIPE
     except Exception as error:
         if options.debug:
             traceback.print_exc()
         return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what is written is finished or taken back, and the report is written, as at Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        # A caller that ignores one, as nohup does, goes on ignoring it.
+        before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fill_streams() -> None:
+    """Without them (`2>&-`, pythonw) the first files to be opened would take their numbers, and what is said go there."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(free)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
 
 
 def _message(error: Exception) -> str:

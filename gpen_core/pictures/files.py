@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_direct
 
 log = logging.getLogger(__name__)
 
+LARGEST_FILE = 2 << 30  # bytes: more than MAX_PIXELS of 16 bits with alpha take without compression
 MAX_PIXELS = 178_956_970  # Pillow's own limit for an error, applied here whatever the host has set it to
 JPEG_QUALITY = 95
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -59,16 +61,24 @@ class Photo:
     """PNG, JPEG, WEBP, TIFF or BMP."""
     lossy: bool
     """Whether the file's compression loses (JPEG, most WebP)."""
+    data: bytes = b""
+    """The file as it was read, if it was one."""
 
 
 def read(path: Path) -> Photo:
-    """Reads one picture, turned upright. Raises `InputError` if it is missing, broken, too large or of several pages."""
+    """Reads one picture, turned upright. Raises `InputError` if it is missing, no regular file, broken, too large or of
+    several pages."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read without end
+            raise InputError(f"{path} is no regular file.")
+        if status.st_size > LARGEST_FILE:
+            raise InputError(f"{path} has {status.st_size:,} bytes; pictures have at most {LARGEST_FILE:,}.")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        return decode(data)
+        return replace(decode(data), data=data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as tensors_of
 
 from ..errors import MissingWeights, WeightsError, first_line
 from . import archive
@@ -56,7 +56,8 @@ def load(path: Path, is_pinned: bool = False) -> object:
         raise MissingWeights(f"{path} does not exist.")
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
+            # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
+            return dict(sorted(tensors_of(path.read_bytes()).items()))
         return _load_with_torch(path) if is_pinned else _load_archive(path)
     except BROKEN as error:
         raise WeightsError(

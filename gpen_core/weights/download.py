@@ -147,6 +147,9 @@ class Download:
 
     def _fetch_from(self, candidate: _Candidate) -> None:
         self._refuse_change(candidate.source, candidate.digests)
+        told = candidate.known.bytes or 0
+        if told > max(self.entry.largest, self.entry.bytes or 0):
+            raise Fault(f"announces {told:,} bytes, far more than the file can have")
         partial = claim(self.target, candidate.identity)
         try:
             self._refuse_full_disk(candidate, partial)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .catalog import Source
 from .digest import is_sha256
-from .transfer import Fault, Patience, announced_size, request, validator_of
+from .transfer import Fault, Patience, announced_size, number, request, validator_of
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ def _from_headers(source: Source, patience: Patience) -> Published:
     with request("HEAD", source, patience) as response:
         if source.linked_etag:
             sha256 = response.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
-            size = response.headers.get("X-Linked-Size", "")
-            return Published(sha256 if is_sha256(sha256) else None, int(size) if size.isdigit() else None)
+            size = number(response.headers.get("X-Linked-Size", ""))
+            return Published(sha256 if is_sha256(sha256) else None, size)
         if response.status_code != 200:
             raise Fault(f"answered {response.status_code}")
         return Published(None, announced_size(response, 0), validator_of(response))

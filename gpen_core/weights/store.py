@@ -15,6 +15,8 @@ from .digest import PUBLISHED, Record
 from .downloads import DownloadOptions
 from .folders import listed, locate
 
+LARGEST_WEIGHTS = 8 << 30  # bytes
+
 log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
@@ -79,7 +81,10 @@ class Store:
         With `require_digest`, a file that nobody vouches for is compared with what the entry's sources publish, and
         refused if none of them knows it."""
         if not path.is_file():
-            raise MissingWeights(f"{path} does not exist.")
+            raise MissingWeights(f"{path} does not exist, or is no regular file.")
+        size = path.stat().st_size
+        if size > LARGEST_WEIGHTS:  # before it is hashed, which takes a second per gigabyte and more
+            raise WeightsError(f"{path} was refused: it has {size:,} bytes, the largest weights known here a tenth of that.")
         record = digest.check(path, pin_of(path))
         if not self.options.require_digest or record.has_digest:
             return record

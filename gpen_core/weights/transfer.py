@@ -214,8 +214,13 @@ def request(method: str, source: Source, patience: Patience, headers: dict[str, 
         response = send(method, url, patience, headers, allow_http=source.trusts_http and hop == 0)
         if not response.is_redirect or (method == "HEAD" and "X-Linked-Etag" in response.headers):
             return response
-        url = urljoin(url, response.headers["Location"])
+        location = response.headers["Location"]
         response.close()
+        try:
+            url = urljoin(url, location)
+            urlsplit(url)
+        except ValueError as error:
+            raise Fault(f"redirects to what is no address ({error})") from error
     raise Fault(f"redirects more than {MOST_REDIRECTS} times")
 
 
@@ -234,6 +239,8 @@ def send(
         raise Fault(f"cannot be asked ({describe(error)})") from error
     except requests.RequestException as error:
         raise PassingFault(f"did not answer ({describe(error)})") from error
+    except ValueError as error:  # requests looks at where a redirect leads, followed or not
+        raise Fault(f"redirects to what is no address ({error})") from error
 
 
 def describe(error: requests.RequestException) -> str:
@@ -250,10 +257,15 @@ def describe(error: requests.RequestException) -> str:
 def announced_size(response: requests.Response, offset: int) -> int | None:
     """The whole file's length as the answer's header has it."""
     if response.status_code == 206:
-        total = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        return int(total[1]) if total else None
-    length = response.headers.get("Content-Length", "")
-    return int(length) + offset if length.isdigit() else None
+        total = re.fullmatch(r"bytes [0-9]+-[0-9]+/([0-9]+)", response.headers.get("Content-Range", ""))
+        return number(total[1]) if total else None
+    length = number(response.headers.get("Content-Length", ""))
+    return None if length is None else length + offset
+
+
+def number(text: str) -> int | None:
+    """A header's number of bytes or seconds; None for what is none, or longer than any can be."""
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
 
 
 def validator_of(response: requests.Response) -> str | None:
@@ -267,15 +279,15 @@ def _range(offset: int) -> dict[str, str]:
 
 def _start(response: requests.Response) -> int:
     """Where a part of the file begins; -1 if the answer does not say."""
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    found = re.match(r"bytes ([0-9]{1,15})-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else -1
 
 
 def _refuse_status(response: requests.Response) -> None:
     status = response.status_code
     if status in WORTH_A_RETRY:
-        asked = response.headers.get("Retry-After", "")
-        raise PassingFault(f"answered {status} {response.reason or ''}".strip(), float(asked) if asked.isdigit() else 0.0)
+        asked = number(response.headers.get("Retry-After", "")) or 0
+        raise PassingFault(f"answered {status} {response.reason or ''}".strip(), float(asked))
     if status not in (200, 206):
         raise Fault(f"answered {status} {response.reason or ''}".strip())
 

@@ -426,3 +426,21 @@ def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, 
     assert told["faces"][0]["box"] == [None, None, 60, 60]
     assert (told["input"], told["output"]) == ("not-utf8-\udcff.png", "größe.png")
     assert "größe" in text
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_a_picture_without_faces_is_copied_as_it_was_read(blind, tmp_path, monkeypatch, change):
+    sources = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png", "c.png")]
+    read = [source.read_bytes() for source in sources]
+    restore_all = blind.restore_all
+
+    def while_it_is_restored(frames, *args, **kwargs):
+        if sources[1].exists():
+            sources[1].unlink() if change == "gone" else sources[1].write_bytes(b"another")
+        return restore_all(frames, *args, **kwargs)
+
+    monkeypatch.setattr(blind, "restore_all", while_it_is_restored)
+    # The second is read ahead while the first is in the network, or after it: either way what was read is what counts.
+    outcomes = run(blind, [(source, tmp_path / "out" / source.name) for source in sources[1:2] + sources[::2]])
+    assert [outcome.status for outcome in outcomes] == ["unchanged"] * 3
+    assert (tmp_path / "out" / "b.png").read_bytes() == read[1]

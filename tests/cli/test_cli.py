@@ -1,11 +1,19 @@
 """What the command line refuses, with which message and exit status, and what it leaves behind."""
 
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from command_line import DETECTOR, broken, names
+from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted
 from gpen_core.network import GPEN
@@ -312,3 +320,56 @@ def test_debug_keeps_the_exit_status(restore, face, tmp_path):
     assert ran.status == 4
     assert "Traceback" in ran.err
     assert ran.err.strip().splitlines()[-1].startswith("gpen: ")
+
+
+# Streams and signals of a process of its own
+
+PROGRAM = [sys.executable, "-m", "gpen_core"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's redirections")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_without_streams_it_works_and_says_nothing_into_files(face, models, tmp_path, closed):
+    named = f"--model red-256 --detector retinaface_mobile0.25 --models-dir {models} --device cpu"
+    command = (
+        f"{sys.executable} -m gpen_core restore {face} -o {tmp_path}/out.png --report {tmp_path}/r.json {named} {closed}"
+    )
+    assert subprocess.run(command, shell=True, cwd=ROOT).returncode == 0
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["inputs"][0]["status"] == "restored"
+    assert Image.open(tmp_path / "out.png").size == (256, 256)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's pipes")
+def test_a_reader_that_has_had_enough_is_no_error(models):
+    command = f"({sys.executable} -m gpen_core models --models-dir {models}; echo $? >&2) | head -0"
+    ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert ran.stderr.strip() in ("0", "141")  # head may have read nothing before or after all was written
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, name, status):
+    (tmp_path / "many").mkdir()
+    for n in range(400):
+        shutil.copy(face, tmp_path / "many" / f"{n:03}.png")
+    named = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu")
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    ran = subprocess.Popen(
+        [*PROGRAM, "restore", tmp_path / "many", "-o", out, "--report", report, *named],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(list(out.glob("*.png")) if out.exists() else []) < 3:
+        assert ran.poll() is None
+        time.sleep(0.02)
+    ran.send_signal(getattr(signal, name))
+    said = ran.communicate(timeout=60)[1]
+    assert ran.returncode == status and "Traceback" not in said
+    told = json.loads(report.read_text("utf-8"))
+    done = {entry["input"] for entry in told["inputs"] if entry["status"] == "restored"}
+    assert 3 <= len(done) < 400 and told["error"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(Path(one).name for one in done)
+    for path in out.iterdir():
+        Image.open(path).load()

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, JpegImagePlugin
 
-from gpen_core.errors import OutputError
+from gpen_core.errors import InputError, OutputError
 from gpen_core.pictures import files
 from gpen_core.pictures.files import FORMATS, Photo, decode, encode
 from gpen_core.pictures.metadata import Metadata
@@ -450,3 +450,19 @@ def test_a_picture_with_a_strange_name_goes_from_file_to_file(tmp_path):
     path.write_bytes(made.png(FLAT[3]))
     write_bytes(path, encode(files.read(path), "PNG"))
     assert np.array_equal(files.read(path).picture.native(), FLAT[3])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zero.png"):
+        with pytest.raises(InputError, match="no regular file"):
+            files.read(tmp_path / name)
+
+
+def test_a_file_larger_than_a_picture_can_be_is_not_read(tmp_path):
+    with open(tmp_path / "sparse.png", "wb") as out:
+        out.truncate(30 << 30)
+    with pytest.raises(InputError, match=r"32,212,254,720 bytes; pictures have at most"):
+        files.read(tmp_path / "sparse.png")

@@ -106,6 +106,9 @@ FAULTS = {
     "changes halfway and back": ([ws.drop_after(150_000), ws.other(OTHER), ws.serve], None),
     "redirects to http": ([ws.redirect("http://127.0.0.1:1/x")], ("leads to http://127.0.0.1:1/x, which is not https", 0)),
     "redirects to a file": ([ws.redirect("file:///etc/passwd")], ("which is not https", 0)),
+    "redirects to no address": ([ws.redirect("http://[::1")], ("redirects to what is no address", 0)),
+    "announces a length of 5,000 digits": ([ws.announce_as("9" * 5000)], None),
+    "announces a length in other scripts' digits": ([ws.announce_as("\u00b2\u00b3")], None),
     "redirects to ftp": ([ws.redirect("ftp://example.com/x")], ("which is not https", 0)),
 }
 
