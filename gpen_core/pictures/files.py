@@ -71,7 +71,8 @@ def read(path: Path) -> Photo:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read without end
-            raise InputError(f"{path} is no regular file.")
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise InputError(f"{path} cannot be read: it is {what}.")
         if status.st_size > LARGEST_FILE:
             raise InputError(f"{path} has {status.st_size:,} bytes; pictures have at most {LARGEST_FILE:,}.")
         data = path.read_bytes()
@@ -85,10 +86,11 @@ def read(path: Path) -> Photo:
 
 def decode(data: bytes) -> Photo:
     """As `read`, from a file's bytes."""
-    turn = take_tiff_orientation(buffer := bytearray(data))
-    source = bytes(buffer)
+    source = data
     Image.init()  # a host may have loaded only some of Pillow's formats
     try:
+        turn = take_tiff_orientation(buffer := bytearray(data))
+        source = bytes(buffer)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here

@@ -12,6 +12,7 @@ from typing import NamedTuple
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # TIFF 6.0, section 2
+MOST_ENTRIES = 0xFFFF
 WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L"}  # of these types: BYTE, SHORT, LONG
 
 
@@ -52,12 +53,15 @@ def tiff_header(data: bytes | bytearray) -> Header | None:
 
 
 def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Place]:
-    """The entries of the directory at `at` whose values lie within `data`."""
+    """The entries of the directory at `at` whose values lie within `data`. `ValueError` where it claims to have more
+    entries than a TIFF that is not a BigTIFF can."""
     number, position, size = ("Q", "Q", 20) if header.big else ("H", "L", 12)
     number_bytes, inline = struct.calcsize("=" + number), struct.calcsize("=" + position)
     if at + number_bytes > len(data):
         return
     (count,) = struct.unpack_from(header.order + number, data, at)
+    if count > MOST_ENTRIES:
+        raise ValueError(f"a TIFF directory of {count:,} entries")
     at += number_bytes
     for entry in range(at, min(at + count * size, len(data) - size + 1), size):
         tag, kind, values = struct.unpack_from(header.order + "HH" + position, data, entry)
@@ -89,13 +93,13 @@ def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict
 
 def write_directory(entries: dict[int, TiffField], order: str, at: int) -> bytes:
     """The bytes of a directory and of what it points to, to stand at position `at` of a TIFF structure."""
-    out, behind = struct.pack(order + "H", len(entries)), b""
-    end = at + len(out) + 12 * len(entries) + 4
+    here, behind = [struct.pack(order + "H", len(entries))], []
+    start = at + 2 + 12 * len(entries) + 4
     for tag, (kind, count, value) in sorted(entries.items()):
-        start = end + len(behind)
         data = write_directory(value, order, start) if isinstance(value, dict) else value
         if isinstance(value, dict) or len(data) > 4:
-            behind += data + bytes(len(data) % 2)  # on even positions
+            behind.append(data + bytes(len(data) % 2))  # on even positions
             data = struct.pack(order + "L", start)
-        out += struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00")
-    return out + bytes(4) + behind  # no further directory
+            start += len(behind[-1])
+        here.append(struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00"))
+    return b"".join((*here, bytes(4), *behind))  # no further directory

@@ -17,6 +17,7 @@ from gpen_core.pictures import files
 from gpen_core.pictures.files import FORMATS, Photo, decode, encode
 from gpen_core.pictures.metadata import Metadata
 from gpen_core.pictures.picture import from_array
+from gpen_core.pictures.tiff import TiffField, read_directory, tiff_header, write_directory
 from gpen_core.pictures.whole_file import whole_file, write_bytes
 
 
@@ -466,3 +467,16 @@ def test_a_file_larger_than_a_picture_can_be_is_not_read(tmp_path):
         out.truncate(30 << 30)
     with pytest.raises(InputError, match=r"32,212,254,720 bytes; pictures have at most"):
         files.read(tmp_path / "sparse.png")
+
+
+def test_a_directory_of_many_tags_is_written_as_it_is_read():
+    entries = {tag: TiffField(7, 7 + tag % 3, bytes([tag % 256]) * (7 + tag % 3)) for tag in range(2000, 22_000)}
+    entries[34665] = TiffField(4, 1, {1: TiffField(2, 6, b"inside")})
+    data = struct.pack("<2sHL", b"II", 42, 8) + write_directory(entries, "<", 8)
+    assert read_directory(data, tiff_header(data), 8) == entries
+
+
+def test_a_bigtiff_of_more_entries_than_can_be_is_refused():
+    data = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + struct.pack("<Q", 1 << 40) + bytes(1000)
+    with pytest.raises(InputError, match="1,099,511,627,776 entries"):
+        decode(data)
