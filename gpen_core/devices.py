@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,33 @@ def cpu_computes_in_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+class Process:
+    """torch's threads do not survive a fork, and who waits for them in the child waits for ever."""
+
+    computed = False
+    """Whether anything was computed in this process."""
+    is_forked = False
+    """Whether it is the child of one in which something was."""
+
+    @classmethod
+    def after_fork(cls) -> None:
+        cls.is_forked = cls.is_forked or cls.computed
+
+    @classmethod
+    def compute(cls) -> None:
+        """Raises `DeviceError` in a forked child that would hang."""
+        if cls.is_forked:
+            raise DeviceError(
+                "This process was forked from one that had loaded networks already; torch's threads are missing here "
+                'and the work would hang. Start processes with multiprocessing.get_context("spawn"), or fork before.'
+            )
+        cls.computed = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Process.after_fork)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from os import PathLike
 
 import torch
 
-from .devices import Plan, is_out_of_memory, pick_device, pick_dtype, plan
+from .devices import Plan, Process, is_out_of_memory, pick_device, pick_dtype, plan
 from .errors import MissingWeights
 from .faces.detect import Detector
 from .faces.mask import Parser
@@ -83,6 +83,7 @@ class Models:
         """`load_parser` is called when a mask first needs it; it raises `MissingWeights` where ParseNet's file is not
         there and cannot be fetched. `weights_on` is where the weights wait for a host that moves them, see
         `FaceRestorer.modules`; without it they go to `device` at once."""
+        Process.compute()
         self.networks = tuple(networks)
         self.detector = detector
         self.device = device

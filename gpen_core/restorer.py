@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .devices import SMALLER_MODEL, halving
+from .devices import SMALLER_MODEL, Process, halving
 from .faces import mask as masks
 from .faces.align import Alignment
 from .faces.blend import match_colour, soften_small
@@ -113,7 +113,9 @@ class _Work:
 class FaceRestorer:
     """Finds faces, restores them and puts them back. Made with `load`.
 
-    Restoring is safe from several threads: their faces then share the networks, not the memory kept for the next face."""
+    Restoring is safe from several threads: their faces then share the networks, not the memory kept for the next face. It
+    is not safe in a child that was forked after networks were loaded (torch's threads are missing there): it raises
+    `DeviceError`; start such processes with `spawn`."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
@@ -221,6 +223,7 @@ class FaceRestorer:
         smaller or of other proportions; `MissingWeights` for a parse mask without ParseNet's file; `OutOfMemory` if
         detection, one face, its mask or its repetition in float32 does not fit the device.
         """
+        Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
         repairs = [Repair(frame, options) for frame in frames]
@@ -310,6 +313,7 @@ class FaceRestorer:
 
 def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
     """See `FaceRestorer.detect`."""
+    Process.compute()
     options = options or RestoreOptions()
     found = _find(detector, [(open_picture(image), None) for image in images], options, lambda: None)
     return [heads(in_order(faces, options.order)) for faces in found]

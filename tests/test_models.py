@@ -1,5 +1,10 @@
 """Networks that are loaded: memory that runs out in one piece, for the float32 twin or for a mask."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import helpers
 import pytest
 import torch
@@ -85,3 +90,32 @@ def test_out_of_memory_in_detection_advises_what_helps_there(monkeypatch):
     with pytest.raises(OutOfMemory, match=r"single picture .*a smaller detection size") as refused:
         restorer.restore(helpers.texture(300, 300))
     assert "smaller model" not in str(refused.value) and "--" not in str(refused.value)
+
+
+FORKING = """
+import os, sys
+import numpy as np
+import helpers
+from gpen_core import DeviceError
+def load():
+    return helpers.restorer(helpers.identity_weights(256), [helpers.face_at((80, 80), 60)])
+restorer = load() if sys.argv[1] == "after" else None
+child = os.fork()
+if child == 0:
+    try:
+        (restorer or load()).restore(np.zeros((200, 200, 3), np.float32))
+        os._exit(0)
+    except DeviceError as refused:
+        os._exit(3 if "spawn" in str(refused) else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.parametrize(("when", "status"), [("before", 0), ("after", 3)])
+def test_a_child_that_was_forked_after_networks_were_loaded_says_so_instead_of_hanging(when, status):
+    tests = Path(__file__).parent
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tests.parent, tests)))}
+    command = [sys.executable, "-c", FORKING, when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    assert done.stdout.strip() == str(status), done.stderr

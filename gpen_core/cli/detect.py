@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
 from .arguments import detection_arguments, models_argument
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..batch.jobs import Job
@@ -70,13 +71,13 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -
         count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
         size = f"{photo.picture.width}x{photo.picture.height} px"
         reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
-        sys.stdout.write(f"{job.source}: {count} ({size}; {reach})\n")
+        sys.stdout.write(printable(f"{job.source}: {count} ({size}; {reach})\n"))
         for number, face in enumerate(faces):
-            sys.stdout.write(f"{number:4}  {_line(face)}\n")
+            sys.stdout.write(printable(f"{number:4}  {_line(face)}\n"))
         if writes:
             _write(job, photo, faces)
     except GpenError as error:
-        sys.stderr.write(f"gpen: {error}\n")
+        sys.stderr.write(printable(f"gpen: {error}\n"))
         return error
     return None
 

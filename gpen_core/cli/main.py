@@ -29,6 +29,7 @@ from ..errors import (
 from ..version import __version__
 from . import detect, restore, weights
 from .arguments import models_argument
+from .terminal import PrintableFormatter, printable
 
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OptionsError, 2),
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.DEBUG if options.debug else logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if options.debug else logging.WARNING)
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -115,7 +118,7 @@ def _message(error: Exception) -> str:
 
 
 def _say(message: str, status: int) -> int:
-    sys.stderr.write(f"gpen: {message}\n")
+    sys.stderr.write(f"gpen: {printable(message)}\n")
     return status
 
 

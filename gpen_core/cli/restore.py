@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..options import CHOICES, COLORS, MASKS, TEMPLATES, RestoreOptions
 from .arguments import DEFAULTS, detection_arguments, models_argument
+from .terminal import printable
 from .weights import byte_bar
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ def _restore_all(
             outcomes.append(outcome)
             bar.update()
             for note in outcome.notes:
-                tqdm.write(f"gpen: {outcome.job.source}: {note}", file=sys.stderr)
+                tqdm.write(printable(f"gpen: {outcome.job.source}: {note}"), file=sys.stderr)
             if outcome.error is not None:
-                tqdm.write(f"gpen: {outcome.error}", file=sys.stderr)
+                tqdm.write(printable(f"gpen: {outcome.error}"), file=sys.stderr)
                 log.debug("In full:", exc_info=outcome.error)
 
         shown = ""

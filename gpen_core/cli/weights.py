@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
 from .arguments import models_argument
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -76,9 +77,9 @@ def _download(given: argparse.Namespace) -> int:
             with byte_bar() as progress:
                 path = store.fetch(entry.name, check_structure, progress)
                 record = store.check(path)
-            sys.stdout.write(f"{entry.name}: {path} ({describe(record)})\n")
+            sys.stdout.write(printable(f"{entry.name}: {path} ({describe(record)})\n"))
         except WeightsError as error:
-            sys.stderr.write(f"gpen: {error}\n")
+            sys.stderr.write(printable(f"gpen: {error}\n"))
             status = WEIGHTS_REFUSED
     return status
 
@@ -87,14 +88,14 @@ def _models(given: argparse.Namespace) -> int:
     from .weights_report import lines
 
     store = _store(given)
-    sys.stdout.write(f"models folder: {', '.join(map(str, store.folders))}\n")
+    sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
     refused = 0
     for line in lines(store, given.verify):
         where = f"  {line.where}" if line.where else ""
-        sys.stdout.write(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{where}\n")
+        sys.stdout.write(printable(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{where}\n"))
         refused += line.is_refused
     if refused:
-        sys.stderr.write(f"gpen: {refused} of these files cannot be used.\n")
+        sys.stderr.write(printable(f"gpen: {refused} of these files cannot be used.\n"))
     return WEIGHTS_REFUSED if refused else 0
 
 
@@ -111,5 +112,5 @@ def _convert(given: argparse.Namespace) -> int:
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is a .safetensors file already.")
     state_dict, record = store.load_file(path, lambda content, entry: find_state_dict(content))
-    sys.stdout.write(f"{convert.write(path, record, state_dict)}\n")
+    sys.stdout.write(printable(f"{convert.write(path, record, state_dict)}\n"))
     return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputError
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -27,12 +30,28 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         if target.exists():
-            part.chmod(target.stat().st_mode & 0o7777)
+            _keep_rights(target, part)
         os.replace(part, target)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was left as it was.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _keep_rights(target: Path, part: Path) -> None:
+    """Owner, mode, access lists and other extended attributes of the file that is replaced, as far as they may be set."""
+    status = target.stat()
+    if status.st_nlink > 1:
+        log.warning("%s has %d names: only this one gets the new content.", target, status.st_nlink)
+    if hasattr(os, "chown"):
+        with contextlib.suppress(PermissionError):  # only root gives files away; a group of one's own may be set
+            os.chown(part, -1, status.st_gid)
+            os.chown(part, status.st_uid, -1)
+    part.chmod(status.st_mode & 0o7777)
+    if hasattr(os, "listxattr"):  # access lists are such, too
+        with contextlib.suppress(OSError):  # a file system without them
+            for name in os.listxattr(target):
+                os.setxattr(part, name, os.getxattr(target, name))
 
 
 def _new_beside(target: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
     if target.exists():
         raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")  # which nobody can have put a link at before
     try:
         save_file(tensors, part, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
         _compare(load_file(part), tensors)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from .partial import claim
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +80,16 @@ def remember(path: Path, record: Record) -> None:
     """Writes the record beside the file. Where nothing can be written there, nothing is remembered, which is logged."""
     note = record_path(path)
     dated = Record(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
-    part = note.with_name(f"{note.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(asdict(dated), indent=1) + "\n", "utf-8")
-        os.replace(part, note)
+        part = claim(note, None)
+        try:
+            with part.appending() as append:
+                append((json.dumps(asdict(dated), indent=1) + "\n").encode())
+            os.replace(part.path, note)
+        finally:
+            part.discard()
     except OSError as error:
         log.info("The digest of %s could not be remembered: %s.", path, error)
-        part.unlink(missing_ok=True)
 
 
 def forget(path: Path) -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+NO_LINK, BINARY = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_BINARY", 0)
 ABANDONED = 600.0  # seconds without a byte after which no living process writes to a file
 
 
@@ -35,7 +36,8 @@ class Partial:
     @contextlib.contextmanager
     def appending(self) -> Iterator[Callable[[bytes], None]]:
         """Gives a function that adds to the file's end."""
-        with open(self.path, "r+b", buffering=0) as file:  # not "ab", which would make it anew if it were gone
+        # Not "ab", which would make it anew if it were gone; nor through a link, which somebody may have put in its place.
+        with open(os.open(self.path, os.O_RDWR | NO_LINK | BINARY), "r+b", buffering=0) as file:
             file.seek(0, os.SEEK_END)
 
             def append(data: bytes) -> None:
@@ -48,7 +50,7 @@ class Partial:
     def restart(self) -> None:
         """From the first byte, in a new file: somebody may still be writing to the old one."""
         self.discard()
-        self.path.touch()
+        _make(self.path)
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -84,8 +86,12 @@ def claim(target: Path, identity: str | None) -> Partial:
             os.utime(found)  # before it is ours: an old one that was just claimed would look abandoned until its first byte
             os.rename(found, mine.path)
             return mine
-    mine.path.touch()
+    _make(mine.path)
     return mine
+
+
+def _make(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK | BINARY, 0o666))
 
 
 def _size(path: Path) -> int:
@@ -107,7 +113,10 @@ def _left_behind(target: Path, key: str | None) -> Iterator[Path]:
         rf"\.{re.escape(target.name)}\.{key or '[0-9a-f]{16}'}(?:\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}})?\.part"
     )
     for path in list(target.parent.iterdir()):
-        if (match := pattern.fullmatch(path.name)) and not (match["host"] and _may_be_at_work(path, match)):
+        match = pattern.fullmatch(path.name)
+        if match is None or path.is_symlink():  # a link is none of ours: what it leads to would be written to
+            continue
+        if not (match["host"] and _may_be_at_work(path, match)):
             yield path
 
 

@@ -1,6 +1,7 @@
 """What the command line refuses, with which message and exit status, and what it leaves behind."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from command_line import DETECTOR, broken, names
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted
+from gpen_core.cli.terminal import PrintableFormatter
 from gpen_core.network import GPEN
 
 pytest_plugins = ["command_line"]
@@ -373,3 +375,14 @@ def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, name, 
     assert sorted(path.name for path in out.iterdir()) == sorted(Path(one).name for one in done)
     for path in out.iterdir():
         Image.open(path).load()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere names cannot hold such")
+def test_names_cannot_speak_to_the_terminal(gpen, tmp_path, caplog):
+    name = "a\x1b]0;title\x07\x1b[2J\x9b31m\u202e.png"
+    broken(tmp_path / name)
+    ran = gpen("restore", tmp_path / name, "-o", tmp_path / "out.png", "--models-dir", tmp_path, "--offline")
+    assert ran.status != 0
+    assert all(one.isprintable() or one == "\n" for one in ran.err)
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "%s is odd", (name,), None)
+    assert PrintableFormatter("%(message)s").format(record) == r"a\x1b]0;title\x07\x1b[2J\x9b31m\u202e.png is odd"

@@ -480,3 +480,23 @@ def test_a_bigtiff_of_more_entries_than_can_be_is_refused():
     data = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + struct.pack("<Q", 1 << 40) + bytes(1000)
     with pytest.raises(InputError, match="1,099,511,627,776 entries"):
         decode(data)
+
+
+@pytest.mark.skipif(not hasattr(os, "listxattr"), reason="there are no extended attributes here")
+def test_what_is_replaced_keeps_mode_owner_and_attributes_and_other_names_are_told_of(tmp_path, caplog):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"before")
+    path.chmod(0o640)
+    try:
+        os.setxattr(path, "user.note", b"kept")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    if os.getuid() == 0:
+        os.chown(path, 1234, 4321)
+    owner = path.stat().st_uid, path.stat().st_gid
+    os.link(path, tmp_path / "other name.png")
+    write_bytes(path, b"after")
+    assert path.read_bytes() == b"after" and (tmp_path / "other name.png").read_bytes() == b"before"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640 and os.getxattr(path, "user.note") == b"kept"
+    assert (path.stat().st_uid, path.stat().st_gid) == owner
+    assert "has 2 names" in caplog.text

@@ -439,3 +439,23 @@ def test_proxies_come_from_the_environment(fetch, serve, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert fetch(Source("http://weights.invalid/weights.pth", trusts_http=True)).read_bytes() == BODY
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_planted_link_is_not_written_through(fetch, serve, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    link = part(tmp_path, b"")
+    link.unlink()
+    link.symlink_to(victim)
+    (folder / f".{FILE}.gpen.json.{os.getpid()}.part").symlink_to(victim)
+    assert fetch(serve()).read_bytes() == BODY
+    assert victim.read_bytes() == b"mine"
+    mine = partial.claim(folder / "other.pth", "identity")
+    mine.path.unlink()
+    mine.path.symlink_to(victim)
+    with pytest.raises(OSError), mine.appending() as append:
+        append(b"x")
+    assert victim.read_bytes() == b"mine"

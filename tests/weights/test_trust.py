@@ -261,10 +261,10 @@ def test_a_damaged_record_is_not_taken_for_none(load, place, text):
 def test_a_folder_that_cannot_be_written_remembers_nothing_and_loads(load, place, monkeypatch, caplog):
     path = place(BODY, "my-own.pth")
 
-    def refuse(self, *args, **kwargs):
+    def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "write_text", refuse)
+    monkeypatch.setattr(digest, "claim", refuse)
     with caplog.at_level(logging.INFO):
         assert load(str(path)) == 1
     assert "could not be remembered" in caplog.text and digest.recall(path) is None
