@@ -20,6 +20,7 @@ from .unpickler import Refused, Storage, unpickle
 LARGEST_PICKLE = 1 << 20  # of a network with 200 tensors: 30 kB; with the optimiser's state of 1000: 350 kB
 LARGEST_DIRECTORY = 4 << 20  # bytes that list the members, 100 or so for each
 MOST_DIMENSIONS = 8
+MOST_SHARED, SMALL = 4, 16 << 20  # times the file's bytes that all tensors together may take, and bytes that nobody minds
 NOTES = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 CODE = re.compile(r"constants\.pkl|code/.*")
 DATA = re.compile(r"data/[0-9]+")
@@ -48,7 +49,22 @@ class _Reader:
             raise Refused(f"its pickle is larger than {LARGEST_PICKLE:,} bytes")
         if "byteorder" in self.members and self.archive.read(self.members["byteorder"]) != b"little":
             raise Refused("its numbers are in big-endian order")
-        return unpickle(self.archive.read(self.members["data.pkl"]), self.tensor)
+        content = unpickle(self.archive.read(self.members["data.pkl"]), self.tensor)
+        self.refuse_multiplied(content)
+        return content
+
+    def refuse_multiplied(self, content: object) -> None:
+        """Whoever goes on copies, converts or looks through each tensor as many times as a dict or a list names it."""
+        left, seen, claimed = [content], set[int](), 0
+        while left:
+            part = left.pop()
+            if isinstance(part, torch.Tensor):
+                claimed += part.numel() * part.dtype.itemsize
+            elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:  # it may hold itself
+                seen.add(id(part))
+                left += part.values() if isinstance(part, dict) else part
+        if claimed > MOST_SHARED * self.length + SMALL:
+            raise Refused(f"its tensors would take {claimed:,} bytes, from a file of {self.length:,}")
 
     def tensor(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
         """A dense view of a storage; no element lies outside of it, and it has no more elements than the storage."""

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoint_files import BYTES, ORDERED, PARAMETER, REBUILD, hand_made, named, op, patch, refusal, storage, tensor, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -279,3 +280,18 @@ def test_members_that_overlap_are_refused(tmp_path):
     start = data.index(BYTES)
     patch(path, "archive/data/0", 16, "<III", zipfile.crc32(data[start : start + 76]), 76, 76)
     refusal(path)
+
+
+@pytest.mark.parametrize("names", [300, 5000])
+def test_one_storage_under_many_names_is_refused_before_it_is_multiplied(tmp_path, names):
+    numbers = torch.zeros(1 << 19)  # 2 MB
+    torch.save({f"layer{n}": numbers for n in range(names)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"its tensors would take [0-9,]+ bytes, from a file of 2,"):
+        checkpoint.load(tmp_path / "a.pth")
+
+
+def test_a_storage_that_a_few_share_is_read(tmp_path):
+    numbers = torch.arange(1 << 19)
+    torch.save({"whole": numbers, "tied": numbers, "half": numbers[: 1 << 18]}, tmp_path / "a.pth")
+    read = checkpoint.load(tmp_path / "a.pth")
+    assert torch.equal(read["tied"], numbers) and torch.equal(read["half"], numbers[: 1 << 18])
