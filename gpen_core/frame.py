@@ -25,7 +25,7 @@ from .pictures.picture import FloatImage, Picture, as_picture, same_shape
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture to restore: a path, a PIL image, an array or a `Picture` (see `images.as_picture`)."""
+    """One picture to restore: a path, a PIL image, an array or a `Picture` (see `pictures.picture.as_picture`)."""
 
     image: object
     original: object | None = None
@@ -40,7 +40,7 @@ class Frame:
 
 
 def open_picture(image: object) -> Picture:
-    """As `images.as_picture`, and paths are read. Raises `InputError`."""
+    """As `pictures.picture.as_picture`, and paths are read. Raises `InputError`."""
     return files.read(Path(image)).picture if isinstance(image, (str, PathLike)) else as_picture(image)
 
 
@@ -71,8 +71,7 @@ class Repair:
             ]
             faces = inside_boxes(faces, self.boxes)
         faces = [self._within_limit(face) for face in faces]
-        size = (self.picture.width, self.picture.height)
-        faces = choose(faces, size, options.faces, options.min_face, options.max_faces)
+        faces = choose(faces, self.picture.size, options.faces, options.min_face, options.max_faces)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces
@@ -88,7 +87,7 @@ class Repair:
             if isinstance(alignment, str):
                 self.leave(n, alignment)
                 continue
-            if alignment.region(self.picture.width, self.picture.height).empty:
+            if alignment.region(*self.picture.size).empty:
                 self.leave(n, "it lies outside the picture")
                 continue
             target = alignment
@@ -164,7 +163,7 @@ def _limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:
     if limit.ndim != 2 or 0 in limit.shape or not np.isfinite(limit).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {limit.dtype} {list(limit.shape)}.")
     amount = np.clip(limit.astype(np.float32), 0, 1)
-    size = (target.width, target.height)
+    size = target.size
     if (amount.shape[1], amount.shape[0]) != size:
         shrinks = amount.shape[1] > size[0]
         amount = cv2.resize(amount, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[assignment]

@@ -107,11 +107,13 @@ class GpenModel:
 
 def _some_at_a_time(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
     some: list[Frame] = []
+    held = 0
     for frame in frames:
         some.append(frame)
-        if sum(_bytes_of(one) for one in some) > BYTES_AT_ONCE:
+        held += _bytes_of(frame)
+        if held > BYTES_AT_ONCE:
             yield some
-            some = []
+            some, held = [], 0
     if some:
         yield some
 

@@ -78,6 +78,7 @@ class _Line:
     writing: tuple[Outcome, Future[None]] | None = None
 
     def restore(self, number: int, network: Callable[[Frame], RestoreResult]) -> None:
+        """One picture through `network`, alone once more if it ran out of memory beside others; then on to its write."""
         job, outcome = self.jobs[number], self.outcomes[number]
         pictures = self._read(number)
         self._read_ahead(number + 1)
@@ -177,7 +178,7 @@ def _read(job: Job, outcome: Outcome) -> _Pictures | None:
     pictures = _attempt(outcome, lambda: _read_files(job))
     if pictures is not None:
         outcome.seconds["read"] = time.perf_counter() - start
-        outcome.size = (pictures.base.picture.width, pictures.base.picture.height)
+        outcome.size = pictures.base.picture.size
     return pictures
 
 

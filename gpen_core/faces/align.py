@@ -114,7 +114,7 @@ def align(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | st
 def extract(picture: Picture, alignment: Alignment) -> FloatImage:
     """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the picture its border is repeated."""
     margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
-    region = alignment.region(picture.width, picture.height)
+    region = alignment.region(*picture.size)
     region = Region(
         max(region.x0 - margin, 0),
         max(region.y0 - margin, 0),

@@ -39,7 +39,7 @@ class Canvas:
         face whose centre is nearer, beside its size, lies on top, with a smooth border between them; in which order they
         come makes no difference. Other pixels are not touched.
         """
-        region = alignment.region(self.original.width, self.original.height)
+        region = alignment.region(*self.original.size)
         if region.empty:
             return
         size = (region.x1 - region.x0, region.y1 - region.y0)

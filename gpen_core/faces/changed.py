@@ -64,7 +64,7 @@ def _change(original: Picture, swapped: Picture, landmarks: Landmarks, scale: La
 def _crop(picture: Picture, landmarks: Landmarks) -> Matrix | None:
     """[SIZE, SIZE] luminance in [0, 1] without its detail; None where there is no such face in the picture."""
     alignment = align(landmarks, SIZE)
-    if not isinstance(alignment, Alignment) or alignment.region(picture.width, picture.height).empty:
+    if not isinstance(alignment, Alignment) or alignment.region(*picture.size).empty:
         return None
     grey = (extract(picture, alignment) @ LUMA).astype(np.float64)
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), SIGMA, borderType=cv2.BORDER_REPLICATE), np.float64)

@@ -24,20 +24,20 @@ from .pyramid import REACH, Rows, sizes_found
 NMS_OVERLAP = 0.4
 MEAN_BGR = (104.0, 117.0, 123.0)
 AT_ONCE = 4  # pictures
-WORKING_BYTES = 1 << 30  # on 2000 px, estimated from the largest features
 NMS_ON = ("cpu", "cuda")  # elsewhere torchvision may lack it, and the few rows go to the CPU
 
 
 class Detector:
     """A RetinaFace. It computes where its network's weights are. Detecting is safe from several threads."""
 
+    working_bytes = 1 << 30
+    """About what detecting takes beside the weights: on 2000 px, estimated from the largest features."""
+
     def __init__(self, network: torch.nn.Module, name: str, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
         self.name = name
         self.dtype = dtype
         self.reach = REACH[name]
-        self.working_bytes = WORKING_BYTES
-        """About what detecting takes beside the weights."""
         config: Any = network.cfg  # facexlib's
         self._sides = tuple(map(tuple, config["min_sizes"]))
         self._steps = tuple(config["steps"])

@@ -239,7 +239,7 @@ def _showed(looks: Sequence[_Look], see: See, accepts: Callable[[NDArray[np.floa
 
 
 def _crop(picture: Picture, alignment: Alignment) -> FloatImage:
-    if alignment.region(picture.width, picture.height).empty:  # a box may reach out of the picture, middle and all
+    if alignment.region(*picture.size).empty:  # a box may reach out of the picture, middle and all
         return np.zeros((alignment.size, alignment.size, 3), np.float32)
     return extract(picture, alignment)
 
