@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import re
+import select
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -39,6 +42,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.etag = '"1"'
         self.requests = []
         self.lock = threading.Lock()
+        self.hung_up = threading.Event()  # by the client, amid a drip
+        self.ended = threading.Event()
 
     @property
     def root(self):
@@ -103,6 +108,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if pause:
                 time.sleep(pause)
 
+    def drip(self, parts, pause=0.02):
+        """Sends bytes or pieces one by one for as long as somebody reads, and notes when nobody does any more."""
+        for part in parts:
+            self.wfile.write(part if isinstance(part, bytes) else bytes([part]))
+            if self.server.ended.wait(pause):
+                return
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                break
+        self.server.hung_up.set()
+        self.hang_up()
+
     def hang_up(self):
         self.close_connection = True
 
@@ -158,6 +175,20 @@ def stall_after(count, seconds=3.0):
             handler.hang_up()
 
     return answer
+
+
+def drip_headers(handler, body, start):
+    """Valid headers, a byte at a time and without end."""
+    handler.drip(itertools.chain(b"HTTP/1.1 200 OK\r\n", itertools.cycle(b"X-A: b\r\n")))
+
+
+def continue_for_ever(handler, body, start):
+    handler.drip(itertools.cycle([b"HTTP/1.1 100 Continue\r\n\r\n"]))
+
+
+def drip_body(handler, body, start):
+    handler.start(200, Content_Length=len(body), ETag=handler.server.etag)
+    handler.drip(body)
 
 
 def announce(length):
@@ -258,6 +289,7 @@ def running(body, *answers):
     try:
         yield server
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -25,7 +25,8 @@ from .digest import PIN, PUBLISHED, STRUCTURE, Record
 from .downloads import DownloadOptions
 from .partial import Partial, claim, tidy
 from .published import Published
-from .transfer import Fault, Patience, Transfer
+from .request import Fault, Patience
+from .transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -130,20 +131,23 @@ class Download:
             known = Published(self.entry.sha256, self.entry.bytes)
             yield from (_Candidate(s, known, (self.entry.sha256,), PIN) for s in (*mirrors, *self.entry.sources))
             return
-        told = {source: published.ask(source, self.patience) for source in self.entry.sources if source.publishes_digest}
+        told = {source: self._ask(source) for source in self.entry.sources if source.publishes_digest}
         digests = tuple(dict.fromkeys(known.sha256 for known in told.values() if known.sha256))
         vouched = [_Candidate(s, replace(k, validator=None), (k.sha256,), PUBLISHED) for s, k in told.items() if k.sha256]
         if len(vouched) == 1:
             yield from (replace(vouched[0], source=s) for s in mirrors)
         elif digests:
-            yield from (_Candidate(s, published.ask(s, self.patience), digests, PUBLISHED) for s in mirrors)
+            yield from (_Candidate(s, self._ask(s), digests, PUBLISHED) for s in mirrors)
         yield from vouched
         rest = [s for s in self.entry.sources if not (s in told and told[s].sha256)]
         for source in (*(mirrors if not digests else ()), *rest):
             if self.options.require_digest:
                 faults.append(f"{source.url}: nobody publishes a digest of its file, and one is required")
             else:
-                yield _Candidate(source, published.ask(source, self.patience), (), STRUCTURE)
+                yield _Candidate(source, self._ask(source), (), STRUCTURE)
+
+    def _ask(self, source: Source) -> Published:
+        return published.ask(source, self.patience, lambda: self._tell(0, 0, "Waiting for the server"))
 
     def _fetch_from(self, candidate: _Candidate) -> None:
         self._refuse_change(candidate.source, candidate.digests)

@@ -103,7 +103,7 @@ class Store:
             return None
         try:
             from . import published
-            from .transfer import Patience
+            from .request import Patience
         except ImportError as error:  # a registry's copy of this package may leave out what opens connections
             log.warning("Nobody is asked for the digest of %s: this copy opens no connections (%s).", path.name, error)
             return None

@@ -409,11 +409,14 @@ def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, 
     assert host.run("GPEN_RestoreFaces", model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
 
 
-def test_without_the_file_that_opens_connections(comfy_models, monkeypatch, tmp_path):
+OPENING = {"line.py", "request.py", "transfer.py"}
+
+
+def test_without_the_files_that_open_connections(comfy_models, monkeypatch, tmp_path):
     import shutil
 
     pack = tmp_path / "pack"
-    ignore = shutil.ignore_patterns("__pycache__", "transfer.py")
+    ignore = shutil.ignore_patterns("__pycache__", *OPENING)
     for name in ("gpen_core", "nodes"):
         shutil.copytree(ROOT / name, pack / name, ignore=ignore)
     shutil.copy(ROOT / "__init__.py", pack)
@@ -427,11 +430,15 @@ def test_without_the_file_that_opens_connections(comfy_models, monkeypatch, tmp_
     assert "https://" in str(raised.value) and str(comfy_models / "facerestore_models") in str(raised.value)
 
 
-def test_only_one_file_opens_connections():
-    opening = re.compile(r"^\s*(?:import|from) (?:requests|urllib\.request|http|socket|aiohttp|httpx)\b", re.MULTILINE)
+def test_only_these_files_open_connections():
+    opening = re.compile(
+        r"^\s*(?:import|from) (?:requests|urllib\.request|http|socket|aiohttp|httpx|urllib3)\b", re.MULTILINE
+    )
     core = {path for folder in ("gpen_core", "nodes") for path in (ROOT / folder).rglob("*.py")}
     found = {path.name for path in core if opening.search(path.read_text("utf-8"))}
-    assert found == {"transfer.py"}
+    assert found == OPENING
+    ignored = (ROOT / ".comfyignore").read_text("utf-8").splitlines()
+    assert {line.rpartition("/")[2] for line in ignored if line.startswith("gpen_core/")} == OPENING
 
 
 def test_nothing_is_written_to(host, red, portrait):

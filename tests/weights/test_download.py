@@ -19,7 +19,8 @@ from gpen_core.weights import partial
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
 from gpen_core.weights.downloads import DownloadOptions
-from gpen_core.weights.transfer import CHUNK, Patience
+from gpen_core.weights.line import CHUNK
+from gpen_core.weights.request import Patience
 
 BODY = random.Random(5).randbytes(400_000)
 OTHER = random.Random(6).randbytes(400_000)

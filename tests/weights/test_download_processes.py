@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import weights_server as ws
 
-from gpen_core.weights.transfer import CHUNK
+from gpen_core.weights.line import CHUNK
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = random.Random(11).randbytes(3_000_000)

@@ -1,0 +1,96 @@
+"""Sources that send so slowly that no timeout between two bytes ends them: given up, and cancelled while they drip."""
+
+import threading
+import time
+
+import pytest
+import weights_server as ws
+
+from gpen_core.errors import Interrupted
+from gpen_core.weights import published
+from gpen_core.weights.catalog import Entry, Source
+from gpen_core.weights.download import Download, DownloadFailed
+from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.request import Patience
+
+BODY = bytes(range(256)) * 400
+ENTRY = {"file": "GPEN-TEST.pth", "purpose": "tests", "licence": "For tests."}
+SLOW = {"headers": ws.drip_headers, "continue": ws.continue_for_ever, "body": ws.drip_body}
+LONG = 60.0  # seconds: a test that comes to it fails, and does not hang
+
+
+def patience(**changes):
+    few = {"connect": 2, "read": 5, "answer": 0.5, "window": 0.5, "sleep": lambda _: None}
+    return Patience(**{**few, **changes})
+
+
+def download(folder, sources, progress=lambda *_: None, **changes):
+    entry = Entry("gpen-test", sources=tuple(sources), **ENTRY)
+    return Download(entry, folder, DownloadOptions(), progress, lambda path: None, patience(**changes))
+
+
+@pytest.fixture
+def slow(request):
+    with ws.running(BODY, SLOW[request.param]) as server:
+        yield server
+
+
+@pytest.mark.parametrize("slow", SLOW, indirect=True)
+def test_a_slow_source_is_hung_up_on_and_the_next_one_takes_over(slow, tmp_path):
+    with ws.running(BODY) as good:
+        path = download(tmp_path, [slow.source, good.source]).run()
+    assert path.read_bytes() == BODY
+    assert slow.hung_up.wait(LONG)
+
+
+@pytest.mark.parametrize("slow", SLOW, indirect=True)
+def test_a_slow_source_alone_is_an_error_that_says_so(slow, tmp_path):
+    with pytest.raises(DownloadFailed, match=r"did not answer within|bytes per second"):
+        download(tmp_path, [slow.source]).run()
+    assert slow.hung_up.wait(LONG)
+
+
+@pytest.mark.parametrize("slow", SLOW, indirect=True)
+def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
+    told = []
+
+    def progress(done, total, text):
+        told.append(text)
+        if len(told) == 5:
+            raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        download(tmp_path, [slow.source], progress, answer=LONG, window=LONG).run()
+    assert slow.hung_up.wait(LONG)
+
+
+@pytest.mark.parametrize("kind", ["headers", "continue"])
+def test_a_head_or_a_listing_that_drips_is_given_up(kind):
+    with ws.running(BODY, SLOW[kind]) as server:
+        server.head = SLOW[kind]
+        assert published.ask(server.source, patience()) == published.Published()
+        assert server.hung_up.wait(LONG)
+        server.hung_up.clear()
+        listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
+        assert published.ask(listed, patience()) == published.Published()
+        assert server.hung_up.wait(LONG)
+
+
+def test_a_listing_whose_body_drips_is_given_up():
+    with ws.running(BODY, ws.drip_body) as server:
+        listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
+        assert published.ask(listed, patience()) == published.Published()
+        assert server.hung_up.wait(LONG)
+
+
+def test_no_thread_and_no_descriptor_stays_behind(tmp_path):
+    """After sources that drip, that are stopped and that serve well."""
+    before = threading.active_count()
+    with ws.running(BODY, ws.drip_headers) as slow, ws.running(BODY) as good:
+        for number in range(3):
+            download(tmp_path / str(number), [slow.source, good.source]).run()
+    for _ in range(100):
+        if threading.active_count() <= before:
+            break
+        time.sleep(LONG / 100)
+    assert threading.active_count() <= before
