@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
-from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import torch
 
@@ -26,13 +25,13 @@ CODE = re.compile(r"constants\.pkl|code/.*")
 DATA = re.compile(r"data/[0-9]+")
 
 
-def read(path: Path) -> object:
-    """The checkpoint: dicts, lists, numbers and tensors, each tensor in memory of its own storage.
+def read(file: BinaryIO, size: int) -> object:
+    """The checkpoint of a file of `size` bytes: dicts, lists, numbers and tensors, each in memory of its own storage.
 
     Raises `Refused` with the reason; `zipfile.BadZipFile`, `OSError` and what `unpickle` raises for damaged files."""
-    _refuse_long_directory(path)
-    with zipfile.ZipFile(path) as archive:
-        return _Reader(archive, path.stat().st_size).content()
+    _refuse_long_directory(file, size)
+    with zipfile.ZipFile(file) as archive:
+        return _Reader(archive, size).content()
 
 
 class _Reader:
@@ -106,19 +105,18 @@ class _Reader:
         return numbers
 
 
-def _refuse_long_directory(path: Path) -> None:
+def _refuse_long_directory(file: BinaryIO, size: int) -> None:
     """Before zipfile reads it: a directory of a million members takes seconds and half a gigabyte.
 
     The sizes stand at fixed places of the two records that end a zip file (APPNOTE 4.3.14 and 4.3.16)."""
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16) - 128))
-        tail = file.read() + bytes(48)
+    file.seek(max(0, size - (1 << 16) - 128))
+    tail = file.read() + bytes(48)
     records = ((b"PK\5\6", "<L", 12), (b"PK\6\6", "<Q", 40))
     for signature, form, place in records:
         for match in re.finditer(re.escape(signature), tail):
-            (size,) = struct.unpack_from(form, tail, match.start() + place)
-            if size > LARGEST_DIRECTORY:
-                raise Refused(f"the list of its members has {size:,} bytes")
+            (listed,) = struct.unpack_from(form, tail, match.start() + place)
+            if listed > LARGEST_DIRECTORY:
+                raise Refused(f"the list of its members has {listed:,} bytes")
 
 
 def _members(archive: zipfile.ZipFile, length: int) -> dict[str, zipfile.ZipInfo]:

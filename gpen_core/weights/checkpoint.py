@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 
-from ..errors import MissingWeights, WeightsError, first_line
+from ..errors import WeightsError, first_line
 from . import archive
-from .formats import container
 from .unpickler import Refused
+from .weights_file import WeightsFile, opened
 
 # What torch, safetensors, zipfile and pickletools raise on damaged files.
 BROKEN = (
@@ -37,6 +37,7 @@ BROKEN = (
     MemoryError,
     struct.error,
 )
+TORCH_READS_SAFELY = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)  # CVE-2026-24747
 HOW_TO_CONVERT = (
     "it is in the format that torch.save wrote before version 1.6, which cannot be read safely by every torch. Convert it "
     "with torch 2.10 or newer, in an environment of its own: python -c \"import torch; torch.save(torch.load('OLD.pth', "
@@ -45,20 +46,29 @@ HOW_TO_CONVERT = (
 
 
 def load(path: Path, is_pinned: bool = False) -> object:
+    """As `read`, for a file that nobody has opened yet. Raises `MissingWeights` if there is no such file."""
+    with opened(path) as file:
+        return read(file, is_pinned)
+
+
+def read(file: WeightsFile, is_pinned: bool) -> object:
     """What the file holds, on the CPU: tensors, and the dicts, lists and numbers around them.
 
-    A `.safetensors` file is read by its library. Any other is read by torch with `weights_only=True` if `is_pinned` (its
-    digest was compared with the catalog's), else by `archive`, which knows nothing but dense tensors.
-    Raises `MissingWeights` if there is no such file, `WeightsError` with the reason if it is refused or damaged. There is
-    no fallback to a looser reader, and nothing in a file is run.
+    A `.safetensors` file is read by its library. Any other is read by `archive`, which knows nothing but dense tensors, or
+    by torch with `weights_only=True` if `is_pinned` (its digest was compared with the catalog's) and this torch's reader
+    has no known hole, or `archive` does not know its format.
+    Raises `WeightsError` with the reason if it is refused or damaged. There is no fallback to a looser reader, and nothing
+    in a file is run.
     """
-    if not path.is_file():
-        raise MissingWeights(f"{path} does not exist.")
+    path = file.path
     try:
         if path.suffix.lower() == ".safetensors":
             # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
-            return dict(sorted(tensors_of(path.read_bytes()).items()))
-        return _load_with_torch(path) if is_pinned else _load_archive(path)
+            file.file.seek(0)
+            return dict(sorted(tensors_of(file.file.read()).items()))
+        if is_pinned and (TORCH_READS_SAFELY or file.container == "legacy"):
+            return _load_with_torch(file)
+        return _load_archive(file)
     except BROKEN as error:
         raise WeightsError(
             f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt or .safetensors); nothing in it "
@@ -66,24 +76,25 @@ def load(path: Path, is_pinned: bool = False) -> object:
         ) from error
 
 
-def _load_archive(path: Path) -> object:
+def _load_archive(file: WeightsFile) -> object:
     reasons = {
         "legacy": HOW_TO_CONVERT,
         "safetensors": "it is a .safetensors file under another name: rename it",
         "html": "it is a web page, not a file of weights",
         "unknown": "it is no file that torch.save wrote in zip format",
     }
-    reason = reasons.get(container(path))
+    reason = reasons.get(file.container)
     if reason is not None:
         raise Refused(reason)
-    return archive.read(path)
+    return archive.read(file.file, file.size)
 
 
-def _load_with_torch(path: Path) -> object:
+def _load_with_torch(file: WeightsFile) -> object:
+    file.file.seek(0)
     with warnings.catch_warnings():
         for noise in ("TypedStorage is deprecated", "Detected pickle protocol"):
             warnings.filterwarnings("ignore", noise, UserWarning)
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        content: object = torch.load(file.file, map_location="cpu", weights_only=True)
     if content is None:  # A1111 replaces torch.load by one that returns None on refusal
         raise Refused("the host's own check of weights files refused it")
     return content

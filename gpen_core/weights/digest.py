@@ -6,7 +6,6 @@ The record lies beside the file, as `.NAME.gpen.json`: a change of the file is n
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -15,10 +14,10 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from .partial import claim
+from .weights_file import WeightsFile, opened
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
 PIN, PUBLISHED, STRUCTURE = "pin", "published", "structure"
 
 
@@ -42,14 +41,8 @@ class Record:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return digest.hexdigest()
+    with opened(path) as file:
+        return file.sha256()
 
 
 def record_path(path: Path) -> Path:
@@ -97,13 +90,13 @@ def forget(path: Path) -> None:
     record_path(path).unlink(missing_ok=True)
 
 
-def check(path: Path, pin: str | None) -> Record:
+def check(file: WeightsFile, pin: str | None) -> Record:
     """Hashes the file and compares: with the pin if there is one, else with what is remembered.
 
     Gives what is known of it, `structure` for a file not seen before. `WeightsError` if it is not the pinned file, or has
     changed since it was remembered; nobody has read it then.
     """
-    sha256 = sha256_of(path)
+    path, sha256 = file.path, file.sha256()
     if pin is not None:
         if sha256 != pin:
             raise WeightsError(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
+START = 512  # bytes that tell
 ZIP, OLD_TORCH = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def container(path: Path) -> str:
-    """The file's format by its first bytes: `zip`, `legacy` (torch before 1.6), `safetensors`, `html` or `unknown`."""
-    with open(path, "rb") as file:
-        start = file.read(512)
+def container(start: bytes, size: int) -> str:
+    """A file's format by its first bytes and size: `zip`, `legacy` (torch before 1.6), `safetensors`, `html`, `unknown`."""
     if start.startswith(ZIP):
         return "zip"
     if start.startswith(OLD_TORCH):
         return "legacy"
-    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= path.stat().st_size:
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= size:
         return "safetensors"
     return "html" if is_web_page(start) else "unknown"
 

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from .formats import container
+from . import formats
 
 GPEN, RETINAFACE = "gpen", "retinaface"
 # Names that no other network has; others in the same folders (GFPGAN, CodeFormer, RestoreFormer, YOLO) have none of them.
@@ -44,7 +44,9 @@ def _kind(names: set[str]) -> str | None:
 
 
 def _names(path: Path) -> Iterable[str]:
-    read = {"safetensors": _of_safetensors, "zip": _of_zip}.get(container(path))
+    with open(path, "rb") as file:
+        container = formats.container(file.read(formats.START), path.stat().st_size)
+    read = {"safetensors": _of_safetensors, "zip": _of_zip}.get(container)
     try:
         return read(path) if read is not None else ()
     except (ValueError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, LookupError, EOFError):

@@ -14,8 +14,7 @@ from .catalog import Entry, find_entry
 from .digest import PUBLISHED, Record
 from .downloads import DownloadOptions
 from .folders import listed, locate
-
-LARGEST_WEIGHTS = 8 << 30  # bytes
+from .weights_file import WeightsFile, opened
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +42,10 @@ class Store:
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, Record]:
         """As `load`, for a file that is there, and what is known of it."""
-        record = self.check(path)
         pin = pin_of(path)
-        built = self._build(path, pin, build)
+        with opened(path) as file:
+            record = self._check(file)
+            built = self._build(file, pin is not None, build, record.sha256)
         if pin is None and not record.date:  # what is remembered has a date
             digest.remember(path, record)
         return built, record
@@ -60,7 +60,8 @@ class Store:
             raise self._missing(entry, "downloads are switched off")
 
         def is_as_named(path: Path) -> object:
-            return self._build(path, None, lambda content, _: build(content, entry))
+            with opened(path) as file:
+                return self._build(file, False, lambda content, _: build(content, entry), None)
 
         try:
             from .download import Download  # brings the HTTP library, which is not needed where all files are there
@@ -80,12 +81,12 @@ class Store:
 
         With `require_digest`, a file that nobody vouches for is compared with what the entry's sources publish, and
         refused if none of them knows it."""
-        if not path.is_file():
-            raise MissingWeights(f"{path} does not exist, or is no regular file.")
-        size = path.stat().st_size
-        if size > LARGEST_WEIGHTS:  # before it is hashed, which takes a second per gigabyte and more
-            raise WeightsError(f"{path} was refused: it has {size:,} bytes, the largest weights known here a tenth of that.")
-        record = digest.check(path, pin_of(path))
+        with opened(path) as file:
+            return self._check(file)
+
+    def _check(self, file: WeightsFile) -> Record:
+        path = file.path
+        record = digest.check(file, pin_of(path))
         if not self.options.require_digest or record.has_digest:
             return record
         vouched = self.published_record(path, record.sha256)
@@ -113,12 +114,14 @@ class Store:
         url = next(known, None)
         return Record(sha256, PUBLISHED, url) if url else None
 
-    def _build(self, path: Path, pin: str | None, build: Build[Built]) -> Built:
-        content = checkpoint.load(path, is_pinned=pin is not None)
+    def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
+        content = checkpoint.read(file, is_pinned)
+        if sha256 is not None:
+            file.refuse_change(sha256)
         try:
-            return build(content, find_entry(path.name))
+            return build(content, find_entry(file.path.name))
         except WeightsError as error:
-            raise type(error)(f"{path}: {error}") from error
+            raise type(error)(f"{file.path}: {error}") from error
 
 
 def pin_of(path: Path) -> str | None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from gpen_core.errors import OutputError, WeightsError
 from gpen_core.weights import checkpoint, convert, digest
+from gpen_core.weights.weights_file import opened
 
 RECORD = digest.Record("a" * 64, digest.PUBLISHED)
 TO_CONVERT = {
@@ -38,7 +39,8 @@ def test_a_conversion_keeps_every_bit_and_leaves_a_record(tmp_path):
     record = digest.recall(target)
     assert (record.sha256, record.checked_by) == (digest.sha256_of(target), digest.PUBLISHED)
     assert record.source == "a.b.pth " + "a" * 64 and record.date
-    assert digest.check(target, None) == record
+    with opened(target) as file:
+        assert digest.check(file, None) == record
     assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
     header = target.read_bytes()[8:][: struct.unpack("<Q", target.read_bytes()[:8])[0]]
     assert json.loads(header)["__metadata__"] == {"format": "pt", "source": "a.b.pth", "source_sha256": "a" * 64}

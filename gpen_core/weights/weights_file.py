@@ -1,0 +1,84 @@
+"""A weights file, opened once: what is hashed is what is read, whatever gets its name meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import MissingWeights, WeightsError
+from . import formats
+
+LARGEST_WEIGHTS = 8 << 30  # bytes
+HASHED_AT_ONCE = 1 << 20
+# Without waiting: a pipe of that name would be waited for.
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """An open regular file, and what it was when it was opened."""
+
+    path: Path
+    file: BinaryIO
+    opened: os.stat_result
+
+    @property
+    def size(self) -> int:
+        return self.opened.st_size
+
+    @property
+    def container(self) -> str:
+        """See `formats.container`."""
+        self.file.seek(0)
+        return formats.container(self.file.read(formats.START), self.size)
+
+    def sha256(self) -> str:
+        """The SHA-256 of the content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
+        digest = hashlib.sha256()
+        try:
+            self.file.seek(0)
+            while chunk := self.file.read(HASHED_AT_ONCE):
+                digest.update(chunk)
+        except OSError as error:
+            raise WeightsError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        return digest.hexdigest()
+
+    def refuse_change(self, sha256: str) -> None:
+        """`WeightsError` if its content is not any more what it was when it had this digest.
+
+        Hashed again only where the system says that something happened to it; it may have lost its name, which is none."""
+        now = os.fstat(self.file.fileno())
+        told = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in (self.opened, now)]
+        if told[0] != told[1] and self.sha256() != sha256:
+            raise WeightsError(f"{self.path} was changed while it was read. Nothing was loaded; run again.")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[WeightsFile]:
+    """Opens the file that `path` or a link there leads to.
+
+    Raises `MissingWeights` if it is not there or no regular file, `WeightsError` if it cannot be opened or is larger than
+    weights are: before it is hashed, which takes a second per gigabyte and more."""
+    try:
+        file = open(os.open(path, FLAGS), "rb")  # noqa: SIM115  closed below
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingWeights(f"{path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise MissingWeights(f"{path} is a folder, no file.") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    with file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingWeights(f"{path} is no regular file.")
+        if status.st_size > LARGEST_WEIGHTS:
+            raise WeightsError(
+                f"{path} was refused: it has {status.st_size:,} bytes, the largest weights known here a tenth of that."
+            )
+        yield WeightsFile(path, file, status)

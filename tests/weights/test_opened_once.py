@@ -1,0 +1,113 @@
+"""A file that gets another's name, or other bytes, between being hashed and being read."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from trust import sha
+
+from gpen_core.errors import MissingWeights, WeightsError
+from gpen_core.weights import checkpoint, digest
+from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.store import Store
+from gpen_core.weights.weights_file import WeightsFile
+
+pytest_plugins = ["trust"]
+OFFLINE = DownloadOptions(offline=True)
+NAMES = ["a.pth", "a.safetensors"]
+
+
+def save(path, number):
+    tensors = {"weight": torch.full((3,), float(number))}
+    (save_file if path.suffix == ".safetensors" else torch.save)(tensors, path)
+    return path
+
+
+def load(path):
+    return Store([path.parent], OFFLINE).load_file(path, lambda content, _: content["weight"][0].item())
+
+
+@pytest.fixture
+def after_hashing(monkeypatch):
+    """Has something done between hashing and reading for the first time."""
+
+    def arrange(action):
+        hash_first, todo = WeightsFile.sha256, [action]
+
+        def hashed(self):
+            told = hash_first(self)
+            while todo:
+                todo.pop()()
+            return told
+
+        monkeypatch.setattr(WeightsFile, "sha256", hashed)
+
+    return arrange
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file keeps its name there")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("link", [False, True])
+def test_what_was_hashed_is_what_is_loaded_and_recorded(tmp_path, after_hashing, name, link):
+    real = save(tmp_path / f"real-{name}", 1)
+    path = real
+    if link:
+        path = tmp_path / name
+        path.symlink_to(real)
+    other, before = save(tmp_path / f"other-{name}", 2), digest.sha256_of(real)
+    after_hashing(lambda: os.replace(other, path))
+    number, record = load(path)
+    assert (number, record.sha256) == (1.0, before)
+    if not link:  # what a link led to before keeps its own record
+        with pytest.raises(WeightsError, match="changed since it was first used"):
+            load(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path, after_hashing, name):
+    path = save(tmp_path / name, 1)
+    other = save(tmp_path / f"other-{name}", 2).read_bytes()
+
+    def overwrite():
+        with open(path, "r+b") as file:
+            file.write(other)
+        os.utime(path, ns=(0, 0))
+
+    after_hashing(overwrite)
+    with pytest.raises(WeightsError, match="was changed while it was read"):
+        load(path)
+    assert digest.recall(path) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file keeps its name there")
+def test_a_pinned_file_too(tmp_path, offer, load, place, after_hashing):
+    body = save(tmp_path / "x.pth", 1).read_bytes()
+    offer(sha256=sha(body))
+    path = place(body)
+    other = save(tmp_path / "y.pth", 2)
+    after_hashing(lambda: os.replace(other, path))
+    assert load() == 1
+
+
+def test_pinned_files_are_read_by_our_reader_where_torchs_has_holes(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.pth", 3)
+    monkeypatch.setattr(checkpoint, "TORCH_READS_SAFELY", False)
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("torch read it"))
+    assert checkpoint.load(path, is_pinned=True)["weight"][0] == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_of_that_name_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pth")
+    with pytest.raises(MissingWeights, match="no regular file"):
+        load(tmp_path / "a.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "truncate"), reason="no sparse files here")
+def test_what_is_larger_than_weights_are_is_not_hashed(tmp_path, monkeypatch):
+    (tmp_path / "a.pth").touch()
+    os.truncate(tmp_path / "a.pth", 30 << 30)
+    monkeypatch.setattr(WeightsFile, "sha256", lambda self: pytest.fail("it was hashed"))
+    with pytest.raises(WeightsError, match="32,212,254,720 bytes"):
+        load(tmp_path / "a.pth")
