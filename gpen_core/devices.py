@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from .errors import DeviceError, OutOfMemory, first_line
+from .errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
 from .network import GPENConfig
 from .network.memory import CACHE_STRIP, face_bytes, least_bytes
 
@@ -162,7 +162,7 @@ def halving(
         chunk = items[done : done + batch]
         try:
             out = run(chunk)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             if not is_out_of_memory(error):
                 raise
             if len(chunk) == 1:
@@ -175,13 +175,3 @@ def halving(
             continue
         yield chunk, out
         done += len(chunk)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether any backend means this when it is out of memory; only CUDA has an exception type for it."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    # The last is cuBLAS's and cuDNN's, which allocate their workspaces themselves.
-    signs = ("out of memory", "can't allocate memory", "could not allocate tensor", "not enough memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -1,5 +1,12 @@
 """Every error that gpen_core raises on purpose. Each message says what was expected, what came, and what to do."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+
 
 class GpenError(Exception):
     """Base of all errors of this package."""
@@ -39,6 +46,40 @@ class MissingExtra(GpenError):
 
 class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
+
+
+# What allocators, loaders of libraries, OpenCV, Pillow and backends say. ALLOC_FAILED is of cuBLAS and cuDNN, which allocate
+# their workspaces themselves; a thread needs memory for its stack; what cannot be created is oneDNN's compiled code.
+NO_MEMORY = re.compile(
+    "out of memory|allocate memory|could not allocate tensor|(not enough|insufficient) memory|alloc_failed|bad.alloc|"
+    "failed to allocate|failed to map segment|can't start new thread|could not create a primitive(?! descriptor)"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether any library or backend means this when it is out of memory; few have an exception type for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # CUDA's
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    is_a_librarys = isinstance(error, (RuntimeError, ImportError, OSError)) or type(error).__module__ in (
+        "cv2",
+        "safetensors",
+    )
+    return is_a_librarys and not isinstance(error, GpenError) and NO_MEMORY.search(str(error).lower()) is not None
+
+
+@contextlib.contextmanager
+def memory_for(what: str, advice: str = "") -> Iterator[None]:
+    """Whatever says in here that memory ran out becomes `OutOfMemory`: there was not enough for `what`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, GpenError) or not is_out_of_memory(error):
+            raise
+        said = first_line(error)[:200] or type(error).__name__
+        help_ = f"Close other programs{f', {advice},' if advice else ''} or allow this one more memory."
+        raise OutOfMemory(f"There is not enough memory for {what} ({said}). {help_}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -9,8 +9,8 @@ from os import PathLike
 
 import torch
 
-from .devices import Plan, Process, is_out_of_memory, pick_device, pick_dtype, plan
-from .errors import MissingWeights
+from .devices import SMALLER_MODEL, Plan, Process, pick_device, pick_dtype, plan
+from .errors import MissingWeights, is_out_of_memory, memory_for
 from .faces.detect import Detector
 from .faces.mask import Parser
 from .network import GPEN, unwrap
@@ -52,7 +52,7 @@ class LoadedNetwork:
         forward: Callable[..., torch.Tensor] = self.network
         try:
             return forward(x, pulse, strip_bytes)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             if len(x) > 1 or strip_bytes is not None or not is_out_of_memory(error):
                 raise
         log.warning("Out of memory with one face; going on in strips.")
@@ -94,6 +94,7 @@ class Models:
             one.network.to(weights_on or device)
 
     @classmethod
+    @memory_for("the networks", SMALLER_MODEL)
     def load(
         cls,
         models: Sequence[str | PathLike[str]],
@@ -107,6 +108,7 @@ class Models:
         weights_on: torch.device | None,
     ) -> Models:
         """See `FaceRestorer.load`; every one of `models` is loaded."""
+        Process.compute()
         chosen = pick_device(device)
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
@@ -165,6 +167,7 @@ class Models:
                 log.warning("%s", left_out)
 
 
+@memory_for("the face detector", "take retinaface_mobile0.25")
 def load_detector(
     detector: str | PathLike[str] = DEFAULT_DETECTOR,
     models_dir: Folders | None = None,
@@ -174,6 +177,7 @@ def load_detector(
     downloads: DownloadOptions | None = None,
 ) -> Detector:
     """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
+    Process.compute()
     chosen = pick_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)

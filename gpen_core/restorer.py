@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .devices import SMALLER_MODEL, Process, halving
+from .errors import memory_for
 from .faces import mask as masks
 from .faces.align import Alignment
 from .faces.blend import match_colour, soften_small
@@ -143,7 +144,7 @@ class FaceRestorer:
         `progress(done, total, text)` counts the bytes of a download (total 0: not known yet) and stops the work by raising
         `Interrupted`.
         Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
-        refused, `DeviceError` for a device or precision that is not there.
+        refused, `DeviceError` for a device or precision that is not there, `OutOfMemory` where they do not fit.
         """
         given = (models_dir, device, dtype, progress, downloads, detection_dir, weights_on)
         return cls(Models.load([model], detector, *given))
@@ -206,6 +207,7 @@ class FaceRestorer:
         frame = Frame(image, original, background, limit, boxes)
         return self.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
+    @memory_for("these pictures", f"{SMALLER_MODEL}, choose a smaller detection size")
     def restore_all(
         self,
         frames: Sequence[Frame],
@@ -221,7 +223,7 @@ class FaceRestorer:
         face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the network's activations.
         Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
         smaller or of other proportions; `MissingWeights` for a parse mask without ParseNet's file; `OutOfMemory` if
-        detection, one face, its mask or its repetition in float32 does not fit the device.
+        the pictures, detection, one face, its mask or its repetition in float32 do not fit.
         """
         Process.compute()
         options = options or RestoreOptions()
@@ -311,6 +313,7 @@ class FaceRestorer:
         )
 
 
+@memory_for("these pictures", "choose a smaller detection size")
 def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
     """See `FaceRestorer.detect`."""
     Process.compute()

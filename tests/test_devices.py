@@ -1,11 +1,12 @@
 import re
 import sys
 
+import cv2
 import pytest
 import torch
 
 from gpen_core import devices
-from gpen_core.errors import DeviceError, OutOfMemory
+from gpen_core.errors import DeviceError, OutOfMemory, is_out_of_memory
 from gpen_core.network import GPENConfig
 from gpen_core.network.memory import CACHE_STRIP, face_bytes
 
@@ -200,6 +201,11 @@ def test_halving_halves_and_does_not_grow_again():
         RuntimeError("[enforce fail at alloc_cpu.cpp:80] DefaultCPUAllocator: can't allocate memory: you tried ..."),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes."),
         RuntimeError("Could not allocate tensor with 268435456 bytes. There is not enough GPU video memory available!"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("could not create a primitive"),
+        OSError(12, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 3 bytes in function 'f'"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
     ids=lambda error: str(error)[:20],
@@ -223,7 +229,13 @@ def test_other_errors_pass_through_untried(error):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("out of memory"), RuntimeError("out of bounds"), KeyError("not enough memory")]
+    "error",
+    [
+        ValueError("out of memory"),
+        RuntimeError("out of bounds"),
+        RuntimeError("could not create a primitive descriptor"),
+        KeyError("not enough memory"),
+    ],
 )
 def test_an_error_of_another_kind_is_not_taken_for_want_of_memory(error):
-    assert not devices.is_out_of_memory(error)
+    assert not is_out_of_memory(error)

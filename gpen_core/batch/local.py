@@ -10,8 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..devices import is_out_of_memory
-from ..errors import InputError, OutOfMemory, OutputError
+from ..errors import InputError, OutOfMemory, OutputError, memory_for
 from ..frame import Frame
 from ..options import RestoreOptions
 from ..pictures import files
@@ -158,18 +157,11 @@ def _drop_pixels(outcome: Outcome) -> None:
 def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
     """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`."""
     try:
-        return work()
+        with memory_for("this picture", "choose a smaller --detect-size or --device cpu"):
+            return work()
     except (InputError, OutputError, OutOfMemory) as error:
         source = str(outcome.job.source)
         outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        # Reading, detecting and parsing need memory too, and know no smaller piece to try.
-        outcome.error = OutOfMemory(
-            f"{outcome.job.source}: there is not enough memory ({type(error).__name__}: {error}). Close other programs, or "
-            "choose a smaller --detect-size or --device cpu."
-        )
     return None
 
 

@@ -25,6 +25,7 @@ from ..errors import (
     OutOfMemory,
     WeightsError,
     first_line,
+    is_out_of_memory,
 )
 from ..version import __version__
 from . import detect, restore, weights
@@ -39,6 +40,7 @@ EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OutOfMemory, 5),
     (Interrupted, 130),
 )
+NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
 4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
@@ -71,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
+        if is_out_of_memory(error):  # of importing torch, for one
+            error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
         return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, is_out_of_memory
 from .metadata import (
     PNG_SIGNATURE,
     Metadata,
@@ -103,6 +103,8 @@ def decode(data: bytes) -> Photo:
     except Image.DecompressionBombError as error:
         raise InputError(f"the picture is too large: {error}") from error
     except BROKEN as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"the file is damaged ({error}). Get it anew, or save it again as PNG in a program that opens it."
         ) from error
@@ -163,9 +165,9 @@ def _pixels(image: Image.Image, source: bytes) -> Pixels:
 
 def _sixteen_bits_png(image: Image.Image, source: bytes) -> Pixels:
     if source[25] in (2, 6):  # IHDR: RGB, RGBA
-        return _opencv_rgb(source)
+        return _opencv_rgb(source, image.size)
     if source[25] == 4:
-        return _opencv_rgb(source)[..., [0, 3]]  # grey and alpha
+        return _opencv_rgb(source, image.size)[..., [0, 3]]  # grey and alpha
     grey, key = pil_to_array(image), image.info.get("transparency")
     return np.dstack((grey, np.where(grey == key, 0, 65535).astype(np.uint16))) if isinstance(key, int) else grey
 
@@ -179,7 +181,7 @@ def _sixteen_bits_tiff(image: Image.Image, tags: Any, source: bytes) -> Pixels:
     if image.mode.startswith("I"):
         grey = pil_to_array(image)
         return 65535 - grey if kind == 0 else grey  # 0: white is zero
-    rgb = _opencv_rgb(source)
+    rgb = _opencv_rgb(source, image.size)
     premultiplied = tags.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] == 1
     return _unassociated(rgb) if premultiplied and rgb.shape[2] == 4 else rgb
 
@@ -191,8 +193,10 @@ def _unassociated(rgba: Pixels) -> Pixels:
     return np.dstack((rgb.astype(np.uint16), rgba[..., 3]))
 
 
-def _opencv_rgb(source: bytes) -> Pixels:
+def _opencv_rgb(source: bytes, size: tuple[int, int]) -> Pixels:
     array = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:  # it does not say why: this raises `MemoryError` where that is the reason
+        np.empty((2, size[1], size[0], 4), np.uint16)
     if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] < 3:
         raise InputError("this kind of 16-bit file cannot be read. Save it again as a 16-bit PNG.")
     return array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR(A) -> RGB(A)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from ..errors import InputError
+from ..errors import InputError, is_out_of_memory
 
 Pixels = NDArray[Any]
 FloatImage = NDArray[np.float32]
@@ -191,6 +191,8 @@ def from_pil(image: Image.Image) -> Picture:
         image.load()  # a picture that is still a file is read now
         array = pil_to_array(image)
     except BROKEN as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"The PIL image of mode {image.mode!r} cannot be read ({error}).") from error
     return replace(from_array(upright(array, _pil_orientation(image))), form="pil")
 

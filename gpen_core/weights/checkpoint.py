@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 
-from ..errors import WeightsError, first_line
+from ..errors import WeightsError, first_line, is_out_of_memory
 from . import archive
 from .unpickler import Refused
 from .weights_file import WeightsFile, opened
@@ -57,23 +57,34 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
     A `.safetensors` file is read by its library. Any other is read by `archive`, which knows nothing but dense tensors, or
     by torch with `weights_only=True` if `is_pinned` (its digest was compared with the catalog's) and this torch's reader
     has no known hole, or `archive` does not know its format.
-    Raises `WeightsError` with the reason if it is refused or damaged. There is no fallback to a looser reader, and nothing
-    in a file is run.
+    Raises `WeightsError` with the reason if it is refused or damaged, and what says that memory ran out as it is. There is
+    no fallback to a looser reader, and nothing in a file is run.
     """
     path = file.path
     try:
         if path.suffix.lower() == ".safetensors":
             # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
             file.file.seek(0)
-            return dict(sorted(tensors_of(file.file.read()).items()))
+            return _load_safetensors(file.file.read())
         if is_pinned and (TORCH_READS_SAFELY or file.container == "legacy"):
             return _load_with_torch(file)
         return _load_archive(file)
     except BROKEN as error:
+        if is_out_of_memory(error):  # which the file is not to blame for
+            raise
         raise WeightsError(
             f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt or .safetensors); nothing in it "
             "was run. Download it again, or get it from its publisher."
         ) from error
+
+
+def _load_safetensors(data: bytes) -> object:
+    try:
+        return dict(sorted(tensors_of(data).items()))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException" or "null" not in str(error):
+            raise
+        raise MemoryError("safetensors could not make room for a tensor") from error  # which is how it says so
 
 
 def _load_archive(file: WeightsFile) -> object:

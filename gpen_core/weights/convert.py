@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..errors import OutputError, WeightsError
+from ..errors import OutputError, WeightsError, is_out_of_memory, memory_for
 from . import digest
 from .digest import Record
 
@@ -25,6 +25,11 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
     target = source.with_suffix(".safetensors")
     if target.exists():
         raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")
+    with memory_for(f"a second copy of {source}, to compare what was written"):
+        return _write(source, target, record, state_dict)
+
+
+def _write(source: Path, target: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")  # which nobody can have put a link at before
     try:
@@ -33,6 +38,8 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
         digest.remember(target, Record(digest.sha256_of(part), record.checked_by, f"{source.name} {record.sha256}"))
         os.replace(part, target)
     except (OSError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         digest.forget(target)
         raise OutputError(f"{target} cannot be written: {error}.") from error
     finally:

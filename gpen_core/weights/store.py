@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MissingWeights, WeightsError
+from ..errors import MissingWeights, WeightsError, memory_for
 from ..progress import Progress, silent
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
@@ -34,7 +34,8 @@ class Store:
         """Finds or fetches the file that `name` means and builds from it.
 
         Raises `MissingWeights` for a file that is not there and may not or cannot be fetched, `WeightsError` for one that
-        is refused; each message names the file. What a file without a pin was is remembered once it could be built from.
+        is refused, `OutOfMemory` where it does not fit; each message names the file. What a file without a pin was is
+        remembered once it could be built from.
         """
         path = self.fetch(name, build, progress)
         progress(0, 0, f"Loading {path.name}")
@@ -115,13 +116,14 @@ class Store:
         return Record(sha256, PUBLISHED, url) if url else None
 
     def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
-        content = checkpoint.read(file, is_pinned)
-        if sha256 is not None:
-            file.refuse_change(sha256)
-        try:
-            return build(content, find_entry(file.path.name))
-        except WeightsError as error:
-            raise type(error)(f"{file.path}: {error}") from error
+        with memory_for(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "take a smaller model"):
+            content = checkpoint.read(file, is_pinned)
+            if sha256 is not None:
+                file.refuse_change(sha256)
+            try:
+                return build(content, find_entry(file.path.name))
+            except WeightsError as error:
+                raise type(error)(f"{file.path}: {error}") from error
 
 
 def pin_of(path: Path) -> str | None:
