@@ -15,6 +15,7 @@ from ..frame import Frame
 from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
+from ..pictures.unkept import left_out
 from ..pictures.whole_file import write_bytes
 from ..progress import Progress
 from ..report import Outcome
@@ -185,20 +186,23 @@ def _read_files(job: Job) -> _Pictures:
 def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
     outcome.seconds.update(result.seconds)
     start = time.perf_counter()
-    _attempt(outcome, lambda: _write_file(job, photo, result))
-    if outcome.error is None:
+    lost = _attempt(outcome, lambda: _write_file(job, photo, result))
+    if lost is not None:
         outcome.seconds["write"] = time.perf_counter() - start
-        outcome.faces, outcome.notes, outcome.result = result.faces, result.notes, result
+        outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *lost), result
         outcome.sizes = result.smallest_face, result.largest_face
         outcome.status = "restored" if result.changed else "unchanged"
 
 
-def _write_file(job: Job, photo: Photo, result: RestoreResult) -> None:
+def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...]:
+    """Notes on what the file that was written is without."""
     format_name = files.format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
     same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
     if result.changed or not same_format:
         restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
         write_bytes(job.target, files.encode(restored, format_name))
-    elif job.target != job.base:  # nothing was restored: the file as it is loses nothing
+        return left_out(photo.metadata)
+    if job.target != job.base:  # nothing was restored: the file as it is loses nothing
         write_bytes(job.target, photo.data)  # not what the file holds by now
+    return ()

@@ -33,6 +33,7 @@ from .metadata import (
 )
 from .picture import BROKEN, ORIENTATION, PEAKS, Picture, Pixels, from_array, pil_to_array, to_pil, upright
 from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
+from .unkept import unkept
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def decode(data: bytes) -> Photo:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
             image = _load(source)
         turn = orientation(image) if turn is None else turn
-        metadata = collect(image, source)
+        metadata = replace(collect(image, source), dropped=unkept(image, source))
         pixels = _pixels(image, source)
     except UnidentifiedImageError as error:
         raise InputError(_not_a_picture(source)) from error
@@ -238,7 +239,7 @@ def encode(photo: Photo, format_name: str) -> bytes:
 
     `format_name` is Pillow's (`PNG`, `JPEG`, `WEBP`, `TIFF`, `BMP`). Raises `OutputError` where the format cannot hold the
     picture: alpha in JPEG and BMP, more pixels a side than JPEG and WebP know. Metadata that it cannot hold is left out
-    with a warning. Safe from several threads."""
+    with a warning; what no format gets, `Metadata.dropped`, is for the caller to say. Safe from several threads."""
     picture = photo.picture
     if format_name in ("JPEG", "BMP") and picture.alpha is not None:
         raise OutputError(f"{format_name} cannot hold an alpha channel. Choose a .png, .webp or .tiff name for the output.")

@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
-# TIFF 6.0: tags that describe how the pixels are stored, not what they show.
+C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: signed over pixels that are changed
+# TIFF 6.0: tags that describe how the pixels are stored, not what they show; and what is not to be copied as it is.
 STORAGE_TAGS = frozenset(
     {*range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297, 301, *range(317, 326), 330}
-    | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG}
+    | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG, C2PA_TAG}
 )
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
 # Kept as they stood in a JPEG: what does not fit into the XMP packet, and IPTC captions.
@@ -68,6 +69,8 @@ class Metadata:
     """PNG chunks for gamma, primaries and rendering intent, as they stood."""
     jpeg_segments: bytes = b""
     """JPEG segments with IPTC captions and the rest of a long XMP packet, as they stood."""
+    dropped: tuple[str, ...] = ()
+    """What the file had beside all this, by name; see `unkept`."""
 
 
 def collect(image: Image.Image, source: bytes) -> Metadata:

@@ -232,6 +232,29 @@ def test_an_unchanged_picture_is_converted_where_another_format_is_asked_for(bli
         assert np.array_equal(np.asarray(before), np.asarray(after))
 
 
+def thermal(path):
+    """With a block that no new file gets."""
+    segment = b"\xff\xe1\0\x0cFLIR\0\1\0\0ab"
+    data = picture(path, format="JPEG").read_bytes()
+    path.write_bytes(data[:20] + segment + data[20:])
+    return path
+
+
+def test_what_a_new_file_is_without_is_noted_once(red, tmp_path, caplog):
+    source = thermal(tmp_path / "a.jpg")
+    first, second = run(red, [(source, tmp_path / "b.jpg"), (picture(tmp_path / "c.jpg"), tmp_path / "d.jpg")])
+    (note,) = first.to_json()["notes"]
+    assert "FLIR data" in note and "FLIR" not in caplog.text
+    assert (second.status, second.notes) == ("restored", ())
+
+
+@pytest.mark.parametrize("name, notes", [("out/a.jpg", 0), ("a.jpg", 0), ("a.png", 1)])
+def test_a_copy_is_without_nothing(blind, tmp_path, name, notes):
+    (outcome,) = run(blind, [(thermal(tmp_path / "a.jpg"), tmp_path / name)])
+    assert outcome.status == "unchanged" and len(outcome.notes) == notes
+    assert (b"FLIR" in (tmp_path / name).read_bytes()) == (notes == 0)
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
     source = picture(tmp_path / "a.png")

@@ -1,6 +1,7 @@
 """`gpen detect`, and what `gpen restore` has to do with finding faces."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -53,6 +54,14 @@ def test_numbered_pictures_are_written(detect, group, plain, tmp_path):
     drawn, before = pixels(out / "group.png"), pixels(group)
     assert drawn.shape == before.shape and 0.005 < (drawn != before).any(2).mean() < 0.3
     np.testing.assert_array_equal(pixels(out / "plain.png"), pixels(plain))
+
+
+def test_what_a_numbered_picture_is_without_is_said_once(detect, plain, tmp_path):
+    data = plain.read_bytes()
+    plain.write_bytes(data[:-12] + bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4, "big") + data[-12:])
+    assert "C2PA" not in detect(plain).err
+    ran = detect(plain, "-o", tmp_path / "out.png")
+    assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and str(plain) in ran.err
 
 
 def test_every_kind_of_picture_can_be_numbered(detect, astronaut, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,15 @@ def test_in_place_overwrites_the_input_and_leaves_nothing_else(restore, face, pl
     assert not np.array_equal(pixels(face), before)
     assert plain.read_bytes() == untouched
     assert names(tmp_path) == ["face.png", "plain.png"]
+
+
+def test_what_a_restored_picture_is_without_is_said_once(restore, face, tmp_path):
+    data = face.read_bytes()
+    face.write_bytes(data[:-12] + bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4, "big") + data[-12:])
+    assert "C2PA" not in restore(face, "-o", tmp_path / "same.png", "--strength", 0).err
+    ran = restore(face, "-o", tmp_path / "out.png", "--report", tmp_path / "report.json")
+    (note,) = json.loads((tmp_path / "report.json").read_text())["inputs"][0]["notes"]
+    assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and note in ran.err
 
 
 @pytest.mark.parametrize("arguments", [("--strength", 0), ("--confidence", 1), ("--min-face", 200), ("--max-faces", 0)])

@@ -1,0 +1,139 @@
+"""What a file carries that the next one will not: named, so that it can be said where a picture is written anew.
+
+What is left out because it describes how the pixels were stored, or that they were not changed since, is not named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from PIL import Image
+
+from ..errors import name_offenders
+from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOUR_CHUNKS, PNG_SIGNATURE, XMP_HEADER, Metadata
+
+C2PA, JUMBF, FURTHER = "a C2PA manifest", "JUMBF boxes (JPEG APP11)", "further pictures (JPEG APP2 MPF)"
+KNOWN = {
+    ("APP1", b"FLIR\x00"): "FLIR data (JPEG APP1)",
+    ("APP2", b"MPF\x00"): FURTHER,  # CIPA DC-007: previews, the other eye, a gain map
+    ("APP2", b"FPXR\x00"): "FlashPix data (JPEG APP2)",
+    ("APP6", b"GoPro\x00"): "GoPro data (JPEG APP6)",
+    ("APP6", b"GPMF"): "GoPro data (JPEG APP6)",
+    ("APP11", b"JP"): JUMBF,  # ISO 19566-5
+}
+# Kept by `metadata`, or no more than the storage of the pixels and thumbnails of them.
+JPEG_QUIET = {
+    "APP0": (b"JFIF\x00", b"JFXX\x00", b"AVI1"),
+    "APP1": (EXIF_HEADER, XMP_HEADER, JPEG_SEGMENTS["APP1"]),
+    "APP2": (b"ICC_PROFILE\x00",),
+    "APP12": (b"Ducky",),  # the quality in "Save for Web"
+    "APP13": (JPEG_SEGMENTS["APP13"],),
+    "APP14": (b"Adobe",),
+}
+PNG_QUIET = frozenset(
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", *PNG_COLOUR_CHUNKS}
+    # Hints for displays, when the file was last changed, films of one frame, Apple's way to decode on two cores.
+    | {b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
+)
+WEBP_QUIET = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "})
+MOST_NAMES = 100  # of the kinds of blocks in one file
+LONGEST_NAME = 24
+SUB_IFDS_TAG = 330  # TIFF technical note 1
+
+
+def unkept(image: Image.Image, source: bytes) -> tuple[str, ...]:
+    """The names of the blocks in `source`, as which `image` was opened, that no new file will have; each once."""
+    kind = "JPEG" if image.format == "MPO" else image.format
+    if kind == "JPEG":
+        names = _in_jpeg(image, source)
+    elif kind in ("PNG", "WEBP"):
+        names = _in_png(source) if kind == "PNG" else _in_webp(source)
+    else:
+        names = _in_tiff(image)
+    found: dict[str, None] = {}
+    for name in names:
+        found[name] = None
+        if len(found) == MOST_NAMES:
+            break
+    return tuple(found)
+
+
+def left_out(metadata: Metadata) -> tuple[str, ...]:
+    """One note on all that the new file is without, for a picture that has been written anew; none where it has all."""
+    if not metadata.dropped:
+        return ()
+    why = " The manifest's signature would not fit the changed pixels." if C2PA in metadata.dropped else ""
+    named = name_offenders(list(metadata.dropped))
+    return (f"the new file is without what is not carried over: {named}.{why} Keep the original where you need them.",)
+
+
+def _in_jpeg(image: Image.Image, source: bytes) -> Iterator[str]:
+    segments = [(name, data) for name, data in getattr(image, "applist", []) if name.startswith("APP") and data]
+    names = [_segment(name, data) for name, data in segments if not data.startswith(JPEG_QUIET.get(name, ()))]
+    if JUMBF in names and any(name == "APP11" and b"c2pa" in data[:100] for name, data in segments):
+        names = [C2PA if name == JUMBF else name for name in names]  # its later parts do not say whose they are
+    yield from names
+    if FURTHER not in names:
+        yield from _behind(source, _jpeg_end(source))
+
+
+def _segment(marker: str, data: bytes) -> str:
+    known = next((name for (at, start), name in KNOWN.items() if at == marker and data.startswith(start)), None)
+    if known:
+        return known
+    own = data[: LONGEST_NAME + 1].split(b"\x00")[0].decode("latin-1")[:LONGEST_NAME]
+    return f'JPEG {marker} "{own}"' if len(own) > 2 and own.isascii() and own.isprintable() else f"JPEG {marker}"
+
+
+def _jpeg_end(source: bytes) -> int:
+    """The position behind the first picture's EOI (ITU-T T.81, B.1.1); that of the file's end where none is found."""
+    at = 2
+    while (at := source.find(b"\xff", at)) >= 0 and at + 3 < len(source):
+        marker = source[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        if marker in (0x00, 0x01, *range(0xD0, 0xD8)):  # within the pixels; without a length
+            at += 2
+        elif marker == 0xFF:  # padding
+            at += 1
+        else:
+            at += 2 + int.from_bytes(source[at + 2 : at + 4], "big")
+    return len(source)
+
+
+def _behind(source: bytes, end: int) -> Iterator[str]:
+    """Such as a phone's film behind its photograph; not the zeros that fill a block."""
+    if source[end:].rstrip(b"\x00\r\n "):
+        yield f"{len(source) - end:,} bytes behind the picture"
+
+
+def _in_png(source: bytes) -> Iterator[str]:
+    at, kind = len(PNG_SIGNATURE), b""
+    while at + 12 <= len(source) and kind != b"IEND":
+        length, kind = int.from_bytes(source[at : at + 4], "big"), source[at + 4 : at + 8]
+        if kind not in PNG_QUIET:
+            yield C2PA if kind == b"caBX" else _chunk("PNG", kind)
+        at += 12 + length
+    yield from _behind(source, at)
+
+
+def _in_webp(source: bytes) -> Iterator[str]:
+    at = 12
+    while at + 8 <= len(source):
+        kind, length = source[at : at + 4], int.from_bytes(source[at + 4 : at + 8], "little")
+        if kind not in WEBP_QUIET:
+            yield C2PA if kind == b"C2PA" else _chunk("WebP", kind)
+        at += 8 + length + length % 2
+
+
+def _chunk(format_name: str, kind: bytes) -> str:
+    name = kind.decode("latin-1")
+    return f"{format_name} chunk {name}" if name.isascii() and name.isalnum() else f"{format_name} chunk {kind.hex()}"
+
+
+def _in_tiff(image: Image.Image) -> Iterator[str]:
+    tags = getattr(image, "tag_v2", {})
+    if C2PA_TAG in tags:
+        yield C2PA
+    if SUB_IFDS_TAG in tags:
+        yield "further pictures (TIFF SubIFDs)"
