@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError, OutputError, is_out_of_memory
+from . import tiff_check
 from .metadata import (
     PNG_SIGNATURE,
     Metadata,
@@ -99,6 +100,8 @@ def decode(data: bytes) -> Photo:
         turn = orientation(image) if turn is None else turn
         metadata = replace(collect(image, source), dropped=unkept(image, source))
         pixels = _pixels(image, source)
+        if image.format == "TIFF":
+            tiff_check.check(image, source, pixels)
     except UnidentifiedImageError as error:
         raise InputError(_not_a_picture(source)) from error
     except Image.DecompressionBombError as error:
