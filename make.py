@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 HOST_TYPES = ROOT / "tests" / "host_types"
 OLDEST = ROOT / "tests" / "oldest.txt"
+LOCK = ROOT / "requirements-dev.lock"
 
 
 def run(*command: object, mypy_path: str | None = None) -> None:
@@ -23,19 +24,35 @@ def run(*command: object, mypy_path: str | None = None) -> None:
         sys.exit(status)
 
 
-def environment(name: str, extra: str, python: str = sys.executable, *pip: object) -> Path:
-    """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml asks for more."""
-    folder = ROOT / name
-    inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    wanted = f"{extra} {pip} {hashlib.sha256((ROOT / 'pyproject.toml').read_bytes() + OLDEST.read_bytes()).hexdigest()}"
-    stamp = folder / "installed.txt"
-    installed = stamp.read_text() if stamp.exists() else ""
-    if wanted not in installed.splitlines():
-        if not inside.exists():
-            run(python, "-m", "venv", folder)
-        run(inside, "-m", "pip", "install", "--quiet", *pip, "--editable", f".[{extra}]")
-        stamp.write_text(f"{installed}{wanted}\n")
+def bare(name: str, python: str = sys.executable) -> Path:
+    """The Python of the virtual environment `name`, made where there is none."""
+    inside = ROOT / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not inside.exists():
+        run(python, "-m", "venv", ROOT / name)
     return inside
+
+
+def environment(name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None) -> Path:
+    """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml or `pins` changed.
+
+    What `pins` holds comes first, compared with its hashes; pip then leaves it as it is, since it fits."""
+    asked_for = b"".join(file.read_bytes() for file in (ROOT / "pyproject.toml", OLDEST, pins) if file)
+    wanted = f"{extra} {pip} {hashlib.sha256(asked_for).hexdigest()}"
+    stamp = ROOT / name / "installed.txt"
+    installed = stamp.read_text().splitlines() if stamp.exists() else []
+    inside = bare(name, python)
+    if wanted not in installed:
+        if pins:
+            run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", pins)
+        run(inside, "-m", "pip", "install", "--quiet", *pip, "--editable", f".[{extra}]")
+        others = [line for line in installed if not line.startswith(f"{extra} ")]
+        stamp.write_text("\n".join([*others, wanted]) + "\n")
+    return inside
+
+
+def tools() -> Path:
+    """The environment of the tests and checks, whose tools are those of the lock."""
+    return environment(".venv", "dev", pins=LOCK)
 
 
 def interpreter(version: str) -> str:
@@ -60,12 +77,12 @@ def demo() -> None:
 
 def test() -> None:
     """The tests but those marked slow, with coverage. Arguments go to pytest."""
-    run(environment(".venv", "dev"), "-m", "pytest", "--cov", "-m", "not slow", *sys.argv[2:])
+    run(tools(), "-m", "pytest", "--cov", "-m", "not slow", *sys.argv[2:])
 
 
 def test_all() -> None:
     """The tests, the slow ones too, with coverage. Arguments go to pytest."""
-    run(environment(".venv", "dev"), "-m", "pytest", "--cov", *sys.argv[2:])
+    run(tools(), "-m", "pytest", "--cov", *sys.argv[2:])
 
 
 def test_oldest() -> None:
@@ -81,7 +98,7 @@ def test_newest() -> None:
 
 def check() -> None:
     """Format, lint and types."""
-    python = environment(".venv", "dev")
+    python = tools()
     run(python, "-m", "ruff", "format", "--check", ".")
     run(python, "-m", "ruff", "check", ".")
     run(python, "-m", "mypy")
@@ -96,13 +113,27 @@ def check() -> None:
 
 def bench() -> None:
     """The network beside its plain reference, in one run."""
-    environment(".venv", "dev")
+    tools()
     run(environment(".venv", "bench"), "benchmarks/network.py", *sys.argv[2:])
 
 
 def bench_load() -> None:
     """Reading a checkpoint beside torch.load, in one run."""
-    run(environment(".venv", "dev"), "benchmarks/load.py", *sys.argv[2:])
+    run(tools(), "benchmarks/load.py", *sys.argv[2:])
+
+
+def lock() -> None:
+    """Renews requirements-dev.lock: the newest tools for every supported Python and system, with hashes."""
+    import tomllib  # Python 3.11
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    uv = bare(".venv-lock")
+    run(uv, "-m", "pip", "install", "--quiet", "--upgrade", "uv")
+    asked_for = uv.parent / "tools.in"
+    asked_for.write_text("\n".join(t for t in project["optional-dependencies"]["dev"] if not t.startswith(project["name"])))
+    everywhere = ("--universal", "--python-version", project["requires-python"].removeprefix(">="))
+    plain = ("--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet")
+    run(uv, "-m", "uv", "pip", "compile", asked_for, *everywhere, "--upgrade", "--generate-hashes", *plain, "-o", LOCK)
 
 
 TASKS: dict[str, Callable[[], None]] = {
@@ -112,6 +143,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "test-oldest": test_oldest,
     "test-newest": test_newest,
     "check": check,
+    "lock": lock,
     "bench": bench,
     "bench-load": bench_load,
 }

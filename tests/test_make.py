@@ -1,0 +1,98 @@
+"""make.py: environments are brought up to date when, and only when, what they are made from has changed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements-dev.lock"
+PINNED = re.compile(r"(?P<requirement>[^\s\\][^\\]*?) \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+")
+
+
+def pins():
+    return [Requirement(match["requirement"]) for match in PINNED.finditer(LOCK.read_text("utf-8"))]
+
+
+def test_the_lock_holds_nothing_but_pins_with_hashes():
+    assert PINNED.sub("", LOCK.read_text("utf-8")) == ""
+    assert all(str(pin.specifier).startswith("==") for pin in pins())
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_the_lock_has_each_tool_once_as_pyproject_asks_for_it(python, system):
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    here = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
+    here |= {"platform_python_implementation": "CPython", "implementation_name": "cpython"}
+    found = [pin for pin in pins() if pin.marker is None or pin.marker.evaluate(here)]
+    versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in found}
+    assert len(versions) == len(found)
+    for tool in map(Requirement, extras["dev"]):
+        assert tool.name == "sd-gpen" or tool.specifier.contains(versions[tool.name]), f"{tool}: run `make lock`"
+
+
+def test_the_lock_leaves_the_networks_libraries_open():
+    assert not {pin.name for pin in pins()} & {"torch", "torchvision", "numpy", "opencv-python", "pillow", "facexlib"}
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """make.py in a folder of its own, and the commands that it would run."""
+    spec = importlib.util.spec_from_file_location("make_py", ROOT / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("pyproject.toml", "oldest.txt", "requirements-dev.lock"):
+        (tmp_path / name).write_text(name)
+    for name, path in (("ROOT", tmp_path), ("OLDEST", tmp_path / "oldest.txt"), ("LOCK", tmp_path / LOCK.name)):
+        monkeypatch.setattr(module, name, path)
+    module.done = []
+
+    def run(*command, mypy_path=None):
+        module.done.append(" ".join(map(str, command[1:])))
+        if command[2] == "venv":
+            inside = Path(command[3]) / ("Scripts/python.exe" if module.os.name == "nt" else "bin/python")
+            inside.parent.mkdir(parents=True)
+            inside.touch()
+
+    monkeypatch.setattr(module, "run", run)
+    return module
+
+
+def installs(make):
+    done, make.done[:] = [line for line in make.done if " pip install " in f" {line} "], []
+    return done
+
+
+def test_the_tools_come_first_and_by_their_hashes(make):
+    make.tools()
+    locked, project = installs(make)
+    assert "--require-hashes" in locked and str(make.LOCK) in locked and ".[dev]" in project
+    make.tools()
+    assert not installs(make)
+
+
+def test_a_lock_that_changes_or_goes_back_is_installed_anew_and_costs_the_demo_nothing(make):
+    make.environment(".venv", "demo")
+    make.tools()
+    before = make.LOCK.read_text()
+    for text in ("another", before):
+        make.LOCK.write_text(text)
+        installs(make)
+        make.tools()
+        make.environment(".venv", "demo")
+        assert len(installs(make)) == 2  # the lock, the project with its tools
+
+
+def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
+    monkeypatch.setattr(make, "interpreter", lambda version: "python")
+    make.test_oldest()
+    make.test_newest()
+    oldest, newest = installs(make)
+    assert f"--constraint {make.OLDEST}" in oldest and "--upgrade" in newest
+    assert str(make.LOCK) not in oldest + newest
