@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..gpen_core import DETECTORS, PRECISIONS
+from ..gpen_core import DETECTORS, PRECISIONS, OptionsError
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
@@ -54,8 +54,13 @@ class LoadModel(ComfyNode):
 
     @classmethod
     def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
-        """Raises `WeightsError` for files that are refused, `MissingWeights` for those that are not there and cannot be
-        fetched, `DeviceError` for a precision that the device lacks, and ComfyUI's own error when interrupted."""
+        """Raises `OptionsError` for a name that is in no list, `WeightsError` for files that are refused, `MissingWeights`
+        for those that are not there and cannot be fetched, `DeviceError` for a precision that the device lacks, and
+        ComfyUI's own error when interrupted."""
+        # ComfyUI compares a value with its list only where it is written in the graph, not where a link brings it.
+        for name, known in ((model, folders.choices()), (detector, folders.detectors())):
+            if name not in known:
+                raise OptionsError(f"{name!r} is none of the files to choose from: {', '.join(known)}.")
         if model in folders.missing():
             log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
         return NodeOutput(GpenModel.load(model, detector, precision, Reporter()))

@@ -11,6 +11,7 @@ from . import engine
 
 DEFAULTS = RestoreOptions()
 SECTION = ("gpen", "GPEN")
+NAME_FILES = ("models_path", "detector")
 MODEL_LABEL = (
     'Model of the restorer GPEN, and the default elsewhere (its number is the side in pixels; "Restore faces" runs before '
     "ReActor and cannot clean up a swap)"
@@ -35,7 +36,7 @@ def add() -> None:
     }
     for name, (default, label, component, choices) in rows.items():
         info = shared.OptionInfo(default, label, component, {"choices": choices}, section=SECTION)
-        shared.opts.add_option(f"gpen_{name}", info)
+        _add(name, info)
     visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
     plain = {
         "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
@@ -59,4 +60,9 @@ def add() -> None:
         ),
     }
     for name, info in plain.items():
-        shared.opts.add_option(f"gpen_{name}", info)
+        _add(name, info)
+
+
+def _add(name: str, info: shared.OptionInfo) -> None:
+    info.restrict_api = name in NAME_FILES  # the host's HTTP API can set every other option
+    shared.opts.add_option(f"gpen_{name}", info)

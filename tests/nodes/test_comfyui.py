@@ -441,6 +441,18 @@ def test_only_these_files_open_connections():
     assert {line.rpartition("/")[2] for line in ignored if line.startswith("gpen_core/")} == OPENING
 
 
+@pytest.mark.parametrize("asked", ["model", "detector"])
+def test_a_name_that_is_in_no_list_is_refused(host, comfy_models, tmp_path, asked):
+    """A node of another pack may give out a path as a choice, which ComfyUI does not compare with the list."""
+    known = {"model": "gpen-red-256.pth", "detector": "retinaface_mobile0.25", "precision": "fp32"}
+    (found,) = comfy_models.rglob("gpen-red-256.pth")
+    elsewhere = tmp_path / "elsewhere.pth"
+    elsewhere.write_bytes(found.read_bytes())
+    with pytest.raises(Exception, match="none of the files to choose from"):
+        host.run("GPEN_LoadModel", **{**known, asked: str(elsewhere)})
+    assert [path.name for path in tmp_path.iterdir() if "elsewhere" in path.name] == ["elsewhere.pth"]
+
+
 def test_nothing_is_written_to(host, red, portrait):
     held = portrait.numpy().copy()
     host.run("GPEN_RestoreFaces", model=red, image=portrait, color="match")

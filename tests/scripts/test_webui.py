@@ -293,6 +293,14 @@ def test_settings_and_the_flag(host):
     assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
 
 
+def test_what_names_files_cannot_be_set_over_the_hosts_api(host):
+    host.fire("on_ui_settings")
+    assert {name for name, info in host.shared.opts.added.items() if info.restrict_api} == {
+        "gpen_models_path",
+        "gpen_detector",
+    }
+
+
 def test_detection_size_and_angles_come_from_the_settings(host):
     options = sys.modules["gpen_webui.controls"].values(enable=True).options
     assert (options.detect_size, options.angles) == (2000, "auto")

@@ -6,6 +6,7 @@ face_restorers: list[Any]
 
 class OptionInfo:
     section: tuple[str, str]
+    restrict_api: bool
     def __init__(
         self,
         default: Any = None,
