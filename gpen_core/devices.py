@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +90,16 @@ def cpu_computes_in_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def host_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
+    """The memory of this machine, or of the container that this runs in; None where the system does not tell."""
+    told = []
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # not Linux; "max" where there is none
+        told.append(int(limit.read_text()))
+    return min(told, default=None)
 
 
 class Process:

@@ -39,19 +39,19 @@ class Frame:
     into closely."""
 
 
-def open_picture(image: object) -> Picture:
-    """As `pictures.picture.as_picture`, and paths are read. Raises `InputError`."""
-    return files.read(Path(image)).picture if isinstance(image, (str, PathLike)) else as_picture(image)
+def open_picture(image: object, max_memory: int | None = None) -> Picture:
+    """As `pictures.picture.as_picture`, and paths are read. Raises `InputError`, and `OutOfMemory` as `files.read` does."""
+    return files.read(Path(image), max_memory).picture if isinstance(image, (str, PathLike)) else as_picture(image)
 
 
 class Repair:
     """A frame at work: its pictures, its faces and what has been put back."""
 
-    def __init__(self, frame: Frame, options: RestoreOptions) -> None:
+    def __init__(self, frame: Frame, options: RestoreOptions, max_memory: int | None = None) -> None:
         self.options = options
-        self.picture = open_picture(frame.image)
-        self.original = None if frame.original is None else open_picture(frame.original)
-        background = None if frame.background is None else open_picture(frame.background)
+        self.picture = open_picture(frame.image, max_memory)
+        self.original = None if frame.original is None else open_picture(frame.original, max_memory)
+        background = None if frame.background is None else open_picture(frame.background, max_memory)
         self.scale = (1.0, 1.0) if background is None else _scale(self.picture, background)
         target = background or self.picture
         self.canvas = Canvas(target, None if frame.limit is None else _limit(frame.limit, target))

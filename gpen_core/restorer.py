@@ -220,7 +220,8 @@ class FaceRestorer:
         """Restores the faces of several pictures, in batches across them. Inputs are not changed.
 
         `progress(done, total, text)` counts faces (total 0: not known yet) and is also called between the steps of one
-        face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the network's activations.
+        face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the network's activations, and
+        what each picture takes that is given by its path.
         Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
         smaller or of other proportions; `MissingWeights` for a parse mask without ParseNet's file; `OutOfMemory` if
         the pictures, detection, one face, its mask or its repetition in float32 do not fit.
@@ -228,7 +229,7 @@ class FaceRestorer:
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
-        repairs = [Repair(frame, options) for frame in frames]
+        repairs = [Repair(frame, options, max_memory) for frame in frames]
         work = _Work(self.models.parser(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
         with work.watch.stage("detect"):
             searched = [(repair.picture, repair.boxes) for repair in repairs]

@@ -7,9 +7,11 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
+from .. import devices
 from ..errors import InputError, OutOfMemory, OutputError, memory_for
 from ..frame import Frame
 from ..options import RestoreOptions
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
 
+HOST_SHARE = 0.5  # of the machine's memory that pictures may take without being asked: there are others
+
 
 def run(
     restorer: FaceRestorer,
@@ -38,7 +42,11 @@ def run(
     """Restores the pictures in order. While one is in the network, the next is read and the one before is encoded and
     written, each in a thread of its own. `finished` hears of each once its file is complete, in order; it and `progress`
     are called in the caller's thread. A picture that fails does not stop the others; missing or refused weights do
-    (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised."""
+    (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised.
+
+    `max_memory` is in bytes and bounds the network's activations, and as much again the pictures that are in memory at once
+    (without it, half of the machine's memory does): what does not fit beside others waits, and what is not allowed at all
+    is refused before it is decoded (`OutOfMemory`). How much a picture takes is estimated from its header."""
     outcomes = [Outcome(job) for job in jobs]
 
     def restore(frame: Frame) -> RestoreResult:
@@ -46,7 +54,7 @@ def run(
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, jobs, outcomes, finished)
+        line = _Line(pool, jobs, outcomes, finished, max_memory)
         try:
             for number in range(len(outcomes)):
                 line.restore(number, restore)
@@ -74,6 +82,9 @@ class _Line:
     jobs: Sequence[Job]
     outcomes: list[Outcome]
     finished: Callable[[Outcome], None]
+    max_memory: int | None = None
+    needs: dict[int, int] = field(default_factory=dict)
+    """Bytes by job."""
     reading: Future[_Pictures | None] | None = None
     writing: tuple[Outcome, Future[None]] | None = None
 
@@ -120,16 +131,33 @@ class _Line:
         if isinstance(outcome.error, OutOfMemory):
             log.warning("%s: out of memory beside other pictures; reading it again alone.", job.source)
         outcome.error = None  # of when it was read ahead
-        return _read(job, outcome)
+        return _read(job, outcome, self.max_memory)
 
     def _read_ahead(self, number: int) -> None:
-        """Not where an earlier result, not written yet, goes to the file to be read. `plan` allows no such jobs, except in
-        place for a picture that is named twice; a caller may make others."""
+        """Not where the pictures would not fit into memory together, and not where an earlier result, not written yet, goes
+        to the file to be read. `plan` allows no such jobs, except in place for a picture that is named twice; a caller may
+        make others."""
         if number == len(self.jobs):
             return
         pending = {same_file_key(job.target) for job in self.jobs[max(0, number - 2) : number]}
-        if pending.isdisjoint(map(same_file_key, inputs_of(self.jobs[number]))):
-            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number])
+        if pending.isdisjoint(map(same_file_key, inputs_of(self.jobs[number]))) and self._fits(number):
+            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number], self.max_memory)
+
+    def _fits(self, number: int) -> bool:
+        """Whether the job's pictures fit beside those in the network; those being written are waited for if that helps."""
+        host = devices.host_bytes()
+        room = self.max_memory or (None if host is None else int(host * HOST_SHARE))
+        if room is None:
+            return True
+        needs = [self._need(n) for n in range(max(0, number - 2), number + 1)]
+        if sum(needs) > room >= sum(needs[-2:]):
+            self._finish_writing()
+        return sum(needs[-2:]) <= room
+
+    def _need(self, number: int) -> int:
+        if number not in self.needs:
+            self.needs[number] = sum(map(_needed, inputs_of(self.jobs[number])))
+        return self.needs[number]
 
     def _finish_writing(self) -> None:
         if self.writing is None:
@@ -166,19 +194,26 @@ def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
     return None
 
 
-def _read(job: Job, outcome: Outcome) -> _Pictures | None:
+def _needed(path: Path) -> int:
+    try:
+        return files.needed_bytes(path)
+    except InputError:  # which is told when its turn comes
+        return 0
+
+
+def _read(job: Job, outcome: Outcome, max_memory: int | None) -> _Pictures | None:
     start = time.perf_counter()
-    pictures = _attempt(outcome, lambda: _read_files(job))
+    pictures = _attempt(outcome, lambda: _read_files(job, max_memory))
     if pictures is not None:
         outcome.seconds["read"] = time.perf_counter() - start
         outcome.size = pictures.base.picture.size
     return pictures
 
 
-def _read_files(job: Job) -> _Pictures:
-    photo = files.read(job.source)
-    original = None if job.original is None else files.read(job.original).picture
-    base = photo if job.background is None else files.read(job.background)
+def _read_files(job: Job, max_memory: int | None) -> _Pictures:
+    photo = files.read(job.source, max_memory)
+    original = None if job.original is None else files.read(job.original, max_memory).picture
+    base = photo if job.background is None else files.read(job.background, max_memory)
     background = None if job.background is None else base.picture
     return _Pictures(Frame(photo.picture, original, background, boxes=job.boxes), base)
 

@@ -50,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--color", default=default.color, choices=COLORS)
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
-    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, e.g. 4000000000 or 4G")
+    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
     add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
 

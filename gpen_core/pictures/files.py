@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import stat
 import struct
 import warnings
 import zlib
@@ -16,8 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, OutputError, is_out_of_memory
-from . import tiff_check
+from ..errors import InputError, OutOfMemory, OutputError, is_out_of_memory
+from . import footprint, tiff_check
 from .metadata import (
     PNG_SIGNATURE,
     Metadata,
@@ -32,13 +31,13 @@ from .metadata import (
     with_jpeg_segments,
     with_png_colour,
 )
+from .opened import opened
 from .picture import BROKEN, ORIENTATION, PEAKS, Picture, Pixels, from_array, pil_to_array, to_pil, upright
 from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
 from .unkept import unkept
 
 log = logging.getLogger(__name__)
 
-LARGEST_FILE = 2 << 30  # bytes: more than MAX_PIXELS of 16 bits with alpha take without compression
 MAX_PIXELS = 178_956_970  # Pillow's own limit for an error, applied here whatever the host has set it to
 JPEG_QUALITY = 95
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -67,36 +66,47 @@ class Photo:
     """The file as it was read, if it was one."""
 
 
-def read(path: Path) -> Photo:
-    """Reads one picture, turned upright. Raises `InputError` if it is missing, no regular file, broken, too large or of
-    several pages."""
+def read(path: Path, max_memory: int | None = None) -> Photo:
+    """Reads one picture, turned upright.
+
+    Raises `InputError` if it is missing, no regular file, broken, too large or of several pages, and `OutOfMemory` before
+    anything is decoded if it takes more than `max_memory` bytes to read, restore and write (see `needed_bytes`)."""
+    with opened(path) as (file, _):
+        data = file.read()
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read without end
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise InputError(f"{path} cannot be read: it is {what}.")
-        if status.st_size > LARGEST_FILE:
-            raise InputError(f"{path} has {status.st_size:,} bytes; pictures have at most {LARGEST_FILE:,}.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    try:
-        return replace(decode(data), data=data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        return replace(decode(data, max_memory), data=data)
+    except (InputError, OutOfMemory) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
-def decode(data: bytes) -> Photo:
+def needed_bytes(path: Path) -> int:
+    """Memory to read, restore and write the picture, estimated from its header: more than was measured, for every format.
+
+    Of what is no picture, little more than its length: reading says what is wrong. Raises `InputError` as `read` does."""
+    Image.init()
+    with opened(path) as (file, size), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are said when it is read
+        try:
+            start = file.read(footprint.START)
+            with Image.open(file, formats=FORMATS) as image:
+                return footprint.estimate(image, size, footprint.bits_of(image, start))
+        except (UnidentifiedImageError, Image.DecompressionBombError, *BROKEN):
+            return footprint.FILES * size
+
+
+def decode(data: bytes, max_memory: int | None = None) -> Photo:
     """As `read`, from a file's bytes."""
-    source = data
+    source, turn = data, None
     Image.init()  # a host may have loaded only some of Pillow's formats
     try:
-        turn = take_tiff_orientation(buffer := bytearray(data))
-        source = bytes(buffer)
+        if tiff_header(data) is not None:
+            turn = take_tiff_orientation(buffer := bytearray(data))
+            source = bytes(buffer)
+            del buffer
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            image = _load(source)
+            image = _load(source, max_memory)
         turn = orientation(image) if turn is None else turn
         metadata = replace(collect(image, source), dropped=unkept(image, source))
         pixels = _pixels(image, source)
@@ -121,9 +131,11 @@ def decode(data: bytes) -> Photo:
     return Photo(from_array(upright(pixels, turn)), metadata, kind, lossy)
 
 
-def _load(source: bytes) -> Image.Image:
+def _load(source: bytes, max_memory: int | None) -> Image.Image:
     image = Image.open(io.BytesIO(source), formats=FORMATS)
     _check_size(image)
+    if max_memory is not None:
+        footprint.refuse(image, footprint.estimate(image, len(source), footprint.bits_of(image, source)), max_memory)
     if image.format == "TIFF":
         image.getexif()[ORIENTATION] = 1  # else Pillow turns it where XMP says so
     image.load()
@@ -151,15 +163,11 @@ def _check_size(image: Image.Image) -> None:
 
 def _pixels(image: Image.Image, source: bytes) -> Pixels:
     """Pillow opens 16-bit colour as 8-bit without a word, and 12-bit grey as if it were 16."""
-    bits, tags = 8, image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    bits, tags = footprint.bits_of(image, source), getattr(image, "tag_v2", None)
     if image.format == "PNG":
-        bits = source[24]  # IHDR: width, height, bit depth
         key = image.info.get("transparency")
         if bits in (2, 4) and isinstance(key, int) and image.mode == "L":
             image.info["transparency"] = key * 255 // (2**bits - 1)  # as Pillow does with the pixels
-    elif tags is not None:
-        numbers = tags.get(TiffImagePlugin.BITSPERSAMPLE, 1)
-        bits = max(numbers) if isinstance(numbers, tuple) else numbers
     if bits not in (1, 2, 4, 8, 16):
         raise InputError(f"it has {bits} bits per channel; 8 and 16 can be read. Save it again with one of these.")
     if bits < 16:

@@ -48,7 +48,7 @@ class Watch:
         self.log = []
         self.at = lambda phase, number, when: None
         self.restorer = Inverting()
-        self._around(monkeypatch, files, "read", "read", lambda path: int(path.stem))
+        self._around(monkeypatch, files, "read", "read", lambda path, *_: int(path.stem))
         self._around(monkeypatch, batch, "_write_file", "write", lambda job, *_: int(job.source.stem))
         self._around(monkeypatch, self.restorer, "restore", "restore", lambda picture, *_: picture.width - 10)
 
@@ -149,7 +149,7 @@ def test_no_more_than_three_pictures_are_in_memory_and_none_afterwards(watch, tm
         if when == ("end" if phase == "read" else "begin") and 1 <= restoring < count - 1:
             meet.wait()
 
-    monkeypatch.setattr(files, "read", lambda path: remember(photos, read(path)))
+    monkeypatch.setattr(files, "read", lambda path, *_: remember(photos, read(path)))
     monkeypatch.setattr(watch.restorer, "restore", lambda *args, **kw: remember(results, restore(*args, **kw)))
     watch.at = at
     _, outcomes = run(watch, make(tmp_path, count))
@@ -343,7 +343,7 @@ def test_all_may_fail(watch, tmp_path, phase):
 def test_what_failed_holds_no_pixels_once_told(watch, tmp_path, monkeypatch):
     photos, jobs, whole_read = weakref.WeakSet(), make(tmp_path, 3), files.read
 
-    def read(path):
+    def read(path, *_):
         photo = whole_read(path)
         photos.add(photo)
         return photo

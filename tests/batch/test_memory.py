@@ -1,0 +1,155 @@
+"""Pictures that are large in memory: how many at once, and which are refused before they are decoded."""
+
+import os
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import cv2
+import helpers
+import numpy as np
+import pytest
+from picture_files import png_chunk
+from PIL import Image
+
+from gpen_core import OutOfMemory, RestoreOptions, devices
+from gpen_core.batch import local
+from gpen_core.batch.jobs import Job
+from gpen_core.errors import InputError
+from gpen_core.pictures import files
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE = 13377
+
+
+@pytest.fixture(scope="module")
+def red():
+    """Finds one face near the middle of every picture."""
+    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((200, 150), 40)])
+
+
+@pytest.fixture
+def huge(tmp_path):
+    """A PNG's header, for 179 megapixels of 16 bits with alpha: 1.4 GB decoded. None of it is there."""
+    path = tmp_path / "huge.png"
+    header = struct.pack(">LLBBBBB", SIDE, SIDE, 16, 6, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks))
+    return path
+
+
+def test_what_is_not_allowed_is_refused_before_it_is_decoded(huge, monkeypatch):
+    assert files.needed_bytes(huge) > 5e9
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(
+        OutOfMemory, match=rf"huge\.png: {SIDE} x {SIDE} pixels take up to 10\.\d+ GB .* 4\.00 GB are allowed"
+    ):
+        files.read(huge, 4 * 10**9)
+
+
+def test_a_small_file_of_many_pixels_is_refused_too(tmp_path):
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (16000, 1000)).save(path, lossless=True)
+    assert path.stat().st_size < 5000
+    with pytest.raises(OutOfMemory, match=r"up to 0\.\d+ GB .* 0\.10 GB are allowed"):
+        files.read(path, 10**8)
+
+
+def test_the_restorer_refuses_what_its_own_budget_does_not_allow(red, huge):
+    with pytest.raises(OutOfMemory, match="Nothing was decoded"):
+        red.restore(huge, max_memory=4 * 10**9)
+
+
+def test_a_run_goes_on_without_it_and_its_status_says_so(red, huge, tmp_path):
+    Image.new("RGB", (60, 50)).save(tmp_path / "small.png")
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in (huge, tmp_path / "small.png")]
+    outcomes = local.run(red, jobs, RestoreOptions(), lambda _: None, max_memory=10**9)
+    assert [type(one.error) for one in outcomes] == [OutOfMemory, type(None)]
+    assert "1.00 GB are allowed" in str(outcomes[0].error)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.5, 2.5, 3.5])
+@pytest.mark.parametrize("told", [False, True])
+def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monkeypatch, share, told):
+    """By `max_memory`, and without it by half of the machine's."""
+    names = [f"{n}.png" for n in range(5)]
+    for name in names:
+        Image.new("RGB", (400, 300), (int(name[0]), 9, 9)).save(tmp_path / name)
+    room = int(share * files.needed_bytes(tmp_path / names[0]))
+    monkeypatch.setattr(devices, "host_bytes", lambda: None if told else 2 * room)
+    held, most, lock = set(), [], threading.Lock()
+
+    def hold(name):
+        with lock:
+            held.add(name)
+            most.append(len(held))
+
+    read, write = files.read, local.write_bytes
+    monkeypatch.setattr(files, "read", lambda path, max_memory: (hold(path.name), read(path))[1])
+    monkeypatch.setattr(local, "write_bytes", lambda path, data: (write(path, data), held.discard(path.name)))
+    plan = red.models.networks[0].plan
+    monkeypatch.setattr(red.models.networks[0], "plan", lambda max_memory: plan(None))
+    jobs = [Job(tmp_path / name, tmp_path / "out" / name) for name in names]
+    outcomes = local.run(red, jobs, RestoreOptions(), lambda _: None, max_memory=room if told else None)
+    assert [one.status for one in outcomes] == ["restored"] * 5
+    assert max(most) == min(3, max(1, int(share)))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\xff\xff\xff\xff" + bytes(9), b"RIFF\0\0\0\0WEBPVP8 "])
+def test_what_is_no_picture_is_estimated_by_its_length(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+    assert files.needed_bytes(tmp_path / "a.png") == 2 * len(data)
+    with pytest.raises(InputError):
+        files.needed_bytes(tmp_path)
+
+
+# In a process of its own, whose peak is its own: reading, restoring and writing one picture.
+CODE = """
+import sys
+from pathlib import Path
+from gpen_core import RestoreOptions, FaceRestorer
+from gpen_core.batch import local
+from gpen_core.batch.jobs import Job
+from gpen_core.pictures import files
+def told(field):
+    return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
+model, detector, small, large = map(Path, sys.argv[1:])
+restorer = FaceRestorer.load(model, detector, device="cpu", dtype="fp32")
+def run(path):
+    return local.run(restorer, [Job(path, path.with_name("out" + path.suffix))], RestoreOptions(), lambda _: None)[0]
+run(small)
+open("/proc/self/clear_refs", "w").write("5")
+before = told("VmRSS")
+status = run(large).status
+print(status, told("VmHWM") - before, files.needed_bytes(large), restorer.working_bytes())
+"""
+KINDS = {
+    "rgb.png": lambda rgb: cv2.imencode(".png", rgb)[1],
+    "rgba16.png": lambda rgb: cv2.imencode(".png", np.dstack((rgb, rgb[..., :1])).astype(np.uint16) * 257)[1],
+    "rgb16.tif": lambda rgb: cv2.imencode(".tif", rgb.astype(np.uint16) * 257)[1],
+    "rgb.bmp": lambda rgb: cv2.imencode(".bmp", rgb)[1],
+    "rgb.jpg": lambda rgb: cv2.imencode(".jpg", rgb)[1],
+    "rgba.webp": lambda rgb: cv2.imencode(".webp", np.dstack((rgb, rgb[..., :1])), [cv2.IMWRITE_WEBP_QUALITY, 101])[1],
+    "grey.png": lambda rgb: cv2.imencode(".png", rgb[..., 0])[1],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux tells peaks")
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_picture_takes_more_than_was_estimated(models, astronaut, tmp_path, kind):
+    face = cv2.resize(astronaut[..., ::-1], (1500, 1500))
+    large = np.full((3000, 4000, 3), 128, np.uint8)
+    large[:1500, :1500] = face
+    for name, rgb in (("small", face[::4, ::4]), ("large", large)):
+        (tmp_path / f"{name}-{kind}").write_bytes(KINDS[kind](rgb).tobytes())
+    weights = (models / "red-256.pth", models / "detection_mobilenet0.25_Final.safetensors")
+    command = [sys.executable, "-c", CODE, *weights, tmp_path / f"small-{kind}", tmp_path / f"large-{kind}"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    status, peak, estimated, activations = done.stdout.split()
+    print(f"\n{kind}: {int(peak) / 12e6:.1f} bytes a pixel, estimated {int(estimated) / 12e6:.1f}")
+    assert status == "restored" and int(estimated) / 4 < int(peak) < int(estimated) + int(activations)
