@@ -20,6 +20,9 @@ TENSORS = {
 }
 LARGEST_NAMES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
 STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
+# What zipfile, pickletools and json raise on damaged files; json the last, of what is nested deeply.
+DAMAGED = (ValueError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, LookupError, EOFError)
+DAMAGED += (RecursionError,)
 
 _known: dict[Path, tuple[int, int, str | None]] = {}
 
@@ -49,7 +52,7 @@ def _names(path: Path) -> Iterable[str]:
     read = {"safetensors": _of_safetensors, "zip": _of_zip}.get(container)
     try:
         return read(path) if read is not None else ()
-    except (ValueError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, LookupError, EOFError):
+    except DAMAGED:
         return ()  # whoever chooses it by its name hears what is wrong with it
 
 

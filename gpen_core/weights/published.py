@@ -35,7 +35,7 @@ def ask(source: Source, patience: Patience, pulse: Pulse = lambda: None) -> Publ
     hasty = replace(patience, connect=connect, read=read, answer=answer)
     try:
         known = _from_listing(source, hasty, pulse) if source.listing else _from_headers(source, hasty, pulse)
-    except (Fault, ValueError, OSError) as fault:
+    except (Fault, ValueError, OSError, RecursionError) as fault:  # the last of JSON that is nested deeply
         log.info("%s did not tell the digest of its file: %s.", source.listing or source.url, fault)
         return Published()
     return known

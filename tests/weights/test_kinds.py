@@ -33,6 +33,7 @@ def folder(tmp_path, detector_weights):
         "gpen-damaged.pth": b"PK\x03\x04 this is no checkpoint",
         "empty.pth": b"",
         "header.safetensors": (1 << 40).to_bytes(8, "little") + b"{}",
+        "deep.safetensors": (600_007).to_bytes(8, "little") + b'{"a":' + b"[" * 300_000 + b"]" * 300_000 + b"}" * 2,
     }
     helpers.write_weights(tmp_path, files)
     torch.save(helpers.identity_weights(256), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)

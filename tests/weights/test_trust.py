@@ -120,6 +120,7 @@ LISTINGS = {
     "another digest": ws.text(
         b'{"Data": {"Files": [{"Path": "dir/weights.pth", "Sha256": "d41d8cd98f00b204e9800998ecf8427e"}]}}'
     ),
+    "nested deeply": ws.text(b"[" * 300_000),
     "endless": ws.text(b" " * (5 << 20)),
     "elsewhere": ws.redirect("http://127.0.0.1:1/"),
 }
