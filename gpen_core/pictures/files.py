@@ -39,6 +39,7 @@ from .unkept import unkept
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit for an error, applied here whatever the host has set it to
+RUNS, MOST_IN_RUNS = (1, 2), 1 << 24  # BMP's RLE8 and RLE4, which Pillow unpacks in Python: 138 bytes can take a minute
 JPEG_QUALITY = 95
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 SUFFIXES = {
@@ -154,6 +155,9 @@ def _check_size(image: Image.Image) -> None:
         raise InputError(
             f"{image.width} x {image.height} pixels are too many: at most {MAX_PIXELS / 1e6:.0f} million are read."
         )
+    runs = image.format == "BMP" and image.info.get("compression") in RUNS
+    if runs and image.width * image.height > MOST_IN_RUNS:
+        raise InputError(f"a BMP in runs (RLE) of {image.width} x {image.height} pixels. Save it again as a PNG.")
     # An MPO is a phone's photograph with previews behind it; of anything else, the other pages would be lost.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise InputError(

@@ -73,6 +73,19 @@ def test_a_tiff_that_claims_huge_dimensions_is_refused(tag):
     assert "too" in refused(made.bare_tiff(entries, bytes(128)))
 
 
+def bmp_in_runs(width, height, runs):
+    sizes = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(runs), 2835, 2835, 16, 0)
+    colours = bytes(value for n in range(16) for value in (n, 2 * n, 3 * n, 0))  # blue, green, red
+    start = 14 + len(sizes) + len(colours)
+    return b"BM" + struct.pack("<LLL", start + len(runs), 0, start) + sizes + colours + runs
+
+
+def test_a_bmp_in_runs_is_read_unless_it_claims_more_pixels_than_can_be_unpacked_in_time():
+    rows = b"\3\1\0\0" + b"\3\2\0\1"  # three pixels and the row's end, from below
+    assert decode(bmp_in_runs(3, 2, rows)).picture.native().tolist() == [[[6, 4, 2]] * 3, [[3, 2, 1]] * 3]
+    assert "in runs (RLE) of 16777215 x 3 pixels" in refused(bmp_in_runs((1 << 24) - 1, 3, b"\1\1\0\0" * 2))
+
+
 @pytest.mark.parametrize("name", ("TIFF", "WEBP", "PNG"))
 def test_a_file_of_several_pictures_is_refused_since_the_others_would_be_lost(name):
     assert "holds 3 pictures" in refused(several(3, name))
