@@ -23,6 +23,7 @@ from .metadata import (
     collect,
     for_colours,
     into_png,
+    only_pixels,
     orientation,
     png_chunk,
     save_arguments,
@@ -181,9 +182,9 @@ def _pixels(image: Image.Image, source: bytes) -> Pixels:
 
 def _sixteen_bits_png(image: Image.Image, source: bytes) -> Pixels:
     if source[25] in (2, 6):  # IHDR: RGB, RGBA
-        return _opencv_rgb(source, image.size)
+        return _opencv_rgb(only_pixels(source, image.size), image.size)
     if source[25] == 4:
-        return _opencv_rgb(source, image.size)[..., [0, 3]]  # grey and alpha
+        return _opencv_rgb(only_pixels(source, image.size), image.size)[..., [0, 3]]  # grey and alpha
     grey, key = pil_to_array(image), image.info.get("transparency")
     return np.dstack((grey, np.where(grey == key, 0, 65535).astype(np.uint16))) if isinstance(key, int) else grey
 

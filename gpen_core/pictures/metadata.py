@@ -291,6 +291,18 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
+def only_pixels(png: bytes, size: tuple[int, int]) -> bytes:
+    """A PNG of that width and height with no more of `png` than makes its pixels, each chunk whole. A decoder that is given
+    the rest takes gigabytes where a chunk of any kind claims them (OpenCV 5), or believes the first of two headers."""
+    chunks, at = [png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])], len(PNG_SIGNATURE)
+    while at + 12 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] in (b"tRNS", b"IDAT") and end <= len(png):
+            chunks.append(png[at:end])
+        at = end
+    return b"".join((PNG_SIGNATURE, *chunks, png_chunk(b"IEND", b"")))
+
+
 def into_png(png: bytes, metadata: Metadata) -> bytes:
     """Puts the metadata into a PNG that was written without any (by OpenCV): Pillow encodes the chunks on a 1x1 picture."""
     carrier = io.BytesIO()

@@ -86,6 +86,21 @@ def test_a_bmp_in_runs_is_read_unless_it_claims_more_pixels_than_can_be_unpacked
     assert "in runs (RLE) of 16777215 x 3 pixels" in refused(bmp_in_runs((1 << 24) - 1, 3, b"\1\1\0\0" * 2))
 
 
+def test_of_a_16_bit_png_opencv_is_given_nothing_but_its_pixels(monkeypatch):
+    """It takes 4 GB for 1,800 bytes in which a chunk claims as much, and believes the first of two headers."""
+    given, imdecode = [], files.cv2.imdecode
+    monkeypatch.setattr(files.cv2, "imdecode", lambda data, flags: given.append(bytes(data)) or imdecode(data, flags))
+    pixels = made.noise((8, 9, 3), np.uint16)
+    whole = made.png(pixels, (b"tRNS", bytes(6)), (b"tEXt", b"parameters\0a cat"))
+    huge = made.png_chunk(b"IHDR", struct.pack(">LLBBBBB", 20_000, 20_000, 16, 2, 0, 0, 0))
+    claim = struct.pack(">L", (1 << 31) - 1) + b"\1\2\3\4" + bytes(60)  # where Pillow has stopped reading
+    data = whole[:8] + huge + whole[8:-12] + claim
+    assert np.array_equal(decode(data).picture.pixels, pixels)
+    (got,) = given
+    assert [kind for kind, _ in made.png_chunks(got)] == [b"IHDR", b"tRNS", b"IDAT", b"IEND"]
+    assert struct.unpack_from(">LL", got, 16) == (9, 8)
+
+
 @pytest.mark.parametrize("name", ("TIFF", "WEBP", "PNG"))
 def test_a_file_of_several_pictures_is_refused_since_the_others_would_be_lost(name):
     assert "holds 3 pictures" in refused(several(3, name))
