@@ -228,6 +228,12 @@ def in_chunks_that_break_off(handler, body, start):
     handler.hang_up()
 
 
+def chunk_of_less_than_nothing(handler, body, start):
+    handler.start(200, Transfer_Encoding="chunked")
+    handler.send(b"-5\r\n" + body)
+    handler.hang_up()
+
+
 def ignore_range(inner=None):
     def answer(handler, body, start):
         (inner or serve)(handler, body, 0)

@@ -20,9 +20,17 @@ TENSORS = {
 }
 LARGEST_NAMES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
 STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
-# What zipfile, pickletools and json raise on damaged files; json the last, of what is nested deeply.
-DAMAGED = (ValueError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, LookupError, EOFError)
-DAMAGED += (RecursionError,)
+# What zipfile, pickletools and json raise on damaged files.
+DAMAGED = (
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    LookupError,
+    EOFError,
+    RecursionError,  # JSON that is nested deeply
+)
 
 _known: dict[Path, tuple[int, int, str | None]] = {}
 

@@ -69,7 +69,10 @@ class Response:
 
     def chunks(self) -> Iterator[bytes]:
         """The body in pieces, an empty one whenever nothing comes for a moment. Raises `requests.RequestException`."""
-        return self._line.chunks()
+        try:
+            yield from self._line.chunks()
+        except ValueError as error:  # of a chunk whose length is below 0
+            raise requests.exceptions.ChunkedEncodingError(error) from error
 
     def close(self) -> None:
         self._line.hang_up()

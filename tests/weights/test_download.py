@@ -110,6 +110,7 @@ FAULTS = {
     "redirects to no address": ([ws.redirect("http://[::1")], ("redirects to what is no address", 0)),
     "announces a length of 5,000 digits": ([ws.announce_as("9" * 5000)], None),
     "announces a length in other scripts' digits": ([ws.announce_as("\u00b2\u00b3")], None),
+    "sends a chunk of less than nothing": ([ws.chunk_of_less_than_nothing], ("broke off", 0)),
     "redirects to ftp": ([ws.redirect("ftp://example.com/x")], ("which is not https", 0)),
 }
 
