@@ -1,0 +1,30 @@
+"""Every kind of case by its name: how its bytes are made, and what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import checkpoints, entry, pictures, servers
+
+
+@dataclass(frozen=True)
+class Kind:
+    make: Callable[[str, int, int], bytes]
+    """Of format, seed and number."""
+    attempt: Callable[[bytes], str]
+    batch: int
+    """As many as take a process some 20 seconds."""
+    calls: tuple[str, ...] = ()
+
+
+KINDS = {
+    **{f"picture/{name}": Kind(pictures.case, entry.picture, 1500) for name in pictures.FORMATS},
+    **{f"checkpoint/{name}": Kind(checkpoints.case, entry.checkpoint, 150) for name in checkpoints.FORMATS},
+    "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),
+}
+
+
+def make(name: str, seed: int, number: int) -> bytes:
+    """The bytes of one case."""
+    return KINDS[name].make(name.partition("/")[2], seed, number)

@@ -1,0 +1,77 @@
+"""Doors for a fuzzer: functions of bytes that need no host, no network and no folder of their own.
+
+With Atheris, a harness is no more than
+
+    import atheris, sys
+    with atheris.instrument_imports():
+        from tests.trial import entry
+    atheris.Setup(sys.argv, entry.picture)  # or entry.checkpoint
+    atheris.Fuzz()
+
+Only a `GpenError` is a refusal. Whatever else comes out of a reader is a fault of it, and goes on to the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from gpen_core.errors import GpenError
+
+ACCEPTED, REFUSED = "accepted", "refused"
+MOST_PIXELS = 1 << 20  # of a picture that is encoded again: the time that larger ones take tells nothing
+
+
+def picture(data: bytes) -> str:
+    """Reads a picture; one that can be read is written in its own format, and what was written can be read again."""
+    from gpen_core.pictures.files import decode, encode
+
+    try:
+        photo = decode(data)
+    except GpenError:
+        return REFUSED
+    if photo.picture.width * photo.picture.height > MOST_PIXELS:
+        return ACCEPTED
+    try:
+        written = encode(photo, photo.format)
+    except GpenError:  # a BMP's alpha, say, which is read and not written
+        return ACCEPTED
+    try:
+        again = decode(written)
+    except GpenError as error:
+        raise AssertionError(f"what was written cannot be read: {error}") from error
+    assert again.picture.size == photo.picture.size, "it came back in another size"
+    return ACCEPTED
+
+
+def checkpoint(data: bytes) -> str:
+    """Reads a checkpoint; one that can be read is offered to the network that its names are of, which may refuse it."""
+    from gpen_core.weights import checkpoint as reader
+    from gpen_core.weights.kinds import kind_of
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "fuzzed.pth" if data.startswith(b"PK") else "fuzzed.safetensors")
+        path.write_bytes(data)
+        kind_of(path)
+        try:
+            content = reader.load(path)
+        except GpenError:
+            return REFUSED
+    with contextlib.suppress(GpenError):  # it was read; whether some network takes it is another question
+        _offered(content)
+    return ACCEPTED
+
+
+def _offered(content: object) -> None:
+    import torch
+
+    from gpen_core.faces.detect import Detector
+    from gpen_core.network import GPEN
+    from gpen_core.network.state_dict import unwrap
+
+    state_dict = unwrap(content)
+    if "body.stage1.0.0.weight" in state_dict:
+        Detector.from_state_dict(state_dict, torch.device("cpu"))
+    else:
+        GPEN.from_state_dict(content)
