@@ -85,6 +85,11 @@ def test_all() -> None:
     run(tools(), "-m", "pytest", "--cov", *sys.argv[2:])
 
 
+def trial() -> None:
+    """Broken files and servers by lot, for 30 minutes. Arguments go to `tests/trial/run.py`, the seed for one."""
+    run(environment(".venv", "dev"), "-m", "tests.trial.run", *sys.argv[2:])
+
+
 def test_oldest() -> None:
     """The tests with Python 3.10 and what A1111 1.10 pins."""
     python = environment(".venv-oldest", "dev", interpreter("3.10"), "--constraint", OLDEST)
@@ -140,6 +145,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "demo": demo,
     "test": test,
     "test-all": test_all,
+    "trial": trial,
     "test-oldest": test_oldest,
     "test-newest": test_newest,
     "check": check,

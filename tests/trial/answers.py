@@ -183,7 +183,7 @@ MODES = {
     "more behind the end": (ARRIVES, full(body=BODY + b"HTTP/1.1 200 OK\r\n\r\n" * 9)),
     # chunks
     "in chunks": (ARRIVES, chunked(as_hex(BODY) + b"0\r\n\r\n")),
-    "in chunks of a byte": (ARRIVES, chunked(as_hex(BODY, 1) + b"0\r\n\r\n")),
+    "in chunks of ten bytes": (ARRIVES, chunked(as_hex(BODY, 10) + b"0\r\n\r\n")),
     "in chunks that break off": (ARRIVES, ws.in_chunks_that_break_off),
     "in chunks, and half": (FAILS, chunked(as_hex(BODY[:30_000]) + b"0\r\n\r\n")),
     "in chunks of no size": (FAILS, chunked(b"size\r\n" + BODY)),
