@@ -40,6 +40,7 @@ from .unkept import unkept
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit for an error, applied here whatever the host has set it to
+LONGEST_SIDE = 1 << 20  # pixels: Pillow's time for raw rows grows with their square, a minute for 16 million
 RUNS, MOST_IN_RUNS = (1, 2), 1 << 24  # BMP's RLE8 and RLE4, which Pillow unpacks in Python: 138 bytes can take a minute
 JPEG_QUALITY = 95
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -156,6 +157,9 @@ def _check_size(image: Image.Image) -> None:
         raise InputError(
             f"{image.width} x {image.height} pixels are too many: at most {MAX_PIXELS / 1e6:.0f} million are read."
         )
+    longest = LIMITS.get(str(image.format), LONGEST_SIDE)
+    if max(image.size) > longest:
+        raise InputError(f"{image.width} x {image.height} pixels: a side of more than {longest} is not read.")
     runs = image.format == "BMP" and image.info.get("compression") in RUNS
     if runs and image.width * image.height > MOST_IN_RUNS:
         raise InputError(f"a BMP in runs (RLE) of {image.width} x {image.height} pixels. Save it again as a PNG.")

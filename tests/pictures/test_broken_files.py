@@ -83,7 +83,7 @@ def bmp_in_runs(width, height, runs):
 def test_a_bmp_in_runs_is_read_unless_it_claims_more_pixels_than_can_be_unpacked_in_time():
     rows = b"\3\1\0\0" + b"\3\2\0\1"  # three pixels and the row's end, from below
     assert decode(bmp_in_runs(3, 2, rows)).picture.native().tolist() == [[[6, 4, 2]] * 3, [[3, 2, 1]] * 3]
-    assert "in runs (RLE) of 16777215 x 3 pixels" in refused(bmp_in_runs((1 << 24) - 1, 3, b"\1\1\0\0" * 2))
+    assert "in runs (RLE) of 1048576 x 20 pixels" in refused(bmp_in_runs(1 << 20, 20, b"\1\1\0\0" * 2))
 
 
 def test_of_a_16_bit_png_opencv_is_given_nothing_but_its_pixels(monkeypatch):
@@ -99,6 +99,22 @@ def test_of_a_16_bit_png_opencv_is_given_nothing_but_its_pixels(monkeypatch):
     (got,) = given
     assert [kind for kind, _ in made.png_chunks(got)] == [b"IHDR", b"tRNS", b"IDAT", b"IEND"]
     assert struct.unpack_from(">LL", got, 16) == (9, 8)
+
+
+def test_a_webp_whose_canvas_is_wider_than_any_webp_is_refused_before_it_is_painted():
+    """An animation of one picture has a canvas of any size, and 300 bytes could take minutes."""
+    still = made.saved(made.noise((8, 8, 3)), "WEBP")[12:]
+    canvas = bytes((2, 0, 0, 0)) + (16_000_000 - 1).to_bytes(3, "little") + (8 - 1).to_bytes(3, "little")
+    frame = bytes(6) + bytes((7, 0, 0, 7, 0, 0)) + bytes(4) + still
+    chunks = (b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame)
+    body = b"WEBP" + b"".join(kind + struct.pack("<L", len(part)) + part for kind, part in chunks)
+    assert "16000000 x 8 pixels: a side of more than 16383" in refused(b"RIFF" + struct.pack("<L", len(body)) + body)
+
+
+def test_a_side_of_millions_of_pixels_is_refused():
+    header = struct.pack(">LLBBBBB", 1 << 21, 8, 8, 2, 0, 0, 0)
+    data = made.png(made.noise((8, 8, 3)))
+    assert "2097152 x 8 pixels" in refused(data[:8] + made.png_chunk(b"IHDR", header) + data[33:])
 
 
 @pytest.mark.parametrize("name", ("TIFF", "WEBP", "PNG"))
