@@ -16,7 +16,7 @@ from .watch import watched
 
 try:
     import resource
-except ImportError:  # Windows: no limit, and nothing to tell of memory
+except ImportError:  # Windows: nothing to tell of memory
     resource = None
 
 MEMORY = 6 << 30  # bytes of address space beyond what the libraries take
@@ -24,12 +24,11 @@ LONG = 15.0  # seconds after which a case says where it is; `run` ends it later
 
 
 def limit_memory() -> None:
-    if resource is None:
-        return
     pages = Path("/proc/self/statm")  # of Linux; the first number is what the address space has now
-    here = int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
-    resource.setrlimit(resource.RLIMIT_AS, (here + MEMORY,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource is not None and pages.exists():
+        limit = int(pages.read_text().split()[0]) * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def peak() -> int:
