@@ -21,7 +21,7 @@ from .watch import watched
 from .worker import peak
 
 SEED = 1
-NUMBERS = {"picture": 250, "checkpoint": 60}  # of each format
+NUMBERS = {"picture": 250, "checkpoint": 40}  # of each format
 FILES = [kind for kind in KINDS if not kind.startswith("server")]
 MOST_MEMORY = 2 << 30  # bytes: a header may claim 179 million pixels, which take as much as they would in earnest
 LONG = 120.0  # seconds: what comes to it hangs
