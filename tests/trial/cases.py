@@ -18,9 +18,15 @@ class Kind:
     calls: tuple[str, ...] = ()
 
 
+def attempt_checkpoint(data: bytes) -> str:
+    """As it is listed, then as it is read."""
+    entry.kind(data)
+    return entry.checkpoint(data)
+
+
 KINDS = {
     **{f"picture/{name}": Kind(pictures.case, entry.picture, 1500) for name in pictures.FORMATS},
-    **{f"checkpoint/{name}": Kind(checkpoints.case, entry.checkpoint, 150) for name in checkpoints.FORMATS},
+    **{f"checkpoint/{name}": Kind(checkpoints.case, attempt_checkpoint, 150) for name in checkpoints.FORMATS},
     "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),
 }
 

@@ -76,9 +76,7 @@ def broken_opcodes(lot, opcodes):
             case "global":
                 one_by_one.insert(at, made.named(lot.choice(GLOBALS)) + lot.choice((b"", b")R", b"N\x85R")))
             case "deep":
-                one_by_one.insert(
-                    at, lot.choice((b"(", b"]", b"}", b")", b")\x85", b"N\x85")) * lot.choice((2, 999, HUGE))
-                )
+                one_by_one.insert(at, lot.choice((b"(", b"]", b"}", b")", b")\x85", b"N\x85")) * lot.choice((2, 999, HUGE)))
             case "argument":
                 one_by_one.insert(at, lot.choice(arguments(lot)))
     return one_by_one

@@ -1,11 +1,11 @@
-"""Doors for a fuzzer: functions of bytes that need no host, no network and no folder of their own.
+"""Doors for a fuzzer: functions of bytes that need no host and no network; but for `kind`, no file.
 
 With Atheris, a harness is no more than
 
     import atheris, sys
     with atheris.instrument_imports():
         from tests.trial import entry
-    atheris.Setup(sys.argv, entry.picture)  # or entry.checkpoint
+    atheris.Setup(sys.argv, entry.picture)  # or entry.checkpoint, entry.kind
     atheris.Fuzz()
 
 Only a `GpenError` is a refusal. Whatever else comes out of a reader is a fault of it, and goes on to the caller.
@@ -14,6 +14,8 @@ Only a `GpenError` is a refusal. Whatever else comes out of a reader is a fault 
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -47,20 +49,32 @@ def picture(data: bytes) -> str:
 
 def checkpoint(data: bytes) -> str:
     """Reads a checkpoint; one that can be read is offered to the network that its names are of, which may refuse it."""
-    from gpen_core.weights import checkpoint as reader
-    from gpen_core.weights.kinds import kind_of
+    from gpen_core.weights.checkpoint import read
+    from gpen_core.weights.weights_file import WeightsFile
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "fuzzed.pth" if data.startswith(b"PK") else "fuzzed.safetensors")
-        path.write_bytes(data)
-        kind_of(path)
-        try:
-            content = reader.load(path)
-        except GpenError:
-            return REFUSED
+    size = os.stat_result((0, 0, 0, 0, 0, 0, len(data), 0, 0, 0))
+    try:
+        content = read(WeightsFile(_name_for(data), io.BytesIO(data), size), is_pinned=False)
+    except GpenError:
+        return REFUSED
     with contextlib.suppress(GpenError):  # it was read; whether some network takes it is another question
         _offered(content)
     return ACCEPTED
+
+
+def kind(data: bytes) -> str:
+    """Tells which network a file holds, as for a list to choose from: of a file, which is made and deleted again."""
+    from gpen_core.weights.kinds import kind_of
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, _name_for(data))
+        path.write_bytes(data)
+        return REFUSED if kind_of(path) is None else ACCEPTED
+
+
+def _name_for(data: bytes) -> Path:
+    """The readers go by it: `.safetensors`, or whatever torch may have written."""
+    return Path("fuzzed.pth" if data.startswith(b"PK") else "fuzzed.safetensors")
 
 
 def _offered(content: object) -> None:

@@ -89,11 +89,11 @@ class Trial:
         command = [sys.executable, "-m", f"{__package__}.worker", kind, *map(str, (self.seed, first, end))]
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
             worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True)
-            at, outcome = first, ""
+            at, outcome, began = first, "", False
             try:
                 for told in _told(worker):
                     if "number" in told:
-                        at, outcome = told["number"], "crashed"
+                        at, outcome, began = told["number"], "crashed", True
                     elif "outcome" in told:
                         self.count(kind, at, told["outcome"], told.get("why", ""))
                         at, outcome = at + 1, ""
@@ -107,7 +107,7 @@ class Trial:
                 said.seek(0)
                 self.count(kind, at, outcome or "crashed", f"{said.read()[-6000:]}\nThe process ended with {status}.")
                 at += 1
-            return at
+            return at if began else end  # what cannot begin would not begin again, either
 
     def table(self) -> str:
         rows = ["| kind | tried | refused | accepted | crashed | hung | peak memory |", "|---|--:|--:|--:|--:|--:|--:|"]

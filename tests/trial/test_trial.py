@@ -179,6 +179,15 @@ def test_a_process_that_dies_or_hangs_is_told_with_its_case_and_the_next_one_goe
     assert (tmp_path / "picture-bmp-3-4.bin").read_bytes() == make("picture/bmp", 3, 4)
 
 
+def test_a_process_that_cannot_begin_is_one_fault_and_not_one_a_case(tmp_path, monkeypatch, capsys):
+    popen = subprocess.Popen
+    fails = [sys.executable, "-c", "raise SystemExit('no such module')"]
+    monkeypatch.setattr(run.subprocess, "Popen", lambda command, **kwargs: popen(fails, **kwargs))
+    assert run.main(["--kind", "picture/bmp", "--count", "9", "--seed", "3", "--jobs", "1", "--keep", str(tmp_path)]) == 1
+    assert "| picture/bmp | 1 | 0 | 0 | 1 | 0 |" in capsys.readouterr().out
+    assert "no such module" in (tmp_path / "picture-bmp-3-0.txt").read_text("utf-8")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the limit on memory is POSIX's")
 def test_a_worker_tries_what_it_is_told(tmp_path, capsys):
     arguments = ["--only", "picture/bmp/3/8", "--keep", str(tmp_path)]
