@@ -97,12 +97,15 @@ import os, sys
 import numpy as np
 import helpers
 from gpen_core import DeviceError
+from gpen_core.models import load_detector
 def load():
     return helpers.restorer(helpers.identity_weights(256), [helpers.face_at((80, 80), 60)])
-restorer = load() if sys.argv[1] == "after" else None
+restorer = load() if sys.argv[1] != "before" else None
 child = os.fork()
 if child == 0:
     try:
+        if sys.argv[1] == "anew":
+            load_detector("a file that is not there")  # which is not looked for
         (restorer or load()).restore(np.zeros((200, 200, 3), np.float32))
         os._exit(0)
     except DeviceError as refused:
@@ -112,7 +115,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
-@pytest.mark.parametrize(("when", "status"), [("before", 0), ("after", 3)])
+@pytest.mark.parametrize(("when", "status"), [("before", 0), ("after", 3), ("anew", 3)])
 def test_a_child_that_was_forked_after_networks_were_loaded_says_so_instead_of_hanging(when, status):
     tests = Path(__file__).parent
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tests.parent, tests)))}

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError, OutOfMemory, OutputError, is_out_of_memory
-from . import footprint, tiff_check
+from . import footprint, png_check, tiff_check
 from .metadata import (
     PNG_SIGNATURE,
     Metadata,
@@ -115,6 +115,8 @@ def decode(data: bytes, max_memory: int | None = None) -> Photo:
         pixels = _pixels(image, source)
         if image.format == "TIFF":
             tiff_check.check(image, source, pixels)
+        elif image.format == "PNG":
+            png_check.check(source, pixels)
     except UnidentifiedImageError as error:
         raise InputError(_not_a_picture(source)) from error
     except Image.DecompressionBombError as error:
@@ -219,7 +221,7 @@ def _opencv_rgb(source: bytes, size: tuple[int, int]) -> Pixels:
     if array is None:  # it does not say why: this raises `MemoryError` where that is the reason
         np.empty((2, size[1], size[0], 4), np.uint16)
     if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] < 3:
-        raise InputError("this kind of 16-bit file cannot be read. Save it again as a 16-bit PNG.")
+        raise InputError("this kind of 16-bit file cannot be read, or it is damaged. Save it again as a 16-bit PNG.")
     return array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR(A) -> RGB(A)
 
 

@@ -58,8 +58,8 @@ def _from_listing(source: Source, patience: Patience, pulse: Pulse) -> Published
     files = data.get("Files") if isinstance(data, dict) else None
     for file in files if isinstance(files, list) else []:
         if isinstance(file, dict) and file.get("Path") == source.path:
-            sha256, size = str(file.get("Sha256")).lower(), file.get("Size")
-            return Published(sha256 if is_sha256(sha256) else None, size if isinstance(size, int) else None)
+            sha256, size = str(file.get("Sha256")).lower(), number(str(file.get("Size")))
+            return Published(sha256 if is_sha256(sha256) else None, size)
     raise Fault(f"has no {source.path} in its listing")
 
 
