@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    ChangedWeights,
     DeviceError,
     GpenError,
     InputError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .faces.draw import numbered
     from .faces.face import Box, Face
     from .frame import Frame
+    from .models import trust_weights
     from .options import (
         ANGLES,
         CHOICES,
@@ -45,12 +47,13 @@ if TYPE_CHECKING:
     from .restorer import FaceRestorer, RestoreResult
     from .weights.catalog import SUFFIXES
     from .weights.downloads import DownloadOptions
-    from .weights.folders import detector_choices, find_in, models_dirs, network_choices
+    from .weights.folders import detector_choices, find_in, models_dirs, network_choices, state_of
 
 _LAZY = {
     ".faces.draw": ("numbered",),
     ".faces.face": ("Box", "Face"),
     ".frame": ("Frame",),
+    ".models": ("trust_weights",),
     ".options": (
         "ANGLES",
         "CHOICES",
@@ -65,7 +68,7 @@ _LAZY = {
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
     ".weights.catalog": ("SUFFIXES",),
-    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choices"),
+    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choices", "state_of"),
     ".weights.downloads": ("DownloadOptions",),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -81,6 +84,7 @@ __all__ = [
     "SUFFIXES",
     "TEMPLATES",
     "Box",
+    "ChangedWeights",
     "DeviceError",
     "DownloadOptions",
     "Face",
@@ -104,6 +108,8 @@ __all__ = [
     "models_dirs",
     "network_choices",
     "numbered",
+    "state_of",
+    "trust_weights",
 ]
 
 

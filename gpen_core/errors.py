@@ -32,6 +32,10 @@ class MissingWeights(WeightsError):
     """No file of that name lies in any models folder."""
 
 
+class ChangedWeights(WeightsError):
+    """A weights file is another than what is remembered of it, or that record cannot be read: see `trust_weights`."""
+
+
 class DeviceError(GpenError):
     """The device or precision asked for is not available here."""
 

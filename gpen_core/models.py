@@ -10,10 +10,10 @@ from os import PathLike
 import torch
 
 from .devices import SMALLER_MODEL, Plan, Process, pick_device, pick_dtype, plan
-from .errors import MissingWeights, is_out_of_memory, memory_for
+from .errors import MissingWeights, WeightsError, is_out_of_memory, memory_for, name_offenders
 from .faces.detect import Detector
 from .faces.mask import Parser
-from .network import GPEN, unwrap
+from .network import GPEN, checked, unwrap
 from .network.memory import CACHE_STRIP, face_bytes
 from .options import DETECTORS, RestoreOptions
 from .progress import Progress, silent
@@ -181,6 +181,22 @@ def load_detector(
     chosen = pick_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)
+
+
+def check_structure(content: object, entry: Entry | None) -> None:
+    """Refuses, as `WeightsError`, a file that is not what its name says, as far as tensors, names and shapes can tell."""
+    if entry is not None and entry.size is not None:
+        checked(content, entry.size)
+        return
+    broken = [key for key, tensor in unwrap(content).items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"These tensors hold values that are not finite: {name_offenders(broken)}.")
+
+
+def trust_weights(name: str, models_dir: Folders | None = None) -> str:
+    """For a file that the user has replaced: remembers it anew, and gives its path. See `Store.trust`."""
+    path, _ = Store(models_dirs(models_dir)).trust(name, check_structure)
+    return str(path)
 
 
 def _no_parser(progress: Progress) -> Parser:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from ..errors import (
+    ChangedWeights,
     DeviceError,
     GpenError,
     InputError,
@@ -116,6 +117,8 @@ def _fill_streams() -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, MissingWeights):
         return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
+    if isinstance(error, ChangedWeights):
+        return f"{error} To say so: gpen models --trust NAME."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."

@@ -31,6 +31,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     download.set_defaults(command=_download)
     models = commands.add_parser("models", parents=[shared], help="list the weights that are known and those that are there")
     models.add_argument("--verify", action="store_true", help="hash, compare and read each file")
+    models.add_argument(
+        "--trust", action="append", metavar="NAME", help="remember a file anew that you have replaced yourself"
+    )
     models_argument(models)
     models.set_defaults(command=_models)
     convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors beside it as .safetensors")
@@ -63,8 +66,9 @@ def _store(given: argparse.Namespace, **options: Any) -> Store:
 
 
 def _download(given: argparse.Namespace) -> int:
+    from ..models import check_structure
     from ..weights.catalog import CATALOG, find_entry
-    from .weights_report import check_structure, describe
+    from .weights_report import describe
 
     entries = [find_entry(name) for name in given.names or NEEDED]
     if None in entries:
@@ -85,9 +89,15 @@ def _download(given: argparse.Namespace) -> int:
 
 
 def _models(given: argparse.Namespace) -> int:
-    from .weights_report import lines
+    from ..models import check_structure
+    from .weights_report import describe, lines
 
     store = _store(given)
+    for name in given.trust or ():
+        path, record = store.trust(name, check_structure)
+        sys.stdout.write(printable(f"{path} is remembered: {describe(record)}, SHA-256 {record.sha256}\n"))
+    if given.trust:
+        return 0
     sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
     refused = 0
     for line in lines(store, given.verify):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import WeightsError, name_offenders
-from ..network import checked, unwrap
+from ..errors import WeightsError
+from ..models import check_structure
 from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, Record
@@ -42,16 +42,6 @@ def lines(store: Store, verify: bool = False) -> Iterator[Line]:
     for path in weights_in(store.folders):
         if path not in known:
             yield _line(store, "(other weights)", path, verify)
-
-
-def check_structure(content: object, entry: Entry | None) -> None:
-    """Refuses a file that is not what its name says, as far as tensors, names and shapes can tell."""
-    if entry is not None and entry.size is not None:
-        checked(content, entry.size)
-        return
-    broken = [key for key, tensor in unwrap(content).items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        raise WeightsError(f"These tensors hold values that are not finite: {name_offenders(broken)}.")
 
 
 def _line(store: Store, name: str, path: Path, verify: bool) -> Line:

@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..errors import ChangedWeights, WeightsError
 from .partial import claim
 from .weights_file import WeightsFile, opened
 
@@ -52,7 +52,7 @@ def record_path(path: Path) -> Path:
 
 
 def recall(path: Path) -> Record | None:
-    """What is remembered of the file; `WeightsError` if the record itself is damaged."""
+    """What is remembered of the file; `ChangedWeights` if the record itself is damaged."""
     note = record_path(path)
     try:
         content = json.loads(note.read_text("utf-8"))
@@ -62,9 +62,9 @@ def recall(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(
+        raise ChangedWeights(
             f"{note}, which remembers the digest of {path.name}, cannot be read ({error}). "
-            f"The weights were not loaded. If you trust {path.name}, delete that record and run again."
+            f"The weights were not loaded. If you trust {path.name}, say so: a new record is written then."
         ) from error
     return record
 
@@ -94,7 +94,7 @@ def check(file: WeightsFile, pin: str | None) -> Record:
     """Hashes the file and compares: with the pin if there is one, else with what is remembered.
 
     Gives what is known of it, `structure` for a file not seen before. `WeightsError` if it is not the pinned file, or has
-    changed since it was remembered; nobody has read it then.
+    changed since it was remembered (`ChangedWeights`); nobody has read it then.
     """
     path, sha256 = file.path, file.sha256()
     if pin is not None:
@@ -106,10 +106,10 @@ def check(file: WeightsFile, pin: str | None) -> Record:
         return Record(sha256, PIN)
     known = recall(path)
     if known is not None and known.sha256 != sha256:
-        raise WeightsError(
+        raise ChangedWeights(
             f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "
-            f"remembered {known.sha256}{f' of {known.date}' if known.date else ''}). If you replaced it yourself, delete "
-            f"{record_path(path)} and run again; if not, delete the file too."
+            f"remembered {known.sha256}{f' of {known.date}' if known.date else ''}). If you replaced it yourself, "
+            f"say so, and it is remembered anew (in {record_path(path).name} beside it); if not, delete it."
         )
     return known or Record(sha256, STRUCTURE)
 

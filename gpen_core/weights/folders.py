@@ -60,6 +60,18 @@ def find_in(name: str, folders: Iterable[Path]) -> Path | None:
     return None
 
 
+def state_of(name: str, folders: Iterable[Path]) -> tuple[str, int, int] | None:
+    """Path, bytes and time (ns) of the weights file of that name: another when it is replaced. None if it is not there."""
+    path = find_in(name, folders)
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:  # gone in this moment
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
+
+
 def weights_in(folders: Iterable[Path]) -> Iterator[Path]:
     """Every weights file there, by its suffix."""
     for folder in folders:

@@ -11,7 +11,7 @@ from ..errors import MissingWeights, WeightsError, memory_for
 from ..progress import Progress, silent
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
-from .digest import PUBLISHED, Record
+from .digest import PUBLISHED, STRUCTURE, Record
 from .downloads import DownloadOptions
 from .folders import listed, locate
 from .weights_file import WeightsFile, opened
@@ -50,6 +50,22 @@ class Store:
         if pin is None and not record.date:  # what is remembered has a date
             digest.remember(path, record)
         return built, record
+
+    def trust(self, name: str, build: Build[object]) -> tuple[Path, Record]:
+        """Remembers anew the file that `name` means, whatever was remembered of it: the user has replaced it.
+
+        Raises as `load_file` does, for a file that `build` does not accept and one that is not the catalog's where that has
+        a digest of it; then what was remembered stays."""
+        path = locate(name, self.folders)
+        if not isinstance(path, Path):
+            raise self._missing(path, "there is nothing to be trusted")
+        pin = pin_of(path)
+        with opened(path) as file:
+            record = digest.check(file, pin) if pin else Record(file.sha256(), STRUCTURE)
+            self._build(file, pin is not None, build, record.sha256)
+        if pin is None:
+            digest.remember(path, record)
+        return path, record
 
     def fetch(self, name: str, build: Build[object], progress: Progress = silent) -> Path:
         """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see

@@ -326,4 +326,20 @@ def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path)
     assert ran.status == 4
     assert "hold values that are not finite: weight" in line_of(ran.out, "(other weights)")
     digest.record_path(tmp_path / "other.pth").write_text("{")
-    assert "delete that record" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")
+    assert "say so" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")
+
+
+def test_models_trust_remembers_a_replaced_file_anew(gpen, weights_256, tmp_path):
+    path = tmp_path / FILE
+    path.write_bytes(weights_256)
+    assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
+    torch.save(helpers.red_weights(256), path)
+    digest_now = hashlib.sha256(path.read_bytes()).hexdigest()
+    refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path)
+    assert refused.status == 4 and "gpen models --trust NAME" in refused.err
+    trusted = gpen("models", "--trust", "gpen-bfr-256", "--models-dir", tmp_path)
+    assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out
+    assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
+    path.write_bytes(b"x")
+    assert gpen("models", "--trust", FILE, "--models-dir", tmp_path).status == 4
+    assert digest.recall(path).sha256 == digest_now

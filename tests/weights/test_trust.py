@@ -13,6 +13,7 @@ from trust import BODY, FILE, ONLINE, OTHER, PUBLISHERS, build, hugging_face, mo
 
 from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.weights import digest
+from gpen_core.weights.catalog import Source
 from gpen_core.weights.digest import PIN, PUBLISHED, STRUCTURE, Record
 from gpen_core.weights.download import DownloadFailed
 from gpen_core.weights.downloads import DownloadOptions
@@ -219,10 +220,28 @@ def test_a_file_placed_by_hand_is_remembered_and_a_change_refused(offer, load, p
     path.write_bytes(OTHER)
     with pytest.raises(WeightsError, match="it has changed since it was first used here") as changed:
         load()
-    for part in (sha(BODY), sha(OTHER), str(note), "If you replaced it yourself, delete", datetime.date.today().isoformat()):
+    for part in (sha(BODY), sha(OTHER), note.name, "If you replaced it yourself, say so", datetime.date.today().isoformat()):
         assert part in str(changed.value)
-    note.unlink()  # the user says so
-    assert load() == 2
+    store = Store([tmp_path / "models"], DownloadOptions(offline=True))
+    assert store.trust("gpen-test", build) == (path, Record(sha(OTHER), STRUCTURE))
+    assert load() == 2 and json.loads(note.read_text())["sha256"] == sha(OTHER)
+
+
+def test_what_is_not_as_it_must_be_cannot_be_trusted_by_saying_so(offer, place, tmp_path):
+    store = Store([tmp_path / "models"], DownloadOptions(offline=True))
+    offer(Source("https://127.0.0.1/x.pth"), sha256=sha(BODY))
+    with pytest.raises(MissingWeights, match="nothing to be trusted"):
+        store.trust("gpen-test", build)
+    path = place(OTHER)
+    with pytest.raises(WeightsError, match="expected " + sha(BODY)):  # the catalog's digest is not the user's to change
+        store.trust("gpen-test", build)
+    offer()
+    path.write_bytes(BODY)
+    store.trust("gpen-test", build)
+    path.write_bytes(b"rubbish")
+    with pytest.raises(WeightsError, match="was refused"):
+        store.trust("gpen-test", build)
+    assert digest.recall(path).sha256 == sha(BODY)
 
 
 def test_a_file_named_by_path_is_remembered_too(load, place):
@@ -255,8 +274,10 @@ def test_a_link_is_remembered_where_it_leads(load, place, tmp_path):
 def test_a_damaged_record_is_not_taken_for_none(load, place, text):
     path = place(BODY, "my-own.pth")
     digest.record_path(path).write_text(text)
-    with pytest.raises(WeightsError, match=r"cannot be read.*delete that record"):
+    with pytest.raises(WeightsError, match=r"cannot be read.*say so"):
         load(str(path))
+    Store([], DownloadOptions(offline=True)).trust(str(path), build)
+    assert load(str(path)) == 1
 
 
 def test_a_folder_that_cannot_be_written_remembers_nothing_and_loads(load, place, monkeypatch, caplog):
