@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputError
+from .left_behind import new_name, tidy
 
 log = logging.getLogger(__name__)
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to and moves it there at the end; on any failure nothing of it stays.
+    """Gives a name beside `path` to write to and moves it there at the end; on any failure nothing of it stays. What a
+    killed process has left is deleted by the next that writes there, see `left_behind`.
 
     Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
     target = Path(os.path.realpath(path))  # a link keeps pointing where it did
@@ -24,6 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if target.exists() and not target.is_file():
             raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        tidy(target)
         part = _new_beside(target)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -58,9 +62,9 @@ def _new_beside(target: Path) -> Path:
     """An empty file with the permissions that new files get: the system subtracts the umask, which cannot be asked for
     without setting it for all threads."""
     while True:
-        part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
+        part = new_name(target)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o666))
             return part
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from ..errors import OutputError, WeightsError, is_out_of_memory, memory_for
 from . import digest
 from .digest import Record
+from .partial import claim, tidy
 
 
 def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
@@ -31,19 +30,22 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
 
 def _write(source: Path, target: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
-    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")  # which nobody can have put a link at before
     try:
-        save_file(tensors, part, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
-        _compare(load_file(part), tensors)
-        digest.remember(target, Record(digest.sha256_of(part), record.checked_by, f"{source.name} {record.sha256}"))
-        os.replace(part, target)
+        tidy(target)
+        part = claim(target, None)  # a name which nobody can have put a link at before
+        try:
+            save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
+            _compare(load_file(part.path), tensors)
+            sha256 = digest.sha256_of(part.path)
+            digest.remember(target, Record(sha256, record.checked_by, f"{source.name} {record.sha256}"))
+            part.finish(target)
+        finally:
+            part.discard()
     except (OSError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         digest.forget(target)
         raise OutputError(f"{target} cannot be written: {error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ChangedWeights, WeightsError
-from .partial import claim
+from .partial import claim, tidy
 from .weights_file import WeightsFile, opened
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def remember(path: Path, record: Record) -> None:
     note = record_path(path)
     dated = Record(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
     try:
+        tidy(note)
         part = claim(note, None)
         try:
             with part.appending() as append:

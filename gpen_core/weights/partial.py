@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import platform
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ..owner import host, owner, runs
 
 NO_LINK, BINARY = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_BINARY", 0)
 ABANDONED = 600.0  # seconds without a byte after which no living process writes to a file
@@ -68,10 +69,12 @@ class Partial:
             os.fsync(file.fileno())
         os.replace(self.path, target)
         if os.name == "posix":
-            folder = os.open(target.parent, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # some network file systems cannot
-                os.fsync(folder)
-            os.close(folder)
+            with contextlib.suppress(OSError):  # some network file systems cannot; it has its name all the same
+                folder = os.open(target.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
 
 
 def claim(target: Path, identity: str | None) -> Partial:
@@ -79,7 +82,7 @@ def claim(target: Path, identity: str | None) -> Partial:
     key = hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else secrets.token_hex(8)
     free = target.with_name(f".{target.name}.{key}.part")
     mine = Partial(
-        target.with_name(f".{target.name}.{key}.{_owner()}-{secrets.token_hex(4)}.part"), free if identity else None
+        target.with_name(f".{target.name}.{key}.{owner()}-{secrets.token_hex(4)}.part"), free if identity else None
     )
     for found in sorted(_left_behind(target, key), key=_size, reverse=True):
         with contextlib.suppress(OSError):  # somebody else was faster, or (Windows) is still writing
@@ -120,29 +123,12 @@ def _left_behind(target: Path, key: str | None) -> Iterator[Path]:
             yield path
 
 
-def _may_be_at_work(path: Path, owner: re.Match[str]) -> bool:
+def _may_be_at_work(path: Path, match: re.Match[str]) -> bool:
     try:
         idle = time.time() - path.stat().st_mtime
     except OSError:
         return True
-    return idle < ABANDONED and (owner["host"] != _host() or _runs(int(owner["pid"])))
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":
-        return False  # os.kill would end the process; but here an open file cannot be renamed
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if idle >= ABANDONED:
         return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:40]
-
-
-def _owner() -> str:
-    return f"{_host()}-{os.getpid()}"
+    # On Windows an open file cannot be renamed, so that need not be asked.
+    return match["host"] != host() or (os.name == "posix" and runs(int(match["pid"])))

@@ -11,6 +11,7 @@ from checkpoint_files import TENSORS, bits, hand_made, op, tensor
 from safetensors.torch import load_file, save_file
 
 from gpen_core.errors import OutputError, WeightsError
+from gpen_core.owner import host
 from gpen_core.weights import checkpoint, convert, digest
 from gpen_core.weights.weights_file import opened
 
@@ -85,3 +86,25 @@ def test_a_conversion_that_cannot_be_named_leaves_no_record(tmp_path, monkeypatc
     with pytest.raises(OutputError):
         convert.write(tmp_path / "a.pth", RECORD, TENSORS)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_conversion_left_is_deleted(tmp_path):
+    """Of the file and of its record."""
+    for name in ("a.safetensors", ".a.safetensors.gpen.json"):
+        (tmp_path / f".{name}.0123456789abcdef.{host()}-{2**22 + 1}-01234567.part").write_bytes(b"half of it")
+    target = convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+    assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder is not synced")
+def test_a_file_that_has_its_name_is_there_though_its_folder_cannot_be_synced(tmp_path, monkeypatch):
+    whole = os.open
+
+    def few(path, *rest):
+        if path == tmp_path:
+            raise OSError(24, "Too many open files")
+        return whole(path, *rest)
+
+    monkeypatch.setattr(os, "open", few)
+    target = convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+    assert digest.recall(target).sha256 == digest.sha256_of(target)

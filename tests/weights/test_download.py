@@ -15,6 +15,7 @@ import weights_server as ws
 from filelock import FileLock
 
 from gpen_core.errors import Interrupted, OptionsError
+from gpen_core.owner import host
 from gpen_core.weights import partial
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
@@ -267,10 +268,6 @@ def part(tmp_path, data, owner="", body=BODY):
     path = folder / f".{FILE}.{key}{'.' + owner if owner else ''}.part"
     path.write_bytes(data)
     return path
-
-
-def host():
-    return partial._host()
 
 
 def test_what_a_killed_process_left_is_continued(fetch, serve, tmp_path):
