@@ -62,4 +62,4 @@ class CleanUpFaceSwap(RestoringNode):
             tensors.limits_of(mask, count),
         )
         frames = (Frame(picture, before, None, limit) for picture, before, limit in parts)
-        return cls.restore(model, inputs.options(**values), swapped, frames)
+        return cls.restore(model, inputs.options(**values), swapped, frames, mask)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..gpen_core import RestoreOptions
-from . import inputs, tensors
+from . import boxes, inputs, tensors
 from .comfy import BoundingBoxes, ComfyNode, GpenModelType, NodeOutput, io, schema, ui
 from .model import GpenModel
 
@@ -44,14 +44,10 @@ class DetectFaces(ComfyNode):
     def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
         """`values` are those of the inputs about detection. Raises `InputError` for what is no IMAGE, `OptionsError` for
         values that cannot be, and torch's out of memory error, on which ComfyUI makes room."""
-        found = model.detect(list(tensors.frames_of(image)), RestoreOptions(**values))
         batch = tensors.Batch(image, channels=3)
-        for frame, faces in zip(tensors.frames_of(image), found):
+        found = []
+        for frame, faces in model.detect(tensors.frames_of(image), len(image), RestoreOptions(**values)):
             batch.add(tensors.preview(frame, faces), tensors.box_mask(frame, faces))
-        return NodeOutput(
-            [tensors.boxes_from(faces) for faces in found],
-            batch.mask,
-            batch.image,
-            sum(map(len, found)),
-            ui=ui.PreviewImage(batch.image, cls=cls),
-        )
+            found.append(boxes.from_faces(faces))
+        shown = ui.PreviewImage(batch.image, cls=cls) if found else None
+        return NodeOutput(found, batch.mask, batch.image, sum(map(len, found)), ui=shown)

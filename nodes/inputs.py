@@ -125,8 +125,8 @@ def limit() -> Any:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Only here is anything restored; faces outside it are not run at all. Load Image's mask "
-        "of an image without alpha counts as none.",
+        tooltip="Only here is anything restored; faces outside it are not run at all. An empty mask "
+        "counts as none: Load Image gives such of an image without transparent parts.",
     )
 
 

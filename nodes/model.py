@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
 
 import comfy.model_management as management
 import comfy.model_patcher
-import torch
 
 from ..gpen_core import GpenError, OutOfMemory, RestoreOptions
 from . import folders
 from .progress import Reporter
 
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
-    from ..gpen_core import FaceRestorer, Frame, RestoreResult
+    from ..gpen_core import Face, FaceRestorer, Frame, RestoreResult
+
+Pixels = NDArray[Any]
+Item = TypeVar("Item")
 
 BYTES_AT_ONCE = 200 << 20  # of pictures; their faces go through the network in batches
 FREE_SHARE = 0.8  # of free memory that a batch of faces may plan with
@@ -56,7 +61,7 @@ class GpenModel:
         max_memory = self._take_device()
         done = 0
         try:
-            for some in _some_at_a_time(frames):
+            for some in _some_at_a_time(frames, _bytes_of):
                 progress = reporter.part(done / count, (done + len(some)) / count)
                 yield from self.restorer.restore_all(
                     some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
@@ -68,12 +73,16 @@ class GpenModel:
         finally:
             self.restorer.release_memory()
 
-    def detect(self, images: list[Any], options: RestoreOptions) -> list[Any]:
-        """See `FaceRestorer.detect`."""
-        detector = self.restorer.detector
+    def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
+        """Each of `count` images with its faces, some at a time; see `FaceRestorer.detect`."""
+        detector, reporter = self.restorer.detector, Reporter()
         self._load([self._patcher(detector.network)], detector.working_bytes)
+        done = 0
         try:
-            return self.restorer.detect(images, options)
+            for some in _some_at_a_time(images, lambda image: image.nbytes):
+                yield from zip(some, self.restorer.detect(some, options))
+                done += len(some)
+                reporter(done, count, "Finding faces")
         except OutOfMemory as error:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
 
@@ -105,12 +114,12 @@ class GpenModel:
         return self._patchers[id(module)]
 
 
-def _some_at_a_time(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-    some: list[Frame] = []
+def _some_at_a_time(items: Iterable[Item], bytes_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    some: list[Item] = []
     held = 0
-    for frame in frames:
-        some.append(frame)
-        held += _bytes_of(frame)
+    for item in items:
+        some.append(item)
+        held += bytes_of(item)
         if held > BYTES_AT_ONCE:
             yield some
             some, held = [], 0

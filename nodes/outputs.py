@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import comfy.model_management as management
 import torch
 
+import comfy.model_management as management
+
 from . import tensors
-from .comfy import ExecutionBlocker, NodeOutput, io
+from .comfy import ExecutionBlocker, NodeOutput, io, ui
 
 if TYPE_CHECKING:
     from ..gpen_core import Face, RestoreResult
@@ -30,22 +31,34 @@ def of_restoring() -> list[Any]:
     ]
 
 
-def result(results: Iterable[RestoreResult], like: torch.Tensor) -> NodeOutput:
-    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of."""
+EMPTY_MASK = "the mask is empty (zero everywhere) and counts as none: whole images were restored"
+
+
+def result(results: Iterable[RestoreResult], like: torch.Tensor, remarks: Sequence[str] = ()) -> NodeOutput:
+    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of. `remarks` are
+    said of all together."""
     batch = tensors.Batch(like)
     crops, faces, notes = [], [], []
     for one in results:
-        batch.add(one.picture.native() if one.changed else None, one.mask if one.changed else None)
+        if one.changed:
+            batch.add_changed(one.picture.native(), one.mask)
+        else:
+            batch.add_same()
         crops += [tensors.crop_of(crop, like) for crop in one.crops]
         faces.append(one.faces)
         notes.append(one.notes)
-    return NodeOutput(batch.image, batch.mask, crops or [ExecutionBlocker(None)], summary(faces, notes))
+    return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *remarks]))
 
 
 def untouched(image: torch.Tensor, why: str) -> NodeOutput:
     """The image itself, a mask of zeros, no crops."""
     mask = torch.zeros(image.shape[:3], device=management.intermediate_device())
-    return NodeOutput(image, mask, [ExecutionBlocker(None)], why)
+    return _output(image, mask, [], why)
+
+
+def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
+    """The text is an output, and shown on the node itself (web/summary.js)."""
+    return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
 def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = ()) -> str:

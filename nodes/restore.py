@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from . import inputs, outputs, tensors
+from . import boxes, inputs, outputs, tensors
 from .comfy import BoxesOfAnyKind, GpenModelType, NodeOutput, folded, io, schema
 from .model import GpenModel
 from .restoring import RestoringNode
@@ -45,8 +45,8 @@ class RestoreFaces(RestoringNode):
                 *inputs.more_selection(),
                 io.Combo.Input(
                     "box_format",
-                    options=list(tensors.BOX_FORMATS),
-                    default=tensors.BOX_FORMATS[0],
+                    options=list(boxes.FORMATS),
+                    default=boxes.FORMATS[0],
                     tooltip="What the four numbers of a box without names are: x, y, width, height (ComfyUI's own), or the "
                     "corners x0, y0, x1, y1. SEGS and boxes with names are known.",
                     **folded(io.Combo),
@@ -64,7 +64,7 @@ class RestoreFaces(RestoringNode):
         mask: torch.Tensor | None = None,
         background: torch.Tensor | None = None,
         bboxes: Any = None,
-        box_format: str = tensors.BOX_FORMATS[0],
+        box_format: str = boxes.FORMATS[0],
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
@@ -76,7 +76,7 @@ class RestoreFaces(RestoringNode):
             tensors.frames_of(image),
             tensors.partners_of(background, count, "background"),
             tensors.limits_of(mask, count),
-            tensors.boxes_of(bboxes, image.shape, box_format),
+            boxes.of(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, behind, limit, boxes) for picture, behind, limit, boxes in parts)
-        return cls.restore(model, inputs.options(**values), image if background is None else background, frames)
+        frames = (Frame(picture, None, behind, limit, within) for picture, behind, limit, within in parts)
+        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, mask)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..gpen_core import RestoreOptions
-from . import outputs
+from . import outputs, tensors
 from .comfy import ComfyNode, NodeOutput
 from .model import GpenModel, require
 
@@ -25,10 +25,18 @@ class RestoringNode(ComfyNode):
 
     @classmethod
     def restore(
-        cls, model: GpenModel | None, options: RestoreOptions, like: torch.Tensor, frames: Iterable[Frame]
+        cls,
+        model: GpenModel | None,
+        options: RestoreOptions,
+        like: torch.Tensor,
+        frames: Iterable[Frame],
+        mask: torch.Tensor | None,
     ) -> NodeOutput:
         """The outputs, in the type of `like`, the IMAGE that comes back where there is nothing to do."""
         if options.strength == 0:
             return outputs.untouched(like, "The strength is 0: nothing was done.")
+        if len(like) == 0:
+            return outputs.untouched(like, "There are no images in the batch: nothing was done.")
+        remarks = [outputs.EMPTY_MASK] if tensors.is_empty(mask) else []
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like)
+        return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like, remarks)

@@ -1,28 +1,55 @@
-"""ComfyUI's IMAGE, MASK and BOUNDING_BOX and what gpen_core takes and gives."""
+"""ComfyUI's IMAGE and MASK and what gpen_core takes and gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import comfy.model_management as management
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import Box, Face, InputError
+import comfy.model_management as management
 
-BOX_FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
-NO_ALPHA = 64  # LoadImage gives a mask of 64x64 zeros for a picture without alpha
+from ..gpen_core import Face, InputError
+
+log = logging.getLogger(__name__)
+
+STEP = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
 
 
-def frames_of(image: torch.Tensor) -> Iterator[NDArray[Any]]:
+def frames_of(image: torch.Tensor, what: str = "image") -> Iterator[NDArray[Any]]:
     """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1], one by one: float16 as it is, else float32. Not to be written
-    to: they are the image itself where they can be."""
-    if image.ndim != 4:
-        raise InputError(f"Expected an IMAGE [B, H, W, C], got {list(image.shape)}.")
+    to: they are the image itself where they can be.
+
+    Values beyond 0 and 1 are cut off there, which is warned of once. Raises `InputError` for what is no IMAGE, and for a
+    frame with values that are not finite, which it names."""
+    if image.ndim != 4 or 0 in image.shape[1:]:
+        raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
     kept = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
-    return (frame.detach().to("cpu", kept).numpy() for frame in image)
+    is_told = False
+    for number, frame in enumerate(image):
+        low, high = (float(value) for value in torch.aminmax(frame))
+        if not np.isfinite((low, high)).all():
+            raise InputError(_not_finite(frame, f"Frame {number} of the {what}" if len(image) > 1 else f"The {what}"))
+        if low < -STEP or high > 1 + STEP:
+            if not is_told:
+                log.warning("GPEN: %s", OVERSHOOT.format(what=what, low=low, high=high))
+            is_told = True
+            frame = frame.clamp(0, 1)
+        yield frame.detach().to("cpu", kept).numpy()
+
+
+OVERSHOOT = "the {what} has values from {low:g} to {high:g}; faces are found and restored as if they were within 0 to 1."
+
+
+def _not_finite(frame: torch.Tensor, which: str) -> str:
+    count = int((~frame.isfinite()).any(-1).sum())
+    return (
+        f"{which} has values that are not finite (NaN or infinity) in {count} of {frame.shape[0] * frame.shape[1]} pixels. "
+        "Expected numbers from 0 to 1: look at the node that it comes from. A VAE in half precision is often the cause."
+    )
 
 
 class Batch:
@@ -37,12 +64,24 @@ class Batch:
         self.mask = torch.zeros(like.shape[:3], device=device)
         self._count = 0
 
-    def add(self, frame: NDArray[Any] | None, mask: NDArray[np.float32] | None) -> None:
-        """The next frame [H, W, channels] and its mask [H, W]; None for what is as it was in `like`, and for zeros."""
-        self.image[self._count] = self.like[self._count] if frame is None else torch.from_numpy(frame)
-        if mask is not None:
-            self.mask[self._count] = torch.from_numpy(mask)
+    def add(self, frame: NDArray[Any], mask: NDArray[np.float32]) -> None:
+        """The next frame [H, W, channels] and its mask [H, W]."""
+        self.image[self._count] = torch.from_numpy(frame)
+        self.mask[self._count] = torch.from_numpy(mask)
         self._count += 1
+
+    def add_same(self) -> None:
+        """The next frame is as it was in `like`, its mask zero."""
+        self.image[self._count] = self.like[self._count]
+        self._count += 1
+
+    def add_changed(self, frame: NDArray[Any], mask: NDArray[np.float32]) -> None:
+        """The next frame is `frame` where its mask is above 0, and as it was in `like` elsewhere, whatever its values."""
+        at = self._count
+        self.add_same()
+        self.mask[at] = torch.from_numpy(mask)
+        changed = self.mask[at] > 0
+        self.image[at][changed] = torch.from_numpy(frame).to(self.image)[changed]
 
 
 def crop_of(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
@@ -51,58 +90,24 @@ def crop_of(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
 
 
 def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
-    """MASK [B, H, W] or [H, W] -> one per frame; a single one counts for all. None where there is nothing to limit."""
-    if mask is None:
-        return [None] * count
-    if mask.shape[-2:] == (NO_ALPHA, NO_ALPHA) and not mask.any():
+    """MASK [B, H, W] or [H, W] -> one per frame; a single one counts for all. None where there is nothing to limit: where
+    no mask is connected, and where it is empty, as Load Image's is of a picture without transparent parts."""
+    if mask is None or is_empty(mask):
         return [None] * count
     masks = list(mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy())
-    return _for_each(masks, count, "mask")
+    return for_each(masks, count, "mask")
+
+
+def is_empty(mask: torch.Tensor | None) -> bool:
+    """Whether a mask is connected that is zero in all frames."""
+    return mask is not None and not mask.any()
 
 
 def partners_of(image: torch.Tensor | None, count: int, what: str) -> Iterable[NDArray[Any] | None]:
     """A second IMAGE, one picture for each frame; None where it is not connected."""
     if image is not None and len(image) != count:
         raise InputError(f"There are {count} images, but the {what} has {len(image)}. Each needs its own.")
-    return [None] * count if image is None else frames_of(image)
-
-
-def boxes_of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
-    """Boxes of any kind -> (x0, y0, x1, y1) for each frame of an IMAGE [B, H, W, C]; None where none are connected.
-
-    One box or several, for every frame, or a list of such for each. A box is a mapping of x, y, width, height, or four
-    numbers (a list, tuple, array or tensor; more than four are a score and the like), which `box_format` explains.
-    Impact Pack's SEGS are a size and segments with corners. Raises `InputError` for anything else."""
-    count = shape[0]
-    if value is None:
-        return [None] * count
-    if _is_segs(value):
-        return [_of_segs(value, shape)] * count
-    value = _plain(value)
-    if _is_box(value):
-        value = [value]
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"Expected bounding boxes, got {type(value).__name__}.")
-    if any(isinstance(one, (list, tuple)) and not _is_box(one) for one in value):
-        frames = [[one] if _is_box(one) else one for one in value]
-        each = _for_each(frames, count, "list of bounding boxes")
-        return [[_box(box, box_format) for box in boxes] for boxes in each]
-    return [[_box(box, box_format) for box in value]] * count
-
-
-def boxes_from(faces: Sequence[Face]) -> list[dict[str, Any]]:
-    """Faces as ComfyUI's own detectors describe them; the label is the face's number."""
-    return [
-        {
-            "x": float(face.box[0]),
-            "y": float(face.box[1]),
-            "width": float(face.width),
-            "height": float(face.height),
-            "label": str(number),
-            "score": float(face.score),
-        }
-        for number, face in enumerate(faces)
-    ]
+    return [None] * count if image is None else frames_of(image, what)
 
 
 def preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -124,44 +129,8 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.asarray(mask, np.float32)
 
 
-def _plain(value: Any) -> Any:
-    """Arrays and tensors as lists, however deep."""
-    if hasattr(value, "tolist") and not isinstance(value, (list, tuple, Mapping)):
-        return value.tolist()
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-def _is_box(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return len(value) >= 4 and all(isinstance(one, (int, float)) for one in value[:4])
-    return isinstance(value, Mapping)
-
-
-def _is_segs(value: Any) -> bool:
-    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple))
-    return is_pair and len(value[0]) == 2 and all(hasattr(seg, "bbox") for seg in value[1])
-
-
-def _of_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
-    """SEGS know the size of the image that they were found in; it may have been enlarged since."""
-    (height, width), segments = segs
-    x, y = shape[2] / width, shape[1] / height
-    boxes = (_box(_plain(seg.bbox), "xyxy") for seg in segments)
-    return [(x0 * x, y0 * y, x1 * x, y1 * y) for x0, y0, x1, y1 in boxes]
-
-
-def _box(box: Any, box_format: str) -> Box:
-    try:
-        if isinstance(box, Mapping):
-            x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
-            return x, y, x + width, y + height
-        x, y, right, bottom = (float(v) for v in box[:4])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"Expected a bounding box with x, y, width and height, got {box!r}.") from error
-    return (x, y, right, bottom) if box_format == "xyxy" else (x, y, x + right, y + bottom)
-
-
-def _for_each(items: list[Any], count: int, what: str) -> list[Any]:
+def for_each(items: list[Any], count: int, what: str) -> list[Any]:
+    """One item for each of `count` images: as many as there are, or a single one for all. Raises `InputError`."""
     if len(items) == count:
         return items
     if len(items) == 1:

@@ -135,7 +135,9 @@ def modules(models_dir):
         setattr(io, name, io_type(name.upper()))
     api = types.ModuleType("comfy_api.v0_0_2")
     api.ComfyExtension, api.io = ComfyExtension, io
-    api.ui = types.SimpleNamespace(PreviewImage=lambda image, cls=None: ("preview", image))
+    api.ui = types.SimpleNamespace(
+        PreviewImage=lambda image, cls=None: ("preview", image), PreviewText=lambda value: {"text": (value,)}
+    )
     graph = types.ModuleType("comfy_execution.graph_utils")
     graph.ExecutionBlocker = ExecutionBlocker
     comfy, management = types.ModuleType("comfy"), Management()

@@ -166,13 +166,56 @@ def test_strength_zero_needs_no_model(host, grey):
     assert image is grey and not mask.any()
 
 
-def test_a_mask_of_zeros_of_64_pixels_is_none(host, red, portrait):
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, 64, 64))
+def test_an_empty_mask_is_none(host, red, portrait):
+    """Load Image gives 64 x 64 zeros where there is no alpha, and zeros of full size where it is opaque."""
+    for side in (64, 512):
+        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, side, side))
+        assert is_red(image).any() and "1 restored" in summary and "the mask is empty" in summary
+    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.ones(64, 64))
     assert is_red(image).any()
-    image, _, _, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, 512, 512))
-    assert torch.equal(image, portrait) and "outside the mask" in summary
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.ones(64, 64))
-    assert is_red(image).any()
+
+
+def test_the_summary_stands_on_the_node(host, red, portrait):
+    for strength in (0.0, 1.0):
+        out = host.nodes["GPEN_RestoreFaces"].execute(
+            **{**host.defaults("GPEN_RestoreFaces"), "model": red, "image": portrait, "strength": strength}
+        )
+        assert out.ui == {"text": (out.args[3],)} and out.args[3]
+    assert "GPEN_" in (ROOT / "web" / "summary.js").read_text("utf-8")
+
+
+def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, caplog):
+    bright = torch.where(portrait > 0.95, 6.4, portrait)  # highlights
+    bright[0, 0, 0] = -0.6
+    film = torch.cat((bright, bright, torch.zeros_like(portrait)))
+    image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
+    assert "2 restored" in summary and is_red(image[mask == 1]).all()
+    assert torch.equal(image[mask == 0], film[mask == 0])
+    warned = [record.getMessage() for record in caplog.records if "within 0 to 1" in record.getMessage()]
+    assert warned == [
+        "GPEN: the image has values from -0.6 to 6.4; faces are found and restored as if they were within 0 to 1."
+    ]
+    assert host.run("GPEN_DetectFaces", model=red, image=film)[3] == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_frame_with_what_is_no_number_is_named(host, red, portrait, value):
+    film = portrait.repeat(3, 1, 1, 1)
+    film[1, 5, 5:8] = value
+    with pytest.raises(Exception, match=r"Frame 1 of the image has values that are not finite .* in 3 of 262144 pixels"):
+        host.run("GPEN_RestoreFaces", model=red, image=film)
+    with pytest.raises(Exception, match="The background has values that are not finite"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, background=film[1:2])
+
+
+def test_a_batch_of_none_comes_back(host, red, portrait):
+    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=portrait[:0])
+    assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
+    assert isinstance(crop, fake_comfyui.ExecutionBlocker)
+    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], mask=torch.ones(1, 8, 8), bboxes=FACE)
+    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], original=portrait[:0])[3]
+    boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait[:0])
+    assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
 
 
 def test_frames_with_their_own_masks(host, red, portrait):

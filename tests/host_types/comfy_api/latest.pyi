@@ -46,3 +46,6 @@ class io:
 class ui:
     class PreviewImage:
         def __init__(self, image: Any, cls: type[io.ComfyNode] | None = None) -> None: ...
+
+    class PreviewText:
+        def __init__(self, value: str) -> None: ...

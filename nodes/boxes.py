@@ -1,0 +1,86 @@
+"""ComfyUI's BOUNDING_BOX, other packs' boxes, and what gpen_core takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..gpen_core import Box, Face, InputError
+from .tensors import for_each
+
+FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
+
+
+def of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
+    """Boxes of any kind -> (x0, y0, x1, y1) for each frame of an IMAGE [B, H, W, C]; None where none are connected.
+
+    One box or several, for every frame, or a list of such for each. A box is a mapping of x, y, width, height, or four
+    numbers (a list, tuple, array or tensor; more than four are a score and the like), which `box_format` explains.
+    Impact Pack's SEGS are a size and segments with corners. Raises `InputError` for anything else."""
+    count = shape[0]
+    if value is None:
+        return [None] * count
+    if _is_segs(value):
+        return [_of_segs(value, shape)] * count
+    value = _plain(value)
+    if _is_box(value):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"Expected bounding boxes, got {type(value).__name__}.")
+    if any(isinstance(one, (list, tuple)) and not _is_box(one) for one in value):
+        frames = [[one] if _is_box(one) else one for one in value]
+        each = for_each(frames, count, "list of bounding boxes")
+        return [[_box(box, box_format) for box in boxes] for boxes in each]
+    return [[_box(box, box_format) for box in value]] * count
+
+
+def from_faces(faces: Sequence[Face]) -> list[dict[str, Any]]:
+    """Faces as ComfyUI's own detectors describe them; the label is the face's number."""
+    return [
+        {
+            "x": float(face.box[0]),
+            "y": float(face.box[1]),
+            "width": float(face.width),
+            "height": float(face.height),
+            "label": str(number),
+            "score": float(face.score),
+        }
+        for number, face in enumerate(faces)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and tensors as lists, however deep."""
+    if hasattr(value, "tolist") and not isinstance(value, (list, tuple, Mapping)):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_box(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) >= 4 and all(isinstance(one, (int, float)) for one in value[:4])
+    return isinstance(value, Mapping)
+
+
+def _is_segs(value: Any) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple))
+    return is_pair and len(value[0]) == 2 and all(hasattr(seg, "bbox") for seg in value[1])
+
+
+def _of_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
+    """SEGS know the size of the image that they were found in; it may have been enlarged since."""
+    (height, width), segments = segs
+    x, y = shape[2] / width, shape[1] / height
+    boxes = (_box(_plain(seg.bbox), "xyxy") for seg in segments)
+    return [(x0 * x, y0 * y, x1 * x, y1 * y) for x0, y0, x1, y1 in boxes]
+
+
+def _box(box: Any, box_format: str) -> Box:
+    try:
+        if isinstance(box, Mapping):
+            x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+            return x, y, x + width, y + height
+        x, y, right, bottom = (float(v) for v in box[:4])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"Expected a bounding box with x, y, width and height, got {box!r}.") from error
+    return (x, y, right, bottom) if box_format == "xyxy" else (x, y, x + right, y + bottom)
