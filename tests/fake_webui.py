@@ -25,11 +25,19 @@ class Component:
         self.choices = kwargs.get("choices")
         Component.made = (*Component.made, self)
 
+    @property
+    def kind(self):
+        return type(self).__name__
+
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         return None
+
+
+def component(name):
+    return type(name, (Component,), {})
 
 
 class Script:
@@ -97,7 +105,7 @@ def module(name, **members):
 class Host:
     """The fake with scripts/gpen.py loaded as the host loads it."""
 
-    def __init__(self, models, monkeypatch, sdnext=False, operation_order=(), **flags):
+    def __init__(self, models, monkeypatch, sdnext=False, operation_order=(), api_account=None, **flags):
         self.events, self.saved, self.collected = {}, [], 0
         self.opts = Options(postprocessing_operation_order=list(operation_order), samples_format="png")
         self.opts.gpen_detector, self.opts.gpen_precision = "retinaface_mobile0.25", "fp32"
@@ -109,6 +117,9 @@ class Host:
         self.shared = module("modules.shared", **members)
         if not sdnext:
             self.shared.face_restorers = [types.SimpleNamespace(name=lambda: "CodeFormer")]
+        self.sdnext = sdnext
+        if sdnext:
+            self.shared.api = Api(api_account)
         devices = module("modules.devices", torch_gc=self._collect, get_optimal_device=lambda: torch.device("cpu"))
         if not sdnext:
             devices.get_device_for = lambda task: torch.device("cpu")
@@ -127,11 +138,12 @@ class Host:
             "modules.scripts_postprocessing": module(
                 "modules.scripts_postprocessing", ScriptPostprocessing=ScriptPostprocessing
             ),
-            "modules.paths_internal": module("modules.paths_internal", models_path=str(models)),
-            "modules.ui_components": module("modules.ui_components", InputAccordion=Component),
+            "modules.paths": module("modules.paths", models_path=str(models)),
+            "modules.paths_internal": module("modules.paths_internal", **({} if sdnext else {"models_path": str(models)})),
+            "modules.ui_components": module("modules.ui_components", InputAccordion=component("InputAccordion")),
             "modules.images": module("modules.images", save_image=lambda *args, **more: self.saved.append((args, more))),
             "modules.call_queue": module("modules.call_queue", queue_lock=self.lock),
-            "gradio": module("gradio", **dict.fromkeys(GRADIO, Component)),
+            "gradio": module("gradio", **{name: component(name) for name in GRADIO}),
         }
         for name, made in given.items():
             monkeypatch.setitem(sys.modules, name, made)
@@ -211,6 +223,16 @@ class Host:
 
     def _collect(self):
         self.collected += 1
+
+
+class Api:
+    """`modules.api.api.Api` of SD.Next: its own routes and an extension's are behind its password."""
+
+    def __init__(self, account):
+        self.account, self.routes = account, {}
+
+    def add_api_route(self, path, fn, auth=True, **kwargs):
+        self.routes[path] = auth and self.account is not None
 
 
 class Lock(contextlib.AbstractContextManager):

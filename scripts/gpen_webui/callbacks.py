@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from . import api, engine, reactor, restorer, settings, xyz
+from . import api, engine, host, reactor, restorer, settings, xyz
 
 
 def register() -> None:
@@ -26,4 +26,4 @@ def _before_ui() -> None:
 def _app_started(demo: Any, app: Any) -> None:
     reactor.wrap()  # under --nowebui nothing came before
     if app is not None:
-        api.add_routes(app)
+        api.add_routes(host.routes(app))

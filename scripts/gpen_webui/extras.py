@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from modules import scripts, scripts_postprocessing, shared, ui_components
+from modules import scripts, scripts_postprocessing, shared
 
 from gpen_core import GpenError
 
 from . import controls, engine, host
+from .panel import panel
 
 NAME = "GPEN"
 REACTOR = "ReActor"
@@ -22,19 +23,11 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
     order = 20100
 
     def ui(self) -> dict[str, Any]:
-        if host.is_sdnext():  # its InputAccordion is there and not in use
-            with gr.Accordion(NAME, open=False):
-                enable = gr.Checkbox(label="Restore faces with GPEN", value=False)
-                parts = self._parts()
-        else:
-            with ui_components.InputAccordion(False, label=NAME) as enable:
-                parts = self._parts()
+        with panel(NAME, in_accordion=True) as enable:
+            if runs_before_reactor():
+                gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
+            parts = controls.build()
         return {"enable": enable, **parts}
-
-    def _parts(self) -> dict[str, Any]:
-        if runs_before_reactor():
-            gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
-        return controls.build()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
         if args.get("enable") and args.get("only_changed"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, paths_internal, shared
+from modules import devices, paths, shared
 
 from gpen_core import Interrupted
 
@@ -28,6 +28,11 @@ def is_sdnext() -> bool:
     return getattr(shared, "face_restorers", None) is None
 
 
+def routes(app: Any) -> Any:
+    """What a route of ours is added to: SD.Next's own API puts it behind its password, elsewhere it is the app."""
+    return getattr(shared, "api", None) or app
+
+
 def device() -> torch.device:
     """The host's device; the CPU where --use-cpu says gpen or all (Forge and SD.Next do not look at that themselves)."""
     on_cpu = getattr(shared.cmd_opts, "use_cpu", None) or []
@@ -39,7 +44,7 @@ def device() -> torch.device:
 
 def models_dirs() -> tuple[Path, ...]:
     """Where weights are looked for; what is missing is fetched into the first."""
-    models = Path(paths_internal.models_path)
+    models = Path(paths.models_path)
     named = getattr(shared.cmd_opts, "gpen_models_path", None) or option("models_path", "")
     first = Path(named) if named else models / "GPEN"
     return (first, *(models / name for name in ALSO_IN))

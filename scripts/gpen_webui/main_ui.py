@@ -7,12 +7,13 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from modules import images, scripts, shared, ui_components
+from modules import images, scripts, shared
 from PIL import Image
 
 from gpen_core import GpenError, Interrupted
 
 from . import controls, engine, host, restorer
+from .panel import panel
 
 TITLE = "GPEN Face Restore"
 MODEL, VISIBILITY, FACES = "GPEN model", "GPEN visibility", "GPEN faces"
@@ -29,7 +30,7 @@ class GpenScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         tab = "img2img" if is_img2img else "txt2img"
-        with ui_components.InputAccordion(False, label=TITLE, elem_id=f"gpen_{tab}") as enable:
+        with panel(TITLE, f"gpen_{tab}") as enable:
             parts = controls.build()
             save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
         self.infotext_fields = [
@@ -45,6 +46,10 @@ class GpenScript(scripts.Script):
         enabled = bool(given.get("enable")) or hasattr(p, "gpen_xyz")
         if enabled and given.get("only_changed"):  # ReActor comes after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
+
+    def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
+        if host.is_sdnext():  # it has no later place
+            self.postprocess_image_after_composite(p, pp, *args)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         problem = restorer.take_problem()  # of the face restorer, which has no place to show it

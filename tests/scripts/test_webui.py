@@ -346,10 +346,39 @@ def test_forge_is_asked_to_make_room(host, monkeypatch, name):
     assert asked == [1]
 
 
-def test_sdnext_has_no_list_of_restorers(webui_models, monkeypatch, photo):
-    host = fake_webui.Host(webui_models, monkeypatch, sdnext=True)
-    host.opts.gpen_model = RED
-    assert red(host.run_extras(photo, **ON).image).any()
+# SD.Next
+
+
+@pytest.fixture
+def sdnext(webui_models, monkeypatch):
+    made = fake_webui.Host(webui_models, monkeypatch, sdnext=True, api_account="user:secret")
+    made.opts.gpen_model = RED
+    return made
+
+
+def test_sdnext_has_no_list_of_restorers_and_its_folders_elsewhere(sdnext, photo):
+    assert red(sdnext.run_extras(photo, **ON).image).any()
+    assert [path.name for path in sys.modules["gpen_webui.host"].models_dirs()] == ["GPEN", "facerestore_models", "GFPGAN"]
+
+
+def test_sdnext_makes_the_accordion_itself_and_ours_can_be_ticked(sdnext):
+    enable = sdnext.extras[-1].ui()["enable"]
+    assert enable.kind == "Checkbox" and not [one for one in Component.made if one.kind in ("Accordion", "InputAccordion")]
+    enable = sdnext.script_classes[0]().ui(False)[0]
+    assert enable.kind == "Checkbox" and [one.kind for one in Component.made].count("Accordion") == 1
+
+
+def test_sdnext_has_one_place_for_finished_pictures(sdnext, host, astronaut):
+    for running, expected in ((sdnext, True), (host, False)):  # elsewhere the later place would restore a second time
+        p, pp = types.SimpleNamespace(extra_generation_params={}), types.SimpleNamespace(image=Image.fromarray(astronaut))
+        running.script_classes[0]().postprocess_image(p, pp, *args())
+        assert red(pp.image).any() == expected
+
+
+def test_sdnexts_password_guards_our_routes(sdnext):
+    pytest.importorskip("fastapi")
+    sdnext.fire("on_app_started", None, object())
+    assert sdnext.shared.api.routes == {"/gpen/v1/restore": True, "/gpen/v1/models": True}
 
 
 def test_the_hosts_folder_holds_no_package_named_scripts():

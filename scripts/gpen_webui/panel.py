@@ -1,0 +1,29 @@
+"""The box that our controls are in, with the checkbox that switches them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+from modules import ui_components
+
+from . import host
+
+TICK = "Restore faces with GPEN"
+
+
+@contextmanager
+def panel(label: str, elem_id: str | None = None, in_accordion: bool = False) -> Iterator[Any]:
+    """The checkbox. SD.Next has an InputAccordion that is not in use: its checkbox is never seen there.
+
+    `in_accordion` says that SD.Next itself makes an accordion of that label around this."""
+    if not host.is_sdnext():
+        with ui_components.InputAccordion(False, label=label, elem_id=elem_id) as enable:
+            yield enable
+    elif in_accordion:
+        yield gr.Checkbox(label=TICK, value=False)
+    else:
+        with gr.Accordion(label, open=False):
+            yield gr.Checkbox(label=TICK, value=False)
