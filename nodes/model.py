@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from numpy.typing import NDArray
-
 import comfy.model_management as management
 import comfy.model_patcher
+import torch
+from numpy.typing import NDArray
 
 from ..gpen_core import GpenError, OutOfMemory, RestoreOptions
 from . import folders

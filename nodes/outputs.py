@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 import comfy.model_management as management
+import torch
 
 from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io, ui

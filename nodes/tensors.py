@@ -6,11 +6,10 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import comfy.model_management as management
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-import comfy.model_management as management
 
 from ..gpen_core import Face, InputError
 
