@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 async def comfy_entrypoint() -> GpenExtension:
     """What ComfyUI asks a pack for."""
-    from . import folders
+    from . import folders, pages
     from .extension import GpenExtension
 
     folders.register()
+    pages.serve()
     return GpenExtension()

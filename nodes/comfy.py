@@ -38,8 +38,12 @@ __all__ = [
 
 
 def schema(**arguments: Any) -> Any:
-    """`io.Schema` with those of the arguments that this ComfyUI knows: search words came later than the rest."""
+    """`io.Schema` with those of the arguments that this ComfyUI knows. Search words came later than the rest: before, they
+    stand in the description."""
     known = inspect.signature(io.Schema).parameters
+    words = arguments.get("search_aliases")
+    if words and "search_aliases" not in known:
+        arguments["description"] += f" Search words: {', '.join(words)}."
     return io.Schema(**{name: value for name, value in arguments.items() if name in known})
 
 

@@ -144,11 +144,9 @@ def options(
     max_faces: int = 0,
 ) -> RestoreOptions:
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
-    if faces == BY_INDEX and not indices.strip():
-        raise OptionsError("With 'by index', indices must hold numbers from 0, such as 0,2 or 1-3.")
     return RestoreOptions(
         strength=strength,
-        faces=indices if faces == BY_INDEX else faces,
+        faces=_numbers(indices) if faces == BY_INDEX else faces,
         order=order,
         confidence=confidence,
         min_face=min_face,
@@ -158,3 +156,11 @@ def options(
         angles=angles,
         max_faces=max_faces or None,
     )
+
+
+def _numbers(indices: str) -> str | tuple[int, ...]:
+    """What the text names; its error speaks of the widget that the user sees."""
+    try:
+        return RestoreOptions(faces=indices).faces
+    except OptionsError as error:
+        raise OptionsError(f"indices is {indices!r}; expected numbers from 0, such as 0,2 or 1-3.") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import comfy.model_management as management
+
 from ..gpen_core import DETECTORS, PRECISIONS, OptionsError
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
@@ -32,12 +34,13 @@ class LoadModel(ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=folders.choices(),
+                    default=folders.choices()[0],
                     tooltip=f"A file in models/{folders.MODELS}. The number is the side in pixels at which faces are "
                     f"restored: 2048 for large faces, 512 for small ones and for speed.{state}",
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=list(PRECISIONS),
+                    options=_precisions(),
                     default="auto",
                     tooltip="auto: float16 on CUDA, bfloat16 on a CPU that computes in it, float32 elsewhere.",
                 ),
@@ -64,3 +67,9 @@ class LoadModel(ComfyNode):
         if model in folders.missing():
             log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
         return NodeOutput(GpenModel.load(model, detector, precision, Reporter()))
+
+
+def _precisions() -> list[str]:
+    """Those that the device computes in: no CPU has been seen to compute in float16."""
+    is_cpu = management.get_torch_device().type == "cpu"
+    return [name for name in PRECISIONS if not (is_cpu and name == "fp16")]

@@ -56,7 +56,7 @@ def untouched(image: torch.Tensor, why: str) -> NodeOutput:
 
 
 def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
-    """The text is an output, and shown on the node itself (web/summary.js)."""
+    """The text is an output, and shown on the node itself (web/gpen_summary.js)."""
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 

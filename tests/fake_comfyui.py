@@ -82,6 +82,16 @@ class ProgressBar:
         ProgressBar.shown.append((value, total))
 
 
+class Routes:
+    """What the server's route table was given."""
+
+    def __init__(self):
+        self.given = {}
+
+    def get(self, path):
+        return lambda handler: self.given.setdefault(path, handler)
+
+
 class Management(types.ModuleType):
     """comfy.model_management."""
 
@@ -146,8 +156,11 @@ def modules(models_dir):
     comfy.model_patcher.ModelPatcher = ModelPatcher
     comfy.utils = types.ModuleType("comfy.utils")
     comfy.utils.ProgressBar = ProgressBar
+    server = types.ModuleType("server")
+    server.PromptServer = types.SimpleNamespace(instance=types.SimpleNamespace(routes=Routes()))
+    server.web = types.SimpleNamespace(FileResponse=lambda path: path, Response=lambda status: status)
     packages = {name: types.ModuleType(name) for name in ("comfy_api", "comfy_execution")}
-    named = (api, graph, comfy, management, comfy.model_patcher, comfy.utils, folder_paths(models_dir))
+    named = (api, graph, server, comfy, management, comfy.model_patcher, comfy.utils, folder_paths(models_dir))
     return {**packages, **{module.__name__: module for module in named}}
 
 

@@ -1,5 +1,6 @@
 """The nodes in a fake ComfyUI, see fake_comfyui.py; tests/test_comfyui_host.py has the real one."""
 
+import asyncio
 import collections
 import re
 import sys
@@ -61,6 +62,25 @@ def test_the_pack_has_its_nodes_and_help_pages(host):
     assert set(re.findall(r'node_id="(\w+)"', sources)) == NODES  # registries read them from the source
 
 
+def test_help_pages_have_an_address_without_the_folders_name(host):
+    given = sys.modules["server"].PromptServer.instance.routes.given
+    (help_at, help_page), (_, code) = given.items()
+    pattern = re.compile(re.sub(r"\{(\w+)(?::([^}]+))?\}", lambda m: f"(?P<{m[1]}>{m[2] or '[^/]+'})", help_at))
+    asked = pattern.fullmatch("/extensions/sd gpen v1/docs/GPEN_LoadModel/zh.md")
+    request = fake_comfyui.types.SimpleNamespace(match_info=asked.groupdict())
+    assert asyncio.run(help_page(request)) == ROOT / "web" / "docs" / "GPEN_LoadModel" / "zh.md"
+    assert not pattern.fullmatch("/extensions/x/docs/GPEN_LoadModel/../../secret.md")
+    request.match_info["page"] = "fr.md"
+    assert asyncio.run(help_page(request)) == 404 and asyncio.run(code(request)) == ROOT / "web" / "gpen_summary.js"
+
+
+def test_without_a_server_the_pack_loads(comfy_models, monkeypatch):
+    given = fake_comfyui.modules(comfy_models)
+    del given["server"].PromptServer.instance
+    monkeypatch.setattr(fake_comfyui, "modules", lambda folder: given)
+    assert set(fake_comfyui.Host(comfy_models, monkeypatch).nodes) == NODES
+
+
 def test_every_input_says_what_it_is_for(host):
     for node in host.nodes.values():
         schema = node.define_schema()
@@ -79,6 +99,13 @@ def test_search_words_are_given_where_they_are_known(host, monkeypatch):
     for node in host.nodes.values():
         node.define_schema()
     assert set(given) == NODES and "reactor" in given["GPEN_CleanUpFaceSwap"]
+
+
+def test_search_words_stand_in_the_description_where_they_are_not_known(host):
+    description = host.nodes["GPEN_CleanUpFaceSwap"].define_schema().description
+    assert description.endswith(
+        " Search words: face swap, reactor, facefusion, inswapper, swap cleanup, restore swapped faces."
+    )
 
 
 def test_a_core_that_is_too_old_is_told_so(comfy_models, monkeypatch):
@@ -100,6 +127,20 @@ def test_folder_keys_are_added_to_not_assigned(comfy_models, monkeypatch, tmp_pa
     known = fake_comfyui.Host(comfy_models, monkeypatch, prepare=users).folder_paths.folder_names_and_paths
     assert known["facerestore_models"] == ([str(tmp_path), str(comfy_models / "facerestore_models")], {".onnx"})
     assert known["facedetection"][0][0] == str(tmp_path) and ".safetensors" in known["facedetection"][1]
+
+
+def test_half_precision_is_offered_where_the_device_has_it(host):
+    def offered():
+        return {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}["precision"].options
+
+    assert offered() == ["auto", "fp32", "bf16"]
+    host.management.get_torch_device = lambda: torch.device("cuda")
+    assert "fp16" in offered()
+
+
+def test_every_choice_has_a_default_that_is_among_them(host):
+    combos = [one for node in host.nodes.values() for one in node.define_schema().inputs if one.kind == "COMBO"]
+    assert len(combos) > 10 and all(one.default in one.options for one in combos)
 
 
 def test_the_choices_are_bare_names_and_stay_the_same_after_a_download(comfy_models, monkeypatch, tmp_path):
@@ -181,7 +222,7 @@ def test_the_summary_stands_on_the_node(host, red, portrait):
             **{**host.defaults("GPEN_RestoreFaces"), "model": red, "image": portrait, "strength": strength}
         )
         assert out.ui == {"text": (out.args[3],)} and out.args[3]
-    assert "GPEN_" in (ROOT / "web" / "summary.js").read_text("utf-8")
+    assert "GPEN_" in (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
 
 
 def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, caplog):
@@ -369,6 +410,8 @@ def test_detecting_in_grey_and_alpha(host, red, portrait):
 def test_indices(host, red, portrait):
     with pytest.raises(Exception, match="numbers from 0"):
         host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices=" ")
+    with pytest.raises(Exception, match=r"^indices is 'a;b'; expected numbers from 0"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices="a;b")
     summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices="1")[3]
     assert "number 0 was not asked for" in summary
 

@@ -1,0 +1,32 @@
+"""The help pages and the page's own code, under an address that does not depend on the folder's name.
+
+ComfyUI serves them under the name of the pack's folder, which fails where that holds spaces or letters beyond ASCII, and the
+page asks for help only by what stands before the first dot of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import server
+
+WEB = Path(__file__).resolve().parents[1] / "web"
+SUMMARY = "gpen_summary.js"
+
+
+def serve() -> None:
+    """Adds the addresses to ComfyUI's server; there is none where its nodes are used as a library."""
+    running = getattr(server.PromptServer, "instance", None)
+    if running is None:
+        return
+    running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_help)
+    running.routes.get(f"/extensions/{{pack}}/{SUMMARY}")(_summary)
+
+
+async def _help(request: Any) -> Any:
+    path = WEB / "docs" / request.match_info["node"] / request.match_info["page"]
+    return server.web.FileResponse(path) if path.is_file() else server.web.Response(status=404)
+
+
+async def _summary(request: Any) -> Any:
+    return server.web.FileResponse(WEB / SUMMARY)

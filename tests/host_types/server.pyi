@@ -1,0 +1,16 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+class web:
+    @staticmethod
+    def FileResponse(path: Path) -> Any: ...
+    @staticmethod
+    def Response(*, status: int) -> Any: ...
+
+class _Routes:
+    def get(self, path: str) -> Callable[[Callable[[Any], Any]], Any]: ...
+
+class PromptServer:
+    instance: PromptServer
+    routes: _Routes
