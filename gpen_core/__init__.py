@@ -23,6 +23,7 @@ from .errors import (
     OptionsError,
     OutOfMemory,
     OutputError,
+    TooLarge,
     WeightsError,
 )
 from .version import __version__
@@ -43,11 +44,12 @@ if TYPE_CHECKING:
         TEMPLATES,
         RestoreOptions,
     )
+    from .pictures.files import Photo
     from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
     from .weights.catalog import SUFFIXES
     from .weights.downloads import DownloadOptions
-    from .weights.folders import detector_choices, find_in, models_dirs, network_choices, state_of
+    from .weights.folders import detector_choices, find_in, models_dirs, network_choice, network_choices, state_of
 
 _LAZY = {
     ".faces.draw": ("numbered",),
@@ -65,10 +67,11 @@ _LAZY = {
         "TEMPLATES",
         "RestoreOptions",
     ),
+    ".pictures.files": ("Photo",),
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
     ".weights.catalog": ("SUFFIXES",),
-    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choices", "state_of"),
+    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choice", "network_choices", "state_of"),
     ".weights.downloads": ("DownloadOptions",),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -98,14 +101,17 @@ __all__ = [
     "OptionsError",
     "OutOfMemory",
     "OutputError",
+    "Photo",
     "Progress",
     "RestoreOptions",
     "RestoreResult",
+    "TooLarge",
     "WeightsError",
     "__version__",
     "detector_choices",
     "find_in",
     "models_dirs",
+    "network_choice",
     "network_choices",
     "numbered",
     "state_of",

@@ -20,6 +20,10 @@ class InputError(GpenError):
     """A picture cannot be read, or is of a kind that cannot be restored without loss."""
 
 
+class TooLarge(InputError):
+    """A picture has more pixels than are read; said by its header, before anything is decoded."""
+
+
 class OutputError(GpenError):
     """A result cannot be written where it should go. Nothing half-written is left behind."""
 

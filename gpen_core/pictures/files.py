@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, OutOfMemory, OutputError, is_out_of_memory
+from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory
 from . import footprint, png_check, tiff_check
 from .metadata import (
     PNG_SIGNATURE,
@@ -35,7 +35,7 @@ from .metadata import (
 from .opened import opened
 from .picture import BROKEN, ORIENTATION, PEAKS, Picture, Pixels, from_array, pil_to_array, to_pil, upright
 from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
-from .unkept import unkept
+from .unkept import left_out, unkept
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,20 @@ class Photo:
     data: bytes = b""
     """The file as it was read, if it was one."""
 
+    @classmethod
+    def from_bytes(cls, data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+        """A file's bytes decoded and turned upright. Raises `TooLarge` before that, by its header, and `InputError`."""
+        return decode(data, max_pixels=max_pixels)
+
+    def to_bytes(self, format_name: str) -> bytes:
+        """A file of that format, with the metadata that it can hold; see `encode`."""
+        return encode(self, format_name)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is to be said about a new file of it: what that is without."""
+        return left_out(self.metadata)
+
 
 def read(path: Path, max_memory: int | None = None) -> Photo:
     """Reads one picture, turned upright.
@@ -97,7 +111,7 @@ def needed_bytes(path: Path) -> int:
             return footprint.FILES * size
 
 
-def decode(data: bytes, max_memory: int | None = None) -> Photo:
+def decode(data: bytes, max_memory: int | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
     """As `read`, from a file's bytes."""
     source, turn = data, None
     Image.init()  # a host may have loaded only some of Pillow's formats
@@ -109,7 +123,7 @@ def decode(data: bytes, max_memory: int | None = None) -> Photo:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            image = _load(source, max_memory)
+            image = _load(source, max_memory, max_pixels)
         turn = orientation(image) if turn is None else turn
         metadata = replace(collect(image, source), dropped=unkept(image, source))
         pixels = _pixels(image, source)
@@ -120,7 +134,7 @@ def decode(data: bytes, max_memory: int | None = None) -> Photo:
     except UnidentifiedImageError as error:
         raise InputError(_not_a_picture(source)) from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"the picture is too large: {error}") from error
+        raise TooLarge(f"the picture is too large: {error}") from error
     except BROKEN as error:
         if is_out_of_memory(error):
             raise
@@ -136,9 +150,9 @@ def decode(data: bytes, max_memory: int | None = None) -> Photo:
     return Photo(from_array(upright(pixels, turn)), metadata, kind, lossy)
 
 
-def _load(source: bytes, max_memory: int | None) -> Image.Image:
+def _load(source: bytes, max_memory: int | None, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(source), formats=FORMATS)
-    _check_size(image)
+    _check_size(image, max_pixels)
     if max_memory is not None:
         footprint.refuse(image, footprint.estimate(image, len(source), footprint.bits_of(image, source)), max_memory)
     if image.format == "TIFF":
@@ -154,14 +168,14 @@ def _not_a_picture(data: bytes) -> str:
     return f"it begins as a {kind} picture, but is damaged or of a rare kind. Save it again as a PNG of 8 or 16 bits."
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise InputError(
-            f"{image.width} x {image.height} pixels are too many: at most {MAX_PIXELS / 1e6:.0f} million are read."
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise TooLarge(
+            f"{image.width} x {image.height} pixels are too many: at most {max_pixels / 1e6:.0f} million are read."
         )
     longest = LIMITS.get(str(image.format), LONGEST_SIDE)
     if max(image.size) > longest:
-        raise InputError(f"{image.width} x {image.height} pixels: a side of more than {longest} is not read.")
+        raise TooLarge(f"{image.width} x {image.height} pixels: a side of more than {longest} is not read.")
     runs = image.format == "BMP" and image.info.get("compression") in RUNS
     if runs and image.width * image.height > MOST_IN_RUNS:
         raise InputError(f"a BMP in runs (RLE) of {image.width} x {image.height} pixels. Save it again as a PNG.")

@@ -87,6 +87,14 @@ def network_choices(folders: Sequence[Path]) -> list[str]:
     return [*(entry.file for entry in networks), *sorted(others)]
 
 
+def network_choice(name: str, folders: Sequence[Path]) -> str | None:
+    """The one of `network_choices` that a name means: in any capitals, with or without its suffix, and the catalog's names
+    and aliases, too. None if there is none: a path is no name."""
+    entry = find_entry(name)
+    wanted = stem(name if entry is None else entry.file)
+    return next((choice for choice in network_choices(folders) if stem(choice) == wanted), None)
+
+
 def detector_choices(folders: Sequence[Path]) -> list[str]:
     """Face detectors to choose from: the catalog's names, then file names of other RetinaFaces that are there."""
     known = [entry.name for entry in CATALOG if entry.name.startswith(RETINAFACE)]

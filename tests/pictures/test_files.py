@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, JpegImagePlugin
 
-from gpen_core.errors import InputError, OutputError
+from gpen_core.errors import InputError, OutputError, TooLarge
 from gpen_core.pictures import files
 from gpen_core.pictures.files import FORMATS, Photo, decode, encode
 from gpen_core.pictures.metadata import Metadata
@@ -500,3 +500,17 @@ def test_what_is_replaced_keeps_mode_owner_and_attributes_and_other_names_are_to
     assert stat.S_IMODE(path.stat().st_mode) == 0o640 and os.getxattr(path, "user.note") == b"kept"
     assert (path.stat().st_uid, path.stat().st_gid) == owner
     assert "has 2 names" in caplog.text
+
+
+# --- the public way ---
+
+
+def test_a_photo_from_bytes_and_back():
+    data = made.saved(FLAT[3], "PNG")
+    photo = Photo.from_bytes(data, max_pixels=FLAT[3].shape[0] * FLAT[3].shape[1])
+    assert (Photo.from_bytes(photo.to_bytes("TIFF")).picture.pixels == FLAT[3]).all() and photo.left_out == ()
+
+
+def test_more_pixels_than_allowed_are_told_by_the_header():
+    with pytest.raises(TooLarge, match="too many"):
+        Photo.from_bytes(made.saved(FLAT[3], "PNG")[:-30], max_pixels=FLAT[3].shape[0] * FLAT[3].shape[1] - 1)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.weights import kinds
-from gpen_core.weights.folders import detector_choices, network_choices
+from gpen_core.weights.folders import detector_choices, network_choice, network_choices
 from gpen_core.weights.kinds import GPEN, RETINAFACE, kind_of
 
 # Names as the other restorers' files in the same folders have them.
@@ -102,3 +102,11 @@ def test_telling_is_fast_beside_reading(tmp_path):
         patch.setattr(kinds.zipfile, "ZipFile", Watching)
         assert kind_of(tmp_path / "large.pth") == GPEN
     assert [name.split("/")[-1] for name in opened] == ["data.pkl"]
+
+
+def test_a_choice_is_named_in_any_capitals(folder):
+    named = {network_choice(name, [folder]) for name in ("gpen-BFR-512", "GPEN-BFR-512.SafeTensors")}
+    assert named == {"GPEN-BFR-512.pth"}
+    for name in network_choices([folder]):
+        assert network_choice(name.upper(), [folder]) == name
+    assert all(network_choice(name, [folder]) is None for name in ("", "parsenet", "../GPEN-BFR-512", "/etc/passwd"))
