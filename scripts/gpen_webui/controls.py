@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import CHOICES, COLORS, MASKS, ORDERS, RestoreOptions
+from gpen_core import CHOICES, COLORS, MASKS, ORDERS, RestoreOptions, network_choice
 
 from . import engine, host
 
@@ -18,6 +18,11 @@ NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face", "mask",
 
 def default_model() -> str:
     return str(host.option("model", engine.choices()[0]))
+
+
+def model_named(name: str) -> str | None:
+    """The one of the models that is meant, in any capitals; None if there is none."""
+    return network_choice(name, host.models_dirs())
 
 
 @dataclass(frozen=True)
@@ -75,4 +80,5 @@ def values(
         detect_size=int(host.option("detect_size", DEFAULTS.detect_size)),
         angles=str(host.option("angles", DEFAULTS.angles)),
     )
-    return Values(bool(enable), model or default_model(), float(strength), options, bool(only_changed))
+    named = str(model or default_model())
+    return Values(bool(enable), model_named(named) or named, float(strength), options, bool(only_changed))

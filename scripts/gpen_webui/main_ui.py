@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import gradio as gr
 import numpy as np
 from modules import images, scripts, shared
 from PIL import Image
 
-from gpen_core import GpenError, Interrupted
+from gpen_core import GpenError, Interrupted, OptionsError
 
 from . import controls, engine, host, restorer
 from .panel import panel
@@ -40,6 +41,20 @@ class GpenScript(scripts.Script):
         ]
         self.paste_field_names = [MODEL, VISIBILITY]
         return [enable, *parts.values(), save_before]
+
+    def before_process(self, p: Any, *args: Any) -> None:
+        """Refuses a caller of the API whose values cannot be, before anything is sampled. What is raised here the host only
+        logs; so it is raised by what it calls next of `p`, which lives for this one request."""
+        given = _given(args)
+        if not (given.get("enable") and getattr(p, "is_api", False)):
+            return
+        given.pop("save_before", None)
+        try:
+            values = controls.values(**given)
+            if controls.model_named(values.model) is None:
+                raise OptionsError(f"GPEN model is {values.model!r}; expected one of {', '.join(engine.choices())}.")
+        except GpenError as error:
+            p.setup_prompts = partial(_refuse, str(error))
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
         given = _given(args)
@@ -85,6 +100,12 @@ class GpenScript(scripts.Script):
             _save(p, pp.image)
         pp.image = result.image
         _note(p, values.model, values.visibility, sum(face.restored for face in result.faces))
+
+
+def _refuse(problem: str) -> NoReturn:
+    from fastapi import HTTPException  # where there is an API, there is FastAPI
+
+    raise HTTPException(422, f"{TITLE}: {problem}")
 
 
 def _given(args: Sequence[Any]) -> dict[str, Any]:
