@@ -1,73 +1,35 @@
-"""`POST /gpen/v1/restore` and `GET /gpen/v1/models`, beside the host's own API and behind its password."""
+"""Routes under /gpen/v1 beside the host's own API and behind its password; described in docs/api.md."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
+import asyncio
 import secrets
-from typing import Any, Optional
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
-from modules.call_queue import queue_lock
-from PIL import Image
-from pydantic import BaseModel, Field
 
-from gpen_core import GpenError, InputError, Interrupted, OptionsError, OutOfMemory, RestoreOptions, WeightsError, find_in
+from gpen_core import GpenError, find_in
 
-from . import controls, engine, host
+from . import api_work, engine, host
+from .api_types import FiniteRoute, JobReply, ModelReply, Problem, RestoreReply, RestoreRequest
+from .jobs import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Full, Job, Line
 
-LARGEST_BASE64 = 128 << 20  # characters
-LARGEST_PICTURE = 64_000_000  # pixels
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # other plugins are not for strangers' files: EPS starts Ghostscript
-DEFAULTS = RestoreOptions()
-STATUS: tuple[tuple[type[GpenError], int], ...] = (
-    (OptionsError, 422),
-    (InputError, 400),
-    (Interrupted, 409),
-    (WeightsError, 503),
-    (OutOfMemory, 507),
-)
+RETRY_SECONDS = "10"
+ERRORS = {
+    400: "No picture, or a damaged one.",
+    404: "No such model or job.",
+    409: "Stopped by the user, or not finished yet.",
+    413: "Too large: told by the picture's header, before it is decoded.",
+    422: "A value that cannot be.",
+    429: "The line of jobs is full; ask again later.",
+    503: "The weights are missing and cannot be fetched, or are refused.",
+    507: "Out of memory.",
+}
 
-
-class RestoreRequest(BaseModel):
-    """What to restore and how; see `RestoreOptions` of gpen_core."""
-
-    image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without a data: prefix.")
-    original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
-    model: Optional[str] = Field(None, description="One of /gpen/v1/models; default: the setting.")
-    strength: float = Field(DEFAULTS.strength, ge=0, le=1)
-    faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
-    order: str = Field(DEFAULTS.order, description="reading, left-right or large-small.")
-    min_face: float = Field(DEFAULTS.min_face, ge=0, description="Pixels.")
-    max_faces: Optional[int] = Field(None, ge=0)
-    confidence: float = Field(DEFAULTS.confidence, ge=0, le=1)
-    detect_size: int = Field(DEFAULTS.detect_size, ge=32, le=8192, description="Pixels of the longer side.")
-    template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
-    mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
-    color: str = Field(DEFAULTS.color, description="none or match.")
-    angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
-    boxes: Optional[list[list[float]]] = Field(
-        None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
-    )
-
-
-class RestoreReply(BaseModel):
-    """The restored picture and its faces."""
-
-    image: str = Field(description="PNG as base64.")
-    faces: list[dict[str, Any]] = Field(description="box, score, landmarks, restored, reason, note, change of each.")
-    notes: list[str] = Field([], description="What else is to be said, such as boxes without a face.")
-    model: str
-
-
-class ModelReply(BaseModel):
-    """A model's file name, and whether it is there or would be downloaded."""
-
-    name: str
-    there: bool
+line: Line[RestoreReply] = Line()
 
 
 def add_routes(app: FastAPI) -> None:
@@ -76,9 +38,16 @@ def add_routes(app: FastAPI) -> None:
         return
     accounts = _accounts(getattr(shared.cmd_opts, "api_auth", None))
     guards = [Depends(_guard(accounts))] if accounts else []
-    common: dict[str, Any] = {"dependencies": guards, "tags": ["GPEN"]}
-    app.add_api_route("/gpen/v1/restore", restore, methods=["POST"], response_model=RestoreReply, **common)
-    app.add_api_route("/gpen/v1/models", models, methods=["GET"], response_model=list[ModelReply], **common)
+    router = APIRouter(prefix="/gpen/v1", route_class=FiniteRoute, dependencies=guards, tags=["GPEN"])
+    work = _responses(400, 404, 413, 422)
+    router.get("/models", response_model=list[ModelReply])(models)
+    router.post("/restore", response_model=RestoreReply, responses=work | _responses(409, 503, 507))(restore)
+    router.post("/jobs", response_model=JobReply, status_code=202, responses=work | _responses(429))(add_job)
+    router.get("/jobs/{name}", response_model=JobReply, responses=_responses(404))(get_job)
+    ends = _responses(400, 404, 409, 413, 503, 507)
+    router.get("/jobs/{name}/result", response_model=RestoreReply, responses=ends)(get_result)
+    router.delete("/jobs/{name}", status_code=204, response_class=Response, responses=_responses(404))(delete_job)
+    app.include_router(router)
 
 
 def models() -> list[ModelReply]:
@@ -87,52 +56,91 @@ def models() -> list[ModelReply]:
     return [ModelReply(name=name, there=find_in(name, there) is not None) for name in engine.choices()]
 
 
-def restore(request: RestoreRequest) -> RestoreReply:
-    """Restores the faces of one picture."""
-    model = request.model or controls.default_model()
-    if model not in engine.choices():
-        raise HTTPException(404, f"There is no model {model!r}. /gpen/v1/models lists them.")
+async def restore(asked: RestoreRequest, http: Request) -> RestoreReply:
+    """Restores the faces of one picture. A client that goes away stops it."""
+    job = await run_in_threadpool(_job, asked)
+    watching = asyncio.create_task(_stop_when_gone(http, job))
     try:
-        options = _options(request)
-        image = _decode(request.image, "image")
-        original = None if request.original is None else _decode(request.original, "original")
-        with queue_lock:
-            shared.state.begin(job="gpen")
-            try:
-                result = engine.restore(image, model, options, original=original, boxes=request.boxes)
-            finally:
-                shared.state.end()
+        await run_in_threadpool(job.run)
+    finally:
+        watching.cancel()
+    return _result(job)
+
+
+def add_job(asked: RestoreRequest) -> JobReply:
+    """Restores the faces of one picture when its turn comes. Answers at once, with the job's id."""
+    job = _job(asked)
+    try:
+        line.add(job)
+    except Full as error:
+        raise HTTPException(429, str(error), headers={"Retry-After": RETRY_SECONDS}) from error
+    return _told(job)
+
+
+def get_job(name: str) -> JobReply:
+    """How far a job is."""
+    return _told(_found(name))
+
+
+def get_result(name: str) -> RestoreReply:
+    """A finished job's picture; of one that failed, the answer that /restore would have given."""
+    job = _found(name)
+    if job.status in (WAITING, WORKING):
+        raise HTTPException(409, f"The job is {job.status}. Ask /gpen/v1/jobs/{name} until its status is {DONE}.")
+    return _result(job)
+
+
+def delete_job(name: str) -> Response:
+    """Stops a job, or forgets its result."""
+    _found(name)
+    line.drop(name)
+    return Response(status_code=204)
+
+
+async def _stop_when_gone(http: Request, job: Job[RestoreReply]) -> None:
+    while (await http.receive())["type"] != "http.disconnect":  # the body has been read: nothing else is to come
+        pass
+    job.stop()
+
+
+def _job(asked: RestoreRequest) -> Job[RestoreReply]:
+    try:
+        return api_work.job_for(asked)
     except GpenError as error:
-        status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
-        raise HTTPException(status, str(error)) from error
-    faces = [face.to_json() for face in result.faces]
-    return RestoreReply(image=_encode(result.image), faces=faces, notes=list(result.notes), model=model)
+        raise HTTPException(api_work.status_of(error), str(error)) from error
 
 
-def _options(request: RestoreRequest) -> RestoreOptions:
-    names = RestoreOptions.__dataclass_fields__
-    return RestoreOptions(**{name: getattr(request, name) for name in names})
+def _found(name: str) -> Job[RestoreReply]:
+    job = line.find(name)
+    if job is None:
+        minutes = round(KEPT_SECONDS / 60)
+        raise HTTPException(404, f"There is no job {name!r}. Results are kept for {minutes} minutes; ask for it anew.")
+    return job
 
 
-def _decode(text: str, what: str) -> Image.Image:
-    if len(text) > LARGEST_BASE64:
-        raise HTTPException(413, f"{what} has more than {LARGEST_BASE64 >> 20} million characters.")
-    try:
-        data = base64.b64decode(text.partition(",")[2] or text, validate=True)
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise HTTPException(413, f"{what} has too many pixels; {LARGEST_PICTURE} are allowed.") from error
-    except (binascii.Error, OSError, ValueError) as error:
-        raise HTTPException(400, f"{what} is no picture in base64 ({error}).") from error
-    if image.width * image.height > LARGEST_PICTURE:
-        raise HTTPException(413, f"{what} has {image.width}x{image.height} pixels; {LARGEST_PICTURE} are allowed.")
-    return image
+def _result(job: Job[RestoreReply]) -> RestoreReply:
+    if job.result is not None:
+        return job.result
+    if isinstance(job.error, GpenError):
+        raise HTTPException(api_work.status_of(job.error), str(job.error)) from job.error
+    raise HTTPException(500, "It failed in a way that nobody foresaw; the host's log says how.") from job.error
 
 
-def _encode(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def _told(job: Job[RestoreReply]) -> JobReply:
+    error = None if job.error is None else str(job.error) or STOPPED
+    return JobReply(
+        id=job.id,
+        status=job.status,
+        ahead=line.ahead(job),
+        done=job.done,
+        total=job.total,
+        text=job.text,
+        error=error,
+    )
+
+
+def _responses(*numbers: int) -> dict[int | str, dict[str, Any]]:
+    return {number: {"model": Problem, "description": ERRORS[number]} for number in numbers}
 
 
 def _accounts(given: str | None) -> dict[str, str]:

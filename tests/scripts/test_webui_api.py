@@ -1,12 +1,19 @@
 """/gpen/v1 in a fake A1111; fastapi is the host's, so these are skipped where it is not installed."""
 
+import asyncio
 import base64
 import io
+import json
+import struct
+import sys
+import threading
+import zlib
 
+import cv2
 import fake_webui
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from webui_pictures import RED, red
 
 fastapi = pytest.importorskip("fastapi")
@@ -59,6 +66,127 @@ def test_the_picture_before_a_swap(api, astronaut):
         assert answer.json()["faces"][0]["restored"] is expected
 
 
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("strength", "NaN"),
+        ("min_face", "Infinity"),
+        ("min_face", "1e999"),
+        ("max_faces", "-Infinity"),
+        ("max_faces", "9" * 400),
+        ("boxes", "[[0, 0, NaN, 9]]"),
+    ],
+)
+def test_numbers_that_json_does_not_have_are_refused(api, astronaut, field, number):
+    _, client = api()
+    body = f'{{"image": "{encoded(astronaut)}", "{field}": {number}}}'
+    for path in ("restore", "jobs"):
+        answer = client.post(f"/gpen/v1/{path}", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422 and "finite" in answer.json()["detail"]
+
+
+def huge_png(side):
+    """One that says that it has side x side pixels, and does not hold them."""
+    header = struct.pack(">LLBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    chunks = (
+        struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data)) for kind, data in parts
+    )
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)).decode()
+
+
+@pytest.mark.parametrize(("side", "limit"), [(50_000, None), (50_000, "Pillow's"), (9000, None)])
+def test_too_many_pixels_are_told_by_the_header(api, astronaut, monkeypatch, side, limit):
+    _, client = api()
+    if limit is None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as A1111 has it
+    for body in ({"image": huge_png(side)}, {"image": encoded(astronaut), "original": huge_png(side)}):
+        answer = client.post("/gpen/v1/restore", json=body)
+        assert answer.status_code == 413 and "pixels" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("breaks", ["\n", "\r\n", " \n "])
+def test_base64_may_have_line_breaks(api, astronaut, breaks):
+    _, client = api()
+    text = encoded(astronaut)
+    lines = breaks.join(text[at : at + 76] for at in range(0, len(text), 76)) + "\n"
+    assert client.post("/gpen/v1/restore", json={"image": lines}).json()["faces"][0]["restored"]
+    raw = f'{{"image": "{lines}"}}'  # as "$(base64 photo.jpg)" gives it
+    answer = client.post("/gpen/v1/restore", content=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["gpen-red-256", "GPEN-RED-256", "gpen-Red-256.PTH", RED])
+def test_a_model_may_be_named_in_any_capitals(api, astronaut, name):
+    _, client = api()
+    assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "model": name}).json()["model"] == RED
+
+
+def test_the_catalogs_names_are_known(api):
+    _, _ = api()
+    controls = sys.modules["gpen_webui.controls"]
+    assert controls.model_named("gpen-bfr-2048") == controls.model_named("PYTORCH_MODEL-2048.pt") == "GPEN-BFR-2048.pth"
+    assert controls.model_named("gpen-bfr-4096") is None and controls.model_named("retinaface_resnet50") is None
+
+
+def test_the_reply_keeps_exif_and_profile(api, astronaut):
+    _, client = api()
+    image, made = Image.fromarray(astronaut), io.BytesIO()
+    exif = image.getexif()
+    exif[0x010F], exif[0x0112] = "a camera", 6  # make; orientation: lies on its side
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.transpose(Image.Transpose.ROTATE_90).save(made, "JPEG", quality=95, exif=exif, icc_profile=profile)
+    answer = client.post("/gpen/v1/restore", json={"image": base64.b64encode(made.getvalue()).decode()})
+    restored = Image.open(io.BytesIO(base64.b64decode(answer.json()["image"])))
+    assert restored.getexif()[0x010F] == "a camera" and restored.info["icc_profile"] == profile
+    assert restored.getexif().get(0x0112, 1) == 1 and red(restored).any()
+
+
+def test_sixteen_bits_stay(api, astronaut):
+    _, client = api()
+    done, png = cv2.imencode(".png", astronaut[..., ::-1].astype(np.uint16) * 257)
+    assert done
+    answer = client.post("/gpen/v1/restore", json={"image": base64.b64encode(png.tobytes()).decode()}).json()
+    data = np.frombuffer(base64.b64decode(answer["image"]), np.uint8)
+    assert answer["faces"][0]["restored"] and cv2.imdecode(data, cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_a_client_that_goes_away_stops_the_work(api, astronaut, monkeypatch):
+    """It leaves when the first progress is told; the work must end before the network has run."""
+    host, client = api()
+    body = json.dumps({"image": encoded(np.hstack([astronaut, astronaut]))}).encode()
+    working, went = threading.Event(), threading.Event()
+    jobs = sys.modules["gpen_webui.jobs"]
+    progress, stop, ended = jobs.Job.progress, jobs.Job.stop, []
+
+    def telling(job, *told):
+        working.set()
+        assert went.wait(60)  # until it is known that the client has gone
+        ended.append(job)
+        progress(job, *told)
+
+    monkeypatch.setattr(jobs.Job, "progress", telling)
+    monkeypatch.setattr(jobs.Job, "stop", lambda job: (stop(job), went.set()))
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop(0)
+        while not working.is_set():
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/gpen/v1/restore", "headers": headers, "query_string": b""}
+    asyncio.run(client.app(scope, receive, send))
+    assert sent[0]["status"] == 409 and [job.status for job in ended] == ["stopped"] and host.jobs == ["gpen", "end"]
+
+
 def test_models(api):
     _, client = api()
     models = {one["name"]: one["there"] for one in client.get("/gpen/v1/models").json()}
@@ -86,7 +214,7 @@ def test_refusals(api, astronaut, body, status):
 
 def test_limits_of_size(api, astronaut, monkeypatch):
     _, client = api()
-    import gpen_webui.api as routes
+    import gpen_webui.api_work as routes
 
     monkeypatch.setattr(routes, "LARGEST_PICTURE", 512 * 512 - 1)
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut)}).status_code == 413

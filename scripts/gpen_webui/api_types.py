@@ -1,0 +1,113 @@
+"""What the API takes and gives: its schema."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, Optional
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from gpen_core import RestoreOptions
+
+DEFAULTS = RestoreOptions()
+LONGEST_NUMBER = 18  # digits of a whole number
+
+
+class RestoreRequest(BaseModel):
+    """What to restore and how; see `RestoreOptions` of gpen_core."""
+
+    image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
+    original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
+    model: Optional[str] = Field(
+        None, description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512; default: the setting."
+    )
+    strength: float = Field(DEFAULTS.strength, ge=0, le=1)
+    faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
+    order: str = Field(DEFAULTS.order, description="reading, left-right or large-small.")
+    min_face: float = Field(DEFAULTS.min_face, ge=0, description="Pixels.")
+    max_faces: Optional[int] = Field(None, ge=0)
+    confidence: float = Field(DEFAULTS.confidence, ge=0, le=1)
+    detect_size: int = Field(DEFAULTS.detect_size, ge=32, le=8192, description="Pixels of the longer side.")
+    template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
+    mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
+    color: str = Field(DEFAULTS.color, description="none or match.")
+    angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
+    boxes: Optional[list[list[float]]] = Field(
+        None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
+    )
+
+    def options(self) -> RestoreOptions:
+        """Raises `OptionsError`."""
+        return RestoreOptions(**{name: getattr(self, name) for name in RestoreOptions.__dataclass_fields__})
+
+
+class RestoreReply(BaseModel):
+    """The restored picture and its faces."""
+
+    image: str = Field(description="PNG as base64, with the EXIF block and the colour profile of the picture sent.")
+    faces: list[dict[str, Any]] = Field(description="box, score, landmarks, restored, reason, note, change of each.")
+    notes: list[str] = Field([], description="What else is to be said, such as boxes without a face.")
+    model: str
+
+
+class ModelReply(BaseModel):
+    """A model's file name, and whether it is there or would be downloaded."""
+
+    name: str
+    there: bool
+
+
+class JobReply(BaseModel):
+    """How far a job is."""
+
+    id: str
+    status: str = Field(description="waiting, working, done, failed or stopped.")
+    ahead: int = Field(0, description="Jobs that come before it.")
+    done: int = Field(0, description="Faces, or bytes of a download.")
+    total: int = Field(0, description="Of how many; 0: not known yet.")
+    text: str = Field("", description="What is being done.")
+    error: Optional[str] = Field(None, description="What went wrong.")
+
+
+class Problem(BaseModel):
+    """What went wrong: what was expected, what came, what to do."""
+
+    detail: str
+
+
+class FiniteRoute(APIRoute):
+    """Answers 422 to numbers that JSON does not have (NaN, Infinity, 1e999): an error that quotes them cannot be sent."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def finite(request: Request) -> Response:
+            return await handle(_FiniteRequest(request.scope, request.receive))
+
+        return finite
+
+
+class _FiniteRequest(Request):
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):  # line breaks may stand within text: base64 has them
+            self._json = json.loads(
+                await self.body(), strict=False, parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+            )
+        return self._json
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= LONGEST_NUMBER else _refuse(text[:LONGEST_NUMBER] + "...")
+
+
+def _refuse(text: str) -> NoReturn:
+    raise HTTPException(422, f"Expected finite numbers, got {text}.")
