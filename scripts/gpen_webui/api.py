@@ -6,15 +6,16 @@ import asyncio
 import secrets
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
 from gpen_core import GpenError, find_in
 
 from . import api_work, engine, host
-from .api_types import FiniteRoute, JobReply, ModelReply, Problem, RestoreReply, RestoreRequest
+from .api_types import JobReply, ModelReply, Problem, RestoreReply, RestoreRequest, only_finite
 from .jobs import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Full, Job, Line
 
 RETRY_SECONDS = "10"
@@ -38,16 +39,21 @@ def add_routes(app: FastAPI) -> None:
         return
     accounts = _accounts(getattr(shared.cmd_opts, "api_auth", None))
     guards = [Depends(_guard(accounts))] if accounts else []
-    router = APIRouter(prefix="/gpen/v1", route_class=FiniteRoute, dependencies=guards, tags=["GPEN"])
-    work = _responses(400, 404, 413, 422)
-    router.get("/models", response_model=list[ModelReply])(models)
-    router.post("/restore", response_model=RestoreReply, responses=work | _responses(409, 503, 507))(restore)
-    router.post("/jobs", response_model=JobReply, status_code=202, responses=work | _responses(429))(add_job)
-    router.get("/jobs/{name}", response_model=JobReply, responses=_responses(404))(get_job)
-    ends = _responses(400, 404, 409, 413, 503, 507)
-    router.get("/jobs/{name}/result", response_model=RestoreReply, responses=ends)(get_result)
-    router.delete("/jobs/{name}", status_code=204, response_class=Response, responses=_responses(404))(delete_job)
-    app.include_router(router)
+
+    def add(method: str, path: str, handler: Any, reply: Any, *errors: int, status: int = 200) -> None:
+        finite = [Depends(only_finite)] if method == "POST" else []
+        told = {number: {"model": Problem, "description": ERRORS[number]} for number in errors}
+        more: dict[str, Any] = {"dependencies": [*guards, *finite], "tags": ["GPEN"], "responses": told}
+        kind = Response if reply is None else JSONResponse
+        more |= {"response_model": reply, "status_code": status, "response_class": kind}
+        app.add_api_route(f"/gpen/v1{path}", handler, methods=[method], **more)
+
+    add("GET", "/models", models, list[ModelReply])
+    add("POST", "/restore", restore, RestoreReply, 400, 404, 409, 413, 422, 503, 507)
+    add("POST", "/jobs", add_job, JobReply, 400, 404, 413, 422, 429, status=202)
+    add("GET", "/jobs/{name}", get_job, JobReply, 404)
+    add("GET", "/jobs/{name}/result", get_result, RestoreReply, 400, 404, 409, 413, 503, 507)
+    add("DELETE", "/jobs/{name}", delete_job, None, 404, status=204)
 
 
 def models() -> list[ModelReply]:
@@ -137,10 +143,6 @@ def _told(job: Job[RestoreReply]) -> JobReply:
         text=job.text,
         error=error,
     )
-
-
-def _responses(*numbers: int) -> dict[int | str, dict[str, Any]]:
-    return {number: {"model": Problem, "description": ERRORS[number]} for number in numbers}
 
 
 def _accounts(given: str | None) -> dict[str, str]:

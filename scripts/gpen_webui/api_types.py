@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
-from fastapi import HTTPException, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import HTTPException, Request
 from pydantic import BaseModel, Field
 
 from gpen_core import RestoreOptions
 
 DEFAULTS = RestoreOptions()
-LONGEST_NUMBER = 18  # digits of a whole number
+LARGEST_NUMBER = 10**18
 
 
 class RestoreRequest(BaseModel):
@@ -79,35 +75,19 @@ class Problem(BaseModel):
     detail: str
 
 
-class FiniteRoute(APIRoute):
+async def only_finite(http: Request) -> None:
     """Answers 422 to numbers that JSON does not have (NaN, Infinity, 1e999): an error that quotes them cannot be sent."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def finite(request: Request) -> Response:
-            return await handle(_FiniteRequest(request.scope, request.receive))
-
-        return finite
+    try:
+        _check(await http.json())
+    except ValueError:  # no JSON: the host says so
+        return
 
 
-class _FiniteRequest(Request):
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):  # line breaks may stand within text: base64 has them
-            self._json = json.loads(
-                await self.body(), strict=False, parse_constant=_refuse, parse_float=_finite, parse_int=_whole
-            )
-        return self._json
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _whole(text: str) -> int:
-    return int(text) if len(text) <= LONGEST_NUMBER else _refuse(text[:LONGEST_NUMBER] + "...")
-
-
-def _refuse(text: str) -> NoReturn:
-    raise HTTPException(422, f"Expected finite numbers, got {text}.")
+def _check(body: Any) -> None:
+    unseen = [body]
+    while unseen:
+        value = unseen.pop()
+        if isinstance(value, (list, dict)):
+            unseen += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
+            raise HTTPException(422, f"Expected finite numbers below {LARGEST_NUMBER:.0e}, got {str(value)[:20]}.")

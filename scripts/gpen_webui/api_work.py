@@ -81,7 +81,7 @@ def _restore(asked: Asked, progress: Progress) -> RestoreReply:
         try:
             progress(0, 0, "Starting")  # the client may have gone while others worked
             result = engine.restore(
-                photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, progress=progress
+                photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
             )
         finally:
             shared.state.end()
@@ -108,4 +108,4 @@ def _photo(data: bytes, what: str) -> Photo:
     try:
         return Photo.from_bytes(data, max_pixels=LARGEST_PICTURE)
     except InputError as error:
-        raise type(error)(f"{what} is no picture that can be restored: {error}") from error
+        raise type(error)(f"{what}: {error}") from error

@@ -44,24 +44,33 @@ def restore(
     original: object | None = None,
     limit: Any = None,
     boxes: Any = None,
-    progress: Callable[[int, int, str], None] = host.progress,
+    told: Callable[[int, int, str], None] | None = None,
+    finder: str | None = None,
 ) -> RestoreResult:
-    """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. Raises `GpenError`."""
+    """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. `told` hears of the progress, too, and may
+    stop the work; `finder` is another detector than the setting's. Raises `GpenError`."""
     if model not in choices() and find_in(model, host.models_dirs()) is None:
         raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
     from gpen_core import Frame
 
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
+    finder = finder or detector()
+
+    def progress(done: int, total: int, text: str) -> None:
+        host.progress(done, total, text)
+        if told is not None:
+            told(done, total, text)
+
     with _lock:
         device = CPU if host.device() in _failed else host.device()
         try:
-            return _restore_on(device, frame, model, options, progress)
+            return _restore_on(device, frame, model, finder, options, progress)
         except RuntimeError as error:
             if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
                 raise
             host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
             _failed.add(device)
-            return _restore_on(CPU, frame, model, options, progress)
+            return _restore_on(CPU, frame, model, finder, options, progress)
 
 
 def release() -> None:
@@ -72,23 +81,28 @@ def release() -> None:
 
 
 def _restore_on(
-    device: torch.device, frame: Frame, model: str, options: RestoreOptions, progress: Callable[[int, int, str], None]
+    device: torch.device,
+    frame: Frame,
+    model: str,
+    finder: str,
+    options: RestoreOptions,
+    progress: Callable[[int, int, str], None],
 ) -> RestoreResult:
-    restorer = _restorer(device, model, progress)
+    restorer = _restorer(device, model, finder, progress)
     restorer.prepare(options, progress)
     with _on_device(restorer), _without_autocast(device):
         return restorer.restore_all([frame], options, progress=progress)[0]
 
 
-def _restorer(device: torch.device, model: str, progress: Callable[[int, int, str], None]) -> FaceRestorer:
+def _restorer(device: torch.device, model: str, finder: str, progress: Callable[[int, int, str], None]) -> FaceRestorer:
     from gpen_core import FaceRestorer
 
     precision = str(host.option("precision", "auto"))
-    key = (str(device), model, detector(), precision, host.models_dirs())
+    key = (str(device), model, finder, precision, host.models_dirs())
     if key not in _kept:
         release()  # one at a time: memory is the host's
         _kept[key] = FaceRestorer.load(
-            model, detector(), host.models_dirs(), device, precision, progress=progress, weights_on=CPU
+            model, finder, host.models_dirs(), device, precision, progress=progress, weights_on=CPU
         )
     return _kept[key]
 

@@ -61,9 +61,8 @@ class Job(Generic[Result]):
             self.error, self.status = error, FAILED
 
     def progress(self, done: int, total: int, text: str) -> None:
-        """As gpen_core tells it; the host's progress bar hears of it."""
+        """As gpen_core tells it."""
         self._go_on_only_if_wanted()
-        host.progress(done, total, text)
         self.done, self.total, self.text = done, total, text
 
     def _go_on_only_if_wanted(self) -> None:
