@@ -90,6 +90,16 @@ def trial() -> None:
     run(environment(".venv", "dev"), "-m", "tests.trial.run", *sys.argv[2:])
 
 
+def kills() -> None:
+    """Processes killed at 50 moments each. Arguments go to `tests/trial/kills.py`."""
+    run(environment(".venv", "dev"), "-m", "tests.trial.kills", *sys.argv[2:])
+
+
+def soak() -> None:
+    """2,000 pictures in one process, whose memory must not grow. Arguments go to `tests/trial/soak.py`."""
+    run(environment(".venv", "dev"), "-m", "tests.trial.soak", *sys.argv[2:])
+
+
 def test_oldest() -> None:
     """The tests with Python 3.10 and what A1111 1.10 pins."""
     python = environment(".venv-oldest", "dev", interpreter("3.10"), "--constraint", OLDEST)
@@ -146,6 +156,8 @@ TASKS: dict[str, Callable[[], None]] = {
     "test": test,
     "test-all": test_all,
     "trial": trial,
+    "kills": kills,
+    "soak": soak,
     "test-oldest": test_oldest,
     "test-newest": test_newest,
     "check": check,
