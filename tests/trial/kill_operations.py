@@ -90,7 +90,8 @@ class Restoring(Operation):
 
     def has_begun(self):
         """The first is written, or about to be."""
-        return bool(self.parts()) or "new" in self.outputs()
+        sizes = [path.stat().st_size if path.exists() else len(old) for path, old in zip(self.targets, self.pictures)]
+        return bool(self.parts()) or sizes != list(map(len, self.pictures))
 
     def outputs(self):
         return [_picture(path, old) for path, old in zip(self.targets, self.pictures)]

@@ -76,7 +76,7 @@ def kill_one(operation, begun, moment, row):
     process = started(operation.command())
     until = time.monotonic() + ENDS
     while not begun() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.001)
+        time.sleep(0.003)
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
