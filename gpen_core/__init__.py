@@ -49,7 +49,15 @@ if TYPE_CHECKING:
     from .restorer import FaceRestorer, RestoreResult
     from .weights.catalog import SUFFIXES
     from .weights.downloads import DownloadOptions
-    from .weights.folders import detector_choices, find_in, models_dirs, network_choice, network_choices, state_of
+    from .weights.folders import (
+        detector_choices,
+        download_size,
+        find_in,
+        models_dirs,
+        network_choice,
+        network_choices,
+        state_of,
+    )
 
 _LAZY = {
     ".faces.draw": ("numbered",),
@@ -71,7 +79,15 @@ _LAZY = {
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
     ".weights.catalog": ("SUFFIXES",),
-    ".weights.folders": ("detector_choices", "find_in", "models_dirs", "network_choice", "network_choices", "state_of"),
+    ".weights.folders": (
+        "detector_choices",
+        "download_size",
+        "find_in",
+        "models_dirs",
+        "network_choice",
+        "network_choices",
+        "state_of",
+    ),
     ".weights.downloads": ("DownloadOptions",),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -109,6 +125,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "detector_choices",
+    "download_size",
     "find_in",
     "models_dirs",
     "network_choice",

@@ -72,6 +72,13 @@ def state_of(name: str, folders: Iterable[Path]) -> tuple[str, int, int] | None:
     return str(path), status.st_size, status.st_mtime_ns
 
 
+def download_size(name: str) -> int | None:
+    """Bytes of the catalog's file of that name, of some its tensors' alone; None for a name that it has not or whose size
+    nobody has published."""
+    entry = find_entry(name)
+    return None if entry is None else entry.bytes or entry.about
+
+
 def weights_in(folders: Iterable[Path]) -> Iterator[Path]:
     """Every weights file there, by its suffix."""
     for folder in folders:
