@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+COUNTERS = ("job_no", "job_count", "sampling_steps", "sampling_step")
 GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion")
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +29,9 @@ class Component:
     @property
     def kind(self):
         return type(self).__name__
+
+    def click(self, fn, inputs, outputs):
+        self.clicked = fn, outputs
 
     def __enter__(self):
         return self
@@ -54,14 +58,34 @@ class ScriptPostprocessing:
 
 
 class OptionInfo:
-    def __init__(self, default=None, label="", component=None, component_args=None, section=None):
+    category_id = None
+
+    def __init__(self, default=None, label="", component=None, component_args=None, section=None, refresh=None):
         self.default, self.label, self.component_args, self.section = default, label, component_args, section
+        self.refresh, self.told = refresh, ""
+
+    def info(self, text):
+        self.told = text
+        return self
 
 
 class Options(types.SimpleNamespace):
     def add_option(self, key, info):
         setattr(self, key, getattr(self, key, info.default))
         self.added = {**getattr(self, "added", {}), key: info}
+
+
+class State(types.SimpleNamespace):
+    """modules.shared_state.State; keeps what the page's progress bar would have shown, in percent with its text."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "textinfo" and "job_count" in vars(self) and self.job_count > 0:
+            share = self.sampling_step / self.sampling_steps if self.sampling_steps else 0
+            self.shown = (
+                *getattr(self, "shown", ()),
+                (min(round(100 * (self.job_no + share) / self.job_count), 100), value),
+            )
 
 
 class Upscale(ScriptPostprocessing):
@@ -106,11 +130,15 @@ class Host:
     """The fake with scripts/gpen.py loaded as the host loads it."""
 
     def __init__(self, models, monkeypatch, sdnext=False, operation_order=(), api_account=None, **flags):
-        self.events, self.saved, self.collected = {}, [], 0
+        self.events, self.saved, self.collected, self.toasts = {}, [], 0, []
+        self.buttons, self.refreshed = [], []
         self.opts = Options(postprocessing_operation_order=list(operation_order), samples_format="png")
         self.opts.gpen_detector, self.opts.gpen_precision = "retinaface_mobile0.25", "fp32"
-        self.state = types.SimpleNamespace(interrupted=False, skipped=False, sampling_steps=0, sampling_step=0, textinfo="")
-        self.state.begin, self.state.end = self._begin, self._end
+        self.state = State(
+            interrupted=False, skipped=False, textinfo="", job="", job_timestamp="0", **dict.fromkeys(COUNTERS, 0)
+        )
+        self.state.begin = (lambda title="": self.jobs.append(title)) if sdnext else (lambda job="": self.jobs.append(job))
+        self.state.end = self._end
         self.jobs = []
         self.cmd_opts = types.SimpleNamespace(**{"use_cpu": [], "api": True, "api_auth": None, **flags})
         members = {"opts": self.opts, "cmd_opts": self.cmd_opts, "state": self.state, "OptionInfo": OptionInfo}
@@ -143,7 +171,8 @@ class Host:
             "modules.ui_components": module("modules.ui_components", InputAccordion=component("InputAccordion")),
             "modules.images": module("modules.images", save_image=lambda *args, **more: self.saved.append((args, more))),
             "modules.call_queue": module("modules.call_queue", queue_lock=self.lock),
-            "gradio": module("gradio", **{name: component(name) for name in GRADIO}),
+            "modules.ui_common": module("modules.ui_common", create_refresh_button=self._refresh_button),
+            "gradio": module("gradio", Warning=self.toasts.append, **{name: component(name) for name in GRADIO}),
         }
         for name, made in given.items():
             monkeypatch.setitem(sys.modules, name, made)
@@ -186,11 +215,35 @@ class Host:
         for one in self.in_order():
             one.controls = one.ui()
             args[one] = {name: given.get(one.name, {}).get(name) for name in one.controls}
-        for one in args:
+        for one in () if self.sdnext else args:
             one.process_firstpass(pp, **args[one])
         for one in args:
+            if self.state.skipped and not self.sdnext:
+                break
+            self.state.job = one.name
             one.process(pp, **args[one])
         return pp
+
+    def extras_page(self, images, **given):
+        """As `run_postprocessing` over a batch: what is saved, and the text on the page."""
+        saved, info = [], ""
+        self.state.interrupted, self.state.job_no, self.state.job_count = False, 0, 1 if self.sdnext else len(images)
+        self.state.job_timestamp += "1"
+        try:
+            for image in images:
+                self.state.job_no += 0 if self.sdnext else 1
+                self.state.skipped = False
+                if self.state.interrupted:
+                    break
+                pp = self.run_extras(image, **given)
+                if self.state.skipped and not self.sdnext:
+                    continue
+                info = ", ".join(f"{key}: {value}" for key, value in pp.info.items())
+                saved.append(pp)
+        except Exception as error:
+            assert self.sdnext, "A1111 does not catch it"
+            info = str(error)
+        return saved, info
 
     def generate(self, arrays, *args, swapped=False, mask=None, paste_to=None, whole=None, **more):
         """The end of `process_images_inner` for a batch; ReActor's place is before the composite. Pictures and infotexts."""
@@ -215,11 +268,14 @@ class Host:
             infotexts.append(dict(p.extra_generation_params))
         return pictures, infotexts, p
 
-    def _begin(self, job):
-        self.jobs.append(job)
-
     def _end(self):
         self.jobs.append("end")
+
+    def _refresh_button(self, refreshed, method, args, elem_id):
+        """As `create_refresh_button`; the button is kept with what a click does to the component."""
+        self.buttons.append((method, args))
+        self.refreshed.append(Component())
+        return self.refreshed[-1]
 
     def _collect(self):
         self.collected += 1

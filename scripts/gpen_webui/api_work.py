@@ -77,7 +77,7 @@ def _restore(asked: Asked, progress: Progress) -> RestoreReply:
     photo = _photo(asked.image, "image")
     original = None if asked.original is None else _photo(asked.original, "original").picture
     with queue_lock:
-        shared.state.begin(job="gpen")
+        shared.state.begin("gpen")  # SD.Next names the argument otherwise
         try:
             progress(0, 0, "Starting")  # the client may have gone while others worked
             result = engine.restore(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import torch
 
 from gpen_core import DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices
 
-from . import host
+from . import host, missing
+from .bar import Bar, moving
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core import FaceRestorer, Frame, RestoreResult
+    from gpen_core import FaceRestorer, Frame, Progress, RestoreResult
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,7 @@ def restore(
     original: object | None = None,
     limit: Any = None,
     boxes: Any = None,
-    told: Callable[[int, int, str], None] | None = None,
+    told: Progress | None = None,
     finder: str | None = None,
 ) -> RestoreResult:
     """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. `told` hears of the progress, too, and may
@@ -55,22 +56,8 @@ def restore(
 
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
     finder = finder or detector()
-
-    def progress(done: int, total: int, text: str) -> None:
-        host.progress(done, total, text)
-        if told is not None:
-            told(done, total, text)
-
-    with _lock:
-        device = CPU if host.device() in _failed else host.device()
-        try:
-            return _restore_on(device, frame, model, finder, options, progress)
-        except RuntimeError as error:
-            if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
-                raise
-            host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
-            _failed.add(device)
-            return _restore_on(CPU, frame, model, finder, options, progress)
+    with _lock, moving(), missing.asked_once((model, finder, options.mask), host.models_dirs()):
+        return _restore(frame, model, finder, options, Bar(told))
 
 
 def release() -> None:
@@ -80,13 +67,20 @@ def release() -> None:
         host.collect_garbage()
 
 
+def _restore(frame: Frame, model: str, finder: str, options: RestoreOptions, progress: Progress) -> RestoreResult:
+    device = CPU if host.device() in _failed else host.device()
+    try:
+        return _restore_on(device, frame, model, finder, options, progress)
+    except RuntimeError as error:
+        if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
+            raise
+        host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
+        _failed.add(device)
+        return _restore_on(CPU, frame, model, finder, options, progress)
+
+
 def _restore_on(
-    device: torch.device,
-    frame: Frame,
-    model: str,
-    finder: str,
-    options: RestoreOptions,
-    progress: Callable[[int, int, str], None],
+    device: torch.device, frame: Frame, model: str, finder: str, options: RestoreOptions, progress: Progress
 ) -> RestoreResult:
     restorer = _restorer(device, model, finder, progress)
     restorer.prepare(options, progress)
@@ -94,7 +88,7 @@ def _restore_on(
         return restorer.restore_all([frame], options, progress=progress)[0]
 
 
-def _restorer(device: torch.device, model: str, finder: str, progress: Callable[[int, int, str], None]) -> FaceRestorer:
+def _restorer(device: torch.device, model: str, finder: str, progress: Progress) -> FaceRestorer:
     from gpen_core import FaceRestorer
 
     precision = str(host.option("precision", "auto"))

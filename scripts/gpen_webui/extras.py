@@ -12,7 +12,8 @@ from gpen_core import GpenError
 from . import controls, engine, host
 from .panel import panel
 
-NAME = "GPEN"
+NAME = host.NAME
+NOT_SAVED = "Nothing is saved for this picture; a setting of GPEN saves such pictures as they were."
 REACTOR = "ReActor"
 
 
@@ -41,8 +42,16 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             if values.visibility > 0:
                 self._restore(pp, values)
         except GpenError as error:
+            self._failed(pp, error)
+
+    def _failed(self, pp: Any, error: GpenError) -> None:
+        """The picture is not saved as if it were a result, unless the user wants it so."""
+        if host.option("keep_failed", False) or not host.can_leave_out():
             host.tell(str(error))
-            pp.info[f"{NAME} failed"] = str(error)
+            pp.info[f"{NAME} failed"] = host.brief(error)
+        else:
+            host.tell(f"{error} {NOT_SAVED}")
+            host.leave_out(error)
 
     def _restore(self, pp: Any, values: controls.Values) -> None:
         before = getattr(pp, "gpen_before", None)

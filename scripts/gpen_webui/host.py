@@ -1,4 +1,4 @@
-"""What differs between A1111, Forge and SD.Next, in one place: device, folders, memory, progress, messages."""
+"""What differs between A1111, Forge and SD.Next, in one place: device, folders, memory, messages."""
 
 from __future__ import annotations
 
@@ -7,25 +7,49 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import torch
 from modules import devices, paths, shared
 
-from gpen_core import Interrupted
+from gpen_core import (
+    DeviceError,
+    GpenError,
+    InputError,
+    Interrupted,
+    MissingWeights,
+    OptionsError,
+    OutOfMemory,
+    WeightsError,
+)
 
-log = logging.getLogger("gpen_webui")
+NAME = "GPEN"
 
 ALSO_IN = ("facerestore_models", "GFPGAN")  # where ReActor for ComfyUI and the hosts' own restorers keep theirs
+BRIEFLY: tuple[tuple[type[GpenError], str], ...] = (
+    (MissingWeights, "weights are missing"),
+    (WeightsError, "weights were refused"),
+    (OptionsError, "a value that it cannot have"),
+    (InputError, "a picture that it cannot restore"),
+    (DeviceError, "the device is not available"),
+    (OutOfMemory, "out of memory"),
+    (Interrupted, "interrupted"),
+)
+
+_told: tuple[str, object] | None = None
+
+
+def is_sdnext() -> bool:
+    """SD.Next has no list of face restorers."""
+    return getattr(shared, "face_restorers", None) is None
+
+
+log = logging.getLogger("sd.gpen_webui" if is_sdnext() else "gpen_webui")  # its console shows nothing but what is below "sd"
 
 
 def option(name: str, default: Any) -> Any:
     """A setting of ours; its default where the settings page was never built (--nowebui)."""
     value = getattr(shared.opts, f"gpen_{name}", None)
     return default if value is None else value
-
-
-def is_sdnext() -> bool:
-    """SD.Next has no list of face restorers."""
-    return getattr(shared, "face_restorers", None) is None
 
 
 def routes(app: Any) -> Any:
@@ -50,6 +74,14 @@ def models_dirs() -> tuple[Path, ...]:
     return (first, *(models / name for name in ALSO_IN))
 
 
+def make_models_folder() -> None:
+    """So that whoever looks for the place finds it."""
+    try:
+        models_dirs()[0].mkdir(exist_ok=True)
+    except OSError as error:
+        log.warning("GPEN: %s cannot be made (%s).", models_dirs()[0], error.strerror)
+
+
 def make_room() -> None:
     """Asks the memory manager of Forge (`utils`) or reForge (`forge_util`) to take other models off the device."""
     for name in ("modules_forge.utils", "modules_forge.forge_util"):
@@ -69,18 +101,40 @@ def collect_garbage() -> None:
     devices.torch_gc()
 
 
-def progress(done: int, total: int, text: str) -> None:
-    """The host's progress bar, told of faces; raises `Interrupted` once the user has interrupted or skipped."""
-    state = shared.state
-    if state.interrupted or state.skipped:
-        raise Interrupted("Interrupted: the picture is left as it was.")
-    if total:
-        state.sampling_steps, state.sampling_step = total, done
-        state.textinfo = f"GPEN: {text}" if total > 1000 else f"GPEN: {text} {done}/{total}"  # bytes are not counted out
+def where_weights_go() -> str:
+    """What this host has in place of the command line's options."""
+    return (
+        f"In this host weights lie in {models_dirs()[0]} (--gpen-models-path, or the setting of GPEN's models folder); a "
+        "mirror is named by $GPEN_MIRROR before the host starts."
+    )
+
+
+def brief(error: GpenError) -> str:
+    """A few words without a path, for a picture's metadata."""
+    return next((words for kind, words in BRIEFLY if isinstance(error, kind)), "not restored")
+
+
+def can_leave_out() -> bool:
+    """Whether the picture in hand is one of the Extras page, whose jobs bear the operation's name."""
+    return bool(shared.state.job == NAME)
+
+
+def leave_out(error: GpenError) -> None:
+    """Makes the Extras page save nothing for the picture in hand, as its Skip does. SD.Next can but end the run."""
+    if is_sdnext():
+        raise error
+    shared.state.skipped = True
 
 
 def tell(problem: str, p: Any = None) -> None:
-    """Shows a failure to the user: in the log, and below the picture where the host has a place for it."""
-    log.error("GPEN: %s", problem)
+    """Shows a failure to the user: in the log and as a message on the page, in full once in a run; and below the picture
+    where the host has a place for it."""
+    global _told
+    said = (problem, getattr(shared.state, "job_timestamp", None))
+    is_new, _told = said != _told, said
+    log.error("GPEN: %s", problem if is_new else f"as before: {problem[:60]}...")
     if p is not None and hasattr(p, "comment"):
         p.comment(f"GPEN: {problem}")
+    warn = getattr(gr, "Warning", None)  # where no page listens, it goes into the log
+    if warn is not None and is_new:
+        warn(f"GPEN: {problem}")

@@ -12,7 +12,7 @@ from gpen_core import GpenError, Interrupted
 
 from . import controls, engine, host
 
-NAME = "GPEN"
+NAME = host.NAME
 
 _problem: str | None = None
 

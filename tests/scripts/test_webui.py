@@ -45,7 +45,7 @@ def test_extras_restores_and_says_so(host, photo):
     pp = host.run_extras(photo, **ON)
     assert red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
     assert pp.info == {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
-    assert host.state.sampling_steps == 1 and host.state.textinfo.startswith("GPEN: ")
+    assert host.state.textinfo.startswith("GPEN: ")
 
 
 def test_extras_keeps_alpha(host, photo):
@@ -74,18 +74,110 @@ def test_extras_restores_only_what_the_swap_changed(host, photo):
     assert red(pp.image).any() and pp.info["GPEN faces"] == 1
 
 
+@pytest.fixture(params=["a1111", "sdnext"])
+def either(request, webui_models, monkeypatch):
+    made = fake_webui.Host(webui_models, monkeypatch, sdnext=request.param == "sdnext")
+    made.opts.gpen_model = RED
+    return made
+
+
+ABSENT = {"GPEN": {"enable": True, "model": "GPEN-BFR-512.pth"}}
+
+
 @pytest.mark.parametrize("model", ["gpen-broken.pth", "GPEN-BFR-512.pth", "../../etc/passwd"])
-def test_an_error_in_extras_is_told_and_the_picture_stays(host, photo, model, caplog):
-    pp = host.run_extras(photo, GPEN={"enable": True, "model": model})
-    assert pp.image is photo and model in pp.info["GPEN failed"] and model in caplog.text
-    assert red(host.run_extras(photo, **ON).image).any()  # the batch goes on
+def test_a_picture_that_was_not_restored_is_not_saved(either, photo, model, caplog):
+    saved, info = either.extras_page([photo], GPEN={"enable": True, "model": model})
+    assert saved == [] and (model in info) == either.sdnext  # which shows why a run ended
+    assert model in caplog.text and len(either.toasts) == 1 and model in either.toasts[0]
+    assert "Nothing is saved" in either.toasts[0]
+    assert len(either.extras_page([photo], **ON)[0]) == 1
 
 
-@pytest.mark.parametrize("flag", ["interrupted", "skipped"])
-def test_interrupting_leaves_the_picture(host, photo, flag):
-    setattr(host.state, flag, True)
-    pp = host.run_extras(photo, **ON)
-    assert pp.image is photo and "Interrupted" in pp.info["GPEN failed"]
+@pytest.mark.parametrize(("model", "words"), [("GPEN-BFR-512.pth", "missing"), ("gpen-broken.pth", "refused")])
+def test_the_setting_saves_it_with_one_short_line(either, photo, model, words):
+    either.opts.gpen_keep_failed = True
+    (pp,), _ = either.extras_page([photo], GPEN={"enable": True, "model": model})
+    assert np.array_equal(np.asarray(pp.image), np.asarray(photo)) and pp.info == {"GPEN failed": f"weights {WERE[words]}"}
+    assert model in either.toasts[0] and "Nothing is saved" not in either.toasts[0]
+
+
+WERE = {"missing": "are missing", "refused": "were refused"}
+
+
+def test_bad_numbers_and_interrupts_save_nothing_either(host, photo, monkeypatch):
+    bad = {"GPEN": {**ON["GPEN"], "faces": "by number", "numbers": "first"}}
+    assert host.extras_page([photo], **bad)[0] == [] and "first" in host.toasts[0]
+    ui = host.extras[0].process  # the user stops while the operation before ours works
+    monkeypatch.setattr(
+        host.extras[0], "process", lambda pp, **given: (ui(pp, **given), setattr(host.state, "interrupted", True))
+    )
+    assert host.extras_page([photo, photo], **ON)[0] == [] and "Interrupted" in host.toasts[1]
+
+
+def test_in_the_main_page_the_picture_is_always_kept(host, photo):
+    """Where the operation runs as a Script, `skipped` would stop the generation."""
+    host.state.job = "task(txt2img-1)"
+    pp = types.SimpleNamespace(image=photo, info={})
+    host.extras[-1].process(pp, **ABSENT["GPEN"])
+    assert pp.image is photo and not host.state.skipped and pp.info == {"GPEN failed": "weights are missing"}
+
+
+def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, webui_models):
+    engine, missing = sys.modules["gpen_webui.engine"], sys.modules["gpen_webui.missing"]
+    asked, restore = [], engine._restore
+    monkeypatch.setattr(engine, "_restore", lambda *given: (asked.append(1), restore(*given))[1])
+    assert host.extras_page([photo] * 6, **ABSENT)[0] == [] and len(asked) == 1 and len(host.toasts) == 1
+    host.extras_page([photo], **ABSENT)
+    assert len(asked) == 1 and len(host.toasts) == 2  # a new run says it again
+    assert len(host.extras_page([photo], **ON)[0]) == 1 and len(asked) == 2  # another model is another matter
+    host.extras_page([photo] * 2, **ABSENT)
+    assert len(asked) == 3
+    (webui_models / "GPEN" / "new.txt").write_text("something was put there")
+    host.extras_page([photo] * 2, **ABSENT)
+    assert len(asked) == 4
+    now = missing.time.monotonic()
+    monkeypatch.setattr(missing.time, "monotonic", lambda: now + 60 * missing.MINUTES + 1)
+    host.extras_page([photo] * 2, **ABSENT)
+    assert len(asked) == 5
+    missing.forget()
+    host.extras_page([photo] * 2, **ABSENT)
+    assert len(asked) == 6
+
+
+def test_messages_name_what_this_host_has(host, photo, webui_models):
+    host.extras_page([photo], **ABSENT)
+    (said,) = host.toasts
+    assert "--gpen-models-path" in said and "$GPEN_MIRROR" in said and str(webui_models / "GPEN") in said
+    assert not any(option in said for option in ("--models-dir", "--mirror", "--max-memory"))
+
+
+def test_the_bar_moves_and_counts(host, photo):
+    bar, state = sys.modules["gpen_webui.bar"], host.state
+    state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four pictures
+    tell = bar.Bar()
+    with bar.moving():
+        tell(0, 0, "Loading it")
+        tell(71_000_000, 284_000_000, "A.pth: Downloading from here")
+        tell(2_000_000, 0, "B.pth: Downloading from here")
+        tell(3, 29, "Restoring faces")
+    assert [text for _, text in state.shown] == [
+        "GPEN: Loading it",
+        "GPEN: A.pth: Downloading from here, 71 of 284 MB",
+        "GPEN: B.pth: Downloading from here, 2 MB",
+        "GPEN: Restoring faces 3/29",
+    ]
+    assert [percent for percent, _ in state.shown] == [25, 31, 31, 28]
+    assert (state.job_no, state.job_count, state.sampling_step, state.sampling_steps) == (2, 4, 20, 20)
+
+
+def test_the_rate_of_a_download(host, monkeypatch):
+    bar = sys.modules["gpen_webui.bar"]
+    clock = iter((10.0, 10.5, 12.0))
+    monkeypatch.setattr(bar.time, "monotonic", lambda: next(clock))
+    tell = bar.Bar()
+    for done in (50_000_000, 51_000_000, 60_000_000):  # 50 MB were there from an earlier run
+        tell(done, 284_000_000, "Downloading")
+    assert host.state.textinfo == "GPEN: Downloading, 60 of 284 MB, 5.0 MB/s"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +254,7 @@ def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
 def test_what_is_left_out_or_odd(host, photo, astronaut):
     given = {"enable": True, "faces": "by number"}
     assert red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
-    pp = host.run_extras(photo, GPEN={"enable": True, "visibility": "high"})
-    assert pp.image is photo and "strength" in pp.info["GPEN failed"]
+    assert host.extras_page([photo], GPEN={"enable": True, "visibility": "high"})[0] == [] and "strength" in host.toasts[0]
     host.opts.gpen_model = "GPEN-BFR-512.pth"
     assert host.generate([astronaut], True, None, None)[1][0]["GPEN visibility"] == 1.0
 
@@ -280,7 +371,7 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
     names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
-    names |= {"detect_size", "angles"}
+    names |= {"detect_size", "angles", "keep_failed"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
     sys.path.insert(0, str(fake_webui.ROOT))

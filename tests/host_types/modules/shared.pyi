@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 opts: Any
@@ -7,6 +8,7 @@ face_restorers: list[Any]
 class OptionInfo:
     section: tuple[str, str]
     restrict_api: bool
+    category_id: str | None
     def __init__(
         self,
         default: Any = None,
@@ -15,6 +17,7 @@ class OptionInfo:
         component_args: Any = None,
         *,
         section: tuple[str, str] | None = None,
+        refresh: Callable[[], object] | None = None,
     ) -> None: ...
     def info(self, info: str) -> OptionInfo: ...
     def needs_reload_ui(self) -> OptionInfo: ...
@@ -22,6 +25,10 @@ class OptionInfo:
 class State:
     interrupted: bool
     skipped: bool
+    job: str
+    job_no: int
+    job_count: int
+    job_timestamp: str
     sampling_steps: int
     sampling_step: int
     textinfo: str
