@@ -9,7 +9,7 @@ import gradio as gr
 
 from gpen_core import CHOICES, COLORS, MASKS, ORDERS, RestoreOptions, network_choice
 
-from . import engine, host
+from . import engine, host, models_list
 
 BY_NUMBER = "by number"
 DEFAULTS = RestoreOptions()
@@ -40,9 +40,11 @@ def build() -> dict[str, Any]:
     """The controls below the checkbox, by name, in the order of `values`."""
     with gr.Row():
         model = gr.Dropdown(label="Model", choices=engine.choices(), value=default_model())
+        refresh = models_list.refresh_button(model)
         visibility = gr.Slider(
             label="Visibility", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("visibility", 1.0))
         )
+    models_list.what_is_there(refresh)
     with gr.Row():
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
         numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4")

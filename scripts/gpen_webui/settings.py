@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 from modules import shared
 
-from gpen_core import ANGLES, COLORS, DETECTORS, MASKS, PRECISIONS, RestoreOptions
+from gpen_core import ANGLES, COLORS, MASKS, PRECISIONS, RestoreOptions
 
-from . import engine
+from . import engine, missing, models_list
 
 DEFAULTS = RestoreOptions()
 SECTION = ("gpen", "GPEN")
+CATEGORY = "postprocessing"
 NAME_FILES = ("models_path", "detector")
 MODEL_LABEL = (
     'Model of the restorer GPEN, and the default elsewhere (its number is the side in pixels; "Restore faces" runs before '
     "ReActor and cannot clean up a swap)"
 )
+DETECTOR_LABEL = "Face detector (one of your own is listed from the models folder)"
 
 
 def add() -> None:
     """Adds our options to the host's."""
-    models, finders = engine.choices(), engine.detectors()
+    _add("model", _listed(engine.choices, MODEL_LABEL))
+    _add("detector", _listed(engine.detectors, DETECTOR_LABEL))
     rows = {
-        "model": (models[0], MODEL_LABEL, gr.Dropdown, models),
-        "detector": (DETECTORS[0], "Face detector (one of your own is listed from the models folder)", gr.Dropdown, finders),
         "angles": (
             "auto",
             "Angles of heads (auto: tilted ones, and turned pictures where nothing is upright; all: always every angle)",
-            gr.Dropdown,
-            list(ANGLES),
+            ANGLES,
         ),
-        "precision": ("auto", "Precision", gr.Dropdown, list(PRECISIONS)),
-        "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", gr.Dropdown, list(MASKS)),
-        "color": ("none", "Colour (match keeps the picture's own)", gr.Dropdown, list(COLORS)),
+        "precision": ("auto", "Precision", PRECISIONS),
+        "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", MASKS),
+        "color": ("none", "Colour (match keeps the picture's own)", COLORS),
     }
-    for name, (default, label, component, choices) in rows.items():
-        info = shared.OptionInfo(default, label, component, {"choices": choices}, section=SECTION)
+    for name, (default, label, choices) in rows.items():
+        _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))
+    for name, info in _plain().items():
         _add(name, info)
+
+
+def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
+    """Files that are there and those that would be fetched; the button beside them looks anew."""
+    return shared.OptionInfo(
+        names()[0], label, gr.Dropdown, lambda: {"choices": names()}, section=SECTION, refresh=missing.forget
+    ).info(models_list.in_words(names()))
+
+
+def _plain() -> dict[str, shared.OptionInfo]:
     visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
-    plain = {
+    return {
         "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
         "detect_size": shared.OptionInfo(
             DEFAULTS.detect_size,
@@ -46,6 +59,9 @@ def add() -> None:
             gr.Slider,
             {"minimum": 64, "maximum": 8192, "step": 8},
             section=SECTION,
+        ),
+        "keep_failed": shared.OptionInfo(
+            False, "Save a picture of the Extras page as it was where GPEN could not restore it", section=SECTION
         ),
         "unload": shared.OptionInfo(False, "Move the networks off the device after use", section=SECTION),
         "wrap_reactor": shared.OptionInfo(
@@ -59,10 +75,9 @@ def add() -> None:
             section=SECTION,
         ),
     }
-    for name, info in plain.items():
-        _add(name, info)
 
 
 def _add(name: str, info: shared.OptionInfo) -> None:
     info.restrict_api = name in NAME_FILES  # the host's HTTP API can set every other option
+    info.category_id = CATEGORY  # where the host has categories
     shared.opts.add_option(f"gpen_{name}", info)

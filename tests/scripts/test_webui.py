@@ -1,6 +1,7 @@
 """scripts/ in a fake A1111, see fake_webui.py; tests/test_a1111_host.py has the real ones."""
 
 import argparse
+import shutil
 import sys
 import types
 
@@ -139,7 +140,7 @@ def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, web
     monkeypatch.setattr(missing.time, "monotonic", lambda: now + 60 * missing.MINUTES + 1)
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 5
-    missing.forget()
+    host.buttons[0][0]()  # "refresh"
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 6
 
@@ -374,6 +375,7 @@ def test_settings_and_the_flag(host):
     names |= {"detect_size", "angles", "keep_failed"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
+    assert {info.category_id for info in host.opts.added.values()} == {"postprocessing"}
     sys.path.insert(0, str(fake_webui.ROOT))
     try:
         import preload
@@ -382,6 +384,35 @@ def test_settings_and_the_flag(host):
     parser = argparse.ArgumentParser()
     preload.preload(parser)
     assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
+
+
+def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
+    host.fire("on_ui_settings")
+    model = host.opts.added["gpen_model"]
+    host.extras[-1].ui()
+    line = next(one for one in Component.made if one.kind == "HTML")
+    for text in (model.told, line.args[0]):
+        there, _, absent = text.partition("Downloaded when first used")
+        assert RED in there and "GPEN-BFR-512.pth (284 MB)" in absent and "GPEN-BFR-2048.pth (285 MB)" in absent
+    assert "retinaface_mobile0.25" in host.opts.added["gpen_detector"].told.partition("Downloaded")[0]
+    file = webui_models / "GPEN" / "any name.pth"
+    shutil.copy(webui_models / "GPEN" / RED, file)
+    try:
+        _, choices = host.buttons[0]
+        refreshed, (shown,) = host.refreshed[0].clicked
+        assert file.name in choices()["choices"] and file.name in refreshed() and shown is line
+        assert file.name in model.component_args()["choices"] and all(isinstance(one, str) for one in choices()["choices"])
+    finally:
+        file.unlink()
+
+
+def test_the_models_folder_is_made_where_it_can_be(webui_models, monkeypatch, tmp_path, caplog):
+    host = fake_webui.Host(tmp_path, monkeypatch)
+    host.extras[-1].ui()
+    assert (tmp_path / "GPEN").is_dir() and not caplog.records
+    host.opts.gpen_models_path = str(tmp_path / "no" / "such")
+    host.extras[-1].ui()
+    assert "such cannot be made" in caplog.text
 
 
 def test_what_names_files_cannot_be_set_over_the_hosts_api(host):

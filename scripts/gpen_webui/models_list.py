@@ -1,0 +1,39 @@
+"""What is said of the models in the lists: which are there, which would be downloaded. The lists' values stay file names."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import gradio as gr
+from modules import ui_common
+
+from gpen_core import download_size, find_in
+
+from . import engine, host, missing
+
+
+def refresh_button(model: gr.Dropdown) -> gr.Component:
+    """For the place beside the list: looks into the folders anew."""
+    host.make_models_folder()
+    return ui_common.create_refresh_button(model, missing.forget, lambda: {"choices": engine.choices()}, None)
+
+
+def what_is_there(refresh: gr.Component) -> None:
+    """A line below it that says what the folders hold. Neither is a value that a caller passes."""
+    line = gr.HTML(in_words(engine.choices()))
+    refresh.click(fn=lambda: in_words(engine.choices()), inputs=[], outputs=[line])
+
+
+def in_words(names: Sequence[str]) -> str:
+    """HTML: which of these are there; which are fetched when first used, with their sizes."""
+    folders = host.models_dirs()
+    there = [name for name in names if find_in(name, folders) is not None]
+    absent = [f"{name}{_size(name)}" for name in names if name not in there]
+    parts = [("There", there), ("Downloaded when first used", absent)]
+    return " ".join(f"{title}: {html.escape(', '.join(some))}." for title, some in parts if some)
+
+
+def _size(name: str) -> str:
+    size = download_size(name)
+    return f" ({size / 1e6:.0f} MB)" if size else ""
