@@ -23,7 +23,7 @@ class Component:
 
     def __init__(self, *args, **kwargs):
         self.args, self.label, self.value = args, kwargs.get("label"), kwargs.get("value")
-        self.choices = kwargs.get("choices")
+        self.choices, self.kwargs = kwargs.get("choices"), kwargs
         Component.made = (*Component.made, self)
 
     @property

@@ -7,13 +7,30 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import CHOICES, COLORS, MASKS, ORDERS, RestoreOptions, network_choice
+from gpen_core import CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions, network_choice
 
 from . import engine, host, models_list
 
 BY_NUMBER = "by number"
+AS_SET = "as in the settings"
+ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
 NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face", "mask", "color", "only_changed")
+MORE = ("detector", "confidence", "max_faces")  # last: saved calls of the API give values by their place
+TIPS = {
+    "model": "The number is the side of a face in pixels. What is missing is downloaded when first used.",
+    "visibility": "0 leaves the picture as it is, 1 takes the restored faces whole.",
+    "faces": "Which faces are restored.",
+    "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
+    "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
+    "min_face": "Faces whose box has a shorter side are left alone.",
+    "mask": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
+    "color": "match gives restored faces the colours that they had.",
+    "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
+    "detector": "What finds faces; one of your own is listed from the models folder.",
+    "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
+    "max_faces": "Only so many, the largest. 0: all.",
+}
 
 
 def default_model() -> str:
@@ -34,6 +51,10 @@ class Values:
     visibility: float
     options: RestoreOptions
     only_changed: bool
+    selection: str
+    """`all`, `largest`, `center`, or the numbers as they were written."""
+    finder: str
+    """The detector."""
 
 
 def build() -> dict[str, Any]:
@@ -47,14 +68,34 @@ def build() -> dict[str, Any]:
     models_list.what_is_there(refresh)
     with gr.Row():
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
-        numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4")
-        order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order)
+        numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4", visible=False)
+        order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
         min_face = gr.Slider(label="Smallest face (px)", minimum=0, maximum=512, step=1, value=0)
+    faces.change(fn=_numbers_shown, inputs=[faces], outputs=[numbers, order], show_progress=False)
     with gr.Row():
         mask = gr.Dropdown(label="Mask", choices=list(MASKS), value=str(host.option("mask", DEFAULTS.mask)))
         color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
         only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return dict(zip(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed)))
+    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed))
+
+
+def build_more() -> dict[str, Any]:
+    """What is seldom needed, folded away."""
+    with gr.Accordion("More", open=False), gr.Row():
+        detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
+        confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
+        max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+    return _tipped(MORE, (detector, confidence, max_faces))
+
+
+def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
+    for name, part in zip(names, parts):
+        part.webui_tooltip = TIPS[name]  # hosts of this family show it; gradio has none
+    return dict(zip(names, parts))
+
+
+def _numbers_shown(faces: Any) -> list[Any]:
+    return [gr.update(visible=faces == BY_NUMBER) for _ in ("numbers", "order")]
 
 
 def values(
@@ -68,19 +109,39 @@ def values(
     mask: Any = None,
     color: Any = None,
     only_changed: Any = None,
+    detector: Any = None,
+    confidence: Any = None,
+    max_faces: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
     strength = host.option("visibility", 1.0) if visibility is None else visibility
     chosen = DEFAULTS.faces if faces is None else faces
+    selection = str("0" if numbers is None else numbers) if chosen == BY_NUMBER else chosen
     options = RestoreOptions(
         strength=strength,
-        faces=str("0" if numbers is None else numbers) if chosen == BY_NUMBER else chosen,
+        faces=selection,
         order=order or DEFAULTS.order,
         min_face=min_face or 0,
         mask=mask or str(host.option("mask", DEFAULTS.mask)),
         color=color or str(host.option("color", DEFAULTS.color)),
         detect_size=int(host.option("detect_size", DEFAULTS.detect_size)),
         angles=str(host.option("angles", DEFAULTS.angles)),
+        confidence=DEFAULTS.confidence if confidence is None else confidence,
+        max_faces=_whole(max_faces) or None,
     )
     named = str(model or default_model())
-    return Values(bool(enable), model_named(named) or named, float(strength), options, bool(only_changed))
+    known = model_named(named) or named
+    return Values(bool(enable), known, float(strength), options, bool(only_changed), str(selection), _finder(detector))
+
+
+def _whole(value: Any) -> Any:
+    """Sliders may give 3.0; what is no whole number is for `RestoreOptions` to refuse."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _finder(named: Any) -> str:
+    if named in (None, "", AS_SET):
+        return engine.detector()
+    if named not in engine.detectors():
+        raise OptionsError(f"detector is {named!r}; expected one of {', '.join((AS_SET, *engine.detectors()))}.")
+    return str(named)

@@ -9,7 +9,7 @@ from modules import scripts, scripts_postprocessing, shared
 
 from gpen_core import GpenError
 
-from . import controls, engine, host
+from . import controls, engine, host, infotext
 from .panel import panel
 
 NAME = host.NAME
@@ -27,7 +27,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         with panel(NAME, in_accordion=True) as enable:
             if runs_before_reactor():
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
-            parts = controls.build()
+            parts = {**controls.build(), **controls.build_more()}
         return {"enable": enable, **parts}
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
@@ -57,11 +57,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         before = getattr(pp, "gpen_before", None)
         if values.only_changed and before is None:
             raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
-        result = engine.restore(pp.image, values.model, values.options, original=before)
+        result = engine.restore(pp.image, values.model, values.options, original=before, finder=values.finder)
         pp.image = result.image
-        pp.info[f"{NAME} model"] = values.model
-        pp.info[f"{NAME} visibility"] = round(values.visibility, 3)
-        pp.info[f"{NAME} faces"] = sum(face.restored for face in result.faces)
+        pp.info.update(infotext.told(values, sum(face.restored for face in result.faces)))
 
 
 def runs_before_reactor() -> bool:

@@ -13,11 +13,10 @@ from PIL import Image
 
 from gpen_core import GpenError, Interrupted, OptionsError
 
-from . import controls, engine, host, restorer
+from . import controls, engine, host, infotext, restorer
 from .panel import panel
 
 TITLE = "GPEN Face Restore"
-MODEL, VISIBILITY, FACES = "GPEN model", "GPEN visibility", "GPEN faces"
 
 
 class GpenScript(scripts.Script):
@@ -34,13 +33,10 @@ class GpenScript(scripts.Script):
         with panel(TITLE, f"gpen_{tab}") as enable:
             parts = controls.build()
             save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
-        self.infotext_fields = [
-            (enable, lambda params: VISIBILITY in params),
-            (parts["model"], MODEL),
-            (parts["visibility"], VISIBILITY),
-        ]
-        self.paste_field_names = [MODEL, VISIBILITY]
-        return [enable, *parts.values(), save_before]
+            more = controls.build_more()
+        self.infotext_fields = infotext.fields({"enable": enable, **parts, **more})
+        self.paste_field_names = [infotext.MODEL, infotext.VISIBILITY]
+        return [enable, *parts.values(), save_before, *more.values()]
 
     def before_process(self, p: Any, *args: Any) -> None:
         """Refuses a caller of the API whose values cannot be, before anything is sampled. What is raised here the host only
@@ -75,18 +71,16 @@ class GpenScript(scripts.Script):
         if not (given.get("enable") or changes):
             return
         save_before = bool(given.pop("save_before", False))
+        infotext.into(p.extra_generation_params, infotext.asked(given))  # until it is known what became of it
         try:
             self._restore(p, pp, controls.values(**given), save_before)
         except Interrupted as stop:
             host.log.info("GPEN: %s", stop)
         except GpenError as error:
             host.tell(str(error), p)
-            visibility = given.get("visibility")
-            meant = visibility if isinstance(visibility, (int, float)) else host.option("visibility", 1.0)
-            _note(p, str(given.get("model") or controls.default_model()), float(meant), 0)
 
     def _restore(self, p: Any, pp: Any, values: controls.Values, save_before: bool) -> None:
-        _note(p, values.model, values.visibility, 0)
+        infotext.into(p.extra_generation_params, infotext.told(values, 0))
         if values.visibility == 0:
             return
         before = _before(p, pp.image) if values.only_changed else None
@@ -95,11 +89,11 @@ class GpenScript(scripts.Script):
             x, y, width, height = p.paste_to
             mask = mask.crop((x, y, x + width, y + height))
         limit = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
-        result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit)
+        result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit, finder=values.finder)
         if save_before and result.changed:
             _save(p, pp.image)
         pp.image = result.image
-        _note(p, values.model, values.visibility, sum(face.restored for face in result.faces))
+        infotext.into(p.extra_generation_params, infotext.told(values, sum(face.restored for face in result.faces)))
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -110,12 +104,7 @@ def _refuse(problem: str) -> NoReturn:
 
 def _given(args: Sequence[Any]) -> dict[str, Any]:
     """What `ui`'s controls say, by name; a caller of the API may leave out the last ones."""
-    return dict(zip(("enable", *controls.NAMES, "save_before"), args))
-
-
-def _note(p: Any, model: str, visibility: float, faces: int) -> None:
-    """All keys at each picture: a batch shares them, and the one before may have left its own."""
-    p.extra_generation_params.update({MODEL: model, VISIBILITY: round(visibility, 3), FACES: faces})
+    return dict(zip(("enable", *controls.NAMES, "save_before", *controls.MORE), args))
 
 
 def _before(p: Any, image: Image.Image) -> Image.Image:

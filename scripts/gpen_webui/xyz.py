@@ -1,4 +1,4 @@
-"""Axes of the X/Y/Z plot: GPEN's visibility and model."""
+"""Axes of the X/Y/Z plot: GPEN's visibility, model, faces, mask and colour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 from modules import scripts
 
+from gpen_core import CHOICES, COLORS, MASKS
+
 from . import engine
+from .controls import BY_NUMBER
 
 LABEL = "[GPEN] "
 
@@ -17,9 +20,18 @@ def add() -> None:
         plot = data.module
         if data.script_class.__module__.rpartition(".")[0].endswith("xyz_grid") or hasattr(plot, "axis_options"):
             if not any(option.label.startswith(LABEL) for option in plot.axis_options):
-                plot.axis_options.append(plot.AxisOption(f"{LABEL}Visibility", float, _set("visibility")))
-                plot.axis_options.append(plot.AxisOption(f"{LABEL}Model", str, _set("model"), choices=engine.choices))
+                plot.axis_options += _axes(plot.AxisOption)
             return
+
+
+def _axes(option: Any) -> list[Any]:
+    return [
+        option(f"{LABEL}Visibility", float, _set("visibility")),
+        option(f"{LABEL}Model", str, _set("model"), choices=engine.choices),
+        option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(CHOICES)),
+        option(f"{LABEL}Mask", str, _set("mask"), choices=lambda: list(MASKS)),
+        option(f"{LABEL}Colour", str, _set("color"), choices=lambda: list(COLORS)),
+    ]
 
 
 def _set(name: str) -> Any:
@@ -27,3 +39,9 @@ def _set(name: str) -> Any:
         p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), name: value}
 
     return apply
+
+
+def _set_faces(p: Any, value: Any, values: Any) -> None:
+    """A choice, or numbers such as "0,2-4"."""
+    chosen = {"faces": value} if value in CHOICES else {"faces": BY_NUMBER, "numbers": value}
+    p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), **chosen}

