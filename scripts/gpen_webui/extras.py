@@ -9,7 +9,7 @@ from modules import scripts, scripts_postprocessing, shared
 
 from gpen_core import GpenError
 
-from . import controls, engine, host, infotext
+from . import controls, engine, host, infotext, missing
 from .panel import panel
 
 NAME = host.NAME
@@ -29,6 +29,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
             parts = {**controls.build(), **controls.build_more()}
         return {"enable": enable, **parts}
+
+    def image_changed(self) -> None:
+        missing.forget()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
         if args.get("enable") and args.get("only_changed"):

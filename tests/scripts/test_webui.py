@@ -143,6 +143,9 @@ def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, web
     host.buttons[0][0]()  # "refresh"
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 6
+    host.extras[-1].image_changed()  # another picture is put into the page
+    host.extras_page([photo] * 2, **ABSENT)
+    assert len(asked) == 7
 
 
 def test_messages_name_what_this_host_has(host, photo, webui_models):
