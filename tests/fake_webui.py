@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 COUNTERS = ("job_no", "job_count", "sampling_steps", "sampling_step")
-GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion")
+GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion", "Button")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -32,6 +32,9 @@ class Component:
 
     def click(self, fn, inputs, outputs):
         self.clicked = fn, outputs
+
+    def change(self, **event):
+        self.changed = event
 
     def __enter__(self):
         return self

@@ -79,12 +79,14 @@ def build() -> dict[str, Any]:
     return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed))
 
 
-def build_more() -> dict[str, Any]:
-    """What is seldom needed, folded away."""
-    with gr.Accordion("More", open=False), gr.Row():
-        detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
-        confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
-        max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+def build_more(model: gr.Dropdown) -> dict[str, Any]:
+    """What is seldom needed, folded away; `model` is the list of models above."""
+    with gr.Accordion("More", open=False):
+        with gr.Row():
+            detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
+            confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
+            max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+        models_list.trust_button(model)
     return _tipped(MORE, (detector, confidence, max_faces))
 
 

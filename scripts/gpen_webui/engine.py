@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpen_core import DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices
+from gpen_core import DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
 
 from . import host, missing
 from .bar import Bar, moving
@@ -92,12 +92,14 @@ def _restorer(device: torch.device, model: str, finder: str, progress: Progress)
     from gpen_core import FaceRestorer
 
     precision = str(host.option("precision", "auto"))
-    key = (str(device), model, finder, precision, host.models_dirs())
+    folders = host.models_dirs()
+    states = state_of(model, folders), state_of(finder, folders)  # files that were replaced are loaded anew
+    key = (str(device), model, finder, precision, folders, states)
     if key not in _kept:
         release()  # one at a time: memory is the host's
-        _kept[key] = FaceRestorer.load(
-            model, finder, host.models_dirs(), device, precision, progress=progress, weights_on=CPU
-        )
+        restorer = FaceRestorer.load(model, finder, folders, device, precision, progress=progress, weights_on=CPU)
+        _kept[(*key[:-1], (state_of(model, folders), state_of(finder, folders)))] = restorer  # now that they are fetched
+        return restorer
     return _kept[key]
 
 

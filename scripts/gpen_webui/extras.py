@@ -27,7 +27,8 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         with panel(NAME, in_accordion=True) as enable:
             if runs_before_reactor():
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
-            parts = {**controls.build(), **controls.build_more()}
+            parts = controls.build()
+            parts |= controls.build_more(parts["model"])
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:

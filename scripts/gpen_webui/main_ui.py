@@ -33,7 +33,7 @@ class GpenScript(scripts.Script):
         with panel(TITLE, f"gpen_{tab}") as enable:
             parts = controls.build()
             save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
-            more = controls.build_more()
+            more = controls.build_more(parts["model"])
         self.infotext_fields = infotext.fields({"enable": enable, **parts, **more})
         self.paste_field_names = [infotext.MODEL, infotext.VISIBILITY]
         return [enable, *parts.values(), save_before, *more.values()]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpen_core import WeightsError
+from gpen_core import ChangedWeights, WeightsError
 
 from . import host
 
@@ -42,7 +42,7 @@ def asked_once(wanted: Hashable, folders: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     except WeightsError as error:
-        told = type(error)(f"{error}\n{host.where_weights_go()} {_not_again()}")
+        told = type(error)(f"{error}\n{_help(error)} {_not_again()}")
         _last = _Failure(wanted, _seen(folders), told, time.monotonic())
         raise told from error
     _last = None
@@ -52,6 +52,12 @@ def forget() -> None:
     """The user has changed something: what was missing is asked for again."""
     global _last
     _last = None
+
+
+def _help(error: WeightsError) -> str:
+    if isinstance(error, ChangedWeights):
+        return 'To say so: the button "Trust this model\'s file anew", under More.'
+    return host.where_weights_go()
 
 
 def _not_again() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import gradio as gr
 from modules import ui_common
 
-from gpen_core import download_size, find_in
+from gpen_core import GpenError, OptionsError, download_size, find_in, trust_weights
 
 from . import engine, host, missing
 
@@ -17,6 +17,26 @@ def refresh_button(model: gr.Dropdown) -> gr.Component:
     """For the place beside the list: looks into the folders anew."""
     host.make_models_folder()
     return ui_common.create_refresh_button(model, missing.forget, lambda: {"choices": engine.choices()}, None)
+
+
+def trust_button(model: gr.Dropdown) -> None:
+    """For a file that the user replaced under the same name, which is refused until they say so."""
+    button = gr.Button("Trust this model's file anew")
+    said = gr.HTML("")
+    button.click(fn=trusted, inputs=[model], outputs=[said])
+
+
+def trusted(model: str) -> str:
+    """HTML: what came of it."""
+    try:
+        if model not in engine.choices():
+            raise OptionsError(f"{model!r} is none of the GPEN models: {', '.join(engine.choices())}.")
+        said = f"{trust_weights(model, host.models_dirs())} is remembered as it is now."
+    except GpenError as error:
+        host.tell(str(error))
+        said = str(error)
+    missing.forget()
+    return html.escape(said)
 
 
 def what_is_there(refresh: gr.Component) -> None:

@@ -6,6 +6,7 @@ import sys
 import types
 
 import fake_webui
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -45,7 +46,8 @@ def test_extras_is_off_unless_ticked(host, photo):
 def test_extras_restores_and_says_so(host, photo):
     pp = host.run_extras(photo, **ON)
     assert red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
-    assert pp.info == {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
+    detector = {"GPEN detector": "retinaface_mobile0.25"}  # another than the default
+    assert pp.info == {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1, **detector}
     assert host.state.textinfo.startswith("GPEN: ")
 
 
@@ -379,6 +381,27 @@ def test_settings_and_the_flag(host):
     parser = argparse.ArgumentParser()
     preload.preload(parser)
     assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
+
+
+def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loaded(host, webui_models, photo):
+    name, folder = "gpen-mine-256.pth", webui_models / "GPEN"
+    file = folder / name
+    shutil.copy(folder / RED, file)
+    chosen = {"GPEN": {"enable": True, "model": name, "visibility": 1.0}}
+    host.extras[-1].ui()
+    trust, _ = next(one for one in Component.made if one.kind == "Button" and "Trust" in str(one.args)).clicked
+    try:
+        assert red(host.run_extras(photo, **chosen).image).any()
+        torch.save(helpers.identity_weights(256), file)
+        host.state.skipped = False
+        host.run_extras(photo, **chosen)
+        host.state.skipped = False
+        assert "Trust this model" in host.toasts[-1]
+        assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
+        pp = host.run_extras(photo, **chosen)
+        assert pp.info["GPEN faces"] == 1 and not red(pp.image).any()  # the new one's
+    finally:
+        file.unlink()
 
 
 def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):

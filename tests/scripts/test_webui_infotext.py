@@ -126,7 +126,7 @@ def test_infotexts_of_earlier_versions_are_valid(host, more):
 
 
 def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
-    _, infos, p = host.generate([astronaut], *arguments(**CHOSEN))
+    _, _, p = host.generate([astronaut], *arguments(**CHOSEN))
     script = host.script_classes[0]()
     script.postprocess_image_after_composite(p, types.SimpleNamespace(image=Image.fromarray(astronaut)), *arguments())
     assert {key for key in p.extra_generation_params if key.startswith("GPEN")} == {*PLAIN, "GPEN detector"}
