@@ -247,6 +247,17 @@ class FaceRestorer:
         several threads."""
         return detect_faces(self.detector, images, options)
 
+    @memory_for("this picture", "choose a smaller detection size")
+    def choose(self, frame: Frame, options: RestoreOptions | None = None) -> tuple[Face, ...]:
+        """The faces as `restore` numbers and chooses them, none restored; `reason` says why one would be left alone.
+
+        Raises what `restore` raises, but for the network's."""
+        Process.compute()
+        repair = Repair(frame, options or RestoreOptions())
+        (found,) = _find(self.detector, [(repair.picture, repair.boxes)], repair.options, lambda: None)
+        repair.take(found)
+        return tuple(repair.faces)
+
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
         network = self.models.networks[0]
         tasks = [_Task(repair, *where) for repair in repairs for where in repair.alignments(network.network.size)]

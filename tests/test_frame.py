@@ -241,3 +241,12 @@ def test_modules_may_wait_elsewhere():
     detector.network = torch.nn.Identity()
     restorer = helpers.restorer_of(network, detector, weights_on=torch.device("meta"))
     assert restorer.network.constant.is_meta and restorer.modules() == (restorer.network, detector.network)
+
+
+def test_choose_gives_the_faces_that_would_be_restored(red, picture):
+    for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face=1000)):
+        result = red.restore(picture, options)
+        chosen = red.choose(Frame(picture), options)
+        assert [face.reason for face in chosen] == [face.reason for face in result.faces]
+        assert [face.reason is None for face in chosen] == [face.restored for face in result.faces] and chosen
+        assert not any(face.restored for face in chosen)

@@ -15,7 +15,7 @@ from . import host, missing
 from .bar import Bar, moving
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core import FaceRestorer, Frame, Progress, RestoreResult
+    from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult
 
 CPU = torch.device("cpu")
 
@@ -58,6 +58,16 @@ def restore(
     finder = finder or detector()
     with _lock, moving(), missing.asked_once((model, finder, options.mask), host.models_dirs()):
         return _restore(frame, model, finder, options, Bar(told))
+
+
+def faces(image: object, model: str, options: RestoreOptions, finder: str) -> tuple[Face, ...]:
+    """See `FaceRestorer.choose`. Raises `GpenError`."""
+    from gpen_core import Frame
+
+    with _lock, moving():
+        restorer = _restorer(CPU if host.device() in _failed else host.device(), model, finder, Bar())
+        with _on_device(restorer), _without_autocast(restorer.device):
+            return restorer.choose(Frame(image), options)
 
 
 def release() -> None:

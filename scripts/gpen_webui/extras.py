@@ -9,19 +9,27 @@ from modules import scripts, scripts_postprocessing, shared
 
 from gpen_core import GpenError
 
-from . import controls, engine, host, infotext, missing
+from . import controls, engine, host, infotext, missing, preview
 from .panel import panel
 
 NAME = host.NAME
 NOT_SAVED = "Nothing is saved for this picture; a setting of GPEN saves such pictures as they were."
 REACTOR = "ReActor"
+BESIDE_CODEFORMER, AFTER_SWAPS = 3100, 20100
+TRAINING = 5000  # the host's own operations for pictures to learn from come before this
 
 
 class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
-    """Off unless it is ticked; after upscaling (1000) and ReActor (20000)."""
+    """Off unless it is ticked; after upscaling (1000) and CodeFormer (3000), and after ReActor (20000) where that is."""
 
     name = NAME
-    order = 20100
+
+    @property
+    def order(self) -> int:
+        """Beside the host's own restorers, unless something comes later that may swap faces."""
+        known = getattr(scripts, "postprocessing_scripts_data", None)
+        orders = [AFTER_SWAPS - 1] if known is None else [_order(one.script_class) for one in known]
+        return AFTER_SWAPS if any(TRAINING < order < AFTER_SWAPS for order in orders) else BESIDE_CODEFORMER
 
     def ui(self) -> dict[str, Any]:
         with panel(NAME, in_accordion=True) as enable:
@@ -29,6 +37,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
             parts = controls.build()
             parts |= controls.build_more(parts["model"])
+            preview.build(parts)
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:
@@ -64,6 +73,11 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, original=before, finder=values.finder)
         pp.image = result.image
         pp.info.update(infotext.told(values, sum(face.restored for face in result.faces)))
+
+
+def _order(operation: Any) -> int:
+    order = getattr(operation, "order", 0)
+    return order if isinstance(order, int) else 0  # ours is not known before it is made
 
 
 def runs_before_reactor() -> bool:

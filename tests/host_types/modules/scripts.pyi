@@ -2,6 +2,7 @@ from typing import Any
 
 AlwaysVisible: object
 scripts_data: list[Any]
+postprocessing_scripts_data: list[Any]
 scripts_postproc: Any
 
 class Script:

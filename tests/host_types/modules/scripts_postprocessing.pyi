@@ -9,7 +9,8 @@ class PostprocessedImage:
 
 class ScriptPostprocessing:
     name: str
-    order: int
+    @property
+    def order(self) -> int: ...  # or a plain attribute
     args_from: int
     args_to: int
     controls: dict[str, Any]
