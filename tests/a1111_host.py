@@ -1,7 +1,8 @@
-"""A real A1111 or Forge, started from the checkout that GPEN_A1111_DIR names and driven over HTTP, without a checkpoint.
+"""A real host of A1111's family, started from a checkout and driven over HTTP, without a checkpoint of Stable Diffusion.
 
-It runs with GPEN_A1111_PYTHON, else with this interpreter, in a data folder of its own: nothing is written into the
-checkout. `webui_fake_model.py` stands in for the Stable Diffusion model."""
+GPEN_A1111_DIR names one of A1111, Forge, reForge or Forge classic, GPEN_SDNEXT_DIR one of SD.Next; GPEN_A1111_PYTHON and
+GPEN_SDNEXT_PYTHON the interpreter, else it is this one. Each runs in a data folder of its own: we write nothing into the
+checkout (SD.Next writes its log there). `webui_fake_model.py` stands in for the Stable Diffusion model; SD.Next has none."""
 
 import base64
 import contextlib
@@ -22,31 +23,37 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSION = "sd gpen (été)"
-PATIENCE = 240  # seconds
+PATIENCE = 480  # seconds
 COMMON = (
     "--skip-prepare-environment --skip-torch-cuda-test --no-download-sd-model --do-not-download-clip --ui-debug-mode --api"
 )
 A1111 = "--skip-ort --skip-load-model-at-start --use-cpu all --no-half"
 FORGE = "--always-cpu"
+TICK = "Restore faces with GPEN"
+SDNEXT = "--skip-all --skip-git --skip-env --use-cpu all"
 
 
 class WebUI:
     """The running host."""
 
+    kind = "A1111"
+
     def __init__(self, data, *flags, **environment):
         self.data, self.log = data, data / "log.txt"
-        checkout = Path(os.environ["GPEN_A1111_DIR"])
+        checkout = Path(os.environ[f"GPEN_{self.kind}_DIR"])
         self.is_forge = (checkout / "modules_forge").is_dir()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        python = os.environ.get("GPEN_A1111_PYTHON", sys.executable)
-        given = [*COMMON.split(), *(FORGE if self.is_forge else A1111).split(), "--data-dir", str(data), *flags]
-        command = [python, "launch.py", "--port", str(self.port), *given]
+        python = os.environ.get(f"GPEN_{self.kind}_PYTHON", sys.executable)
+        command = [python, "launch.py", "--port", str(self.port), "--data-dir", str(data), *self.own_flags(), *flags]
         environment = {**os.environ, "GPEN_OFFLINE": "1", "HF_HUB_OFFLINE": "1", **environment}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)
         self.wait()
+
+    def own_flags(self):
+        return [*COMMON.split(), *(FORGE if self.is_forge else A1111).split()]
 
     def wait(self):
         end = time.monotonic() + PATIENCE
@@ -85,6 +92,39 @@ class WebUI:
         status, answer = self.call(f"/sdapi/v1/{kind}", body)
         assert status == 200, answer
         return [decoded(image)[..., :3] for image in answer["images"]], json.loads(answer["info"])["infotexts"]
+
+
+class SDNext(WebUI):
+    """SD.Next; its page is pressed through gradio's own HTTP API."""
+
+    kind = "SDNEXT"
+
+    def own_flags(self):
+        folders = ("--models-dir", str(self.data / "models"), "--extensions-dir", str(self.data / "extensions"))
+        return [*SDNEXT.split(), *folders]
+
+    def press_process(self, image, **changes):
+        """The button of the Process page with GPEN's box ticked: the pictures that come out, and the text below them.
+        `changes` are values of its controls by their labels."""
+        config = self.call("/config")[1]
+        parts = {part["id"]: part["props"] for part in config["components"]}
+        button = next(key for key, props in parts.items() if props.get("elem_id") == "extras_generate")
+        number, press = next((n, one) for n, one in enumerate(config["dependencies"]) if button in _targets(one))
+        labels = [parts[key].get("label") for key in press["inputs"]]
+        data = [parts[key].get("value") for key in press["inputs"]]
+        ours = labels.index(TICK)  # and what follows it: other operations have controls of the same labels
+        data[labels.index("Source")] = "data:image/png;base64," + encoded(image)
+        for label, value in {TICK: True, **changes}.items():
+            data[labels.index(label, ours)] = value
+        data[0] = "task(test)"
+        status, answer = self.call("/run/predict", {"fn_index": number, "data": data, "session_hash": "test"})
+        assert status == 200, answer
+        gallery, _, text, _ = answer["data"]
+        return [one["name"] for one in gallery["value"] or []], text
+
+
+def _targets(dependency):
+    return [target[0] if isinstance(target, list) else target for target in dependency["targets"]]
 
 
 def make_data(folder):

@@ -32,15 +32,16 @@ class Bar:
             raise Interrupted("Interrupted: the picture is left as it was.")
         if total:
             state.sampling_steps, state.sampling_step = total, done
-        state.textinfo = f"GPEN: {text}{self._figures(done, total, text)}"
+        state.textinfo = f"GPEN: {self._in_words(done, total, text)}"
         if self._told is not None:
             self._told(done, total, text)
 
-    def _figures(self, done: int, total: int, text: str) -> str:
+    def _in_words(self, done: int, total: int, text: str) -> str:
+        """The figures of a download come first: the bar cuts off what is long."""
         if max(done, total) <= BYTES:
-            return f" {done}/{total}" if total else ""
+            return f"{text} {done}/{total}" if total else text
         of_total = f" of {total / MB:.0f}" if total else ""
-        return f", {done / MB:.0f}{of_total} MB{self._rate(done, text)}"
+        return f"{done / MB:.0f}{of_total} MB{self._rate(done, text)}, {text}"
 
     def _rate(self, done: int, text: str) -> str:
         now = time.monotonic()

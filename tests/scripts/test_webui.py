@@ -168,8 +168,8 @@ def test_the_bar_moves_and_counts(host, photo):
         tell(3, 29, "Restoring faces")
     assert [text for _, text in state.shown] == [
         "GPEN: Loading it",
-        "GPEN: A.pth: Downloading from here, 71 of 284 MB",
-        "GPEN: B.pth: Downloading from here, 2 MB",
+        "GPEN: 71 of 284 MB, A.pth: Downloading from here",
+        "GPEN: 2 MB, B.pth: Downloading from here",
         "GPEN: Restoring faces 3/29",
     ]
     assert [percent for percent, _ in state.shown] == [25, 31, 31, 28]
@@ -183,7 +183,7 @@ def test_the_rate_of_a_download(host, monkeypatch):
     tell = bar.Bar()
     for done in (50_000_000, 51_000_000, 60_000_000):  # 50 MB were there from an earlier run
         tell(done, 284_000_000, "Downloading")
-    assert host.state.textinfo == "GPEN: Downloading, 60 of 284 MB, 5.0 MB/s"
+    assert host.state.textinfo == "GPEN: 60 of 284 MB, 5.0 MB/s, Downloading"
 
 
 @pytest.mark.parametrize(

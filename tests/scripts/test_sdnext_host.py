@@ -1,0 +1,71 @@
+"""The extension in a real SD.Next on the CPU."""
+
+import os
+
+import a1111_host
+import helpers
+import numpy as np
+import pytest
+from a1111_host import decoded, encoded
+from PIL import Image
+
+from gpen_core.demo import pictures as demo_pictures
+
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif("GPEN_SDNEXT_DIR" not in os.environ, reason="GPEN_SDNEXT_DIR names no SD.Next checkout"),
+]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory, detector_weights):
+    folder = a1111_host.make_data(tmp_path_factory.mktemp("sdnext"))
+    helpers.write_weights(folder / "models" / "GPEN", {helpers.DETECTOR_FILE: detector_weights, **helpers.host_networks()})
+    running = a1111_host.SDNext(folder)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def photo():
+    return demo_pictures.astronaut()
+
+
+def red(image):
+    return (image[..., 0] > 250) & (image[..., 1] < 5) & (image[..., 2] < 5)
+
+
+def saved(host):
+    return {path for path in (host.data / "outputs").rglob("*") if path.suffix in (".png", ".jpg")}
+
+
+def test_it_loads(host):
+    assert "sd-gpen" not in host.log.read_text("utf-8").partition("Traceback")[2][:2000]
+    labels = [part["props"].get("label") for part in host.call("/config")[1]["components"]]
+    assert labels.count("GPEN") == 1 and "GPEN Face Restore" in labels
+    assert any("Model of the restorer GPEN" in str(label) for label in labels)  # the settings
+
+
+def test_restoring_over_our_api(host, photo):
+    status, answer = host.call("/gpen/v1/restore", {"image": encoded(photo), "model": "gpen-red-256.pth"})
+    assert status == 200 and red(decoded(answer["image"])).sum() > 10_000
+
+
+def test_a_missing_file_is_told_in_this_hosts_words(host, photo):
+    status, answer = host.call("/gpen/v1/restore", {"image": encoded(photo), "model": "GPEN-BFR-512.pth"})
+    assert status == 503 and "--gpen-models-path" in str(answer) and "--models-dir" not in str(answer)
+
+
+def test_the_process_page_restores_and_saves(host, photo):
+    before = saved(host)
+    (shown,), text = host.press_process(photo, Model="gpen-red-256.pth")
+    with Image.open(shown) as image:
+        assert red(np.asarray(image.convert("RGB"))).sum() > 10_000
+    assert "GPEN model: gpen-red-256.pth" in text and "GPEN faces: 1" in text and len(saved(host) - before) == 1
+
+
+def test_the_process_page_saves_nothing_that_was_not_restored(host, photo):
+    before = saved(host)
+    shown, text = host.press_process(photo, Model="GPEN-BFR-512.pth")
+    assert shown == [] and "GPEN-BFR-512.pth" in text and saved(host) == before
+    assert "GPEN: GPEN-BFR-512.pth" in host.log.read_text("utf-8")
