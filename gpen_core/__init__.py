@@ -29,6 +29,7 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .crops import Cropped, FaceCrop, Pasted, crop_faces, paste_faces
     from .faces.draw import numbered
     from .faces.face import Box, Face
     from .frame import Frame
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     )
 
 _LAZY = {
+    ".crops": ("Cropped", "FaceCrop", "Pasted", "crop_faces", "paste_faces"),
     ".faces.draw": ("numbered",),
     ".faces.face": ("Box", "Face"),
     ".frame": ("Frame",),
@@ -104,9 +106,11 @@ __all__ = [
     "TEMPLATES",
     "Box",
     "ChangedWeights",
+    "Cropped",
     "DeviceError",
     "DownloadOptions",
     "Face",
+    "FaceCrop",
     "FaceRestorer",
     "Frame",
     "GpenError",
@@ -118,12 +122,14 @@ __all__ = [
     "OutOfMemory",
     "OutputError",
     "Photo",
+    "Pasted",
     "Progress",
     "RestoreOptions",
     "RestoreResult",
     "TooLarge",
     "WeightsError",
     "__version__",
+    "crop_faces",
     "detector_choices",
     "download_size",
     "find_in",
@@ -133,6 +139,7 @@ __all__ = [
     "numbered",
     "state_of",
     "trust_weights",
+    "paste_faces",
 ]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .faces import changed
-from .faces.align import Alignment, align, extract
+from .faces.align import Alignment, align, extract, square_face, whole_square
 from .faces.blend import Canvas
 from .faces.face import Box, Face, Landmarks
 from .faces.select import choose, heads, in_order, inside, inside_boxes
@@ -37,6 +37,8 @@ class Frame:
     boxes: Sequence[Box] | None = None
     """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone, and where one holds none, it is looked
     into closely."""
+    is_aligned: bool = False
+    """`image` is one face's square already, upright as `Alignment` cuts it: nothing is looked for, all of it is restored."""
 
 
 def open_picture(image: object, max_memory: int | None = None) -> Picture:
@@ -52,16 +54,19 @@ class Repair:
         self.picture = open_picture(frame.image, max_memory)
         self.original = None if frame.original is None else open_picture(frame.original, max_memory)
         background = None if frame.background is None else open_picture(frame.background, max_memory)
-        self.scale = (1.0, 1.0) if background is None else _scale(self.picture, background)
+        self.scale = (1.0, 1.0) if background is None else scale_between(self.picture.size, background.size)
         target = background or self.picture
-        self.canvas = Canvas(target, None if frame.limit is None else _limit(frame.limit, target))
+        self.canvas = Canvas(target, None if frame.limit is None else fit_limit(frame.limit, target))
         self.boxes = None if frame.boxes is None else [_box(n, box) for n, box in enumerate(frame.boxes)]
+        self.is_aligned = frame.is_aligned
         self.faces: list[Face] = []
         self.notes: list[str] = []
 
     def take(self, found: Sequence[Face]) -> None:
         """Numbers the faces that the detector found and says of some why they are left alone."""
         options = self.options
+        if self.is_aligned:
+            found = [square_face(self.picture, options.template)]
         faces = self._unchanged_left(heads(in_order(found, options.order)))
         if self.boxes is not None:
             self.notes += [
@@ -84,6 +89,8 @@ class Repair:
             if face.reason is not None:
                 continue
             alignment = align(face.landmarks, size, self.options.template)
+            if self.is_aligned:
+                alignment = whole_square(self.picture.width, size)
             if isinstance(alignment, str):
                 self.leave(n, alignment)
                 continue
@@ -93,6 +100,8 @@ class Repair:
             target = alignment
             if self.scale != (1.0, 1.0):
                 moved = align(self._scaled(face.landmarks), size, self.options.template)
+                if self.is_aligned:
+                    moved = whole_square(self.canvas.original.width, size)
                 if isinstance(moved, str):  # the background is stretched a little
                     self.leave(n, f"in the background {moved}")
                     continue
@@ -106,7 +115,7 @@ class Repair:
     def crop(self, alignment: Alignment) -> FloatImage:
         return extract(self.picture, alignment)
 
-    def put_back(self, number: int, crop: FloatImage, mask: FloatImage, target: Alignment, note: str | None) -> None:
+    def put_back(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
         """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`."""
         self.canvas.paste(crop, mask, target, self.options.strength)
         self.faces[number] = replace(self.faces[number], restored=True, note=note)
@@ -150,16 +159,21 @@ def _judged(face: Face, change: float) -> Face:
     return replace(face, change=change, reason=reason)
 
 
-def _scale(picture: Picture, background: Picture) -> tuple[float, float]:
-    told = f"The background is {background.width}x{background.height}, the picture {picture.width}x{picture.height}"
-    if not same_shape(background.size, picture.size):
+def scale_between(
+    size: tuple[int, int], other: tuple[int, int], what: str = "background", smaller: bool = False
+) -> tuple[float, float]:
+    """From a picture of that width and height to the same picture of another size. Raises `InputError` for other
+    proportions, and for a smaller one where that may not be."""
+    told = f"The {what} is {other[0]}x{other[1]}, the picture {size[0]}x{size[1]}"
+    if not same_shape(other, size):
         raise InputError(f"{told}: their proportions differ. Give the same picture enlarged.")
-    if background.width < picture.width or background.height < picture.height:
-        raise InputError(f"{told}: a background may not be smaller. Give the same picture enlarged.")
-    return background.width / picture.width, background.height / picture.height
+    if not smaller and (other[0] < size[0] or other[1] < size[1]):
+        raise InputError(f"{told}: a {what} may not be smaller. Give the same picture enlarged.")
+    return other[0] / size[0], other[1] / size[1]
 
 
-def _limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:
+def fit_limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:
+    """A mask of any size over the whole picture, at its size. Raises `InputError` for what is no mask."""
     if limit.ndim != 2 or 0 in limit.shape or not np.isfinite(limit).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {limit.dtype} {list(limit.shape)}.")
     amount = np.clip(limit.astype(np.float32), 0, 1)

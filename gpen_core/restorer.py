@@ -229,15 +229,31 @@ class FaceRestorer:
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
-        repairs = [Repair(frame, options, max_memory) for frame in frames]
         work = _Work(self.models.parser(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
         with work.watch.stage("detect"):
-            searched = [(repair.picture, repair.boxes) for repair in repairs]
-            pulse = partial(tell, 0, 0, "Finding faces")
-            for repair, faces in zip(repairs, _find(self.detector, searched, options, pulse)):
-                repair.take(faces)
+            repairs = self.find(frames, options, tell, max_memory)
         self._restore_faces(repairs, work)
         return [self._result(repair, work) for repair in repairs]
+
+    def find(
+        self,
+        frames: Sequence[Frame],
+        options: RestoreOptions,
+        progress: Progress | None = None,
+        max_memory: int | None = None,
+    ) -> list[Repair]:
+        """The frames with their faces found, numbered and chosen, none restored yet."""
+        Process.compute()
+        repairs = [Repair(frame, options, max_memory) for frame in frames]
+        pulse = partial(progress or silent, 0, 0, "Finding faces")
+        looked_at = [repair for repair in repairs if not repair.is_aligned]
+        searched = [(repair.picture, repair.boxes) for repair in looked_at]
+        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse)):
+            repair.take(faces)
+        for repair in repairs:
+            if repair.is_aligned:
+                repair.take(())
+        return repairs
 
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
         """The faces of each picture in the options' order, none restored; `reason` says which no head can be.
@@ -300,12 +316,12 @@ class FaceRestorer:
     def _put_back(self, task: _Task, crop: FloatImage, output: FloatImage, work: _Work, note: str | None = None) -> None:
         repair, parser = task.repair, work.parser
         with work.watch.stage("mask"):
-            mask = self._feather
-            if parser is not None:
+            mask = None if repair.is_aligned else self._feather
+            if parser is not None and not (repair.is_aligned and repair.options.mask == "auto"):
                 mask = _alone(lambda some: parser.mask(some[0]), [output], "face's mask", "choose feathered masks")
         with work.watch.stage("blend"):
             if repair.options.color == "match":
-                output = match_colour(output, crop, mask)
+                output = match_colour(output, crop, self._feather if mask is None else mask)
             repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.target, note)
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)

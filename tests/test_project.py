@@ -54,6 +54,7 @@ ROOMS = {
     "models": (*GROUND, "network", "weights", "faces", "devices"),
     "frame": (*GROUND, "pictures", "faces"),
     "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "models", "frame"),
+    "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
     "batch": (*GROUND, "pictures", "devices", "frame", "restorer", "report"),
     "demo": (*GROUND, "network", "faces"),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..pictures.picture import FloatImage, Picture, Region
-from .face import Landmarks
+from .face import Face, Landmarks
 from .warp import warp
 
 Matrix = NDArray[np.float64]
@@ -109,6 +110,24 @@ def align(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | st
         return f"its landmarks are not those of a face (residual {residual:.2f} of at most {LARGEST_RESIDUAL})"
     matrix = similarity(points, template(size, name))
     return Alignment(matrix, invert(matrix), size)
+
+
+def whole_square(side: int, size: int) -> Alignment:
+    """Of a picture that is a face's square already, `side` pixels wide."""
+    ratio = size / side
+    shift = (ratio - 1) / 2  # pixel centres
+    matrix = np.array([[ratio, 0, shift], [0, ratio, shift]])
+    return Alignment(matrix, invert(matrix), size)
+
+
+def square_face(picture: Picture, name: str = "gpen") -> Face:
+    """The face that such a picture shows. Raises `InputError` where it is no square."""
+    if picture.width != picture.height:
+        raise InputError(
+            f"The picture is {picture.width}x{picture.height}. An aligned face is a square: cut it out "
+            "with its template, or let faces be found."
+        )
+    return Face((0.0, 0.0, picture.width, picture.height), 1.0, template(picture.width, name))
 
 
 def extract(picture: Picture, alignment: Alignment) -> FloatImage:

@@ -31,10 +31,11 @@ class Canvas:
         self.mask = np.zeros((original.height, original.width), np.float32)
         self._pasted: list[tuple[Alignment, Region]] = []
 
-    def paste(self, crop: FloatImage, mask: FloatImage, alignment: Alignment, strength: float = 1.0) -> None:
+    def paste(self, crop: FloatImage, mask: FloatImage | None, alignment: Alignment, strength: float = 1.0) -> None:
         """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the picture.
 
-        `mask` is square, of any size, over the same area. The pixel becomes that part of the crop, times `strength`, and
+        `mask` is square, of any size, over the same area; None takes in the whole square to its edge. The pixel
+        becomes that part of the crop, times `strength`, and
         the rest of the original. Where another face has been put, too, the larger part counts for both together, and the
         face whose centre is nearer, beside its size, lies on top, with a smooth border between them; in which order they
         come makes no difference. Other pixels are not touched.
@@ -43,8 +44,10 @@ class Canvas:
         if region.empty:
             return
         size = (region.x1 - region.x0, region.y1 - region.y0)
-        to_region = into_region(alignment, region, mask.shape[0])
-        weight = warp(mask, to_region, size, cubic=False, replicate=False)
+        if mask is None:
+            weight = np.ones(size[::-1], np.float32)
+        else:
+            weight = warp(mask, into_region(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
         neighbours = [one for one, place in self._pasted if not place.overlap(region).empty]
         self._pasted.append((alignment, region))
