@@ -19,6 +19,7 @@ except ImportError as error:
 ComfyNode = io.ComfyNode
 NodeOutput = io.NodeOutput
 GpenModelType = io.Custom("GPEN_MODEL")
+CropsType = io.Custom("GPEN_CROPS")
 BoundingBoxes = io.Custom("BOUNDING_BOX")
 BoxesOfAnyKind = io.Custom("BOUNDING_BOX,SEGS")  # the core's, and Impact Pack's segments
 
@@ -27,6 +28,7 @@ __all__ = [
     "BoxesOfAnyKind",
     "ComfyExtension",
     "ComfyNode",
+    "CropsType",
     "ExecutionBlocker",
     "GpenModelType",
     "NodeOutput",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .clean_up import CleanUpFaceSwap
 from .comfy import ComfyExtension, ComfyNode
+from .crop import CropFaces
 from .detect import DetectFaces
 from .load import LoadModel
+from .paste import PasteFaces
 from .restore import RestoreFaces
 
 
@@ -13,4 +15,4 @@ class GpenExtension(ComfyExtension):
     """What ComfyUI gets from this pack."""
 
     async def get_node_list(self) -> list[type[ComfyNode]]:
-        return [LoadModel, RestoreFaces, DetectFaces, CleanUpFaceSwap]
+        return [LoadModel, RestoreFaces, DetectFaces, CleanUpFaceSwap, CropFaces, PasteFaces]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions
-from .comfy import folded, io
+from . import boxes
+from .comfy import BoxesOfAnyKind, folded, io
 
 BY_INDEX = "by index"
 DEFAULTS = RestoreOptions()
@@ -103,15 +104,19 @@ def selection() -> list[Any]:
     ]
 
 
+def mask_kind() -> Any:
+    return io.Combo.Input(
+        "mask_kind",
+        options=list(MASKS),
+        default=DEFAULTS.mask,
+        tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet (85 MB, downloaded "
+        "if missing). auto: parse on a GPU, feather on the CPU.",
+    )
+
+
 def appearance() -> list[Any]:
     return [
-        io.Combo.Input(
-            "mask_kind",
-            options=list(MASKS),
-            default=DEFAULTS.mask,
-            tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet (85 MB, downloaded "
-            "if missing). auto: parse on a GPU, feather on the CPU.",
-        ),
+        mask_kind(),
         io.Combo.Input(
             "color",
             options=list(COLORS),
@@ -119,6 +124,27 @@ def appearance() -> list[Any]:
             tooltip="match gives the restored face the colours of the one in the image.",
         ),
     ]
+
+
+def led_by() -> Any:
+    return BoxesOfAnyKind.Input(
+        "bboxes",
+        optional=True,
+        tooltip="Boxes from any detector, or Impact Pack's SEGS: only faces that lie in one of them (by half or "
+        "more) are restored, and a box without one is looked into closely.",
+        extra_dict={"forceInput": True},
+    )
+
+
+def box_format() -> Any:
+    return io.Combo.Input(
+        "box_format",
+        options=list(boxes.FORMATS),
+        default=boxes.FORMATS[0],
+        tooltip="What the four numbers of a box without names are: x, y, width, height (ComfyUI's own), or the "
+        "corners x0, y0, x1, y1. SEGS and boxes with names are known.",
+        **folded(io.Combo),
+    )
 
 
 def limit() -> Any:

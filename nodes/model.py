@@ -16,7 +16,7 @@ from . import folders
 from .progress import Reporter
 
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
-    from ..gpen_core import Face, FaceRestorer, Frame, RestoreResult
+    from ..gpen_core import Cropped, Face, FaceRestorer, Frame, RestoreResult
 
 Pixels = NDArray[Any]
 Item = TypeVar("Item")
@@ -71,6 +71,22 @@ class GpenModel:
             raise torch.cuda.OutOfMemoryError(str(error)) from error
         finally:
             self.restorer.release_memory()
+
+    def crop(self, frames: Iterable[Frame], count: int, options: RestoreOptions, size: int) -> Iterator[Cropped]:
+        """The faces of each of `count` frames as squares, some at a time; see `crop_faces`."""
+        from ..gpen_core import crop_faces
+
+        reporter = Reporter()
+        self.restorer.prepare(options, reporter)
+        self._take_device()
+        done = 0
+        try:
+            for some in _some_at_a_time(frames, _bytes_of):
+                yield from crop_faces(self.restorer, some, options, size, reporter.part(done / count, done / count))
+                done += len(some)
+                reporter(done, count, "Finding faces")
+        except OutOfMemory as error:
+            raise torch.cuda.OutOfMemoryError(str(error)) from error
 
     def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
         """Each of `count` images with its faces, some at a time; see `FaceRestorer.detect`."""

@@ -30,7 +30,7 @@ def of_restoring() -> list[Any]:
     ]
 
 
-EMPTY_MASK = "the mask is empty (zero everywhere) and counts as none: whole images were restored"
+EMPTY_MASK = "the mask is empty (zero everywhere) and counts as none"
 
 
 def result(results: Iterable[RestoreResult], like: torch.Tensor, remarks: Sequence[str] = ()) -> NodeOutput:
@@ -60,13 +60,18 @@ def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], 
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
-def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = ()) -> str:
+def remarks(mask: torch.Tensor | None) -> list[str]:
+    """What is to be said of the inputs."""
+    return [EMPTY_MASK] if tensors.is_empty(mask) else []
+
+
+def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), done: str = "restored") -> str:
     """One line for all, then one per face, then what else is to be said."""
     faces = [face for frame in frames for face in frame]
     restored = sum(face.restored for face in faces)
-    lines = [f"{len(faces)} faces found, {restored} restored, {len(faces) - restored} left alone"]
+    lines = [f"{len(faces)} faces found, {restored} {done}, {len(faces) - restored} left alone"]
     where = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
-    lines += [f"{at}face {n}: {_fate(face)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
+    lines += [f"{at}face {n}: {_fate(face, done)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
     lines += [f"{at}{note}" for at, some in zip(where, notes) for note in some]
     return "\n".join(lines)
 
@@ -79,9 +84,9 @@ def wants_crops(prompt: Any, node_id: Any) -> bool:
     return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS] for value in values)
 
 
-def _fate(face: Face) -> str:
+def _fate(face: Face, done: str) -> str:
     size = f"{face.width:.0f}x{face.height:.0f} px"
     change = "" if face.change is None else f", change {face.change:.3f}"
     if face.restored:
-        return f"restored ({size}{change})" + (f"; {face.note}" if face.note else "")
+        return f"{done} ({size}{change})" + (f"; {face.note}" if face.note else "")
     return f"left alone ({size}{change}): {face.reason}"

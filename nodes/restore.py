@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from . import boxes, inputs, outputs, tensors
-from .comfy import BoxesOfAnyKind, GpenModelType, NodeOutput, folded, io, schema
+from .comfy import GpenModelType, NodeOutput, folded, io, schema
 from .model import GpenModel
 from .restoring import RestoringNode
 
@@ -35,21 +35,15 @@ class RestoreFaces(RestoringNode):
                     optional=True,
                     tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
                 ),
-                BoxesOfAnyKind.Input(
-                    "bboxes",
-                    optional=True,
-                    tooltip="Boxes from any detector, or Impact Pack's SEGS: only faces that lie in one of them (by half or "
-                    "more) are restored, and a box without one is looked into closely.",
-                    extra_dict={"forceInput": True},
-                ),
+                inputs.led_by(),
                 *inputs.more_selection(),
-                io.Combo.Input(
-                    "box_format",
-                    options=list(boxes.FORMATS),
-                    default=boxes.FORMATS[0],
-                    tooltip="What the four numbers of a box without names are: x, y, width, height (ComfyUI's own), or the "
-                    "corners x0, y0, x1, y1. SEGS and boxes with names are known.",
-                    **folded(io.Combo),
+                inputs.box_format(),
+                io.Boolean.Input(
+                    "aligned",
+                    default=False,
+                    tooltip="Each image is one face's square already, as Crop Faces (GPEN) gives them: it goes "
+                    "into the network whole, and nothing is looked for.",
+                    **folded(io.Boolean),
                 ),
             ],
             outputs=outputs.of_restoring(),
@@ -65,6 +59,7 @@ class RestoreFaces(RestoringNode):
         background: torch.Tensor | None = None,
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
+        aligned: bool = False,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
@@ -78,5 +73,5 @@ class RestoreFaces(RestoringNode):
             tensors.limits_of(mask, count),
             boxes.of(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, behind, limit, within) for picture, behind, limit, within in parts)
+        frames = (Frame(picture, None, behind, limit, within, aligned) for picture, behind, limit, within in parts)
         return cls.restore(model, inputs.options(**values), image if background is None else background, frames, mask)

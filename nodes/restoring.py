@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..gpen_core import RestoreOptions
-from . import outputs, tensors
+from . import outputs
 from .comfy import ComfyNode, NodeOutput
 from .model import GpenModel, require
 
@@ -37,6 +37,6 @@ class RestoringNode(ComfyNode):
             return outputs.untouched(like, "The strength is 0: nothing was done.")
         if len(like) == 0:
             return outputs.untouched(like, "There are no images in the batch: nothing was done.")
-        remarks = [outputs.EMPTY_MASK] if tensors.is_empty(mask) else []
+        remarks = outputs.remarks(mask)
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
         return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like, remarks)

@@ -88,6 +88,13 @@ def crop_of(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(crop[None]).to(management.intermediate_device(), like.dtype)
 
 
+def mask_of(mask: NDArray[np.float32], size: int) -> torch.Tensor:
+    """[h, h] -> MASK [1, size, size]."""
+    whole = torch.from_numpy(mask)[None, None]
+    scaled = torch.nn.functional.interpolate(whole, (size, size), mode="bilinear", antialias=True)
+    return scaled[0].to(management.intermediate_device())
+
+
 def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
     """MASK [B, H, W] or [H, W] -> one per frame; a single one counts for all. None where there is nothing to limit: where
     no mask is connected, and where it is empty, as Load Image's is of a picture without transparent parts."""
@@ -128,10 +135,10 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.asarray(mask, np.float32)
 
 
-def for_each(items: list[Any], count: int, what: str) -> list[Any]:
-    """One item for each of `count` images: as many as there are, or a single one for all. Raises `InputError`."""
+def for_each(items: list[Any], count: int, what: str, of: str = "images") -> list[Any]:
+    """One item for each of `count` images (or squares): as many, or a single one for all. Raises `InputError`."""
     if len(items) == count:
         return items
     if len(items) == 1:
         return items * count
-    raise InputError(f"There are {count} images, but the {what} has {len(items)}. Give as many, or one for all.")
+    raise InputError(f"There are {count} {of}, but the {what} has {len(items)}. Give as many, or one for all.")

@@ -42,7 +42,7 @@ class Schema:
     def __init__(
         self, node_id, display_name=None, category="sd", inputs=None, outputs=None, hidden=None, description="", **kwargs
     ):
-        assert not kwargs.keys() - {"is_output_node", "not_idempotent"}, f"0.3.64 has no {kwargs}"
+        assert not kwargs.keys() - {"is_output_node", "is_input_list", "not_idempotent"}, f"0.3.64 has no {kwargs}"
         self.node_id, self.display_name, self.category = node_id, display_name, category
         self.inputs, self.outputs, self.hidden, self.description = inputs or [], outputs or [], hidden or [], description
 

@@ -16,7 +16,14 @@ from gpen_core.demo import pictures as demo_pictures
 from gpen_core.pictures.picture import Picture
 
 ROOT = fake_comfyui.ROOT
-NODES = {"GPEN_LoadModel", "GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"}
+NODES = {
+    "GPEN_LoadModel",
+    "GPEN_RestoreFaces",
+    "GPEN_DetectFaces",
+    "GPEN_CleanUpFaceSwap",
+    "GPEN_CropFaces",
+    "GPEN_PasteFaces",
+}
 
 
 @pytest.fixture(scope="session")
@@ -452,6 +459,56 @@ def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, r
 def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, grey):
     image = host.run("GPEN_RestoreFaces", model=red, image=grey)[0]
     assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr()
+
+
+def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portrait):
+    film = torch.cat((portrait, torch.full_like(portrait, 0.5), portrait.flip(2)))
+    crops, faces, masks, count, summary = host.run("GPEN_CropFaces", model=red, image=film, size=256)
+    assert faces.shape == (2, 256, 256, 3) and [tuple(one.shape) for one in masks] == [(1, 256, 256)] * 2
+    assert count == 2 and summary.startswith("2 faces found, 2 taken out, 0 left alone")
+    back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], faces=[faces], strength=[1.0])
+    assert count == 2 and (back - film).abs().max() < 1 / 255 and torch.equal(back[mask == 0], film[mask == 0])
+
+
+def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, red, portrait):
+    film = portrait.repeat(2, 1, 1, 1)
+    crops, faces, masks, *_ = host.run("GPEN_CropFaces", model=red, image=film, size=128)
+    edited = [torch.ones(1, 300, 300, 3), faces[1:]]
+    back, mask, _ = host.run("GPEN_PasteFaces", image=[film], crops=[crops], faces=edited, strength=[0.5], masks=masks)
+    assert mask[0].max() == pytest.approx(0.5) and not mask[1].any() and torch.equal(back[1], film[1])
+    nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
+    values = {"image": [film], "crops": [crops], "faces": edited, "strength": [1.0]}
+    assert not host.run("GPEN_PasteFaces", **values, mask=[torch.stack([one[0] for one in nowhere])])[1].any()
+    with pytest.raises(Exception, match="There are 2 faces to put back, but 1 squares came"):
+        host.run("GPEN_PasteFaces", **{**values, "faces": [faces[:1]]})
+    with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):
+        host.run("GPEN_PasteFaces", **{**values, "image": [portrait]})
+
+
+def test_without_a_face_the_image_passes_through(host, red, grey):
+    crops, faces, masks, count, _ = host.run("GPEN_CropFaces", model=red, image=grey, size=128)
+    assert faces.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
+    back, mask, count = host.run("GPEN_PasteFaces", image=[grey], crops=[crops], faces=[faces * 0], strength=[1.0])
+    assert torch.equal(back, grey) and not mask.any() and count == 0
+
+
+def test_taken_out_in_parts(host, red, portrait, monkeypatch):
+    film = portrait.repeat(5, 1, 1, 1)
+    monkeypatch.setattr(host.module("nodes.model"), "BYTES_AT_ONCE", portrait[0].numel() * 4)
+    module, parts = sys.modules[f"{host.name}.gpen_core.restorer"], []
+    find = module.FaceRestorer.find
+    monkeypatch.setattr(
+        module.FaceRestorer, "find", lambda self, frames, *more: (parts.append(len(frames)), find(self, frames, *more))[1]
+    )
+    assert host.run("GPEN_CropFaces", model=red, image=film, size=64)[3] == 5 and parts == [2, 2, 1]
+
+
+def test_an_aligned_face_is_not_looked_for(host, red):
+    squares = torch.full((2, 128, 128, 3), 0.5)
+    image, mask, crops, summary = host.run("GPEN_RestoreFaces", model=red, image=squares, aligned=True)
+    assert is_red(image).all() and (mask == 1).all() and len(crops) == 2 and "2 restored" in summary
+    with pytest.raises(Exception, match="An aligned face is a square"):
+        host.run("GPEN_RestoreFaces", model=red, image=squares[:, :100], aligned=True)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

@@ -118,7 +118,14 @@ def strings(value):
 
 def test_schemas_were_read():
     """What follows would pass with nothing to compare."""
-    assert set(NODES) == {"GPEN_LoadModel", "GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"}
+    assert set(NODES) == {
+        "GPEN_LoadModel",
+        "GPEN_RestoreFaces",
+        "GPEN_DetectFaces",
+        "GPEN_CleanUpFaceSwap",
+        "GPEN_CropFaces",
+        "GPEN_PasteFaces",
+    }
     restore = NODES["GPEN_RestoreFaces"]
     assert {"model", "image", "strength", "faces", "order", "confidence", "color", "mask", "bboxes"} <= set(restore.inputs)
     assert [slot.id for slot in restore.outputs] == ["image", "face_mask", "crops", "summary"]
