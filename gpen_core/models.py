@@ -20,6 +20,7 @@ from .progress import Progress, silent
 from .weights.catalog import Entry
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders, models_dirs
+from .weights.missing import Wanted, fetch_missing
 from .weights.store import Store
 
 log = logging.getLogger(__name__)
@@ -114,12 +115,14 @@ class Models:
         store = Store(models_dirs(models_dir), downloads)
         aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         tell = progress or silent
+        aside = _aside(precision, chosen)
+        place = weights_on or chosen
+        wanted = [Wanted(store, model, partial(_network, precision)) for model in map(str, models)]
+        fetch_missing([*wanted, Wanted(aside_store, str(detector), partial(_detector, place, aside))], tell)
         networks = []
         for model in map(str, models):
             load_exact = partial(store.load, model, partial(_network, torch.float32))
             networks.append(LoadedNetwork(store.load(model, partial(_network, precision), tell), chosen, load_exact))
-        aside = _aside(precision, chosen)
-        place = weights_on or chosen
         finder = aside_store.load(str(detector), partial(_detector, place, aside), tell)
         tell(1, 1, "Loaded")
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))

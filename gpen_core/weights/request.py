@@ -31,6 +31,10 @@ class PassingFault(Fault):
         """Seconds that the source asks to be left alone."""
 
 
+class NobodyThere(PassingFault):
+    """No connection came about: its name is not known, or nothing listens there."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long to wait for a source."""
@@ -46,6 +50,8 @@ class Patience:
     window: float = 60.0
     tries: int = 5
     """In a row without a single new byte."""
+    tries_unheard: int = 2
+    """The same where nobody is there and not a byte was ever received: most likely there is no network."""
     first_wait: float = 1.0
     longest_wait: float = 30.0
     sleep: Callable[[float], None] = field(default=time.sleep)
@@ -136,9 +142,17 @@ def _answer(line: Line, patience: Patience, pulse: Pulse) -> requests.Response:
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.SSLError) as error:
         raise Fault(f"cannot be asked ({describe(error)})") from error
     except requests.RequestException as error:
-        raise PassingFault(f"did not answer ({describe(error)})") from error
+        kind = NobodyThere if _never_connected(error) else PassingFault
+        raise kind(f"did not answer ({describe(error)})") from error
     except ValueError as error:  # requests looks at where a redirect leads, followed or not
         raise Fault(f"redirects to what is no address ({error})") from error
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Refused, unknown or without a way there; a connection that came too late is none of these."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    reason = getattr(reason, "original_error", reason)  # a proxy's
+    return type(reason).__name__ in ("NewConnectionError", "NameResolutionError")
 
 
 def describe(error: requests.RequestException) -> str:

@@ -74,7 +74,7 @@ class Store:
         if isinstance(entry, Path):
             return entry
         if self.options.offline:
-            raise self._missing(entry, "downloads are switched off")
+            raise self.missing(entry, "downloads are switched off")
 
         def is_as_named(path: Path) -> object:
             with opened(path) as file:
@@ -83,10 +83,10 @@ class Store:
         try:
             from .download import Download  # brings the HTTP library, which is not needed where all files are there
         except ImportError as error:  # a registry's copy of this package may leave out what opens connections
-            raise self._missing(entry, f"this copy cannot download ({error})") from error
+            raise self.missing(entry, f"this copy cannot download ({error})") from error
         return Download(entry, self.folders[0], self.options, progress, is_as_named).run()
 
-    def _missing(self, entry: Entry, why: str) -> MissingWeights:
+    def missing(self, entry: Entry, why: str) -> MissingWeights:
         return MissingWeights(
             f"{entry.file} ({entry.purpose}) is not in {listed(self.folders)}, and {why}. Put it there, or name the folder "
             f"that has it as models folder; its publisher has "

@@ -14,7 +14,18 @@ from ..progress import Progress
 from .catalog import Source
 from .formats import is_web_page
 from .partial import Partial
-from .request import Fault, PassingFault, Patience, Response, announced_size, describe, number, request, validator_of
+from .request import (
+    Fault,
+    NobodyThere,
+    PassingFault,
+    Patience,
+    Response,
+    announced_size,
+    describe,
+    number,
+    request,
+    validator_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +63,7 @@ class Transfer:
 
         The partial holds what came then; it was begun anew where the source did not go on where it ended."""
         failures, most = 0, partial.size
+        at_first = most
         while True:
             try:
                 start = partial.size
@@ -60,7 +72,8 @@ class Transfer:
             except PassingFault as fault:
                 failures = 1 if partial.size > most else failures + 1
                 most = max(most, partial.size)
-                if failures >= self.patience.tries:
+                is_unheard = isinstance(fault, NobodyThere) and most == at_first
+                if failures >= (self.patience.tries_unheard if is_unheard else self.patience.tries):
                     raise
                 wait = self.patience.wait_before(failures, fault.wait)
                 log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)

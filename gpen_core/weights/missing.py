@@ -1,0 +1,67 @@
+"""All the files that one piece of work lacks, fetched before any is read: the smallest first, as one sum of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import MissingWeights
+from ..progress import Progress
+from .catalog import Entry
+from .folders import locate
+from .store import Build, Store
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file by name, where it belongs, and what must be able to build from it."""
+
+    store: Store
+    name: str
+    build: Build[object]
+
+
+def fetch_missing(wanted: Sequence[Wanted], progress: Progress) -> None:
+    """Fetches what is not there. `progress(done, total, text)` counts the bytes of all files together.
+
+    Raises `MissingWeights` as soon as one cannot be had, and before anything is fetched where none may be: it names all."""
+    missing: dict[Entry, Wanted] = {}
+    for one in wanted:
+        found = locate(one.name, one.store.folders)
+        if isinstance(found, Entry):
+            missing.setdefault(found, one)
+    if not missing:
+        return
+    _refuse_offline(missing)
+    total = sum(map(_bytes, missing))
+    done = 0
+    for number, entry in enumerate(sorted(missing, key=_bytes), 1):
+        one = missing[entry]
+        part = f" (file {number} of {len(missing)}, {total / 1e6:.0f} MB in all)" if len(missing) > 1 else ""
+        one.store.fetch(one.name, one.build, _shifted(progress, done, total - done - _bytes(entry), part))
+        done += _bytes(entry)
+
+
+def _shifted(progress: Progress, before: int, after: int, part: str) -> Progress:
+    """One file's progress as a part of all: those before and after it have so many bytes."""
+
+    def tell(done: int, total: int, text: str) -> None:
+        progress(before + done, before + total + after if total else 0, text + part)
+
+    return tell
+
+
+def _bytes(entry: Entry) -> int:
+    return entry.bytes or entry.about or 0
+
+
+def _refuse_offline(missing: dict[Entry, Wanted]) -> None:
+    """Where nothing may be fetched: each file with its place and its publisher."""
+    offline = [(entry, one) for entry, one in missing.items() if one.store.options.offline]
+    if not offline:
+        return
+    told = [str(one.store.missing(entry, "downloads are switched off")) for entry, one in offline]
+    if len(told) == 1:
+        raise MissingWeights(told[0])
+    size = sum(_bytes(entry) for entry, _ in offline) / 1e6
+    raise MissingWeights(f"{len(told)} files are missing, {size:.0f} MB in all:\n  " + "\n  ".join(told))
