@@ -48,6 +48,15 @@ def missing() -> list[str]:
     return [name for name in choices() if find_in(name, models()) is None]
 
 
+def state_of(name: str, paths: tuple[Path, ...]) -> str:
+    """What changes when another file takes the place of the one of that name; empty where there is none."""
+    path = find_in(name, paths)
+    if path is None:
+        return ""
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
 def _paths(key: str) -> tuple[Path, ...]:
     if key not in folder_paths.folder_names_and_paths:
         return ()

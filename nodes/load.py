@@ -7,13 +7,19 @@ from typing import Any
 
 import comfy.model_management as management
 
-from ..gpen_core import DETECTORS, PRECISIONS, OptionsError
+from ..gpen_core import DETECTORS, PRECISIONS, MissingWeights, OptionsError
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
 from .progress import Reporter
 
 log = logging.getLogger(__name__)
+
+ELSEWHERE = (
+    f"In ComfyUI, GPEN's files belong in models/{folders.MODELS}, detectors and face parsers in models/{folders.DETECTION}; "
+    "extra_model_paths.yaml names other folders for both. The environment variable GPEN_MIRROR names another source."
+)
+_fetched: set[str] = set()  # see LoadModel.fingerprint_inputs
 
 
 class LoadModel(ComfyNode):
@@ -53,7 +59,14 @@ class LoadModel(ComfyNode):
                 ),
             ],
             outputs=[GpenModelType.Output(display_name="gpen_model", tooltip="For the other GPEN nodes.")],
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str | None = None, detector: str | None = None, **others: Any) -> str:
+        """Files that were replaced under the same name are loaded anew. What the node itself has fetched since counts as it
+        did before it was there."""
+        return " | ".join(state for state in _states(model, detector) if state and state not in _fetched)
 
     @classmethod
     def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
@@ -66,7 +79,19 @@ class LoadModel(ComfyNode):
                 raise OptionsError(f"{name!r} is none of the files to choose from: {', '.join(known)}.")
         if model in folders.missing():
             log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
-        return NodeOutput(GpenModel.load(model, detector, precision, Reporter()))
+        before = _states(model, detector)
+        try:
+            loaded = GpenModel.load(model, detector, precision, Reporter(cls.hidden.unique_id))
+        except MissingWeights as error:
+            raise MissingWeights(f"{error}\n{ELSEWHERE}") from error
+        _fetched.update(now for then, now in zip(before, _states(model, detector)) if not then)
+        return NodeOutput(loaded)
+
+
+def _states(model: str | None, detector: str | None) -> list[str]:
+    """An input that a link brings is not known before the node runs."""
+    asked = ((model, folders.models()), (detector, folders.detection()))
+    return [folders.state_of(name, paths) if name else "" for name, paths in asked]
 
 
 def _precisions() -> list[str]:

@@ -14,3 +14,5 @@ class _Routes:
 class PromptServer:
     instance: PromptServer
     routes: _Routes
+
+    def send_progress_text(self, text: str, node_id: str) -> None: ...

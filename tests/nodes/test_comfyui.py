@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import os
 import re
 import sys
 
@@ -134,6 +135,50 @@ def test_folder_keys_are_added_to_not_assigned(comfy_models, monkeypatch, tmp_pa
     known = fake_comfyui.Host(comfy_models, monkeypatch, prepare=users).folder_paths.folder_names_and_paths
     assert known["facerestore_models"] == ([str(tmp_path), str(comfy_models / "facerestore_models")], {".onnx"})
     assert known["facedetection"][0][0] == str(tmp_path) and ".safetensors" in known["facedetection"][1]
+
+
+def test_replaced_files_are_loaded_anew(host, comfy_models):
+    loader, known = host.nodes["GPEN_LoadModel"], {"model": "gpen-replaced.pth", "detector": "retinaface_mobile0.25"}
+    file = comfy_models / "facerestore_models" / "gpen-replaced.pth"
+    file.write_bytes(b"one")
+    before = loader.fingerprint_inputs(**known, precision="fp32")
+    assert before == loader.fingerprint_inputs(**known, precision="fp16") and str(file) in before
+    os.utime(file, ns=(1, 1))
+    changed = loader.fingerprint_inputs(**known)
+    assert changed != before and loader.fingerprint_inputs(model=None, detector=None) == ""
+    file.write_bytes(b"another")
+    os.utime(file, ns=(1, 1))
+    assert loader.fingerprint_inputs(**known) != changed
+    file.unlink()
+
+
+def test_what_was_fetched_meanwhile_is_not_loaded_twice(host, tmp_path, comfy_models, monkeypatch):
+    loader = host.nodes["GPEN_LoadModel"]
+    target = comfy_models / "facerestore_models" / "GPEN-BFR-512.pth"
+    known = {"model": "GPEN-BFR-512.pth", "detector": "retinaface_mobile0.25", "precision": "fp32"}
+    before = loader.fingerprint_inputs(**known)
+    monkeypatch.setattr(host.module("nodes.model").GpenModel, "load", lambda *_: target.write_bytes(b"fetched"))
+    try:
+        loader.execute(**known)
+        assert loader.fingerprint_inputs(**known) == before
+        target.write_bytes(b"replaced later")
+        assert loader.fingerprint_inputs(**known) != before
+    finally:
+        target.unlink()
+
+
+def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
+    server = sys.modules["server"].PromptServer.instance
+    said = []
+    server.send_progress_text = lambda text, node_id: said.append((text, node_id))
+    monkeypatch.setattr(host.nodes["GPEN_LoadModel"], "hidden", fake_comfyui.types.SimpleNamespace(unique_id="5"))
+    with pytest.raises(Exception, match="2 files are missing, 394 MB in all") as raised:
+        host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", precision="fp32", detector="retinaface_resnet50")
+    text = str(raised.value)
+    assert type(raised.value).__name__ == "MissingWeights" and "GPEN-BFR-512.pth" in text and "detection_Resnet50" in text
+    assert "extra_model_paths.yaml" in text and "GPEN_MIRROR" in text and "--" not in text
+    host.run("GPEN_LoadModel", model="my-gpen.pth", precision="fp32", detector="retinaface_mobile0.25")
+    assert ("Loaded", "5") in said and any("my-gpen.pth" in text for text, _ in said)
 
 
 def test_half_precision_is_offered_where_the_device_has_it(host):
