@@ -31,7 +31,7 @@ class Reporter:
             self._bar.update_absolute(done, total)
 
     def _say(self, text: str) -> None:
-        running = getattr(server.PromptServer, "instance", None)
+        running: Any = getattr(server.PromptServer, "instance", None)
         if self._node_id is None or text == self._said or not hasattr(running, "send_progress_text"):
             return
         self._said = text

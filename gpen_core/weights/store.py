@@ -58,7 +58,7 @@ class Store:
         a digest of it; then what was remembered stays."""
         path = locate(name, self.folders)
         if not isinstance(path, Path):
-            raise self._missing(path, "there is nothing to be trusted")
+            raise self.missing(path, "there is nothing to be trusted")
         pin = pin_of(path)
         with opened(path) as file:
             record = digest.check(file, pin) if pin else Record(file.sha256(), STRUCTURE)
