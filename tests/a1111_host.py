@@ -23,7 +23,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSION = "sd gpen (été)"
-PATIENCE = 480  # seconds
+PATIENCE = 600  # seconds
 COMMON = (
     "--skip-prepare-environment --skip-torch-cuda-test --no-download-sd-model --do-not-download-clip --ui-debug-mode --api"
 )
@@ -37,6 +37,7 @@ class WebUI:
     """The running host."""
 
     kind = "A1111"
+    said = "Startup time"  # in its log; A1111 ends if it is asked anything before, since it adds to its server then
 
     def __init__(self, data, *flags, **environment):
         self.data, self.log = data, data / "log.txt"
@@ -60,7 +61,7 @@ class WebUI:
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text("utf-8")[-3000:]
             with contextlib.suppress(OSError):
-                if self.call("/gpen/v1/models")[0] in (200, 401):
+                if self.said in self.log.read_text("utf-8", "replace") and self.call("/gpen/v1/models")[0] in (200, 401):
                     return
             time.sleep(0.5)
         raise TimeoutError(self.log.read_text("utf-8")[-3000:])
@@ -98,6 +99,7 @@ class SDNext(WebUI):
     """SD.Next; its page is pressed through gradio's own HTTP API."""
 
     kind = "SDNEXT"
+    said = ""
 
     def own_flags(self):
         folders = ("--models-dir", str(self.data / "models"), "--extensions-dir", str(self.data / "extensions"))

@@ -21,7 +21,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PACK = "sd gpen v1.0 (été)"
-PATIENCE = 180  # seconds
+PATIENCE = 300  # seconds
 
 
 class ComfyUI:
