@@ -18,5 +18,6 @@ async def comfy_entrypoint() -> GpenExtension:
     from .extension import GpenExtension
 
     folders.register()
+    folders.offer_example()
     pages.serve()
     return GpenExtension()

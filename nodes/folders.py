@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 from pathlib import Path
 
 import folder_paths
 
 from ..gpen_core import SUFFIXES, detector_choices, find_in, network_choices
 
+log = logging.getLogger(__name__)
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "input" / "gpen_example.jpg"
 MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
 DETECTION = "facedetection"
 OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
@@ -21,6 +26,17 @@ def register() -> None:
         suffixes = folder_paths.folder_names_and_paths[key][1]
         if not suffixes:  # ours, or made by extra_model_paths.yaml: any file would be listed
             suffixes.update(SUFFIXES)
+
+
+def offer_example() -> None:
+    """Copies the examples' photograph to where Load Image finds it, once."""
+    target = Path(folder_paths.get_input_directory()) / EXAMPLE.name
+    if target.exists() or not EXAMPLE.exists():
+        return
+    try:
+        shutil.copyfile(EXAMPLE, target)
+    except OSError as error:
+        log.warning("GPEN: the examples' photograph could not be copied to %s (%s); choose another in them.", target, error)
 
 
 def models() -> tuple[Path, ...]:

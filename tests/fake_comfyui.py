@@ -132,6 +132,7 @@ def folder_paths(models_dir):
         if path not in paths:
             paths.append(path)
 
+    module.get_input_directory = lambda: str(models_dir / "input")
     module.add_model_folder_path = add_model_folder_path
     module.get_folder_paths = lambda name: list(module.folder_names_and_paths[name][0])
     return module

@@ -186,7 +186,7 @@ def _drop_pixels(outcome: Outcome) -> None:
 def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
     """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`."""
     try:
-        with memory_for("this picture", "choose a smaller --detect-size or --device cpu"):
+        with memory_for("this picture", "choose a smaller detection size, or the CPU"):
             return work()
     except (InputError, OutputError, OutOfMemory) as error:
         source = str(outcome.job.source)

@@ -119,6 +119,8 @@ def _message(error: Exception) -> str:
         return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
     if isinstance(error, ChangedWeights):
         return f"{error} To say so: gpen models --trust NAME."
+    if isinstance(error, OutOfMemory):
+        return f"{error} --max-memory allows more; a smaller --detect-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."

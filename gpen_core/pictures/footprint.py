@@ -29,7 +29,7 @@ def refuse(image: Image.Image, needed: int, allowed: int) -> None:
     if needed > allowed:
         raise OutOfMemory(
             f"{image.width} x {image.height} pixels take up to {needed / 1e9:.2f} GB to read, restore and write, and "
-            f"{allowed / 1e9:.2f} GB are allowed (--max-memory). Nothing was decoded: allow more, or make it smaller."
+            f"{allowed / 1e9:.2f} GB are allowed. Nothing was decoded: allow more, or make it smaller."
         )
 
 

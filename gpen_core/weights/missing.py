@@ -38,8 +38,17 @@ def fetch_missing(wanted: Sequence[Wanted], progress: Progress) -> None:
     for number, entry in enumerate(sorted(missing, key=_bytes), 1):
         one = missing[entry]
         part = f" (file {number} of {len(missing)}, {total / 1e6:.0f} MB in all)" if len(missing) > 1 else ""
-        one.store.fetch(one.name, one.build, _shifted(progress, done, total - done - _bytes(entry), part))
+        try:
+            one.store.fetch(one.name, one.build, _shifted(progress, done, total - done - _bytes(entry), part))
+        except MissingWeights as error:
+            raise type(error)(str(error) + _and_then(sorted(missing, key=_bytes)[number:])) from error
         done += _bytes(entry)
+
+
+def _and_then(rest: Sequence[Entry]) -> str:
+    """Those that are still to come, for a message."""
+    named = ", ".join(f"{entry.file} ({_bytes(entry) / 1e6:.0f} MB)" for entry in rest)
+    return f"\nMissing, too: {named}." if rest else ""
 
 
 def _shifted(progress: Progress, before: int, after: int, part: str) -> Progress:

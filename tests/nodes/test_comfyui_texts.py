@@ -245,3 +245,51 @@ def test_example_workflows_fit_the_nodes(path, tmp_path, monkeypatch):
 def test_example_workflows_are_there():
     """Else nothing was held against the nodes."""
     assert len(WORKFLOWS) >= 4
+
+
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+
+
+def test_every_example_has_a_blueprint():
+    assert len(BLUEPRINTS) == len(WORKFLOWS)
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_blueprints_hold_together(path, tmp_path, monkeypatch):
+    """One node, of the subgraph that comes with it, whose links lead from and to sockets that there are."""
+    known = fake_comfyui.Host(tmp_path, monkeypatch).nodes
+    content = json.loads(path.read_bytes().decode("utf-8"))
+    ((shell,), (graph,)) = content["nodes"], content["definitions"]["subgraphs"]
+    assert shell["type"] == graph["id"] and graph["name"] == shell["title"] == path.stem
+    for side in ("inputs", "outputs"):
+        assert [(one["name"], one["type"]) for one in shell[side]] == [(one["name"], one["type"]) for one in graph[side]]
+    inside = {part["id"]: part for part in graph["nodes"]}
+    for part in inside.values():
+        if part["type"].startswith("GPEN_"):
+            names = [one.display_name for one in known[part["type"]].define_schema().outputs]
+            assert [one["name"] for one in part["outputs"]] == names
+    assert any(part["type"].startswith("GPEN_") for part in inside.values()) and graph["links"]
+    for link in graph["links"]:
+        start, end = link["origin_id"], link["target_id"]
+        source = graph["inputs"] if start == -10 else inside[start]["outputs"]
+        target = graph["outputs"] if end == -20 else inside[end]["inputs"]
+        assert link["id"] in source[link["origin_slot"]]["linkIds" if start == -10 else "links"]
+        assert target[link["target_slot"]].get("link") == link["id"] or link["id"] in target[link["target_slot"]]["linkIds"]
+
+
+def test_the_examples_open_with_a_photograph_of_the_packs_own(tmp_path, monkeypatch):
+    (tmp_path / "input").mkdir()
+    fake_comfyui.Host(tmp_path, monkeypatch)
+    offered = tmp_path / "input" / "gpen_example.jpg"
+    assert offered.read_bytes() == (ROOT / "example_workflows" / "input" / offered.name).read_bytes()
+    offered.write_bytes(b"the user's own")
+    fake_comfyui.Host(tmp_path, monkeypatch)
+    assert offered.read_bytes() == b"the user's own"
+    named = {
+        value
+        for path in WORKFLOWS
+        for part in json.loads(path.read_bytes())["nodes"]
+        if part["type"] == "LoadImage"
+        for value in part["widgets_values"][:1]
+    }
+    assert named == {offered.name}
