@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 COUNTERS = ("job_no", "job_count", "sampling_steps", "sampling_step")
-GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion", "Button")
+GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion", "Button", "Image")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -30,11 +30,11 @@ class Component:
     def kind(self):
         return type(self).__name__
 
-    def click(self, fn, inputs, outputs):
-        self.clicked = fn, outputs
-
     def change(self, **event):
         self.changed = event
+
+    def click(self, fn, inputs, outputs):
+        self.clicked, self.inputs = (fn, outputs), inputs
 
     def __enter__(self):
         return self
@@ -155,7 +155,7 @@ class Host:
         if not sdnext:
             devices.get_device_for = lambda task: torch.device("cpu")
         callbacks = module("modules.script_callbacks")
-        for name in ("on_ui_settings", "on_before_ui", "on_app_started", "on_script_unloaded"):
+        for name in ("on_ui_settings", "on_after_component", "on_before_ui", "on_app_started", "on_script_unloaded"):
             setattr(callbacks, name, lambda callback, name=name: self.events.setdefault(name, []).append(callback))
         self.scripts = module("modules.scripts", Script=Script, AlwaysVisible=object(), scripts_data=[])
         self.scripts.scripts_postproc = None
@@ -175,7 +175,9 @@ class Host:
             "modules.images": module("modules.images", save_image=lambda *args, **more: self.saved.append((args, more))),
             "modules.call_queue": module("modules.call_queue", queue_lock=self.lock),
             "modules.ui_common": module("modules.ui_common", create_refresh_button=self._refresh_button),
-            "gradio": module("gradio", Warning=self.toasts.append, **{name: component(name) for name in GRADIO}),
+            "gradio": module(
+                "gradio", update=dict, Warning=self.toasts.append, **{name: component(name) for name in GRADIO}
+            ),
         }
         for name, made in given.items():
             monkeypatch.setitem(sys.modules, name, made)
@@ -203,9 +205,9 @@ class Host:
         self.extras += [value() for value in classes if issubclass(value, ScriptPostprocessing)]
         self.scripts.scripts_postproc = types.SimpleNamespace(scripts_in_preferred_order=self.in_order)
 
-    def fire(self, event, *args):
+    def fire(self, event, *args, **more):
         for callback in self.events.get(event, []):
-            callback(*args)
+            callback(*args, **more)
 
     def in_order(self):
         place = {name: n for n, name in enumerate(self.opts.postprocessing_operation_order)}

@@ -56,7 +56,7 @@ def _show(look: Callable[[Image.Image, controls.Values], Shown], names: Sequence
     if image is None:
         return None, None, CHOOSE
     with queue_lock:
-        shared.state.begin(job="gpen")
+        shared.state.begin("gpen")  # SD.Next names the argument otherwise
         try:
             return look(image, controls.values(**dict(zip(names, given))))
         except GpenError as error:

@@ -49,7 +49,10 @@ def test_faces_are_shown_with_their_numbers(host, astronaut):
     assert host.jobs == ["gpen", "end"] and host.lock.held == 1
 
 
-def test_before_and_after(host, astronaut):
+@pytest.mark.parametrize("sdnext", [False, True])
+def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
+    host = fake_webui.Host(webui_models, monkeypatch, sdnext=sdnext)
+    host.opts.gpen_model = RED
     photo = Image.fromarray(astronaut)
     before, after, said = buttons(host)("Before and after", photo)
     assert before is photo and red(after).any() and "1 of 1 faces restored" in said
