@@ -54,7 +54,9 @@ class WebUI:
         self.wait()
 
     def own_flags(self):
-        return [*COMMON.split(), *(FORGE if self.is_forge else A1111).split()]
+        known = (Path(os.environ["GPEN_A1111_DIR"]) / "modules" / "cmd_args.py").read_text("utf-8")
+        given = [*COMMON.split(), *(FORGE if self.is_forge else A1111).split()]
+        return [word for word in given if word != "--do-not-download-clip" or word in known]  # Forge classic has none
 
     def wait(self):
         end = time.monotonic() + PATIENCE
