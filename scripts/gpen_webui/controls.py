@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import gradio as gr
@@ -31,6 +32,9 @@ TIPS = {
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
 }
+
+
+_ids = count()
 
 
 def default_model() -> str:
@@ -91,8 +95,9 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
 
 
 def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
+    """With tooltips as hosts of this family have them, which need an id; a page may have several of us."""
     for name, part in zip(names, parts):
-        part.webui_tooltip = TIPS[name]  # hosts of this family show it; gradio has none
+        part.webui_tooltip, part.elem_id = TIPS[name], f"gpen_{name}_{next(_ids)}"
     return dict(zip(names, parts))
 
 

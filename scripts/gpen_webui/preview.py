@@ -71,10 +71,14 @@ def _faces(image: Image.Image, values: controls.Values) -> Shown:
     faces = engine.faces(image, values.model, values.options, values.finder)
     drawn = numbered(np.asarray(image.convert("RGB")), faces)
     left = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
-    return image, Image.fromarray(drawn), f"{len(faces)} faces. {KEY}{left}"
+    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{len(faces)} faces. {KEY}{left}"
 
 
 def _before_and_after(image: Image.Image, values: controls.Values) -> Shown:
     result = engine.restore(image, values.model, values.options, finder=values.finder)
     restored = sum(face.restored for face in result.faces)
-    return image, result.image, f"{restored} of {len(result.faces)} faces restored. Nothing is saved."
+    return (
+        image,
+        gr.update(value=result.image, label="After"),
+        f"{restored} of {len(result.faces)} faces restored. Nothing is saved.",
+    )

@@ -151,8 +151,10 @@ def test_numbers_are_seen_only_where_they_count(host):
 
 def test_every_control_has_a_tooltip_and_more_is_folded(host):
     made = host.extras[-1].ui()
-    assert all(part.webui_tooltip for name, part in made.items() if name != "enable")
-    assert [one.kwargs.get("open") for one in Component.made if one.args[:1] == ("More",)] == [False]
+    tipped = [part for one in (made, host.extras[-1].ui()) for name, part in one.items() if name != "enable"]
+    assert all(part.webui_tooltip for part in tipped)
+    assert len({part.elem_id for part in tipped}) == len(tipped)  # the host finds them by their ids
+    assert [one.kwargs.get("open") for one in Component.made if one.args[:1] == ("More",)] == [False] * 2
 
 
 @pytest.mark.parametrize(("confidence", "found"), [(None, 1), (0.9, 1), (1.0, 0)])

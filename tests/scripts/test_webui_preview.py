@@ -40,8 +40,9 @@ def buttons(host):
 def test_faces_are_shown_with_their_numbers(host, astronaut):
     photo = Image.fromarray(np.hstack([astronaut, astronaut])).convert("RGBA")
     click = buttons(host)
-    before, drawn, said = click("Show faces and their numbers", photo, faces="by number", numbers="1")
-    assert before is photo and drawn.size == photo.size and "2 faces" in said and "0: " in said
+    before, shown, said = click("Show faces and their numbers", photo, faces="by number", numbers="1")
+    drawn = shown["value"]
+    assert before is photo and shown["label"] == "Faces" and drawn.size == photo.size and "2 faces" in said and "0: " in said
     changed = (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any(2)
     assert changed[:, :512].any() and changed[:, 512:].any() and not red(drawn).any()
     blue = (np.asarray(drawn) == (0, 114, 178)).all(2)
@@ -55,7 +56,7 @@ def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
     host.opts.gpen_model = RED
     photo = Image.fromarray(astronaut)
     before, after, said = buttons(host)("Before and after", photo)
-    assert before is photo and red(after).any() and "1 of 1 faces restored" in said
+    assert before is photo and red(after["value"]).any() and after["label"] == "After" and "1 of 1 faces restored" in said
 
 
 def test_without_a_picture_or_with_a_wrong_value_it_says_so(host, astronaut):

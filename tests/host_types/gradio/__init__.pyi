@@ -1,6 +1,7 @@
 from typing import Any
 
 class Component:
+    elem_id: str | None
     webui_tooltip: str  # of the hosts
     def __init__(self, *values: Any, **arguments: Any) -> None: ...
     def change(self, *values: Any, **arguments: Any) -> None: ...
