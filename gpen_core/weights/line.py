@@ -131,12 +131,16 @@ class _Adapter(HTTPAdapter):
 
 def _pools(connected: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:
     class Plain(HTTPConnection):
+        __qualname__ = "Plain"  # what errors show; "describe" takes it off
+
         def _new_conn(self) -> socket.socket:
             line = super()._new_conn()
             connected(line)
             return line
 
     class Secure(HTTPSConnection):
+        __qualname__ = "Secure"
+
         def _new_conn(self) -> socket.socket:  # before TLS, whose beginning can be slow, too
             line = super()._new_conn()
             connected(line)

@@ -161,7 +161,9 @@ def describe(error: requests.RequestException) -> str:
     while cause.args and isinstance(cause.args[-1], BaseException) and cause.args[-1] is not cause:
         cause = cause.args[-1]
     reason = getattr(cause, "reason", None)
-    text = str(reason if isinstance(reason, BaseException) else cause)
+    cause = reason if isinstance(reason, BaseException) else cause
+    words = [part for part in cause.args if isinstance(part, str)]  # beside connections, whose look says nothing
+    text = words[-1] if words else str(cause)
     text = re.sub(r"^<[^>]*>: |^\S*\(host=[^)]*\): ", "", text).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__
 

@@ -1,5 +1,6 @@
 """Sources that send so slowly that no timeout between two bytes ends them: given up, and cancelled while they drip."""
 
+import socket
 import threading
 import time
 
@@ -94,3 +95,23 @@ def test_no_thread_and_no_descriptor_stays_behind(tmp_path):
             break
         time.sleep(LONG / 100)
     assert threading.active_count() <= before
+
+
+UNREACHED = {
+    "resolve": ("nobody.invalid", "getaddrinfo", socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+    "timed out": ("127.0.0.1:9", "socket", TimeoutError("timed out")),
+}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("words", UNREACHED)
+def test_whom_nobody_reaches_is_told_without_the_librarys_objects(tmp_path, monkeypatch, words, scheme):
+    host, name, error = UNREACHED[words]
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(socket, name, fail)
+    with pytest.raises(DownloadFailed, match=rf"did not answer \([A-Z].*{words}") as failed:
+        download(tmp_path, [Source(f"{scheme}://{host}/x.pth", trusts_http=True)]).run()
+    assert "object at" not in str(failed.value)
