@@ -159,9 +159,13 @@ def assert_refused(ran, folder, *what):
     assert not (folder / "out.png").exists()
 
 
-def test_a_missing_model_is_named_with_its_folder(gpen, face, tmp_path):
+def test_all_that_is_missing_is_named_with_its_folder(gpen, face, tmp_path):
     ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path / "models")
-    assert_refused(ran, tmp_path, "GPEN-BFR-2048.pth", tmp_path / "models")
+    assert ran.status == 4 and not (tmp_path / "out.png").exists()
+    first, *files = ran.err.strip().splitlines()
+    assert first.startswith("gpen: 2 files are missing, 395 MB in all") and len(files) == 2
+    for name, line in zip(("GPEN-BFR-2048.pth", "detection_Resnet50_Final.pth"), files):
+        assert name in line and str(tmp_path / "models") in line
 
 
 def test_a_missing_detector_is_named_with_its_folder(gpen, models, face, tmp_path):
@@ -249,7 +253,8 @@ def test_too_small_a_memory_budget_names_both_amounts(restore, face, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("1000", 1000), ("3K", 3072), ("2m", 2**21), ("1.5G", 3 * 2**29), ("1e9", 10**9)]
+    ("text", "number"),
+    [("9000000", 9_000_000), ("9000K", 9000 * 2**10), ("20m", 20 * 2**20), ("1.5G", 3 * 2**29), ("1e9", 10**9)],
 )
 def test_memory_may_be_given_with_a_unit(restore, plain, tmp_path, monkeypatch, text, number):
     asked = []
