@@ -22,7 +22,7 @@ class Component:
     made = ()
 
     def __init__(self, *args, **kwargs):
-        self.args, self.label, self.value = args, kwargs.get("label"), kwargs.get("value")
+        self.args, self.label, self.value = args, kwargs.get("label"), kwargs.get("value", args[0] if args else None)
         self.choices, self.kwargs = kwargs.get("choices"), kwargs
         Component.made = (*Component.made, self)
 

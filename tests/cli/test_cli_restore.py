@@ -228,7 +228,7 @@ def test_the_program_tells_what_is_missing(face, tmp_path):
     ran = program("restore", face, "-o", "out.png", "--models-dir", "größe", folder=tmp_path, PYTHONIOENCODING="ascii")
     assert (ran.returncode, ran.stdout) == (4, "")
     assert "GPEN-BFR-2048.pth" in ran.stderr
-    assert len(ran.stderr.strip().splitlines()) == 1
+    assert len(ran.stderr.strip().splitlines()) == 3  # how many, and one for each
 
 
 # The demonstration

@@ -86,6 +86,7 @@ def arguments(**chosen):
 def test_what_differs_from_the_default_is_written_and_pasted(host, astronaut):
     _, (info,), _ = host.generate([astronaut], *arguments(**CHOSEN))
     assert info == SAID
+    host.opts.gpen_detector = DETECTORS[0]  # another setting where it is pasted
     back = pasted(host, quoted(info))
     assert {name: back[name] for name in CHOSEN} == CHOSEN and back["model"] == RED
     assert back["enable"] is True
