@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, memory_for
 from .faces import mask as masks
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas
@@ -59,6 +59,7 @@ class Cropped:
     """[size, size, 3] RGB in [0, 1] of each crop."""
 
 
+@memory_for("these pictures", "choose a smaller detection size")
 def crop_faces(
     restorer: FaceRestorer,
     frames: Sequence[Frame],

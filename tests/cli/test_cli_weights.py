@@ -133,14 +133,17 @@ BAD_CHECKPOINTS = {
 
 @pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
 @pytest.mark.parametrize("how", ["downloaded", "by hand"])
-def test_a_checkpoint_that_is_not_the_network_is_refused(gpen, online, mirror, weights_256, tmp_path, face, kind, how):
+def test_a_checkpoint_that_is_not_the_network_is_refused(
+    gpen, online, mirror, models, weights_256, tmp_path, face, kind, how
+):
     change, words = BAD_CHECKPOINTS[kind]
     body = spoilt(weights_256, change)
     mirror.body = body
     mirror.pages[f"/{FILE}"] = lambda handler, _, start: ws.serve(handler, body, start)
     if how == "by hand":
         (tmp_path / FILE).write_bytes(body)
-        ran = gpen("restore", face, "-o", tmp_path / "out.png", "--model", "gpen-bfr-256", "--models-dir", tmp_path)
+        found = ("--detector", models / helpers.DETECTOR_FILE)
+        ran = gpen("restore", face, "-o", tmp_path / "out.png", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
     else:
         ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root)
         assert FILE not in names(tmp_path)
@@ -168,9 +171,10 @@ def test_restore_can_demand_a_digest(restore, face, tmp_path):
     assert ran.status == 4 and "a digest is required, and nobody publishes one of this file" in ran.err
 
 
-def test_a_smaller_network_under_a_larger_ones_name_is_refused(gpen, weights_256, tmp_path, face):
+def test_a_smaller_network_under_a_larger_ones_name_is_refused(gpen, models, weights_256, tmp_path, face):
     (tmp_path / "GPEN-BFR-2048.pth").write_bytes(weights_256)
-    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path)
+    found = ("--detector", models / helpers.DETECTOR_FILE)
+    ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path, *found)
     assert ran.status == 4
     assert "the weights of GPEN-256, and the file is named as those of GPEN-2048" in ran.err
 
@@ -329,13 +333,14 @@ def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path)
     assert "say so" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")
 
 
-def test_models_trust_remembers_a_replaced_file_anew(gpen, weights_256, tmp_path):
+def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, tmp_path):
     path = tmp_path / FILE
     path.write_bytes(weights_256)
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     torch.save(helpers.red_weights(256), path)
     digest_now = hashlib.sha256(path.read_bytes()).hexdigest()
-    refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path)
+    found = ("--detector", models / helpers.DETECTOR_FILE)
+    refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
     assert refused.status == 4 and "gpen models --trust NAME" in refused.err
     trusted = gpen("models", "--trust", "gpen-bfr-256", "--models-dir", tmp_path)
     assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out
