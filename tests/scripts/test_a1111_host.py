@@ -111,7 +111,7 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({"image": "no base64"}, 400, "no picture"),
+        ({"image": "no picture"}, 400, "is not a PNG"),
         ({"model": "/etc/passwd"}, 404, "no model"),
         ({"strength": 2}, 422, "1"),
         ({"faces": "some"}, 422, "faces"),
