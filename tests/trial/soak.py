@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import logging
+import multiprocessing
 import sys
 import tempfile
 from collections import Counter
@@ -69,10 +70,18 @@ def growth(first, last):
     return told
 
 
-def loaded(folder):
+def save_weights(folder):
     """A hand-made network, and the trained small detector."""
     save_file(sharpening_state_dict(256, [0.3, 0.3]), folder / "soak.safetensors")
     save_file(tiny_retinaface_state_dict(), folder / "detection_mobilenet0.25_Final.safetensors")
+
+
+def loaded(folder):
+    """The weights are made by another process: the detector's package brings ONNX Runtime, which sends telemetry after
+    twenty minutes, with three threads and three descriptors of its own."""
+    maker = multiprocessing.get_context("spawn").Process(target=save_weights, args=(folder,))
+    maker.start()
+    maker.join()
     return FaceRestorer.load("soak", "retinaface_mobile0.25", folder, device="cpu")
 
 
