@@ -18,14 +18,12 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory
 from . import footprint, png_check, tiff_check
 from .metadata import (
-    PNG_SIGNATURE,
     Metadata,
     collect,
     for_colours,
     into_png,
     only_pixels,
     orientation,
-    png_chunk,
     save_arguments,
     tiff_entries,
     warn_of_losses,
@@ -34,6 +32,7 @@ from .metadata import (
 )
 from .opened import opened
 from .picture import BROKEN, ORIENTATION, PEAKS, Picture, Pixels, from_array, pil_to_array, to_pil, upright
+from .png import PNG_SIGNATURE, png_chunk
 from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
 from .unkept import left_out, unkept
 

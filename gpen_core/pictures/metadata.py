@@ -11,7 +11,6 @@ import io
 import logging
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from .picture import ORIENTATION
+from .png import PNG_SIGNATURE, png_chunk, png_spans
 from .tiff import WHOLE_NUMBERS, TiffField, read_directory, tiff_header, write_directory
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ PNG_XMP = "XML:com.adobe.xmp"
 # ImageMagick's names from before PNG had a chunk for EXIF, and what is to be put before the value to make it an APP1.
 RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw profile type xmp": XMP_HEADER}
 PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
 MARKER_LIMIT = 65533  # payload of one JPEG marker
 UNKNOWN_DPI = (72.0, 72.0)  # what Pillow and many writers give where there is none
@@ -281,26 +280,19 @@ def _jpeg_segment(name: str, payload: bytes) -> bytes:
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, whole chunk) of a PNG up to its pixels; nothing for other data."""
-    at = len(PNG_SIGNATURE)
-    while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        kind = data[at + 4 : at + 8]
+    spans = png_spans(data) if data.startswith(PNG_SIGNATURE) else ()
+    for kind, start, end in spans:
         if kind == b"IDAT":
             return
-        yield kind, data[at : at + 12 + length]
-        at += 12 + length
+        yield kind, data[start:end]
 
 
 def only_pixels(png: bytes, size: tuple[int, int]) -> bytes:
     """A PNG of that width and height with no more of `png` than makes its pixels, each chunk whole. A decoder that is given
     the rest takes gigabytes where a chunk of any kind claims them (OpenCV 5), or believes the first of two headers."""
-    chunks, at = [png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])], len(PNG_SIGNATURE)
-    while at + 12 <= len(png):
-        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        if png[at + 4 : at + 8] in (b"tRNS", b"IDAT") and end <= len(png):
-            chunks.append(png[at:end])
-        at = end
-    return b"".join((PNG_SIGNATURE, *chunks, png_chunk(b"IEND", b"")))
+    header = png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])
+    spans = ((start, end) for kind, start, end in png_spans(png) if kind in (b"tRNS", b"IDAT") and end <= len(png))
+    return b"".join((PNG_SIGNATURE, header, *(png[start:end] for start, end in spans), png_chunk(b"IEND", b"")))
 
 
 def into_png(png: bytes, metadata: Metadata) -> bytes:
@@ -319,7 +311,3 @@ def with_png_colour(png: bytes, metadata: Metadata) -> bytes:
 def _after_header(png: bytes, chunks: bytes) -> bytes:
     at = len(PNG_SIGNATURE) + 12 + 13  # IHDR is 13 bytes long and always first
     return png[:at] + chunks + png[at:]
-
-
-def png_chunk(kind: bytes, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))

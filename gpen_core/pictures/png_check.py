@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 
 from .picture import Pixels
+from .png import png_spans
 
 AT_ONCE = 1 << 20  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type
@@ -35,20 +35,10 @@ def _needed(png: bytes) -> int:
 
 def _inflated(png: bytes, most: int) -> int:
     inflate, count = zlib.decompressobj(), 0
-    for data in _idat(png):
-        left = data
+    for left in (png[start + 8 : end - 4] for kind, start, end in png_spans(png) if kind == b"IDAT"):
         while left and count < most and not inflate.eof:
             count += len(inflate.decompress(left, AT_ONCE))
             left = inflate.unconsumed_tail
     while count < most and (more := inflate.flush(AT_ONCE)):
         count += len(more)
     return min(count, most)
-
-
-def _idat(png: bytes) -> Iterator[bytes]:
-    at = 8
-    while at + 12 <= len(png):
-        length = int.from_bytes(png[at : at + 4], "big")
-        if png[at + 4 : at + 8] == b"IDAT":
-            yield png[at + 8 : at + 8 + length]
-        at += 12 + length

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 from ..errors import name_offenders
-from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOUR_CHUNKS, PNG_SIGNATURE, XMP_HEADER, Metadata
+from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOUR_CHUNKS, XMP_HEADER, Metadata
+from .png import PNG_SIGNATURE, png_spans
 
 C2PA, JUMBF, FURTHER = "a C2PA manifest", "JUMBF boxes (JPEG APP11)", "further pictures (JPEG APP2 MPF)"
 KNOWN = {
@@ -108,13 +109,14 @@ def _behind(source: bytes, end: int) -> Iterator[str]:
 
 
 def _in_png(source: bytes) -> Iterator[str]:
-    at, kind = len(PNG_SIGNATURE), b""
-    while at + 12 <= len(source) and kind != b"IEND":
-        length, kind = int.from_bytes(source[at : at + 4], "big"), source[at + 4 : at + 8]
+    behind = len(PNG_SIGNATURE)
+    for kind, _, end in png_spans(source):
+        behind = end
         if kind not in PNG_QUIET:
             yield C2PA if kind == b"caBX" else _chunk("PNG", kind)
-        at += 12 + length
-    yield from _behind(source, at)
+        if kind == b"IEND":
+            break
+    yield from _behind(source, behind)
 
 
 def _in_webp(source: bytes) -> Iterator[str]:
