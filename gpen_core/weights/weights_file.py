@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MissingWeights, WeightsError
+from ..regular import NotRegular, open_regular
 from . import formats
 
 LARGEST_WEIGHTS = 8 << 30  # bytes
 HASHED_AT_ONCE = 1 << 20
-# Without waiting: a pipe of that name would be waited for.
-FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,16 @@ def opened(path: Path) -> Iterator[WeightsFile]:
     Raises `MissingWeights` if it is not there or no regular file, `WeightsError` if it cannot be opened or is larger than
     weights are: before it is hashed, which takes a second per gigabyte and more."""
     try:
-        file = open(os.open(path, FLAGS), "rb")  # noqa: SIM115  closed below
+        file, status = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingWeights(f"{path} does not exist.") from error
     except IsADirectoryError as error:
         raise MissingWeights(f"{path} is a folder, no file.") from error
+    except NotRegular as error:
+        raise MissingWeights(f"{path} is no regular file.") from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     with file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise MissingWeights(f"{path} is no regular file.")
         if status.st_size > LARGEST_WEIGHTS:
             raise WeightsError(
                 f"{path} was refused: it has {status.st_size:,} bytes, the largest weights known here a tenth of that."
