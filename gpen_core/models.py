@@ -117,13 +117,14 @@ class Models:
         tell = progress or silent
         aside = _aside(precision, chosen)
         place = weights_on or chosen
-        wanted = [Wanted(store, model, partial(_network, precision)) for model in map(str, models)]
-        fetch_missing([*wanted, Wanted(aside_store, str(detector), partial(_detector, place, aside))], tell)
+        build, build_detector = partial(_network, precision), partial(_detector, place, aside)
+        wanted = [Wanted(store, str(model), build) for model in models]
+        fetch_missing([*wanted, Wanted(aside_store, str(detector), build_detector)], tell)
         networks = []
         for model in map(str, models):
             load_exact = partial(store.load, model, partial(_network, torch.float32))
-            networks.append(LoadedNetwork(store.load(model, partial(_network, precision), tell), chosen, load_exact))
-        finder = aside_store.load(str(detector), partial(_detector, place, aside), tell)
+            networks.append(LoadedNetwork(store.load(model, build, tell), chosen, load_exact))
+        finder = aside_store.load(str(detector), build_detector, tell)
         tell(1, 1, "Loaded")
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
         return cls(networks, finder, chosen, load_parser, weights_on)

@@ -268,11 +268,7 @@ class FaceRestorer:
         """The faces as `restore` numbers and chooses them, none restored; `reason` says why one would be left alone.
 
         Raises what `restore` raises, but for the network's."""
-        Process.compute()
-        repair = Repair(frame, options or RestoreOptions())
-        (found,) = _find(self.detector, [(repair.picture, repair.boxes)], repair.options, lambda: None)
-        repair.take(found)
-        return tuple(repair.faces)
+        return tuple(self.find([frame], options or RestoreOptions())[0].faces)
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
         network = self.models.networks[0]

@@ -17,7 +17,6 @@ from ..frame import Frame
 from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
-from ..pictures.unkept import left_out
 from ..pictures.whole_file import write_bytes
 from ..progress import Progress
 from ..report import Outcome
@@ -54,13 +53,18 @@ def run(
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, jobs, outcomes, finished, max_memory)
+        line = _Line(pool, jobs, outcomes, finished, max_memory, max_memory or _host_room())
         try:
             for number in range(len(outcomes)):
                 line.restore(number, restore)
         finally:
             line.stop()
     return outcomes
+
+
+def _host_room() -> int | None:
+    host = devices.host_bytes()
+    return None if host is None else int(host * HOST_SHARE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,9 @@ class _Line:
     jobs: Sequence[Job]
     outcomes: list[Outcome]
     finished: Callable[[Outcome], None]
-    max_memory: int | None = None
+    max_memory: int | None
+    room: int | None
+    """Bytes that the pictures in memory may take together; None where nobody says."""
     needs: dict[int, int] = field(default_factory=dict)
     """Bytes by job."""
     reading: Future[_Pictures | None] | None = None
@@ -145,14 +151,12 @@ class _Line:
 
     def _fits(self, number: int) -> bool:
         """Whether the job's pictures fit beside those in the network; those being written are waited for if that helps."""
-        host = devices.host_bytes()
-        room = self.max_memory or (None if host is None else int(host * HOST_SHARE))
-        if room is None:
+        if self.room is None:
             return True
         needs = [self._need(n) for n in range(max(0, number - 2), number + 1)]
-        if sum(needs) > room >= sum(needs[-2:]):
+        if sum(needs) > self.room >= sum(needs[-2:]):
             self._finish_writing()
-        return sum(needs[-2:]) <= room
+        return sum(needs[-2:]) <= self.room
 
     def _need(self, number: int) -> int:
         if number not in self.needs:
@@ -237,7 +241,7 @@ def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...
     if result.changed or not same_format:
         restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
         write_bytes(job.target, files.encode(restored, format_name))
-        return left_out(photo.metadata)
+        return photo.left_out
     if job.target != job.base:  # nothing was restored: the file as it is loses nothing
         write_bytes(job.target, photo.data)  # not what the file holds by now
     return ()

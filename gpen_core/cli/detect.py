@@ -92,10 +92,9 @@ def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
     from ..faces.draw import numbered
     from ..pictures import files
     from ..pictures.picture import from_array, rgb8
-    from ..pictures.unkept import left_out
     from ..pictures.whole_file import write_bytes
 
     drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
     write_bytes(job.target, files.encode(drawn, files.format_of(job.target, photo.format)))
-    for note in left_out(photo.metadata):
+    for note in photo.left_out:
         sys.stderr.write(printable(f"gpen: {job.source}: {note}\n"))

@@ -34,7 +34,6 @@ BROKEN = (
     AttributeError,
     AssertionError,
     NotImplementedError,
-    MemoryError,
     struct.error,
 )
 TORCH_READS_SAFELY = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)  # CVE-2026-24747
