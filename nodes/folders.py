@@ -10,6 +10,7 @@ from pathlib import Path
 import folder_paths
 
 from ..gpen_core import SUFFIXES, detector_choices, find_in, network_choices
+from ..gpen_core import state_of as file_state
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,7 @@ def missing() -> list[str]:
 
 def state_of(name: str, paths: tuple[Path, ...]) -> str:
     """What changes when another file takes the place of the one of that name; empty where there is none."""
-    path = find_in(name, paths)
-    if path is None:
-        return ""
-    status = path.stat()
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
+    return " ".join(map(str, file_state(name, paths) or ()))
 
 
 def _paths(key: str) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management as management
@@ -60,15 +61,14 @@ class GpenModel:
         max_memory = self._take_device()
         done = 0
         try:
-            for some in _some_at_a_time(frames, _bytes_of):
-                progress = reporter.part(done / count, (done + len(some)) / count)
-                yield from self.restorer.restore_all(
-                    some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
-                )
-                done += len(some)
-                progress(1, 1, "")  # also where there were no faces
-        except OutOfMemory as error:
-            raise torch.cuda.OutOfMemoryError(str(error)) from error
+            with _memory_error_of_comfyui():
+                for some in _some_at_a_time(frames, _bytes_of):
+                    progress = reporter.part(done / count, (done + len(some)) / count)
+                    yield from self.restorer.restore_all(
+                        some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
+                    )
+                    done += len(some)
+                    progress(1, 1, "")  # also where there were no faces
         finally:
             self.restorer.release_memory()
 
@@ -80,26 +80,22 @@ class GpenModel:
         self.restorer.prepare(options, reporter)
         self._take_device()
         done = 0
-        try:
+        with _memory_error_of_comfyui():
             for some in _some_at_a_time(frames, _bytes_of):
                 yield from crop_faces(self.restorer, some, options, size, reporter.part(done / count, done / count))
                 done += len(some)
                 reporter(done, count, "Finding faces")
-        except OutOfMemory as error:
-            raise torch.cuda.OutOfMemoryError(str(error)) from error
 
     def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
         """Each of `count` images with its faces, some at a time; see `FaceRestorer.detect`."""
         detector, reporter = self.restorer.detector, Reporter()
         self._load([self._patcher(detector.network)], detector.working_bytes)
         done = 0
-        try:
+        with _memory_error_of_comfyui():
             for some in _some_at_a_time(images, lambda image: image.nbytes):
                 yield from zip(some, self.restorer.detect(some, options))
                 done += len(some)
                 reporter(done, count, "Finding faces")
-        except OutOfMemory as error:
-            raise torch.cuda.OutOfMemoryError(str(error)) from error
 
     def _take_device(self) -> int | None:
         """Puts the networks on the device; the bytes that restoring may plan with there."""
@@ -127,6 +123,15 @@ class GpenModel:
                 module, load_device=self.restorer.device, offload_device=management.unet_offload_device()
             )
         return self._patchers[id(module)]
+
+
+@contextmanager
+def _memory_error_of_comfyui() -> Iterator[None]:
+    """Running out of memory as the error on which ComfyUI makes room."""
+    try:
+        yield
+    except OutOfMemory as error:
+        raise torch.cuda.OutOfMemoryError(str(error)) from error
 
 
 def _some_at_a_time(items: Iterable[Item], bytes_of: Callable[[Item], int]) -> Iterator[list[Item]]:
