@@ -7,9 +7,6 @@ import binascii
 from dataclasses import dataclass, replace
 from functools import partial
 
-from modules import shared
-from modules.call_queue import queue_lock
-
 from gpen_core import (
     GpenError,
     InputError,
@@ -23,7 +20,7 @@ from gpen_core import (
     WeightsError,
 )
 
-from . import controls, engine
+from . import controls, engine, host
 from .api_types import RestoreReply, RestoreRequest
 from .jobs import Job
 
@@ -76,15 +73,11 @@ def status_of(error: GpenError) -> int:
 def _restore(asked: Asked, progress: Progress) -> RestoreReply:
     photo = _photo(asked.image, "image")
     original = None if asked.original is None else _photo(asked.original, "original").picture
-    with queue_lock:
-        shared.state.begin("gpen")  # SD.Next names the argument otherwise
-        try:
-            progress(0, 0, "Starting")  # the client may have gone while others worked
-            result = engine.restore(
-                photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
-            )
-        finally:
-            shared.state.end()
+    with host.in_line():
+        progress(0, 0, "Starting")  # the client may have gone while others worked
+        result = engine.restore(
+            photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
+        )
     written = replace(photo, picture=result.picture).to_bytes("PNG")
     return RestoreReply(
         image=base64.b64encode(written).decode("ascii"),

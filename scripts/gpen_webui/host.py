@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import torch
 from modules import devices, paths, shared
+from modules.call_queue import queue_lock
 
 from gpen_core import (
     DeviceError,
@@ -80,6 +83,17 @@ def make_models_folder() -> None:
         models_dirs()[0].mkdir(exist_ok=True)
     except OSError as error:
         log.warning("GPEN: %s cannot be made (%s).", models_dirs()[0], error.strerror)
+
+
+@contextmanager
+def in_line() -> Iterator[None]:
+    """Work of ours that no job of the host's is: when its turn comes, shown as a job."""
+    with queue_lock:
+        shared.state.begin("gpen")  # SD.Next names the argument otherwise
+        try:
+            yield
+        finally:
+            shared.state.end()
 
 
 def make_room() -> None:

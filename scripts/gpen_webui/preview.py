@@ -9,13 +9,11 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from modules import shared
-from modules.call_queue import queue_lock
 from PIL import Image
 
 from gpen_core import GpenError
 
-from . import controls, engine
+from . import controls, engine, host
 
 SOURCE = "extras_image"  # the host's name of the picture on its Extras page
 CHOOSE = "Choose a picture above first."
@@ -55,14 +53,11 @@ def build(parts: dict[str, Any]) -> None:
 def _show(look: Callable[[Image.Image, controls.Values], Shown], names: Sequence[str], image: Any, *given: Any) -> Shown:
     if image is None:
         return None, None, CHOOSE
-    with queue_lock:
-        shared.state.begin("gpen")  # SD.Next names the argument otherwise
-        try:
+    try:
+        with host.in_line():
             return look(image, controls.values(**dict(zip(names, given))))
-        except GpenError as error:
-            return image, None, html.escape(str(error))
-        finally:
-            shared.state.end()
+    except GpenError as error:
+        return image, None, html.escape(str(error))
 
 
 def _faces(image: Image.Image, values: controls.Values) -> Shown:
