@@ -18,6 +18,7 @@ import urllib.request
 from io import BytesIO
 from pathlib import Path
 
+import helpers
 import numpy as np
 from PIL import Image
 
@@ -131,10 +132,10 @@ def _targets(dependency):
     return [target[0] if isinstance(target, list) else target for target in dependency["targets"]]
 
 
-def make_data(folder):
-    """A data folder with the project and the stand-in for the model as extensions."""
+def make_data(folder, detector_weights):
+    """A data folder with hand-made weights, the project and the stand-in for the model as extensions."""
     (folder / "extensions" / "fake-model" / "scripts").mkdir(parents=True)
-    (folder / "models" / "GPEN").mkdir(parents=True)
+    helpers.write_weights(folder / "models" / "GPEN", {helpers.DETECTOR_FILE: detector_weights, **helpers.host_networks()})
     shutil.copy(ROOT / "tests" / "webui_fake_model.py", folder / "extensions" / "fake-model" / "scripts")
     (folder / "extensions" / EXTENSION).symlink_to(ROOT, target_is_directory=True)
     config = {"gpen_detector": "retinaface_mobile0.25", "gpen_model": "gpen-red-256.pth", "gpen_precision": "fp32"}

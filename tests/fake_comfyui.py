@@ -11,6 +11,14 @@ from typing import ClassVar
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+NODES = {
+    "GPEN_LoadModel",
+    "GPEN_RestoreFaces",
+    "GPEN_DetectFaces",
+    "GPEN_CleanUpFaceSwap",
+    "GPEN_CropFaces",
+    "GPEN_PasteFaces",
+}
 
 
 class InterruptProcessingException(Exception):  # an Exception until April 2026

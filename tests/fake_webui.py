@@ -47,6 +47,11 @@ def component(name):
     return type(name, (Component,), {})
 
 
+class AxisOption:
+    def __init__(self, label, kind, apply, choices=None):
+        self.label, self.apply, self.choices = label, apply, choices
+
+
 class Script:
     """modules.scripts.Script."""
 
@@ -208,6 +213,13 @@ class Host:
     def fire(self, event, *args, **more):
         for callback in self.events.get(event, []):
             callback(*args, **more)
+
+    def add_plot(self):
+        """The X/Y/Z plot's module."""
+        plot = types.SimpleNamespace(axis_options=[], AxisOption=AxisOption)
+        script_class = type("Plot", (), {"__module__": "xyz_grid.py"})
+        self.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
+        return plot
 
     def in_order(self):
         place = {name: n for n, name in enumerate(self.opts.postprocessing_operation_order)}

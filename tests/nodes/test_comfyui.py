@@ -17,14 +17,7 @@ from gpen_core.demo import pictures as demo_pictures
 from gpen_core.pictures.picture import Picture
 
 ROOT = fake_comfyui.ROOT
-NODES = {
-    "GPEN_LoadModel",
-    "GPEN_RestoreFaces",
-    "GPEN_DetectFaces",
-    "GPEN_CleanUpFaceSwap",
-    "GPEN_CropFaces",
-    "GPEN_PasteFaces",
-}
+NODES = fake_comfyui.NODES
 
 
 @pytest.fixture(scope="session")

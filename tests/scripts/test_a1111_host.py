@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from a1111_host import decoded, encoded, opened
 from PIL import Image
+from webui_pictures import red
 
 from gpen_core.demo import pictures as demo_pictures
 
@@ -24,8 +25,7 @@ ACCOUNT = "user:secret"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, detector_weights):
-    folder = a1111_host.make_data(tmp_path_factory.mktemp("a1111"))
-    helpers.write_weights(folder / "models" / "GPEN", {helpers.DETECTOR_FILE: detector_weights, **helpers.host_networks()})
+    folder = a1111_host.make_data(tmp_path_factory.mktemp("a1111"), detector_weights)
     Image.fromarray(demo_pictures.astronaut()).save(folder / "astronaut.png")
     return folder
 
@@ -40,10 +40,6 @@ def host(data):
 @pytest.fixture(scope="session")
 def photo():
     return demo_pictures.astronaut()
-
-
-def red(image):
-    return (image[..., 0] > 250) & (image[..., 1] < 5) & (image[..., 2] < 5)
 
 
 def args(*values):

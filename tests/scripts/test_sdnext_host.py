@@ -3,11 +3,11 @@
 import os
 
 import a1111_host
-import helpers
 import numpy as np
 import pytest
 from a1111_host import decoded, encoded
 from PIL import Image
+from webui_pictures import red
 
 from gpen_core.demo import pictures as demo_pictures
 
@@ -19,8 +19,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory, detector_weights):
-    folder = a1111_host.make_data(tmp_path_factory.mktemp("sdnext"))
-    helpers.write_weights(folder / "models" / "GPEN", {helpers.DETECTOR_FILE: detector_weights, **helpers.host_networks()})
+    folder = a1111_host.make_data(tmp_path_factory.mktemp("sdnext"), detector_weights)
     running = a1111_host.SDNext(folder)
     yield running
     running.stop()
@@ -29,10 +28,6 @@ def host(tmp_path_factory, detector_weights):
 @pytest.fixture(scope="session")
 def photo():
     return demo_pictures.astronaut()
-
-
-def red(image):
-    return (image[..., 0] > 250) & (image[..., 1] < 5) & (image[..., 2] < 5)
 
 
 def saved(host):

@@ -282,13 +282,7 @@ def test_the_picture_before_is_saved_where_asked_for(host, astronaut):
 
 
 def test_an_axis_of_the_plot_takes_over(host, astronaut):
-    class AxisOption:
-        def __init__(self, label, kind, apply, choices=None):
-            self.label, self.apply, self.choices = label, apply, choices
-
-    plot = types.SimpleNamespace(axis_options=[], AxisOption=AxisOption)
-    script_class = type("Plot", (), {"__module__": "xyz_grid.py"})
-    host.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
+    plot = host.add_plot()
     for _ in range(2):  # the plot's module outlives "Reload UI"
         host.fire("on_before_ui")
     assert [one.label for one in plot.axis_options][:2] == ["[GPEN] Visibility", "[GPEN] Model"]

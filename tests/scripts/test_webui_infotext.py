@@ -170,13 +170,7 @@ def test_a_detector_that_is_not_listed_is_refused(host, astronaut):
 
 
 def test_axes_for_faces_mask_and_colour(host, astronaut):
-    class AxisOption:
-        def __init__(self, label, kind, apply, choices=None):
-            self.label, self.apply, self.choices = label, apply, choices
-
-    plot = types.SimpleNamespace(axis_options=[], AxisOption=AxisOption)
-    script_class = type("Plot", (), {"__module__": "xyz_grid.py"})
-    host.scripts.scripts_data.append(types.SimpleNamespace(module=plot, script_class=script_class))
+    plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}
     chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match"}
