@@ -14,7 +14,14 @@ ORDERS = ("reading", "left-right", "large-small")
 CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASKS = ("auto", "feather", "parse")
-COLORS = ("none", "match")
+COLORS = ("auto", "none", "match")
+OCCLUDERS = "occluders"
+# What may stay the input's: ParseNet's classes by the words for them, and what lies over a face.
+REGIONS = (
+    "eyes", "brows", "nose", "mouth", "skin", "ears", "hair", "neck", "glasses", "earrings", "necklace", OCCLUDERS
+)  # fmt: skip
+LARGEST_GROWTH = 0.5  # of the face's width
+LARGEST_UPSCALE = 8.0
 ANGLES = ("auto", "upright", "all")
 LARGEST_RANGE = 10_000  # faces
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
@@ -43,10 +50,21 @@ class RestoreOptions:
     """`gpen`, which the released weights were run with, or `ffhq`."""
     mask: str = "auto"
     """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
-    color: str = "none"
-    """`match` gives the restored face the colours of the input's."""
+    color: str = "auto"
+    """`auto` gives a face that is grey, or of one tone, back as it was; `match` gives every restored face the colours of
+    the input's; `none` leaves them as the network gives them."""
     angles: str = "auto"
     """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""
+    grain: float = 0.0
+    """0 to 1: how much of the picture's own grain the restored faces get."""
+    keep: str | tuple[str, ...] = ()
+    """Of `REGIONS` (also as text: `eyes,mouth`): what stays the input's. All but `occluders` need ParseNet."""
+    mask_grow: float = 0.0
+    """Parts of the face's width by which the mask's edge moves outwards, inwards below 0; at most a half either way."""
+    upscale: float = 1.0
+    """1 to 8: the whole picture is enlarged so many times, and the faces are restored at that size."""
+    upscaler: str = "lanczos"
+    """What enlarges the rest of the picture: `lanczos`, a network's name, or a file of one."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", _faces(self.faces))
@@ -55,13 +73,26 @@ class RestoreOptions:
         _among("mask", self.mask, MASKS)
         _among("color", self.color, COLORS)
         _among("angles", self.angles, ANGLES)
+        object.__setattr__(self, "keep", _regions(self.keep))
         _within("strength", self.strength, 0, 1)
+        _within("grain", self.grain, 0, 1)
+        _within("mask_grow", self.mask_grow, -LARGEST_GROWTH, LARGEST_GROWTH)
+        _within("upscale", self.upscale, 1, LARGEST_UPSCALE)
+        if not isinstance(self.upscaler, str) or not self.upscaler:
+            raise OptionsError(f"upscaler is {self.upscaler!r}; expected lanczos, the name of a network or a file.")
         _within("confidence", self.confidence, 0, 1)
         _within("min_face", self.min_face, 0)
         _within("detect_size", self.detect_size, 32, whole=True)
         if self.max_faces is not None:
             _within("max_faces", self.max_faces, 0, whole=True)
-        for name in ("strength", "confidence", "min_face"):  # NumPy's numbers are numbers, but JSON does not know them
+        for name in (
+            "strength",
+            "confidence",
+            "min_face",
+            "grain",
+            "mask_grow",
+            "upscale",
+        ):  # NumPy's numbers are numbers, but JSON does not know them
             object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("detect_size", "max_faces"):
             value = getattr(self, name)
@@ -79,6 +110,19 @@ def _faces(value: Any) -> str | tuple[int, ...]:
     if not numbers or min(numbers) < 0:
         raise OptionsError(f"faces is {value!r}; expected {', '.join(CHOICES)} or numbers from 0 such as 0,2 or 1-3.")
     return numbers
+
+
+def _regions(value: Any) -> tuple[str, ...]:
+    """In the order of `REGIONS`, each once."""
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    try:
+        asked = frozenset(parts)
+        known = asked <= frozenset(REGIONS)
+    except TypeError:
+        known = False
+    if not known:
+        raise OptionsError(f"keep is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
+    return tuple(region for region in REGIONS if region in asked)
 
 
 def _numbers(part: Any) -> range:

@@ -21,8 +21,13 @@ def test_defaults_are_those_of_the_published_pipeline():
         "detect_size": 2000,
         "template": "gpen",
         "mask": "auto",
-        "color": "none",
+        "color": "auto",
         "angles": "auto",
+        "grain": 0.0,
+        "keep": (),
+        "mask_grow": 0.0,
+        "upscale": 1.0,
+        "upscaler": "lanczos",
     }
 
 
@@ -46,6 +51,11 @@ def test_options_are_frozen():
         *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), 3, None, ["x"])),
         *(("faces", value) for value in ("3-1", "1-", "-", "0-2-4", "0-99999999", "a-b")),
         *(("angles", value) for value in ("none", 90, None)),
+        *(("grain", value) for value in (-0.1, 1.1, math.nan, "some", None)),
+        *(("mask_grow", value) for value in (-0.6, 0.6, math.nan, "wide", None)),
+        *(("upscale", value) for value in (0, 0.9, 8.1, -2, math.nan, math.inf, "2", None)),
+        *(("upscaler", value) for value in ("", 2, None)),
+        *(("keep", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_and_named(name, value):
@@ -67,9 +77,13 @@ def test_a_value_that_cannot_be_is_refused_and_named(name, value):
         *(("order", value) for value in ("reading", "left-right", "large-small")),
         *(("template", value) for value in ("gpen", "ffhq")),
         *(("mask", value) for value in ("auto", "feather", "parse")),
-        *(("color", value) for value in ("none", "match")),
+        *(("color", value) for value in ("auto", "none", "match")),
         *(("faces", value) for value in ("all", "largest", "center")),
         *(("angles", value) for value in ("auto", "upright", "all")),
+        *(("grain", value) for value in (0, 0.3, 1)),
+        *(("mask_grow", value) for value in (-0.5, 0, 0.1)),
+        *(("upscale", value) for value in (1, 1.5, 8)),
+        *(("upscaler", value) for value in ("lanczos", "realesrnet_x2", "mine.pth")),
     ],
 )
 def test_every_value_that_is_promised_is_kept(name, value):
@@ -91,6 +105,19 @@ def test_every_value_that_is_promised_is_kept(name, value):
 )
 def test_faces_may_be_numbers_or_text(given, numbers):
     assert RestoreOptions(faces=given).faces == numbers
+
+
+@pytest.mark.parametrize(
+    ("given", "regions"),
+    [
+        ("", ()),
+        ((), ()),
+        ("mouth, eyes", ("eyes", "mouth")),
+        (["hair", "hair", "occluders"], ("hair", "occluders")),
+    ],
+)
+def test_regions_may_be_words_or_text(given, regions):
+    assert RestoreOptions(keep=given).keep == regions
 
 
 def test_options_of_one_meaning_are_equal():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..options import CHOICES, COLORS, MASKS, TEMPLATES, RestoreOptions
+from ..options import CHOICES, COLORS, MASKS, REGIONS, TEMPLATES, RestoreOptions
 from .arguments import DEFAULTS, detection_arguments, models_argument
 from .terminal import printable
 from .weights import byte_bar
@@ -47,7 +47,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
     add("--template", default=default.template, choices=TEMPLATES)
     add("--mask", default=default.mask, choices=MASKS)
-    add("--color", default=default.color, choices=COLORS)
+    add("--mask-grow", type=float, default=default.mask_grow, metavar="F", help="of the face's width; negative shrinks")
+    add("--color", default=default.color, choices=COLORS, help="auto: what is grey stays grey; match: the input's colours")
+    add("--grain", type=float, default=default.grain, metavar="0..1", help="of the picture's own, on the restored faces")
+    add("--keep", default=",".join(default.keep), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}")
+    add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the picture, up to 8 times")
+    add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help="for what is no face")
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
