@@ -15,10 +15,11 @@ from .faces import mask as masks
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas
 from .faces.face import Face
+from .faces.finish import mask_of
 from .frame import Frame, fit_limit, open_picture, scale_between
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
-from .progress import Progress
+from .progress import Progress, silent
 from .restorer import FaceRestorer
 
 # Of a crop's values: what differs by less may be rounding to 8 bits, and counts as untouched; by more than the second, it is
@@ -67,18 +68,20 @@ def crop_faces(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> list[Cropped]:
-    """The chosen faces of each picture as upright squares of `size` pixels (None: the network's), none restored.
+    """The chosen faces of each picture as upright squares of `size` pixels (None: the largest network's), none restored.
 
     Faces are chosen and masked as `FaceRestorer.restore_all` does. Raises what that raises but for the network's errors."""
     options = options or RestoreOptions()
-    side = size or restorer.network.size
-    parser = restorer.models.parser(options, progress or (lambda done, total, text: None))
+    side = size or restorer.sizes[-1]
+    masking = restorer.models.masking(options, progress or silent)
     found = []
     for repair in restorer.find(frames, options, progress):
         crops, pixels = [], []
-        for number, alignment, _ in repair.alignments(side):
+        for number, alignment, _ in repair.alignments(lambda _: side):
             pixels.append(repair.crop(alignment))
-            mask = masks.feather() if parser is None else parser.mask(pixels[-1])
+            width = repair.width(number, alignment)
+            mask = mask_of(options, masking, pixels[-1], pixels[-1], width, repair.is_aligned)
+            mask = masks.feather() if mask is None else mask
             face = repair.faces[number]
             crops.append(FaceCrop(face, number, alignment, options.template, repair.picture.size, mask))
         found.append(Cropped(tuple(repair.faces), tuple(crops), tuple(pixels)))

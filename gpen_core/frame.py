@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -81,36 +81,46 @@ class Repair:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces
 
-    def alignments(self, size: int) -> list[tuple[int, Alignment, Alignment]]:
-        """Number of each face to restore at `size` pixels, and where it is: in the picture, and in the background or the
-        picture again. Those that cannot be aligned are told why."""
+    def alignments(self, size_for: Callable[[float], int]) -> list[tuple[int, Alignment, Alignment]]:
+        """Number of each face to restore, and where it is: in the picture, and in the background or the picture again.
+        Those that cannot be aligned are told why. `size_for` gives the crop's side for that of the face's square, both in
+        pixels, the latter in the background or the picture."""
         todo = []
         for n, face in enumerate(self.faces):
             if face.reason is not None:
                 continue
-            alignment = align(face.landmarks, size, self.options.template)
-            if self.is_aligned:
-                alignment = whole_square(self.picture.width, size)
-            if isinstance(alignment, str):
-                self.leave(n, alignment)
-                continue
-            if alignment.region(*self.picture.size).empty:
-                self.leave(n, "it lies outside the picture")
-                continue
-            target = alignment
-            if self.scale != (1.0, 1.0):
-                moved = align(self._scaled(face.landmarks), size, self.options.template)
-                if self.is_aligned:
-                    moved = whole_square(self.canvas.original.width, size)
-                if isinstance(moved, str):  # the background is stretched a little
-                    self.leave(n, f"in the background {moved}")
-                    continue
-                target = moved
-            todo.append((n, alignment, target))
+            where = self._placed(face.landmarks, 1)
+            if not isinstance(where, str):
+                where = self._placed(face.landmarks, size_for(where[1].side))
+            if isinstance(where, str):
+                self.leave(n, where)
+            else:
+                todo.append((n, *where))
         return todo
+
+    def _placed(self, landmarks: Landmarks, size: int) -> tuple[Alignment, Alignment] | str:
+        """Where a face is in the picture and in what it is put into, or why it has no place there."""
+        alignment = align(landmarks, size, self.options.template)
+        if self.is_aligned:
+            alignment = whole_square(self.picture.width, size)
+        if isinstance(alignment, str):
+            return alignment
+        if alignment.region(*self.picture.size).empty:
+            return "it lies outside the picture"
+        if self.scale == (1.0, 1.0):
+            return alignment, alignment
+        moved = align(self._scaled(landmarks), size, self.options.template)
+        if self.is_aligned:
+            moved = whole_square(self.canvas.original.width, size)
+        # The background may be stretched a little.
+        return f"in the background {moved}" if isinstance(moved, str) else (alignment, moved)
 
     def leave(self, number: int, reason: str) -> None:
         self.faces[number] = replace(self.faces[number], reason=reason)
+
+    def width(self, number: int, alignment: Alignment) -> float:
+        """Of the face, as a part of its square's side."""
+        return 1.0 if self.is_aligned else min(1.0, self.faces[number].width * alignment.scale / alignment.size)
 
     def crop(self, alignment: Alignment) -> FloatImage:
         return extract(self.picture, alignment)
@@ -118,7 +128,7 @@ class Repair:
     def put_back(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
         """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`."""
         self.canvas.paste(crop, mask, target, self.options.strength)
-        self.faces[number] = replace(self.faces[number], restored=True, note=note)
+        self.faces[number] = replace(self.faces[number], restored=True, note=note, network=crop.shape[0])
 
     def _scaled(self, points: Landmarks) -> Landmarks:
         """Picture -> background; whole numbers are the middles of pixels."""

@@ -9,15 +9,17 @@ from os import PathLike
 
 import torch
 
-from .devices import SMALLER_MODEL, Plan, Process, pick_device, pick_dtype, plan
-from .errors import MissingWeights, WeightsError, is_out_of_memory, memory_for, name_offenders
+from .devices import SMALLER_MODEL, Process, pick_device, pick_dtype
+from .errors import MissingWeights, WeightsError, memory_for, name_offenders
 from .faces.detect import Detector
+from .faces.finish import Masking
 from .faces.mask import Parser
-from .network import GPEN, checked, unwrap
-from .network.memory import CACHE_STRIP, face_bytes
-from .options import DETECTORS, RestoreOptions
+from .network import GPEN, RELEASED, checked, unwrap
+from .network.memory import face_bytes
+from .networks import BySize, LoadedNetwork, sizes_of
+from .options import DETECTORS, OCCLUDERS, RestoreOptions
 from .progress import Progress, silent
-from .weights.catalog import Entry
+from .weights.catalog import CATALOG, Entry
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders, models_dirs
 from .weights.missing import Wanted, fetch_missing
@@ -30,62 +32,23 @@ DEFAULT_DETECTOR = DETECTORS[0]
 PARSER = "parsenet"
 
 
-class LoadedNetwork:
-    """One GPEN network on its device, its twin in float32 where a face needs it, and whether it runs in strips only."""
-
-    def __init__(self, network: GPEN, device: torch.device, load_exact: Callable[[], GPEN] | None = None) -> None:
-        """`load_exact` gives the network in float32, for faces whose output in half precision is not finite."""
-        self.network = network
-        self.device = device
-        self._load_exact = load_exact
-        self._exact: LoadedNetwork | None = None
-        self._needs_strips = False
-
-    def plan(self, max_memory: int | None) -> Plan:
-        """See `devices.plan`; one face in strips where one was too many before."""
-        chosen = plan(self.network.config, self.network.dtype, self.device, max_memory)
-        return Plan(1, CACHE_STRIP) if self._needs_strips else chosen
-
-    def run(self, x: torch.Tensor, strip_bytes: int | None, pulse: Callable[[], None]) -> torch.Tensor:
-        """The network's output. Where one sample's features do not fit the device's memory, they are computed in strips
-        from then on. Raises torch's own error where that does not fit either; see `devices.halving`."""
-        strip_bytes = CACHE_STRIP if self._needs_strips else strip_bytes
-        forward: Callable[..., torch.Tensor] = self.network
-        try:
-            return forward(x, pulse, strip_bytes)
-        except Exception as error:
-            if len(x) > 1 or strip_bytes is not None or not is_out_of_memory(error):
-                raise
-        log.warning("Out of memory with one face; going on in strips.")
-        self._needs_strips = True
-        return forward(x, pulse, CACHE_STRIP)
-
-    def exact(self) -> LoadedNetwork | None:
-        """Its twin in float32, loaded when first asked for; None where there is none or it is in float32 itself."""
-        if self._exact is None and self._load_exact is not None and self.network.dtype != torch.float32:
-            self._exact = LoadedNetwork(self._load_exact().to(self.device), self.device)
-        return self._exact
-
-    def networks(self) -> tuple[GPEN, ...]:
-        return (self.network,) if self._exact is None else (self.network, *self._exact.networks())
-
-
 class Models:
     """The networks of one restorer: one GPEN or several, a detector and perhaps a face parser, on one device."""
 
     def __init__(
         self,
-        networks: Sequence[LoadedNetwork],
+        networks: Sequence[LoadedNetwork] | BySize,
         detector: Detector,
         device: torch.device,
         load_parser: Callable[[Progress], Parser] | None = None,
         weights_on: torch.device | None = None,
     ) -> None:
-        """`load_parser` is called when a mask first needs it; it raises `MissingWeights` where ParseNet's file is not
-        there and cannot be fetched. `weights_on` is where the weights wait for a host that moves them, see
-        `FaceRestorer.modules`; without it they go to `device` at once."""
+        """Of several `networks` that are not by size the first restores. `load_parser` is called when a mask first needs
+        it; it raises `MissingWeights` where ParseNet's file is not there and cannot be fetched. `weights_on` is where the
+        weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once."""
         Process.compute()
-        self.networks = tuple(networks)
+        self._by_size = networks if isinstance(networks, BySize) else None
+        self._networks = () if isinstance(networks, BySize) else tuple(networks)
         self.detector = detector
         self.device = device
         self._load_parser = load_parser or _no_parser
@@ -93,6 +56,25 @@ class Models:
         self._has_no_parser = False
         for one in self.networks:
             one.network.to(weights_on or device)
+
+    @property
+    def networks(self) -> tuple[LoadedNetwork, ...]:
+        """Those that are loaded by now."""
+        return self._networks if self._by_size is None else self._by_size.loaded
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the faces that can be restored, in pixels; one unless each face takes what suits it."""
+        return (self._networks[0].network.size,) if self._by_size is None else self._by_size.sizes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        return self._networks[0].network.dtype if self._by_size is None else self._by_size.dtype
+
+    def network_for(self, side: float, progress: Progress) -> LoadedNetwork:
+        """That for a face whose square is `side` pixels wide. Raises what `BySize.for_side` does."""
+        return self._networks[0] if self._by_size is None else self._by_size.for_side(side, progress)
 
     @classmethod
     @memory_for("the networks", SMALLER_MODEL)
@@ -108,7 +90,7 @@ class Models:
         detection_dir: Folders | None,
         weights_on: torch.device | None,
     ) -> Models:
-        """See `FaceRestorer.load`; every one of `models` is loaded."""
+        """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one."""
         Process.compute()
         chosen = pick_device(device)
         precision = pick_dtype(dtype, chosen)
@@ -118,12 +100,19 @@ class Models:
         aside = _aside(precision, chosen)
         place = weights_on or chosen
         build, build_detector = partial(_network, precision), partial(_detector, place, aside)
-        wanted = [Wanted(store, str(model), build) for model in models]
+        sizes = sizes_of(str(models[0]))
+        wanted = [] if sizes else [Wanted(store, str(model), build) for model in models]
         fetch_missing([*wanted, Wanted(aside_store, str(detector), build_detector)], tell)
-        networks = []
-        for model in map(str, models):
+
+        def loaded(model: str, told: Progress) -> LoadedNetwork:
             load_exact = partial(store.load, model, partial(_network, torch.float32))
-            networks.append(LoadedNetwork(store.load(model, build, tell), chosen, load_exact))
+            return LoadedNetwork(store.load(model, build, told), chosen, load_exact)
+
+        networks: Sequence[LoadedNetwork] | BySize
+        if sizes:
+            networks = BySize(sizes, precision, partial(_sized, loaded))
+        else:
+            networks = [loaded(str(model), tell) for model in models]
         finder = aside_store.load(str(detector), build_detector, tell)
         tell(1, 1, "Loaded")
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
@@ -137,7 +126,7 @@ class Models:
             return None
         if self._parser is None and not (self._has_no_parser and options.mask == "auto"):
             try:
-                self._parser = self._load_parser(progress)
+                return self._parsing(progress)
             except MissingWeights as error:
                 if options.mask == "parse":
                     raise
@@ -145,16 +134,26 @@ class Models:
                 log.warning("Masks are feathered, not parsed: %s", error)
         return self._parser
 
+    def masking(self, options: RestoreOptions, progress: Progress) -> Masking:
+        """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
+        finds_regions = any(region != OCCLUDERS for region in options.keep)
+        return Masking(self.parser(options, progress), self._parsing(progress) if finds_regions else None)
+
+    def _parsing(self, progress: Progress) -> Parser:
+        if self._parser is None:
+            self._parser = self._load_parser(progress)
+        return self._parser
+
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """All that are loaded by now."""
         parser = () if self._parser is None else (self._parser.network,)
-        first, *more = (network for one in self.networks for network in one.networks())
-        return (first, self.detector.network, *parser, *more)
+        networks = [network for one in self.networks for network in one.networks()]
+        return (*networks[:1], self.detector.network, *parser, *networks[1:])
 
     def working_bytes(self) -> int:
         """Estimated, beside the weights: one face in one piece, or detection, whichever takes more."""
-        faces = (face_bytes(one.network.config, one.network.dtype) for one in self.networks)
-        return max(*faces, self.detector.working_bytes)
+        configs = [RELEASED[self.sizes[-1]]] if self._by_size else [one.network.config for one in self._networks]
+        return max(self.detector.working_bytes, *(face_bytes(config, self.dtype) for config in configs))
 
     def release_memory(self) -> None:
         for one in self.networks:
@@ -166,7 +165,9 @@ class Models:
         if self.device.type != "cuda":
             log.warning("Compiling and recording is for CUDA and ROCm; on %s the network runs as it is.", self.device.type)
             return
-        for one in self.networks:
+        if self._by_size is not None:
+            log.warning("Networks chosen by the size of the face run as they are: name one to compile and record it.")
+        for one in self._networks:
             if (left_out := one.network.record()) is not None:
                 log.warning("%s", left_out)
 
@@ -209,6 +210,15 @@ def _no_parser(progress: Progress) -> Parser:
 
 def _network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:
     return GPEN.from_state_dict(content, dtype, entry.size if entry else None)
+
+
+def _sized(loaded: Callable[[str, Progress], LoadedNetwork], size: int, progress: Progress) -> LoadedNetwork:
+    """The network of that size, on its device: nobody has moved it there before. Raises as `Store.load` does."""
+    with memory_for("the network", SMALLER_MODEL):
+        one = loaded(next(entry.name for entry in CATALOG if entry.size == size), progress)
+        one.network.to(one.device)
+    progress(1, 1, "Loaded")
+    return one
 
 
 def _detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:

@@ -78,14 +78,14 @@ def report(
 ) -> str:
     """The run as JSON text. `error` is what ended it early; `restorer` is None where it came to none.
 
-    `version`, `model`, `detector` (as they were asked for), `size`, `device`, `dtype`, `options` (all of
-    `RestoreOptions`), perhaps `error`, and `inputs`, one each: `input`, `output` (null if it failed), `status` (`restored`,
-    `unchanged`, `failed`), perhaps `error`, `width` and `height` in pixels, `smallest_face_px` and `largest_face_px` (sides
-    of the faces that could be found), `faces` (`number` and what `Face.to_json` gives), perhaps `notes`, and `seconds` by
-    stage. What is not finite is null. Raises nothing of its own."""
+    `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
+    `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, and `inputs`, one each: `input`, `output` (null
+    if it failed), `status` (`restored`, `unchanged`, `failed`), perhaps `error`, `width` and `height` in pixels,
+    `smallest_face_px` and `largest_face_px` (sides of the faces that could be found), `faces` (`number` and what
+    `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of its own."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
-        content["size"] = restorer.network.size
+        content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
         content["device"] = str(restorer.device)
         content["dtype"] = str(restorer.dtype).removeprefix("torch.")
     content["options"] = dict(vars(options))

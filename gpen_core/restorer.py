@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from .devices import SMALLER_MODEL, Process, halving
 from .errors import memory_for
-from .faces import mask as masks
 from .faces.align import Alignment
-from .faces.blend import match_colour, soften_small
+from .faces.blend import soften_small
 from .faces.detect import Detector
 from .faces.face import Box, Face
+from .faces.finish import Masking, coloured, mask_of
+from .faces.mask import feather
 from .faces.select import heads, in_order
 from .frame import Frame, Repair, open_picture
-from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, LoadedNetwork, Models
+from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
 from .network import GPEN
+from .networks import LoadedNetwork
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
 from .progress import Progress, silent
@@ -98,7 +100,7 @@ class _Stopwatch:
 class _Work:
     """What the faces of one call have in common."""
 
-    parser: masks.Parser | None
+    masking: Masking
     watch: _Stopwatch
     progress: Progress
     keep_crops: bool
@@ -120,7 +122,6 @@ class FaceRestorer:
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self._feather = masks.feather()
 
     @classmethod
     def load(
@@ -137,6 +138,8 @@ class FaceRestorer:
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
 
+        With the model `auto` each face takes the smallest released network whose square is at least as wide as its own, from
+        512 on, loaded when first needed; `auto:256` begins at 256.
         `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
         of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
         says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
@@ -151,7 +154,13 @@ class FaceRestorer:
 
     @property
     def network(self) -> GPEN:
+        """The one that restores; the smallest that is loaded by now where each face takes what suits it."""
         return self.models.networks[0].network
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the faces that can be restored, in pixels, rising; several with the model `auto`."""
+        return self.models.sizes
 
     @property
     def detector(self) -> Detector:
@@ -164,8 +173,8 @@ class FaceRestorer:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network's convolutions compute in."""
-        return self.network.dtype
+        """What the networks' convolutions compute in."""
+        return self.models.dtype
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """All networks that are loaded. They compute where their weights are, so a host may move them between calls;
@@ -188,8 +197,8 @@ class FaceRestorer:
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
         """Loads what restoring with these options needs beside the network and the detector: the face parser, or nothing.
 
-        Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
-        self.models.parser(options, progress or silent)
+        Raises `MissingWeights` for a parse mask, or regions to be kept, without ParseNet's file."""
+        self.models.masking(options, progress or silent)
 
     def restore(
         self,
@@ -229,7 +238,7 @@ class FaceRestorer:
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
-        work = _Work(self.models.parser(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
+        work = _Work(self.models.masking(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
         with work.watch.stage("detect"):
             repairs = self.find(frames, options, tell, max_memory)
         self._restore_faces(repairs, work)
@@ -271,19 +280,27 @@ class FaceRestorer:
         return tuple(self.find([frame], options or RestoreOptions())[0].faces)
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
-        network = self.models.networks[0]
-        tasks = [_Task(repair, *where) for repair in repairs for where in repair.alignments(network.network.size)]
-        work.total = len(tasks)
+        by_size: dict[int, list[_Task]] = {}
+
+        def size_for(side: float) -> int:
+            return self.models.network_for(side, work.progress).network.size
+
+        for repair in repairs:
+            for number, alignment, target in repair.alignments(size_for):
+                by_size.setdefault(alignment.size, []).append(_Task(repair, number, alignment, target))
+        work.total = sum(map(len, by_size.values()))
         work.tell()
-        if not tasks:
-            return
+        for size, tasks in by_size.items():
+            self._restore_with(self.models.network_for(size, work.progress), tasks, work)
+
+    def _restore_with(self, network: LoadedNetwork, tasks: Sequence[_Task], work: _Work) -> None:
         plan = network.plan(work.max_memory)
 
         def run(chunk: Sequence[_Task]) -> tuple[list[FloatImage], NDArray[np.float32]]:
             with work.watch.stage("align"):
                 crops = [task.repair.crop(task.alignment) for task in chunk]
             with work.watch.stage("network"):
-                return crops, _run(network, crops, plan.strip_bytes, work.tell)
+                return crops, network.restored(crops, plan.strip_bytes, work.tell)
 
         for chunk, (crops, restored) in halving(tasks, plan.batch, run):
             for task, crop, output in zip(chunk, crops, restored):
@@ -299,7 +316,7 @@ class FaceRestorer:
 
         def run(crops: Sequence[FloatImage]) -> FloatImage | None:
             exact = network.exact()
-            return None if exact is None else _run(exact, crops, strip_bytes, work.tell)[0]
+            return None if exact is None else exact.restored(crops, strip_bytes, work.tell)[0]
 
         with work.watch.stage("network"):
             output = _alone(run, [crop], "face in float32")
@@ -310,14 +327,16 @@ class FaceRestorer:
             self._put_back(task, crop, output, work, f"redone in float32: not finite in {dtype}")
 
     def _put_back(self, task: _Task, crop: FloatImage, output: FloatImage, work: _Work, note: str | None = None) -> None:
-        repair, parser = task.repair, work.parser
+        repair, options = task.repair, task.repair.options
+        width = repair.width(task.number, task.alignment)
+
+        def run(outputs: Sequence[FloatImage]) -> FloatImage | None:
+            return mask_of(options, work.masking, crop, outputs[0], width, repair.is_aligned)
+
         with work.watch.stage("mask"):
-            mask = None if repair.is_aligned else self._feather
-            if parser is not None and not (repair.is_aligned and repair.options.mask == "auto"):
-                mask = _alone(lambda some: parser.mask(some[0]), [output], "face's mask", "choose feathered masks")
+            mask = _alone(run, [output], "face's mask", "choose feathered masks")
         with work.watch.stage("blend"):
-            if repair.options.color == "match":
-                output = match_colour(output, crop, self._feather if mask is None else mask)
+            output = coloured(options, crop, output, feather() if mask is None else mask)
             repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.target, note)
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)
@@ -357,18 +376,6 @@ def _find(
 
     for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
         yield from found
-
-
-def _run(
-    network: LoadedNetwork, crops: Sequence[FloatImage], strip_bytes: int | None, pulse: Callable[[], None]
-) -> NDArray[np.float32]:
-    """[B] crops of [S, S, 3] RGB in [0, 1] -> [B, S, S, 3] in [0, 1]; all of a crop is NaN where any of it is not
-    finite."""
-    x = torch.from_numpy(np.stack(crops)).to(network.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
-    y = network.run(x.mul(2).sub_(1), strip_bytes, pulse)
-    y[~y.isfinite().flatten(1).all(1)] = torch.nan
-    y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
-    return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
 
 
 def _alone(run: Callable[[Sequence[Item]], Out], items: Sequence[Item], what: str, advice: str = SMALLER_MODEL) -> Out:

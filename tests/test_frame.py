@@ -113,7 +113,7 @@ def test_a_mask_of_another_size_and_half_strength(red, picture):
 
 
 def test_faces_outside_the_mask_are_not_run(red, picture, monkeypatch):
-    monkeypatch.setattr("gpen_core.restorer._run", None)
+    monkeypatch.setattr("gpen_core.networks.LoadedNetwork.restored", None)
     result = red.restore(picture, limit=np.zeros((200, 400)))
     assert (result.image == picture).all() and not result.changed
 

@@ -52,9 +52,10 @@ ROOMS = {
     "weights": GROUND,  # what a network's layout is, is passed in
     "faces": (*GROUND, "pictures"),
     "devices": (*GROUND, "network"),
-    "models": (*GROUND, "network", "weights", "faces", "devices"),
+    "networks": (*GROUND, "network", "devices"),
+    "models": (*GROUND, "network", "weights", "faces", "devices", "networks"),
     "frame": (*GROUND, "pictures", "faces"),
-    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "models", "frame"),
+    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "models", "frame"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
     "batch": (*GROUND, "pictures", "devices", "frame", "restorer", "report"),

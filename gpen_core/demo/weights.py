@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import MissingExtra
-from ..network import GPENConfig
+from ..network import RELEASED, GPENConfig
 
 NOTICE = (
     "These are demonstration weights: a sharpening filter written into GPEN's layout by hand. They show that the pipeline "
@@ -25,12 +25,6 @@ NOTICE = (
 # Gain per band of a 2048 crop, the finest first: a face of 70 to 400 px has its detail in the second to fourth band.
 DEMO_GAINS = (0.0, 0.5, 0.8, 0.6, 0.2)
 SHIFT = 2.0
-CONFIGS = {
-    256: GPENConfig(256, 0.5, 1),
-    512: GPENConfig(512, 1.0, 2),
-    1024: GPENConfig(1024, 1.0, 2),
-    2048: GPENConfig(2048, 1.0, 2),
-}
 
 
 def sharpening_state_dict(size: int, gains: Sequence[float]) -> dict[str, torch.Tensor]:
@@ -39,7 +33,7 @@ def sharpening_state_dict(size: int, gains: Sequence[float]) -> dict[str, torch.
     Band 0 is what one halving loses, band 1 what the next loses, and so on; the rest passes unchanged. No gains, or all 0,
     give the identity.
     """
-    config = CONFIGS[size]
+    config = RELEASED[size]
     sd = {key: torch.zeros(shape) for key, shape in config.layout().items() if not key.endswith(".kernel")}
     for key in sd:
         if key.endswith("modulation.bias"):

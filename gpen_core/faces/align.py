@@ -62,6 +62,11 @@ class Alignment:
         """Crop pixels per picture pixel."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
+    @property
+    def side(self) -> float:
+        """Of the crop's square, in pixels of the picture."""
+        return self.size / self.scale
+
     def region(self, width: int, height: int) -> Region:
         """The part of a picture of that size that the crop touches; perhaps empty."""
         low, high = -0.5, self.size - 0.5

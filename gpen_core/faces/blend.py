@@ -109,9 +109,8 @@ def _distance(alignment: Alignment, region: Region) -> FloatImage:
     """[h, w]: of each pixel of the region from the middle of the face's square, in its sides."""
     middle = (alignment.size - 1) / 2
     x0, y0 = alignment.inverse @ (middle, middle, 1)
-    side = alignment.size / alignment.scale
-    x = (np.arange(region.x0, region.x1) - x0) / side
-    y = (np.arange(region.y0, region.y1) - y0) / side
+    x = (np.arange(region.x0, region.x1) - x0) / alignment.side
+    y = (np.arange(region.y0, region.y1) - y0) / alignment.side
     return np.asarray(np.hypot(x[None, :], y[:, None]), np.float32)
 
 
@@ -120,17 +119,3 @@ def soften_small(crop: FloatImage, face: Face) -> FloatImage:
     if face.shorter_side >= SOFTENED_BELOW:
         return crop
     return np.asarray(cv2.sepFilter2D(crop, -1, BINOMIAL, BINOMIAL, borderType=cv2.BORDER_REPLICATE), np.float32)
-
-
-def match_colour(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> FloatImage:
-    """Gives the restored crop the mean and standard deviation that each channel of the crop has inside the mask.
-
-    Reinhard et al., "Color Transfer between Images", IEEE CG&A 21(5), 2001, section 3, in RGB.
-    """
-    size = (crop.shape[1], crop.shape[0])
-    inside = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) >= 0.5).astype(np.uint8)
-    if not inside.any():
-        return restored
-    (mean_from, std_from), (mean_to, std_to) = cv2.meanStdDev(restored, mask=inside), cv2.meanStdDev(crop, mask=inside)
-    ratio = np.divide(std_to, std_from, out=np.ones_like(std_to), where=std_from > 1e-4).ravel()
-    return np.asarray(np.clip((restored - mean_from.ravel()) * ratio + mean_to.ravel(), 0, 1), np.float32)

@@ -29,6 +29,8 @@ class Face:
     """What was out of the ordinary about restoring it."""
     change: float | None = None
     """How much it differs from the picture before the swap, see `changed`; None where there was none to compare with."""
+    network: int | None = None
+    """Side in pixels of the network that restored it."""
 
     @property
     def width(self) -> float:
@@ -59,4 +61,5 @@ class Face:
             "reason": self.reason,
             "note": self.note,
             "change": None if self.change is None else round(self.change, 4),
+            "network": self.network,
         }

@@ -5,7 +5,8 @@ The numbers are those of the published pipeline, on a grid of 512 pixels whateve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -23,20 +24,57 @@ TAIL = 1 / 256  # of the blur: below it a pixel counts as outside, above 1 - TAI
 CLASSES = 19
 BACKGROUND, HAT, CLOTH = 0, 14, 18
 DROPPED = (BACKGROUND, HAT, CLOTH)
+REGIONS = {
+    "skin": (1,),
+    "nose": (2,),
+    "glasses": (3,),
+    "eyes": (4, 5),
+    "brows": (6, 7),
+    "ears": (8, 9),
+    "mouth": (10, 11, 12),
+    "hair": (13,),
+    "earrings": (15,),
+    "necklace": (16,),
+    "neck": (17,),
+}
+ON_INPUT = ("glasses",)  # a restoration may lose what it does not know
+AROUND = 12  # px by which a region reaches out, so that its own edge is kept, too
 
 
-def soften(inside: FloatImage) -> FloatImage:
-    """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside."""
-    mask = inside.astype(np.float32)
+def soften(inside: FloatImage, grow: float = 0.0) -> FloatImage:
+    """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside.
+
+    `grow` pixels are added around it first, or taken away below 0; the border stays out."""
+    mask = _without_border(inside.astype(np.float32))
+    return _blurred(_without_border(grown(mask, grow)) if grow else mask)
+
+
+@lru_cache(maxsize=4)  # of one size as a rule; not to be written to
+def feather(grow: float = 0.0) -> FloatImage:
+    """[512, 512]: the whole square but its border; below 0, `grow` makes the border wider."""
+    mask = soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32), grow)
+    mask.setflags(write=False)
+    return mask
+
+
+def grown(inside: FloatImage, pixels: float) -> FloatImage:
+    """What lies within so many pixels of what is 1; below 0, what lies further than that from what is 0."""
+    source = (inside < 0.5 if pixels > 0 else inside >= 0.5).astype(np.uint8)
+    if not source.any() or source.all():
+        return inside
+    distance = cv2.distanceTransform(source, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= pixels if pixels > 0 else distance > -pixels, np.float32)
+
+
+def _without_border(mask: FloatImage) -> FloatImage:
     mask[:BORDER] = mask[-BORDER:] = mask[:, :BORDER] = mask[:, -BORDER:] = 0
+    return mask
+
+
+def _blurred(mask: FloatImage) -> FloatImage:
     for _ in range(PASSES):
         mask = np.asarray(cv2.GaussianBlur(mask, (KERNEL, KERNEL), SIGMA), np.float32)
     return np.asarray(np.clip((mask - TAIL) / (1 - 2 * TAIL), 0, 1), np.float32)
-
-
-def feather() -> FloatImage:
-    """[512, 512]: the whole square but its border."""
-    return soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32))
 
 
 class Parser:
@@ -74,8 +112,22 @@ class Parser:
         logits, _ = self.network(x.to(self.dtype))
         return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
 
-    def mask(self, crop: FloatImage) -> FloatImage:
-        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`.
+    def mask(self, crop: FloatImage, grow: float = 0.0) -> FloatImage:
+        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `grow` as for `soften`.
 
         Running out of memory raises torch's error; see `devices.halving`."""
-        return soften(np.isin(self.classes(crop), DROPPED, invert=True).astype(np.float32))
+        return soften(np.isin(self.classes(crop), DROPPED, invert=True).astype(np.float32), grow)
+
+    def kept(self, crop: FloatImage, restored: FloatImage, regions: Sequence[str]) -> FloatImage:
+        """[512, 512] in [0, 1]: how much of the input stays, 1 in `regions` (names of `REGIONS`), with soft edges.
+
+        `crop` and `restored` as for `classes`; glasses are found on `crop`, all else on `restored`. Memory as for `mask`."""
+        here = np.zeros((MASK_SIZE, MASK_SIZE), np.float32)
+        for picture, names in (
+            (crop, [name for name in regions if name in ON_INPUT]),
+            (restored, [name for name in regions if name not in ON_INPUT]),
+        ):
+            if names:
+                numbers = [number for name in names for number in REGIONS[name]]
+                np.maximum(here, np.isin(self.classes(picture), numbers).astype(np.float32), out=here)
+        return _blurred(grown(here, AROUND))

@@ -1,7 +1,7 @@
 """The network: NCHW RGB in [-1, 1] in and out. Imports torch; knows nothing of pictures, files or faces."""
 
-from .config import RELEASED_SIZES, GPENConfig
+from .config import RELEASED, RELEASED_SIZES, GPENConfig
 from .gpen import GPEN
 from .state_dict import checked, find_state_dict, unwrap
 
-__all__ = ["GPEN", "RELEASED_SIZES", "GPENConfig", "checked", "find_state_dict", "unwrap"]
+__all__ = ["GPEN", "RELEASED", "RELEASED_SIZES", "GPENConfig", "checked", "find_state_dict", "unwrap"]

@@ -11,7 +11,6 @@ import torch
 
 from ..errors import WeightsError
 
-RELEASED_SIZES = (256, 512, 1024, 2048)
 STYLE_DIM = 512
 STYLE_LAYERS = 8
 WRAPPERS = ("g_ema", "params_ema", "params", "state_dict", "model")
@@ -100,6 +99,15 @@ class GPENConfig:
         out["final_linear.0.weight"] = (STYLE_DIM, widths[-1] * 16)
         out["final_linear.0.bias"] = (STYLE_DIM,)
         return out
+
+
+RELEASED = {
+    256: GPENConfig(256, 0.5, 1),
+    512: GPENConfig(512, 1.0, 2),
+    1024: GPENConfig(1024, 1.0, 2),
+    2048: GPENConfig(2048, 1.0, 2),
+}
+RELEASED_SIZES = tuple(RELEASED)
 
 
 def _modulated_layout(key: str, channels_in: int, channels_out: int, kernel: int) -> dict[str, Shape]:

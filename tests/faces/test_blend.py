@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpen_core.faces.align import align
-from gpen_core.faces.blend import Canvas, match_colour, soften_small
+from gpen_core.faces.blend import Canvas, soften_small
 from gpen_core.faces.mask import feather, soften
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures.picture import as_picture
@@ -161,32 +161,3 @@ def test_faces_under_100_pixels_are_softened_as_published():
     small, large = (soften_small(crop, helpers.face_at((0, 0), side)) for side in (99, 100))
     np.testing.assert_allclose(small[3:6, 3:6, 0], np.outer([1, 2, 1], [1, 2, 1]) / 16)
     assert np.array_equal(large, crop)
-
-
-def test_matched_colours_are_the_inputs():
-    crop = helpers.texture(256, 256, seed=1) * np.float32([0.5, 0.8, 1]) + np.float32([0.1, 0, 0])
-    restored = helpers.texture(256, 256, seed=2) * np.float32(0.6) + np.float32(0.2)
-    inside = feather()[::2, ::2] >= 0.5
-    matched = match_colour(restored, crop, feather())
-    assert abs(restored[inside].mean(0) - crop[inside].mean(0)).max() > 0.05
-    np.testing.assert_allclose(matched[inside].mean(0), crop[inside].mean(0), atol=0.01)
-    np.testing.assert_allclose(matched[inside].std(0), crop[inside].std(0), atol=0.01)
-
-
-@pytest.mark.parametrize("empty", [False, True])
-def test_matching_a_flat_face_or_an_empty_mask_is_harmless(empty):
-    crop, restored = helpers.texture(64, 64), flat(64, (0.3, 0.3, 0.3))
-    mask = ONES * (0 if empty else 1)
-    matched = match_colour(restored, crop, mask)
-    expected = restored if empty else np.broadcast_to(crop.mean((0, 1)), restored.shape)
-    np.testing.assert_allclose(matched, expected, atol=1e-5)
-
-
-def test_color_match_takes_a_cast_away():
-    image = helpers.texture(300, 300, sigma=1) * np.float32(0.6)
-    face = helpers.face_at((150, 150), 120)
-    restorer = helpers.restorer(helpers.red_weights(256, 0.5), [face])
-    cast, matched = (restorer.restore(image, RestoreOptions(color=color)).image for color in ("none", "match"))
-    inside = (slice(120, 180), slice(120, 180), 0)
-    assert cast[inside].mean() - image[inside].mean() > 0.2
-    assert abs(matched[inside].mean() - image[inside].mean()) < 0.02

@@ -25,8 +25,7 @@ CORNERS = {
 KEPT = {1, 13, 17, 7, 12}
 
 
-@pytest.fixture(scope="module")
-def parsenet_weights():
+def parsenet_weights_for(corners):
     """A ParseNet by hand: RGB goes through the shortcuts, the last layer picks the nearest corner of the cube."""
     sd = {k: torch.zeros_like(v) for k, v in ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict().items()}
     for key, value in sd.items():
@@ -37,10 +36,15 @@ def parsenet_weights():
                 value[channel, channel, 1, 1] = 1
     weight, bias = sd["out_mask_conv.conv2d.weight"], sd["out_mask_conv.conv2d.bias"]
     bias.fill_(-100)
-    for corner, number in CORNERS.items():
+    for corner, number in corners.items():
         bias[number] = 0
         weight[number, :3, 1, 1] = torch.tensor(corner, dtype=torch.float32)
     return sd
+
+
+@pytest.fixture(scope="module")
+def parsenet_weights():
+    return parsenet_weights_for(CORNERS)
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +150,96 @@ def test_other_weights_are_no_parser(parsenet_weights):
         masks.Parser.from_state_dict({"conv.weight": torch.zeros(1)}, CPU)
     with pytest.raises(WeightsError, match=r"encoder\.0\.conv2d\.bias is missing"):
         masks.Parser.from_state_dict({k: v for k, v in parsenet_weights.items() if k != "encoder.0.conv2d.bias"}, CPU)
+
+
+# Names and numbers of CelebAMask-HQ's classes, as its authors list them.
+CELEBAMASK = {
+    "skin": [1],
+    "nose": [2],
+    "glasses": [3],
+    "eyes": [4, 5],
+    "brows": [6, 7],
+    "ears": [8, 9],
+    "mouth": [10, 11, 12],
+    "hair": [13],
+    "earrings": [15],
+    "necklace": [16],
+    "neck": [17],
+}
+GREEN, WHITE, BLACK = (-1, 1, -1), (1, 1, 1), (-1, -1, -1)
+
+
+def colour_of(corner):
+    return np.float32(corner) * 0.5 + 0.5
+
+
+@pytest.mark.parametrize(("region", "number"), [(region, n) for region, ns in CELEBAMASK.items() for n in ns])
+def test_each_region_stays_the_inputs(region, number):
+    """What is green in the middle of the restored face is of that class; in the input nothing is, but for glasses."""
+    other = 1 if number != 1 else 13
+    parser = masks.Parser.from_state_dict(parsenet_weights_for({GREEN: number, WHITE: other}), CPU)
+    shown = np.ones((512, 512, 3), np.float32)
+    shown[192:320, 192:320] = colour_of(GREEN)
+    plain = np.ones((512, 512, 3), np.float32)
+    crop, restored = (shown, plain) if region == "glasses" else (plain, shown)
+    kept = parser.kept(crop, restored, [region])
+    assert (kept[192:320, 192:320] > 0.95).all() and (kept[208:304, 208:304] == 1).all()
+    assert not kept[:150].any() and not kept[:, 370:].any()
+    assert 0 < np.abs(np.diff(kept, axis=0)).max() < 0.1  # its edge is soft
+    assert not parser.kept(restored, crop, [region]).any()
+
+
+@pytest.mark.parametrize("mask", ["feather", "parse"])
+def test_kept_regions_leave_the_pictures_own_pixels(mask):
+    corners = {WHITE: 1, GREEN: 4, BLACK: 13}
+    parser = masks.Parser.from_state_dict(parsenet_weights_for(corners), CPU)
+    image = helpers.texture(300, 300, sigma=1)
+    face = helpers.face_at((150, 150), 120)
+    results = {}
+    for colour in (WHITE, GREEN):
+        weights = helpers.constant_weights(256, tuple(colour_of(colour)))
+        restorer = helpers.restorer(weights, [face], load_parser=lambda progress: parser)
+        results[colour] = restorer.restore(image, RestoreOptions(mask=mask, keep="eyes", color="none"))
+    assert results[WHITE].mask.max() == 1  # all of it is skin
+    assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
+
+
+def test_a_region_to_be_kept_needs_the_parser_and_occluders_do_not():
+    restorer = helpers.restorer(helpers.identity_weights(256), [])
+    with pytest.raises(MissingWeights):
+        restorer.prepare(RestoreOptions(mask="feather", keep="hair"))
+    restorer.prepare(RestoreOptions(mask="feather", keep=()))
+
+
+def half_width(mask):
+    """Px at which the middle row passes 0.5."""
+    return int((mask[256] >= 0.5).sum()) / 2
+
+
+@pytest.mark.parametrize("pixels", [-60, -20, 0, 20, 60])
+def test_a_grown_mask_has_its_edge_so_much_further_out(pixels):
+    disc = np.zeros((512, 512), np.float32)
+    y, x = np.mgrid[:512, :512] - 255.5
+    disc[np.hypot(x, y) <= 120] = 1
+    mask = masks.soften(disc, pixels)
+    assert half_width(mask) == pytest.approx(120 + pixels, abs=2)
+    assert mask[256, 256] == 1 and not mask[:8].any()
+    assert np.abs(np.diff(mask, axis=1)).max() < 0.1
+
+
+def test_growing_never_passes_the_squares_border_and_shrinking_away_everything_is_nothing():
+    assert np.array_equal(masks.soften(np.ones((512, 512), np.float32), 200), masks.feather())
+    assert half_width(masks.feather(-100)) == pytest.approx(256 - 26 - 100, abs=2)
+    assert not masks.soften(np.pad(np.ones((12, 12), np.float32), 250), -50).any()
+    assert not masks.soften(np.zeros((512, 512), np.float32), 50).any()
+
+
+def test_mask_grow_is_a_part_of_the_faces_width():
+    image = helpers.texture(600, 600, sigma=1)
+    for side in (100, 200):
+        face = helpers.face_at((300, 300), side)
+        restorer = helpers.restorer(helpers.red_weights(256), [face])
+        widths = [
+            int((restorer.restore(image, RestoreOptions(mask_grow=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)
+        ]
+        assert widths[0] - widths[1] == pytest.approx(2 * 0.25 * side, abs=4)

@@ -1,0 +1,47 @@
+"""What a restored crop goes through before it is put back: how much of it counts where, and its colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..options import OCCLUDERS, RestoreOptions
+from ..pictures.picture import FloatImage
+from . import mask as masks
+from .mask import MASK_SIZE, Parser
+from .match import match_colour, tone_of
+
+
+@dataclass(frozen=True, eq=False)
+class Masking:
+    """How masks are made: by which parser the face is found, and by which the regions that stay; None where neither is."""
+
+    face: Parser | None
+    regions: Parser | None
+
+
+def mask_of(
+    options: RestoreOptions, masking: Masking, crop: FloatImage, restored: FloatImage, width: float, is_aligned: bool = False
+) -> FloatImage | None:
+    """[512, 512]: how much of the restored crop is taken. None: all of it, to the square's edge.
+
+    Both crops are [S, S, 3] RGB in [0, 1]; `width` is the face's, as a part of the square's side. What is
+    aligned already has no mask but the one asked for. Running out of memory raises torch's error."""
+    grow = options.mask_grow * width * MASK_SIZE
+    mask = None
+    if masking.face is not None and not (is_aligned and options.mask == "auto"):
+        mask = masking.face.mask(restored, grow)
+    elif not is_aligned:
+        mask = masks.feather(min(grow, 0.0))  # it reaches as far as it may already
+    regions = [region for region in options.keep if region != OCCLUDERS]
+    if regions and masking.regions is not None:
+        taken = 1 - masking.regions.kept(crop, restored, regions)
+        mask = taken if mask is None else mask * taken
+    return mask
+
+
+def coloured(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage) -> FloatImage:
+    """The restored crop with the colours that the options ask for; see `RestoreOptions.color`."""
+    if options.color == "match":
+        return match_colour(restored, crop, mask)
+    tone = tone_of(crop) if options.color == "auto" else None
+    return restored if tone is None else tone.applied(restored)

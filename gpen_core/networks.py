@@ -1,0 +1,132 @@
+"""One GPEN network as it runs, and several of them, of which each face takes the one that suits its size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .devices import Plan, plan
+from .errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
+from .network import GPEN, RELEASED_SIZES
+from .network.memory import CACHE_STRIP
+from .progress import Progress
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+FLOOR = 512
+"""Whether 256 serves real faces as well was never seen with trained weights."""
+
+
+class LoadedNetwork:
+    """One GPEN network on its device, its twin in float32 where a face needs it, and whether it runs in strips only."""
+
+    def __init__(self, network: GPEN, device: torch.device, load_exact: Callable[[], GPEN] | None = None) -> None:
+        """`load_exact` gives the network in float32, for faces whose output in half precision is not finite."""
+        self.network = network
+        self.device = device
+        self._load_exact = load_exact
+        self._exact: LoadedNetwork | None = None
+        self._needs_strips = False
+
+    def plan(self, max_memory: int | None) -> Plan:
+        """See `devices.plan`; one face in strips where one was too many before."""
+        chosen = plan(self.network.config, self.network.dtype, self.device, max_memory)
+        return Plan(1, CACHE_STRIP) if self._needs_strips else chosen
+
+    def restored(
+        self, crops: Sequence[NDArray[np.float32]], strip_bytes: int | None, pulse: Callable[[], None]
+    ) -> NDArray[np.float32]:
+        """[B] crops of [S, S, 3] RGB in [0, 1] -> [B, S, S, 3] in [0, 1]; all of a crop is NaN where any of it is not
+        finite. Memory as for `run`."""
+        x = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
+        y = self.run(x.mul(2).sub_(1), strip_bytes, pulse)
+        y[~y.isfinite().flatten(1).all(1)] = torch.nan
+        y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
+        return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
+
+    def run(self, x: torch.Tensor, strip_bytes: int | None, pulse: Callable[[], None]) -> torch.Tensor:
+        """The network's output. Where one sample's features do not fit the device's memory, they are computed in strips
+        from then on. Raises torch's own error where that does not fit either; see `devices.halving`."""
+        strip_bytes = CACHE_STRIP if self._needs_strips else strip_bytes
+        forward: Callable[..., torch.Tensor] = self.network
+        try:
+            return forward(x, pulse, strip_bytes)
+        except Exception as error:
+            if len(x) > 1 or strip_bytes is not None or not is_out_of_memory(error):
+                raise
+        log.warning("Out of memory with one face; going on in strips.")
+        self._needs_strips = True
+        return forward(x, pulse, CACHE_STRIP)
+
+    def exact(self) -> LoadedNetwork | None:
+        """Its twin in float32, loaded when first asked for; None where there is none or it is in float32 itself."""
+        if self._exact is None and self._load_exact is not None and self.network.dtype != torch.float32:
+            self._exact = LoadedNetwork(self._load_exact().to(self.device), self.device)
+        return self._exact
+
+    def networks(self) -> tuple[GPEN, ...]:
+        return (self.network,) if self._exact is None else (self.network, *self._exact.networks())
+
+
+def sizes_of(model: str) -> tuple[int, ...]:
+    """The sizes that `auto` may choose among, `auto:256` from that one on; none for any other name.
+
+    Raises `OptionsError` for a size that was never released."""
+    name, colon, floor = model.lower().partition(":")
+    if name != AUTO:
+        return ()
+    if floor not in map(str, RELEASED_SIZES) and (colon or floor):
+        raise OptionsError(f"model is {model!r}; expected auto, or auto: and one of {', '.join(map(str, RELEASED_SIZES))}.")
+    return tuple(size for size in RELEASED_SIZES if size >= int(floor or FLOOR))
+
+
+def choose_size(side: float, sizes: Sequence[int]) -> int:
+    """The smallest of `sizes` that is at least `side`, else the largest."""
+    return min((size for size in sizes if size >= side), default=max(sizes))
+
+
+class BySize:
+    """Networks of several sizes: each is loaded when a face first needs it, and kept while memory allows."""
+
+    def __init__(self, sizes: Sequence[int], dtype: torch.dtype, load: Callable[[int, Progress], LoadedNetwork]) -> None:
+        """`load` raises `MissingWeights` for one that is not there and cannot be fetched: it is not asked for again."""
+        self.sizes = tuple(sizes)
+        self.dtype = dtype
+        self._load = load
+        self._loaded: dict[int, LoadedNetwork] = {}
+        self._missing: dict[int, MissingWeights] = {}
+
+    @property
+    def loaded(self) -> tuple[LoadedNetwork, ...]:
+        return tuple(self._loaded[size] for size in sorted(self._loaded))
+
+    def for_side(self, side: float, progress: Progress) -> LoadedNetwork:
+        """That for a face whose square is `side` pixels wide; where its file cannot be had, the next larger one, else the
+        next smaller. Raises `MissingWeights` where none can be had, `OutOfMemory` where it does not fit even alone."""
+        while True:
+            left = [size for size in self.sizes if size not in self._missing]
+            if not left:
+                raise self._missing[choose_size(side, self.sizes)]
+            size = choose_size(side, left)
+            try:
+                return self._one(size, progress)
+            except MissingWeights as error:
+                self._missing[size] = error
+                log.warning("GPEN-%d cannot be had; another size is taken: %s", size, error)
+
+    def _one(self, size: int, progress: Progress) -> LoadedNetwork:
+        if size not in self._loaded:
+            try:
+                self._loaded[size] = self._load(size, progress)
+            except OutOfMemory:
+                if not self._loaded:
+                    raise
+                log.warning("No memory for GPEN-%d beside the other networks; they are let go.", size)
+                self._loaded.clear()
+                self._loaded[size] = self._load(size, progress)
+        return self._loaded[size]
