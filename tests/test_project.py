@@ -56,6 +56,7 @@ ROOMS = {
     "models": (*GROUND, "network", "weights", "faces", "devices", "networks"),
     "frame": (*GROUND, "pictures", "faces"),
     "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "models", "frame"),
+    "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
     "batch": (*GROUND, "pictures", "devices", "frame", "restorer", "report"),

@@ -29,7 +29,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import detect, restore, weights
+from . import compare, detect, restore, weights
 from .arguments import models_argument
 from .terminal import PrintableFormatter, printable
 
@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore.add_command(commands, shared, EPILOG)
     detect.add_command(commands, shared)
+    compare.add_command(commands, shared)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..options import CHOICES, COLORS, MASKS, REGIONS, TEMPLATES, RestoreOptions
-from .arguments import DEFAULTS, detection_arguments, models_argument
+from ..options import MASKS, RestoreOptions
+from .arguments import DEFAULTS, detection_arguments, look_arguments, models_argument, selection_arguments
 from .terminal import printable
 from .weights import byte_bar
 
@@ -38,19 +38,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
-    add("--model", default="gpen-bfr-2048", metavar="NAME|FILE")
+    add("--model", default="gpen-bfr-2048", metavar="NAME|FILE|auto", help="auto: each face by the network of its size")
     detection_arguments(parser)
+    selection_arguments(parser)
     add("--strength", type=float, default=default.strength, metavar="0..1")
-    add("--faces", default=default.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help="numbers count from 0 in --order")
-    add("--min-face", type=float, default=default.min_face, metavar="PX", help="shorter side of a face's box")
-    add("--max-faces", type=int, default=default.max_faces, metavar="N", help="the largest N")
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
-    add("--template", default=default.template, choices=TEMPLATES)
     add("--mask", default=default.mask, choices=MASKS)
-    add("--mask-grow", type=float, default=default.mask_grow, metavar="F", help="of the face's width; negative shrinks")
-    add("--color", default=default.color, choices=COLORS, help="auto: what is grey stays grey; match: the input's colours")
-    add("--grain", type=float, default=default.grain, metavar="0..1", help="of the picture's own, on the restored faces")
-    add("--keep", default=",".join(default.keep), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}")
+    look_arguments(parser)
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help="for what is no face")
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")

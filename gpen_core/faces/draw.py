@@ -51,11 +51,11 @@ def _outline(drawn: Any, face: Face) -> None:
 def _plate(drawn: Any, text: str, face: Face) -> None:
     """The number in white on the face's colour, above the box, or within it where there is no room above."""
     height = _height(drawn, face)
-    letters = _letters(text, height)
+    glyphs = letters(text, height)
     margin = max(2, height // 4)
-    plate = np.full((letters.shape[0] + 2 * margin, letters.shape[1] + 2 * margin, 3), _colour(face), np.float32)
+    plate = np.full((glyphs.shape[0] + 2 * margin, glyphs.shape[1] + 2 * margin, 3), _colour(face), np.float32)
     inner = plate[margin:-margin, margin:-margin]
-    inner += letters[..., None] * (np.array(WHITE, np.float32) - inner)
+    inner += glyphs[..., None] * (np.array(WHITE, np.float32) - inner)
     (x0, y0), _ = _corners(face)
     above = y0 - plate.shape[0]
     left, top = max(0, min(x0, drawn.shape[1] - plate.shape[1])), above if above >= 0 else max(0, y0)
@@ -74,7 +74,7 @@ def _corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
     return (x0, y0), (x1, y1)
 
 
-def _letters(text: str, height: int) -> NDArray[np.float32]:
+def letters(text: str, height: int) -> NDArray[np.float32]:
     """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
     large = _drawn_large(text)
     width = max(1, round(large.shape[1] * height / large.shape[0]))

@@ -1,0 +1,77 @@
+"""`gpen compare`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ..options import MASKS, RestoreOptions
+from .arguments import detection_arguments, look_arguments, models_argument, selection_arguments
+from .terminal import printable
+from .weights import byte_bar
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the command to the parser's."""
+    compare = commands.add_parser("compare", parents=[shared], help="a sheet of a picture's faces, to choose by eye")
+    add = compare.add_argument
+    add("photo", type=Path, metavar="PHOTO")
+    add("-o", "--output", type=Path, metavar="SHEET", required=True, help="a picture: a row per model and mask")
+    add("--models", default="gpen-bfr-2048", metavar="A,B", help="names or files of networks")
+    add("--strengths", default="0.5,1", metavar="0,0.5,1", help="a column for each")
+    add("--masks", default="auto", metavar="A,B", help=f"of {', '.join(MASKS)}")
+    models_argument(compare)
+    detection_arguments(compare)
+    selection_arguments(compare)
+    look_arguments(compare)
+    compare.set_defaults(command=_compare)
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from ..batch.jobs import same_file_key
+    from ..compare import Choices, contact_sheet
+    from ..errors import InputError, OptionsError
+    from ..models import Models
+    from ..pictures import files
+    from ..pictures.metadata import Metadata
+    from ..pictures.picture import from_array
+    from ..pictures.whole_file import write_bytes
+    from ..restorer import FaceRestorer
+    from ..weights.downloads import DownloadOptions
+
+    own = {field.name: getattr(given, field.name) for field in fields(RestoreOptions) if hasattr(given, field.name)}
+    options = RestoreOptions(**own)
+    choices = Choices(_words(given.models), _numbers(given.strengths), _words(given.masks))
+    if any(model.lower().partition(":")[0] == "auto" for model in choices.models):
+        raise OptionsError("models is auto; expected the names or files of the networks to compare.")
+    if same_file_key(given.output) == same_file_key(given.photo):
+        raise InputError(f"{given.output} is the photograph itself. Name another file for the sheet.")
+    format_name = files.format_of(given.output, "PNG")
+    photo = files.read(given.photo)
+    with byte_bar() as progress:
+        downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
+        models = Models.load(
+            choices.models, given.detector, given.models_dir, given.device, given.dtype, progress, downloads, None, None
+        )
+        sheet = contact_sheet(FaceRestorer(models), photo.picture, choices, options, progress)
+    colours = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
+    plain = files.Photo(from_array(sheet), colours, format_name, lossy=True)
+    write_bytes(given.output, files.encode(plain, format_name))
+    sys.stdout.write(printable(f"{given.output}: {sheet.shape[1]}x{sheet.shape[0]} px\n"))
+    return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from ..errors import OptionsError
+
+    try:
+        return tuple(float(part) for part in _words(text))
+    except ValueError:
+        raise OptionsError(f"strengths is {text!r}; expected numbers from 0 to 1, such as 0,0.5,1.") from None

@@ -1,0 +1,165 @@
+"""A contact sheet to choose by eye: each face as several networks, masks and strengths give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OptionsError, memory_for
+from .faces.align import Alignment, align, extract, invert
+from .faces.blend import Canvas, soften_small
+from .faces.draw import letters
+from .faces.face import Face
+from .faces.finish import coloured, mask_of
+from .faces.mask import feather
+from .frame import Frame, Repair
+from .options import RestoreOptions
+from .pictures.picture import FloatImage, Picture, Region, from_array
+from .progress import Progress, silent
+from .restorer import FaceRestorer
+
+RGB8 = NDArray[np.uint8]
+
+CELL = 320  # px: side of each face
+MARGIN, LETTERS = 8, 15  # px
+LABELS = 230  # px: width of the column that says what a row is
+AROUND = 0.25  # of the face's square: how much of the picture around it is at hand for what looks at its surroundings
+LARGEST = 65_000  # px: what formats and viewers take
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is set side by side: a row for each model and mask, a column for each strength. None is empty."""
+
+    models: tuple[str, ...]
+    strengths: tuple[float, ...]
+    masks: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("models", "strengths", "masks"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise OptionsError(f"{name} is {values!r}; expected one value or several, each once.")
+        for strength in self.strengths:
+            RestoreOptions(strength=strength)
+        for mask in self.masks:
+            RestoreOptions(mask=mask)
+
+
+@memory_for("this sheet", "choose fewer faces with --faces or --max-faces")
+def contact_sheet(
+    restorer: FaceRestorer,
+    image: object,
+    choices: Choices,
+    options: RestoreOptions | None = None,
+    progress: Progress | None = None,
+) -> RGB8:
+    """[H, W, 3]: for each chosen face a row per model and mask, the picture's own face first, then one per strength.
+
+    `restorer` is loaded with all of the models, in their order (`Models.load`). Faces are found once and go through each
+    network once; all cells of a face show the same square, upright, at 320 px. Raises `OptionsError` where no face is
+    chosen or the sheet would be too large, and what `FaceRestorer.restore` raises."""
+    options = replace(options or RestoreOptions(), strength=1.0)
+    tell = progress or silent
+    (repair,) = restorer.find([Frame(image)], options, tell)
+    chosen = [number for number, face in enumerate(repair.faces) if face.reason is None]
+    rows = len(chosen) * len(choices.models) * len(choices.masks)
+    if not chosen:
+        raise OptionsError(f"No face to compare: {_why(repair.faces)}.")
+    if (rows + 1) * (CELL + MARGIN) > LARGEST:
+        raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or masks.")
+    lines = [_line(_label("", CELL // 8), [_label(text, CELL // 8, CELL) for text in _titles(choices)])]
+    for done, number in enumerate(chosen):
+        tell(done, len(chosen), "Restoring faces")
+        lines += _lines_of(restorer, repair, number, choices, options, tell)
+    return np.vstack(lines)
+
+
+def _titles(choices: Choices) -> list[str]:
+    return ["input", *(f"strength {strength:g}" for strength in choices.strengths)]
+
+
+def _why(faces: Sequence[Face]) -> str:
+    if not faces:
+        return "none was found"
+    return "; ".join(f"face {number}: {face.reason}" for number, face in enumerate(faces))
+
+
+def _lines_of(
+    restorer: FaceRestorer, repair: Repair, number: int, choices: Choices, options: RestoreOptions, tell: Progress
+) -> Iterator[RGB8]:
+    face = repair.faces[number]
+    view = align(face.landmarks, CELL, options.template)
+    for name, network in zip(choices.models, restorer.models.networks):
+        size = network.network.size
+        alignment = align(face.landmarks, size, options.template)
+        if isinstance(alignment, str) or isinstance(view, str):
+            raise OptionsError(f"Face {number} cannot be compared: {alignment}.")
+        crop = repair.crop(alignment)
+        plan = network.plan(None)
+        (output,) = network.restored([crop], plan.strip_bytes, lambda: tell(0, 0, "Restoring faces"))
+        width = repair.width(number, alignment)
+        for mask_name in choices.masks:
+            asked = replace(options, mask=mask_name)
+            mask = mask_of(asked, restorer.models.masking(asked, tell), crop, output, width)
+            new = soften_small(coloured(asked, crop, output, feather() if mask is None else mask), face)
+            cells = [_cell(repair.picture, new, mask, alignment, view, strength) for strength in (0.0, *choices.strengths)]
+            yield _line(_label(f"face {number}\n{name}\n{mask_name}", CELL), cells)
+
+
+def _cell(
+    picture: Picture, new: FloatImage, mask: FloatImage | None, alignment: Alignment, view: Alignment, strength: float
+) -> RGB8:
+    """The face as the picture would show it, upright."""
+    region = _around(picture, alignment)
+    part = from_array(picture.region(region))
+    canvas = Canvas(part)
+    if strength:
+        canvas.paste(new, mask, _moved(alignment, region), strength)
+    shown = extract(canvas.result, _moved(view, region))
+    return np.asarray(np.rint(shown * 255), np.uint8)
+
+
+def _around(picture: Picture, alignment: Alignment) -> Region:
+    touched = alignment.region(*picture.size)
+    more = int(np.ceil(AROUND * alignment.side))
+    return Region(
+        max(0, touched.x0 - more),
+        max(0, touched.y0 - more),
+        min(picture.width, touched.x1 + more),
+        min(picture.height, touched.y1 + more),
+    )
+
+
+def _moved(alignment: Alignment, region: Region) -> Alignment:
+    """The same in pixels of that part of the picture."""
+    inverse = alignment.inverse.copy()
+    inverse[:, 2] -= (region.x0, region.y0)
+    return Alignment(invert(inverse), inverse, alignment.size)
+
+
+def _line(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
+    """One row: the label and the cells, white between them."""
+    gap = np.full((label.shape[0], MARGIN, 3), 255, np.uint8)
+    parts = [label, *(part for cell in cells for part in (gap, cell))]
+    row = np.hstack([*parts, gap])
+    return np.vstack([row, np.full((MARGIN, row.shape[1], 3), 255, np.uint8)])
+
+
+def _label(text: str, height: int, width: int = LABELS) -> RGB8:
+    """[height, width, 3]: black on white, one line under the other, each as wide as there is room."""
+    label = np.full((height, width, 3), 255, np.uint8)
+    top = MARGIN
+    for line in text.splitlines():
+        drawn = letters(line, LETTERS)
+        room = width - 2 * MARGIN
+        if drawn.shape[1] > room:
+            drawn = np.asarray(cv2.resize(drawn, (room, LETTERS), interpolation=cv2.INTER_AREA), np.float32)
+        place = label[top : top + LETTERS, MARGIN : MARGIN + drawn.shape[1]]
+        place[:] = np.rint(255 * (1 - drawn[..., None]))
+        top += LETTERS + MARGIN
+    return label
