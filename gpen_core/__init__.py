@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     from .models import trust_weights
     from .options import (
         ANGLES,
+        AUTO_MODELS,
         CHOICES,
         COLORS,
         DETECTORS,
         MASKS,
         ORDERS,
         PRECISIONS,
+        REGIONS,
         TEMPLATES,
         RestoreOptions,
     )
@@ -68,12 +70,14 @@ _LAZY = {
     ".models": ("trust_weights",),
     ".options": (
         "ANGLES",
+        "AUTO_MODELS",
         "CHOICES",
         "COLORS",
         "DETECTORS",
         "MASKS",
         "ORDERS",
         "PRECISIONS",
+        "REGIONS",
         "TEMPLATES",
         "RestoreOptions",
     ),
@@ -96,12 +100,14 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "ANGLES",
+    "AUTO_MODELS",
     "CHOICES",
     "COLORS",
     "DETECTORS",
     "MASKS",
     "ORDERS",
     "PRECISIONS",
+    "REGIONS",
     "SUFFIXES",
     "TEMPLATES",
     "Box",

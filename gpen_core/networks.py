@@ -13,11 +13,11 @@ from .devices import Plan, plan
 from .errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
 from .network import GPEN, RELEASED_SIZES
 from .network.memory import CACHE_STRIP
+from .options import AUTO
 from .progress import Progress
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 FLOOR = 512
 """Whether 256 serves real faces as well was never seen with trained weights."""
 

@@ -25,6 +25,9 @@ LARGEST_UPSCALE = 8.0
 ANGLES = ("auto", "upright", "all")
 LARGEST_RANGE = 10_000  # faces
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+AUTO = "auto"
+AUTO_MODELS = (AUTO, f"{AUTO}:256")
+"""In place of a model: each face is restored by the network of its size, from 512 on or from 256 on."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
 

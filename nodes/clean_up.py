@@ -37,6 +37,7 @@ class CleanUpFaceSwap(RestoringNode):
                 *inputs.appearance(),
                 inputs.limit(),
                 *inputs.more_selection(),
+                *inputs.more_appearance(),
             ],
             outputs=outputs.of_restoring(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core import SUFFIXES, detector_choices, find_in, network_choices
+from ..gpen_core import AUTO_MODELS, SUFFIXES, detector_choices, find_in, network_choices
 from ..gpen_core import state_of as file_state
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def detection() -> tuple[Path, ...]:
 
 
 def choices() -> list[str]:
-    """See `network_choices`. Never decorated: ComfyUI refuses a saved value that is not among them."""
-    return network_choices(models())
+    """See `network_choices` and `AUTO_MODELS`. Never decorated: ComfyUI refuses a saved value that is not among them."""
+    return [*network_choices(models()), *AUTO_MODELS]
 
 
 def detectors() -> list[str]:
@@ -62,12 +62,13 @@ def detectors() -> list[str]:
 
 def missing() -> list[str]:
     """Those of the choices that would have to be fetched."""
-    return [name for name in choices() if find_in(name, models()) is None]
+    return [name for name in network_choices(models()) if find_in(name, models()) is None]
 
 
 def state_of(name: str, paths: tuple[Path, ...]) -> str:
     """What changes when another file takes the place of the one of that name; empty where there is none."""
-    return " ".join(map(str, file_state(name, paths) or ()))
+    names = network_choices(paths) if name in AUTO_MODELS else [name]
+    return " ".join(str(part) for one in names for part in file_state(one, paths) or ())
 
 
 def _paths(key: str) -> tuple[Path, ...]:

@@ -121,7 +121,40 @@ def appearance() -> list[Any]:
             "color",
             options=list(COLORS),
             default=DEFAULTS.color,
-            tooltip="match gives the restored face the colours of the one in the image.",
+            tooltip="auto: a face that is grey or sepia in the image stays so. match gives every restored face the colours "
+            "of the one in the image. none: as the network gives them.",
+        ),
+    ]
+
+
+def more_appearance() -> list[Any]:
+    """Last in a node, as `more_detection`."""
+    return [
+        io.String.Input(
+            "keep",
+            default="",
+            tooltip="Regions that stay as they are in the image, such as eyes,mouth; any of eyes, brows, nose, mouth, skin, "
+            "ears, hair, neck, glasses, earrings, necklace, occluders. All but occluders are found by ParseNet (85 MB, "
+            "downloaded if missing).",
+            **folded(io.String),
+        ),
+        io.Float.Input(
+            "mask_grow",
+            default=DEFAULTS.mask_grow,
+            min=-0.5,
+            max=0.5,
+            step=0.01,
+            tooltip="Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
+            **folded(io.Float),
+        ),
+        io.Float.Input(
+            "grain",
+            default=DEFAULTS.grain,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="How much of the image's own grain the restored faces get.",
+            **folded(io.Float),
         ),
     ]
 
@@ -168,6 +201,9 @@ def options(
     detect_size: int = DEFAULTS.detect_size,
     angles: str = DEFAULTS.angles,
     max_faces: int = 0,
+    keep: str = "",
+    mask_grow: float = DEFAULTS.mask_grow,
+    grain: float = DEFAULTS.grain,
 ) -> RestoreOptions:
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
     return RestoreOptions(
@@ -181,6 +217,9 @@ def options(
         detect_size=detect_size,
         angles=angles,
         max_faces=max_faces or None,
+        keep=keep,
+        mask_grow=mask_grow,
+        grain=grain,
     )
 
 

@@ -42,7 +42,8 @@ class LoadModel(ComfyNode):
                     options=folders.choices(),
                     default=folders.choices()[0],
                     tooltip=f"A file in models/{folders.MODELS}. The number is the side in pixels at which faces are "
-                    f"restored: 2048 for large faces, 512 for small ones and for speed.{state}",
+                    f"restored: 2048 for large faces, 512 for small ones and for speed. auto: each face by the one that "
+                    f"suits its size, auto:256 from the smallest on.{state}",
                 ),
                 io.Combo.Input(
                     "precision",

@@ -45,6 +45,7 @@ class RestoreFaces(RestoringNode):
                     "into the network whole, and nothing is looked for.",
                     **folded(io.Boolean),
                 ),
+                *inputs.more_appearance(),
             ],
             outputs=outputs.of_restoring(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],

@@ -59,7 +59,7 @@ def add_routes(app: FastAPI) -> None:
 def models() -> list[ModelReply]:
     """The GPEN models that can be asked for."""
     there = host.models_dirs()
-    return [ModelReply(name=name, there=find_in(name, there) is not None) for name in engine.choices()]
+    return [ModelReply(name=name, there=find_in(name, there) is not None) for name in engine.files()]
 
 
 async def restore(asked: RestoreRequest, http: Request) -> RestoreReply:

@@ -7,7 +7,7 @@ from typing import Any, Optional
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, Field
 
-from gpen_core import RestoreOptions
+from gpen_core import REGIONS, RestoreOptions
 
 DEFAULTS = RestoreOptions()
 LARGEST_NUMBER = 10**18
@@ -19,7 +19,9 @@ class RestoreRequest(BaseModel):
     image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
     original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
     model: Optional[str] = Field(
-        None, description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512; default: the setting."
+        None,
+        description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512, or auto: by the size of the face; "
+        "default: the setting.",
     )
     strength: float = Field(DEFAULTS.strength, ge=0, le=1)
     faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
@@ -30,22 +32,29 @@ class RestoreRequest(BaseModel):
     detect_size: int = Field(DEFAULTS.detect_size, ge=32, le=8192, description="Pixels of the longer side.")
     template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
     mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
-    color: str = Field(DEFAULTS.color, description="none or match.")
+    color: str = Field(DEFAULTS.color, description="auto, none or match.")
     angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
+    keep: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
+    mask_grow: float = Field(DEFAULTS.mask_grow, ge=-0.5, le=0.5, description="In widths of the face.")
+    grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the picture's own.")
     boxes: Optional[list[list[float]]] = Field(
         None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
     )
 
     def options(self) -> RestoreOptions:
         """Raises `OptionsError`."""
-        return RestoreOptions(**{name: getattr(self, name) for name in RestoreOptions.__dataclass_fields__})
+        return RestoreOptions(
+            **{name: value for name, value in vars(self).items() if name in RestoreOptions.__dataclass_fields__}
+        )
 
 
 class RestoreReply(BaseModel):
     """The restored picture and its faces."""
 
     image: str = Field(description="PNG as base64, with the EXIF block and the colour profile of the picture sent.")
-    faces: list[dict[str, Any]] = Field(description="box, score, landmarks, restored, reason, note, change of each.")
+    faces: list[dict[str, Any]] = Field(
+        description="box, score, landmarks, restored, reason, note, change, network of each."
+    )
     notes: list[str] = Field([], description="What else is to be said, such as boxes without a face.")
     model: str
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions, network_choice
+from gpen_core import AUTO_MODELS, CHOICES, COLORS, MASKS, ORDERS, REGIONS, OptionsError, RestoreOptions, network_choice
 
 from . import engine, host, models_list
 
@@ -17,7 +17,14 @@ AS_SET = "as in the settings"
 ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
 NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face", "mask", "color", "only_changed")
-MORE = ("detector", "confidence", "max_faces")  # last: saved calls of the API give values by their place
+MORE = (
+    "detector",
+    "confidence",
+    "max_faces",
+    "keep",
+    "mask_grow",
+    "grain",
+)  # last: saved calls of the API give values by their place
 TIPS = {
     "model": "The number is the side of a face in pixels. What is missing is downloaded when first used.",
     "visibility": "0 leaves the picture as it is, 1 takes the restored faces whole.",
@@ -26,11 +33,14 @@ TIPS = {
     "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
     "min_face": "Faces whose box has a shorter side are left alone.",
     "mask": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
-    "color": "match gives restored faces the colours that they had.",
+    "color": "auto: grey and sepia faces stay so. match gives all restored faces the colours that they had.",
     "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
     "detector": "What finds faces; one of your own is listed from the models folder.",
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
+    "keep": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
+    "mask_grow": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
+    "grain": "How much of the picture's own grain restored faces get.",
 }
 
 
@@ -43,7 +53,7 @@ def default_model() -> str:
 
 def model_named(name: str) -> str | None:
     """The one of the models that is meant, in any capitals; None if there is none."""
-    return network_choice(name, host.models_dirs())
+    return name.lower() if name.lower() in AUTO_MODELS else network_choice(name, host.models_dirs())
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,12 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
             detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
             confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
             max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+        with gr.Row():
+            keep = gr.Textbox(label="Keep", value="", placeholder="such as eyes,mouth")
+            mask_grow = gr.Slider(label="Grow the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_grow)
+            grain = gr.Slider(label="Grain", minimum=0.0, maximum=1.0, step=0.05, value=DEFAULTS.grain)
         models_list.trust_button(model)
-    return _tipped(MORE, (detector, confidence, max_faces))
+    return _tipped(MORE, (detector, confidence, max_faces, keep, mask_grow, grain))
 
 
 def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
@@ -119,6 +133,9 @@ def values(
     detector: Any = None,
     confidence: Any = None,
     max_faces: Any = None,
+    keep: Any = None,
+    mask_grow: Any = None,
+    grain: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
     strength = host.option("visibility", 1.0) if visibility is None else visibility
@@ -135,6 +152,9 @@ def values(
         angles=str(host.option("angles", DEFAULTS.angles)),
         confidence=DEFAULTS.confidence if confidence is None else confidence,
         max_faces=_whole(max_faces) or None,
+        keep=keep or (),
+        mask_grow=DEFAULTS.mask_grow if mask_grow is None else mask_grow,
+        grain=DEFAULTS.grain if grain is None else grain,
     )
     named = str(model or default_model())
     known = model_named(named) or named

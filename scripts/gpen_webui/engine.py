@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpen_core import DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
+from gpen_core import AUTO_MODELS, DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
 
 from . import host, missing
 from .bar import Bar, moving
@@ -24,9 +24,14 @@ _failed: set[torch.device] = set()
 _kept: dict[tuple[Any, ...], FaceRestorer] = {}
 
 
-def choices() -> list[str]:
+def files() -> list[str]:
     """File names of the networks of the catalog and of those in the models folders."""
     return network_choices(host.models_dirs())
+
+
+def choices() -> list[str]:
+    """The files, and what takes several of them by the size of the face."""
+    return [*files(), *AUTO_MODELS]
 
 
 def detectors() -> list[str]:
@@ -103,14 +108,19 @@ def _restorer(device: torch.device, model: str, finder: str, progress: Progress)
 
     precision = str(host.option("precision", "auto"))
     folders = host.models_dirs()
-    states = state_of(model, folders), state_of(finder, folders)  # files that were replaced are loaded anew
+    states = _states(model, finder)  # files that were replaced are loaded anew
     key = (str(device), model, finder, precision, folders, states)
     if key not in _kept:
         release()  # one at a time: memory is the host's
         restorer = FaceRestorer.load(model, finder, folders, device, precision, progress=progress, weights_on=CPU)
-        _kept[(*key[:-1], (state_of(model, folders), state_of(finder, folders)))] = restorer  # now that they are fetched
+        _kept[(*key[:-1], _states(model, finder))] = restorer  # now that they are fetched
         return restorer
     return _kept[key]
+
+
+def _states(model: str, finder: str) -> tuple[Any, ...]:
+    names = [*files(), finder] if model in AUTO_MODELS else [model, finder]
+    return tuple(state_of(name, host.models_dirs()) for name in names)
 
 
 @contextmanager

@@ -23,6 +23,9 @@ OPTIONS = {  # by the control's name, which is the option's
     "color": "GPEN colour",
     "confidence": "GPEN confidence",
     "max_faces": "GPEN most faces",
+    "keep": "GPEN keep",
+    "mask_grow": "GPEN mask growth",
+    "grain": "GPEN grain",
 }
 KEYS = (MODEL, VISIBILITY, FACES, SELECTION, DETECTOR, ONLY_CHANGED, *OPTIONS.values())
 
@@ -36,12 +39,18 @@ def told(values: Values, restored: int) -> dict[str, Any]:
     for name, key in OPTIONS.items():
         value = getattr(options, name)
         if value != getattr(DEFAULTS, name):
-            said[key] = round(value, 3) if isinstance(value, float) else value
+            said[key] = _in_words(value)
     if values.finder != DETECTORS[0]:
         said[DETECTOR] = values.finder
     if values.only_changed:
         said[ONLY_CHANGED] = True
     return said
+
+
+def _in_words(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def asked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def _ours(read: Read) -> Read:
 
 def _plain(name: str, key: str, parameters: Mapping[str, Any]) -> Any:
     """A number as a number: sliders take no text."""
-    default = controls.ALL if name == "max_faces" else getattr(DEFAULTS, name)
+    default = {"max_faces": controls.ALL, "keep": ""}.get(name, getattr(DEFAULTS, name))
     value = parameters.get(key, default)
     return value if isinstance(default, str) else float(value)
 

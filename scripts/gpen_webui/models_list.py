@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import gradio as gr
 from modules import ui_common
 
-from gpen_core import GpenError, OptionsError, download_size, find_in, trust_weights
+from gpen_core import AUTO_MODELS, GpenError, OptionsError, download_size, find_in, trust_weights
 
 from . import engine, host, missing
 
@@ -29,8 +29,8 @@ def trust_button(model: gr.Dropdown) -> None:
 def trusted(model: str) -> str:
     """HTML: what came of it."""
     try:
-        if model not in engine.choices():
-            raise OptionsError(f"{model!r} is none of the GPEN models: {', '.join(engine.choices())}.")
+        if model not in engine.files():
+            raise OptionsError(f"{model!r} is none of the GPEN models' files: {', '.join(engine.files())}.")
         said = f"{trust_weights(model, host.models_dirs())} is remembered as it is now."
     except GpenError as error:
         host.tell(str(error))
@@ -41,15 +41,16 @@ def trusted(model: str) -> str:
 
 def what_is_there(refresh: gr.Component) -> None:
     """A line below it that says what the folders hold. Neither is a value that a caller passes."""
-    line = gr.HTML(in_words(engine.choices()))
-    refresh.click(fn=lambda: in_words(engine.choices()), inputs=[], outputs=[line])
+    line = gr.HTML(in_words(engine.files()))
+    refresh.click(fn=lambda: in_words(engine.files()), inputs=[], outputs=[line])
 
 
 def in_words(names: Sequence[str]) -> str:
     """HTML: which of these are there; which are fetched when first used, with their sizes."""
     folders = host.models_dirs()
-    there = [name for name in names if find_in(name, folders) is not None]
-    absent = [f"{name}{_size(name)}" for name in names if name not in there]
+    files = [name for name in names if name not in AUTO_MODELS]
+    there = [name for name in files if find_in(name, folders) is not None]
+    absent = [f"{name}{_size(name)}" for name in files if name not in there]
     parts = [("There", there), ("Downloaded when first used", absent)]
     return " ".join(f"{title}: {html.escape(', '.join(some))}." for title, some in parts if some)
 

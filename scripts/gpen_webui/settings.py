@@ -34,7 +34,7 @@ def add() -> None:
         ),
         "precision": ("auto", "Precision", PRECISIONS),
         "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", MASKS),
-        "color": ("none", "Colour (match keeps the picture's own)", COLORS),
+        "color": (DEFAULTS.color, "Colour (auto: grey stays grey; match keeps the picture's own)", COLORS),
     }
     for name, (default, label, choices) in rows.items():
         _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))

@@ -1,4 +1,4 @@
-"""Axes of the X/Y/Z plot: GPEN's visibility, model, faces, mask and colour."""
+"""Axes of the X/Y/Z plot: GPEN's visibility, model, faces, mask, colour and grain."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def _axes(option: Any) -> list[Any]:
         option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(CHOICES)),
         option(f"{LABEL}Mask", str, _set("mask"), choices=lambda: list(MASKS)),
         option(f"{LABEL}Colour", str, _set("color"), choices=lambda: list(COLORS)),
+        option(f"{LABEL}Grain", float, _set("grain")),
     ]
 
 
