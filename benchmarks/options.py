@@ -1,0 +1,124 @@
+"""What each option costs beside the plain run, in one table, and what `--model auto` saves.
+
+    python benchmarks/options.py        (or: python benchmarks/options.py --size 512 --runs 5)
+
+The demonstration's six faces on 1500 x 1000 pixels, with the demonstration's network and detector and a ParseNet of seeded
+weights, all variants in turn in one process. `--auto` instead restores thirty faces whose squares are under 256 px wide, at
+2048, with `auto` and with `auto:256`, with seeded weights. Ratios count; the seconds are this machine's, now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from timing import SPREAD, in_turn, least_middle_most, seconds, spread
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import helpers  # noqa: E402
+from facexlib.parsing.parsenet import ParseNet  # noqa: E402
+
+from gpen_core import FaceRestorer, RestoreOptions  # noqa: E402
+from gpen_core.demo import weights as demo  # noqa: E402
+from gpen_core.demo.pictures import collage, degrade  # noqa: E402
+from gpen_core.devices import pick_dtype  # noqa: E402
+from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.faces.mask import Parser  # noqa: E402
+from gpen_core.models import Models  # noqa: E402
+from gpen_core.network import GPEN  # noqa: E402
+from gpen_core.networks import BySize, LoadedNetwork, sizes_of  # noqa: E402
+
+CPU = torch.device("cpu")
+OPTIONS = {
+    "plain": RestoreOptions(color="none"),
+    "color auto, a coloured picture": RestoreOptions(),
+    "color match": RestoreOptions(color="match"),
+    "mask parse": RestoreOptions(color="none", mask="parse"),
+    "mask-grow -0.1": RestoreOptions(color="none", mask_grow=-0.1),
+    "keep eyes,mouth": RestoreOptions(color="none", keep="eyes,mouth"),
+    "keep eyes,mouth,glasses": RestoreOptions(color="none", keep="eyes,mouth,glasses"),
+    "keep occluders": RestoreOptions(color="none", keep="occluders"),
+    "grain 1": RestoreOptions(color="none", grain=1.0),
+    "upscale 2, lanczos": RestoreOptions(color="none", upscale=2),
+}
+
+
+def parser() -> Parser:
+    torch.manual_seed(7)
+    weights = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
+    return Parser.from_state_dict(weights, CPU, pick_dtype("auto", CPU))
+
+
+def restorer(size: int) -> FaceRestorer:
+    network = GPEN.from_state_dict(demo.sharpening_state_dict(size, demo.DEMO_GAINS[: size.bit_length() - 7]), DTYPE)
+    detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), CPU)
+    made = parser()
+    return FaceRestorer(Models([LoadedNetwork(network, CPU)], detector, CPU, lambda progress: made))
+
+
+DTYPE = pick_dtype("auto", CPU)
+
+
+def options_table(size: int, runs: int) -> None:
+    picture = degrade(collage())
+    grey = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    one = restorer(size)
+    work: dict[str, Callable[[], object]] = {
+        name: partial(one.restore, picture, options) for name, options in OPTIONS.items()
+    }
+    work["color auto, a grey picture"] = partial(one.restore, grey, RestoreOptions())
+    taken = in_turn({name: partial(seconds, run) for name, run in work.items()}, runs)
+    _, plain, _ = least_middle_most(taken["plain"])
+    print(f"Six faces at {size} in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
+    print("| option | seconds | beside plain |\n| --- | --- | --- |")
+    for name, values in taken.items():
+        _, middle, _ = least_middle_most(values)
+        print(f"| {name} | {spread(values)} | {middle / plain:.2f} |")
+
+
+def auto_table(runs: int) -> None:
+    faces = [helpers.face_at((100 + 190 * (n % 6), 100 + 190 * (n // 6)), 90) for n in range(30)]
+    picture = helpers.texture(960, 1160, sigma=1)
+
+    def load(size: int, progress: object) -> LoadedNetwork:
+        return LoadedNetwork(GPEN.from_state_dict(helpers.random_weights(size), DTYPE), CPU)
+
+    made = {name: BySize(sizes_of(name), DTYPE, load) for name in ("auto:2048", "auto", "auto:256")}
+    work = {}
+    for name, networks in made.items():
+        one = FaceRestorer(Models(networks, helpers.FakeDetector(faces), CPU))
+        result = one.restore(picture)  # loads, and warms up
+        assert all(face.restored for face in result.faces) and len(result.faces) == 30
+        print(f"{name}: {sorted({face.network or 0 for face in result.faces})}")
+        work[name] = partial(seconds, partial(one.restore, picture, RestoreOptions(color="none")))
+    taken = in_turn(work, runs)
+    _, whole, _ = least_middle_most(taken["auto:2048"])
+    print(f"Thirty faces of 90 px (squares of 164 px) in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
+    print("| model | seconds | beside 2048 |\n| --- | --- | --- |")
+    for name, values in taken.items():
+        _, middle, _ = least_middle_most(values)
+        print(f"| {name} | {spread(values)} | {middle / whole:.2f} |")
+
+
+def main() -> None:
+    parse = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parse.add_argument("--size", type=int, default=512)
+    parse.add_argument("--runs", type=int, default=5)
+    parse.add_argument("--auto", action="store_true")
+    given = parse.parse_args()
+    if given.auto:
+        auto_table(given.runs)
+    else:
+        options_table(given.size, given.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""`gpen compare`, and `gpen restore --model auto` with the looks that it can be asked for."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import names, pixels
+
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture
+def compare(gpen, models):
+    def run(photo, *arguments):
+        where = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu", "--offline")
+        return gpen("compare", photo, *where, *arguments)
+
+    return run
+
+
+def test_a_sheet_is_written(compare, face, tmp_path):
+    out = tmp_path / "sheet.png"
+    ran = compare(face, "-o", out, "--models", "red-256,identity-256", "--strengths", "0,1", "--masks", "feather")
+    assert ran.status == 0 and str(out) in ran.out
+    sheet = pixels(out)
+    assert f"{sheet.shape[1]}x{sheet.shape[0]} px" in ran.out and names(tmp_path) == ["face.png", "sheet.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--models", "auto"), 2, "models is auto"),
+        (("--models", "red-256,red-256"), 2, "each once"),
+        (("--models", "no-such-model"), 4, "no-such-model"),
+        (("--models", "red-256", "--strengths", "0.5,much"), 2, "strengths is '0.5,much'"),
+        (("--models", "red-256", "--strengths", "2"), 2, "strength is 2"),
+        (("--models", "red-256", "--masks", "round"), 2, "mask is 'round'"),
+        (("--models", "red-256", "--min-face", "5000"), 2, "No face to compare"),
+        (("--models", "red-256", "--keep", "nostrils"), 2, "keep is 'nostrils'"),
+        (("--models", "red-256", "--masks", "parse"), 4, "parsing_parsenet.pth"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arguments, status, said):
+    ran = compare(face, "-o", tmp_path / "sheet.png", *arguments)
+    assert ran.status == status and said in ran.err
+    assert names(tmp_path) == ["face.png"]
+
+
+def test_the_photograph_itself_is_never_overwritten(compare, face):
+    before = face.read_bytes()
+    assert compare(face, "-o", face, "--models", "red-256").status == 3
+    assert face.read_bytes() == before
+
+
+def test_auto_takes_what_is_there_and_the_report_says_which(restore, face, tmp_path):
+    report = tmp_path / "report.json"
+    out = tmp_path / "out.png"
+    ran = restore(face, "-o", out, "--report", report, "--offline", model="auto:256")
+    told = json.loads(report.read_text("utf-8"))
+    assert ran.status == 4 and "gpen-bfr" in ran.err.lower()  # none of the released ones is among the models
+    assert told["model"] == "auto:256" and told["size"] is None and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--keep", "eyes,nostrils"), "keep is 'eyes,nostrils'"),
+        (("--grain", "1.5"), "grain is 1.5"),
+        (("--mask-grow", "-2"), "mask_grow is -2"),
+        (("--upscale", "9"), "upscale is 9"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused_before_anything_is_read(restore, face, tmp_path, arguments, said):
+    ran = restore(face, "-o", tmp_path / "out.png", *arguments)
+    assert ran.status == 2 and said in ran.err and names(tmp_path) == ["face.png"]
+
+
+def test_a_floor_that_is_no_size_is_a_wrong_use(restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", model="auto:mine.pth")
+    assert ran.status == 2 and "auto:mine.pth" in ran.err
+
+
+def test_grey_stays_grey_unless_asked_otherwise(restore, face, tmp_path):
+    from PIL import Image
+
+    Image.open(face).convert("L").convert("RGB").save(face)
+    spread = {}
+    for name, more in (("auto", ()), ("none", ("--color", "none"))):
+        out = tmp_path / f"{name}.png"
+        assert restore(face, "-o", out, *more).status == 0
+        spread[name] = int(np.ptp(pixels(out).astype(int), axis=2).max())
+    assert spread["auto"] == 0 and spread["none"] > 30
