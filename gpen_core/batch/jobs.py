@@ -32,6 +32,8 @@ class Job:
     """The same picture enlarged."""
     boxes: Boxes | None = None
     """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
+    limit: Path | None = None
+    """A mask of any size over the whole picture: white where faces may be restored, black where not."""
 
     @property
     def base(self) -> Path:
@@ -79,9 +81,10 @@ def plan(
     changed_from: Path | None = None,
     background: Path | None = None,
     boxes: Boxes | None = None,
+    limit: Path | None = None,
 ) -> list[Job]:
-    """Where each result goes, and which originals and backgrounds belong to which picture (files, or folders of files of
-    the same names). Raises `OptionsError` where a result would overwrite an input or another result."""
+    """Where each result goes, and which originals, backgrounds and masks belong to which picture (files, or folders of
+    files of the same names). Raises `OptionsError` where a result would overwrite an input or another result."""
     if in_place:
         targets = list(sources)
     elif out is None:
@@ -90,7 +93,9 @@ def plan(
         targets = _targets(sources, out)
     originals = _companions(sources, changed_from, "--changed-from")
     backgrounds = _companions(sources, background, "--background")
-    jobs = [Job(*files_of_one, boxes) for files_of_one in zip(sources, targets, originals, backgrounds)]
+    limits = _companions(sources, limit, "--limit")
+    of_each = zip(sources, targets, originals, backgrounds, limits)
+    jobs = [Job(source, target, before, behind, boxes, mask) for source, target, before, behind, mask in of_each]
     if in_place:
         return jobs
     inputs = {same_file_key(path): path for job in jobs for path in inputs_of(job)}
@@ -106,7 +111,7 @@ def plan(
 
 
 def inputs_of(job: Job) -> list[Path]:
-    return [path for path in (job.source, job.original, job.background) if path is not None]
+    return [path for path in (job.source, job.original, job.background, job.limit) if path is not None]
 
 
 def _companions(sources: Sequence[Path], given: Path | None, option: str) -> list[Path | None]:

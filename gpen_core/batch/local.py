@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from .. import devices
 from ..errors import InputError, OutOfMemory, OutputError, memory_for
-from ..frame import Frame
+from ..frame import Frame, scale_between
 from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
+from ..pictures.picture import LUMA, FloatImage, Picture, Region
 from ..pictures.whole_file import write_bytes
 from ..progress import Progress
 from ..report import Outcome
@@ -219,7 +220,14 @@ def _read_files(job: Job, max_memory: int | None) -> _Pictures:
     original = None if job.original is None else files.read(job.original, max_memory).picture
     base = photo if job.background is None else files.read(job.background, max_memory)
     background = None if job.background is None else base.picture
-    return _Pictures(Frame(photo.picture, original, background, boxes=job.boxes), base)
+    limit = None if job.limit is None else _limit(files.read(job.limit, max_memory).picture, photo.picture)
+    return _Pictures(Frame(photo.picture, original, background, limit, job.boxes), base)
+
+
+def _limit(mask: Picture, picture: Picture) -> FloatImage:
+    """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the picture's."""
+    scale_between(picture.size, mask.size, "mask", smaller=True)
+    return mask.region(Region(0, 0, mask.width, mask.height)) @ LUMA
 
 
 def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:

@@ -48,6 +48,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help="for what is no face")
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
+    add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
@@ -89,7 +90,7 @@ def _restore(given: argparse.Namespace) -> int:
 
     options = _options(given)
     sources = jobs.expand(given.inputs)
-    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes)
+    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
     if given.report is not None:
         jobs.check_report(given.report, todo)
     names: dict[str, Any] = {"model": given.model, "detector": given.detector}
