@@ -127,7 +127,7 @@ class Repair:
 
     def put_back(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
         """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`."""
-        self.canvas.paste(crop, mask, target, self.options.strength)
+        self.canvas.paste(crop, mask, target, self.options.strength, self.options.grain)
         self.faces[number] = replace(self.faces[number], restored=True, note=note, network=crop.shape[0])
 
     def _scaled(self, points: Landmarks) -> Landmarks:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ..pictures.picture import FloatImage, Picture, Region
+from . import grain as grains
 from .align import Alignment, into_region
 from .face import Face
 from .warp import warp
@@ -31,7 +32,9 @@ class Canvas:
         self.mask = np.zeros((original.height, original.width), np.float32)
         self._pasted: list[tuple[Alignment, Region]] = []
 
-    def paste(self, crop: FloatImage, mask: FloatImage | None, alignment: Alignment, strength: float = 1.0) -> None:
+    def paste(
+        self, crop: FloatImage, mask: FloatImage | None, alignment: Alignment, strength: float = 1.0, grain: float = 0.0
+    ) -> None:
         """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the picture.
 
         `mask` is square, of any size, over the same area; None takes in the whole square to its edge. The pixel
@@ -39,6 +42,7 @@ class Canvas:
         the rest of the original. Where another face has been put, too, the larger part counts for both together, and the
         face whose centre is nearer, beside its size, lies on top, with a smooth border between them; in which order they
         come makes no difference. Other pixels are not touched.
+        `grain`, 0 to 1, is how much of the picture's own the crop gets, see `grain.add`.
         """
         region = alignment.region(*self.original.size)
         if region.empty:
@@ -60,6 +64,8 @@ class Canvas:
             return
         restored = warp(crop, into_region(alignment, region, crop.shape[0]), size)
         np.clip(restored, 0, 1, out=restored)
+        if grain > 0:
+            grains.add(self.original, alignment, region, restored, weight, grain)
         original = self.original.region(region)
         if share is not None:
             restored = self._beside(region, original, restored, share, before)

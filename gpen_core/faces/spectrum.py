@@ -1,0 +1,198 @@
+"""How strong the noise of a picture is, at which frequencies and in which colours, beside its structure.
+
+Measured are small patches. In each the smooth shading is taken away and the rest is split into rings of frequency. Where a
+patch holds nothing but noise, its energy in every ring is a chi-squared number around the noise's own; structure only adds
+to it. A patch counts in one ring if it looks like noise in all of the *others*, so that the choice does not bend what is
+measured, and of these the lower third says how strong the noise is.
+
+After Liu, Tanaka and Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE TIP 22(12), 2013 (patches of
+weak texture by the distribution of their energy, in turns with the level), and Ponomarenko et al., "An automatic approach to
+lossy compression of AVIRIS images", IGARSS 2007 (patches chosen by other frequencies than those that are measured).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pictures.picture import FloatImage
+
+Matrix = NDArray[np.float64]
+
+FEWEST = 8  # patches that a level is taken from
+EDGES = np.array([1.5, 3, 5, 8, 12, 16, 23]) / 32  # of the rings, in cycles per pixel; the corner of the plane is at 0.71
+CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
+RINGS = len(CENTRES)
+# How many independent numbers the energy of a ring is worth, by the side of the patch in px (tried with white noise).
+FREEDOM = {32: (8.0, 16.7, 42.7, 78.4, 115.0, 70.0), 16: (4.6, 7.0, 10.9, 24.8, 33.5, 22.3)}
+SIDES = tuple(FREEDOM)
+# Brightness and two differences of colour, orthonormal: noise of the same strength in R, G and B is so in each of them, too.
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+CLIPPED = 0.1  # of a patch's values: from there on black or white have cut the noise off
+NEAR_BLACK, NEAR_WHITE = 0.5 / 255, 254.5 / 255
+LOWER = 0.3  # quantile that the level is taken from, and its place in a normal distribution
+LOWER_Z, TENTH_Z, UPPER_Z = -0.5244, -1.2816, 1.645
+TURNS = 12
+# Amplitudes of the two lowest rings may be so many times what a Gaussian through the two above them would have: grain, be it
+# enlarged, blurred or compressed, is hardly coarser, but the structure that is left in the flattest patches is.
+SLACK = {1: 1.25, 0: 1.1}
+TRACE = (0.1 / 255) ** 2  # of power: where a ring has less, as if it had that
+PAIRS = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Noise: its power in each ring of frequency, as covariances of R, G and B for values in [0, 1]."""
+
+    power: Matrix
+    """[RINGS, 3, 3]; white noise of variance v, on its own in each channel, has v times the unit matrix in every ring."""
+
+    @classmethod
+    def none(cls) -> Spectrum:
+        return cls(np.zeros((RINGS, 3, 3)))
+
+    @property
+    def variance(self) -> float:
+        """Of one pixel, the mean of the three channels."""
+        return float(np.trace(self.power, axis1=1, axis2=2) @ _areas()) / 3
+
+    def without(self, other: Spectrum) -> Spectrum:
+        """What is left when that noise is taken away; never below 0."""
+        values, vectors = np.linalg.eigh(self.power - other.power)
+        return Spectrum((vectors * np.maximum(values, 0)[:, None, :]) @ vectors.transpose(0, 2, 1))
+
+
+def measure(patches: FloatImage, rounding: float = 0.0) -> Spectrum | None:
+    """The noise of patches [N, P, P, 3] of RGB in [0, 1], P one of `SIDES`; they may overlap. `rounding` is the variance
+    that rounding has added to them.
+
+    None where fewer than `FEWEST` are neither black nor white."""
+    cut = (patches <= NEAR_BLACK) | (patches >= NEAR_WHITE)
+    patches = patches[cut.mean((1, 2, 3)) < CLIPPED]
+    if len(patches) < FEWEST:
+        return None
+    energy, curvature = _energies(patches)
+    if patches.shape[1] < SIDES[0]:
+        curvature = None  # in a small patch a curve is a wave of the first ring
+    freedom = _window(patches.shape[1]).freedom
+    own = energy[:, :, :3]  # [N, RINGS, 3]
+    level = np.quantile(own, 0.1, axis=0) / _chi(freedom, TENTH_Z)
+    chosen: list[NDArray[np.intp]] = []
+    for _ in range(TURNS):
+        chosen = _alike(own, level, freedom, curvature)
+        lower = np.stack([np.quantile(own[these, ring], LOWER, axis=0) for ring, these in enumerate(chosen)])
+        before, level = level, np.sqrt(level * lower / _chi(freedom, LOWER_Z))
+        if np.allclose(level, before, rtol=0.01):
+            break
+    mean = np.stack([energy[these, ring].mean(0) for ring, these in enumerate(chosen)])  # [RINGS, 6]
+    return Spectrum(_covariances(_without_structure(np.maximum(level - rounding, 0)), mean))
+
+
+def _alike(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matrix | None) -> list[NDArray[np.intp]]:
+    """For each ring the patches that are like noise of that level in all others, or those that are it most."""
+    beyond = (own / np.maximum(level * _chi(freedom, UPPER_Z), 1e-16)).max(2)  # [N, RINGS]
+    fewest = max(FEWEST, len(own) // 100)
+    chosen = []
+    for ring in range(RINGS):
+        others = np.delete(beyond, ring, axis=1).max(1)
+        these = np.flatnonzero(others < 1)
+        if len(these) < fewest:
+            these = np.argsort(others, kind="stable")[:fewest]
+        if ring == 0 and curvature is not None:  # below it there is only shading: the half with the least of it
+            these = these[np.argsort(curvature[these], kind="stable")[: max(fewest, len(these) // 2)]]
+        chosen.append(these)
+    return chosen
+
+
+def _without_structure(level: Matrix) -> Matrix:
+    """The level [RINGS, 3] with the lowest rings no higher than `SLACK` allows."""
+    square = CENTRES**2
+    for ring, slack in SLACK.items():
+        above, next_above = np.maximum(level[ring + 1], TRACE), np.maximum(level[ring + 2], TRACE)
+        steps = (square[ring + 1] - square[ring]) / (square[ring + 2] - square[ring + 1])
+        level[ring] = np.minimum(level[ring], slack**2 * above * np.maximum(above / next_above, 1) ** steps)
+    return level
+
+
+def _covariances(level: Matrix, mean: Matrix) -> Matrix:
+    """[RINGS, 3, 3] of R, G and B from the level in each opponent colour and how these go together on average."""
+    power = np.empty((RINGS, 3, 3))
+    for n, (i, j) in enumerate(PAIRS):
+        scale = np.sqrt(level[:, i] * level[:, j])
+        spread = np.sqrt(mean[:, i] * mean[:, j])
+        power[:, i, j] = power[:, j, i] = np.divide(mean[:, n], spread, out=np.zeros(RINGS), where=spread > 0) * scale
+    return np.asarray(OPPONENT.T @ power @ OPPONENT)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """What a patch of P x P px is looked at through: a bell without shading, split into rings."""
+
+    bell: FloatImage
+    """[P * P]"""
+    shading: FloatImage
+    """[P * P, 6]: planes and curves as seen through the bell, orthonormal; the last three are curves."""
+    rings: FloatImage
+    """[P * (P // 2 + 1) * 2, RINGS]: sums squares of the half plane's real and imaginary parts to the variance of white
+    noise."""
+    freedom: Matrix
+    """[RINGS, 1], see `FREEDOM`."""
+
+
+@lru_cache(maxsize=len(SIDES))
+def _window(side: int) -> _Window:
+    bell = np.outer(*[np.hanning(side + 2)[1:-1]] * 2).ravel()
+    x, y = (np.mgrid[:side, :side] / (side - 1) - 0.5).reshape(2, -1)
+    shading, _ = np.linalg.qr(np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=1) * bell[:, None])
+    # The noise that is left has the covariance (1 - QQ') B^2 (1 - QQ'): its energy at each frequency.
+    planes = [_half(columns.T.reshape(-1, side, side)) for columns in (shading, shading * bell[:, None] ** 2)]
+    inner = (shading * bell[:, None] ** 2).T @ shading
+    expected = (bell**2).sum() - 2 * (planes[1] * planes[0].conj()).real.sum(0)
+    expected = expected + np.einsum("ik,ij,jk->k", planes[0].conj(), inner, planes[0]).real
+    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]).ravel()
+    number = np.digitize(radius, EDGES) - 1
+    inside = (number[:, None] == np.arange(RINGS)).astype(np.float64)
+    rings = np.repeat(inside / (inside.T @ expected), 2, axis=0)
+    freedom = np.array(FREEDOM[side])[:, None]
+    return _Window(bell.astype(np.float32), shading.astype(np.float32), rings.astype(np.float32), freedom)
+
+
+def _half(images: NDArray[Any]) -> NDArray[Any]:
+    """[N, P, P] -> [N, P * (P // 2 + 1)], complex: the half plane of frequencies."""
+    return np.fft.rfft2(images).reshape(len(images), -1)
+
+
+def _energies(patches: FloatImage, at_once: int = 64) -> tuple[Matrix, Matrix | None]:
+    """[N, RINGS, 6]: power in each ring of the opponent colours and of how they go together (`PAIRS`), and [N]: how
+    strongly the patch's brightness is curved."""
+    side = patches.shape[1]
+    window = _window(side)
+    energy, curvature = np.empty((len(patches), RINGS, len(PAIRS))), np.empty(len(patches))
+    for start in range(0, len(patches), at_once):
+        some = patches[start : start + at_once]
+        seen = (some.reshape(len(some), -1, 3) @ OPPONENT.T.astype(np.float32)).transpose(0, 2, 1) * window.bell
+        shade = seen @ window.shading  # [n, 3, 6]
+        waves = _half((seen - shade @ window.shading.T).reshape(-1, side, side)).astype(np.complex64, copy=False)
+        parts = waves.view(np.float32).reshape(len(some), 3, -1)  # real and imaginary by turns
+        for n, (i, j) in enumerate(PAIRS):
+            energy[start : start + at_once, :, n] = (parts[:, i] * parts[:, j]) @ window.rings
+        curvature[start : start + at_once] = (shade[:, :, 3:] ** 2).sum((1, 2))
+    return energy, curvature
+
+
+@lru_cache(maxsize=1)
+def _areas() -> Matrix:
+    """[RINGS]: the part of all frequencies that each ring stands for; the first one for those below it, too."""
+    f = np.fft.fftfreq(256)
+    number = np.digitize(np.hypot(f[:, None], f[None, :]), EDGES[1:-1])
+    return np.asarray(np.bincount(number.ravel(), minlength=RINGS) / number.size)
+
+
+def _chi(freedom: Matrix, z: float) -> Matrix:
+    """The quantile, `z` deviations from the middle, of chi-squared beside its mean (Wilson and Hilferty, PNAS 17, 1931)."""
+    part = 2 / (9 * freedom)
+    return np.asarray((1 - part + z * np.sqrt(part)) ** 3)
