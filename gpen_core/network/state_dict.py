@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from ..errors import WeightsError, name_offenders
-from .config import WRAPPERS, GPENConfig
+from .config import WRAPPERS, GPENConfig, Shape
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 DEEPEST_WRAPPING = 4
@@ -59,11 +59,15 @@ def checked(checkpoint: object, size: int | None = None) -> tuple[dict[str, torc
 def check(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:
     """Raises `WeightsError` naming the first five offenders if anything is missing, extra, misshapen, non-float,
     non-finite, or a FIR buffer with other values than [1, 3, 3, 1]'s (those buffers alone may be absent)."""
-    _refuse(list(_offences(state_dict, config)), f"GPEN-{config.size}")
+    check_layout(state_dict, config.layout(), f"GPEN-{config.size}")
 
 
-def _offences(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> Iterator[str]:
-    layout = config.layout()
+def check_layout(state_dict: Mapping[str, torch.Tensor], layout: Mapping[str, Shape], what: str) -> None:
+    """As `check`, for any network: `layout` has the shape of each tensor by its name, `what` is the network's name."""
+    _refuse(list(_offences(state_dict, layout)), what)
+
+
+def _offences(state_dict: Mapping[str, torch.Tensor], layout: Mapping[str, Shape]) -> Iterator[str]:
     for key, shape in layout.items():
         if key not in state_dict:
             if not key.endswith(".kernel"):

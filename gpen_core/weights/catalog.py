@@ -60,6 +60,8 @@ class Entry:
     """Bytes of its tensors alone, where they were computed from the layout: the file is a little larger."""
     size: int | None = None
     """Side in pixels of the faces that it restores; None where it restores none."""
+    scale: int | None = None
+    """How many times it enlarges a picture; None where it enlarges none."""
     aliases: tuple[str, ...] = ()
     """Other names of the same file, on disk or on the command line."""
 
@@ -169,6 +171,7 @@ CATALOG = (
         (_hugging_face("akhaliq/realesrnet_x2", "realesrnet_x2.pth"), Source(ALIBABA + "realesrnet_x2.pth")),
         bytes=77_228_423,
         sha256="a8bc646e373d3aa593842d071f2bd876d3db2cc969f8d3efa6cf961cc421c2d1",
+        scale=2,
     ),
     Entry(
         "realesrnet_x4",
@@ -176,6 +179,8 @@ CATALOG = (
         "enlarges the background 4 times",
         GPEN_LICENCE,
         (Source(ALIBABA + "realesrnet_x4.pth"),),
+        about=76_706_840,
+        scale=4,
     ),
 )
 

@@ -1,0 +1,1 @@
+"""The whole picture enlarged, for what is no face."""
