@@ -149,14 +149,20 @@ def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memor
         )
     if device.type == "cpu":
         return Plan(1, CACHE_STRIP)  # no faster in batches: the cores are busy with one
+    allowed = budget(device, max_memory)
+    if allowed is None:
+        return Plan(1, None)
+    batch = allowed // face_bytes(config, dtype)
+    return Plan(min(LARGEST_BATCH, batch), None) if batch else Plan(1, CACHE_STRIP)
+
+
+def budget(device: torch.device, max_memory: int | None) -> int | None:
+    """Bytes that activations may take: `max_memory`, and no more than CUDA has free; None where neither is known."""
     budgets = [] if max_memory is None else [max_memory]
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be used again
         budgets.append(int((torch.cuda.mem_get_info(device)[0] + cached) * FREE_SHARE))
-    if not budgets:
-        return Plan(1, None)
-    batch = min(budgets) // face_bytes(config, dtype)
-    return Plan(min(LARGEST_BATCH, batch), None) if batch else Plan(1, CACHE_STRIP)
+    return min(budgets, default=None)
 
 
 def halving(

@@ -20,8 +20,13 @@ START = 33  # bytes of the file that `bits_of` looks at
 def estimate(image: Image.Image, file_bytes: int, bits: int) -> int:
     """Bytes at most to read, restore and write the picture that `image`, not loaded yet, is of; `bits` per channel."""
     pixel = CHANNELS.get(image.mode.split(";B")[0].split(";N")[0], 3) * (2 if bits > 8 else 1)
-    per_pixel = PER_PIXEL + COPIES * pixel + (WEBP if image.format == "WEBP" else 0)
-    return FILES * file_bytes + image.width * image.height * per_pixel
+    pixels = image.width * image.height * (per_pixel(pixel) + (WEBP if image.format == "WEBP" else 0))
+    return FILES * file_bytes + pixels
+
+
+def per_pixel(pixel: int) -> int:
+    """Bytes at most for one pixel of a picture with `pixel` bytes in each, beside its file."""
+    return PER_PIXEL + COPIES * pixel
 
 
 def refuse(image: Image.Image, needed: int, allowed: int) -> None:
