@@ -27,7 +27,7 @@ RGB8 = NDArray[np.uint8]
 CELL = 320  # px: side of each face
 MARGIN, LETTERS = 8, 15  # px
 LABELS = 230  # px: width of the column that says what a row is
-AROUND = 0.25  # of the face's square: how much of the picture around it is at hand for what looks at its surroundings
+AROUND = 0.6  # of the face's square: how much of the picture around it is at hand for what looks at its surroundings
 LARGEST = 65_000  # px: what formats and viewers take
 
 
@@ -112,14 +112,20 @@ def _lines_of(
 
 
 def _cell(
-    picture: Picture, new: FloatImage, mask: FloatImage | None, alignment: Alignment, view: Alignment, strength: float
+    picture: Picture,
+    new: FloatImage,
+    mask: FloatImage | None,
+    alignment: Alignment,
+    view: Alignment,
+    strength: float,
+    grain: float,
 ) -> RGB8:
     """The face as the picture would show it, upright."""
     region = _around(picture, alignment)
     part = from_array(picture.region(region))
     canvas = Canvas(part)
     if strength:
-        canvas.paste(new, mask, _moved(alignment, region), strength)
+        canvas.paste(new, mask, _moved(alignment, region), strength, grain)
     shown = extract(canvas.result, _moved(view, region))
     return np.asarray(np.rint(shown * 255), np.uint8)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, OptionsError
 from .faces import changed
 from .faces.align import Alignment, align, extract, square_face, whole_square
 from .faces.blend import Canvas
@@ -21,6 +21,8 @@ from .faces.select import choose, heads, in_order, inside, inside_boxes
 from .options import RestoreOptions
 from .pictures import files
 from .pictures.picture import FloatImage, Picture, as_picture, same_shape
+from .progress import Progress
+from .upscale.enlarge import Upscaler, enlarge
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,20 @@ class Frame:
 def open_picture(image: object, max_memory: int | None = None) -> Picture:
     """As `pictures.picture.as_picture`, and paths are read. Raises `InputError`, and `OutOfMemory` as `files.read` does."""
     return files.read(Path(image), max_memory).picture if isinstance(image, (str, PathLike)) else as_picture(image)
+
+
+def enlarged(
+    frame: Frame, options: RestoreOptions, upscaler: Upscaler | None, progress: Progress, max_memory: int | None = None
+) -> Frame:
+    """The frame with its picture enlarged as background: faces are cut from the picture as it was. See `upscale.enlarge`.
+
+    Raises `OptionsError` where it has a background already."""
+    if frame.background is not None:
+        raise OptionsError(
+            f"upscale is {options.upscale:g}, and there is a background, enlarged already. Give one of the two."
+        )
+    picture = open_picture(frame.image, max_memory)
+    return replace(frame, image=picture, background=enlarge(picture, options.upscale, upscaler, progress, max_memory))
 
 
 class Repair:

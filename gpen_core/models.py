@@ -19,6 +19,8 @@ from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
 from .progress import Progress, silent
+from .upscale import rrdb
+from .upscale.enlarge import LANCZOS, Upscaler
 from .weights.catalog import CATALOG, Entry
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders, models_dirs
@@ -42,10 +44,12 @@ class Models:
         device: torch.device,
         load_parser: Callable[[Progress], Parser] | None = None,
         weights_on: torch.device | None = None,
+        load_upscaler: Callable[[str, Progress], Upscaler] | None = None,
     ) -> None:
         """Of several `networks` that are not by size the first restores. `load_parser` is called when a mask first needs
         it; it raises `MissingWeights` where ParseNet's file is not there and cannot be fetched. `weights_on` is where the
-        weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once."""
+        weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once.
+        `load_upscaler` is given a name or a path."""
         Process.compute()
         self._by_size = networks if isinstance(networks, BySize) else None
         self._networks = () if isinstance(networks, BySize) else tuple(networks)
@@ -54,6 +58,8 @@ class Models:
         self._load_parser = load_parser or _no_parser
         self._parser: Parser | None = None
         self._has_no_parser = False
+        self._load_upscaler = load_upscaler or _no_upscaler
+        self._upscalers: dict[str, Upscaler] = {}
         for one in self.networks:
             one.network.to(weights_on or device)
 
@@ -89,8 +95,10 @@ class Models:
         downloads: DownloadOptions | None,
         detection_dir: Folders | None,
         weights_on: torch.device | None,
+        upscaler: str = LANCZOS,
     ) -> Models:
-        """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one."""
+        """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
+        fetched with them, loaded when used."""
         Process.compute()
         chosen = pick_device(device)
         precision = pick_dtype(dtype, chosen)
@@ -102,7 +110,11 @@ class Models:
         build, build_detector = partial(_network, precision), partial(_detector, place, aside)
         sizes = sizes_of(str(models[0]))
         wanted = [] if sizes else [Wanted(store, str(model), build) for model in models]
-        fetch_missing([*wanted, Wanted(aside_store, str(detector), build_detector)], tell)
+        wanted.append(Wanted(aside_store, str(detector), build_detector))
+        if upscaler != LANCZOS:
+            rrdb.require_package()
+            wanted.append(Wanted(store, upscaler, rrdb.checked))
+        fetch_missing(wanted, tell)
 
         def loaded(model: str, told: Progress) -> LoadedNetwork:
             load_exact = partial(store.load, model, partial(_network, torch.float32))
@@ -116,7 +128,7 @@ class Models:
         finder = aside_store.load(str(detector), build_detector, tell)
         tell(1, 1, "Loaded")
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
-        return cls(networks, finder, chosen, load_parser, weights_on)
+        return cls(networks, finder, chosen, load_parser, weights_on, partial(_upscaler, store, place, chosen, precision))
 
     def parser(self, options: RestoreOptions, progress: Progress) -> Parser | None:
         """The face parser where these options need one, loaded when first asked for.
@@ -144,11 +156,23 @@ class Models:
             self._parser = self._load_parser(progress)
         return self._parser
 
+    def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:
+        """The network that enlarges the picture with these options, loaded when first asked for; None for Lanczos.
+
+        Raises `MissingExtra` where no package builds it, `MissingWeights` and `WeightsError` as `Store.load` does."""
+        name = options.upscaler
+        if options.upscale == 1 or name == LANCZOS:
+            return None
+        if name not in self._upscalers:
+            self._upscalers[name] = self._load_upscaler(name, progress)
+        return self._upscalers[name]
+
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """All that are loaded by now."""
         parser = () if self._parser is None else (self._parser.network,)
         networks = [network for one in self.networks for network in one.networks()]
-        return (*networks[:1], self.detector.network, *parser, *networks[1:])
+        enlarging = (network for one in self._upscalers.values() for network in one.modules())
+        return (*networks[:1], self.detector.network, *parser, *networks[1:], *enlarging)
 
     def working_bytes(self) -> int:
         """Estimated, beside the weights: one face in one piece, or detection, whichever takes more."""
@@ -193,6 +217,9 @@ def check_structure(content: object, entry: Entry | None) -> None:
     if entry is not None and entry.size is not None:
         checked(content, entry.size)
         return
+    if entry is not None and entry.scale is not None:
+        rrdb.checked(content, entry)
+        return
     broken = [key for key, tensor in unwrap(content).items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise WeightsError(f"These tensors hold values that are not finite: {name_offenders(broken)}.")
@@ -206,6 +233,24 @@ def trust_weights(name: str, models_dir: Folders | None = None) -> str:
 
 def _no_parser(progress: Progress) -> Parser:
     raise MissingWeights("No face parser was given, so the mask cannot be parsed.")
+
+
+def _no_upscaler(name: str, progress: Progress) -> Upscaler:
+    raise MissingWeights(f"No models folder was given, so the upscaler {name!r} cannot be loaded.")
+
+
+def _upscaler(
+    store: Store, place: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
+) -> Upscaler:
+    """`place` is where its weights are."""
+    rrdb.require_package()  # before anything is fetched
+
+    def build(content: object, entry: Entry | None) -> Upscaler:
+        state_dict, layout = rrdb.checked(content, entry)
+        load_exact = partial(_upscaler, store, place, device, torch.float32, name, silent)
+        return Upscaler(rrdb.build(state_dict, layout).to(place), layout, device, dtype, load_exact)
+
+    return store.load(name, build, progress)
 
 
 def _network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:

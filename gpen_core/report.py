@@ -31,9 +31,10 @@ class Outcome:
 
     job: Files
     status: str = "failed"
-    """restored, unchanged (no face was restored) or failed."""
+    """restored, enlarged or unchanged (no face was restored), or failed."""
     error: GpenError | None = None
     size: tuple[int, int] | None = None
+    """Width and height of what is written; of the picture that was read, where that failed."""
     faces: tuple[Face, ...] = ()
     sizes: tuple[float, float] | None = None
     """Of the smallest and largest face that could be found, in pixels; None for a picture that failed."""
@@ -80,9 +81,10 @@ def report(
 
     `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
     `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, and `inputs`, one each: `input`, `output` (null
-    if it failed), `status` (`restored`, `unchanged`, `failed`), perhaps `error`, `width` and `height` in pixels,
-    `smallest_face_px` and `largest_face_px` (sides of the faces that could be found), `faces` (`number` and what
-    `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of its own."""
+    if it failed), `status` (`restored`, `enlarged`, `unchanged`, `failed`), perhaps `error`, `width` and `height` of the
+    output in pixels, `smallest_face_px` and `largest_face_px` (sides of the faces that could be found), `faces` (`number`
+    and what `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of its
+    own."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None

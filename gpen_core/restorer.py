@@ -23,13 +23,14 @@ from .faces.face import Box, Face
 from .faces.finish import Masking, coloured, mask_of
 from .faces.mask import feather
 from .faces.select import heads, in_order
-from .frame import Frame, Repair, open_picture
+from .frame import Frame, Repair, enlarged, open_picture
 from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
 from .network import GPEN
 from .networks import LoadedNetwork
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
 from .progress import Progress, silent
+from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
 
@@ -50,7 +51,7 @@ class RestoreResult:
     largest_face: float
     """The same of the largest."""
     seconds: dict[str, float]
-    """Wall time by stage: detect, align, network, mask, blend; of all pictures that were restored together."""
+    """Wall time by stage: upscale if asked for, detect, align, network, mask, blend; of all pictures restored together."""
     picture: Picture
     """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
     to."""
@@ -61,8 +62,8 @@ class RestoreResult:
 
     @cached_property
     def image(self) -> Any:
-        """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array).
-        Made when first asked for, and never the input itself."""
+        """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array);
+        with `RestoreOptions.upscale` enlarged, faces or none. Made when first asked for, and never the input itself."""
         return (self.picture if self.changed else self.picture.writable()).native()
 
     @property
@@ -93,7 +94,7 @@ class _Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 @dataclass
@@ -135,6 +136,7 @@ class FaceRestorer:
         downloads: DownloadOptions | None = None,
         detection_dir: Folders | None = None,
         weights_on: torch.device | None = None,
+        upscaler: str = LANCZOS,
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
 
@@ -143,13 +145,15 @@ class FaceRestorer:
         `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
         of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
         says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
-        `weights_on` leaves the weights on that device, for a host that moves them itself (see `modules`).
+        `weights_on` leaves the weights on that device, for a host that moves them itself (see `modules`). `upscaler`, as in
+        `RestoreOptions`, is fetched with the others where it is missing.
         `progress(done, total, text)` counts the bytes of a download (total 0: not known yet) and stops the work by raising
         `Interrupted`.
         Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
-        refused, `DeviceError` for a device or precision that is not there, `OutOfMemory` where they do not fit.
+        refused, `DeviceError` for a device or precision that is not there, `OutOfMemory` where they do not fit,
+        `MissingExtra` for an upscaler that no package builds.
         """
-        given = (models_dir, device, dtype, progress, downloads, detection_dir, weights_on)
+        given = (models_dir, device, dtype, progress, downloads, detection_dir, weights_on, upscaler)
         return cls(Models.load([model], detector, *given))
 
     @property
@@ -195,10 +199,13 @@ class FaceRestorer:
         self.models.record()
 
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
-        """Loads what restoring with these options needs beside the network and the detector: the face parser, or nothing.
+        """Loads what restoring with these options needs beside the network and the detector: the face parser, the network
+        that enlarges, or nothing.
 
-        Raises `MissingWeights` for a parse mask, or regions to be kept, without ParseNet's file."""
+        Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
+        be fetched, `MissingExtra` for an upscaler that no package builds."""
         self.models.masking(options, progress or silent)
+        self.models.upscaler(options, progress or silent)
 
     def restore(
         self,
@@ -228,17 +235,22 @@ class FaceRestorer:
     ) -> list[RestoreResult]:
         """Restores the faces of several pictures, in batches across them. Inputs are not changed.
 
-        `progress(done, total, text)` counts faces (total 0: not known yet) and is also called between the steps of one
-        face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the network's activations, and
-        what each picture takes that is given by its path.
+        `progress(done, total, text)` counts faces (total 0: not known yet), before them tiles of pictures to be enlarged,
+        and is also called between the steps of one face; it stops the work by raising `Interrupted`. `max_memory` is in
+        bytes and bounds the networks' activations, and what each picture takes that is enlarged or given by its path.
         Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
-        smaller or of other proportions; `MissingWeights` for a parse mask without ParseNet's file; `OutOfMemory` if
-        the pictures, detection, one face, its mask or its repetition in float32 do not fit.
+        smaller or of other proportions; `OptionsError` for one beside `upscale`; `MissingWeights` for a parse mask without
+        ParseNet's file and for an upscaler without its own, `MissingExtra` for one that no package builds; `OutOfMemory` if
+        the pictures, enlarging, detection, one face, its mask or its repetition in float32 do not fit.
         """
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
         work = _Work(self.models.masking(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
+        if options.upscale != 1:
+            with work.watch.stage("upscale"):
+                upscaler = self.models.upscaler(options, tell)
+                frames = [enlarged(frame, options, upscaler, tell, max_memory) for frame in frames]
         with work.watch.stage("detect"):
             repairs = self.find(frames, options, tell, max_memory)
         self._restore_faces(repairs, work)

@@ -18,10 +18,12 @@ from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
 from ..pictures.picture import LUMA, FloatImage, Picture, Region
+from ..pictures.resized import resized
 from ..pictures.whole_file import write_bytes
 from ..progress import Progress
 from ..report import Outcome
 from ..restorer import FaceRestorer, RestoreResult
+from ..upscale.enlarge import enlarged_size
 from .jobs import Job, inputs_of, same_file_key
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def run(
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, jobs, outcomes, finished, max_memory, max_memory or _host_room())
+        line = _Line(pool, jobs, outcomes, finished, max_memory, max_memory or _host_room(), options.upscale)
         try:
             for number in range(len(outcomes)):
                 line.restore(number, restore)
@@ -90,6 +92,7 @@ class _Line:
     max_memory: int | None
     room: int | None
     """Bytes that the pictures in memory may take together; None where nobody says."""
+    upscale: float = 1.0
     needs: dict[int, int] = field(default_factory=dict)
     """Bytes by job."""
     reading: Future[_Pictures | None] | None = None
@@ -138,7 +141,7 @@ class _Line:
         if isinstance(outcome.error, OutOfMemory):
             log.warning("%s: out of memory beside other pictures; reading it again alone.", job.source)
         outcome.error = None  # of when it was read ahead
-        return _read(job, outcome, self.max_memory)
+        return _read(job, outcome, self.max_memory, self.upscale)
 
     def _read_ahead(self, number: int) -> None:
         """Not where the pictures would not fit into memory together, and not where an earlier result, not written yet, goes
@@ -148,7 +151,7 @@ class _Line:
             return
         pending = {same_file_key(job.target) for job in self.jobs[max(0, number - 2) : number]}
         if pending.isdisjoint(map(same_file_key, inputs_of(self.jobs[number]))) and self._fits(number):
-            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number], self.max_memory)
+            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number], self.max_memory, self.upscale)
 
     def _fits(self, number: int) -> bool:
         """Whether the job's pictures fit beside those in the network; those being written are waited for if that helps."""
@@ -161,7 +164,7 @@ class _Line:
 
     def _need(self, number: int) -> int:
         if number not in self.needs:
-            self.needs[number] = sum(map(_needed, inputs_of(self.jobs[number])))
+            self.needs[number] = int(sum(map(_needed, inputs_of(self.jobs[number]))) * self.upscale**2)
         return self.needs[number]
 
     def _finish_writing(self) -> None:
@@ -206,17 +209,19 @@ def _needed(path: Path) -> int:
         return 0
 
 
-def _read(job: Job, outcome: Outcome, max_memory: int | None) -> _Pictures | None:
+def _read(job: Job, outcome: Outcome, max_memory: int | None, upscale: float) -> _Pictures | None:
     start = time.perf_counter()
-    pictures = _attempt(outcome, lambda: _read_files(job, max_memory))
+    pictures = _attempt(outcome, lambda: _read_files(job, max_memory, upscale))
     if pictures is not None:
         outcome.seconds["read"] = time.perf_counter() - start
         outcome.size = pictures.base.picture.size
     return pictures
 
 
-def _read_files(job: Job, max_memory: int | None) -> _Pictures:
+def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
     photo = files.read(job.source, max_memory)
+    if upscale != 1:  # which takes long: what cannot be written is said before
+        files.check_sides(files.format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
     original = None if job.original is None else files.read(job.original, max_memory).picture
     base = photo if job.background is None else files.read(job.background, max_memory)
     background = None if job.background is None else base.picture
@@ -238,7 +243,9 @@ def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> N
         outcome.seconds["write"] = time.perf_counter() - start
         outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *lost), result
         outcome.sizes = result.smallest_face, result.largest_face
-        outcome.status = "restored" if result.changed else "unchanged"
+        is_larger = result.picture.size != photo.picture.size
+        outcome.status = "restored" if result.changed else "enlarged" if is_larger else "unchanged"
+        outcome.size = result.picture.size
 
 
 def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...]:
@@ -246,8 +253,10 @@ def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...
     format_name = files.format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
     same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
-    if result.changed or not same_format:
-        restored = Photo(result.picture, photo.metadata, photo.format, photo.lossy)
+    is_larger = result.picture.size != photo.picture.size
+    if result.changed or is_larger or not same_format:
+        metadata = resized(photo.metadata, result.picture.size) if is_larger else photo.metadata
+        restored = Photo(result.picture, metadata, photo.format, photo.lossy)
         write_bytes(job.target, files.encode(restored, format_name))
         return photo.left_out
     if job.target != job.base:  # nothing was restored: the file as it is loses nothing

@@ -21,6 +21,7 @@ from ..errors import (
     GpenError,
     InputError,
     Interrupted,
+    MissingExtra,
     MissingWeights,
     OptionsError,
     OutOfMemory,
@@ -36,6 +37,7 @@ from .terminal import PrintableFormatter, printable
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OptionsError, 2),
     (DeviceError, 2),
+    (MissingExtra, 2),
     (InputError, 3),
     (WeightsError, 4),
     (OutOfMemory, 5),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, OptionsError
 from ..options import MASKS, RestoreOptions
 from .arguments import DEFAULTS, detection_arguments, look_arguments, models_argument, selection_arguments
 from .terminal import printable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..restorer import FaceRestorer
 
 log = logging.getLogger(__name__)
+
+UPSCALER = "for what is no face: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet's file (needs spandrel or basicsr)"
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
@@ -45,8 +47,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
     add("--mask", default=default.mask, choices=MASKS)
     look_arguments(parser)
-    add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the picture, up to 8 times")
-    add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help="for what is no face")
+    add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole picture, up to 8 times")
+    add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER)
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
@@ -81,6 +83,14 @@ def _options(given: argparse.Namespace) -> RestoreOptions:
     return RestoreOptions(**{name: getattr(given, name) for name in RestoreOptions.__dataclass_fields__})
 
 
+def _check_upscale(given: argparse.Namespace, options: RestoreOptions) -> None:
+    """Raises `OptionsError` for what contradicts, before anything is loaded."""
+    if options.upscale != 1 and given.background is not None:
+        raise OptionsError("--background is the picture enlarged already, and --upscale enlarges it: give one of the two.")
+    if options.upscale == 1 and options.upscaler != DEFAULTS.upscaler:
+        raise OptionsError(f"--upscaler {options.upscaler} enlarges nothing without --upscale F: say how many times.")
+
+
 def _restore(given: argparse.Namespace) -> int:
     from .. import report
     from ..batch import jobs
@@ -89,6 +99,7 @@ def _restore(given: argparse.Namespace) -> int:
     from ..weights.downloads import DownloadOptions
 
     options = _options(given)
+    _check_upscale(given, options)
     sources = jobs.expand(given.inputs)
     todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
     if given.report is not None:
@@ -108,6 +119,7 @@ def _restore(given: argparse.Namespace) -> int:
                 given.dtype,
                 progress=progress,
                 downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
+                upscaler=options.upscaler,
             )
             restorer.prepare(options, progress)
         if given.compile:
@@ -149,7 +161,7 @@ def _restore_all(
 
         def faces_done(done: int, total: int, text: str) -> None:
             nonlocal shown
-            at = f"face {done}/{total}" if total else text
+            at = f"{text} {done}/{total}" if total else text
             if at != shown:  # it is told many times within a face
                 bar.set_postfix_str(at)
                 shown = at

@@ -278,11 +278,7 @@ def encode(photo: Photo, format_name: str) -> bytes:
     picture = photo.picture
     if format_name in ("JPEG", "BMP") and picture.alpha is not None:
         raise OutputError(f"{format_name} cannot hold an alpha channel. Choose a .png, .webp or .tiff name for the output.")
-    if format_name in LIMITS and max(picture.width, picture.height) > LIMITS[format_name]:
-        raise OutputError(
-            f"{format_name} holds at most {LIMITS[format_name]} pixels a side, not {picture.width} x {picture.height}."
-            " Choose a .png or .tiff name for the output."
-        )
+    check_sides(format_name, picture.size)
     if picture.pixels.dtype not in PEAKS or (picture.pixels.dtype != np.uint8 and format_name not in ("PNG", "TIFF")):
         picture = _eight_bits(picture)
     metadata = for_colours(photo.metadata, _colours(picture, format_name))
@@ -295,6 +291,15 @@ def encode(photo: Photo, format_name: str) -> bytes:
     to_pil(picture).save(out, format_name, **_quality(photo, format_name), **save_arguments(metadata, format_name))
     complete = {"PNG": with_png_colour, "JPEG": with_jpeg_segments}.get(format_name)
     return complete(out.getvalue(), metadata) if complete else out.getvalue()
+
+
+def check_sides(format_name: str, size: tuple[int, int]) -> None:
+    """Raises `OutputError` where the format cannot hold a picture of that width and height."""
+    if format_name in LIMITS and max(size) > LIMITS[format_name]:
+        raise OutputError(
+            f"{format_name} holds at most {LIMITS[format_name]} pixels a side, not {size[0]} x {size[1]}."
+            " Choose a .png or .tiff name for the output."
+        )
 
 
 def _quality(photo: Photo, format_name: str) -> dict[str, Any]:
