@@ -83,8 +83,8 @@ def report(
     `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, and `inputs`, one each: `input`, `output` (null
     if it failed), `status` (`restored`, `enlarged`, `unchanged`, `failed`), perhaps `error`, `width` and `height` of the
     output in pixels, `smallest_face_px` and `largest_face_px` (sides of the faces that could be found), `faces` (`number`
-    and what `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of its
-    own."""
+    and what `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of
+    its own."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
