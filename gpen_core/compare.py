@@ -107,7 +107,10 @@ def _lines_of(
             asked = replace(options, mask=mask_name)
             mask = mask_of(asked, restorer.models.masking(asked, tell), crop, output, width)
             new = soften_small(coloured(asked, crop, output, feather() if mask is None else mask), face)
-            cells = [_cell(repair.picture, new, mask, alignment, view, strength) for strength in (0.0, *choices.strengths)]
+            cells = [
+                _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
+                for strength in (0.0, *choices.strengths)
+            ]
             yield _line(_label(f"face {number}\n{name}\n{mask_name}", CELL), cells)
 
 
