@@ -21,7 +21,6 @@ from ..errors import (
     GpenError,
     InputError,
     Interrupted,
-    MissingExtra,
     MissingWeights,
     OptionsError,
     OutOfMemory,
@@ -37,7 +36,6 @@ from .terminal import PrintableFormatter, printable
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (OptionsError, 2),
     (DeviceError, 2),
-    (MissingExtra, 2),
     (InputError, 3),
     (WeightsError, 4),
     (OutOfMemory, 5),
