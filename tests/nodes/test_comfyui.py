@@ -191,15 +191,36 @@ def test_every_choice_has_a_default_that_is_among_them(host):
 def test_the_choices_are_bare_names_and_stay_the_same_after_a_download(comfy_models, monkeypatch, tmp_path):
     empty = fake_comfyui.Host(tmp_path, monkeypatch).module("nodes.folders")
     before = empty.choices()
-    assert before[0] == "GPEN-BFR-2048.pth" and empty.missing() == before
+    assert before[0] == "GPEN-BFR-2048.pth" and [*empty.missing(), "auto", "auto:256"] == before
     (tmp_path / "facerestore_models").mkdir()
     (tmp_path / "facerestore_models" / "gpen-bfr-2048.safetensors").touch()
-    assert empty.choices() == before and empty.missing() == before[1:]
+    assert empty.choices() == before and empty.missing() == before[1:-2]
 
 
 def test_other_files_are_offered_if_they_are_gpens(host):
     choices = host.module("nodes.folders").choices()
-    assert choices[-2:] == ["gpen-red-256.pth", "my-gpen.pth"] and "codeformer.pth" not in choices
+    assert choices[-4:] == ["gpen-red-256.pth", "my-gpen.pth", "auto", "auto:256"] and "codeformer.pth" not in choices
+
+
+def test_looks_come_last_and_need_not_be_there(host):
+    for node in ("GPEN_RestoreFaces", "GPEN_CleanUpFaceSwap"):
+        last = host.nodes[node].define_schema().inputs[-3:]
+        assert [one.id for one in last] == ["keep", "mask_grow", "grain"]
+        assert all(one.optional for one in last)
+
+
+def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
+    grey = portrait.mean(dim=3, keepdim=True).expand(-1, -1, -1, 3).contiguous()
+    for color, is_grey in (("auto", True), ("none", False)):
+        image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=grey, color=color)
+        assert mask.max() == 1 and bool((image[..., 0] - image[..., 1]).abs().max() < 1e-6) == is_grey
+
+
+def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
+    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_grow=grow)[1] for grow in (0.0, -0.2)]
+    assert (masks[1] <= masks[0]).all() and masks[1].sum() < 0.8 * masks[0].sum()
+    with pytest.raises(host.module("gpen_core").OptionsError, match="nostrils"):
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, keep="nostrils")
 
 
 def test_restoring(host, red, portrait):

@@ -104,7 +104,8 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     host.opts.gpen_mask = "parse"
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
-    assert (back["mask"], back["color"], back["min_face"], back["max_faces"]) == ("auto", "none", 0, 0)
+    assert (back["mask"], back["color"], back["min_face"], back["max_faces"]) == ("auto", "auto", 0, 0)
+    assert (back["keep"], back["mask_grow"], back["grain"]) == ("", 0, 0)
     assert back["only_changed"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
 
@@ -113,6 +114,15 @@ def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
     as_set = sys.modules["gpen_webui.controls"].AS_SET
     for named in (MOBILE, "no-longer-there.pth"):
         assert pasted(host, {**PLAIN, "GPEN detector": named})["detector"] == as_set
+
+
+def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
+    _, (info,), _ = host.generate([astronaut], *arguments(mask_grow=-0.1, grain=0.25))
+    assert (info["GPEN mask growth"], info["GPEN grain"]) == (-0.1, 0.25)
+    back = pasted(host, quoted(info))
+    assert (back["mask_grow"], back["grain"]) == (-0.1, 0.25)
+    back = pasted(host, {**PLAIN, "GPEN keep": "eyes,mouth"})
+    assert back["keep"] == "eyes,mouth"
 
 
 def test_a_picture_without_gpen_changes_only_the_tick(host):
@@ -173,12 +183,13 @@ def test_axes_for_faces_mask_and_colour(host, astronaut):
     plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}
-    chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match"}
+    chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match", "Grain": 0.5}
     p = types.SimpleNamespace()
     for name, value in chosen.items():
         axes[f"[GPEN] {name}"].apply(p, value, [])
     _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
     assert info["GPEN selection"] == "0-1" and (info["GPEN mask"], info["GPEN colour"]) == ("feather", "match")
+    assert info["GPEN grain"] == 0.5
     axes["[GPEN] Faces"].apply(p, "largest", [])
     assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
-    assert axes["[GPEN] Mask"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "none"
+    assert axes["[GPEN] Mask"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "auto"
