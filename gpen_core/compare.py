@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from .errors import OptionsError, memory_for
 from .faces.align import Alignment, align, extract, invert
 from .faces.blend import Canvas, soften_small
-from .faces.draw import letters
+from .faces.draw import font
 from .faces.face import Face
 from .faces.finish import coloured, mask_of
 from .faces.mask import feather
@@ -50,7 +51,7 @@ class Choices:
             RestoreOptions(mask=mask)
 
 
-@memory_for("this sheet", "choose fewer faces with --faces or --max-faces")
+@memory_for("this sheet", "choose fewer faces")
 def contact_sheet(
     restorer: FaceRestorer,
     image: object,
@@ -160,15 +161,10 @@ def _line(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
 
 
 def _label(text: str, height: int, width: int = LABELS) -> RGB8:
-    """[height, width, 3]: black on white, one line under the other, each as wide as there is room."""
-    label = np.full((height, width, 3), 255, np.uint8)
-    top = MARGIN
-    for line in text.splitlines():
-        drawn = letters(line, LETTERS)
-        room = width - 2 * MARGIN
-        if drawn.shape[1] > room:
-            drawn = np.asarray(cv2.resize(drawn, (room, LETTERS), interpolation=cv2.INTER_AREA), np.float32)
-        place = label[top : top + LETTERS, MARGIN : MARGIN + drawn.shape[1]]
-        place[:] = np.rint(255 * (1 - drawn[..., None]))
-        top += LETTERS + MARGIN
-    return label
+    """[height, width, 3]: black on white; of a path its name, and of that as much as there is room for."""
+    label = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(label)
+    for number, line in enumerate(text.splitlines()):
+        place = MARGIN, MARGIN + number * (LETTERS + MARGIN)
+        draw.text(place, Path(line).name, fill="black", font=font(LETTERS))
+    return np.asarray(label, np.uint8)

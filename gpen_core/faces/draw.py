@@ -51,7 +51,7 @@ def _outline(drawn: Any, face: Face) -> None:
 def _plate(drawn: Any, text: str, face: Face) -> None:
     """The number in white on the face's colour, above the box, or within it where there is no room above."""
     height = _height(drawn, face)
-    glyphs = letters(text, height)
+    glyphs = _letters(text, height)
     margin = max(2, height // 4)
     plate = np.full((glyphs.shape[0] + 2 * margin, glyphs.shape[1] + 2 * margin, 3), _colour(face), np.float32)
     inner = plate[margin:-margin, margin:-margin]
@@ -74,7 +74,7 @@ def _corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
     return (x0, y0), (x1, y1)
 
 
-def letters(text: str, height: int) -> NDArray[np.float32]:
+def _letters(text: str, height: int) -> NDArray[np.float32]:
     """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
     large = _drawn_large(text)
     width = max(1, round(large.shape[1] * height / large.shape[0]))
@@ -83,15 +83,18 @@ def letters(text: str, height: int) -> NDArray[np.float32]:
     return np.asarray(np.clip(resized, 0, 1), np.float32)
 
 
+def font(pixels: int) -> Any:
+    """Pillow's own, of that height."""
+    try:
+        return ImageFont.load_default(pixels)
+    except TypeError:  # before Pillow 10.1 there is one small size
+        return ImageFont.load_default()
+
+
 @lru_cache(maxsize=256)
 def _drawn_large(text: str) -> NDArray[np.float32]:
-    font: Any
-    try:
-        font = ImageFont.load_default(DRAWN_AT)
-    except TypeError:  # before Pillow 10.1 there is one small size
-        font = ImageFont.load_default()
     sheet = Image.new("L", (DRAWN_AT * (len(text) + 1), 2 * DRAWN_AT))
-    ImageDraw.Draw(sheet).text((DRAWN_AT // 4, DRAWN_AT // 4), text, fill=255, font=font)
+    ImageDraw.Draw(sheet).text((DRAWN_AT // 4, DRAWN_AT // 4), text, fill=255, font=font(DRAWN_AT))
     box = sheet.getbbox()
     assert box is not None  # digits are never blank
     return np.asarray(sheet.crop(box), np.float32) / np.float32(255)
