@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ BRIEFLY: tuple[tuple[type[GpenError], str], ...] = (
     (OutOfMemory, "out of memory"),
     (Interrupted, "interrupted"),
 )
+DIGEST, SHORTER = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), r"\1..."  # toasts cut off long words
 
 _told: tuple[str, object] | None = None
 
@@ -151,4 +153,4 @@ def tell(problem: str, p: Any = None) -> None:
         p.comment(f"GPEN: {problem}")
     warn = getattr(gr, "Warning", None)  # where no page listens, it goes into the log
     if warn is not None and is_new:
-        warn(f"GPEN: {problem}")
+        warn(f"GPEN: {DIGEST.sub(SHORTER, problem)}")

@@ -391,6 +391,7 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
         host.run_extras(photo, **chosen)
         host.state.skipped = False
         assert "Trust this model" in host.toasts[-1]
+        assert max(map(len, host.toasts[-1].replace("/", " ").split())) < 40  # toasts cut off long words
         assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)
         assert pp.info["GPEN faces"] == 1 and not red(pp.image).any()  # the new one's
