@@ -107,7 +107,8 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({"image": "no picture"}, 400, "is not a PNG"),
+        ({"image": "no base64"}, 400, "is not a PNG"),
+        ({"image": "no picture"}, 400, "no picture in base64"),
         ({"model": "/etc/passwd"}, 404, "no model"),
         ({"strength": 2}, 422, "1"),
         ({"faces": "some"}, 422, "faces"),
