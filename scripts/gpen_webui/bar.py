@@ -30,8 +30,9 @@ class Bar:
         state = shared.state
         if state.interrupted or state.skipped:
             raise Interrupted("Interrupted: the picture is left as it was.")
+        state.sampling_step = done if total else 0  # not where the last work ended
         if total:
-            state.sampling_steps, state.sampling_step = total, done
+            state.sampling_steps = total
         state.textinfo = f"GPEN: {self._in_words(done, total, text)}"
         if self._told is not None:
             self._told(done, total, text)

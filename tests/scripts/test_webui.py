@@ -165,14 +165,18 @@ def test_the_bar_moves_and_counts(host, photo):
         tell(0, 0, "Loading it")
         tell(71_000_000, 284_000_000, "A.pth: Downloading from here")
         tell(2_000_000, 0, "B.pth: Downloading from here")
+        tell(29, 29, "Loaded")
+        tell(0, 0, "Finding faces")
         tell(3, 29, "Restoring faces")
     assert [text for _, text in state.shown] == [
         "GPEN: Loading it",
         "GPEN: 71 of 284 MB, A.pth: Downloading from here",
         "GPEN: 2 MB, B.pth: Downloading from here",
+        "GPEN: Loaded 29/29",
+        "GPEN: Finding faces",
         "GPEN: Restoring faces 3/29",
     ]
-    assert [percent for percent, _ in state.shown] == [25, 31, 31, 28]
+    assert [percent for percent, _ in state.shown] == [25, 31, 25, 50, 25, 28]
     assert (state.job_no, state.job_count, state.sampling_step, state.sampling_steps) == (2, 4, 20, 20)
 
 
