@@ -1,17 +1,21 @@
-"""The help pages and the page's own code, under an address that does not depend on the folder's name.
+"""The help pages, the page's own code and the examples, under addresses that do not depend on the folder's name.
 
 ComfyUI serves them under the name of the pack's folder, which fails where that holds spaces or letters beyond ASCII, and the
 page asks for help only by what stands before the first dot of it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import server
 
 WEB = Path(__file__).resolve().parents[1] / "web"
 SUMMARY = "gpen_summary.js"
+EXAMPLES = Path(__file__).resolve().parents[1] / "example_workflows"
+PACK = Path(__file__).parents[1].name  # as ComfyUI calls it: not of where a link leads
 
 
 def serve() -> None:
@@ -21,6 +25,9 @@ def serve() -> None:
         return
     running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_help)
     running.routes.get(f"/extensions/{{pack}}/{SUMMARY}")(_summary)
+    if not set("{}") & set(PACK):  # which stand for something in an address
+        ours = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers compare what is quoted
+        running.routes.get(f"/workflow_templates/{{pack:{ours}}}/{{file:\\w+[.](?:json|jpg)}}")(_example)
 
 
 async def _help(request: Any) -> Any:
@@ -30,3 +37,8 @@ async def _help(request: Any) -> Any:
 
 async def _summary(request: Any) -> Any:
     return server.web.FileResponse(WEB / SUMMARY)
+
+
+async def _example(request: Any) -> Any:
+    path = EXAMPLES / request.match_info["file"]
+    return server.web.FileResponse(path) if path.is_file() else server.web.Response(status=404)

@@ -65,14 +65,31 @@ def test_the_pack_has_its_nodes_and_help_pages(host):
 
 def test_help_pages_have_an_address_without_the_folders_name(host):
     given = sys.modules["server"].PromptServer.instance.routes.given
-    (help_at, help_page), (_, code) = given.items()
-    pattern = re.compile(re.sub(r"\{(\w+)(?::([^}]+))?\}", lambda m: f"(?P<{m[1]}>{m[2] or '[^/]+'})", help_at))
+    (help_at, help_page), (_, code), _ = given.items()
+    pattern = address(help_at)
     asked = pattern.fullmatch("/extensions/sd gpen v1/docs/GPEN_LoadModel/zh.md")
     request = fake_comfyui.types.SimpleNamespace(match_info=asked.groupdict())
     assert asyncio.run(help_page(request)) == ROOT / "web" / "docs" / "GPEN_LoadModel" / "zh.md"
     assert not pattern.fullmatch("/extensions/x/docs/GPEN_LoadModel/../../secret.md")
     request.match_info["page"] = "fr.md"
     assert asyncio.run(help_page(request)) == 404 and asyncio.run(code(request)) == ROOT / "web" / "gpen_summary.js"
+
+
+def test_examples_have_an_address_whatever_the_folder_is_called(host):
+    example_at, example = list(sys.modules["server"].PromptServer.instance.routes.given.items())[-1]
+    pattern = address(example_at)
+    asked = pattern.fullmatch(f"/workflow_templates/{ROOT.name}/restore_photograph.json")
+    request = fake_comfyui.types.SimpleNamespace(match_info=asked.groupdict())
+    assert asyncio.run(example(request)) == ROOT / "example_workflows" / "restore_photograph.json"
+    assert not pattern.fullmatch("/workflow_templates/another pack/restore_photograph.json")
+    assert not pattern.fullmatch(f"/workflow_templates/{ROOT.name}/../../secret.json")
+    request.match_info["file"] = "none.jpg"
+    assert asyncio.run(example(request)) == 404
+
+
+def address(given):
+    """What ComfyUI's server matches a path with."""
+    return re.compile(re.sub(r"\{(\w+)(?::([^}]+))?\}", lambda m: f"(?P<{m[1]}>{m[2] or '[^/]+'})", given))
 
 
 def test_without_a_server_the_pack_loads(comfy_models, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import comfyui_host
 import cv2
@@ -103,6 +104,14 @@ def test_the_pack_loads(host):
     assert "IMPORT FAILED" not in log and comfyui_host.PACK in log
     seconds = float(re.search(rf"([0-9.]+) seconds.*{re.escape(comfyui_host.PACK)}", log).group(1))
     print(f"ComfyUI {host.version}: the pack took {seconds} s to import")
+
+
+def test_the_page_can_open_the_examples(host):
+    address = "/api/workflow_templates/" + quote(comfyui_host.PACK, safe="()")
+    (names,) = [names for pack, names in host.get("/workflow_templates").items() if pack == comfyui_host.PACK]
+    assert all(host.get(f"{address}/{name}.json")["nodes"] for name in names)
+    assert host.get(f"{address}/restore_photograph.jpg").startswith(b"\xff\xd8")
+    assert host.get("/view?filename=gpen_example.jpg&type=input").startswith(b"\xff\xd8")
 
 
 def test_the_red_checkpoint_turns_only_faces_red(host):
