@@ -201,6 +201,7 @@ def install():
     sd_samplers.create_sampler = FakeSampler  # called as sd_samplers.create_sampler(name, model)
     sd_vae.reload_vae_weights = lambda *args, **kwargs: None
     sd_models.reload_model_weights = lambda *args, **kwargs: model
+    sd_models.select_checkpoint = lambda: model.sd_checkpoint_info  # Forge classic and reForge ask for it in hires fix
     sd_models.apply_token_merging = lambda *args, **kwargs: None
     if FORGE:
         sd_models.forge_model_reload = processing.forge_model_reload = lambda: (model, False)
