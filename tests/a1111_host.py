@@ -139,6 +139,7 @@ def make_data(folder, detector_weights):
     shutil.copy(ROOT / "tests" / "webui_fake_model.py", folder / "extensions" / "fake-model" / "scripts")
     (folder / "extensions" / EXTENSION).symlink_to(ROOT, target_is_directory=True)
     config = {"gpen_detector": "retinaface_mobile0.25", "gpen_model": "gpen-red-256.pth", "gpen_precision": "fp32"}
+    config["live_previews_enable"] = False  # reForge downloads a network for them
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
