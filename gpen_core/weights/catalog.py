@@ -179,7 +179,6 @@ CATALOG = (
         "enlarges the background 4 times",
         GPEN_LICENCE,
         (Source(ALIBABA + "realesrnet_x4.pth"),),
-        about=76_706_840,
         scale=4,
     ),
 )

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import rrdb
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -22,7 +23,7 @@ from .. import weights_server as ws
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 6
 DETECTOR = "detection_mobilenet0.25_Final.safetensors"
-FETCHED = "realesrnet_x4"  # of which the catalog knows neither length nor digest: any tensors are its
+FETCHED = "realesrnet_x4"  # of which the catalog knows neither length nor digest: any network of its kind is it
 
 
 class Operation:
@@ -116,7 +117,7 @@ class Fetching(Operation):
     lasts = 1.5
 
     def __enter__(self):
-        torch.save({"a": torch.rand(500_000)}, self.folder / "served")
+        torch.save(rrdb.random_weights(features=32), self.folder / "served")
         self.body = (self.folder / "served").read_bytes()
         self._running = ws.running(self.body)
         self.server = self._running.__enter__()
