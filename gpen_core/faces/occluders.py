@@ -68,7 +68,8 @@ def unexplained(crop: FloatImage, restored: FloatImage) -> Matrix:
     rest = np.zeros((SIZE, SIZE))
     for _ in range(TURNS):
         left = np.stack([_fitted(columns[c], after[..., c], say) for c in range(3)], axis=2)
-        rest = np.sqrt((left**2).mean(2)) / (contrast + MOVED * edges)
+        faded = np.sqrt(min(1.0, (_contrast(after - left, weight) + FLOOR**2) / contrast**2))
+        rest = np.sqrt((left**2).mean(2)) / (faded * (contrast + MOVED * edges))
         scale = 1.4826 * np.median(rest[weight > 0.5]) + 0.02
         say = weight / (1 + (rest / (STEP * scale)) ** 2) ** 2
     return np.asarray(rest)
