@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..options import OCCLUDERS, RestoreOptions
 from ..pictures.picture import FloatImage
 from . import mask as masks
+from . import occluders
 from .mask import MASK_SIZE, Parser
 from .match import match_colour, tone_of
 
@@ -34,9 +35,12 @@ def mask_of(
         mask = masks.feather(min(grow, 0.0))  # it reaches as far as it may already
     regions = [region for region in options.keep if region != OCCLUDERS]
     if regions and masking.regions is not None:
-        taken = 1 - masking.regions.kept(crop, restored, regions)
-        mask = taken if mask is None else mask * taken
-    return mask
+        mask = _without(mask, masking.regions.kept(crop, restored, regions))
+    return _without(mask, occluders.kept(crop, restored)) if OCCLUDERS in options.keep else mask
+
+
+def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:
+    return 1 - kept if mask is None else mask * (1 - kept)
 
 
 def coloured(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage) -> FloatImage:

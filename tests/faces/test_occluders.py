@@ -5,6 +5,8 @@ import helpers
 import numpy as np
 import pytest
 
+from gpen_core import Frame, RestoreOptions
+from gpen_core.faces import occluders
 from gpen_core.faces.align import align, extract
 from gpen_core.faces.occluders import kept, unexplained
 from gpen_core.pictures.picture import as_picture
@@ -97,3 +99,23 @@ def test_everything_over_the_face_is_kept_where_little_is_left_of_it(face):
     other = face[::-1].copy()
     inner = (slice(220, 400), slice(170, 340))
     assert (kept(other, face)[inner] >= 0.5).mean() > 0.3
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_what_lies_over_a_face_stays_in_the_picture(monkeypatch, aligned):
+    half = np.zeros((512, 512), np.float32)
+    half[:, :256] = 1
+    monkeypatch.setattr(occluders, "kept", lambda crop, restored: half)
+    image = helpers.texture(300, 300, sigma=1)
+    restorer = helpers.restorer(helpers.red_weights(256), [helpers.face_at((150, 150), 120)])
+    frame = Frame(image, is_aligned=aligned)
+    plain, kept = (restorer.restore_all([frame], RestoreOptions(keep=keep))[0] for keep in ((), "occluders"))
+    assert plain.mask[150, 120] == plain.mask[150, 180] == kept.mask[150, 180] == 1
+    assert kept.mask[150, 120] == 0 and np.array_equal(kept.image[:, :140], image[:, :140])
+
+
+def test_a_network_without_effect_leaves_nothing_to_be_kept():
+    image = helpers.texture(300, 300, sigma=1)
+    restorer = helpers.restorer(helpers.identity_weights(256), [helpers.face_at((150, 150), 120)])
+    masks = [restorer.restore(image, RestoreOptions(keep=keep)).mask for keep in ((), "occluders")]
+    assert np.array_equal(*masks)
