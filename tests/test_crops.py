@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused(cropped, collage):
 
 def test_an_aligned_face_goes_straight_into_the_network(restorer):
     grey = np.full((300, 300, 3), 0.5, np.float32)  # in which nothing could be found
-    result = restorer.restore_all([Frame(grey, is_aligned=True), Frame(grey)], RestoreOptions(strength=0.5))
+    result = restorer.restore_all([Frame(grey, is_aligned=True), Frame(grey)], RestoreOptions(strength=0.5, color="none"))
     assert [len(one.faces) for one in result] == [1, 0]
     assert result[0].faces[0].restored and (result[0].mask == 0.5).all()
     assert np.abs(result[0].image - (0.625, 0.5, 0.5)).max() < 1e-6
