@@ -38,7 +38,7 @@ def networks():
 class Parser:
     network = torch.nn.Identity()
 
-    def mask(self, face):
+    def mask(self, face, grow):
         return np.ones(face.shape[:2], np.float32)
 
 
