@@ -136,7 +136,7 @@ def test_strength_zero_changes_nothing_and_runs_nothing():
 def test_half_strength_is_half_way():
     image = np.zeros((200, 200, 3), np.float32)
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0.5, 0)), [helpers.face_at((100, 100), 80)])
-    result = restorer.restore(image, RestoreOptions(strength=0.5))
+    result = restorer.restore(image, RestoreOptions(strength=0.5, color="none"))
     np.testing.assert_allclose(result.image[100, 100], (0.5, 0.25, 0), atol=1e-5)
 
 
