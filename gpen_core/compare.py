@@ -15,8 +15,7 @@ from .faces.align import Alignment, align, extract, invert
 from .faces.blend import Canvas, soften_small
 from .faces.draw import font
 from .faces.face import Face
-from .faces.finish import coloured, mask_of
-from .faces.mask import feather
+from .faces.finish import mask_of, matched, toned
 from .frame import Frame, Repair
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture, Region, from_array
@@ -103,11 +102,12 @@ def _lines_of(
         crop = repair.crop(alignment)
         plan = network.plan(None)
         (output,) = network.restored([crop], plan.strip_bytes, lambda: tell(0, 0, "Restoring faces"))
+        output = toned(options, crop, output)
         width = repair.width(number, alignment)
         for mask_name in choices.masks:
             asked = replace(options, mask=mask_name)
             mask = mask_of(asked, restorer.models.masking(asked, tell), crop, output, width)
-            new = soften_small(coloured(asked, crop, output, feather() if mask is None else mask), face)
+            new = soften_small(matched(asked, crop, output, mask), face)
             cells = [
                 _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
                 for strength in (0.0, *choices.strengths)

@@ -20,8 +20,7 @@ from .faces.align import Alignment
 from .faces.blend import soften_small
 from .faces.detect import Detector
 from .faces.face import Box, Face
-from .faces.finish import Masking, coloured, mask_of
-from .faces.mask import feather
+from .faces.finish import Masking, mask_of, matched, toned
 from .faces.select import heads, in_order
 from .frame import Frame, Repair, enlarged, open_picture
 from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
@@ -345,10 +344,12 @@ class FaceRestorer:
         def run(outputs: Sequence[FloatImage]) -> FloatImage | None:
             return mask_of(options, work.masking, crop, outputs[0], width, repair.is_aligned)
 
+        with work.watch.stage("blend"):
+            output = toned(options, crop, output)
         with work.watch.stage("mask"):
             mask = _alone(run, [output], "face's mask", "choose feathered masks")
         with work.watch.stage("blend"):
-            output = coloured(options, crop, output, feather() if mask is None else mask)
+            output = matched(options, crop, output, mask)
             repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.target, note)
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)

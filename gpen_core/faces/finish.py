@@ -43,9 +43,13 @@ def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:
     return 1 - kept if mask is None else mask * (1 - kept)
 
 
-def coloured(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage) -> FloatImage:
-    """The restored crop with the colours that the options ask for; see `RestoreOptions.color`."""
-    if options.color == "match":
-        return match_colour(restored, crop, mask)
+def toned(options: RestoreOptions, crop: FloatImage, restored: FloatImage) -> FloatImage:
+    """The restored crop in the tones of one that is grey or sepia, where the options ask for it. Before its mask is made:
+    colours that a grey face never had would count as something that lies over it."""
     tone = tone_of(crop) if options.color == "auto" else None
     return restored if tone is None else tone.applied(restored)
+
+
+def matched(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage | None) -> FloatImage:
+    """The restored crop with the colours that the crop has inside its mask, where the options ask for it."""
+    return match_colour(restored, crop, masks.feather() if mask is None else mask) if options.color == "match" else restored

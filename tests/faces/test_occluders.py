@@ -119,3 +119,12 @@ def test_a_network_without_effect_leaves_nothing_to_be_kept():
     restorer = helpers.restorer(helpers.identity_weights(256), [helpers.face_at((150, 150), 120)])
     masks = [restorer.restore(image, RestoreOptions(keep=keep)).mask for keep in ((), "occluders")]
     assert np.array_equal(*masks)
+
+
+def test_colours_that_a_grey_face_never_had_do_not_lie_over_it(monkeypatch):
+    seen = []
+    monkeypatch.setattr(occluders, "kept", lambda crop, restored: seen.append(restored) or np.zeros((512, 512), np.float32))
+    grey = np.repeat(helpers.texture(300, 300, sigma=1)[..., :1], 3, axis=2)
+    restorer = helpers.restorer(helpers.red_weights(256), [helpers.face_at((150, 150), 120)])
+    restorer.restore(grey, RestoreOptions(keep="occluders"))
+    assert np.ptp(seen[0], axis=2).max() < 1e-6
