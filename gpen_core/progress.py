@@ -1,8 +1,11 @@
-"""How long work tells of itself, and how it is stopped."""
+"""How work tells of itself, and how it is stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 Progress = Callable[[int, int, str], None]
 """`progress(done, total, text)`, total 0 where it is not known yet; it stops the work by raising `Interrupted`."""
@@ -10,3 +13,20 @@ Progress = Callable[[int, int, str], None]
 
 def silent(done: int, total: int, text: str) -> None:
     """A progress callable for whoever has none."""
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("detect", "align", "network", "mask", "blend"), 0.0)
+    )
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -28,7 +26,7 @@ from .network import GPEN
 from .networks import LoadedNetwork
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
-from .progress import Progress, silent
+from .progress import Progress, Stopwatch, silent
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
@@ -82,26 +80,11 @@ class _Task:
 
 
 @dataclass
-class _Stopwatch:
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("detect", "align", "network", "mask", "blend"), 0.0)
-    )
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-@dataclass
 class _Work:
     """What the faces of one call have in common."""
 
     masking: Masking
-    watch: _Stopwatch
+    watch: Stopwatch
     progress: Progress
     keep_crops: bool
     max_memory: int | None
@@ -245,7 +228,7 @@ class FaceRestorer:
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
-        work = _Work(self.models.masking(options, tell), _Stopwatch(), tell, keep_crops, max_memory)
+        work = _Work(self.models.masking(options, tell), Stopwatch(), tell, keep_crops, max_memory)
         if options.upscale != 1:
             with work.watch.stage("upscale"):
                 upscaler = self.models.upscaler(options, tell)
