@@ -92,14 +92,17 @@ def auto_table(runs: int) -> None:
         return LoadedNetwork(GPEN.from_state_dict(helpers.random_weights(size), DTYPE), CPU)
 
     made = {name: BySize(sizes_of(name), DTYPE, load) for name in ("auto:2048", "auto", "auto:256")}
-    work = {}
-    for name, networks in made.items():
-        one = FaceRestorer(Models(networks, helpers.FakeDetector(faces), CPU))
-        result = one.restore(picture)  # loads, and warms up
-        assert all(face.restored for face in result.faces) and len(result.faces) == 30
-        print(f"{name}: {sorted({face.network or 0 for face in result.faces})}")
-        work[name] = partial(seconds, partial(one.restore, picture, RestoreOptions(color="none")))
-    taken = in_turn(work, runs)
+    used: dict[str, set[int | None]] = {}
+
+    def restore(name: str, one: FaceRestorer) -> None:
+        result = one.restore(picture, RestoreOptions(color="none"))
+        assert sum(face.restored for face in result.faces) == len(faces)
+        used[name] = {face.network for face in result.faces}
+
+    restorers = {name: FaceRestorer(Models(networks, helpers.FakeDetector(faces), CPU)) for name, networks in made.items()}
+    # The first round loads the networks, too, and is left out.
+    taken = in_turn({name: partial(seconds, partial(restore, name, one)) for name, one in restorers.items()}, runs)
+    print("Networks used:", used)
     _, whole, _ = least_middle_most(taken["auto:2048"])
     print(f"Thirty faces of 90 px (squares of 164 px) in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
     print("| model | seconds | beside 2048 |\n| --- | --- | --- |")

@@ -57,7 +57,7 @@ def tone_of(crop: FloatImage) -> Tone | None:
     weights = _weights(luma, knots)
     line = np.asarray(np.linalg.lstsq(weights, chroma, rcond=None)[0], np.float64)
     rest = _size(chroma - weights @ line)
-    if strength > FAINT and rest / np.sqrt(strength * luma.std()) > ONE_TONE:
+    if strength > FAINT and rest > ONE_TONE * np.sqrt(strength * luma.std()):
         return None
     return Tone(knots, line)
 

@@ -127,7 +127,7 @@ def test_parse_runs_on_the_restored_face_not_on_the_input(parser):
     cloth = np.broadcast_to(np.float32([1, 0, 1]), (300, 300, 3))
     face = helpers.face_at((150, 150), 120)
     skin = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face], load_parser=lambda progress: parser)
-    assert skin.restore(cloth, RestoreOptions(mask="parse")).mask.max() == 1
+    assert skin.restore(cloth, RestoreOptions(mask="parse", color="none")).mask.max() == 1
 
 
 def test_auto_does_not_parse_on_the_cpu():
