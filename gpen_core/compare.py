@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .errors import OptionsError, memory_for
-from .faces.align import Alignment, align, extract, invert
+from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas, soften_small
 from .faces.draw import font
 from .faces.face import Face
 from .faces.finish import mask_of, matched, toned
 from .frame import Frame, Repair
 from .options import RestoreOptions
-from .pictures.picture import FloatImage, Picture, Region, from_array
+from .pictures.picture import FloatImage, Picture, from_array
 from .progress import Progress, silent
 from .restorer import FaceRestorer
 
@@ -125,31 +126,13 @@ def _cell(
     grain: float,
 ) -> RGB8:
     """The face as the picture would show it, upright."""
-    region = _around(picture, alignment)
+    region = picture.around(alignment.region(*picture.size), math.ceil(AROUND * alignment.side))
     part = from_array(picture.region(region))
     canvas = Canvas(part)
     if strength:
-        canvas.paste(new, mask, _moved(alignment, region), strength, grain)
-    shown = extract(canvas.result, _moved(view, region))
+        canvas.paste(new, mask, alignment.within(region), strength, grain)
+    shown = extract(canvas.result, view.within(region))
     return np.asarray(np.rint(shown * 255), np.uint8)
-
-
-def _around(picture: Picture, alignment: Alignment) -> Region:
-    touched = alignment.region(*picture.size)
-    more = int(np.ceil(AROUND * alignment.side))
-    return Region(
-        max(0, touched.x0 - more),
-        max(0, touched.y0 - more),
-        min(picture.width, touched.x1 + more),
-        min(picture.height, touched.y1 + more),
-    )
-
-
-def _moved(alignment: Alignment, region: Region) -> Alignment:
-    """The same in pixels of that part of the picture."""
-    inverse = alignment.inverse.copy()
-    inverse[:, 2] -= (region.x0, region.y0)
-    return Alignment(invert(inverse), inverse, alignment.size)
 
 
 def _line(label: RGB8, cells: Sequence[RGB8]) -> RGB8:

@@ -17,7 +17,7 @@ from ..frame import Frame, scale_between
 from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
-from ..pictures.picture import LUMA, FloatImage, Picture, Region
+from ..pictures.picture import LUMA, FloatImage, Picture
 from ..pictures.resized import resized
 from ..pictures.whole_file import write_bytes
 from ..progress import Progress
@@ -232,7 +232,7 @@ def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
 def _limit(mask: Picture, picture: Picture) -> FloatImage:
     """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the picture's."""
     scale_between(picture.size, mask.size, "mask", smaller=True)
-    return mask.region(Region(0, 0, mask.width, mask.height)) @ LUMA
+    return mask.region(mask.whole) @ LUMA
 
 
 def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
@@ -243,9 +243,12 @@ def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> N
         outcome.seconds["write"] = time.perf_counter() - start
         outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *lost), result
         outcome.sizes = result.smallest_face, result.largest_face
-        is_larger = result.picture.size != photo.picture.size
-        outcome.status = "restored" if result.changed else "enlarged" if is_larger else "unchanged"
+        outcome.status = "restored" if result.changed else "enlarged" if _is_larger(photo, result) else "unchanged"
         outcome.size = result.picture.size
+
+
+def _is_larger(photo: Photo, result: RestoreResult) -> bool:
+    return result.picture.size != photo.picture.size
 
 
 def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...]:
@@ -253,7 +256,7 @@ def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...
     format_name = files.format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
     same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
-    is_larger = result.picture.size != photo.picture.size
+    is_larger = _is_larger(photo, result)
     if result.changed or is_larger or not same_format:
         metadata = resized(photo.metadata, result.picture.size) if is_larger else photo.metadata
         restored = Photo(result.picture, metadata, photo.format, photo.lossy)

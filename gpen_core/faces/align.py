@@ -67,6 +67,12 @@ class Alignment:
         """Of the crop's square, in pixels of the picture."""
         return self.size / self.scale
 
+    def within(self, region: Region) -> Alignment:
+        """The same in pixels of that part of the picture."""
+        inverse = self.inverse.copy()
+        inverse[:, 2] -= (region.x0, region.y0)
+        return Alignment(self.matrix @ _shift(region.x0, region.y0), inverse, self.size)
+
     def region(self, width: int, height: int) -> Region:
         """The part of a picture of that size that the crop touches; perhaps empty."""
         low, high = -0.5, self.size - 0.5
@@ -138,15 +144,8 @@ def square_face(picture: Picture, name: str = "gpen") -> Face:
 def extract(picture: Picture, alignment: Alignment) -> FloatImage:
     """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the picture its border is repeated."""
     margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
-    region = alignment.region(*picture.size)
-    region = Region(
-        max(region.x0 - margin, 0),
-        max(region.y0 - margin, 0),
-        min(region.x1 + margin, picture.width),
-        min(region.y1 + margin, picture.height),
-    )
-    shifted = alignment.matrix @ _shift(region.x0, region.y0)
-    crop = warp(picture.region(region), shifted, (alignment.size, alignment.size))
+    region = picture.around(alignment.region(*picture.size), margin)
+    crop = warp(picture.region(region), alignment.within(region).matrix, (alignment.size, alignment.size))
     return np.clip(crop, 0, 1, out=crop)
 
 
@@ -154,9 +153,7 @@ def into_region(alignment: Alignment, region: Region, source_size: int) -> Matri
     """Crop of side `source_size` (the same square in that many pixels) -> pixels of `region`."""
     ratio = alignment.size / source_size
     resized = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
-    moved = alignment.inverse.copy()
-    moved[:, 2] -= (region.x0, region.y0)
-    return np.asarray(moved @ resized, np.float64)
+    return np.asarray(alignment.within(region).inverse @ resized, np.float64)
 
 
 def _shift(x: float, y: float) -> Matrix:

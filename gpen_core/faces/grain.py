@@ -63,13 +63,7 @@ def _of_picture(picture: Picture, alignment: Alignment) -> Spectrum | None:
     """The noise in the face's square and around it; without that of rounding, which the result has anyway."""
     inner = alignment.region(*picture.size)
     grow = max(SMALLEST_AROUND, (inner.x1 - inner.x0) // 2, (inner.y1 - inner.y0) // 2)
-    around = Region(
-        max(inner.x0 - grow, 0),
-        max(inner.y0 - grow, 0),
-        min(inner.x1 + grow, picture.width),
-        min(inner.y1 + grow, picture.height),
-    )
-    side, places = _places(around)
+    side, places = _places(picture.around(inner, grow))
     if not places:
         return None
     step = 1 / picture.peak if picture.pixels.dtype in PEAKS else 0.0

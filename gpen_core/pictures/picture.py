@@ -102,6 +102,15 @@ class Picture:
         return self.width, self.height
 
     @property
+    def whole(self) -> Region:
+        return Region(0, 0, self.width, self.height)
+
+    def around(self, region: Region, margin: int) -> Region:
+        """The region with so many pixels more on each side, as far as the picture reaches."""
+        grown = Region(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin)
+        return grown.overlap(self.whole)
+
+    @property
     def peak(self) -> float:
         """The value of white."""
         return PEAKS.get(self.pixels.dtype, 1.0)
@@ -267,7 +276,7 @@ def to_pil(picture: Picture) -> Image.Image:
 
 def rgb8(picture: Picture) -> NDArray[np.uint8]:
     """[H, W, 3] RGB of 8 bits, rounded, without alpha."""
-    whole = Region(0, 0, picture.width, picture.height)
+    whole = picture.whole
     return np.asarray(np.rint(picture.region(whole) * 255), np.uint8)
 
 

@@ -65,7 +65,7 @@ class Upscaler:
         `progress` is told before each; `max_memory` bounds the network's activations in bytes. Where the memory of the
         device runs out, tiles become smaller from then on; `OutOfMemory` where the smallest do not fit."""
         side = self._side(max_memory)
-        todo, done = _split([Region(0, 0, *picture.size)], side), 0
+        todo, done = _split([picture.whole], side), 0
         while todo:
             progress(done, done + len(todo), ENLARGING)
             try:
@@ -103,8 +103,7 @@ class Upscaler:
         return min(self._largest, max(SMALLEST_TILE, fits // GRID * GRID))
 
     def _tile(self, picture: Picture, tile: Region) -> FloatImage:
-        whole = Region(0, 0, *picture.size)
-        around = Region(tile.x0 - CONTEXT, tile.y0 - CONTEXT, tile.x1 + CONTEXT, tile.y1 + CONTEXT).overlap(whole)
+        around = picture.around(tile, CONTEXT)
         rgb, x0, y0 = picture.region(around), tile.x0 - around.x0, tile.y0 - around.y0
         out = self._run(rgb)
         if not np.isfinite(out).all():
