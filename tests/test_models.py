@@ -72,7 +72,7 @@ def test_out_of_memory_in_the_float32_twin_is_said_as_such(monkeypatch):
 
 def test_out_of_memory_in_the_face_parser_is_said_as_such():
     class Parser:
-        def mask(self, crop, grow):
+        def classes(self, crop):
             raise OUT_OF_MEMORY
 
     restorer = helpers.restorer(helpers.identity_weights(256), FACES, load_parser=lambda progress: Parser())

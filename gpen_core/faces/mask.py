@@ -11,10 +11,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..pictures.picture import FloatImage
 from .modules import compute_in, device_of, fill
+
+Classes = NDArray[np.uint8]
+"""[512, 512] class numbers"""
 
 MASK_SIZE = 512
 BORDER = 26  # px set to zero all around
@@ -100,7 +104,7 @@ class Parser:
         return cls(compute_in(network, dtype, "out_mask_conv"), dtype)
 
     @torch.no_grad()
-    def classes(self, crop: FloatImage) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    def classes(self, crop: FloatImage) -> Classes:
         """[S, S, 3] RGB in [0, 1] -> [512, 512] class numbers."""
         small = crop
         if crop.shape[0] != MASK_SIZE:
@@ -116,18 +120,29 @@ class Parser:
         """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `grow` as for `soften`.
 
         Running out of memory raises torch's error; see `devices.halving`."""
-        return soften(np.isin(self.classes(crop), DROPPED, invert=True).astype(np.float32), grow)
+        return face_in(self.classes(crop), grow)
 
-    def kept(self, crop: FloatImage, restored: FloatImage, regions: Sequence[str]) -> FloatImage:
+    def kept(
+        self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], found: Classes | None = None
+    ) -> FloatImage:
         """[512, 512] in [0, 1]: how much of the input stays, 1 in `regions` (names of `REGIONS`), with soft edges.
 
-        `crop` and `restored` as for `classes`; glasses are found on `crop`, all else on `restored`. Memory as for `mask`."""
-        here = np.zeros((MASK_SIZE, MASK_SIZE), np.float32)
-        for picture, names in (
-            (crop, [name for name in regions if name in ON_INPUT]),
-            (restored, [name for name in regions if name not in ON_INPUT]),
-        ):
-            if names:
-                numbers = [number for name in names for number in REGIONS[name]]
-                np.maximum(here, np.isin(self.classes(picture), numbers).astype(np.float32), out=here)
-        return _blurred(grown(here, AROUND))
+        `crop` and `restored` as for `classes`; glasses are found on `crop`, all else on `restored`, whose classes are
+        `found` where they are known. Memory as for `mask`."""
+        on_input = [name for name in regions if name in ON_INPUT]
+        others = [name for name in regions if name not in ON_INPUT]
+        here = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
+        if on_input:
+            here |= _in(self.classes(crop), on_input)
+        if others:
+            here |= _in(self.classes(restored) if found is None else found, others)
+        return _blurred(grown(here.astype(np.float32), AROUND))
+
+
+def face_in(classes: Classes, grow: float = 0.0) -> FloatImage:
+    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `grow` as for `soften`."""
+    return soften(np.isin(classes, DROPPED, invert=True).astype(np.float32), grow)
+
+
+def _in(classes: Classes, regions: Sequence[str]) -> NDArray[np.bool_]:
+    return np.isin(classes, [number for name in regions for number in REGIONS[name]])

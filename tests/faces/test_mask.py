@@ -238,6 +238,18 @@ def test_kept_regions_leave_the_pictures_own_pixels(mask):
     assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
 
 
+def test_the_restored_face_is_parsed_once_for_its_mask_and_its_regions(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(masks.Parser, "classes", lambda self, crop: parsed.append(crop) or np.ones((512, 512), np.uint8))
+    restorer = helpers.restorer(
+        helpers.red_weights(256), [helpers.face_at((150, 150), 120)], load_parser=lambda _: masks.Parser(torch.nn.Identity())
+    )
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse", keep="eyes"))
+    assert len(parsed) == 1
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse", keep="eyes,glasses"))
+    assert len(parsed) == 3 and parsed[1] is not parsed[2]
+
+
 def test_a_region_to_be_kept_needs_the_parser_and_occluders_do_not():
     restorer = helpers.restorer(helpers.identity_weights(256), [])
     with pytest.raises(MissingWeights):

@@ -38,8 +38,8 @@ def networks():
 class Parser:
     network = torch.nn.Identity()
 
-    def mask(self, face, grow):
-        return np.ones(face.shape[:2], np.float32)
+    def classes(self, face):
+        return np.ones((512, 512), np.uint8)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ STEPS = {
     "network": lambda restorer: (restorer.network, "forward"),
     "loading float32": lambda restorer: (restorer.models.networks[0], "exact"),
     "float32": lambda restorer: (restorer.models.networks[0].exact().network, "forward"),
-    "parsing": lambda restorer: (Parser, "mask"),
+    "parsing": lambda restorer: (Parser, "classes"),
     "blending": lambda restorer: (Repair, "put_back"),
     "encoding": lambda restorer: (files, "encode"),
     "writing": lambda restorer: (local, "write_bytes"),
