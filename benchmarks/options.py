@@ -67,6 +67,16 @@ def restorer(size: int) -> FaceRestorer:
 DTYPE = pick_dtype("auto", CPU)
 
 
+def show(title: str, taken: dict[str, list[float]]) -> None:
+    """Seconds by name, and the ratio of each median to the first's."""
+    _, first, _ = least_middle_most(next(iter(taken.values())))
+    print(f"{title} in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
+    print(f"| | seconds | beside {next(iter(taken))} |\n| --- | --- | --- |")
+    for name, values in taken.items():
+        _, middle, _ = least_middle_most(values)
+        print(f"| {name} | {spread(values)} | {middle / first:.2f} |")
+
+
 def options_table(size: int, runs: int) -> None:
     picture = degrade(collage())
     grey = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
@@ -76,12 +86,7 @@ def options_table(size: int, runs: int) -> None:
     }
     work["color auto, a grey picture"] = partial(one.restore, grey, RestoreOptions())
     taken = in_turn({name: partial(seconds, run) for name, run in work.items()}, runs)
-    _, plain, _ = least_middle_most(taken["plain"])
-    print(f"Six faces at {size} in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
-    print("| option | seconds | beside plain |\n| --- | --- | --- |")
-    for name, values in taken.items():
-        _, middle, _ = least_middle_most(values)
-        print(f"| {name} | {spread(values)} | {middle / plain:.2f} |")
+    show(f"Six faces at {size}", taken)
 
 
 def auto_table(runs: int) -> None:
@@ -103,12 +108,7 @@ def auto_table(runs: int) -> None:
     # The first round loads the networks, too, and is left out.
     taken = in_turn({name: partial(seconds, partial(restore, name, one)) for name, one in restorers.items()}, runs)
     print("Networks used:", used)
-    _, whole, _ = least_middle_most(taken["auto:2048"])
-    print(f"Thirty faces of 90 px (squares of 164 px) in {str(DTYPE).removeprefix('torch.')}; {SPREAD}")
-    print("| model | seconds | beside 2048 |\n| --- | --- | --- |")
-    for name, values in taken.items():
-        _, middle, _ = least_middle_most(values)
-        print(f"| {name} | {spread(values)} | {middle / whole:.2f} |")
+    show("Thirty faces of 90 px (squares of 164 px)", taken)
 
 
 def main() -> None:

@@ -67,8 +67,7 @@ def missing() -> list[str]:
 
 def state_of(name: str, paths: tuple[Path, ...]) -> str:
     """What changes when another file takes the place of the one of that name; empty where there is none."""
-    names = network_choices(paths) if name in AUTO_MODELS else [name]
-    return " ".join(str(part) for one in names for part in file_state(one, paths) or ())
+    return " ".join(map(str, file_state(name, paths) or ()))
 
 
 def _paths(key: str) -> tuple[Path, ...]:

@@ -10,6 +10,12 @@ from ..options import ANGLES, CHOICES, COLORS, DETECTORS, ORDERS, PRECISIONS, RE
 DEFAULTS = RestoreOptions()
 
 
+def options_of(given: argparse.Namespace) -> RestoreOptions:
+    """The options that a command has; the others are the defaults. Raises `OptionsError`."""
+    known = RestoreOptions.__dataclass_fields__
+    return RestoreOptions(**{name: value for name, value in vars(given).items() if name in known})
+
+
 def models_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
 

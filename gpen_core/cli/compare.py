@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..options import MASKS, RestoreOptions
-from .arguments import detection_arguments, look_arguments, models_argument, selection_arguments
+from ..options import MASKS
+from .arguments import detection_arguments, look_arguments, models_argument, options_of, selection_arguments
 from .terminal import printable
 from .weights import byte_bar
 
@@ -35,6 +34,7 @@ def _compare(given: argparse.Namespace) -> int:
     from ..compare import Choices, contact_sheet
     from ..errors import InputError, OptionsError
     from ..models import Models
+    from ..networks import sizes_of
     from ..pictures import files
     from ..pictures.metadata import Metadata
     from ..pictures.picture import from_array
@@ -42,10 +42,9 @@ def _compare(given: argparse.Namespace) -> int:
     from ..restorer import FaceRestorer
     from ..weights.downloads import DownloadOptions
 
-    own = {field.name: getattr(given, field.name) for field in fields(RestoreOptions) if hasattr(given, field.name)}
-    options = RestoreOptions(**own)
+    options = options_of(given)
     choices = Choices(_words(given.models), _numbers(given.strengths), _words(given.masks))
-    if any(model.lower().partition(":")[0] == "auto" for model in choices.models):
+    if any(map(sizes_of, choices.models)):
         raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(given.output) == same_file_key(given.photo):
         raise InputError(f"{given.output} is the photograph itself. Name another file for the sheet.")

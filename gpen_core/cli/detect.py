@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
-from .arguments import detection_arguments, models_argument
+from .arguments import detection_arguments, models_argument, options_of
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def _detect(given: argparse.Namespace) -> int:
     from ..weights.downloads import DownloadOptions
     from . import weights as cli_weights
 
-    options = RestoreOptions(
-        order=given.order, confidence=given.confidence, detect_size=given.detect_size, angles=given.angles
-    )
+    options = options_of(given)
     sources = jobs.expand(given.inputs)
     if not sources:
         raise InputError(f"No pictures in {', '.join(given.inputs)}.")

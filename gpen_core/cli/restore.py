@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OptionsError
 from ..options import MASKS, RestoreOptions
-from .arguments import DEFAULTS, detection_arguments, look_arguments, models_argument, selection_arguments
+from .arguments import (
+    DEFAULTS,
+    detection_arguments,
+    look_arguments,
+    models_argument,
+    options_of,
+    selection_arguments,
+)
 from .terminal import printable
 from .weights import byte_bar
 
@@ -79,10 +86,6 @@ def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
     return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
 
 
-def _options(given: argparse.Namespace) -> RestoreOptions:
-    return RestoreOptions(**{name: getattr(given, name) for name in RestoreOptions.__dataclass_fields__})
-
-
 def _check_upscale(given: argparse.Namespace, options: RestoreOptions) -> None:
     """Raises `OptionsError` for what contradicts, before anything is loaded."""
     if options.upscale != 1 and given.background is not None:
@@ -98,7 +101,7 @@ def _restore(given: argparse.Namespace) -> int:
     from ..restorer import FaceRestorer
     from ..weights.downloads import DownloadOptions
 
-    options = _options(given)
+    options = options_of(given)
     _check_upscale(given, options)
     sources = jobs.expand(given.inputs)
     todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import MissingWeights
+from ..options import AUTO_MODELS
 from .catalog import CATALOG, SUFFIXES, Entry, find_entry, stem
 from .kinds import GPEN, RETINAFACE, kind_of
 
@@ -60,8 +61,12 @@ def find_in(name: str, folders: Iterable[Path]) -> Path | None:
     return None
 
 
-def state_of(name: str, folders: Iterable[Path]) -> tuple[str, int, int] | None:
-    """Path, bytes and time (ns) of the weights file of that name: another when it is replaced. None if it is not there."""
+def state_of(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None:
+    """Path, bytes and time (ns) of the weights file of that name: another when it is replaced. None if it is not there.
+
+    Of `AUTO_MODELS` those of every network that is there."""
+    if name in AUTO_MODELS:
+        return tuple(state for one in network_choices(folders) if (state := state_of(one, folders))) or None
     path = find_in(name, folders)
     if path is None:
         return None

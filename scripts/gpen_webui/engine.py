@@ -119,8 +119,7 @@ def _restorer(device: torch.device, model: str, finder: str, progress: Progress)
 
 
 def _states(model: str, finder: str) -> tuple[Any, ...]:
-    names = [*files(), finder] if model in AUTO_MODELS else [model, finder]
-    return tuple(state_of(name, host.models_dirs()) for name in names)
+    return tuple(state_of(name, host.models_dirs()) for name in (model, finder))
 
 
 @contextmanager

@@ -169,3 +169,15 @@ def test_a_pin_is_for_the_released_file_and_its_aliases_only():
     for name in ("detection_Resnet50_Final.pth", "DETECTION_resnet50_final.PTH", "/a/b/RetinaFace-R50.pth"):
         assert entry.pin_for(name) == entry.sha256
     assert entry.pin_for("detection_Resnet50_Final.safetensors") is None
+
+
+def test_the_state_of_auto_is_that_of_every_network_there(tmp_path):
+    assert folders.state_of("auto", [tmp_path]) is None
+    states = []
+    for name in ("GPEN-BFR-512.pth", "my-gpen.pth"):
+        (tmp_path / name).write_bytes(b"one")
+        states.append(folders.state_of("auto", [tmp_path]))
+    (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"another")
+    states.append(folders.state_of("auto:256", [tmp_path]))
+    assert [len(state) for state in states] == [1, 2, 2] and len(set(states)) == 3
+    assert states[1][1] == states[2][1] == folders.state_of("my-gpen.pth", [tmp_path])
