@@ -16,11 +16,11 @@ from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas, soften_small
 from .faces.draw import font
 from .faces.face import Face
-from .faces.finish import mask_of, matched, toned
+from .faces.finish import matched, shaped
 from .frame import Frame, Repair
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture, from_array
-from .progress import Progress, silent
+from .progress import Progress, Stopwatch, silent
 from .restorer import FaceRestorer
 
 RGB8 = NDArray[np.uint8]
@@ -100,15 +100,14 @@ def _lines_of(
         alignment = align(face.landmarks, size, options.template)
         if isinstance(alignment, str) or isinstance(view, str):
             raise OptionsError(f"Face {number} cannot be compared: {alignment}.")
-        crop = repair.crop(alignment)
-        plan = network.plan(None)
-        (output,) = network.restored([crop], plan.strip_bytes, lambda: tell(0, 0, "Restoring faces"))
-        output = toned(options, crop, output)
+        (output,) = network.outputs([alignment], repair.crop, Stopwatch(), None, lambda: tell(0, 0, "Restoring faces"))
+        if output.restored is None:
+            raise OptionsError(f"Face {number} cannot be compared: {output.note}.")
         width = repair.width(number, alignment)
         for mask_name in choices.masks:
             asked = replace(options, mask=mask_name)
-            mask = mask_of(asked, restorer.models.masking(asked, tell), crop, output, width)
-            new = soften_small(matched(asked, crop, output, mask), face)
+            new, mask = shaped(asked, restorer.models.masking(asked, tell), output.crop, output.restored, width)
+            new = soften_small(matched(asked, output.crop, new, mask), face)
             cells = [
                 _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
                 for strength in (0.0, *choices.strengths)

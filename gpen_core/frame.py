@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError, OptionsError
 from .faces import changed
 from .faces.align import Alignment, align, extract, square_face, whole_square
-from .faces.blend import Canvas
+from .faces.blend import Canvas, soften_small
 from .faces.face import Box, Face, Landmarks
 from .faces.select import choose, heads, in_order, inside, inside_boxes
 from .options import RestoreOptions
@@ -142,8 +142,9 @@ class Repair:
         return extract(self.picture, alignment)
 
     def put_back(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
-        """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`."""
-        self.canvas.paste(crop, mask, target, self.options.strength, self.options.grain)
+        """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`. Of a small face it is
+        softened."""
+        self.canvas.paste(soften_small(crop, self.faces[number]), mask, target, self.options.strength, self.options.grain)
         self.faces[number] = replace(self.faces[number], restored=True, note=note, network=crop.shape[0])
 
     def _scaled(self, points: Landmarks) -> Landmarks:

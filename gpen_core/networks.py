@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .devices import Plan, plan
+from .devices import Plan, halving, plan
 from .errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
 from .network import GPEN, RELEASED_SIZES
 from .network.memory import CACHE_STRIP
 from .options import AUTO
-from .progress import Progress
+from .progress import Progress, Stopwatch
+
+Item = TypeVar("Item")
+FloatImage = NDArray[np.float32]
 
 log = logging.getLogger(__name__)
 
 FLOOR = 512
 """Whether 256 serves real faces as well was never seen with trained weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Output(Generic[Item]):
+    """What the network made of one crop."""
+
+    item: Item
+    crop: FloatImage
+    """[S, S, 3] RGB in [0, 1], as it went in."""
+    restored: FloatImage | None
+    """The same of what came out; None where that was not finite."""
+    note: str | None = None
+    """What was out of the ordinary."""
 
 
 class LoadedNetwork:
@@ -48,6 +66,47 @@ class LoadedNetwork:
         y[~y.isfinite().flatten(1).all(1)] = torch.nan
         y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
         return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
+
+    def outputs(
+        self,
+        items: Sequence[Item],
+        crop_of: Callable[[Item], FloatImage],
+        watch: Stopwatch,
+        max_memory: int | None = None,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> Iterator[Output[Item]]:
+        """The crops of `items`, [S, S, 3] RGB in [0, 1] each, through the network in batches, in order. What is not finite
+        in half precision is redone in float32. `pulse` is called within a face, too.
+
+        Raises `OutOfMemory` where not even one fits, or less than that is allowed by `max_memory` (bytes)."""
+        chosen = self.plan(max_memory)
+
+        def run(chunk: Sequence[Item]) -> tuple[list[FloatImage], FloatImage]:
+            with watch.stage("align"):
+                crops = [crop_of(item) for item in chunk]
+            with watch.stage("network"):
+                return crops, self.restored(crops, chosen.strip_bytes, pulse)
+
+        for chunk, (crops, restored) in halving(items, chosen.batch, run):
+            for item, crop, output in zip(chunk, crops, restored):
+                if np.isfinite(output[0, 0, 0]):
+                    yield Output(item, crop, output)
+                else:
+                    with watch.stage("network"):
+                        yield self._redone(item, crop, chosen.strip_bytes, pulse)
+
+    def _redone(self, item: Item, crop: FloatImage, strip_bytes: int | None, pulse: Callable[[], None]) -> Output[Item]:
+        """Once more in float32; nothing where there is no such network, or where that is not finite either."""
+
+        def run(crops: Sequence[FloatImage]) -> FloatImage | None:
+            exact = self.exact()
+            return None if exact is None else np.asarray(exact.restored(crops, strip_bytes, pulse)[0])
+
+        ((_, output),) = halving([crop], 1, run, "face in float32")
+        dtype = str(self.network.dtype).removeprefix("torch.")
+        if output is None or not np.isfinite(output).all():
+            return Output(item, crop, None, f"the network's output is not finite in {dtype}")
+        return Output(item, crop, output, f"redone in float32: not finite in {dtype}")
 
     def run(self, x: torch.Tensor, strip_bytes: int | None, pulse: Callable[[], None]) -> torch.Tensor:
         """The network's output. Where one sample's features do not fit the device's memory, they are computed in strips

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from .devices import SMALLER_MODEL, Process, halving
 from .errors import memory_for
 from .faces.align import Alignment
-from .faces.blend import soften_small
 from .faces.detect import Detector
 from .faces.face import Box, Face
-from .faces.finish import Masking, mask_of, matched, toned
+from .faces.finish import Masking, matched, shaped
 from .faces.select import heads, in_order
 from .frame import Frame, Repair, enlarged, open_picture
 from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
@@ -30,9 +29,6 @@ from .progress import Progress, Stopwatch, silent
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
-
-Item = TypeVar("Item")
-Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,52 +284,29 @@ class FaceRestorer:
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
     def _restore_with(self, network: LoadedNetwork, tasks: Sequence[_Task], work: _Work) -> None:
-        plan = network.plan(work.max_memory)
+        def crop_of(task: _Task) -> FloatImage:
+            return task.repair.crop(task.alignment)
 
-        def run(chunk: Sequence[_Task]) -> tuple[list[FloatImage], NDArray[np.float32]]:
-            with work.watch.stage("align"):
-                crops = [task.repair.crop(task.alignment) for task in chunk]
-            with work.watch.stage("network"):
-                return crops, network.restored(crops, plan.strip_bytes, work.tell)
+        for output in network.outputs(tasks, crop_of, work.watch, work.max_memory, work.tell):
+            if output.restored is None:
+                output.item.repair.leave(output.item.number, output.note or "")
+            else:
+                self._put_back(output.item, output.crop, output.restored, work, output.note)
+            work.done += 1
+            work.tell()
 
-        for chunk, (crops, restored) in halving(tasks, plan.batch, run):
-            for task, crop, output in zip(chunk, crops, restored):
-                if not np.isfinite(output[0, 0, 0]):
-                    self._redo(network, task, crop, plan.strip_bytes, work)
-                else:
-                    self._put_back(task, crop, output, work)
-                work.done += 1
-                work.tell()
-
-    def _redo(self, network: LoadedNetwork, task: _Task, crop: FloatImage, strip_bytes: int | None, work: _Work) -> None:
-        """Restores a face in float32; leaves it alone where there is no such network, or where that is not finite either."""
-
-        def run(crops: Sequence[FloatImage]) -> FloatImage | None:
-            exact = network.exact()
-            return None if exact is None else exact.restored(crops, strip_bytes, work.tell)[0]
-
-        with work.watch.stage("network"):
-            output = _alone(run, [crop], "face in float32")
-        dtype = _dtype_name(self.dtype)
-        if output is None or not np.isfinite(output).all():
-            task.repair.leave(task.number, f"the network's output is not finite in {dtype}")
-        else:
-            self._put_back(task, crop, output, work, f"redone in float32: not finite in {dtype}")
-
-    def _put_back(self, task: _Task, crop: FloatImage, output: FloatImage, work: _Work, note: str | None = None) -> None:
+    def _put_back(self, task: _Task, crop: FloatImage, output: FloatImage, work: _Work, note: str | None) -> None:
         repair, options = task.repair, task.repair.options
         width = repair.width(task.number, task.alignment)
 
-        def run(outputs: Sequence[FloatImage]) -> FloatImage | None:
-            return mask_of(options, work.masking, crop, outputs[0], width, repair.is_aligned)
+        def run(outputs: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage | None]:
+            return shaped(options, work.masking, crop, outputs[0], width, repair.is_aligned)
 
-        with work.watch.stage("blend"):
-            output = toned(options, crop, output)
         with work.watch.stage("mask"):
-            mask = _alone(run, [output], "face's mask", "choose feathered masks")
+            ((_, (output, mask)),) = halving([output], 1, run, "face's mask", "choose feathered masks")
         with work.watch.stage("blend"):
             output = matched(options, crop, output, mask)
-            repair.put_back(task.number, soften_small(output, repair.faces[task.number]), mask, task.target, note)
+            repair.put_back(task.number, output, mask, task.target, note)
         if work.keep_crops:
             work.crops.setdefault(repair, []).append(output)
 
@@ -372,13 +345,3 @@ def _find(
 
     for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
         yield from found
-
-
-def _alone(run: Callable[[Sequence[Item]], Out], items: Sequence[Item], what: str, advice: str = SMALLER_MODEL) -> Out:
-    """What `run` gives for one item that cannot be halved; running out of memory is `OutOfMemory`."""
-    ((_, out),) = halving(items, 1, run, what, advice)
-    return out
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

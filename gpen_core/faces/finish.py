@@ -44,11 +44,15 @@ def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:
     return 1 - kept if mask is None else mask * (1 - kept)
 
 
-def toned(options: RestoreOptions, crop: FloatImage, restored: FloatImage) -> FloatImage:
-    """The restored crop in the tones of one that is grey or sepia, where the options ask for it. Before its mask is made:
-    colours that a grey face never had would count as something that lies over it."""
+def shaped(
+    options: RestoreOptions, masking: Masking, crop: FloatImage, restored: FloatImage, width: float, is_aligned: bool = False
+) -> tuple[FloatImage, FloatImage | None]:
+    """The restored crop, in the tones of one that is grey or sepia where the options ask for it, and its mask (`mask_of`).
+
+    The tones come first: colours that a grey face never had would count as something that lies over it."""
     tone = tone_of(crop) if options.color == "auto" else None
-    return restored if tone is None else tone.applied(restored)
+    restored = restored if tone is None else tone.applied(restored)
+    return restored, mask_of(options, masking, crop, restored, width, is_aligned)
 
 
 def matched(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage | None) -> FloatImage:
