@@ -9,7 +9,7 @@ from ..pictures.picture import FloatImage
 from . import mask as masks
 from . import occluders
 from .mask import MASK_SIZE, Parser
-from .match import match_colour, tone_of
+from .match import match_colour, nearest_tone
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,21 @@ def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:
 
 
 def shaped(
-    options: RestoreOptions, masking: Masking, crop: FloatImage, restored: FloatImage, width: float, is_aligned: bool = False
+    options: RestoreOptions,
+    masking: Masking,
+    crop: FloatImage,
+    restored: FloatImage,
+    width: float,
+    is_aligned: bool = False,
+    is_one_tone: bool | None = None,
 ) -> tuple[FloatImage, FloatImage | None]:
     """The restored crop, in the tones of one that is grey or sepia where the options ask for it, and its mask (`mask_of`).
 
-    The tones come first: colours that a grey face never had would count as something that lies over it."""
-    tone = tone_of(crop) if options.color == "auto" else None
-    restored = restored if tone is None else tone.applied(restored)
+    `is_one_tone` says whether it is, where that is known already. The tones come first: colours that a grey face never had
+    would count as something that lies over it."""
+    if options.color == "auto" and is_one_tone is not False:
+        tone, is_all = nearest_tone(crop)
+        restored = tone.applied(restored) if is_all or is_one_tone else restored
     return restored, mask_of(options, masking, crop, restored, width, is_aligned)
 
 

@@ -41,7 +41,13 @@ class Tone:
 
 
 def tone_of(crop: FloatImage) -> Tone | None:
-    """The tone of a face that has no colours of its own; None for one that has.
+    """The tone of a face that has no colours of its own; None for one that has. `crop` as for `nearest_tone`."""
+    tone, is_all = nearest_tone(crop)
+    return tone if is_all else None
+
+
+def nearest_tone(crop: FloatImage) -> tuple[Tone, bool]:
+    """The tone that is nearest to a face's colours, and whether it is all of them.
 
     `crop` is [S, S, 3] RGB in [0, 1], aligned. Looked at is what luminance does not explain: lips, cheeks and eyes differ
     in colour from skin of the same brightness, in a grey or sepia photograph nothing does."""
@@ -52,14 +58,12 @@ def tone_of(crop: FloatImage) -> Tone | None:
     chroma = colours - luma[:, None]
     strength = _size(chroma)
     if strength < GREY:
-        return Tone(np.array([0.0, 1.0]), np.zeros((2, 3)))
+        return Tone(np.array([0.0, 1.0]), np.zeros((2, 3))), True
     knots = np.asarray(np.unique(np.quantile(luma, (np.arange(KNOTS) + 0.5) / KNOTS)), np.float64)
     weights = _weights(luma, knots)
     line = np.asarray(np.linalg.lstsq(weights, chroma, rcond=None)[0], np.float64)
     rest = _size(chroma - weights @ line)
-    if strength > FAINT and rest > ONE_TONE * np.sqrt(strength * luma.std()):
-        return None
-    return Tone(knots, line)
+    return Tone(knots, line), bool(strength <= FAINT or rest <= ONE_TONE * np.sqrt(strength * luma.std()))
 
 
 def match_colour(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> FloatImage:
