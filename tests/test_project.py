@@ -60,6 +60,7 @@ ROOMS = {
     "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
+    "video": (*GROUND, "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer", "report"),
     "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report"),
     "demo": (*GROUND, "network", "faces"),
 }

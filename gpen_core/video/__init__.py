@@ -1,0 +1,1 @@
+"""Films: read frame by frame, written with everything else that they carried."""

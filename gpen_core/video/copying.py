@@ -1,0 +1,23 @@
+"""Streams that go from one file into another packet by packet, as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .probe import Stream
+
+DERIVED = ("tmcd", "bin_data")
+
+
+def add_copy(container: Any, stream: Any) -> Any:
+    """A stream of an output like one of an input. Raises what PyAV does where the container has no place for it."""
+    copy = container.add_stream_from_template(stream, opaque=True)
+    copy.time_base = stream.time_base
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition.value
+    return copy
+
+
+def is_derived(stream: Stream) -> bool:
+    """Whether a container writes it by itself: QuickTime's timecode, from metadata, and the texts of chapters."""
+    return stream.kind == "data" and stream.codec in DERIVED

@@ -1,0 +1,163 @@
+"""A film's frames one by one, from any of them on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, first_line
+from ..pictures.files import Photo
+from ..pictures.picture import Picture, upright
+from .containers import failures, library, opened
+from .planes import Planes, to_rgb
+from .probe import Film, frame_files, read_frame, rgb_picture
+
+log = logging.getLogger(__name__)
+
+RUN_UP = 2.0  # seconds before a wanted frame from which on is decoded: whatever it leans on lies there
+READ_FAILURES = 16
+MISSING = 1.0  # seconds at the end without frames that are taken for a film cut off
+
+
+@dataclass(frozen=True, eq=False)
+class FilmFrame:
+    """One frame of a film."""
+
+    number: int
+    """From 0, counted from the first frame that is restored."""
+    pts: int
+    """In the film's time base."""
+    seconds: float
+    picture: Picture
+    """RGB [H, W, 3], upright; uint8, or uint16 where the film has more than 8 bits."""
+    coded: Planes | Photo
+    """As decoded, upright: a film's planes, a folder's picture with what its file carried."""
+    name: str = ""
+    """Of a folder's picture."""
+
+
+@dataclass
+class Reader:
+    """Decodes a film from `start` to `end`, both in seconds after its first frame; the end is not included."""
+
+    film: Film
+    start: float | None = None
+    end: float | None = None
+    notes: list[str] = field(default_factory=list)
+    """What was wrong with the film, once each; also logged as warnings."""
+
+    def frames(self, first: int = 0, pts: int | None = None) -> Iterator[FilmFrame]:
+        """The frames from number `first` on.
+
+        With that frame's `pts`, if it is known, decoding begins shortly before it instead of at `start`. A frame that cannot
+        be decoded is left out; a film that was cut off ends where it ends; both are put into `notes`. Raises `InputError`
+        for a frame of another size, and where a folder's picture cannot be read."""
+        if self.film.is_folder:
+            yield from self._pictures(first)
+            return
+        if pts is None:
+            from_ = None if self.start is None else self.film.pts_at(self.start)
+            numbered = enumerate(self._decoded(from_, self.start))
+        else:
+            numbered = enumerate(self._decoded(pts, self.film.seconds_at(pts)), first)
+        for number, (stamp, frame) in numbered:
+            if number >= first:
+                yield self._film_frame(number, stamp, frame)
+
+    def _film_frame(self, number: int, pts: int, frame: Any) -> FilmFrame:
+        film = self.film
+        pixels = upright(to_rgb(frame, film.colours, film.bits), film.orientation)
+        planes = Planes.from_frame(frame, film.decoded_format, film.colours).turned(film.orientation)
+        return FilmFrame(number, pts, film.seconds_at(pts), Picture(np.ascontiguousarray(pixels)), planes)
+
+    def _pictures(self, first: int) -> Iterator[FilmFrame]:
+        film = self.film
+        paths = frame_files(film.path)
+        start = 0 if self.start is None else max(0, film.pts_at(self.start))
+        end = len(paths) if self.end is None else min(len(paths), film.pts_at(self.end))
+        for number, pts in enumerate(range(start + first, end), first):
+            photo = read_frame(paths[pts], film.size)
+            picture = rgb_picture(photo.picture)
+            yield FilmFrame(number, pts, film.seconds_at(pts), picture, photo, paths[pts].name)
+
+    def _decoded(self, from_: int | None, near: float | None) -> Iterator[tuple[int, Any]]:
+        """Timestamps, strictly rising, and PyAV's frames from `from_` to `self.end`; sought from `near` seconds on."""
+        film, last = self.film, None
+        step = max(1, round(film.frame_seconds / film.time_base))
+        end = None if self.end is None else film.pts_at(self.end)
+        for frame in self._all(near):
+            pts = frame.pts
+            if pts is None:
+                pts = film.origin if last is None else last + step
+            if last is not None and pts <= last:
+                self._note(f"Timestamps that do not rise, first at {film.seconds_at(last):.3f} s, were set right.")
+                pts = last + 1
+            last = pts
+            if end is not None and pts >= end:
+                return
+            if from_ is None or pts >= from_:
+                self._check(frame, pts)
+                yield pts, frame
+        self._note_if_cut_off(last)
+
+    def _all(self, near: float | None) -> Iterator[Any]:
+        """Frames from some before `near` on, in the order of showing."""
+        with opened(self.film.path) as container:
+            stream = container.streams[self.film.video]
+            stream.thread_type = "AUTO"
+            if near is not None and near > RUN_UP:
+                container.seek(self.film.pts_at(near - RUN_UP), stream=stream)
+            for packet in self._packets(container, stream):
+                yield from self._frames_of(stream, packet)
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+        """To the end, which None stands for; where reading fails, it is tried a few times to go on behind it."""
+        for _ in range(READ_FAILURES):
+            try:
+                for packet in container.demux(stream):
+                    if packet.size:
+                        yield packet
+                break
+            except failures() as error:
+                self._note(f"The file cannot be read in places ({first_line(error)}).")
+        yield None
+
+    def _frames_of(self, stream: Any, packet: Any) -> Iterator[Any]:
+        """A packet's frames; None gives those that the decoder holds back, perhaps behind ones that are broken."""
+        for _ in range(1 if packet is not None else READ_FAILURES):
+            try:
+                yield from stream.codec_context.decode(packet)
+                return
+            except library().error.EOFError:
+                return
+            except failures() as error:
+                self._note(f"Frames that cannot be decoded ({first_line(error)}) were left out.")
+
+    def _check(self, frame: Any, pts: int) -> None:
+        size = (frame.width, frame.height)
+        size = size[::-1] if self.film.orientation >= 5 else size
+        if size != self.film.size:
+            first = "{} x {}".format(*self.film.size)
+            raise InputError(
+                f"{self.film.path}: the frame at {self.film.seconds_at(pts):.3f} s has {size[0]} x {size[1]} pixels and the "
+                f"first {first}: all must be of one size. Cut the film there (--end, --start)."
+            )
+
+    def _note_if_cut_off(self, last: int | None) -> None:
+        film = self.film
+        if last is None or film.seconds is None:
+            return
+        reached = film.seconds_at(last) + float(film.frame_seconds)
+        if film.seconds - reached > max(MISSING, 2 * float(film.frame_seconds)):
+            self._note(
+                f"The film ends after {reached:.3f} s of {film.seconds:.3f}: it was cut off. What is there is restored."
+            )
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            log.warning("%s: %s", self.film.path, text)
