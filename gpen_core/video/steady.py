@@ -1,0 +1,176 @@
+"""Restored crops of one track, filtered over time along what moved: flicker goes, a blink stays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OptionsError
+from ..pictures.picture import FloatImage
+from .flow import Guide, Meeting, carried, meet, prepare
+
+AMOUNT = 1.0
+RADIUS = 3  # frames to each side
+GUIDE = 256  # px: a guide's side
+STEPS = 65535.0  # layers are kept in 16 bits
+BAND = 128  # rows filtered at once: they stay in the processor's cache
+ROUNDING = 1e-6
+
+Kept = NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    number: int
+    guide: Guide
+    layers: list[Kept]
+    met: dict[int, Meeting] = field(default_factory=dict)
+    """By another frame's number: how this one lies in that one."""
+
+
+@dataclass
+class Steadiness:
+    """How far following crops of a track differ along the flow, where it agrees; sums, so that segments can be added."""
+
+    weight: float = 0.0
+    squares: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """Root mean square difference of values in [0, 1]; nan where nothing was compared."""
+        return math.sqrt(self.squares / self.weight) if self.weight > 0 else math.nan
+
+    def compare(self, now: FloatImage, before: FloatImage, meeting: Meeting) -> None:
+        """`now` [G, G, 3] and the frame `before` it, which it meets."""
+        squares = ((now - carried(before, meeting.flow, cv2.INTER_CUBIC)) ** 2).mean(2)
+        self.weight += float(meeting.gate.sum())
+        self.squares += float((meeting.gate * squares).sum())
+
+
+class TrackFilter:
+    """The restored crops of one track filtered over time along optical flow, in the track's coordinates.
+
+    Frame t becomes the weighted mean of the frames at most `radius` from it, each resampled to where the flow between
+    the crops as they came in says that it lies. Its own weight is 1 and another's `amount`, times a Gaussian over time,
+    times the gate: 0 where the flow does not return to where it began, or the crops as they came in differ by more than
+    their noise. There, frame t stays as restored (to 1 in 65535). A result depends on the frames at most `radius` away.
+    At most 2 `radius` + 1 frames are held, in 16 bits.
+    """
+
+    def __init__(self, amount: float = AMOUNT, radius: int = RADIUS) -> None:
+        """`amount` in [0, 1]: 0 hands all through as it is. Raises `OptionsError`."""
+        if not 0 <= amount <= 1:
+            raise OptionsError(f"Steadiness is between 0 (every frame by itself) and 1, not {amount}.")
+        if radius < 0:
+            raise OptionsError(f"The window reaches 0 or more frames to each side, not {radius}.")
+        self.amount, self.radius = amount, radius
+        self.before_filter, self.after_filter = Steadiness(), Steadiness()
+        self._window: list[_Frame] = []
+        self._waiting: list[int] = []
+        self._through: list[tuple[int, list[FloatImage]]] = []
+        self._last: tuple[int, FloatImage, FloatImage] | None = None
+
+    @property
+    def before(self) -> float:
+        """Root mean square difference of following crops before the filter, at the guides' size; nan for none."""
+        return self.before_filter.value
+
+    @property
+    def after(self) -> float:
+        """The same after it."""
+        return self.after_filter.value
+
+    def add(self, number: int, guide: FloatImage, layers: Sequence[FloatImage]) -> None:
+        """The track's next frame. `guide` [G, G, 3]: the crop as it came in, reduced by area; G is the same for all.
+
+        `layers`, square [S, S] or [S, S, C], each of its own size: what is filtered; the first is the restored crop
+        [S, S, 3]. All are in [0, 1].
+        """
+        if not self.is_active:
+            self._through.append((number, list(layers)))
+            return
+        if self._window and number <= self._window[-1].number:
+            raise ValueError(f"Frame {number} came after frame {self._window[-1].number}: a track goes forwards.")
+        frame = _Frame(number, prepare(guide), [_keep(layer) for layer in layers])
+        for other in self._window:
+            if number - other.number <= self.radius:
+                frame.met[other.number], other.met[number] = meet(frame.guide, other.guide)
+        self._window.append(frame)
+        self._waiting.append(number)
+
+    @property
+    def is_active(self) -> bool:
+        return self.amount > 0 and self.radius > 0
+
+    def ready(self, is_end: bool = False) -> Iterator[tuple[int, list[FloatImage]]]:
+        """Frames that need no further ones, in order: their numbers and layers. `is_end`: no further ones will come."""
+        while self._through:
+            yield self._through.pop(0)
+        while self._waiting and (is_end or self._window[-1].number >= self._waiting[0] + self.radius):
+            number = self._waiting.pop(0)
+            frame = next(frame for frame in self._window if frame.number == number)
+            layers = [self._filtered(frame, index) for index in range(len(frame.layers))]
+            self._measure(frame, layers[0])
+            oldest = (self._waiting[0] if self._waiting else number + 1) - self.radius
+            self._window = [frame for frame in self._window if frame.number >= oldest]
+            yield number, layers
+
+    def _filtered(self, frame: _Frame, index: int) -> FloatImage:
+        layer = frame.layers[index]
+        total = np.ones(layer.shape[:2], np.float32)
+        out = layer.astype(np.float32)
+        for other in self._window:
+            if other.number in frame.met:
+                near = self.amount * _kernel(frame.number - other.number, self.radius)
+                _add_along(out, total, other.layers[index], frame.met[other.number], near)
+        out /= total if out.ndim == 2 else total[..., None]
+        out /= STEPS
+        return np.clip(out, 0, 1, out=out)
+
+    def _measure(self, frame: _Frame, after: FloatImage) -> None:
+        """Reckons in the frame and the one before it."""
+        size = frame.guide.grey.shape
+        small = _reduced(after, size), _reduced(frame.layers[0].astype(np.float32) / np.float32(STEPS), size)
+        if self._last and self._last[0] in frame.met:
+            self.after_filter.compare(small[0], self._last[1], frame.met[self._last[0]])
+            self.before_filter.compare(small[1], self._last[2], frame.met[self._last[0]])
+        self._last = (frame.number, *small)
+
+
+def _kernel(distance: int, radius: int) -> float:
+    """A Gaussian that is a quarter at the window's end."""
+    return float(0.25 ** ((distance / radius) ** 2))
+
+
+def _keep(layer: FloatImage) -> Kept:
+    return np.asarray(np.rint(np.clip(layer, 0, 1) * np.float32(STEPS)), np.uint16)
+
+
+def _reduced(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
+    if layer.shape[:2] == size:
+        return layer
+    return np.asarray(cv2.resize(layer, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _add_along(out: FloatImage, total: FloatImage, layer: Kept, meeting: Meeting, near: float) -> None:
+    """Adds what the layer shows along the flow to `out`, in the layer's steps, and its weight to `total`."""
+    size = layer.shape[0]
+    ratio = size / meeting.gate.shape[0]
+    gate = near * cv2.resize(meeting.gate, (size, size), interpolation=cv2.INTER_LINEAR)
+    flow = ratio * cv2.resize(meeting.flow, (size, size), interpolation=cv2.INTER_LINEAR)
+    x, y = np.arange(size, dtype=np.float32)[None, :], np.arange(size, dtype=np.float32)[:, None]
+    for top in range(0, size, BAND):
+        rows = slice(top, top + BAND)
+        weight = gate[rows]
+        if not weight.any():
+            continue
+        there = cv2.remap(
+            layer, flow[rows, :, 0] + x, flow[rows, :, 1] + y[rows], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        out[rows] += there * (weight if layer.ndim == 2 else weight[..., None])
+        total[rows] += weight
