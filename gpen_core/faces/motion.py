@@ -28,7 +28,8 @@ PATCH = 208  # px
 CORNERS = 80
 APART = 5  # px
 WINDOW = (19, 19)
-LEVELS = 3
+LEVELS, LAST_LEVELS = 3, 1
+SETTLED = 0.3  # px: what moves less need not be looked for again
 BLUR = 1.0  # px, against noise
 BACK = 1.0  # px: the way forwards and back must end that near to where it began
 FEWEST = 10  # points
@@ -40,6 +41,8 @@ LARGEST_RESIDUAL = 2.5  # px of the patch
 LARGEST_ZOOM = 1.25
 LARGEST_TURN = 25.0  # degrees
 SMALLEST_AGREEMENT = 0.5
+EDGES = (PATCH - 1) / 2 + np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]) * FACE / 2
+LARGEST_STEP = float(PATCH)
 STILL: Matrix = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -68,22 +71,24 @@ def follow(before: Grey, after: Grey, box: Box, guess: Matrix = STILL) -> Motion
 
     `guess` [2, 3] is where the search begins; it may be wrong by about a third of the face."""
     to_patch = _to_patch(box)
-    from_after = _compose(to_patch, invert(guess))
-    first, second = patch(before, to_patch, PATCH), patch(after, from_after, PATCH)
-    if first is None or second is None:
+    one = _normalised(patch(before, to_patch, PATCH))
+    if one is None:
         return None
-    one, two = _normalised(first), _normalised(second)
-    if one is None or two is None:
-        return None
-    visible = (_visible(to_patch, before), _visible(from_after, after))
-    start, end = _followed(one, two, *visible)
-    matrix = _fitted(start, end)
-    if matrix is None:
-        return None
-    agreement = _agreement(one, two, matrix)
-    if agreement < SMALLEST_AGREEMENT:
-        return None
-    return Motion(_compose(_compose(invert(from_after), matrix), to_patch), agreement)
+    corners = _corners(one, _visible(to_patch, before))
+    motion, step, agreement = guess, LARGEST_STEP, 0.0
+    for levels in (LEVELS, LAST_LEVELS):  # what is left to be found shrinks, and with it the search's bias
+        if step < SETTLED:
+            break
+        from_after = _compose(to_patch, invert(motion))
+        two = _normalised(patch(after, from_after, PATCH))
+        if two is None:
+            return None
+        matrix = _fitted(*_followed(one, two, corners, _visible(from_after, after), levels))
+        if matrix is None:
+            return None
+        motion = _compose(_compose(invert(from_after), matrix), to_patch)
+        step, agreement = float(np.abs(moved(matrix, EDGES) - EDGES).max()), _agreement(one, two, matrix)
+    return Motion(motion, agreement) if agreement >= SMALLEST_AGREEMENT else None
 
 
 def patch(image: Grey, matrix: Matrix, size: int) -> FloatImage | None:
@@ -124,8 +129,10 @@ def _ellipse() -> NDArray[np.uint8]:
 ELLIPSE = _ellipse()
 
 
-def _normalised(image: FloatImage) -> NDArray[np.uint8] | None:
+def _normalised(image: FloatImage | None) -> NDArray[np.uint8] | None:
     """With one mean and contrast over the face, so that light that changes matters not; None for a flat one."""
+    if image is None:
+        return None
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), BLUR), np.float32)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(image, mask=ELLIPSE))
     if deviation <= 1e-4 * max(mean, 1e-6):
@@ -141,27 +148,28 @@ def _visible(matrix: Matrix, image: Grey) -> NDArray[np.float64]:
     return np.array([xs[1], ys[1], xs[2], ys[2]])
 
 
+def _corners(image: NDArray[np.uint8], seen: NDArray[np.float64]) -> NDArray[np.float32]:
+    """[C, 1, 2]: what of the face can be told from its surroundings in both directions."""
+    found: Any = cv2.goodFeaturesToTrack(image, CORNERS, 0.01, APART, mask=ELLIPSE)
+    corners = np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
+    return corners[_inside(corners[:, 0], seen)]
+
+
 def _followed(
-    one: NDArray[np.uint8], two: NDArray[np.uint8], seen_one: NDArray[np.float64], seen_two: NDArray[np.float64]
+    one: NDArray[np.uint8], two: NDArray[np.uint8], corners: NDArray[np.float32], seen: NDArray[np.float64], levels: int
 ) -> tuple[Points, Points]:
-    """[N, 2] corners of the face in the first patch and where they are in the second; none where too few come back."""
-    none = np.zeros((0, 2)), np.zeros((0, 2))
-    found = cv2.goodFeaturesToTrack(one, CORNERS, 0.01, APART, mask=ELLIPSE)
-    if found is None or len(found) < FEWEST:
-        return none
-    options: Any = {"winSize": WINDOW, "maxLevel": LEVELS, "criteria": (3, 20, 0.01)}
-    there, ok_there, _ = cv2.calcOpticalFlowPyrLK(one, two, found, None, **options)  # type: ignore[call-overload]
+    """[N, 2] corners [C, 1, 2] of the first patch that are found in the second, and come back; none where too few do."""
+    if len(corners) < FEWEST:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    options: Any = {"winSize": WINDOW, "maxLevel": levels, "criteria": (3, 20, 0.01)}
+    there, ok_there, _ = cv2.calcOpticalFlowPyrLK(one, two, corners, None, **options)  # type: ignore[call-overload]
     back, ok_back, _ = cv2.calcOpticalFlowPyrLK(two, one, there, None, **options)  # type: ignore[call-overload]
-    found, there, back = (p.reshape(-1, 2).astype(np.float64) for p in (found, there, back))
-    good = (ok_there.ravel() > 0) & (ok_back.ravel() > 0) & (np.hypot(*(back - found).T) < BACK)
-    inside = _inside(found, seen_one)
-    good &= inside & _inside(there, seen_two)
-    if good.sum() < max(FEWEST, SMALLEST_SHARE * inside.sum()):
-        return none
-    return found[good], there[good]
+    start, end, again = (p.reshape(-1, 2).astype(np.float64) for p in (corners, there, back))
+    good = (ok_there.ravel() > 0) & (ok_back.ravel() > 0) & (np.hypot(*(again - start).T) < BACK) & _inside(end, seen)
+    return (start[good], end[good]) if good.sum() >= SMALLEST_SHARE * len(corners) else (start[:0], end[:0])
 
 
-def _inside(points: Points, frame: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _inside(points: NDArray[Any], frame: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(((points >= frame[:2]) & (points <= frame[2:])).all(axis=1))
 
 
@@ -169,7 +177,7 @@ def _fitted(start: Points, end: Points) -> Matrix | None:
     """The similarity that most points agree upon, if they do and if a face can move so."""
     if len(start) < FEWEST:
         return None
-    options: Any = {"method": cv2.RANSAC, "ransacReprojThreshold": 2.0, "maxIters": 500}
+    options: Any = {"method": cv2.RANSAC, "ransacReprojThreshold": 2.0, "maxIters": 500, "refineIters": 0}
     rough: Any = cv2.estimateAffinePartial2D(start, end, **options)[0]
     if rough is None:
         return None
