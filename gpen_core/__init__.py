@@ -46,10 +46,13 @@ if TYPE_CHECKING:
         REGIONS,
         TEMPLATES,
         RestoreOptions,
+        VideoOptions,
     )
     from .pictures.files import Photo
     from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
+    from .video.restore import restore_video
+    from .video.sequence import restore_sequence
     from .weights.catalog import SUFFIXES
     from .weights.downloads import DownloadOptions
     from .weights.folders import (
@@ -80,10 +83,13 @@ _LAZY = {
         "REGIONS",
         "TEMPLATES",
         "RestoreOptions",
+        "VideoOptions",
     ),
     ".pictures.files": ("Photo",),
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
+    ".video.restore": ("restore_video",),
+    ".video.sequence": ("restore_sequence",),
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": (
         "detector_choices",
@@ -133,6 +139,7 @@ __all__ = [
     "RestoreOptions",
     "RestoreResult",
     "TooLarge",
+    "VideoOptions",
     "WeightsError",
     "__version__",
     "crop_faces",
@@ -143,6 +150,8 @@ __all__ = [
     "network_choice",
     "network_choices",
     "numbered",
+    "restore_sequence",
+    "restore_video",
     "state_of",
     "trust_weights",
     "paste_faces",

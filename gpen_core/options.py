@@ -102,6 +102,41 @@ class RestoreOptions:
             object.__setattr__(self, name, None if value is None else int(value))
 
 
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is asked of a film beside `RestoreOptions`. A value that cannot be raises `OptionsError`."""
+
+    steady: float = 1.0
+    """0 to 1: how much restored faces are evened out over time; 0 takes every frame by itself."""
+    start: float | None = None
+    """Seconds from the first frame: what comes before is left out."""
+    end: float | None = None
+    """Seconds from the first frame: this and what follows is left out."""
+    min_time: float = 0.0
+    """Seconds: who is in the film for less is left alone."""
+    codec: str = "auto"
+    """`auto` (H.264, with more than 8 bits HEVC), `h264`, `hevc`, `av1`, `ffv1`, or an encoder's name."""
+    crf: int | None = None
+    """The encoder's constant quality: less is better and larger; None takes the default."""
+    fps: float | None = None
+    """Frames a second of a folder of pictures; None: 25."""
+
+    def __post_init__(self) -> None:
+        _within("steady", self.steady, 0, 1)
+        _within("min_time", self.min_time, 0)
+        for name in ("start", "end", "fps"):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), 0)
+        if self.crf is not None:
+            _within("crf", self.crf, 0, 255, whole=True)
+        if self.fps == 0:
+            raise OptionsError("fps is 0; expected frames a second, such as 25.")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
+        if not isinstance(self.codec, str) or not self.codec:
+            raise OptionsError(f"codec is {self.codec!r}; expected auto, h264, hevc, av1, ffv1 or the name of an encoder.")
+
+
 def _faces(value: Any) -> str | tuple[int, ...]:
     if isinstance(value, str) and value in CHOICES:
         return value

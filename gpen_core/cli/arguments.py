@@ -20,13 +20,22 @@ def models_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
 
 
+def model_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="gpen-bfr-2048", metavar="NAME|FILE|auto", help="auto: each face by the network of its size"
+    )
+
+
+def order_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--order", default=DEFAULTS.order, choices=ORDERS)
+
+
 def detection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those about finding faces."""
+    """Those about finding faces, but for their order."""
     add = parser.add_argument
     add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
     add("--dtype", default="auto", choices=PRECISIONS)
-    add("--order", default=DEFAULTS.order, choices=ORDERS)
     add("--confidence", type=float, default=DEFAULTS.confidence, metavar="C", help="of the detector, 0 to 1")
     add(
         "--detect-size",
@@ -45,12 +54,32 @@ def detection_arguments(parser: argparse.ArgumentParser) -> None:
     add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
 
 
-def selection_arguments(parser: argparse.ArgumentParser) -> None:
+def selection_arguments(parser: argparse.ArgumentParser, numbers: str = "numbers count from 0 in --order") -> None:
     """Those about which of the faces found are restored."""
     add = parser.add_argument
-    add("--faces", default=DEFAULTS.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help="numbers count from 0 in --order")
+    add("--faces", default=DEFAULTS.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help=numbers)
     add("--min-face", type=float, default=DEFAULTS.min_face, metavar="PX", help="shorter side of a face's box")
     add("--max-faces", type=int, default=DEFAULTS.max_faces, metavar="N", help="the largest N")
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those about how much memory and which ways of computing."""
+    add = parser.add_argument
+    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
+    add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
+    add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        value = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
+    return value
 
 
 def look_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..options import MASKS
-from .arguments import detection_arguments, look_arguments, models_argument, options_of, selection_arguments
+from .arguments import detection_arguments, look_arguments, models_argument, options_of, order_argument, selection_arguments
 from .terminal import printable
 from .weights import byte_bar
 
@@ -24,6 +24,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add("--masks", default="auto", metavar="A,B", help=f"of {', '.join(MASKS)}")
     models_argument(compare)
     detection_arguments(compare)
+    order_argument(compare)
     selection_arguments(compare)
     look_arguments(compare)
     compare.set_defaults(command=_compare)

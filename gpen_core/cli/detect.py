@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
-from .arguments import detection_arguments, models_argument, options_of
+from .arguments import detection_arguments, models_argument, options_of, order_argument
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     detect.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the pictures there, the faces numbered")
     models_argument(detect)
     detection_arguments(detect)
+    order_argument(detect)
     detect.set_defaults(command=_detect)
 
 

@@ -29,7 +29,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, detect, restore, weights
+from . import compare, detect, restore, video, weights
 from .arguments import models_argument
 from .terminal import PrintableFormatter, printable
 
@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore.add_command(commands, shared, EPILOG)
+    video.add_command(commands, shared, EPILOG)
     detect.add_command(commands, shared)
     compare.add_command(commands, shared)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")

@@ -15,8 +15,11 @@ from .arguments import (
     DEFAULTS,
     detection_arguments,
     look_arguments,
+    model_argument,
     models_argument,
     options_of,
+    order_argument,
+    run_arguments,
     selection_arguments,
 )
 from .terminal import printable
@@ -47,8 +50,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
-    add("--model", default="gpen-bfr-2048", metavar="NAME|FILE|auto", help="auto: each face by the network of its size")
+    model_argument(parser)
     detection_arguments(parser)
+    order_argument(parser)
     selection_arguments(parser)
     add("--strength", type=float, default=default.strength, metavar="0..1")
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
@@ -59,21 +63,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
-    add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
-    add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
-    add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
-
-
-def _bytes(text: str) -> int:
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
-    try:
-        value = int(float(number) * unit)
-    except (ValueError, OverflowError):
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
-    return value
+    run_arguments(parser)
 
 
 def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
@@ -94,12 +84,32 @@ def _check_upscale(given: argparse.Namespace, options: RestoreOptions) -> None:
         raise OptionsError(f"--upscaler {options.upscaler} enlarges nothing without --upscale F: say how many times.")
 
 
+def loaded(given: argparse.Namespace, options: RestoreOptions) -> FaceRestorer:
+    """The networks that a run with these arguments needs, fetched where they are missing."""
+    from ..restorer import FaceRestorer
+    from ..weights.downloads import DownloadOptions
+
+    with byte_bar() as progress:
+        restorer = FaceRestorer.load(
+            given.model,
+            given.detector,
+            given.models_dir,
+            given.device,
+            given.dtype,
+            progress=progress,
+            downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
+            upscaler=options.upscaler,
+        )
+        restorer.prepare(options, progress)
+    if given.compile:
+        restorer.record()
+    return restorer
+
+
 def _restore(given: argparse.Namespace) -> int:
     from .. import report
     from ..batch import jobs
     from ..pictures.whole_file import write_bytes
-    from ..restorer import FaceRestorer
-    from ..weights.downloads import DownloadOptions
 
     options = options_of(given)
     _check_upscale(given, options)
@@ -108,25 +118,13 @@ def _restore(given: argparse.Namespace) -> int:
     if given.report is not None:
         jobs.check_report(given.report, todo)
     names: dict[str, Any] = {"model": given.model, "detector": given.detector}
-    restorer, failure = None, None
+    restorer: FaceRestorer | None = None
+    failure: str | None = None
     outcomes: list[Outcome] = []
     try:
         if not todo:
             raise InputError(f"No pictures in {', '.join(given.inputs)}.")
-        with byte_bar() as progress:
-            restorer = FaceRestorer.load(
-                given.model,
-                given.detector,
-                given.models_dir,
-                given.device,
-                given.dtype,
-                progress=progress,
-                downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
-                upscaler=options.upscaler,
-            )
-            restorer.prepare(options, progress)
-        if given.compile:
-            restorer.record()
+        restorer = loaded(given, options)
         _restore_all(restorer, todo, options, given.max_memory, outcomes)
     except BaseException as error:
         failure = str(error) or type(error).__name__

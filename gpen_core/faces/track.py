@@ -54,6 +54,11 @@ class _Trail:
         return _size(self.box)
 
     @property
+    def best(self) -> float:
+        """The highest score."""
+        return max(face.score for face in self.faces if face is not None)
+
+    @property
     def last(self) -> int:
         """Of the frames with a detection."""
         return self.first + len(self.faces) - 1 - self.missed
@@ -96,9 +101,11 @@ class Tracker:
     the picture carries it, as long as what is there moves as one and looks like the face; else the track ends. It keeps one
     frame in grey, and a few hundred bytes for each face and frame."""
 
-    def __init__(self, rate: float) -> None:
-        """`rate`: frames a second."""
+    def __init__(self, rate: float, confidence: float = 0.0) -> None:
+        """`rate`: frames a second. A track of which no face has a score of more than `confidence` is none: fainter ones
+        only fill in what surer ones began or go on to."""
         self.rate = rate
+        self.confidence = confidence
         self._before: Grey | None = None
         self._next: int | None = None
         self._active: list[_Trail] = []
@@ -126,10 +133,7 @@ class Tracker:
 
     def finish(self) -> tuple[Track, ...]:
         """All tracks, numbered by first appearance, then in reading order. Nothing may be added after that."""
-        for trail in self._active:
-            trail.ends_softly = trail.missed > 0
-        self._ended += self._active
-        self._active = []
+        self._end(self._active, softly=False)
         numbers = {trail: n for n, trail in enumerate(_numbered(self._ended))}
         return tuple(trail.finish(n, numbers[_earliest(trail)], self.rate) for trail, n in numbers.items())
 
@@ -170,7 +174,8 @@ class Tracker:
         for trail in list(trails):
             trail.ends_softly = softly or trail.missed > 0
             self._active.remove(trail)
-            self._ended.append(trail)
+            if trail.best > self.confidence:
+                self._ended.append(trail)
 
     def _lost(self, trail: _Trail, number: int) -> _Trail | None:
         """Whose face that is which is seen again."""

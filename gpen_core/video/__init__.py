@@ -1,1 +1,1 @@
-"""Films: read frame by frame, written with everything else that they carried."""
+"""Films: faces followed through frames, restored and kept steady, in constant memory."""

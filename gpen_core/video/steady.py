@@ -45,11 +45,27 @@ class Steadiness:
         """Root mean square difference of values in [0, 1]; nan where nothing was compared."""
         return math.sqrt(self.squares / self.weight) if self.weight > 0 else math.nan
 
+    def add(self, other: Steadiness) -> None:
+        self.weight += other.weight
+        self.squares += other.squares
+
     def compare(self, now: FloatImage, before: FloatImage, meeting: Meeting) -> None:
         """`now` [G, G, 3] and the frame `before` it, which it meets."""
         squares = ((now - carried(before, meeting.flow, cv2.INTER_CUBIC)) ** 2).mean(2)
         self.weight += float(meeting.gate.sum())
         self.squares += float((meeting.gate * squares).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Steadied:
+    """One frame of a track after the filter."""
+
+    number: int
+    layers: list[FloatImage]
+    before: Steadiness = field(default_factory=Steadiness)
+    """How far the first layer differs from the frame before it, as it came; nothing for a track's first frame."""
+    after: Steadiness = field(default_factory=Steadiness)
+    """The same of what is given."""
 
 
 class TrackFilter:
@@ -69,21 +85,10 @@ class TrackFilter:
         if radius < 0:
             raise OptionsError(f"The window reaches 0 or more frames to each side, not {radius}.")
         self.amount, self.radius = amount, radius
-        self.before_filter, self.after_filter = Steadiness(), Steadiness()
         self._window: list[_Frame] = []
         self._waiting: list[int] = []
-        self._through: list[tuple[int, list[FloatImage]]] = []
+        self._through: list[Steadied] = []
         self._last: tuple[int, FloatImage, FloatImage] | None = None
-
-    @property
-    def before(self) -> float:
-        """Root mean square difference of following crops before the filter, at the guides' size; nan for none."""
-        return self.before_filter.value
-
-    @property
-    def after(self) -> float:
-        """The same after it."""
-        return self.after_filter.value
 
     def add(self, number: int, guide: FloatImage, layers: Sequence[FloatImage]) -> None:
         """The track's next frame. `guide` [G, G, 3]: the crop as it came in, reduced by area; G is the same for all.
@@ -92,7 +97,7 @@ class TrackFilter:
         [S, S, 3]. All are in [0, 1].
         """
         if not self.is_active:
-            self._through.append((number, list(layers)))
+            self._through.append(Steadied(number, list(layers)))
             return
         if self._window and number <= self._window[-1].number:
             raise ValueError(f"Frame {number} came after frame {self._window[-1].number}: a track goes forwards.")
@@ -107,18 +112,19 @@ class TrackFilter:
     def is_active(self) -> bool:
         return self.amount > 0 and self.radius > 0
 
-    def ready(self, is_end: bool = False) -> Iterator[tuple[int, list[FloatImage]]]:
-        """Frames that need no further ones, in order: their numbers and layers. `is_end`: no further ones will come."""
+    def ready(self, upto: float = math.inf) -> Iterator[Steadied]:
+        """The frames that need no further ones, in order: all of the track's up to number `upto` have been added."""
         while self._through:
             yield self._through.pop(0)
-        while self._waiting and (is_end or self._window[-1].number >= self._waiting[0] + self.radius):
+        while self._waiting and self._waiting[0] + self.radius <= upto:
             number = self._waiting.pop(0)
             frame = next(frame for frame in self._window if frame.number == number)
             layers = [self._filtered(frame, index) for index in range(len(frame.layers))]
-            self._measure(frame, layers[0])
+            done = Steadied(number, layers)
+            self._measure(frame, done)
             oldest = (self._waiting[0] if self._waiting else number + 1) - self.radius
             self._window = [frame for frame in self._window if frame.number >= oldest]
-            yield number, layers
+            yield done
 
     def _filtered(self, frame: _Frame, index: int) -> FloatImage:
         layer = frame.layers[index]
@@ -132,13 +138,13 @@ class TrackFilter:
         out /= STEPS
         return np.clip(out, 0, 1, out=out)
 
-    def _measure(self, frame: _Frame, after: FloatImage) -> None:
-        """Reckons in the frame and the one before it."""
+    def _measure(self, frame: _Frame, done: Steadied) -> None:
+        """Compares the frame with the one before it."""
         size = frame.guide.grey.shape
-        small = _reduced(after, size), _reduced(frame.layers[0].astype(np.float32) / np.float32(STEPS), size)
+        small = _reduced(done.layers[0], size), _reduced(frame.layers[0].astype(np.float32) / np.float32(STEPS), size)
         if self._last and self._last[0] in frame.met:
-            self.after_filter.compare(small[0], self._last[1], frame.met[self._last[0]])
-            self.before_filter.compare(small[1], self._last[2], frame.met[self._last[0]])
+            done.after.compare(small[0], self._last[1], frame.met[self._last[0]])
+            done.before.compare(small[1], self._last[2], frame.met[self._last[0]])
         self._last = (frame.number, *small)
 
 

@@ -1,0 +1,219 @@
+"""`gpen video`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Interrupted, OptionsError
+from ..options import MASKS, RestoreOptions, VideoOptions
+from ..progress import Progress
+from .arguments import (
+    DEFAULTS,
+    detection_arguments,
+    look_arguments,
+    model_argument,
+    models_argument,
+    options_of,
+    run_arguments,
+    selection_arguments,
+)
+from .restore import loaded
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from ..pictures.picture import FloatImage
+    from ..restorer import FaceRestorer
+    from ..video.restore import VideoResult
+
+log = logging.getLogger(__name__)
+
+DEFAULT = VideoOptions()
+NUMBERS = "of each shot; numbers count from 0 by first appearance, see --report"
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
+    """Adds the command to the parser's."""
+    text = "restore the faces of a film, steadily, with its sound (needs PyAV)"
+    parser = commands.add_parser("video", parents=[shared], help=text, description=f"{text}.", epilog=epilog)
+    add = parser.add_argument
+    add("input", type=Path, metavar="IN", help="a film, or a folder of pictures")
+    add("-o", "--output", type=Path, metavar="OUT", required=True, help="a film; with no suffix a folder of pictures")
+    models_argument(parser)
+    model_argument(parser)
+    detection_arguments(parser)
+    selection_arguments(parser, NUMBERS)
+    add("--min-time", type=float, default=DEFAULT.min_time, metavar="S", help="leave who is in the film for less seconds")
+    add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
+    add("--steady", type=float, default=DEFAULT.steady, metavar="0..1", help="how much faces are evened out over time")
+    add("--mask", default=DEFAULTS.mask, choices=MASKS)
+    look_arguments(parser)
+    add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white, in every frame")
+    add("--start", type=_seconds, metavar="T", help="seconds or H:M:S from the first frame")
+    add("--end", type=_seconds, metavar="T", help="seconds or H:M:S from the first frame")
+    add("--fps", type=float, metavar="F", help="frames a second of a folder of pictures (25)")
+    add(
+        "--codec",
+        default=DEFAULT.codec,
+        metavar="C",
+        help="auto (h264; hevc for more than 8 bits), av1, ffv1, h264_nvenc ...",
+    )
+    add("--crf", type=int, metavar="N", help="the encoder's quality: less is better and larger")
+    add("--preview", type=int, metavar="N", help="write no film, but a sheet of N of its frames before and after")
+    add("--fresh", action="store_true", help="do not go on where an earlier run ended")
+    run_arguments(parser)
+    parser.set_defaults(command=_video)
+
+
+def _seconds(text: str) -> float:
+    parts: list[float] = []
+    try:
+        parts = [float(part) for part in text.split(":")]
+        if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
+            raise ValueError(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds such as 83.5, or 1:23.5, got {text!r}") from None
+    return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
+
+
+def _video(given: argparse.Namespace) -> int:
+    from ..video import report
+    from ..video.restore import film_of
+
+    options = options_of(given)
+    video = VideoOptions(**{name: getattr(given, name) for name in VideoOptions.__dataclass_fields__})
+    if given.preview is not None and given.preview < 1:
+        raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
+    film_of(given.input, video)  # before anything is fetched or loaded
+    restorer: FaceRestorer | None = None
+    result: VideoResult | None = None
+    failure: str | None = None
+    names = {"model": given.model, "detector": given.detector, "input": str(given.input), "output": str(given.output)}
+    try:
+        limit = _limit(given.limit)
+        restorer = loaded(given, options)
+        if given.preview is not None:
+            _preview(given, restorer, options, video, limit)
+            return 0
+        result = _restore(given, restorer, options, video, limit)
+    except BaseException as error:
+        failure = str(error) or type(error).__name__
+        raise
+    finally:
+        if given.report is not None and given.preview is None:
+            from ..pictures.whole_file import write_bytes
+
+            write_bytes(given.report, report.report(restorer, names, options, video, result, failure).encode())
+    return 0
+
+
+def _restore(
+    given: argparse.Namespace,
+    restorer: FaceRestorer,
+    options: RestoreOptions,
+    video: VideoOptions,
+    limit: FloatImage | None,
+) -> VideoResult:
+    from ..video.restore import restore_video
+    from ..video.work import Work
+
+    try:
+        with _bar() as progress:
+            result = restore_video(
+                given.input,
+                given.output,
+                restorer,
+                options,
+                video,
+                limit=limit,
+                progress=progress,
+                max_memory=given.max_memory,
+                is_fresh=given.fresh,
+            )
+    except (KeyboardInterrupt, Interrupted):
+        _say(f"What is finished waits in {Work(given.output).folder}: the same command goes on from there.")
+        raise
+    for note in result.notes:
+        _say(f"{given.input}: {note}")
+    restored = sum(one.frames > 0 for one in result.tracks)
+    count = len(result.tracks)
+    sys.stdout.write(
+        printable(f"{given.output}: {len(result.restored)} frames, {count} faces followed, {restored} restored\n")
+    )
+    return result
+
+
+def _preview(
+    given: argparse.Namespace,
+    restorer: FaceRestorer,
+    options: RestoreOptions,
+    video: VideoOptions,
+    limit: FloatImage | None,
+) -> None:
+    from ..pictures import files
+    from ..pictures.metadata import Metadata
+    from ..pictures.picture import from_array
+    from ..pictures.whole_file import write_bytes
+    from ..video.preview import preview
+
+    is_picture = given.output.suffix.lower() in files.SUFFIXES
+    target = given.output if is_picture else given.output.with_name(f"{given.output.stem}.preview.jpg")
+    with _bar() as progress:
+        sheet = preview(
+            given.input,
+            given.preview,
+            restorer,
+            options,
+            video,
+            limit=limit,
+            progress=progress,
+            max_memory=given.max_memory,
+        )
+    format_name = files.format_of(target, "JPEG")
+    write_bytes(target, files.encode(files.Photo(from_array(sheet), Metadata(), format_name, lossy=True), format_name))
+    sys.stdout.write(printable(f"{target}: {given.preview} frames before and after\n"))
+
+
+def _limit(path: Path | None) -> FloatImage | None:
+    """[H, W] in [0, 1]: a picture's luminance."""
+    from ..pictures import files
+    from ..pictures.picture import LUMA
+
+    if path is None:
+        return None
+    picture = files.read(path).picture
+    return picture.region(picture.whole) @ LUMA
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress callable: a bar with the time left on a terminal, one after the other for what is done."""
+    from tqdm import tqdm
+
+    bar: Any = None
+    said = ""
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal bar, said
+        if bar is None or said != text:
+            if bar is not None:
+                bar.close()
+            said = text
+            bar = tqdm(desc=text, total=total or None, initial=done, file=sys.stderr, disable=None, unit="")
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(printable(f"gpen: {text}\n"))

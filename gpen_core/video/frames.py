@@ -1,0 +1,258 @@
+"""The second pass over a film: each frame's faces through the network, steadied over time, put back."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+
+from ..faces.align import Alignment, align, extract
+from ..faces.blend import Canvas, soften_small
+from ..faces.face import Face
+from ..faces.finish import Masking, matched, shaped
+from ..faces.tracks import Track
+from ..frame import fit_limit
+from ..networks import LoadedNetwork
+from ..options import RestoreOptions
+from ..pictures.picture import FloatImage, Picture
+from ..progress import Progress, Stopwatch
+from ..restorer import FaceRestorer
+from .stages import Stages, timed
+from .steady import GUIDE, RADIUS, Steadied, Steadiness, TrackFilter
+from .survey import Frame, Survey
+
+DEPTH = 2  # frames between two stages
+
+OneFrame = TypeVar("OneFrame", bound=Frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A track that is to be restored."""
+
+    track: Track
+    network: LoadedNetwork
+    reduced: int
+    """By this power of two its crops are reduced before anything is done with them: more is not seen in the film."""
+    is_one_tone: bool
+    like: Face
+    """A face of its usual size."""
+
+    @classmethod
+    def of(cls, track: Track, survey: Survey, restorer: FaceRestorer, options: RestoreOptions, progress: Progress) -> Chosen:
+        """Raises as `Models.network_for`."""
+        faces = [align(landmarks, 1, options.template) for landmarks in track.landmarks]
+        side = max((one.side for one in faces if not isinstance(one, str)), default=1.0)
+        network = restorer.models.network_for(side, progress)
+        reduced = 1
+        while network.network.size >= 2 * reduced * max(side, GUIDE / 2):
+            reduced *= 2
+        x0, y0, x1, y1 = (float(v) for v in np.median(track.boxes, axis=0))
+        like = Face((x0, y0, x1, y1), 1.0, track.landmarks[len(track) // 2])
+        return cls(track, network, reduced, track.number in survey.of_one_tone, like)
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """One face of one frame."""
+
+    chosen: Chosen
+    alignment: Alignment
+    picture: Picture
+
+    def crop(self) -> FloatImage:
+        return extract(self.picture, self.alignment)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shaped:
+    """One restored face of one frame."""
+
+    place: _Place
+    crop: FloatImage
+    """As it came in, reduced as what was restored is."""
+    layers: Sequence[FloatImage]
+    """What is filtered over time: the restored crop and, where it changes from frame to frame, its mask."""
+    mask: FloatImage | None
+    """One that does not change."""
+    note: str | None
+
+    @property
+    def number(self) -> int:
+        return self.place.chosen.track.number
+
+
+@dataclass(frozen=True, eq=False)
+class _Steady:
+    shaped: _Shaped
+    steadied: Steadied
+
+
+@dataclass(frozen=True, eq=False)
+class RestoredFrame(Generic[OneFrame]):
+    """A frame of which the faces are restored."""
+
+    frame: OneFrame
+    picture: Picture
+    """The frame's own where nothing was restored."""
+    mask: FloatImage | None
+    """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
+    tracks: tuple[int, ...]
+    """Numbers of those that were restored in it."""
+    notes: tuple[str, ...] = ()
+    steadiness: Mapping[int, tuple[Steadiness, Steadiness]] = field(default_factory=dict)
+    """By track: how far it differs from the frame before it along what moves, before and after the filter."""
+
+
+@dataclass
+class Restoring:
+    """What all frames of a film have in common, and what was measured."""
+
+    options: RestoreOptions
+    masking: Masking
+    chosen: Sequence[Chosen]
+    rate: float
+    """Frames a second."""
+    steady: float
+    radius: int
+    max_memory: int | None = None
+    limit: FloatImage | None = None
+    """[H, W] in [0, 1] of any size: how much of each pixel may be restored."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    filters: dict[int, TrackFilter] = field(default_factory=dict)
+    """By track."""
+
+    def run(self, frames: Iterable[OneFrame], wanted: range, stages: Stages) -> Iterator[RestoredFrame[OneFrame]]:
+        """The frames of `wanted`, restored; `frames` begin and end `radius` further out, as far as there are any. Each
+        stage works in a thread of `stages`. Raises `OutOfMemory`, and what reading the frames raises."""
+        self.filters.clear()
+        decoded = stages.ahead(timed(frames, self.watch, "decode"), DEPTH)
+        restored = stages.ahead(self._restored(decoded, stages), DEPTH)
+        steadied = stages.ahead(self._steadied(restored), DEPTH)
+        return (self._pasted(frame, faces) for frame, faces in steadied if frame.number in wanted)
+
+    def _restored(self, frames: Iterable[OneFrame], stages: Stages) -> Iterator[tuple[OneFrame, list[_Shaped]]]:
+        """Each frame and its faces; several frames go through the network together where that takes faces in batches."""
+        batch = max((one.network.plan(self.max_memory).batch for one in self.chosen), default=1)
+        group: list[tuple[OneFrame, list[_Place]]] = []
+        for frame in frames:
+            group.append((frame, self._places(frame)))
+            if sum(len(places) for _, places in group) >= batch or len(group) >= batch:
+                yield from self._through_network(group, stages)
+                group = []
+        yield from self._through_network(group, stages)
+
+    def _places(self, frame: Frame) -> list[_Place]:
+        places = []
+        for chosen in self.chosen:
+            face = chosen.track.face(frame.number)
+            if face is None:
+                continue
+            alignment = align(face.landmarks, chosen.network.network.size, self.options.template)
+            if not isinstance(alignment, str) and not alignment.region(*frame.picture.size).empty:
+                places.append(_Place(chosen, alignment, frame.picture))
+        return places
+
+    def _through_network(
+        self, group: Sequence[tuple[OneFrame, list[_Place]]], stages: Stages
+    ) -> Iterator[tuple[OneFrame, list[_Shaped]]]:
+        by_network: dict[LoadedNetwork, list[tuple[int, _Place]]] = {}
+        for n, (_, places) in enumerate(group):
+            for place in places:
+                by_network.setdefault(place.chosen.network, []).append((n, place))
+        made: list[list[_Shaped]] = [[] for _ in group]
+        for network, items in by_network.items():
+            outputs = network.outputs(items, lambda item: item[1].crop(), self.watch, self.max_memory, stages.check)
+            for output in outputs:
+                n, place = output.item
+                if output.restored is not None:
+                    with self.watch.stage("mask"):
+                        made[n].append(self._shaped(place, output.crop, output.restored, output.note))
+        for (frame, _), faces in zip(group, made):
+            yield frame, faces
+
+    def _shaped(self, place: _Place, crop: FloatImage, restored: FloatImage, note: str | None) -> _Shaped:
+        chosen = place.chosen
+        width = min(1.0, chosen.like.width * place.alignment.scale / place.alignment.size)
+        restored, mask = shaped(self.options, self.masking, crop, restored, width, is_one_tone=chosen.is_one_tone)
+        layers = [_reduced(restored, chosen.reduced)]
+        if mask is not None and (self.masking.face is not None or self.options.keep):
+            layers, mask = [*layers, mask], None
+        return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask, note)
+
+    def _steadied(self, frames: Iterable[tuple[OneFrame, list[_Shaped]]]) -> Iterator[tuple[OneFrame, list[_Steady]]]:
+        """Each frame once the filters have finished all of its faces."""
+        waiting: deque[tuple[OneFrame, list[_Shaped]]] = deque()
+        ready: dict[tuple[int, int], Steadied] = {}
+
+        def collect(upto: float) -> None:
+            for track, one in self.filters.items():
+                ready.update({(track, done.number): done for done in one.ready(upto)})
+            for chosen in self.chosen:
+                if chosen.track.last + self.radius < upto:
+                    self.filters.pop(chosen.track.number, None)
+
+        def taken(frame: OneFrame, faces: Sequence[_Shaped]) -> tuple[OneFrame, list[_Steady]]:
+            return frame, [_Steady(face, ready.pop((face.number, frame.number))) for face in faces]
+
+        for frame, faces in frames:
+            with self.watch.stage("steady"):
+                for face in faces:
+                    self._filter(face).add(frame.number, _guide(face.crop), face.layers)
+                collect(frame.number)
+            waiting.append((frame, faces))
+            while waiting[0][0].number + self.radius <= frame.number:
+                yield taken(*waiting.popleft())
+                if not waiting:
+                    break
+        with self.watch.stage("steady"):
+            collect(math.inf)
+        while waiting:
+            yield taken(*waiting.popleft())
+
+    def _filter(self, face: _Shaped) -> TrackFilter:
+        if face.number not in self.filters:
+            self.filters[face.number] = TrackFilter(self.steady, self.radius)
+        return self.filters[face.number]
+
+    def _pasted(self, frame: OneFrame, faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
+        with self.watch.stage("blend"):
+            limit = None if self.limit is None else fit_limit(self.limit, frame.picture)
+            canvas = Canvas(frame.picture, limit)
+            for face in faces:
+                self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
+        is_changed = canvas.result is not canvas.original
+        tracks = tuple(sorted(face.shaped.number for face in faces)) if is_changed else ()
+        notes = tuple(f"face {face.shaped.number}: {face.shaped.note}" for face in faces if face.shaped.note)
+        steadiness = {face.shaped.number: (face.steadied.before, face.steadied.after) for face in faces}
+        mask = canvas.mask if is_changed else None
+        return RestoredFrame(frame, canvas.result, mask, tracks, notes, steadiness)
+
+    def _paste(self, canvas: Canvas, number: int, face: _Shaped, layers: Sequence[FloatImage]) -> None:
+        chosen, options = face.place.chosen, self.options
+        restored, mask = layers[0], layers[1] if len(layers) > 1 else face.mask
+        restored = soften_small(matched(options, face.crop, restored, mask), chosen.like)
+        strength = options.strength * chosen.track.strength(number, self.rate)
+        canvas.paste(restored, mask, face.place.alignment, strength, options.grain)
+
+
+def radius_of(steady: float) -> int:
+    """How many frames to each side a frame of that steadiness depends on."""
+    return RADIUS if steady > 0 else 0
+
+
+def _reduced(layer: FloatImage, factor: int) -> FloatImage:
+    if factor == 1:
+        return layer
+    side = layer.shape[0] // factor
+    return np.asarray(cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _guide(crop: FloatImage) -> FloatImage:
+    """[GUIDE, GUIDE, 3], or as large as the crop is where that is less."""
+    return _reduced(crop, max(1, crop.shape[0] // GUIDE))

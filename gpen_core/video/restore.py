@@ -1,0 +1,355 @@
+"""A film from file to file: what is in it, then its segments, then all of it with its sound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, OptionsError, memory_for
+from ..faces.face import Face
+from ..faces.tracks import Track, choose_tracks
+from ..options import RestoreOptions, VideoOptions
+from ..pictures.picture import FloatImage
+from ..pictures.whole_file import write_bytes
+from ..progress import Progress, Stopwatch, silent
+from ..restorer import FaceRestorer
+from ..version import __version__
+from .encoding import Encoding, check_output
+from .frames import DEPTH, Chosen, RestoredFrame, Restoring, radius_of
+from .join import join
+from .probe import FOLDER_RATE, Film, probe
+from .reader import FilmFrame, Reader
+from .stages import Stages, timed
+from .steady import Steadiness
+from .survey import Survey, searching, survey
+from .work import Work, digest_of_file, digest_of_networks, key_of
+from .writer import SegmentWriter
+
+log = logging.getLogger(__name__)
+
+SHORTEST, LONGEST = 2.0, 5.0  # seconds of a segment: it ends at a cut, if there is one
+
+
+@dataclass(frozen=True, eq=False)
+class TrackOutcome:
+    """What became of one face of the film."""
+
+    track: Track
+    reason: str | None
+    """Why it was left alone."""
+    network: int | None = None
+    """Side in pixels of the network that restored it."""
+    frames: int = 0
+    """In how many it was restored."""
+    before: Steadiness = field(default_factory=Steadiness)
+    """How far following frames of the restored face differ along what moves, each restored by itself."""
+    after: Steadiness = field(default_factory=Steadiness)
+    """The same as it was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoResult:
+    """What became of a film."""
+
+    film: Film
+    target: Path
+    survey: Survey
+    tracks: tuple[TrackOutcome, ...]
+    restored: tuple[tuple[int, ...], ...]
+    """Of each frame: the numbers of the tracks that were restored in it."""
+    seconds: dict[str, float]
+    """By stage: of the thread that it ran in. Stages overlap."""
+    notes: tuple[str, ...]
+    segments: tuple[int, int]
+    """How many there were, and how many of them an earlier run had finished."""
+
+
+@dataclass
+class _Run:
+    """One film at work."""
+
+    film: Film
+    reader: Reader
+    restorer: FaceRestorer
+    options: RestoreOptions
+    video: VideoOptions
+    encoding: Encoding
+    work: Work
+    progress: Progress
+    max_memory: int | None
+    limit: FloatImage | None
+    watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
+    notes: list[str] = field(default_factory=list)
+    """What is to be said at the end."""
+
+    @property
+    def rate(self) -> float:
+        return float(self.film.rate or FOLDER_RATE)
+
+    @property
+    def target(self) -> Path:
+        return self.work.target
+
+
+def film_of(source: Path, video: VideoOptions) -> Film:
+    """See `probe`."""
+    return probe(source, None if video.fps is None else Fraction(video.fps).limit_denominator(1001))
+
+
+@memory_for("this film", "choose a smaller detection size")
+def restore_video(
+    source: Path,
+    target: Path,
+    restorer: FaceRestorer,
+    options: RestoreOptions | None = None,
+    video: VideoOptions | None = None,
+    *,
+    limit: FloatImage | None = None,
+    progress: Progress | None = None,
+    max_memory: int | None = None,
+    is_fresh: bool = False,
+) -> VideoResult:
+    """Restores the faces of a film (a file, or a folder of pictures) into `target`, with all its other streams.
+
+    Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
+    beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
+    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
+    frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` as in `FaceRestorer.restore_all`.
+    Raises `InputError` for what is no film, has alpha, no frames, or streams that the target cannot hold, `OptionsError` for
+    what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
+    and what `FaceRestorer.restore_all` raises."""
+    options, video = options or RestoreOptions(), video or VideoOptions()
+    tell = progress or silent
+    film = film_of(source, video)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OptionsError(f"{target} is the film itself. Give another name for the output.")
+    encoding = check_output(film, target, Encoding(video.codec, video.crf))
+    reader = Reader(film, video.start, video.end)
+    if options.upscale != 1:
+        raise OptionsError("A film keeps its size: --upscale is for pictures. Enlarge the film before or after.")
+    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, limit)
+    restorer.prepare(options, tell)
+    with run.work.locked(is_fresh):
+        return _restored(run)
+
+
+def _restored(run: _Run) -> VideoResult:
+    content = digest_of_file(run.film.path, run.progress)
+    found_key = _survey_key(run, content)
+    found = _surveyed(run, found_key)
+    reasons = why_left(found, run.options, run.video, run.rate)
+    left = [track for track in found.tracks if reasons[track.number] is None]
+    chosen = [Chosen.of(track, found, run.restorer, run.options, run.progress) for track in left]
+    key = key_of(found_key, digest_of_networks(run.restorer.modules()), _asked(run))
+    if run.work.others([found_key, key]):
+        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; --fresh deletes it")
+    parts = _Parts(run.work.part(key), segments(found.count, found.cuts, run.rate))
+    done = len(parts.ranges) - len(parts.missing())
+    _restore_missing(run, found, chosen, parts)
+    join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
+    result = _result(run, found, reasons, chosen, parts, done)
+    run.work.clear()
+    return result
+
+
+def why_left(found: Survey, options: RestoreOptions, video: VideoOptions, rate: float) -> dict[int, str | None]:
+    """By number of the track: why it is left alone, or None. See `choose_tracks`; of the options, `min_face` counts for the
+    track's usual size, and `max_faces` takes the largest of each shot."""
+    reasons = choose_tracks(found.tracks, found.size, options.faces, video.min_time, rate, found.cuts)
+    for track in found.tracks:
+        side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
+        if reasons[track.number] is None and side < options.min_face:
+            reasons[track.number] = f"smaller than the minimum: {side:.0f} px, {options.min_face:g} px are asked for"
+    if options.max_faces is not None:
+        _leave_smaller(found, reasons, options.max_faces)
+    if options.strength == 0:
+        reasons = {number: reason or "the strength is 0" for number, reason in reasons.items()}
+    return reasons
+
+
+def _leave_smaller(found: Survey, reasons: dict[int, str | None], most: int) -> None:
+    shots: dict[int, list[Track]] = {}
+    for track in found.tracks:
+        if reasons[track.number] is None:
+            shots.setdefault(bisect_right(found.cuts, track.first), []).append(track)
+    for tracks in shots.values():
+        for track in sorted(tracks, key=lambda one: -float(one.areas.sum()))[most:]:
+            reasons[track.number] = f"more than {most} faces: the largest are taken"
+
+
+def segments(count: int, cuts: Sequence[int], rate: float) -> list[range]:
+    """The frames of each segment: as many as are shown in five seconds, or up to a cut after two and more."""
+    shortest, longest = max(1, round(SHORTEST * rate)), max(1, round(LONGEST * rate))
+    out: list[range] = []
+    first = 0
+    while first < count:
+        ends = [cut for cut in cuts if first + shortest <= cut <= first + longest]
+        last = min(ends[-1] if ends else first + longest, count)
+        out.append(range(first, last))
+        first = last
+    return out
+
+
+def _survey_key(run: _Run, content: str) -> str:
+    """What the first pass depends on."""
+    options = run.options
+    asked = [options.confidence, options.detect_size, options.angles, options.template]
+    detector = digest_of_networks([run.restorer.detector.network])
+    return key_of(__version__, content, run.video.start, run.video.end, run.video.fps, detector, asked)
+
+
+def _asked(run: _Run) -> list[Any]:
+    """What the second pass depends on beside the first and the networks."""
+    limit = None if run.limit is None else hashlib.sha256(run.limit.tobytes()).hexdigest()
+    device = [str(run.restorer.device), str(run.restorer.dtype)]
+    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, limit, device]
+
+
+def _surveyed(run: _Run, key: str) -> Survey:
+    """From the work folder, if an earlier run came to its end."""
+    folder = run.work.part(key)
+    known = Survey.load(folder)
+    if known is not None:
+        return known
+    count = run.film.count or 0
+    with Stages() as stages:
+        frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
+        found = stages.ahead(_detected(run, frames, stages), DEPTH)
+
+        def tell(done: int) -> None:
+            run.progress(min(done, count), count, "Looking for faces")
+
+        with run.watch.stage("follow"):
+            result = survey(found, run.rate, run.options, tell)
+    run.notes += run.reader.notes
+    result.save(folder)
+    return result
+
+
+def _detected(run: _Run, frames: Iterable[FilmFrame], stages: Stages) -> Iterator[tuple[FilmFrame, Sequence[Face]]]:
+    """Each frame with its faces, as many frames at once as the detector takes."""
+    at_once = run.restorer.detector.at_once
+    group: list[FilmFrame] = []
+    for frame in frames:
+        group.append(frame)
+        if len(group) == at_once:
+            yield from _faces_of(run, group, stages)
+            group = []
+    yield from _faces_of(run, group, stages)
+
+
+def _faces_of(run: _Run, group: Sequence[FilmFrame], stages: Stages) -> list[tuple[FilmFrame, Sequence[Face]]]:
+    stages.check()
+    with run.watch.stage("detect"):
+        found = run.restorer.detect([frame.picture for frame in group], searching(run.options))
+    return [(frame, [face for face in faces if face.reason is None]) for frame, faces in zip(group, found)]
+
+
+class _Parts:
+    """The segments in the work folder: of each its film, and what became of its faces."""
+
+    def __init__(self, folder: Path, ranges: Sequence[range]) -> None:
+        self.ranges = ranges
+        self.files = [folder / f"{n:06d}.part" for n in range(len(ranges))]
+        self._told = [folder / f"{n:06d}.json" for n in range(len(ranges))]
+
+    def missing(self) -> list[int]:
+        return [n for n in range(len(self.ranges)) if not self._told[n].exists()]
+
+    def tell(self, n: int, content: dict[str, Any]) -> None:
+        """That a segment is finished, and what became of its faces. Raises `OutputError`."""
+        write_bytes(self._told[n], json.dumps(content).encode())
+
+    def told(self, n: int) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self._told[n].read_bytes())
+        return content
+
+
+def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: _Parts) -> None:
+    """Neighbouring segments together: the faces around their borders then go through the network once."""
+    work = Restoring(
+        run.options,
+        run.restorer.models.masking(run.options, run.progress),
+        chosen,
+        run.rate,
+        run.video.steady,
+        radius_of(run.video.steady),
+        run.max_memory,
+        run.limit,
+        run.watch,
+    )
+    missing = parts.missing()
+    for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
+        numbers = [n for _, n in group]
+        wanted = range(parts.ranges[numbers[0]].start, parts.ranges[numbers[-1]].stop)
+        first = max(0, wanted.start - work.radius)
+        frames = run.reader.frames(first, int(found.pts[first]))
+        until = min(found.count, wanted.stop + work.radius) - first
+        with Stages() as stages:
+            restored = work.run(islice(frames, until), wanted, stages)
+            _write_segments(run, found, numbers, parts, stages.ahead(restored, DEPTH))
+
+
+def _write_segments(
+    run: _Run, found: Survey, numbers: Sequence[int], parts: _Parts, restored: Iterator[RestoredFrame[FilmFrame]]
+) -> None:
+    for n in numbers:
+        frames: list[list[int]] = []
+        steadiness: dict[int, tuple[Steadiness, Steadiness]] = {}
+        notes: list[str] = []
+        with SegmentWriter(parts.files[n], run.film, run.encoding) as writer:
+            for one in islice(restored, len(parts.ranges[n])):
+                with run.watch.stage("encode"):
+                    touched = None if one.mask is None else one.mask > 0
+                    writer.write(one.frame, None if touched is None else one.picture, touched)
+                frames.append(list(one.tracks))
+                notes += [note for note in one.notes if note not in notes]
+                for track, (before, after) in one.steadiness.items():
+                    sums = steadiness.setdefault(track, (Steadiness(), Steadiness()))
+                    sums[0].add(before)
+                    sums[1].add(after)
+                run.progress(one.frame.number + 1, found.count, "Restoring")
+        if len(frames) < len(parts.ranges[n]):
+            raise InputError(f"{run.film.path} ended in frame {parts.ranges[n].start + len(frames)}; it changed meanwhile.")
+        told = {str(track): [[one.weight, one.squares] for one in pair] for track, pair in steadiness.items()}
+        parts.tell(n, {"frames": frames, "steadiness": told, "notes": notes})
+
+
+def _result(
+    run: _Run,
+    found: Survey,
+    reasons: dict[int, str | None],
+    chosen: Sequence[Chosen],
+    parts: _Parts,
+    done: int,
+) -> VideoResult:
+    restored: list[tuple[int, ...]] = []
+    steadiness = {track.number: (Steadiness(), Steadiness()) for track in found.tracks}
+    for n in range(len(parts.ranges)):
+        told = parts.told(n)
+        restored += [tuple(tracks) for tracks in told["frames"]]
+        run.notes += [note for note in told["notes"] if note not in run.notes]
+        for track, pair in told["steadiness"].items():
+            for total, one in zip(steadiness[int(track)], pair):
+                total.add(Steadiness(*one))
+    counts = Counter(track for tracks in restored for track in tracks)
+    networks = {one.track.number: one.network.network.size for one in chosen}
+    outcomes = [
+        TrackOutcome(track, reasons[n], networks.get(n), counts[n], *steadiness[n])
+        for n, track in ((track.number, track) for track in found.tracks)
+    ]
+    notes = tuple(dict.fromkeys([*run.notes, *run.reader.notes]))
+    return VideoResult(
+        run.film, run.target, found, tuple(outcomes), tuple(restored), run.watch.seconds, notes, (len(parts.ranges), done)
+    )

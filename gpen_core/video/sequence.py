@@ -1,0 +1,112 @@
+"""Pictures in memory that follow each other, restored as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import OptionsError, memory_for
+from ..faces.face import Face
+from ..options import RestoreOptions, VideoOptions
+from ..pictures.picture import FloatImage, Picture, as_picture
+from ..progress import Progress, silent
+from ..restorer import FaceRestorer
+from .frames import Chosen, RestoredFrame, Restoring, radius_of
+from .restore import why_left
+from .stages import Stages
+from .survey import Survey, searching, survey
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceFrame:
+    """One picture by its place."""
+
+    number: int
+    picture: Picture
+
+    @property
+    def pts(self) -> int:
+        return self.number
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceResult:
+    """What became of one picture."""
+
+    picture: Picture
+    """The input's own where nothing was restored."""
+    mask: FloatImage | None
+    """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
+    faces: tuple[Face, ...]
+    """Those that were followed, in the order of their tracks; `reason` says why one was left alone."""
+
+
+def restore_sequence(
+    restorer: FaceRestorer,
+    pictures: Callable[[], Iterable[object]],
+    options: RestoreOptions | None = None,
+    video: VideoOptions | None = None,
+    rate: float = 24.0,
+    *,
+    limit: FloatImage | None = None,
+    progress: Progress | None = None,
+    max_memory: int | None = None,
+) -> Iterator[SequenceResult]:
+    """Restores pictures of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
+
+    `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
+    faces followed and evened out over time; of `video`, `steady` and `min_time` count. `limit`, `progress`, `max_memory` and
+    errors as in `restore_video`."""
+    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or silent
+    if options.upscale != 1:
+        raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
+    with memory_for("these pictures", "choose a smaller detection size"):
+        found = _surveyed(restorer, pictures, options, rate, tell)
+        reasons = why_left(found, options, video, rate)
+        left = [track for track in found.tracks if reasons[track.number] is None]
+        chosen = [Chosen.of(track, found, restorer, options, tell) for track in left]
+        masking = restorer.models.masking(options, tell)
+        steady = video.steady
+        work = Restoring(options, masking, chosen, rate, steady, radius_of(steady), max_memory, limit)
+        with Stages() as stages:
+            for one in work.run(_frames(pictures), range(found.count), stages):
+                yield _result(one, found, reasons, chosen)
+                tell(one.frame.number + 1, found.count, "Restoring frames")
+
+
+def _frames(pictures: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
+    for number, one in enumerate(pictures()):
+        yield SequenceFrame(number, as_picture(one))
+
+
+def _surveyed(
+    restorer: FaceRestorer,
+    pictures: Callable[[], Iterable[object]],
+    options: RestoreOptions,
+    rate: float,
+    tell: Progress,
+) -> Survey:
+    wanted = searching(options)
+    with Stages() as stages:
+        frames = stages.ahead(_frames(pictures), 2)
+
+        def found() -> Iterator[tuple[SequenceFrame, list[Face]]]:
+            for frame in frames:
+                (faces,) = restorer.detect([frame.picture], wanted)
+                yield frame, [face for face in faces if face.reason is None]
+
+        return survey(found(), rate, options, lambda done: tell(0, 0, f"Looking for faces in frame {done}"))
+
+
+def _result(
+    one: RestoredFrame[SequenceFrame], found: Survey, reasons: dict[int, str | None], chosen: list[Chosen]
+) -> SequenceResult:
+    networks = {other.track.number: other.network.network.size for other in chosen}
+    faces = []
+    for track in found.tracks:
+        face = track.face(one.frame.number)
+        if face is not None:
+            is_restored = track.number in one.tracks
+            network = networks.get(track.number) if is_restored else None
+            faces.append(replace(face, restored=is_restored, reason=reasons[track.number], network=network))
+    return SequenceResult(one.picture, one.mask, tuple(faces))
