@@ -127,9 +127,15 @@ class Restoring:
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """By track."""
 
+    @property
+    def run_up(self) -> int:
+        """How many frames before the first that is wanted are needed: one more than it depends on, for the measure of how
+        far it differs from the one before it."""
+        return self.radius + 1 if self.radius else 0
+
     def run(self, frames: Iterable[OneFrame], wanted: range, stages: Stages) -> Iterator[RestoredFrame[OneFrame]]:
-        """The frames of `wanted`, restored; `frames` begin and end `radius` further out, as far as there are any. Each
-        stage works in a thread of `stages`. Raises `OutOfMemory`, and what reading the frames raises."""
+        """The frames of `wanted`, restored; `frames` begin `run_up` earlier and end `radius` later, as far as there are any.
+        Each stage works in a thread of `stages`. Raises `OutOfMemory`, and what reading the frames raises."""
         self.filters.clear()
         decoded = stages.ahead(timed(frames, self.watch, "decode"), DEPTH)
         restored = stages.ahead(self._restored(decoded, stages), DEPTH)

@@ -293,7 +293,7 @@ def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: 
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         wanted = range(parts.ranges[numbers[0]].start, parts.ranges[numbers[-1]].stop)
-        first = max(0, wanted.start - work.radius)
+        first = max(0, wanted.start - work.run_up)
         frames = run.reader.frames(first, int(found.pts[first]))
         until = min(found.count, wanted.stop + work.radius) - first
         with Stages() as stages:

@@ -1,0 +1,264 @@
+"""A film from file to file: restored, whole or not at all, and gone on with after whatever ended it."""
+
+import json
+from dataclasses import replace
+
+import film_files
+import numpy as np
+import pytest
+from film_runs import SIZE, frames, network_256, restorer
+from helpers import face_at
+
+from gpen_core import InputError, Interrupted, OptionsError, OutputError, RestoreOptions, VideoOptions, restore_video
+from gpen_core.faces.tracks import Track
+from gpen_core.video import restore as restoring
+from gpen_core.video.probe import probe
+from gpen_core.video.reader import Reader
+from gpen_core.video.report import report
+from gpen_core.video.restore import segments, why_left
+from gpen_core.video.survey import Survey
+from gpen_core.video.work import Work
+
+EXACT = VideoOptions(codec="ffv1", steady=0)
+COUNT = 30
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    """Of ten frames."""
+    monkeypatch.setattr(restoring, "SHORTEST", 0.4)
+    monkeypatch.setattr(restoring, "LONGEST", 0.4)
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / "film.mkv"
+    film_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)), sound="aac")
+    return path
+
+
+def pixels(path):
+    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+
+
+def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    result = restore_video(film, target, restorer()[0], RestoreOptions(), EXACT)
+    before, after = pixels(film), pixels(target)
+    assert len(after) == COUNT and [track.frames for track in result.tracks] == [COUNT]
+    for one, other in zip(before, after):
+        assert np.array_equal(one[:8], other[:8]) and np.array_equal(one[:, :8], other[:, :8])  # the corners of the frame
+        middle = (slice(88, 104), slice(112, 128))
+        assert np.abs(255.0 - one[middle] - other[middle]).mean() < 5  # inverted, but for chroma's resolution
+    assert [one for one, _ in film_files.packets(target)[1]] == [one for one, _ in film_files.packets(film)[1]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv"]
+
+
+@pytest.mark.parametrize("steady", [0.0, 1.0])
+def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, steady):
+    video = replace(EXACT, steady=steady)
+    whole, broken = restorer(), restorer()
+    restore_video(film, tmp_path / "whole.mkv", whole[0], None, video)
+    target = tmp_path / "out.mkv"
+    broken[1].fails_after = 25
+    with pytest.raises(RuntimeError, match="the network broke"):
+        restore_video(film, target, broken[0], None, video)
+    assert not target.exists() and (tmp_path / "out.mkv.unfinished").is_dir()
+    again = restorer()
+    result = restore_video(film, target, again[0], None, video)
+    assert result.segments[0] == 3 and result.segments[1] >= 1
+    assert whole[1].faces == COUNT > again[1].faces
+    assert [one.frames for one in result.tracks] == [COUNT]  # those of the first run, too
+    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+    assert not (tmp_path / "out.mkv.unfinished").exists()
+
+
+def test_the_measured_steadiness_is_that_of_one_run(film, tmp_path):
+    whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
+    broken = restorer()
+    broken[1].fails_after = 25
+    with pytest.raises(RuntimeError):
+        restore_video(film, tmp_path / "out.mkv", broken[0], None, VideoOptions(codec="ffv1"))
+    parts = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
+    assert parts.tracks[0].after.value == pytest.approx(whole.tracks[0].after.value, rel=1e-9)
+    assert 0 < whole.tracks[0].after.value < 0.6 * whole.tracks[0].before.value
+
+
+@pytest.mark.parametrize("change", ["options", "video", "network", "film"])
+def test_nothing_of_another_run_is_taken(film, tmp_path, change):
+    target = tmp_path / "out.mkv"
+    broken = restorer()
+    broken[1].fails_after = 25
+    with pytest.raises(RuntimeError):
+        restore_video(film, target, broken[0], None, EXACT)
+    options, video, again = RestoreOptions(), EXACT, restorer()
+    if change == "options":
+        options = RestoreOptions(strength=0.5)
+    elif change == "video":
+        video = replace(EXACT, steady=0.5)
+    elif change == "network":
+        again[1].network = network_256.__wrapped__()
+        next(iter(again[1].network.parameters())).data[0] += 1
+    else:
+        film_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
+    result = restore_video(film, target, again[0], options, video)
+    assert result.segments == (3, 0) and again[1].faces == COUNT
+    assert any("--fresh" in note for note in result.notes)
+
+
+def test_fresh_begins_anew(film, tmp_path):
+    broken = restorer()
+    broken[1].fails_after = 25
+    with pytest.raises(RuntimeError):
+        restore_video(film, tmp_path / "out.mkv", broken[0], None, EXACT)
+    again = restorer()
+    result = restore_video(film, tmp_path / "out.mkv", again[0], None, EXACT, is_fresh=True)
+    assert result.segments == (3, 0) and again[1].faces == COUNT and not result.notes
+
+
+def test_two_runs_on_one_output(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    target.write_bytes(b"what was there")
+    with Work(target).locked(False), pytest.raises(OutputError, match="by another run"):
+        restore_video(film, target, restorer()[0], None, EXACT)
+    assert target.read_bytes() == b"what was there"
+
+
+def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, tmp_path):
+    said = []
+
+    def stop(done, total, text):
+        said.append((done, total, text))
+        if text == "Restoring" and done == 14:
+            raise Interrupted("enough")
+
+    runner, network = restorer(seconds=0.01)
+    with pytest.raises(Interrupted, match="enough"):
+        restore_video(film, tmp_path / "out.mkv", runner, None, EXACT, progress=stop)
+    assert network.faces <= 14 + 10  # what lies between the stages
+    assert said[-1] == (14, COUNT, "Restoring") and not (tmp_path / "out.mkv").exists()
+    assert restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT).segments == (3, 1)
+
+
+def test_a_film_is_never_written_over_itself_nor_enlarged(film):
+    content = film.read_bytes()
+    with pytest.raises(OptionsError, match="itself"):
+        restore_video(film, film, restorer()[0])
+    with pytest.raises(OptionsError, match="upscale"):
+        restore_video(film, film.with_name("out.mkv"), restorer()[0], RestoreOptions(upscale=2))
+    assert film.read_bytes() == content and len(list(film.parent.iterdir())) == 1
+
+
+def test_a_part_of_the_film(film, tmp_path):
+    result = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, replace(EXACT, start=0.4, end=0.8))
+    assert len(result.restored) == 10
+    assert all(
+        map(np.array_equal, (one[:8] for one in pixels(film)[10:20]), (one[:8] for one in pixels(tmp_path / "out.mkv")))
+    )
+
+
+def test_a_folder_of_pictures_and_back(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    for number, frame in enumerate(frames(12)):
+        Image.fromarray(frame).save(tmp_path / "in" / f"frame {number}.png")
+    restore_video(tmp_path / "in", tmp_path / "out", restorer()[0], None, VideoOptions(steady=0, fps=12))
+    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    before, after = (np.asarray(Image.open(tmp_path / where / "frame 7.png"), float) for where in ("in", "out"))
+    assert np.abs(255 - before - after)[88:104, 112:128].mean() < 4 and np.array_equal(before[:8], after[:8])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_mask_limits_what_is_restored(film, tmp_path):
+    limit = np.zeros((4, 4), np.float32)
+    limit[:, :2] = 1
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, limit=limit)
+    before, after = pixels(film)[5], pixels(tmp_path / "out.mkv")[5]
+    assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before[:, 100:110], after[:, 100:110])
+
+
+def test_a_face_that_is_grey_stays_so(tmp_path):
+    grey = [np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8) for frame in frames(COUNT)]
+    film_files.make(tmp_path / "grey.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=grey)
+    runner, _ = restorer(lambda crop: crop + np.array((0.3, 0, 0)))
+    restore_video(tmp_path / "grey.mkv", tmp_path / "out.mkv", runner, None, EXACT)
+    assert max(np.ptp(frame.astype(int), axis=2).max() for frame in pixels(tmp_path / "out.mkv")) <= 3
+
+
+def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
+    runner, network = restorer()
+    result = restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(strength=0), EXACT)
+    assert network.faces == 0 and [one.reason for one in result.tracks] == ["the strength is 0"]
+    assert all(map(np.array_equal, pixels(film), pixels(tmp_path / "out.mkv")))
+
+
+def test_the_report_tells_of_tracks_frames_and_steadiness(film, tmp_path):
+    runner, _ = restorer()
+    options, video = RestoreOptions(), VideoOptions(codec="ffv1", steady=1)
+    result = restore_video(film, tmp_path / "out.mkv", runner, options, video)
+    told = json.loads(report(runner, {"model": "m"}, options, video, result))
+    (track,) = told["tracks"]
+    assert (track["number"], track["first"], track["last"], track["restored"]) == (0, 0, COUNT - 1, COUNT)
+    assert 0 < track["steadiness"]["written"] < track["steadiness"]["by_itself"]
+    assert [one["restored"] for one in told["frames"]] == [[0]] * COUNT and told["frames"][25]["seconds"] == 1.0
+    assert told["segments"] == 3 and {"decode", "detect", "network", "encode"} <= set(told["seconds"])
+
+
+def test_segments_end_at_cuts():
+    assert segments(0, [], 25) == []
+    assert segments(25, [], 25) == [range(10), range(10, 20), range(20, 25)]
+
+
+def test_segments_are_of_two_to_five_seconds(monkeypatch):
+    monkeypatch.undo()
+    assert segments(260, [40, 90, 120], 25) == [range(120), range(120, 245), range(245, 260)]
+    assert segments(260, [10], 25) == [range(125), range(125, 250), range(250, 260)]
+
+
+def track(number, side, first=0, count=50):
+    box = np.tile([0.0, 0.0, side, side * 1.2], (count, 1))
+    points = np.tile(face_at((side / 2, side / 2), side).landmarks, (count, 1, 1))
+    return Track(number, first, points, box, np.ones(count), points, False, False, number)
+
+
+def surveyed(*tracks, cuts=()):
+    return Survey((400, 300), np.arange(100), cuts, tracks, frozenset())
+
+
+def test_tracks_are_left_alone_by_size_and_number():
+    found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 60.0), track(3, 50.0, first=50), cuts=(50,))
+    reasons = why_left(found, RestoreOptions(min_face=50), VideoOptions(), 25)
+    assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
+    assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
+    reasons = why_left(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
+    assert reasons[1] is None and reasons[3] is None  # of each shot
+    assert reasons[2] == "more than 1 faces: the largest are taken"
+    assert set(why_left(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
+
+
+def test_a_damaged_survey_is_told(tmp_path):
+    survey = surveyed(track(0, 40.0), cuts=(50,))
+    assert Survey.load(tmp_path) is None
+    survey.save(tmp_path)
+    again = Survey.load(tmp_path)
+    assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
+    assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
+    (tmp_path / "survey.npz").write_bytes((tmp_path / "survey.npz").read_bytes()[:100])
+    with pytest.raises(InputError, match="--fresh"):
+        Survey.load(tmp_path)
+
+
+def test_values_that_cannot_be():
+    for wrong in (
+        {"steady": 1.5},
+        {"min_time": -1},
+        {"start": -1},
+        {"start": 2, "end": 1},
+        {"crf": 1.5},
+        {"fps": 0},
+        {"codec": ""},
+    ):
+        with pytest.raises(OptionsError):
+            VideoOptions(**wrong)
