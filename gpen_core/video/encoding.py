@@ -36,24 +36,26 @@ class Quality:
     """crf, cq or qscale; empty where nothing is lost."""
     default: int
     """Chosen by measurement, see docs/video.md: what re-encoding changes cannot be seen."""
+    most: int = 0
+    """The worst that it can be set to."""
     more: tuple[tuple[str, str], ...] = ()
 
 
 NVENC = (("preset", "p5"), ("rc", "vbr"), ("b", "0"))
 QUALITIES = {
-    "libx264": Quality("crf", 16),
-    "libx265": Quality("crf", 18, (("x265-params", "log-level=error:info=0"),)),
-    "libsvtav1": Quality("crf", 20, (("preset", "6"),)),
-    "libaom-av1": Quality("crf", 20, (("cpu-used", "4"), ("b", "0"))),
-    "libvpx-vp9": Quality("crf", 18, (("b", "0"), ("row-mt", "1"), ("cpu-used", "2"))),
-    "h264_nvenc": Quality("cq", 18, NVENC),
-    "hevc_nvenc": Quality("cq", 20, NVENC),
-    "av1_nvenc": Quality("cq", 22, NVENC),
-    "ffv1": Quality("", 0, (("level", "3"), ("g", "1"), ("slicecrc", "1"))),
-    "prores_ks": Quality("", 0, (("profile", "3"),)),
-    "mpeg4": Quality("qscale", 2),
-    "mpeg2video": Quality("qscale", 2),
-    "mjpeg": Quality("qscale", 2, (("strict", "unofficial"),)),
+    "libx264": Quality("crf", 16, 51),
+    "libx265": Quality("crf", 18, 51, (("x265-params", "log-level=error:info=0"),)),
+    "libsvtav1": Quality("crf", 20, 63, (("preset", "6"),)),
+    "libaom-av1": Quality("crf", 20, 63, (("cpu-used", "4"), ("b", "0"))),
+    "libvpx-vp9": Quality("crf", 18, 63, (("b", "0"), ("row-mt", "1"), ("cpu-used", "2"))),
+    "h264_nvenc": Quality("cq", 18, 51, NVENC),
+    "hevc_nvenc": Quality("cq", 20, 51, NVENC),
+    "av1_nvenc": Quality("cq", 22, 51, NVENC),
+    "ffv1": Quality("", 0, 0, (("level", "3"), ("g", "1"), ("slicecrc", "1"))),
+    "prores_ks": Quality("", 0, 0, (("profile", "3"),)),
+    "mpeg4": Quality("qscale", 2, 31),
+    "mpeg2video": Quality("qscale", 2, 31),
+    "mjpeg": Quality("qscale", 2, 31, (("strict", "unofficial"),)),
 }
 LOSSLESS = ("ffv1",)
 RGB = 0  # the matrix of what is no YCbCr
@@ -120,8 +122,7 @@ def _with_encoder(film: Film, encoding: Encoding, suffix: str) -> Encoding:
     if codec == "auto":
         codec = "av1" if suffix == ".webm" else "h264" if film.bits <= 8 else "hevc"
     name, formats = _find(codec)
-    if encoding.crf is not None and not QUALITIES.get(name, Quality("", 0)).option:
-        raise OptionsError(f"{name} has no quality that a number could set (got {encoding.crf}). Leave that option out.")
+    _check_quality(name, encoding.crf)
     chosen = replace(encoding, encoder=name, format=_best_format(film, name, formats), size=film.size)
     failed = _refusal(film, chosen, suffix)
     if failed is not None and any(side % 2 for side in film.size):
@@ -134,6 +135,16 @@ def _with_encoder(film: Film, encoding: Encoding, suffix: str) -> Encoding:
     if failed is not None:
         _raise_refusal(film, chosen, suffix, failed)
     return replace(chosen, notes=(*chosen.notes, *_losses(film, chosen)))
+
+
+def _check_quality(encoder: str, crf: int | None) -> None:
+    quality = QUALITIES.get(encoder, Quality("", 0))
+    if crf is None:
+        return
+    if not quality.option:
+        raise OptionsError(f"{encoder} has no quality that a number could set (got {crf}). Leave that option out.")
+    if not 0 <= crf <= quality.most:
+        raise OptionsError(f"Expected a quality from 0 to {quality.most} for {encoder}, got {crf}; less is better.")
 
 
 def _find(codec: str) -> tuple[str, list[str]]:
@@ -166,17 +177,10 @@ def _best_format(film: Film, encoder: str, formats: list[str]) -> str:
 
     def cost(name: str) -> tuple[int, ...]:
         one = known[name]
-        finer = wanted.across * wanted.down - one.across * one.down if one.kind != "gray" else 0
         no_colour = one.kind == "gray" and wanted.kind != "gray"
-        return (
-            no_colour,
-            max(0, wanted.bits - one.bits),
-            max(0, -finer),
-            one.kind != wanted.kind,
-            one.bits,
-            finer,
-            name != one.name,
-        )
+        coarser = max(0, one.across - wanted.across) + max(0, one.down - wanted.down)
+        more = wanted.across * wanted.down - one.across * one.down
+        return (no_colour, max(0, wanted.bits - one.bits), coarser, one.kind != wanted.kind, one.bits, more, name != one.name)
 
     return min(known, key=cost)
 
@@ -216,9 +220,11 @@ def frame_ticks(film: Film) -> int:
 def tag_colours(context: Any, film: Film, format_: str) -> None:
     """The film's colour tags on a codec context; RGB that became YCbCr is tagged with the matrix that made it so."""
     colours = film.colours
-    if format_.startswith("gbrp"):
+    made, was = Layout.of(format_), Layout.of(film.format)
+    assert made is not None and was is not None
+    if made.kind == "gbrp":
         context.color_range, context.colorspace = FULL, RGB
-    elif film.format.startswith("gbrp"):
+    elif was.kind == "gbrp":
         context.color_range, context.colorspace = LIMITED, BT709
     else:
         context.color_range, context.colorspace = colours.range, colours.matrix
@@ -231,7 +237,7 @@ def _losses(film: Film, encoding: Encoding) -> list[str]:
     notes = []
     if gets.bits < had.bits:
         notes.append(f"{encoding.encoder} takes at most {gets.bits} bits here: the film's {had.bits} are rounded.")
-    if had.kind != "gray" and gets.across * gets.down > had.across * had.down:
+    if had.kind != "gray" and (gets.across > had.across or gets.down > had.down):
         notes.append(f"{encoding.encoder} takes {encoding.format} here: the film's {film.format} has finer colour.")
     return notes
 
@@ -276,28 +282,26 @@ def _copied(film: Film, suffix: str) -> tuple[tuple[int, ...], list[str]]:
     if film.is_folder or not film.others:
         return (), []
     held = _holds(film, suffix)
-    refused = [one for one in film.others if not held[one.index]]
-    notes = []
-    for one in list(refused):
-        if is_derived(one):
-            notes.append(f"{one} is made anew from timecode or chapters, where the container has these.")
-        elif one.kind in ("data", "attachment") and not any(_holds(film, other)[one.index] for other in SUGGESTED):
-            notes.append(f"{one} is left out: no container can be written with it.")
-        else:
-            continue
-        refused.remove(one)
-    if refused:
-        _refuse_streams(film, suffix, refused)
-    return tuple(one.index for one in film.others if held[one.index]), notes
+    others = [one for one in film.others if not is_derived(one)]
+    refused = [one for one in others if not held[one.index]]
+    lost = [one for one in refused if one.kind in ("data", "attachment") and not _somewhere(film, one)]
+    if len(refused) > len(lost):
+        _refuse_streams(film, suffix, [one for one in refused if one not in lost])
+    notes = [f"{one} is left out: no container can be written with it." for one in lost]
+    return tuple(one.index for one in others if held[one.index]), notes
+
+
+def _somewhere(film: Film, stream: Stream) -> bool:
+    return any(_holds(film, suffix)[stream.index] for suffix in SUGGESTED)
 
 
 SUGGESTED = (".mkv", ".mov", ".mp4", ".ts")
 
 
 def _refuse_streams(film: Film, suffix: str, refused: list[Stream]) -> None:
-    able = [other for other in SUGGESTED if all(_holds(film, other)[one.index] for one in refused)]
-    whole = [other for other in able if all(_holds(film, other).values())] or able
-    advice = f"Name the output {whole[0]}" if whole else "No one container holds them all: remove some from the film first"
+    others = [one for one in film.others if not is_derived(one)]
+    able = [other for other in SUGGESTED if all(_holds(film, other)[one.index] for one in others)]
+    advice = f"Name the output {able[0]}" if able else "No one container holds them all: remove some from the film first"
     raise InputError(
         f"A {suffix} file cannot hold {name_offenders([str(one) for one in refused])} of {film.path}. {advice}."
     )

@@ -25,6 +25,8 @@ ALIKE = {
     **dict.fromkeys(("nv16", "yuyv422", "uyvy422", "yvyu422"), "yuv422p"),
     **dict.fromkeys(("p010le", "p010be"), "yuv420p10le"),
     **dict.fromkeys(("p210le", "p210be", "nv20le"), "yuv422p10le"),
+    **dict.fromkeys(("rgb24", "bgr24", "bgr0", "rgb0", "0bgr", "0rgb"), "gbrp"),
+    **dict.fromkeys(("rgb48le", "bgr48le"), "gbrp16le"),
     "p012le": "yuv420p12le",
     "xyz12le": "gbrp12le",
     "p016le": "yuv420p16le",
@@ -206,27 +208,27 @@ def _touched_blocks(touched: NDArray[np.bool_], layout: Layout) -> NDArray[np.bo
     return np.asarray(_blocks(touched, layout).any((2, 3)))
 
 
-def _difference(before: Picture, after: Picture, blocks: NDArray[np.bool_], layout: Layout) -> NDArray[np.float32]:
+def _difference(before: Picture, after: Picture, blocks: NDArray[np.bool_], layout: Layout) -> NDArray[Any]:
     """[n, down, across, 3] in [-1, 1], of the chosen blocks."""
     new = _blocks(after.pixels, layout)[blocks].astype(np.float32) / np.float32(after.peak)
     old = _blocks(before.pixels, layout)[blocks].astype(np.float32) / np.float32(before.peak)
-    return np.asarray(np.broadcast_to(new - old, (*new.shape[:3], 3)), np.float32)
+    return np.asarray(np.broadcast_to(new - old, (*new.shape[:3], 3)))
 
 
 def _rows(layout: Layout, colours: Colours, size: tuple[int, int]) -> NDArray[np.float32]:
     """[planes, 3]: how many steps each plane rises by red, green and blue (ITU-T H.273, 8.3)."""
     top = 2**layout.bits - 1
     if layout.kind == "gbrp":
-        return np.float32(top) * np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32)
+        return np.array([[0, top, 0], [0, 0, top], [top, 0, 0]], np.float32)
     red, blue = LUMA_PARTS[colours.matrix_for(size)]
     luma = np.array([red, 1 - red - blue, blue])
     steps = 2 ** (layout.bits - 8)
     y, c = (top, top) if colours.is_full else (219 * steps, 224 * steps)
     if layout.kind == "gray":
-        return (luma * y)[None].astype(np.float32)
+        return np.asarray((luma * y)[None], np.float32)
     blueness = (np.array([0, 0, 1]) - luma) / (2 - 2 * blue)
     redness = (np.array([1, 0, 0]) - luma) / (2 - 2 * red)
-    return np.stack((luma * y, blueness * c, redness * c)).astype(np.float32)
+    return np.asarray(np.stack((luma * y, blueness * c, redness * c)), np.float32)
 
 
 def _add(array: Pixels, where: Any, change: NDArray[np.float32], top: int) -> None:

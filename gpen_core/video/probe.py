@@ -63,6 +63,8 @@ class Film:
     rate: Fraction | None
     """Frames a second, on average."""
     seconds: float | None
+    is_length_said: bool
+    """Whether the length is the video stream's own, as the file says it: if frames end before, it was cut off."""
     count: int | None
     """Frames, estimated from rate and length where the file does not say."""
     format: str
@@ -185,7 +187,8 @@ def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
         layout = Layout.of(name)
         assert layout is not None
         name, size, aspect = layout.turned.name, size[::-1], 1 / aspect
-    rate, seconds = _rate(stream), _seconds(container, stream)
+    rate, own = _rate(stream), _own_seconds(stream)
+    seconds = own or (container.duration / MICROSECONDS if container.duration else None)
     count = stream.frames or (round(seconds * rate) if seconds and rate else None)
     return Film(
         path=path,
@@ -193,6 +196,7 @@ def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
         time_base=stream.time_base,
         rate=rate,
         seconds=seconds,
+        is_length_said=own is not None,
         count=count,
         format=name,
         decoded_format=decoded,
@@ -218,14 +222,14 @@ def _rate(stream: Any) -> Fraction | None:
     return None
 
 
-def _seconds(container: Any, stream: Any) -> float | None:
-    """The video stream's; sound may be longer."""
+def _own_seconds(stream: Any) -> float | None:
+    """Of the video stream; sound may be longer."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if told:  # Matroska's statistics
         return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
-    return container.duration / MICROSECONDS if container.duration else None
+    return None
 
 
 def _colours(context: Any, frame: Any) -> Colours:
@@ -240,6 +244,8 @@ def _colours(context: Any, frame: Any) -> Colours:
 
 def _stream(stream: Any) -> Stream:
     name = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
+    if stream.type == "data" and "timecode" in stream.metadata:
+        name = "tmcd"
     return Stream(stream.index, stream.type or "data", name or "unknown", stream.language, _is_picture(stream))
 
 
@@ -292,6 +298,7 @@ def _probe_folder(path: Path, fps: Fraction | None) -> Film:
         time_base=1 / rate,
         rate=rate,
         seconds=float(len(paths) / rate),
+        is_length_said=True,
         count=len(paths),
         format=name,
         decoded_format=name,

@@ -149,7 +149,7 @@ class Reader:
 
     def _note_if_cut_off(self, last: int | None) -> None:
         film = self.film
-        if last is None or film.seconds is None:
+        if last is None or film.seconds is None or not film.is_length_said:
             return
         reached = film.seconds_at(last) + float(film.frame_seconds)
         if film.seconds - reached > max(MISSING, 2 * float(film.frame_seconds)):
