@@ -29,7 +29,7 @@ def make(
     count=30,
     size=(96, 64),
     codec="libx264",
-    format="yuv420p",
+    pixels="yuv420p",
     rate=RATE,
     times=None,
     base=None,
@@ -50,7 +50,7 @@ def make(
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
         video = out.add_stream(codec, rate=rate, options={**quiet, **(options or {})})
         video.width, video.height = size
-        video.pix_fmt = format
+        video.pix_fmt = pixels
         video.time_base = base or 1 / Fraction(rate)
         video.codec_context.time_base = base or 1 / Fraction(rate)
         for name, value in dict(context).items():
@@ -76,7 +76,7 @@ def make(
             )
         out.start_encoding()
         for number, picture in enumerate(pictures if pictures is not None else moving(count, size)):
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=format)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixels)
             frame.pts = number if times is None else times[number]
             frame.time_base = video.codec_context.time_base
             out.mux(video.encode(frame))
@@ -95,7 +95,9 @@ def make(
 
 def lines(count):
     """Subtitles: one each half second, from 0.1 to 0.4 s of it."""
-    some = (f"{n + 1}\n00:00:{n / 2 + 0.1:06.3f} --> 00:00:{n / 2 + 0.4:06.3f}\nline {n}\n" for n in range(count * 2 // RATE))
+    some = (
+        f"{n + 1}\n00:00:{n / 2 + 0.1:06.3f} --> 00:00:{n / 2 + 0.4:06.3f}\nline {n}\n" for n in range(count * 2 // RATE)
+    )
     return "\n".join(some).replace(".", ",").encode()
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingExtra, first_line
+from . import matroska
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,14 @@ def library() -> Any:
             f'To read and write films, PyAV is needed ({first_line(error)}). Install it: pip install "sd-gpen[video]"'
         ) from error
     return av
+
+
+def create(path: Path, format_: str, time_base: Fraction) -> Any:
+    """A container to be written, whose clock counts in `time_base` where it has one of its own."""
+    options = dict(matroska.OPTIONS) if format_ in ("matroska", "webm") else {}
+    if format_ in ("mp4", "mov"):
+        options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
+    return library().open(str(path), "w", format=format_, container_options=options)
 
 
 def failures() -> tuple[type[BaseException], ...]:

@@ -11,6 +11,8 @@ DERIVED = ("tmcd", "bin_data")
 
 def add_copy(container: Any, stream: Any) -> Any:
     """A stream of an output like one of an input. Raises what PyAV does where the container has no place for it."""
+    if stream.codec_context is None and not hasattr(container, "add_attachment"):
+        raise ValueError("this PyAV crashes on streams without a codec")
     copy = container.add_stream_from_template(stream, opaque=True)
     copy.time_base = stream.time_base
     copy.metadata.update(stream.metadata)

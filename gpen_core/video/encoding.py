@@ -180,7 +180,15 @@ def _best_format(film: Film, encoder: str, formats: list[str]) -> str:
         no_colour = one.kind == "gray" and wanted.kind != "gray"
         coarser = max(0, one.across - wanted.across) + max(0, one.down - wanted.down)
         more = wanted.across * wanted.down - one.across * one.down
-        return (no_colour, max(0, wanted.bits - one.bits), coarser, one.kind != wanted.kind, one.bits, more, name != one.name)
+        return (
+            no_colour,
+            max(0, wanted.bits - one.bits),
+            coarser,
+            one.kind != wanted.kind,
+            one.bits,
+            more,
+            name != one.name,
+        )
 
     return min(known, key=cost)
 
@@ -317,8 +325,6 @@ def _holds(film: Film, suffix: str) -> dict[int, bool]:
                     add_copy(container, source.streams[one.index])
                     container.start_encoding()
                     held[one.index] = True
-                except AttributeError:  # from PyAV, of streams without a codec, before it could copy these
-                    held[one.index] = False
                 except failures():
                     held[one.index] = False
     return held

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ..errors import InputError, OutputError, first_line
 from ..pictures.whole_file import whole_file
 from ..progress import Progress, silent
-from .containers import FORMATS, failures, library, opened
+from . import matroska
+from .containers import FORMATS, create, failures, opened
 from .copying import add_copy
 from .encoding import Encoding, frame_ticks, is_folder_target, segment_shift, tag_colours
 from .probe import Film
@@ -49,7 +50,10 @@ def join(
     try:
         with whole_file(target) as part:
             work = _Join(film, segments, times, copied, _window(film, times, start, end), progress)
-            work.write(part, FORMATS[target.suffix.lower()])
+            format_ = FORMATS[target.suffix.lower()]
+            work.write(part, format_)
+            if film.aspect != 1 and format_ in ("matroska", "webm"):
+                matroska.set_aspect(part, film.aspect)
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
     except failures() as error:
@@ -126,7 +130,7 @@ class _Join:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(opened(self.segments[0])).streams.video[0]
             source = None if self.film.is_folder else stack.enter_context(opened(self.film.path))
-            out = library().open(str(part), "w", format=format_)
+            out = create(part, format_, self.film.time_base)
             try:
                 self._write(out, first, source)
             except BaseException:

@@ -20,7 +20,7 @@ from ..pictures.left_behind import new_name, tidy
 from ..pictures.metadata import Metadata
 from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
-from .containers import failures, library
+from .containers import create, failures
 from .encoding import PICTURES, Encoding, encoder_rate, frame_ticks, new_stream, segment_shift
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
@@ -108,7 +108,7 @@ class _Video:
         self._film, self._encoding, self._path = film, encoding, path
         self._times: list[int] = []
         for name in SEGMENTS:
-            self._container = library().open(str(path), "w", format=name)
+            self._container = create(path, name, film.time_base)
             if encoding.encoder in self._container.supported_codecs:
                 break
         self._stream = new_stream(self._container, film, encoding)

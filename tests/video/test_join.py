@@ -1,5 +1,6 @@
 """Segments become one film with everything else that the source carried, whole or not at all."""
 
+import itertools
 import sys
 from fractions import Fraction
 
@@ -44,7 +45,7 @@ def video_times(path):
     """(pts, dts) in seconds of the first video stream's packets."""
     with av.open(str(path)) as container:
         some = [packet for packet in container.demux(video=0) if packet.size]
-        return [(packet.pts * packet.time_base, packet.dts * packet.time_base) for packet in some]
+        return [(packet.pts * packet.time_base, packet.dts * packet.time_base) for packet in some if packet.dts is not None]
 
 
 CARRIED = {
@@ -54,11 +55,12 @@ CARRIED = {
 }
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "ffv1"])
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(suffix, codec) for suffix in (".mp4", ".mkv") for codec in ("h264", "hevc", "av1", "ffv1")]
+    + [(".mov", "h264"), (".mov", "prores")],
+)
 def test_all_packets_of_other_streams_are_the_same(tmp_path, suffix, codec):
-    if (suffix, codec) == (".mov", "av1"):
-        pytest.skip("AV1 has no place in QuickTime files")
     source = film_files.make(tmp_path / f"a{suffix}", 60, **CARRIED[suffix])
     target = tmp_path / f"out{suffix}"
     before, after = through(tmp_path, source, target, codec)
@@ -67,13 +69,13 @@ def test_all_packets_of_other_streams_are_the_same(tmp_path, suffix, codec):
     film = probe(target)
     assert [(one.kind, one.language) for one in film.streams] == [(one.kind, one.language) for one in probe(source).streams]
     times = video_times(target)
-    assert all(dts <= pts for pts, dts in times) and all(a[1] < b[1] for a, b in zip(times, times[1:]))
+    assert all(dts <= pts for pts, dts in times) and all(a[1] < b[1] for a, b in itertools.pairwise(times))
 
 
 def test_two_sounds_and_subtitles_with_their_dispositions(tmp_path):
     source = tmp_path / "a.mkv"
     film_files.make(source, 50, sound="aac", subtitle=True, metadata={"title": "Ein Film", "artist": "they"})
-    before, after = through(tmp_path, source, tmp_path / "o.mkv")
+    through(tmp_path, source, tmp_path / "o.mkv")
     with av.open(str(source)) as one, av.open(str(tmp_path / "o.mkv")) as other:
         assert other.metadata["title"] == "Ein Film"
         for a, b in zip(one.streams, other.streams):
@@ -115,7 +117,7 @@ def test_times_of_a_variable_rate_are_exact(tmp_path):
     for codec in ("h264", "hevc", "av1"):
         before, after = through(tmp_path, source, tmp_path / "o.mp4", codec)
         assert [frame.seconds for frame in after] == [frame.seconds for frame in before]
-        assert max(abs(a.seconds + before[0].pts / 90000 - t / 90000) for a, t in zip(after, times)) < 1e-9
+        assert max(abs(a.seconds - (t - times[0]) / 90000) for a, t in zip(after, times)) < 1e-9
     _, after = through(tmp_path, source, tmp_path / "o.mkv")
     assert max(abs(a.seconds - b.seconds) for a, b in zip(before, after)) <= 0.001
 
@@ -130,17 +132,16 @@ def test_colours_aspect_and_depth_are_kept(tmp_path):
     for name, value in (("o.mkv", 9), ("o.mp4", 9)):
         tags = {"color_range": 1, "colorspace": value, "color_primaries": 9, "color_trc": 18}
         tags["sample_aspect_ratio"] = Fraction(4, 3)
-        source = film_files.make(tmp_path / "a.mkv", 6, codec="ffv1", format="yuv420p10le", context=tags)
+        source = film_files.make(tmp_path / "a.mp4", 6, pixels="yuv420p10le", context=tags)
         for codec in ("auto", "ffv1", "av1"):
             through(tmp_path, source, tmp_path / name, codec)
             one, other = probe(source), probe(tmp_path / name)
             assert (other.colours, other.bits) == (one.colours, 10), (name, codec)
-            if (name, codec) != ("o.mkv", "ffv1"):
-                assert other.aspect == Fraction(4, 3), (name, codec)
+            assert other.aspect == Fraction(4, 3), (name, codec)
 
 
 def test_full_range_is_kept(tmp_path):
-    source = film_files.make(tmp_path / "a.mp4", 3, format="yuvj420p", context={"color_range": 2})
+    source = film_files.make(tmp_path / "a.mp4", 3, pixels="yuvj420p", context={"color_range": 2})
     assert probe(source).colours.range == 2
     before, after = through(tmp_path, source, tmp_path / "o.mp4")
     assert probe(tmp_path / "o.mp4").colours.range == 2
@@ -162,8 +163,8 @@ def test_a_part_of_a_film_begins_at_zero_with_its_sound_in_time(tmp_path, suffix
     sound, subtitle = ("aac", False) if suffix == ".mp4" else ("libopus", True)
     source = film_files.make(tmp_path / f"a{suffix}", 100, sound=sound, subtitle=subtitle)
     target = tmp_path / f"o{suffix}"
-    before, after = through(tmp_path, source, target, start=1.2, end=2.8)
-    assert len(after) == 40 and video_times(target)[0][0] == 0
+    _, after = through(tmp_path, source, target, start=1.2, end=2.8)
+    assert len(after) == 40 and after[0].pts == 0
     whole, part = film_files.packets(source), film_files.packets(target)
     for index, some in part.items():
         times = dict(whole[index])
@@ -186,7 +187,7 @@ def test_a_film_whose_clock_does_not_begin_at_zero(tmp_path):
 def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
     source = film_files.make(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
     film = probe(source)
-    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, su?brip\).*Name the output \.mkv"):
+    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, sr\w+\).*Name the output \.mkv"):
         check_output(film, tmp_path / "o.mp4", Encoding())
     with pytest.raises(InputError, match=r"stream 1 \(audio, aac\); stream 2 .*\.mkv"):
         check_output(film, tmp_path / "o.webm", Encoding())

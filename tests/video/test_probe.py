@@ -12,6 +12,7 @@ from gpen_core.errors import InputError, MissingExtra, OptionsError
 from gpen_core.video import containers
 from gpen_core.video.probe import frame_files, probe
 
+
 def test_size_time_and_streams(tmp_path):
     film = probe(film_files.make(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
     assert (film.size, film.rate, film.count, film.seconds, film.bits) == ((96, 64), 25, 30, 1.2, 8)
@@ -25,7 +26,7 @@ def test_size_time_and_streams(tmp_path):
 
 def test_ten_bits_and_colour_tags(tmp_path):
     tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
-    path = film_files.make(tmp_path / "a.mkv", 3, codec="libx265", format="yuv420p10le", context=tags)
+    path = film_files.make(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
     film = probe(path)
     assert film.bits == 10 and film.format == "yuv420p10le" and film.is_hdr
     assert (film.colours.range, film.colours.matrix, film.colours.primaries, film.colours.transfer) == (1, 9, 9, 16)
@@ -37,7 +38,9 @@ def test_pixels_that_are_not_square(tmp_path):
 
 
 @film_files.needs_rotation
-@pytest.mark.parametrize(("turn", "orientation"), [((90, False, False), 8), ((180, False, False), 3), ((270, False, False), 6)])
+@pytest.mark.parametrize(
+    ("turn", "orientation"), [((90, False, False), 8), ((180, False, False), 3), ((270, False, False), 6)]
+)
 def test_a_turned_film_has_the_size_that_is_shown(tmp_path, turn, orientation):
     path = film_files.make(tmp_path / "a.mp4", 3, rotation=turn, context={"sample_aspect_ratio": Fraction(4, 3)})
     film = probe(path)
@@ -78,14 +81,14 @@ def test_sound_alone_is_no_film(tmp_path):
 
 def test_a_film_without_frames(tmp_path):
     path = film_files.make(tmp_path / "a.mkv", 0, sound=None)
-    with pytest.raises(InputError, match="holds no frame|cannot be read as a film"):
+    with pytest.raises(InputError, match=r"holds no frame|cannot be read as a film"):
         probe(path)
 
 
-@pytest.mark.parametrize(("codec", "format"), [("ffv1", "yuva420p"), ("ffv1", "bgra"), ("prores_ks", "yuva444p10le")])
-def test_alpha_is_refused(tmp_path, codec, format):
-    path = film_files.make(tmp_path / "a.mov", 2, codec=codec, format=format, container="mov" if codec != "ffv1" else "nut")
-    with pytest.raises(InputError, match="alpha channel .* not supported"):
+@pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "yuva420p"), ("ffv1", "bgra"), ("prores_ks", "yuva444p10le")])
+def test_alpha_is_refused(tmp_path, codec, pixels):
+    path = film_files.make(tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut")
+    with pytest.raises(InputError, match=r"alpha channel .* not supported"):
         probe(path)
 
 
@@ -100,7 +103,7 @@ def test_a_folder_of_frames_in_natural_order(tmp_path):
 
 
 def test_an_empty_folder(tmp_path):
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match=r"holds no pictures"):
         probe(tmp_path)
 
 

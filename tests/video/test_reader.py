@@ -59,7 +59,7 @@ def test_the_picture_is_what_was_encoded(tmp_path):
 
 
 def test_ten_bits_are_a_picture_of_sixteen(tmp_path):
-    path = film_files.make(tmp_path / "a.mkv", 3, codec="ffv1", format="yuv420p10le")
+    path = film_files.make(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
     frames = list(Reader(probe(path)).frames())
     eight = list(film_files.moving(3, (96, 64)))
     assert frames[0].picture.pixels.dtype == np.uint16 and frames[0].coded.arrays[0].max() > 255
@@ -87,7 +87,7 @@ def test_a_turned_film_is_read_upright(tmp_path, orientation):
 
 @film_files.needs_rotation
 def test_a_quarter_turn_of_422_repeats_its_chroma(tmp_path):
-    path = film_files.make(tmp_path / "a.mov", 2, codec="prores_ks", format="yuv422p10le", rotation=(90,))
+    path = film_files.make(tmp_path / "a.mov", 2, codec="prores_ks", pixels="yuv422p10le", rotation=(90,))
     frame = next(Reader(probe(path)).frames())
     assert frame.coded.format == "yuv444p10le"
     y, cb, _ = frame.coded.arrays

@@ -25,8 +25,10 @@ FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv410p", "yuv411p", "yuv440p", "gr
 FORMATS += ["gbrp10le", "gray16le"]
 
 
-def lossless(tmp_path, format="yuv420p", size=(96, 64), count=3):
-    return probe(film_files.make(tmp_path / f"{format}.nut", count, size, codec="ffv1", format={"gbrp": "bgr0"}.get(format, format)))
+def lossless(tmp_path, pixels="yuv420p", size=(96, 64), count=3):
+    return probe(
+        film_files.make(tmp_path / f"{pixels}.nut", count, size, codec="ffv1", pixels={"gbrp": "bgr0"}.get(pixels, pixels))
+    )
 
 
 def written(tmp_path, film, encoding, change=None, name="segment.nut"):
@@ -43,11 +45,11 @@ def same_planes(one, other):
 
 
 @pytest.mark.parametrize("size", [(96, 64), (95, 63)], ids=str)
-@pytest.mark.parametrize("format", FORMATS)
-def test_untouched_frames_are_encoded_as_decoded(tmp_path, format, size):
-    film = lossless(tmp_path, format, size)
+@pytest.mark.parametrize("pixels", FORMATS)
+def test_untouched_frames_are_encoded_as_decoded(tmp_path, pixels, size):
+    film = lossless(tmp_path, pixels, size)
     encoding = check_output(film, tmp_path / "out.mkv", Encoding("ffv1"))
-    assert (encoding.format, encoding.size, encoding.notes) == ({"gbrp": "bgr0"}.get(format, format), size, ())
+    assert (encoding.format, encoding.size, encoding.notes) == ({"gbrp": "bgr0"}.get(pixels, pixels), size, ())
     nothing = np.zeros(size[::-1], bool)
     for change in (None, lambda frame: (None, None), lambda frame: (Picture(255 - frame.picture.pixels), nothing)):
         before, after = written(tmp_path, film, encoding, change)
@@ -65,24 +67,24 @@ def face(frame):
 
 
 @pytest.mark.parametrize("size", [(96, 64), (95, 63)], ids=str)
-@pytest.mark.parametrize("format", [one for one in FORMATS if one != "yuv410p"])
-def test_only_touched_pixels_change_and_become_the_picture(tmp_path, format, size):
+@pytest.mark.parametrize("pixels", [one for one in FORMATS if one != "yuv410p"])
+def test_only_touched_pixels_change_and_become_the_picture(tmp_path, pixels, size):
     """Luma outside is untouched bit for bit, chroma but for the samples that stand for touched pixels."""
-    film = lossless(tmp_path, format, size)
+    film = lossless(tmp_path, pixels, size)
     before, after = written(tmp_path, film, check_output(film, tmp_path / "out.mkv", Encoding("ffv1")), face)
-    layout = Layout.of(format)
+    layout = Layout.of(pixels)
     for one, other in zip(before, after):
         wanted, inside = face(one)
         assert np.array_equal(one.coded.arrays[0][~inside], other.coded.arrays[0][~inside])
         far = cv2.dilate(inside.astype(np.uint8), np.ones((25, 25))) == 0
         assert np.array_equal(one.picture.pixels[far], other.picture.pixels[far])
-        if format.startswith("yuv"):
+        if pixels.startswith("yuv"):
             blocks = np.zeros(one.coded.arrays[1].shape, bool)
             y, x = np.nonzero(inside)
             blocks[y // layout.down, x // layout.across] = True
             for number in (1, 2):
                 assert np.array_equal(one.coded.arrays[number][~blocks], other.coded.arrays[number][~blocks])
-        if format.startswith("gray"):
+        if pixels.startswith("gray"):
             continue
         core = cv2.erode(inside.astype(np.uint8), np.ones((7, 7))) > 0
         off = np.abs(other.picture.pixels[core].astype(float) - wanted.pixels[core]) * 255 / wanted.peak
@@ -110,7 +112,7 @@ def test_a_film_of_odd_size_becomes_even_for_h264(tmp_path, target):
 
 
 @pytest.mark.parametrize(
-    ("format", "codec", "encoder", "gets"),
+    ("pixels", "codec", "encoder", "gets"),
     [
         ("yuv420p", "auto", "libx264", "yuv420p"),
         ("yuv422p", "auto", "libx264", "yuv422p"),
@@ -127,12 +129,12 @@ def test_a_film_of_odd_size_becomes_even_for_h264(tmp_path, target):
         ("gray16le", "auto", "libx265", "gray12le"),
     ],
 )
-def test_the_pixel_format_that_keeps_most(tmp_path, format, codec, encoder, gets):
-    film = lossless(tmp_path, format, (96, 64), 1)
+def test_the_pixel_format_that_keeps_most(tmp_path, pixels, codec, encoder, gets):
+    film = lossless(tmp_path, pixels, (96, 64), 1)
     encoding = check_output(film, tmp_path / "out.mkv", Encoding(codec))
     assert (encoding.encoder, encoding.format) == (encoder, gets)
     lost = {("yuv422p12le", "h264"), ("yuv444p", "av1"), ("gray16le", "auto"), ("gbrp", "h264"), ("gbrp10le", "auto")}
-    assert bool(encoding.notes) == ((format, codec) in lost)
+    assert bool(encoding.notes) == ((pixels, codec) in lost)
 
 
 def natural(astronaut, count=24, size=(320, 240)):
@@ -166,9 +168,9 @@ def test_crf_sets_the_quality(tmp_path, astronaut):
 
 def test_unknown_codecs_containers_and_qualities(tmp_path):
     film = lossless(tmp_path)
-    with pytest.raises(OptionsError, match="No video encoder 'h266' .*h264, hevc"):
+    with pytest.raises(OptionsError, match=r"No video encoder 'h266' .*h264, hevc"):
         check_output(film, tmp_path / "o.mp4", Encoding("h266"))
-    with pytest.raises(OptionsError, match="No video encoder 'aac'"):
+    with pytest.raises(OptionsError, match=r"No video encoder 'aac'"):
         check_output(film, tmp_path / "o.mp4", Encoding("aac"))
     with pytest.raises(OptionsError, match=r"\.txt is no container.*\.mkv"):
         check_output(film, tmp_path / "o.txt", Encoding())
@@ -205,11 +207,13 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path):
     work = tmp_path / "work"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(OutputError, match=r"segment\.nut cannot be written: File too large"):
-            with SegmentWriter(work / "segment.nut", film, encoding) as writer:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-                for frame in frames:
-                    writer.write(frame)
+        with (
+            pytest.raises(OutputError, match=r"segment\.nut cannot be written: File too large"),
+            SegmentWriter(work / "segment.nut", film, encoding) as writer,
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+            for frame in frames:
+                writer.write(frame)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(work.iterdir()) == []
@@ -226,10 +230,10 @@ def test_an_error_inside_leaves_nothing_and_comes_through(tmp_path):
     film = lossless(tmp_path)
     (frame, *_) = Reader(film).frames()
     work = tmp_path / "work"
-    with pytest.raises(KeyboardInterrupt):
-        with SegmentWriter(work / "s.nut", film, check_output(film, tmp_path / "o.mkv", Encoding())) as writer:
-            writer.write(frame)
-            raise KeyboardInterrupt
+    encoding = check_output(film, tmp_path / "o.mkv", Encoding())
+    with pytest.raises(KeyboardInterrupt), SegmentWriter(work / "s.nut", film, encoding) as writer:
+        writer.write(frame)
+        raise KeyboardInterrupt
     assert list(work.iterdir()) == []
     with SegmentWriter(work / "s.nut", film, check_output(film, tmp_path / "o.mkv", Encoding())):
         pass

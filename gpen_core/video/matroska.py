@@ -1,0 +1,120 @@
+"""The shape of pixels in a Matroska file: FFmpeg writes it from a field that PyAV does not set, so it is put in afterwards.
+
+Elements are as in RFC 8794 (EBML) and RFC 9559 (Matroska). The track's entry keeps its length: its number for tags, which
+FFmpeg stores in eight bytes, is stored in one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SEGMENT, TRACKS, ENTRY, CLUSTER = 0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675
+UID, VIDEO, WIDTH, VOID = 0x73C5, 0xE0, 0xB0, 0xEC
+DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+OPTIONS = {"fflags": "+bitexact", "write_crc32": "0"}
+"""For FFmpeg's muxer: tracks are numbered from 1 for tags, and no checksum stands over their entries."""
+HEAD = 1 << 20  # bytes in which the tracks' entries lie
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element: where it begins in its buffer, where its content does, and where it ends."""
+
+    id: int
+    at: int
+    begin: int
+    end: int
+
+
+def set_aspect(path: Path, aspect: Fraction) -> None:
+    """Says in the first video track of a Matroska file just written that pixels have that width to their height."""
+    with open(path, "rb+") as file:
+        head = file.read(HEAD)
+        entry = _video_entry(head)
+        new = None if entry is None else _with_display_width(head[entry.begin : entry.end], aspect)
+        if entry is None or new is None:
+            log.warning("%s: the shape of its pixels (%s) could not be written: players show them square.", path, aspect)
+            return
+        file.seek(entry.begin)
+        file.write(new)
+
+
+def _video_entry(head: bytes) -> Element | None:
+    segment = next((one for one in _elements(head, 0, len(head)) if one.id == SEGMENT), None)
+    if segment is None:
+        return None
+    for one in _elements(head, segment.begin, len(head)):
+        if one.id == CLUSTER:
+            return None
+        if one.id == TRACKS:
+            entries = [entry for entry in _elements(head, one.begin, one.end) if entry.id == ENTRY]
+            return next((entry for entry in entries if any(c.id == VIDEO for c in _children(head, entry))), None)
+    return None
+
+
+def _children(data: bytes, element: Element) -> Iterator[Element]:
+    return _elements(data, element.begin, element.end)
+
+
+def _with_display_width(entry: bytes, aspect: Fraction) -> bytes | None:
+    """A track entry's content, as long as before; None where there is no room."""
+    parts = []
+    for one in _elements(entry, 0, len(entry)):
+        content = entry[one.begin : one.end]
+        if one.id == UID and int.from_bytes(content, "big") < 256:
+            parts.append(_element(UID, content[-1:]))
+        elif one.id == VIDEO:
+            parts.append(_element(VIDEO, _shown_wider(content, aspect)))
+        elif one.id != VOID:
+            parts.append(entry[one.at : one.end])
+    new = b"".join(parts)
+    room = len(entry) - len(new)
+    if room == 0:
+        return new
+    return new + bytes([VOID]) + _size(room - 2, 1) + bytes(room - 2) if 2 <= room < 128 else None
+
+
+def _shown_wider(video: bytes, aspect: Fraction) -> bytes:
+    """A video element's content with a width to be displayed; the height is that of the pixels where none is said."""
+    parts, shown = [], 0
+    for one in _elements(video, 0, len(video)):
+        if one.id == WIDTH:
+            shown = round(int.from_bytes(video[one.begin : one.end], "big") * aspect)
+        if one.id not in (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT):
+            parts.append(video[one.at : one.end])
+    return b"".join((*parts, _element(DISPLAY_WIDTH, shown.to_bytes(2, "big"))))
+
+
+def _elements(data: bytes, at: int, end: int) -> Iterator[Element]:
+    while at < end - 1:
+        id_, begin = _number(data, at, keep_marker=True)
+        size, begin = _number(data, begin, keep_marker=False)
+        last = end if size == UNKNOWN else begin + size
+        yield Element(id_, at, begin, last)
+        at = last
+
+
+def _number(data: bytes, at: int, keep_marker: bool) -> tuple[int, int]:
+    """A number of variable length and where it ends; all ones stand for an unknown size."""
+    length = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + length], "big")
+    if not keep_marker:
+        value -= 1 << 7 * length
+        value = UNKNOWN if value == (1 << 7 * length) - 1 else value
+    return value, at + length
+
+
+def _size(size: int, length: int) -> bytes:
+    return (size + (1 << 7 * length)).to_bytes(length, "big")
+
+
+def _element(id_: int, content: bytes) -> bytes:
+    head = id_.to_bytes((id_.bit_length() + 7) // 8, "big")
+    return head + _size(len(content), 1 if len(content) < 127 else 2) + content
