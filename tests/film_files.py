@@ -64,7 +64,6 @@ def make(
         texts = av.open(io.BytesIO(lines(count)), format="srt") if subtitle else None
         if texts is not None:
             read = out.add_stream_from_template(texts.streams[0], opaque=True)
-            read.time_base = Fraction(1, 1000)
         if font:
             out.add_attachment("a font.ttf", "font/ttf", font)
         if chapters:

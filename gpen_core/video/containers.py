@@ -52,7 +52,13 @@ def create(path: Path, format_: str, time_base: Fraction) -> Any:
     options = dict(matroska.OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
+        options["video_track_timescale"] = str(time_base.denominator)
     return library().open(str(path), "w", format=format_, container_options=options)
+
+
+def knows_chapters() -> bool:
+    """Whether this PyAV reads and writes them."""
+    return hasattr(library().container.InputContainer, "chapters")
 
 
 def failures() -> tuple[type[BaseException], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from fractions import Fraction
 from typing import Any
 
 from .probe import Stream
@@ -14,10 +16,16 @@ def add_copy(container: Any, stream: Any) -> Any:
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
     copy = container.add_stream_from_template(stream, opaque=True)
-    copy.time_base = stream.time_base
+    set_time_base(copy, stream.time_base)
     copy.metadata.update(stream.metadata)
     copy.disposition = stream.disposition.value
     return copy
+
+
+def set_time_base(stream: Any, time_base: Fraction) -> None:
+    """Asks a container for that clock; PyAV 14 cannot for a stream that is copied, the container chooses then."""
+    with contextlib.suppress(RuntimeError):
+        stream.time_base = time_base
 
 
 def is_derived(stream: Stream) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError, first_line, name_offenders
-from .containers import FORMATS, failures, library
+from .containers import FORMATS, failures, knows_chapters, library
 from .copying import add_copy, is_derived
 from .planes import BT709, FULL, LIMITED, Layout
 from .probe import Film, Stream
@@ -93,6 +93,8 @@ class Encoding:
         chosen = {quality.option: str(value)} if quality.option else {}
         if quality.option == "qscale":
             chosen = {"flags": "+qscale", "global_quality": str(value * QSCALE)}
+        if self.encoder == "ffv1" and any(side % 2 for side in self.size):
+            chosen["slices"] = "1"  # FFmpeg 7.1 loses the last column of chroma with more of them
         return {**dict(quality.more), **chosen}
 
 
@@ -295,7 +297,12 @@ def _copied(film: Film, suffix: str) -> tuple[tuple[int, ...], list[str]]:
     lost = [one for one in refused if one.kind in ("data", "attachment") and not _somewhere(film, one)]
     if len(refused) > len(lost):
         _refuse_streams(film, suffix, [one for one in refused if one not in lost])
-    notes = [f"{one} is left out: no container can be written with it." for one in lost]
+    version = library().__version__
+    notes = [f"{one} is left out: PyAV {version} can write no container with it." for one in lost]
+    if not knows_chapters():
+        notes.append(
+            f"Chapters, if there are any, are lost: PyAV {version} does not know them. Update it: pip install -U av"
+        )
     return tuple(one.index for one in others if held[one.index]), notes
 
 

@@ -19,8 +19,8 @@ from ..errors import InputError, OutputError, first_line
 from ..pictures.whole_file import whole_file
 from ..progress import Progress, silent
 from . import matroska
-from .containers import FORMATS, create, failures, opened
-from .copying import add_copy
+from .containers import FORMATS, create, failures, knows_chapters, opened
+from .copying import add_copy, set_time_base
 from .encoding import Encoding, frame_ticks, is_folder_target, segment_shift, tag_colours
 from .probe import Film
 
@@ -173,7 +173,7 @@ class _Join:
 
     def _video(self, out: Any, first: Any) -> Any:
         stream = out.add_stream_from_template(first, opaque=True)
-        stream.time_base = self.film.time_base
+        set_time_base(stream, self.film.time_base)
         context = stream.codec_context
         context.sample_aspect_ratio = self.film.aspect
         tag_colours(context, self.film, context.pix_fmt or self.film.format)
@@ -182,8 +182,7 @@ class _Join:
         return stream
 
     def _chapters(self, out: Any, source: Any) -> None:
-        """PyAV knows them from version 15 on."""
-        if not hasattr(source, "chapters"):
+        if not knows_chapters():
             return
         chapters = []
         for chapter in source.chapters():
