@@ -112,8 +112,9 @@ class _Window:
             weights[here] += weight
             squares[here] += weight**2
         good = weights > 1e-9
-        weights[~good], squares[~good] = np.nan, np.nan
-        return total / weights[:, None], squares / weights**2
+        mean, left = np.full_like(total, np.nan), np.full(n, np.nan)
+        mean[good], left[good] = total[good] / weights[good, None], squares[good] / weights[good] ** 2
+        return mean, left
 
 
 def _adapted(window: _Window, still: Complex, face: float) -> Complex:

@@ -46,8 +46,8 @@ class _Trail:
     look: FloatImage | None = None
     missed: int = 0
     ends_softly: bool = True
-    before: _Trail | None = None
-    """Who it was before it was lost from sight."""
+    perhaps: list[_Trail] = field(default_factory=list)
+    """Who was lost from sight near where it began, the last first."""
 
     @property
     def size(self) -> float:
@@ -127,15 +127,15 @@ class Tracker:
         for n in left:
             trail = _Trail(number, begins_softly)
             trail.see(faces[n], None, looks[n])
-            trail.before = None if is_cut else self._lost(trail, number)
+            trail.perhaps = [] if is_cut else self._lost(faces[n], number)
             self._active.append(trail)
         self._before, self._next = now, number + 1
 
     def finish(self) -> tuple[Track, ...]:
         """All tracks, numbered by first appearance, then in reading order. Nothing may be added after that."""
         self._end(self._active, softly=False)
-        numbers = {trail: n for n, trail in enumerate(_numbered(self._ended))}
-        return tuple(trail.finish(n, numbers[_earliest(trail)], self.rate) for trail, n in numbers.items())
+        people = _people(_numbered(self._ended))
+        return tuple(trail.finish(n, person, self.rate) for n, (trail, person) in enumerate(people.items()))
 
     def _go_on(self, now: Grey, faces: Sequence[Face], looks: Sequence[FloatImage | None]) -> list[int]:
         """Takes the tracks on into this frame; the faces that belong to none are left."""
@@ -177,16 +177,9 @@ class Tracker:
             if trail.best > self.confidence:
                 self._ended.append(trail)
 
-    def _lost(self, trail: _Trail, number: int) -> _Trail | None:
-        """Whose face that is which is seen again."""
-        taken = {other.before for other in self._active}
-        for other in reversed(self._ended):
-            if number - other.last > GONE * self.rate:
-                continue
-            near = _distance(other.place, other.size, trail.faces[0]) < AGAIN  # type: ignore[arg-type]
-            if other not in taken and other.ends_softly and near and _alike(other.look, trail.look) >= SAME_LOOK:
-                return other
-        return None
+    def _lost(self, face: Face, number: int) -> list[_Trail]:
+        recent = [trail for trail in self._ended if trail.ends_softly and number - trail.last <= GONE * self.rate]
+        return [trail for trail in reversed(recent) if _distance(trail.place, trail.size, face) < AGAIN]
 
 
 def _numbered(trails: Sequence[_Trail]) -> list[_Trail]:
@@ -201,10 +194,15 @@ def _numbered(trails: Sequence[_Trail]) -> list[_Trail]:
     return out
 
 
-def _earliest(trail: _Trail) -> _Trail:
-    while trail.before is not None:
-        trail = trail.before
-    return trail
+def _people(trails: Sequence[_Trail]) -> dict[_Trail, int]:
+    """By whom each was first. Asked at the end: one who is seen again is half hidden still."""
+    people: dict[_Trail, int] = {}
+    taken: set[_Trail] = set()
+    for n, trail in enumerate(trails):
+        same = [other for other in trail.perhaps if other not in taken and _alike(other.look, trail.look) >= SAME_LOOK]
+        people[trail] = people[same[0]] if same else n
+        taken.update(same[:1])
+    return people
 
 
 def _by_speed(before: Grey, now: Grey, trail: _Trail) -> Motion | None:

@@ -26,6 +26,7 @@ FEW = 0.15  # of the blocks: a frame with fewer may be a flash
 FOUND = 0.7  # correlation of a block with what it is thought to have become
 WHITE = 250  # levels of 255
 GLARING = 0.2  # of the frame: with so much more white than the one before, it may be a flash
+LIFTED = 60.0  # levels: or with its darkest twentieth so much brighter
 FLASH = 2  # frames: the longest
 BACK = 1.5  # px: the flow there and back ends that near to where it began
 SMALLEST_SHARE = 0.33  # of the blocks with texture are found again within one shot
@@ -40,14 +41,14 @@ class CutFinder:
 
     def is_cut(self, picture: Picture) -> bool:
         """Whether this frame begins another shot than the last one's. The first frame begins none; neither does one that is
-        nearly of one colour: what comes after it is compared with what came before it. So it is with a flash of one frame or
-        two, which makes a cut into glaring light come as much later. Dissolves are not found, nor is a cut to another moment
-        of the same view."""
+        nearly of one colour or a narrow strip: what comes after it is compared with what came before it. So it is with a
+        flash of one frame or two, which makes a cut into glaring light come as much later. Dissolves are not found, nor is a
+        cut to another moment of the same view."""
         now = small(picture)
-        if _textured(now).mean() < FEWEST:
+        if min(now.shape) < BLOCK or _textured(now).mean() < FEWEST:
             return False
         goes_on = not self._kept or any(_goes_on(before, now) for before in reversed(self._kept))
-        if not goes_on and self._glared < FLASH and _white(now) - _white(self._kept[-1]) > GLARING:
+        if not goes_on and self._glared < FLASH and _glares(now, self._kept[-1]):
             self._glared += 1
             return False
         self._glared = 0
@@ -55,8 +56,10 @@ class CutFinder:
         return not goes_on
 
 
-def _white(image: FloatImage) -> float:
-    return float((image >= WHITE).mean())
+def _glares(now: FloatImage, before: FloatImage) -> bool:
+    """Whether light may have flooded the picture."""
+    whiter = float((now >= WHITE).mean() - (before >= WHITE).mean())
+    return whiter > GLARING or float(np.percentile(now, 5) - np.percentile(before, 5)) > LIFTED
 
 
 def small(picture: Picture) -> FloatImage:

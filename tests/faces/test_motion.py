@@ -15,7 +15,7 @@ CORNERS = np.array([[190.0, 80.0], [258.0, 80.0], [190.0, 170.0], [258.0, 170.0]
 
 
 def two_frames(photo, motion, noise=0.0, before=STILL):
-    """Greys before and after that motion about the frame's middle (shift, degrees, zoom), and the face's box in the first."""
+    """Greys before and after that motion (shift, degrees, zoom) about the middle; the face's box in the first."""
     shift, degrees, zoom = motion
     rng = np.random.default_rng(5)
     rest = films.pictures(films.film(photo, "still", 1, SIZE, **REST))[1][0]

@@ -1,0 +1,121 @@
+"""Cuts are found, and what only looks like one is none: films made of photographs that move fast."""
+
+import films
+import numpy as np
+import pytest
+
+from gpen_core.faces.warp import warp
+from gpen_core.pictures.picture import Picture, as_picture
+from gpen_core.video.shots import CutFinder
+
+SIZE = (320, 180)
+
+
+@pytest.fixture(scope="module")
+def photos(astronaut):
+    from skimage import data
+
+    return [astronaut, data.coffee(), data.chelsea(), data.rocket() if hasattr(data, "rocket") else data.colorwheel()]
+
+
+def shot(photo, path="still", count=6, **named):
+    return [frame for frame, _ in films.film(photo, path, count, SIZE, **named)]
+
+
+def moved(photo, places, noise=0.0, blur=1, zoom=1.0, turn=0.0, seed=0):
+    """Frames of a photograph that show 55 % of its width, at each place by that share of the frame from the middle."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for n, x in enumerate(places):
+        rest = films._at_rest((photo.shape[1] / 2, photo.shape[0] / 2), SIZE[0] / (0.55 * photo.shape[1]), SIZE)
+        motion = films._about_middle((x * SIZE[0], 0, n * turn, n * np.log(zoom)), SIZE)
+        frame = warp(photo.astype(np.float32), motion @ np.vstack((rest, [0, 0, 1])), SIZE)
+        smeared = sum(np.roll(frame, k, axis=1) for k in range(blur)) / blur
+        out.append(films.noisy(smeared, noise, rng))
+    return out
+
+
+def cuts(frames):
+    finder = CutFinder()
+    return [n for n, frame in enumerate(frames) if finder.is_cut(as_picture(frame))]
+
+
+@pytest.mark.parametrize("path", ["still", "pan", "shake"])
+@pytest.mark.parametrize("noise", [0, 12])
+def test_every_cut_is_found_and_nothing_else(photos, path, noise):
+    frames = [frame for photo in photos for frame in shot(photo, path, noise=noise, speed=2)]
+    assert cuts(frames) == [6, 12, 18]
+
+
+def test_cuts_frame_by_frame(photos):
+    assert cuts([shot(photos[n % 4], count=1)[0] for n in range(8)]) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("step", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("is_smeared", [False, True])
+def test_a_fast_pan_is_none(photos, step, is_smeared):
+    for photo in photos:
+        frames = moved(photo, np.arange(4) * step - 1.5 * step, noise=3, blur=int(step * SIZE[0] / 2) if is_smeared else 1)
+        assert cuts(frames) == []
+
+
+@pytest.mark.parametrize(("zoom", "turn"), [(1.1, 0), (1 / 1.1, 0), (1.0, 6), (1.05, -4)])
+def test_a_fast_zoom_or_turn_is_none(photos, zoom, turn):
+    for photo in photos:
+        assert cuts(moved(photo, [0] * 4, noise=3, zoom=zoom, turn=turn)) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("gain", "more"), [(1.6, 60), (2, 120), (0.3, 0), (0, 255), (0, 0)])
+def test_a_flash_is_none(photos, count, gain, more):
+    for photo in photos:
+        frames = shot(photo, "pan", 8)
+        for n in range(3, 3 + count):
+            frames[n] = np.clip(frames[n] * float(gain) + more, 0, 255).astype(np.uint8)
+        assert cuts(frames) == []
+
+
+def test_one_who_passes_close_in_front_is_none(photos):
+    head = np.ascontiguousarray(photos[0][30:220, 140:310])
+    for photo in photos[1:]:
+        passing = films.passing(films.film(photo, "pan", 16, SIZE), head, 2, 14, side=220)
+        assert cuts(frame for frame, _, _ in passing) == []
+
+
+def test_after_black_the_next_shot_is_compared_with_the_last(photos):
+    black = [np.zeros((180, 320, 3), np.uint8)] * 3
+    first, second = shot(photos[0], count=3), shot(photos[1], count=3)
+    assert cuts(black + first + black + second) == [9]
+    assert cuts(first + black + first) == []
+
+
+def test_a_cut_into_glaring_light_comes_two_frames_late(photos):
+    glaring = [np.clip(frame * 1.5 + 100.0, 0, 255).astype(np.uint8) for frame in shot(photos[1], count=5)]
+    assert (glaring[0] >= 250).mean() > 0.3
+    assert cuts(shot(photos[0], count=4) + glaring) == [6]
+
+
+def test_another_size_is_a_cut(photos):
+    assert cuts([*shot(photos[0], count=2), photos[0]]) == [2]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_picture_is_taken(photos, dtype, channels):
+    peak = 65535 if dtype == np.uint16 else 1
+    finder = CutFinder()
+    frames = [frame for photo in photos[:2] for frame in shot(photo, count=2)]
+    told = [finder.is_cut(Picture((frame[..., :channels] / 255 * peak).astype(dtype))) for frame in frames]
+    assert told == [False, False, True, False]
+
+
+def test_tiny_pictures_are_taken():
+    assert cuts([np.full((1, 1, 3), v, np.uint8) for v in (0, 90, 255)]) == []
+    assert cuts(list(np.random.default_rng(1).integers(0, 255, (4, 3, 500, 3), np.uint8))) != [0]
+
+
+def test_two_small_frames_are_kept(photos):
+    finder = CutFinder()
+    for frame in shot(photos[0], "pan", 9):
+        finder.is_cut(as_picture(frame))
+    assert [frame.shape for frame in finder._kept] == [(108, 192)] * 2
