@@ -20,7 +20,7 @@ from .align import Matrix, similarity
 Complex = NDArray[np.complex128]
 Reals = NDArray[np.float64]
 
-WIDTHS = (0.04, 0.08, 0.16, 0.32)  # seconds: standard deviations of the Gaussian
+WIDTHS = (0.04, 0.08, 0.16, 0.32, 0.64, 1.28)  # seconds: standard deviations of the Gaussian
 REACH = 3.0  # of them
 PLAIN = 0.08  # seconds: where the picture does not tell the motion, it is that of the landmarks smoothed by this
 PASSING = 0.5  # of its weight that a frame keeps beyond each pair of frames of that kind
@@ -125,7 +125,7 @@ def _adapted(window: _Window, still: Complex, face: float) -> Complex:
     for k in range(len(WIDTHS) - 1, 0, -1):
         for j in range(k):
             off = np.sqrt((np.abs(means[k] - means[j])[:, :5] ** 2).mean(1))
-            allowed = CONFIDENT * noise * (np.sqrt(left[k]) + np.sqrt(left[j])) + JITTER * face
+            allowed = CONFIDENT * noise * (np.sqrt(left[k]) + np.sqrt(left[j])) + noise
             best[off > allowed] = np.minimum(best[off > allowed], k - 1)
     steady = _Window(np.ones(len(still), bool), window.passed, window.rate)
     index = steady.mean(best[:, None], CHANGING)[0][:, 0]
