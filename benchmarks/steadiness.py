@@ -10,17 +10,20 @@ qualities. Every frame's face is cut out, restored by a stand-in for the network
     steady    so, and the restored crops filtered over time (gpen_core/video/steady.py)
 
 `pattern` adds a fixed pattern in the crop's coordinates: alignment's jitter. `sharpen` sharpens, noise as well: flicker.
-Columns: standard deviation over time of the frames warped back, over the face, in levels of 255; `ratio` steady over each;
-`sharp` the gradient of their mean over time, steady over smoothed (1: as sharp). Seeded; one process.
+Columns: standard deviation over time of the frames warped back (at their own density), over the face, in levels of 255;
+`film` is the film's before anything; `ratio` steady over each; `next` the same ratio of the differences of following frames;
+`sharp` the gradient of the mean over time, steady over smoothed (1: as sharp). `--plot`: how far each frame is from the
+mean, for the shaken film with noise. Seeded; one process.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +50,8 @@ SHOWN = 190  # px of the photograph across it
 FACE = ((224, 126), (40, 52))  # an ellipse in the photograph: middle and half axes
 CROP = 512
 JITTER, SMOOTHED = 0.015 * EYES, 5.0  # px of the photograph; frames
+DENSITY = 2  # pixels of a frame per pixel of the photograph
+DRAWN = ("shake", "noise")  # the film of the plot
 HOW = ("clean", "noise", "crf 23", "crf 33")
 NOISE = 6.0
 WAYS = ("each", "smoothed", "steady")
@@ -83,6 +88,7 @@ def sharpen(crop: FloatImage) -> FloatImage:
     return np.asarray(np.clip(crop + 1.5 * (crop - fine), 0, 1), np.float32)
 
 
+TITLES = {"pattern": "A network that adds a fixed pattern", "sharpen": "A network that sharpens noise"}
 NETWORKS: dict[str, Callable[[FloatImage], FloatImage]] = {"pattern": pattern, "sharpen": sharpen}
 
 
@@ -114,25 +120,44 @@ def soft_mask() -> FloatImage:
 
 
 def region() -> NDArray[np.bool_]:
-    """[512, 512]: the face in the photograph."""
+    """[512 * DENSITY, 512 * DENSITY]: the face in the photograph."""
     (x0, y0), (a, b) = FACE
-    y, x = np.mgrid[:512, :512]
+    y, x = (np.mgrid[: 512 * DENSITY, : 512 * DENSITY] + 0.5) / DENSITY - 0.5
     return np.asarray(np.hypot((x - x0) / a, (y - y0) / b) < 1)
 
 
-def judged(frames: Sequence[RGB8], matrices: Sequence[Points]) -> tuple[float, float, Any]:
-    """Deviation over time and gradient of the mean, over the face; and each frame's deviation from the mean."""
+@dataclass(frozen=True)
+class Judged:
+    """Frames warped back along the path, over the face."""
+
+    off: FloatImage
+    """[frames]: root mean square difference of each from the mean over time."""
+    following: float
+    """The same between each and the one before it."""
+    steepness: float
+    """Mean gradient of the mean over time."""
+
+    @property
+    def deviation(self) -> float:
+        return float(np.sqrt((self.off**2).mean()))
+
+
+def judged(frames: Sequence[RGB8], matrices: Sequence[Points]) -> Judged:
     inside = region()
-    back = np.stack(list(films.undone(frames, matrices, (512, 512))))
+    rows, columns = (slice(where.min() - 2, where.max() + 3) for where in np.nonzero(inside))
+    inside = inside[rows, columns]
+    back = np.stack([one[rows, columns] for one in films.undone(frames, matrices, (512, 512), DENSITY)])
     mean = back.mean(0)
     off = np.sqrt(((back - mean)[:, inside] ** 2).mean((1, 2)))
+    following = np.sqrt((np.diff(back, axis=0)[:, inside] ** 2).mean())
     steep = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(mean, cv2.CV_32F, 0, 1, scale=1 / 8))
-    return float(np.sqrt((off**2).mean())), float(steep[inside].mean()), off
+    return Judged(off, float(following), float(steep[inside].mean()))
 
 
-def compared(path: str, how: str, name: str, options: argparse.Namespace) -> dict[str, tuple[float, float, Any]]:
+def compared(path: str, how: str, name: str, options: argparse.Namespace) -> dict[str, Judged]:
+    """By way, and the film itself."""
     frames, matrices = shown(path, how, options.frames)
-    out = {}
+    out = {"film": judged(frames, matrices)}
     for way in WAYS:
         track = TrackFilter(options.amount if way == "steady" else 0.0, options.radius)
         points = landmarks(matrices, 0.0 if way == "each" else SMOOTHED)
@@ -140,7 +165,34 @@ def compared(path: str, how: str, name: str, options: argparse.Namespace) -> dic
     return out
 
 
+def line(out: dict[str, Judged]) -> str:
+    each, smoothed, steady = (out[way] for way in WAYS)
+    figures = "".join(f"{one.deviation:10.2f}" for one in out.values())
+    ratios = steady.deviation / each.deviation, steady.following / each.following, steady.steepness / smoothed.steepness
+    return figures + "".join(f"{ratio:8.3f}" for ratio in ratios)
+
+
+def draw(drawn: dict[str, dict[str, Judged]], path: Path) -> None:
+    """One panel for each network: its frames' deviations from their mean over time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    labels = {"each": "frame by frame", "smoothed": "landmarks smoothed", "steady": "and crops filtered (--steady)"}
+    figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 4), layout="constrained", squeeze=False)
+    for panel, (name, out) in zip(panels[0], drawn.items()):
+        for way, label in labels.items():
+            panel.plot(out[way].off, label=label)
+        panel.set(title=TITLES[name], xlabel="frame", ylabel="deviation from the mean (levels of 255)", ylim=(0, None))
+        panel.grid(alpha=0.3)
+    panels[0][0].legend()
+    figure.savefig(path)
+    print(f"Wrote {path}.")
+
+
 def main() -> None:
+    """Parses the arguments, prints the table and draws the plot."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--paths", default=",".join(films.PATHS))
@@ -148,15 +200,20 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--amount", type=float, default=AMOUNT)
     parser.add_argument("--radius", type=int, default=RADIUS)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    print(f"{'network':9}{'path':10}{'film':8}" + "".join(f"{way:>10}" for way in WAYS) + f"{'ratio':>8}{'sharp':>8}")
-    for name in options.networks.split(","):
-        for path in options.paths.split(","):
-            for how in options.how.split(","):
-                out = compared(path, how, name, options)
-                figures = "".join(f"{out[way][0]:10.2f}" for way in WAYS)
-                sharp = out["steady"][1] / out["smoothed"][1]
-                print(f"{name:9}{path:10}{how:8}{figures}{out['steady'][0] / out['each'][0]:8.2f}{sharp:8.3f}", flush=True)
+    heads = "".join(f"{way:>10}" for way in ("film", *WAYS)) + "".join(f"{head:>8}" for head in ("ratio", "next", "sharp"))
+    print(f"{'network':9}{'path':10}{'film':8}{heads}")
+    drawn = {}
+    for name, path, how in itertools.product(
+        *(given.split(",") for given in (options.networks, options.paths, options.how))
+    ):
+        out = compared(path, how, name, options)
+        print(f"{name:9}{path:10}{how:8}{line(out)}", flush=True)
+        if (path, how) == DRAWN:
+            drawn[name] = out
+    if options.plot and drawn:
+        draw(drawn, options.plot)
 
 
 if __name__ == "__main__":

@@ -122,10 +122,17 @@ def moved(points, matrix):
     return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
 
 
-def undone(frames: Iterable[RGB8], matrices: Iterable[Matrix], size) -> Iterator[NDArray[np.float32]]:
-    """Frames [h, w, 3] warped back onto the photograph's pixels, `size` (width, height), 0 to 255; cubic."""
+def undone(frames: Iterable[RGB8], matrices: Iterable[Matrix], size, density=1) -> Iterator[NDArray[np.float32]]:
+    """Frames [h, w, 3] warped back onto the photograph, 0 to 255; cubic. `size`: of the photograph, (width, height).
+
+    With a `density` that is no less than the frames' own, a photograph's pixel is so many in a row: else what is sharp in a
+    frame is folded by the reduction, differently at each of its places, and would pass for change over time.
+    """
+    shift = (density - 1) / 2  # pixel centres
+    dense = np.array([[density, 0, shift], [0, density, shift], [0, 0, 1.0]])
     for frame, matrix in zip(frames, matrices):
-        yield warp(frame.astype(np.float32), invert(matrix), size)
+        back = dense @ np.vstack((invert(matrix), [0, 0, 1]))
+        yield warp(frame.astype(np.float32), back[:2], (size[0] * density, size[1] * density))
 
 
 def _at_rest(middle, scale, size):

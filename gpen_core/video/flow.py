@@ -20,7 +20,7 @@ MARGIN = 4  # px around what disagrees that is held to disagree, too
 RETURNS = (0.5, 1.5)
 # So many times the noise may the crops differ, and so many pixels may the flow be off where there is detail.
 DIFFERS = (1.6, 3.0)
-MISSES = (0.25, 0.6)
+MISSES = (0.2, 0.45)
 SLACK = (0.008, 0.024)  # of the range, whatever the noise
 LARGEST_NOISE = 0.03  # of the range, once blurred: more than that is something else
 
