@@ -110,8 +110,8 @@ def pasted(
         places.append(place)
         crop = extract(as_picture(frame), place)
         track.add(number, cv2.resize(crop, (GUIDE, GUIDE), interpolation=cv2.INTER_AREA), [network(crop)])
-        yield from (paste(*one) for one in track.ready())
-    yield from (paste(*one) for one in track.ready(is_end=True))
+        yield from (paste(one.number, one.layers) for one in track.ready(number))
+    yield from (paste(one.number, one.layers) for one in track.ready())
 
 
 def soft_mask() -> FloatImage:

@@ -9,7 +9,7 @@ from gpen_core.demo.pictures import astronaut
 from gpen_core.errors import OptionsError
 from gpen_core.faces.align import invert
 from gpen_core.video import flow
-from gpen_core.video.steady import TrackFilter
+from gpen_core.video.steady import Steadiness, TrackFilter
 
 SIDE = 128
 FACE = {"middle": (224, 126), "width": 120}
@@ -27,10 +27,19 @@ def filtered(guides, layers, amount=1.0, radius=2, first=0):
     out = []
     for number, (guide, layer) in enumerate(zip(guides, layers), first):
         track.add(number, guide, layer if isinstance(layer, list) else [layer])
-        out += track.ready()
-    out += track.ready(is_end=True)
-    assert [number for number, _ in out] == list(range(first, first + len(guides)))
-    return [result if isinstance(layers[0], list) else result[0] for _, result in out], track
+        out += track.ready(number)
+    out += track.ready()
+    assert [one.number for one in out] == list(range(first, first + len(guides)))
+    return [one.layers if isinstance(layers[0], list) else one.layers[0] for one in out], total(out)
+
+
+def total(out):
+    """Root mean square difference of following crops, before and after the filter."""
+    before, after = Steadiness(), Steadiness()
+    for one in out:
+        before.add(one.before)
+        after.add(one.after)
+    return before.value, after.value
 
 
 def sharpened(crop):
@@ -65,20 +74,20 @@ def test_without_a_filter_the_layers_come_back_at_once_as_they_are(amount, radiu
     track = TrackFilter(amount, radius)
     for number, guide in enumerate(guides):
         track.add(number, guide, [guide])
-        ((given, (layer,)),) = track.ready()
-        assert given == number and layer is guide
+        (given,) = track.ready(number)
+        assert given.number == number and given.layers[0] is guide
 
 
 @pytest.mark.parametrize("path", ["still", "shake"])
 def test_flicker_halves_and_sharpness_stays(path):
     guides, matrices = crops(path, 12, noise=6.0)
     restored = [sharpened(guide) for guide in guides]
-    out, track = filtered(guides, restored)
+    out, (measured_before, measured_after) = filtered(guides, restored)
     before, after = undone(restored, matrices), undone(out, matrices)
     inner = slice(2, -2)
     assert after[inner].std(0).mean() <= 0.5 * before[inner].std(0).mean()
     assert steepness(after.mean(0)) == pytest.approx(steepness(before.mean(0)), rel=0.05)
-    assert track.after < 0.6 * track.before
+    assert measured_after < 0.6 * measured_before
 
 
 def test_resampling_does_not_blur():
@@ -196,10 +205,10 @@ def test_a_gap_counts_by_the_frames_numbers():
     track = TrackFilter(1.0, 2)
     for number, guide in zip((0, 1, 4), guides):
         track.add(number, guide, [guide])
-    given = dict(track.ready())
-    assert list(given) == [0, 1]
-    ((number, (alone,)),) = track.ready(is_end=True)
-    assert number == 4 and np.abs(alone - guides[2]).max() < 1 / 65535
+    assert [one.number for one in track.ready(4)] == [0, 1]
+    (last,) = track.ready()
+    (alone,) = last.layers
+    assert last.number == 4 and np.abs(alone - guides[2]).max() < 1 / 65535
 
 
 def test_no_more_than_the_window_is_held_in_16_bits():
@@ -209,11 +218,11 @@ def test_no_more_than_the_window_is_held_in_16_bits():
         track.add(number, guide, [guide])
         assert len(track._window) <= 5
         assert all(layer.dtype == np.uint16 and layer.base is None for frame in track._window for layer in frame.layers)
-        assert [number for number, _ in track.ready()] == ([number - 2] if number >= 2 else [])
+        assert [one.number for one in track.ready(number)] == ([number - 2] if number >= 2 else [])
 
 
 def test_steadiness_of_what_is_alike_is_measured_as_alike():
     guides, _ = crops("still", 5)
-    _, track = filtered(guides, guides)
-    assert track.before < 1e-4 and track.after < 1e-4
-    assert np.isnan(TrackFilter(1.0, 2).before)
+    _, (before, after) = filtered(guides, guides)
+    assert before < 1e-4 and after < 1e-4
+    assert np.isnan(Steadiness().value)
