@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import InputError, OptionsError, first_line, name_offenders
 from .containers import FORMATS, failures, knows_chapters, library
 from .copying import add_copy, is_derived
+from .hdr import NOTHING_SAID, Mastering
 from .planes import BT709, FULL, LIMITED, Layout
 from .probe import Film, Stream
 
@@ -80,6 +81,7 @@ class Encoding:
     """Width and height of what is encoded: perhaps a pixel more than the film."""
     copied: tuple[int, ...] = ()
     """Indices of the film's streams that go into the output as they are."""
+    mastering: Mastering = NOTHING_SAID
     notes: tuple[str, ...] = ()
     """What the output will be without, or has otherwise than the film."""
 
@@ -95,7 +97,10 @@ class Encoding:
             chosen = {"flags": "+qscale", "global_quality": str(value * QSCALE)}
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
             chosen["slices"] = "1"  # FFmpeg 7.1 loses the last column of chroma with more of them
-        return {**dict(quality.more), **chosen}
+        chosen = {**dict(quality.more), **chosen}
+        for name, said in self.mastering.options(self.encoder).items():
+            chosen[name] = f"{chosen[name]}:{said}" if name in chosen else said
+        return chosen
 
 
 def is_folder_target(target: Path) -> bool:
@@ -109,8 +114,8 @@ def check_output(film: Film, target: Path, encoding: Encoding) -> Encoding:
     Raises `OptionsError` for an unknown or missing encoder, a quality that it does not have and an unknown container;
     `InputError` where the container cannot hold a stream, which is named with a container that can."""
     if is_folder_target(target):
-        left = [f"{one} is not in a folder of pictures." for one in film.others]
-        return Encoding(PICTURES, None, PICTURES, film.format, film.size, (), tuple(left))
+        left = tuple(f"{one} is not in a folder of pictures." for one in film.others)
+        return Encoding(PICTURES, encoder=PICTURES, format=film.format, size=film.size, notes=left)
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise OptionsError(f"{target}: {suffix} is no container that is written. Choose one of {', '.join(FORMATS)}.")
@@ -126,6 +131,7 @@ def _with_encoder(film: Film, encoding: Encoding, suffix: str) -> Encoding:
     name, formats = _find(codec)
     _check_quality(name, encoding.crf)
     chosen = replace(encoding, encoder=name, format=_best_format(film, name, formats), size=film.size)
+    chosen = replace(chosen, mastering=film.mastering)
     failed = _refusal(film, chosen, suffix)
     if failed is not None and any(side % 2 for side in film.size):
         even = (film.size[0] + film.size[0] % 2, film.size[1] + film.size[1] % 2)

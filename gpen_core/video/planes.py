@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import Picture, Pixels, upright
+from ..pictures.picture import Picture, Pixels, Region, upright
 from .containers import library
 
 PLANAR = re.compile(r"(?P<kind>yuv|gray|gbrp)j?(?P<chroma>4\d\d)?p?(?P<bits>9|10|12|14|16)?(?:le)?")
@@ -38,6 +39,7 @@ LUMA_PARTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299
 LUMA_PARTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED, FULL = 1, 2
+MOST_BOXES = 32  # parts of a frame that are changed one by one
 CAREFUL = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, chroma interpolated both ways, rounded exactly
 
 
@@ -166,20 +168,19 @@ class Planes:
         """With the difference of two pictures of its size added where `touched` [H, W] is true.
 
         Luma changes in touched pixels only, chroma in the samples that stand for any; all else is the same bit for bit."""
-        layout = self.layout
-        blocks = _touched_blocks(touched, layout)
-        if not blocks.any():
-            return self
-        difference = np.where(_blocks(touched, layout)[blocks][..., None], _difference(before, after, blocks, layout), 0)
+        layout, arrays = self.layout, list(self.arrays)
         rows = _rows(layout, self.colours, self.size)
-        arrays = [one.copy() for one in self.arrays]
-        top = 2**layout.bits - 1
-        for number, (array, row) in enumerate(zip(arrays, rows)):
-            change = difference @ row  # [n, down, across]
-            if number and layout.kind == "yuv":
-                _add(array, blocks, change.mean((1, 2)), top)
-            else:
-                _add_blocks(array, blocks, change, layout, top)
+        for box in _boxes(touched, layout):
+            if arrays[0] is self.arrays[0]:
+                arrays = [one.copy() for one in arrays]
+            change = np.asarray(cv2.transform(_difference(before, after, touched, box), rows), np.float32)
+            change = change.reshape(box.y1 - box.y0, box.x1 - box.x0, -1)
+            fine = change.shape[2] if layout.kind != "yuv" else 1
+            for number in range(fine):
+                _add(arrays[number][box.slices], change[..., number], layout)
+            for number, chroma in enumerate(_block_means(change[..., fine:], layout), fine):
+                y, x = box.y0 // layout.down, box.x0 // layout.across
+                _add(arrays[number][y : y + chroma.shape[0], x : x + chroma.shape[1]], chroma, layout)
         return replace(self, arrays=tuple(arrays))
 
 
@@ -194,25 +195,45 @@ def _repeated(chroma: Pixels, layout: Layout, shape: Sequence[int]) -> Pixels:
     return chroma.repeat(layout.down, 0).repeat(layout.across, 1)[: shape[0], : shape[1]]
 
 
-def _blocks(array: Pixels, layout: Layout) -> Pixels:
-    """[H, W, ...] -> [rows, columns, down, across, ...]: what each chroma sample stands for; zeros beyond the edge."""
-    height, width = array.shape[:2]
-    grow = [(0, -height % layout.down), (0, -width % layout.across)] + [(0, 0)] * (array.ndim - 2)
-    if any(after for _, after in grow):
-        array = np.pad(array, grow)
-    shape = (array.shape[0] // layout.down, layout.down, array.shape[1] // layout.across, layout.across, *array.shape[2:])
-    return array.reshape(shape).swapaxes(1, 2)
+def _boxes(touched: NDArray[np.bool_], layout: Layout) -> list[Region]:
+    """Rectangles that have no pixel in common and hold all that is touched, from the corner of a chroma sample on."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats(touched.view(np.uint8), connectivity=8)
+    found: list[Region] = []
+    for x, y, width, height, _ in stats[1:count] if count <= MOST_BOXES else [_whole(touched)]:
+        x0, y0 = x - x % layout.across, y - y % layout.down
+        x1, y1 = -(-(x + width) // layout.across) * layout.across, -(-(y + height) // layout.down) * layout.down
+        new = Region(int(x0), int(y0), min(int(x1), touched.shape[1]), min(int(y1), touched.shape[0]))
+        while meets := [one for one in found if not one.overlap(new).empty]:
+            found = [one for one in found if one not in meets]
+            new = _around((new, *meets))
+        found.append(new)
+    return found
 
 
-def _touched_blocks(touched: NDArray[np.bool_], layout: Layout) -> NDArray[np.bool_]:
-    return np.asarray(_blocks(touched, layout).any((2, 3)))
+def _whole(touched: NDArray[np.bool_]) -> tuple[int, int, int, int, int]:
+    return 0, 0, touched.shape[1], touched.shape[0], touched.size
 
 
-def _difference(before: Picture, after: Picture, blocks: NDArray[np.bool_], layout: Layout) -> NDArray[Any]:
-    """[n, down, across, 3] in [-1, 1], of the chosen blocks."""
-    new = _blocks(after.pixels, layout)[blocks].astype(np.float32) / np.float32(after.peak)
-    old = _blocks(before.pixels, layout)[blocks].astype(np.float32) / np.float32(before.peak)
-    return np.asarray(np.broadcast_to(new - old, (*new.shape[:3], 3)))
+def _around(boxes: Sequence[Region]) -> Region:
+    low, high = (min(b.x0 for b in boxes), min(b.y0 for b in boxes)), (max(b.x1 for b in boxes), max(b.y1 for b in boxes))
+    return Region(*low, *high)
+
+
+def _difference(before: Picture, after: Picture, touched: NDArray[np.bool_], box: Region) -> NDArray[np.float32]:
+    """[h, w, 3] in [-1, 1], zero where nothing is touched."""
+    difference = after.region(box) - before.region(box)
+    difference *= touched[box.slices][..., None]
+    return difference
+
+
+def _block_means(change: NDArray[np.float32], layout: Layout) -> list[NDArray[np.float32]]:
+    """[h, w, planes] -> for each plane [h / down, w / across]; at an odd edge the last pixels stand for those beyond."""
+    height, width, planes = change.shape
+    grow = ((0, -height % layout.down), (0, -width % layout.across), (0, 0))
+    whole = np.pad(change, grow, mode="edge") if grow[0][1] or grow[1][1] else change
+    size = (whole.shape[1] // layout.across, whole.shape[0] // layout.down)
+    parts = (np.ascontiguousarray(whole[..., plane]) for plane in range(planes))
+    return [np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32) for part in parts]
 
 
 def _rows(layout: Layout, colours: Colours, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -231,17 +252,9 @@ def _rows(layout: Layout, colours: Colours, size: tuple[int, int]) -> NDArray[np
     return np.asarray(np.stack((luma * y, blueness * c, redness * c)), np.float32)
 
 
-def _add(array: Pixels, where: Any, change: NDArray[np.float32], top: int) -> None:
-    array[where] = np.rint(array[where] + change).clip(0, top).astype(array.dtype)
-
-
-def _add_blocks(array: Pixels, blocks: NDArray[np.bool_], change: NDArray[np.float32], layout: Layout, top: int) -> None:
-    """Beyond the edge, blocks have pixels that are not there."""
-    rows, columns = np.nonzero(blocks)
-    y = rows[:, None, None] * layout.down + np.arange(layout.down)[:, None]
-    x = columns[:, None, None] * layout.across + np.arange(layout.across)
-    there = (y < array.shape[0]) & (x < array.shape[1])
-    _add(array, (np.broadcast_to(y, there.shape)[there], np.broadcast_to(x, there.shape)[there]), change[there], top)
+def _add(array: Pixels, change: NDArray[np.float32], layout: Layout) -> None:
+    """Adds to a part of a plane in place, rounded."""
+    array[...] = np.rint(array + change).clip(0, 2**layout.bits - 1)
 
 
 def to_rgb(frame: Any, colours: Colours, bits: int) -> Pixels:
@@ -257,4 +270,4 @@ def to_rgb(frame: Any, colours: Colours, bits: int) -> Pixels:
         interpolation=CAREFUL,
     )
     green, blue, red = (_view(plane, bits) for plane in rgb.planes)
-    return np.dstack((red, green, blue))
+    return np.asarray(cv2.merge((red, green, blue)))

@@ -14,6 +14,7 @@ from ..errors import InputError, OptionsError, first_line
 from ..pictures import files
 from ..pictures.picture import Picture
 from .containers import MICROSECONDS, failures, opened
+from .hdr import NOTHING_SAID, Mastering, mastering_of
 from .planes import BT709, LIMITED, Colours, Layout, plain_format
 
 FOLDER_RATE = Fraction(25)  # pictures a second, where nothing else is said
@@ -83,6 +84,7 @@ class Film:
     """Index of the stream that is restored; -1 for a folder."""
     codec: str
     is_folder: bool = False
+    mastering: Mastering = NOTHING_SAID
 
     @property
     def bits(self) -> int:
@@ -207,6 +209,7 @@ def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
         streams=tuple(_stream(one) for one in container.streams),
         video=stream.index,
         codec=stream.codec_context.name,
+        mastering=mastering_of(frame),
     )
 
 

@@ -140,6 +140,21 @@ def test_colours_aspect_and_depth_are_kept(tmp_path):
             assert other.aspect == Fraction(4, 3), (name, codec)
 
 
+def test_what_an_hdr_film_says_of_its_display_is_kept(tmp_path):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=error:master-display={display}:max-cll=1000,400"
+    tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
+    options = {"x265-params": params}
+    source = film_files.make(tmp_path / "a.mp4", 4, codec="libx265", pixels="yuv420p10le", options=options, context=tags)
+    before = probe(source).mastering
+    assert before.options("libx265") == {"x265-params": f"master-display={display}:max-cll=1000,400"}
+    through(tmp_path, source, tmp_path / "o.mp4")
+    assert probe(tmp_path / "o.mp4").mastering == before and probe(tmp_path / "o.mp4").is_hdr
+    through(tmp_path, source, tmp_path / "o.mkv", "av1")
+    after = probe(tmp_path / "o.mkv").mastering
+    assert after.light == (1000, 400) and abs(after.display[0][0] - before.display[0][0]) < 1e-3
+
+
 def test_full_range_is_kept(tmp_path):
     source = film_files.make(tmp_path / "a.mp4", 3, pixels="yuvj420p", context={"color_range": 2})
     assert probe(source).colours.range == 2

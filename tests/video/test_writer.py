@@ -298,6 +298,13 @@ def test_pictures_are_written_with_the_names_of_the_frames(tmp_path):
     assert (tmp_path / "segment" / "shot 1.png").read_bytes() == (source / "shot 1.png").read_bytes()
 
 
+def test_a_folder_has_no_place_for_sound(tmp_path):
+    film = probe(film_files.make(tmp_path / "a.mp4", 3, sound="aac"))
+    assert check_output(film, tmp_path / "out", Encoding()).notes == (
+        "stream 1 (audio, aac) is not in a folder of pictures.",
+    )
+
+
 def test_a_films_frames_as_pictures_are_numbered(tmp_path):
     film = lossless(tmp_path, "yuv420p10le")
     encoding = check_output(film, tmp_path / "out", Encoding())
