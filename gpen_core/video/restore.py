@@ -349,7 +349,7 @@ def _result(
         TrackOutcome(track, reasons[n], networks.get(n), counts[n], *steadiness[n])
         for n, track in ((track.number, track) for track in found.tracks)
     ]
-    notes = tuple(dict.fromkeys([*run.notes, *run.reader.notes]))
+    notes = tuple(dict.fromkeys([*run.notes, *run.reader.notes, *run.encoding.notes]))
     return VideoResult(
         run.film, run.target, found, tuple(outcomes), tuple(restored), run.watch.seconds, notes, (len(parts.ranges), done)
     )
