@@ -1,0 +1,155 @@
+"""A film's stages beside the whole: how well they overlap, and what memory a long film takes.
+
+    python benchmarks/video.py overlap            # a network that sleeps, and one that computes
+    python benchmarks/video.py memory --seconds 20 200
+    python benchmarks/video.py one FILM --models-dir DIR --model NAME
+
+`overlap` restores a film with a stand-in network: one that sleeps as a card would keep the processor free, and one that
+keeps it busy. Said are the whole's seconds, each stage's, the processor's seconds over the cores, and the ratio of the whole
+to the larger of the slowest stage and those. `memory` restores films of several lengths with the stand-in, each in a process
+of its own, and says the peak of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import av  # noqa: E402
+import films  # noqa: E402
+import numpy as np  # noqa: E402
+from film_runs import restorer  # noqa: E402
+
+from gpen_core import RestoreOptions, VideoOptions, restore_video  # noqa: E402
+from gpen_core.demo import pictures  # noqa: E402
+from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.models import load_detector  # noqa: E402
+
+RATE = 30
+
+
+def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 90) -> None:
+    """A hand-held film of one face, whose first three seconds come again and again."""
+    photo = pictures.astronaut()
+    count = round(seconds * RATE)
+    frames = [frame for frame, _ in films.film(photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400)]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        sound = out.add_stream("aac", rate=48000)
+        sound.layout = "mono"
+        for number in range(count):
+            step = number % (2 * len(frames))
+            frame = frames[step if step < len(frames) else 2 * len(frames) - 1 - step]
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        for number in range(round(seconds * 48000 / 1024)):
+            wave = np.sin(np.arange(1024) * 0.05 + number)[None].astype(np.float32) * 0.1
+            heard = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+            heard.sample_rate, heard.pts, heard.time_base = 48000, number * 1024, Fraction(1, 48000)
+            out.mux(sound.encode(heard))
+        out.mux(stream.encode(None))
+        out.mux(sound.encode(None))
+
+
+def sharpen(crop):
+    import cv2
+
+    return crop + 0.5 * (crop - cv2.GaussianBlur(crop, (0, 0), 2))
+
+
+def run(path: Path, seconds: float, detector: Detector, video: VideoOptions) -> dict[str, float]:
+    """Restores with a network that sleeps so long a face; seconds of all, of each stage and of the processor."""
+    runner, _ = restorer(sharpen, seconds=seconds)
+    runner.models.detector = detector
+    before, start = os.times(), time.perf_counter()
+    result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), video, is_fresh=True)
+    whole, after = time.perf_counter() - start, os.times()
+    cpu = after.user + after.system - before.user - before.system
+    restored = sum(one.frames for one in result.tracks)
+    return {"whole": whole, "processor": cpu, "faces": restored, "frames": len(result.restored), **result.seconds}
+
+
+PASSES = (("decode1", "detect", "follow"), ("decode", "network", "steady", "blend", "encode"))
+
+
+def overlap(given: argparse.Namespace) -> None:
+    detector = load_detector("retinaface_mobile0.25", given.models_dir, "cpu", "fp32")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        write_film(path, given.length, (1280, 720))
+        for sleep in given.sleep:
+            told = run(path, sleep, detector, VideoOptions())
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            stages = {name: value for name, value in told.items() if name not in ("whole", "processor", "faces", "frames")}
+            told["cores"] = cores
+            print(json.dumps({"sleep": sleep, **{name: round(value, 2) for name, value in told.items()}}))
+            slowest = stages["detect"] + max(value for name, value in stages.items() if name not in ("detect", "follow"))
+            bound = max(slowest, told["processor"] / cores)
+            print(f"  whole {told['whole']:.1f} s; slowest stages of both passes {slowest:.1f} s; processor over cores "
+                  f"{told['processor'] / cores:.1f} s; ratio {told['whole'] / bound:.2f}")
+
+
+def memory(given: argparse.Namespace) -> None:
+    for seconds in given.seconds:
+        call = [sys.executable, __file__, "peak", str(seconds), "--size", *map(str, given.size)]
+        call += ["--models-dir", given.models_dir] if given.models_dir else []
+        print(subprocess.run(call, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+
+
+def peak(given: argparse.Namespace) -> None:
+    from helpers import FakeDetector
+    from film_runs import FACE  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        child = subprocess.run([sys.executable, __file__, "film", str(path), str(given.length), "--size", *map(str, given.size)])
+        assert child.returncode == 0
+        from helpers import face_at
+
+        runner, _ = restorer(sharpen, faces=[face_at((given.size[0] / 2, given.size[1] / 2), given.size[1] / 3)])
+        start = time.perf_counter()
+        result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), VideoOptions())
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": given.length, "frames": len(result.restored), "peak_MiB": round(used, 1),
+                          "took": round(time.perf_counter() - start, 1)}))
+        assert isinstance(runner.models.detector, FakeDetector)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("overlap")
+    one.add_argument("--sleep", type=float, nargs="+", default=[0.0, 0.3])
+    one.add_argument("--length", type=float, default=4.0)
+    one.add_argument("--models-dir")
+    one.set_defaults(run=overlap)
+    two = commands.add_parser("memory")
+    two.add_argument("--seconds", type=float, nargs="+", default=[20.0, 200.0])
+    three = commands.add_parser("peak")
+    three.add_argument("length", type=float)
+    four = commands.add_parser("film")
+    four.add_argument("path", type=Path)
+    four.add_argument("length", type=float)
+    for parser_, function in ((two, memory), (three, peak)):
+        parser_.add_argument("--models-dir")
+        parser_.set_defaults(run=function)
+    for parser_ in (two, three, four):
+        parser_.add_argument("--size", type=int, nargs=2, default=[1920, 1080])
+    four.set_defaults(run=lambda given: write_film(given.path, given.length, tuple(given.size)))
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
