@@ -223,15 +223,17 @@ def _surveyed(run: _Run, key: str) -> Survey:
     if known is not None:
         return known
     count = run.film.count or 0
+    waited = Stopwatch({})
     with Stages() as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
-        found = stages.ahead(_detected(run, frames, stages), DEPTH)
+        found = timed(stages.ahead(_detected(run, frames, stages), DEPTH), waited, "detect")
 
         def tell(done: int) -> None:
             run.progress(min(done, count), count, "Looking for faces")
 
         with run.watch.stage("follow"):
             result = survey(found, run.rate, run.options, tell)
+    run.watch.seconds["follow"] -= waited.seconds["detect"]
     run.notes += run.reader.notes
     result.save(folder)
     return result
