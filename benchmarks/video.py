@@ -62,7 +62,7 @@ def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int =
         out.mux(sound.encode(None))
 
 
-def sharpen(crop):
+def sharpen(crop: np.ndarray) -> np.ndarray:
     import cv2
 
     return crop + 0.5 * (crop - cv2.GaussianBlur(crop, (0, 0), 2))
@@ -96,8 +96,10 @@ def overlap(given: argparse.Namespace) -> None:
             print(json.dumps({"sleep": sleep, **{name: round(value, 2) for name, value in told.items()}}))
             slowest = stages["detect"] + max(value for name, value in stages.items() if name not in ("detect", "follow"))
             bound = max(slowest, told["processor"] / cores)
-            print(f"  whole {told['whole']:.1f} s; slowest stages of both passes {slowest:.1f} s; processor over cores "
-                  f"{told['processor'] / cores:.1f} s; ratio {told['whole'] / bound:.2f}")
+            print(
+                f"  whole {told['whole']:.1f} s; slowest stages of both passes {slowest:.1f} s; processor over cores "
+                f"{told['processor'] / cores:.1f} s; ratio {told['whole'] / bound:.2f}"
+            )
 
 
 def memory(given: argparse.Namespace) -> None:
@@ -108,12 +110,14 @@ def memory(given: argparse.Namespace) -> None:
 
 
 def peak(given: argparse.Namespace) -> None:
-    from helpers import FakeDetector
     from film_runs import FACE  # noqa: F401
+    from helpers import FakeDetector
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        child = subprocess.run([sys.executable, __file__, "film", str(path), str(given.length), "--size", *map(str, given.size)])
+        child = subprocess.run(
+            [sys.executable, __file__, "film", str(path), str(given.length), "--size", *map(str, given.size)]
+        )
         assert child.returncode == 0
         from helpers import face_at
 
@@ -121,8 +125,16 @@ def peak(given: argparse.Namespace) -> None:
         start = time.perf_counter()
         result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), VideoOptions())
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": given.length, "frames": len(result.restored), "peak_MiB": round(used, 1),
-                          "took": round(time.perf_counter() - start, 1)}))
+        print(
+            json.dumps(
+                {
+                    "seconds": given.length,
+                    "frames": len(result.restored),
+                    "peak_MiB": round(used, 1),
+                    "took": round(time.perf_counter() - start, 1),
+                }
+            )
+        )
         assert isinstance(runner.models.detector, FakeDetector)
 
 

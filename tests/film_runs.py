@@ -18,16 +18,16 @@ SIZE = (240, 192)
 FACE = face_at((120.0, 96.0), 70.0)
 
 
-@lru_cache(maxsize=1)
-def network_256():
-    return GPEN.from_state_dict(helpers.identity_weights(256))
+@lru_cache(maxsize=2)
+def network_of(size):
+    return GPEN.from_state_dict(helpers.identity_weights(size))
 
 
 class StandIn(LoadedNetwork):
-    """`change` in place of a network of 256; it counts the faces, and fails after so many if it is told to."""
+    """`change` in place of a network; it counts the faces, and fails after so many if it is told to."""
 
-    def __init__(self, change, seconds=0.0):
-        super().__init__(network_256(), torch.device("cpu"))
+    def __init__(self, change, seconds=0.0, size=256):
+        super().__init__(network_of(size), torch.device("cpu"))
         self.change, self.seconds = change, seconds
         self.faces, self.fails_after = 0, None
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import film_files
 import numpy as np
 import pytest
-from film_runs import SIZE, frames, network_256, restorer
+from film_runs import SIZE, frames, network_of, restorer
 from helpers import face_at
 
 from gpen_core import InputError, Interrupted, OptionsError, OutputError, RestoreOptions, VideoOptions, restore_video
@@ -97,7 +97,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     elif change == "video":
         video = replace(EXACT, steady=0.5)
     elif change == "network":
-        again[1].network = network_256.__wrapped__()
+        again[1].network = network_of.__wrapped__(256)
         next(iter(again[1].network.parameters())).data[0] += 1
     else:
         film_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
