@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from ..pictures.picture import FloatImage, Picture
 from .align import Matrix, similarity, template
@@ -221,6 +220,8 @@ def _paired(
     reach: float,
 ) -> list[tuple[int, int]]:
     """Which trail is which face, each at most once, at the least distance and unlikeness altogether."""
+    from scipy.optimize import linear_sum_assignment
+
     if not trails or not faces:
         return []
     never = 1e3
