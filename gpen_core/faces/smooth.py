@@ -27,7 +27,7 @@ PASSING = 0.5  # of its weight that a frame keeps beyond each pair of frames of 
 JUMPED = 1000.0  # such pairs leave no weight
 BREAK = 0.15  # of the face: landmarks that are further from their own smooth path jump, and nothing is carried over
 JITTER = 0.012  # of the face: a detector's landmarks are off by that much for many frames on end
-CONFIDENT = 2.0  # standard deviations
+CONFIDENT = 1.0  # standard deviations; with 2 a head that turns within 0.2 s is held back by 7 % of the face, so by 5
 CHANGING = 0.1  # seconds: the width changes no faster than that
 RAYLEIGH = 1.1774  # median length of a plane's normal vector, in standard deviations of one coordinate
 
