@@ -155,7 +155,12 @@ def compared(path: str, how: str, name: str, restorer: FaceRestorer, options: ar
 def line(out: dict[str, Judged]) -> str:
     each, followed, steady = (out[way] for way in WAYS)
     figures = "".join(f"{one.deviation:10.2f}" for one in out.values())
-    ratios = steady.deviation / each.deviation, steady.following / each.following, steady.steepness / followed.steepness
+    pairs = (
+        (steady.deviation, each.deviation),
+        (steady.following, each.following),
+        (steady.steepness, followed.steepness),
+    )
+    ratios = [one / other if other else float("nan") for one, other in pairs]  # a still, clean film has no deviation
     return figures + "".join(f"{ratio:8.3f}" for ratio in ratios)
 
 

@@ -39,8 +39,8 @@ from gpen_core.models import load_detector  # noqa: E402
 RATE = 30
 
 
-def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 90) -> None:
-    """A hand-held film of one face, whose first three seconds come again and again."""
+def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 12) -> None:
+    """A hand-held film of one face, whose first frames come again and again."""
     photo = pictures.astronaut()
     count = round(seconds * RATE)
     frames = [frame for frame, _ in films.film(photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400)]
@@ -87,7 +87,7 @@ def overlap(given: argparse.Namespace) -> None:
     detector = load_detector("retinaface_mobile0.25", given.models_dir, "cpu", "fp32")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        write_film(path, given.length, (1280, 720))
+        write_film(path, given.length, (1280, 720), 90)
         for sleep in given.sleep:
             told = run(path, sleep, detector, VideoOptions())
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
