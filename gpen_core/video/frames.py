@@ -123,6 +123,8 @@ class Restoring:
     max_memory: int | None = None
     limit: FloatImage | None = None
     """[H, W] in [0, 1] of any size: how much of each pixel may be restored."""
+    depth: int = DEPTH
+    """Frames that wait between two stages."""
     watch: Stopwatch = field(default_factory=Stopwatch)
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """By track."""
@@ -137,9 +139,9 @@ class Restoring:
         """The frames of `wanted`, restored; `frames` begin `run_up` earlier and end `radius` later, as far as there are any.
         Each stage works in a thread of `stages`. Raises `OutOfMemory`, and what reading the frames raises."""
         self.filters.clear()
-        decoded = stages.ahead(timed(frames, self.watch, "decode"), DEPTH)
-        restored = stages.ahead(self._restored(decoded, stages), DEPTH)
-        steadied = stages.ahead(self._steadied(restored), DEPTH)
+        decoded = stages.ahead(timed(frames, self.watch, "decode"), self.depth)
+        restored = stages.ahead(self._restored(decoded, stages), self.depth)
+        steadied = stages.ahead(self._steadied(restored), self.depth)
         return (self._pasted(frame, faces) for frame, faces in steadied if frame.number in wanted)
 
     def _restored(self, frames: Iterable[OneFrame], stages: Stages) -> Iterator[tuple[OneFrame, list[_Shaped]]]:

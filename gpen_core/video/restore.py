@@ -28,6 +28,7 @@ from ..version import __version__
 from .encoding import Encoding, check_output
 from .frames import DEPTH, Chosen, RestoredFrame, Restoring, radius_of
 from .join import join
+from .memory import depth_for
 from .probe import FOLDER_RATE, Film, probe
 from .reader import FilmFrame, Reader
 from .stages import Stages, timed
@@ -280,15 +281,17 @@ class _Parts:
 
 def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: _Parts) -> None:
     """Neighbouring segments together: the faces around their borders then go through the network once."""
+    radius = radius_of(run.video.steady)
     work = Restoring(
         run.options,
         run.restorer.models.masking(run.options, run.progress),
         chosen,
         run.rate,
         run.video.steady,
-        radius_of(run.video.steady),
+        radius,
         run.max_memory,
         run.limit,
+        depth_for(run.film, chosen, radius, run.max_memory),
         run.watch,
     )
     missing = parts.missing()
@@ -300,7 +303,7 @@ def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: 
         until = min(found.count, wanted.stop + work.radius) - first
         with Stages() as stages:
             restored = work.run(islice(frames, until), wanted, stages)
-            _write_segments(run, found, numbers, parts, stages.ahead(restored, DEPTH))
+            _write_segments(run, found, numbers, parts, stages.ahead(restored, work.depth))
 
 
 def _write_segments(
