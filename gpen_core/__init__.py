@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from .pictures.files import Photo
     from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
-    from .video.restore import restore_video
-    from .video.sequence import restore_sequence
+    from .video.restore import TrackOutcome, VideoResult, restore_video
+    from .video.sequence import SequenceResult, restore_sequence
+    from .video.suffix import suffix_for
     from .weights.catalog import SUFFIXES
     from .weights.downloads import DownloadOptions
     from .weights.folders import (
@@ -88,8 +89,9 @@ _LAZY = {
     ".pictures.files": ("Photo",),
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
-    ".video.restore": ("restore_video",),
-    ".video.sequence": ("restore_sequence",),
+    ".video.restore": ("TrackOutcome", "VideoResult", "restore_video"),
+    ".video.sequence": ("SequenceResult", "restore_sequence"),
+    ".video.suffix": ("suffix_for",),
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": (
         "detector_choices",
@@ -138,8 +140,11 @@ __all__ = [
     "Progress",
     "RestoreOptions",
     "RestoreResult",
+    "SequenceResult",
     "TooLarge",
+    "TrackOutcome",
     "VideoOptions",
+    "VideoResult",
     "WeightsError",
     "__version__",
     "crop_faces",
@@ -153,6 +158,7 @@ __all__ = [
     "restore_sequence",
     "restore_video",
     "state_of",
+    "suffix_for",
     "trust_weights",
     "paste_faces",
 ]

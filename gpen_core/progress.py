@@ -15,6 +15,22 @@ def silent(done: int, total: int, text: str) -> None:
     """A progress callable for whoever has none."""
 
 
+class Repeating:
+    """A progress callable that can say again what it said last, so that whoever only waits can be stopped."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last: tuple[int, int, str] | None = None
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        self._last = (done, total, text)
+        self._progress(done, total, text)
+
+    def again(self) -> None:
+        if self._last is not None:
+            self._progress(*self._last)
+
+
 @dataclass
 class Stopwatch:
     """Wall seconds by stage."""

@@ -22,7 +22,7 @@ from ..faces.tracks import Track, choose_tracks
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
 from ..pictures.whole_file import write_bytes
-from ..progress import Progress, Stopwatch, silent
+from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output
@@ -87,7 +87,7 @@ class _Run:
     video: VideoOptions
     encoding: Encoding
     work: Work
-    progress: Progress
+    progress: Repeating
     max_memory: int | None
     limit: FloatImage | None
     watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
@@ -131,7 +131,7 @@ def restore_video(
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
-    tell = progress or silent
+    tell = Repeating(progress or silent)
     film = film_of(source, video)
     if target.exists() and source.exists() and target.samefile(source):
         raise OptionsError(f"{target} is the film itself. Give another name for the output.")
@@ -225,7 +225,7 @@ def _surveyed(run: _Run, key: str) -> Survey:
         return known
     count = run.film.count or 0
     waited = Stopwatch({})
-    with Stages() as stages:
+    with Stages(run.progress.again) as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
         found = timed(stages.ahead(_detected(run, frames, stages), DEPTH), waited, "detect")
 
@@ -301,7 +301,8 @@ def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: 
         first = max(0, wanted.start - work.run_up)
         frames = run.reader.frames(first, int(found.pts[first]))
         until = min(found.count, wanted.stop + work.radius) - first
-        with Stages() as stages:
+        run.progress(wanted.start, found.count, "Restoring")
+        with Stages(run.progress.again) as stages:
             restored = work.run(islice(frames, until), wanted, stages)
             _write_segments(run, found, numbers, parts, stages.ahead(restored, work.depth))
 

@@ -9,7 +9,7 @@ from ..errors import OptionsError, memory_for
 from ..faces.face import Face
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, as_picture
-from ..progress import Progress, silent
+from ..progress import Progress, Repeating, silent
 from ..restorer import FaceRestorer
 from .frames import Chosen, RestoredFrame, Restoring, radius_of
 from .restore import why_left
@@ -57,7 +57,7 @@ def restore_sequence(
     `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
     faces followed and evened out over time; of `video`, `steady` and `min_time` count. `limit`, `progress`, `max_memory` and
     errors as in `restore_video`."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or silent
+    options, video, tell = options or RestoreOptions(), video or VideoOptions(), Repeating(progress or silent)
     if options.upscale != 1:
         raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
     with memory_for("these pictures", "choose a smaller detection size"):
@@ -68,7 +68,8 @@ def restore_sequence(
         masking = restorer.models.masking(options, tell)
         steady = video.steady
         work = Restoring(options, masking, chosen, rate, steady, radius_of(steady), max_memory, limit)
-        with Stages() as stages:
+        tell(0, found.count, "Restoring frames")
+        with Stages(tell.again) as stages:
             for one in work.run(_frames(pictures), range(found.count), stages):
                 yield _result(one, found, reasons, chosen)
                 tell(one.frame.number + 1, found.count, "Restoring frames")
@@ -84,10 +85,10 @@ def _surveyed(
     pictures: Callable[[], Iterable[object]],
     options: RestoreOptions,
     rate: float,
-    tell: Progress,
+    tell: Repeating,
 ) -> Survey:
     wanted = searching(options)
-    with Stages() as stages:
+    with Stages(tell.again) as stages:
         frames = stages.ahead(_frames(pictures), 2)
 
         def found() -> Iterator[tuple[SequenceFrame, list[Face]]]:

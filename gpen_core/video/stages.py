@@ -30,9 +30,11 @@ class Stages:
     """Threads that make items ahead of whoever takes them. As a context it ends them all, whatever happens.
 
     What a stage raises is raised where its items are taken. `check` raises `Interrupted` in a stage that works on while
-    the others have ended."""
+    the others have ended. Where the thread that made this waits for an item, it calls `pulse` every tenth of a second, which
+    may end it all by raising."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Callable[[], None] | None = None) -> None:
+        self._pulse, self._home = pulse, threading.get_ident()
         self._is_over = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -79,6 +81,8 @@ class Stages:
     def _take(self, waiting: queue.Queue[_Given[Item]]) -> Iterator[Item]:
         while True:
             self.check()
+            if self._pulse is not None and waiting.empty() and threading.get_ident() == self._home:
+                self._pulse()
             with contextlib.suppress(queue.Empty):
                 given = waiting.get(timeout=BEAT)
                 if given.error is not None:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gpen_core.errors import Interrupted
-from gpen_core.progress import Stopwatch
+from gpen_core.progress import Repeating, Stopwatch
 from gpen_core.video.stages import Stages, timed
 
 
@@ -91,3 +91,33 @@ def test_the_time_of_a_stage_is_that_in_which_its_items_come():
     for _ in timed(slow(), watch, "slow"):
         time.sleep(0.1)
     assert 0.06 <= watch.seconds["slow"] < 0.3
+
+
+def test_whoever_waits_can_be_ended():
+    """Only where the items are taken at last: in stages between, nothing is told."""
+    pulses = []
+
+    def pulse():
+        pulses.append(threading.current_thread())
+        if len(pulses) == 3:
+            raise KeyError("enough")
+
+    def slow(stages):
+        while True:
+            stages.check()
+            time.sleep(0.02)
+        yield 0
+
+    start = time.monotonic()
+    with pytest.raises(KeyError), Stages(pulse) as stages:
+        next(stages.ahead((n for n in stages.ahead(slow(stages), 1)), 1))
+    assert pulses == [threading.current_thread()] * 3 and time.monotonic() - start < 5
+
+
+def test_progress_is_said_again_as_it_was_said():
+    said = []
+    progress = Repeating(lambda *told: said.append(told))
+    progress.again()
+    progress(1, 2, "Restoring")
+    progress.again()
+    assert said == [(1, 2, "Restoring")] * 2
