@@ -80,11 +80,19 @@ class _Shaped:
     """What is filtered over time: the restored crop and, where it changes from frame to frame, its mask."""
     mask: FloatImage | None
     """One that does not change."""
-    note: str | None
 
     @property
     def number(self) -> int:
         return self.place.chosen.track.number
+
+
+@dataclass(frozen=True, eq=False)
+class _Worked(Generic[OneFrame]):
+    """A frame whose faces have been through the network."""
+
+    frame: OneFrame
+    faces: list[_Shaped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +150,9 @@ class Restoring:
         decoded = stages.ahead(timed(frames, self.watch, "decode"), self.depth)
         restored = stages.ahead(self._restored(decoded, stages), self.depth)
         steadied = stages.ahead(self._steadied(restored), self.depth)
-        return (self._pasted(frame, faces) for frame, faces in steadied if frame.number in wanted)
+        return (self._pasted(one, faces) for one, faces in steadied if one.frame.number in wanted)
 
-    def _restored(self, frames: Iterable[OneFrame], stages: Stages) -> Iterator[tuple[OneFrame, list[_Shaped]]]:
+    def _restored(self, frames: Iterable[OneFrame], stages: Stages) -> Iterator[_Worked[OneFrame]]:
         """Each frame and its faces; several frames go through the network together where that takes faces in batches."""
         batch = max((one.network.plan(self.max_memory).batch for one in self.chosen), default=1)
         group: list[tuple[OneFrame, list[_Place]]] = []
@@ -168,34 +176,35 @@ class Restoring:
 
     def _through_network(
         self, group: Sequence[tuple[OneFrame, list[_Place]]], stages: Stages
-    ) -> Iterator[tuple[OneFrame, list[_Shaped]]]:
+    ) -> Iterator[_Worked[OneFrame]]:
         by_network: dict[LoadedNetwork, list[tuple[int, _Place]]] = {}
         for n, (_, places) in enumerate(group):
             for place in places:
                 by_network.setdefault(place.chosen.network, []).append((n, place))
-        made: list[list[_Shaped]] = [[] for _ in group]
+        made = [_Worked(frame) for frame, _ in group]
         for network, items in by_network.items():
             outputs = network.outputs(items, lambda item: item[1].crop(), self.watch, self.max_memory, stages.check)
             for output in outputs:
                 n, place = output.item
+                if output.note is not None:
+                    made[n].notes.append(f"face {place.chosen.track.number}: {output.note}")
                 if output.restored is not None:
                     with self.watch.stage("mask"):
-                        made[n].append(self._shaped(place, output.crop, output.restored, output.note))
-        for (frame, _), faces in zip(group, made):
-            yield frame, faces
+                        made[n].faces.append(self._shaped(place, output.crop, output.restored))
+        yield from made
 
-    def _shaped(self, place: _Place, crop: FloatImage, restored: FloatImage, note: str | None) -> _Shaped:
+    def _shaped(self, place: _Place, crop: FloatImage, restored: FloatImage) -> _Shaped:
         chosen = place.chosen
         width = min(1.0, chosen.like.width * place.alignment.scale / place.alignment.size)
         restored, mask = shaped(self.options, self.masking, crop, restored, width, is_one_tone=chosen.is_one_tone)
         layers = [_reduced(restored, chosen.reduced)]
         if mask is not None and (self.masking.face is not None or self.options.keep):
             layers, mask = [*layers, mask], None
-        return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask, note)
+        return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask)
 
-    def _steadied(self, frames: Iterable[tuple[OneFrame, list[_Shaped]]]) -> Iterator[tuple[OneFrame, list[_Steady]]]:
+    def _steadied(self, frames: Iterable[_Worked[OneFrame]]) -> Iterator[tuple[_Worked[OneFrame], list[_Steady]]]:
         """Each frame once the filters have finished all of its faces."""
-        waiting: deque[tuple[OneFrame, list[_Shaped]]] = deque()
+        waiting: deque[_Worked[OneFrame]] = deque()
         ready: dict[tuple[int, int], Steadied] = {}
 
         def collect(upto: float) -> None:
@@ -205,30 +214,30 @@ class Restoring:
                 if chosen.track.last + self.radius < upto:
                     self.filters.pop(chosen.track.number, None)
 
-        def taken(frame: OneFrame, faces: Sequence[_Shaped]) -> tuple[OneFrame, list[_Steady]]:
-            return frame, [_Steady(face, ready.pop((face.number, frame.number))) for face in faces]
+        def taken(one: _Worked[OneFrame]) -> tuple[_Worked[OneFrame], list[_Steady]]:
+            return one, [_Steady(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
 
-        for frame, faces in frames:
+        for one in frames:
+            number = one.frame.number
             with self.watch.stage("steady"):
-                for face in faces:
-                    self._filter(face).add(frame.number, _guide(face.crop), face.layers)
-                collect(frame.number)
-            waiting.append((frame, faces))
-            while waiting[0][0].number + self.radius <= frame.number:
-                yield taken(*waiting.popleft())
-                if not waiting:
-                    break
+                for face in one.faces:
+                    self._filter(face).add(number, _guide(face.crop), face.layers)
+                collect(number)
+            waiting.append(one)
+            while waiting and waiting[0].frame.number + self.radius <= number:
+                yield taken(waiting.popleft())
         with self.watch.stage("steady"):
             collect(math.inf)
         while waiting:
-            yield taken(*waiting.popleft())
+            yield taken(waiting.popleft())
 
     def _filter(self, face: _Shaped) -> TrackFilter:
         if face.number not in self.filters:
             self.filters[face.number] = TrackFilter(self.steady, self.radius)
         return self.filters[face.number]
 
-    def _pasted(self, frame: OneFrame, faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
+    def _pasted(self, one: _Worked[OneFrame], faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
+        frame = one.frame
         with self.watch.stage("blend"):
             limit = None if self.limit is None else fit_limit(self.limit, frame.picture)
             canvas = Canvas(frame.picture, limit)
@@ -236,10 +245,9 @@ class Restoring:
                 self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
         is_changed = canvas.result is not canvas.original
         tracks = tuple(sorted(face.shaped.number for face in faces)) if is_changed else ()
-        notes = tuple(f"face {face.shaped.number}: {face.shaped.note}" for face in faces if face.shaped.note)
         steadiness = {face.shaped.number: (face.steadied.before, face.steadied.after) for face in faces}
         mask = canvas.mask if is_changed else None
-        return RestoredFrame(frame, canvas.result, mask, tracks, notes, steadiness)
+        return RestoredFrame(frame, canvas.result, mask, tracks, tuple(one.notes), steadiness)
 
     def _paste(self, canvas: Canvas, number: int, face: _Shaped, layers: Sequence[FloatImage]) -> None:
         chosen, options = face.place.chosen, self.options
