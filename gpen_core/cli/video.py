@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Interrupted, OptionsError
+from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
 from ..options import MASKS, RestoreOptions, VideoOptions
 from ..progress import Progress
 from .arguments import (
@@ -43,7 +43,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     parser = commands.add_parser("video", parents=[shared], help=text, description=f"{text}.", epilog=epilog)
     add = parser.add_argument
     add("input", type=Path, metavar="IN", help="a film, or a folder of pictures")
-    add("-o", "--output", type=Path, metavar="OUT", required=True, help="a film; with no suffix a folder of pictures")
+    add("-o", "--output", type=_named, metavar="OUT", required=True, help="a film; with no suffix a folder of pictures")
     models_argument(parser)
     model_argument(parser)
     detection_arguments(parser)
@@ -64,10 +64,16 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         help="auto (h264; hevc for more than 8 bits), av1, ffv1, h264_nvenc ...",
     )
     add("--crf", type=int, metavar="N", help="the encoder's quality: less is better and larger")
-    add("--preview", type=int, metavar="N", help="write no film, but a sheet of N of its frames before and after")
+    add("--preview", type=int, metavar="N", help="write no film and no report, but a sheet of N frames before and after")
     add("--fresh", action="store_true", help="do not go on where an earlier run ended")
     run_arguments(parser)
     parser.set_defaults(command=_video)
+
+
+def _named(text: str) -> Path:
+    """`.` and `..` by the names that they stand for: there are files beside the output."""
+    path = Path(text)
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def _seconds(text: str) -> float:
@@ -83,33 +89,45 @@ def _seconds(text: str) -> float:
 
 def _video(given: argparse.Namespace) -> int:
     from ..video import report
-    from ..video.restore import film_of
+    from ..video.restore import check
 
     options = options_of(given)
     video = VideoOptions(**{name: getattr(given, name) for name in VideoOptions.__dataclass_fields__})
-    if given.preview is not None and given.preview < 1:
-        raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
-    film_of(given.input, video)  # before anything is fetched or loaded
+    if given.preview is not None:
+        _preview(given, options, video)
+        return 0
+    _check_report(given)
     restorer: FaceRestorer | None = None
     result: VideoResult | None = None
     failure: str | None = None
     names = {"model": given.model, "detector": given.detector, "input": str(given.input), "output": str(given.output)}
     try:
+        check(given.input, given.output, options, video)  # before anything is fetched or loaded
         limit = _limit(given.limit)
         restorer = loaded(given, options)
-        if given.preview is not None:
-            _preview(given, restorer, options, video, limit)
-            return 0
         result = _restore(given, restorer, options, video, limit)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
     finally:
-        if given.report is not None and given.preview is None:
+        if given.report is not None:
             from ..pictures.whole_file import write_bytes
 
             write_bytes(given.report, report.report(restorer, names, options, video, result, failure).encode())
     return 0
+
+
+def _check_report(given: argparse.Namespace) -> None:
+    """Raises `OptionsError` where it would overwrite a film or cannot be a file."""
+    from ..batch.jobs import same_file_key
+
+    report: Path | None = given.report
+    if report is None:
+        return
+    if report.is_dir():
+        raise OptionsError(f"The report {report} is a folder. Name a file, such as {report / 'report.json'}.")
+    if same_file_key(report) in (same_file_key(given.input), same_file_key(given.output)):
+        raise OptionsError(f"The report {report} would overwrite the film. Name a file of its own.")
 
 
 def _restore(
@@ -120,7 +138,7 @@ def _restore(
     limit: FloatImage | None,
 ) -> VideoResult:
     from ..video.restore import restore_video
-    from ..video.work import Work
+    from ..video.work import InUse, Work
 
     try:
         with _bar() as progress:
@@ -135,8 +153,10 @@ def _restore(
                 max_memory=given.max_memory,
                 is_fresh=given.fresh,
             )
-    except (KeyboardInterrupt, Interrupted):
-        _say(f"What is finished waits in {Work(given.output).folder}: the same command goes on from there.")
+    except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
+        work = Work(given.output)
+        if work.is_begun and not isinstance(error, InUse):
+            _say(f"What is finished waits in {work.folder}: the same command goes on from there.")
         raise
     for note in result.notes:
         _say(f"{given.input}: {note}")
@@ -148,21 +168,21 @@ def _restore(
     return result
 
 
-def _preview(
-    given: argparse.Namespace,
-    restorer: FaceRestorer,
-    options: RestoreOptions,
-    video: VideoOptions,
-    limit: FloatImage | None,
-) -> None:
+def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOptions) -> None:
     from ..pictures import files
     from ..pictures.metadata import Metadata
     from ..pictures.picture import from_array
     from ..pictures.whole_file import write_bytes
     from ..video.preview import preview
+    from ..video.restore import film_of
 
+    if given.preview < 1:
+        raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
+    film_of(given.input, video)  # before anything is fetched or loaded
+    limit = _limit(given.limit)
+    restorer = loaded(given, options)
     is_picture = given.output.suffix.lower() in files.SUFFIXES
-    target = given.output if is_picture else given.output.with_name(f"{given.output.stem}.preview.jpg")
+    target = given.output if is_picture else given.output.with_suffix(".preview.jpg")
     with _bar() as progress:
         sheet = preview(
             given.input,

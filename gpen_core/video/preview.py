@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -46,26 +46,26 @@ def preview(
     options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or silent
     film = film_of(source, video)
     rows = []
-    for done, frame in enumerate(_spread(film, video, count)):
-        tell(done, count, "Restoring frames")
+    for done, frame in enumerate(_spread(film, video, count), 1):
         result = restorer.restore_all([Frame(frame.picture, limit=limit)], options, max_memory=max_memory)[0]
         rows.append(_row(frame, result))
+        tell(done, count, "Restoring frames")
     return np.vstack(rows)
 
 
-def _spread(film: Film, video: VideoOptions, count: int) -> Sequence[FilmFrame]:
+def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
     """In the middles of `count` equal parts of what is to be restored; the last frame before where there is none."""
-    start, end = video.start or 0.0, video.end if video.end is not None else film.seconds
+    start = video.start or 0.0
+    end = min((seconds for seconds in (video.end, film.seconds) if seconds is not None), default=None)
     if end is None:
         raise InputError(f"{film.path} does not say how long it is. Give --end, in seconds.")
-    frames: list[FilmFrame] = []
+    last: FilmFrame | None = None
     for n in range(count):
         at = start + (n + 0.5) / count * (end - start)
-        found = next(iter(Reader(film, at, video.end).frames()), None)
-        if found is None and not frames:
+        last = next(iter(Reader(film, at, video.end).frames()), last)
+        if last is None:
             raise InputError(f"{film.path} has no frame after {at:.2f} s; give a smaller --start or --end.")
-        frames.append(found or frames[-1])
-    return frames
+        yield last
 
 
 def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:

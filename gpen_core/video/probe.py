@@ -290,7 +290,7 @@ def _probe_folder(path: Path, fps: Fraction | None) -> Film:
     paths = frame_files(path)
     if not paths:
         raise InputError(f"{path} holds no pictures ({', '.join(files.SUFFIXES)}). Name a film or a folder of frames.")
-    rate = fps or FOLDER_RATE
+    rate = FOLDER_RATE if fps is None else fps
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")
     picture = read_frame(paths[0]).picture

@@ -8,7 +8,7 @@ import logging
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby, islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..pictures.whole_file import write_bytes
 from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
-from .encoding import Encoding, check_output
+from .encoding import Encoding, check_output, is_folder_target
 from .frames import DEPTH, Chosen, RestoredFrame, Restoring, radius_of
 from .join import join
 from .memory import depth_for
@@ -108,6 +108,21 @@ def film_of(source: Path, video: VideoOptions) -> Film:
     return probe(source, None if video.fps is None else Fraction(video.fps).limit_denominator(1001))
 
 
+def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptions) -> tuple[Film, Encoding]:
+    """The film and how it will be written. What can be refused before any network is loaded is refused here, with what
+    `restore_video` raises for it."""
+    film = film_of(source, video)
+    if target.exists() and target.samefile(source):
+        raise OptionsError(f"{target} is the film itself. Give another name for the output.")
+    if is_folder_target(target) and target.exists() and not target.is_dir():
+        raise OptionsError(f"{target} is a file, and without a suffix a folder of pictures is meant. Give another name.")
+    if options.upscale != 1:
+        raise OptionsError("A film keeps its size: --upscale is for pictures. Enlarge the film before or after.")
+    if video.start is not None and film.seconds is not None and video.start >= film.seconds:
+        raise InputError(f"{source} is {film.seconds:.2f} s long: nothing comes after the start, {video.start:g} s.")
+    return film, check_output(film, target, Encoding(video.codec, video.crf))
+
+
 @memory_for("this film", "choose a smaller detection size")
 def restore_video(
     source: Path,
@@ -132,13 +147,8 @@ def restore_video(
     and what `FaceRestorer.restore_all` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
     tell = Repeating(progress or silent)
-    film = film_of(source, video)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OptionsError(f"{target} is the film itself. Give another name for the output.")
-    encoding = check_output(film, target, Encoding(video.codec, video.crf))
+    film, encoding = check(source, target, options, video)
     reader = Reader(film, video.start, video.end)
-    if options.upscale != 1:
-        raise OptionsError("A film keeps its size: --upscale is for pictures. Enlarge the film before or after.")
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, limit)
     restorer.prepare(options, tell)
     with run.work.locked(is_fresh):
@@ -235,7 +245,7 @@ def _surveyed(run: _Run, key: str) -> Survey:
         with run.watch.stage("follow"):
             result = survey(found, run.rate, run.options, tell)
     run.watch.seconds["follow"] -= waited.seconds["detect"]
-    run.notes += run.reader.notes
+    result = replace(result, notes=tuple(run.reader.notes))
     result.save(folder)
     return result
 
@@ -355,7 +365,7 @@ def _result(
         TrackOutcome(track, reasons[n], networks.get(n), counts[n], *steadiness[n])
         for n, track in ((track.number, track) for track in found.tracks)
     ]
-    notes = tuple(dict.fromkeys([*run.notes, *run.reader.notes, *run.encoding.notes]))
+    notes = tuple(dict.fromkeys([*run.notes, *found.notes, *run.reader.notes, *run.encoding.notes]))
     return VideoResult(
         run.film, run.target, found, tuple(outcomes), tuple(restored), run.watch.seconds, notes, (len(parts.ranges), done)
     )

@@ -55,6 +55,8 @@ class Survey:
     tracks: tuple[Track, ...]
     of_one_tone: frozenset[int]
     """Numbers of the tracks that are grey or sepia throughout."""
+    notes: tuple[str, ...] = ()
+    """What was wrong with the film."""
 
     @property
     def count(self) -> int:
@@ -64,8 +66,9 @@ class Survey:
         """Writes it into the folder, each file whole or not at all. Raises `OutputError`."""
         save_tracks(folder / "tracks.npz", self.tracks)
         file = io.BytesIO()
-        tones = np.array(sorted(self.of_one_tone), np.int64)
-        np.savez(file, size=np.array(self.size), pts=self.pts, cuts=np.array(self.cuts, np.int64), tones=tones)
+        cuts, tones = (np.array(numbers, np.int64) for numbers in (self.cuts, sorted(self.of_one_tone)))
+        notes = np.array(self.notes, np.str_)
+        np.savez(file, size=np.array(self.size), pts=self.pts, cuts=cuts, tones=tones, notes=notes)
         write_bytes(folder / "survey.npz", file.getvalue())
 
     @classmethod
@@ -79,9 +82,10 @@ class Survey:
                 width, height = (int(v) for v in kept["size"])
                 cuts, tones = (tuple(int(v) for v in kept[name]) for name in ("cuts", "tones"))
                 pts = kept["pts"].astype(np.int64)
+                notes = tuple(str(note) for note in kept["notes"])
         except BROKEN as error:
             raise InputError(f"{path} is damaged: {error}. Give --fresh to begin anew.") from error
-        return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones))
+        return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones), notes)
 
 
 def searching(options: RestoreOptions) -> RestoreOptions:
@@ -112,7 +116,7 @@ def survey(
         if is_cut:
             cuts.append(frame.number)
         tracker.add(frame.number, frame.picture, faces, is_cut)
-        tones.add(frame, faces)
+        tones.add(frame, faces, is_cut)
         pts.append(frame.pts)
         tell(len(pts))
     if size is None:
@@ -122,15 +126,19 @@ def survey(
 
 
 class _Tones:
-    """Asks faces now and then whether they are of one tone: one answer for all of a track, lest its colours come and go."""
+    """Asks faces now and then, and where one comes or goes, whether they are of one tone: one answer for all of a track,
+    lest its colours come and go."""
 
     def __init__(self, rate: float, template: str) -> None:
         self._every = max(1, round(TONES * rate))
         self._template = template
+        self._count = 0
         self._said: dict[tuple[int, bytes], bool] = {}
 
-    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
-        if frame.number % self._every:
+    def add(self, frame: Frame, faces: Sequence[Face], is_cut: bool) -> None:
+        is_same = len(faces) == self._count and not is_cut
+        self._count = len(faces)
+        if is_same and frame.number % self._every:
             return
         for face in faces:
             alignment = align(face.landmarks, TONE_SIZE, self._template)

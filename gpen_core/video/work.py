@@ -15,41 +15,54 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError, OutputError
 from ..progress import Progress
+from .probe import frame_files
 
 SUFFIX = ".unfinished"
 CHUNK = 2**22  # bytes
 KEPT = 16  # digits of a digest that name a folder
 
 
+class InUse(OutputError):
+    """Another run is writing this output."""
+
+
 class Work:
     """One run's part of the folder: what was found in the film, and the segments that are finished."""
 
     def __init__(self, target: Path) -> None:
-        self.folder = target.with_name(target.name + SUFFIX)
-        self.target = target
+        self.target = target if target.name not in ("", "..") else target.resolve()
+        self.folder = self.target.with_name(self.target.name + SUFFIX)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something waits in it for the next run."""
+        return any(self.folder.glob("*/survey.npz"))
 
     @contextlib.contextmanager
     def locked(self, is_fresh: bool) -> Iterator[None]:
-        """Nobody else works on this output meanwhile. Raises `OutputError` where somebody does, and where the folder cannot
-        be made. With `is_fresh` what an earlier run has left is deleted."""
+        """Nobody else works on this output meanwhile. Raises `InUse` where somebody does, and `OutputError` where the folder
+        cannot be made. With `is_fresh` what an earlier run has left is deleted. The folder goes if nothing waits in it."""
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
-            with lock.acquire(timeout=0):
-                if is_fresh:
-                    shutil.rmtree(self.folder)
-                    self.folder.mkdir()
-                yield
-                with contextlib.suppress(OSError):  # another's, or not empty
-                    self.folder.rmdir()
+            lock.acquire(timeout=0)
+            if is_fresh:
+                shutil.rmtree(self.folder)
+                self.folder.mkdir()
+        except Timeout as error:
+            raise InUse(f"{self.target} is being written by another run. Wait for it, or give another output.") from error
+        except OSError as error:
+            lock.release()
+            raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
+        try:
+            yield
+        finally:
+            for folder in (*self.folder.glob("*"), self.folder):
+                with contextlib.suppress(OSError):  # not empty
+                    folder.rmdir()
+            lock.release()
             if not self.folder.exists():
                 Path(lock.lock_file).unlink(missing_ok=True)
-        except Timeout as error:
-            raise OutputError(
-                f"{self.target} is being written by another run. Wait for it, or give another output."
-            ) from error
-        except OSError as error:
-            raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
 
     def part(self, key: str) -> Path:
         """The folder of what was made under that key, see `key_of`; it is made."""
@@ -73,9 +86,9 @@ def key_of(*parts: Any) -> str:
 
 
 def digest_of_file(path: Path, progress: Progress) -> str:
-    """SHA-256 of a file's content, or of a folder's files with their names. Raises `InputError` where it cannot be read."""
+    """SHA-256 of a film's content, or of a folder's frames with their names. Raises `InputError` where it cannot be read."""
     digest = hashlib.sha256()
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    files = frame_files(path) if path.is_dir() else [path]
     try:
         total = sum(one.stat().st_size for one in files)
         done = 0

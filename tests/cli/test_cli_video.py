@@ -1,0 +1,483 @@
+"""What `gpen video` does, says and leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import film_files
+import film_runs
+import numpy as np
+import pytest
+from command_line import names
+from film_runs import SIZE, frames
+from PIL import Image
+
+from gpen_core import Interrupted
+from gpen_core.cli import video as commands
+from gpen_core.video import restore as restoring
+from gpen_core.video.probe import probe
+from gpen_core.video.reader import Reader
+from gpen_core.video.work import Work
+
+pytest_plugins = ["command_line"]
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 12
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Twelve frames of one face at 2 a second, lossless, with sound: segments of five seconds have ten."""
+    path = tmp_path / "film.mkv"
+    return film_files.make(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """The network of `film_runs` in place of what the arguments name; it inverts."""
+    runner, network = film_runs.restorer()
+    monkeypatch.setattr(commands, "loaded", lambda given, options: runner)
+    return network
+
+
+@pytest.fixture
+def video(gpen, models):
+    """`gpen video` with the small detector, a network of 256 pixels and nothing but the folder `models`."""
+
+    def run(*arguments, model="red-256"):
+        named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
+        return gpen("video", *arguments, *named, "--device", "cpu")
+
+    return run
+
+
+def pixels(path):
+    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+
+
+# A film
+
+
+def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
+    """Real detection and a real network, which adds red."""
+    out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
+    ran = video(film, "-o", out, "--codec", "ffv1", "--report", told)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out == f"{out}: {COUNT} frames, 1 faces followed, 1 restored\n"
+    assert names(tmp_path / "new") == ["out.mkv"] and film_files.digests(out) == film_files.digests(film)
+    before, after = np.stack(pixels(film)).astype(float), np.stack(pixels(out)).astype(float)
+    more = (after - before)[:, 84:110, 108:134].mean(axis=(1, 2))  # [COUNT, 3]
+    assert (more[:, 0] > more[:, 1:].max(1) + 20).all() and np.array_equal(before[:, :, :8], after[:, :, :8])
+    content = json.loads(told.read_text("utf-8"))
+    assert (content["model"], content["input"], content["output"]) == ("red-256", str(film), str(out))
+    assert content["frame_count"] == COUNT and content["video"]["codec"] == "ffv1" and "error" not in content
+    assert [one["restored"] for one in content["frames"]] == [[0]] * COUNT
+    (track,) = content["tracks"]
+    assert (track["network"], track["restored"], track["reason"]) == (256, COUNT, None)
+    assert (content["segments"], content["segments_found"]) == (2, 0) and content["seconds"]["network"] > 0
+
+
+def test_a_film_without_faces_is_one_too(video, tmp_path):
+    film = film_files.make(tmp_path / "plain.mp4", 3, sound="aac")
+    ran = video(film, "-o", tmp_path / "out.mp4")
+    assert ran.status == 0 and ran.out.endswith("3 frames, 0 faces followed, 0 restored\n")
+    assert len(pixels(tmp_path / "out.mp4")) == 3
+
+
+def test_a_film_of_odd_size_says_what_becomes_of_it(stand_in, video, tmp_path):
+    film = film_files.make(tmp_path / "odd.mkv", 3, (95, 63), "ffv1")
+    ran = video(film, "-o", tmp_path / "out.mp4")
+    assert ran.status == 0 and "95 x 63 becomes 96 x 64" in ran.err
+    assert probe(tmp_path / "out.mp4").size == (96, 64)
+    ran = video(film, "-o", tmp_path / "same.mkv", "--codec", "ffv1")
+    assert (ran.status, ran.err) == (0, "") and probe(tmp_path / "same.mkv").size == (95, 63)
+
+
+@pytest.mark.parametrize("arguments", [("--start", "0:01", "--end", "3.5"), ("--start", 1, "--end", "0:0:3.5")])
+def test_a_part_of_it(stand_in, video, film, tmp_path, arguments):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--codec", "ffv1", *arguments)
+    assert ran.status == 0
+    assert all(map(np.array_equal, (one[:8] for one in pixels(film)[2:7]), (one[:8] for one in pixels(ran_to(ran)))))
+
+
+def ran_to(ran):
+    """The output that it names."""
+    return Path(ran.out.rpartition(": ")[0])
+
+
+def test_seconds_as_they_are_written():
+    texts = ("0", "83.5", "1:23.5", "1:02.5", "01:00:00", "90:00")
+    assert [commands._seconds(text) for text in texts] == [0, 83.5, 83.5, 62.5, 3600, 5400]
+
+
+@pytest.mark.parametrize("text", ["x", "", ":", "1:", "1:60", "1:2:3:4", "-1", "1:-2", "nan", "inf", "0x10"])
+def test_seconds_that_are_none(video, film, tmp_path, text):
+    ran = video(film, "-o", tmp_path / "out.mkv", f"--end={text}")
+    assert ran.status == 2 and names(tmp_path) == ["film.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--fps", 12), "can be set for a folder of pictures only"),
+        (("--codec", "h266"), "No video encoder 'h266'"),
+        (("--codec", "ffv1", "--crf", 3), "ffv1 has no quality"),
+        (("--crf", 99), "from 0 to 51"),
+        (("--steady", 2), "steady is 2"),
+        (("--start", 3, "--end", 2), "expected an end after the start"),
+        (("--min-time", -1), "min_time is -1"),
+        (("--preview", 0), "--preview is 0"),
+        (("--faces", "none"), "faces is 'none'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_loaded(video, film, tmp_path, arguments, says):
+    ran = video(film, "-o", tmp_path / "out.mkv", *arguments, model="no-such-model")
+    assert ran.status == 2 and says in ran.err and names(tmp_path) == ["film.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "says"),
+    [
+        ("out.txt", 2, ".txt is no container that is written. Choose one of .mp4"),
+        ("out.webm", 3, r"A .webm file cannot hold video of libx264"),
+        ("out.avi", 3, "A .avi file cannot hold stream 2 (subtitle, "),
+        ("film.mkv", 2, "is the film itself"),
+        ("file", 2, "is a file, and without a suffix a folder of pictures is meant"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(video, tmp_path, name, status, says):
+    film = film_files.make(tmp_path / "film.mkv", 30, sound="aac", subtitle=True)
+    (tmp_path / "file").write_bytes(b"")
+    codec = ("--codec", "h264") if name == "out.webm" else ()
+    content = film.read_bytes()
+    ran = video(film, "-o", tmp_path / name, *codec, model="no-such-model")
+    assert ran.status == status and says in ran.err
+    assert names(tmp_path) == ["file", "film.mkv"] and film.read_bytes() == content
+
+
+def test_a_report_that_would_be_in_the_way(video, film, tmp_path):
+    content = film.read_bytes()
+    for report, says in ((film, "would overwrite"), (tmp_path / "out.mkv", "would overwrite"), (tmp_path, "is a folder")):
+        ran = video(film, "-o", tmp_path / "out.mkv", "--report", report)
+        assert ran.status == 2 and says in ran.err and film.read_bytes() == content
+    assert names(tmp_path) == ["film.mkv"]
+
+
+def sound_only(path):
+    with av.open(str(path), "w") as out:
+        heard = out.add_stream("aac", rate=48000)
+        heard.layout = "mono"
+        for packet in film_files.sine(heard, 0.5):
+            out.mux(packet)
+    return path
+
+
+def no_frames(path):
+    with av.open(str(path), "w") as out:
+        heard, shown = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=25)
+        heard.layout, shown.width, shown.height, shown.pix_fmt = "mono", 96, 64, "yuv420p"
+        out.start_encoding()
+        for packet in film_files.sine(heard, 0.5):
+            out.mux(packet)
+    return path
+
+
+def no_film(path):
+    path.write_bytes(b"this is no film" * 100)
+    return path
+
+
+def with_alpha(path):
+    return film_files.make(path, 2, codec="ffv1", pixels="bgra")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path, "there is no such file"),
+        (no_film, "cannot be read as a film"),
+        (sound_only, "has no video stream, only audio"),
+        (no_frames, "holds no frame"),
+        (with_alpha, "has an alpha channel"),
+    ],
+)
+def test_a_film_that_is_none(video, tmp_path, make, says):
+    """Said before anything is loaded, and in the report."""
+    told = tmp_path / "report.json"
+    ran = video(make(tmp_path / "in.mkv"), "-o", tmp_path / "out.mkv", "--report", told, model="no-such-model")
+    assert ran.status == 3 and says in ran.err
+    assert says in json.loads(told.read_text("utf-8"))["error"]
+    assert set(names(tmp_path)) <= {"in.mkv", "report.json"}
+
+
+def test_a_start_behind_the_end_of_the_film(video, film, tmp_path):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--start", "1:00", model="no-such-model")
+    assert ran.status == 3 and "nothing comes after the start, 60 s" in ran.err and names(tmp_path) == ["film.mkv"]
+
+
+def test_a_film_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, film, tmp_path):
+    data = film.read_bytes()
+    film.write_bytes(data[: len(data) * 2 // 3])
+    ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
+    assert ran.status == 0 and "it was cut off. What is there is restored" in ran.err
+    told = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert 4 <= told["frame_count"] < COUNT and len(pixels(tmp_path / "out.mkv")) == told["frame_count"]
+    assert any("cut off" in note for note in told["notes"])
+
+
+def test_a_run_that_goes_on_says_too_that_the_film_was_cut_off(stand_in, video, tmp_path):
+    pictures = list(frames(30))
+    film = film_files.make(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
+    film.write_bytes(film.read_bytes()[:-100_000])
+    stand_in.fails_after = 18
+    assert video(film, "-o", tmp_path / "out.mkv").status == 1
+    stand_in.fails_after = None
+    ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
+    told = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert ran.status == 0 and told["segments_found"] >= 1 and any("cut off" in note for note in told["notes"])
+
+
+# A folder of pictures
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    for n, picture in enumerate(frames(3)):
+        Image.fromarray(picture).save(tmp_path / "in" / f"shot {n}.png")
+    return tmp_path / "in"
+
+
+def test_a_folder_of_pictures_at_a_rate_of_its_own(stand_in, video, folder, tmp_path):
+    assert video(folder, "-o", tmp_path / "out.mp4", "--fps", 12).status == 0
+    assert probe(tmp_path / "out.mp4").rate == 12
+    assert video(folder, "-o", tmp_path / "pictures", "--fps", 12).status == 0
+    assert names(tmp_path / "pictures") == names(folder) and names(tmp_path) == ["in", "out.mp4", "pictures"]
+
+
+def test_rates_that_cannot_be(video, folder, tmp_path):
+    for fps in (0, -1, "nan", 1e-9):
+        assert video(folder, "-o", tmp_path / "out.mp4", f"--fps={fps}").status == 2
+    assert names(tmp_path) == ["in"]
+
+
+def test_folders_with_nothing_in_them_or_of_two_sizes(stand_in, video, folder, tmp_path):
+    Image.new("RGB", (30, 40)).save(folder / "shot 3.png")
+    ran = video(folder, "-o", tmp_path / "out.mp4")
+    assert ran.status == 3 and "all must be of one size" in ran.err and names(tmp_path) == ["in"]
+    (tmp_path / "empty").mkdir()
+    ran = video(tmp_path / "empty", "-o", tmp_path / "out.mp4")
+    assert ran.status == 3 and "holds no pictures" in ran.err
+
+
+def test_this_folder_is_written_by_its_name(stand_in, video, folder, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert video(folder, "-o", ".").status == 0
+    assert names(tmp_path / "here") == names(folder) and names(tmp_path) == ["here", "in"]
+
+
+def test_what_lies_beside_the_pictures_does_not_count(stand_in, video, folder, tmp_path):
+    """The next run goes on although a file browser has left a file there."""
+    stand_in.fails_after = 1
+    assert video(folder, "-o", tmp_path / "out.mp4").status == 1
+    (kept,) = (tmp_path / "out.mp4.unfinished").glob("*/survey.npz")
+    stamp = kept.stat().st_mtime_ns
+    (folder / "Thumbs.db").write_bytes(b"x")
+    assert video(folder, "-o", tmp_path / "out.mp4").status == 1
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "out.mp4.unfinished").glob("*/survey.npz")] == [stamp]
+
+
+# A preview
+
+
+def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film, tmp_path):
+    for name, preview in (("out.mkv", "out.preview.jpg"), ("sheet.png", "sheet.png"), ("out", "out.preview.jpg")):
+        ran = video(film, "-o", tmp_path / "new" / name, "--preview", 3, "--report", tmp_path / "report.json")
+        assert (ran.status, ran.out) == (0, f"{tmp_path / 'new' / preview}: 3 frames before and after\n")
+        sheet = np.asarray(Image.open(tmp_path / "new" / preview), float)
+        width, height = SIZE
+        assert sheet.shape[1] == 2 * width + 8 and sheet.shape[0] == 3 * (height + 34)
+        before, after = (sheet[34:][:height][:, left:][:, :width] for left in (0, width + 8))
+        assert np.abs(255 - before - after)[88:104, 112:128].mean() < 8
+        assert np.abs(before - after)[:8].mean() < 4
+    assert names(tmp_path / "new") == ["out.preview.jpg", "sheet.png"] and names(tmp_path) == ["film.mkv", "new"]
+
+
+# Going on
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    """Of four frames."""
+    monkeypatch.setattr(restoring, "SHORTEST", 2.0)
+    monkeypatch.setattr(restoring, "LONGEST", 2.0)
+
+
+def test_a_mistake_that_is_none_of_ours_is_told_and_what_is_finished_is_kept(
+    stand_in, short_segments, video, film, tmp_path
+):
+    stand_in.fails_after = 10
+    ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
+    assert ran.status == 1 and "the network broke" in ran.err and names(tmp_path / "out.mkv.unfinished") != []
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["error"] == "the network broke"
+    stand_in.fails_after = None
+    ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
+    told = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert ran.status == 0 and (told["segments"], told["segments_found"]) == (3, 1)
+
+
+def test_fresh_begins_anew(stand_in, short_segments, video, film, tmp_path):
+    stand_in.fails_after = 10
+    assert video(film, "-o", tmp_path / "out.mkv").status == 1
+    stand_in.fails_after, stand_in.faces = None, 0
+    assert video(film, "-o", tmp_path / "out.mkv", "--fresh").status == 0 and stand_in.faces == COUNT
+
+
+def test_two_runs_on_one_output(stand_in, video, film, tmp_path):
+    with Work(tmp_path / "out.mkv").locked(False):
+        ran = video(film, "-o", tmp_path / "out.mkv")
+    assert ran.status == 1 and "is being written by another run" in ran.err and "goes on" not in ran.err
+    assert video(film, "-o", tmp_path / "out.mkv").status == 0
+
+
+def test_an_interruption_in_the_first_pass_leaves_nothing(stand_in, video, film, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise Interrupted("enough")
+
+    monkeypatch.setattr(restoring, "survey", interrupted)
+    ran = video(film, "-o", tmp_path / "out.mkv")
+    assert ran.status == 130 and "goes on" not in ran.err
+    assert [name for name in names(tmp_path) if not name.endswith(".lock")] == ["film.mkv"]
+
+
+@pytest.fixture
+def small_disk():
+    """Called with a number, it allows files of no more bytes than that, until the end."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (soft if most is None else most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def limited(stand_in, small_disk, after, most):
+    """The disk is full after so many faces."""
+    change = stand_in.change
+
+    def full(crop):
+        if stand_in.faces >= after:
+            small_disk(most)
+        return change(crop)
+
+    stand_in.change = full
+
+
+@pytest.mark.parametrize("where", ["segment", "join"])
+def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tmp_path, where):
+    """One message, nothing half-written, and when there is space again what was finished is not done anew."""
+    out, count = tmp_path / "out.mkv", 32  # the network is some frames ahead of the disk
+    film_files.make(film, count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
+    segment = film.stat().st_size * 4 // count
+    limited(stand_in, small_disk, *((28, segment // 2) if where == "segment" else (count, segment * 2)))
+    ran = video(film, "-o", out, "--codec", "ffv1")
+    small_disk(None)
+    assert ran.status == 1 and ran.err.count("cannot be written: File too large") == 1
+    assert f"waits in {out}.unfinished: the same command goes on from there" in ran.err
+    assert [name for name in names(tmp_path) if not name.startswith(".")] == ["film.mkv", "out.mkv.unfinished"]
+    assert not list(tmp_path.rglob(".*.part"))
+    stand_in.change, stand_in.faces = film_runs.inverted, 0
+    ran = video(film, "-o", out, "--codec", "ffv1", "--report", tmp_path / "report.json")
+    found = json.loads((tmp_path / "report.json").read_text("utf-8"))["segments_found"]
+    assert ran.status == 0 and len(pixels(out)) == count and names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]
+    assert (found, stand_in.faces) == (8, 0) if where == "join" else 1 <= found < 8 and stand_in.faces < count
+
+
+# What is missing
+
+
+def test_without_pyav_it_names_the_extra(video, film, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    ran = video(film, "-o", tmp_path / "out.mkv")
+    assert ran.status == 1 and 'pip install "sd-gpen[video]"' in ran.err and names(tmp_path) == ["film.mkv"]
+
+
+def test_without_pyav_a_folder_becomes_a_folder(stand_in, video, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert video(folder, "-o", tmp_path / "out").status == 0 and names(tmp_path / "out") == names(folder)
+
+
+def test_without_weights(video, film, tmp_path):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json", model="gpen-bfr-512")
+    assert ran.status == 4 and "GPEN-BFR-512" in ran.err
+    assert "GPEN-BFR-512" in json.loads((tmp_path / "report.json").read_text("utf-8"))["error"]
+    assert names(tmp_path) == ["film.mkv", "report.json"]
+
+
+# As a program of its own
+
+PROGRAM = """
+import sys
+sys.path.insert(0, "tests")
+import film_runs
+from gpen_core.cli import main, video
+from gpen_core.video import restore
+restore.SHORTEST = restore.LONGEST = 2.0
+seconds = float(sys.argv.pop(1))
+video.loaded = lambda given, options: film_runs.restorer(seconds=seconds)[0]
+sys.exit(main())
+"""
+
+
+def started(film, out, *arguments, seconds=0.0):
+    """The command line in a process of its own, with a network that takes so long for each face."""
+    command = [sys.executable, "-c", PROGRAM, seconds, "video", film, "-o", out, *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finished(out):
+    """Segments that wait."""
+    return len(list(Path(f"{out}.unfinished").glob("*/*.json")))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("SIGINT", 130),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
+        pytest.param("SIGKILL", -9, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_is_ended_in_the_second_pass_goes_on(tmp_path, name, status):
+    """Within a frame: none of the segments that would follow is finished any more."""
+    count = 24
+    film = film_files.make(tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac")
+    out, report = tmp_path / "out.mkv", tmp_path / "report.json"
+    ran = started(film, out, "--report", report, seconds=0.2)
+    while not finished(out):
+        assert ran.poll() is None, ran.communicate()
+        time.sleep(0.02)
+    before = finished(out)
+    ran.send_signal(getattr(signal, name))
+    _, said = ran.communicate(timeout=60)
+    assert ran.returncode == status and "Traceback" not in said and not out.exists()
+    assert before <= finished(out) <= before + 1
+    if name != "SIGKILL":
+        assert f"waits in {out}.unfinished: the same command goes on from there" in said
+        assert not list(tmp_path.rglob(".*.part"))
+        assert json.loads(report.read_text("utf-8"))["error"] in ("KeyboardInterrupt", "Ended")
+    again = started(film, out, "--report", report)
+    said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    told = json.loads(report.read_text("utf-8"))
+    assert told["segments"] == 6 and before <= told["segments_found"] <= before + 1 and told["frame_count"] == count
+    assert len(pixels(out)) == count and film_files.digests(out) == film_files.digests(film)
+    assert names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]

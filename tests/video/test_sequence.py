@@ -1,0 +1,144 @@
+"""Pictures in memory as a film: what `restore_video` does with the same frames in a file."""
+
+import film_files
+import numpy as np
+import pytest
+from film_runs import FACE, SIZE, frames, inverted, restorer
+from PIL import Image
+
+from gpen_core import Interrupted, OptionsError, RestoreOptions, VideoOptions, restore_video
+from gpen_core.video.probe import probe
+from gpen_core.video.reader import Reader
+from gpen_core.video.sequence import restore_sequence
+
+COUNT, RATE = 16, 25.0
+
+
+def run(pictures, runner=None, options=None, video=None, **more):
+    pictures = list(pictures)
+    return list(restore_sequence(runner or restorer()[0], lambda: pictures, options, video, RATE, **more))
+
+
+def pixels(results):
+    return [np.array(one.picture.region(one.picture.whole)) for one in results]
+
+
+def paths(pictures, folder):
+    folder.mkdir()
+    for n, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.mark.parametrize("steady", [0.0, 1.0])
+def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, steady):
+    pictures = list(frames(COUNT))
+    video = VideoOptions(steady=steady)
+    restore_video(paths(pictures, tmp_path / "in"), tmp_path / "out", restorer()[0], None, video)
+    written = [frame.picture.pixels / 255 for frame in Reader(probe(tmp_path / "out")).frames()]
+    off = [np.abs(one - other).max() for one, other in zip(pixels(run(pictures, video=video)), written)]
+    assert len(off) == COUNT and max(off) <= 1 / 255
+
+
+def test_it_gives_what_the_same_frames_in_a_lossless_film_give(tmp_path):
+    film = film_files.make(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
+    known = [frame.picture.pixels for frame in Reader(probe(film)).frames()]
+    assert all(map(np.array_equal, known, frames(COUNT)))  # RGB, nothing lost
+    written = [frame.picture.pixels / 255 for frame in Reader(probe(tmp_path / "out.mkv")).frames()]
+    assert max(np.abs(one - other).max() for one, other in zip(pixels(run(known)), written)) <= 1 / 255
+
+
+def test_the_noise_of_the_restored_face_is_evened_out():
+    """Steady 1 changes less from frame to frame than 0, by the middle of the face; outside both are the input."""
+    alone, steady = (pixels(run(frames(COUNT), video=VideoOptions(steady=amount))) for amount in (0.0, 1.0))
+    middle = (slice(80, 112), slice(104, 136))
+    before, after = (np.std([one[middle] for one in some[4:-4]], axis=0).mean() for some in (alone, steady))
+    assert after < 0.7 * before
+    given = [one / 255 for one in frames(COUNT)]
+    assert all(np.abs(one[:8] - other[:8]).max() < 1e-6 for one, other in zip(steady, given))
+
+
+def test_faces_masks_and_pictures_of_each_frame():
+    results = run(frames(4))
+    for one, given in zip(results, frames(4)):
+        (face,) = one.faces
+        assert face.restored and face.reason is None and face.network == 256
+        assert np.abs(np.array(face.box) - FACE.box).max() < 2
+        assert one.mask.shape == SIZE[::-1] and one.mask[96, 120] == 1 and one.mask[0, 0] == 0
+        inside = slice(92, 100), slice(116, 124)
+        assert np.abs(1 - given[inside] / 255 - one.picture.region(one.picture.whole)[inside]).mean() < 0.06
+
+
+def test_what_is_left_alone_says_why_and_the_picture_is_its_own():
+    for options, video, reason in (
+        (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
+        (RestoreOptions(min_face=200), VideoOptions(), "smaller than the minimum"),
+        (RestoreOptions(faces=(3,)), VideoOptions(), "was not asked for"),
+        (None, VideoOptions(min_time=5), "in the film for"),
+    ):
+        runner, network = restorer()
+        for one, given in zip(run(frames(3), runner, options, video), frames(3)):
+            assert reason in one.faces[0].reason and not one.faces[0].restored
+            assert one.mask is None and np.array_equal(one.picture.pixels, given)
+        assert network.faces == 0
+
+
+def test_nothing_is_filtered_across_a_cut():
+    """Each shot is restored as it is alone, and would not be if the other's frames came in."""
+    first = list(frames(6))
+    second = [np.ascontiguousarray(one[::-1, ::-1]) for one in frames(6, seed=1)]
+    both = pixels(run([*first, *second], video=VideoOptions(steady=1)))
+    alone = [*pixels(run(first, video=VideoOptions(steady=1))), *pixels(run(second, video=VideoOptions(steady=1)))]
+    assert max(np.abs(one - other).max() for one, other in zip(both, alone)) < 1e-6
+
+
+def test_arrays_of_floats_and_pil_images_are_taken():
+    plain = pixels(run(frames(3)))
+    for given in ([one.astype(np.float32) / 255 for one in frames(3)], map(Image.fromarray, frames(3))):
+        assert max(np.abs(one - other).max() for one, other in zip(pixels(run(given)), plain)) < 1 / 255
+
+
+def test_a_mask_limits_what_is_restored():
+    limit = np.zeros((4, 4), np.float32)
+    limit[:, :2] = 1
+    for one, given in zip(run(frames(3), limit=limit), frames(3)):
+        result = np.array(one.picture.region(one.picture.whole))
+        assert np.abs(result[:, 170:] - given[:, 170:] / 255).max() < 1e-6 and one.mask[:, :100].max() == 1
+
+
+def test_pictures_are_not_enlarged():
+    with pytest.raises(OptionsError, match="keep their size"):
+        run(frames(2), options=RestoreOptions(upscale=2))
+
+
+def test_pictures_are_asked_for_twice_and_results_come_as_they_are_made():
+    asked, told = [], []
+
+    def pictures():
+        asked.append(0)
+        for one in frames(COUNT):
+            asked[-1] += 1
+            yield one
+
+    results = restore_sequence(restorer()[0], pictures, rate=RATE, progress=lambda *said: told.append(said))
+    next(results)
+    assert asked[0] == COUNT and asked[1] < COUNT  # the second time not all of them yet
+    assert len(list(results)) == COUNT - 1 and asked == [COUNT, COUNT]
+    assert [said for said in told if said[2] == "Restoring frames"][-1] == (COUNT, COUNT, "Restoring frames")
+
+
+def test_it_stops_when_it_is_told_to_and_when_nobody_takes_more():
+    import threading
+
+    def stop(done, total, text):
+        if text == "Restoring frames" and done == 3:
+            raise Interrupted("enough")
+
+    before = threading.active_count()
+    with pytest.raises(Interrupted):
+        run(frames(COUNT), progress=stop)
+    results = restore_sequence(restorer(inverted)[0], lambda: frames(COUNT), rate=RATE)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
