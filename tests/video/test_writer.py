@@ -111,6 +111,15 @@ def test_a_film_of_odd_size_becomes_even_for_h264(tmp_path, target):
     assert film_files.psnr(padded[:, 94], padded[:, 95]) > 40  # the border repeated, not black
 
 
+def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
+    film = lossless(tmp_path, "yuv420p10le", (95, 63))
+    encoding = check_output(film, tmp_path / "out.mkv", Encoding())
+    assert (encoding.encoder, encoding.size) == ("libx265", (96, 64)) and len(encoding.notes) == 1
+    written(tmp_path, film, encoding)
+    assert check_output(lossless(tmp_path, "yuv444p", (95, 63)), tmp_path / "out.mkv", Encoding("hevc")).size == (95, 63)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("pixels", "codec", "encoder", "gets"),
     [
