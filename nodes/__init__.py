@@ -18,6 +18,6 @@ async def comfy_entrypoint() -> GpenExtension:
     from .extension import GpenExtension
 
     folders.register()
-    folders.offer_example()
+    folders.offer_examples()
     pages.serve()
     return GpenExtension()

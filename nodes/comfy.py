@@ -9,9 +9,9 @@ OLDEST = "0.3.48"
 
 try:
     try:
-        from comfy_api.v0_0_2 import ComfyExtension, io, ui
+        from comfy_api.v0_0_2 import ComfyExtension, Input, InputImpl, io, ui
     except ImportError:
-        from comfy_api.latest import ComfyExtension, io, ui
+        from comfy_api.latest import ComfyExtension, Input, InputImpl, io, ui
     from comfy_execution.graph_utils import ExecutionBlocker
 except ImportError as error:
     raise ImportError(f"sd-gpen needs ComfyUI {OLDEST} or newer, whose node interface is not here ({error}).") from error
@@ -31,6 +31,8 @@ __all__ = [
     "CropsType",
     "ExecutionBlocker",
     "GpenModelType",
+    "Input",
+    "InputImpl",
     "NodeOutput",
     "folded",
     "io",

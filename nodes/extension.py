@@ -9,10 +9,11 @@ from .detect import DetectFaces
 from .load import LoadModel
 from .paste import PasteFaces
 from .restore import RestoreFaces
+from .video import RestoreVideo
 
 
 class GpenExtension(ComfyExtension):
     """What ComfyUI gets from this pack."""
 
     async def get_node_list(self) -> list[type[ComfyNode]]:
-        return [LoadModel, RestoreFaces, DetectFaces, CleanUpFaceSwap, CropFaces, PasteFaces]
+        return [LoadModel, RestoreFaces, RestoreVideo, DetectFaces, CleanUpFaceSwap, CropFaces, PasteFaces]

@@ -14,7 +14,8 @@ from ..gpen_core import state_of as file_state
 
 log = logging.getLogger(__name__)
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "example_workflows" / "input" / "gpen_example.jpg"
+INPUT = Path(__file__).resolve().parents[1] / "example_workflows" / "input"
+EXAMPLES = tuple(INPUT / name for name in ("gpen_example.jpg", "gpen_example.mp4"))
 MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
 DETECTION = "facedetection"
 OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
@@ -29,15 +30,16 @@ def register() -> None:
             suffixes.update(SUFFIXES)
 
 
-def offer_example() -> None:
-    """Copies the examples' photograph to where Load Image finds it, once."""
-    target = Path(folder_paths.get_input_directory()) / EXAMPLE.name
-    if target.exists() or not EXAMPLE.exists():
-        return
-    try:
-        shutil.copyfile(EXAMPLE, target)
-    except OSError as error:
-        log.warning("GPEN: the examples' photograph could not be copied to %s (%s); choose another in them.", target, error)
+def offer_examples() -> None:
+    """Copies the examples' photograph and film to where Load Image and Load Video find them, once."""
+    for example in EXAMPLES:
+        target = Path(folder_paths.get_input_directory()) / example.name
+        if target.exists() or not example.exists():
+            continue
+        try:
+            shutil.copyfile(example, target)
+        except OSError as error:
+            log.warning("GPEN: the examples' %s could not be copied to %s (%s).", example.name, target.parent, error)
 
 
 def models() -> tuple[Path, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions
+from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions, VideoOptions
 from . import boxes
 from .comfy import BoxesOfAnyKind, folded, io
 
 BY_INDEX = "by index"
 DEFAULTS = RestoreOptions()
+VIDEO = VideoOptions()
 
 
 def strength(default: float) -> Any:
@@ -32,15 +33,19 @@ def detection() -> list[Any]:
             tooltip="How faces are numbered, from 0. reading: by rows from the top, each from the left. large-small is "
             "ReActor's order in ComfyUI, left-right the one of its extension for A1111.",
         ),
-        io.Float.Input(
-            "confidence",
-            default=DEFAULTS.confidence,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="How sure the detector must be. Lower finds more faces, and more that are false.",
-        ),
+        confidence(),
     ]
+
+
+def confidence() -> Any:
+    return io.Float.Input(
+        "confidence",
+        default=DEFAULTS.confidence,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="How sure the detector must be. Lower finds more faces, and more that are false.",
+    )
 
 
 def more_detection() -> list[Any]:
@@ -94,14 +99,18 @@ def selection() -> list[Any]:
         io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2 or 1-3."),
         first,
         second,
-        io.Int.Input(
-            "min_face",
-            default=0,
-            min=0,
-            max=8192,
-            tooltip="In pixels of the image: faces whose box has a shorter side below this are left alone.",
-        ),
+        min_face(),
     ]
+
+
+def min_face() -> Any:
+    return io.Int.Input(
+        "min_face",
+        default=0,
+        min=0,
+        max=8192,
+        tooltip="In pixels of the image: faces whose box has a shorter side below this are left alone.",
+    )
 
 
 def mask_kind() -> Any:

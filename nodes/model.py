@@ -54,21 +54,28 @@ class GpenModel:
     def restore(
         self, frames: Iterable[Frame], count: int, options: RestoreOptions, keep_crops: bool
     ) -> Iterator[RestoreResult]:
-        """Restores `count` frames, some at a time, and gives their results one by one; see `FaceRestorer.restore_all`.
-        Running out of memory is raised as the error that ComfyUI acts on."""
+        """Restores `count` frames, some at a time, and gives their results one by one; see `FaceRestorer.restore_all` and
+        `at_work`."""
         reporter = Reporter()
+        done = 0
+        with self.at_work(options, reporter) as max_memory:
+            for some in _some_at_a_time(frames, _bytes_of):
+                progress = reporter.part(done / count, (done + len(some)) / count)
+                yield from self.restorer.restore_all(
+                    some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
+                )
+                done += len(some)
+                progress(1, 1, "")  # also where there were no faces
+
+    @contextmanager
+    def at_work(self, options: RestoreOptions, reporter: Reporter) -> Iterator[int | None]:
+        """All that the options need is on the device; gives the bytes that restoring may plan with there. Running out of
+        memory is raised as the error that ComfyUI acts on."""
         self.restorer.prepare(options, reporter)
         max_memory = self._take_device()
-        done = 0
         try:
             with _memory_error_of_comfyui():
-                for some in _some_at_a_time(frames, _bytes_of):
-                    progress = reporter.part(done / count, (done + len(some)) / count)
-                    yield from self.restorer.restore_all(
-                        some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
-                    )
-                    done += len(some)
-                    progress(1, 1, "")  # also where there were no faces
+                yield max_memory
         finally:
             self.restorer.release_memory()
 

@@ -12,7 +12,7 @@ from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io, ui
 
 if TYPE_CHECKING:
-    from ..gpen_core import Face, RestoreResult
+    from ..gpen_core import Face, RestoreResult, SequenceResult, TrackOutcome, VideoResult
 
 CROPS = 2  # which output
 
@@ -24,7 +24,8 @@ def of_restoring() -> list[Any]:
         io.Image.Output(
             display_name="crops",
             is_output_list=True,
-            tooltip="Each restored face, upright, in the network's size. With no face, nodes connected here do not run.",
+            tooltip="Each restored face, upright, in the network's size. With no face, and of frames that are a video, "
+            "nodes connected here do not run.",
         ),
         io.String.Output(display_name="summary", tooltip="Faces found, restored, and left alone with the reason."),
     ]
@@ -47,6 +48,19 @@ def result(results: Iterable[RestoreResult], like: torch.Tensor, remarks: Sequen
         faces.append(one.faces)
         notes.append(one.notes)
     return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *remarks]))
+
+
+def of_film(results: Iterable[SequenceResult], like: torch.Tensor, remarks: Sequence[str] = ()) -> NodeOutput:
+    """The same of frames that are a video, whose crops are not kept."""
+    batch = tensors.Batch(like)
+    faces = []
+    for one in results:
+        if one.mask is None:
+            batch.add_same()
+        else:
+            batch.add_changed(one.picture.native(), one.mask)
+        faces.append(one.faces)
+    return _output(batch.image, batch.mask, [], "\n".join([summary(faces), *remarks]))
 
 
 def untouched(image: torch.Tensor, why: str) -> NodeOutput:
@@ -74,6 +88,27 @@ def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (
     lines += [f"{at}face {n}: {_fate(face, done)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
     lines += [f"{at}{note}" for at, some in zip(where, notes) for note in some]
     return "\n".join(lines)
+
+
+def film_summary(result: VideoResult) -> str:
+    """One line for all, then one per face that was followed, by its number, then what else is to be said."""
+    restored = sum(one.frames > 0 for one in result.tracks)
+    count = len(result.tracks)
+    lines = [
+        f"{len(result.restored)} frames, {count} faces followed, {restored} restored, {count - restored} left alone",
+        *(f"face {one.track.number}: {_track_fate(one)}" for one in result.tracks),
+    ]
+    return "\n".join([*lines, *result.notes])
+
+
+def _track_fate(one: TrackOutcome) -> str:
+    track = one.track
+    face = track.face((track.first + track.last) // 2)
+    size = "" if face is None else f", {face.width:.0f}x{face.height:.0f} px"
+    where = f"frames {track.first} to {track.last}{size}"
+    if one.frames:
+        return f"restored in {one.frames} of {len(track)} frames ({where})"
+    return f"left alone ({where}): {one.reason or 'nothing of it may be restored'}"
 
 
 def wants_crops(prompt: Any, node_id: Any) -> bool:

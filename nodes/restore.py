@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..gpen_core import OptionsError, VideoOptions
 from . import boxes, inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, folded, io, schema
 from .model import GpenModel
@@ -46,6 +47,24 @@ class RestoreFaces(RestoringNode):
                     **folded(io.Boolean),
                 ),
                 *inputs.more_appearance(),
+                io.Boolean.Input(
+                    "frames_are_a_video",
+                    default=False,
+                    tooltip="The images follow each other: cuts are found, faces followed from image to image and evened "
+                    "out over time. Such images take one mask for all, no background, boxes or aligned squares, and give "
+                    "no crops.",
+                    **folded(io.Boolean),
+                ),
+                io.Float.Input(
+                    "steady",
+                    default=inputs.VIDEO.steady,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="With frames_are_a_video: how much restored faces are evened out over time; 0 takes every "
+                    "image by itself.",
+                    **folded(io.Float),
+                ),
             ],
             outputs=outputs.of_restoring(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -61,12 +80,17 @@ class RestoreFaces(RestoringNode):
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
         aligned: bool = False,
+        frames_are_a_video: bool = False,
+        steady: float = inputs.VIDEO.steady,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
         `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
         from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
+        if frames_are_a_video:
+            _refuse({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
+            return cls.restore_film(model, inputs.options(**values), VideoOptions(steady), image, mask)
         count = len(image)
         parts = zip(
             tensors.frames_of(image),
@@ -76,3 +100,12 @@ class RestoreFaces(RestoringNode):
         )
         frames = (Frame(picture, None, behind, limit, within, aligned) for picture, behind, limit, within in parts)
         return cls.restore(model, inputs.options(**values), image if background is None else background, frames, mask)
+
+
+def _refuse(given: dict[str, bool]) -> None:
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise OptionsError(
+            f"Frames of a video take no {' and no '.join(names)}. Disconnect that or switch it off, or switch "
+            "frames_are_a_video off."
+        )

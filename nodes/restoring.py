@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import RestoreOptions
-from . import outputs
+from ..gpen_core import RestoreOptions, VideoOptions
+from . import outputs, tensors
 from .comfy import ComfyNode, NodeOutput
 from .model import GpenModel, require
+from .progress import Reporter
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..gpen_core import Frame
 
 
@@ -33,10 +36,40 @@ class RestoringNode(ComfyNode):
         mask: torch.Tensor | None,
     ) -> NodeOutput:
         """The outputs, in the type of `like`, the IMAGE that comes back where there is nothing to do."""
-        if options.strength == 0:
-            return outputs.untouched(like, "The strength is 0: nothing was done.")
-        if len(like) == 0:
-            return outputs.untouched(like, "There are no images in the batch: nothing was done.")
+        if why := _nothing_to_do(options, like):
+            return outputs.untouched(like, why)
         remarks = outputs.remarks(mask)
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
         return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like, remarks)
+
+    @classmethod
+    def restore_film(
+        cls,
+        model: GpenModel | None,
+        options: RestoreOptions,
+        video: VideoOptions,
+        image: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> NodeOutput:
+        """The same of images that follow each other, see `restore_sequence`."""
+        from ..gpen_core import restore_sequence  # brings OpenCV, which ComfyUI's start is spared
+
+        if why := _nothing_to_do(options, image):
+            return outputs.untouched(image, why)
+        model, limit, reporter = require(model), tensors.one_limit(mask, "video"), Reporter(cls.hidden.unique_id)
+        passes = iter(range(2))
+
+        def pictures() -> Iterator[NDArray[Any]]:
+            return tensors.frames_of(image, is_told=next(passes) > 0)
+
+        with model.at_work(options, reporter) as max_memory:
+            results = restore_sequence(
+                model.restorer, pictures, options, video, limit=limit, progress=reporter, max_memory=max_memory
+            )
+            return outputs.of_film(results, image, outputs.remarks(mask))
+
+
+def _nothing_to_do(options: RestoreOptions, image: torch.Tensor) -> str | None:
+    if options.strength == 0:
+        return "The strength is 0: nothing was done."
+    return "There are no images in the batch: nothing was done." if len(image) == 0 else None

@@ -18,16 +18,15 @@ log = logging.getLogger(__name__)
 STEP = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
 
 
-def frames_of(image: torch.Tensor, what: str = "image") -> Iterator[NDArray[Any]]:
+def frames_of(image: torch.Tensor, what: str = "image", is_told: bool = False) -> Iterator[NDArray[Any]]:
     """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1], one by one: float16 as it is, else float32. Not to be written
     to: they are the image itself where they can be.
 
-    Values beyond 0 and 1 are cut off there, which is warned of once. Raises `InputError` for what is no IMAGE, and for a
-    frame with values that are not finite, which it names."""
+    Values beyond 0 and 1 are cut off there, which is warned of once, unless it `is_told` already. Raises `InputError` for
+    what is no IMAGE, and for a frame with values that are not finite, which it names."""
     if image.ndim != 4 or 0 in image.shape[1:]:
         raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
     kept = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
-    is_told = False
     for number, frame in enumerate(image):
         low, high = (float(value) for value in torch.aminmax(frame))
         if not np.isfinite((low, high)).all():
@@ -102,6 +101,13 @@ def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32]
         return [None] * count
     masks = list(mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy())
     return for_each(masks, count, "mask")
+
+
+def one_limit(mask: torch.Tensor | None, what: str) -> NDArray[np.float32] | None:
+    """The one mask [H, W] of all frames of a film; None where there is nothing to limit. Raises `InputError` for several."""
+    if mask is not None and mask.ndim > 2 and len(mask) > 1 and not is_empty(mask):
+        raise InputError(f"The mask has {len(mask)} frames. Expected one, which counts for all frames of the {what}.")
+    return limits_of(mask, 1)[0]
 
 
 def is_empty(mask: torch.Tensor | None) -> bool:

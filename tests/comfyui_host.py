@@ -159,6 +159,9 @@ RESTORE = {
 }
 
 
+RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"steady": 1.0}
+
+
 def restore(image, model="gpen-red-256.pth", **more):
     """The nodes of a graph that restores `image` (a link) and shows image, mask and summary."""
     return {

@@ -8,12 +8,14 @@ import types
 from pathlib import Path
 from typing import ClassVar
 
+import av
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = {
     "GPEN_LoadModel",
     "GPEN_RestoreFaces",
+    "GPEN_RestoreVideo",
     "GPEN_DetectFaces",
     "GPEN_CleanUpFaceSwap",
     "GPEN_CropFaces",
@@ -66,6 +68,43 @@ class ComfyNode:
 
 class ComfyExtension:
     pass
+
+
+class VideoInput:
+    """What every VIDEO is at least; its stand-in for a file keeps all in memory."""
+
+    def get_stream_source(self):
+        raise AssertionError("0.3.64 asks PyAV for a container without a name here, which fails")
+
+
+class VideoFromFile(VideoInput):
+    """A path, or a file in memory."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def get_stream_source(self):
+        return self.file
+
+    def get_container_format(self):
+        with av.open(self.file) as container:
+            return container.format.name
+
+
+class VideoFromComponents(VideoInput):
+    """Frames [B, H, W, 3], as Create Video makes them."""
+
+    def __init__(self, images, rate):
+        self.images, self.rate = images, rate
+
+    def save_to(self, path, format="auto", codec="auto", metadata=None):  # noqa: A002
+        with av.open(path, "w") as out:
+            stream = out.add_stream("h264", rate=self.rate)
+            stream.height, stream.width = self.images.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            for image in (self.images * 255).byte().numpy():
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")))
+            out.mux(stream.encode())
 
 
 class ModelPatcher:
@@ -141,6 +180,7 @@ def folder_paths(models_dir):
             paths.append(path)
 
     module.get_input_directory = lambda: str(models_dir / "input")
+    module.get_temp_directory = lambda: str(models_dir / "temp")
     module.add_model_folder_path = add_model_folder_path
     module.get_folder_paths = lambda name: list(module.folder_names_and_paths[name][0])
     return module
@@ -150,10 +190,12 @@ def modules(models_dir):
     """What a host's `sys.modules` has, by name."""
     io = types.SimpleNamespace(ComfyNode=ComfyNode, NodeOutput=NodeOutput, Schema=Schema, Custom=io_type)
     io.Hidden = types.SimpleNamespace(prompt="PROMPT", unique_id="UNIQUE_ID")
-    for name in ("Image", "Mask", "Int", "Float", "String", "Boolean", "Combo"):
+    for name in ("Image", "Mask", "Int", "Float", "String", "Boolean", "Combo", "Video"):
         setattr(io, name, io_type(name.upper()))
     api = types.ModuleType("comfy_api.v0_0_2")
     api.ComfyExtension, api.io = ComfyExtension, io
+    api.Input = types.SimpleNamespace(Video=VideoInput)
+    api.InputImpl = types.SimpleNamespace(VideoFromFile=VideoFromFile, VideoFromComponents=VideoFromComponents)
     api.ui = types.SimpleNamespace(
         PreviewImage=lambda image, cls=None: ("preview", image), PreviewText=lambda value: {"text": (value,)}
     )

@@ -220,9 +220,14 @@ def test_other_files_are_offered_if_they_are_gpens(host):
 
 
 def test_looks_come_last_and_need_not_be_there(host):
-    for node in ("GPEN_RestoreFaces", "GPEN_CleanUpFaceSwap"):
-        last = host.nodes[node].define_schema().inputs[-3:]
-        assert [one.id for one in last] == ["keep", "mask_grow", "grain"]
+    for node, later in (
+        ("GPEN_RestoreFaces", ["frames_are_a_video", "steady"]),
+        ("GPEN_RestoreVideo", []),
+        ("GPEN_CleanUpFaceSwap", []),
+    ):
+        expected = ["keep", "mask_grow", "grain", *later]
+        last = host.nodes[node].define_schema().inputs[-len(expected) :]
+        assert [one.id for one in last] == expected
         assert all(one.optional for one in last)
 
 

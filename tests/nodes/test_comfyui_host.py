@@ -4,11 +4,14 @@ import json
 import os
 import re
 import time
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
+import av
 import comfyui_host
 import cv2
+import film_files
 import helpers
 import numpy as np
 import pytest
@@ -112,6 +115,7 @@ def test_the_page_can_open_the_examples(host):
     assert all(host.get(f"{address}/{name}.json")["nodes"] for name in names)
     assert host.get(f"{address}/restore_photograph.jpg").startswith(b"\xff\xd8")
     assert host.get("/view?filename=gpen_example.jpg&type=input").startswith(b"\xff\xd8")
+    assert b"ftyp" in host.get("/view?filename=gpen_example.mp4&type=input")[:16]
 
 
 def test_the_red_checkpoint_turns_only_faces_red(host):
@@ -326,7 +330,8 @@ def test_the_video_workflow(host):
     for n in range(8):
         file.write(np.roll(demo_pictures.astronaut(), 4 * n, axis=1)[..., ::-1])  # RGB -> BGR
     file.release()
-    out, graph = example(host, "video_frames", GPEN_RestoreFaces={"color": "none"})
+    values = {"GPEN_RestoreFaces": {"color": "none"}, "LoadVideo": {"file": "video.mp4"}}
+    out, graph = example(host, "video_frames", **values)
     saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
     file = cv2.VideoCapture(str(host.base / "output" / saved["subfolder"] / saved["filename"]))
     frames = []
@@ -334,6 +339,97 @@ def test_the_video_workflow(host):
         frames.append(read[1].astype(int))
     assert len(frames) == 8
     assert all((frame[..., 2] - frame[..., 1] > 150).sum() > 1000 for frame in frames)  # red, compressed
+
+
+def times_and_frames(path):
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in container.decode(video=0)]
+
+
+def left_in_temp(host):
+    return [path for path in (host.base / "temp").rglob("*") if path.is_file()]
+
+
+def test_the_film_workflow_keeps_sound_and_timestamps(host):
+    """From Load Video to the file that Save Video writes."""
+    times = [n * 40 + 7 * (n % 3) for n in range(30)]  # ms
+    source = film_files.make(
+        host.base / "input" / "film.mp4",
+        30,
+        (512, 384),
+        times=times,
+        base=Fraction(1, 1000),
+        sound="aac",
+        pictures=(np.roll(demo_pictures.astronaut()[:384], n, axis=1) for n in range(30)),
+    )
+    start = time.monotonic()
+    values = {"LoadVideo": {"file": source.name}, "GPEN_RestoreVideo": {"color": "none"}}
+    out, graph = example(host, "restore_video", **values)
+    saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
+    target = host.base / "output" / saved["subfolder"] / saved["filename"]
+    assert film_files.digests(target) == film_files.digests(source)
+    before, after = times_and_frames(source), times_and_frames(target)
+    assert [at for at, _ in after] == [at for at, _ in before] and len(after) == 30
+    print(f"30 frames through the film workflow: {time.monotonic() - start:.1f} s")
+    reds = [(frame[..., 0] > 200) & (frame[..., 1] < 60) for _, frame in after]
+    assert all(one.sum() > 5000 for one in reds)
+    far = np.s_[250:, :150]  # from the face
+    assert np.mean([film_files.psnr(a[far], b[far]) for (_, a), (_, b) in zip(before, after)]) > 38
+    (summary,) = (out[key]["text"][0] for key in out if graph[key]["class_type"] == "GPEN_RestoreVideo")
+    assert summary.startswith("30 frames, 1 faces followed, 1 restored, 0 left alone")
+    assert [path.name for path in left_in_temp(host) if path.suffix == ".mp4"] == ["restored.mp4"]
+
+
+def test_a_video_made_of_images_and_frames_that_are_one(host):
+    graph = {
+        "load": node("LoadImage", image="astronaut.png"),
+        "three": node("RepeatImageBatch", image=["load", 0], amount=3),
+        "video": node("CreateVideo", images=["three", 0], fps=12.0),
+        "model": comfyui_host.load(),
+        "restore": node("GPEN_RestoreVideo", model=["model", 0], video=["video", 0], **comfyui_host.RESTORE_VIDEO),
+        "parts": node("GetVideoComponents", video=["restore", 0]),
+        "shown": node("PreviewImage", images=["parts", 0]),
+        "frames": node(
+            "GPEN_RestoreFaces",
+            model=["model", 0],
+            image=["three", 0],
+            frames_are_a_video=True,
+            **comfyui_host.RESTORE,
+        ),
+        "shown_frames": node("PreviewImage", images=["frames", 0]),
+        "summary": node("PreviewAny", source=["frames", 3]),
+    }
+    out = host.run(graph)
+    assert out["summary"]["text"][0].startswith("3 faces found, 3 restored")
+    for key in ("shown", "shown_frames"):
+        pictures = host.picture(out[key])
+        assert len(pictures) == 3
+        assert all((one[..., 0].astype(int) - one[..., 1] > 150).sum() > 1000 for one in pictures)
+
+
+def test_an_interrupted_film_leaves_nothing(host):
+    film_files.make(
+        host.base / "input" / "long.mkv",
+        200,
+        (512, 384),
+        sound="aac",
+        pictures=(np.roll(demo_pictures.astronaut()[:384], n % 50, axis=1) for n in range(200)),
+    )
+    before = left_in_temp(host)
+    graph = {
+        "load": node("LoadVideo", file="long.mkv"),
+        "model": comfyui_host.load("GPEN-BFR-1024.pth"),
+        "restore": node("GPEN_RestoreVideo", model=["model", 0], video=["load", 0], **comfyui_host.RESTORE_VIDEO),
+        "save": node("SaveVideo", video=["restore", 0], filename_prefix="none", format="auto", codec="auto"),
+    }
+    prompt = host.queue(graph)
+    host.wait_for(lambda: any(path.suffix == ".part" for path in left_in_temp(host)))  # the second pass has begun
+    start = time.monotonic()
+    host.post("/interrupt")
+    done = host.finished(prompt)
+    print(f"interrupted after {time.monotonic() - start:.2f} s")
+    assert any(kind == "execution_interrupted" for kind, _ in done["status"]["messages"])
+    assert left_in_temp(host) == before and not list((host.base / "temp").glob("gpen_*/*.unfinished"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

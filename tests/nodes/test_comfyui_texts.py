@@ -237,7 +237,7 @@ def test_example_workflows_fit_the_nodes(path, tmp_path, monkeypatch):
 
 def test_example_workflows_are_there():
     """Else nothing was held against the nodes."""
-    assert len(WORKFLOWS) >= 4
+    assert len(WORKFLOWS) >= 5
 
 
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
@@ -270,11 +270,13 @@ def test_blueprints_hold_together(path, tmp_path, monkeypatch):
         assert target[link["target_slot"]].get("link") == link["id"] or link["id"] in target[link["target_slot"]]["linkIds"]
 
 
-def test_the_examples_open_with_a_photograph_of_the_packs_own(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("loader", "name"), [("LoadImage", "gpen_example.jpg"), ("LoadVideo", "gpen_example.mp4")])
+def test_the_examples_open_with_what_the_pack_brings(loader, name, tmp_path, monkeypatch):
     (tmp_path / "input").mkdir()
     fake_comfyui.Host(tmp_path, monkeypatch)
-    offered = tmp_path / "input" / "gpen_example.jpg"
-    assert offered.read_bytes() == (ROOT / "example_workflows" / "input" / offered.name).read_bytes()
+    offered = tmp_path / "input" / name
+    assert offered.read_bytes() == (ROOT / "example_workflows" / "input" / name).read_bytes()
+    assert offered.stat().st_size < 300_000
     offered.write_bytes(b"the user's own")
     fake_comfyui.Host(tmp_path, monkeypatch)
     assert offered.read_bytes() == b"the user's own"
@@ -282,7 +284,7 @@ def test_the_examples_open_with_a_photograph_of_the_packs_own(tmp_path, monkeypa
         value
         for path in WORKFLOWS
         for part in json.loads(path.read_bytes())["nodes"]
-        if part["type"] == "LoadImage"
+        if part["type"] == loader
         for value in part["widgets_values"][:1]
     }
-    assert named == {offered.name}
+    assert named == {name}

@@ -1,3 +1,4 @@
+from io import BytesIO
 from typing import Any
 
 class ComfyExtension:
@@ -6,6 +7,16 @@ class ComfyExtension:
 class _Hidden:
     prompt: Any
     unique_id: Any
+
+class _VideoInput:
+    def get_stream_source(self) -> Any: ...
+
+class Input:
+    Video = _VideoInput
+
+class InputImpl:
+    class VideoFromFile(_VideoInput):
+        def __init__(self, file: str | BytesIO) -> None: ...
 
 class _Type:
     """What every kind of value has: as an input, and as an output."""
@@ -39,6 +50,7 @@ class io:
     class String(_Type): ...
     class Boolean(_Type): ...
     class Combo(_Type): ...
+    class Video(_Type): ...
 
     @staticmethod
     def Custom(io_type: str) -> type[_Type]: ...

@@ -1,0 +1,353 @@
+"""Restore Video (GPEN), and frames that are a video, in a fake ComfyUI."""
+
+import io
+import shutil
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import fake_comfyui
+import film_files
+import films
+import helpers
+import numpy as np
+import pytest
+import torch
+
+from gpen_core.demo import pictures as demo_pictures
+
+NODE = "GPEN_RestoreVideo"
+SIZE = (256, 192)
+COUNT = 12
+TIMES = [0, 40, 80, 130, 160, 200, 250, 280, 320, 360, 410, 440]  # ms
+
+
+@pytest.fixture(scope="session")
+def comfy_models(tmp_path_factory, detector_weights):
+    folder = tmp_path_factory.mktemp("comfyui") / "models"
+    files = {
+        f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
+        "facerestore_models/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+    }
+    helpers.write_weights(folder, files)
+    return folder
+
+
+@pytest.fixture
+def host(comfy_models, monkeypatch):
+    return fake_comfyui.Host(comfy_models, monkeypatch)
+
+
+def load(host, name="gpen-red-256.pth"):
+    return host.run("GPEN_LoadModel", model=name, precision="fp32", detector="retinaface_mobile0.25")[0]
+
+
+@pytest.fixture
+def red(host, monkeypatch):
+    """Gives what its network gives, without computing it."""
+    model = load(host)
+
+    def forward(x, pulse, strip_bytes):
+        pulse()
+        return torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).repeat(len(x), 1, 256, 256)
+
+    monkeypatch.setattr(model.restorer.network, "forward", forward)
+    return model
+
+
+def face_frames(count=COUNT, path="pan", size=SIZE):
+    """The astronaut's face moving in a small frame."""
+    made = films.film(demo_pictures.astronaut(), path, count, size, middle=(225, 170), width=420)
+    return [frame for frame, _ in made]
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """With sound, subtitles, and frames that do not come evenly."""
+    path = tmp_path_factory.mktemp("films") / "a film.mkv"
+    return film_files.make(
+        path, COUNT, SIZE, times=TIMES, base=Fraction(1, 1000), sound="aac", subtitle=True, pictures=face_frames()
+    )
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in container.decode(video=0)]
+
+
+def red_pixels(frame):
+    return int(((frame[..., 0] > 200) & (frame[..., 1] < 60)).sum())
+
+
+def of_file(host, path):
+    return fake_comfyui.VideoFromFile(str(path) if isinstance(path, Path) else path)
+
+
+def left_in_temp(host):
+    temp = Path(host.folder_paths.get_temp_directory())
+    return sorted(path for path in temp.rglob("*") if path.is_file()) if temp.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def empty_temp(host):
+    shutil.rmtree(host.folder_paths.get_temp_directory(), ignore_errors=True)
+
+
+def test_a_film_goes_in_and_out_as_a_file(host, red, film):
+    video, summary = host.run(NODE, model=red, video=of_file(host, film))
+    out = Path(video.get_stream_source())
+    assert left_in_temp(host) == [out] and out.suffix == ".mkv"
+    assert film_files.digests(out) == film_files.digests(film)
+    before, after = frames_of(film), frames_of(out)
+    assert [time for time, _ in after] == [time for time, _ in before]
+    assert all(red_pixels(frame) > 500 for _, frame in after)
+    corner = np.s_[150:, :60]  # far from the face
+    assert np.mean([film_files.psnr(a[corner], b[corner]) for (_, a), (_, b) in zip(before, after)]) > 38
+    first, face = summary.splitlines()
+    assert first == "12 frames, 1 faces followed, 1 restored, 0 left alone"
+    assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
+    assert fake_comfyui.ProgressBar.shown[-1][0] == fake_comfyui.ProgressBar.shown[-1][1]
+
+
+def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeypatch):
+    """Nothing of its size is written before the result."""
+    seen = []
+    node = sys.modules[host.nodes[NODE].__module__]
+    restored = node._restored
+    monkeypatch.setattr(node, "_restored", lambda model, path, *more: (seen.append(path), restored(model, path, *more))[1])
+    host.run(NODE, model=red, video=of_file(host, film))
+    assert seen == [film]
+
+
+def test_a_video_in_memory_is_written_first_and_deleted_again(host, red, film):
+    video, _ = host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
+    out = Path(video.get_stream_source())
+    assert left_in_temp(host) == [out] and out.suffix == ".mkv" and film_files.digests(out) == film_files.digests(film)
+
+
+def test_a_video_made_of_images(host, red):
+    images = torch.from_numpy(np.stack(face_frames(6))).float() / 255
+    video, summary = host.run(NODE, model=red, video=fake_comfyui.VideoFromComponents(images, 24))
+    out = Path(video.get_stream_source())
+    assert left_in_temp(host) == [out] and out.suffix == ".mp4"
+    assert len(frames_of(out)) == 6 and all(red_pixels(frame) > 500 for _, frame in frames_of(out))
+    assert summary.startswith("6 frames, 1 faces followed, 1 restored")
+
+
+class Newer(fake_comfyui.VideoFromFile):
+    """As later versions of ComfyUI have it."""
+
+    window, is_edited = (0.0, 0.0), False
+
+    def get_active_trim_window(self):
+        return self.window
+
+    def has_pending_frame_edits(self):
+        return self.is_edited
+
+    def save_to(self, path, format="auto", codec="auto", metadata=None, crf=None):  # noqa: A002
+        assert crf is not None and crf <= 16  # nothing that can be seen is lost on the way
+        images = torch.from_numpy(np.stack([frame for _, frame in frames_of(self.file)][:3])).float() / 255
+        fake_comfyui.VideoFromComponents(images[:, :, 64:], 25).save_to(path)
+
+
+def test_a_trimmed_video_keeps_what_is_left_of_it(host, red, film):
+    trimmed = Newer(str(film))
+    trimmed.window = (0.1, 0.2)
+    out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
+    assert [round(time, 3) for time, _ in frames_of(out)] == [0.0, 0.03, 0.07, 0.12, 0.15]
+    sound = film_files.digests(out)[1]
+    whole = film_files.digests(film)[1]
+    assert 0 < len(sound) < len(whole) and "".join(sound) in "".join(whole)
+    trimmed.window = (0.3, 0.0)
+    out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
+    assert len(frames_of(out)) == 4
+
+
+def test_edits_that_wait_are_made_first(host, red, film):
+    edited = Newer(str(film))
+    edited.is_edited, edited.window = True, (0.1, 0.2)  # which saving does, too
+    out = Path(host.run(NODE, model=red, video=edited)[0].get_stream_source())
+    assert left_in_temp(host) == [out]
+    assert [frame.shape for _, frame in frames_of(out)] == [(192, 192, 3)] * 3
+
+
+@pytest.mark.parametrize("after", [1, 6, 14, 24])
+def test_an_interrupted_run_leaves_nothing(host, red, film, after):
+    host.management.interrupted_after = after
+    with pytest.raises(fake_comfyui.InterruptProcessingException):
+        host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
+    temp = Path(host.folder_paths.get_temp_directory())
+    assert temp.exists() and not list(temp.iterdir())
+    host.management.interrupted_after = None
+    assert "1 restored" in host.run(NODE, model=red, video=of_file(host, film))[1]
+
+
+def test_strength_zero_needs_no_model_and_reads_nothing(host):
+    node = host.nodes[NODE]
+    assert node.check_lazy_status(strength=0.0, model=None) == []
+    assert node.check_lazy_status(strength=0.1, model=None) == ["model"]
+    video = of_file(host, Path("not there.mp4"))
+    assert host.run(NODE, video=video, strength=0.0) == (video, "The strength is 0: nothing was done.")
+
+
+def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
+    video = of_file(host, film_files.make(tmp_path / "noise.mp4", 6))
+    out, summary = host.run(NODE, model=red, video=video)
+    assert out is video and not left_in_temp(host)
+    assert summary.splitlines() == [
+        "6 frames, 0 faces followed, 0 restored, 0 left alone",
+        "Nothing was restored: the video is passed on as it came.",
+    ]
+
+
+def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
+    for values, reason in (
+        ({"min_time": 5.0}, "5 s"),
+        ({"faces": "by index", "indices": "1"}, "not asked for"),
+        ({"min_face": 500}, "500 px are asked for"),
+    ):
+        out, summary = host.run(NODE, model=red, video=of_file(host, film), **values)
+        assert "face 0: left alone (frames 0 to 11, " in summary and reason in summary, summary
+        assert out.get_stream_source() == str(film) and not left_in_temp(host)
+
+
+def test_one_mask_counts_for_all_frames(host, red, film):
+    mask = torch.zeros(1, 48, 64)
+    mask[..., 40:] = 1
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=mask)
+    assert all(frame[:, :158, 0].mean() < 200 and red_pixels(frame[:, :156]) == 0 for _, frame in frames_of(out.file))
+    assert "1 restored" in summary
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=torch.zeros(9, 8, 8))
+    assert summary.endswith("the mask is empty (zero everywhere) and counts as none") and "1 restored" in summary
+    with pytest.raises(host.module("gpen_core").InputError, match="The mask has 3 frames"):
+        host.run(NODE, model=red, video=of_file(host, film), mask=torch.ones(3, 8, 8))
+
+
+def test_what_is_no_film_is_said_before_anything_is_loaded(host, red, tmp_path):
+    (tmp_path / "text.mp4").write_text("no film")
+    with pytest.raises(host.module("gpen_core").InputError, match=r"text\.mp4 cannot be read as a film"):
+        host.run(NODE, model=red, video=of_file(host, tmp_path / "text.mp4"))
+    assert not host.management.loaded and not left_in_temp(host)
+
+
+def test_without_pyav_it_is_said_what_to_do(host, red, film, monkeypatch):
+    containers = host.module("gpen_core.video.containers")
+    missing = host.module("gpen_core").MissingExtra
+
+    def library():
+        raise missing("PyAV is needed (no module)")
+
+    monkeypatch.setattr(containers, "library", library)
+    with pytest.raises(missing, match=r"(?s)PyAV is needed.*ComfyUI's own requirements"):
+        host.run(NODE, model=red, video=of_file(host, film))
+    assert not left_in_temp(host)
+
+
+def test_a_temp_folder_that_cannot_be_written_is_named(host, red, film, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(host.folder_paths, "get_temp_directory", lambda: str(tmp_path / "file"))
+    with pytest.raises(host.module("gpen_core").OutputError, match="temp folder, cannot be written"):
+        host.run(NODE, model=red, video=of_file(host, film))
+
+
+def test_running_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, film, monkeypatch):
+    def forward(x, pulse, strip_bytes):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(red.restorer.network, "forward", forward)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="memory"):
+        host.run(NODE, model=red, video=of_file(host, film))
+    assert not left_in_temp(host)
+
+
+def test_within_inference_mode_as_comfyui_runs_nodes(host, film):
+    """What one thread makes in it, no other thread may write to outside of it."""
+    with torch.inference_mode():
+        red = load(host)
+        image = torch.from_numpy(demo_pictures.astronaut())[None].float() / 255
+        host.run("GPEN_RestoreFaces", model=red, image=image)
+        assert "1 restored" in host.run(NODE, model=red, video=of_file(host, film))[1]
+        assert "1 restored" in host.run("GPEN_RestoreFaces", model=red, image=image)[3]
+
+
+@pytest.fixture(scope="session")
+def batch():
+    return torch.from_numpy(np.stack(face_frames(8, "shake"))).float() / 255
+
+
+def run_frames(host, red, image, **more):
+    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_a_video=True, **more)
+
+
+def test_frames_that_are_a_video(host, red, batch):
+    before = batch.clone()
+    image, mask, (crop,), summary = run_frames(host, red, batch)
+    assert image.shape == batch.shape and mask.shape == batch.shape[:3] and torch.equal(batch, before)
+    assert torch.equal(image[mask == 0], batch[mask == 0]) and all(one.max() > 0.99 for one in mask)
+    assert (image[mask == 1] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
+    assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 left alone"
+    assert isinstance(crop, fake_comfyui.ExecutionBlocker)
+
+
+def test_frames_keep_their_type_and_alpha(host, red, batch):
+    alpha = torch.rand(8, *SIZE[::-1], 1, generator=torch.Generator().manual_seed(1))
+    rgba = torch.cat((batch, alpha), 3).half()
+    image, mask, *_ = run_frames(host, red, rgba)
+    assert image.dtype == torch.float16 and torch.equal(image[..., 3], rgba[..., 3]) and mask.max() > 0.99
+
+
+def test_frames_beyond_white_are_warned_of_once(host, red, batch, caplog):
+    run_frames(host, red, torch.where(batch > 0.9, 3.0, batch))
+    assert sum("within 0 to 1" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_frames_without_faces_come_back(host, red):
+    grey = torch.full((3, 96, 128, 3), 0.5)
+    image, mask, _, summary = run_frames(host, red, grey)
+    assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr() and not mask.any()
+    assert summary == "0 faces found, 0 restored, 0 left alone"
+    assert run_frames(host, red, grey, strength=0.0)[0] is grey and "no images" in run_frames(host, red, grey[:0])[3]
+
+
+def test_frames_take_one_mask_and_nothing_else(host, red, batch):
+    core = host.module("gpen_core")
+    left = torch.zeros(48, 64)
+    left[:, :32] = 1
+    image, mask, *_ = run_frames(host, red, batch, mask=left)
+    assert not mask[:, :, 132:].any() and mask[:, :, :124].any() and torch.equal(image[mask == 0], batch[mask == 0])
+    with pytest.raises(core.InputError, match="The mask has 8 frames"):
+        run_frames(host, red, batch, mask=torch.ones(8, 4, 4))
+    box = {"x": 0, "y": 0, "width": 9, "height": 9}
+    for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
+        with pytest.raises(core.OptionsError, match=f"Frames of a video take no {name}"):
+            run_frames(host, red, batch, **{name: value})
+
+
+def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeypatch):
+    """A network that answers noise with noise: its restored face differs less from frame to frame."""
+    noise = np.random.default_rng(3).normal(0, 0.06, (8, *SIZE[::-1], 3)).astype(np.float32)
+    still = torch.from_numpy((np.stack(face_frames(1) * 8) / 255 + noise).clip(0, 1).astype(np.float32))
+    file = comfy_models / "facerestore_models" / "gpen-sharp-256.pth"
+    helpers.write_weights(file.parent, {file.name: helpers.sharpening_weights(256, 1.0)})
+    try:
+        model = load(host, file.name)
+    finally:
+        file.unlink()
+    flicker = {}
+    for steady in (0.0, 1.0):
+        image, mask, *_ = run_frames(host, model, still, steady=steady)
+        inside = mask.min(0).values > 0.99
+        assert inside.sum() > 500
+        flicker[steady] = float((image[1:] - image[:-1])[:, inside].std())
+    assert flicker[1.0] < 0.5 * flicker[0.0], flicker
+
+
+def test_frames_can_be_interrupted(host, red, batch):
+    for after in (1, 9, 12):
+        host.management.interrupted_after = after
+        with pytest.raises(fake_comfyui.InterruptProcessingException):
+            run_frames(host, red, batch)
+    host.management.interrupted_after = None
+    assert "8 restored" in run_frames(host, red, batch)[3]
