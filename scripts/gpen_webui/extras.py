@@ -14,6 +14,10 @@ from .panel import panel
 
 NAME = host.NAME
 NOT_SAVED = "Nothing is saved for this picture; a setting of GPEN saves such pictures as they were."
+FILMS = (
+    "Batch from Directory takes a film's frames, too, each by itself. Steady over time are faces only by the command line's "
+    "<code>gpen video</code> and ComfyUI's Restore Video (GPEN)."
+)
 REACTOR = "ReActor"
 BESIDE_CODEFORMER, AFTER_SWAPS = 3100, 20100
 TRAINING = 5000  # the host's own operations for pictures to learn from come before this
@@ -38,6 +42,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             parts = controls.build()
             parts |= controls.build_more(parts["model"])
             preview.build(parts)
+            gr.HTML(f"<small>{FILMS}</small>")
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:
