@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,8 @@ STRAIGHT_ON = 0.5  # of the face's size: nearer than that it is the same one, th
 LOOK = 32  # px: side of the patch by which a face is known again
 SAME_LOOK = 0.6  # correlation
 LOOK_COUNTS = 0.5  # beside the distance, in sizes of the face
+ROW = 15  # numbers of a face in one frame
+NOT_SEEN, NO_MOTION = (math.nan,) * ROW, (math.nan,) * 6
 LEARNING = 0.2  # share of each new frame in what a face looks like
 GONE = 2.0  # seconds in which a face that was lost is taken for the same one, near where it was
 AGAIN = 1.0  # of the face's size: how near
@@ -36,8 +40,14 @@ class _Trail:
 
     first: int
     begins_softly: bool
-    faces: list[Face | None] = field(default_factory=list)
-    motions: list[Matrix | None] = field(default_factory=list)
+    began: Face | None = None
+    """As it was detected in its first frame."""
+    best: float = 0.0
+    """The highest score."""
+    rows: array[float] = field(default_factory=lambda: array("d"))
+    """By frame: box, score and landmarks, nan where it was not detected. Numbers in a row, since a film is long."""
+    moves: array[float] = field(default_factory=lambda: array("d"))
+    """By pair of frames: the motion's six numbers, nan where the picture does not tell it."""
     place: Landmarks = field(default_factory=lambda: np.zeros((5, 2)))
     """Where the landmarks are in the last frame, detected or carried there."""
     box: Box = (0.0, 0.0, 0.0, 0.0)
@@ -53,29 +63,25 @@ class _Trail:
         return _size(self.box)
 
     @property
-    def best(self) -> float:
-        """The highest score."""
-        return max(face.score for face in self.faces if face is not None)
-
-    @property
     def last(self) -> int:
         """Of the frames with a detection."""
-        return self.first + len(self.faces) - 1 - self.missed
+        return self.first + len(self.rows) // ROW - 1 - self.missed
 
     def see(self, face: Face, motion: Motion | None, look: FloatImage | None) -> None:
         """One frame more, in which it was detected."""
-        if self.faces:
-            self.motions.append(None if motion is None else motion.matrix)
+        if self.began is not None:
+            self.moves.extend(NO_MOTION if motion is None else motion.matrix.ravel())
             self.speed = similarity(self.place, face.landmarks) if motion is None else motion.matrix
-        self.faces.append(face)
+        self.began, self.best = self.began or face, max(self.best, face.score)
+        self.rows.extend((*face.box, face.score, *face.landmarks.ravel()))
         self.place, self.box, self.missed = face.landmarks, face.box, 0
         if look is not None:
             self.look = look if self.look is None else (1 - LEARNING) * self.look + LEARNING * look
 
     def carry(self, motion: Motion) -> None:
         """One frame more, into which only the picture carries it."""
-        self.motions.append(motion.matrix)
-        self.faces.append(None)
+        self.moves.extend(motion.matrix.ravel())
+        self.rows.extend(NOT_SEEN)
         self.place, self.box, self.speed = (
             moved(motion.matrix, self.place),
             _moved_box(motion.matrix, self.box),
@@ -84,11 +90,12 @@ class _Trail:
         self.missed += 1
 
     def finish(self, number: int, person: int, rate: float) -> Track:
-        faces = self.faces[: len(self.faces) - self.missed]
-        nothing = np.full(4, np.nan), np.nan, np.full((5, 2), np.nan)
-        rows = [nothing if face is None else (np.array(face.box), face.score, face.landmarks) for face in faces]
-        boxes, scores, raw = (np.stack([np.asarray(row[n], float) for row in rows]) for n in range(3))
-        landmarks, smooth_boxes = smoothed(raw, boxes, self.motions[: len(faces) - 1], rate)
+        count = len(self.rows) // ROW - self.missed
+        rows = np.array(self.rows).reshape(-1, ROW)[:count]
+        moves = np.array(self.moves).reshape(-1, 2, 3)[: count - 1]
+        boxes, scores, raw = rows[:, :4], rows[:, 4], rows[:, 5:].reshape(-1, 5, 2)
+        motions = [move if np.isfinite(move).all() else None for move in moves]
+        landmarks, smooth_boxes = smoothed(raw, boxes, motions, rate)
         return Track(number, self.first, landmarks, smooth_boxes, scores, raw, self.begins_softly, self.ends_softly, person)
 
 
@@ -185,10 +192,10 @@ def _numbered(trails: Sequence[_Trail]) -> list[_Trail]:
     """By first frame, then in reading order."""
     by_first: dict[int, dict[int, _Trail]] = {}
     for trail in trails:
-        by_first.setdefault(trail.first, {})[id(trail.faces[0])] = trail
+        by_first.setdefault(trail.first, {})[id(trail.began)] = trail
     out = []
     for first in sorted(by_first):
-        faces = [trail.faces[0] for trail in by_first[first].values()]
+        faces = [trail.began for trail in by_first[first].values()]
         out += [by_first[first][id(face)] for face in in_order([f for f in faces if f is not None], "reading")]
     return out
 
