@@ -22,6 +22,9 @@ RETURNS = (0.5, 1.5)
 DIFFERS = (1.6, 3.0)
 MISSES = (0.2, 0.45)
 SLACK = (0.008, 0.024)  # of the range, whatever the noise
+# Of the side: networks err at the border of their square, which masks leave out; so do the filter's means where what one crop
+# shows inside lay at the border of another.
+BORDER = (0.04, 0.08)
 MEAN = np.full((1, 3), 1 / 3)  # of the channels; NumPy takes ten times as long over a short axis
 LARGEST_NOISE = 0.03  # of the range, once blurred: more than that is something else
 
@@ -87,7 +90,16 @@ def _gate(one: Guide, other: Guide, there: FloatImage, back: FloatImage) -> Floa
     agrees = np.minimum(returns, _falling(difference, low, high))
     size = 2 * MARGIN + 1
     closed = cv2.erode(agrees, np.ones((size, size), np.uint8))
-    return np.asarray(cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)
+    gate = cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(gate * _from_within(there), np.float32)
+
+
+def _from_within(there: FloatImage) -> FloatImage:
+    """[G, G]: 0 where the flow ends in the other's border, 1 where it ends well inside."""
+    side = there.shape[0]
+    middle = (side - 1) / 2
+    off = np.maximum(*(np.abs(there[..., n] + _grid(side)[n] - middle) for n in (0, 1)))  # from the middle
+    return _falling(off / side, 0.5 - BORDER[1], 0.5 - BORDER[0])
 
 
 def _around(squares: FloatImage) -> FloatImage:

@@ -90,6 +90,20 @@ def test_flicker_halves_and_sharpness_stays(path):
     assert measured_after < 0.6 * measured_before
 
 
+def test_what_a_network_does_at_the_border_of_its_square_is_not_carried_inside():
+    """Where the face stands still in its square and all behind it moves, the border of one frame lies inside another."""
+    guides, _ = crops("pan", 7, speed=9.0)
+    restored = []
+    for guide in guides:
+        framed = guide.copy()
+        framed[:, :4] = framed[:, -4:] = framed[:4] = framed[-4:] = 1
+        restored.append(framed)
+    out, _ = filtered(guides, restored)
+    margin = SIDE // 12
+    inside = (slice(margin, -margin), slice(margin, -margin))
+    assert max((one - other)[inside].max() for one, other in zip(out, guides)) < 0.1  # 0.28 with the border
+
+
 def test_resampling_does_not_blur():
     guides, _ = crops("shake", 7)
     restored = [sharpened(guide) for guide in guides]
