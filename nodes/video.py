@@ -133,9 +133,11 @@ def _restored(
 
     target = made / f"restored{suffix_for(source, asked)}"
     with model.at_work(options, reporter) as max_memory:
-        return restore_video(
+        result = restore_video(
             source, target, model.restorer, options, asked, limit=limit, progress=reporter, max_memory=max_memory
         )
+    reporter(1, 1, "Done")  # what was said last stays on the node
+    return result
 
 
 def _output(video: Any, text: str) -> NodeOutput:

@@ -107,7 +107,7 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     first, face = summary.splitlines()
     assert first == "12 frames, 1 faces followed, 1 restored, 0 left alone"
     assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
-    assert fake_comfyui.ProgressBar.shown[-1][0] == fake_comfyui.ProgressBar.shown[-1][1]
+    assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
 
 
 def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeypatch):
