@@ -22,8 +22,8 @@ RETURNS = (0.5, 1.5)
 DIFFERS = (1.6, 3.0)
 MISSES = (0.2, 0.45)
 SLACK = (0.008, 0.024)  # of the range, whatever the noise
-# Of the side: networks err at the border of their square, which masks leave out; so do the filter's means where what one crop
-# shows inside lay at the border of another.
+# Of the side: networks err at the border of their square, which masks leave out; so would the filter's means where what one
+# crop shows inside lay at the border of another.
 BORDER = (0.04, 0.08)
 MEAN = np.full((1, 3), 1 / 3)  # of the channels; NumPy takes ten times as long over a short axis
 LARGEST_NOISE = 0.03  # of the range, once blurred: more than that is something else

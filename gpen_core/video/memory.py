@@ -32,7 +32,7 @@ def depth_for(film: Film, chosen: Sequence[Chosen], radius: int, max_memory: int
     least = needed_bytes(film, chosen, radius, 1) / 2**20
     raise OutOfMemory(
         f"Frames of {film.size[0]}x{film.size[1]} and their faces take about {least:.0f} MiB while they are at work; the "
-        f"budget is {max_memory / 2**20:.0f} MiB. Allow more, or take --steady 0, fewer faces or a smaller film."
+        f"budget is {max_memory / 2**20:.0f} MiB. Allow more, or take no steadiness, fewer faces or a smaller film."
     )
 
 

@@ -58,13 +58,13 @@ def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
     start = video.start or 0.0
     end = min((seconds for seconds in (video.end, film.seconds) if seconds is not None), default=None)
     if end is None:
-        raise InputError(f"{film.path} does not say how long it is. Give --end, in seconds.")
+        raise InputError(f"{film.path} does not say how long it is. Say where to end, in seconds.")
     last: FilmFrame | None = None
     for n in range(count):
         at = start + (n + 0.5) / count * (end - start)
         last = next(iter(Reader(film, at, video.end).frames()), last)
         if last is None:
-            raise InputError(f"{film.path} has no frame after {at:.2f} s; give a smaller --start or --end.")
+            raise InputError(f"{film.path} has no frame after {at:.2f} s; start or end earlier.")
         yield last
 
 

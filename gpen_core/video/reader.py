@@ -144,7 +144,7 @@ class Reader:
             first = "{} x {}".format(*self.film.size)
             raise InputError(
                 f"{self.film.path}: the frame at {self.film.seconds_at(pts):.3f} s has {size[0]} x {size[1]} pixels and the "
-                f"first {first}: all must be of one size. Cut the film there (--end, --start)."
+                f"first {first}: all must be of one size. Cut the film there: end before it, and start anew from it."
             )
 
     def _note_if_cut_off(self, last: int | None) -> None:

@@ -117,7 +117,7 @@ def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptio
     if is_folder_target(target) and target.exists() and not target.is_dir():
         raise OptionsError(f"{target} is a file, and without a suffix a folder of pictures is meant. Give another name.")
     if options.upscale != 1:
-        raise OptionsError("A film keeps its size: --upscale is for pictures. Enlarge the film before or after.")
+        raise OptionsError("A film keeps its size: upscale is for pictures. Enlarge the film before or after.")
     if video.start is not None and film.seconds is not None and video.start >= film.seconds:
         raise InputError(f"{source} is {film.seconds:.2f} s long: nothing comes after the start, {video.start:g} s.")
     return film, check_output(film, target, Encoding(video.codec, video.crf))
@@ -164,7 +164,7 @@ def _restored(run: _Run) -> VideoResult:
     chosen = [Chosen.of(track, found, run.restorer, run.options, run.progress) for track in left]
     key = key_of(found_key, digest_of_networks(run.restorer.modules()), _asked(run))
     if run.work.others([found_key, key]):
-        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; --fresh deletes it")
+        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
     parts = _Parts(run.work.part(key), segments(found.count, found.cuts, run.rate))
     done = len(parts.ranges) - len(parts.missing())
     _restore_missing(run, found, chosen, parts)
