@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ class Outcome:
 
     job: Files
     status: str = "failed"
-    """restored, enlarged or unchanged (no face was restored), or failed."""
+    """restored, enlarged or unchanged (no face was restored), skipped (its output was there already), or failed."""
     error: GpenError | None = None
     size: tuple[int, int] | None = None
     """Width and height of what is written; of the picture that was read, where that failed."""
@@ -60,41 +61,75 @@ class Outcome:
         return out
 
 
-def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if any(isinstance(error, OutOfMemory) for error in errors):
-        return 5
-    if len(errors) == len(outcomes) and all(isinstance(error, InputError) for error in errors):
-        return 3
-    return 1 if errors else 0
+class Tally:
+    """How many pictures came out how, and with it a run's exit status."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self._errors: Counter[type[GpenError]] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        self.statuses[outcome.status] += 1
+        if outcome.error is not None:
+            self._errors[type(outcome.error)] += 1
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
+        if any(issubclass(kind, OutOfMemory) for kind in self._errors):
+            return 5
+        are_all = self._errors.total() == self.statuses.total()
+        if are_all and all(issubclass(kind, InputError) for kind in self._errors):
+            return 3
+        return 1 if self._errors else 0
 
 
-def report(
-    restorer: FaceRestorer | None,
-    names: dict[str, Any],
-    options: RestoreOptions,
-    outcomes: Sequence[Outcome],
-    error: str | None = None,
-) -> str:
-    """The run as JSON text. `error` is what ended it early; `restorer` is None where it came to none.
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """As `Tally.exit_status`."""
+    tally = Tally()
+    for outcome in outcomes:
+        tally.add(outcome)
+    return tally.exit_status
 
-    `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
-    `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, and `inputs`, one each: `input`, `output` (null
-    if it failed), `status` (`restored`, `enlarged`, `unchanged`, `failed`), perhaps `error`, `width` and `height` of the
-    output in pixels, `smallest_face_px` and `largest_face_px` (sides of the faces that could be found), `faces` (`number`
-    and what `Face.to_json` gives), perhaps `notes`, and `seconds` by stage. What is not finite is null. Raises nothing of
-    its own."""
+
+def heading(restorer: FaceRestorer | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
+    """What a report says of the run itself, see `report`."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
         content["device"] = str(restorer.device)
         content["dtype"] = str(restorer.dtype).removeprefix("torch.")
     content["options"] = dict(vars(options))
+    return content
+
+
+def as_json(content: dict[str, Any], indent: int | None = None) -> str:
+    """JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may."""
+    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()
+
+
+def report(
+    restorer: FaceRestorer | None,
+    names: dict[str, Any],
+    options: RestoreOptions,
+    outcomes: Iterable[Outcome],
+    error: str | None = None,
+    seconds: float | None = None,
+) -> str:
+    """The run as JSON text. `error` is what ended it early; `restorer` is None where it came to none.
+
+    `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
+    `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, perhaps `seconds` (of the whole run), and
+    `inputs`, one each: `input`, `output` (null if it failed), `status` (`restored`, `enlarged`, `unchanged`, `skipped`,
+    `failed`), perhaps `error`, `width` and `height` of the output in pixels, `smallest_face_px` and `largest_face_px` (sides
+    of the faces that could be found), `faces` (`number` and what `Face.to_json` gives), perhaps `notes`, and `seconds` by
+    stage. What is not finite is null. Raises nothing of its own."""
+    content = heading(restorer, names, options)
     if error is not None:
         content["error"] = error
+    if seconds is not None:
+        content["seconds"] = round(seconds, 3)
     content["inputs"] = [outcome.to_json() for outcome in outcomes]
-    # JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may.
-    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()
+    return as_json(content, indent=2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,8 @@ from ..progress import Progress
 from ..report import Outcome
 from ..restorer import FaceRestorer, RestoreResult
 from ..upscale.enlarge import enlarged_size
-from .jobs import Job, inputs_of, same_file_key
+from .job import Job, inputs_of
+from .places import same_file_key
 
 log = logging.getLogger(__name__)
 
@@ -35,34 +36,54 @@ HOST_SHARE = 0.5  # of the machine's memory that pictures may take without being
 
 def run(
     restorer: FaceRestorer,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     options: RestoreOptions,
     finished: Callable[[Outcome], None],
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> list[Outcome]:
-    """Restores the pictures in order. While one is in the network, the next is read and the one before is encoded and
-    written, each in a thread of its own. `finished` hears of each once its file is complete, in order; it and `progress`
-    are called in the caller's thread. A picture that fails does not stop the others; missing or refused weights do
-    (`WeightsError`). Whatever ends the run early, a write that has begun is finished, and told, before it is raised.
+    """As `stream`, and gives all outcomes back."""
+    outcomes: list[Outcome] = []
+
+    def noted(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        finished(outcome)
+
+    stream(restorer, jobs, options, noted, progress, max_memory)
+    return outcomes
+
+
+def stream(
+    restorer: FaceRestorer,
+    jobs: Iterable[Job],
+    options: RestoreOptions,
+    finished: Callable[[Outcome], None],
+    progress: Progress | None = None,
+    max_memory: int | None = None,
+    is_done: Callable[[Job], bool] | None = None,
+) -> None:
+    """Restores the pictures in order, any number of them: one job is asked for ahead, none is kept. While one is in the
+    network, the next is read and the one before is encoded and written, each in a thread of its own. `finished` hears of
+    each once its file is complete, in order; it and `progress` are called in the caller's thread, and `jobs` is iterated
+    there. A picture that fails does not stop the others; missing or refused weights do (`WeightsError`). Whatever ends the
+    run early, a write that has begun is finished, and told, before it is raised.
 
     `max_memory` is in bytes and bounds the network's activations, and as much again the pictures that are in memory at once
     (without it, half of the machine's memory does): what does not fit beside others waits, and what is not allowed at all
-    is refused before it is decoded (`OutOfMemory`). How much a picture takes is estimated from its header."""
-    outcomes = [Outcome(job) for job in jobs]
+    is refused before it is decoded (`OutOfMemory`). How much a picture takes is estimated from its header.
+
+    A job that `is_done` says is done already is skipped, and told so in its turn; nothing of it is read."""
 
     def restore(frame: Frame) -> RestoreResult:
         return restorer.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, jobs, outcomes, finished, max_memory, max_memory or _host_room(), options.upscale)
+        line = _Line(pool, finished, max_memory, max_memory or _host_room(), options.upscale)
         try:
-            for number in range(len(outcomes)):
-                line.restore(number, restore)
+            line.work_through((_Turn(job, Outcome(job), is_done is not None and is_done(job)) for job in jobs), restore)
         finally:
             line.stop()
-    return outcomes
 
 
 def _host_room() -> int | None:
@@ -78,6 +99,17 @@ class _Pictures:
     base: Photo
 
 
+@dataclass(eq=False)
+class _Turn:
+    """A job on its way."""
+
+    job: Job
+    outcome: Outcome
+    is_done: bool
+    need: int | None = None
+    """Bytes; None before it was asked for."""
+
+
 @dataclass
 class _Line:
     """One picture read ahead, one in the network, one being written: no more than three are in memory.
@@ -86,32 +118,40 @@ class _Line:
     picture therefore starts no thread."""
 
     pool: ThreadPoolExecutor
-    jobs: Sequence[Job]
-    outcomes: list[Outcome]
     finished: Callable[[Outcome], None]
     max_memory: int | None
     room: int | None
     """Bytes that the pictures in memory may take together; None where nobody says."""
     upscale: float = 1.0
-    needs: dict[int, int] = field(default_factory=dict)
-    """Bytes by job."""
     reading: Future[_Pictures | None] | None = None
     writing: tuple[Outcome, Future[None]] | None = None
 
-    def restore(self, number: int, network: Callable[[Frame], RestoreResult]) -> None:
+    def work_through(self, turns: Iterator[_Turn], network: Callable[[Frame], RestoreResult]) -> None:
+        before, turn = None, next(turns, None)
+        while turn is not None:
+            after = next(turns, None)
+            self.restore(before, turn, after, network)
+            before, turn = turn, after
+
+    def restore(
+        self, before: _Turn | None, turn: _Turn, after: _Turn | None, network: Callable[[Frame], RestoreResult]
+    ) -> None:
         """One picture through `network`, alone once more if it ran out of memory beside others; then on to its write."""
-        job, outcome = self.jobs[number], self.outcomes[number]
-        pictures = self._read(number)
-        self._read_ahead(number + 1)
+        job, outcome = turn.job, turn.outcome
+        pictures = None if turn.is_done else self._read(turn)
+        if after is not None and not after.is_done:
+            self._read_ahead(after, [one for one in (before, turn) if one is not None])
         result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame))
         if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
             log.warning("%s: out of memory beside other pictures; trying again alone.", job.source)
             outcome.error = None
             result = _attempt(outcome, lambda: network(pictures.frame))
         self._finish_writing()
+        if turn.is_done:
+            outcome.status = "skipped"
         if pictures is None or result is None:
             self._tell(outcome)
-        elif number + 1 < len(self.jobs):
+        elif after is not None:
             self.writing = outcome, self.pool.submit(_write, job, outcome, pictures.base, result)
         else:
             _write(job, outcome, pictures.base, result)
@@ -131,8 +171,8 @@ class _Line:
         self._finish_writing()
         return was_shared
 
-    def _read(self, number: int) -> _Pictures | None:
-        job, outcome = self.jobs[number], self.outcomes[number]
+    def _read(self, turn: _Turn) -> _Pictures | None:
+        job, outcome = turn.job, turn.outcome
         reading, self.reading = self.reading, None
         pictures = None if reading is None else reading.result()
         if pictures is not None or (reading is not None and not isinstance(outcome.error, OutOfMemory)):
@@ -143,29 +183,28 @@ class _Line:
         outcome.error = None  # of when it was read ahead
         return _read(job, outcome, self.max_memory, self.upscale)
 
-    def _read_ahead(self, number: int) -> None:
+    def _read_ahead(self, turn: _Turn, others: list[_Turn]) -> None:
         """Not where the pictures would not fit into memory together, and not where an earlier result, not written yet, goes
-        to the file to be read. `plan` allows no such jobs, except in place for a picture that is named twice; a caller may
+        to the file to be read. A plan has no such jobs, except in place for a picture that is named twice; a caller may
         make others."""
-        if number == len(self.jobs):
-            return
-        pending = {same_file_key(job.target) for job in self.jobs[max(0, number - 2) : number]}
-        if pending.isdisjoint(map(same_file_key, inputs_of(self.jobs[number]))) and self._fits(number):
-            self.reading = self.pool.submit(_read, self.jobs[number], self.outcomes[number], self.max_memory, self.upscale)
+        pending = {same_file_key(one.job.target) for one in others}
+        if pending.isdisjoint(map(same_file_key, inputs_of(turn.job))) and self._fits([*others, turn]):
+            self.reading = self.pool.submit(_read, turn.job, turn.outcome, self.max_memory, self.upscale)
 
-    def _fits(self, number: int) -> bool:
-        """Whether the job's pictures fit beside those in the network; those being written are waited for if that helps."""
+    def _fits(self, turns: list[_Turn]) -> bool:
+        """Whether the last turn's pictures fit beside those in the network; those being written are waited for if that
+        helps."""
         if self.room is None:
             return True
-        needs = [self._need(n) for n in range(max(0, number - 2), number + 1)]
+        needs = [self._need(turn) for turn in turns]
         if sum(needs) > self.room >= sum(needs[-2:]):
             self._finish_writing()
         return sum(needs[-2:]) <= self.room
 
-    def _need(self, number: int) -> int:
-        if number not in self.needs:
-            self.needs[number] = int(sum(map(_needed, inputs_of(self.jobs[number]))) * self.upscale**2)
-        return self.needs[number]
+    def _need(self, turn: _Turn) -> int:
+        if turn.need is None:
+            turn.need = 0 if turn.is_done else int(sum(map(_needed, inputs_of(turn.job))) * self.upscale**2)
+        return turn.need
 
     def _finish_writing(self) -> None:
         if self.writing is None:

@@ -62,12 +62,12 @@ def selection_arguments(parser: argparse.ArgumentParser, numbers: str = "numbers
     add("--max-faces", type=int, default=DEFAULTS.max_faces, metavar="N", help="the largest N")
 
 
-def run_arguments(parser: argparse.ArgumentParser) -> None:
+def run_arguments(parser: argparse.ArgumentParser, report: str = "what was found and done, as JSON") -> None:
     """Those about how much memory and which ways of computing."""
     add = parser.add_argument
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
-    add("--report", type=Path, metavar="FILE.json", help="what was found and done, as JSON")
+    add("--report", type=Path, metavar="FILE", help=report)
 
 
 def _bytes(text: str) -> int:

@@ -29,7 +29,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, detect, restore, video, weights
+from . import compare, detect, report, restore, video, weights
 from .arguments import models_argument
 from .terminal import PrintableFormatter, printable
 
@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     video.add_command(commands, shared, EPILOG)
     detect.add_command(commands, shared)
     compare.add_command(commands, shared)
+    report.add_command(commands, shared)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)

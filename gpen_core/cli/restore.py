@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from .terminal import printable
 from .weights import byte_bar
 
 if TYPE_CHECKING:
-    from ..batch.jobs import Job
+    from ..batch.plan import Plan
+    from ..batch.reports import Report
     from ..report import Outcome
     from ..restorer import FaceRestorer
 
@@ -46,7 +47,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     default = DEFAULTS
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
+    inputs = add("inputs", nargs="+", metavar="INPUT", default=[], help="picture, folder or glob pattern")
+    add("--list", type=Path, action=_listing(inputs), metavar="FILE", help="pictures: one path a line, or Parquet (path)")
+    add("--recursive", action="store_true", help="what lies deeper in folders, too, and keep the folders below OUT")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
@@ -63,7 +66,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
     add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
-    run_arguments(parser)
+    run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
+    add("--skip-existing", action="store_true", help="leave out pictures whose output is there: a run that ended goes on")
+
+
+def _listing(inputs: argparse.Action) -> type[argparse.Action]:
+    """With it, inputs need not be named (which argparse's own `*` cannot say where options stand before them)."""
+
+    class Listing(argparse.Action):
+        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+            inputs.required = False
+            setattr(namespace, self.dest, values)
+
+    return Listing
 
 
 def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
@@ -84,8 +99,11 @@ def _check_upscale(given: argparse.Namespace, options: RestoreOptions) -> None:
         raise OptionsError(f"--upscaler {options.upscaler} enlarges nothing without --upscale F: say how many times.")
 
 
-def loaded(given: argparse.Namespace, options: RestoreOptions) -> FaceRestorer:
-    """The networks that a run with these arguments needs, fetched where they are missing."""
+def loaded(
+    given: argparse.Namespace, options: RestoreOptions, known: Callable[[FaceRestorer], None] = lambda restorer: None
+) -> FaceRestorer:
+    """The networks that a run with these arguments needs, fetched where they are missing. `known` hears of what can be said
+    of them before all that the options need is there."""
     from ..restorer import FaceRestorer
     from ..weights.downloads import DownloadOptions
 
@@ -100,6 +118,7 @@ def loaded(given: argparse.Namespace, options: RestoreOptions) -> FaceRestorer:
             downloads=DownloadOptions.from_environment(given.offline, given.require_digest),
             upscaler=options.upscaler,
         )
+        known(restorer)
         restorer.prepare(options, progress)
     if given.compile:
         restorer.record()
@@ -107,50 +126,57 @@ def loaded(given: argparse.Namespace, options: RestoreOptions) -> FaceRestorer:
 
 
 def _restore(given: argparse.Namespace) -> int:
-    from .. import report
-    from ..batch import jobs
-    from ..pictures.whole_file import write_bytes
+    from ..batch.plan import Plan, Wishes
+    from ..batch.sources import Sources
 
     options = options_of(given)
     _check_upscale(given, options)
-    sources = jobs.expand(given.inputs)
-    todo = jobs.plan(sources, given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
-    if given.report is not None:
-        jobs.check_report(given.report, todo)
-    names: dict[str, Any] = {"model": given.model, "detector": given.detector}
-    restorer: FaceRestorer | None = None
+    if given.skip_existing and given.in_place:
+        raise OptionsError("--skip-existing would skip every picture with --in-place: each is there already. Give -o OUT.")
+    if not given.inputs and given.list is None:
+        raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
+    sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
+    wishes = Wishes(given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
+    with Plan(sources, wishes) as todo:
+        if given.report is not None:
+            todo.check_report(given.report)
+        return _work_through(given, options, todo, str(sources))
+
+
+def _work_through(given: argparse.Namespace, options: RestoreOptions, todo: Plan, sources: str) -> int:
+    from ..batch import reports
+
+    names = {"model": given.model, "detector": given.detector}
+    if given.report is not None and given.skip_existing:
+        reports.warn_of_others(given.report, names, options)
+    report = reports.of(given.report, names, options, given.skip_existing)
     failure: str | None = None
-    outcomes: list[Outcome] = []
     try:
-        if not todo:
-            raise InputError(f"No pictures in {', '.join(given.inputs)}.")
-        restorer = loaded(given, options)
-        _restore_all(restorer, todo, options, given.max_memory, outcomes)
+        if not len(todo):
+            raise InputError(f"No pictures in {sources}.")
+        restorer = loaded(given, options, report.begin)
+        _restore_all(given, restorer, todo, options, report)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
     finally:
-        if given.report is not None:
-            write_bytes(given.report, report.report(restorer, names, options, outcomes, failure).encode())
-    return report.exit_status(outcomes)
+        report.end(failure)
+    return report.tally.exit_status
 
 
 def _restore_all(
-    restorer: FaceRestorer,
-    todo: Sequence[Job],
-    options: RestoreOptions,
-    max_memory: int | None,
-    outcomes: list[Outcome],
+    given: argparse.Namespace, restorer: FaceRestorer, todo: Plan, options: RestoreOptions, report: Report
 ) -> None:
-    """Fills `outcomes` one by one, so that those before an interruption are known."""
+    """Tells of one by one, so that those before an interruption are known."""
     from tqdm import tqdm
 
     from ..batch import local
+    from ..batch.job import is_done
 
     with tqdm(total=len(todo), unit="picture", file=sys.stderr, disable=None) as bar:
 
         def finished(outcome: Outcome) -> None:
-            outcomes.append(outcome)
+            report.add(outcome)
             bar.update()
             for note in outcome.notes:
                 tqdm.write(printable(f"gpen: {outcome.job.source}: {note}"), file=sys.stderr)
@@ -167,4 +193,5 @@ def _restore_all(
                 bar.set_postfix_str(at)
                 shown = at
 
-        local.run(restorer, todo, options, finished, faces_done, max_memory)
+        skip = is_done if given.skip_existing else None
+        local.stream(restorer, todo, options, finished, faces_done, given.max_memory, skip)

@@ -13,6 +13,8 @@ from PIL import Image
 from gpen_core import report
 from gpen_core.batch import jobs as jobs_of
 from gpen_core.batch import local as batch
+from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch.sources import Found
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures import files
@@ -189,10 +191,10 @@ def test_nowhere_to_write_to_is_refused(tree):
 
 @pytest.mark.parametrize("report", ["b.png", "./b.png", "out/b.png", "deep"])
 def test_a_report_over_a_picture_or_a_folder_is_refused(tree, report):
-    jobs = jobs_of.plan([Path("b.png")], Path("out"), in_place=False)
-    with pytest.raises(OptionsError, match="report"):
-        jobs_of.check_report(Path(report), jobs)
-    jobs_of.check_report(Path("out/b.json"), jobs)
+    with Plan([Found("b.png", "b.png")], Wishes(Path("out"))) as planned:
+        with pytest.raises(OptionsError, match="report"):
+            planned.check_report(Path(report))
+        planned.check_report(Path("out/b.json"))
 
 
 # What is written

@@ -1,0 +1,39 @@
+"""One picture of a run: what is read for it, and where its result goes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .places import Place
+
+Boxes = tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    source: Place
+    target: Place
+    original: Path | None = None
+    """The picture before a face swap."""
+    background: Path | None = None
+    """The same picture enlarged."""
+    boxes: Boxes | None = None
+    """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
+    limit: Path | None = None
+    """A mask of any size over the whole picture: white where faces may be restored, black where not."""
+
+    @property
+    def base(self) -> Place:
+        """The picture that faces are put into, whose size, format and metadata the result has."""
+        return self.background or self.source
+
+
+def inputs_of(job: Job) -> list[Place]:
+    return [place for place in (job.source, job.original, job.background, job.limit) if place is not None]
+
+
+def is_done(job: Job) -> bool:
+    """Whether its result is there: it is written whole or not at all, by whichever run."""
+    return os.path.isfile(job.target)

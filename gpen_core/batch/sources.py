@@ -1,0 +1,134 @@
+"""The pictures that the arguments of a run stand for, one after the other: none but the names of one folder, or those
+that match one pattern, are held at once."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from ..errors import InputError, OptionsError
+from ..pictures import files
+from . import lists
+from .places import Place, is_folder, same_file_key
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture, and what its result is called below the folder that results go to (`/` between folders). As text: of
+    millions, making a `Path` of each takes longer than all the rest."""
+
+    source: str
+    below: str
+
+    @classmethod
+    def named(cls, path: Path) -> Found:
+        """Its result goes directly below OUT."""
+        return cls(str(path), path.name)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run was asked to restore."""
+
+    arguments: tuple[str, ...] = ()
+    """Files, folders and glob patterns. Names that stand for nothing stay in: reading them says why."""
+    listing: Path | None = None
+    """A list of pictures, see `lists`. Their results keep the whole path below OUT, so that where one goes depends on
+    nothing else that is in the list."""
+    recursive: bool = False
+    """What lies deeper in folders, too; their structure, and that below a pattern's fixed part, is kept."""
+    left_out: Place | None = None
+    """A folder that is not looked into on the way: that of the results."""
+
+    def __str__(self) -> str:
+        return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
+
+    def __iter__(self) -> Iterator[Found]:
+        """In order; a picture that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
+        for a folder or list that cannot be read."""
+        empty, found = [], False
+        for argument in self.arguments:
+            is_empty = True
+            for one in self._expanded(argument):
+                is_empty = False
+                yield one
+            found = found or not is_empty
+            empty += [argument] * is_empty
+        if self.listing is not None:
+            for text in lists.read(self.listing):
+                yield listed(text)
+                found = True
+        if empty and found:  # with nothing found, the caller has that to say
+            log.warning("No pictures (%s) in %s.", ", ".join(files.SUFFIXES), ", ".join(empty))
+
+    def _expanded(self, argument: str) -> Iterable[Found]:
+        if not argument:
+            raise OptionsError("An input has an empty name. Name a picture, a folder (. is this one) or a pattern.")
+        path = Path(argument)
+        if is_folder(path):
+            return self._in_folder(path)
+        if not os.path.lexists(path) and glob.has_magic(argument):
+            return self._matches(argument) or [Found.named(path)]
+        return [Found.named(path)]
+
+    def _in_folder(self, top: Path) -> Iterator[Found]:
+        if not self.recursive:
+            return map(Found.named, pictures_in(top))
+        left_out = None if self.left_out is None else same_file_key(self.left_out)
+        return _deep(top, "", left_out)
+
+    def _matches(self, pattern: str) -> list[Found]:
+        paths = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if not is_folder(p)]
+        return [Found(str(path), fixed_below(path, pattern) if self.recursive else path.name) for path in paths]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """What is named like a picture, directly in the folder, but for hidden files. Raises `InputError`."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
+    return [path for path in paths if is_picture_name(path.name) and not is_folder(path)]
+
+
+def is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and PurePath(name).suffix.lower() in files.SUFFIXES
+
+
+def _deep(folder: Path, below: str, left_out: str | None) -> Iterator[Found]:
+    """A folder's pictures, then those in each of its folders; folders that are hidden, or links, which may lead in circles,
+    are not looked into."""
+    for path in pictures_in(folder):
+        yield Found(str(path), below + path.name)
+    for deeper in _folders_in(folder):
+        if same_file_key(deeper) != left_out:
+            yield from _deep(deeper, f"{below}{deeper.name}/", left_out)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
+    return [folder / name for name in names]
+
+
+def fixed_below(path: Path, pattern: str) -> str:
+    """What of the path lies below those folders that the pattern names without a wildcard."""
+    parts = Path(pattern).parts[:-1]
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return "/".join(path.parts[fixed:])
+
+
+def listed(text: str) -> Found:
+    """A list's picture: a relative path goes below OUT as it is, an absolute one without its root, as does one that leads
+    up and out of this folder."""
+    path = os.path.normpath(text)
+    if path.startswith("..") and PurePath(path).parts[0] == "..":
+        path = os.path.abspath(path)  # noqa: PTH100  a link stays where it is
+    below = os.path.splitdrive(path)[1].replace(os.sep, "/").lstrip("/")
+    return Found(text, below)

@@ -1,0 +1,153 @@
+"""The reports of runs, summed up: of any number of rows, as each picture's last row is kept on disk until the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import reports
+
+MOST_KINDS = 10_000
+"""Of errors and reasons; their numbers and names are taken out, so that there are few."""
+OTHERS = "others"
+
+
+@dataclass
+class Summary:
+    """What several reports say together. A picture counts once, by the last row about it that is not `skipped`."""
+
+    runs: int = 0
+    ended: int = 0
+    """Runs that wrote their end."""
+    failed_runs: Counter[str] = field(default_factory=Counter)
+    """What ended runs early."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    faces: int = 0
+    restored: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why faces were left alone."""
+    errors: Counter[str] = field(default_factory=Counter)
+    worked_on: int = 0
+    """Pictures that were not skipped, in all runs."""
+    seconds: float = 0.0
+    """Of all runs, one after the other."""
+    stages: Counter[str] = field(default_factory=Counter)
+    """Seconds in each stage; stages overlap."""
+    damaged: list[str] = field(default_factory=list)
+    """Lines that are no rows."""
+
+
+def sum_up(paths: Iterable[Path]) -> Summary:
+    """The reports' sum, in the order in which they were written. Raises `InputError` for a file that is no report."""
+    summary = Summary()
+    store = sqlite3.connect("", isolation_level=None)
+    try:
+        store.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;"
+            "CREATE TABLE pictures (input TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID; BEGIN;"
+        )
+        for path in paths:
+            _take(path, summary, store)
+        for (text,) in store.execute("SELECT row FROM pictures"):
+            _count(json.loads(text), summary)
+    finally:
+        store.close()
+    return summary
+
+
+def _take(path: Path, summary: Summary, store: sqlite3.Connection) -> None:
+    at = 0.0
+    for row in reports.rows(path):
+        if row["row"] == "start":
+            summary.seconds += at  # of a run that did not come to its end
+            summary.runs, at = summary.runs + 1, 0.0
+        elif row["row"] == "picture":
+            at = float(row.get("at", at))
+            _keep(row, summary, store)
+        elif row["row"] == "end":
+            summary.seconds += float(row.get("seconds", at))
+            summary.ended, at = summary.ended + 1, 0.0
+            if "error" in row:
+                summary.failed_runs[_kind(str(row["error"]), "")] += 1
+        else:
+            summary.damaged.append(f"{path}, line {row['line']}")
+    summary.seconds += at
+
+
+def _keep(row: dict[str, Any], summary: Summary, store: sqlite3.Connection) -> None:
+    is_skipped = row.get("status") == "skipped"
+    if not is_skipped:
+        summary.worked_on += 1
+        for stage, seconds in (row.get("seconds") or {}).items():
+            summary.stages[stage] += seconds
+    how = "IGNORE" if is_skipped else "REPLACE"
+    values = str(row.get("input")).encode(errors="backslashreplace").decode(), json.dumps(_needed(row))
+    store.execute(f"INSERT OR {how} INTO pictures VALUES (?, ?)", values)
+
+
+def _needed(row: dict[str, Any]) -> dict[str, Any]:
+    """What of a row is counted."""
+    faces = row.get("faces") or []
+    reasons = [_kind(str(face["reason"]), "") for face in faces if not face.get("restored") and face.get("reason")]
+    out: dict[str, Any] = {"status": row.get("status"), "faces": len(faces)}
+    out["restored"] = sum(bool(face.get("restored")) for face in faces)
+    if reasons:
+        out["reasons"] = reasons
+    if "error" in row:
+        out["error"] = _kind(str(row["error"]), str(row.get("input")))
+    return out
+
+
+def _kind(text: str, name: str) -> str:
+    """The text without what differs from picture to picture: its name, and numbers."""
+    if name:
+        text = text.replace(name, "FILE")
+    return re.sub(r"\d[\d,.]*(?<![,.])", "N", text)
+
+
+def _count(row: dict[str, Any], summary: Summary) -> None:
+    summary.statuses[str(row["status"])] += 1
+    summary.faces += row["faces"]
+    summary.restored += row["restored"]
+    for counted, texts in (
+        (summary.reasons, row.get("reasons", [])),
+        (summary.errors, [row["error"]] if "error" in row else []),
+    ):
+        for text in texts:
+            counted[text if text in counted or len(counted) < MOST_KINDS else OTHERS] += 1
+
+
+def lines(summary: Summary, most: int = 20) -> Iterator[str]:
+    """The summary as text; of errors and reasons the most frequent."""
+    count = summary.statuses.total()
+    came = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
+    yield f"{count:,} pictures in {summary.runs} runs: {came or 'none'}"
+    if summary.runs > summary.ended:
+        yield f"{summary.runs - summary.ended} runs did not come to their end (killed, or still going)"
+    yield f"{summary.faces:,} faces found, {summary.restored:,} restored"
+    yield from _listed("left alone", summary.reasons, most)
+    yield from _listed("failed", summary.errors, most)
+    yield from _listed("ended early", summary.failed_runs, most)
+    if summary.stages:
+        yield "seconds by stage: " + ", ".join(f"{stage} {value:,.1f}" for stage, value in summary.stages.items())
+    if summary.seconds > 0 and summary.worked_on:
+        rate = summary.worked_on / summary.seconds
+        yield f"{summary.worked_on:,} pictures worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
+    for place in summary.damaged[:most]:
+        yield f"note: {place} is damaged and was left out"
+    if len(summary.damaged) > most:
+        yield f"note: {len(summary.damaged) - most:,} more damaged lines were left out"
+
+
+def _listed(what: str, counted: Counter[str], most: int) -> Iterator[str]:
+    for text, number in counted.most_common(most):
+        yield f"  {what}: {number:,} x {text}"
+    rest = counted.total() - sum(number for _, number in counted.most_common(most))
+    if rest:
+        yield f"  {what}: {rest:,} for other reasons"

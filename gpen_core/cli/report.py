@@ -1,0 +1,26 @@
+"""`gpen report`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .terminal import printable
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the command to the parser's."""
+    text = "sum up what gpen restore --report has written"
+    parser = commands.add_parser("report", parents=[shared], help=text, description=f"{text}: several files together.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".json or .jsonl, in the order of their runs")
+    parser.set_defaults(command=_report)
+
+
+def _report(given: argparse.Namespace) -> int:
+    from ..batch.summary import lines, sum_up
+
+    for line in lines(sum_up(given.files)):
+        sys.stdout.write(printable(f"{line}\n"))
+    return 0
