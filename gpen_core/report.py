@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import GpenError, InputError, OutOfMemory
@@ -17,13 +16,13 @@ from .version import __version__
 
 
 class Files(Protocol):
-    """What a picture is read from and written to."""
+    """What a picture is read from and written to: paths or URLs, whose text names them."""
 
     @property
-    def source(self) -> Path: ...
+    def source(self) -> object: ...
 
     @property
-    def target(self) -> Path: ...
+    def target(self) -> object: ...
 
 
 @dataclass

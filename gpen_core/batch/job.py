@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .access import is_there
 from .places import Place
 
 Boxes = tuple[tuple[float, float, float, float], ...]
@@ -36,4 +36,4 @@ def inputs_of(job: Job) -> list[Place]:
 
 def is_done(job: Job) -> bool:
     """Whether its result is there: it is written whole or not at all, by whichever run."""
-    return os.path.isfile(job.target)
+    return is_there(job.target)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from .. import devices
@@ -19,13 +18,14 @@ from ..pictures import files
 from ..pictures.files import Photo
 from ..pictures.picture import LUMA, FloatImage, Picture
 from ..pictures.resized import resized
-from ..pictures.whole_file import write_bytes
 from ..progress import Progress
 from ..report import Outcome
 from ..restorer import FaceRestorer, RestoreResult
 from ..upscale.enlarge import enlarged_size
+from . import access
+from .access import format_of, write_bytes
 from .job import Job, inputs_of
-from .places import same_file_key
+from .places import Place, same_file_key
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def stream(
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
         line = _Line(pool, finished, max_memory, max_memory or _host_room(), options.upscale)
         try:
-            line.work_through((_Turn(job, Outcome(job), is_done is not None and is_done(job)) for job in jobs), restore)
+            line.work_through((_turn(job, is_done) for job in jobs), restore)
         finally:
             line.stop()
 
@@ -105,9 +105,20 @@ class _Turn:
 
     job: Job
     outcome: Outcome
-    is_done: bool
+    is_over: bool = False
+    """Nothing is to be read."""
     need: int | None = None
     """Bytes; None before it was asked for."""
+
+
+def _turn(job: Job, is_done: Callable[[Job], bool] | None) -> _Turn:
+    turn = _Turn(job, Outcome(job))
+    try:
+        if is_done is not None and is_done(job):
+            turn.outcome.status, turn.is_over = "skipped", True
+    except InputError as error:  # of a store that did not answer
+        turn.outcome.error, turn.is_over = error, True
+    return turn
 
 
 @dataclass
@@ -138,8 +149,8 @@ class _Line:
     ) -> None:
         """One picture through `network`, alone once more if it ran out of memory beside others; then on to its write."""
         job, outcome = turn.job, turn.outcome
-        pictures = None if turn.is_done else self._read(turn)
-        if after is not None and not after.is_done:
+        pictures = None if turn.is_over else self._read(turn)
+        if after is not None and not after.is_over:
             self._read_ahead(after, [one for one in (before, turn) if one is not None])
         result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame))
         if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
@@ -147,8 +158,6 @@ class _Line:
             outcome.error = None
             result = _attempt(outcome, lambda: network(pictures.frame))
         self._finish_writing()
-        if turn.is_done:
-            outcome.status = "skipped"
         if pictures is None or result is None:
             self._tell(outcome)
         elif after is not None:
@@ -203,7 +212,7 @@ class _Line:
 
     def _need(self, turn: _Turn) -> int:
         if turn.need is None:
-            turn.need = 0 if turn.is_done else int(sum(map(_needed, inputs_of(turn.job))) * self.upscale**2)
+            turn.need = 0 if turn.is_over else int(sum(map(_needed, inputs_of(turn.job))) * self.upscale**2)
         return turn.need
 
     def _finish_writing(self) -> None:
@@ -241,9 +250,9 @@ def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
     return None
 
 
-def _needed(path: Path) -> int:
+def _needed(place: Place) -> int:
     try:
-        return files.needed_bytes(path)
+        return access.needed_bytes(place)
     except InputError:  # which is told when its turn comes
         return 0
 
@@ -258,13 +267,13 @@ def _read(job: Job, outcome: Outcome, max_memory: int | None, upscale: float) ->
 
 
 def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
-    photo = files.read(job.source, max_memory)
+    photo = access.read(job.source, max_memory)
     if upscale != 1:  # which takes long: what cannot be written is said before
-        files.check_sides(files.format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
-    original = None if job.original is None else files.read(job.original, max_memory).picture
-    base = photo if job.background is None else files.read(job.background, max_memory)
+        files.check_sides(format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
+    original = None if job.original is None else access.read(job.original, max_memory).picture
+    base = photo if job.background is None else access.read(job.background, max_memory)
     background = None if job.background is None else base.picture
-    limit = None if job.limit is None else _limit(files.read(job.limit, max_memory).picture, photo.picture)
+    limit = None if job.limit is None else _limit(access.read(job.limit, max_memory).picture, photo.picture)
     return _Pictures(Frame(photo.picture, original, background, limit, job.boxes), base)
 
 
@@ -292,9 +301,9 @@ def _is_larger(photo: Photo, result: RestoreResult) -> bool:
 
 def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...]:
     """Notes on what the file that was written is without."""
-    format_name = files.format_of(job.target, photo.format)
+    format_name = format_of(job.target, photo.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
-    same_format = format_name in (photo.format, files.format_of(job.base, photo.format))
+    same_format = format_name in (photo.format, format_of(job.base, photo.format))
     is_larger = _is_larger(photo, result)
     if result.changed or is_larger or not same_format:
         metadata = resized(photo.metadata, result.picture.size) if is_larger else photo.metadata

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import sys
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.request import url2pathname
 
-Place = Path
+from . import remote
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
+WITH_QUERIES = ("http", "https")
+
+
+@dataclass(frozen=True)
+class Url:
+    """A place that fsspec knows, such as `s3://bucket/folder/a.png`. A folder's may end with `/`."""
+
+    text: str
+
+    @property
+    def scheme(self) -> str:
+        return self.text.partition("://")[0]
+
+    @property
+    def name(self) -> str:
+        """What follows the last `/` of its path; empty for a folder that ends so, and for a whole bucket or server."""
+        return self.path.rpartition("/")[2] if "/" in self.path.lstrip("/") else ""
+
+    @property
+    def path(self) -> str:
+        """With the bucket or server, without a query."""
+        path = self.text.partition("://")[2]
+        return path.partition("?")[0] if self.scheme in WITH_QUERIES else path
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.scheme not in WITH_QUERIES and glob.has_magic(self.text)
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix
+
+    def __truediv__(self, below: str) -> Url:
+        return Url(f"{self.text.removesuffix('/')}/{below}")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Place = Path | Url
 
 
 def place_of(text: str) -> Place:
-    return Path(text)
+    """A `Url` where it begins as one, but `file://` is a path."""
+    scheme = SCHEME.match(text)
+    if scheme is None:
+        return Path(text)
+    if scheme[1].lower() in ("file", "local"):
+        return Path(url2pathname(text[scheme.end() :]))
+    return Url(scheme[1].lower() + text[len(scheme[1]) :])
 
 
 def is_folder(path: str | Path) -> bool:
@@ -18,7 +70,9 @@ def is_folder(path: str | Path) -> bool:
 
 
 def same_file_key(place: Place) -> str:
-    """Equal for two names of one file."""
+    """Equal for two names of one file. Raises `MissingExtra` for a URL that nobody here can read."""
+    if isinstance(place, Url):
+        return remote.key(place)
     return _without_case(os.path.normcase(os.path.realpath(place)))
 
 
@@ -29,6 +83,8 @@ class Keys:
         self._folders: dict[str, str] = {}
 
     def of(self, text: str) -> str:
+        if SCHEME.match(text):
+            return same_file_key(place_of(text))
         folder, name = os.path.split(text)
         is_special = name in ("", ".", "..") or os.name == "nt"  # where a name, too, may be one of two for a file
         if is_special or os.path.islink(text):  # noqa: PTH114  a million Paths take longer than all the rest

@@ -21,7 +21,7 @@ from ..errors import OptionsError, OutputError
 from ..pictures import files
 from .companions import Companions
 from .job import Boxes, Job
-from .places import Keys, Place, is_folder, place_of, same_file_key
+from .places import Keys, Place, Url, is_folder, place_of, same_file_key
 from .sources import Found
 
 OTHER_PICTURES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
@@ -164,6 +164,8 @@ def _results(wishes: Wishes, count: int) -> Callable[[str], str]:
     out = wishes.out
     if out is None:
         return str  # in place, where it is not asked for
+    if isinstance(out, Url):
+        return _remote_results(out, count)
     suffix = out.suffix.lower()
     known = suffix in files.SUFFIXES
     is_file = known or suffix in OTHER_PICTURES or os.path.lexists(out) or (suffix and count == 1)
@@ -175,6 +177,20 @@ def _results(wishes: Wishes, count: int) -> Callable[[str], str]:
         raise OptionsError(
             f"{out}: a picture of type {suffix or 'none'} cannot be written. Choose one of {', '.join(files.SUFFIXES)}; "
             "if a folder is meant, make it first."
+        )
+    return lambda below: str(out)
+
+
+def _remote_results(out: Url, count: int) -> Callable[[str], str]:
+    """Folders need not be there; what has no picture's suffix is one."""
+    suffix = out.suffix.lower()
+    if suffix not in (*files.SUFFIXES, *OTHER_PICTURES):
+        return lambda below: str(out / below)
+    if count > 1:
+        raise OptionsError(f"{count} pictures do not fit into one file: {out}. Give a folder.")
+    if suffix not in files.SUFFIXES:
+        raise OptionsError(
+            f"{out}: a picture of type {suffix} cannot be written. Choose one of {', '.join(files.SUFFIXES)}."
         )
     return lambda below: str(out)
 

@@ -1,19 +1,21 @@
 """The pictures that the arguments of a run stand for, one after the other: none but the names of one folder, or those
-that match one pattern, are held at once."""
+that match one pattern, are held at once; of object stores, those in one folder with all that lies deeper."""
 
 from __future__ import annotations
 
 import glob
 import logging
 import os
+import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
 from ..pictures import files
-from . import lists
-from .places import Place, is_folder, same_file_key
+from . import lists, remote
+from .places import SCHEME, Place, Url, is_folder, place_of, same_file_key
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class Found:
     below: str
 
     @classmethod
-    def named(cls, path: Path) -> Found:
+    def named(cls, path: Place) -> Found:
         """Its result goes directly below OUT."""
         return cls(str(path), path.name)
 
@@ -37,7 +39,7 @@ class Sources:
     """What a run was asked to restore."""
 
     arguments: tuple[str, ...] = ()
-    """Files, folders and glob patterns. Names that stand for nothing stay in: reading them says why."""
+    """Files, folders and glob patterns, also as URLs. Names that stand for nothing stay in: reading them says why."""
     listing: Path | None = None
     """A list of pictures, see `lists`. Their results keep the whole path below OUT, so that where one goes depends on
     nothing else that is in the list."""
@@ -70,7 +72,9 @@ class Sources:
     def _expanded(self, argument: str) -> Iterable[Found]:
         if not argument:
             raise OptionsError("An input has an empty name. Name a picture, a folder (. is this one) or a pattern.")
-        path = Path(argument)
+        path = place_of(argument)
+        if isinstance(path, Url):
+            return self._remote(path)
         if is_folder(path):
             return self._in_folder(path)
         if not os.path.lexists(path) and glob.has_magic(argument):
@@ -80,12 +84,47 @@ class Sources:
     def _in_folder(self, top: Path) -> Iterator[Found]:
         if not self.recursive:
             return map(Found.named, pictures_in(top))
-        left_out = None if self.left_out is None else same_file_key(self.left_out)
+        left_out = same_file_key(self.left_out) if isinstance(self.left_out, Path) else None
         return _deep(top, "", left_out)
 
     def _matches(self, pattern: str) -> list[Found]:
         paths = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if not is_folder(p)]
         return [Found(str(path), fixed_below(path, pattern) if self.recursive else path.name) for path in paths]
+
+    def _remote(self, url: Url) -> list[Found]:
+        """Where a name is a picture's, nobody is asked whether it is there."""
+        if url.is_pattern:
+            return self._remote_matches(url) or [Found(url.text, url.name)]
+        if url.name and (is_picture_name(url.name) or not remote.is_folder(url)):
+            return [Found(url.text, url.name)]
+        return self._in_remote_folder(url)
+
+    def _remote_matches(self, url: Url) -> list[Found]:
+        fixed = 0
+        if self.recursive:
+            parts = remote.key(url).split("/")[:-1]
+            fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+        found = [Url(text) for text in remote.matches(url)]
+        below = ["/".join(remote.key(one).split("/")[fixed:]) if self.recursive else one.name for one in found]
+        return [Found(one.text, kept_inside(name)) for one, name in zip(found, below)]
+
+    def _in_remote_folder(self, url: Url) -> list[Found]:
+        left_out = f"{remote.key(self.left_out).rstrip('/')}/" if isinstance(self.left_out, Url) else None
+        found = []
+        for below in remote.files_in(url, self.recursive):
+            one = url / below
+            *folders, name = below.split("/")
+            is_hidden = any(folder.startswith(".") for folder in folders)
+            is_left_out = left_out is not None and remote.key(one).startswith(left_out)
+            if is_picture_name(name) and not is_hidden and not is_left_out:
+                found.append(Found(one.text, kept_inside(below)))
+        return found
+
+
+def kept_inside(below: str) -> str:
+    """Objects may be called anything, but none leads out of the folder of the results."""
+    below = posixpath.normpath(f"/{below}").lstrip("/")
+    return re.sub(r"[\\:]", "_", below) if os.name == "nt" else below
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -126,7 +165,12 @@ def fixed_below(path: Path, pattern: str) -> str:
 
 def listed(text: str) -> Found:
     """A list's picture: a relative path goes below OUT as it is, an absolute one without its root, as does one that leads
-    up and out of this folder."""
+    up and out of this folder; a URL without what is before `://`."""
+    if SCHEME.match(text):
+        place = place_of(text)
+        if isinstance(place, Url):
+            return Found(text, kept_inside(place.path))
+        text = str(place)
     path = os.path.normpath(text)
     if path.startswith("..") and PurePath(path).parts[0] == "..":
         path = os.path.abspath(path)  # noqa: PTH100  a link stays where it is

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..batch.places import place_of
 from ..options import ANGLES, CHOICES, COLORS, DETECTORS, ORDERS, PRECISIONS, REGIONS, TEMPLATES, RestoreOptions
 
 DEFAULTS = RestoreOptions()
@@ -14,6 +15,14 @@ def options_of(given: argparse.Namespace) -> RestoreOptions:
     """The options that a command has; the others are the defaults. Raises `OptionsError`."""
     known = RestoreOptions.__dataclass_fields__
     return RestoreOptions(**{name: value for name, value in vars(given).items() if name in known})
+
+
+def local_path(text: str) -> Path:
+    """A file of this machine; URLs are for pictures."""
+    place = place_of(text)
+    if not isinstance(place, Path):
+        raise argparse.ArgumentTypeError(f"expected a file or folder of this machine, got {text!r}")
+    return place
 
 
 def models_argument(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +76,7 @@ def run_arguments(parser: argparse.ArgumentParser, report: str = "what was found
     add = parser.add_argument
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
-    add("--report", type=Path, metavar="FILE", help=report)
+    add("--report", type=local_path, metavar="FILE", help=report)
 
 
 def _bytes(text: str) -> int:

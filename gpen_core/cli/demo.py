@@ -34,9 +34,9 @@ def run_demo(folder: Path, out: TextIO) -> None:
     model, detector = _write_weights(folder / "models")
     todo = []
     for name, picture in pictures.items():
-        job = Job(folder / f"{name}-input.png", folder / f"{name}-restored.png")
-        _write_png(job.source, demo_pictures.degrade(picture))
-        todo.append(job)
+        source = folder / f"{name}-input.png"
+        _write_png(source, demo_pictures.degrade(picture))
+        todo.append(Job(source, folder / f"{name}-restored.png"))
     options = RestoreOptions()
     restorer = FaceRestorer.load(model, detector)
     out.write(f"Restoring at {SIZE} x {SIZE} on {restorer.device} in {restorer.dtype} ...\n")
@@ -69,9 +69,10 @@ def _write_png(path: Path, rgb: demo_pictures.RGB8) -> None:
 def _tell(outcome: Outcome, out: TextIO) -> None:
     if outcome.result is None:
         return
-    before, after = files.read(outcome.job.source).picture.native(), files.read(outcome.job.target).picture.native()
-    name = outcome.job.source.name.replace("-input.png", "-side-by-side.png")
+    source, target = Path(str(outcome.job.source)), Path(str(outcome.job.target))
+    before, after = files.read(source).picture.native(), files.read(target).picture.native()
+    name = source.name.replace("-input.png", "-side-by-side.png")
     faces = outcome.result.faces
-    _write_png(outcome.job.source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, faces)))
+    _write_png(source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, faces)))
     seconds = ", ".join(f"{stage} {value:.2f} s" for stage, value in outcome.seconds.items())
-    out.write(f"{outcome.job.source.name}: {sum(f.restored for f in faces)} of {len(faces)} faces restored ({seconds})\n")
+    out.write(f"{source.name}: {sum(f.restored for f in faces)} of {len(faces)} faces restored ({seconds})\n")

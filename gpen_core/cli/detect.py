@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch.places import place_of
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
 from .arguments import detection_arguments, models_argument, options_of, order_argument
@@ -24,7 +24,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Adds the command to the parser's."""
     detect = commands.add_parser("detect", parents=[shared], help="list the faces of pictures with their numbers")
     detect.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob pattern")
-    detect.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the pictures there, the faces numbered")
+    detect.add_argument("-o", "--output", type=place_of, metavar="DIR", help="write the pictures there, the faces numbered")
     models_argument(detect)
     detection_arguments(detect)
     order_argument(detect)
@@ -60,11 +60,11 @@ def _status(errors: Sequence[GpenError | None]) -> int:
 
 def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -> GpenError | None:
     """Says what is in one picture; what went wrong is said on stderr and given back."""
-    from ..pictures import files
+    from ..batch import access
     from ..restorer import detect_faces
 
     try:
-        photo = files.read(job.source)
+        photo = access.read(job.source)
         (faces,) = detect_faces(detector, [photo.picture], options)
         smallest, largest = detector.sizes(photo.picture, options.detect_size)
         count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
@@ -88,12 +88,12 @@ def _line(face: Face) -> str:
 
 
 def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
+    from ..batch.access import format_of, write_bytes
     from ..faces.draw import numbered
     from ..pictures import files
     from ..pictures.picture import from_array, rgb8
-    from ..pictures.whole_file import write_bytes
 
     drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
-    write_bytes(job.target, files.encode(drawn, files.format_of(job.target, photo.format)))
+    write_bytes(job.target, files.encode(drawn, format_of(job.target, photo.format)))
     for note in photo.left_out:
         sys.stderr.write(printable(f"gpen: {job.source}: {note}\n"))

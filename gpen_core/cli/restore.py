@@ -6,14 +6,15 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch.places import place_of
 from ..errors import InputError, OptionsError
 from ..options import MASKS, RestoreOptions
 from .arguments import (
     DEFAULTS,
     detection_arguments,
+    local_path,
     look_arguments,
     model_argument,
     models_argument,
@@ -47,11 +48,19 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     default = DEFAULTS
     add = parser.add_argument
-    inputs = add("inputs", nargs="+", metavar="INPUT", default=[], help="picture, folder or glob pattern")
-    add("--list", type=Path, action=_listing(inputs), metavar="FILE", help="pictures: one path a line, or Parquet (path)")
+    inputs = add(
+        "inputs", nargs="+", metavar="INPUT", default=[], help="picture, folder or glob pattern; or s3://..., gs://..."
+    )
+    add(
+        "--list",
+        type=local_path,
+        action=_listing(inputs),
+        metavar="FILE",
+        help="pictures: one path a line, or Parquet (path)",
+    )
     add("--recursive", action="store_true", help="what lies deeper in folders, too, and keep the folders below OUT")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("-o", "--output", type=Path, metavar="OUT", help="a folder, or for one input a file")
+    where.add_argument("-o", "--output", type=place_of, metavar="OUT", help="a folder, or for one input a file")
     where.add_argument("--in-place", action="store_true", help="overwrite the inputs")
     model_argument(parser)
     detection_arguments(parser)
@@ -63,9 +72,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     look_arguments(parser)
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER)
-    add("--changed-from", type=Path, metavar="ORIGINAL", help="restore only faces that differ from this picture (or folder)")
-    add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
-    add("--background", type=Path, metavar="FILE", help="put the faces into this picture, the same enlarged (or a folder)")
+    add(
+        "--changed-from",
+        type=local_path,
+        metavar="ORIGINAL",
+        help="restore only faces that differ from this picture (or folder)",
+    )
+    add("--limit", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
+    add(
+        "--background",
+        type=local_path,
+        metavar="FILE",
+        help="put the faces into this picture, the same enlarged (or a folder)",
+    )
     run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
     add("--skip-existing", action="store_true", help="leave out pictures whose output is there: a run that ended goes on")
 

@@ -9,7 +9,7 @@ import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -99,8 +99,14 @@ def needed_bytes(path: Path) -> int:
     """Memory to read, restore and write the picture, estimated from its header: more than was measured, for every format.
 
     Of what is no picture, little more than its length: reading says what is wrong. Raises `InputError` as `read` does."""
+    with opened(path) as (file, size):
+        return needed_by(file, size)
+
+
+def needed_by(file: BinaryIO, size: int) -> int:
+    """As `needed_bytes`, of an open file of so many bytes."""
     Image.init()
-    with opened(path) as (file, size), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are said when it is read
         try:
             start = file.read(footprint.START)

@@ -100,6 +100,29 @@ def test_reports_are_summed_up(restore, gpen, tree, face):
     assert gpen("report", "none.json").status == 3
 
 
+def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    store.store.clear()
+    store.pipe_file("/shop/in/a.png", Path("in/a.png").read_bytes())
+    store.pipe_file("/shop/in/b/a.png", b"broken")
+    report = ("--report", "report.jsonl")
+    assert restore("memory://shop/in", "-o", "memory://shop/out", "--recursive", *report).status == 1
+    assert store.cat_file("/shop/out/a.png") == Path("in/a.png").read_bytes()
+    assert statuses("report.jsonl") == ["unchanged", "failed"]
+    Path("list.txt").write_text("memory://shop/in/a.png\nin/b/a.png\n")
+    assert restore("--list", "list.txt", "-o", "memory://shop/out", "--skip-existing").status == 0
+    assert sorted(store.find("/shop/out")) == ["/shop/out/a.png", "/shop/out/in/b/a.png", "/shop/out/shop/in/a.png"]
+    named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu")
+    ran = gpen("detect", "memory://shop/in/a.png", "-o", "memory://shop/faces", *named)
+    assert ran.status == 0 and store.find("/shop/faces") == ["/shop/faces/a.png"]
+
+
+@pytest.mark.parametrize("option", ["--report", "--list", "--limit", "--changed-from", "--background"])
+def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
+    ran = restore("in", "-o", "out", option, "s3://bucket/file.txt")
+    assert ran.status == 2 and "expected a file or folder of this machine, got 's3://bucket/file.txt'" in ran.err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="has no kill -9")
 def test_what_was_killed_leaves_whole_lines_and_goes_on(models, restore, tree, portrait):
     """Killed when it has told of the third picture, whatever it does by then."""
