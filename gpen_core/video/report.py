@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import numpy as np
 
 from ..options import RestoreOptions, VideoOptions
+from ..report import as_json, heading
 from ..restorer import FaceRestorer
-from ..version import __version__
 from .restore import TrackOutcome, VideoResult
 from .steady import Steadiness
 
@@ -25,7 +24,7 @@ def report(
 ) -> str:
     """The run as JSON text. `error` is what ended it early, `result` is None then.
 
-    `version`, `names` (as they were asked for: model, detector, input, output), `device`, `dtype`, `options`, `video`,
+    `version`, model, detector, input and output as they were asked for, `size`, `device`, `dtype`, `options`, `video`,
     perhaps `error`, and of what was written: `width`, `height`, `frames_per_second`, `frame_count`, `cuts` (numbers of the
     frames that begin a shot), `tracks` (each face: `number`, `person` (the number of the first track of the same face),
     `first` and `last` frame, `from` and `to` in seconds, `filled` frames in which it was not detected, `restored` frames,
@@ -33,16 +32,12 @@ def report(
     `segments`, `segments_found` (finished by an earlier run), `seconds` by stage and `notes`. `steadiness` is the root mean
     square difference of following frames of the restored face along what moves, of values in 0 to 255: `by_itself` as the
     network gave them, `written` as they were written; null where there was nothing to compare."""
-    content: dict[str, Any] = {"version": __version__, **names}
-    if restorer is not None:
-        content["device"], content["dtype"] = str(restorer.device), str(restorer.dtype).removeprefix("torch.")
-    content["options"], content["video"] = dict(vars(options)), dict(vars(video))
+    content = {**heading(restorer, names, options), "video": dict(vars(video))}
     if error is not None:
         content["error"] = error
     if result is not None:
         content.update(_outcome(result))
-    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
-    return json.dumps(content, indent=1, ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n"
+    return as_json(content, indent=1)
 
 
 def _outcome(result: VideoResult) -> dict[str, Any]:
