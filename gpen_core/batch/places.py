@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from . import remote
 
@@ -61,8 +61,13 @@ def place_of(text: str) -> Place:
     if scheme is None:
         return Path(text)
     if scheme[1].lower() in ("file", "local"):
-        return Path(url2pathname(text[scheme.end() :]))
+        return Path(_local(unquote(text[scheme.end() :])))
     return Url(scheme[1].lower() + text[len(scheme[1]) :])
+
+
+def _local(path: str) -> str:
+    """What a URL has after `file://`: on Windows a drive stands behind a slash there."""
+    return path[1:] if os.name == "nt" and re.match(r"/[A-Za-z]:", path) else path
 
 
 def is_folder(path: str | Path) -> bool:

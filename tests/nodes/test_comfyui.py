@@ -678,10 +678,11 @@ def test_a_name_that_is_in_no_list_is_refused(host, comfy_models, tmp_path, aske
 
 
 def test_no_message_of_the_core_names_the_command_lines_options():
-    """Hosts have none; the command line adds them itself."""
-    rooms = [path for path in (ROOT / "gpen_core").rglob("*.py") if path.parent.name not in ("cli", "demo")]
+    """Hosts have none; the command line adds them itself. Which files a run takes is for the command line alone."""
+    for_it_alone = ("cli", "demo", "batch")
+    rooms = [path for path in (ROOT / "gpen_core").rglob("*.py") if path.parent.name not in for_it_alone]
     found = {path.name: re.findall(r"--[a-z]+", path.read_text("utf-8")) for path in rooms}
-    assert {name for name, options in found.items() if options} == {"jobs.py"}  # which files: for the command line alone
+    assert len(rooms) > 80 and not {name for name, options in found.items() if options}
 
 
 def test_nothing_is_written_to(host, red, portrait):
