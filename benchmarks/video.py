@@ -119,7 +119,7 @@ def peak(given: argparse.Namespace) -> None:
         idle, start = used(), time.perf_counter()
         video = VideoOptions(codec=given.codec)
         out = path.with_name("out.mp4")
-        result = restore_video(path, out, runner, RestoreOptions(), video, max_memory=given.max_memory)
+        result = restore_video(path, out, runner, RestoreOptions(), video, frame_memory=given.max_memory)
         told = {"seconds": given.length, "frames": len(result.restored), "idle_MiB": idle, "peak_MiB": used()}
         print(json.dumps({**told, "took": round(time.perf_counter() - start, 1)}))
 

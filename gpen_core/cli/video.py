@@ -151,6 +151,7 @@ def _restore(
                 limit=limit,
                 progress=progress,
                 max_memory=given.max_memory,
+                frame_memory=given.max_memory,
                 is_fresh=given.fresh,
             )
     except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:

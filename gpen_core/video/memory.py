@@ -10,8 +10,10 @@ from .probe import Film
 from .steady import GUIDE
 
 STAGES = 4  # that frames wait between: decoding, the network, the filter, pasting
-AT_WORK = 6  # frames in the hands of the stages themselves
-LOOK_AHEAD = 60  # frames that the encoder holds: x264 looks 40 ahead, and keeps references and threads besides
+# Measured at 3840 x 2160 (benchmarks/video.py memory), with what conversions between planes and RGB take: frames in the
+# hands of the stages themselves, and frames that the encoder holds. x264 looks 40 ahead, and keeps references besides.
+AT_WORK = 24
+LOOK_AHEAD = 110
 RGB, PLANES, RESULT = (
     3,
     1.5,

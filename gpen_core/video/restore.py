@@ -89,6 +89,7 @@ class _Run:
     work: Work
     progress: Repeating
     max_memory: int | None
+    frame_memory: int | None
     limit: FloatImage | None
     watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
     notes: list[str] = field(default_factory=list)
@@ -134,6 +135,7 @@ def restore_video(
     limit: FloatImage | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
+    frame_memory: int | None = None,
     is_fresh: bool = False,
 ) -> VideoResult:
     """Restores the faces of a film (a file, or a folder of pictures) into `target`, with all its other streams.
@@ -141,7 +143,8 @@ def restore_video(
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
     `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
-    frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` as in `FaceRestorer.restore_all`.
+    frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
+    `FaceRestorer.restore_all`, and `frame_memory` (bytes) the frames that are at work and the encoder.
     Raises `InputError` for what is no film, has alpha, no frames, or streams that the target cannot hold, `OptionsError` for
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
@@ -149,7 +152,7 @@ def restore_video(
     tell = Repeating(progress or silent)
     film, encoding = check(source, target, options, video)
     reader = Reader(film, video.start, video.end)
-    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, limit)
+    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
     restorer.prepare(options, tell)
     with run.work.locked(is_fresh):
         return _restored(run)
@@ -301,7 +304,7 @@ def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: 
         radius,
         run.max_memory,
         run.limit,
-        depth_for(run.film, chosen, radius, run.max_memory),
+        depth_for(run.film, chosen, radius, run.frame_memory),
         run.watch,
     )
     missing = parts.missing()

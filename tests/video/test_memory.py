@@ -51,6 +51,6 @@ def test_faces_that_are_there_together_count_together(film):
 def test_a_film_beyond_the_budget_is_refused_with_nothing_written(film, tmp_path):
     with pytest.raises(OutOfMemory, match="MiB while they are at work"):
         restore_video(
-            film.path, tmp_path / "out.mkv", restorer()[0], RestoreOptions(), VideoOptions(codec="ffv1"), max_memory=2**20
+            film.path, tmp_path / "out.mkv", restorer()[0], RestoreOptions(), VideoOptions(codec="ffv1"), frame_memory=2**20
         )
     assert not (tmp_path / "out.mkv").exists()
