@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .errors import GpenError, InputError, OutOfMemory
 from .faces.face import Face
 from .options import RestoreOptions
-from .restorer import FaceRestorer, RestoreResult
+from .restorer import RestoreResult
 from .version import __version__
 
 
@@ -23,6 +23,28 @@ class Files(Protocol):
 
     @property
     def target(self) -> object: ...
+
+
+class Engine(Protocol):
+    """What the networks compute on; a `FaceRestorer` is one."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def device(self) -> object: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An `Engine` of another process."""
+
+    sizes: tuple[int, ...]
+    device: str
+    dtype: str
 
 
 @dataclass
@@ -91,7 +113,7 @@ def exit_status(outcomes: Iterable[Outcome]) -> int:
     return tally.exit_status
 
 
-def heading(restorer: FaceRestorer | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
+def heading(restorer: Engine | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
     """What a report says of the run itself, see `report`."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
@@ -110,7 +132,7 @@ def as_json(content: dict[str, Any], indent: int | None = None) -> str:
 
 
 def report(
-    restorer: FaceRestorer | None,
+    restorer: Engine | None,
     names: dict[str, Any],
     options: RestoreOptions,
     outcomes: Iterable[Outcome],

@@ -19,8 +19,7 @@ from ..errors import InputError, OutputError
 from ..options import RestoreOptions
 from ..pictures.whole_file import write_bytes
 from ..regular import open_regular
-from ..report import Outcome, Tally, as_json, heading, report
-from ..restorer import FaceRestorer
+from ..report import Engine, Outcome, Tally, as_json, heading, report
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +37,9 @@ class Report:
     options: RestoreOptions
     tally: Tally = field(default_factory=Tally)
     began: float = field(default_factory=time.monotonic)
-    restorer: FaceRestorer | None = None
+    restorer: Engine | None = None
 
-    def begin(self, restorer: FaceRestorer) -> None:
+    def begin(self, restorer: Engine) -> None:
         self.restorer = restorer
 
     def add(self, outcome: Outcome) -> None:
@@ -95,7 +94,7 @@ class RowReport(Report):
             raise OutputError(f"The report {self.path} cannot be written: {error.strerror or error}.") from error
         self.is_torn = not _ends_a_line(self.path)
 
-    def begin(self, restorer: FaceRestorer | None) -> None:
+    def begin(self, restorer: Engine | None) -> None:
         self.restorer = restorer
         self.has_begun = True
         self._write({"row": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **self._heading()})

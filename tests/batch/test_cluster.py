@@ -1,0 +1,234 @@
+"""`gpen restore --ray`: the same files as without, whatever happens to a worker. Needs Ray for all but the first."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import broken, names
+from PIL import Image
+
+from gpen_core.batch.cluster import Cluster, Told, _as_text, _error, _of_text, _said, _size
+from gpen_core.batch.job import Job
+from gpen_core.batch.places import Url
+from gpen_core.errors import GpenError, InputError, OptionsError, TooLarge
+
+pytest_plugins = ["command_line"]
+ON_TWO = ("--ray", "--workers", "2")
+
+
+def test_without_ray_it_is_said_what_to_install(restore, face, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    ran = restore(face, "-o", tmp_path / "out.png", "--ray")
+    assert ran.status == 1 and "pip install 'sd-gpen[ray]'" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--workers", "2"), "--workers is for --ray"),
+        (("--ray", "photos/"), "expected host:port, auto or local"),
+        (("--ray", "--workers", "0"), "at least one worker"),
+        (("--ray", "--device", "cuda:1"), "give cuda instead of cuda:1"),
+    ],
+)
+def test_what_contradicts_is_refused_before_anything_starts(restore, face, tmp_path, arguments, why):
+    ran = restore(face, "-o", tmp_path / "out.png", *arguments)
+    assert ran.status == 2 and why in ran.err
+
+
+def test_jobs_and_errors_come_back_as_they_went():
+    job = Job(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
+    assert _of_text(_as_text(job)) == job
+    error = _error(_said(TooLarge("x.png: too large")))
+    assert type(error) is TooLarge and str(error) == "x.png: too large"
+    assert type(_error(_said(ZeroDivisionError("by zero")))) is GpenError
+    assert type(_error(["is_out_of_memory", "not an error"])) is GpenError
+
+
+class Resources:
+    def __init__(self, **has):
+        self.has = has
+
+    def cluster_resources(self):
+        return self.has
+
+
+@pytest.mark.parametrize(
+    ("has", "asked", "threads_told", "wanted"),
+    [
+        ({"CPU": 16.0}, Cluster(), "", (4, 4, 4, 0)),
+        ({"CPU": 2.0}, Cluster(workers=2), "", (2, 1, 1, 0)),
+        ({"CPU": 2.0}, Cluster(workers=2), "8", (2, 8, 1, 0)),  # as the local run; still two processes on two processors
+        ({"CPU": 64.0, "GPU": 8.0}, Cluster(), "", (8, 8, 1, 1)),
+        ({"CPU": 64.0, "GPU": 8.0}, Cluster(device="cpu", workers=8), "", (8, 8, 8, 0)),
+        ({}, Cluster("auto", 4, "cuda"), "", (4, 1, 1, 1)),  # machines that are yet to come
+    ],
+)
+def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads_told, wanted):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads_told)
+    size = _size(Resources(**has), asked)
+    assert (size.workers, size.threads, size.cpus, size.gpus) == wanted
+
+
+def test_more_workers_than_gpus_are_refused():
+    with pytest.raises(OptionsError, match="4 workers need as many GPUs; this machine has 2"):
+        _size(Resources(CPU=8, GPU=2), Cluster(workers=4))
+
+
+def test_what_a_worker_tells_is_what_the_report_has():
+    told = {"input": "a", "output": None, "status": "failed", "error": "a: no", "seconds": {}}
+    outcome = Told(Job(Path("a"), Path("b")), error=InputError("a: no"), told=told)
+    assert outcome.to_json() == told
+
+
+# With Ray
+
+
+@pytest.fixture
+def photos(tmp_path, portrait):
+    """Twelve, each another, in a folder."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(12):
+        Image.fromarray(portrait[n:, n:]).save(folder / f"{n:02}.png")
+    return folder
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    module = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sd-gpen[ray]'")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    here = str(Path(__file__).resolve().parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+    yield module
+    module.shutdown()
+    torch.set_num_threads(threads)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def told(path):
+    return {Path(one["input"]).name: one for one in json.loads(path.read_text("utf-8"))["inputs"]}
+
+
+@pytest.mark.slow
+def test_the_files_of_a_local_run_and_one_bad_picture(ray, restore, photos, tmp_path):
+    broken(photos / "bad.png")
+    reports = tmp_path / "local.json", tmp_path / "ray.json"
+    runs = [
+        restore(photos, "-o", tmp_path / report.stem, "--report", report, *how) for report, how in zip(reports, ((), ON_TWO))
+    ]
+    assert [run.status for run in runs] == [1, 1] and "bad.png" in runs[1].err
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert len(contents(tmp_path / "ray")) == 12
+    here, there = map(told, reports)
+    drop = ("seconds", "output")
+    assert {name: {k: v for k, v in one.items() if k not in drop} for name, one in there.items()} == {
+        name: {k: v for k, v in one.items() if k not in drop} for name, one in here.items()
+    }
+    assert json.loads(reports[1].read_text("utf-8"))["device"] == "cpu"
+
+    (tmp_path / "ray" / "03.png").unlink()
+    again = tmp_path / "again.jsonl"
+    ran = restore(photos, "-o", tmp_path / "ray", "--skip-existing", "--report", again, *ON_TWO)
+    rows = [json.loads(line) for line in again.read_text("utf-8").splitlines()]
+    assert ran.status == 1 and rows[0]["row"] == "start" and rows[0]["dtype"]
+    assert rows[-1]["counts"] == {"skipped": 11, "restored": 1, "failed": 1}
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def workers():
+    """Of this process's own Ray: the numbers of its pool's processes, by the names that they have."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"MapWorker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a worker by /proc")
+def test_a_killed_worker_loses_no_picture(ray, restore, photos, tmp_path):
+    before, killed = set(workers()), []
+
+    def kill():
+        while len(contents_now(tmp_path / "out")) < 3:
+            time.sleep(0.01)
+        (one, *_) = sorted(set(workers()) - before)
+        os.kill(one, signal.SIGKILL)
+        killed.append(one)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    ran = restore(photos, "-o", tmp_path / "out", "--report", tmp_path / "run.json", *ON_TWO)
+    assert killed and ran.status == 0
+    assert {one["status"] for one in told(tmp_path / "run.json").values()} == {"restored"}
+    assert names(tmp_path / "out") == names(photos)
+    restore(photos, "-o", tmp_path / "local")
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+
+
+def contents_now(folder):
+    return [path for path in folder.glob("*.png") if not path.name.startswith(".")] if folder.is_dir() else []
+
+
+DEADLY = """
+import os, signal
+from gpen_core.batch import local
+stream = local.stream
+
+def deadly(restorer, jobs, *more):
+    if any("deadly" in str(job.source) for job in jobs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    stream(restorer, jobs, *more)
+
+local.stream = deadly
+"""
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_whoever_has_it_fails_alone(ray, restore, photos, tmp_path, monkeypatch):
+    """A module that every Python of the run imports first stands in for a picture at which a library crashes."""
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "gpen_deadly.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "python"), os.environ["PYTHONPATH"]]))
+    monkeypatch.syspath_prepend(tmp_path / "python")
+    from gpen_core.cli import restore as command
+
+    monkeypatch.setattr(command, "partial", deadly_partial)
+    (photos / "05.png").rename(photos / "deadly.png")
+    ran = restore(photos, "-o", tmp_path / "out", "--report", tmp_path / "run.json", *ON_TWO)
+    failed = [one for one in told(tmp_path / "run.json").values() if one["status"] != "restored"]
+    assert ran.status == 1 and [Path(one["input"]).name for one in failed] == ["deadly.png"]
+    assert "the worker ended" in failed[0]["error"] and len(names(tmp_path / "out")) == 11
+
+
+def deadly_partial(load, *arguments):
+    """Travels whole, being defined in no module that a worker has."""
+
+    def deadly_load():
+        import gpen_deadly  # noqa: F401
+
+        return load(*arguments)
+
+    deadly_load.__module__ = "__main__"
+    return deadly_load
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_one_error(ray, restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", "--ray", "127.0.0.1:1")
+    assert ran.status == 1 and "Ray cannot be reached at 127.0.0.1:1" in ran.err
