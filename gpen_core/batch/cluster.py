@@ -11,6 +11,8 @@ import json
 import logging
 import os
 import signal
+import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,7 @@ WINDOW = 50_000  # rows
 AT_ONCE = 8  # pictures of a task on a GPU, where reading and writing are to overlap with the network
 TASKS_WAITING = 2  # at each worker, one of them at work
 CPUS_PER_WORKER = 4  # where nobody says how many workers
+KNOCKS = 10.0  # seconds
 OBJECT_STORE = 200 << 20  # bytes, of a Ray that is ours: it holds names only
 
 
@@ -100,7 +103,7 @@ def run(
     A picture that fails does not stop the others. Those that were with a worker that died are tried again, by whichever
     worker, a second time alone; then they have failed. Raises `MissingExtra` without Ray, `GpenError` where there is no
     cluster, and what ends a local run (`WeightsError`, `DeviceError`) where a worker meets it."""
-    with _ray(cluster) as ray:
+    with contextlib.redirect_stdout(sys.stderr), _ray(cluster) as ray:  # Ray prints what befalls a worker
         size = _size(ray, cluster)
         heard = _Heard(finished, begun)
         rows = iter(jobs)
@@ -154,6 +157,8 @@ def _ray(cluster: Cluster) -> Iterator[Any]:
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     own["num_cpus"] = max(os.cpu_count() or 1, cluster.workers or 1)
     where = own if cluster.address is None else {"address": cluster.address}
+    if cluster.address not in (None, "auto"):
+        _knock(str(cluster.address))
     try:
         with _same_signals():
             # Another's cluster that $RAY_ADDRESS names is not meant where none is.
@@ -166,6 +171,15 @@ def _ray(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `GpenError` where nobody answers, for which Ray itself takes minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), KNOCKS).close()
+    except (OSError, OverflowError) as error:
+        raise GpenError(f"Ray cannot be reached at {address}: {first_line(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -182,7 +196,7 @@ def _quieten(ray: Any) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # what is lost is seen by who was not heard of
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data._internal.execution").setLevel(logging.CRITICAL)
 
 
 @dataclass
