@@ -278,12 +278,9 @@ def _failing(ray: Any) -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, GpenError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if isinstance(cause, GpenError):
-            raise _error(_said(cause)) from error
-        raise GpenError(f"Ray ended the run: {first_line(error) or type(error).__name__}") from error
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        said = "; ".join(dict.fromkeys((lines[0], lines[-1])))  # the last is what a traceback ends with
+        raise GpenError(f"Ray ended the run: {said}") from error
 
 
 def _as_text(job: Job) -> str:
@@ -303,20 +300,30 @@ class Worker:
     """One process of Ray's pool, with its own networks."""
 
     def __init__(self, work: Work, threads: int) -> None:
+        self.work = work
+        self.ended: list[str] | None = None
+        try:
+            self._begin(threads)
+        except Exception as error:  # told with the first picture: of one raised here, Ray keeps the text only
+            self.ended = _said(error)
+
+    def _begin(self, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        self.work = work
+        folder = self.work.folder
         try:
-            os.chdir(work.folder)
+            os.chdir(folder)
         except OSError as error:
-            why = f"{work.folder}, where the run was started, is not there for its workers ({error.strerror})"
+            why = f"{folder}, where the run was started, is not there for its workers ({error.strerror})"
             raise InputError(f"{why}. Start it in a folder that every machine has, such as a shared one.") from error
-        self.restorer = work.load()
+        self.restorer = self.work.load()
         self.machine = (self.restorer.sizes, str(self.restorer.device), str(self.restorer.dtype))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """From columns `number` and `job` to a column `row`, one JSON text each."""
+        if self.ended is not None:
+            return {"row": [json.dumps({"ended": self.ended})]}
         numbers = [int(number) for number in batch["number"]]
         rows: list[dict[str, Any]] = []
 

@@ -13,10 +13,11 @@ import torch
 from command_line import broken, names
 from PIL import Image
 
-from gpen_core.batch.cluster import Cluster, Told, _as_text, _error, _of_text, _said, _size
+from gpen_core.batch.cluster import Cluster, Told, Work, Worker, _as_text, _error, _Heard, _of_text, _said, _size
 from gpen_core.batch.job import Job
 from gpen_core.batch.places import Url
-from gpen_core.errors import GpenError, InputError, OptionsError, TooLarge
+from gpen_core.errors import ChangedWeights, GpenError, InputError, OptionsError, TooLarge
+from gpen_core.options import RestoreOptions
 
 pytest_plugins = ["command_line"]
 ON_TWO = ("--ray", "--workers", "2")
@@ -226,6 +227,23 @@ def deadly_partial(load, *arguments):
 
     deadly_load.__module__ = "__main__"
     return deadly_load
+
+
+def refused():
+    raise ChangedWeights("red.pth is another")
+
+
+def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path):
+    here = os.getcwd()  # noqa: PTH109  where the test began
+    for work, kind, why in (
+        (Work(refused, RestoreOptions()), ChangedWeights, "red.pth is another"),
+        (Work(refused, RestoreOptions(), folder=str(tmp_path / "none")), InputError, "not there for its workers"),
+    ):
+        worker = Worker(work, torch.get_num_threads())
+        (row,) = worker({"number": [0], "job": ["unread"]})["row"]
+        with pytest.raises(kind, match=why):
+            _Heard(print, print).row(json.loads(row), {})
+    assert os.getcwd() == here  # noqa: PTH109
 
 
 @pytest.mark.slow
