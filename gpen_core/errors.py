@@ -56,6 +56,8 @@ class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 
 
+# What Python says of a library's code in C that failed and told no reason: seen where it could not allocate.
+NO_REASON = re.compile("error return without exception set|without setting an exception")
 # What allocators, loaders of libraries, OpenCV, Pillow and backends say. ALLOC_FAILED is of cuBLAS and cuDNN, which allocate
 # their workspaces themselves; a thread needs memory for its stack; what cannot be created is oneDNN's compiled code.
 NO_MEMORY = re.compile(
@@ -69,6 +71,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # CUDA's
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if isinstance(error, SystemError) and NO_REASON.search(str(error)):
         return True
     is_a_librarys = isinstance(error, (RuntimeError, ImportError, OSError)) or type(error).__module__ in (
         "cv2",
