@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch.places import place_of
-from ..errors import InputError, OptionsError
+from ..errors import InputError, MissingExtra, OptionsError
 from ..options import MASKS, RestoreOptions
 from .arguments import (
     DEFAULTS,
@@ -230,7 +230,10 @@ def _restore_all(
 def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptions, report: Report) -> None:
     """Weights are looked for, fetched and checked here before any worker needs them; where those run on another machine,
     the first of them fetches what is missing there."""
-    from ..batch import cluster
+    try:
+        from ..batch import cluster
+    except ImportError as error:  # a registry's copy of this package may leave out what opens connections
+        raise MissingExtra(f"This copy has no --ray ({error}). Install the project from its repository.") from error
 
     which = cluster.Cluster(None if given.ray == "local" else given.ray, given.workers, given.device)
     cluster.check()

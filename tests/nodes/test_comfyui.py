@@ -633,7 +633,7 @@ def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, 
     assert host.run("GPEN_RestoreFaces", model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
 
 
-OPENING = {"line.py", "request.py", "transfer.py"}
+OPENING = {"cluster.py", "line.py", "request.py", "transfer.py"}
 
 
 def test_without_the_files_that_open_connections(comfy_models, monkeypatch, tmp_path):
