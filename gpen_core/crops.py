@@ -117,7 +117,7 @@ def paste_faces(
         counts = f"{len(pixels)} crops" + ("" if own_masks is None else f" and {len(own_masks)} masks")
         raise InputError(f"There are {len(crops)} faces to put back, but {counts}. Each face needs its own.")
     picture = open_picture(image)
-    canvas = Canvas(picture, None if limit is None else fit_limit(limit, picture))
+    canvas = Canvas(picture, None if limit is None else fit_limit(limit, picture.size))
     left_out = []
     for crop, edited, own in zip(crops, pixels, own_masks or [None] * len(crops)):
         target = crop.in_picture(picture)

@@ -72,7 +72,7 @@ class Repair:
         background = None if frame.background is None else open_picture(frame.background, max_memory)
         self.scale = (1.0, 1.0) if background is None else scale_between(self.picture.size, background.size)
         target = background or self.picture
-        self.canvas = Canvas(target, None if frame.limit is None else fit_limit(frame.limit, target))
+        self.canvas = Canvas(target, None if frame.limit is None else fit_limit(frame.limit, target.size))
         self.boxes = None if frame.boxes is None else [_box(n, box) for n, box in enumerate(frame.boxes)]
         self.is_aligned = frame.is_aligned
         self.faces: list[Face] = []
@@ -199,12 +199,12 @@ def scale_between(
     return other[0] / size[0], other[1] / size[1]
 
 
-def fit_limit(limit: NDArray[np.floating], target: Picture) -> FloatImage:
-    """A mask of any size over the whole picture, at its size. Raises `InputError` for what is no mask."""
+def fit_limit(limit: NDArray[np.floating], size: tuple[int, int]) -> FloatImage:
+    """A mask of any size over a whole picture of that width and height, at its size. Raises `InputError` for what is no
+    mask."""
     if limit.ndim != 2 or 0 in limit.shape or not np.isfinite(limit).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {limit.dtype} {list(limit.shape)}.")
     amount = np.clip(limit.astype(np.float32), 0, 1)
-    size = target.size
     if (amount.shape[1], amount.shape[0]) != size:
         shrinks = amount.shape[1] > size[0]
         amount = cv2.resize(amount, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[assignment]

@@ -16,7 +16,7 @@ from ..frame import Frame, scale_between
 from ..options import RestoreOptions
 from ..pictures import files
 from ..pictures.files import Photo
-from ..pictures.picture import LUMA, FloatImage, Picture
+from ..pictures.picture import FloatImage, Picture, luminance
 from ..pictures.resized import resized
 from ..progress import Progress
 from ..report import Outcome
@@ -280,7 +280,7 @@ def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
 def _limit(mask: Picture, picture: Picture) -> FloatImage:
     """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the picture's."""
     scale_between(picture.size, mask.size, "mask", smaller=True)
-    return mask.region(mask.whole) @ LUMA
+    return luminance(mask)
 
 
 def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:

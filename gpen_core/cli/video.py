@@ -203,12 +203,9 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
 def _limit(path: Path | None) -> FloatImage | None:
     """[H, W] in [0, 1]: a picture's luminance."""
     from ..pictures import files
-    from ..pictures.picture import LUMA
+    from ..pictures.picture import luminance
 
-    if path is None:
-        return None
-    picture = files.read(path).picture
-    return picture.region(picture.whole) @ LUMA
+    return None if path is None else luminance(files.read(path).picture)
 
 
 @contextmanager

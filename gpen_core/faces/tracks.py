@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..pictures.whole_file import write_bytes
-from .face import Face
+from .face import Face, Landmarks
 
 Reals = NDArray[np.float64]
 
@@ -58,13 +58,19 @@ class Track:
     def face(self, number: int) -> Face | None:
         """The face in that frame of the film; None where the track is not there. A filled-in face has a note and the score
         of the last detection before it."""
-        n = number - self.first
-        if not 0 <= n < len(self):
+        landmarks = self.landmarks_in(number)
+        if landmarks is None:
             return None
-        seen = np.isfinite(self.scores)
+        n = last_seen = number - self.first
+        while np.isnan(self.scores[last_seen]):  # at most a gap's length; in its first frame it is seen
+            last_seen -= 1
         x0, y0, x1, y1 = (float(v) for v in self.boxes[n])
-        score = float(self.scores[: n + 1][seen[: n + 1]][-1])
-        return Face((x0, y0, x1, y1), score, self.landmarks[n].copy(), note=None if seen[n] else FILLED)
+        note = None if last_seen == n else FILLED
+        return Face((x0, y0, x1, y1), float(self.scores[last_seen]), landmarks.copy(), note=note)
+
+    def landmarks_in(self, number: int) -> Landmarks | None:
+        """[5, 2] in that frame of the film; None where the track is not there."""
+        return self.landmarks[number - self.first] if self.first <= number <= self.last else None
 
     def strength(self, number: int, rate: float) -> float:
         """0 to 1: how much of the restored face that frame gets, so that none appears or disappears at once. `rate`: frames

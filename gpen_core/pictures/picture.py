@@ -280,6 +280,11 @@ def rgb8(picture: Picture) -> NDArray[np.uint8]:
     return np.asarray(np.rint(picture.region(whole) * 255), np.uint8)
 
 
+def luminance(picture: Picture) -> FloatImage:
+    """[H, W] in [0, 1]."""
+    return picture.region(picture.whole) @ LUMA
+
+
 def upright(array: Pixels, orientation: int) -> Pixels:
     """Applies an EXIF orientation (1 to 8; anything else counts as 1) to [H, W] or [H, W, C]."""
     if orientation in (5, 6, 7, 8):

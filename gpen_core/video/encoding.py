@@ -233,12 +233,7 @@ def encoder_rate(film: Film) -> Fraction:
 def segment_shift(film: Film) -> int:
     """What is added to timestamps in segments: their containers know none below zero, and frames are decoded earlier than
     they are shown."""
-    return HELD_BACK * frame_ticks(film) - film.origin
-
-
-def frame_ticks(film: Film) -> int:
-    """How long a frame is shown on average, in the film's time base."""
-    return max(1, round(film.frame_seconds / film.time_base))
+    return HELD_BACK * film.frame_ticks - film.origin
 
 
 def tag_colours(context: Any, film: Film, format_: str) -> None:

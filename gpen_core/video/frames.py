@@ -6,10 +6,11 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..faces.align import Alignment, align, extract
 from ..faces.blend import Canvas, soften_small
@@ -18,17 +19,16 @@ from ..faces.finish import Masking, matched, shaped
 from ..faces.tracks import Track
 from ..frame import fit_limit
 from ..networks import LoadedNetwork
-from ..options import RestoreOptions
+from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture
 from ..progress import Progress, Stopwatch
 from ..restorer import FaceRestorer
+from .choose import why_left
 from .stages import Stages, timed
 from .steady import GUIDE, RADIUS, Steadied, Steadiness, TrackFilter
-from .survey import Frame, Survey
+from .survey import Frame, OneFrame, Survey
 
 DEPTH = 2  # frames between two stages
-
-OneFrame = TypeVar("OneFrame", bound=Frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +124,52 @@ class Restoring:
     options: RestoreOptions
     masking: Masking
     chosen: Sequence[Chosen]
+    reasons: Mapping[int, str | None]
+    """By track: why it is left alone; None of those that are chosen."""
     rate: float
     """Frames a second."""
     steady: float
-    radius: int
     max_memory: int | None = None
     limit: FloatImage | None = None
-    """[H, W] in [0, 1] of any size: how much of each pixel may be restored."""
+    """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
     depth: int = DEPTH
     """Frames that wait between two stages."""
-    watch: Stopwatch = field(default_factory=Stopwatch)
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """By track."""
+
+    @classmethod
+    def of(
+        cls,
+        found: Survey,
+        restorer: FaceRestorer,
+        options: RestoreOptions,
+        video: VideoOptions,
+        rate: float,
+        progress: Progress,
+        limit: NDArray[np.floating] | None = None,
+        max_memory: int | None = None,
+        watch: Stopwatch | None = None,
+    ) -> Restoring:
+        """With the faces of the film chosen and their networks loaded. `limit` [H, W] is of any size. Raises as
+        `Models.masking` and `Models.network_for`, and `InputError` for what is no mask."""
+        reasons = why_left(found, options, video, rate)
+        left = [track for track in found.tracks if reasons[track.number] is None]
+        chosen = [Chosen.of(track, found, restorer, options, progress) for track in left]
+        fitted = None if limit is None else fit_limit(limit, found.size)
+        masking = restorer.models.masking(options, progress)
+        watch = watch or Stopwatch()
+        return cls(options, masking, chosen, reasons, rate, video.steady, max_memory, fitted, watch)
+
+    @property
+    def radius(self) -> int:
+        """How many frames to each side a frame depends on."""
+        return RADIUS if self.steady > 0 else 0
+
+    @property
+    def networks(self) -> dict[int, int]:
+        """By chosen track: the side of its network in pixels."""
+        return {one.track.number: one.network.network.size for one in self.chosen}
 
     @property
     def run_up(self) -> int:
@@ -166,10 +200,10 @@ class Restoring:
     def _places(self, frame: Frame) -> list[_Place]:
         places = []
         for chosen in self.chosen:
-            face = chosen.track.face(frame.number)
-            if face is None:
+            landmarks = chosen.track.landmarks_in(frame.number)
+            if landmarks is None:
                 continue
-            alignment = align(face.landmarks, chosen.network.network.size, self.options.template)
+            alignment = align(landmarks, chosen.network.network.size, self.options.template)
             if not isinstance(alignment, str) and not alignment.region(*frame.picture.size).empty:
                 places.append(_Place(chosen, alignment, frame.picture))
         return places
@@ -238,9 +272,10 @@ class Restoring:
 
     def _pasted(self, one: _Worked[OneFrame], faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
         frame = one.frame
+        if not faces:
+            return RestoredFrame(frame, frame.picture, None, (), tuple(one.notes))
         with self.watch.stage("blend"):
-            limit = None if self.limit is None else fit_limit(self.limit, frame.picture)
-            canvas = Canvas(frame.picture, limit)
+            canvas = Canvas(frame.picture, self.limit)
             for face in faces:
                 self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
         is_changed = canvas.result is not canvas.original
@@ -255,11 +290,6 @@ class Restoring:
         restored = soften_small(matched(options, face.crop, restored, mask), chosen.like)
         strength = options.strength * chosen.track.strength(number, self.rate)
         canvas.paste(restored, mask, face.place.alignment, strength, options.grain)
-
-
-def radius_of(steady: float) -> int:
-    """How many frames to each side a frame of that steadiness depends on."""
-    return RADIUS if steady > 0 else 0
 
 
 def _reduced(layer: FloatImage, factor: int) -> FloatImage:

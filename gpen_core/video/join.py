@@ -21,7 +21,7 @@ from ..progress import Progress, silent
 from . import matroska
 from .containers import FORMATS, create, failures, knows_chapters, opened
 from .copying import add_copy, set_time_base
-from .encoding import Encoding, frame_ticks, is_folder_target, segment_shift, tag_colours
+from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
 from .probe import Film
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ class _Join:
     def _frames(self, video: Any) -> Iterator[Any]:
         """The encoded frames, one after the other through all segments."""
         base = self.film.time_base
-        step = frame_ticks(self.film)
+        step = self.film.frame_ticks
         shift = round(self.window.shift / base)
         shown = np.sort(self.times)
         until = np.append(shown[1:], shown[-1] + step)

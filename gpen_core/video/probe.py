@@ -113,6 +113,11 @@ class Film:
         """How long a frame is shown, on average."""
         return 1 / (self.rate or FOLDER_RATE)
 
+    @property
+    def frame_ticks(self) -> int:
+        """The same in `time_base`."""
+        return max(1, round(self.frame_seconds / self.time_base))
+
     def seconds_at(self, pts: int) -> float:
         """From the first frame on."""
         return float((pts - self.origin) * self.time_base)

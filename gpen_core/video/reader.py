@@ -87,12 +87,11 @@ class Reader:
     def _decoded(self, from_: int | None, near: float | None) -> Iterator[tuple[int, Any]]:
         """Timestamps, strictly rising, and PyAV's frames from `from_` to `self.end`; sought from `near` seconds on."""
         film, last = self.film, None
-        step = max(1, round(film.frame_seconds / film.time_base))
         end = None if self.end is None else film.pts_at(self.end)
         for frame in self._all(near):
             pts = frame.pts
             if pts is None:
-                pts = film.origin if last is None else last + step
+                pts = film.origin if last is None else last + film.frame_ticks
             if last is not None and pts <= last:
                 self._note(f"Timestamps that do not rise, first at {film.seconds_at(last):.3f} s, were set right.")
                 pts = last + 1

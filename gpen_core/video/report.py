@@ -43,7 +43,10 @@ def report(
 def _outcome(result: VideoResult) -> dict[str, Any]:
     film, survey = result.film, result.survey
     seconds = [round(film.seconds_at(int(pts)), 4) for pts in survey.pts]
-    there = [{track.number for track in survey.tracks if track.first <= n <= track.last} for n in range(survey.count)]
+    there: list[set[int]] = [set() for _ in range(survey.count)]
+    for track in survey.tracks:
+        for faces in there[track.first : track.last + 1]:
+            faces.add(track.number)
     return {
         "width": survey.size[0],
         "height": survey.size[1],

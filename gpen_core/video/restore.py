@@ -5,20 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError, OptionsError, memory_for
-from ..faces.face import Face
-from ..faces.tracks import Track, choose_tracks
+from ..faces.tracks import Track
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
 from ..pictures.whole_file import write_bytes
@@ -26,14 +22,14 @@ from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
-from .frames import DEPTH, Chosen, RestoredFrame, Restoring, radius_of
+from .frames import DEPTH, RestoredFrame, Restoring
 from .join import join
 from .memory import depth_for
 from .probe import FOLDER_RATE, Film, probe
 from .reader import FilmFrame, Reader
 from .stages import Stages, timed
 from .steady import Steadiness
-from .survey import Survey, searching, survey
+from .survey import Survey, looked_at, survey
 from .work import Work, digest_of_file, digest_of_networks, key_of
 from .writer import SegmentWriter
 
@@ -162,44 +158,20 @@ def _restored(run: _Run) -> VideoResult:
     content = digest_of_file(run.film.path, run.progress)
     found_key = _survey_key(run, content)
     found = _surveyed(run, found_key)
-    reasons = why_left(found, run.options, run.video, run.rate)
-    left = [track for track in found.tracks if reasons[track.number] is None]
-    chosen = [Chosen.of(track, found, run.restorer, run.options, run.progress) for track in left]
+    work = Restoring.of(
+        found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
+    )
     key = key_of(found_key, digest_of_networks(run.restorer.modules()), _asked(run))
     if run.work.others([found_key, key]):
         run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
     parts = _Parts(run.work.part(key), segments(found.count, found.cuts, run.rate))
     done = len(parts.ranges) - len(parts.missing())
-    _restore_missing(run, found, chosen, parts)
+    work.depth = depth_for(run.film, work.chosen, work.radius, run.frame_memory)
+    _restore_missing(run, found, work, parts)
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
-    result = _result(run, found, reasons, chosen, parts, done)
+    result = _result(run, found, work, parts, done)
     run.work.clear()
     return result
-
-
-def why_left(found: Survey, options: RestoreOptions, video: VideoOptions, rate: float) -> dict[int, str | None]:
-    """By number of the track: why it is left alone, or None. See `choose_tracks`; of the options, `min_face` counts for the
-    track's usual size, and `max_faces` takes the largest of each shot."""
-    reasons = choose_tracks(found.tracks, found.size, options.faces, video.min_time, rate, found.cuts)
-    for track in found.tracks:
-        side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
-        if reasons[track.number] is None and side < options.min_face:
-            reasons[track.number] = f"smaller than the minimum: {side:.0f} px, {options.min_face:g} px are asked for"
-    if options.max_faces is not None:
-        _leave_smaller(found, reasons, options.max_faces)
-    if options.strength == 0:
-        reasons = {number: reason or "the strength is 0" for number, reason in reasons.items()}
-    return reasons
-
-
-def _leave_smaller(found: Survey, reasons: dict[int, str | None], most: int) -> None:
-    shots: dict[int, list[Track]] = {}
-    for track in found.tracks:
-        if reasons[track.number] is None:
-            shots.setdefault(bisect_right(found.cuts, track.first), []).append(track)
-    for tracks in shots.values():
-        for track in sorted(tracks, key=lambda one: -float(one.areas.sum()))[most:]:
-            reasons[track.number] = f"more than {most} faces: the largest are taken"
 
 
 def segments(count: int, cuts: Sequence[int], rate: float) -> list[range]:
@@ -240,7 +212,9 @@ def _surveyed(run: _Run, key: str) -> Survey:
     waited = Stopwatch({})
     with Stages(run.progress.again) as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
-        found = timed(stages.ahead(_detected(run, frames, stages), DEPTH), waited, "detect")
+        found = timed(
+            stages.ahead(looked_at(frames, run.restorer, run.options, stages.check, run.watch), DEPTH), waited, "detect"
+        )
 
         def tell(done: int) -> None:
             run.progress(min(done, count), count, "Looking for faces")
@@ -251,25 +225,6 @@ def _surveyed(run: _Run, key: str) -> Survey:
     result = replace(result, notes=tuple(run.reader.notes))
     result.save(folder)
     return result
-
-
-def _detected(run: _Run, frames: Iterable[FilmFrame], stages: Stages) -> Iterator[tuple[FilmFrame, Sequence[Face]]]:
-    """Each frame with its faces, as many frames at once as the detector takes."""
-    at_once = run.restorer.detector.at_once
-    group: list[FilmFrame] = []
-    for frame in frames:
-        group.append(frame)
-        if len(group) == at_once:
-            yield from _faces_of(run, group, stages)
-            group = []
-    yield from _faces_of(run, group, stages)
-
-
-def _faces_of(run: _Run, group: Sequence[FilmFrame], stages: Stages) -> list[tuple[FilmFrame, Sequence[Face]]]:
-    stages.check()
-    with run.watch.stage("detect"):
-        found = run.restorer.detect([frame.picture for frame in group], searching(run.options))
-    return [(frame, [face for face in faces if face.reason is None]) for frame, faces in zip(group, found)]
 
 
 class _Parts:
@@ -292,21 +247,8 @@ class _Parts:
         return content
 
 
-def _restore_missing(run: _Run, found: Survey, chosen: Sequence[Chosen], parts: _Parts) -> None:
+def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: _Parts) -> None:
     """Neighbouring segments together: the faces around their borders then go through the network once."""
-    radius = radius_of(run.video.steady)
-    work = Restoring(
-        run.options,
-        run.restorer.models.masking(run.options, run.progress),
-        chosen,
-        run.rate,
-        run.video.steady,
-        radius,
-        run.max_memory,
-        run.limit,
-        depth_for(run.film, chosen, radius, run.frame_memory),
-        run.watch,
-    )
     missing = parts.missing()
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
@@ -345,14 +287,7 @@ def _write_segments(
         parts.tell(n, {"frames": frames, "steadiness": told, "notes": notes})
 
 
-def _result(
-    run: _Run,
-    found: Survey,
-    reasons: dict[int, str | None],
-    chosen: Sequence[Chosen],
-    parts: _Parts,
-    done: int,
-) -> VideoResult:
+def _result(run: _Run, found: Survey, work: Restoring, parts: _Parts, done: int) -> VideoResult:
     restored: list[tuple[int, ...]] = []
     steadiness = {track.number: (Steadiness(), Steadiness()) for track in found.tracks}
     for n in range(len(parts.ranges)):
@@ -363,9 +298,9 @@ def _result(
             for total, one in zip(steadiness[int(track)], pair):
                 total.add(Steadiness(*one))
     counts = Counter(track for tracks in restored for track in tracks)
-    networks = {one.track.number: one.network.network.size for one in chosen}
+    networks = work.networks
     outcomes = [
-        TrackOutcome(track, reasons[n], networks.get(n), counts[n], *steadiness[n])
+        TrackOutcome(track, work.reasons[n], networks.get(n), counts[n], *steadiness[n])
         for n, track in ((track.number, track) for track in found.tracks)
     ]
     notes = tuple(dict.fromkeys([*run.notes, *found.notes, *run.reader.notes, *run.encoding.notes]))

@@ -9,12 +9,11 @@ from ..errors import OptionsError, memory_for
 from ..faces.face import Face
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, as_picture
-from ..progress import Progress, Repeating, silent
+from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
-from .frames import Chosen, RestoredFrame, Restoring, radius_of
-from .restore import why_left
+from .frames import DEPTH, RestoredFrame, Restoring
 from .stages import Stages
-from .survey import Survey, searching, survey
+from .survey import Survey, looked_at, survey
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +61,11 @@ def restore_sequence(
         raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
     with memory_for("these pictures", "choose a smaller detection size"):
         found = _surveyed(restorer, pictures, options, rate, tell)
-        reasons = why_left(found, options, video, rate)
-        left = [track for track in found.tracks if reasons[track.number] is None]
-        chosen = [Chosen.of(track, found, restorer, options, tell) for track in left]
-        masking = restorer.models.masking(options, tell)
-        steady = video.steady
-        work = Restoring(options, masking, chosen, rate, steady, radius_of(steady), max_memory, limit)
+        work = Restoring.of(found, restorer, options, video, rate, tell, limit, max_memory)
         tell(0, found.count, "Restoring frames")
         with Stages(tell.again) as stages:
             for one in work.run(_frames(pictures), range(found.count), stages):
-                yield _result(one, found, reasons, chosen)
+                yield _result(one, found, work)
                 tell(one.frame.number + 1, found.count, "Restoring frames")
 
 
@@ -87,27 +81,19 @@ def _surveyed(
     rate: float,
     tell: Repeating,
 ) -> Survey:
-    wanted = searching(options)
     with Stages(tell.again) as stages:
-        frames = stages.ahead(_frames(pictures), 2)
-
-        def found() -> Iterator[tuple[SequenceFrame, list[Face]]]:
-            for frame in frames:
-                (faces,) = restorer.detect([frame.picture], wanted)
-                yield frame, [face for face in faces if face.reason is None]
-
-        return survey(found(), rate, options, lambda done: tell(0, 0, f"Looking for faces in frame {done}"))
+        frames = stages.ahead(_frames(pictures), DEPTH)
+        found = looked_at(frames, restorer, options, stages.check, Stopwatch())
+        return survey(found, rate, options, lambda done: tell(0, 0, f"Looking for faces in frame {done}"))
 
 
-def _result(
-    one: RestoredFrame[SequenceFrame], found: Survey, reasons: dict[int, str | None], chosen: list[Chosen]
-) -> SequenceResult:
-    networks = {other.track.number: other.network.network.size for other in chosen}
+def _result(one: RestoredFrame[SequenceFrame], found: Survey, work: Restoring) -> SequenceResult:
+    networks = work.networks
     faces = []
     for track in found.tracks:
         face = track.face(one.frame.number)
         if face is not None:
             is_restored = track.number in one.tracks
             network = networks.get(track.number) if is_restored else None
-            faces.append(replace(face, restored=is_restored, reason=reasons[track.number], network=network))
+            faces.append(replace(face, restored=is_restored, reason=work.reasons[track.number], network=network))
     return SequenceResult(one.picture, one.mask, tuple(faces))

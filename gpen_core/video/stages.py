@@ -106,10 +106,3 @@ def timed(items: Iterable[Item], watch: Stopwatch, stage: str) -> Iterator[Item]
             watch.seconds[stage] = watch.seconds.get(stage, 0.0) + time.perf_counter() - start
         yield item
         del item
-
-
-def each(items: Iterable[Item], check: Callable[[], None]) -> Iterator[Item]:
-    """The same items; `check` may end them before each."""
-    for item in items:
-        check()
-        yield item

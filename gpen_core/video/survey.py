@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from ..faces.tracks import BROKEN, Track, load_tracks, save_tracks
 from ..options import RestoreOptions
 from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
+from ..progress import Stopwatch
+from ..restorer import FaceRestorer
 from .shots import CutFinder
 
 FAINT = 0.5  # confidence: of faces that are taken where the same one is surer in another frame
@@ -40,6 +42,9 @@ class Frame(Protocol):
 
     @property
     def picture(self) -> Picture: ...
+
+
+OneFrame = TypeVar("OneFrame", bound=Frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +97,32 @@ def searching(options: RestoreOptions) -> RestoreOptions:
     """With which options faces are looked for in a film: also those that are less sure, since whether a face is one is told
     by all of its frames."""
     return replace(options, confidence=min(options.confidence, FAINT))
+
+
+def looked_at(
+    frames: Iterable[OneFrame],
+    restorer: FaceRestorer,
+    options: RestoreOptions,
+    check: Callable[[], None],
+    watch: Stopwatch,
+) -> Iterator[tuple[OneFrame, list[Face]]]:
+    """Each frame with its heads, as many frames at once as the detector takes. `check` may end it before each time."""
+    wanted = searching(options)
+    group: list[OneFrame] = []
+
+    def found() -> Iterator[tuple[OneFrame, list[Face]]]:
+        check()
+        with watch.stage("detect"):
+            all_faces = restorer.detect([frame.picture for frame in group], wanted)
+        for frame, faces in zip(group, all_faces):
+            yield frame, [face for face in faces if face.reason is None]
+
+    for frame in frames:
+        group.append(frame)
+        if len(group) == restorer.detector.at_once:
+            yield from found()
+            group = []
+    yield from found()
 
 
 def survey(

@@ -21,7 +21,7 @@ from ..pictures.metadata import Metadata
 from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
 from .containers import create, failures
-from .encoding import PICTURES, Encoding, encoder_rate, frame_ticks, new_stream, segment_shift
+from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
 from .reader import FilmFrame
@@ -136,7 +136,7 @@ class _Video:
     def _time(self, number: int) -> int:
         """A frame's timestamp; before the first and beyond the last, as if frames followed there, too."""
         inside = min(max(number, 0), len(self._times) - 1)
-        return self._times[inside] + (number - inside) * frame_ticks(self._film)
+        return self._times[inside] + (number - inside) * self._film.frame_ticks
 
     def close(self) -> None:
         self._mux(self._stream.encode(None))
@@ -165,23 +165,19 @@ def to_format(planes: Planes, encoding: Encoding) -> Any:
     frame = planes.padded(encoding.size).to_frame()
     if planes.format == encoding.format:
         return frame
-    if planes.layout.kind != "gbrp":
-        range_ = FULL if planes.colours.is_full else LIMITED
-        matrix = planes.colours.matrix_for(planes.size)
-        return frame.reformat(
-            format=encoding.format,
-            src_color_range=range_,
-            dst_color_range=range_,
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-        )
+    colours, interpolation = planes.colours, None
+    if planes.layout.kind == "gbrp":
+        source, range_, matrix, interpolation = FULL, LIMITED, BT709, "BICUBIC"
+    else:
+        source = range_ = FULL if colours.is_full else LIMITED
+        matrix = colours.matrix_for(planes.size)
     return frame.reformat(
         format=encoding.format,
-        src_color_range=FULL,
-        dst_color_range=LIMITED,
-        src_colorspace=BT709,
-        dst_colorspace=BT709,
-        interpolation="BICUBIC",
+        src_color_range=source,
+        dst_color_range=range_,
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        interpolation=interpolation,
     )
 
 

@@ -12,10 +12,11 @@ from helpers import face_at
 from gpen_core import InputError, Interrupted, OptionsError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.faces.tracks import Track
 from gpen_core.video import restore as restoring
+from gpen_core.video.choose import why_left
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
 from gpen_core.video.report import report
-from gpen_core.video.restore import segments, why_left
+from gpen_core.video.restore import segments
 from gpen_core.video.survey import Survey
 from gpen_core.video.work import Work
 
