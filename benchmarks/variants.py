@@ -15,6 +15,7 @@ import torch
 from gpen_core.devices import is_out_of_memory
 from gpen_core.errors import first_line
 from gpen_core.network import GPEN
+from gpen_core.network.gpen import _Call
 from gpen_core.network.replay import Replay, allow_compilations
 from gpen_core.network.workspace import Workspace
 
@@ -67,11 +68,7 @@ def in_order(network: GPEN, order: torch.memory_format, x: torch.Tensor) -> torc
 
     It calls the private `_restore`: the public call always takes channels-last on CPU and CUDA."""
     x = x.to(network.dtype).contiguous(memory_format=order)
-    return network._restore(x, Workspace(), _nothing)
-
-
-def _nothing() -> None:
-    """The pulse of work that nobody wants to stop."""
+    return network._restore(x, _Call(Workspace()))
 
 
 def _needs_graphs(x: torch.Tensor) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from ..errors import InputError, first_line
+from . import folded
 from .config import STYLE_LAYERS, GPENConfig
-from .layers import EPSILON, EqualLinear, StyledConv, ToRGB, frozen
+from .layers import EPSILON, EqualLinear, Modulation, Modulations, StyledConv, Styles, ToRGB, frozen
 from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows, framed
 from .replay import Replay, can_fuse, fuse
 from .state_dict import checked
@@ -36,6 +37,10 @@ class _Call:
     pulse: Pulse = _no_pulse
     strip_bytes: int | None = None
 
+    def in_one_piece(self, x: torch.Tensor) -> bool:
+        """Whether levels are computed whole, as a GPU is faster."""
+        return self.strip_bytes is None and folded.applies(x)
+
 
 class GPEN(nn.Module):
     """The generator in inference form. Made by `from_state_dict`; moves between devices with `.to(device)`."""
@@ -57,6 +62,7 @@ class GPEN(nn.Module):
         self.conv1 = StyledConv(sd, "generator.conv1", upsample=False, dtype=dtype)
         self.to_rgb1 = ToRGB(sd, "generator.to_rgb1", dtype)
         self.decoder = nn.ModuleList(DecoderLevel(sd, i, dtype) for i in range(config.levels))
+        self.modulations = Modulations([module for module in self.modules() if isinstance(module, Modulation)])
         self.eval()
 
     @classmethod
@@ -148,19 +154,19 @@ class GPEN(nn.Module):
 
     def _restore(self, x: torch.Tensor, call: _Call) -> torch.Tensor:
         levels = self._encode(x, call)
-        w = self._style(levels[-1])
-        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), w, call.memory)
-        rgb: torch.Tensor = self.to_rgb1(h, w, None)
+        styles: Styles = self.modulations(self._style(levels[-1]))
+        h = self.conv1(self.constant.expand(len(x), -1, -1, -1), levels.pop(), styles, call.memory)
+        rgb: torch.Tensor = self.to_rgb1(h, styles, None)
         large = [side for side in self._sides() if side >= SMALLEST_LARGE]
         for decoder in self.decoder[: -len(large)]:
             call.pulse()
-            h, rgb = decoder(h, levels.pop(), w, rgb, call.memory)
+            h, rgb = decoder(h, levels.pop(), styles, rgb, call.memory)
         if len(x) == 1:
-            return self._large_levels(x, levels, h, w, rgb, call)
+            return self._large_levels(x, levels, h, styles, rgb, call)
         samples = []
         for n in range(len(x)):
             own = [_sample(level, n) for level in levels]
-            args = (_sample(x, n), own, _sample(h, n), _sample(w, n), _sample(rgb, n))
+            args = (_sample(x, n), own, _sample(h, n), styles.of_sample(n), _sample(rgb, n))
             samples.append(self._large_levels(*args, call))
         return torch.cat(samples)
 
@@ -169,9 +175,12 @@ class GPEN(nn.Module):
         return [8 << n for n in range(self.config.levels)]
 
     def _encode(self, x: torch.Tensor, call: _Call) -> list[torch.Tensor]:
-        """The features of half the size, a quarter, ... 4x4."""
+        """The features of half the size, a quarter, ... 4x4; before them those of the full size, if they are kept."""
         levels: list[torch.Tensor] = []
         below = self._first_rows(x)
+        if call.in_one_piece(x):
+            levels.append(self.first(x))
+            below = _rows_of(levels[0])
         for n, level in enumerate(self.encoder, start=1):
             levels.append(level(below, x, self.size >> n, call.strip_bytes, call.memory, call.pulse))
             below = _rows_of(levels[-1])
@@ -189,17 +198,22 @@ class GPEN(nn.Module):
         x: torch.Tensor,
         levels: list[torch.Tensor],
         h: torch.Tensor,
-        w: torch.Tensor,
+        styles: Styles,
         rgb: torch.Tensor,
         call: _Call,
     ) -> torch.Tensor:
         """One sample's picture [1, 3, size, size]. `levels` is emptied as it goes."""
-        h = framed(h, call.memory)
+        in_one_piece = call.in_one_piece(x)
+        h = h if in_one_piece else framed(h, call.memory)
         for side in (side for side in self._sides() if side >= SMALLEST_LARGE):
             is_last = side == self.size
-            rows = self._first_rows(x) if is_last else _rows_of(levels.pop())
+            rows = _rows_of(levels.pop()) if levels else self._first_rows(x)
             level: Any = self.decoder[_level_of(side)]
-            h, rgb = level.in_strips(h, rows, w, rgb, call.strip_bytes, is_last, call.memory, call.pulse)
+            if in_one_piece:
+                call.pulse()
+                h, rgb = level.in_one_piece(h, rows(0, side), styles, rgb)
+            else:
+                h, rgb = level.in_strips(h, rows, styles, rgb, call.strip_bytes, is_last, call.memory, call.pulse)
         return rgb
 
     def _style(self, smallest: torch.Tensor) -> torch.Tensor:

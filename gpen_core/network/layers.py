@@ -10,13 +10,14 @@ Formulas: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN"
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import winograd
+from . import folded, winograd
 from .state_dict import fir_kernel
 from .workspace import Workspace, empty_like_order
 
@@ -26,6 +27,7 @@ Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.T
 SQRT2 = math.sqrt(2)
 SLOPE = 0.2
 EPSILON = 1e-8
+EDGE = 0.75  # of a picture interpolated by two, at its border
 VECTOR_BYTES = 64  # of a pixel's channels: with fewer, the CPU adds one by one, and a row at a time is 4 times faster
 
 
@@ -56,22 +58,60 @@ class EqualLinear(nn.Module):
         return F.leaky_relu_(out, SLOPE) if self.activated else out
 
 
-class Modulation(nn.Module):
-    """A style per input channel and what it does to the size of each output channel."""
+@dataclass(frozen=True)
+class Styles:
+    """What the latent says to every modulated layer, one behind the other."""
 
-    def __init__(self, sd: Weights, key: str, gain: float, demodulate: bool) -> None:
+    style: torch.Tensor
+    """[B, ...]: a factor for each layer's input channels."""
+    scale: torch.Tensor
+    """[B, ...]: one for each demodulated layer's output channels."""
+
+    def of_sample(self, number: int) -> Styles:
+        return Styles(self.style[number : number + 1], self.scale[number : number + 1])
+
+
+class Modulation(nn.Module):
+    """A style per input channel and what it does to the size of each output channel. See `Modulations`."""
+
+    def __init__(self, sd: Weights, key: str, demodulate: bool) -> None:
         super().__init__()
         weight = sd[f"{key}.weight"][0].float() / math.sqrt(sd[f"{key}.weight"][0, 0].numel())  # [O, I, k, k]
-        self.affine = EqualLinear(sd[f"{key}.modulation.weight"], sd[f"{key}.modulation.bias"], activated=False)
+        self.affine = (sd[f"{key}.modulation.weight"], sd[f"{key}.modulation.bias"])
         self.energy = frozen(weight.square().sum((2, 3)), torch.float32) if demodulate else None  # [O, I]
-        self.gain = gain
+        self.inputs = self.outputs = slice(0, 0)
 
-    def forward(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """[B, 512] -> the style [B, I] and, where demodulated, the output scale [B, O]."""
+    def forward(self, styles: Styles) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Its style [B, I] and, where demodulated, the output scale [B, O]."""
+        style = styles.style[:, self.inputs]
+        return style, None if self.energy is None else styles.scale[:, self.outputs]
+
+
+class Modulations(nn.Module):
+    """The affine layers of all modulations as one: a GPU takes longer to be told of each than to compute it."""
+
+    def __init__(self, modulations: Sequence[Modulation]) -> None:
+        """Takes their affine layers over. Those that demodulate have the gain sqrt(2)."""
+        super().__init__()
+        weights, biases = zip(*(one.affine for one in modulations))
+        self.affine = EqualLinear(torch.cat(weights), torch.cat(biases), activated=False)
+        self._demodulated: list[Modulation] = []
+        inputs = outputs = 0
+        for one, weight in zip(modulations, weights):
+            del one.affine
+            one.inputs = slice(inputs, inputs + len(weight))
+            inputs = one.inputs.stop
+            if one.energy is not None:
+                one.outputs = slice(outputs, outputs + len(one.energy))
+                outputs = one.outputs.stop
+                self._demodulated.append(one)
+
+    def forward(self, w: torch.Tensor) -> Styles:
+        """[B, 512], float32."""
         style = self.affine(w)
-        if self.energy is None:
-            return style, None
-        return style, self.gain * torch.rsqrt(F.linear(style.square(), self.energy) + EPSILON)
+        power = style.square()
+        sums = [F.linear(power[:, one.inputs], one.energy) for one in self._demodulated if one.energy is not None]
+        return Styles(style, SQRT2 * torch.rsqrt(torch.cat(sums, 1) + EPSILON))
 
 
 def modulated(
@@ -110,11 +150,20 @@ def own_weight(
     """One sample's weights: times its style [I] and, where demodulated, its scale [O], which lies along `out_axis`.
 
     They are written into `out`, where there is one, which must be of float32 as the weights."""
+    return _scaled(weight, style, out_scale, out_axis, out).to(weight.dtype)
+
+
+def _scaled(
+    weight: torch.Tensor,
+    style: torch.Tensor,
+    out_scale: torch.Tensor | None,
+    out_axis: int,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
     in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
     in_shape[1 - out_axis] = out_shape[out_axis] = -1
     own = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
-    own = own if out_scale is None else own.mul_(out_scale.view(out_shape))
-    return own.to(weight.dtype)
+    return own if out_scale is None else own.mul_(out_scale.view(out_shape))
 
 
 class StyledConv(nn.Module):
@@ -130,58 +179,72 @@ class StyledConv(nn.Module):
         self.channels = weight.shape[0]
         bias = sd[f"{key}.activate.bias"].float() * SQRT2
         self.weight = frozen(weight.transpose(0, 1) if upsample else weight, dtype)
-        self.modulation = Modulation(sd, f"{key}.conv", SQRT2, demodulate=True)
+        self.modulation = Modulation(sd, f"{key}.conv", demodulate=True)
         self.bias = frozen(bias[: self.channels], dtype)
         self.level_bias = frozen(bias[self.channels :].view(1, -1, 1, 1), dtype)
         self.level_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
         self.fir = frozen(depthwise_fir(4.0, self.channels), dtype) if upsample else None
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, memory: Workspace) -> torch.Tensor:
-        """x [B, I, S, S], level [B, O, S', S'], w [B, 512] -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
+    def forward(self, x: torch.Tensor, level: torch.Tensor, styles: Styles, memory: Workspace) -> torch.Tensor:
+        """x [B, I, S, S], level [B, O, S', S'], the styles -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
+        if folded.applies(level):
+            return self.finish(self._on_gpu(x, styles), level)
         batch, channels, height, width = level.shape
         out = empty_like_order((batch, 2 * channels, height, width), level)
         if self.fir is None and winograd.pays(self.weight, height):
             for n in range(batch):
-                self._by_winograd(x[n : n + 1], w[n : n + 1], out[n : n + 1, :channels], memory)
+                self._by_winograd(x[n : n + 1], styles.of_sample(n), out[n : n + 1, :channels], memory)
         else:
-            out[:, :channels].copy_(self._by_torch(x, w))
+            out[:, :channels].copy_(self._by_torch(x, styles))
         self.activate(level, out)
         return out
 
-    def _by_winograd(self, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, memory: Workspace) -> None:
+    def _by_winograd(self, x: torch.Tensor, styles: Styles, out: torch.Tensor, memory: Workspace) -> None:
         side = x.shape[2]
-        convolve = self.convolution(w, side, side, x, memory)
+        convolve = self.convolution(styles, side, side, x, memory)
         rows = convolve.rows(side + 2)
         rows[:, :, 0] = 0
         rows[:, :, -1] = 0
         rows[:, :, 1:-1].copy_(winograd.unflattened(x))
         convolve(out)
 
-    def _by_torch(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        style, out_scale = self.modulation(w)
+    def _by_torch(self, x: torch.Tensor, styles: Styles) -> torch.Tensor:
+        style, out_scale = self.modulation(styles)
         if self.fir is None:
             return modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
         own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
         return self.blur(own, (1, 1))
+
+    def _on_gpu(self, x: torch.Tensor, styles: Styles) -> torch.Tensor:
+        """The same without the bias."""
+        style, out_scale = self.modulation(styles)
+        if self.fir is None:
+            return modulated(x, self.weight, style, out_scale, _conv3x3, 0)
+        return folded.filtered(modulated(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
 
     def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """The FIR after the transposed convolution, and the bias."""
         assert self.fir is not None
         return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
 
-    def own_weight(self, w: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The modulated and demodulated weights for one sample's w [1, 512], written into `out` where there is one."""
-        style, out_scale = self.modulation(w)
+    def own_weight(self, styles: Styles, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The modulated and demodulated weights for one sample's styles, written into `out` where there is one."""
+        style, out_scale = self.modulation(styles)
         return own_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
 
+    def folded_weight(self, styles: Styles) -> torch.Tensor:
+        """For one that upsamples: the same with the FIR in it, see `folded.up_weight`."""
+        style, out_scale = self.modulation(styles)
+        return folded.up_weight(_scaled(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
+
     def convolution(
-        self, w: torch.Tensor, width: int, height: int, like: torch.Tensor, memory: Workspace
+        self, styles: Styles, width: int, height: int, like: torch.Tensor, memory: Workspace
     ) -> Direct | winograd.Convolution:
         """The 3x3 convolution for one face, over `height` rows at a time."""
         if not winograd.pays(self.weight, width):
-            return Direct(self.own_weight(w), self.bias, width, like, memory)
+            return Direct(self.own_weight(styles), self.bias, width, like, memory)
         taps = winograd.taps(self.weight, memory)
-        filters = winograd.transformed(self.own_weight(w, taps), memory)
+        filters = winograd.transformed(self.own_weight(styles, taps), memory)
         return winograd.Convolution(filters, self.bias, width, height, memory)
 
     def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
@@ -191,6 +254,27 @@ class StyledConv(nn.Module):
             own, level = winograd.unflattened(own), winograd.unflattened(level)
         out[:, : self.channels].copy_(own)
         self.activate(level, out, first_row)
+
+    def finish(self, own: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """On a GPU: the convolution's output without its bias and the level's features [B, O, H, W] behind it, both
+        activated: [B, 2 * O, H, W]. `own` is [B, O, H, W], or after `folded_weight` of 2x2 squares,
+        [B, 4 * O, H / 2, W / 2]."""
+        batch, channels, height, width = level.shape
+        out = empty_like_order((batch, 2 * channels, height, width), level)
+        if own.shape[1] == channels:
+            torch.add(own, self.bias[:, None, None], out=out[:, :channels])
+        else:
+            torch.add(folded.squares(own, channels), self.bias, out=folded.squares(out, channels))
+        self.activate(level, out)
+        return out
+
+    def finish_fused(self, own: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """`finish` as torch.compile makes one kernel of it."""
+        if own.shape[1] != self.channels:
+            batch, channels, height, width = level.shape
+            own = folded.squares(own, channels).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        first, second = own + self.bias[:, None, None], self.level_bias + level * self.level_gain
+        return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 
     def activate(self, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
         """Writes the level's features [B, O, H', ...] with their bias behind the convolution's output in `out`
@@ -230,19 +314,32 @@ class ToRGB(nn.Module):
         super().__init__()
         weight = sd[f"{key}.conv.weight"][0].float()  # [3, I, 1, 1]
         self.weight = frozen(weight / math.sqrt(weight[0].numel()), dtype)
-        self.modulation = Modulation(sd, f"{key}.conv", 1.0, demodulate=False)
+        self.modulation = Modulation(sd, f"{key}.conv", demodulate=False)
         self.bias = frozen(sd[f"{key}.bias"].float().view(3), torch.float32)
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, styles: Styles, below: torch.Tensor | None) -> torch.Tensor:
         """x [B, I, S, S], below [B, 3, S / 2, S / 2] -> [B, 3, S, S], float32."""
-        style, _ = self.modulation(w)
-        rgb = modulated(x, self.weight, style, None, _conv1x1, 0).float()
-        rgb += self.bias[:, None, None]
+        style, _ = self.modulation(styles)
+        return self.add(modulated(x, self.weight, style, None, _conv1x1, 0), below)
+
+    def add(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
+        """The convolution's output [B, 3, S, S] without its bias -> the picture so far, float32."""
+        rgb = own.float().add_(self.bias[:, None, None])
         return rgb if below is None else rgb.add_(upsample_rgb(below))
 
-    def own_weight(self, w: torch.Tensor) -> torch.Tensor:
-        """The modulated weights for one sample's w [1, 512]."""
-        style, _ = self.modulation(w)
+    def add_fused(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
+        """`add` as torch.compile makes one kernel of it."""
+        rgb = own.float() + self.bias[:, None, None]
+        if below is None:
+            return rgb
+        inside = torch.arange(own.shape[2], device=own.device)
+        share = torch.where((inside == 0) | (inside == own.shape[2] - 1), EDGE, 1.0)
+        doubled = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
+        return rgb + doubled * share[:, None] * share
+
+    def own_weight(self, styles: Styles) -> torch.Tensor:
+        """The modulated weights for one sample's styles."""
+        style, _ = self.modulation(styles)
         return own_weight(self.weight, style[0], None, out_axis=0)
 
     def share(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -258,7 +355,7 @@ def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:
     """
     doubled = F.interpolate(rgb.contiguous(), scale_factor=2, mode="bilinear", align_corners=False)
     for edge in (doubled[:, :, 0], doubled[:, :, -1], doubled[:, :, :, 0], doubled[:, :, :, -1]):
-        edge.mul_(0.75)
+        edge.mul_(EDGE)
     return doubled
 
 

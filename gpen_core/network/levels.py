@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import SLOPE, SQRT2, StyledConv, ToRGB, Weights, depthwise_fir, frozen, upsample_rgb
+from . import folded
+from .layers import SLOPE, SQRT2, StyledConv, Styles, ToRGB, Weights, depthwise_fir, frozen, upsample_rgb
 from .workspace import Workspace
 
 FRAME = 2  # rows
@@ -79,6 +80,9 @@ class EncoderLevel(nn.Module):
         self, below: Rows, like: torch.Tensor, side: int, budget: int | None, memory: Workspace, pulse: Pulse
     ) -> torch.Tensor:
         """The rows of [B, C, 2 * side, 2 * side] -> [B, C', side, side] in `like`'s batch, type and memory order."""
+        if folded.applies(like) and budget is None:
+            pulse()
+            return self.activate(self._in_one_piece(below(0, 2 * side), side))
         out = memory.take(f"level {side}", (len(like), self.channels, side, side), like)
         row_bytes = 2 * len(like) * 4 * side * self.channels_in * like.element_size()  # before and after the FIR
         for top, bottom in strips(side, row_bytes, budget):
@@ -91,6 +95,16 @@ class EncoderLevel(nn.Module):
             out[:, :, top:bottom] = F.conv2d(blurred, self.weight, self.bias, stride=2)
         return F.leaky_relu_(out, SLOPE)
 
+    def _in_one_piece(self, x: torch.Tensor, side: int) -> torch.Tensor:
+        """The FIR and the convolution on a GPU, without the bias."""
+        if 2 * side <= folded.LARGEST_BANDED:
+            return F.conv2d(folded.filtered(x, 1.0, 2), self.weight, stride=2)
+        return F.conv2d(x, folded.down_weight(self.weight), stride=2, padding=2)
+
+    def activate(self, own: torch.Tensor) -> torch.Tensor:
+        """What such a convolution gave, with the bias; in its place."""
+        return F.leaky_relu_(own.add_(self.bias[:, None, None]), SLOPE)
+
 
 class DecoderLevel(nn.Module):
     """Two styled convolutions, the first of which doubles the size, and the level's share of the picture."""
@@ -102,17 +116,17 @@ class DecoderLevel(nn.Module):
         self.to_rgb = ToRGB(sd, f"generator.to_rgbs.{number}", dtype)
 
     def forward(
-        self, x: torch.Tensor, level: torch.Tensor, w: torch.Tensor, rgb: torch.Tensor, memory: Workspace
+        self, x: torch.Tensor, level: torch.Tensor, styles: Styles, rgb: torch.Tensor, memory: Workspace
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [B, I, S, S], level [B, O, 2 * S, 2 * S], w [B, 512], rgb [B, 3, S, S] -> features and rgb of twice the size."""
-        x = self.conv(self.up(x, level, w, memory), level, w, memory)
-        return x, self.to_rgb(x, w, rgb)
+        """x [B, I, S, S], level [B, O, 2 * S, 2 * S], rgb [B, 3, S, S] -> features and rgb of twice the size."""
+        x = self.conv(self.up(x, level, styles, memory), level, styles, memory)
+        return x, self.to_rgb(x, styles, rgb)
 
     def in_strips(
         self,
         x: torch.Tensor,
         level: Rows,
-        w: torch.Tensor,
+        styles: Styles,
         rgb: torch.Tensor,
         budget: int | None,
         is_last: bool,
@@ -124,12 +138,12 @@ class DecoderLevel(nn.Module):
         Of the last level only the picture is wanted, so its features are not kept: x comes back."""
         side, channels = 2 * x.shape[3], self.up.channels
         row_bytes = 2 * channels * side * x.element_size()
-        up_weight, rgb_weight = self.up.own_weight(w), self.to_rgb.own_weight(w)
+        up_weight, rgb_weight = self.up.own_weight(styles), self.to_rgb.own_weight(styles)
         out = x if is_last else frame(2 * channels, side, x, memory)
         rgb = upsample_rgb(rgb)
         cuts = list(strips(side, row_bytes, budget))
         height = cuts[0][1]
-        convolve = self.conv.convolution(w, side, height, x, memory)
+        convolve = self.conv.convolution(styles, side, height, x, memory)
         for top, bottom in cuts:
             pulse()
             first, last = max(top - 1, 0), min(bottom + 1, side)
@@ -156,3 +170,14 @@ class DecoderLevel(nn.Module):
             out[:, :, 0] = 0
         if bottom == 2 * x.shape[3]:
             out[:, :, -1] = 0
+
+    def in_one_piece(
+        self, x: torch.Tensor, level: torch.Tensor, styles: Styles, rgb: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` does for one sample on a GPU, where there are more features than weights."""
+        own = F.conv2d(x, self.up.folded_weight(styles), padding=1)
+        x = self.up.finish(own, level)
+        own = F.conv2d(x, self.conv.own_weight(styles), padding=1)
+        x = self.conv.finish(own, level)
+        own = F.conv2d(x, self.to_rgb.own_weight(styles))
+        return x, self.to_rgb.add(own, rgb)

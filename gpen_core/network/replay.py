@@ -14,11 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layers import StyledConv
-from .levels import FirstLevel
+from .layers import StyledConv, ToRGB
+from .levels import EncoderLevel, FirstLevel
 
 WARM_UP = 3  # calls on another stream before recording, as torch's documentation asks for
 COMPILATIONS = 64  # of one function: one per layer, and torch gives up after 8
+# What lies between the convolutions on a GPU: a layer's method, and the one that is compiled in its place.
+BETWEEN = (
+    (StyledConv, "finish", "finish_fused"),
+    (ToRGB, "add", "add_fused"),
+    (FirstLevel, "forward", "forward"),
+    (EncoderLevel, "activate", "activate"),
+)
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 
@@ -86,10 +93,10 @@ def fuse(network: nn.Module) -> Callable[[], None]:
     allow_compilations()
     compiled: list[tuple[nn.Module, str]] = []
     for module in network.modules():
-        name = {StyledConv: "activate", FirstLevel: "forward"}.get(type(module))
-        if name is not None:
-            setattr(module, name, torch.compile(getattr(module, name), dynamic=False))
-            compiled.append((module, name))
+        for kind, name, fused in BETWEEN:
+            if isinstance(module, kind):
+                setattr(module, name, torch.compile(getattr(module, fused), dynamic=False))
+                compiled.append((module, name))
 
     def undo() -> None:
         for module, name in compiled:
