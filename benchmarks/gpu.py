@@ -14,16 +14,20 @@ float32 without TF32, one face at a time, its range as the peak. Variants (varia
     CUDA graph       one call of gpen_core captured and replayed
     compiled whole   torch.compile of all of it, with --compile
     --compile        what `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph; with --compile
+
+With --whole, from picture to picture too (gpu_whole.py); --json writes all rows into a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -59,6 +63,8 @@ class Bench:
     with_compile: bool
     twins: dict[tuple[int, int], float] = field(default_factory=dict)
     """Median milliseconds of the reference twin by size and batch."""
+    rows: list[dict[str, object]] = field(default_factory=list)
+    """What was measured, for the JSON."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,7 @@ def cell(bench: Bench, where: Cell, prepare: Callable[[], Callable[[], torch.Ten
         if where.variant == variants.TWIN:
             bench.twins[where.size, where.batch] = statistics.median(measured.ms)
         show(where, measured, bench.twins.get((where.size, where.batch)))
+        bench.rows.append({**asdict(where), **asdict(measured)})
 
 
 def show(where: Cell, measured: Measured, twin: float | None) -> None:
@@ -194,7 +201,29 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well; it takes minutes")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its algorithms in the warm-up")
+    parser.add_argument("--whole", action="store_true", help="photographs, a folder and a film as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured, row by row")
     return parser.parse_args()
+
+
+def whole(bench: Bench, sizes: list[int], device: str) -> None:
+    """The rows from picture to picture, at the first precision asked for; the folder and the film at the first size."""
+    import gpu_whole
+
+    print("\nFrom picture to picture")
+    dtype = bench.dtypes[0]
+
+    def row(made: gpu_whole.Row) -> None:
+        print(made, flush=True)
+        bench.rows.append(asdict(made))
+
+    row(gpu_whole.detection(bench.device, bench.runs))
+    for size in sizes:
+        for made in gpu_whole.photographs(size, dtype, bench.device, bench.runs):
+            row(made)
+    with tempfile.TemporaryDirectory() as place:
+        row(gpu_whole.folder(Path(place), sizes[0], dtype, device))
+        row(gpu_whole.film(Path(place), sizes[0], dtype, device))
 
 
 def print_header(device: torch.device) -> None:
@@ -217,6 +246,10 @@ def main() -> None:
     bench = Bench(device, given.dtypes, given.batches, given.runs, given.warm_up, given.compile)
     for size in given.sizes:
         at_size(bench, size)
+    if given.whole:
+        whole(bench, given.sizes, given.device)
+    if given.json is not None:
+        given.json.write_text(json.dumps(bench.rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
