@@ -191,4 +191,5 @@ def halving(
             log.warning("Out of memory with %d %ss at once; going on with %d.", len(chunk), what, batch)
             continue
         yield chunk, out
+        del out  # of a whole batch, perhaps on the device: it need not be there beside the next
         done += len(chunk)

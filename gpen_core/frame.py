@@ -145,7 +145,11 @@ class Repair:
         """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`. Of a small face it is
         softened."""
         self.canvas.paste(soften_small(crop, self.faces[number]), mask, target, self.options.strength, self.options.grain)
-        self.faces[number] = replace(self.faces[number], restored=True, note=note, network=crop.shape[0])
+        self.is_back(number, crop.shape[0], note)
+
+    def is_back(self, number: int, network: int, note: str | None) -> None:
+        """Says that a face was restored by the network of that size and put back."""
+        self.faces[number] = replace(self.faces[number], restored=True, note=note, network=network)
 
     def _scaled(self, points: Landmarks) -> Landmarks:
         """Picture -> background; whole numbers are the middles of pixels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from .network.memory import CACHE_STRIP
 from .options import AUTO
 from .progress import Progress, Stopwatch
 
-Item = TypeVar("Item")
 FloatImage = NDArray[np.float32]
+Item = TypeVar("Item")
+Crop = TypeVar("Crop", FloatImage, torch.Tensor)
+"""[S, S, 3] RGB in [0, 1], or the same on the network's device as [3, S, S]"""
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +30,14 @@ FLOOR = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Output(Generic[Item]):
+class Output(Generic[Item, Crop]):
     """What the network made of one crop."""
 
     item: Item
-    crop: FloatImage
-    """[S, S, 3] RGB in [0, 1], as it went in."""
-    restored: FloatImage | None
-    """The same of what came out; None where that was not finite."""
+    crop: Crop
+    """As it went in."""
+    restored: Crop | None
+    """What came out, as a crop; None where that was not finite."""
     note: str | None = None
     """What was out of the ordinary."""
 
@@ -56,32 +58,33 @@ class LoadedNetwork:
         chosen = plan(self.network.config, self.network.dtype, self.device, max_memory)
         return Plan(1, CACHE_STRIP) if self._needs_strips else chosen
 
-    def restored(
-        self, crops: Sequence[NDArray[np.float32]], strip_bytes: int | None, pulse: Callable[[], None]
-    ) -> NDArray[np.float32]:
-        """[B] crops of [S, S, 3] RGB in [0, 1] -> [B, S, S, 3] in [0, 1]; all of a crop is NaN where any of it is not
-        finite. Memory as for `run`."""
-        x = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)  # BHWC -> BCHW
-        y = self.run(x.mul(2).sub_(1), strip_bytes, pulse)
-        y[~y.isfinite().flatten(1).all(1)] = torch.nan
-        y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
-        return np.asarray(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
+    def restored(self, crops: Sequence[Crop], strip_bytes: int | None, pulse: Callable[[], None]) -> list[Crop | None]:
+        """Crops -> what the network makes of each, in [0, 1]; None where any of it is not finite. Memory as for `run`."""
+        y = self.run(_together(crops, self.device).mul_(2).sub_(1), strip_bytes, pulse)
+        is_finite = y.isfinite().flatten(1).all(1).tolist()
+        y = y.mul(0.5).add_(0.5).clamp_(0, 1)  # in new memory: the network may use its own again
+        outputs: Sequence[Any]
+        if isinstance(crops[0], torch.Tensor):
+            outputs = y.contiguous().unbind()
+        else:
+            outputs = list(y.permute(0, 2, 3, 1).contiguous().cpu().numpy())  # BCHW -> BHWC
+        return [output if ok else None for output, ok in zip(outputs, is_finite)]
 
     def outputs(
         self,
         items: Sequence[Item],
-        crop_of: Callable[[Item], FloatImage],
+        crop_of: Callable[[Item], Crop],
         watch: Stopwatch,
         max_memory: int | None = None,
         pulse: Callable[[], None] = lambda: None,
-    ) -> Iterator[Output[Item]]:
-        """The crops of `items`, [S, S, 3] RGB in [0, 1] each, through the network in batches, in order. What is not finite
-        in half precision is redone in float32. `pulse` is called within a face, too.
+    ) -> Iterator[Output[Item, Crop]]:
+        """The crops of `items` through the network in batches, in order. What is not finite in half precision is redone in
+        float32. `pulse` is called within a face, too.
 
         Raises `OutOfMemory` where not even one fits, or less than that is allowed by `max_memory` (bytes)."""
         chosen = self.plan(max_memory)
 
-        def run(chunk: Sequence[Item]) -> tuple[list[FloatImage], FloatImage]:
+        def run(chunk: Sequence[Item]) -> tuple[list[Crop], list[Crop | None]]:
             with watch.stage("align"):
                 crops = [crop_of(item) for item in chunk]
             with watch.stage("network"):
@@ -89,22 +92,23 @@ class LoadedNetwork:
 
         for chunk, (crops, restored) in halving(items, chosen.batch, run):
             for item, crop, output in zip(chunk, crops, restored):
-                if np.isfinite(output[0, 0, 0]):
+                if output is not None:
                     yield Output(item, crop, output)
                 else:
                     with watch.stage("network"):
                         yield self._redone(item, crop, chosen.strip_bytes, pulse)
+            del crops, crop, restored, output  # see `halving`
 
-    def _redone(self, item: Item, crop: FloatImage, strip_bytes: int | None, pulse: Callable[[], None]) -> Output[Item]:
+    def _redone(self, item: Item, crop: Crop, strip_bytes: int | None, pulse: Callable[[], None]) -> Output[Item, Crop]:
         """Once more in float32; nothing where there is no such network, or where that is not finite either."""
 
-        def run(crops: Sequence[FloatImage]) -> FloatImage | None:
+        def run(crops: Sequence[Crop]) -> Crop | None:
             exact = self.exact()
-            return None if exact is None else np.asarray(exact.restored(crops, strip_bytes, pulse)[0])
+            return None if exact is None else exact.restored(crops, strip_bytes, pulse)[0]
 
         ((_, output),) = halving([crop], 1, run, "face in float32")
         dtype = str(self.network.dtype).removeprefix("torch.")
-        if output is None or not np.isfinite(output).all():
+        if output is None:
             return Output(item, crop, None, f"the network's output is not finite in {dtype}")
         return Output(item, crop, output, f"redone in float32: not finite in {dtype}")
 
@@ -130,6 +134,13 @@ class LoadedNetwork:
 
     def networks(self) -> tuple[GPEN, ...]:
         return (self.network,) if self._exact is None else (self.network, *self._exact.networks())
+
+
+def _together(crops: Sequence[Any], device: torch.device) -> torch.Tensor:
+    """[B, 3, S, S] on the device, in memory of its own."""
+    if isinstance(crops[0], torch.Tensor):
+        return torch.stack(list(crops))
+    return torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)  # BHWC -> BCHW
 
 
 def sizes_of(model: str) -> tuple[int, ...]:

@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .around import Around, Task, WithOpenCV
 from .devices import SMALLER_MODEL, Process, halving
 from .errors import memory_for
-from .faces.align import Alignment
 from .faces.detect import Detector
 from .faces.face import Box, Face
-from .faces.finish import Masking, matched, shaped
 from .faces.select import heads, in_order
 from .frame import Frame, Repair, enlarged, open_picture
 from .models import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
 from .network import GPEN
 from .networks import LoadedNetwork
+from .on_device.around import OnDevice
+from .on_device.finish import does
+from .on_device.trial import suits
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
 from .progress import Progress, Stopwatch, silent
@@ -64,22 +66,11 @@ class RestoreResult:
         return bool(self.mask.any())
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """One face to restore."""
-
-    repair: Repair
-    number: int
-    alignment: Alignment
-    target: Alignment
-    """Where it is put back, in the picture or its background."""
-
-
 @dataclass
 class _Work:
     """What the faces of one call have in common."""
 
-    masking: Masking
+    around: Around[Any]
     watch: Stopwatch
     progress: Progress
     keep_crops: bool
@@ -224,7 +215,8 @@ class FaceRestorer:
         Process.compute()
         options = options or RestoreOptions()
         tell = progress or silent
-        work = _Work(self.models.masking(options, tell), Stopwatch(), tell, keep_crops, max_memory)
+        watch = Stopwatch()
+        work = _Work(self._around(options, watch, tell), watch, tell, keep_crops, max_memory)
         if options.upscale != 1:
             with work.watch.stage("upscale"):
                 upscaler = self.models.upscaler(options, tell)
@@ -270,45 +262,43 @@ class FaceRestorer:
         return tuple(self.find([frame], options or RestoreOptions())[0].faces)
 
     def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
-        by_size: dict[int, list[_Task]] = {}
+        by_size: dict[int, list[Task]] = {}
 
         def size_for(side: float) -> int:
             return self.models.network_for(side, work.progress).network.size
 
         for repair in repairs:
             for number, alignment, target in repair.alignments(size_for):
-                by_size.setdefault(alignment.size, []).append(_Task(repair, number, alignment, target))
+                by_size.setdefault(alignment.size, []).append(Task(repair, number, alignment, target))
         work.total = sum(map(len, by_size.values()))
         work.tell()
         for size, tasks in by_size.items():
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
-    def _restore_with(self, network: LoadedNetwork, tasks: Sequence[_Task], work: _Work) -> None:
-        def crop_of(task: _Task) -> FloatImage:
-            return task.repair.crop(task.alignment)
+    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress) -> Around[Any]:
+        """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
+        `Models.masking`."""
+        masking = self.models.masking(options, progress)
+        if does(options) and suits(self.device):
+            return OnDevice(self.device, masking, watch)
+        return WithOpenCV(masking, watch)
 
-        for output in network.outputs(tasks, crop_of, work.watch, work.max_memory, work.tell):
+    def _restore_with(self, network: LoadedNetwork, tasks: Sequence[Task], work: _Work) -> None:
+        around = work.around
+        around.expect(tasks)
+        for output in network.outputs(tasks, around.crop, work.watch, work.max_memory, work.tell):
+            task = output.item
             if output.restored is None:
-                output.item.repair.leave(output.item.number, output.note or "")
+                task.repair.leave(task.number, output.note or "")
             else:
-                self._put_back(output.item, output.crop, output.restored, work, output.note)
+                finished = around.put_back(task, output.crop, output.restored, output.note)
+                if work.keep_crops:
+                    work.crops.setdefault(task.repair, []).append(around.as_array(finished))
+                del finished
+            del output  # see `halving`
+            around.finish(task)
             work.done += 1
             work.tell()
-
-    def _put_back(self, task: _Task, crop: FloatImage, output: FloatImage, work: _Work, note: str | None) -> None:
-        repair, options = task.repair, task.repair.options
-        width = repair.width(task.number, task.alignment)
-
-        def run(outputs: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage | None]:
-            return shaped(options, work.masking, crop, outputs[0], width, repair.is_aligned)
-
-        with work.watch.stage("mask"):
-            ((_, (output, mask)),) = halving([output], 1, run, "face's mask", "choose feathered masks")
-        with work.watch.stage("blend"):
-            output = matched(options, crop, output, mask)
-            repair.put_back(task.number, output, mask, task.target, note)
-        if work.keep_crops:
-            work.crops.setdefault(repair, []).append(output)
 
     def _result(self, repair: Repair, work: _Work) -> RestoreResult:
         smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)

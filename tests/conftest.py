@@ -29,6 +29,14 @@ def models(tmp_path_factory, detector_weights):
     return folder
 
 
+@pytest.fixture(params=["OpenCV", "torch"])
+def both_ways(request, monkeypatch):
+    """What comes before and after the network, with OpenCV and as on an accelerator, there on the CPU."""
+    if request.param == "torch":
+        monkeypatch.setattr("gpen_core.restorer.suits", lambda device: True)
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def astronaut():
     """[512, 512, 3] uint8 RGB with one face, near (224, 118)."""

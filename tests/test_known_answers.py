@@ -12,6 +12,8 @@ from gpen_core.faces.mask import feather
 from gpen_core.network import GPEN
 from gpen_core.pictures.picture import as_picture
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.fixture(scope="module")
 def identities():

@@ -17,6 +17,8 @@ from gpen_core.network import GPEN
 from gpen_core.networks import BySize, LoadedNetwork, choose_size, sizes_of
 from gpen_core.weights.downloads import DownloadOptions
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 CPU = torch.device("cpu")
 
 

@@ -56,7 +56,12 @@ ROOMS = {
     "upscale": (*GROUND, "pictures", "network", "weights", "faces", "devices"),
     "models": (*GROUND, "network", "weights", "faces", "devices", "networks", "upscale"),
     "frame": (*GROUND, "pictures", "faces", "upscale"),
-    "restorer": (*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "upscale", "models", "frame"),
+    "around": (*GROUND, "pictures", "faces", "devices", "frame"),
+    "on_device": (*GROUND, "pictures", "faces", "devices", "frame", "around"),
+    "restorer": (
+        *(*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "upscale", "models", "frame"),
+        *("around", "on_device"),
+    ),
     "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),

@@ -141,10 +141,15 @@ def square_face(picture: Picture, name: str = "gpen") -> Face:
     return Face((0.0, 0.0, picture.width, picture.height), 1.0, template(picture.width, name))
 
 
+def reach(picture: Picture, alignment: Alignment) -> Region:
+    """The part of the picture that a crop is made of."""
+    margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
+    return picture.around(alignment.region(*picture.size), margin)
+
+
 def extract(picture: Picture, alignment: Alignment) -> FloatImage:
     """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the picture its border is repeated."""
-    margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
-    region = picture.around(alignment.region(*picture.size), margin)
+    region = reach(picture, alignment)
     crop = warp(picture.region(region), alignment.within(region).matrix, (alignment.size, alignment.size))
     return np.clip(crop, 0, 1, out=crop)
 

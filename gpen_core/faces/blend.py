@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..pictures.picture import FloatImage, Picture, Region
+from ..pictures.picture import FloatImage, Picture, Pixels, Region
 from . import grain as grains
 from .align import Alignment, into_region
 from .face import Face
@@ -53,8 +53,7 @@ class Canvas:
         else:
             weight = warp(mask, into_region(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
-        neighbours = [one for one, place in self._pasted if not place.overlap(region).empty]
-        self._pasted.append((alignment, region))
+        neighbours = self.beside(alignment, region)
         full = np.float32(strength) if self.limit is None else np.float32(strength) * self.limit[region.slices]
         before = self.mask[region.slices]
         share = _share(weight, before, full, alignment, neighbours, region) if neighbours and before.any() else None
@@ -70,8 +69,7 @@ class Canvas:
         if share is not None:
             restored = self._beside(region, original, restored, share, before)
             np.maximum(weight, before, out=weight)
-        if self.result is self.original:
-            self.result = self.original.writable()
+        self._make_writable()
         amount = weight[..., None]
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
         restored *= amount
@@ -79,6 +77,26 @@ class Canvas:
         original += restored
         self.result.put(region, original, touched)
         np.copyto(before, weight, where=touched)
+
+    def beside(self, alignment: Alignment, region: Region) -> list[Alignment]:
+        """Remembers a face that is to be put into that region, and gives those whose regions overlap it."""
+        neighbours = [one for one, place in self._pasted if not place.overlap(region).empty]
+        self._pasted.append((alignment, region))
+        return neighbours
+
+    def take(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
+        """Takes over a region that faces were blended into elsewhere: its samples [h, w, C] in the picture's own range, and
+        its mask [h, w]. Where that is 0 the picture stays."""
+        touched = mask > 0
+        if not touched.any():
+            return
+        self._make_writable()
+        np.copyto(self.result.pixels[region.slices], samples, casting="unsafe", where=touched[..., None])
+        self.mask[region.slices] = mask
+
+    def _make_writable(self) -> None:
+        if self.result is self.original:
+            self.result = self.original.writable()
 
     def _beside(
         self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, before: FloatImage

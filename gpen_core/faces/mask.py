@@ -112,9 +112,13 @@ class Parser:
             way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             small = np.asarray(cv2.resize(crop, (MASK_SIZE, MASK_SIZE), interpolation=way), np.float32)
         on_device = torch.from_numpy(np.ascontiguousarray(small)).to(device_of(self.network))
-        x = on_device.permute(2, 0, 1)[None] * 2 - 1  # HWC -> NCHW
-        logits, _ = self.network(x.to(self.dtype))
-        return np.asarray(logits[0].argmax(0).to("cpu", torch.uint8).numpy())
+        return np.asarray(self.classes_of(on_device.permute(2, 0, 1)).to("cpu", torch.uint8).numpy())  # HWC -> CHW
+
+    @torch.no_grad()
+    def classes_of(self, crop: torch.Tensor) -> torch.Tensor:
+        """[3, 512, 512] RGB in [0, 1] on the network's device -> [512, 512] class numbers there."""
+        logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
+        return logits[0].argmax(0)  # type: ignore[no-any-return]
 
     def mask(self, crop: FloatImage, grow: float = 0.0) -> FloatImage:
         """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `grow` as for `soften`.

@@ -34,10 +34,13 @@ class Tone:
     def applied(self, crop: FloatImage) -> FloatImage:
         """The crop ([S, S, 3] RGB in [0, 1]) with its luminance and the tone's colours."""
         luma = crop @ LUMA
-        steps = np.linspace(0, 1, STEPS)
-        table = np.column_stack([np.interp(steps, self.luma, channel) for channel in self.chroma.T]).astype(np.float32)
-        toned = luma[..., None] + table[np.rint(luma * (STEPS - 1)).astype(np.int16)]
+        toned = luma[..., None] + self.table()[np.rint(luma * (STEPS - 1)).astype(np.int16)]
         return np.asarray(np.clip(toned, 0, 1), np.float32)
+
+    def table(self) -> FloatImage:
+        """[STEPS, 3]: what is added to each channel, by luminance from 0 to 1."""
+        steps = np.linspace(0, 1, STEPS)
+        return np.column_stack([np.interp(steps, self.luma, channel) for channel in self.chroma.T]).astype(np.float32)
 
 
 def tone_of(crop: FloatImage) -> Tone | None:

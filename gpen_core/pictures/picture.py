@@ -66,6 +66,13 @@ class Region:
         low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
         return Region(*low, *high)
 
+    def joined(self, other: Region) -> Region:
+        """The smallest rectangle that holds both; an empty one counts for nothing."""
+        if self.empty or other.empty:
+            return other if self.empty else self
+        low, high = (min(self.x0, other.x0), min(self.y0, other.y0)), (max(self.x1, other.x1), max(self.y1, other.y1))
+        return Region(*low, *high)
+
 
 ASPECT_TOLERANCE = 0.02
 

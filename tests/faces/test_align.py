@@ -9,6 +9,8 @@ import pytest
 from gpen_core.faces.align import align, extract, invert, similarity, template
 from gpen_core.pictures.picture import as_picture
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 GOLDEN = json.loads((helpers.DATA / "align.json").read_text())
 
 

@@ -10,6 +10,8 @@ from gpen_core.faces.mask import feather, soften
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures.picture import as_picture
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONES = np.ones((512, 512), np.float32)
 
 

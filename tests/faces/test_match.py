@@ -15,6 +15,8 @@ from gpen_core.faces.match import match_colour, tone_of
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures.picture import LUMA, as_picture
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ONES = np.ones((512, 512), np.float32)
 
 

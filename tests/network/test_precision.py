@@ -13,6 +13,8 @@ from gpen_core.faces.detect import Detector
 from gpen_core.network import GPEN
 from gpen_core.restorer import FaceRestorer
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 FACES = [helpers.face_at((80, 80), 60), helpers.face_at((220, 220), 60)]
 
 

@@ -1,0 +1,61 @@
+"""A rectangle of a picture on a device, in samples as they came in."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..faces.align import Alignment, reach
+from ..pictures.picture import FLOATS, LUMA, PEAKS, Picture, Pixels, Region
+from .warp import warp
+
+
+class Part:
+    """The picture's pixels within `region`. Regions are given in pixels of the whole picture and lie within it."""
+
+    def __init__(self, picture: Picture, region: Region, device: torch.device) -> None:
+        """Running out of memory raises torch's error."""
+        self.picture = picture
+        self.region = region
+        self.device = device
+        self.samples = uploaded(picture.pixels[region.slices], device)  # [h, w, C]
+
+    def slices(self, region: Region) -> tuple[slice, slice]:
+        """Where the region's rows and columns are in `samples`."""
+        x0, y0 = self.region.x0, self.region.y0
+        return slice(region.y0 - y0, region.y1 - y0), slice(region.x0 - x0, region.x1 - x0)
+
+    def rgb(self, region: Region, samples: torch.Tensor | None = None) -> torch.Tensor:
+        """[3, h, w] in [0, 1], float32; of `samples`, if given, in place of the picture's."""
+        of = self.samples if samples is None else samples
+        planes: torch.Tensor = of[self.slices(region)].permute(2, 0, 1).to(torch.float32).contiguous()  # HWC -> CHW
+        if self.picture.peak != 1:
+            planes = planes / self.picture.peak
+        if self.picture.pixels.dtype in FLOATS:
+            planes = planes.clamp(0, 1)
+        return planes if len(planes) == 3 else planes.expand(3, -1, -1)
+
+    def rounded(self, rgb: torch.Tensor) -> torch.Tensor:
+        """[3, h, w] in [0, 1] -> samples [h, w, C] of the kind that `samples` has."""
+        if self.samples.shape[2] == 1:
+            rgb = luminance(rgb)
+        if self.picture.pixels.dtype in PEAKS:
+            rgb = (rgb.clamp(0, 1) * self.picture.peak).round()
+        return rgb.permute(1, 2, 0).to(self.samples.dtype)  # CHW -> HWC
+
+    def crop(self, alignment: Alignment) -> torch.Tensor:
+        """[3, S, S] in [0, 1], as `align.extract` cuts it out."""
+        region = reach(self.picture, alignment)
+        return warp(self.rgb(region), alignment.within(region).matrix, (alignment.size, alignment.size)).clamp_(0, 1)
+
+
+def luminance(rgb: torch.Tensor) -> torch.Tensor:
+    """[3, h, w] -> [1, h, w]"""
+    red, green, blue = (float(part) for part in LUMA)
+    return rgb[:1] * red + rgb[1:2] * green + rgb[2:] * blue
+
+
+def uploaded(samples: Pixels, device: torch.device) -> torch.Tensor:
+    """On the device: 8 bits as they are, 16 bits as int32 (torch computes little in uint16), floats as float32."""
+    kind = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.int32}.get(samples.dtype, np.float32)
+    return torch.from_numpy(np.require(samples, kind, ["C", "W"])).to(device)

@@ -1,0 +1,89 @@
+"""`faces.warp` in torch: the same area reduction, sampling and borders, on any device."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from ..faces.warp import ROUNDING
+
+AT_ONCE = 1 << 22  # places sampled at once: their coordinates and values take some 80 MB
+
+
+def warp(
+    image: torch.Tensor,
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    *,
+    cubic: bool = True,
+    replicate: bool = True,
+) -> torch.Tensor:
+    """Samples `image` [C, H, W], float32, on a grid of `size` (width, height) pixels -> [C, height, width].
+
+    `matrix` and borders as for `faces.warp.warp`. That rounds places to 1/32 px with OpenCV 4, and with OpenCV 5 and here
+    does not."""
+    factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
+    whole = max(1, int(factor + ROUNDING))
+    if whole > 1:
+        image = reduced(image, whole)
+        matrix = matrix @ np.array([[whole, 0, (whole - 1) / 2], [0, whole, (whole - 1) / 2], [0, 0, 1]], np.float64)
+    finer = 1 if factor <= whole + ROUNDING else 2
+    width, height = size
+    back = np.linalg.inv(np.vstack((matrix, [0.0, 0.0, 1.0])))[:2]
+    rows = max(1, AT_ONCE // (width * finer**2))
+    bands = [
+        _band(image, back, width, range(top, min(top + rows, height)), finer, cubic, replicate)
+        for top in range(0, height, rows)
+    ]
+    return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
+
+
+def reduced(image: torch.Tensor, factor: int) -> torch.Tensor:
+    """[C, H, W] with `factor` x `factor` pixels averaged into one; the border is repeated where a block is not full."""
+    height, width = image.shape[1:]
+    bottom, right = -height % factor, -width % factor
+    if bottom or right:
+        image = F.pad(image[None], (0, right, 0, bottom), mode="replicate")[0]
+    return F.avg_pool2d(image[None], factor)[0]
+
+
+def resized(image: torch.Tensor, side: int) -> torch.Tensor:
+    """A square [C, S, S] -> [C, side, side]: by area where it shrinks, by a whole factor, else linearly."""
+    if image.shape[-1] > side:
+        return reduced(image, image.shape[-1] // side)
+    if image.shape[-1] == side:
+        return image
+    return F.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False)[0]
+
+
+def _band(
+    image: torch.Tensor,
+    back: NDArray[np.float64],
+    width: int,
+    rows: range,
+    finer: int,
+    cubic: bool,
+    replicate: bool,
+) -> torch.Tensor:
+    """[C, rows, width]: those rows of the grid, `finer` times as dense in both directions and averaged."""
+    step, first = 1 / finer, (1 / finer - 1) / 2  # of places between whole pixels, and where they begin
+    u = torch.arange(width * finer, dtype=torch.float32, device=image.device)
+    v = torch.arange(len(rows) * finer, dtype=torch.float32, device=image.device)
+    axes = []
+    for (a, b, c), side in zip(back.tolist(), (image.shape[2], image.shape[1])):
+        at_first = a * first + b * (rows.start + first) + c
+        to_side = 2 / side  # grid_sample: -1 and 1 are the outer edges of the outermost pixels
+        along = u * (a * step * to_side) + ((at_first + 0.5) * to_side - 1)
+        axes.append(along[None, :] + (v * (b * step * to_side))[:, None])
+    out = F.grid_sample(
+        image[None],
+        torch.stack(axes, 2)[None],
+        mode="bicubic" if cubic else "bilinear",
+        padding_mode="border" if replicate else "zeros",
+        align_corners=False,
+    )
+    return (F.avg_pool2d(out, finer) if finer > 1 else out)[0]
