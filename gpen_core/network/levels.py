@@ -99,7 +99,7 @@ class EncoderLevel(nn.Module):
         """The FIR and the convolution on a GPU, without the bias."""
         if 2 * side <= folded.LARGEST_BANDED:
             return F.conv2d(folded.filtered(x, 1.0, 2), self.weight, stride=2)
-        return F.conv2d(x, folded.down_weight(self.weight), stride=2, padding=2)
+        return folded.down(x, self.weight)
 
     def activate(self, own: torch.Tensor) -> torch.Tensor:
         """What such a convolution gave, with the bias; in its place."""
