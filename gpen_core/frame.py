@@ -145,10 +145,10 @@ class Repair:
         """Blends a restored crop into the picture or its background, at `target`; see `Canvas.paste`. Of a small face it is
         softened."""
         self.canvas.paste(soften_small(crop, self.faces[number]), mask, target, self.options.strength, self.options.grain)
-        self.is_back(number, crop.shape[0], note)
+        self.mark_restored(number, crop.shape[0], note)
 
-    def is_back(self, number: int, network: int, note: str | None) -> None:
-        """Says that a face was restored by the network of that size and put back."""
+    def mark_restored(self, number: int, network: int, note: str | None) -> None:
+        """Says of a face that the network of that size restored it and that it was put back."""
         self.faces[number] = replace(self.faces[number], restored=True, note=note, network=network)
 
     def _scaled(self, points: Landmarks) -> Landmarks:

@@ -86,12 +86,14 @@ class Canvas:
 
     def take(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
         """Takes over a region that faces were blended into elsewhere: its samples [h, w, C] in the picture's own range, and
-        its mask [h, w]. Where that is 0 the picture stays."""
-        touched = mask > 0
-        if not touched.any():
+        its mask [h, w]. Where that is 0 the picture stays; samples of its own type are its own there already."""
+        if not mask.any():
             return
         self._make_writable()
-        np.copyto(self.result.pixels[region.slices], samples, casting="unsafe", where=touched[..., None])
+        if samples.dtype == self.result.pixels.dtype == np.uint8:
+            self.result.pixels[region.slices] = samples
+        else:
+            np.copyto(self.result.pixels[region.slices], samples, casting="unsafe", where=(mask > 0)[..., None])
         self.mask[region.slices] = mask
 
     def _make_writable(self) -> None:

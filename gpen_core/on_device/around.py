@@ -31,8 +31,9 @@ class _Open:
     """One picture at work."""
 
     source: Region
-    """What its faces are cut out of, and where they are put."""
+    """Of the picture: what its faces are cut out of."""
     target: Region
+    """Of the picture or its background: where they are put."""
     left: int = 0
     """Faces that are not finished."""
     part: Part | None = None
@@ -81,7 +82,7 @@ class OnDevice:
         with self._watch.stage("blend"):
             restored = matched(options, crop, restored, mask)
             canvas.paste(softened(restored, repair.faces[task.number]), mask, task.target, options.strength)
-            repair.is_back(task.number, restored.shape[-1], note)
+            repair.mark_restored(task.number, restored.shape[-1], note)
         return restored
 
     def finish(self, task: Task) -> None:

@@ -37,12 +37,6 @@ PAIRS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def exact_products(monkeypatch):
-    """Convolutions without TF32, which has its own tolerance."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-
-
 def check(monkeypatch, device, faces, frame, options=None, red=0.0):
     expected, found = both(monkeypatch, device, faces, frame, options, red)
     assert found.image.dtype == expected.image.dtype and found.image.shape == expected.image.shape
@@ -319,26 +313,21 @@ def test_half_precision_from_picture_to_picture(monkeypatch, device, dtype):
     assert helpers.psnr(found.image[inside], expected.image[inside]) >= 50
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_face_that_is_not_finite_there_is_redone_in_float32(monkeypatch, device):
+@pytest.mark.parametrize("device", [pytest.param("cpu", marks=pytest.mark.slow), CUDA])
+def test_a_face_beyond_float16_is_redone_in_float32_alone(monkeypatch, device):
+    """On the CPU float16 is emulated; `pick_dtype` does not give it there."""
     with_torch(monkeypatch)
-    dtype = torch.bfloat16 if device == "cpu" else torch.float16
-    weights = helpers.sharpening_weights(256, 0.5)
-    image = picture(240, 320, "float32")
-    expected = restorer_on("cpu", weights, BESIDE).restore(image)
-    network = GPEN.from_state_dict(weights, dtype)
-    restorer = restorer_on(device, network, BESIDE, lambda: GPEN.from_state_dict(weights))
-    forward = network.forward
-
-    def spoilt(x, pulse, strip_bytes):
-        y = forward(x, pulse, strip_bytes)
-        y[-1, 1, 7, 9] = torch.inf
-        return y
-
-    monkeypatch.setattr(network, "forward", spoilt)
-    monkeypatch.setattr(LoadedNetwork, "plan", lambda self, max_memory: Plan(3, None))
-    found = restorer.restore(image)
-    name = str(dtype).removeprefix("torch.")
-    assert [face.note for face in found.faces] == [None, None, f"redone in float32: not finite in {name}"]
+    weights = helpers.overflowing_weights(256, 0.5)
+    image = picture(240, 480, "float32") * np.float32(0.4)
+    image[:, 240:] += np.float32(0.3)
+    faces = [helpers.face_at((120, 120), 90), helpers.face_at((360, 120), 90)]
+    expected = restorer_on("cpu", weights, faces).restore(image)
+    half = GPEN.from_state_dict(weights, torch.float16)
+    monkeypatch.setattr(LoadedNetwork, "plan", lambda self, max_memory: Plan(2, None))
+    found = restorer_on(device, half, faces, lambda: GPEN.from_state_dict(weights)).restore(image)
+    assert [face.note for face in found.faces] == [None, "redone in float32: not finite in float16"]
     inside = expected.mask > 0
-    assert helpers.psnr(found.image[inside], expected.image[inside]) >= 45 and np.isfinite(found.image).all()
+    assert helpers.psnr(found.image[inside], expected.image[inside]) >= 50 and np.isfinite(found.image).all()
+    assert np.array_equal(
+        restorer_on("cpu", helpers.sharpening_weights(256, 0.5), faces).restore(image).image, expected.image
+    )

@@ -223,6 +223,12 @@ def test_a_region_without_pixels_says_so():
     assert Region(3, 3, 3, 9).empty and Region(0, 5, 4, 2).empty and not Region(0, 0, 1, 1).empty
 
 
+def test_joined_regions_hold_both_and_an_empty_one_counts_for_nothing():
+    one, other, none = Region(3, 4, 6, 8), Region(1, 5, 4, 9), Region(0, 0, 0, 9)
+    assert one.joined(other) == other.joined(one) == Region(1, 4, 6, 9)
+    assert one.joined(none) == none.joined(one) == one
+
+
 # --- PIL ---
 
 
