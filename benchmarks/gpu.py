@@ -15,7 +15,7 @@ float32 without TF32, one face at a time, its range as the peak. Variants (varia
     compiled whole   torch.compile of all of it, with --compile
     --compile        what `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph; with --compile
 
-With --whole, from picture to picture too (gpu_whole.py); --json writes all rows into a file.
+With --whole, from picture to picture too (end_to_end.py, gpu_whole.py); --json writes all rows into a file.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ import helpers  # noqa: E402
 import synthetic  # noqa: E402
 import variants  # noqa: E402
 
+from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.devices import DTYPES, is_out_of_memory  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 
@@ -208,20 +209,26 @@ def arguments() -> argparse.Namespace:
 
 def whole(bench: Bench, sizes: list[int], device: str) -> None:
     """The rows from picture to picture, at the first precision asked for; the folder and the film at the first size."""
+    import end_to_end
     import gpu_whole
 
-    print("\nFrom picture to picture")
     dtype = bench.dtypes[0]
+    print(f"\nFrom picture to picture, milliseconds\n{end_to_end.HEADING}")
+    for size in sizes:
+        for count in (1, 8):
+            given = RestoreOptions(mask="feather")
+            bench.rows += end_to_end.compare(size, dtype, count, bench.device, given, bench.runs)
+    print()
 
     def row(made: gpu_whole.Row) -> None:
         print(made, flush=True)
         bench.rows.append(asdict(made))
 
     row(gpu_whole.detection(bench.device, bench.runs))
-    for size in sizes:
-        for made in gpu_whole.photographs(size, dtype, bench.device, bench.runs):
-            row(made)
     with tempfile.TemporaryDirectory() as place:
+        row(gpu_whole.first(Path(place), sizes[0], dtype, device, compiled=False))
+        if bench.with_compile:
+            row(gpu_whole.first(Path(place), sizes[0], dtype, device, compiled=True))
         row(gpu_whole.folder(Path(place), sizes[0], dtype, device))
         row(gpu_whole.film(Path(place), sizes[0], dtype, device))
 

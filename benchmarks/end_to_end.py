@@ -1,0 +1,122 @@
+"""From picture to picture: milliseconds of a photograph of 12 megapixels by stage, what surrounds the network on the device
+beside OpenCV on the CPU.
+
+    python benchmarks/end_to_end.py --device cuda
+    python benchmarks/end_to_end.py --device cpu --sizes 256 --dtypes fp32 --faces 1 --runs 1     (to see that it works)
+
+Weights are random, faces are given and not looked for, and of each round every way takes its turn; the first round warms up.
+Stages are those of the report: on a GPU they tell where the CPU waited. Peak memory is what torch allocated on the device
+above what it held before, without the weights. `--mask parse` needs facexlib's class and takes random weights, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from timing import in_turn, seconds
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import helpers  # noqa: E402
+from around import twelve_faces  # noqa: E402
+
+from gpen_core import RestoreOptions  # noqa: E402
+from gpen_core.devices import DTYPES  # noqa: E402
+from gpen_core.faces import mask as masks  # noqa: E402
+from gpen_core.models import LoadedNetwork, Models  # noqa: E402
+from gpen_core.network import GPEN  # noqa: E402
+from gpen_core.restorer import FaceRestorer, RestoreResult  # noqa: E402
+
+HEIGHT, WIDTH = 3000, 4000
+MB = 2**20
+STAGES = ("align", "network", "mask", "blend")
+COLUMNS = ("size", "type", "faces", "way    ", "together", "   a face", *(f"{one:>8}" for one in STAGES), "    peak")
+HEADING = f"{COLUMNS[0]:>5} {COLUMNS[1]:5} {' '.join(COLUMNS[2:4])} {COLUMNS[4]:>9} {' '.join(COLUMNS[5:])}"
+
+
+def parser_on(device: torch.device) -> masks.Parser:
+    from facexlib.parsing.parsenet import ParseNet
+
+    torch.manual_seed(7)
+    weights = ParseNet(in_size=masks.MASK_SIZE, out_size=masks.MASK_SIZE, parsing_ch=masks.CLASSES).state_dict()
+    return masks.Parser.from_state_dict(weights, device)
+
+
+class Way:
+    """One restorer with its faces cut out and put back on the device or by OpenCV, and what its last call told."""
+
+    def __init__(self, restorer: FaceRestorer, image: np.ndarray, options: RestoreOptions, is_on_device: bool) -> None:
+        self.restorer, self.image, self.options, self.is_on_device = restorer, image, options, is_on_device
+        self.stages: list[dict[str, float]] = []
+        self.peak = 0.0
+
+    def __call__(self) -> float:
+        results: list[RestoreResult] = []
+        is_cuda = self.restorer.device.type == "cuda"
+        if is_cuda:
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+        with mock.patch("gpen_core.restorer.suits", lambda device: self.is_on_device):
+            took = seconds(lambda: results.append(self.restorer.restore(self.image, self.options)))
+        if is_cuda:
+            self.peak = (torch.cuda.max_memory_allocated() - held) / MB
+        assert results[0].changed
+        self.stages.append(results[0].seconds)
+        return took
+
+    def stage(self, name: str) -> float:
+        """Its median in milliseconds, without the round that warms up."""
+        return 1000 * statistics.median(one[name] for one in self.stages[1:])
+
+
+def compare(
+    size: int, dtype: str, count: int, device: torch.device, options: RestoreOptions, runs: int
+) -> list[dict[str, object]]:
+    """Prints a line for each way, and gives what stands in it."""
+    rows: list[dict[str, object]] = []
+    image = np.tile((helpers.texture(HEIGHT // 4, WIDTH // 4, sigma=1) * 255).astype(np.uint8), (4, 4, 1))
+    network = LoadedNetwork(GPEN.from_state_dict(helpers.random_weights(size), DTYPES[dtype]), device)
+    detector = helpers.FakeDetector(twelve_faces()[-count:])
+    restorer = FaceRestorer(Models([network], detector, device, lambda progress: parser_on(device)))
+    ways = {"device": Way(restorer, image, options, True), "OpenCV": Way(restorer, image, options, False)}
+    for name, taken in in_turn(ways, runs).items():
+        way = ways[name]
+        total = 1000 * statistics.median(taken)
+        stages = {stage: way.stage(stage) for stage in STAGES}
+        shown = " ".join(f"{value:8.1f}" for value in stages.values())
+        print(f"{size:5} {dtype:5} {count:5} {name:7} {total:9.1f} {total / count:9.1f} {shown} {way.peak:8.0f}", flush=True)
+        rows.append({"what": "photograph, 12 Mpx", "size": size, "dtype": dtype, "faces": count, "way": name, "ms": total})
+        rows[-1].update(stages, peak=way.peak)
+    return rows
+
+
+def main() -> None:
+    """Parses the arguments and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[512, 1024, 2048])
+    parser.add_argument("--dtypes", nargs="*", default=["fp16"], choices=sorted(DTYPES))
+    parser.add_argument("--faces", type=int, nargs="*", default=[1, 8], help="how many of twelve, the largest first")
+    parser.add_argument("--mask", default="feather", choices=["feather", "parse"])
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    print(f"torch {torch.__version__} on {name}, {given.mask} masks, medians of {given.runs}, milliseconds and MB")
+    print(HEADING)
+    options = RestoreOptions(mask=given.mask)
+    for size in given.sizes:
+        for dtype in given.dtypes:
+            for count in given.faces:
+                compare(size, dtype, count, device, options, given.runs)
+
+
+if __name__ == "__main__":
+    main()
