@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,7 +28,8 @@ Out = TypeVar("Out")
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """`auto` takes CUDA or ROCm, else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`, ...) and `directml`.
+    """`auto` takes CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`,
+    ...) and `directml`.
 
     Raises `DeviceError` if the device is not there."""
     if name == "auto":
@@ -49,6 +50,9 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 def available_devices() -> list[torch.device]:
     """Accelerators first, the CPU last. DirectML is only taken when asked for."""
     found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    xpu: Any = getattr(torch, "xpu", None)  # torch 2.3 and newer
+    if xpu is not None and xpu.is_available():
+        found += [torch.device("xpu", n) for n in range(xpu.device_count())]
     if torch.backends.mps.is_available():
         found.append(torch.device("mps"))
     return [*found, torch.device("cpu")]
@@ -157,11 +161,13 @@ def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memor
 
 
 def budget(device: torch.device, max_memory: int | None) -> int | None:
-    """Bytes that activations may take: `max_memory`, and no more than CUDA has free; None where neither is known."""
+    """Bytes that activations may take: `max_memory`, and no more than CUDA or XPU has free; None where neither is known."""
     budgets = [] if max_memory is None else [max_memory]
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be used again
-        budgets.append(int((torch.cuda.mem_get_info(device)[0] + cached) * FREE_SHARE))
+    if device.type in ("cuda", "xpu"):
+        backend: Any = getattr(torch, device.type)
+        if hasattr(backend, "mem_get_info"):  # of xpu, torch 2.7 and newer
+            cached = backend.memory_reserved(device) - backend.memory_allocated(device)  # torch's own, to be used again
+            budgets.append(int((backend.mem_get_info(device)[0] + cached) * FREE_SHARE))
     return min(budgets, default=None)
 
 

@@ -18,6 +18,7 @@ from .network import GPEN, RELEASED, checked, unwrap
 from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
+from .parity import trusted
 from .progress import Progress, silent
 from .upscale import rrdb
 from .upscale.enlarge import LANCZOS, Upscaler
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 DEFAULT_MODEL = "gpen-bfr-2048"
 DEFAULT_DETECTOR = DETECTORS[0]
 PARSER = "parsenet"
+CHECKED_DEVICES = "checked-devices.json"
 
 
 class Models:
@@ -100,7 +102,7 @@ class Models:
         """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
         fetched with them, loaded when used."""
         Process.compute()
-        chosen = pick_device(device)
+        chosen = _checked_device(device)
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
         aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
@@ -207,9 +209,14 @@ def load_detector(
 ) -> Detector:
     """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
     Process.compute()
-    chosen = pick_device(device)
+    chosen = _checked_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    """The device asked for, or the CPU in place of one that computes wrongly, see `parity`. Raises `DeviceError`."""
+    return trusted(pick_device(device), models_dirs()[0] / CHECKED_DEVICES)
 
 
 def check_structure(content: object, entry: Entry | None) -> None:

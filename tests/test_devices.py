@@ -38,6 +38,16 @@ def test_auto_takes_an_accelerator_before_the_cpu(monkeypatch, cuda, mps, names,
     assert str(devices.pick_device("auto")) == auto
 
 
+@pytest.mark.skipif(not hasattr(torch, "xpu"), reason="this torch knows no Intel GPUs")
+def test_auto_takes_an_intel_gpu_after_cuda(monkeypatch):
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)
+    with_devices(monkeypatch, cuda=0, mps=True)
+    assert [str(device) for device in devices.available_devices()] == ["xpu:0", "xpu:1", "mps", "cpu"]
+    with_devices(monkeypatch, cuda=1)
+    assert str(devices.pick_device("auto")) == "cuda:0"
+
+
 @pytest.mark.parametrize("given", ["cpu", CPU])
 def test_a_device_may_be_a_name_or_torchs_own(given):
     assert devices.pick_device(given) == CPU

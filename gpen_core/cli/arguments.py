@@ -43,7 +43,7 @@ def detection_arguments(parser: argparse.ArgumentParser) -> None:
     """Those about finding faces, but for their order."""
     add = parser.add_argument
     add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, directml")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps, directml")
     add("--dtype", default="auto", choices=PRECISIONS)
     add("--confidence", type=float, default=DEFAULTS.confidence, metavar="C", help="of the detector, 0 to 1")
     add(
