@@ -62,7 +62,7 @@ class LoadedNetwork:
         """Crops -> what the network makes of each, in [0, 1]; None where any of it is not finite. Memory as for `run`."""
         y = self.run(_together(crops, self.device).mul_(2).sub_(1), strip_bytes, pulse)
         is_finite = y.isfinite().flatten(1).all(1).tolist()
-        y = y.mul(0.5).add_(0.5).clamp_(0, 1)  # in new memory: the network may use its own again
+        y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
         outputs: Sequence[Any]
         if isinstance(crops[0], torch.Tensor):
             outputs = y.contiguous().unbind()
