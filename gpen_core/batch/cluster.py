@@ -1,8 +1,8 @@
-"""Many pictures on many processes and machines, by Ray Data. The only file that imports Ray.
+"""Rows given to many processes and machines, by Ray Data. The only file that imports Ray.
 
-Rows are names: a picture is read, restored and written within a worker, by `local.stream`, and only what became of it comes
-back, as JSON. The plan is handed over in windows of bounded length: Ray Data holds all that it was given, and something of
-each task, in this process until a dataset ends, so that memory would grow with the number of rows."""
+A row is anything that JSON knows, such as a picture's names: what it stands for is read, worked on and written within a
+worker, and only what became of it comes back. Rows are handed over in windows of bounded length: Ray Data holds all that it
+was given, and something of each task, in this process until a dataset ends, so that memory would grow with their number."""
 
 from __future__ import annotations
 
@@ -16,26 +16,35 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import errors
 from ..errors import GpenError, InputError, MissingExtra, OptionsError, first_line
-from ..options import RestoreOptions
-from ..report import Machine, Outcome
-from ..restorer import FaceRestorer
-from . import local
-from .job import Job, is_done
-from .places import place_of
 
 WINDOW = 50_000  # rows
-AT_ONCE = 8  # pictures of a task on a GPU, where reading and writing are to overlap with the network
+AT_ONCE = 8  # rows of a task: the engine's own work for each is shared by them, and reading overlaps with the network
+SHARES = 2  # tasks that a worker is to have of what is left; they grow smaller, so that all workers end together
 TASKS_WAITING = 2  # at each worker, one of them at work
 CPUS_PER_WORKER = 4  # where nobody says how many workers
 KNOCKS = 10.0  # seconds
 OBJECT_STORE = 200 << 20  # bytes, of a Ray that is ours: it holds names only
+
+Hand = Callable[[list[Any], Callable[[Any], None]], None]
+"""Takes rows and calls back, for each in order, with what became of it. What it raises ends the run."""
+
+
+class Work(Protocol):
+    """What is to be done with rows. It travels to the workers whole: functions as their names, which the workers' machines
+    have, too."""
+
+    @property
+    def folder(self) -> str:
+        """What relative names are relative to."""
+
+    def begin(self, threads: int) -> Hand:
+        """Once in each worker, in that folder: loads what it needs, to compute in so many threads."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +65,6 @@ class Cluster:
             raise OptionsError(f"Ray says which worker has which device: give {kind} instead of {self.device}.")
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a worker has to know, the same for every picture."""
-
-    load: Callable[[], FaceRestorer]
-    """It travels as the name of a function that the workers' machines have, too, with its arguments."""
-    options: RestoreOptions
-    max_memory: int | None = None
-    skip_existing: bool = False
-    folder: str = field(default_factory=os.getcwd)
-    """What relative names are relative to."""
-
-
-@dataclass
-class Told(Outcome):
-    """What a worker says became of a picture."""
-
-    told: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return self.told
-
-
 def check() -> Any:
     """Ray, as a module. Raises `MissingExtra`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked
@@ -91,28 +77,27 @@ def check() -> Any:
 
 
 def run(
-    jobs: Iterable[Job],
+    rows: Iterable[Any],
     work: Work,
     cluster: Cluster,
-    finished: Callable[[Outcome], None],
-    begun: Callable[[Machine], None] = lambda machine: None,
+    heard: Callable[[Any, Any], None],
+    at_once: int = AT_ONCE,
 ) -> None:
-    """Restores the pictures, any number of them. `finished` hears of each in this thread once its file is complete, as they
-    end and not in order; `begun`, once and before that, of what the workers compute on.
+    """Has the rows, any number of them, worked on. `heard(row, what became of it)` is called in this thread as they end, not
+    in order, and of a task's rows (at most `at_once`) when the last of them ends.
 
-    A picture that fails does not stop the others. Those that were with a worker that died are tried again, by whichever
-    worker, a second time alone; then they have failed. Raises `MissingExtra` without Ray, `GpenError` where there is no
-    cluster, and what ends a local run (`WeightsError`, `DeviceError`) where a worker meets it."""
+    The rows that were with a worker that died are tried again, by whichever worker, then twice more alone; of those that are
+    lost each time, `heard(row, None)` is called. Raises `MissingExtra` without Ray, `GpenError` where there is no cluster,
+    and what a worker's hand raised (`WeightsError`, `DeviceError`, ...)."""
     with contextlib.redirect_stdout(sys.stderr), _ray(cluster) as ray:  # Ray prints what befalls a worker
         size = _size(ray, cluster)
-        heard = _Heard(finished, begun)
-        rows = iter(jobs)
-        while window := dict(enumerate(islice(rows, WINDOW))):
-            _pass(ray, work, size, window, heard, size.at_once)
+        left = iter(rows)
+        while window := dict(enumerate(islice(left, WINDOW))):
+            _pass(ray, work, size, window, heard, at_once)
             if window:  # lost: what they were with ended their worker, or they did
                 _pass(ray, work, size, window, heard, alone=True)
-            for job in window.values():
-                finished(_lost(job))
+            for row in window.values():
+                heard(row, None)
 
 
 @dataclass(frozen=True)
@@ -126,10 +111,6 @@ class _Size:
     """That Ray keeps for a worker."""
     gpus: int
     """0 or 1, likewise."""
-
-    @property
-    def at_once(self) -> int:
-        return AT_ONCE if self.gpus else 1
 
 
 def _size(ray: Any, cluster: Cluster) -> _Size:
@@ -199,36 +180,8 @@ def _quieten(ray: Any) -> None:
     logging.getLogger("ray.data._internal.execution").setLevel(logging.CRITICAL)
 
 
-@dataclass
-class _Heard:
-    """Hears what comes back, and tells it."""
-
-    finished: Callable[[Outcome], None]
-    begun: Callable[[Machine], None]
-    has_begun: bool = False
-
-    def row(self, row: dict[str, Any], window: dict[int, Job]) -> None:
-        if "ended" in row:
-            raise _error(row["ended"])
-        if not self.has_begun:
-            self.has_begun = True
-            sizes, device, dtype = row["machine"]
-            self.begun(Machine(tuple(sizes), device, dtype))
-        job = window.pop(row["number"], None)
-        if job is not None:  # else heard of before its worker died
-            self.finished(_told(job, row))
-
-
-def _told(job: Job, row: dict[str, Any]) -> Told:
-    told = row["outcome"]
-    size = (told["width"], told["height"]) if "width" in told else None
-    notes, seconds = tuple(told.get("notes", ())), told["seconds"]
-    error = None if row["error"] is None else _error(row["error"])
-    return Told(job, told["status"], error, size, notes=notes, seconds=seconds, told=told)
-
-
-def _error(said: list[str]) -> GpenError:
-    """As `_said`. What is none of our errors in a worker is one here."""
+def error_of(said: list[str]) -> GpenError:
+    """The error that `said` told of. What is none of our errors in a worker is one here."""
     name, message = said
     kind = vars(errors).get(name)
     if isinstance(kind, type) and issubclass(kind, GpenError):
@@ -236,27 +189,28 @@ def _error(said: list[str]) -> GpenError:
     return GpenError(f"A worker ended the run: {name}: {message}")
 
 
-def _said(error: BaseException) -> list[str]:
+def said(error: BaseException) -> list[str]:
+    """Its kind and its text, as they travel."""
     return [type(error).__name__, str(error)]
 
 
-def _lost(job: Job) -> Outcome:
-    why = "the worker ended each time that it had this picture, as if killed (memory? the log of Ray says more)"
-    return Outcome(job, error=GpenError(f"{job.source}: {why}."))
-
-
 def _pass(
-    ray: Any, work: Work, size: _Size, window: dict[int, Job], heard: _Heard, at_once: int = 1, alone: bool = False
+    ray: Any,
+    work: Work,
+    size: _Size,
+    window: dict[int, Any],
+    heard: Callable[[Any, Any], None],
+    at_once: int = 1,
+    alone: bool = False,
 ) -> None:
     """Rows that are heard of leave `window`."""
-    rows = [{"number": number, "job": _as_text(job)} for number, job in window.items()]
-    workers = min(size.workers, len(rows))
-    at_once = min(at_once, -(-len(rows) // workers))
+    workers = min(size.workers, len(window))
+    tasks = [{"task": json.dumps(task)} for task in _tasks(window, workers, at_once)]
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1 if alone else TASKS_WAITING)
     with warnings.catch_warnings(), _failing(ray):
         # Ray 2.60 deprecates these names without others for them; 2.64 is to be without.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // at_once)).map_batches(
+        results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
             Worker,
             batch_size=None,
             fn_constructor_args=(work, size.threads),
@@ -268,8 +222,25 @@ def _pass(
             max_task_retries=1,
         )
         for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
-            for text in batch["row"]:
-                heard.row(json.loads(text), window)
+            for text in batch["told"]:
+                _hear(json.loads(text), window, heard)
+
+
+def _tasks(window: dict[int, Any], workers: int, at_once: int) -> Iterator[list[tuple[int, Any]]]:
+    """The rows with their numbers, cut into tasks: of `at_once` rows, and of fewer towards the end."""
+    rows, left = iter(window.items()), len(window)
+    while left:
+        some = list(islice(rows, max(1, min(at_once, left // (SHARES * workers)))))
+        left -= len(some)
+        yield some
+
+
+def _hear(told: dict[str, Any], window: dict[int, Any], heard: Callable[[Any, Any], None]) -> None:
+    for number, what in told["told"]:
+        if number in window:  # else heard of before its worker died
+            heard(window.pop(number), what)
+    if told["ended"] is not None:
+        raise error_of(told["ended"])
 
 
 @contextlib.contextmanager
@@ -283,59 +254,34 @@ def _failing(ray: Any) -> Iterator[None]:
         raise GpenError(f"Ray ended the run: {said}") from error
 
 
-def _as_text(job: Job) -> str:
-    """As JSON; names that are no text stay, too."""
-    places = (job.source, job.target, job.original, job.background, job.limit)
-    return json.dumps([[None if place is None else str(place) for place in places], job.boxes])
-
-
-def _of_text(text: str) -> Job:
-    (source, target, *others), boxes = json.loads(text)
-    original, background, limit = (None if other is None else Path(other) for other in others)
-    within = None if boxes is None else tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
-    return Job(place_of(source), place_of(target), original, background, within, limit)
-
-
 class Worker:
-    """One process of Ray's pool, with its own networks."""
+    """One process of Ray's pool."""
 
     def __init__(self, work: Work, threads: int) -> None:
-        self.work = work
         self.ended: list[str] | None = None
         try:
-            self._begin(threads)
-        except Exception as error:  # told with the first picture: of one raised here, Ray keeps the text only
-            self.ended = _said(error)
-
-    def _begin(self, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        folder = self.work.folder
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            why = f"{folder}, where the run was started, is not there for its workers ({error.strerror})"
-            raise InputError(f"{why}. Start it in a folder that every machine has, such as a shared one.") from error
-        self.restorer = self.work.load()
-        self.machine = (self.restorer.sizes, str(self.restorer.device), str(self.restorer.dtype))
+            _enter(work.folder)
+            self.hand = work.begin(threads)
+        except Exception as error:  # told with the first task: of one raised here, Ray keeps the text only
+            self.ended = said(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """From columns `number` and `job` to a column `row`, one JSON text each."""
-        if self.ended is not None:
-            return {"row": [json.dumps({"ended": self.ended})]}
-        numbers = [int(number) for number in batch["number"]]
-        rows: list[dict[str, Any]] = []
+        """From a column `task` to a column `told`, one JSON text each."""
+        return {"told": [json.dumps(self._told(json.loads(str(text)))) for text in batch["task"]]}
 
-        def finished(outcome: Outcome) -> None:
-            error = None if outcome.error is None else _said(outcome.error)
-            told = {"number": numbers[len(rows)], "outcome": outcome.to_json(), "error": error, "machine": self.machine}
-            rows.append(told)
+    def _told(self, task: list[tuple[int, Any]]) -> dict[str, Any]:
+        told: list[tuple[int, Any]] = []
+        if self.ended is None:
+            try:
+                self.hand([row for _, row in task], lambda what: told.append((task[len(told)][0], what)))
+            except Exception as error:  # told to the driver, who ends the run with it: Ray would only try again
+                self.ended = said(error)
+        return {"told": told, "ended": self.ended}
 
-        jobs = [_of_text(str(text)) for text in batch["job"]]
-        done = is_done if self.work.skip_existing else None
-        try:
-            local.stream(self.restorer, jobs, self.work.options, finished, None, self.work.max_memory, done)
-        except Exception as error:  # told to the driver, who ends the run with it: Ray would only try again
-            rows.append({"ended": _said(error)})
-        return {"row": [json.dumps(row) for row in rows]}
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        why = f"{folder}, where the run was started, is not there for its workers ({error.strerror})"
+        raise InputError(f"{why}. Start it in a folder that every machine has, such as a shared one.") from error

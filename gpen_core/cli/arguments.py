@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from ..batch.places import place_of
@@ -77,6 +78,27 @@ def run_arguments(parser: argparse.ArgumentParser, report: str = "what was found
     add("--max-memory", type=_bytes, metavar="BYTES", help="for activations, and as much again for pictures, e.g. 4G")
     add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
     add("--report", type=local_path, metavar="FILE", help=report)
+
+
+def ray_arguments(parser: argparse.ArgumentParser) -> None:
+    """On which processes."""
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        type=_address,
+        const="local",
+        metavar="ADDRESS",
+        help="on many processes by Ray: local (the default), or the cluster at host:port, or auto",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="with --ray: how many; default one a GPU, or one for four processors"
+    )
+
+
+def _address(text: str) -> str:
+    if text not in ("auto", "local") and re.fullmatch(r"[^/\\]+:\d+", text) is None:
+        raise argparse.ArgumentTypeError(f"expected host:port, auto or local, got {text!r}; inputs stand before --ray")
+    return text
 
 
 def _bytes(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from .arguments import (
     models_argument,
     options_of,
     order_argument,
+    ray_arguments,
     run_arguments,
     selection_arguments,
 )
@@ -29,6 +29,7 @@ from .terminal import printable
 from .weights import byte_bar
 
 if TYPE_CHECKING:
+    from ..batch.cluster import Cluster
     from ..batch.plan import Plan
     from ..batch.reports import Report
     from ..report import Outcome
@@ -90,15 +91,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the faces into this picture, the same enlarged (or a folder)",
     )
     run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
-    add(
-        "--ray",
-        nargs="?",
-        type=_address,
-        const="local",
-        metavar="ADDRESS",
-        help="on many processes by Ray: local (the default), or the cluster at host:port, or auto",
-    )
-    add("--workers", type=int, metavar="N", help="with --ray: how many; default one a GPU, or one for four processors")
+    ray_arguments(parser)
     add("--skip-existing", action="store_true", help="leave out pictures whose output is there: a run that ended goes on")
 
 
@@ -111,12 +104,6 @@ def _listing(inputs: argparse.Action) -> type[argparse.Action]:
             setattr(namespace, self.dest, values)
 
     return Listing
-
-
-def _address(text: str) -> str:
-    if text not in ("auto", "local") and re.fullmatch(r"[^/\\]+:\d+", text) is None:
-        raise argparse.ArgumentTypeError(f"expected host:port, auto or local, got {text!r}; inputs stand before --ray")
-    return text
 
 
 def _boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
@@ -171,8 +158,7 @@ def _restore(given: argparse.Namespace) -> int:
     _check_upscale(given, options)
     if given.skip_existing and given.in_place:
         raise OptionsError("--skip-existing would skip every picture with --in-place: each is there already. Give -o OUT.")
-    if given.workers is not None and given.ray is None:
-        raise OptionsError("--workers is for --ray: without it, pictures are restored one by one.")
+    check_workers(given)
     if not given.inputs and given.list is None:
         raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
     sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
@@ -228,21 +214,45 @@ def _restore_all(
 
 
 def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptions, report: Report) -> None:
-    """Weights are looked for, fetched and checked here before any worker needs them; where those run on another machine,
-    the first of them fetches what is missing there."""
+    which = cluster_of(given)
+    from ..batch import cluster_pictures
+
+    loaded_here(given, options, "cpu")
+    work = cluster_pictures.Work(loader(given, options), options, given.max_memory, given.skip_existing)
+    with _bar(len(todo)) as bar:
+        cluster_pictures.run(todo, work, which, _telling(bar, report), report.begin)
+
+
+def check_workers(given: argparse.Namespace) -> None:
+    """Raises `OptionsError` for workers of nothing."""
+    if given.workers is not None and given.ray is None:
+        raise OptionsError("--workers is for --ray: without it, all is done in one process.")
+
+
+def cluster_of(given: argparse.Namespace) -> Cluster:
+    """What `--ray` and `--workers` name. Raises `MissingExtra`, and `OptionsError` for what cannot be."""
     try:
         from ..batch import cluster
     except ImportError as error:  # a registry's copy of this package may leave out what opens connections
         raise MissingExtra(f"This copy has no --ray ({error}). Install the project from its repository.") from error
-
     which = cluster.Cluster(None if given.ray == "local" else given.ray, given.workers, given.device)
     cluster.check()
-    networks = {key: value for key, value in vars(given).items() if key in LOADED}
-    loaded(argparse.Namespace(**{**networks, "device": "cpu", "dtype": "auto", "compile": False}), options)
-    load = partial(loaded, argparse.Namespace(**networks), options)
-    work = cluster.Work(load, options, given.max_memory, given.skip_existing)
-    with _bar(len(todo)) as bar:
-        cluster.run(todo, work, which, _telling(bar, report), report.begin)
+    return which
+
+
+def loaded_here(given: argparse.Namespace, options: RestoreOptions, device: str) -> FaceRestorer:
+    """Weights are looked for, fetched and checked before any worker needs them; where those run on another machine, the
+    first of them fetches what is missing there."""
+    return loaded(argparse.Namespace(**{**_networks(given), "device": device, "dtype": "auto", "compile": False}), options)
+
+
+def loader(given: argparse.Namespace, options: RestoreOptions) -> Callable[[], FaceRestorer]:
+    """For a worker."""
+    return partial(loaded, argparse.Namespace(**_networks(given)), options)
+
+
+def _networks(given: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in vars(given).items() if key in LOADED}
 
 
 def _bar(total: int) -> Any:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from cluster_runs import workers
 from command_line import broken, names
 from PIL import Image
 
-from gpen_core.batch.cluster import Cluster, Told, Work, Worker, _as_text, _error, _Heard, _of_text, _said, _size
+from gpen_core.batch.cluster import Cluster, Worker, _hear, _size, _tasks, error_of, said
+from gpen_core.batch.cluster_pictures import Told, Work, _as_text, _of_text
 from gpen_core.batch.job import Job
 from gpen_core.batch.places import Url
 from gpen_core.errors import ChangedWeights, GpenError, InputError, OptionsError, TooLarge
 from gpen_core.options import RestoreOptions
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["command_line", "cluster_runs"]
 ON_TWO = ("--ray", "--workers", "2")
 
 
@@ -46,10 +48,10 @@ def test_what_contradicts_is_refused_before_anything_starts(restore, face, tmp_p
 def test_jobs_and_errors_come_back_as_they_went():
     job = Job(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
     assert _of_text(_as_text(job)) == job
-    error = _error(_said(TooLarge("x.png: too large")))
+    error = error_of(said(TooLarge("x.png: too large")))
     assert type(error) is TooLarge and str(error) == "x.png: too large"
-    assert type(_error(_said(ZeroDivisionError("by zero")))) is GpenError
-    assert type(_error(["is_out_of_memory", "not an error"])) is GpenError
+    assert type(error_of(said(ZeroDivisionError("by zero")))) is GpenError
+    assert type(error_of(["is_out_of_memory", "not an error"])) is GpenError
 
 
 class Resources:
@@ -82,6 +84,38 @@ def test_more_workers_than_gpus_are_refused():
         _size(Resources(CPU=8, GPU=2), Cluster(workers=4))
 
 
+def test_tasks_grow_smaller_so_that_all_workers_end_together():
+    window = {number: f"row {number}" for number in range(100)}
+    tasks = list(_tasks(window, 3, 8))
+    assert dict(one for task in tasks for one in task) == window
+    sizes = [len(task) for task in tasks]
+    assert sizes[:7] == [8] * 7 and sizes == sorted(sizes, reverse=True) and sizes[-6:] == [1] * 6
+    assert [len(task) for task in _tasks(window, 64, 8)] == [1] * 100  # few for each: one by one
+    assert [len(task) for task in _tasks(window, 3, 1)] == [1] * 100
+
+
+class Halving:
+    """A work whose hand cannot do the number 0."""
+
+    folder = "."
+
+    def begin(self, threads):
+        def hand(rows, tell):
+            for row in rows:
+                tell(threads * 60 // row)
+
+        return hand
+
+
+def test_what_was_done_before_a_worker_ended_is_heard_and_what_was_heard_before_is_not():
+    worker = Worker(Halving(), 2)
+    (told,) = worker({"task": [json.dumps([[4, 2], [5, 3], [6, 0], [7, 1]])]})["told"]
+    window, heard = {5: 3, 6: 0, 7: 1}, []  # 4 was heard of
+    with pytest.raises(GpenError, match="ZeroDivisionError"):
+        _hear(json.loads(told), window, lambda *one: heard.append(one))
+    assert heard == [(3, 40)] and window == {6: 0, 7: 1}
+
+
 def test_what_a_worker_tells_is_what_the_report_has():
     told = {"input": "a", "output": None, "status": "failed", "error": "a: no", "seconds": {}}
     outcome = Told(Job(Path("a"), Path("b")), error=InputError("a: no"), told=told)
@@ -99,19 +133,6 @@ def photos(tmp_path, portrait):
     for n in range(12):
         Image.fromarray(portrait[n:, n:]).save(folder / f"{n:02}.png")
     return folder
-
-
-@pytest.fixture
-def ray(monkeypatch):
-    module = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sd-gpen[ray]'")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    here = str(Path(__file__).resolve().parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
-    yield module
-    module.shutdown()
-    torch.set_num_threads(threads)
 
 
 def contents(folder):
@@ -146,18 +167,6 @@ def test_the_files_of_a_local_run_and_one_bad_picture(ray, restore, photos, tmp_
     assert ran.status == 1 and rows[0]["row"] == "start" and rows[0]["dtype"]
     assert rows[-1]["counts"] == {"skipped": 11, "restored": 1, "failed": 1}
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
-
-
-def workers():
-    """Of this process's own Ray: the numbers of its pool's processes, by the names that they have."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"MapWorker" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.slow
@@ -240,9 +249,9 @@ def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path):
         (Work(refused, RestoreOptions(), folder=str(tmp_path / "none")), InputError, "not there for its workers"),
     ):
         worker = Worker(work, torch.get_num_threads())
-        (row,) = worker({"number": [0], "job": ["unread"]})["row"]
+        (told,) = worker({"task": [json.dumps([[0, "unread"]])]})["told"]
         with pytest.raises(kind, match=why):
-            _Heard(print, print).row(json.loads(row), {})
+            _hear(json.loads(told), {0: "unread"}, print)
     assert os.getcwd() == here  # noqa: PTH109
 
 

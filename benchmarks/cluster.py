@@ -1,0 +1,193 @@
+"""What Ray costs (docs/cluster.md), with stand-ins that compute nothing. Needs Ray.
+
+    python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of pictures]
+    python benchmarks/cluster.py memory [--rows 1000000] [--workers 2]
+
+`pace`: a worker sleeps for each row; it loads no torch, so that there may be many more than processors. With `--of pictures`
+it is `gpen restore` but for the networks: small pictures are read and written, and between the two it sleeps. Told is which
+part of the time that workers were there they slept, from the first row of each to the last of all, and the same from when
+all of them were there; then, from the call on, when the first and the last of them began, and when all was done.
+
+`memory`: a list of so many made-up names is planned, told to workers who find each done already, and reported as JSON Lines:
+this process's memory is that of `gpen restore --list ... --ray --skip-existing` without its networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from load import resident  # noqa: E402
+
+from gpen_core.batch import cluster  # noqa: E402
+from gpen_core.batch.cluster import Cluster, Hand  # noqa: E402
+from gpen_core.batch.plan import Plan, Wishes  # noqa: E402
+from gpen_core.batch.sources import Sources  # noqa: E402
+from gpen_core.options import RestoreOptions  # noqa: E402
+
+MB = 2**20
+SIDE = 64  # px
+OFTEN = 20  # times that memory is told
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A work whose hand sleeps for each row. When, each worker writes into a file of its own."""
+
+    seconds: float
+    notes: str
+    folder: str
+
+    def sleep(self) -> None:
+        begun = time.time()
+        time.sleep(self.seconds)
+        with open(Path(self.notes) / str(os.getpid()), "a", encoding="ascii") as notes:
+            notes.write(f"{begun} {time.time()}\n")
+
+    def begin(self, threads: int) -> Hand:
+        return self._hand
+
+    def _hand(self, rows: list[Any], tell: Callable[[Any], None]) -> None:
+        for _ in rows:
+            self.sleep()
+            tell(None)
+
+
+class StandIn:
+    """In place of a `FaceRestorer`: sleeps for each picture and leaves it as it is."""
+
+    sizes, device, dtype = (512,), "none", "none"
+
+    def __init__(self, sleeper: Sleeper) -> None:
+        self.sleeper = sleeper
+
+    def restore_all(self, frames: Sequence[Any], *_: object, **__: object) -> list[Any]:
+        """One picture in, the same out."""
+        from gpen_core.restorer import RestoreResult
+
+        self.sleeper.sleep()
+        return [RestoreResult(np.zeros((SIDE, SIDE), np.float32), (), 0.0, 0.0, {}, frame.image) for frame in frames]
+
+
+def run_pictures(folder: Path, count: int, sleeper: Sleeper, which: Cluster) -> None:
+    """Of one picture `count` copies."""
+    from PIL import Image
+
+    from gpen_core.batch import cluster_pictures
+    from gpen_core.batch.job import Job
+    from gpen_core.report import Outcome
+
+    Image.new("RGB", (SIDE, SIDE), "red").save(folder / "in.png")
+    (folder / "out").mkdir()
+    jobs = (Job(folder / "in.png", folder / "out" / f"{n}.png") for n in range(count))
+    outcomes: list[Outcome] = []
+    work = cluster_pictures.Work(partial(StandIn, sleeper), RestoreOptions())  # type: ignore[arg-type]
+    cluster_pictures.run(jobs, work, which, outcomes.append)
+    assert Counter(one.status for one in outcomes) == {"unchanged": count}
+
+
+def pace(workers: int, each: int, seconds: float, of: str) -> str:
+    """One row of the table."""
+    count, which, heard = workers * each, Cluster(workers=workers), list[Any]()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "notes").mkdir()
+        sleeper = Sleeper(seconds, str(folder / "notes"), temporary)
+        asked = time.time()
+        if of == "pictures":
+            run_pictures(folder, count, sleeper, which)
+        else:
+            cluster.run(range(count), sleeper, which, lambda row, told: heard.append(row))
+            assert sorted(heard) == list(range(count))
+        read = [np.loadtxt(path, ndmin=2) for path in (folder / "notes").iterdir()]  # [n, 2]: from, to
+    begun, spans = [float(one[0, 0]) for one in read], np.concatenate(read)
+    assert len(read) == workers and len(spans) == count
+    last, all_there = float(spans[:, 1].max()), max(begun)
+    whole = busy(spans, 0.0) / sum(last - one for one in begun)
+    steady = busy(spans, all_there) / (workers * (last - all_there))
+    since = [f"{when - asked:.1f}" for when in (min(begun), all_there, last)]
+    return f"| {' | '.join((str(workers), str(count), f'{whole:.3f}', f'{steady:.3f}', *since))} |"
+
+
+def busy(spans: NDArray[np.float64], since: float) -> float:
+    """Seconds of all workers that lie after that time."""
+    return float((spans[:, 1] - np.maximum(spans[:, 0], since)).clip(0).sum())
+
+
+def nothing_to_do() -> Any:
+    """Every output is said to be there."""
+    from gpen_core.batch import cluster_pictures
+
+    cluster_pictures.is_done = lambda job: True
+    return StandIn(Sleeper(0.0, "", ""))
+
+
+def memory(count: int, workers: int) -> None:
+    """Prints rows of a table: what was done, seconds since the start, this process's memory."""
+    from gpen_core.batch import cluster_pictures, reports
+    from gpen_core.report import Outcome
+
+    begun, done = time.time(), 0
+
+    def say(what: str) -> None:
+        print(f"| {what} | {time.time() - begun:.0f} | {resident('VmRSS') // MB} | {resident('VmHWM') // MB} |", flush=True)
+
+    def finished(outcome: Outcome) -> None:
+        nonlocal done
+        assert outcome.status == "skipped"
+        report.add(outcome)
+        done += 1
+        if done % (count // OFTEN) == 0:
+            say(f"{done:,} rows")
+
+    with tempfile.TemporaryDirectory() as temporary:
+        names, out = Path(temporary) / "names.txt", Path(temporary) / "out"
+        with names.open("w", encoding="ascii") as file:
+            file.writelines(f"/photographs/{n // 1000:06}/{n % 1000:03}.jpg\n" for n in range(count))
+        say("libraries")
+        with Plan(Sources(listing=names), Wishes(out)) as todo:
+            say("planned")
+            report = reports.of(Path(temporary) / "run.jsonl", {"model": "none"}, RestoreOptions(), False)
+            work = cluster_pictures.Work(nothing_to_do, RestoreOptions(), skip_existing=True, folder=temporary)
+            cluster_pictures.run(todo, work, Cluster(workers=workers), finished, report.begin)
+        report.end(None)
+    assert done == count
+    say("end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pace", "memory"))
+    parser.add_argument("--workers", type=int, nargs="+", metavar="N")
+    parser.add_argument("--each", type=int, default=60, metavar="N", help="rows for each worker")
+    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="that each row takes")
+    parser.add_argument("--of", choices=("rows", "pictures"), default="rows")
+    parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    given = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    if given.what == "memory":
+        print("| what | s | MB now | MB at most |\n|---|---|---|---|")
+        memory(given.rows, *(given.workers or [2]))
+        return
+    print("| workers | rows | of ideal | once all are there | first s | all there s | done s |\n|" + "---|" * 7)
+    for workers in given.workers or (2, 8, 64):
+        print(pace(workers, given.each, given.seconds, given.of), flush=True)
+
+
+if __name__ == "__main__":
+    main()
