@@ -67,7 +67,7 @@ ROOMS = {
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
     "video": (*GROUND, "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer", "report"),
-    "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report"),
+    "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report", "video"),
     "demo": (*GROUND, "network", "faces"),
 }
 ANYTHING = ("cli", "__init__", "__main__")  # doors: nobody but they may know of all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,18 @@ from .arguments import (
     model_argument,
     models_argument,
     options_of,
+    ray_arguments,
     run_arguments,
     selection_arguments,
 )
-from .restore import loaded
+from .restore import check_workers, cluster_of, loaded, loaded_here, loader
 from .terminal import printable
 
 if TYPE_CHECKING:
     from ..pictures.picture import FloatImage
+    from ..report import Engine, Machine
     from ..restorer import FaceRestorer
+    from ..video.parts import Elsewhere
     from ..video.restore import VideoResult
 
 log = logging.getLogger(__name__)
@@ -67,6 +70,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     add("--preview", type=int, metavar="N", help="write no film and no report, but a sheet of N frames before and after")
     add("--fresh", action="store_true", help="do not go on where an earlier run ended")
     run_arguments(parser)
+    ray_arguments(parser)
     parser.set_defaults(command=_video)
 
 
@@ -93,19 +97,30 @@ def _video(given: argparse.Namespace) -> int:
 
     options = options_of(given)
     video = VideoOptions(**{name: getattr(given, name) for name in VideoOptions.__dataclass_fields__})
+    check_workers(given)
     if given.preview is not None:
+        if given.ray is not None:
+            raise OptionsError("--preview is made here, of a few frames: leave out --ray.")
         _preview(given, options, video)
         return 0
     _check_report(given)
-    restorer: FaceRestorer | None = None
+    engine: Engine | None = None
     result: VideoResult | None = None
     failure: str | None = None
     names = {"model": given.model, "detector": given.detector, "input": str(given.input), "output": str(given.output)}
     try:
         check(given.input, given.output, options, video)  # before anything is fetched or loaded
         limit = _limit(given.limit)
-        restorer = loaded(given, options)
-        result = _restore(given, restorer, options, video, limit)
+        if given.ray is None:
+            engine = restorer = loaded(given, options)
+            result = _restore(given, restorer, options, video, limit)
+        else:
+
+            def begun(machine: Machine) -> None:
+                nonlocal engine
+                engine = machine
+
+            result = _restore_on_ray(given, options, video, limit, begun)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
@@ -113,7 +128,7 @@ def _video(given: argparse.Namespace) -> int:
         if given.report is not None:
             from ..pictures.whole_file import write_bytes
 
-            write_bytes(given.report, report.report(restorer, names, options, video, result, failure).encode())
+            write_bytes(given.report, report.report(engine, names, options, video, result, failure).encode())
     return 0
 
 
@@ -130,12 +145,30 @@ def _check_report(given: argparse.Namespace) -> None:
         raise OptionsError(f"The report {report} would overwrite the film. Name a file of its own.")
 
 
+def _restore_on_ray(
+    given: argparse.Namespace,
+    options: RestoreOptions,
+    video: VideoOptions,
+    limit: FloatImage | None,
+    begun: Callable[[Machine], None],
+) -> VideoResult:
+    """The first pass here, on a GPU where there is one."""
+    which = cluster_of(given)
+    from ..batch import cluster_films
+
+    restorer = loaded_here(given, options, "cpu" if given.device == "cpu" else "auto")
+    film = given.input, given.output, options, video, limit, given.max_memory
+    work = cluster_films.Work(loader(given, options), *film)
+    return _restore(given, restorer, options, video, limit, cluster_films.elsewhere(work, which, begun))
+
+
 def _restore(
     given: argparse.Namespace,
     restorer: FaceRestorer,
     options: RestoreOptions,
     video: VideoOptions,
     limit: FloatImage | None,
+    elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
     from ..video.restore import restore_video
     from ..video.work import InUse, Work
@@ -153,6 +186,7 @@ def _restore(
                 max_memory=given.max_memory,
                 frame_memory=given.max_memory,
                 is_fresh=given.fresh,
+                elsewhere=elsewhere,
             )
     except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
         work = Work(given.output)

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..options import RestoreOptions, VideoOptions
-from ..report import as_json, heading
-from ..restorer import FaceRestorer
+from ..report import Engine, as_json, heading
 from .restore import TrackOutcome, VideoResult
 from .steady import Steadiness
 
 
 def report(
-    restorer: FaceRestorer | None,
+    restorer: Engine | None,
     names: dict[str, Any],
     options: RestoreOptions,
     video: VideoOptions,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,10 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OptionsError, memory_for
+from ..errors import DeviceError, InputError, OptionsError, memory_for
 from ..faces.tracks import Track
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
-from ..pictures.whole_file import write_bytes
 from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
@@ -25,6 +23,7 @@ from .encoding import Encoding, check_output, is_folder_target
 from .frames import DEPTH, RestoredFrame, Restoring
 from .join import join
 from .memory import depth_for
+from .parts import Elsewhere, Finished, Parts
 from .probe import FOLDER_RATE, Film, probe
 from .reader import FilmFrame, Reader
 from .stages import Stages, timed
@@ -133,6 +132,7 @@ def restore_video(
     max_memory: int | None = None,
     frame_memory: int | None = None,
     is_fresh: bool = False,
+    elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
     """Restores the faces of a film (a file, or a folder of pictures) into `target`, with all its other streams.
 
@@ -140,7 +140,8 @@ def restore_video(
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
     `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
     frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
-    `FaceRestorer.restore_all`, and `frame_memory` (bytes) the frames that are at work and the encoder.
+    `FaceRestorer.restore_all`, and `frame_memory` (bytes) the frames that are at work and the encoder. With `elsewhere` the
+    first pass and the joining are done here, the segments by other processes.
     Raises `InputError` for what is no film, has alpha, no frames, or streams that the target cannot hold, `OptionsError` for
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
@@ -151,27 +152,99 @@ def restore_video(
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
     restorer.prepare(options, tell)
     with run.work.locked(is_fresh):
-        return _restored(run)
+        return _restored(run, elsewhere)
 
 
-def _restored(run: _Run) -> VideoResult:
+def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
     content = digest_of_file(run.film.path, run.progress)
     found_key = _survey_key(run, content)
     found = _surveyed(run, found_key)
-    work = Restoring.of(
-        found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
-    )
-    key = key_of(found_key, digest_of_networks(run.restorer.modules()), _asked(run))
-    if run.work.others([found_key, key]):
+    work = _restoring(run, found)
+    if elsewhere is None:
+        parts = _parts(run, found, _segments_key(run, found_key))
+        missing = parts.missing()
+        done = len(parts.ranges) - len(missing)
+        work.depth = depth_for(run.film, work.chosen, work.radius, run.frame_memory)
+        _restore_missing(run, found, work, parts, missing)
+    else:
+        parts, done = _finished_elsewhere(run, found, found_key, elsewhere)
+    if run.work.others([found_key, parts.folder.name]):
         run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
-    parts = _Parts(run.work.part(key), segments(found.count, found.cuts, run.rate))
-    done = len(parts.ranges) - len(parts.missing())
-    work.depth = depth_for(run.film, work.chosen, work.radius, run.frame_memory)
-    _restore_missing(run, found, work, parts)
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _result(run, found, work, parts, done)
     run.work.clear()
     return result
+
+
+def _restoring(run: _Run, found: Survey) -> Restoring:
+    return Restoring.of(
+        found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
+    )
+
+
+def _finished_elsewhere(run: _Run, found: Survey, found_key: str, elsewhere: Elsewhere) -> tuple[Parts, int]:
+    """The segments, and how many of them an earlier run had finished."""
+    ranges = segments(found.count, found.cuts, run.rate)
+    told: list[Finished] = []
+
+    def finished(one: Finished) -> None:
+        told.append(one)
+        for stage, seconds in one.seconds.items():
+            run.watch.seconds[stage] = run.watch.seconds.get(stage, 0.0) + seconds
+        run.progress(sum(len(ranges[other.number]) for other in told), found.count, "Restoring")
+
+    before = set(run.work.folder.glob("*/*.json"))
+    run.progress(0, found.count, "Restoring")
+    elsewhere(found_key, len(ranges), finished)
+    names = sorted({one.part for one in told})
+    if len(names) != 1:
+        raise DeviceError(
+            f"The segments were restored on different devices or in different precisions, and wait in {', '.join(names)} of "
+            f"{run.work.folder}. They do not belong together: give all workers the same device and precision."
+        )
+    parts = _parts(run, found, names[0])
+    return parts, len(before.intersection(parts.reports))
+
+
+class SegmentRestorer:
+    """Restores segments of a film whose first pass is done, for a run that waits for them, see `Elsewhere`. They go into
+    that run's work folder, where a run without other processes finds them, too."""
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        restorer: FaceRestorer,
+        options: RestoreOptions,
+        video: VideoOptions,
+        found_key: str,
+        limit: FloatImage | None = None,
+        max_memory: int | None = None,
+        frame_memory: int | None = None,
+    ) -> None:
+        """`found_key` as `Elsewhere` is told it, all else as `restore_video`. Raises as that, and `InputError` where the
+        first pass is not there."""
+        film, encoding = check(source, target, options, video)
+        reader, tell = Reader(film, video.start, video.end), Repeating(silent)
+        run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
+        found = Survey.load(run.work.folder / found_key)
+        if found is None:
+            raise InputError(
+                f"{run.work.folder} is not there for a worker, or without the first pass. It lies beside the output: give "
+                "one in a folder that all machines share."
+            )
+        restorer.prepare(options, tell)
+        self._run, self._found, self._work = run, found, _restoring(run, found)
+        self._parts = _parts(run, found, _segments_key(run, found_key))
+        self._work.depth = depth_for(film, self._work.chosen, self._work.radius, frame_memory)
+
+    def restore(self, number: int) -> Finished:
+        """Does nothing where it is finished. Raises as `restore_video`."""
+        self._run.watch.seconds.clear()
+        if self._parts.is_missing(number):
+            with memory_for("this film", "choose a smaller detection size"):
+                _restore_missing(self._run, self._found, self._work, self._parts, [number])
+        return Finished(number, self._parts.folder.name, dict(self._run.watch.seconds))
 
 
 def segments(count: int, cuts: Sequence[int], rate: float) -> list[range]:
@@ -185,6 +258,15 @@ def segments(count: int, cuts: Sequence[int], rate: float) -> list[range]:
         out.append(range(first, last))
         first = last
     return out
+
+
+def _parts(run: _Run, found: Survey, key: str) -> Parts:
+    return Parts(run.work.part(key), segments(found.count, found.cuts, run.rate))
+
+
+def _segments_key(run: _Run, found_key: str) -> str:
+    """What the segments depend on; to be asked for once all networks are loaded."""
+    return key_of(found_key, digest_of_networks(run.restorer.modules()), _asked(run))
 
 
 def _survey_key(run: _Run, content: str) -> str:
@@ -227,29 +309,8 @@ def _surveyed(run: _Run, key: str) -> Survey:
     return result
 
 
-class _Parts:
-    """The segments in the work folder: of each its film, and what became of its faces."""
-
-    def __init__(self, folder: Path, ranges: Sequence[range]) -> None:
-        self.ranges = ranges
-        self.files = [folder / f"{n:06d}.part" for n in range(len(ranges))]
-        self._told = [folder / f"{n:06d}.json" for n in range(len(ranges))]
-
-    def missing(self) -> list[int]:
-        return [n for n in range(len(self.ranges)) if not self._told[n].exists()]
-
-    def tell(self, n: int, content: dict[str, Any]) -> None:
-        """That a segment is finished, and what became of its faces. Raises `OutputError`."""
-        write_bytes(self._told[n], json.dumps(content).encode())
-
-    def told(self, n: int) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self._told[n].read_bytes())
-        return content
-
-
-def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: _Parts) -> None:
+def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, missing: Sequence[int]) -> None:
     """Neighbouring segments together: the faces around their borders then go through the network once."""
-    missing = parts.missing()
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         wanted = range(parts.ranges[numbers[0]].start, parts.ranges[numbers[-1]].stop)
@@ -263,7 +324,7 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: _Parts) -
 
 
 def _write_segments(
-    run: _Run, found: Survey, numbers: Sequence[int], parts: _Parts, restored: Iterator[RestoredFrame[FilmFrame]]
+    run: _Run, found: Survey, numbers: Sequence[int], parts: Parts, restored: Iterator[RestoredFrame[FilmFrame]]
 ) -> None:
     for n in numbers:
         frames: list[list[int]] = []
@@ -287,7 +348,7 @@ def _write_segments(
         parts.tell(n, {"frames": frames, "steadiness": told, "notes": notes})
 
 
-def _result(run: _Run, found: Survey, work: Restoring, parts: _Parts, done: int) -> VideoResult:
+def _result(run: _Run, found: Survey, work: Restoring, parts: Parts, done: int) -> VideoResult:
     restored: list[tuple[int, ...]] = []
     steadiness = {track.number: (Steadiness(), Steadiness()) for track in found.tracks}
     for n in range(len(parts.ranges)):
