@@ -25,6 +25,7 @@ from ..errors import GpenError, InputError, MissingExtra, OptionsError, first_li
 
 WINDOW = 50_000  # rows
 AT_ONCE = 8  # rows of a task: the engine's own work for each is shared by them, and reading overlaps with the network
+ON_GPU_AT_ONCE = 32  # where a picture takes less time, and there are many workers
 SHARES = 2  # tasks that a worker is to have of what is left; they grow smaller, so that all workers end together
 TASKS_WAITING = 2  # at each worker, one of them at work
 CPUS_PER_WORKER = 4  # where nobody says how many workers
@@ -81,10 +82,10 @@ def run(
     work: Work,
     cluster: Cluster,
     heard: Callable[[Any, Any], None],
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
 ) -> None:
     """Has the rows, any number of them, worked on. `heard(row, what became of it)` is called in this thread as they end, not
-    in order, and of a task's rows (at most `at_once`) when the last of them ends.
+    in order, and of a task's rows (at most `at_once`; else 8, and on GPUs 32) when the last of them ends.
 
     The rows that were with a worker that died are tried again, by whichever worker, then twice more alone; of those that are
     lost each time, `heard(row, None)` is called. Raises `MissingExtra` without Ray, `GpenError` where there is no cluster,
@@ -93,7 +94,7 @@ def run(
         size = _size(ray, cluster)
         left = iter(rows)
         while window := dict(enumerate(islice(left, WINDOW))):
-            _pass(ray, work, size, window, heard, at_once)
+            _pass(ray, work, size, window, heard, at_once or size.at_once)
             if window:  # lost: what they were with ended their worker, or they did
                 _pass(ray, work, size, window, heard, alone=True)
             for row in window.values():
@@ -111,6 +112,10 @@ class _Size:
     """That Ray keeps for a worker."""
     gpus: int
     """0 or 1, likewise."""
+
+    @property
+    def at_once(self) -> int:
+        return ON_GPU_AT_ONCE if self.gpus else AT_ONCE
 
 
 def _size(ray: Any, cluster: Cluster) -> _Size:

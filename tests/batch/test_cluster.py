@@ -77,6 +77,7 @@ def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads
     monkeypatch.setenv("OMP_NUM_THREADS", threads_told)
     size = _size(Resources(**has), asked)
     assert (size.workers, size.threads, size.cpus, size.gpus) == wanted
+    assert size.at_once == (32 if size.gpus else 8)
 
 
 def test_more_workers_than_gpus_are_refused():
