@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from .errors import OptionsError, memory_for
 from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas, soften_small
-from .faces.draw import font
 from .faces.face import Face
 from .faces.finish import matched, shaped
+from .faces.sheet import CELL, MARGIN, lettered, row, titles
 from .frame import Frame, Repair
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture, from_array
@@ -25,9 +23,6 @@ from .restorer import FaceRestorer
 
 RGB8 = NDArray[np.uint8]
 
-CELL = 320  # px: side of each face
-MARGIN, LETTERS = 8, 15  # px
-LABELS = 230  # px: width of the column that says what a row is
 AROUND = 0.6  # of the face's square: how much of the picture around it is at hand for what looks at its surroundings
 LARGEST = 65_000  # px: what formats and viewers take
 
@@ -73,7 +68,7 @@ def contact_sheet(
         raise OptionsError(f"No face to compare: {_why(repair.faces)}.")
     if (rows + 1) * (CELL + MARGIN) > LARGEST:
         raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or masks.")
-    lines = [_line(_label("", CELL // 8), [_label(text, CELL // 8, CELL) for text in _titles(choices)])]
+    lines = [titles(_titles(choices))]
     for done, number in enumerate(chosen):
         tell(done, len(chosen), "Restoring faces")
         lines += _lines_of(restorer, repair, number, choices, options, tell)
@@ -112,7 +107,7 @@ def _lines_of(
                 _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
                 for strength in (0.0, *choices.strengths)
             ]
-            yield _line(_label(f"face {number}\n{name}\n{mask_name}", CELL), cells)
+            yield row(lettered(f"face {number}\n{name}\n{mask_name}", CELL), cells)
 
 
 def _cell(
@@ -132,21 +127,3 @@ def _cell(
         canvas.paste(new, mask, alignment.within(region), strength, grain)
     shown = extract(canvas.result, view.within(region))
     return np.asarray(np.rint(shown * 255), np.uint8)
-
-
-def _line(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
-    """One row: the label and the cells, white between them."""
-    gap = np.full((label.shape[0], MARGIN, 3), 255, np.uint8)
-    parts = [label, *(part for cell in cells for part in (gap, cell))]
-    row = np.hstack([*parts, gap])
-    return np.vstack([row, np.full((MARGIN, row.shape[1], 3), 255, np.uint8)])
-
-
-def _label(text: str, height: int, width: int = LABELS) -> RGB8:
-    """[height, width, 3]: black on white; of a path its name, and of that as much as there is room for."""
-    label = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(label)
-    for number, line in enumerate(text.splitlines()):
-        place = MARGIN, MARGIN + number * (LETTERS + MARGIN)
-        draw.text(place, Path(line).name, fill="black", font=font(LETTERS))
-    return np.asarray(label, np.uint8)

@@ -51,7 +51,7 @@ class RestoreResult:
     """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
     to."""
     crops: tuple[FloatImage, ...] = ()
-    """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], if they were to be kept."""
+    """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], in `faces`' order, if they were to be kept."""
     notes: tuple[str, ...] = ()
     """What else is to be said, such as boxes in which no face was found."""
 
@@ -77,7 +77,7 @@ class _Work:
     max_memory: int | None
     done: int = 0
     total: int = 0
-    crops: dict[Repair, list[FloatImage]] = field(default_factory=dict)
+    crops: dict[Repair, dict[int, FloatImage]] = field(default_factory=dict)
 
     def tell(self) -> None:
         self.progress(self.done, self.total, "Restoring faces")
@@ -293,7 +293,7 @@ class FaceRestorer:
             else:
                 finished = around.put_back(task, output.crop, output.restored, output.note)
                 if work.keep_crops:
-                    work.crops.setdefault(task.repair, []).append(around.as_array(finished))
+                    work.crops.setdefault(task.repair, {})[task.number] = around.as_array(finished)
                 del finished
             del output  # see `halving`
             around.finish(task)
@@ -302,7 +302,7 @@ class FaceRestorer:
 
     def _result(self, repair: Repair, work: _Work) -> RestoreResult:
         smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)
-        crops = tuple(work.crops.get(repair, ()))
+        crops = tuple(crop for _, crop in sorted(work.crops.get(repair, {}).items()))
         return RestoreResult(
             repair.canvas.mask,
             tuple(repair.faces),

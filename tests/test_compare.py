@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gpen_core import FaceRestorer, OptionsError, RestoreOptions
-from gpen_core.compare import CELL, LABELS, MARGIN, Choices, contact_sheet
+from gpen_core.compare import Choices, contact_sheet
+from gpen_core.faces.sheet import CELL, LABELS, MARGIN
 from gpen_core.models import Models
 from gpen_core.network import GPEN
 from gpen_core.networks import LoadedNetwork

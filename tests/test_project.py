@@ -64,6 +64,7 @@ ROOMS = {
         *("around", "on_device"),
     ),
     "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
+    "explain": (*GROUND, "pictures", "faces", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
     "video": (*GROUND, "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer", "report"),

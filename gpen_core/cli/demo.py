@@ -18,6 +18,7 @@ from ..pictures import files
 from ..pictures.metadata import Metadata
 from ..pictures.picture import from_array
 from ..pictures.whole_file import whole_file, write_bytes
+from ..progress import Progress
 from ..report import Outcome
 from ..restorer import FaceRestorer
 from ..weights import digest
@@ -27,7 +28,7 @@ MODEL_FILE = f"demo-sharpen-{SIZE}.pth"
 DETECTOR_FILE = "demo-retinaface-mobile0.25.pth"
 
 
-def run_demo(folder: Path, out: TextIO) -> None:
+def run_demo(folder: Path, out: TextIO, progress: Progress | None = None) -> None:
     """Writes, into `folder`, the weights, each input, its result, both side by side with boxes, and report.json."""
     out.write(demo.NOTICE + "\n")
     pictures = {"astronaut": demo_pictures.astronaut(), "collage": demo_pictures.collage()}
@@ -40,7 +41,7 @@ def run_demo(folder: Path, out: TextIO) -> None:
     options = RestoreOptions()
     restorer = FaceRestorer.load(model, detector)
     out.write(f"Restoring at {SIZE} x {SIZE} on {restorer.device} in {restorer.dtype} ...\n")
-    outcomes = local.run(restorer, todo, options, lambda outcome: _tell(outcome, out))
+    outcomes = local.run(restorer, todo, options, lambda outcome: _tell(outcome, out), progress)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failed:
         raise failed[0]

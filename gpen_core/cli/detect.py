@@ -11,7 +11,7 @@ from ..batch.places import place_of
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
 from .arguments import detection_arguments, models_argument, options_of, order_argument
-from .terminal import printable
+from .progress import Shown, shown
 
 if TYPE_CHECKING:
     from ..batch.jobs import Job
@@ -35,7 +35,6 @@ def _detect(given: argparse.Namespace) -> int:
     from ..batch import jobs
     from ..models import load_detector
     from ..weights.downloads import DownloadOptions
-    from . import weights as cli_weights
 
     options = options_of(given)
     sources = jobs.expand(given.inputs)
@@ -44,10 +43,15 @@ def _detect(given: argparse.Namespace) -> int:
     todo = [jobs.Job(source, source) for source in sources]
     if given.output is not None:
         todo = jobs.plan(sources, given.output, in_place=False)
-    with cli_weights.byte_bar() as progress:
+    with shown(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
-    return _status([_list(job, detector, options, given.output is not None) for job in todo])
+    errors = []
+    with shown(given, len(todo)) as show:
+        for done, job in enumerate(todo, 1):
+            errors.append(_list(job, detector, options, given.output is not None, show))
+            show.step(done)
+    return _status(errors)
 
 
 def _status(errors: Sequence[GpenError | None]) -> int:
@@ -58,7 +62,7 @@ def _status(errors: Sequence[GpenError | None]) -> int:
     return 1 if failed else 0
 
 
-def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -> GpenError | None:
+def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: Shown) -> GpenError | None:
     """Says what is in one picture; what went wrong is said on stderr and given back."""
     from ..batch import access
     from ..restorer import detect_faces
@@ -70,13 +74,13 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool) -
         count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
         size = f"{photo.picture.width}x{photo.picture.height} px"
         reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
-        sys.stdout.write(printable(f"{job.source}: {count} ({size}; {reach})\n"))
+        show.write(f"{job.source}: {count} ({size}; {reach})", sys.stdout)
         for number, face in enumerate(faces):
-            sys.stdout.write(printable(f"{number:4}  {_line(face)}\n"))
+            show.write(f"{number:4}  {_line(face)}", sys.stdout)
         if writes:
-            _write(job, photo, faces)
+            _write(job, photo, faces, show)
     except GpenError as error:
-        sys.stderr.write(printable(f"gpen: {error}\n"))
+        show.error(str(error))
         return error
     return None
 
@@ -87,7 +91,7 @@ def _line(face: Face) -> str:
     return f"{box:24} {size:>14}  score {face.score:.3f}{f'  {face.reason}' if face.reason else ''}"
 
 
-def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
+def _write(job: Job, photo: Photo, faces: Sequence[Face], show: Shown) -> None:
     from ..batch.access import format_of, write_bytes
     from ..faces.draw import numbered
     from ..pictures import files
@@ -96,4 +100,4 @@ def _write(job: Job, photo: Photo, faces: Sequence[Face]) -> None:
     drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
     write_bytes(job.target, files.encode(drawn, format_of(job.target, photo.format)))
     for note in photo.left_out:
-        sys.stderr.write(printable(f"gpen: {job.source}: {note}\n"))
+        show.note(f"{job.source}: {note}")

@@ -29,7 +29,8 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, detect, doctor, report, restore, video, weights
+from . import compare, detect, doctor, explain, report, restore, video, weights
+from .progress import progress_arguments, shown
 from .terminal import PrintableFormatter, printable
 
 EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.DEBUG if options.debug else logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=_level(options))
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -76,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_out_of_memory(error):  # of importing torch, for one
             error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
         return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+
+
+def _level(options: argparse.Namespace) -> int:
+    return logging.DEBUG if options.debug else logging.ERROR if options.quiet else logging.WARNING
 
 
 class Ended(KeyboardInterrupt):
@@ -135,11 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
+    progress_arguments(shared)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore.add_command(commands, shared, EPILOG)
     video.add_command(commands, shared, EPILOG)
     detect.add_command(commands, shared)
     compare.add_command(commands, shared)
+    explain.add_command(commands, shared)
     report.add_command(commands, shared)
     demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
@@ -152,5 +159,6 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(given: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    run_demo(given.output, sys.stdout)
+    with shown(given) as progress:
+        run_demo(given.output, sys.stdout, progress)
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,7 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
-from .terminal import printable
-from .weights import byte_bar
+from .progress import NONE, Shown, shown
 
 if TYPE_CHECKING:
     from ..batch.cluster import Cluster
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOADED = ("model", "detector", "models_dir", "device", "dtype", "offline", "require_digest", "compile")
+LOADED = ("model", "detector", "models_dir", "device", "dtype", "offline", "require_digest", "compile", "progress", "quiet")
 """The arguments that `loaded` has."""
 UPSCALER = "for what is no face: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet's file (needs spandrel or basicsr)"
 
@@ -132,7 +130,7 @@ def loaded(
     from ..restorer import FaceRestorer
     from ..weights.downloads import DownloadOptions
 
-    with byte_bar() as progress:
+    with shown(given) as progress:
         restorer = FaceRestorer.load(
             given.model,
             given.detector,
@@ -199,18 +197,9 @@ def _restore_all(
     from ..batch import local
     from ..batch.job import is_done
 
-    with _bar(len(todo)) as bar:
-        shown = ""
-
-        def faces_done(done: int, total: int, text: str) -> None:
-            nonlocal shown
-            at = f"{text} {done}/{total}" if total else text
-            if at != shown:  # it is told many times within a face
-                bar.set_postfix_str(at)
-                shown = at
-
-        skip = is_done if given.skip_existing else None
-        local.stream(restorer, todo, options, _telling(bar, report), faces_done, given.max_memory, skip)
+    skip = is_done if given.skip_existing else None
+    with shown(given, len(todo)) as show:
+        local.stream(restorer, todo, options, _telling(show, report), show, given.max_memory, skip)
 
 
 def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptions, report: Report) -> None:
@@ -219,8 +208,8 @@ def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptio
 
     loaded_here(given, options, "cpu")
     work = cluster_pictures.Work(loader(given, options), options, given.max_memory, given.skip_existing)
-    with _bar(len(todo)) as bar:
-        cluster_pictures.run(todo, work, which, _telling(bar, report), report.begin)
+    with shown(given, len(todo)) as show:
+        cluster_pictures.run(todo, work, which, _telling(show, report), report.begin)
 
 
 def check_workers(given: argparse.Namespace) -> None:
@@ -248,29 +237,27 @@ def loaded_here(given: argparse.Namespace, options: RestoreOptions, device: str)
 
 def loader(given: argparse.Namespace, options: RestoreOptions) -> Callable[[], FaceRestorer]:
     """For a worker."""
-    return partial(loaded, argparse.Namespace(**_networks(given)), options)
+    return partial(loaded, argparse.Namespace(**{**_networks(given), "progress": NONE}), options)
 
 
 def _networks(given: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(given).items() if key in LOADED}
 
 
-def _bar(total: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="picture", file=sys.stderr, disable=None)
-
-
-def _telling(bar: Any, report: Report) -> Callable[[Outcome], None]:
+def _telling(show: Shown, report: Report) -> Callable[[Outcome], None]:
     """Tells of one by one, so that those before an interruption are known."""
 
+    done = 0
+
     def finished(outcome: Outcome) -> None:
+        nonlocal done
         report.add(outcome)
-        bar.update()
         for note in outcome.notes:
-            bar.write(printable(f"gpen: {outcome.job.source}: {note}"), file=sys.stderr)
+            show.note(f"{outcome.job.source}: {note}")
         if outcome.error is not None:
-            bar.write(printable(f"gpen: {outcome.error}"), file=sys.stderr)
+            show.error(str(outcome.error))
             log.debug("In full:", exc_info=outcome.error)
+        done += 1
+        show.step(done)
 
     return finished

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
 from ..options import MASKS, RestoreOptions, VideoOptions
-from ..progress import Progress
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -24,6 +22,7 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
+from .progress import shown
 from .restore import check_workers, cluster_of, loaded, loaded_here, loader
 from .terminal import printable
 
@@ -173,8 +172,8 @@ def _restore(
     from ..video.restore import restore_video
     from ..video.work import InUse, Work
 
-    try:
-        with _bar() as progress:
+    with shown(given) as show:
+        try:
             result = restore_video(
                 given.input,
                 given.output,
@@ -182,19 +181,19 @@ def _restore(
                 options,
                 video,
                 limit=limit,
-                progress=progress,
+                progress=show,
                 max_memory=given.max_memory,
                 frame_memory=given.max_memory,
                 is_fresh=given.fresh,
                 elsewhere=elsewhere,
             )
-    except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
-        work = Work(given.output)
-        if work.is_begun and not isinstance(error, InUse):
-            _say(f"What is finished waits in {work.folder}: the same command goes on from there.")
-        raise
-    for note in result.notes:
-        _say(f"{given.input}: {note}")
+        except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
+            work = Work(given.output)
+            if work.is_begun and not isinstance(error, InUse):
+                show.note(f"What is finished waits in {work.folder}: the same command goes on from there.")
+            raise
+        for note in result.notes:
+            show.note(f"{given.input}: {note}")
     restored = sum(one.frames > 0 for one in result.tracks)
     count = len(result.tracks)
     sys.stdout.write(
@@ -218,7 +217,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
     restorer = loaded(given, options)
     is_picture = given.output.suffix.lower() in files.SUFFIXES
     target = given.output if is_picture else given.output.with_suffix(".preview.jpg")
-    with _bar() as progress:
+    with shown(given) as progress:
         sheet = preview(
             given.input,
             given.preview,
@@ -240,32 +239,3 @@ def _limit(path: Path | None) -> FloatImage | None:
     from ..pictures.picture import luminance
 
     return None if path is None else luminance(files.read(path).picture)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress callable: a bar with the time left on a terminal, one after the other for what is done."""
-    from tqdm import tqdm
-
-    bar: Any = None
-    said = ""
-
-    def tell(done: int, total: int, text: str) -> None:
-        nonlocal bar, said
-        if bar is None or said != text:
-            if bar is not None:
-                bar.close()
-            said = text
-            bar = tqdm(desc=text, total=total or None, initial=done, file=sys.stderr, disable=None, unit="")
-        bar.total = total or None
-        bar.update(done - bar.n)
-
-    try:
-        yield tell
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(printable(f"gpen: {text}\n"))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
 from .arguments import models_argument
+from .progress import shown
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from ..progress import Progress
     from ..weights.store import Store
 
 NEEDED = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
@@ -42,21 +40,6 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.set_defaults(command=_convert)
 
 
-@contextlib.contextmanager
-def byte_bar() -> Iterator[Progress]:
-    """A progress callable that shows downloads on a terminal, and nothing anywhere else."""
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, disable=None, leave=False) as bar:
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.total = total or None
-            bar.n = done
-            bar.set_description_str(text)
-
-        yield tell
-
-
 def _store(given: argparse.Namespace, **options: Any) -> Store:
     from ..weights.downloads import DownloadOptions
     from ..weights.folders import models_dirs
@@ -78,7 +61,7 @@ def _download(given: argparse.Namespace) -> int:
     status = 0
     for entry in filter(None, entries):
         try:
-            with byte_bar() as progress:
+            with shown(given) as progress:
                 path = store.fetch(entry.name, check_structure, progress)
                 record = store.check(path)
             sys.stdout.write(printable(f"{entry.name}: {path} ({describe(record)})\n"))

@@ -87,9 +87,10 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     assert seen == [(wanted, ((1, 2, 30, 40.5), (5, 6, 7, 8)))]
 
 
-def test_progress_goes_to_stderr(restore, plain, tmp_path, monkeypatch):
+def test_progress_goes_to_stderr(restore, face, plain, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert "1/1" in restore(plain, "-o", tmp_path / "out.png").err
+    assert "Restoring faces" in restore(face, "-o", tmp_path / "out.png").err
+    assert "/2" in restore(face, plain, "-o", tmp_path / "out").err
 
 
 def test_the_models_folder_may_come_from_the_environment(gpen, models, plain, tmp_path, monkeypatch):

@@ -1,0 +1,73 @@
+"""`gpen explain`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ..options import MASKS
+from .arguments import (
+    DEFAULTS,
+    detection_arguments,
+    local_path,
+    look_arguments,
+    model_argument,
+    models_argument,
+    options_of,
+    order_argument,
+    selection_arguments,
+)
+from .progress import shown
+from .terminal import printable
+
+TEXT = "write pictures of every stage of a photograph's way: found, cut out, restored, masked, put back"
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds the command to the parser's."""
+    explain = commands.add_parser("explain", parents=[shared], help=TEXT, description=f"{TEXT}.")
+    add = explain.add_argument
+    add("photo", type=local_path, metavar="PHOTO")
+    add("-o", "--output", type=local_path, metavar="DIR", required=True, help="a folder for the pictures, which are PNG")
+    models_argument(explain)
+    model_argument(explain)
+    detection_arguments(explain)
+    order_argument(explain)
+    selection_arguments(explain)
+    add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
+    add("--mask", default=DEFAULTS.mask, choices=MASKS)
+    look_arguments(explain)
+    explain.set_defaults(command=_explain)
+
+
+def _explain(given: argparse.Namespace) -> int:
+    from ..batch.jobs import same_file_key
+    from ..errors import InputError
+    from ..explain import stages
+    from ..frame import Frame
+    from ..pictures import files
+    from ..pictures.metadata import Metadata
+    from ..pictures.picture import from_array
+    from ..pictures.whole_file import write_bytes
+    from ..restorer import FaceRestorer
+    from ..weights.downloads import DownloadOptions
+
+    options = options_of(given)
+    photo = files.read(given.photo)
+    with shown(given) as progress:
+        downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
+        which = (given.model, given.detector, given.models_dir, given.device, given.dtype)
+        restorer = FaceRestorer.load(*which, progress=progress, downloads=downloads)
+        (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
+    colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
+    for stage in stages(photo.picture, result, options):
+        path = given.output / f"{stage.name}.png"
+        if same_file_key(path) == same_file_key(given.photo):
+            raise InputError(f"{path} is the photograph itself. Name another folder for the pictures.")
+        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colours, "PNG", lossy=False), "PNG"))
+        sys.stdout.write(printable(f"{path}: {stage.text}\n"))
+    for number, face in enumerate(result.faces):
+        state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"
+        sys.stdout.write(printable(f"face {number}: {state}{f' ({face.note})' if face.note else ''}\n"))
+    return 0

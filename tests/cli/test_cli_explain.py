@@ -1,0 +1,57 @@
+"""`gpen explain`: files in a folder, and what became of each face."""
+
+import numpy as np
+import pytest
+from command_line import names, pixels
+
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture
+def explain(gpen, models):
+    def run(photo, *arguments):
+        where = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu", "--offline")
+        return gpen("explain", photo, "--model", "red-256", *where, *arguments)
+
+    return run
+
+
+def test_every_stage_is_written_and_the_result_is_what_restore_gives(explain, restore, face, tmp_path):
+    ran = explain(face, "-o", tmp_path / "way", "--mask", "feather")
+    assert ran.status == 0 and "face 0: restored at 256 px" in ran.out
+    written = names(tmp_path / "way")
+    assert written[0] == "1-found.png" and written[-1] == "6-sheet.png" and len(written) == 8
+    assert all(f"{tmp_path / 'way' / name}: " in ran.out for name in written)
+    restore(face, "-o", tmp_path / "out.png", "--mask", "feather")
+    assert np.array_equal(pixels(tmp_path / "way" / "5-result.png"), pixels(tmp_path / "out.png"))
+
+
+def test_a_face_that_is_left_alone_is_said_with_its_reason(explain, face, tmp_path):
+    ran = explain(face, "-o", tmp_path / "way", "--min-face", "5000")
+    assert ran.status == 0 and "face 0: left alone: " in ran.out and "6-sheet.png" not in names(tmp_path / "way")
+
+
+def test_a_picture_without_faces_has_its_stages_too(explain, plain, tmp_path):
+    assert explain(plain, "-o", tmp_path / "way").status == 0
+    assert names(tmp_path / "way") == ["1-found.png", "2-squares.png", "4-mask.png", "5-result.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--mask", "parse"), 4, "parsing_parsenet.pth"),
+        (("--keep", "nostrils"), 2, "keep is 'nostrils'"),
+        (("--device", "cuda:77"), 2, "cuda:77"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_written(explain, face, tmp_path, arguments, status, said):
+    ran = explain(face, "-o", tmp_path / "way", *arguments)
+    assert ran.status == status and said in ran.err and names(tmp_path) == ["face.png"]
+
+
+def test_the_photograph_itself_is_never_overwritten(explain, face, tmp_path):
+    photo = face.rename(tmp_path / "1-found.png")
+    before = photo.read_bytes()
+    ran = explain(photo, "-o", tmp_path)
+    assert ran.status == 3 and "is the photograph itself" in ran.err
+    assert photo.read_bytes() == before and names(tmp_path) == ["1-found.png"]

@@ -1,0 +1,148 @@
+"""What commands show while they work: a bar with the time left on terminals, JSON where it is asked for, or nothing."""
+
+import argparse
+import json
+import logging
+import sys
+
+import pytest
+from command_line import broken
+
+from gpen_core.cli import main, progress
+from gpen_core.cli.progress import Bars, Lines, Shown, shown
+
+pytest_plugins = ["command_line"]
+
+
+def given(kind=None, quiet=False):
+    return argparse.Namespace(progress=kind, quiet=quiet)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only as the test says."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes a terminal of stderr, when called: pytest has one of its own for each phase of a test."""
+    return lambda: monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "quiet", "expected"),
+    [(None, False, Bars), (None, True, Shown), ("json", True, Lines), ("bar", True, Bars), ("none", False, Shown)],
+)
+def test_quiet_shows_nothing_unless_it_is_asked_for(kind, quiet, expected):
+    with shown(given(kind, quiet)) as show:
+        assert type(show) is expected and show.quiet is quiet
+
+
+def test_json_says_how_far_and_how_long_it_will_take(capsys, clock):
+    with shown(given("json")) as show:
+        show(0, 0, "weights.pth: Waiting for the server")
+        for seconds, done in ((0, 0), (0.1, 5), (1, 25), (3, 100)):
+            clock[0] = 100 + seconds
+            show(done, 100, "weights.pth")
+    told = objects(capsys.readouterr().err)
+    assert [(one["done"], one["total"], one["seconds_left"]) for one in told] == [
+        (0, None, None),
+        (0, 100, None),
+        (25, 100, 3.0),  # 5 came too soon after 0
+        (100, 100, 0.0),
+    ]
+    assert told[0]["stage"] == "weights.pth: Waiting for the server" and told[1]["unit"] == "byte"
+
+
+def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
+    with shown(given("json"), 2) as show:
+        for picture in (1, 2):
+            for face in (0, 1, 2):
+                clock[0] += 1
+                show(face, 2, "Restoring faces")
+            show.step(picture)
+    told = objects(capsys.readouterr().err)
+    pictures = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "pictures"]
+    faces = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "Restoring faces"]
+    assert pictures == [(0, None), (1, 3.0), (2, 0.0)]
+    assert faces == [(0, None), (1, 1.0), (2, 0.0)] * 2  # each picture begins anew
+    assert {one["unit"] for one in told} == {"picture", "face"}
+
+
+def test_a_terminal_shows_the_time_left(terminal, capsys):
+    terminal()
+    with shown(given()) as show:
+        show(0, 8, "Restoring faces")
+        show(2, 8, "Restoring faces")
+        show._bar.refresh()
+    err = capsys.readouterr().err
+    assert "Restoring faces" in err and "2/8" in err and "<" in err.split("2/8")[1]
+
+
+def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
+    terminal()
+    with shown(given(), 3) as show:
+        show(1, 4, "Restoring faces")
+        show.step(2)
+        show._of_all.refresh()
+        show.note("a note")
+    err = capsys.readouterr().err
+    assert "2/3" in err and "Restoring faces 1/4" in err and "gpen: a note" in err
+
+
+def test_what_work_says_of_itself_cannot_speak_to_the_terminal(terminal, capsys):
+    terminal()
+    with shown(given()) as show:
+        show(1, 4, "x\x1b[2Jy")
+        show._bar.refresh()
+        show.note("n\x1b[2J")
+    assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_where_no_terminal_is_nothing_is_drawn(capsys):
+    with shown(given(), 3) as show:
+        show(1, 4, "Restoring faces")
+        show.step(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_restore_in_json(restore, face, plain, tmp_path):
+    ran = restore(face, plain, "-o", tmp_path / "out", "--progress", "json")
+    told = objects(ran.err)
+    assert ran.status == 0 and told[-1]["stage"] == "pictures" and (told[-1]["done"], told[-1]["total"]) == (2, 2)
+    assert {"stage", "done", "total", "unit", "seconds_left"} == set(told[0])
+    assert any(one["stage"] == "Restoring faces" and one["unit"] == "face" and one["done"] == 1 for one in told)
+
+
+def test_quiet_says_errors_and_nothing_else(restore, face, tmp_path, terminal):
+    terminal()
+    ran = restore(face, "-o", tmp_path / "out.png", "-q", "--boxes", "0,0,9,9")
+    assert ran.status == 0 and ran.err == ""
+    assert "no face was found in box 0" in restore(face, "-o", tmp_path / "out.png", "--boxes", "0,0,9,9").err
+    ran = restore(broken(tmp_path / "no.png"), "-o", tmp_path / "out.png", "-q")
+    assert ran.status == 3 and "no.png" in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_every_command_has_both():
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    from gpen_core.cli.main import _parser
+
+    (commands,) = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    for name, parser in commands.choices.items():
+        assert {"-q", "--progress"} <= set(parser._option_string_actions), name
+
+
+def test_quiet_leaves_warnings_out():
+    from gpen_core.cli.main import _level
+
+    assert _level(argparse.Namespace(debug=False, quiet=True)) == logging.ERROR
+    assert _level(argparse.Namespace(debug=False, quiet=False)) == logging.WARNING
+    assert _level(argparse.Namespace(debug=True, quiet=True)) == logging.DEBUG
