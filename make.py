@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +128,40 @@ def check() -> None:
     run(python, "-m", "mypy", "--package", "sd_gpen.nodes", mypy_path=os.pathsep.join(map(str, (pack, HOST_TYPES))))
 
 
+def version() -> None:
+    """Says the version; given one, such as 0.2.0, writes it wherever it stands and dates the changelog's section."""
+    project, code, log = ROOT / "pyproject.toml", ROOT / "gpen_core" / "version.py", ROOT / "CHANGELOG.md"
+    now = re.search(r'^version = "(.+)"$', project.read_text("utf-8"), re.M)[1]
+    if len(sys.argv) < 3:
+        print(now)
+        return
+    new = sys.argv[2]
+    if not re.fullmatch(r"\d+\.\d+\.\d+(rc\d+)?", new):
+        sys.exit(f"expected a version such as 0.2.0 or 0.2.0rc1, got {new!r}")
+    texts = {file: file.read_text("utf-8") for file in (project, code, log)}
+    texts[project] = texts[project].replace(f'\nversion = "{now}"\n', f'\nversion = "{new}"\n')
+    texts[code] = texts[code].replace(f'"{now}"', f'"{new}"')
+    texts[log] = released(texts[log], new, datetime.date.today().isoformat())
+    for file, text in texts.items():
+        file.write_text(text, "utf-8")
+
+
+def released(changelog: str, version: str, date: str) -> str:
+    """The changelog with its section Unreleased called by the version, and a new one above it."""
+    address = "https://github.com/sd-gpen/sd-gpen/releases/tag/v"
+    changelog = changelog.replace("\n## [Unreleased]\n", f"\n## [Unreleased]\n\n## [{version}] - {date}\n", 1)
+    return changelog.rstrip("\n") + f"\n[{version}]: {address}{version}\n"
+
+
+def dist() -> None:
+    """The wheel and the source archive, in dist/, as registries take them."""
+    python = bare(".venv-dist")
+    run(python, "-m", "pip", "install", "--quiet", "build", "twine")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    run(python, "-m", "build")
+    run(python, "-m", "twine", "check", "--strict", *sorted((ROOT / "dist").iterdir()))
+
+
 def bench() -> None:
     """The network beside its plain reference, in one run."""
     tools()
@@ -162,6 +198,8 @@ TASKS: dict[str, Callable[[], None]] = {
     "test-newest": test_newest,
     "check": check,
     "lock": lock,
+    "version": version,
+    "dist": dist,
     "bench": bench,
     "bench-load": bench_load,
 }

@@ -96,3 +96,45 @@ def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
     oldest, newest = installs(make)
     assert f"--constraint {make.OLDEST}" in oldest and "--upgrade" in newest
     assert str(make.LOCK) not in oldest + newest
+
+
+def test_a_new_version_is_written_everywhere_and_dates_the_changelog(make, tmp_path, monkeypatch, capsys):
+    (tmp_path / "gpen_core").mkdir()
+    for name in ("pyproject.toml", "gpen_core/version.py", "CHANGELOG.md"):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(make.sys, "argv", ["make.py", "version", "7.8.9"])
+    make.version()
+    monkeypatch.setattr(make.sys, "argv", ["make.py", "version"])
+    make.version()
+    assert capsys.readouterr().out == "7.8.9\n"
+    assert '__version__ = "7.8.9"' in (tmp_path / "gpen_core" / "version.py").read_text("utf-8")
+    log = (tmp_path / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"\n## \[Unreleased\]\n\n## \[7\.8\.9\] - \d{4}-\d\d-\d\d\n", log)
+    assert log.endswith("/releases/tag/v7.8.9\n") and log.count("[7.8.9]") == 2
+
+
+def test_what_is_no_version_is_refused(make, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('version = "0.1.0"\n')
+    monkeypatch.setattr(make.sys, "argv", ["make.py", "version", "v1"])
+    with pytest.raises(SystemExit, match="expected a version such as"):
+        make.version()
+    assert (tmp_path / "pyproject.toml").read_text() == 'version = "0.1.0"\n'
+
+
+def test_the_changelog_keeps_its_form():
+    """https://keepachangelog.com: a section for each version, with its date and its kinds of changes."""
+    log = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    sections = re.findall(r"^## (.*)$", log, re.M)
+    assert sections[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\S*\] - \d{4}-\d\d-\d\d", one) for one in sections[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Known gaps"}
+    assert set(re.findall(r"^### (.*)$", log, re.M)) <= kinds
+    assert all(f"\n{name}: https://" in log for name in re.findall(r"^## (\[.*?\])", log, re.M))
+
+
+def test_every_task_of_make_is_one_of_make_py():
+    spec = importlib.util.spec_from_file_location("make_py", ROOT / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
+    assert set(phony) | {"version"} == set(module.TASKS)

@@ -29,7 +29,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, detect, doctor, explain, report, restore, video, weights
+from . import compare, completion, detect, doctor, explain, manual, report, restore, video, weights
 from .progress import progress_arguments, shown
 from .terminal import PrintableFormatter, printable
 
@@ -51,7 +51,7 @@ ended by SIGTERM or SIGHUP"""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
     _fill_streams()
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
@@ -135,7 +135,8 @@ def _say(message: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; each command's function is its `command`."""
     parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -153,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     weights.add_commands(commands, shared)
     doctor.add_command(commands, shared)
+    completion.add_command(commands, shared, parser)
+    manual.add_command(commands, shared, parser)
     return parser
 
 
