@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..weights import digest
-from ..weights.catalog import CATALOG
+from ..weights.catalog import CATALOG, find_entry
 from ..weights.folders import find_in, models_dirs, weights_in
 from ..weights.kinds import kind_of
-from ..weights.store import pin_of
 from . import doctor
 
 VARIABLES = ("GPEN_", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "PYTORCH_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY")
@@ -99,6 +98,7 @@ def _described(path: Path) -> str:
         sha256 = digest.sha256_of(path)
     except WeightsError as error:
         sha256 = f"cannot be read: {str(error).replace(str(path), 'the file').replace(path.name, 'the file')}"
-    pin = pin_of(path)
+    entry = find_entry(path.name)
+    pin = entry.pin_for(path.name) if entry else None
     compared = "" if pin is None else " (the catalog's)" if sha256 == pin else f" (NOT the catalog's: {pin})"
     return f"{path.suffix.lower()}, {path.stat().st_size:,} bytes, SHA-256 {sha256}{compared}"

@@ -1,6 +1,7 @@
 import hashlib
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -214,3 +215,30 @@ def test_accelerators_are_named(examine, tmp_path, monkeypatch):
     told = SimpleNamespace(name="NVIDIA H100", total_memory=80 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
     assert "NVIDIA H100, 80.0 GiB, CUDA" in line_of(examine(tmp_path, "--report"), "cuda:0 ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_it_works_where_nothing_is_installed(tmp_path, arguments):
+    """As in a host whose installation went wrong."""
+    (tmp_path / "gpen-bfr-512.pth").write_bytes(b"x")
+    hidden = (
+        "torch",
+        "torchvision",
+        "numpy",
+        "cv2",
+        "facexlib",
+        "PIL",
+        "safetensors",
+        "requests",
+        "scipy",
+        "filelock",
+        "tqdm",
+    )
+    code = "import sys\nfor name in sys.argv.pop(1).split(): sys.modules[name] = None\n"
+    code += "from gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
+    run = [sys.executable, "-c", code, " ".join(hidden), "doctor", "--models-dir", str(tmp_path), *arguments]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("cannot be imported") == len(hidden)
+    assert line_of(done.stdout, "self-test").startswith("self-test: not run: ")
+    assert line_of(done.stdout, "gpen-bfr-512 ")
