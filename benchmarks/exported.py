@@ -1,4 +1,4 @@
-"""The reference twin exported to ONNX and run by ONNX Runtime on the CPU, as the published GPEN ONNX files are.
+"""The reference twin exported to ONNX and run on the CPU by ONNX Runtime, as the published ONNX files are, and by OpenVINO.
 
 The graph holds the formulas of `tests/reference_gpen.py` for one face; weights are its initialisers.
 """
@@ -6,8 +6,10 @@ The graph holds the formulas of `tests/reference_gpen.py` for one face; weights 
 from __future__ import annotations
 
 import importlib.util
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,13 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-NEEDED = ("onnx", "onnxruntime", "onnxscript")
+ORT, OPENVINO = "onnxruntime", "openvino"
+EXPORTING = ("onnx", "onnxscript")
 LARGEST_ERROR = 1e-4  # of the standard deviation of the twin's output
+LEAST_PSNR = 40.0  # dB, of a run in half precision
+
+Run = Callable[[], Any]
 
 
-def missing() -> list[str]:
-    """The packages that this needs and that are not installed."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def missing(engine: str) -> list[str]:
+    """The packages that an engine needs and that are not installed."""
+    return [name for name in (*EXPORTING, engine) if importlib.util.find_spec(name) is None]
 
 
 class Twin(nn.Module):
@@ -70,19 +76,52 @@ def error(y: torch.Tensor, expected: torch.Tensor) -> float:
     return float((y - expected).abs().max() / expected.std())
 
 
-def runner(state_dict: dict[str, torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
+def runner(state_dict: dict[str, torch.Tensor], x: torch.Tensor) -> Run:
     """What restores x [1, 3, S, S] in ONNX Runtime. Its result was compared with the twin's; the file is gone again."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "gpen.onnx"
-        export(state_dict, x, path)
+    with _exported(state_dict, x) as path:
         loaded = session(path)
     inputs = {loaded.get_inputs()[0].name: x.numpy()}
 
     def run() -> Any:
         return loaded.run(None, inputs)[0]
 
-    found = error(torch.from_numpy(run()), twin.reference_gpen(state_dict, x))
-    print(f"# {x.shape[-1]}: ONNX Runtime's result differs from the twin's by at most {found:.1e} of the standard deviation")
-    if not found < LARGEST_ERROR:
-        raise SystemExit(f"At most {LARGEST_ERROR:g} was expected: the export is not the same network.")
+    return _checked(run, state_dict, x, "ONNX Runtime", True)
+
+
+def openvino_runner(state_dict: dict[str, torch.Tensor], x: torch.Tensor, dtype: torch.dtype) -> Run:
+    """The same in OpenVINO, whose convolutions compute in `dtype`, with as many threads as torch has."""
+    import openvino
+
+    hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    with _exported(state_dict, x) as path:
+        compiled = openvino.Core().compile_model(str(path), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
+    request, given = compiled.create_infer_request(), x.numpy()
+
+    def run() -> Any:
+        return request.infer([given], share_inputs=True)[0]
+
+    return _checked(run, state_dict, x, f"OpenVINO ({hint})", dtype == torch.float32)
+
+
+@contextmanager
+def _exported(state_dict: dict[str, torch.Tensor], x: torch.Tensor) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gpen.onnx"
+        export(state_dict, x, path)
+        yield path
+
+
+def _checked(run: Run, state_dict: dict[str, torch.Tensor], x: torch.Tensor, name: str, is_exact: bool) -> Run:
+    """Ends the benchmark where the result is not the twin's."""
+    expected, result = twin.reference_gpen(state_dict, x), torch.from_numpy(run().copy())
+    found = error(result, expected)
+    peak = float(expected.max() - expected.min())
+    psnr = 10 * math.log10(peak**2 / float((result.double() - expected.double()).square().mean()))
+    told = f"differs from the twin's by at most {found:.1e} of the standard deviation, {psnr:.0f} dB"
+    print(f"# {x.shape[-1]}: {name}'s result {told}")
+    if not (found < LARGEST_ERROR if is_exact else psnr > LEAST_PSNR):
+        raise SystemExit(
+            f"At most {LARGEST_ERROR:g}, or {LEAST_PSNR:g} dB, was expected: the export is not the same network."
+        )
     return run

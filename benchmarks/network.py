@@ -1,9 +1,10 @@
-"""The network beside its plain reference twin, ONNX Runtime and its convolutions alone: seconds and ratios, in one run.
+"""The network beside its plain twin, ONNX Runtime, OpenVINO and its convolutions alone: seconds and ratios, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
 
-ONNX Runtime runs the twin's export (exported.py); it needs onnx, onnxscript and onnxruntime. The convolutions alone are each
-timed by themselves and summed (convolutions.py). Ratios count; the seconds are this machine's, now.
+ONNX Runtime and OpenVINO run the twin's export (exported.py); they need onnx, onnxscript, onnxruntime and openvino. The
+convolutions alone are each timed by themselves and summed (convolutions.py). Ratios count; the seconds are this machine's,
+now.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gpen_core.devices import DTYPES, cpu_computes_in_bf16  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 from gpen_core.network.memory import CACHE_STRIP  # noqa: E402
 
-TWIN, ORT, ALONE = "reference twin fp32", "ONNX Runtime fp32", "convolutions alone"
+TWIN, ORT, OPENVINO, ALONE = "reference twin fp32", "ONNX Runtime fp32", "OpenVINO", "convolutions alone"
 AIM = 1.3  # at most that many times the convolutions alone
 
 Weights = dict[str, torch.Tensor]
@@ -58,14 +59,25 @@ def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
 
 
 def onnx_runtime(state_dict: Weights, x: torch.Tensor) -> Contenders:
-    """None where its packages are not installed, which is said once, in `say_what_is_left_out`."""
-    return {} if exported.missing() else {ORT: partial(seconds, exported.runner(state_dict, x))}
+    """None where its packages are not installed, which `say_what_is_left_out` says once."""
+    return {} if exported.missing(exported.ORT) else {ORT: partial(seconds, exported.runner(state_dict, x))}
 
 
-def say_what_is_left_out(with_onnx: bool = True) -> None:
+def openvino(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """In each precision; none where its packages are not installed."""
+    if exported.missing(exported.OPENVINO):
+        return {}
+    return {
+        f"{OPENVINO} {name}": partial(seconds, exported.openvino_runner(state_dict, x, dtype))
+        for name, dtype in dtypes().items()
+    }
+
+
+def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
     """Prints which contenders do not run here and why."""
-    if with_onnx and exported.missing():
-        print(f"Left out: {ORT}, because {', '.join(exported.missing())} is not installed.")
+    for name, package in ((ORT, exported.ORT), (OPENVINO, exported.OPENVINO)):
+        if name in engines and exported.missing(package):
+            print(f"Left out: {name}, because {', '.join(exported.missing(package))} is not installed.")
     if "bf16" not in dtypes():
         print("Left out: bf16, because this CPU does not compute in it.")
 
@@ -76,7 +88,7 @@ def compare(size: int, runs: int) -> None:
     x = torch.from_numpy(synthetic.random_input(size, 7))
     whole = GPEN.from_state_dict(state_dict)
     contenders = twin_and_ours(state_dict, x) | {"fp32 in one piece": partial(seconds, partial(whole, x))}
-    contenders |= onnx_runtime(state_dict, x)
+    contenders |= onnx_runtime(state_dict, x) | openvino(state_dict, x)
     for name, dtype in dtypes().items():
         contenders[f"{ALONE} {name}"] = partial(convolutions.together, whole.config, dtype)
     taken = in_turn(contenders, runs)
@@ -85,11 +97,14 @@ def compare(size: int, runs: int) -> None:
 
 
 def show(size: int, taken: Mapping[str, Sequence[float]]) -> None:
-    """A line each: minimum, median, maximum, and the ratios of the twin's and ONNX Runtime's medians to it."""
+    """A line each: minimum, median, maximum, and the ratios of the twin's, ONNX Runtime's and OpenVINO's medians to it,
+    the last in its own precision."""
     for name, values in taken.items():
         middle = statistics.median(values)
+        peer = f"{OPENVINO} bf16" if name.endswith("bf16") else f"{OPENVINO} fp32"
         ratios = [
-            f"{statistics.median(taken[other]) / middle:9.2f}x" if other in taken else f"{'-':>10}" for other in (TWIN, ORT)
+            f"{statistics.median(taken[other]) / middle:9.2f}x" if other in taken else f"{'-':>10}"
+            for other in (TWIN, ORT, peer)
         ]
         print(f"{size:5} {name:24}{spread(values, 3)} {''.join(ratios)}", flush=True)
 
@@ -109,7 +124,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
     say_what_is_left_out()
-    print(f"{'size':>5} {'':24}{SPREAD} {'twin/this':>10}{'ORT/this':>10}")
+    print(f"{'size':>5} {'':24}{SPREAD} {'twin/this':>10}{'ORT/this':>10}{'OV/this':>10}")
     for size in given.sizes:
         compare(size, given.runs)
 

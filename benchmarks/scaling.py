@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from network import TWIN, dtypes, onnx_runtime, say_what_is_left_out, twin_and_ours
+from network import ORT, TWIN, dtypes, onnx_runtime, say_what_is_left_out, twin_and_ours
 from timing import in_turn, least_middle_most, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,7 +137,7 @@ def main() -> None:
     """Prints both tables and draws them where asked for."""
     given = arguments()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
-    say_what_is_left_out(with_onnx=given.ort)
+    say_what_is_left_out([ORT] if given.ort else [])
     can_draw = importlib.util.find_spec("matplotlib") is not None
     if given.plot and not can_draw:
         print("No plot is drawn, because matplotlib is not installed.")
