@@ -153,6 +153,20 @@ def released(changelog: str, version: str, date: str) -> str:
     return changelog.rstrip("\n") + f"\n[{version}]: {address}{version}\n"
 
 
+def reference() -> None:
+    """docs/reference/ anew from the code."""
+    run(tools(), "-m", "tests.reference_pages")
+
+
+def docs() -> None:
+    """The documentation as a site, in build/site; whatever does not lead anywhere is an error. Arguments go to mkdocs."""
+    python = bare(".venv-docs")
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    wanted = re.findall(r'"([^"]+)"', re.search(r"^docs = \[(.*)\]$", project, re.M)[1])
+    run(python, "-m", "pip", "install", "--quiet", *wanted)
+    run(python, "-m", "mkdocs", "build", "--strict", *sys.argv[2:])
+
+
 def dist() -> None:
     """The wheel and the source archive, in dist/, as registries take them."""
     python = bare(".venv-dist")
@@ -200,6 +214,8 @@ TASKS: dict[str, Callable[[], None]] = {
     "lock": lock,
     "version": version,
     "dist": dist,
+    "reference": reference,
+    "docs": docs,
     "bench": bench,
     "bench-load": bench_load,
 }

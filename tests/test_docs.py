@@ -1,0 +1,229 @@
+"""README and docs/: what they say can be typed, leads somewhere, and is what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import helpers
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMANDS_OF = [path for path in PAGES if path.name not in ("python.md",)]
+
+pytest_plugins = ["command_line", "films"]
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def fenced(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
+
+
+def commands(text):
+    """Every line of an indented or fenced block that calls gpen, what explains it at its end left out."""
+    blocks = [line[4:] for line in re.findall(r"^    \S.*$", text, re.M)]
+    blocks += [
+        line for language in ("sh", "bash", "console") for block in fenced(text, language) for line in block.splitlines()
+    ]
+    for line in blocks:
+        typed = re.sub(r"^\.venv/bin/", "", line.strip())
+        if typed.startswith("gpen "):
+            yield re.split(r"\s{3,}|\s+#\s", typed)[0]
+
+
+def plain(command):
+    """The command as one would type it: no brackets for what may be left out, one of what is to be chosen from."""
+    command = command.replace("gpen restore ... ", "gpen restore INPUT -o OUT ")
+    command = re.sub(r"\(([^()|]*)\|[^()]*\)", r"\1", command)  # (-o OUT | --in-place)
+    command = re.sub(r"\[[^\]]*\]", "", command)
+    return re.sub(r"\.\.\.", "", re.sub(r"(bash|png)\|\S+", r"\1", command))
+
+
+TYPED = [(path, one) for path in COMMANDS_OF for one in dict.fromkeys(commands(path.read_text("utf-8")))]
+
+
+@pytest.mark.parametrize(("path", "command"), TYPED, ids=lambda one: one if isinstance(one, str) else relative(one))
+def test_every_command_can_be_typed(path, command, capsys):
+    from gpen_core.cli.main import make_parser
+
+    words = shlex.split(plain(command))[1:]
+    piped = words.index("|") if "|" in words else len(words)
+    redirected = next((n for n, word in enumerate(words) if word.startswith(">")), len(words))
+    words = words[: min(piped, redirected)]
+    try:
+        make_parser().parse_args(words)
+    except SystemExit as end:
+        assert end.code == 0, f"{command}: {capsys.readouterr().err}"
+
+
+def test_commands_were_found():
+    """Else nothing was held against the parser."""
+    assert len(TYPED) > 50 and {"README.md", "docs/cli.md", "docs/guides.md", "docs/video.md"} <= {
+        relative(path) for path, _ in TYPED
+    }
+
+
+def test_every_option_that_is_named_is_one():
+    from gpen_core.cli.described import commands_of
+    from gpen_core.cli.main import make_parser
+
+    known = {flag for command in commands_of(make_parser()) for one in command.options for flag in one.flags}
+    others = {"--api", "--api-auth", "--gpen-models-path", "--no-deps", "--photographs", "--auto", "--size", "--runs"}
+    pages = [path for path in PAGES if path.name in ("README.md", "cli.md", "faces.md", "guides.md", "faq.md", "trouble.md")]
+    named = {flag for path in pages for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", path.read_text("utf-8"))}
+    assert named - known - others == set()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_every_snippet_of_python_compiles_and_names_what_there_is(path):
+    import gpen_core
+
+    for snippet in fenced(path.read_text("utf-8"), "python"):
+        for node in ast.walk(ast.parse(snippet)):
+            if isinstance(node, ast.ImportFrom) and node.module == "gpen_core":
+                assert all(hasattr(gpen_core, alias.name) for alias in node.names), snippet
+
+
+def anchors(path):
+    """As GitHub and mkdocs make them of headings."""
+    for heading in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M):
+        words = re.sub(r"[^\w\- ]", "", re.sub(r"\]\(.*?\)", "", heading).lower())
+        yield words.strip().replace(" ", "-")
+    yield from re.findall(r'<a id="(.*?)">', path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_every_link_inside_leads_somewhere(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M)
+    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"|href=\"([^\"]+)\"", text)
+    for link in map("".join, links):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in set(anchors(target)), link
+
+
+def test_the_readme_is_a_beginning():
+    """What there is to know stands in docs/; whoever comes anew sees a picture and the way in."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) < 120 and text.index("![") < 600
+    assert all(f"docs/{page}.md" in text for page in ("a1111", "comfyui", "cli", "install", "guides", "trouble", "faq"))
+
+
+def test_every_page_of_the_documentation_is_in_its_navigation():
+    listed = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M))
+    assert listed == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+
+def test_messages_that_trouble_explains_are_in_the_sources():
+    sources = [path for folder in ("gpen_core", "nodes", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    said = "".join(path.read_text("utf-8") for path in sources)
+    said = re.sub(r"\"\s*f?\"", "", said)  # one text over several lines
+    quoted = re.findall(r"^### `(.*)`$", (ROOT / "docs" / "trouble.md").read_text("utf-8"), re.M)
+    assert len(quoted) >= 12
+    assert [one for one in quoted if one not in said] == []
+
+
+def test_the_reference_is_what_the_code_says(tmp_path, monkeypatch):
+    import reference_pages
+
+    pydantic = pytest.importorskip("pydantic")
+    pytest.importorskip("fastapi")
+    made = reference_pages.pages(tmp_path, monkeypatch)
+    if pydantic.VERSION < "2":  # it describes fields in other words
+        made.pop("http.md"), made.pop("options.md")
+    for name, text in made.items():
+        assert (reference_pages.PAGES / name).read_text("utf-8") == text, f"{name} is of older code: run `make reference`"
+
+
+# The guides, run
+
+
+@pytest.fixture(scope="session")
+def carried(tmp_path_factory, detector_weights):
+    """A models folder with hand-made networks under the released names; nobody vouches for a .safetensors."""
+    folder = tmp_path_factory.mktemp("guides") / "carried"
+    small = helpers.identity_weights(256)
+    files = {f"GPEN-BFR-{size}.safetensors": helpers.identity_weights(size) for size in (256, 512)}
+    files |= {"my-gpen.pth": small, "detection_Resnet50_Final.safetensors": detector_weights}
+    files[helpers.DETECTOR_FILE] = detector_weights
+    helpers.write_weights(folder, files)
+    return folder
+
+
+GUIDES = list(dict.fromkeys(commands((ROOT / "docs" / "guides.md").read_text("utf-8"))))
+GUIDES += list(dict.fromkeys(commands((ROOT / "docs" / "how-it-works.md").read_text("utf-8"))))
+STAND_INS = {
+    "--model": "gpen-bfr-256",  # hundreds of megabytes fewer
+    "--detector": "retinaface_mobile0.25",
+    "--device": "cpu",
+    "--mask": "feather",
+}
+
+
+@pytest.fixture
+def desk(tmp_path, portrait, monkeypatch, carried):
+    """A folder as the guides suppose it: photographs, a film, and weights that were carried along."""
+    import film_files
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPEN_MODELS_DIR", str(carried))
+    small = Image.fromarray(portrait)
+    for name in ("photo.jpg", "old.png", "group.jpg", "group.png", "swapped.png", "photos/a.jpg", "photos/deeper/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        small.save(tmp_path / name)
+    Image.fromarray(255 - portrait).save(tmp_path / "before.png")
+    (tmp_path / "carried").symlink_to(carried, target_is_directory=True)
+    return film_files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", GUIDES)
+def test_the_guides_commands_run(command, gpen, desk, tmp_path):
+    words = shlex.split(command)[1:]
+    if words[0] == "download":
+        pytest.skip("downloads are tested against servers of our own")
+    if words[0] == "video":
+        pytest.importorskip("av")
+        film(tmp_path / "film.mp4")
+    if words[0] == "report":
+        gpen("restore", "photos/", "-o", "restored/", "--report", "run.jsonl", "--model", "gpen-bfr-256", *DETECTOR)
+    taken = {word for word in words if word.startswith("--")}
+    if words[0] in ("restore", "video", "explain", "compare", "detect"):
+        for option, value in STAND_INS.items():
+            knows = option not in ("--model", "--mask") or words[0] in ("restore", "video", "explain")
+            wanted = option != "--model" or not {"--model"} & taken or "gpen-bfr-2048" in words or "auto" in words
+            if knows and wanted and (option not in taken or option == "--model"):
+                words += [option, value]
+    words = [word.replace("gpen-bfr-1024", "gpen-bfr-256") for word in words]
+    ran = gpen(*words)
+    assert ran.status == 0, ran.err
+    outputs = [words[n + 1] for n, word in enumerate(words) if word in ("-o", "--report")]
+    assert all((tmp_path / output).exists() for output in outputs)
+
+
+DETECTOR = ("--detector", "retinaface_mobile0.25", "--device", "cpu")
+
+
+def film(path):
+    """Six frames with a face."""
+    import av
+    import numpy as np
+
+    picture = np.asarray(Image.open("photo.jpg"))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
