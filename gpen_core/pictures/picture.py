@@ -145,8 +145,9 @@ class Picture:
         if factor < 1:
             size = (max(1, round(self.width * factor)), max(1, round(self.height * factor)))
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-        rgb = self._as_rgb(pixels, 255.0)
-        return np.ascontiguousarray(rgb[..., ::-1])  # RGB -> BGR
+        if pixels.shape[2] == 3 and pixels.dtype in (np.uint8, np.uint16):  # before they are four times as large
+            return self._as_rgb(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), 255.0)
+        return np.asarray(cv2.cvtColor(self._as_rgb(pixels, 255.0), cv2.COLOR_RGB2BGR), np.float32)
 
     def native(self) -> Any:
         """An array or a PIL image, of the kind, dtype and channels that came in."""
