@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent
 HOST_TYPES = ROOT / "tests" / "host_types"
 OLDEST = ROOT / "tests" / "oldest.txt"
 LOCK = ROOT / "requirements-dev.lock"
+SAID = """Installing sd-gpen[{extra}] into {folder}, once.
+The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
 
 
 def run(*command: object, mypy_path: str | None = None) -> None:
@@ -44,9 +46,10 @@ def environment(name: str, extra: str, python: str = sys.executable, *pip: objec
     installed = stamp.read_text().splitlines() if stamp.exists() else []
     inside = bare(name, python)
     if wanted not in installed:
+        print(SAID.format(extra=extra, folder=ROOT / name), flush=True)
         if pins:
             run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", pins)
-        run(inside, "-m", "pip", "install", "--quiet", *pip, "--editable", f".[{extra}]")
+        run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
         others = [line for line in installed if not line.startswith(f"{extra} ")]
         stamp.write_text("\n".join([*others, wanted]) + "\n")
     return inside
@@ -153,6 +156,37 @@ def released(changelog: str, version: str, date: str) -> str:
     return changelog.rstrip("\n") + f"\n[{version}]: {address}{version}\n"
 
 
+def host(variable: str, what: str, address: str, tests: str) -> None:
+    """The tests in a real host, whose checkout the environment names; says how to name one where it does not."""
+    checkout = os.environ.get(variable, "")
+    if not checkout or not Path(checkout).is_dir():
+        python = variable.replace("_DIR", "_PYTHON")
+        sys.exit(
+            f"{variable} names no folder{f': {checkout}' if checkout else ''}. It names a checkout of {what}, and "
+            f"{python} the Python that it runs with, which has what the host needs:\n"
+            f"    git clone {address} {what}\n"
+            f"    {variable}={what} {python}={what}/venv/bin/python python make.py {' '.join(sys.argv[1:2])}\n"
+            "Nothing is written into the checkout. .github/workflows/ci.yml sets one up from nothing."
+        )
+    run(tools(), "-m", "pytest", "-m", "host", "-s", tests, *sys.argv[2:])
+
+
+def host_comfyui() -> None:
+    """The tests in a real ComfyUI, named by GPEN_COMFYUI_DIR. Arguments go to pytest."""
+    host("GPEN_COMFYUI_DIR", "ComfyUI", "https://github.com/Comfy-Org/ComfyUI", "tests/nodes/test_comfyui_host.py")
+
+
+def host_a1111() -> None:
+    """The tests in a real A1111, Forge, reForge or Forge classic, named by GPEN_A1111_DIR. Arguments go to pytest."""
+    address = "https://github.com/lllyasviel/stable-diffusion-webui-forge"
+    host("GPEN_A1111_DIR", "forge", address, "tests/scripts/test_a1111_host.py")
+
+
+def host_sdnext() -> None:
+    """The tests in a real SD.Next, named by GPEN_SDNEXT_DIR. Arguments go to pytest."""
+    host("GPEN_SDNEXT_DIR", "sdnext", "https://github.com/vladmandic/sdnext", "tests/scripts/test_sdnext_host.py")
+
+
 def reference() -> None:
     """docs/reference/ anew from the code."""
     run(tools(), "-m", "tests.reference_pages")
@@ -216,6 +250,9 @@ TASKS: dict[str, Callable[[], None]] = {
     "dist": dist,
     "reference": reference,
     "docs": docs,
+    "host-comfyui": host_comfyui,
+    "host-a1111": host_a1111,
+    "host-sdnext": host_sdnext,
     "bench": bench,
     "bench-load": bench_load,
 }

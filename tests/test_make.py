@@ -138,3 +138,41 @@ def test_every_task_of_make_is_one_of_make_py():
     spec.loader.exec_module(module)
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
     assert set(phony) | {"version"} == set(module.TASKS)
+
+
+@pytest.mark.parametrize("task", ["host_comfyui", "host_a1111", "host_sdnext"])
+def test_a_host_that_is_not_named_is_said_with_how_to_name_one(make, monkeypatch, tmp_path, task):
+    variable = {"host_comfyui": "GPEN_COMFYUI_DIR", "host_a1111": "GPEN_A1111_DIR", "host_sdnext": "GPEN_SDNEXT_DIR"}[task]
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SystemExit) as said:
+        getattr(make, task)()
+    assert variable in str(said.value) and "git clone https://" in str(said.value) and not make.done
+    monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match="nowhere"):
+        getattr(make, task)()
+    monkeypatch.setenv(variable, str(tmp_path))
+    getattr(make, task)()
+    assert (ROOT / make.done[-1].split()[-1]).exists() and "-m host" in make.done[-1]
+
+
+def test_what_is_installed_is_said_before_it_is(make, capsys):
+    make.environment(".venv", "demo")
+    assert "PyTorch" in capsys.readouterr().out
+    make.environment(".venv", "demo")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_worked_example_of_contributing_names_every_file_that_an_option_is_in():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## A new option, step by step")[2]
+    named = [ROOT / name for name in re.findall(r"^\| `(\S+)` \|", text, re.M)]
+    assert len(named) >= 12
+    for path in named:
+        assert re.search("mask_grow|mask-grow", path.read_text("utf-8")), path
+    sources = [path for folder in ("gpen_core", "nodes", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert {path for path in sources if "mask_grow" in path.read_text("utf-8")} <= set(named)
+
+
+def test_whoever_reports_a_fault_is_asked_for_the_doctors_report():
+    folder = ROOT / ".github"
+    for path in (folder / "ISSUE_TEMPLATE" / "bug.yml", folder / "pull_request_template.md"):
+        assert "gpen doctor --report" in path.read_text("utf-8")
