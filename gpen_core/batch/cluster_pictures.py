@@ -84,7 +84,7 @@ def _restore(work: Work, restorer: FaceRestorer, rows: list[str], tell: Callable
         tell({"outcome": outcome.to_json(), "error": error, "machine": machine})
 
     done = is_done if work.skip_existing else None
-    local.stream(restorer, map(_of_text, rows), work.options, finished, None, work.max_memory, done)
+    local.stream(restorer, [_of_text(row) for row in rows], work.options, finished, None, work.max_memory, done)
 
 
 def _told(job: Job, row: dict[str, Any]) -> Told:
