@@ -1,7 +1,7 @@
 """What Ray costs (docs/cluster.md), with stand-ins that compute nothing. Needs Ray.
 
     python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of pictures]
-    python benchmarks/cluster.py memory [--rows 1000000] [--workers 2]
+    python benchmarks/cluster.py memory [--rows 1000000] [--workers 2] [--task 32]
 
 `pace`: a worker sleeps for each row; it loads no torch, so that there may be many more than processors. With `--of pictures`
 it is `gpen restore` but for the networks: small pictures are read and written, and between the two it sleeps. Told is which
@@ -178,7 +178,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="that each row takes")
     parser.add_argument("--of", choices=("rows", "pictures"), default="rows")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--task", type=int, default=cluster.AT_ONCE, metavar="N", help="rows of a task: 8, on GPUs 32")
     given = parser.parse_args()
+    cluster.AT_ONCE = given.task
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     if given.what == "memory":
         print("| what | s | MB now | MB at most |\n|---|---|---|---|")
