@@ -1,0 +1,57 @@
+"""The page's Chinese (localizations/zh_CN.json), which the host merges into the user's own of that name."""
+
+import json
+from pathlib import Path
+
+import fake_webui
+import pytest
+from fake_webui import Component
+
+pytest_plugins = ["webui_pictures"]
+
+ROOT = Path(__file__).resolve().parents[2]
+CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
+# Words that the host's pages have themselves, and so their localisation: ours would be laid over it.
+HOSTS_OWN = {
+    *("Model", "Visibility", "Faces", "Mask", "Colour", "More"),
+    *("Detector", "Confidence", "Preview", "Before", "After", "GPEN"),
+}
+
+
+def texts_of(part):
+    """What stands on it and does not change."""
+    title = part.args[0] if part.args and part.kind in ("Accordion", "Button") else part.label
+    return {title, part.kwargs.get("placeholder"), getattr(part, "webui_tooltip", None)} - {None, ""}
+
+
+@pytest.fixture
+def texts(webui_models, monkeypatch):
+    """Of both pages and the settings, in A1111 and SD.Next."""
+    found = set()
+    for is_sdnext in (False, True):
+        host = fake_webui.Host(webui_models, monkeypatch, sdnext=is_sdnext)
+        Component.made = ()
+        host.fire("on_before_ui")
+        host.fire("on_after_component", object(), elem_id="extras_image")
+        host.extras[-1].ui()
+        host.script_classes[0]().ui(False)
+        host.fire("on_ui_settings")
+        found = found.union(*map(texts_of, Component.made))
+        found |= {info.label for info in host.opts.added.values()}
+    return found
+
+
+def test_all_that_stands_on_our_pages_is_there_in_chinese(texts):
+    assert {"Trust this model's file anew", "Grain", "Before and after"} <= texts
+    assert texts - HOSTS_OWN - set(CHINESE) == set()
+
+
+def test_nothing_is_there_that_stands_nowhere_and_nothing_of_the_hosts(texts):
+    assert set(CHINESE) - texts == set()
+    assert not HOSTS_OWN & set(CHINESE)
+
+
+def test_what_is_to_be_typed_stays_as_it_is():
+    for english, chinese in CHINESE.items():
+        for word in ("auto", "match", "ParseNet", "ReActor", "models/GPEN", "0,2-4", "eyes,mouth", "earrings"):
+            assert (word in english) <= (word in chinese), (english, word)
