@@ -63,10 +63,7 @@ class DeviceCanvas:
         """Writes what was pasted to the canvas. Nothing may be pasted after it."""
         for region in self._regions:
             here = self._part.slices(region)
-            samples = self._result[here]
-            if self._canvas.original.pixels.dtype == np.uint8:
-                samples = samples.to(torch.uint8)  # whole numbers; a quarter of the way back
-            self._canvas.take(region, samples.cpu().numpy(), self._mask[here].cpu().numpy())
+            self._canvas.take(region, self._result[here].cpu().numpy(), self._mask[here].cpu().numpy())
 
     def _weight(
         self, mask: torch.Tensor | None, alignment: Alignment, region: Region, size: tuple[int, int]
