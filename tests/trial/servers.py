@@ -29,7 +29,7 @@ FORMATS = ("http",)
 
 def patience():
     """As little as tells a slow server from a busy machine, and nothing is slept."""
-    few = {"connect": 2.0, "read": 1.0, "answer": 2.0, "window": 1.0, "slowest": 200.0, "tries": 3}
+    few = {"connect": 4.0, "read": 2.0, "answer": 4.0, "window": 2.0, "slowest": 200.0, "tries": 3}
     return Patience(**few, sleep=lambda _: None, jitter=lambda: 1.0)
 
 
