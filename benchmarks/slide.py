@@ -2,6 +2,8 @@
 
     make demo
     python benchmarks/slide.py demo/collage-input.png demo/collage-restored.png -o docs/demo.webp
+
+Both are reduced to the width of a page; each frame is written whole, so that the edge leaves nothing behind.
 """
 
 from __future__ import annotations
