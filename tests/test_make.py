@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def make(tmp_path, monkeypatch):
             inside.touch()
 
     monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(sys, "argv", ["make.py", "task"])  # what follows goes to the command
     return module
 
 
