@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from .errors import OutputError, first_line, is_out_of_memory
+from .devices import shortcoming
+from .errors import OutputError
 from .network import GPEN, GPENConfig
-from .pictures.whole_file import whole_file
+from .pictures.whole_file import write_bytes
 
 TYPES = ("mps", "xpu")  # CUDA and the CPU are held by tests; DirectML is only taken when asked for
 SMALL = GPENConfig(128, 1 / 16, 1)  # a level of every kind, in some milliseconds
@@ -41,8 +42,7 @@ def _wrong(device: torch.device, memory: Path) -> str | None:
         return known[key]
     reason = difference(device)
     try:
-        with whole_file(memory) as part:
-            part.write_text(json.dumps({**known, key: reason}, indent=1) + "\n", encoding="utf-8")
+        write_bytes(memory, (json.dumps({**known, key: reason}, indent=1) + "\n").encode())
     except OutputError as error:
         log.debug("Not remembered: %s", error)
     return reason
@@ -61,15 +61,13 @@ def difference(device: torch.device) -> str | None:
     """What is wrong with a small network there, in float32, in one piece and in strips; None where nothing is."""
     network, x = small_network(), torch.linspace(-1, 1, 3 * SMALL.size**2).sin().view(1, 3, SMALL.size, SMALL.size)
     expected = network(x)
-    try:
+
+    def apart() -> float:
         there = network.to(device)
         results = [there(x.to(device), strip_bytes=strip_bytes).cpu() for strip_bytes in (None, 1)]
-    except (RuntimeError, NotImplementedError, TypeError) as error:  # what is missing, each backend says in its own way
-        if is_out_of_memory(error):
-            raise
-        return first_line(error) or type(error).__name__
-    wrong = float(torch.stack([(result - expected).abs().max() / expected.std() for result in results]).max())
-    return None if wrong <= TOLERANCE else f"it differs by {wrong:.2g} of its standard deviation"
+        return float(torch.stack([(result - expected).abs().max() / expected.std() for result in results]).max())
+
+    return shortcoming(apart, TOLERANCE, "it differs by {:.2g} of its standard deviation")
 
 
 def small_network() -> GPEN:

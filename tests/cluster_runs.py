@@ -1,6 +1,6 @@
 """Ray for tests, and the processes of its pool.
 
-PYTEST_DONT_REWRITE: this is both a plugin, for its fixture, and imported for its function.
+PYTEST_DONT_REWRITE: this is both a plugin, for its fixture, and imported for its functions.
 """
 
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 
 @pytest.fixture
@@ -34,3 +35,11 @@ def workers():
         except OSError:
             continue
     return found
+
+
+def write_photos(folder, portrait, count):
+    """So many, each another, in a folder that is not there yet."""
+    folder.mkdir()
+    for n in range(count):
+        Image.fromarray(portrait[n:, n:]).save(folder / f"{n:02}.png")
+    return folder

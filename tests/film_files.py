@@ -8,6 +8,11 @@ import av
 import cv2
 import numpy as np
 import pytest
+from film_runs import SIZE, frames
+
+from gpen_core.video import restore as restoring
+from gpen_core.video.probe import probe
+from gpen_core.video.reader import Reader
 
 RATE = 25
 needs_rotation = pytest.mark.skipif(
@@ -130,3 +135,20 @@ def digests(path):
 
 def psnr(one, other, peak=255.0):
     return 10 * np.log10(peak**2 / max(1e-12, float(np.mean((one.astype(np.float64) - other) ** 2))))
+
+
+def film_of(path, count):
+    """A film of so many of `film_runs`' frames, without loss, with sound."""
+    make(path, count, SIZE, "ffv1", pictures=list(frames(count)), sound="aac")
+    return path
+
+
+def in_segments_of_ten(monkeypatch):
+    """Of the frames of `film_of`."""
+    monkeypatch.setattr(restoring, "SHORTEST", 0.4)
+    monkeypatch.setattr(restoring, "LONGEST", 0.4)
+
+
+def pixels(path):
+    """Of a film's frames."""
+    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]

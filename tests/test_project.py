@@ -54,7 +54,7 @@ ROOMS = {
     "devices": (*GROUND, "network"),
     "networks": (*GROUND, "network", "devices"),
     "upscale": (*GROUND, "pictures", "network", "weights", "faces", "devices"),
-    "parity": (*GROUND, "pictures", "network"),
+    "parity": (*GROUND, "pictures", "network", "devices"),
     "models": (*GROUND, "network", "weights", "faces", "devices", "networks", "upscale", "parity"),
     "frame": (*GROUND, "pictures", "faces", "upscale"),
     "around": (*GROUND, "pictures", "faces", "devices", "frame"),

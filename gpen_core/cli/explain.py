@@ -19,6 +19,7 @@ from .arguments import (
     selection_arguments,
 )
 from .progress import shown
+from .restore import loaded
 from .terminal import printable
 
 TEXT = "write pictures of every stage of a photograph's way: found, cut out, restored, masked, put back"
@@ -38,7 +39,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
     add("--mask", default=DEFAULTS.mask, choices=MASKS)
     look_arguments(explain)
-    explain.set_defaults(command=_explain)
+    explain.set_defaults(command=_explain, compile=False)
 
 
 def _explain(given: argparse.Namespace) -> int:
@@ -50,15 +51,11 @@ def _explain(given: argparse.Namespace) -> int:
     from ..pictures.metadata import Metadata
     from ..pictures.picture import from_array
     from ..pictures.whole_file import write_bytes
-    from ..restorer import FaceRestorer
-    from ..weights.downloads import DownloadOptions
 
     options = options_of(given)
     photo = files.read(given.photo)
+    restorer = loaded(given, options)
     with shown(given) as progress:
-        downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
-        which = (given.model, given.detector, given.models_dir, given.device, given.dtype)
-        restorer = FaceRestorer.load(*which, progress=progress, downloads=downloads)
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
     colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):

@@ -136,7 +136,7 @@ def modulated(
     samples = []
     for n in range(len(x)):
         own = own_weight(weight, style[n], None if out_scale is None else out_scale[n], out_axis)
-        samples.append(convolve(x[n : n + 1], own, bias))
+        samples.append(convolve(x[n : n + 1], own.to(weight.dtype), bias))
     return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
@@ -147,19 +147,8 @@ def own_weight(
     out_axis: int,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """One sample's weights: times its style [I] and, where demodulated, its scale [O], which lies along `out_axis`.
-
-    They are written into `out`, where there is one, which must be of float32 as the weights."""
-    return _scaled(weight, style, out_scale, out_axis, out).to(weight.dtype)
-
-
-def _scaled(
-    weight: torch.Tensor,
-    style: torch.Tensor,
-    out_scale: torch.Tensor | None,
-    out_axis: int,
-    out: torch.Tensor | None = None,
-) -> torch.Tensor:
+    """One sample's weights in float32: times its style [I] and, where demodulated, its scale [O], which lies along
+    `out_axis`. They are written into `out`, where there is one."""
     in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
     in_shape[1 - out_axis] = out_shape[out_axis] = -1
     own = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
@@ -230,12 +219,13 @@ class StyledConv(nn.Module):
     def own_weight(self, styles: Styles, out: torch.Tensor | None = None) -> torch.Tensor:
         """The modulated and demodulated weights for one sample's styles, written into `out` where there is one."""
         style, out_scale = self.modulation(styles)
-        return own_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
+        own = own_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
+        return own.to(self.weight.dtype)
 
     def folded_weight(self, styles: Styles) -> torch.Tensor:
         """For one that upsamples: the same with the FIR in it, see `folded.up_weight`."""
         style, out_scale = self.modulation(styles)
-        return folded.up_weight(_scaled(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
+        return folded.up_weight(own_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 
     def convolution(
         self, styles: Styles, width: int, height: int, like: torch.Tensor, memory: Workspace
@@ -324,7 +314,7 @@ class ToRGB(nn.Module):
 
     def add(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
         """The convolution's output [B, 3, S, S] without its bias -> the picture so far, float32."""
-        rgb = own.float().add_(self.bias[:, None, None])
+        rgb = self._biased(own)
         return rgb if below is None else rgb.add_(upsample_rgb(below))
 
     def add_fused(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
@@ -340,11 +330,14 @@ class ToRGB(nn.Module):
     def own_weight(self, styles: Styles) -> torch.Tensor:
         """The modulated weights for one sample's styles."""
         style, _ = self.modulation(styles)
-        return own_weight(self.weight, style[0], None, out_axis=0)
+        return own_weight(self.weight, style[0], None, out_axis=0).to(self.weight.dtype)
 
     def share(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """[1, I, H, W] -> what is to be added to the picture [1, 3, H, W], float32."""
-        return F.conv2d(x, weight).float().add_(self.bias[:, None, None])
+        return self._biased(F.conv2d(x, weight))
+
+    def _biased(self, own: torch.Tensor) -> torch.Tensor:
+        return own.float().add_(self.bias[:, None, None])
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..errors import first_line, is_out_of_memory
+from ..devices import shortcoming
 from .finish import soften
 from .warp import warp
 
@@ -24,13 +24,11 @@ def suits(device: torch.device) -> bool:
     within `TOLERANCE`. What is wrong with another is logged once. Running out of memory raises torch's error."""
     if device.type not in TYPES:
         return False
-    try:
-        wrong = float((_tried(torch.device("cpu")) - _tried(device).cpu()).abs().max())
-        reason = None if wrong <= TOLERANCE else f"it differs from the CPU by {wrong:.2g}"
-    except (RuntimeError, NotImplementedError, TypeError) as error:  # what is missing, each backend says in its own way
-        if is_out_of_memory(error):
-            raise
-        reason = first_line(error) or type(error).__name__
+
+    def apart() -> float:
+        return float((_tried(torch.device("cpu")) - _tried(device).cpu()).abs().max())
+
+    reason = shortcoming(apart, TOLERANCE, "it differs from the CPU by {:.2g}")
     if reason is not None:
         log.warning("Faces are cut out and put back by the CPU, not on %s: %s", device, reason)
     return reason is None

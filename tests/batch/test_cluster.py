@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cluster_runs import workers
+from cluster_runs import workers, write_photos
 from command_line import broken, names
-from PIL import Image
 
 from gpen_core.batch.cluster import Cluster, Worker, _hear, _size, _tasks, error_of, said
 from gpen_core.batch.cluster_pictures import Told, Work, _as_text, _of_text
@@ -129,11 +128,7 @@ def test_what_a_worker_tells_is_what_the_report_has():
 @pytest.fixture
 def photos(tmp_path, portrait):
     """Twelve, each another, in a folder."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for n in range(12):
-        Image.fromarray(portrait[n:, n:]).save(folder / f"{n:02}.png")
-    return folder
+    return write_photos(tmp_path / "in", portrait, 12)
 
 
 def contents(folder):

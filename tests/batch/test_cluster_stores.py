@@ -9,8 +9,8 @@ import time
 from collections import Counter
 
 import pytest
+from cluster_runs import write_photos
 from command_line import names
-from PIL import Image
 
 pytest_plugins = ["command_line", "cluster_runs"]
 pytestmark = pytest.mark.slow
@@ -20,11 +20,7 @@ SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please r
 @pytest.fixture
 def photos(tmp_path, portrait):
     """Eight, each another, in a folder."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for n in range(8):
-        Image.fromarray(portrait[n:, n:]).save(folder / f"{n:02}.png")
-    return folder
+    return write_photos(tmp_path / "in", portrait, 8)
 
 
 def told(path):

@@ -6,14 +6,12 @@ import film_files
 import numpy as np
 import pytest
 import torch
-from film_runs import SIZE, frames, restorer
+from film_files import film_of, in_segments_of_ten, pixels
+from film_runs import restorer
 
 from gpen_core import FaceRestorer, InputError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.errors import DeviceError
-from gpen_core.video import restore as restoring
 from gpen_core.video.parts import Finished
-from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
 from gpen_core.video.restore import SegmentRestorer
 
 VIDEO = VideoOptions(codec="ffv1", steady=1)
@@ -23,19 +21,12 @@ COUNT = 35
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """Of ten frames, the last of five."""
-    monkeypatch.setattr(restoring, "SHORTEST", 0.4)
-    monkeypatch.setattr(restoring, "LONGEST", 0.4)
+    in_segments_of_ten(monkeypatch)
 
 
 @pytest.fixture
 def film(tmp_path):
-    path = tmp_path / "film.mkv"
-    film_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)), sound="aac")
-    return path
-
-
-def pixels(path):
-    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+    return film_of(tmp_path / "film.mkv", COUNT)
 
 
 class Half(FaceRestorer):

@@ -6,15 +6,13 @@ from dataclasses import replace
 import film_files
 import numpy as np
 import pytest
+from film_files import film_of, in_segments_of_ten, pixels
 from film_runs import SIZE, frames, network_of, restorer
 from helpers import face_at
 
 from gpen_core import InputError, Interrupted, OptionsError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.faces.tracks import Track
-from gpen_core.video import restore as restoring
 from gpen_core.video.choose import why_left
-from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
 from gpen_core.video.report import report
 from gpen_core.video.restore import segments
 from gpen_core.video.survey import Survey
@@ -27,19 +25,12 @@ COUNT = 30
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """Of ten frames."""
-    monkeypatch.setattr(restoring, "SHORTEST", 0.4)
-    monkeypatch.setattr(restoring, "LONGEST", 0.4)
+    in_segments_of_ten(monkeypatch)
 
 
 @pytest.fixture
 def film(tmp_path):
-    path = tmp_path / "film.mkv"
-    film_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)), sound="aac")
-    return path
-
-
-def pixels(path):
-    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+    return film_of(tmp_path / "film.mkv", COUNT)
 
 
 def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
