@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ ROWS = 20
 """Faces on the sheet; all have pictures of their own."""
 TINT = 0.5
 """How much of the colour lies over what is taken of a restored face."""
+NAMES = re.compile(r"1-found|2-squares|3-face-\d+-(cut|restored|mask)|4-mask|5-result|6-sheet")
+"""What stages are called, whatever is found."""
 ON_SHEET = ("as it was", "given by the network", "taken of it (blue)", "in the result")
 
 

@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.explain import stages
+from gpen_core.explain import NAMES, stages
 from gpen_core.faces.align import align, extract
 from gpen_core.faces.draw import LEFT_ALONE, TAKEN
 from gpen_core.faces.sheet import CELL, MARGIN
@@ -36,6 +36,7 @@ def test_the_stages_come_in_the_order_of_the_way(way):
     faces = [f"3-face-{number}-{what}" for number in (0, 1) for what in ("cut", "restored", "mask")]
     assert names == ["1-found", "2-squares", *faces, "4-mask", "5-result", "6-sheet"]
     assert sorted(names)[-3:] == names[-3:] and all(stage.text for stage in way[2].values())
+    assert all(map(NAMES.fullmatch, names))
 
 
 def test_the_faces_are_drawn_with_their_squares(way):

@@ -33,7 +33,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _compare(given: argparse.Namespace) -> int:
     from ..batch.jobs import same_file_key
     from ..compare import Choices, contact_sheet
-    from ..errors import InputError, OptionsError
+    from ..errors import OptionsError
     from ..models import Models
     from ..networks import sizes_of
     from ..pictures import files
@@ -48,7 +48,7 @@ def _compare(given: argparse.Namespace) -> int:
     if any(map(sizes_of, choices.models)):
         raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(given.output) == same_file_key(given.photo):
-        raise InputError(f"{given.output} is the photograph itself. Name another file for the sheet.")
+        raise OptionsError(f"{given.output} is the photograph itself. Name another file for the sheet.")
     format_name = files.format_of(given.output, "PNG")
     photo = files.read(given.photo)
     with shown(given) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..options import MASKS
@@ -22,6 +23,7 @@ from .progress import shown
 from .restore import loaded
 from .terminal import printable
 
+SUFFIX = ".png"
 TEXT = "write pictures of every stage of a photograph's way: found, cut out, restored, masked, put back"
 
 
@@ -43,8 +45,6 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _explain(given: argparse.Namespace) -> int:
-    from ..batch.jobs import same_file_key
-    from ..errors import InputError
     from ..explain import stages
     from ..frame import Frame
     from ..pictures import files
@@ -53,18 +53,36 @@ def _explain(given: argparse.Namespace) -> int:
     from ..pictures.whole_file import write_bytes
 
     options = options_of(given)
+    _spare(given.photo, given.output)
     photo = files.read(given.photo)
     restorer = loaded(given, options)
     with shown(given) as progress:
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
     colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):
-        path = given.output / f"{stage.name}.png"
-        if same_file_key(path) == same_file_key(given.photo):
-            raise InputError(f"{path} is the photograph itself. Name another folder for the pictures.")
+        path = given.output / f"{stage.name}{SUFFIX}"
         write_bytes(path, files.encode(files.Photo(from_array(stage.image), colours, "PNG", lossy=False), "PNG"))
         sys.stdout.write(printable(f"{path}: {stage.text}\n"))
     for number, face in enumerate(result.faces):
         state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"
         sys.stdout.write(printable(f"face {number}: {state}{f' ({face.note})' if face.note else ''}\n"))
     return 0
+
+
+def _spare(photo: Path, folder: Path) -> None:
+    """Raises `OptionsError` where a stage of this or another number of faces would be written over the photograph.
+
+    Asked is what lies in the folder: a link there may have a stage's name where the photograph has not."""
+    from ..batch.places import is_folder, same_file_key
+    from ..errors import OptionsError, OutputError
+    from ..explain import NAMES
+
+    try:
+        there = [one.name.lower() for one in folder.iterdir()] if is_folder(folder) else []  # cases may be no other names
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be looked into: {error.strerror or error}. Name another folder.") from error
+    for name in there:
+        path = folder / name
+        is_stage = name.endswith(SUFFIX) and NAMES.fullmatch(name.removesuffix(SUFFIX))
+        if is_stage and same_file_key(path) == same_file_key(photo):
+            raise OptionsError(f"{path} is the photograph itself. Name another folder for the pictures.")

@@ -48,7 +48,7 @@ def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arg
 
 def test_the_photograph_itself_is_never_overwritten(compare, face):
     before = face.read_bytes()
-    assert compare(face, "-o", face, "--models", "red-256").status == 3
+    assert compare(face, "-o", face, "--models", "red-256").status == 2
     assert face.read_bytes() == before
 
 

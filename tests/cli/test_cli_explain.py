@@ -49,9 +49,29 @@ def test_what_cannot_be_is_said_and_nothing_written(explain, face, tmp_path, arg
     assert ran.status == status and said in ran.err and names(tmp_path) == ["face.png"]
 
 
-def test_the_photograph_itself_is_never_overwritten(explain, face, tmp_path):
-    photo = face.rename(tmp_path / "1-found.png")
+@pytest.mark.parametrize("name", ["1-found", "2-squares", "3-face-0-cut", "3-face-7-mask", "4-mask", "5-result", "6-sheet"])
+def test_the_photograph_itself_is_never_overwritten(explain, face, tmp_path, name):
+    photo = face.rename(tmp_path / f"{name}.png")
     before = photo.read_bytes()
     ran = explain(photo, "-o", tmp_path)
-    assert ran.status == 3 and "is the photograph itself" in ran.err
-    assert photo.read_bytes() == before and names(tmp_path) == ["1-found.png"]
+    assert ran.status == 2 and f"{photo} is the photograph itself" in ran.err
+    assert photo.read_bytes() == before and names(tmp_path) == [photo.name] and ran.out == ""
+
+
+def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, face, tmp_path):
+    way, other = tmp_path / "way", tmp_path / "other"
+    way.mkdir()
+    (way / "5-result.png").symlink_to(face)  # what is written goes where a link leads
+    other.symlink_to(way, target_is_directory=True)
+    before = face.read_bytes()
+    for photo, folder in ((face, way), (face, other), (other / "5-result.png", way)):
+        ran = explain(photo, "-o", folder)
+        assert ran.status == 2 and f"{folder / '5-result.png'} is the photograph itself" in ran.err
+        assert face.read_bytes() == before and names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
+
+
+def test_the_pictures_of_another_run_are_replaced(explain, plain, tmp_path):
+    for _ in range(2):
+        assert explain(plain, "-o", tmp_path / "way").status == 0
+    beside = plain.rename(tmp_path / "way" / "face.png")
+    assert explain(beside, "-o", tmp_path / "way").status == 0 and len(names(tmp_path / "way")) == 5
