@@ -19,6 +19,8 @@ class Argument:
     """A word for the value; empty for an option that has none."""
     choices: tuple[str, ...]
     help: str
+    is_bare: bool
+    """Whether an option's value may be left out."""
 
     @property
     def is_file(self) -> bool:
@@ -59,4 +61,4 @@ def _argument(parser: argparse.ArgumentParser, action: argparse.Action) -> Argum
     choices = tuple(map(str, action.choices or ()))
     value = ("|".join(choices) or str(action.metavar or action.dest.upper())) if takes else ""
     text = parser._get_formatter()._expand_help(action) if action.help else ""
-    return Argument(tuple(action.option_strings), value, choices, text)
+    return Argument(tuple(action.option_strings), value, choices, text, action.nargs == "?")
