@@ -69,8 +69,8 @@ def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
 
 
 def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:
-    restored = sum(face.restored for face in result.faces)
-    text = f"{frame.seconds:.2f} s: {len(result.faces)} faces, {restored} restored"
+    count, restored = len(result.faces), sum(face.restored for face in result.faces)
+    text = f"{frame.seconds:.2f} s: {count} face{'s' if count != 1 else ''}, {restored} restored"
     before, after = (_small(picture) for picture in (frame.picture, result.picture))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
     pictures = np.hstack([before, gap, after])
