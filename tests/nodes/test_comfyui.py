@@ -231,6 +231,22 @@ def test_looks_come_last_and_need_not_be_there(host):
         assert all(one.optional for one in last)
 
 
+PLACES = {
+    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face mask_kind color mask background "
+    "bboxes detect_size angles max_faces box_format aligned keep mask_grow grain frames_are_a_video steady",
+    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face mask_kind color mask min_time "
+    "detect_size angles max_faces keep mask_grow grain",
+    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face mask_kind color mask "
+    "detect_size angles max_faces keep mask_grow grain",
+}
+
+
+@pytest.mark.parametrize("node", PLACES)
+def test_a_new_input_comes_behind_all_others_since_saved_graphs_know_values_by_their_places(host, node):
+    inputs = [one.id for one in host.nodes[node].define_schema().inputs]
+    assert inputs[: len(PLACES[node].split())] == PLACES[node].split()
+
+
 def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
     grey = portrait.mean(dim=3, keepdim=True).expand(-1, -1, -1, 3).contiguous()
     for color, is_grey in (("auto", True), ("none", False)):
