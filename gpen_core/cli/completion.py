@@ -14,7 +14,7 @@ from .described import Argument, Command, commands_of
 
 HOW = """  bash: gpen completion bash > ~/.gpen.bash; echo '. ~/.gpen.bash' >> ~/.bashrc
   zsh:  gpen completion zsh > ~/.gpen.zsh; echo '. ~/.gpen.zsh' >> ~/.zshrc    (below compinit)
-  fish: gpen completion fish > ~/.config/fish/completions/gpen.fish
+  fish: mkdir -p ~/.config/fish/completions; gpen completion fish > ~/.config/fish/completions/gpen.fish
 
 What a package or an administrator sets up: _gpen in a folder of zsh's fpath, gpen in bash-completion's
 folder completions."""
