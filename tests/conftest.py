@@ -1,5 +1,9 @@
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the processors
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 import helpers
 import pytest
 

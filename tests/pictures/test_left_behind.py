@@ -13,6 +13,7 @@ from gpen_core.pictures.whole_file import whole_file, write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE, LONG_AGO = 2**22 + 1, (1, 1)  # more than any system numbers its processes
+OWNERS = ["", "elsewhere-7-", f"{host()}-{os.getpid()}-"]
 WRITER = """
 import os, signal, sys
 from pathlib import Path
@@ -75,14 +76,14 @@ def test_what_this_process_writes_is_left_to_it(tmp_path):
     assert names(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"first"
 
 
-@pytest.mark.parametrize("owner", ["", "elsewhere-7-", f"{host()}-{os.getpid()}-"])
+@pytest.mark.parametrize("owner", OWNERS, ids=["nobody", "elsewhere", "this process"])
 def test_what_may_be_at_work_stays_for_a_day(tmp_path, owner):
     path = left(tmp_path, "a.png", owner)
     write_bytes(tmp_path / "a.png", b"whole")
     assert path.exists()
 
 
-@pytest.mark.parametrize("owner", ["", "elsewhere-7-", f"{host()}-{os.getpid()}-"])
+@pytest.mark.parametrize("owner", OWNERS, ids=["nobody", "elsewhere", "this process"])
 def test_what_nobody_has_touched_for_a_day_is_deleted(tmp_path, owner):
     left(tmp_path, "a.png", owner, LONG_AGO)
     write_bytes(tmp_path / "a.png", b"whole")
