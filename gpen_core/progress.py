@@ -15,6 +15,11 @@ def silent(done: int, total: int, text: str) -> None:
     """A progress callable for whoever has none."""
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 face`, `2 faces`, `1,000 faces`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 class Repeating:
     """A progress callable that can say again what it said last, so that whoever only waits can be stopped."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..progress import counted
 from . import reports
 
 MOST_KINDS = 10_000
@@ -115,22 +116,23 @@ def _count(row: dict[str, Any], summary: Summary) -> None:
     summary.statuses[str(row["status"])] += 1
     summary.faces += row["faces"]
     summary.restored += row["restored"]
-    for counted, texts in (
+    for kinds, texts in (
         (summary.reasons, row.get("reasons", [])),
         (summary.errors, [row["error"]] if "error" in row else []),
     ):
         for text in texts:
-            counted[text if text in counted or len(counted) < MOST_KINDS else OTHERS] += 1
+            kinds[text if text in kinds or len(kinds) < MOST_KINDS else OTHERS] += 1
 
 
 def lines(summary: Summary, most: int = 20) -> Iterator[str]:
     """The summary as text; of errors and reasons the most frequent."""
     count = summary.statuses.total()
     came = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
-    yield f"{count:,} pictures in {summary.runs} runs: {came or 'none'}"
+    yield f"{counted(count, 'picture')} in {counted(summary.runs, 'run')}: {came or 'none'}"
     if summary.runs > summary.ended:
-        yield f"{summary.runs - summary.ended} runs did not come to their end (killed, or still going)"
-    yield f"{summary.faces:,} faces found, {summary.restored:,} restored"
+        left = counted(summary.runs - summary.ended, "run")
+        yield f"{left} did not come to an end (killed, or still going)"
+    yield f"{counted(summary.faces, 'face')} found, {summary.restored:,} restored"
     yield from _listed("left alone", summary.reasons, most)
     yield from _listed("failed", summary.errors, most)
     yield from _listed("ended early", summary.failed_runs, most)
@@ -138,16 +140,16 @@ def lines(summary: Summary, most: int = 20) -> Iterator[str]:
         yield "seconds by stage: " + ", ".join(f"{stage} {value:,.1f}" for stage, value in summary.stages.items())
     if summary.seconds > 0 and summary.worked_on:
         rate = summary.worked_on / summary.seconds
-        yield f"{summary.worked_on:,} pictures worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
+        yield f"{counted(summary.worked_on, 'picture')} worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
     for place in summary.damaged[:most]:
         yield f"note: {place} is damaged and was left out"
     if len(summary.damaged) > most:
         yield f"note: {len(summary.damaged) - most:,} more damaged lines were left out"
 
 
-def _listed(what: str, counted: Counter[str], most: int) -> Iterator[str]:
-    for text, number in counted.most_common(most):
+def _listed(what: str, texts: Counter[str], most: int) -> Iterator[str]:
+    for text, number in texts.most_common(most):
         yield f"  {what}: {number:,} x {text}"
-    rest = counted.total() - sum(number for _, number in counted.most_common(most))
+    rest = texts.total() - sum(number for _, number in texts.most_common(most))
     if rest:
         yield f"  {what}: {rest:,} for other reasons"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..batch.places import place_of
 from ..errors import GpenError, InputError
 from ..options import RestoreOptions
+from ..progress import counted
 from .arguments import detection_arguments, models_argument, options_of, order_argument
 from .progress import Shown, shown
 
@@ -71,10 +72,9 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, s
         photo = access.read(job.source)
         (faces,) = detect_faces(detector, [photo.picture], options)
         smallest, largest = detector.sizes(photo.picture, options.detect_size)
-        count = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
         size = f"{photo.picture.width}x{photo.picture.height} px"
         reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
-        show.write(f"{job.source}: {count} ({size}; {reach})", sys.stdout)
+        show.write(f"{job.source}: {counted(len(faces), 'face')} ({size}; {reach})", sys.stdout)
         for number, face in enumerate(faces):
             show.write(f"{number:4}  {_line(face)}", sys.stdout)
         if writes:

@@ -15,7 +15,7 @@ from ..faces.draw import font
 from ..frame import Frame
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, rgb8
-from ..progress import Progress, silent
+from ..progress import Progress, counted, silent
 from ..restorer import FaceRestorer, RestoreResult
 from .probe import Film
 from .reader import FilmFrame, Reader
@@ -69,8 +69,8 @@ def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
 
 
 def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:
-    count, restored = len(result.faces), sum(face.restored for face in result.faces)
-    text = f"{frame.seconds:.2f} s: {count} face{'s' if count != 1 else ''}, {restored} restored"
+    restored = sum(face.restored for face in result.faces)
+    text = f"{frame.seconds:.2f} s: {counted(len(result.faces), 'face')}, {restored} restored"
     before, after = (_small(picture) for picture in (frame.picture, result.picture))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
     pictures = np.hstack([before, gap, after])

@@ -245,7 +245,7 @@ def test_a_picture_counts_once_by_what_became_of_it_last(tmp_path):
     assert total.statuses == {"restored": 2, "skipped": 1} and not total.errors
     assert (total.runs, total.ended, total.worked_on, total.stages["network"]) == (2, 1, 3, 2.0)
     text = "\n".join(summary.lines(total))
-    assert "3 pictures in 2 runs: 2 restored, 1 skipped" in text and "1 runs did not come to their end" in text
+    assert "3 pictures in 2 runs: 2 restored, 1 skipped" in text and "1 run did not come to an end" in text
 
 
 def test_the_time_of_a_run_that_was_killed_is_that_of_its_last_row(tmp_path):
