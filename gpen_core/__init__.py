@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .pictures.files import Photo
     from .progress import Progress
     from .restorer import FaceRestorer, RestoreResult
+    from .selftest import SelfTest, self_test_outcome
     from .video.restore import TrackOutcome, VideoResult, restore_video
     from .video.sequence import SequenceResult, restore_sequence
     from .video.suffix import suffix_for
@@ -89,6 +90,7 @@ _LAZY = {
     ".pictures.files": ("Photo",),
     ".progress": ("Progress",),
     ".restorer": ("FaceRestorer", "RestoreResult"),
+    ".selftest": ("SelfTest", "self_test_outcome"),
     ".video.restore": ("TrackOutcome", "VideoResult", "restore_video"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
     ".video.suffix": ("suffix_for",),
@@ -140,6 +142,7 @@ __all__ = [
     "Progress",
     "RestoreOptions",
     "RestoreResult",
+    "SelfTest",
     "SequenceResult",
     "TooLarge",
     "TrackOutcome",
@@ -157,6 +160,7 @@ __all__ = [
     "numbered",
     "restore_sequence",
     "restore_video",
+    "self_test_outcome",
     "state_of",
     "suffix_for",
     "trust_weights",

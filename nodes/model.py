@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..gpen_core import GpenError, OutOfMemory, RestoreOptions
-from . import folders
+from . import folders, self_test
 from .progress import Reporter
 
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
@@ -75,6 +75,7 @@ class GpenModel:
         max_memory = self._take_device()
         try:
             with _memory_error_of_comfyui():
+                self_test.once(self.restorer.device, self.restorer.dtype)  # in the memory that was just made free
                 yield max_memory
         finally:
             self.restorer.release_memory()

@@ -90,6 +90,15 @@ class WebUI:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
 
+    def press(self, elem_id):
+        """What a button without inputs shows, of the hosts with gradio 3."""
+        config = self.call("/config")[1]
+        (button,) = [part["id"] for part in config["components"] if part["props"].get("elem_id") == elem_id]
+        (number,) = [n for n, one in enumerate(config["dependencies"]) if button in _targets(one)]
+        status, answer = self.call("/run/predict", {"fn_index": number, "data": [], "session_hash": "test"})
+        assert status == 200, answer
+        return answer["data"][0]
+
     def generate(self, kind, **more):
         """The pictures [H, W, 3] of txt2img or img2img, and their infotexts."""
         body = {"prompt": "a face", "steps": 1, "width": 512, "height": 512, "sampler_name": "Euler", **more}

@@ -227,6 +227,7 @@ class Host:
         self.management = given["comfy.model_management"]
         self.folder_paths = given["folder_paths"]
         ProgressBar.shown = []
+        monkeypatch.setenv("GPEN_SELF_TEST", "0")  # else each host that is made would spend its second on it
         name = str(folder).replace(".", "_x_") + "/as a pack"
         for key in [key for key in sys.modules if key.startswith(name)]:
             monkeypatch.delitem(sys.modules, key)

@@ -66,11 +66,11 @@ class ScriptPostprocessing:
 
 
 class OptionInfo:
-    category_id = None
+    category_id, do_not_save = None, False
 
     def __init__(self, default=None, label="", component=None, component_args=None, section=None, refresh=None):
         self.default, self.label, self.component_args, self.section = default, label, component_args, section
-        self.refresh, self.told = refresh, ""
+        self.refresh, self.told, self.component = refresh, "", component
 
     def info(self, text):
         self.told = text
@@ -284,6 +284,11 @@ class Host:
             pictures.append(np.asarray(pp.image))
             infotexts.append(dict(p.extra_generation_params))
         return pictures, infotexts, p
+
+    def setting(self, key):
+        """As `create_setting_component`."""
+        info = self.opts.added[key]
+        return info.component(label=info.label, value=info.default, elem_id=f"setting_{key}")
 
     def _end(self):
         self.jobs.append("end")

@@ -75,7 +75,20 @@ def test_every_option_that_is_named_is_one():
     from gpen_core.cli.main import make_parser
 
     known = {flag for command in commands_of(make_parser()) for one in command.options for flag in one.flags}
-    others = {"--api", "--api-auth", "--gpen-models-path", "--no-deps", "--photographs", "--auto", "--size", "--runs"}
+    others = {
+        "--api",
+        "--api-auth",
+        "--use-cpu",
+        "--cpu",
+        "--cors-allow-origins",
+        "--cors-origins",
+        "--gpen-models-path",
+        "--no-deps",
+        "--photographs",
+        "--auto",
+        "--size",
+        "--runs",
+    }
     pages = [path for path in PAGES if path.name in ("README.md", "cli.md", "faces.md", "guides.md", "faq.md", "trouble.md")]
     named = {flag for path in pages for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", path.read_text("utf-8"))}
     assert named - known - others == set()

@@ -46,6 +46,12 @@ def test_a_network_that_does_nothing_is_found(bare, monkeypatch):
     assert not result.passed and "times its detail, expected 1.15 to 1.8" in result.text
 
 
+def test_for_who_only_wants_to_be_told_what_is_raised_is_what_was_found():
+    assert selftest.self_test_outcome("cpu", "fp32").passed
+    said = selftest.self_test_outcome("cuda:77")
+    assert not said.passed and said.text.startswith("FAILED: DeviceError: The device 'cuda:77' is not available")
+
+
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(DeviceError):
         selftest.self_test("cuda:77")

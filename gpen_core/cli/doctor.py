@@ -67,13 +67,10 @@ def tested() -> tuple[bool, str]:
 
     Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
     try:
-        from ..selftest import self_test
+        from ..selftest import self_test_outcome
     except (ImportError, OSError) as error:
         return True, f"not run: {first_line(error)}"
-    try:
-        result = self_test()
-    except Exception as error:
-        return False, f"FAILED: {type(error).__name__}: {first_line(error)}"
+    result = self_test_outcome()
     return result.passed, result.text
 
 

@@ -15,7 +15,7 @@ from . import host, missing
 from .bar import Bar, moving
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult
+    from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult, SelfTest
 
 CPU = torch.device("cpu")
 
@@ -70,9 +70,24 @@ def faces(image: object, model: str, options: RestoreOptions, finder: str) -> tu
     from gpen_core import Frame
 
     with _lock, moving():
-        restorer = _restorer(CPU if host.device() in _failed else host.device(), model, finder, Bar())
+        restorer = _restorer(_device(), model, finder, Bar())
         with _on_device(restorer), _without_autocast(restorer.device):
             return restorer.choose(Frame(image), options)
+
+
+def self_test() -> SelfTest:
+    """See `self_test_outcome`: on the device and in the precision that pictures are restored with here."""
+    from gpen_core import self_test_outcome
+
+    with _lock:
+        device = _device()
+        if device.type != "cpu":
+            host.make_room()
+        try:
+            with _without_autocast(device):
+                return self_test_outcome(device, _precision())
+        finally:
+            host.collect_garbage()
 
 
 def release() -> None:
@@ -82,8 +97,16 @@ def release() -> None:
         host.collect_garbage()
 
 
+def _device() -> torch.device:
+    return CPU if host.device() in _failed else host.device()
+
+
+def _precision() -> str:
+    return str(host.option("precision", "auto"))
+
+
 def _restore(frame: Frame, model: str, finder: str, options: RestoreOptions, progress: Progress) -> RestoreResult:
-    device = CPU if host.device() in _failed else host.device()
+    device = _device()
     try:
         return _restore_on(device, frame, model, finder, options, progress)
     except RuntimeError as error:
@@ -106,7 +129,7 @@ def _restore_on(
 def _restorer(device: torch.device, model: str, finder: str, progress: Progress) -> FaceRestorer:
     from gpen_core import FaceRestorer
 
-    precision = str(host.option("precision", "auto"))
+    precision = _precision()
     folders = host.models_dirs()
     states = _states(model, finder)  # files that were replaced are loaded anew
     key = (str(device), model, finder, precision, folders, states)

@@ -15,8 +15,8 @@ from .panel import panel
 NAME = host.NAME
 NOT_SAVED = "Nothing is saved for this picture; a setting of GPEN saves such pictures as they were."
 FILMS = (
-    "Batch from Directory takes a film's frames, too, each by itself. Steady over time are faces only by the command line's "
-    "<code>gpen video</code> and ComfyUI's Restore Video (GPEN)."
+    "Batch from Directory takes a film's frames, too, each by itself. Faces stay steady over time only with gpen video on "
+    "the command line and with ComfyUI's Restore Video (GPEN)."
 )
 REACTOR = "ReActor"
 BESIDE_CODEFORMER, AFTER_SWAPS = 3100, 20100

@@ -46,13 +46,14 @@ def what_is_there(refresh: gr.Component) -> None:
 
 
 def in_words(names: Sequence[str]) -> str:
-    """HTML: which of these are there; which are fetched when first used, with their sizes."""
+    """HTML: which of these are there; which are fetched when first used, with their sizes. The words that do not change are
+    elements of their own, as the host's localisation needs them."""
     folders = host.models_dirs()
     files = [name for name in names if name not in AUTO_MODELS]
     there = [name for name in files if find_in(name, folders) is not None]
     absent = [f"{name}{_size(name)}" for name in files if name not in there]
-    parts = [("There", there), ("Downloaded when first used", absent)]
-    return " ".join(f"{title}: {html.escape(', '.join(some))}." for title, some in parts if some)
+    parts = [("There:", there), ("Downloaded when first used:", absent)]
+    return " ".join(f"<span>{title}</span> {html.escape(', '.join(some))}." for title, some in parts if some)
 
 
 def _size(name: str) -> str:

@@ -9,7 +9,7 @@ from modules import shared
 
 from gpen_core import ANGLES, COLORS, MASKS, PRECISIONS, RestoreOptions
 
-from . import engine, missing, models_list
+from . import engine, missing, models_list, self_test
 
 DEFAULTS = RestoreOptions()
 SECTION = ("gpen", "GPEN")
@@ -40,6 +40,7 @@ def add() -> None:
         _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))
     for name, info in _plain().items():
         _add(name, info)
+    _add("self_test", self_test.option(SECTION))
 
 
 def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:

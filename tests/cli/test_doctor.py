@@ -20,7 +20,7 @@ def tested(monkeypatch):
     """The self-test has tests of its own and takes seconds: here it says what it is told to."""
     said = [selftest.SelfTest(True, "passed (as it was told)")]
 
-    def self_test():
+    def self_test(device, dtype):
         if isinstance(said[-1], Exception):
             raise said[-1]
         return said[-1]

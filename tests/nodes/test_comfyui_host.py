@@ -102,6 +102,14 @@ def run(host, name, **more):
     return restored[..., :3], mask[..., 0], out["summary"]["text"][0]
 
 
+def test_the_log_says_once_whether_it_works_here(host):
+    for smallest in (1, 2):  # of one value it would remember the result
+        run(host, "astronaut.png", min_face=smallest)
+    told = re.findall(r"^.*self-test.*$", host.log.read_text("utf-8"), re.M)
+    assert [line for line in told if "GPEN self-test: passed (" not in line] == []
+    assert sum(" on cpu in fp32, " in line for line in told) == 1
+
+
 def test_the_pack_loads(host):
     log = host.log.read_text("utf-8")
     assert "IMPORT FAILED" not in log and comfyui_host.PACK in log

@@ -46,6 +46,10 @@ def test_restoring_over_our_api(host, photo):
     assert status == 200 and red(decoded(answer["image"])).sum() > 10_000
 
 
+def test_the_self_test_of_the_settings_page(host):
+    assert host.press("gpen_self_test").startswith("self-test: passed (")
+
+
 def test_a_missing_file_is_told_in_this_hosts_words(host, photo):
     status, answer = host.call("/gpen/v1/restore", {"image": encoded(photo), "model": "GPEN-BFR-512.pth"})
     assert status == 503 and "--gpen-models-path" in str(answer) and "--models-dir" not in str(answer)

@@ -367,7 +367,7 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
     names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
-    names |= {"detect_size", "angles", "keep_failed"}
+    names |= {"detect_size", "angles", "keep_failed", "self_test"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
     assert {info.category_id for info in host.opts.added.values()} == {"postprocessing"}

@@ -1,6 +1,7 @@
 """The page's Chinese (localizations/zh_CN.json), which the host merges into the user's own of that name."""
 
 import json
+import re
 from pathlib import Path
 
 import fake_webui
@@ -20,6 +21,8 @@ HOSTS_OWN = {
 
 def texts_of(part):
     """What stands on it and does not change."""
+    if part.kind == "HTML":
+        return set(re.findall(r"<(?:span|small)>(.*?)</", str(part.value)))
     title = part.args[0] if part.args and part.kind in ("Accordion", "Button") else part.label
     return {title, part.kwargs.get("placeholder"), getattr(part, "webui_tooltip", None)} - {None, ""}
 
@@ -38,6 +41,7 @@ def texts(webui_models, monkeypatch):
         host.fire("on_ui_settings")
         found = found.union(*map(texts_of, Component.made))
         found |= {info.label for info in host.opts.added.values()}
+        found |= {host.setting("gpen_self_test").value}
     return found
 
 

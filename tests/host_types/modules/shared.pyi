@@ -9,6 +9,7 @@ class OptionInfo:
     section: tuple[str, str]
     restrict_api: bool
     category_id: str | None
+    do_not_save: bool
     def __init__(
         self,
         default: Any = None,
