@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from .around import Around, Task, WithOpenCV
 from .devices import SMALLER_MODEL, Process, halving
-from .errors import memory_for
+from .errors import is_out_of_memory, memory_for
 from .faces.detect import Detector
 from .faces.face import Box, Face
 from .faces.select import heads, in_order
@@ -24,6 +25,7 @@ from .network import GPEN
 from .networks import LoadedNetwork
 from .on_device.around import OnDevice
 from .on_device.finish import does
+from .on_device.scene import DeviceScene
 from .on_device.trial import suits
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
@@ -31,6 +33,8 @@ from .progress import Progress, Stopwatch, silent
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,8 +334,19 @@ def _find(
     options: RestoreOptions,
     pulse: Callable[[], None],
 ) -> Iterator[list[Face]]:
+    """Pictures are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
+
     def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
-        return detector.detect([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+        what = ([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+        device = detector.device
+        if suits(device):
+            try:
+                return detector.detect(*what, partial(DeviceScene, device=device))
+            except Exception as error:
+                if len(some) > 1 or not is_out_of_memory(error):
+                    raise
+            log.warning("A picture does not fit the device beside the face detector; it is reduced by the CPU.")
+        return detector.detect(*what)
 
     for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
         yield from found

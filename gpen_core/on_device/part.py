@@ -58,4 +58,7 @@ def luminance(rgb: torch.Tensor) -> torch.Tensor:
 def uploaded(samples: Pixels, device: torch.device) -> torch.Tensor:
     """On the device: 8 bits as they are, 16 bits as int32 (torch computes little in uint16), floats as float32."""
     kind = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.int32}.get(samples.dtype, np.float32)
-    return torch.from_numpy(np.require(samples, kind, ["C", "W"])).to(device)
+    array = np.require(samples, kind, ["C", "W"])
+    if min(array.strides) < 0:  # along a side of one pixel, which counts as in order
+        array = array.copy()
+    return torch.from_numpy(array).to(device)
