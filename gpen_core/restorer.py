@@ -25,6 +25,7 @@ from .network import GPEN
 from .networks import LoadedNetwork
 from .on_device.around import OnDevice
 from .on_device.finish import does
+from .on_device.part import MOST_KEPT, Uploads
 from .on_device.scene import DeviceScene
 from .on_device.trial import suits
 from .options import RestoreOptions
@@ -220,13 +221,14 @@ class FaceRestorer:
         options = options or RestoreOptions()
         tell = progress or silent
         watch = Stopwatch()
-        work = _Work(self._around(options, watch, tell), watch, tell, keep_crops, max_memory)
+        uploads = Uploads(MOST_KEPT)
+        work = _Work(self._around(options, watch, tell, uploads), watch, tell, keep_crops, max_memory)
         if options.upscale != 1:
             with work.watch.stage("upscale"):
                 upscaler = self.models.upscaler(options, tell)
                 frames = [enlarged(frame, options, upscaler, tell, max_memory) for frame in frames]
         with work.watch.stage("detect"):
-            repairs = self.find(frames, options, tell, max_memory)
+            repairs = self.find(frames, options, tell, max_memory, uploads)
         self._restore_faces(repairs, work)
         return [self._result(repair, work) for repair in repairs]
 
@@ -236,14 +238,16 @@ class FaceRestorer:
         options: RestoreOptions,
         progress: Progress | None = None,
         max_memory: int | None = None,
+        uploads: Uploads | None = None,
     ) -> list[Repair]:
-        """The frames with their faces found, numbered and chosen, none restored yet."""
+        """The frames with their faces found, numbered and chosen, none restored yet. `uploads` keeps what goes to the device
+        for it."""
         Process.compute()
         repairs = [Repair(frame, options, max_memory) for frame in frames]
         pulse = partial(progress or silent, 0, 0, "Finding faces")
         looked_at = [repair for repair in repairs if not repair.is_aligned]
         searched = [(repair.picture, repair.boxes) for repair in looked_at]
-        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse)):
+        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse, uploads)):
             repair.take(faces)
         for repair in repairs:
             if repair.is_aligned:
@@ -279,12 +283,12 @@ class FaceRestorer:
         for size, tasks in by_size.items():
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
-    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress) -> Around[Any]:
+    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress, uploads: Uploads) -> Around[Any]:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `Models.masking`."""
         masking = self.models.masking(options, progress)
         if does(options) and suits(self.device):
-            return OnDevice(self.device, masking, watch)
+            return OnDevice(self.device, masking, watch, uploads)
         return WithOpenCV(masking, watch)
 
     def _restore_with(self, network: LoadedNetwork, tasks: Sequence[Task], work: _Work) -> None:
@@ -333,16 +337,19 @@ def _find(
     searched: Sequence[tuple[Picture, Sequence[Box] | None]],
     options: RestoreOptions,
     pulse: Callable[[], None],
+    uploads: Uploads | None = None,
 ) -> Iterator[list[Face]]:
     """Pictures are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
+    kept = uploads or Uploads(0)
 
     def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
         what = ([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
         device = detector.device
         if suits(device):
             try:
-                return detector.detect(*what, partial(DeviceScene, device=device))
+                return detector.detect(*what, partial(DeviceScene, device=device, uploads=kept))
             except Exception as error:
+                kept.drop()
                 if len(some) > 1 or not is_out_of_memory(error):
                     raise
             log.warning("A picture does not fit the device beside the face detector; it is reduced by the CPU.")

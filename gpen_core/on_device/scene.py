@@ -9,14 +9,14 @@ import torch
 from ..faces.align import Alignment
 from ..pictures.picture import FLOATS, PEAKS, Picture
 from .area import resized
-from .part import Part
+from .part import Part, Uploads
 
 
 class DeviceScene:
     """As `faces.scene.OpenCVScene`, on a device. Running out of memory raises torch's error."""
 
-    def __init__(self, pictures: Sequence[Picture], sides: Sequence[int], device: torch.device) -> None:
-        self._parts = [Part(picture, picture.whole, device) for picture in pictures]
+    def __init__(self, pictures: Sequence[Picture], sides: Sequence[int], device: torch.device, uploads: Uploads) -> None:
+        self._parts = [uploads.whole(picture, device) for picture in pictures]
         first = resized(torch.cat([bgr_255(part, sides[0]) for part in self._parts]), sides[0])
         self._levels = [first, *(resized(first, side) for side in sides[1:])]
 

@@ -32,7 +32,7 @@ def suits(device: torch.device) -> bool:
 
     reason = shortcoming(apart, TOLERANCE, "it differs from the CPU by {:.2g}")
     if reason is not None:
-        log.warning("Faces are cut out and put back by the CPU, not on %s: %s", device, reason)
+        log.warning("Pictures are reduced, and faces cut out and put back, by the CPU, not on %s: %s", device, reason)
     return reason is None
 
 
