@@ -153,7 +153,7 @@ def networks(runs: int) -> None:
         for name in DTYPES:
             # Scores of untrained weights mean nothing: none is taken, so that only the network and its priors count.
             detection.add(
-                f"detector {name}", seconds(lambda name=name: detectors[name].see(picture.bgr_255(2000)[None], 1.0))
+                f"detector {name}", seconds(lambda name=name: list(detectors[name].see(picture.bgr_255(2000)[None], 1.0)))
             )
             parsing.add(f"parser {name}", seconds(lambda name=name: parsers[name].mask(crop)))
     detection.show("1000x752", "detector fp32")

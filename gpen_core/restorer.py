@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from .around import Around, Task, WithOpenCV
 from .devices import SMALLER_MODEL, Process, halving
-from .errors import memory_for
+from .errors import is_out_of_memory, memory_for
 from .faces.detect import Detector
 from .faces.face import Box, Face
 from .faces.select import heads, in_order
@@ -24,6 +25,8 @@ from .network import GPEN
 from .networks import LoadedNetwork
 from .on_device.around import OnDevice
 from .on_device.finish import does
+from .on_device.part import MOST_KEPT, Uploads
+from .on_device.scene import DeviceScene
 from .on_device.trial import suits
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
@@ -31,6 +34,8 @@ from .progress import Progress, Stopwatch, silent
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,13 +221,14 @@ class FaceRestorer:
         options = options or RestoreOptions()
         tell = progress or silent
         watch = Stopwatch()
-        work = _Work(self._around(options, watch, tell), watch, tell, keep_crops, max_memory)
+        uploads = Uploads(MOST_KEPT)
+        work = _Work(self._around(options, watch, tell, uploads), watch, tell, keep_crops, max_memory)
         if options.upscale != 1:
             with work.watch.stage("upscale"):
                 upscaler = self.models.upscaler(options, tell)
                 frames = [enlarged(frame, options, upscaler, tell, max_memory) for frame in frames]
         with work.watch.stage("detect"):
-            repairs = self.find(frames, options, tell, max_memory)
+            repairs = self.find(frames, options, tell, max_memory, uploads)
         self._restore_faces(repairs, work)
         return [self._result(repair, work) for repair in repairs]
 
@@ -232,14 +238,16 @@ class FaceRestorer:
         options: RestoreOptions,
         progress: Progress | None = None,
         max_memory: int | None = None,
+        uploads: Uploads | None = None,
     ) -> list[Repair]:
-        """The frames with their faces found, numbered and chosen, none restored yet."""
+        """The frames with their faces found, numbered and chosen, none restored yet. `uploads` keeps what goes to the device
+        for it."""
         Process.compute()
         repairs = [Repair(frame, options, max_memory) for frame in frames]
         pulse = partial(progress or silent, 0, 0, "Finding faces")
         looked_at = [repair for repair in repairs if not repair.is_aligned]
         searched = [(repair.picture, repair.boxes) for repair in looked_at]
-        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse)):
+        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse, uploads)):
             repair.take(faces)
         for repair in repairs:
             if repair.is_aligned:
@@ -275,12 +283,12 @@ class FaceRestorer:
         for size, tasks in by_size.items():
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
-    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress) -> Around[Any]:
+    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress, uploads: Uploads) -> Around[Any]:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `Models.masking`."""
         masking = self.models.masking(options, progress)
         if does(options) and suits(self.device):
-            return OnDevice(self.device, masking, watch)
+            return OnDevice(self.device, masking, watch, uploads)
         return WithOpenCV(masking, watch)
 
     def _restore_with(self, network: LoadedNetwork, tasks: Sequence[Task], work: _Work) -> None:
@@ -329,9 +337,23 @@ def _find(
     searched: Sequence[tuple[Picture, Sequence[Box] | None]],
     options: RestoreOptions,
     pulse: Callable[[], None],
+    uploads: Uploads | None = None,
 ) -> Iterator[list[Face]]:
+    """Pictures are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
+    kept = uploads or Uploads(0)
+
     def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
-        return detector.detect([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+        what = ([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+        device = detector.device
+        if suits(device):
+            try:
+                return detector.detect(*what, partial(DeviceScene, device=device, uploads=kept))
+            except Exception as error:
+                kept.drop()
+                if len(some) > 1 or not is_out_of_memory(error):
+                    raise
+            log.warning("A picture does not fit the device beside the face detector; it is reduced by the CPU.")
+        return detector.detect(*what)
 
     for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
         yield from found

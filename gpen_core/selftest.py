@@ -18,6 +18,7 @@ from .errors import MissingExtra, first_line
 from .faces.align import template
 from .faces.detect import Detector
 from .faces.face import Box, Face
+from .faces.scene import MakeScene, OpenCVScene
 from .models import Models
 from .network import GPEN
 from .networks import LoadedNetwork
@@ -156,5 +157,6 @@ class _Told(Detector):
         options: RestoreOptions | None = None,
         boxes: Sequence[Sequence[Box] | None] | None = None,
         pulse: Callable[[], None] = lambda: None,
+        make_scene: MakeScene = OpenCVScene,
     ) -> list[list[Face]]:
-        return [[*found, self._face] for found in super().detect(pictures, options, boxes, pulse)]
+        return [[*found, self._face] for found in super().detect(pictures, options, boxes, pulse, make_scene)]

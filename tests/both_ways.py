@@ -13,6 +13,8 @@ from gpen_core.restorer import FaceRestorer
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm device")
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])
 DEVICES = ["cpu", CUDA]
+KINDS = ("uint8", "uint16", "float16", "float32", "float64", "grey", "rgba")
+FULL = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def opencv_rounds():
@@ -86,3 +88,15 @@ def picture(height, width, kind):
     if kind == "grey":
         return eight[..., 0]
     return np.dstack((eight, eight[..., :1])) if kind == "rgba" else eight
+
+
+def raising(error, what, monkeypatch, calls):
+    """`what` (class and method) raises at those of its calls."""
+    method, count = getattr(*what), iter(range(99))
+
+    def run(*args, **kwargs):
+        if next(count) in calls:
+            raise error
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(*what, run)

@@ -75,12 +75,12 @@ def overflowing_weights(size, gain=0.0):
 class FakeDetector:
     """Finds the faces it was given, in every picture."""
 
-    name, at_once, working_bytes, network = "fake", 4, 0, torch.nn.Identity()
+    name, at_once, working_bytes, network, device = "fake", 4, 0, torch.nn.Identity(), torch.device("cpu")
 
     def __init__(self, faces):
         self.faces = list(faces)
 
-    def detect(self, pictures, options, boxes=None, pulse=lambda: None):
+    def detect(self, pictures, options, boxes=None, pulse=lambda: None, make_scene=None):
         pulse()
         return [[face for face in self.faces if face.score > options.confidence] for _ in pictures]
 

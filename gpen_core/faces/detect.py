@@ -6,7 +6,8 @@ Deng et al., "RetinaFace: Single-shot Multi-level Face Localisation in the Wild"
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ import torch
 
 from ..errors import WeightsError
 from ..options import RestoreOptions
-from ..pictures.picture import FloatImage, Picture
+from ..pictures.picture import Picture
 from .face import Box, Face
 from .find import find
 from .modules import compute_in, device_of, fill
 from .priors import priors
 from .pyramid import REACH, Rows, sizes_found
+from .scene import Batch, MakeScene, OpenCVScene
 
 NMS_OVERLAP = 0.4
 MEAN_BGR = (104.0, 117.0, 123.0)
 AT_ONCE = 4  # pictures
-NMS_ON = ("cpu", "cuda")  # elsewhere torchvision may lack it, and the few rows go to the CPU
 
 
 class Detector:
@@ -44,10 +45,15 @@ class Detector:
         self._variance = config["variance"]
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes now; a host may move it."""
+        return device_of(self.network)
+
+    @property
     def at_once(self) -> int:
         """Pictures to search together: a batch of video frames as a whole would not fit into memory, and a CPU's cores are
         busy with one."""
-        return 1 if device_of(self.network).type == "cpu" else AT_ONCE
+        return 1 if self.device.type == "cpu" else AT_ONCE
 
     @classmethod
     def from_state_dict(
@@ -77,60 +83,76 @@ class Detector:
         options: RestoreOptions | None = None,
         boxes: Sequence[Sequence[Box] | None] | None = None,
         pulse: Callable[[], None] = lambda: None,
+        make_scene: MakeScene = OpenCVScene,
     ) -> list[list[Face]]:
         """The faces of each picture, best score first, in its own pixels; see `find.find`.
 
         `boxes`: for each picture None, or where faces are known to be; one that holds none is looked into closely.
-        `pulse` is called before each pass of the network and stops the work by raising. Running out of memory raises
-        torch's error."""
+        `pulse` is called before each pass of the network and stops the work by raising. `make_scene`: how pictures are
+        reduced and squares cut out of them; tensors are to be on `device`. Running out of memory raises torch's error."""
 
-        def see(batch: FloatImage, confidence: float) -> list[Rows]:
+        def see(batch: Batch, confidence: float) -> Iterable[Rows]:
             pulse()
             return self.see(batch, confidence)
 
-        found = find(see, self.reach, pictures, options or RestoreOptions(), boxes or [None] * len(pictures))
+        found = find(see, self.reach, pictures, options or RestoreOptions(), boxes or [None] * len(pictures), make_scene)
         return [[_face(row) for row in rows] for rows in found]
 
     @torch.no_grad()
-    def see(self, batch: FloatImage, confidence: float) -> list[Rows]:
+    def see(self, batch: Batch, confidence: float) -> Iterator[Rows]:
         """[B, H, W, 3] BGR in [0, 255] -> per picture [n, 15]: box, score, landmarks in its pixels, the best score first.
-        One pass of the network, as facexlib's: scores above `confidence`, the best of those that overlap by 0.4."""
-        device = device_of(self.network)
-        x = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
-        x = x - torch.tensor(MEAN_BGR, device=device)[:, None, None]
+        One pass of the network, as facexlib's: scores above `confidence`, the best of those that overlap by 0.4.
+
+        The network is started at once. Its answer is waited for when the first picture's rows are asked for."""
+        device = self.device
+        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2).contiguous() - _mean(device)  # BHWC -> BCHW
         height, width = x.shape[2:]
         where = priors(height, width, self._sides, self._steps, device)
-        answers = (answer.float() for answer in self.network(x.to(self.dtype)))
-        return [self._decode(b, s[:, 1], m, where, width, height, confidence) for b, s, m in zip(*answers)]
+        boxes, scores, landmarks = (answer.float() for answer in self.network(x.to(self.dtype)))
+        return self._rows(boxes, scores[..., 1], landmarks, where, (width, height), confidence)
 
-    def _decode(
+    def _rows(
         self,
-        boxes: torch.Tensor,  # [P, 4]
-        scores: torch.Tensor,  # [P]
-        landmarks: torch.Tensor,  # [P, 10]
+        boxes: torch.Tensor,  # [B, P, 4]
+        scores: torch.Tensor,  # [B, P]
+        landmarks: torch.Tensor,  # [B, P, 10]
         where: torch.Tensor,  # [P, 4]
-        width: int,
-        height: int,
+        size: tuple[int, int],
         confidence: float,
-    ) -> Rows:
+    ) -> Iterator[Rows]:
+        """The device is waited for twice for all pictures together: how many rows there are, and the rows."""
         from facexlib.detection.retinaface_utils import decode, decode_landm
-        from torchvision.ops import nms
 
-        likely = torch.nonzero(scores > confidence).flatten()
-        best_first = scores[likely].cpu().numpy().argsort()[::-1].copy()  # ties in the order that facexlib gives them
-        likely = likely[torch.from_numpy(best_first).to(likely.device)]
-        size = torch.tensor([width, height], dtype=torch.float32, device=boxes.device)
-        corners = decode(boxes[likely], where[likely], self._variance) * size.repeat(2)
-        points = decode_landm(landmarks[likely], where[likely], self._variance) * size.repeat(5)
-        rows = torch.cat((corners, scores[likely, None], points), dim=1)
-        if rows.device.type not in NMS_ON:
-            rows = rows.cpu()
-        kept = nms(rows[:, :4], rows[:, 4], NMS_OVERLAP)
-        return np.asarray(rows[kept].cpu().numpy(), np.float64)
+        picture, prior = torch.nonzero(scores > confidence).unbind(1)  # in rising order
+        there = where[prior]
+        corners = decode(boxes[picture, prior], there, self._variance)
+        points = decode_landm(landmarks[picture, prior], there, self._variance)
+        columns = (corners, scores[picture, prior, None], points, picture[:, None].to(corners.dtype))
+        rows = torch.cat(columns, dim=1).cpu()
+        counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))
+        sides = torch.tensor(size, dtype=torch.float32)
+        rows[:, :4] *= sides.repeat(2)
+        rows[:, 5:15] *= sides.repeat(5)
+        for some in torch.split(rows[:, :15], counts.tolist()):
+            yield _one_per_place(some)
 
     def sizes(self, picture: Picture, detect_size: int) -> tuple[float, float]:
         """Sides in pixels of `picture` of about the smallest and the largest face that are found at this detection size."""
         return sizes_found(max(picture.height, picture.width), detect_size, self.reach)
+
+
+def _one_per_place(rows: torch.Tensor) -> Rows:
+    """[n, 15] -> those that overlap no better one by 0.4. On the CPU: they are few, and a device would be waited for."""
+    from torchvision.ops import nms
+
+    best_first = rows[:, 4].numpy().argsort()[::-1].copy()  # ties in the order that facexlib gives them
+    rows = rows[torch.from_numpy(best_first)]
+    return np.asarray(rows[nms(rows[:, :4], rows[:, 4], NMS_OVERLAP)].numpy(), np.float64)
+
+
+@lru_cache(maxsize=8)  # devices; not to be written to
+def _mean(device: torch.device) -> torch.Tensor:
+    return torch.tensor(MEAN_BGR, device=device)[:, None, None]
 
 
 def _face(row: Rows) -> Face:

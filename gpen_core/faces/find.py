@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from ..options import RestoreOptions
-from ..pictures.picture import FloatImage, Picture
-from .angles import turned, turned_back
+from ..pictures.picture import Picture
+from .align import Alignment
+from .angles import turned_back
 from .face import Box
 from .head import poses
-from .looks import FAINT, See, look_again, look_into
-from .pyramid import Candidates, Reach, Rows, candidates, distinct, level_sides, resized, resolve, without_parts
+from .looks import FAINT, look_again, look_into, one_ahead
+from .pyramid import Candidates, Reach, Rows, candidates, distinct, level_sides, resolve, without_parts
+from .scene import Batch, MakeScene, OpenCVScene
 from .select import inside
+
+See = Callable[[Batch, float], Iterable[Rows]]
+"""What is looked at and the least score -> per picture the rows found, in its pixels, one per place. They may be computed
+when they are asked for."""
 
 UPRIGHT, ALL = "upright", "all"
 QUARTERS = (0, 1, 2, 3)
@@ -26,6 +32,7 @@ def find(
     pictures: Sequence[Picture],
     options: RestoreOptions,
     boxes: Sequence[Sequence[Box] | None],
+    make_scene: MakeScene = OpenCVScene,
 ) -> list[Rows]:
     """Per picture its faces as rows in its own pixels, the best score first.
 
@@ -40,7 +47,7 @@ def find(
         same_size[picture.height, picture.width].append(n)
     found: dict[int, Rows] = {}
     for members in same_size.values():
-        group = _Group([pictures[n] for n in members], see, reach, options)
+        group = _Group([pictures[n] for n in members], see, reach, options, make_scene)
         found.update(zip(members, group.find([boxes[n] for n in members])))
     return [found[n] for n in range(len(pictures))]
 
@@ -48,35 +55,35 @@ def find(
 class _Group:
     """Pictures of equal size, searched together."""
 
-    def __init__(self, pictures: Sequence[Picture], see: See, reach: Reach, options: RestoreOptions) -> None:
-        self.pictures = pictures
+    def __init__(
+        self, pictures: Sequence[Picture], see: See, reach: Reach, options: RestoreOptions, make_scene: MakeScene
+    ) -> None:
+        self.size = pictures[0].size
+        self.count = len(pictures)
         self.see = see
         self.reach = reach
         self.confidence = options.confidence
         self.angles = options.angles
-        longest = max(pictures[0].height, pictures[0].width)
-        self.sides = level_sides(longest, options.detect_size, reach)
-        whole = np.stack([picture.bgr_255(self.sides[0]) for picture in pictures])
-        first = resized(whole, self.sides[0])
-        self.levels = [first, *(resized(first, side) for side in self.sides[1:])]
+        sides = level_sides(max(self.size), options.detect_size, reach)
+        self.levels = range(len(sides))
+        self.scene = make_scene(pictures, sides)
 
     def find(self, boxes: Sequence[Sequence[Box] | None]) -> list[Rows]:
-        everywhere = range(len(self.pictures))
         quarters = QUARTERS if self.angles == ALL else QUARTERS[:1]
-        rows = self._search(everywhere, quarters, range(len(self.levels)))
+        rows = self._search(range(self.count), quarters, self.levels)
         if self.angles not in (ALL, UPRIGHT):
             self._turn(rows)
         for n, given in enumerate(boxes):
             empty = [box for box in given or () if not any(inside(tuple(row[:4]), box) for row in rows[n])]
             if empty:
-                led = look_into(empty, self.pictures[n], self.see, self.confidence, self.angles != UPRIGHT)
+                led = look_into(empty, n, self.size, self._look, self.confidence, self.angles != UPRIGHT)
                 rows[n] = _merged([rows[n], led])
         return rows
 
     def _turn(self, rows: list[Rows]) -> None:
         """Adds what is found in the turned pictures where nothing plausible was."""
         left = [n for n, some in enumerate(rows) if not poses(some[:, 5:]).plausible.any()]
-        small = range(1, len(self.levels)) if len(self.levels) > 1 else range(1)
+        small = self.levels[1:] if len(self.levels) > 1 else range(1)
         for n, more in zip(left, self._search(left, QUARTERS[1:], small)):
             angle = poses(more[:, 5:]).roll
             seen_at = sorted({round(a / 90) % 4 for a in angle} - {0})
@@ -89,26 +96,27 @@ class _Group:
         if not members:
             return []
         parts: list[list[Candidates]] = [[] for _ in members]
-        for level in levels:
-            batch = self.levels[level]
-            if len(members) < len(batch):
-                batch = batch[list(members)]
-            for quarter in quarters:
-                for part, seen in zip(parts, self._level(batch, level, quarter, level == levels[0])):
-                    part.append(seen)
+        passes = (self._level(members, level, quarter, level == levels[0]) for level in levels for quarter in quarters)
+        for seen in one_ahead(passes):
+            for part, some in zip(parts, seen):
+                part.append(some)
         found = [resolve(Candidates.join(part)) for part in parts]
-        pictures = [self.pictures[n] for n in members]
-        looked = look_again(found, pictures, self.see, self.confidence, self.angles != UPRIGHT)
+        looked = look_again(found, members, self._look, self.confidence, self.angles != UPRIGHT)
         return [_merged([rows]) for rows in looked]
 
-    def _level(self, batch: FloatImage, level: int, quarter: int, is_first: bool) -> Iterator[Candidates]:
+    def _level(self, members: Sequence[int], level: int, quarter: int, is_first: bool) -> Iterator[Candidates]:
+        """What one pass shows. It is started here, and its answer is read when it is asked for."""
+        batch = self.scene.level(level, members, quarter)
         height, width = batch.shape[1:3]
-        scale = (self.pictures[0].width / width, self.pictures[0].height / height)
-        turned_scale = scale if quarter % 2 == 0 else scale[::-1]
-        size = (self.pictures[0].width, self.pictures[0].height)
-        for rows in self.see(turned(batch, quarter) if quarter else batch, min(FAINT, self.confidence)):
-            believed = candidates(rows, turned_scale, self.reach, is_first, level == len(self.levels) - 1)
-            yield turned_back(believed, quarter, *size)
+        whole = self.size if quarter % 2 == 0 else self.size[::-1]
+        scale = (whole[0] / width, whole[1] / height)
+        is_last = level == self.levels[-1]
+        seen = self.see(batch, min(FAINT, self.confidence))
+        believed = (candidates(rows, scale, self.reach, is_first, is_last) for rows in seen)
+        return (turned_back(some, quarter, *self.size) for some in believed)
+
+    def _look(self, wanted: Sequence[tuple[int, Alignment]]) -> Iterable[Rows]:
+        return self.see(self.scene.squares(wanted), FAINT)
 
 
 def _merged(parts: Sequence[Rows]) -> Rows:

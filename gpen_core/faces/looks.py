@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import FloatImage, Picture
-from .align import Alignment, extract, invert
+from .align import Alignment, invert
 from .face import Box
 from .head import LARGEST_RESIDUAL, PLAUSIBLE_RESIDUAL, UPRIGHT_ROLL, Poses, poses
 from .pyramid import Candidates, Rows, overlap, shorter_sides
 
-See = Callable[[FloatImage, float], list[Rows]]
-"""[B, H, W, 3] BGR in [0, 255] and the least score -> per picture the rows found, in its pixels, one per place."""
+LookAt = Callable[[Sequence[tuple[int, Alignment]]], Iterable[Rows]]
+"""Squares of pictures that are known by their numbers -> per square the rows found in it, in its pixels, `FAINT` at least.
+They may be computed when they are asked for."""
+
+Pass = TypeVar("Pass")
 
 LOOK, FACE = 160, 96  # px: side of what is looked at, and of the face in it
 BOX_LOOK, BOX_MARGIN = 224, 1.5  # px; a box that is given is cut out so many times as wide
@@ -36,7 +40,7 @@ DIRECTIONS = (90.0, 180.0, 270.0)
 class _Look:
     """One look: a square around `centre`, upright if a head there is turned by `angle` degrees clockwise."""
 
-    picture: Picture
+    picture: int
     centre: NDArray[np.float64]
     side: float
     """Of the square, in pixels of the picture."""
@@ -85,7 +89,7 @@ class _Seen:
 class _Doubt:
     """A candidate that is looked at again."""
 
-    def __init__(self, picture: Picture, row: NDArray[np.float64], angle: float, may_turn: bool, is_odd: bool) -> None:
+    def __init__(self, picture: int, row: NDArray[np.float64], angle: float, may_turn: bool, is_odd: bool) -> None:
         """`is_odd`: its landmarks fit no head, or one that is far from upright. Then every direction is looked at."""
         self.picture = picture
         self.row = row
@@ -119,7 +123,7 @@ class _Doubt:
 
 
 def look_again(
-    found: Sequence[Candidates], pictures: Sequence[Picture], see: See, confidence: float, may_turn: bool
+    found: Sequence[Candidates], pictures: Sequence[int], look_at: LookAt, confidence: float, may_turn: bool
 ) -> list[Rows]:
     """Per picture the rows of the candidates that are faces, `confidence` at least.
 
@@ -141,34 +145,36 @@ def look_again(
                 for n in range(len(candidates))
             ]
         )
-    _settle([doubt for some in doubts for doubt in some if doubt is not None], see, confidence)
+    _settle([doubt for some in doubts for doubt in some if doubt is not None], look_at, confidence)
     return [_rows(candidates, some, confidence) for candidates, some in zip(found, doubts)]
 
 
-def look_into(boxes: Sequence[Box], picture: Picture, see: See, confidence: float, may_turn: bool) -> Rows:
-    """The faces inside these boxes of a picture, at most one in each: where a face is known to be, less has to be seen of
-    it. Boxes without area, or outside the picture, hold none."""
+def look_into(
+    boxes: Sequence[Box], picture: int, size: tuple[int, int], look_at: LookAt, confidence: float, may_turn: bool
+) -> Rows:
+    """The faces inside these boxes of a picture of that width and height, at most one in each: where a face is known to be,
+    less has to be seen of it. Boxes without area, or outside the picture, hold none."""
     confidence = min(confidence, LED_CONFIDENCE)
-    jobs = [box for box in boxes if _reaches_into(box, picture)]
+    jobs = [box for box in boxes if _reaches_into(box, size)]
     angles = (0.0, *DIRECTIONS) if may_turn else (0.0,)
     looks = [_into(box, picture, angle) for box in jobs for angle in angles]
     doubts = []
     for n, box in enumerate(jobs):
-        some = _showed(looks[n * len(angles) : (n + 1) * len(angles)], see, partial(_is_inside, box))
+        some = _showed(looks[n * len(angles) : (n + 1) * len(angles)], look_at, partial(_is_inside, box))
         best = max((one for one in some if one is not None), key=lambda one: one.quality, default=None)
         if best is not None and best.residual <= LARGEST_RESIDUAL:
             doubts.append(_Doubt(picture, best.row, best.angle + (best.roll if may_turn else 0), may_turn, False))
-    _settle(doubts, see, confidence)
+    _settle(doubts, look_at, confidence)
     rows = [doubt.best.row for doubt in doubts if doubt.best is not None and doubt.best.score > confidence]
     return np.array(rows).reshape(-1, 15)
 
 
-def _reaches_into(box: Box, picture: Picture) -> bool:
-    width, height = min(box[2], picture.width) - max(box[0], 0), min(box[3], picture.height) - max(box[1], 0)
+def _reaches_into(box: Box, size: tuple[int, int]) -> bool:
+    width, height = min(box[2], size[0]) - max(box[0], 0), min(box[3], size[1]) - max(box[1], 0)
     return min(width, height) >= 1
 
 
-def _into(box: Box, picture: Picture, angle: float) -> _Look:
+def _into(box: Box, picture: int, angle: float) -> _Look:
     corners = np.array(box).reshape(2, 2)
     return _Look(picture, corners.mean(0), float((corners[1] - corners[0]).max()) * BOX_MARGIN, angle, BOX_LOOK)
 
@@ -207,41 +213,46 @@ def _rows(candidates: Candidates, doubts: Sequence[_Doubt | None], confidence: f
     return np.array(rows).reshape(-1, 15)
 
 
-def _settle(doubts: Sequence[_Doubt], see: See, confidence: float) -> None:
+def _settle(doubts: Sequence[_Doubt], look_at: LookAt, confidence: float) -> None:
     open_ones = list(doubts)
     for _ in range(ROUNDS):
         each = [doubt.looks() for doubt in open_ones]
-        showed = iter(_showed([look for looks in each for look in looks], see, None))
+        showed = iter(_showed([look for looks in each for look in looks], look_at, None))
         for doubt, looks in zip(open_ones, each):
             doubt.decide([next(showed) for _ in looks], confidence)
         open_ones = [doubt for doubt in open_ones if doubt.next]
 
 
-def _showed(looks: Sequence[_Look], see: See, accepts: Callable[[NDArray[np.float64]], bool] | None) -> list[_Seen | None]:
+def _showed(
+    looks: Sequence[_Look], look_at: LookAt, accepts: Callable[[NDArray[np.float64]], bool] | None
+) -> list[_Seen | None]:
     """What each look shows: the best row that `accepts` takes, else the best whose middle is near the look's."""
     out: list[_Seen | None] = []
-    for start in range(0, len(looks), AT_ONCE):
-        some = looks[start : start + AT_ONCE]
-        alignments = [look.alignment() for look in some]
-        crops = [_crop(look.picture, alignment) for look, alignment in zip(some, alignments)]
-        batch = np.stack(crops)[..., ::-1] * np.float32(255)  # RGB in [0, 1] -> BGR in [0, 255]
-        for look, alignment, rows in zip(some, alignments, see(batch, FAINT)):
-            near = _near_middle(rows, look.pixels) if accepts is None else np.ones(len(rows), bool)
-            pose = poses(rows[:, 5:])
-            seen = [
-                _Seen(_mapped(row, alignment.inverse), look.angle, float(pose.residual[n]), float(pose.roll[n]))
-                for n, row in enumerate(rows)
-                if near[n]
-            ]
-            wanted = [one for one in seen if accepts is None or accepts(one.row)]
-            out.append(max(wanted, key=lambda one: one.quality, default=None))
+    alignments = [look.alignment() for look in looks]
+    wanted = [(look.picture, alignment) for look, alignment in zip(looks, alignments)]
+    passes = one_ahead(look_at(wanted[start : start + AT_ONCE]) for start in range(0, len(wanted), AT_ONCE))
+    for look, alignment, rows in zip(looks, alignments, chain.from_iterable(passes)):
+        near = _near_middle(rows, look.pixels) if accepts is None else np.ones(len(rows), bool)
+        pose = poses(rows[:, 5:])
+        seen = [
+            _Seen(_mapped(row, alignment.inverse), look.angle, float(pose.residual[n]), float(pose.roll[n]))
+            for n, row in enumerate(rows)
+            if near[n]
+        ]
+        taken = [one for one in seen if accepts is None or accepts(one.row)]
+        out.append(max(taken, key=lambda one: one.quality, default=None))
     return out
 
 
-def _crop(picture: Picture, alignment: Alignment) -> FloatImage:
-    if alignment.region(*picture.size).empty:  # a box may reach out of the picture, middle and all
-        return np.zeros((alignment.size, alignment.size, 3), np.float32)
-    return extract(picture, alignment)
+def one_ahead(passes: Iterable[Pass]) -> Iterator[Pass]:
+    """Each of them when the next has been started: a GPU works on that while the answer of this one is read. Not all at
+    once, since the answers take memory."""
+    started = iter(passes)
+    for now in started:
+        for following in started:
+            yield now
+            now = following
+        yield now
 
 
 def _near_middle(rows: Rows, pixels: int) -> NDArray[np.bool_]:

@@ -91,13 +91,18 @@ def sizes_found(longest: int, detect_size: int, reach: Reach) -> tuple[float, fl
     return reach.smallest * max(1, longest / sides[0]), min(longest, reach.largest * longest / sides[-1])
 
 
+def size_at(width: int, height: int, factor: float) -> tuple[int, int]:
+    """Width and height in whole pixels of a picture enlarged by that factor."""
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def resized(batch: FloatImage, longest: int) -> FloatImage:
     """[B, H, W, 3] to a longer side of `longest` pixels; reduced by area."""
     height, width = batch.shape[1:3]
     factor = longest / max(height, width)
     if factor == 1:
         return batch
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = size_at(width, height, factor)
     interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return np.stack([cv2.resize(one, size, interpolation=interpolation) for one in batch])
 

@@ -19,7 +19,7 @@ from ..pictures.picture import FloatImage, Region
 from ..progress import Stopwatch
 from .canvas import DeviceCanvas
 from .finish import mask_of, matched, softened, toned
-from .part import Part
+from .part import Part, Uploads
 
 Made = TypeVar("Made")
 
@@ -45,10 +45,12 @@ class _Open:
 class OnDevice:
     """An `Around` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that `finish.does` knows.
 
-    A picture is there, as far as its faces reach, from its first face of one network to the last."""
+    A picture is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
 
-    def __init__(self, device: torch.device, masking: Masking, watch: Stopwatch) -> None:
+    def __init__(self, device: torch.device, masking: Masking, watch: Stopwatch, uploads: Uploads) -> None:
+        """`uploads`: pictures that may be there already."""
         self._device = device
+        self._uploads = uploads
         self._masking = masking
         self._watch = watch
         self._opencv = WithOpenCV(masking, watch)
@@ -107,7 +109,8 @@ class OnDevice:
         known = self._open[repair]
         if known.part is None and not known.is_too_large:
             region = known.source.joined(known.target) if repair.canvas.original is repair.picture else known.source
-            known.part = _fitting(known, lambda: Part(repair.picture, region, self._device))
+            whole = self._uploads.take(repair.picture, self._device)
+            known.part = whole or _fitting(known, lambda: Part(repair.picture, region, self._device))
         return known.part
 
     def _canvas(self, repair: Repair) -> DeviceCanvas | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..devices import shortcoming
+from .area import resized
 from .finish import soften
 from .warp import warp
 
@@ -20,8 +21,9 @@ log = logging.getLogger(__name__)
 
 @lru_cache(maxsize=8)
 def suits(device: torch.device) -> bool:
-    """Whether faces are cut out and put back on that device: one of `TYPES` that resamples and softens as the CPU does,
-    within `TOLERANCE`. What is wrong with another is logged once. Running out of memory raises torch's error."""
+    """Whether pictures are reduced, and faces cut out and put back, on that device: one of `TYPES` that resamples and
+    softens as the CPU does, within `TOLERANCE`. What is wrong with another is logged once. Running out of memory raises
+    torch's error."""
     if device.type not in TYPES:
         return False
 
@@ -30,7 +32,7 @@ def suits(device: torch.device) -> bool:
 
     reason = shortcoming(apart, TOLERANCE, "it differs from the CPU by {:.2g}")
     if reason is not None:
-        log.warning("Faces are cut out and put back by the CPU, not on %s: %s", device, reason)
+        log.warning("Pictures are reduced, and faces cut out and put back, by the CPU, not on %s: %s", device, reason)
     return reason is None
 
 
@@ -42,4 +44,8 @@ def _tried(device: torch.device) -> torch.Tensor:
     inside[100:300, 150:400] = 1
     ways = [(scale, is_cubic) for scale in (0.4, 2.3) for is_cubic in (True, False)]
     made = [warp(image, scale * turned, (40, 30), cubic=is_cubic, replicate=is_cubic) for scale, is_cubic in ways]
-    return torch.cat([one.flatten() for one in (*made, soften(inside.to(device)))])
+    pixels = (image.permute(1, 2, 0)[None] * 255).round()  # CHW -> BHWC
+    kinds = (pixels.to(kind) for kind in (torch.uint8, torch.int32, torch.float32))
+    levels = [resized(kind, longest) / 255 for kind in kinds for longest in (21, 25, 80)]
+    made += [soften(inside.to(device)), *levels, levels[0].rot90(1, (1, 2))]
+    return torch.cat([one.flatten() for one in made])

@@ -66,6 +66,18 @@ def test_decodes_exactly_as_facexlib(kind, shape):
     np.testing.assert_array_equal(found.astype(np.float32), expected)
 
 
+def test_pictures_of_a_batch_have_their_own_rows(detector_weights, astronaut):
+    detector = Detector.from_state_dict(detector_weights, CPU)
+    grey = np.full_like(astronaut, 117)
+    batches = [as_picture(one).bgr_255(512)[None] for one in (grey, astronaut, grey, astronaut[:, ::-1])]
+    together = list(detector.see(np.concatenate(batches), 0.01))
+    assert [len(found) > 1 for found in together] == [False, True, False, True]
+    for batch, found in zip(batches, together):
+        (alone,) = detector.see(batch, 0.01)
+        assert (found[:, 4] == -np.sort(-found[:, 4])).all()
+        np.testing.assert_allclose(found, alone, atol=1e-2)
+
+
 @pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
 @pytest.mark.parametrize("size", [(1080, 1920), (1500, 2000), (97, 203), (1, 1), (160, 160), (31, 2000)])
 def test_priors_are_facexlibs_bit_for_bit(kind, size):
@@ -196,7 +208,7 @@ def test_heads_and_batch_norms_stay_in_float32(kind):
     network = Detector.from_state_dict(seeded(kind).state_dict(), CPU, torch.bfloat16).network
     answers = []
     network.register_forward_hook(lambda module, args, out: answers.extend(out))
-    Detector(network, f"retinaface_{kind}", torch.bfloat16).see(as_picture(picture(64, 96)).bgr_255(96)[None], 1.0)
+    list(Detector(network, f"retinaface_{kind}", torch.bfloat16).see(as_picture(picture(64, 96)).bgr_255(96)[None], 1.0))
     assert [answer.dtype for answer in answers] == [torch.float32] * 3
     for name, module in network.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):

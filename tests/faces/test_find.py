@@ -246,6 +246,23 @@ def test_a_clear_face_is_not_looked_at_again():
     assert {least for _, least in asked} == {FAINT}
 
 
+def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
+    told = []
+
+    def see(batch, confidence):
+        told.append(f"start {batch.shape[2]}")
+        return answer(batch.shape[2])
+
+    def answer(width):
+        told.append(f"read {width}")
+        yield np.zeros((0, 15))
+
+    picture = as_picture(np.full((900, 900, 3), 110, np.uint8))
+    options = RestoreOptions(angles="upright", detect_size=900)
+    assert len(find(see, REACH["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
+    assert told == ["start 900", "start 300", "read 900", "start 100", "read 300", "read 100"]
+
+
 @pytest.mark.parametrize(("again", "is_face"), [(0.98, False), (0.995, True)])
 def test_a_faint_face_has_to_be_clear_when_looked_at_again(again, is_face):
     first, look = face_row(100, 100, 80, score=0.5), face_row(32, 20, 96, score=again)

@@ -7,7 +7,20 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from both_ways import CUDA, DEVICES, OPENCV_ROUNDS, Sharpening, both, levels, picture, restorer_on, with_torch
+from both_ways import (
+    CUDA,
+    DEVICES,
+    FULL,
+    KINDS,
+    OPENCV_ROUNDS,
+    Sharpening,
+    both,
+    levels,
+    picture,
+    raising,
+    restorer_on,
+    with_torch,
+)
 
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.devices import Plan
@@ -20,7 +33,6 @@ from gpen_core.on_device import around, trial
 from gpen_core.on_device.canvas import DeviceCanvas
 from gpen_core.on_device.part import Part
 
-KINDS = ("uint8", "uint16", "float16", "float32", "float64", "grey", "rgba")
 ONE = [helpers.face_at((160, 130), 90, tilt=12)]
 BESIDE = [
     helpers.face_at((130, 150), 110, tilt=-8),
@@ -166,21 +178,6 @@ def test_a_picture_that_comes_again_has_the_faces_that_it_had(monkeypatch):
     monkeypatch.setattr(around.OnDevice, "crop", lambda self, task: expecting(self, [task]) or cutting(self, task))
     parts = restorer_on("cpu", Sharpening(), BESIDE).restore(image)
     assert np.array_equal(parts.image, whole.image) and np.array_equal(parts.mask, whole.mask)
-
-
-def raising(error, what, monkeypatch, calls):
-    """`what` (class and method) raises at those of its calls."""
-    method, count = getattr(*what), iter(range(99))
-
-    def run(*args, **kwargs):
-        if next(count) in calls:
-            raise error
-        return method(*args, **kwargs)
-
-    monkeypatch.setattr(*what, run)
-
-
-FULL = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 @pytest.mark.parametrize("what", [(Part, "__init__"), (DeviceCanvas, "__init__")], ids=lambda what: what[0].__name__)
