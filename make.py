@@ -82,8 +82,8 @@ def demo() -> None:
 
 
 def test() -> None:
-    """The tests but those marked slow, with coverage, on up to four processors at once. Arguments go to pytest."""
-    run(tools(), "-m", "pytest", "--cov", "-m", "not slow", *AT_ONCE, *sys.argv[2:])
+    """The tests but those marked slow, on up to four processors at once. Arguments go to pytest."""
+    run(tools(), "-m", "pytest", "-m", "not slow", *AT_ONCE, *sys.argv[2:])
 
 
 def test_all() -> None:

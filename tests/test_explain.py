@@ -77,6 +77,7 @@ def test_the_sheet_has_a_row_for_each_restored_face(way):
     assert sheet.shape[0] == CELL // 8 + MARGIN + 2 * (CELL + MARGIN)
 
 
+@pytest.mark.slow
 def test_crops_come_in_the_order_of_the_faces_whatever_network_each_took(way):
     """With several networks, faces are restored network by network."""
     import torch

@@ -185,6 +185,7 @@ def test_only_changed_faces_are_restored(red, picture):
     assert "not changed by the swap" in result.faces[1].reason and result.faces[1].to_json()["change"] == 0
 
 
+@pytest.mark.slow
 def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
     frames = [Frame(picture), Frame(picture[:, ::-1].copy(), limit=np.ones((1, 1))), Frame((picture * 255).astype(np.uint8))]
     singly = [red.restore_all([frame])[0] for frame in frames]

@@ -29,7 +29,7 @@ def identities():
     return get
 
 
-@pytest.mark.parametrize("side", [40, 70, 120, 250, 500, 900])
+@pytest.mark.parametrize("side", [250, *(pytest.param(side, marks=pytest.mark.slow) for side in (40, 70, 120, 500, 900))])
 @pytest.mark.parametrize("size", [512, pytest.param(2048, marks=pytest.mark.slow)])
 def test_identity_weights_give_the_photograph_back(identities, size, side, record_property):
     scale = helpers.crop_scale(helpers.face_at((0, 0), side), size)
@@ -53,6 +53,7 @@ def test_the_pictures_of_that_check_are_hard():
     assert helpers.psnr(result.image[result.mask > 0], image[result.mask > 0]) < 40
 
 
+@pytest.mark.slow
 def test_several_faces_are_all_restored_and_the_rest_is_left(identities):
     image = helpers.texture(600, 900, sigma=1)
     faces = [helpers.face_at(centre, side, tilt) for centre, side, tilt in FACES]
@@ -96,6 +97,7 @@ def sharpened(crop, gain):
 
 
 @pytest.mark.parametrize("side", [250, 400])
+@pytest.mark.slow
 def test_sharpening_at_512_is_the_filter_done_in_numpy(side):
     span = side * 3
     image = (helpers.texture(span, span, sigma=0.5) * 255).astype(np.uint8)
@@ -133,6 +135,7 @@ def test_what_is_not_finite_is_not_pasted():
     assert result.faces[0].reason == "the network's output is not finite in float32"
 
 
+@pytest.mark.slow
 def test_progress_counts_faces_and_can_stop_the_work():
     faces = [helpers.face_at(centre, side) for centre, side, _ in FACES]
     restorer = helpers.restorer(helpers.identity_weights(256), faces)

@@ -116,6 +116,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.parametrize(("when", "status"), [("before", 0), ("after", 3), ("anew", 3)])
+@pytest.mark.slow
 def test_a_child_that_was_forked_after_networks_were_loaded_says_so_instead_of_hanging(when, status):
     tests = Path(__file__).parent
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tests.parent, tests)))}

@@ -123,11 +123,13 @@ def test_importing_the_core_loads_neither_torch_nor_opencv():
     assert run_python(code).strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_http_library_is_loaded_only_to_download():
     assert run_python("import sys, gpen_core.restorer; print('requests' in sys.modules)").strip() == "False"
     assert run_python("import sys, gpen_core.weights.download; print('requests' in sys.modules)").strip() == "True"
 
 
+@pytest.mark.slow
 def test_public_names_are_there():
     code = "import gpen_core; print(all(getattr(gpen_core, n) is not None for n in gpen_core.__all__), dir(gpen_core))"
     told = run_python(code)
@@ -171,6 +173,7 @@ print(json.dumps([callable(module.comfy_entrypoint), [f.restored for f in result
 
 
 @pytest.mark.parametrize("folder", ["sd-gpen", "my pack v1.0 (été)"])
+@pytest.mark.slow
 def test_the_folder_loads_as_comfyui_loads_it(folder, tmp_path, models, astronaut):
     from PIL import Image
 

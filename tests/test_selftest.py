@@ -27,6 +27,7 @@ def test_it_passes_with_a_photograph_whose_face_is_found():
     assert result.passed and result.text.startswith("passed (a photograph's face, at 256 x 256 on cpu in fp32, ")
 
 
+@pytest.mark.slow
 def test_it_passes_with_a_drawn_face_where_there_is_no_photograph(bare):
     result = selftest.self_test("cpu", "bf16")
     assert result.passed and result.text.startswith("passed (a drawn face; ") and "on cpu in bf16" in result.text

@@ -73,6 +73,7 @@ def test_a_run_goes_on_without_it_and_its_status_says_so(red, huge, tmp_path):
 
 @pytest.mark.parametrize("share", [0.5, 1.5, 2.5, 3.5])
 @pytest.mark.parametrize("told", [False, True])
+@pytest.mark.slow
 def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monkeypatch, share, told):
     """By `max_memory`, and without it by half of the machine's."""
     names = [f"{n}.png" for n in range(5)]

@@ -203,6 +203,7 @@ def test_a_full_disk_is_told_with_what_to_do(tree, monkeypatch):
 # Memory
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path, monkeypatch):
     """Python's own; SQLite's is bounded by its cache."""
     monkeypatch.setattr(planning, "AT_ONCE", 500)
@@ -222,6 +223,7 @@ def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path, monkeypatch):
     assert peak(10_000) < 1.2 * peak(2_000)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_plan_is_left_on_disk(tmp_path):
     code = (
         "import os, signal\nfrom gpen_core.batch.plan import *\nfrom gpen_core.batch.sources import Found\n"

@@ -46,6 +46,7 @@ def written(path):
 
 
 @pytest.mark.parametrize("there", [(0, 1), (1,), (3,), (0, 1, 2, 3), (0, 2)])
+@pytest.mark.slow
 def test_what_is_there_is_skipped_in_its_turn_and_nothing_of_it_is_read(red, todo, monkeypatch, there):
     for n in there:
         todo[n].target.parent.mkdir(exist_ok=True)

@@ -233,6 +233,7 @@ def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path
 
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+@pytest.mark.slow
 def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeypatch, error):
     def forward(self, x, pulse, strip_bytes):
         raise error
@@ -337,6 +338,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell's redirections")
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_without_streams_it_works_and_says_nothing_into_files(face, models, tmp_path, closed):
     named = f"--model red-256 --detector retinaface_mobile0.25 --models-dir {models} --device cpu"
     command = (
@@ -348,6 +350,7 @@ def test_without_streams_it_works_and_says_nothing_into_files(face, models, tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell's pipes")
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_error(models):
     command = f"({sys.executable} -m gpen_core models --models-dir {models}; echo $? >&2) | head -0"
     ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
@@ -356,6 +359,7 @@ def test_a_reader_that_has_had_enough_is_no_error(models):
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.slow
 def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, name, status):
     (tmp_path / "many").mkdir()
     for n in range(400):

@@ -27,6 +27,7 @@ def told(path):
     return entry
 
 
+@pytest.mark.slow
 def test_a_swapped_face_is_restored(restore, face, swapped, tmp_path):
     ran = restore(swapped, "-o", tmp_path / "out.png", "--changed-from", face, "--report", tmp_path / "report.json")
     assert ran.status == 0
@@ -74,6 +75,7 @@ def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.slow
 def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_none(restore, face, tmp_path, option):
     folder = tmp_path / "companions"
     folder.mkdir()
@@ -100,6 +102,7 @@ def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_
 
 
 @pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.slow
 def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, tmp_path, option):
     for companion, problem in ((broken(tmp_path / "b.png"), "b.png"), (tmp_path / "none.png", "none.png"), (plain, "64x48")):
         ran = restore(face, "-o", tmp_path / "out.png", option, companion)
@@ -107,6 +110,7 @@ def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, t
     assert "out.png" not in names(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_mask_limits_what_is_restored(restore, face, tmp_path):
     before = pixels(face)
     mask = np.zeros((128, 128), np.uint8)

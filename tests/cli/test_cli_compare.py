@@ -18,6 +18,7 @@ def compare(gpen, models):
     return run
 
 
+@pytest.mark.slow
 def test_a_sheet_is_written(compare, face, tmp_path):
     out = tmp_path / "sheet.png"
     ran = compare(face, "-o", out, "--models", "red-256,identity-256", "--strengths", "0,1", "--masks", "feather")
@@ -80,6 +81,7 @@ def test_a_floor_that_is_no_size_is_a_wrong_use(restore, face, tmp_path):
     assert ran.status == 2 and "auto:mine.pth" in ran.err
 
 
+@pytest.mark.slow
 def test_grey_stays_grey_unless_asked_otherwise(restore, face, tmp_path):
     from PIL import Image
 

@@ -110,6 +110,7 @@ def test_the_report_says_which_sizes_could_be_found(restore, group, tmp_path):
     assert told["options"]["angles"] == "auto"
 
 
+@pytest.mark.slow
 def test_a_box_without_a_face_is_said_by_its_number(restore, group, tmp_path):
     report = tmp_path / "report.json"
     boxes = "200,150,460,460;5,950,30,990"

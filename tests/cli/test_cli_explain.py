@@ -16,6 +16,7 @@ def explain(gpen, models):
     return run
 
 
+@pytest.mark.slow
 def test_every_stage_is_written_and_the_result_is_what_restore_gives(explain, restore, face, tmp_path):
     ran = explain(face, "-o", tmp_path / "way", "--mask", "feather")
     assert ran.status == 0 and "face 0: restored at 256 px" in ran.out
@@ -70,6 +71,7 @@ def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, fac
         assert face.read_bytes() == before and names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
 
 
+@pytest.mark.slow
 def test_the_pictures_of_another_run_are_replaced(explain, plain, tmp_path):
     for _ in range(2):
         assert explain(plain, "-o", tmp_path / "way").status == 0

@@ -123,6 +123,7 @@ def test_restore_in_json(restore, face, plain, tmp_path):
     assert any(one["stage"] == "Restoring faces" and one["unit"] == "face" and one["done"] == 1 for one in told)
 
 
+@pytest.mark.slow
 def test_quiet_says_errors_and_nothing_else(restore, face, tmp_path, terminal):
     terminal()
     ran = restore(face, "-o", tmp_path / "out.png", "-q", "--boxes", "0,0,9,9")

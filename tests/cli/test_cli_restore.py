@@ -41,6 +41,7 @@ def test_a_folder_to_a_new_folder(restore, face, plain, tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["*.png", "**/*.png", "[fp]*"])
+@pytest.mark.slow
 def test_a_pattern_that_no_shell_expanded(restore, face, plain, tmp_path, monkeypatch, pattern):
     monkeypatch.chdir(tmp_path)
     assert restore(pattern, "plain.png", "-o", "out").status == 0
@@ -55,6 +56,7 @@ def test_in_place_overwrites_the_input_and_leaves_nothing_else(restore, face, pl
     assert names(tmp_path) == ["face.png", "plain.png"]
 
 
+@pytest.mark.slow
 def test_what_a_restored_picture_is_without_is_said_once(restore, face, tmp_path):
     data = face.read_bytes()
     face.write_bytes(data[:-12] + bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4, "big") + data[-12:])
@@ -87,6 +89,7 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     assert seen == [(wanted, ((1, 2, 30, 40.5), (5, 6, 7, 8)))]
 
 
+@pytest.mark.slow
 def test_progress_goes_to_stderr(restore, face, plain, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert "Restoring faces" in restore(face, "-o", tmp_path / "out.png").err
@@ -126,6 +129,7 @@ def assert_red_face(before, after, mask, tolerance=0.06):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp"])
+@pytest.mark.slow
 def test_from_a_lossless_file_the_face_turns_red_and_nothing_else(restore, red, portrait, tmp_path, suffix):
     source, out = tmp_path / f"face{suffix}", tmp_path / f"out{suffix}"
     Image.fromarray(portrait).save(source)
@@ -137,6 +141,7 @@ def test_from_a_lossless_file_the_face_turns_red_and_nothing_else(restore, red, 
     assert np.array_equal(after[mask == 0], portrait[mask == 0])
 
 
+@pytest.mark.slow
 def test_from_sixteen_bits_the_face_turns_red_and_nothing_else(restore, red, portrait, tmp_path):
     noise = np.random.default_rng(1).integers(-128, 128, portrait.shape)
     deep = np.clip(portrait.astype(np.int64) * 257 + noise, 0, 65535).astype(np.uint16)
@@ -149,6 +154,7 @@ def test_from_sixteen_bits_the_face_turns_red_and_nothing_else(restore, red, por
     assert np.array_equal(after[mask == 0], deep[mask == 0])
 
 
+@pytest.mark.slow
 def test_from_jpeg_the_face_turns_red_and_little_else(restore, red, portrait, tmp_path):
     source, out = tmp_path / "face.jpg", tmp_path / "out.jpg"
     Image.fromarray(portrait).save(source, quality=95, subsampling=0)
@@ -161,6 +167,7 @@ def test_from_jpeg_the_face_turns_red_and_little_else(restore, red, portrait, tm
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
+@pytest.mark.slow
 def test_from_an_array_the_face_turns_red_and_nothing_else(red, portrait, dtype):
     peak = 65535 if dtype == np.uint16 else 1
     before = (portrait / 255 * peak).astype(dtype)
@@ -176,6 +183,7 @@ def test_from_an_array_the_face_turns_red_and_nothing_else(red, portrait, dtype)
 # The report
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_was_done(restore, face, plain, tmp_path):
     report = tmp_path / "new" / "report.json"
     broken(tmp_path / "broken.png")
@@ -216,6 +224,7 @@ def program(*arguments, folder, **environ):
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_program_restores(models, face, plain, tmp_path):
     named = ("--model", models / "red-256.pth", "--detector", models / DETECTOR)
     ran = program("restore", "*.png", "missing.jpg", *named, "-o", "out", folder=tmp_path)
@@ -225,6 +234,7 @@ def test_the_program_restores(models, face, plain, tmp_path):
     assert not np.array_equal(pixels(tmp_path / "out" / "face.png"), pixels(face))
 
 
+@pytest.mark.slow
 def test_the_program_tells_what_is_missing(face, tmp_path):
     ran = program("restore", face, "-o", "out.png", "--models-dir", "größe", folder=tmp_path, PYTHONIOENCODING="ascii")
     assert (ran.returncode, ran.stdout) == (4, "")
@@ -240,6 +250,7 @@ def small_demo(monkeypatch):
     monkeypatch.setattr(demo_run, "SIZE", 256)
 
 
+@pytest.mark.slow
 def test_the_demo_restores_seven_faces_and_says_with_what(gpen, small_demo, tmp_path):
     out = tmp_path / "new" / "demo"
     ran = gpen("demo", "-o", out)

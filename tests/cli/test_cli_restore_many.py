@@ -35,12 +35,14 @@ def statuses(path):
     return [row["status"] for row in map(json.loads, Path(path).read_text("utf-8").splitlines()) if row["row"] == "picture"]
 
 
+@pytest.mark.slow
 def test_a_folder_with_what_lies_deeper_twice_over(restore, tree):
     for _ in range(2):  # the second time OUT, which lies in it, is not an input
         assert restore(".", "-o", "out", "--recursive").status == 0
         assert below("out") == ["in/a.png", "in/b/a.png", "in/b/c/d.png"]
 
 
+@pytest.mark.slow
 def test_a_list(restore, tree):
     Path("list.txt").write_text("# mine\nin/a.png\n\nin/b/a.png\n")
     assert restore("-o", "out", "--list", "list.txt").status == 0
@@ -67,6 +69,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(restore, tree, argumen
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_another_ended(restore, tree):
     assert restore("in", "-o", "out", "--report", "report.jsonl").status == 0
     before = Path("out/a.png").stat()
@@ -100,6 +103,7 @@ def test_reports_are_summed_up(restore, gpen, tree, face):
     assert gpen("report", "none.json").status == 3
 
 
+@pytest.mark.slow
 def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
     store = pytest.importorskip("fsspec").filesystem("memory")
     store.store.clear()
@@ -124,6 +128,7 @@ def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no kill -9")
+@pytest.mark.slow
 def test_what_was_killed_leaves_whole_lines_and_goes_on(models, restore, tree, portrait):
     """Killed when it has told of the third picture, whatever it does by then."""
     for n in range(12):

@@ -63,6 +63,7 @@ def pixels(path):
 # A film
 
 
+@pytest.mark.slow
 def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
     """Real detection and a real network, which adds red."""
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
@@ -230,6 +231,7 @@ def test_a_film_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, 
     assert any("cut off" in note for note in told["notes"])
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_says_too_that_the_film_was_cut_off(stand_in, video, tmp_path):
     pictures = list(frames(30))
     film = film_files.make(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
@@ -319,6 +321,7 @@ def short_segments(monkeypatch):
     monkeypatch.setattr(restoring, "LONGEST", 2.0)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_is_none_of_ours_is_told_and_what_is_finished_is_kept(
     stand_in, short_segments, video, film, tmp_path
 ):
@@ -332,6 +335,7 @@ def test_a_mistake_that_is_none_of_ours_is_told_and_what_is_finished_is_kept(
     assert ran.status == 0 and (told["segments"], told["segments_found"]) == (3, 1)
 
 
+@pytest.mark.slow
 def test_fresh_begins_anew(stand_in, short_segments, video, film, tmp_path):
     stand_in.fails_after = 10
     assert video(film, "-o", tmp_path / "out.mkv").status == 1
@@ -378,6 +382,7 @@ def limited(stand_in, small_disk, after, most):
 
 
 @pytest.mark.parametrize("where", ["segment", "join"])
+@pytest.mark.slow
 def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tmp_path, where):
     """One message, nothing half-written, and when there is space again what was finished is not done anew."""
     out, count = tmp_path / "out.mkv", 32  # the network is some frames ahead of the disk
@@ -450,12 +455,9 @@ def finished(out):
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.parametrize(
     ("name", "status"),
-    [
-        ("SIGINT", 130),
-        pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
-        pytest.param("SIGKILL", -9, marks=pytest.mark.slow),
-    ],
+    [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)],
 )
+@pytest.mark.slow
 def test_a_run_that_is_ended_in_the_second_pass_goes_on(tmp_path, name, status):
     """Within a frame: none of the segments that would follow is finished any more."""
     count = 24

@@ -87,6 +87,7 @@ def test_download_without_names_is_what_restoring_needs(gpen, online, tmp_path):
         assert f"{file} (" in ran.err
 
 
+@pytest.mark.slow
 def test_download_goes_on_after_one_that_fails(gpen, online, mirror, tmp_path):
     ran = gpen("download", "gpen-bfr-512", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root)
     assert ran.status == 4
@@ -133,6 +134,7 @@ BAD_CHECKPOINTS = {
 
 @pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
 @pytest.mark.parametrize("how", ["downloaded", "by hand"])
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_the_network_is_refused(
     gpen, online, mirror, models, weights_256, tmp_path, face, kind, how
 ):
@@ -154,6 +156,7 @@ def test_a_checkpoint_that_is_not_the_network_is_refused(
 # restore
 
 
+@pytest.mark.slow
 def test_restore_fetches_what_is_missing(gpen, online, mirror, models, tmp_path, face, monkeypatch):
     detector = models / "detection_mobilenet0.25_Final.safetensors"
     monkeypatch.setenv("GPEN_MIRROR", mirror.root)
@@ -206,6 +209,7 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
         restorer.prepare(RestoreOptions(mask="parse"))
 
 
+@pytest.mark.slow
 def test_a_copy_that_opens_no_connections_says_so_and_goes_on(models, tmp_path):
     """As the ComfyUI registry has it: verifying and demanding a digest end in a sentence, not in a traceback."""
     without = shutil.ignore_patterns("__pycache__", "line.py", "request.py", "transfer.py")
@@ -286,6 +290,7 @@ def test_models_verify_learns_that_a_source_publishes_the_digest(gpen, monkeypat
 # convert
 
 
+@pytest.mark.slow
 def test_convert_writes_the_same_tensors_which_are_preferred_from_then_on(gpen, restore, face, tmp_path, weights_256):
     path = tmp_path / FILE
     path.write_bytes(weights_256)

@@ -119,6 +119,7 @@ def complete(request, gpen, tmp_path):
         ("gpen completion z", "gpen completion zsh "),
     ],
 )
+@pytest.mark.slow
 def test_tab_completes(complete, line, completed):
     assert complete(line) == completed
 

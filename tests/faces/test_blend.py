@@ -116,6 +116,7 @@ def test_a_limit_of_nothing_beside_a_face_leaves_both():
 
 @pytest.mark.parametrize("colour", [(0.2, 0.4, 0.8), (0, 0, 0), (1, 1, 1)])
 @pytest.mark.parametrize("side", [50, 150, 500])
+@pytest.mark.slow
 def test_a_constant_network_leaves_exactly_its_colour(colour, side):
     span = side * 3
     image = (helpers.texture(span, span) * 255).astype(np.uint8)

@@ -54,6 +54,7 @@ def threshold(network, rgb, count=400):
 
 @pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
 @pytest.mark.parametrize("shape", [(160, 120), (97, 203)])
+@pytest.mark.slow
 def test_decodes_exactly_as_facexlib(kind, shape):
     network = seeded(kind)
     rgb = picture(*shape)
@@ -134,6 +135,7 @@ def test_pulse_is_called_before_every_pass_and_may_stop_it(detector_weights, ast
         detector.detect([as_picture(astronaut)], pulse=stop)
 
 
+@pytest.mark.slow
 def test_a_resnet50_is_searched_the_same_way():
     """Its weights are not at hand: with seeded ones only that the way is gone, level by level."""
     network = seeded("resnet50")
@@ -178,6 +180,7 @@ def test_loading_leaves_the_hosts_random_numbers_alone(detector_weights):
 @torch.no_grad()
 @pytest.mark.parametrize("degraded", [False, True])
 @pytest.mark.parametrize("detect_size", [2000, 600])
+@pytest.mark.slow
 def test_bfloat16_finds_the_same_faces(detector_weights, astronaut, degraded, detect_size):
     """Measured: corners within 0.5 % of the box's shorter side (1.6 % where another prior won), scores within 0.0035."""
     exact, half = (Detector.from_state_dict(detector_weights, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
@@ -204,6 +207,7 @@ def test_float32_is_the_default_and_leaves_the_network_alone(detector_weights):
 
 
 @pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
+@pytest.mark.slow
 def test_heads_and_batch_norms_stay_in_float32(kind):
     network = Detector.from_state_dict(seeded(kind).state_dict(), CPU, torch.bfloat16).network
     answers = []

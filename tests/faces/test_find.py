@@ -63,7 +63,9 @@ def counted(detector, monkeypatch):
     return passes
 
 
-@pytest.mark.parametrize("size", [24, 32, 45, 90, 150, 256, 400, 700, pytest.param(1100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size", [24, 32, 45, 90, 150, 256, *(pytest.param(size, marks=pytest.mark.slow) for size in (400, 700, 1100))]
+)
 def test_a_face_of_any_size_is_found_once(detector, astronaut, truth, size):
     factor = size / FACE
     image = textured(astronaut, factor)
@@ -75,6 +77,7 @@ def test_a_face_of_any_size_is_found_once(detector, astronaut, truth, size):
     assert corners < 0.15 and points <= max(0.04, 1.5 / size)
 
 
+@pytest.mark.slow
 def test_a_face_that_fills_the_picture_is_found_once(detector, astronaut, truth):
     x0, y0, x1, y1 = truth.box
     side = (y1 - y0) / 0.9
@@ -87,6 +90,7 @@ def test_a_face_that_fills_the_picture_is_found_once(detector, astronaut, truth)
         assert off(faces[0], np.array([x0 - left, y0 - top, x1 - left, y1 - top]) * factor, faces[0].landmarks)[0] < 0.15
 
 
+@pytest.mark.slow
 def test_tiny_and_huge_faces_in_one_picture_are_each_found_once(detector, astronaut):
     canvas = np.full((1800, 2600, 3), 110, np.uint8)
     head = astronaut[0:280, 60:340]
@@ -104,6 +108,7 @@ def test_tiny_and_huge_faces_in_one_picture_are_each_found_once(detector, astron
 
 @pytest.mark.parametrize("angles", ["auto", "all"])
 @pytest.mark.parametrize("degrees", range(0, 360, 15))
+@pytest.mark.slow
 def test_a_photograph_may_be_turned_by_any_angle(detector, astronaut, truth, degrees, angles):
     matrix = cv2.getRotationMatrix2D((255.5, 255.5), -degrees, 1)  # clockwise
     matrix[:, 2] += 107
@@ -143,6 +148,7 @@ def test_heads_among_others_may_lie(detector, astronaut):
     assert ups[0][1] < -30 and ups[1][0] < -30 and ups[2][1] > 30
 
 
+@pytest.mark.slow
 def test_pictures_without_a_face_have_none_and_cost_half_as_much_again(detector, monkeypatch):
     passes = counted(detector, monkeypatch)
     for seed, shape in enumerate([(1500, 2000), (1080, 1920), (700, 1000)]):
@@ -156,6 +162,7 @@ def test_pictures_without_a_face_have_none_and_cost_half_as_much_again(detector,
         assert 3.5 < cost["all"] / cost["upright"] < 4.5
 
 
+@pytest.mark.slow
 def test_the_levels_below_the_first_cost_an_eighth(detector, monkeypatch, astronaut):
     passes = counted(detector, monkeypatch)
     image = textured(astronaut, 4)
@@ -164,6 +171,7 @@ def test_the_levels_below_the_first_cost_an_eighth(detector, monkeypatch, astron
     assert 0.1 < sum(below) / first < 0.15
 
 
+@pytest.mark.slow
 def test_pictures_of_one_size_go_together_through_every_level(detector, monkeypatch):
     passes = counted(detector, monkeypatch)
     collage = demo_pictures.collage()
@@ -191,6 +199,7 @@ def tiny(astronaut, size=8):
 
 
 @pytest.mark.parametrize("wider", [0, 8])
+@pytest.mark.slow
 def test_where_a_box_is_given_it_is_looked_into(detector, astronaut, truth, wider):
     canvas, scale = tiny(astronaut)
     box = np.array(truth.box) * scale + [300, 200, 300, 200] + [-wider, -wider, wider, wider]

@@ -155,6 +155,7 @@ def test_the_amount_scales_the_deviation(clean):
     np.testing.assert_allclose(half[0] / full[0], 0.5, rtol=0.03)
 
 
+@pytest.mark.slow
 def test_the_same_picture_gives_the_same_grain_and_another_gives_another(restorer, clean):
     first, other = (with_noise(clean, noise_of("white", 6, seed=seed)) for seed in (1, 2))
     options = RestoreOptions(grain=1)

@@ -62,6 +62,7 @@ def checkerboard(size):
 
 
 @pytest.mark.parametrize("size", [256, 512, 2048])
+@pytest.mark.slow
 def test_parser_gives_the_classes(parser, size):
     crop, expected = checkerboard(size)
     found = parser.classes(crop)
@@ -72,6 +73,7 @@ def test_parser_gives_the_classes(parser, size):
             assert np.array_equal(found[block][inner], expected[block][inner])
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
     half = masks.Parser.from_state_dict(parsenet_weights, CPU, torch.bfloat16)
     assert parser.dtype == torch.float32 and half.dtype == torch.bfloat16
@@ -84,6 +86,7 @@ def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
     assert (half.classes(soft) == expected).mean() > 0.999  # measured: all
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_nearly_the_classes_of_seeded_weights(astronaut):
     """The hand-made network passes its input through; this one computes. Untrained, its classes are close rivals."""
     torch.manual_seed(7)
@@ -94,6 +97,7 @@ def test_bfloat16_gives_nearly_the_classes_of_seeded_weights(astronaut):
     assert (found == expected).mean() > 0.98  # measured: 0.992
 
 
+@pytest.mark.slow
 def test_hair_ears_and_neck_stay_background_hat_and_clothes_go(parser):
     crop, expected = checkerboard(512)
     mask = parser.mask(crop)
@@ -111,6 +115,7 @@ def test_feather_is_one_inside_and_zero_at_the_border():
     assert (np.diff(edge) >= 0).all() and 0.3 < edge[26] < 0.7  # the published edge lies at 26 px
 
 
+@pytest.mark.slow
 def test_parse_mask_limits_what_is_restored(parser):
     image = helpers.texture(300, 300, sigma=1)
     face = helpers.face_at((150, 150), 120)
@@ -123,6 +128,7 @@ def test_parse_mask_limits_what_is_restored(parser):
         assert np.array_equal(result.image[result.mask == 0], image[result.mask == 0])
 
 
+@pytest.mark.slow
 def test_parse_runs_on_the_restored_face_not_on_the_input(parser):
     cloth = np.broadcast_to(np.float32([1, 0, 1]), (300, 300, 3))
     face = helpers.face_at((150, 150), 120)
@@ -205,6 +211,7 @@ def charts():
 
 
 @pytest.mark.parametrize("region", CELEBAMASK)
+@pytest.mark.slow
 def test_each_region_stays_the_inputs(charts, region):
     """Found on the restored face; glasses on the input."""
     found = 0
@@ -224,6 +231,7 @@ def test_each_region_stays_the_inputs(charts, region):
 
 
 @pytest.mark.parametrize("mask", ["feather", "parse"])
+@pytest.mark.slow
 def test_kept_regions_leave_the_pictures_own_pixels(mask):
     corners = {WHITE: 1, GREEN: 4, BLACK: 13}
     parser = masks.Parser.from_state_dict(parsenet_weights_for(corners), CPU)
@@ -238,6 +246,7 @@ def test_kept_regions_leave_the_pictures_own_pixels(mask):
     assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
 
 
+@pytest.mark.slow
 def test_the_restored_face_is_parsed_once_for_its_mask_and_its_regions(monkeypatch):
     parsed = []
     monkeypatch.setattr(masks.Parser, "classes", lambda self, crop: parsed.append(crop) or np.ones((512, 512), np.uint8))
@@ -280,6 +289,7 @@ def test_growing_never_passes_the_squares_border_and_shrinking_away_everything_i
     assert not masks.soften(np.zeros((512, 512), np.float32), 50).any()
 
 
+@pytest.mark.slow
 def test_mask_grow_is_a_part_of_the_faces_width():
     image = helpers.texture(600, 600, sigma=1)
     for side in (100, 200):

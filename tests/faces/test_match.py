@@ -43,6 +43,7 @@ def test_matching_a_flat_face_or_an_empty_mask_is_harmless(empty):
     np.testing.assert_allclose(matched, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_color_match_takes_a_cast_away():
     image = helpers.texture(300, 300, sigma=1) * np.float32(0.6)
     face = helpers.face_at((150, 150), 120)
@@ -82,6 +83,7 @@ FORMATS = [None, 60, 75, 95]
 
 
 @pytest.mark.parametrize("quality", FORMATS)
+@pytest.mark.slow
 def test_a_grey_photograph_stays_grey_with_a_checkpoint_that_adds_red(quality):
     image, face = head()
     grey = np.rint(in_grey(image) * 255).astype(np.uint8)
@@ -123,6 +125,7 @@ def test_no_coloured_face_turns_grey(light, colour, quality, side):
     assert tone_of(crop_of(in_grey(changed), face)) is not None
 
 
+@pytest.mark.slow
 def test_a_grey_face_in_a_coloured_picture_stays_grey_and_the_coloured_one_beside_it_does_not():
     image, face = head()
     both = np.concatenate((image, in_grey(image)), axis=1)

@@ -51,6 +51,7 @@ def off(landmarks, matrices, first=0):
 
 
 @pytest.mark.parametrize("path", films.PATHS)
+@pytest.mark.slow
 def test_jitter_is_gone_and_the_landmarks_are_nearer_to_the_truth(astronaut, path):
     frames, matrices = a_film(astronaut, path)
     (track,) = followed(frames, matrices, detected(matrices))
@@ -61,6 +62,7 @@ def test_jitter_is_gone_and_the_landmarks_are_nearer_to_the_truth(astronaut, pat
 
 
 @pytest.mark.parametrize("speed", [1, 3, 6])
+@pytest.mark.slow
 def test_nothing_lags_however_fast(astronaut, speed):
     frames, matrices = a_film(astronaut, "pan", speed=speed)
     (track,) = followed(frames, matrices, detected(matrices))

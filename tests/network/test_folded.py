@@ -57,6 +57,7 @@ def test_banded_products_do_what_the_filter_does(generator, gain, padding, side)
 
 
 @pytest.mark.parametrize(("size", "largest_banded"), [(256, 1), (256, 128), (512, 128)])
+@pytest.mark.slow
 def test_the_network_gives_what_it_gives_on_a_cpu(monkeypatch, request, size, largest_banded):
     network = GPEN.from_state_dict(helpers.random_weights(size))
     x = torch.cat([torch.from_numpy(synthetic.random_input(size, seed)) for seed in range(2)])

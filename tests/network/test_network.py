@@ -15,6 +15,7 @@ from gpen_core.network.levels import strips
 from gpen_core.network.memory import CACHE_STRIP
 
 TOLERANCE = 1e-4  # of the golden file's standard deviation
+SIZES = [256, *(pytest.param(size, marks=pytest.mark.slow) for size in RELEASED_SIZES[1:])]
 LAYOUT = json.loads((helpers.DATA / "layout.json").read_text())
 
 
@@ -35,7 +36,7 @@ def golden_error(y, golden):
 
 
 @pytest.mark.parametrize("kind", ["random", "sharpen"])
-@pytest.mark.parametrize("size", RELEASED_SIZES)
+@pytest.mark.parametrize("size", SIZES)
 def test_network_gives_what_the_published_one_gives(size, kind, record_property):
     state_dict, x, golden = golden_case(size, kind)
     net = GPEN.from_state_dict(state_dict)
@@ -46,7 +47,8 @@ def test_network_gives_what_the_published_one_gives(size, kind, record_property)
 
 
 @pytest.mark.parametrize("kind", ["random", "sharpen"])
-@pytest.mark.parametrize("size", [256, 512, *(pytest.param(size, marks=pytest.mark.slow) for size in (1024, 2048))])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.slow
 def test_plain_twin_gives_what_the_published_network_gives(size, kind):
     state_dict, x, golden = golden_case(size, kind)
     assert golden_error(reference_gpen(state_dict, x), golden) <= TOLERANCE
@@ -62,6 +64,7 @@ def test_network_on_cuda_gives_what_the_published_one_gives(size):
 
 
 @pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.slow
 def test_batch_gives_what_single_images_give(batch):
     net = GPEN.from_state_dict(helpers.random_weights(256))
     x = torch.cat([torch.from_numpy(synthetic.random_input(256, seed)) for seed in range(batch)])
@@ -71,6 +74,7 @@ def test_batch_gives_what_single_images_give(batch):
 
 @pytest.mark.parametrize("kind", ["random", "sharpen"])
 @pytest.mark.parametrize(("dtype", "size"), [(torch.bfloat16, 256), (torch.bfloat16, 512), (torch.float16, 256)])
+@pytest.mark.slow
 def test_half_precision_stays_within_fifty_decibels(dtype, size, kind):
     state_dict, x, _ = golden_case(size, kind)
     try:
@@ -100,6 +104,7 @@ def whole():
 
 
 @pytest.mark.parametrize(("size", "strip_bytes"), [(256, 1), (256, 1 << 20), (256, 4 << 20), (512, 1), (512, CACHE_STRIP)])
+@pytest.mark.slow
 def test_strips_give_what_one_piece_gives(whole, size, strip_bytes):
     net, x, expected = whole[size]
     for one, image in zip(expected, x):  # the border, the seams and what lies between

@@ -36,6 +36,7 @@ def spoil(restorer, monkeypatch, value, faces=(1,)):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.slow
 def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeypatch, value):
     loaded = []
 
@@ -57,6 +58,7 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 
 
 @pytest.mark.parametrize("kind", ["no network in float32", "not finite in float32 either"])
+@pytest.mark.slow
 def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
     def load_exact():
         exact = GPEN.from_state_dict(helpers.red_weights(256))
@@ -71,6 +73,7 @@ def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
     assert faces[1].reason == "the network's output is not finite in bfloat16" and faces[0].note is None
 
 
+@pytest.mark.slow
 def test_load_gives_the_way_to_redo(models, monkeypatch):
     restorer = FaceRestorer.load("red-256", "retinaface_mobile0.25", models, "cpu", "bf16")
     monkeypatch.setattr(Detector, "detect", helpers.FakeDetector(FACES).detect)
@@ -78,6 +81,7 @@ def test_load_gives_the_way_to_redo(models, monkeypatch):
     assert [face.restored for face in restorer.restore(helpers.texture(300, 300, sigma=1)).faces] == [True, True]
 
 
+@pytest.mark.slow
 def test_memory_kept_for_the_next_face_can_be_given_back():
     restorer = helpers.restorer(helpers.identity_weights(256), FACES)
     image = helpers.texture(300, 300)
@@ -88,6 +92,7 @@ def test_memory_kept_for_the_next_face_can_be_given_back():
     assert np.array_equal(restorer.restore(image).image, first)
 
 
+@pytest.mark.slow
 def test_two_threads_in_one_network_do_not_share_memory():
     network = GPEN.from_state_dict(helpers.random_weights(256))
     x = [torch.from_numpy(synthetic.random_input(256, seed)) for seed in range(4)]

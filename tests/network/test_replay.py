@@ -19,6 +19,7 @@ def inputs(count):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.skipif(torch.__version__.startswith(("2.1.", "2.2.", "2.3.")), reason="needs torch 2.4 for every Python")
+@pytest.mark.slow
 def test_fused_passes_give_what_plain_ones_give_and_can_be_undone(monkeypatch):
     monkeypatch.setattr(folded, "applies", lambda x: x.is_contiguous(memory_format=torch.channels_last))  # as on a GPU
     network, x = GPEN.from_state_dict(helpers.random_weights(256)), inputs(1)
@@ -55,6 +56,7 @@ def test_recorded_calls_give_what_unrecorded_ones_give(monkeypatch, dtype, fused
         assert (result - plain).abs().max() <= tolerance
 
 
+@pytest.mark.slow
 def test_recording_that_fails_leaves_the_network_as_it_was(monkeypatch):
     network, x = GPEN.from_state_dict(helpers.random_weights(256)), inputs(1)
     before = network(x)

@@ -301,6 +301,7 @@ def test_strength_zero_needs_no_model(host, grey):
     assert image is grey and not mask.any()
 
 
+@pytest.mark.slow
 def test_an_empty_mask_is_none(host, red, portrait):
     """Load Image gives 64 x 64 zeros where there is no alpha, and zeros of full size where it is opaque."""
     for side in (64, 512):
@@ -319,6 +320,7 @@ def test_the_summary_stands_on_the_node(host, red, portrait):
     assert "GPEN_" in (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, caplog):
     bright = torch.where(portrait > 0.95, 6.4, portrait)  # highlights
     bright[0, 0, 0] = -0.6
@@ -381,6 +383,7 @@ FACE, ELSEWHERE = {"x": 170, "y": 60, "width": 110, "height": 130}, {"x": 400, "
         (None, [True, True]),
     ],
 )
+@pytest.mark.slow
 def test_boxes_in_every_shape(host, red, portrait, boxes, restored):
     image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
     assert [bool(is_red(one).any()) for one in image] == restored
@@ -413,6 +416,7 @@ def test_a_box_of_nan_is_refused(host, red, portrait):
         host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=[(float("nan"), 1, 2, 3)])
 
 
+@pytest.mark.slow
 def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
     """Graphs that were saved before there were these inputs still run."""
     for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
@@ -519,6 +523,7 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
 
 
+@pytest.mark.slow
 def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, red, portrait, grey, monkeypatch):
     empty = torch.full_like(portrait, 0.25)
     film = torch.cat((portrait, empty, portrait, empty, empty))

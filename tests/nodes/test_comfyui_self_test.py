@@ -39,6 +39,7 @@ def restored(host, caplog):
     return restore
 
 
+@pytest.mark.slow
 def test_it_is_told_once_for_a_device_and_precision(restored):
     restored()
     ((level, line),) = restored()

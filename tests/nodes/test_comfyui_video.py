@@ -94,6 +94,7 @@ def empty_temp(host):
     shutil.rmtree(host.folder_paths.get_temp_directory(), ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     video, summary = host.run(NODE, model=red, video=of_file(host, film))
     out = Path(video.get_stream_source())
@@ -110,6 +111,7 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeypatch):
     """Nothing of its size is written before the result."""
     seen = []
@@ -120,12 +122,14 @@ def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeyp
     assert seen == [film]
 
 
+@pytest.mark.slow
 def test_a_video_in_memory_is_written_first_and_deleted_again(host, red, film):
     video, _ = host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mkv" and film_files.digests(out) == film_files.digests(film)
 
 
+@pytest.mark.slow
 def test_a_video_made_of_images(host, red):
     images = torch.from_numpy(np.stack(face_frames(6))).float() / 255
     video, summary = host.run(NODE, model=red, video=fake_comfyui.VideoFromComponents(images, 24))
@@ -152,6 +156,7 @@ class Newer(fake_comfyui.VideoFromFile):
         fake_comfyui.VideoFromComponents(images[:, :, 64:], 25).save_to(path)
 
 
+@pytest.mark.slow
 def test_a_trimmed_video_keeps_what_is_left_of_it(host, red, film):
     trimmed = Newer(str(film))
     trimmed.window = (0.1, 0.2)
@@ -174,6 +179,7 @@ def test_edits_that_wait_are_made_first(host, red, film):
 
 
 @pytest.mark.parametrize("after", [1, 6, 14, 24])
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_nothing(host, red, film, after):
     host.management.interrupted_after = after
     with pytest.raises(fake_comfyui.InterruptProcessingException):
@@ -202,6 +208,7 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
         ({"min_time": 5.0}, "5 s"),
@@ -213,6 +220,7 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
         assert out.get_stream_source() == str(film) and not left_in_temp(host)
 
 
+@pytest.mark.slow
 def test_one_mask_counts_for_all_frames(host, red, film):
     mask = torch.zeros(1, 48, 64)
     mask[..., 40:] = 1
@@ -252,6 +260,7 @@ def test_a_temp_folder_that_cannot_be_written_is_named(host, red, film, monkeypa
         host.run(NODE, model=red, video=of_file(host, film))
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, film, monkeypatch):
     def forward(x, pulse, strip_bytes):
         raise RuntimeError("CUDA out of memory")
@@ -262,6 +271,7 @@ def test_running_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, film
     assert not left_in_temp(host)
 
 
+@pytest.mark.slow
 def test_within_inference_mode_as_comfyui_runs_nodes(host, film):
     """What one thread makes in it, no other thread may write to outside of it."""
     with torch.inference_mode():
@@ -325,6 +335,7 @@ def test_frames_take_one_mask_and_nothing_else(host, red, batch):
             run_frames(host, red, batch, **{name: value})
 
 
+@pytest.mark.slow
 def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeypatch):
     """A network that answers noise with noise: its restored face differs less from frame to frame."""
     noise = np.random.default_rng(3).normal(0, 0.06, (8, *SIZE[::-1], 3)).astype(np.float32)
@@ -344,6 +355,7 @@ def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeyp
     assert flicker[1.0] < 0.5 * flicker[0.0], flicker
 
 
+@pytest.mark.slow
 def test_frames_can_be_interrupted(host, red, batch):
     for after in (1, 9, 12):
         host.management.interrupted_after = after

@@ -49,6 +49,7 @@ def test_input_of_soft_edges_is_not_changed():
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("side", [256, 1024])
+@pytest.mark.slow
 def test_parsed_masks_are_the_same(device, side):
     from facexlib.parsing.parsenet import ParseNet
 

@@ -118,6 +118,7 @@ def test_sepia_stays_sepia(monkeypatch, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.slow
 def test_a_parsed_mask(monkeypatch, device):
     from facexlib.parsing.parsenet import ParseNet
 

@@ -55,6 +55,7 @@ def noise(height, width, kind):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.slow
 def test_levels_are_opencvs(device, size, kind):
     """Within 0.0001 of 255: sums are added in another order. Of whole numbers, which OpenCV rounds, what lies half way may
     be one lower or higher; of 8 bits that was at most one value of 10,000, and three of a very small picture."""
@@ -157,6 +158,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", PHOTOGRAPHS)
+@pytest.mark.slow
 def test_the_same_faces_are_found(monkeypatch, detector_weights, astronaut, device, kind):
     image = PHOTOGRAPHS[kind](astronaut)
     with_torch(monkeypatch, False)
@@ -196,6 +198,7 @@ def test_a_picture_goes_there_once_and_in_8_bits(monkeypatch, detector_weights, 
 
 
 @pytest.mark.parametrize(("most", "count"), [(64 << 20, 3), (512 * 512 * 3, 5), (0, 6)])
+@pytest.mark.slow
 def test_what_detection_brought_there_is_cut_out_of_as_far_as_it_is_kept(
     monkeypatch, detector_weights, astronaut, most, count
 ):

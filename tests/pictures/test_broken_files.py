@@ -216,6 +216,7 @@ damage = st.lists(
 
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(sorted(RICH)), bytes_to_set=damage, head=st.booleans(), cut=st.integers(0, 400))
+@pytest.mark.slow
 def test_a_damaged_file_is_a_picture_that_can_be_written_or_an_input_error(kind, bytes_to_set, head, cut):
     data = bytearray(RICH[kind])
     for where, value in bytes_to_set:

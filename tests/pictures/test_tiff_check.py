@@ -166,6 +166,7 @@ DEFLATED = {
 
 
 @pytest.mark.parametrize("name", DEFLATED)
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_deflated_strip_changes_the_picture(name):
     data = DEFLATED[name]
     pixels = decode(data).picture.native()

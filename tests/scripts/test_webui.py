@@ -70,6 +70,7 @@ def test_extras_works_after_upscaling_and_the_swap(host, photo):
     assert pp.image.size == (1024, 1024) and red(pp.image).sum() > 40_000  # nothing came after it
 
 
+@pytest.mark.slow
 def test_extras_restores_only_what_the_swap_changed(host, photo):
     given = {"GPEN": {**ON["GPEN"], "only_changed": True}}
     assert not red(host.run_extras(photo, Upscale={"factor": 2}, **given).image).any()
@@ -88,6 +89,7 @@ ABSENT = {"GPEN": {"enable": True, "model": "GPEN-BFR-512.pth"}}
 
 
 @pytest.mark.parametrize("model", ["gpen-broken.pth", "GPEN-BFR-512.pth", "../../etc/passwd"])
+@pytest.mark.slow
 def test_a_picture_that_was_not_restored_is_not_saved(either, photo, model, caplog):
     saved, info = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert saved == [] and (model in info) == either.sdnext  # which shows why a run ended
@@ -214,6 +216,7 @@ def args(model=RED, visibility=1.0, only_changed=False, save=False):
     return (True, model, visibility, "all", "0", "reading", 0, "auto", "none", only_changed, save)
 
 
+@pytest.mark.slow
 def test_every_picture_of_a_batch_has_its_keys(host, astronaut):
     blank = np.full_like(astronaut, 90)
     pictures, infos, _ = host.generate([astronaut, blank, astronaut], *args())
@@ -241,6 +244,7 @@ def test_inpainting_is_limited_to_the_mask(host, astronaut):
     assert red(picture)[:, :220].any() and (picture[:, 220:] == astronaut[:, 220:]).all()
 
 
+@pytest.mark.slow
 def test_only_masked_compares_with_what_was_sampled(host, astronaut):
     whole = Image.new("RGB", (700, 600), (40, 50, 60))
     place = {"paste_to": (100, 50, 512, 512), "whole": whole}
@@ -248,6 +252,7 @@ def test_only_masked_compares_with_what_was_sampled(host, astronaut):
     assert red(host.generate([astronaut], *args(only_changed=True), swapped=True, **place)[0][0]).any()
 
 
+@pytest.mark.slow
 def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
     host.opts.overlay_inpaint = False
     mask = Image.new("L", (700, 600), 0)
@@ -381,6 +386,7 @@ def test_settings_and_the_flag(host):
     assert parser.parse_args(["--gpen-models-path", "x"]).gpen_models_path == "x"
 
 
+@pytest.mark.slow
 def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loaded(host, webui_models, photo):
     name, folder = "gpen-mine-256.pth", webui_models / "GPEN"
     file = folder / name
@@ -527,6 +533,7 @@ def test_the_hosts_folder_holds_no_package_named_scripts():
     assert not (fake_webui.ROOT / "scripts" / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_directml_that_fails_is_not_tried_again_until_the_host_restarts(host, photo, monkeypatch):
     engine = sys.modules["gpen_webui.engine"]
     directml = torch.device("privateuseone")

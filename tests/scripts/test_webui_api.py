@@ -49,6 +49,7 @@ def test_restoring(api, astronaut):
     assert answer.json()["faces"][0]["restored"] and host.lock.held == 1 and host.jobs == ["gpen", "end"]
 
 
+@pytest.mark.slow
 def test_boxes_lead_and_one_without_a_face_is_named(api, astronaut):
     _, client = api()
     boxes = [[170, 60, 280, 190], [400, 400, 450, 450]]
@@ -59,6 +60,7 @@ def test_boxes_lead_and_one_without_a_face_is_named(api, astronaut):
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "angles": "some"}).status_code == 422
 
 
+@pytest.mark.slow
 def test_the_picture_before_a_swap(api, astronaut):
     _, client = api()
     for original, expected in ((astronaut, False), (fake_webui.swap(astronaut), True)):
@@ -106,6 +108,7 @@ def test_too_many_pixels_are_told_by_the_header(api, astronaut, monkeypatch, sid
 
 
 @pytest.mark.parametrize("breaks", ["\n", "\r\n", " \n "])
+@pytest.mark.slow
 def test_base64_may_have_line_breaks(api, astronaut, breaks):
     _, client = api()
     text = encoded(astronaut)
@@ -114,6 +117,7 @@ def test_base64_may_have_line_breaks(api, astronaut, breaks):
 
 
 @pytest.mark.parametrize("name", ["gpen-red-256", "GPEN-RED-256", "gpen-Red-256.PTH", RED])
+@pytest.mark.slow
 def test_a_model_may_be_named_in_any_capitals(api, astronaut, name):
     _, client = api()
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "model": name}).json()["model"] == RED

@@ -59,6 +59,7 @@ def address(client):
     not all(map(shutil.which, ("sh", "curl", "jq", "base64"))) or sys.platform == "win32",
     reason="needs sh, curl, jq and base64",
 )
+@pytest.mark.slow
 def test_the_commands_work(address, client, tmp_path, astronaut):
     Image.fromarray(astronaut).save(tmp_path / "photo.jpg", quality=95)
     script = f"set -e\nHOST={address}\n{COMMANDS.replace('curl -s ', 'curl -sSf --max-time 300 ')}"

@@ -169,6 +169,7 @@ def test_every_control_has_a_tooltip_and_more_is_folded(host):
 
 
 @pytest.mark.parametrize(("confidence", "found"), [(None, 1), (0.9, 1), (1.0, 0)])
+@pytest.mark.slow
 def test_confidence_and_most_faces_count(host, astronaut, confidence, found):
     two = np.hstack([astronaut, astronaut])
     assert host.generate([two], *arguments(confidence=confidence, max_faces=1.0))[1][0]["GPEN faces"] == found

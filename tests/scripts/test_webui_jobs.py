@@ -85,6 +85,7 @@ def test_a_job_is_done_and_forgotten_after_a_while(api, body):
     assert api.get(name).status_code == api.get(name, "/result").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_full_line_answers_429(api, body, monkeypatch):
     monkeypatch.setattr(api.jobs, "MOST_WAITING", 2)
     api.open.clear()
@@ -103,6 +104,7 @@ def test_a_full_line_answers_429(api, body, monkeypatch):
     api.wait()
 
 
+@pytest.mark.slow
 def test_a_line_holds_so_many_bytes(api, body, monkeypatch):
     monkeypatch.setattr(api.jobs, "MOST_BYTES", 10)
     api.open.clear()

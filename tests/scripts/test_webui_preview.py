@@ -51,6 +51,7 @@ def test_faces_are_shown_with_their_numbers(host, astronaut):
 
 
 @pytest.mark.parametrize("sdnext", [False, True])
+@pytest.mark.slow
 def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
     host = fake_webui.Host(webui_models, monkeypatch, sdnext=sdnext)
     host.opts.gpen_model = RED

@@ -39,6 +39,7 @@ def test_it_passes_in_one_line_when_its_turn_comes(host, press, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_it_takes_the_precision_of_the_settings(host, press):
     host.opts.gpen_precision = "bf16"
     assert "on cpu in bf16" in press[0]()

@@ -117,6 +117,7 @@ def test_a_picture(disk, restorer, tmp_path, in_place):
     assert at_each_call(disk, begin, work, check) >= 4
 
 
+@pytest.mark.slow
 def test_a_report(disk, restorer, tmp_path, monkeypatch, capsys):
     """The picture is written all the same, and the exit status is not 0."""
     report, source, out = tmp_path / "report.json", tmp_path / "a.png", tmp_path / "out" / "a.png"

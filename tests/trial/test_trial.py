@@ -45,6 +45,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", FILES)
+@pytest.mark.slow
 def test_a_broken_file_is_accepted_or_refused_and_nothing_is_written(kind, own_folder, quiet):
     outcomes = []
     KINDS[kind].attempt(make(kind, SEED, 0))  # loads what is loaded once, which may write where it is cached
@@ -134,6 +135,7 @@ def tried(mode, pinned=True, **ways):
     return outcome
 
 
+@pytest.mark.slow
 def test_whatever_a_server_does_the_file_is_the_right_one_or_none(own_folder, quiet):
     with ThreadPoolExecutor(12) as pool:
         gets = {mode: pool.submit(tried, mode) for mode in MODES}
@@ -189,6 +191,7 @@ def test_a_process_that_cannot_begin_is_one_fault_and_not_one_a_case(tmp_path, m
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit on memory is POSIX's")
+@pytest.mark.slow
 def test_a_worker_tries_what_it_is_told(tmp_path, capsys):
     arguments = ["--only", "picture/bmp/3/8", "--keep", str(tmp_path)]
     assert run.main(arguments) == 0

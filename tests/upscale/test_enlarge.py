@@ -163,6 +163,7 @@ def test_tiles_are_as_large_as_the_budget_allows(monkeypatch):
         list(network.tiles(picture, silent, 1 << 20))
 
 
+@pytest.mark.slow
 def test_out_of_memory_makes_tiles_smaller_until_the_end(monkeypatch, caplog):
     network = upscaler(rrdb.nearest_weights())
     run, room = network._run, 90

@@ -106,6 +106,7 @@ def models_with(load_upscaler):
     return FaceRestorer(Models(base.networks, base.detector, base.device, load_upscaler=load_upscaler))
 
 
+@pytest.mark.slow
 def test_the_network_is_loaded_when_it_is_needed_and_kept():
     pytest.importorskip("spandrel")
     loaded = []
@@ -143,6 +144,7 @@ def load(folder, **more):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.slow
 def test_from_the_models_folder_in_the_precision_of_the_others(folder, astronaut, dtype):
     pytest.importorskip("spandrel")
     photo = np.ascontiguousarray(astronaut[50:180, 160:290])

@@ -34,6 +34,7 @@ def test_the_published_network_has_as_many_bytes_as_its_file():
 @has("spandrel")
 @has("basicsr")
 @pytest.mark.parametrize("shuffle", [1, 2, 4])
+@pytest.mark.slow
 def test_both_packages_compute_the_same(shuffle):
     state_dict = rrdb.random_weights(16, 2, shuffle, gain=1.0)
     layout = RRDBLayout(16, 2, shuffle)

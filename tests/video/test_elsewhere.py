@@ -60,6 +60,7 @@ class Others:
         return SegmentRestorer(self.film, self.target, own, RestoreOptions(), VIDEO, found_key)
 
 
+@pytest.mark.slow
 def test_other_processes_make_the_film_of_one(film, tmp_path):
     whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
     runner, network = restorer()
@@ -78,6 +79,7 @@ def test_other_processes_make_the_film_of_one(film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv", "whole.mkv"]
 
 
+@pytest.mark.slow
 def test_either_goes_on_where_the_other_ended(film, tmp_path):
     target = tmp_path / "out.mkv"
     with pytest.raises(OutputError, match="no more"):
@@ -93,6 +95,7 @@ def test_either_goes_on_where_the_other_ended(film, tmp_path):
     assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
 
 
+@pytest.mark.slow
 def test_a_local_run_takes_what_others_made(film, tmp_path):
     target = tmp_path / "out.mkv"
     with pytest.raises(OutputError):
@@ -100,6 +103,7 @@ def test_a_local_run_takes_what_others_made(film, tmp_path):
     assert restore_video(film, target, restorer()[0], None, VIDEO).segments == (4, 3)
 
 
+@pytest.mark.slow
 def test_segments_of_two_precisions_are_not_joined(film, tmp_path):
     target = tmp_path / "out.mkv"
     others = Others(film, target, kinds=(FaceRestorer, Half))

@@ -47,6 +47,7 @@ def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
 
 
 @pytest.mark.parametrize("steady", [0.0, 1.0])
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, steady):
     video = replace(EXACT, steady=steady)
     whole, broken = restorer(), restorer()
@@ -65,6 +66,7 @@ def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_pat
     assert not (tmp_path / "out.mkv.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_the_measured_steadiness_is_that_of_one_run(film, tmp_path):
     whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
     broken = restorer()
@@ -77,6 +79,7 @@ def test_the_measured_steadiness_is_that_of_one_run(film, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["options", "video", "network", "film"])
+@pytest.mark.slow
 def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     target = tmp_path / "out.mkv"
     broken = restorer()
@@ -98,6 +101,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     assert any("afresh" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_fresh_begins_anew(film, tmp_path):
     broken = restorer()
     broken[1].fails_after = 25
@@ -116,6 +120,7 @@ def test_two_runs_on_one_output(film, tmp_path):
     assert target.read_bytes() == b"what was there"
 
 
+@pytest.mark.slow
 def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, tmp_path):
     said = []
 
@@ -171,6 +176,7 @@ def test_a_mask_limits_what_is_restored(film, tmp_path):
     assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before[:, 100:110], after[:, 100:110])
 
 
+@pytest.mark.slow
 def test_a_face_that_is_grey_stays_so(tmp_path):
     grey = [np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8) for frame in frames(COUNT)]
     film_files.make(tmp_path / "grey.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=grey)
@@ -186,6 +192,7 @@ def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
     assert all(map(np.array_equal, pixels(film), pixels(tmp_path / "out.mkv")))
 
 
+@pytest.mark.slow
 def test_the_report_tells_of_tracks_frames_and_steadiness(film, tmp_path):
     runner, _ = restorer()
     options, video = RestoreOptions(), VideoOptions(codec="ffv1", steady=1)

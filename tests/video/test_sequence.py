@@ -31,6 +31,7 @@ def paths(pictures, folder):
 
 
 @pytest.mark.parametrize("steady", [0.0, 1.0])
+@pytest.mark.slow
 def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, steady):
     pictures = list(frames(COUNT))
     video = VideoOptions(steady=steady)
@@ -40,6 +41,7 @@ def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, steady):
     assert len(off) == COUNT and max(off) <= 1 / 255
 
 
+@pytest.mark.slow
 def test_it_gives_what_the_same_frames_in_a_lossless_film_give(tmp_path):
     film = film_files.make(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))

@@ -79,6 +79,7 @@ def test_without_a_filter_the_layers_come_back_at_once_as_they_are(amount, radiu
 
 
 @pytest.mark.parametrize("path", ["still", "shake"])
+@pytest.mark.slow
 def test_flicker_halves_and_sharpness_stays(path):
     guides, matrices = crops(path, 12, noise=6.0)
     restored = [sharpened(guide) for guide in guides]

@@ -62,6 +62,7 @@ def test_no_frames_and_frames_of_two_sizes():
 # Of one tone
 
 
+@pytest.mark.slow
 def test_a_track_is_of_one_tone_or_not_throughout():
     """Most of what is asked counts: a coloured moment does not make a grey film's face flicker, nor the other way round."""
     coloured = list(film_runs.frames(26))

@@ -121,6 +121,7 @@ NESTED = st.recursive(
 
 @settings(max_examples=120, **HYPOTHESIS)
 @given(NESTED)
+@pytest.mark.slow
 def test_whatever_is_saved_is_read_as_torch_reads_it(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.pth"
     torch.save(content, path)

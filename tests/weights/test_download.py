@@ -117,6 +117,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.slow
 def test_a_faulty_server(fetch, serve, tmp_path, fault):
     answers, expected = FAULTS[fault]
     server = serve(*answers)

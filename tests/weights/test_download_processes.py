@@ -58,6 +58,7 @@ def wait_for(condition):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_eight_processes_download_once(tmp_path):
     with ws.running(BODY, ws.slowly(SENT_AT_ONCE, 0.003)) as server:
         children = [child(server, tmp_path) for _ in range(8)]
@@ -68,6 +69,7 @@ def test_eight_processes_download_once(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+@pytest.mark.slow
 def test_killed_at_twenty_moments_it_ends_with_the_right_file(tmp_path):
     moments, kept = random.Random(3), [0]
     with ws.running(BODY, ws.slowly(SENT_AT_ONCE, 0.003)) as server:

@@ -126,6 +126,7 @@ NESTED_DEEPLY = {
 
 
 @pytest.mark.parametrize("kind", NESTED_DEEPLY)
+@pytest.mark.slow
 def test_what_is_nested_deeply_or_huge_by_name_only_costs_little(tmp_path, kind):
     path = hand_made(tmp_path / "a.pth", NESTED_DEEPLY[kind])
     tracemalloc.start()
@@ -145,6 +146,7 @@ FRAGMENTS = [bytes([code]) for code in b")]}N(.RQbsuaet\x85\x86\x87"] + [b"q\0",
 
 @settings(max_examples=300, **HYPOTHESIS)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40))
+@pytest.mark.slow
 def test_any_order_of_opcodes_is_read_or_refused(tmp_path_factory, fragments):
     path = hand_made(tmp_path_factory.getbasetemp() / "any-order.pth", b"".join(fragments))
     try:
@@ -206,6 +208,7 @@ def test_a_hostile_archive_is_refused_by_name(tmp_path, kind):
     assert reason in refusal(path)
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_refused_before_it_is_inflated(tmp_path):
     path = tmp_path / "a.pth"
     deflated = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
@@ -219,6 +222,7 @@ def test_a_zip_bomb_is_refused_before_it_is_inflated(tmp_path):
     assert path.stat().st_size < 10e6 and peak < 1e6
 
 
+@pytest.mark.slow
 def test_very_many_dimensions_end(tmp_path):
     """Were the lengths multiplied before they are counted, this would take hours."""
     size = b"(" + op(2**61) + b"q\1" + b"h\1" * 400_000 + b"tq\2"
@@ -233,6 +237,7 @@ def test_keys_that_could_all_have_one_hash_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "digits"), [(50_000, 60), (80_000, 5)])  # over 65,535 the end record is another one
+@pytest.mark.slow
 def test_a_directory_of_many_members_is_refused_before_it_is_read(tmp_path, count, digits):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         for number in range(count):

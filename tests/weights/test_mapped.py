@@ -34,6 +34,7 @@ print(len(before), [face.box for face in before] == [face.box for face in after]
 
 
 @pytest.mark.parametrize("change", ["truncated", "overwritten"])
+@pytest.mark.slow
 def test_a_loaded_detector_does_not_depend_on_its_file_any_more(detector_weights, astronaut, tmp_path, change):
     file, picture = tmp_path / "detector.safetensors", tmp_path / "astronaut.png"
     save_file({key: value.contiguous() for key, value in detector_weights.items()}, file)

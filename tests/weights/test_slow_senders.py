@@ -66,6 +66,7 @@ def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["headers", "continue"])
+@pytest.mark.slow
 def test_a_head_or_a_listing_that_drips_is_given_up(kind):
     with ws.running(BODY, SLOW[kind]) as server:
         server.head = SLOW[kind]
@@ -84,6 +85,7 @@ def test_a_listing_whose_body_drips_is_given_up():
         assert server.hung_up.wait(LONG)
 
 
+@pytest.mark.slow
 def test_no_thread_and_no_descriptor_stays_behind(tmp_path):
     """After sources that drip, that are stopped and that serve well."""
     before = threading.active_count()
