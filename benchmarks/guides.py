@@ -9,7 +9,6 @@ commands say is printed, to be put into the page. Needs PyAV for the film.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import shlex
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 import helpers  # noqa: E402
-from pictures import GAP, in_a_row, resized, titled  # noqa: E402
+from pictures import GAP, asked_for, in_a_row, resized, titled  # noqa: E402
 from swap_threshold import RGB8  # noqa: E402
 
 from gpen_core.demo import weights as demo  # noqa: E402
@@ -51,8 +50,8 @@ def write_models(folder: Path, sizes: tuple[int, ...], gains: tuple[float, ...] 
     )
 
 
-def run(folder: Path, command: str, *, instead: tuple[str, str] | None = None, status: int = 0) -> str:
-    """What the command of the page says, on stdout and stderr; `instead` is a part of it and what is taken in its place."""
+def run(folder: Path, command: str, *, instead: tuple[str, str] | None = None, status: int = 0) -> None:
+    """Prints what the command of the page says, on stdout and stderr; `instead` is a part of it and what takes its place."""
     assert command in PAGE, command
     words = shlex.split(command.replace(*instead) if instead else command)[1:]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "GPEN_MODELS_DIR": "carried", "GPEN_OFFLINE": "1"}
@@ -62,7 +61,6 @@ def run(folder: Path, command: str, *, instead: tuple[str, str] | None = None, s
     )
     assert ran.returncode == status, (command, ran.returncode, ran.stderr)
     print(f"$ {' '.join(['gpen', *words])}\n{ran.stdout}{ran.stderr}", flush=True)
-    return ran.stdout + ran.stderr
 
 
 def read(path: Path) -> RGB8:
@@ -207,15 +205,12 @@ def jpeg(image: RGB8) -> bytes:
 
 def main() -> None:
     """Runs the guides."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=GUIDES)
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER")
-    given = parser.parse_args()
-    for name in [given.only] if given.only else GUIDES:
+    names, output = asked_for(__doc__, GUIDES)
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
             image = GUIDES[name](Path(folder))
         if image is not None:
-            (given.output / f"guide-{name}.jpg").write_bytes(jpeg(image))
+            (output / f"guide-{name}.jpg").write_bytes(jpeg(image))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -228,14 +228,20 @@ def detector() -> Detector:
 PICTURES: dict[str, Callable[[], RGB8]] = {"auto": auto, "keep": keep, "occluders": occluders}
 
 
-def main() -> None:
-    """Writes the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=PICTURES)
+def asked_for(description: str | None, names: Iterable[str]) -> tuple[list[str], Path]:
+    """By the command line: which of the pictures, and the folder that they go to."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=names)
     parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER")
     given = parser.parse_args()
-    for name in [given.only] if given.only else PICTURES:
-        path = given.output / f"faces-{name}.jpg"
+    return [given.only] if given.only else list(names), given.output
+
+
+def main() -> None:
+    """Writes the pictures."""
+    names, output = asked_for(__doc__, PICTURES)
+    for name in names:
+        path = output / f"faces-{name}.jpg"
         Image.fromarray(PICTURES[name]()).save(path, quality=QUALITY)
         print(path.name, Image.open(path).size, path.stat().st_size, "bytes")
 

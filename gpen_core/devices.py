@@ -47,6 +47,11 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """`fp32`, `fp16` or `bf16`: the key of `DTYPES`."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
 def available_devices() -> list[torch.device]:
     """Accelerators first, the CPU last. DirectML is only taken when asked for."""
     found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

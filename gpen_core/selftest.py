@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from .demo import pictures, weights
-from .devices import DTYPES, pick_device, pick_dtype
+from .devices import name_of, pick_device, pick_dtype
 from .errors import MissingExtra, first_line
 from .faces.align import template
 from .faces.detect import Detector
@@ -46,14 +46,14 @@ class SelfTest:
     """One line: what was wrong, or that nothing was, and on what it ran."""
 
 
-def self_test(device: str | torch.device = "auto", dtype: str = "auto") -> SelfTest:
+def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> SelfTest:
     """Restores one face with demonstration weights, in memory, and looks at what came out. Nothing is fetched or written.
 
     The face is the demonstration's, found by its detector, where the extra `demo` is installed; else it is drawn, and its
     place is known. Raises what `FaceRestorer.restore` raises, `DeviceError` for a device or precision that is not there, and
     whatever a broken package does."""
     chosen = pick_device(device)
-    precision = pick_dtype(dtype, chosen)
+    precision = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, chosen)
     begun = time.perf_counter()
     picture, detector, what = _subject(chosen)
     network = GPEN.from_state_dict(weights.sharpening_state_dict(SIZE, (GAIN, GAIN)), precision)
@@ -61,13 +61,12 @@ def self_test(device: str | torch.device = "auto", dtype: str = "auto") -> SelfT
     wrong = verdict(
         picture, restorer.restore(picture, RestoreOptions(mask="feather", color="none", angles="upright", detect_size=DRAWN))
     )
-    short = next(name for name, known in DTYPES.items() if known == precision)
     seconds = time.perf_counter() - begun
-    told = f"{what}, at {SIZE} x {SIZE} on {chosen} in {short}, {seconds:.1f} s"
+    told = f"{what}, at {SIZE} x {SIZE} on {chosen} in {name_of(precision)}, {seconds:.1f} s"
     return SelfTest(wrong is None, f"{'passed' if wrong is None else f'FAILED: {wrong}'} ({told})")
 
 
-def self_test_outcome(device: str | torch.device = "auto", dtype: str = "auto") -> SelfTest:
+def self_test_outcome(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> SelfTest:
     """The same for whoever only wants to be told: what `self_test` raises is what it finds, and is a failure."""
     try:
         return self_test(device, dtype)

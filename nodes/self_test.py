@@ -15,7 +15,6 @@ ADVICE = (
     "Faces may come out wrong. Try the precision fp32 in Load GPEN Model, or ComfyUI's option --cpu; the documentation's "
     "page Trouble says more."
 )
-PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 @cache
@@ -25,7 +24,7 @@ def once(device: torch.device, dtype: torch.dtype) -> None:
         return
     from ..gpen_core import self_test_outcome
 
-    result = self_test_outcome(device, PRECISIONS[dtype])
+    result = self_test_outcome(device, dtype)
     if result.passed:
         log.info("GPEN self-test: %s", result.text)
     else:

@@ -91,12 +91,11 @@ def optional() -> Iterator[str]:
 def devices() -> str:
     """What there is, and what `auto` takes."""
     try:
-        from ..devices import DTYPES, available_devices, pick_device, pick_dtype
+        from ..devices import available_devices, name_of, pick_device, pick_dtype
     except (ImportError, OSError):
         return "unknown without torch"
     device = pick_device("auto")
-    dtype = pick_dtype("auto", device)
-    short = next(name for name, known in DTYPES.items() if known == dtype)
+    short = name_of(pick_dtype("auto", device))
     return f"{', '.join(str(d) for d in available_devices())}; auto takes {device} in {short}"
 
 
