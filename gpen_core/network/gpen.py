@@ -15,7 +15,7 @@ from ..errors import InputError, first_line
 from . import folded
 from .config import STYLE_LAYERS, GPENConfig
 from .layers import EPSILON, EqualLinear, Modulation, Modulations, StyledConv, Styles, ToRGB, frozen
-from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows, framed
+from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows
 from .replay import Replay, can_fuse, fuse
 from .state_dict import checked
 from .workspace import Workspace
@@ -204,7 +204,6 @@ class GPEN(nn.Module):
     ) -> torch.Tensor:
         """One sample's picture [1, 3, size, size]. `levels` is emptied as it goes."""
         in_one_piece = call.in_one_piece(x)
-        h = h if in_one_piece else framed(h, call.memory)
         for side in (side for side in self._sides() if side >= SMALLEST_LARGE):
             is_last = side == self.size
             rows = _rows_of(levels.pop()) if levels else self._first_rows(x)

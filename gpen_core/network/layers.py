@@ -237,13 +237,13 @@ class StyledConv(nn.Module):
         filters = winograd.transformed(self.own_weight(styles, taps), memory)
         return winograd.Convolution(filters, self.bias, width, height, memory)
 
-    def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
+    def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor) -> None:
         """Writes the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W], or [..., W / 4, 4], and goes on as
         `activate`."""
         if out.ndim == 5:
             own, level = winograd.unflattened(own), winograd.unflattened(level)
         out[:, : self.channels].copy_(own)
-        self.activate(level, out, first_row)
+        self.activate(level, out)
 
     def finish(self, own: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """On a GPU: the convolution's output without its bias and the level's features [B, O, H, W] behind it, both
@@ -266,11 +266,10 @@ class StyledConv(nn.Module):
         first, second = own + self.bias[:, None, None], self.level_bias + level * self.level_gain
         return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 
-    def activate(self, level: torch.Tensor, out: torch.Tensor, first_row: int = 0) -> None:
-        """Writes the level's features [B, O, H', ...] with their bias behind the convolution's output in `out`
-        [B, 2 * O, H, ...] and activates both. The features begin in row `first_row`; where they have none, nothing is said
-        of the second half."""
-        second = out[:, self.channels :, first_row : first_row + level.shape[2]]
+    def activate(self, level: torch.Tensor, out: torch.Tensor) -> None:
+        """Writes the level's features [B, O, H, ...] with their bias behind the convolution's output in `out`
+        [B, 2 * O, H, ...] and activates both."""
+        second = out[:, self.channels :]
         bias = self.level_bias.view(1, -1, *(1 for _ in level.shape[2:]))
         if level.device.type == "cpu" and self.channels * level.element_size() < VECTOR_BYTES:
             row = bias.expand(1, -1, 1, level.shape[3]).contiguous(memory_format=torch.channels_last)
@@ -294,7 +293,8 @@ class Direct:
 
     def __call__(self, out: torch.Tensor) -> None:
         """Writes the convolution of what was filled in, H + 2 rows, with the bias into `out` [1, O, H, W]."""
-        out.copy_(F.conv2d(self._rows, self._weight, self._bias, padding=(0, 1)))
+        rows = self._rows[:, :, : out.shape[2] + 2]
+        out.copy_(F.conv2d(rows, self._weight, self._bias, padding=(0, 1)))
 
 
 class ToRGB(nn.Module):
@@ -314,7 +314,7 @@ class ToRGB(nn.Module):
 
     def add(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
         """The convolution's output [B, 3, S, S] without its bias -> the picture so far, float32."""
-        rgb = self._biased(own)
+        rgb = own.float().add_(self.bias[:, None, None])
         return rgb if below is None else rgb.add_(upsample_rgb(below))
 
     def add_fused(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
@@ -332,12 +332,9 @@ class ToRGB(nn.Module):
         style, _ = self.modulation(styles)
         return own_weight(self.weight, style[0], None, out_axis=0).to(self.weight.dtype)
 
-    def share(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """[1, I, H, W] -> what is to be added to the picture [1, 3, H, W], float32."""
-        return self._biased(F.conv2d(x, weight))
-
-    def _biased(self, own: torch.Tensor) -> torch.Tensor:
-        return own.float().add_(self.bias[:, None, None])
+    def doubled(self, below: torch.Tensor) -> torch.Tensor:
+        """The picture [B, 3, S / 2, S / 2] -> [B, 3, S, S], to which the convolution's output is still to be added."""
+        return upsample_rgb(below).add_(self.bias[:, None, None])
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:

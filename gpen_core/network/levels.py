@@ -3,7 +3,7 @@
 A style is one for the whole image; everything else looks at a few rows around its own. So a level of 128x128 and more is
 computed strip by strip: what lies between its layers is small enough for the processor's caches and never exists as a
 whole, and the features of the full size are computed from the picture wherever they are needed rather than kept.
-Between two such levels, features are framed: two rows of zeros above and below stand for what lies outside the image.
+In the decoder a strip goes on where the one above it ended: what that gave of rows at the seam is kept, not computed again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import folded
-from .layers import SLOPE, SQRT2, StyledConv, Styles, ToRGB, Weights, depthwise_fir, frozen, upsample_rgb
+from .layers import SLOPE, SQRT2, StyledConv, Styles, ToRGB, Weights, depthwise_fir, frozen
 from .workspace import Workspace
 
-FRAME = 2  # rows
-SMALLEST_STRIP = 8  # rows: fewer are mostly their neighbours' rows, computed twice
+SMALLEST_STRIP = 8  # rows: fewer are mostly seams
 
 Rows = Callable[[int, int], torch.Tensor]
 """Rows a to b (b excluded) of features [B, C, b - a, W]."""
@@ -34,21 +33,6 @@ def strips(side: int, row_bytes: int, budget: int | None) -> Iterator[tuple[int,
     while budget is not None and height > SMALLEST_STRIP and height * row_bytes > budget:
         height //= 2
     return ((top, top + height) for top in range(0, side, height))
-
-
-def frame(channels: int, side: int, like: torch.Tensor, memory: Workspace) -> torch.Tensor:
-    """[1, C, side + 4, side] with its frame zero and the rest to be filled in. Every second one is the same memory."""
-    out = memory.take(f"frame {side.bit_length() % 2}", (1, channels, side + 2 * FRAME, side), like)
-    out[:, :, :FRAME] = 0
-    out[:, :, -FRAME:] = 0
-    return out
-
-
-def framed(x: torch.Tensor, memory: Workspace) -> torch.Tensor:
-    """[1, C, S, S] -> [1, C, S + 4, S], in the same memory order."""
-    out = frame(x.shape[1], x.shape[3], x, memory)
-    out[:, :, FRAME:-FRAME] = x
-    return out
 
 
 class FirstLevel(nn.Module):
@@ -133,43 +117,34 @@ class DecoderLevel(nn.Module):
         memory: Workspace,
         pulse: Pulse,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for one sample, x and what comes back framed: x [1, I, S + 4, S] -> [1, 2 * O, 2 * S + 4, 2 * S].
-
-        Of the last level only the picture is wanted, so its features are not kept: x comes back."""
+        """The same for one sample. Of the last level only the picture is wanted, so its features are not kept: x comes
+        back."""
         side, channels = 2 * x.shape[3], self.up.channels
         row_bytes = 2 * channels * side * x.element_size()
-        up_weight, rgb_weight = self.up.own_weight(styles), self.to_rgb.own_weight(styles)
-        out = x if is_last else frame(2 * channels, side, x, memory)
-        rgb = upsample_rgb(rgb)
+        rgb_weight = self.to_rgb.own_weight(styles)
+        out = x if is_last else memory.take(f"features {side.bit_length() % 2}", (1, 2 * channels, side, side), x)
+        rgb = self.to_rgb.doubled(rgb)
         cuts = list(strips(side, row_bytes, budget))
         height = cuts[0][1]
+        doubled = Doubled(self.up, styles)
         convolve = self.conv.convolution(styles, side, height, x, memory)
+        middle = convolve.rows(height + 3)  # the first is row top - 1
+        middle[:, :, 0] = 0
         for top, bottom in cuts:
             pulse()
-            first, last = max(top - 1, 0), min(bottom + 1, side)
-            features = level(first, last)
-            self._up_strip(x, features, up_weight, convolve.rows(height + 2), top, bottom)
-            kept = None if is_last else out[:, :, FRAME + top : FRAME + bottom]
+            first, ready = (top + 2 if top else 0), min(bottom + 2, side)  # rows that are new in the middle
+            features = level(top, ready)
+            own = doubled(x[:, :, (top + 4) // 2 if top else 0 : (bottom + 4) // 2])
+            self.up.join(own, features[:, :, first - top :], middle[:, :, first - top + 1 : ready - top + 1])
+            if ready == side:
+                middle[:, :, height + 1] = 0
+            kept = None if is_last else out[:, :, top:bottom]
             after = memory.take("after", (1, 2 * channels, height, side), x) if kept is None else kept
             convolve(after[:, :channels])
-            self.conv.activate(features[:, :, top - first : bottom - first], after)
-            rgb[:, :, top:bottom] += self.to_rgb.share(after, rgb_weight)
+            self.conv.activate(features[:, :, : bottom - top], after)
+            rgb[:, :, top:bottom] += F.conv2d(after, rgb_weight)
+            middle[:, :, :3] = middle[:, :, height:]
         return out, rgb
-
-    def _up_strip(
-        self, x: torch.Tensor, features: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, top: int, bottom: int
-    ) -> None:
-        """Fills `out`, which a convolution's `rows` gave, with rows top - 1 to bottom + 1 of the first convolution's output;
-        those outside the image are zero."""
-        # Row m of the transposed convolution takes rows (m - 2) / 2 to m / 2 of x, row y of the FIR rows y - 1 to y + 2.
-        rows = x[:, :, top // 2 : bottom // 2 + 2 * FRAME]
-        full = F.conv_transpose2d(rows, weight, stride=2)  # from row top - 4 on
-        own = self.up.blur(full[:, :, 2:-2], (0, 1))
-        self.up.join(own, features, out, 1 if top == 0 else 0)
-        if top == 0:
-            out[:, :, 0] = 0
-        if bottom == 2 * x.shape[3]:
-            out[:, :, -1] = 0
 
     def in_one_piece(
         self, x: torch.Tensor, level: torch.Tensor, styles: Styles, rgb: torch.Tensor
@@ -181,3 +156,25 @@ class DecoderLevel(nn.Module):
         x = self.conv.finish(own, level)
         own = F.conv2d(x, self.to_rgb.own_weight(styles))
         return x, self.to_rgb.add(own, rgb)
+
+
+class Doubled:
+    """The convolution that doubles the size, over the rows of x [1, I, S, S] as they come, from the first to the last.
+
+    Row y of its output takes part in rows y / 2 - 1 to y / 2 + 1 of x. What the rows so far give of the next four is added
+    to what the next ones give, as both the transposed convolution and the FIR are sums."""
+
+    def __init__(self, up: StyledConv, styles: Styles) -> None:
+        self._up, self._weight = up, up.own_weight(styles)
+        self._begun: torch.Tensor | None = None
+        self._taken = 0
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """The next rows [1, I, H, S] -> those rows of the output that are complete now and were not before."""
+        is_first, self._taken = self._begun is None, self._taken + rows.shape[2]
+        own = self._up.blur(F.conv_transpose2d(rows, self._weight, stride=2), (3, 1))  # from row 2 * (taken - H) - 2 on
+        if self._begun is not None:
+            own[:, :, :4] += self._begun
+        self._begun = own[:, :, -4:] - self._up.bias[:, None, None]
+        is_last = self._taken == rows.shape[3]
+        return own[:, :, 2 if is_first else 0 : -2 if is_last else -4]

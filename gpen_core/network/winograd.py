@@ -45,6 +45,20 @@ def filter_transform() -> torch.Tensor:
     return torch.tensor([*rows, [0.0, 0.0, 1.0]])
 
 
+def input_transform() -> torch.Tensor:
+    """B^T [6, 6]: row p holds the coefficients of the product of (x - q) over the other points q."""
+    others = [[q for q in POINTS if q != p] for p in POINTS]
+    return torch.tensor([*([*_product(points), 0.0] for points in others), _product(POINTS)])
+
+
+def _product(points: Sequence[float]) -> list[float]:
+    """The coefficients of the product of (x - q) over points q, the lowest first."""
+    out = [1.0]
+    for q in points:
+        out = [above - q * own for above, own in zip([0.0, *out], [*out, 0.0])]
+    return out
+
+
 def output_transform() -> torch.Tensor:
     """A^T [4, 6]: column p is (1, p, p^2, p^3)."""
     return torch.tensor([[*(p**n for p in POINTS), float(n == OUT - 1)] for n in range(OUT)])
@@ -79,17 +93,17 @@ class Convolution:
         tiles = width // OUT
         rows = max(min(BLOCK // tiles, height // OUT), 1)  # of tiles; a power of two as well
         self._filters, self._bias, self._memory, self._tiles, self._rows = filters, bias, memory, tiles, rows
-        by_row = self._room("by row", IN, rows, OUT, tiles + 2, inputs)
+        self._by_row = self._room("by row", rows, IN, OUT * (tiles + 2) * inputs)
+        by_row = self._by_row.view(rows, IN, OUT, tiles + 2, inputs).transpose(0, 1)
         both = self._room("both", IN, IN, rows, tiles, inputs)
         self._spare = self._room("spare", 2, IN, rows, tiles, inputs).unbind()
-        self._by_row, self._row_spare = by_row.unbind(), self._room("spare", 2, rows, OUT, tiles + 2, inputs).unbind()
         # Of the six columns of tile t, the first is the last of the tile before it, the last the first of the next.
         self._six = [by_row[:, :, (n - 1) % OUT, (n + 3) // OUT :][:, :, :tiles] for n in range(IN)]
         self._both, self._points = both.unbind(1), both.view(IN * IN, rows * tiles, inputs)
         self._products = self._room("products", IN * IN, rows * tiles, outputs)
         self._by_column = self._room("by column", IN, OUT, rows * tiles * outputs)
         image = self._room("image", OUT, OUT, rows * tiles * outputs)  # column, row
-        self._image, self._back = image, output_transform()
+        self._image, self._in, self._back = image, input_transform(), output_transform()
         self._tiled = image.view(OUT, OUT, rows, tiles, outputs).permute(2, 1, 3, 0, 4)  # as `out` in __call__
 
     def rows(self, height: int) -> torch.Tensor:
@@ -112,8 +126,9 @@ class Convolution:
             self._block(self._input[OUT * top : OUT * bottom + 2], out[top:bottom])
 
     def _block(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        last = len(rows) - IN + 1
-        _transform([rows[n : n + last : OUT] for n in range(IN)], self._by_row, self._row_spare)
+        row = rows[0].numel()
+        six = rows.as_strided((self._rows, IN, row), (OUT * row, row, 1))  # the last two of a tile are the next one's first
+        torch.bmm(self._in.expand(self._rows, IN, IN), six, out=self._by_row)
         _transform(self._six, self._both, self._spare)
         torch.bmm(self._points, self._filters.transpose(1, 2), out=self._products)
         torch.bmm(self._back.expand(IN, OUT, IN), self._products.view(IN, IN, -1), out=self._by_column)
@@ -125,8 +140,8 @@ class Convolution:
 
 
 def _transform(six: Sequence[torch.Tensor], out: Sequence[torch.Tensor], spare: Sequence[torch.Tensor]) -> None:
-    """B^T: row p holds the coefficients of the product of (x - q) over the other points q. The pairs +-p share their even
-    and odd parts; with these points the first coefficient of the rows 0 and infinity is 1 as well as the last."""
+    """`input_transform` for six that do not lie in one matrix. The pairs +-p share their even and odd parts; with these
+    points the first coefficient of the rows 0 and infinity is 1 as well as the last."""
     even, odd = spare
     for n, p in ((1, NEAR), (3, FAR)):
         torch.add(six[4], six[2], alpha=-1 / p**2, out=even)
