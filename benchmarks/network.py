@@ -1,6 +1,7 @@
 """The network beside its plain twin, ONNX Runtime, OpenVINO and its convolutions alone: seconds and ratios, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
+    python benchmarks/network.py --engines --runs 15 (only it, ONNX Runtime and OpenVINO, each in a process of its own)
 
 ONNX Runtime and OpenVINO run the twin's export (exported.py); they need onnx, onnxscript, onnxruntime and openvino. The
 convolutions alone are each timed by themselves and summed (convolutions.py). Ratios count; the seconds are this machine's,
@@ -10,10 +11,13 @@ now.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -37,6 +41,7 @@ AIM = 1.3  # at most that many times the convolutions alone
 
 Weights = dict[str, torch.Tensor]
 Contenders = dict[str, Callable[[], float]]
+Engine = Callable[[Weights, torch.Tensor], Contenders]
 
 
 def dtypes() -> dict[str, torch.dtype]:
@@ -50,12 +55,16 @@ def in_strips(state_dict: Weights, dtype: torch.dtype) -> Callable[[torch.Tensor
     return partial(GPEN.from_state_dict(state_dict, dtype), strip_bytes=CACHE_STRIP)
 
 
+def ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """The network in each precision."""
+    return {
+        f"gpen_core {name}": partial(seconds, partial(in_strips(state_dict, dtype), x)) for name, dtype in dtypes().items()
+    }
+
+
 def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
     """The reference twin and the network in each precision."""
-    out: Contenders = {TWIN: partial(seconds, partial(reference_gpen, state_dict, x))}
-    for name, dtype in dtypes().items():
-        out[f"gpen_core {name}"] = partial(seconds, partial(in_strips(state_dict, dtype), x))
-    return out
+    return {TWIN: partial(seconds, partial(reference_gpen, state_dict, x)), **ours(state_dict, x)}
 
 
 def onnx_runtime(state_dict: Weights, x: torch.Tensor) -> Contenders:
@@ -82,10 +91,14 @@ def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
         print("Left out: bf16, because this CPU does not compute in it.")
 
 
+def task(size: int) -> tuple[Weights, torch.Tensor]:
+    """Weights and a picture."""
+    return helpers.random_weights(size), torch.from_numpy(synthetic.random_input(size, 7))
+
+
 def compare(size: int, runs: int) -> None:
     """Prints a line per contender, then how far the network is from its convolutions alone."""
-    state_dict = helpers.random_weights(size)
-    x = torch.from_numpy(synthetic.random_input(size, 7))
+    state_dict, x = task(size)
     whole = GPEN.from_state_dict(state_dict)
     contenders = twin_and_ours(state_dict, x) | {"fp32 in one piece": partial(seconds, partial(whole, x))}
     contenders |= onnx_runtime(state_dict, x) | openvino(state_dict, x)
@@ -94,6 +107,41 @@ def compare(size: int, runs: int) -> None:
     taken = in_turn(contenders, runs)
     show(size, taken)
     show_aim(size, {name: statistics.median(values) for name, values in taken.items()})
+
+
+def compare_engines(size: int, runs: int) -> None:
+    """Prints a line for the network and for each engine, which share no memory and no threads."""
+    with in_processes((ours, onnx_runtime, openvino), size) as contenders:
+        show(size, in_turn(contenders, runs))
+
+
+@contextmanager
+def in_processes(engines: Sequence[Engine], size: int) -> Iterator[Contenders]:
+    """The contenders of each engine, in a process of its own that waits for its turn."""
+    context, started, contenders = multiprocessing.get_context("spawn"), [], Contenders()
+    for engine in engines:
+        link, other = context.Pipe()
+        process = context.Process(target=_serve, args=(other, engine, size), daemon=True)
+        process.start()
+        started.append((process, link))
+        contenders |= {name: partial(_ask, link, name) for name in link.recv()}
+    yield contenders
+    for process, link in started:
+        link.send(None)
+        process.join()
+
+
+def _ask(link: Connection, name: str) -> float:
+    link.send(name)
+    taken: float = link.recv()
+    return taken
+
+
+def _serve(link: Connection, engine: Engine, size: int) -> None:
+    contenders = engine(*task(size))
+    link.send(list(contenders))
+    for name in iter(link.recv, None):
+        link.send(contenders[name]())
 
 
 def show(size: int, taken: Mapping[str, Sequence[float]]) -> None:
@@ -121,12 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 2048], choices=RELEASED_SIZES)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--engines", action="store_true", help="only the engines, each in a process of its own")
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
     say_what_is_left_out()
     print(f"{'size':>5} {'':24}{SPREAD} {'twin/this':>10}{'ORT/this':>10}{'OV/this':>10}")
     for size in given.sizes:
-        compare(size, given.runs)
+        (compare_engines if given.engines else compare)(size, given.runs)
 
 
 if __name__ == "__main__":
