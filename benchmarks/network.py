@@ -123,6 +123,7 @@ def in_processes(engines: Sequence[Engine], size: int) -> Iterator[Contenders]:
         link, other = context.Pipe()
         process = context.Process(target=_serve, args=(other, engine, size), daemon=True)
         process.start()
+        other.close()  # so that a process that ends is no longer waited for
         started.append((process, link))
         contenders |= {name: partial(_ask, link, name) for name in link.recv()}
     yield contenders

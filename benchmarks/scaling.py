@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from network import ORT, TWIN, dtypes, onnx_runtime, say_what_is_left_out, twin_and_ours
+from network import ORT, TWIN, dtypes, onnx_runtime, say_what_is_left_out, task, twin_and_ours
 from timing import in_turn, least_middle_most, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,8 +47,7 @@ def against_size(sizes: Sequence[int], runs: int, with_onnx: bool) -> Curves:
     print("size,what,min s,median s,max s,twin / this")
     curves: Curves = {}
     for size in sizes:
-        state_dict = helpers.random_weights(size)
-        x = torch.from_numpy(synthetic.random_input(size, 7))
+        state_dict, x = task(size)
         contenders = twin_and_ours(state_dict, x) | (onnx_runtime(state_dict, x) if with_onnx else {})
         taken = in_turn(contenders, runs)
         for name, values in taken.items():

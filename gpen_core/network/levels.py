@@ -138,11 +138,10 @@ class DecoderLevel(nn.Module):
             self.up.join(own, features[:, :, first - top :], middle[:, :, first - top + 1 : ready - top + 1])
             if ready == side:
                 middle[:, :, height + 1] = 0
-            kept = None if is_last else out[:, :, top:bottom]
-            after = memory.take("after", (1, 2 * channels, height, side), x) if kept is None else kept
+            after = memory.take("after", (1, 2 * channels, height, side), x) if is_last else out[:, :, top:bottom]
             convolve(after[:, :channels])
             self.conv.activate(features[:, :, : bottom - top], after)
-            rgb[:, :, top:bottom] += F.conv2d(after, rgb_weight)
+            rgb[:, :, top:bottom] += F.conv2d(after, rgb_weight).float()
             middle[:, :, :3] = middle[:, :, height:]
         return out, rgb
 
@@ -171,10 +170,12 @@ class Doubled:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """The next rows [1, I, H, S] -> those rows of the output that are complete now and were not before."""
-        is_first, self._taken = self._begun is None, self._taken + rows.shape[2]
-        own = self._up.blur(F.conv_transpose2d(rows, self._weight, stride=2), (3, 1))  # from row 2 * (taken - H) - 2 on
+        own = self._up.blur(F.conv_transpose2d(rows, self._weight, stride=2), (3, 1))  # from row 2 * taken - 2 on
+        above = 2  # rows of it that are outside the image
         if self._begun is not None:
             own[:, :, :4] += self._begun
+            above = 0
         self._begun = own[:, :, -4:] - self._up.bias[:, None, None]
+        self._taken += rows.shape[2]
         is_last = self._taken == rows.shape[3]
-        return own[:, :, 2 if is_first else 0 : -2 if is_last else -4]
+        return own[:, :, above : -2 if is_last else -4]
