@@ -40,7 +40,9 @@ def bare(name: str, python: str = sys.executable) -> Path:
 def environment(name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None) -> Path:
     """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml or `pins` changed.
 
-    What `pins` holds comes first, compared with its hashes; pip then leaves it as it is, since it fits."""
+    What `pins` holds comes first, compared with its hashes. It holds all that its packages need: if pip looked for that, it
+    would take one named with an extra (`coverage[toml]`) in a release newer than the one pinned, and refuse it. Afterwards
+    pip leaves it as it is, since it fits."""
     asked_for = b"".join(file.read_bytes() for file in (ROOT / "pyproject.toml", OLDEST, pins) if file)
     wanted = f"{extra} {pip} {hashlib.sha256(asked_for).hexdigest()}"
     stamp = ROOT / name / "installed.txt"
@@ -49,7 +51,7 @@ def environment(name: str, extra: str, python: str = sys.executable, *pip: objec
     if wanted not in installed:
         print(SAID.format(extra=extra, folder=ROOT / name), flush=True)
         if pins:
-            run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", pins)
+            run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", pins)
         run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
         others = [line for line in installed if not line.startswith(f"{extra} ")]
         stamp.write_text("\n".join([*others, wanted]) + "\n")

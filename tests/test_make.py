@@ -74,7 +74,7 @@ def installs(make):
 def test_the_tools_come_first_and_by_their_hashes(make):
     make.tools()
     locked, project = installs(make)
-    assert "--require-hashes" in locked and str(make.LOCK) in locked and ".[dev]" in project
+    assert "--require-hashes" in locked and "--no-deps" in locked and str(make.LOCK) in locked and ".[dev]" in project
     make.tools()
     assert not installs(make)
 
