@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent
 HOST_TYPES = ROOT / "tests" / "host_types"
 OLDEST = ROOT / "tests" / "oldest.txt"
 LOCK = ROOT / "requirements-dev.lock"
-AT_ONCE = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+ENVIRONMENTS = Path(os.environ.get("GPEN_ENVIRONMENTS") or ROOT).absolute()
+"""Where virtual environments are kept; `.ci/run` names a folder outside the checkout, so that its next run finds them."""
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+FAST = ("-m", "not slow and not nightly")
 SAID = """Installing sd-gpen[{extra}] into {folder}, once.
 The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
 
@@ -31,30 +34,37 @@ def run(*command: object, mypy_path: str | None = None) -> None:
 
 def bare(name: str, python: str = sys.executable) -> Path:
     """The Python of the virtual environment `name`, made where there is none."""
-    inside = ROOT / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    inside = ENVIRONMENTS / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not inside.exists():
-        run(python, "-m", "venv", ROOT / name)
+        run(python, "-m", "venv", ENVIRONMENTS / name)
     return inside
 
 
-def environment(name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None) -> Path:
+def environment(
+    name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None, period: str = ""
+) -> Path:
     """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml or `pins` changed.
+
+    A new `period`, such as a week, also brings it up to date.
 
     What `pins` holds comes first, compared with its hashes. It holds all that its packages need: if pip looked for that, it
     would take one named with an extra (`coverage[toml]`) in a release newer than the one pinned, and refuse it. Afterwards
     pip leaves it as it is, since it fits."""
     asked_for = b"".join(file.read_bytes() for file in (ROOT / "pyproject.toml", OLDEST, pins) if file)
-    wanted = f"{extra} {pip} {hashlib.sha256(asked_for).hexdigest()}"
-    stamp = ROOT / name / "installed.txt"
-    installed = stamp.read_text().splitlines() if stamp.exists() else []
+    wanted = f"{extra} {pip} {period} {hashlib.sha256(asked_for).hexdigest()}"
+    checkout = f"checkout {ROOT}"
+    stamp = ENVIRONMENTS / name / "installed.txt"
     inside = bare(name, python)
+    installed = stamp.read_text("utf-8").splitlines() if stamp.exists() else []
     if wanted not in installed:
-        print(SAID.format(extra=extra, folder=ROOT / name), flush=True)
+        print(SAID.format(extra=extra, folder=ENVIRONMENTS / name), flush=True)
         if pins:
             run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", pins)
         run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
-        others = [line for line in installed if not line.startswith(f"{extra} ")]
-        stamp.write_text("\n".join([*others, wanted]) + "\n")
+    elif checkout not in installed:  # another checkout made this environment: only the project itself has moved
+        run(inside, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", ".")
+    others = [line for line in installed if not line.startswith((f"{extra} ", "checkout "))]
+    stamp.write_text("\n".join([*others, wanted, checkout]) + "\n", "utf-8")
     return inside
 
 
@@ -84,13 +94,18 @@ def demo() -> None:
 
 
 def test() -> None:
-    """The tests but those marked slow, on up to four processors at once. Arguments go to pytest."""
-    run(tools(), "-m", "pytest", "-m", "not slow", *AT_ONCE, *sys.argv[2:])
+    """Runs the fast tests on up to four processors. Arguments go to pytest."""
+    run(tools(), "-m", "pytest", *FAST, *PARALLEL, *sys.argv[2:])
 
 
 def test_all() -> None:
-    """The tests, the slow ones too, with coverage. Arguments go to pytest."""
-    run(tools(), "-m", "pytest", "--cov", *sys.argv[2:])
+    """Runs all tests except the nightly ones on up to four processors. Arguments go to pytest, such as `--cov`."""
+    run(tools(), "-m", "pytest", "-m", "not nightly", *PARALLEL, *sys.argv[2:])
+
+
+def test_nightly() -> None:
+    """Runs the tests that only the nightly workflow has time for. Arguments go to pytest."""
+    run(tools(), "-m", "pytest", "-m", "nightly", *PARALLEL, *sys.argv[2:])
 
 
 def trial() -> None:
@@ -109,14 +124,21 @@ def soak() -> None:
 
 
 def test_oldest() -> None:
-    """The tests with Python 3.10 and what A1111 1.10 pins."""
+    """Runs the tests with Python 3.10 and the packages that A1111 1.10 pins. Arguments go to pytest."""
     python = environment(".venv-oldest", "dev", interpreter("3.10"), "--constraint", OLDEST)
-    run(python, "-m", "pytest", *sys.argv[2:])
+    run(python, "-m", "pytest", *PARALLEL, *sys.argv[2:])
 
 
 def test_newest() -> None:
-    """The tests with Python 3.13 and the newest of everything."""
-    run(environment(".venv-newest", "dev", interpreter("3.13"), "--upgrade"), "-m", "pytest", *sys.argv[2:])
+    """Runs the tests with the newest packages, on Python 3.13 or on $GPEN_PYTHON. Arguments go to pytest.
+
+    Packages are renewed once a week, also where nothing changed here."""
+    version = os.environ.get("GPEN_PYTHON", "3.13")
+    year, week, _ = datetime.date.today().isocalendar()
+    upgrade = ("--upgrade", "--upgrade-strategy", "eager")
+    name = f".venv-newest-{version}"
+    python = environment(name, "dev", interpreter(version), *upgrade, period=f"{year}-{week}")
+    run(python, "-m", "pytest", *PARALLEL, *sys.argv[2:])
 
 
 def check() -> None:
@@ -242,6 +264,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "demo": demo,
     "test": test,
     "test-all": test_all,
+    "test-nightly": test_nightly,
     "trial": trial,
     "kills": kills,
     "soak": soak,

@@ -1,8 +1,10 @@
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the processors
-    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each worker; set before torch and OpenCV are imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
+from collections import Counter
 
 import helpers
 import pytest
@@ -45,3 +47,11 @@ def both_ways(request, monkeypatch):
 def astronaut():
     """[512, 512, 3] uint8 RGB with one face, near (224, 118)."""
     return demo_pictures.astronaut()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says why tests were skipped, one line for each reason. A list of every skipped test would hide the result."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")

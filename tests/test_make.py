@@ -50,7 +50,8 @@ def make(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     for name in ("pyproject.toml", "oldest.txt", "requirements-dev.lock"):
         (tmp_path / name).write_text(name)
-    for name, path in (("ROOT", tmp_path), ("OLDEST", tmp_path / "oldest.txt"), ("LOCK", tmp_path / LOCK.name)):
+    paths = {"ROOT": tmp_path, "ENVIRONMENTS": tmp_path, "OLDEST": tmp_path / "oldest.txt", "LOCK": tmp_path / LOCK.name}
+    for name, path in paths.items():
         monkeypatch.setattr(module, name, path)
     module.done = []
 
@@ -98,6 +99,35 @@ def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
     oldest, newest = installs(make)
     assert f"--constraint {make.OLDEST}" in oldest and "--upgrade" in newest
     assert str(make.LOCK) not in oldest + newest
+
+
+def test_another_checkout_uses_the_same_environment_and_installs_only_itself(make, tmp_path, monkeypatch):
+    make.tools()
+    installs(make)
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("pyproject.toml", LOCK.name):
+        (other / name).write_text((tmp_path / name).read_text())
+    monkeypatch.setattr(make, "ROOT", other)
+    make.tools()
+    (only,) = installs(make)
+    assert only.endswith("--no-deps --editable .")
+    make.tools()
+    assert not installs(make)
+
+
+def test_the_newest_packages_are_looked_up_again_in_a_new_week(make, monkeypatch):
+    import datetime
+
+    monkeypatch.setattr(make, "interpreter", lambda version: "python")
+
+    def install_on(day):
+        today = type("Date", (datetime.date,), {"today": classmethod(lambda cls: datetime.date(2026, 11, day))})
+        monkeypatch.setattr(make.datetime, "date", today)
+        make.test_newest()
+        return installs(make)
+
+    assert [len(install_on(day)) for day in (23, 29, 30)] == [1, 0, 1]  # Monday, Sunday, the next Monday
 
 
 def test_a_new_version_is_written_everywhere_and_dates_the_changelog(make, tmp_path, monkeypatch, capsys):
