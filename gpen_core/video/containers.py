@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -118,7 +117,7 @@ def create(path: Path, format_: str, time_base: Fraction) -> Any:
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
         options["video_track_timescale"] = str(time_base.denominator)
-    url = f"file:{os.path.abspath(path)}"  # a path, whatever its name looks like
+    url = f"file:{path.absolute()}"  # a path, whatever its name looks like
     return library().open(url, "w", format=format_, container_options=options, **_metadata())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError
+from ..optional import calls_of
 from ..pictures import files
 from ..pictures.picture import Picture
 from .containers import MICROSECONDS, failures, fraction, opened, readable, reason, side_data
@@ -127,6 +128,7 @@ class Film:
         return self.origin + math.ceil(seconds / self.time_base - ROUNDING)
 
 
+@calls_of("av")
 def probe(path: Path, fps: Fraction | None = None) -> Film:
     """Looks at a film, or at a folder of pictures shown at `fps` a second (25 where that is None).
 
