@@ -1,7 +1,7 @@
 """PyAV, imported here only and when first used, and files opened through it.
 
-Everything in this folder works with PyAV 14.2, which ComfyUI asks for, to 19. What later versions add is used where a version
-has it: attachments and data streams, chapters. What they changed is handled here: `fraction`, `side_data`, `_metadata`.
+Everything in this folder works with PyAV 14.2, which ComfyUI asks for, to 19. What later versions add is used where it is
+there: attachments and data streams, chapters. What they changed is handled here: `fraction`, `side_data`, `_metadata`.
 
 A file is read through a Python file object, never by its name: FFmpeg takes a name for a URL (`http:`, `concat:`) or for a
 pattern (`frame%03d.png`). No container may open another file, and playlists are no containers.
@@ -87,7 +87,7 @@ def library() -> Any:
 
 
 def fraction(value: Any) -> Fraction:
-    """A time base, rate or aspect ratio; 0 where it is not set. PyAV 19 has a type of its own for them, earlier ones None."""
+    """A time base, rate or aspect ratio, 0 if it is not set: PyAV 19 has a type of its own for them."""
     return Fraction(value.numerator, value.denominator) if value and value.denominator else Fraction(0)
 
 
