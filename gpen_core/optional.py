@@ -33,8 +33,8 @@ PACKAGES = {
 
 @contextlib.contextmanager
 def calls_of(name: str) -> Iterator[None]:
-    """Calls of one of `PACKAGES`. A `TypeError` or `AttributeError` becomes `UnsupportedPackage` if the installed version was
-    not tested: its functions have changed. With a tested version the error is ours and stays."""
+    """Calls of one of `PACKAGES`. If the installed version was not tested, a `TypeError` or `AttributeError` becomes
+    `UnsupportedPackage`: its functions have changed. With a tested version the error is ours and stays."""
     try:
         yield
     except (AttributeError, TypeError) as error:

@@ -318,7 +318,7 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, mi
         numbers = [n for _, n in group]
         wanted = range(parts.ranges[numbers[0]].start, parts.ranges[numbers[-1]].stop)
         first = max(0, wanted.start - work.run_up)
-        frames = run.reader.frames(first, int(found.pts[first]))
+        frames = run.reader.frames(first, found.pts)
         until = min(found.count, wanted.stop + work.radius) - first
         run.progress(wanted.start, found.count, "Restoring")
         with Stages(run.progress.again) as stages:

@@ -30,7 +30,7 @@ def video(tmp_path_factory):
 def silent():
     """The address of a server that never answers; nobody may have asked it in the end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield "127.0.0.1:{}".format(server.getsockname()[1])
+        yield f"127.0.0.1:{server.getsockname()[1]}"
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -50,12 +50,25 @@ def test_a_name_is_no_address(tmp_path, monkeypatch, video, silent, scheme):
     assert len(list(Reader(probe(output)).frames())) == 5
 
 
-@posix
-@pytest.mark.parametrize(
-    "name",
-    ["concat:a.mp4|b.mp4", "subfile:,,start,0,end,1,,:a.mp4", "async:a.mp4", "cache:a.mp4", "pipe:0", "pipe:1.mp4"]
-    + ["-x.mp4", "file:a.mp4", "frame%03d.png", "data:a.mp4", "video=screen.mp4", "a?b#c.mp4", "a\nb.mp4"],
+NAMES = (
+    "concat:a.mp4|b.mp4",
+    "subfile:,,start,0,end,1,,:a.mp4",
+    "async:a.mp4",
+    "cache:a.mp4",
+    "data:a.mp4",
+    "file:a.mp4",
+    "pipe:0",
+    "pipe:1.mp4",
+    "video=screen.mp4",
+    "frame%03d.png",
+    "-x.mp4",
+    "a?b#c.mp4",
+    "a\nb.mp4",
 )
+
+
+@posix
+@pytest.mark.parametrize("name", NAMES)
 def test_odd_names_are_names(tmp_path, monkeypatch, video, name):
     monkeypatch.chdir(tmp_path)
     shutil.copy(video, Path(name))
