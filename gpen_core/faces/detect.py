@@ -127,8 +127,9 @@ class Detector:
 
         picture, prior = torch.nonzero(scores > confidence).unbind(1)  # in rising order
         there = where[prior]
-        corners = decode(boxes[picture, prior], there, self._variance)
-        points = decode_landm(landmarks[picture, prior], there, self._variance)
+        with calls_of("facexlib"):
+            corners = decode(boxes[picture, prior], there, self._variance)
+            points = decode_landm(landmarks[picture, prior], there, self._variance)
         columns = (corners, scores[picture, prior, None], points, picture[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
         counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))

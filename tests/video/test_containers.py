@@ -3,8 +3,10 @@
 import os
 import shutil
 import socket
+import struct
 from pathlib import Path
 
+import av
 import film_files
 import pytest
 from PIL import Image
@@ -136,6 +138,37 @@ def test_a_playlist_opens_nothing_even_if_its_format_were_read(tmp_path, monkeyp
         path.write_text(PLAYLISTS[kind].format(neighbor=tmp_path / "neighbor.ts"))
         with pytest.raises(InputError, match="cannot be read"):
             probe(path)
+
+
+BOXES = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")
+
+
+def with_frames_elsewhere(data, path):
+    """A QuickTime file whose only track is said to be in another file (an alias of classic Mac OS)."""
+    absolute = path.encode().replace(b"/", b":")
+    absolute += bytes(len(absolute) % 2)
+    entry = b"alis" + bytes(4) + bytes(10) + bytes([1]) + b"v".ljust(27, b"\0") + bytes(12)
+    entry += bytes([1]) + b"f".ljust(63, b"\0") + bytes(16) + struct.pack(">hh", 1, 1) + bytes(16)
+    entry += struct.pack(">hh", 2, len(absolute)) + absolute + struct.pack(">hh", -1, 0)
+    entry = struct.pack(">I", len(entry) + 4) + entry
+    at, grown = 0, bytearray(data)
+    for name in BOXES:
+        at = data.index(name, at) - 4
+        grown[at : at + 4] = struct.pack(">I", struct.unpack(">I", data[at : at + 4])[0] + len(entry) - 12)
+    first = at + 16  # behind the box's version and its count of entries
+    return bytes(grown[:first]) + entry + bytes(grown[first + 12 :])
+
+
+def test_a_track_in_another_file_is_not_read(tmp_path):
+    neighbor = film_files.make(tmp_path / "neighbor.mov", 5, (32, 32))
+    data = with_frames_elsewhere(neighbor.read_bytes(), str(neighbor))
+    (tmp_path / "a.mov").write_bytes(data)
+    with av.open(str(tmp_path / "a.mov"), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
+        assert len(list(container.decode(video=0))) == 5  # as a player that follows it would
+    with pytest.raises(InputError, match=r"a\.mov holds no frame"):
+        probe(tmp_path / "a.mov")
+    with containers.opened(tmp_path / "a.mov") as container:
+        assert [packet for packet in container.demux() if packet.size] == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".nut", ".flv", ".mxf"])
