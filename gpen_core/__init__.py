@@ -24,6 +24,7 @@ from .errors import (
     OutOfMemory,
     OutputError,
     TooLarge,
+    UnsupportedPackage,
     WeightsError,
 )
 from .version import __version__
@@ -146,6 +147,7 @@ __all__ = [
     "SequenceResult",
     "TooLarge",
     "TrackOutcome",
+    "UnsupportedPackage",
     "VideoOptions",
     "VideoResult",
     "WeightsError",

@@ -52,6 +52,10 @@ class MissingExtra(GpenError):
     """An optional package is needed for this and is not installed."""
 
 
+class UnsupportedPackage(GpenError):
+    """A package's functions have changed in the version that is installed."""
+
+
 class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 

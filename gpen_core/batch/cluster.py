@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from .. import errors
 from ..errors import GpenError, InputError, MissingExtra, OptionsError, first_line
+from ..optional import calls_of
 
 WINDOW = 50_000  # rows
 AT_ONCE = 8  # rows of a task: the engine's own work for each is shared by them, and reading overlaps with the network
@@ -77,6 +78,7 @@ def check() -> Any:
     return ray
 
 
+@calls_of("ray")
 def run(
     rows: Iterable[Any],
     work: Work,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from ..errors import InputError, MissingExtra, OutputError, first_line, is_out_of_memory
+from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
+from ..optional import calls_of
 from ..owner import owner
 
 if TYPE_CHECKING:
@@ -195,8 +196,9 @@ def _told(url: Url, done: str, kind: type[InputError | OutputError], work: Calla
     become one of `kind`, so that they are this picture's alone."""
     for attempt in range(ATTEMPTS):
         try:
-            return work()
-        except (InputError, OutputError, MissingExtra):
+            with calls_of("fsspec"):
+                return work()
+        except (InputError, OutputError, MissingExtra, UnsupportedPackage):
             raise
         except Exception as error:
             if is_out_of_memory(error):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import WeightsError
+from ..optional import calls_of
 from ..options import RestoreOptions
 from ..pictures.picture import Picture
 from .face import Box, Face
@@ -56,6 +57,7 @@ class Detector:
         return 1 if self.device.type == "cpu" else AT_ONCE
 
     @classmethod
+    @calls_of("facexlib")
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Detector:
@@ -125,8 +127,9 @@ class Detector:
 
         picture, prior = torch.nonzero(scores > confidence).unbind(1)  # in rising order
         there = where[prior]
-        corners = decode(boxes[picture, prior], there, self._variance)
-        points = decode_landm(landmarks[picture, prior], there, self._variance)
+        with calls_of("facexlib"):
+            corners = decode(boxes[picture, prior], there, self._variance)
+            points = decode_landm(landmarks[picture, prior], there, self._variance)
         columns = (corners, scores[picture, prior, None], points, picture[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
         counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
+from ..optional import calls_of
 from ..pictures.picture import FloatImage
 from .modules import compute_in, device_of, fill
 
@@ -89,6 +90,7 @@ class Parser:
         self.dtype = dtype
 
     @classmethod
+    @calls_of("facexlib")
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Parser:

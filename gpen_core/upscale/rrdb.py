@@ -20,6 +20,7 @@ from torch import nn
 from ..errors import MissingExtra, WeightsError, first_line
 from ..faces.modules import fill
 from ..network import check_layout, unwrap
+from ..optional import calls_of
 from ..weights.catalog import Entry
 
 SHUFFLES = {3: 1, 12: 2, 48: 4}  # channels of the first layer: so many pixels a side become channels
@@ -89,6 +90,7 @@ def checked(content: object, entry: Entry | None = None) -> tuple[dict[str, torc
     return state_dict, layout
 
 
+@calls_of("spandrel")
 def by_spandrel(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
     """Raises `ImportError` where spandrel is not installed."""
     from spandrel.architectures.ESRGAN import ESRGANArch

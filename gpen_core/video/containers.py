@@ -1,19 +1,24 @@
 """PyAV, imported here only and when first used, and files opened through it.
 
-Everything in this folder keeps to what PyAV 14.2 offers, which ComfyUI asks for; what later versions add is used where it is
-there: attachments and data streams, chapters.
+Everything in this folder works with PyAV 14.2, which ComfyUI asks for, to 19. What later versions add is used where it is
+there: attachments and data streams, chapters. What they changed is handled here: `fraction`, `side_data`, `_metadata`.
+
+A file is read through a Python file object, never by its name: FFmpeg takes a name for a URL (`http:`, `concat:`) or for a
+pattern (`frame%03d.png`). No container may open another file, and playlists are no containers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import InputError, MissingExtra, first_line
+from ..regular import open_regular
 from . import matroska
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,40 @@ FORMATS = {
     ".mxf": "mxf",
 }
 """FFmpeg's names of the containers that are written."""
+READ = (
+    "mov",  # also mp4, m4v and 3gp
+    "matroska",  # also webm
+    "mpegts",
+    "mpeg",
+    "h264",
+    "hevc",
+    "avi",
+    "flv",
+    "asf",
+    "gif",
+    "ogg",
+    "mxf",
+    "nut",
+)
+"""FFmpeg's names of the containers that are read: each holds its video itself."""
+CONTAINED = {"format_whitelist": ",".join(READ), "protocol_whitelist": "none"}
+"""FFmpeg's options for reading: these containers only, and no other file is opened, whatever the container asks for."""
+SIGNATURES = {
+    b"#EXTM3U": "an HLS playlist",
+    b"ffconcat": "a playlist (ffconcat)",
+    b"[playlist]": "a playlist",
+    b"<?xml": "an XML file",
+    b"<MPD": "a DASH manifest",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"BM": "an image",
+    b"II*\x00": "an image",
+    b"MM\x00*": "an image",
+    b"RIFF": "an image or a sound file",  # AVI, which is RIFF as well, is read
+}
+"""What files that are not read begin with."""
+OPEN_SECONDS = 60.0  # that reading a header may take
+BUFFER = 1 << 18  # bytes that are read at once
 MICROSECONDS = 1_000_000  # AV_TIME_BASE: a container's duration
 
 
@@ -47,13 +86,39 @@ def library() -> Any:
     return av
 
 
+def fraction(value: Any) -> Fraction:
+    """A time base, rate or aspect ratio, 0 if it is not set: PyAV 19 has a type of its own for them."""
+    return Fraction(value.numerator, value.denominator) if value and value.denominator else Fraction(0)
+
+
+def side_data(frame: Any, kind: str) -> bytes | None:
+    """A frame's side data of that kind, by the name of FFmpeg's constant. Iteration gives keys or values, by the version."""
+    try:
+        found = frame.side_data.get(kind)
+    except ValueError as error:  # of another kind that PyAV before 19 does not know
+        log.warning("This PyAV cannot read what frames carry beside their pixels (%s). Update it: pip install -U av", error)
+        return None
+    return None if found is None else bytes(found)
+
+
+def _metadata() -> dict[str, str]:
+    """For `open`: metadata that is no UTF-8 keeps its bytes, as always since PyAV 19."""
+    return {"metadata_errors": "surrogateescape"} if hasattr(library().container.Container, "metadata_errors") else {}
+
+
+def readable(text: str) -> str:
+    """Metadata to be shown or kept: what is no UTF-8 in it is replaced."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def create(path: Path, format_: str, time_base: Fraction) -> Any:
     """A container to be written, whose clock counts in `time_base` where it has one of its own."""
     options = dict(matroska.OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
         options["video_track_timescale"] = str(time_base.denominator)
-    return library().open(str(path), "w", format=format_, container_options=options)
+    url = f"file:{path.absolute()}"  # a path, whatever its name looks like
+    return library().open(url, "w", format=format_, container_options=options, **_metadata())
 
 
 def knows_chapters() -> bool:
@@ -66,18 +131,44 @@ def failures() -> tuple[type[BaseException], ...]:
     return (library().error.FFmpegError, OSError, ValueError)
 
 
+def reason(error: BaseException) -> str:
+    """Why it failed, without the name that PyAV adds."""
+    return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The film's container, open to be read. Raises `InputError` if it cannot be opened."""
-    if not path.exists():
-        raise InputError(f"{path} cannot be read: there is no such file.")
+    """The video's container, open to be read. Raises `InputError` if it cannot be opened or is not one of `READ`."""
     try:
-        container = library().open(str(path), metadata_errors="replace")
-    except failures() as error:
-        said = getattr(error, "strerror", None) or first_line(error)
-        raise InputError(
-            f"{path} cannot be read as a film ({said}). It may be no film, or cut off while it was recorded or copied: get "
-            "it anew, or repair it with the program that recorded it."
-        ) from error
-    with container:
+        file, _ = open_regular(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} cannot be read: there is no such file.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {reason(error)}.") from error
+    with file, _container(path, file) as container:
         yield container
+
+
+def _container(path: Path, file: BinaryIO) -> Any:
+    try:
+        return library().open(
+            file, container_options=CONTAINED, buffer_size=BUFFER, timeout=(OPEN_SECONDS, None), **_metadata()
+        )
+    except failures() as error:
+        if getattr(error, "errno", None) == errno.EINVAL:
+            raise InputError(
+                f"{path} is {_kind(file)}, not a video in a container that is read here ({', '.join(READ)}). Name the video "
+                "itself, or a folder of frames."
+            ) from error
+        if isinstance(error, library().error.ExitError):
+            raise InputError(f"{path} cannot be read: its header took more than {OPEN_SECONDS:g} s.") from error
+        raise InputError(
+            f"{path} cannot be read as a film ({reason(error)}). It may be no film, or cut off while it was recorded or "
+            "copied: get it anew, or repair it with the program that recorded it."
+        ) from error
+
+
+def _kind(file: BinaryIO) -> str:
+    file.seek(0)
+    begins = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+    return next((kind for sign, kind in SIGNATURES.items() if begins.startswith(sign)), "of another kind")

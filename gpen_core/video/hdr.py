@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from .containers import side_data
+
 Point = tuple[Fraction, Fraction]
 
 
@@ -53,13 +55,12 @@ def mastering_of(frame: Any) -> Mastering:
     """A PyAV frame's side data (FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata)."""
     display: tuple[Point, ...] | None = None
     light = None
-    for one in frame.side_data:
-        if one.type.name == "MASTERING_DISPLAY_METADATA":
-            numbers = struct.unpack("=22i", bytes(one)[:88])
-            if all(numbers[20:]) and all(numbers[1:20:2]):
-                values = [Fraction(numbers[n], numbers[n + 1]) for n in range(0, 20, 2)]
-                low, high = values[8:]
-                display = (*zip(values[0:8:2], values[1:8:2]), (high, low))
-        elif one.type.name == "CONTENT_LIGHT_LEVEL":
-            light = struct.unpack("=2I", bytes(one)[:8])
+    if (said := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:
+        numbers = struct.unpack("=22i", said[:88])
+        if all(numbers[20:]) and all(numbers[1:20:2]):
+            values = [Fraction(numbers[n], numbers[n + 1]) for n in range(0, 20, 2)]
+            low, high = values[8:]
+            display = (*zip(values[0:8:2], values[1:8:2]), (high, low))
+    if (said := side_data(frame, "CONTENT_LIGHT_LEVEL")) is not None:
+        light = struct.unpack("=2I", said[:8])
     return Mastering(display, light)  # type: ignore[arg-type]

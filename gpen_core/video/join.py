@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, OutputError, first_line
+from ..errors import InputError, OutputError
 from ..pictures.whole_file import whole_file
 from ..progress import Progress, silent
 from . import matroska
-from .containers import FORMATS, create, failures, knows_chapters, opened
+from .containers import FORMATS, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
 from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
 from .probe import Film
@@ -57,7 +57,7 @@ def join(
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
     except failures() as error:
-        said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
+        said = reason(error)
         raise OutputError(f"{target} cannot be written: {said}. The segments are kept; free space and try again.") from error
 
 
@@ -248,7 +248,7 @@ class _Join:
             try:
                 packet = next(packets, None)
             except failures() as error:
-                log.warning("%s: what cannot be read is not copied (%s).", self.film.path, first_line(error))
+                log.warning("%s: what cannot be read is not copied (%s).", self.film.path, reason(error))
                 return
             if packet is None:
                 return

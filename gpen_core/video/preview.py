@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError, memory_for
 from ..faces.draw import font
 from ..frame import Frame
+from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, rgb8
 from ..progress import Progress, counted, silent
@@ -28,6 +29,7 @@ LETTERS, MARGIN = 18, 8  # px
 
 
 @memory_for("this preview", "choose a smaller detection size")
+@calls_of("av")
 def preview(
     source: Path,
     count: int,

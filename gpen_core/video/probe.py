@@ -10,10 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OptionsError, first_line
+from ..errors import InputError, OptionsError
+from ..optional import calls_of
 from ..pictures import files
 from ..pictures.picture import Picture
-from .containers import MICROSECONDS, failures, opened
+from .containers import MICROSECONDS, failures, fraction, opened, readable, reason, side_data
 from .hdr import NOTHING_SAID, Mastering, mastering_of
 from .planes import BT709, LIMITED, Colours, Layout, plain_format
 
@@ -127,6 +128,7 @@ class Film:
         return self.origin + math.ceil(seconds / self.time_base - ROUNDING)
 
 
+@calls_of("av")
 def probe(path: Path, fps: Fraction | None = None) -> Film:
     """Looks at a film, or at a folder of pictures shown at `fps` a second (25 where that is None).
 
@@ -178,9 +180,9 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
                 for frame in packet.decode():
                     return frame
             except failures() as error:
-                said = said or first_line(error)
+                said = said or reason(error)
     except failures() as error:
-        said = said or first_line(error)
+        said = said or reason(error)
     why = f" that can be decoded ({said})" if said else ""
     raise InputError(f"{path} holds no frame{why}. Get the film anew; the video stream is {stream.codec_context.name}.")
 
@@ -189,7 +191,7 @@ def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
     _refuse_alpha(path, stream, frame.format)
     orientation = orientation_of(frame)
     name = decoded = _format(frame)
-    size, aspect = (frame.width, frame.height), stream.sample_aspect_ratio or Fraction(1)
+    size, aspect = (frame.width, frame.height), fraction(stream.sample_aspect_ratio) or Fraction(1)
     if orientation >= 5:
         layout = Layout.of(name)
         assert layout is not None
@@ -200,7 +202,7 @@ def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
     return Film(
         path=path,
         size=size,
-        time_base=stream.time_base,
+        time_base=fraction(stream.time_base),
         rate=rate,
         seconds=seconds,
         is_length_said=own is not None,
@@ -224,9 +226,9 @@ def _format(frame: Any) -> str:
 
 
 def _rate(stream: Any) -> Fraction | None:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate and 0 < rate <= 1000:
-            return Fraction(rate)
+    for rate in (fraction(stream.average_rate), fraction(stream.guessed_rate)):
+        if 0 < rate <= 1000:
+            return rate
     return None
 
 
@@ -254,16 +256,17 @@ def _stream(stream: Any) -> Stream:
     name = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
     if stream.type == "data" and "timecode" in stream.metadata:
         name = "tmcd"
-    return Stream(stream.index, stream.type or "data", name or "unknown", stream.language, _is_picture(stream))
+    language = None if stream.language is None else readable(stream.language)
+    return Stream(stream.index, stream.type or "data", readable(name or "unknown"), language, _is_picture(stream))
 
 
 def orientation_of(frame: Any) -> int:
     """The EXIF orientation (1 to 8) of a PyAV frame's display matrix; 1 for none, and for angles between."""
-    for one in frame.side_data:
-        if one.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d, *_ = struct.unpack("=9i", bytes(one)[:36])
-            return ORIENTATIONS.get(tuple((v > 0x8000) - (v < -0x8000) for v in (a, b, c, d)), 1)
-    return 1
+    matrix = side_data(frame, "DISPLAYMATRIX")
+    if matrix is None:
+        return 1
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix[:36])
+    return ORIENTATIONS.get(tuple((v > 0x8000) - (v < -0x8000) for v in (a, b, c, d)), 1)
 
 
 def frame_files(folder: Path) -> list[Path]:

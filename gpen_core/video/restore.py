@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import DeviceError, InputError, OptionsError, memory_for
 from ..faces.tracks import Track
+from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
 from ..progress import Progress, Repeating, Stopwatch, silent
@@ -104,6 +105,7 @@ def film_of(source: Path, video: VideoOptions) -> Film:
     return probe(source, None if video.fps is None else Fraction(video.fps).limit_denominator(1001))
 
 
+@calls_of("av")
 def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptions) -> tuple[Film, Encoding]:
     """The film and how it will be written. What can be refused before any network is loaded is refused here, with what
     `restore_video` raises for it."""
@@ -120,6 +122,7 @@ def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptio
 
 
 @memory_for("this film", "choose a smaller detection size")
+@calls_of("av")
 def restore_video(
     source: Path,
     target: Path,
@@ -242,7 +245,7 @@ class SegmentRestorer:
         """Does nothing where it is finished. Raises as `restore_video`."""
         self._run.watch.seconds.clear()
         if self._parts.is_missing(number):
-            with memory_for("this film", "choose a smaller detection size"):
+            with memory_for("this film", "choose a smaller detection size"), calls_of("av"):
                 _restore_missing(self._run, self._found, self._work, self._parts, [number])
         return Finished(number, self._parts.folder.name, dict(self._run.watch.seconds))
 
@@ -315,7 +318,7 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, mi
         numbers = [n for _, n in group]
         wanted = range(parts.ranges[numbers[0]].start, parts.ranges[numbers[-1]].stop)
         first = max(0, wanted.start - work.run_up)
-        frames = run.reader.frames(first, int(found.pts[first]))
+        frames = run.reader.frames(first, found.pts)
         until = min(found.count, wanted.stop + work.radius) - first
         run.progress(wanted.start, found.count, "Restoring")
         with Stages(run.progress.again) as stages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import GpenError, InputError, OptionsError
+from ..optional import calls_of
 from ..options import VideoOptions
 from .containers import FORMATS
 from .encoding import Encoding, check_output
@@ -13,6 +14,7 @@ from .restore import film_of
 COMMON = (".mp4", ".mkv", ".mov", ".ts")  # the first that holds all is taken
 
 
+@calls_of("av")
 def suffix_for(source: Path, video: VideoOptions | None = None) -> str:
     """The suffix of an output for `restore_video`: the film's own, or where that container is not written or cannot hold all
     of its streams, one of mp4, mkv, mov and ts that can.

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError, first_line
+from ..errors import OutputError
 from ..pictures import files
 from ..pictures.files import Photo
 from ..pictures.left_behind import new_name, tidy
 from ..pictures.metadata import Metadata
 from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
-from .containers import create, failures
+from .containers import create, failures, reason
 from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
@@ -85,7 +85,7 @@ class SegmentWriter:
         except BaseException as error:
             self.discard()
             if isinstance(error, failures()):
-                said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
+                said = reason(error)
                 raise OutputError(
                     f"{self.path} cannot be written: {said}. Free space there, or name another place."
                 ) from error

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from film_files import film_of, in_segments_of_ten, pixels
-from film_runs import restorer
+from film_runs import SIZE, frames, restorer
 
 from gpen_core import FaceRestorer, InputError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.errors import DeviceError
+from gpen_core.video import restore as restoring
 from gpen_core.video.parts import Finished
 from gpen_core.video.restore import SegmentRestorer
 
@@ -77,6 +78,20 @@ def test_other_processes_make_the_film_of_one(film, tmp_path):
     assert done[0] == 0 and done[-1] == COUNT and done == sorted(done)
     assert result.seconds["network"] == pytest.approx(sum(one.seconds["network"] for one in others.told))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv", "whole.mkv"]
+
+
+@pytest.mark.slow
+def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkeypatch):
+    """Each begins at a frame that no seek leads to."""
+    for name in ("SHORTEST", "LONGEST"):
+        monkeypatch.setattr(restoring, name, 2.0)
+    rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
+    film = film_files.make(tmp_path / "film.ts", COUNT, SIZE, rate=5, options=rare, pictures=list(frames(COUNT)))
+    restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
+    target = tmp_path / "out.mkv"
+    result = restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target))
+    assert result.segments == (4, 0)
+    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
 
 
 @pytest.mark.slow

@@ -43,6 +43,14 @@ def test_a_row_for_each_frame_as_it_is_and_restored(film):
     assert (sheet[:LABEL] < 128).any() and (sheet[LABEL:, WIDTH : WIDTH + MARGIN][:HEIGHT] == 255).all()
 
 
+def test_frames_between_rare_key_frames_of_a_transport_stream(tmp_path):
+    rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
+    path = film_files.make(tmp_path / "film.ts", 120, SIZE, options=rare)
+    known = [frame.picture.pixels for frame in Reader(probe(path)).frames()]
+    both = rows(preview(path, 2, restorer()[0]))
+    assert all(np.array_equal(before, known[n]) for n, (before, _) in zip((30, 90), both))
+
+
 def test_one_frame_is_the_middle_of_the_part_asked_for(film):
     ((before, _),) = rows(preview(film, 1, restorer()[0], None, VideoOptions(start=0.4, end=0.6)))
     assert np.array_equal(before, [frame.picture.pixels for frame in Reader(probe(film)).frames()][13])

@@ -20,6 +20,10 @@ def same(one, other):
     return planes and (one.number, one.pts, one.seconds) == (other.number, other.pts, other.seconds)
 
 
+def times_of(frames):
+    return [frame.pts for frame in frames]
+
+
 def decoded(path):
     """Each frame's planes by PyAV alone."""
     with av.open(str(path)) as container:
@@ -99,7 +103,7 @@ def test_a_quarter_turn_of_422_repeats_its_chroma(tmp_path):
 def test_going_on_gives_the_same_frames(tmp_path, first, options):
     film = probe(film_files.make(tmp_path / "a.mp4", 120, (64, 48), options=options))
     frames = list(Reader(film).frames())
-    rest = list(Reader(film).frames(first, frames[first].pts))
+    rest = list(Reader(film).frames(first, times_of(frames)))
     assert len(rest) == 120 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
     assert all(same(a, b) for a, b in zip(frames[first:], Reader(film).frames(first)))
 
@@ -110,9 +114,85 @@ def test_start_and_end_in_seconds(tmp_path):
     part = list(Reader(film, 3.2, 4.0).frames())
     assert [frame.number for frame in part] == list(range(20)) and part[0].pts == frames[80].pts
     assert [frame.pts for frame in part] == [frame.pts for frame in frames[80:100]]
-    rest = list(Reader(film, 3.2, 4.0).frames(5, part[5].pts))
+    rest = list(Reader(film, 3.2, 4.0).frames(5, times_of(part)))
     assert all(same(a, b) for a, b in zip(part[5:], rest)) and len(rest) == 15
     assert list(Reader(film, 99).frames()) == []
+
+
+CONTAINERS = {
+    "ts": ("mpegts", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}),
+    "m2ts": ("mpegts", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0", "mpegts_m2ts_mode": "1"}),
+    "hevc.ts": ("mpegts", "libx265", {"x265-params": "keyint=250:min-keyint=250:scenecut=0:log-level=error"}),
+    "mpg": ("mpeg", "mpeg2video", {"g": "250", "bf": "2", "sc_threshold": "1000000000"}),
+    "mkv": ("matroska", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}),
+    "mp4": ("mp4", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}),
+    "h264": ("h264", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}),
+    "hevc": ("hevc", "libx265", {"x265-params": "keyint=250:min-keyint=250:scenecut=0:log-level=error"}),
+}
+"""Format, encoder and its options: a key frame each ten seconds."""
+
+
+@pytest.fixture(scope="module", params=CONTAINERS)
+def rare_keys(request, tmp_path_factory):
+    """A video and its 280 frames."""
+    format_, codec, options = CONTAINERS[request.param]
+    path = tmp_path_factory.mktemp("video") / f"a.{request.param}"
+    film = probe(film_files.make(path, 280, (64, 48), codec, options=options, container=format_))
+    frames = list(Reader(film).frames())
+    assert [frame.number for frame in frames] == list(range(280))
+    return film, frames
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 10.0])
+def test_a_start_between_key_frames_loses_no_frame(rare_keys, seconds):
+    film, frames = rare_keys
+    reader = Reader(film, seconds)
+    first = round(seconds * 25)
+    part = list(reader.frames())
+    assert times_of(part) == times_of(frames[first:]) and not reader.notes
+    assert [frame.number for frame in part] == list(range(280 - first))
+    assert all(np.array_equal(a.picture.pixels, b.picture.pixels) for a, b in zip(part, frames[first:]))
+
+
+@pytest.mark.parametrize("first", [75, 250, 279])
+def test_frames_after_a_resume_have_their_numbers(rare_keys, first):
+    film, frames = rare_keys
+    rest = list(Reader(film).frames(first, times_of(frames)))
+    assert len(rest) == 280 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
+
+
+def test_frames_after_a_resume_of_a_part(rare_keys):
+    film, frames = rare_keys
+    part = list(Reader(film, 3.0, 11.0).frames())
+    rest = list(Reader(film, 3.0, 11.0).frames(50, times_of(part)))
+    assert times_of(rest) == times_of(frames[125:275]) and [frame.number for frame in rest] == list(range(50, 200))
+
+
+def test_a_frame_that_was_not_there_before_is_not_counted(tmp_path):
+    """What a seek decodes otherwise than the first pass has no number, and what it misses is decoded from further back."""
+    film = probe(film_files.make(tmp_path / "a.mp4", 120, (64, 48)))
+    frames = list(Reader(film).frames())
+    known = frames[:80] + frames[81:]
+    assert times_of(Reader(film).frames(75, times_of(known))) == times_of(known[75:])
+    times = times_of(frames)
+    times.insert(100, times[99] + 7)
+    assert [frame.number for frame in Reader(film).frames(75, times)] == list(range(75, 100))
+
+
+def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
+    """The second one's timestamps are set right; a seek alone could not tell which of the two it reached."""
+    one, two = (
+        film_files.make(
+            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=film_files.moving(120, (64, 48), n)
+        )
+        for n in range(2)
+    )
+    (tmp_path / "both.ts").write_bytes(one.read_bytes() + two.read_bytes())
+    film = probe(tmp_path / "both.ts")
+    frames = list(Reader(film).frames())
+    for first in (80, 119, 130, 200):
+        rest = list(Reader(film).frames(first, times_of(frames)))
+        assert len(rest) == len(frames) - first and all(same(a, b) for a, b in zip(frames[first:], rest))
 
 
 def test_times_of_a_variable_rate(tmp_path):
@@ -120,7 +200,7 @@ def test_times_of_a_variable_rate(tmp_path):
     film = probe(film_files.make(tmp_path / "a.mp4", 8, times=times, base=Fraction(1, 100)))
     frames = list(Reader(film).frames())
     assert [round(frame.seconds * 100) for frame in frames] == times
-    assert [frame.pts for frame in Reader(film).frames(6, frames[6].pts)] == [frame.pts for frame in frames[6:]]
+    assert [frame.pts for frame in Reader(film).frames(6, times_of(frames))] == [frame.pts for frame in frames[6:]]
 
 
 def test_seconds_count_from_the_first_frame(tmp_path):
@@ -183,7 +263,7 @@ def test_a_folder_of_frames(tmp_path):
     ]
     assert all(np.array_equal(frame.picture.pixels, picture) for frame, picture in zip(frames, pictures))
     assert [frame.name for frame in Reader(film, 0.1, 0.3).frames()] == ["1.png", "2.png"]
-    assert [frame.name for frame in Reader(film).frames(2, 2)] == ["2.png", "3.png"]
+    assert [frame.name for frame in Reader(film).frames(2, range(4))] == ["2.png", "3.png"]
     Image.fromarray(pictures[0][:8]).save(tmp_path / "9 odd one.png")
     with pytest.raises(InputError, match=r"9 odd one\.png has 24 x 8 pixels and the first frame 24 x 16"):
         list(Reader(film).frames())
