@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from gpen_core.restorer import FaceRestorer
 
 DETECTOR_FILE = "detection_mobilenet0.25_Final.safetensors"  # a .pth of that name is pinned
 DATA = Path(__file__).resolve().parent / "data"
+
+
+def fresh_module(module):
+    """A second copy of a module, as a new process has it: nothing is cached yet."""
+    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    return copy
 
 
 def tensors(state_dict):
