@@ -5,7 +5,6 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 
 from gpen_core.models import LoadedNetwork, Models
 from gpen_core.network import GPEN, GPENConfig
@@ -53,24 +52,6 @@ def restorer_on(device, network, faces, load_exact=None, load_parser=None):
     network = GPEN.from_state_dict(network) if isinstance(network, dict) else network
     loaded = LoadedNetwork(network, place, load_exact)
     return FaceRestorer(Models([loaded], helpers.FakeDetector(faces), place, load_parser))
-
-
-class FakeMps(TorchFunctionMode):
-    """Computes on the CPU what is asked of `mps`. What is moved there and comes back goes through `spoil`; where that is an
-    exception, moving raises it."""
-
-    def __init__(self, spoil=lambda tensor: tensor):
-        super().__init__()
-        self.spoil, self.is_used = spoil, False
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.Tensor.to and args[1:] == (torch.device("mps"),):
-            self.is_used = True
-            if isinstance(self.spoil, Exception):
-                raise self.spoil
-            return args[0]
-        made = func(*args, **(kwargs or {}))
-        return self.spoil(made) if func is torch.Tensor.cpu else made
 
 
 def with_torch(monkeypatch, is_wanted=True):

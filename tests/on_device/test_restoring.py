@@ -13,7 +13,6 @@ from both_ways import (
     FULL,
     KINDS,
     OPENCV_ROUNDS,
-    FakeMps,
     Sharpening,
     both,
     levels,
@@ -273,11 +272,11 @@ def test_a_cpu_and_directml_keep_opencv():
 def test_a_device_that_resamples_wrongly_or_not_at_all_is_not_used(caplog, spoil, said):
     """`mps` is not there; what would be computed on it is, on the CPU, and spoilt."""
     trial.suits.cache_clear()
-    with caplog.at_level(logging.WARNING), FakeMps(spoil):
+    with caplog.at_level(logging.WARNING), helpers.FakeMps(spoil):
         assert not trial.suits(torch.device("mps")) and not trial.suits(torch.device("mps"))
     assert said in caplog.text and caplog.text.count("by the CPU, not on mps") == 1
     trial.suits.cache_clear()
-    with FakeMps():
+    with helpers.FakeMps():
         assert trial.suits(torch.device("mps"))
     trial.suits.cache_clear()
 

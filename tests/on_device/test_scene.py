@@ -7,7 +7,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from both_ways import DEVICES, FULL, KINDS, FakeMps, Sharpening, needs_exact_opencv, picture, raising, with_torch
+from both_ways import DEVICES, FULL, KINDS, Sharpening, needs_exact_opencv, picture, raising, with_torch
 from torch.overrides import TorchFunctionMode
 
 from gpen_core import RestoreOptions
@@ -293,7 +293,7 @@ def test_other_errors_of_the_device_are_not_hidden(monkeypatch, detector_weights
 
 
 def test_reducing_is_part_of_the_trial(monkeypatch, caplog):
-    mps = FakeMps()
+    mps = helpers.FakeMps()
     monkeypatch.setattr(trial, "resized", lambda batch, longest: area.resized(batch, longest) + 2.55 * mps.is_used)
     trial.suits.cache_clear()
     with caplog.at_level(logging.WARNING), mps:
