@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import synthetic
 import torch
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
@@ -21,6 +23,14 @@ from gpen_core.restorer import FaceRestorer
 
 DETECTOR_FILE = "detection_mobilenet0.25_Final.safetensors"  # a .pth of that name is pinned
 DATA = Path(__file__).resolve().parent / "data"
+
+
+def fresh_module(module):
+    """A second copy of a module, as a new process has it: nothing is cached yet."""
+    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    return copy
 
 
 def tensors(state_dict):
@@ -86,6 +96,24 @@ class FakeDetector:
 
     def sizes(self, picture, detect_size):
         return sizes_found(max(picture.width, picture.height), detect_size, REACH["retinaface_mobile0.25"])
+
+
+class FakeMps(TorchFunctionMode):
+    """Computes on the CPU what is asked of `mps`. What is moved there and comes back goes through `spoil`; where that is an
+    exception, moving raises it."""
+
+    def __init__(self, spoil=lambda tensor: tensor):
+        super().__init__()
+        self.spoil, self.is_used = spoil, False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.to and args[1:] == (torch.device("mps"),):
+            self.is_used = True
+            if isinstance(self.spoil, Exception):
+                raise self.spoil
+            return args[0]
+        made = func(*args, **(kwargs or {}))
+        return self.spoil(made) if func is torch.Tensor.cpu else made
 
 
 def host_networks():

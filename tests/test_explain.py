@@ -82,8 +82,10 @@ def test_crops_come_in_the_order_of_the_faces_whatever_network_each_took(way):
     """With several networks, faces are restored network by network."""
     import torch
 
+    from gpen_core.models import Models
     from gpen_core.network import GPEN
     from gpen_core.networks import BySize, LoadedNetwork
+    from gpen_core.restorer import FaceRestorer
 
     cpu = torch.device("cpu")
     faces = [helpers.face_at((150, 150), 60), helpers.face_at((330, 150), 180), helpers.face_at((520, 150), 60)]
@@ -91,8 +93,8 @@ def test_crops_come_in_the_order_of_the_faces_whatever_network_each_took(way):
     def load(size, progress):
         return LoadedNetwork(GPEN.from_state_dict(helpers.identity_weights(size)), cpu)
 
-    restorer = helpers.restorer(helpers.identity_weights(256), faces)
-    restorer.models._by_size = BySize((256, 512), torch.float32, load)
+    by_size = BySize((256, 512), torch.float32, load)
+    restorer = FaceRestorer(Models(by_size, helpers.FakeDetector(faces), cpu))
     picture = as_picture(helpers.texture(300, 600, sigma=1))
     (result,) = restorer.restore_all([Frame(picture)], RestoreOptions(mask="feather"), keep_crops=True)
     assert [face.network for face in result.faces] == [256, 512, 256]

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import helpers
 import pytest
 import torch
 
@@ -12,71 +13,67 @@ from gpen_core.network import GPEN
 MPS, CPU = torch.device("mps"), torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def nothing_known():
-    parity._wrong.cache_clear()
-    yield
-    parity._wrong.cache_clear()
-
-
-def told(monkeypatch, reason):
-    """Has the trial end so; gives the devices that were tried."""
+def processes(reason):
+    """Starts new processes (`process()` is `parity` with nothing cached), in which every trial ends with `reason`. The
+    second value lists the devices that were tried."""
     tried = []
 
     def difference(device):
         tried.append(device)
         return reason
 
-    monkeypatch.setattr(parity, "difference", difference)
-    return tried
+    def process():
+        module = helpers.fresh_module(parity)
+        module.difference = difference
+        return module
+
+    return process, tried
 
 
-def test_a_device_that_agrees_is_taken_and_tried_once(monkeypatch, tmp_path):
-    tried, memory = told(monkeypatch, None), tmp_path / "new" / "devices.json"
-    assert [parity.trusted(MPS, memory) for _ in range(2)] == [MPS, MPS]
-    parity._wrong.cache_clear()  # as in the next process
-    assert parity.trusted(MPS, memory) == MPS
+def test_a_device_that_agrees_is_taken_and_tried_once(tmp_path):
+    (process, tried), memory = processes(None), tmp_path / "new" / "devices.json"
+    first = process()
+    assert [first.trusted(MPS, memory) for _ in range(2)] == [MPS, MPS]
+    assert process().trusted(MPS, memory) == MPS
     assert tried == [MPS]
 
 
-def test_one_that_does_not_gives_way_to_the_cpu_each_time(monkeypatch, tmp_path, caplog):
-    tried, memory = told(monkeypatch, "it differs by 3 of its standard deviation"), tmp_path / "devices.json"
+def test_one_that_does_not_gives_way_to_the_cpu_each_time(tmp_path, caplog):
+    process, tried = processes("it differs by 3 of its standard deviation")
     for _ in range(2):
-        parity._wrong.cache_clear()
         with caplog.at_level(logging.WARNING):
-            assert parity.trusted(MPS, memory) == CPU
+            assert process().trusted(MPS, tmp_path / "devices.json") == CPU
     assert tried == [MPS]
     assert len(caplog.messages) == 2 and "it differs by 3" in caplog.messages[1] and torch.__version__ in caplog.messages[1]
 
 
-def test_another_version_is_tried_anew(monkeypatch, tmp_path):
-    tried, memory = told(monkeypatch, None), tmp_path / "devices.json"
-    parity.trusted(MPS, memory)
+def test_another_version_is_tried_anew(tmp_path):
+    (process, tried), memory = processes(None), tmp_path / "devices.json"
+    process().trusted(MPS, memory)
     content = json.loads(memory.read_text())
     memory.write_text(json.dumps({key.replace(torch.__version__, "1.0"): "wrong" for key in content}))
-    parity._wrong.cache_clear()
-    assert parity.trusted(MPS, memory) == MPS
+    assert process().trusted(MPS, memory) == MPS
     assert len(tried) == 2 and len(json.loads(memory.read_text())) == 2
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
-def test_a_file_that_is_none_of_ours_is_no_hindrance(monkeypatch, tmp_path, content):
-    tried, memory = told(monkeypatch, None), tmp_path / "devices.json"
+def test_a_file_that_is_none_of_ours_is_no_hindrance(tmp_path, content):
+    (process, tried), memory = processes(None), tmp_path / "devices.json"
     memory.write_text(content)
-    assert parity.trusted(MPS, memory) == MPS and tried == [MPS]
+    assert process().trusted(MPS, memory) == MPS and tried == [MPS]
 
 
-def test_where_nothing_can_be_remembered_it_is_tried_in_each_process(monkeypatch, tmp_path):
-    tried = told(monkeypatch, None)
+def test_where_nothing_can_be_remembered_it_is_tried_in_each_process(tmp_path):
+    process, tried = processes(None)
     (tmp_path / "file").write_text("")
-    memory = tmp_path / "file" / "devices.json"
-    assert parity.trusted(MPS, memory) == MPS and tried == [MPS]
+    first, memory = process(), tmp_path / "file" / "devices.json"
+    assert [first.trusted(MPS, memory) for _ in range(2)] == [MPS, MPS] and tried == [MPS]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_what_tests_hold_is_not_tried(monkeypatch, tmp_path, device):
-    tried = told(monkeypatch, "wrong")
-    assert parity.trusted(torch.device(device), tmp_path / "devices.json").type == device and not tried
+def test_what_tests_hold_is_not_tried(tmp_path, device):
+    process, tried = processes("wrong")
+    assert process().trusted(torch.device(device), tmp_path / "devices.json").type == device and not tried
 
 
 def test_the_cpu_agrees_with_itself():

@@ -207,3 +207,71 @@ def test_the_version_is_said_once():
     from gpen_core.version import __version__
 
     assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+PRIVATE = re.compile(r"\b_[a-zA-Z]\w*")
+FOREIGN = {"_metadata", "_replace", "_asdict", "_fields", "_make"}  # of torch's state dicts and of named tuples
+IN_TEXT = re.compile(rf"(?:^|\.|\bimport )({PRIVATE.pattern})")  # "_load", "gpen_core.files._load", "import _load"
+
+
+def private_names(tree):
+    """The names with one leading underscore that a module defines: functions, classes, variables and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            name = node.name
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+        else:
+            continue
+        if PRIVATE.fullmatch(name):
+            yield name
+
+
+def names_used(tree):
+    """(line, name) of every import, attribute and text in which a private name may stand. A class's use of what its own
+    file defines is left out."""
+    own = set(private_names(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            dotted = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from ((node.lineno, part) for name in dotted for part in name.split("."))
+        elif isinstance(node, ast.Attribute):
+            is_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") and node.attr in own
+            if not is_own:
+                yield node.lineno, node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from ((node.lineno, name) for name in IN_TEXT.findall(node.value))
+
+
+OURS = [*SHIPPED, *sorted((ROOT / "scripts").rglob("*.py"))]
+
+
+def test_tests_use_no_private_name_of_ours():
+    """So that renaming one breaks no test. Go through a public name, or make the name public."""
+    private = {name for path in OURS for name in private_names(ast.parse(path.read_text(encoding="utf-8")))} - FOREIGN
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if path != Path(__file__) and not private.isdisjoint(PRIVATE.findall(text)):  # few need parsing
+            used = names_used(ast.parse(text))
+            found += [f"{path.relative_to(ROOT).as_posix()}:{line}: {name}" for line, name in used if name in private]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("from gpen_core.pictures.files import _load", True),
+        ("files._load(source)", True),
+        ("files._load.cache_clear()", True),
+        ("restorer.network._load = 1", True),
+        ('monkeypatch.setattr(files, "_load", broken)', True),
+        ('monkeypatch.setattr("gpen_core.pictures.files._load", broken)', True),
+        ('run_python("from gpen_core.pictures.files import _load")', True),
+        ("monkeypatch.setattr(Canvas, 'close', lambda self: self._load)", True),
+        ("class Fake:\n    def _load(self): self.loads = 1\n    def load(self): return self._load()", False),
+        ("files.load(source, name='the file _load.png')", False),
+    ],
+)
+def test_a_private_name_is_found_however_it_is_used(code, is_found):
+    assert ("_load" in {name for _, name in names_used(ast.parse(code))}) == is_found

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -70,7 +71,7 @@ def restored():
     picture, face = selftest.drawn_face()
     network = GPEN.from_state_dict(weights.sharpening_state_dict(selftest.SIZE, (0.5, 0.5)))
     cpu = torch.device("cpu")
-    restorer = FaceRestorer(Models([LoadedNetwork(network, cpu)], selftest._Told(face, cpu), cpu))
+    restorer = FaceRestorer(Models([LoadedNetwork(network, cpu)], helpers.FakeDetector([face]), cpu))
     options = RestoreOptions(mask="feather", color="none", angles="upright", detect_size=selftest.DRAWN)
     return picture, restorer.restore(picture, options)
 

@@ -13,7 +13,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
@@ -56,7 +55,6 @@ def _fsspec() -> Any:
     return fsspec
 
 
-@lru_cache(maxsize=64)
 def _kind(scheme: str) -> Any:
     fsspec = _fsspec()
     try:

@@ -75,7 +75,7 @@ def measure(patches: FloatImage, rounding: float = 0.0) -> Spectrum | None:
     patches = patches[cut.mean((1, 2, 3)) < CLIPPED]
     if len(patches) < FEWEST:
         return None
-    energy, curvature = _energies(patches)
+    energy, curvature = energies(patches)
     if patches.shape[1] < SIDES[0]:
         curvature = None  # in a small patch a curve is a wave of the first ring
     freedom = _window(patches.shape[1]).freedom
@@ -166,7 +166,7 @@ def _half(images: NDArray[Any]) -> NDArray[Any]:
     return np.fft.rfft2(images).reshape(len(images), -1)
 
 
-def _energies(patches: FloatImage, at_once: int = 64) -> tuple[Matrix, Matrix | None]:
+def energies(patches: FloatImage, at_once: int = 64) -> tuple[Matrix, Matrix | None]:
     """[N, RINGS, 6]: power in each ring of the opponent colours and of how they go together (`PAIRS`), and [N]: how
     strongly the patch's brightness is curved."""
     side = patches.shape[1]

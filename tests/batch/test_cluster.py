@@ -1,4 +1,4 @@
-"""`gpen restore --ray`: the same files as without, whatever happens to a worker. Needs Ray for all but the first."""
+"""`gpen restore --ray`: the same files as without, whatever happens to a worker. The tests under "With Ray" need it."""
 
 import json
 import os
@@ -6,15 +6,18 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from cluster_runs import workers, write_photos
 from command_line import broken, names
 
-from gpen_core.batch.cluster import Cluster, Worker, _hear, _size, _tasks, error_of, said
-from gpen_core.batch.cluster_pictures import Told, Work, _as_text, _of_text
+from gpen_core.batch import cluster_pictures
+from gpen_core.batch.cluster import AT_ONCE, ON_GPU_AT_ONCE, Cluster, error_of, run, said
+from gpen_core.batch.cluster_pictures import Told, Work
 from gpen_core.batch.job import Job
 from gpen_core.batch.places import Url
 from gpen_core.errors import ChangedWeights, GpenError, InputError, OptionsError, TooLarge
@@ -44,21 +47,52 @@ def test_what_contradicts_is_refused_before_anything_starts(restore, face, tmp_p
     assert ran.status == 2 and why in ran.err
 
 
-def test_jobs_and_errors_come_back_as_they_went():
+class FakeRay(ModuleType):
+    """The part of Ray that `cluster.run` uses, in this process. It runs every task at once, in one worker."""
+
+    def __init__(self, monkeypatch, **has):
+        super().__init__("ray")
+        self.has, self.pools, self.calls = has, [], []
+        self.answer = self.work
+        self.data = ModuleType("ray.data")
+        self.data.DataContext = SimpleNamespace(get_current=SimpleNamespace)
+        self.data.ActorPoolStrategy = lambda **given: given
+        self.data.from_items = lambda tasks, **_: SimpleNamespace(map_batches=partial(self.map_batches, tasks))
+        self.exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+        self.init = self.shutdown = lambda **_: None
+        monkeypatch.setitem(sys.modules, "ray", self)
+        monkeypatch.setitem(sys.modules, "ray.data", self.data)
+
+    def cluster_resources(self):
+        return self.has
+
+    def map_batches(self, tasks, kind, **given):
+        """Notes what was asked for, and each task's rows with their numbers."""
+        self.pools.append(given)
+        self.calls.append([json.loads(task["task"]) for task in tasks])
+        return SimpleNamespace(iter_batches=lambda **_: self.answer(tasks, kind, given["fn_constructor_args"]))
+
+    @staticmethod
+    def work(tasks, kind, arguments):
+        """What the pool's workers answer. A test may set `answer` to a pool that loses tasks."""
+        worker = kind(*arguments)
+        return [worker({"task": [task["task"]]}) for task in tasks]
+
+    @staticmethod
+    def lose(tasks, kind, arguments):
+        return []
+
+
+def test_jobs_and_errors_come_back_as_they_went(monkeypatch):
     job = Job(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
-    assert _of_text(_as_text(job)) == job
+    FakeRay(monkeypatch, CPU=1).answer = FakeRay.lose
+    outcomes = []
+    cluster_pictures.run([job], Work(refused, RestoreOptions()), Cluster(), outcomes.append)
+    assert [outcome.job for outcome in outcomes] == [job] and "the worker ended each time" in str(outcomes[0].error)
     error = error_of(said(TooLarge("x.png: too large")))
     assert type(error) is TooLarge and str(error) == "x.png: too large"
     assert type(error_of(said(ZeroDivisionError("by zero")))) is GpenError
     assert type(error_of(["is_out_of_memory", "not an error"])) is GpenError
-
-
-class Resources:
-    def __init__(self, **has):
-        self.has = has
-
-    def cluster_resources(self):
-        return self.has
 
 
 @pytest.mark.parametrize(
@@ -74,24 +108,51 @@ class Resources:
 )
 def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads_told, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", threads_told)
-    size = _size(Resources(**has), asked)
-    assert (size.workers, size.threads, size.cpus, size.gpus) == wanted
-    assert size.at_once == (32 if size.gpus else 8)
+    workers, threads, cpus, gpus = wanted
+    ray = FakeRay(monkeypatch, **has)
+    ray.answer = FakeRay.lose
+    run(range(1000), Halving(), asked, lambda *_: None)
+    pool = ray.pools[0]
+    assert pool["compute"]["size"] == workers and pool["fn_constructor_args"][1] == threads
+    assert pool["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": str(threads)}
+    assert (pool["num_cpus"], pool["num_gpus"]) == (cpus, gpus or None)
+    assert max(map(len, ray.calls[0])) == (ON_GPU_AT_ONCE if gpus else AT_ONCE)
 
 
-def test_more_workers_than_gpus_are_refused():
+def test_more_workers_than_gpus_are_refused(monkeypatch):
+    FakeRay(monkeypatch, CPU=8, GPU=2)
     with pytest.raises(OptionsError, match="4 workers need as many GPUs; this machine has 2"):
-        _size(Resources(CPU=8, GPU=2), Cluster(workers=4))
+        run(range(4), Halving(), Cluster(workers=4), print)
 
 
-def test_tasks_grow_smaller_so_that_all_workers_end_together():
-    window = {number: f"row {number}" for number in range(100)}
-    tasks = list(_tasks(window, 3, 8))
-    assert dict(one for task in tasks for one in task) == window
-    sizes = [len(task) for task in tasks]
-    assert sizes[:7] == [8] * 7 and sizes == sorted(sizes, reverse=True) and sizes[-6:] == [1] * 6
-    assert [len(task) for task in _tasks(window, 64, 8)] == [1] * 100  # few for each: one by one
-    assert [len(task) for task in _tasks(window, 3, 1)] == [1] * 100
+def test_tasks_grow_smaller_so_that_all_workers_end_together(monkeypatch):
+    rows = [f"row {number}" for number in range(100)]
+
+    def sizes(workers, at_once):
+        ray = FakeRay(monkeypatch, CPU=workers)
+        ray.answer = FakeRay.lose
+        run(rows, Halving(), Cluster(workers=workers), lambda *_: None, at_once)
+        assert [row for task in ray.calls[0] for row in task] == [list(row) for row in enumerate(rows)]
+        return [len(task) for task in ray.calls[0]]
+
+    told = sizes(3, 8)
+    assert told[:7] == [8] * 7 and told == sorted(told, reverse=True) and told[-6:] == [1] * 6
+    assert sizes(64, 8) == [1] * 100  # few for each: one by one
+    assert sizes(3, 1) == [1] * 100
+
+
+def test_rows_that_are_lost_are_tried_again_alone(monkeypatch):
+    ray, heard = FakeRay(monkeypatch, CPU=1), []
+
+    def answer(tasks, kind, arguments):
+        """The pool loses the first task of each pass."""
+        return ray.work(tasks[1:], kind, arguments)
+
+    ray.answer = answer
+    run([1, 2, 3, 4, 5], Halving(), Cluster(), lambda *one: heard.append(one), 2)
+    assert [len(task) for task in ray.calls[0]] == [2, 1, 1, 1] and [len(task) for task in ray.calls[1]] == [1, 1]
+    assert [row for row, what in heard if what is None] == [1] and sorted(row for row, _ in heard) == [1, 2, 3, 4, 5]
+    assert [pool["compute"]["max_tasks_in_flight_per_actor"] for pool in ray.pools] == [2, 1]
 
 
 class Halving:
@@ -107,13 +168,19 @@ class Halving:
         return hand
 
 
-def test_what_was_done_before_a_worker_ended_is_heard_and_what_was_heard_before_is_not():
-    worker = Worker(Halving(), 2)
-    (told,) = worker({"task": [json.dumps([[4, 2], [5, 3], [6, 0], [7, 1]])]})["told"]
-    window, heard = {5: 3, 6: 0, 7: 1}, []  # 4 was heard of
+def test_what_was_done_before_a_worker_ended_is_heard_and_what_was_heard_before_is_not(monkeypatch):
+    ray, heard = FakeRay(monkeypatch, CPU=2), []
+
+    def answer(tasks, kind, arguments):
+        """A worker did the first row and died, so that Ray has its whole task done again."""
+        first_row = json.loads(tasks[0]["task"])[:1]
+        return ray.work([{"task": json.dumps(first_row)}, tasks[0]], kind, arguments)
+
+    ray.answer = answer
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with pytest.raises(GpenError, match="ZeroDivisionError"):
-        _hear(json.loads(told), window, lambda *one: heard.append(one))
-    assert heard == [(3, 40)] and window == {6: 0, 7: 1}
+        run([2, 3, 0, 1, 5, 6, 7, 8], Halving(), Cluster(workers=1), lambda *one: heard.append(one), 4)
+    assert heard == [(2, 60), (3, 40)]
 
 
 def test_what_a_worker_tells_is_what_the_report_has():
@@ -238,16 +305,16 @@ def refused():
     raise ChangedWeights("red.pth is another")
 
 
-def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path):
+def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path, monkeypatch):
     here = os.getcwd()  # noqa: PTH109  where the test began
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the worker is in this process
+    FakeRay(monkeypatch, CPU=1)
     for work, kind, why in (
         (Work(refused, RestoreOptions()), ChangedWeights, "red.pth is another"),
         (Work(refused, RestoreOptions(), folder=str(tmp_path / "none")), InputError, "not there for its workers"),
     ):
-        worker = Worker(work, torch.get_num_threads())
-        (told,) = worker({"task": [json.dumps([[0, "unread"]])]})["told"]
         with pytest.raises(kind, match=why):
-            _hear(json.loads(told), {0: "unread"}, print)
+            run(["unread"], work, Cluster(), print)
     assert os.getcwd() == here  # noqa: PTH109
 
 

@@ -1,5 +1,6 @@
 """Reading, restoring and writing overlap over a folder, and nothing else is different. Time-outs only end a failing test."""
 
+import io
 import os
 import signal
 import threading
@@ -49,7 +50,7 @@ class Watch:
         self.at = lambda phase, number, when: None
         self.restorer = Inverting()
         self._around(monkeypatch, files, "read", "read", lambda path, *_: int(path.stem))
-        self._around(monkeypatch, batch, "_write_file", "write", lambda job, *_: int(job.source.stem))
+        self._around_writing(monkeypatch)
         self._around(monkeypatch, self.restorer, "restore", "restore", lambda picture, *_: picture.width - 10)
 
     def _around(self, monkeypatch, owner, name, phase, number_of):
@@ -63,6 +64,21 @@ class Watch:
             return out
 
         monkeypatch.setattr(owner, name, watched)
+
+    def _around_writing(self, monkeypatch):
+        """Writing a picture begins with encoding it."""
+        encode, write = files.encode, batch.write_bytes
+
+        def encoded(photo, format_name):
+            self.note("write", photo.picture.width - 10, "begin")
+            return encode(photo, format_name)
+
+        def written(place, data):
+            write(place, data)
+            self.note("write", Image.open(io.BytesIO(data)).width - 10, "end")
+
+        monkeypatch.setattr(files, "encode", encoded)
+        monkeypatch.setattr(batch, "write_bytes", written)
 
     def note(self, phase, number, when):
         self.log.append((phase, number, when))

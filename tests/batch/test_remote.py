@@ -56,7 +56,6 @@ def shaky(monkeypatch):
     store = module.register()
     store.pauses = []
     monkeypatch.setattr(remote.time, "sleep", store.pauses.append)
-    remote._kind.cache_clear()
     return store
 
 
@@ -99,7 +98,6 @@ def test_two_names_of_one_object_are_one(memory):
 
 
 def test_without_fsspec_or_its_backend_it_is_said_what_to_install(monkeypatch):
-    remote._kind.cache_clear()
     with pytest.raises(MissingExtra, match=r"nosuch:// cannot be used here .*s3fs"):
         same_file_key(Url("nosuch://b/a.png"))
     monkeypatch.setitem(sys.modules, "fsspec", None)

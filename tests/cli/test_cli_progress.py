@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from command_line import broken
+from tqdm import tqdm
 
 from gpen_core.cli import progress
 from gpen_core.cli.described import commands_of
-from gpen_core.cli.main import _level, make_parser
+from gpen_core.cli.main import make_parser
 from gpen_core.cli.progress import Bars, Lines, Shown, shown
 
 pytest_plugins = ["command_line"]
@@ -32,9 +33,16 @@ def objects(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
+class EagerBar(tqdm):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, mininterval=0, miniters=1, **kwargs)
+
+
 @pytest.fixture
 def terminal(monkeypatch):
-    """Makes a terminal of stderr, when called: pytest has one of its own for each phase of a test."""
+    """Makes a terminal of stderr, when called: pytest has one of its own for each phase of a test. Bars are drawn at every
+    step, however soon it comes."""
+    monkeypatch.setattr("tqdm.tqdm", EagerBar)
     return lambda: monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
 
 
@@ -83,7 +91,6 @@ def test_a_terminal_shows_the_time_left(terminal, capsys):
     with shown(given()) as show:
         show(0, 8, "Restoring faces")
         show(2, 8, "Restoring faces")
-        show._bar.refresh()
     err = capsys.readouterr().err
     assert "Restoring faces" in err and "2/8" in err and "<" in err.split("2/8")[1]
 
@@ -93,7 +100,6 @@ def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
     with shown(given(), 3) as show:
         show(1, 4, "Restoring faces")
         show.step(2)
-        show._of_all.refresh()
         show.note("a note")
     err = capsys.readouterr().err
     assert "2/3" in err and "Restoring faces 1/4" in err and "gpen: a note" in err
@@ -103,7 +109,6 @@ def test_what_work_says_of_itself_cannot_speak_to_the_terminal(terminal, capsys)
     terminal()
     with shown(given()) as show:
         show(1, 4, "x\x1b[2Jy")
-        show._bar.refresh()
         show.note("n\x1b[2J")
     assert "\x1b[2J" not in capsys.readouterr().err
 
@@ -138,7 +143,9 @@ def test_every_command_has_both():
         assert {"-q", "--progress"} <= {flag for option in command.options for flag in option.flags}, command.name
 
 
-def test_quiet_leaves_warnings_out():
-    assert _level(argparse.Namespace(debug=False, quiet=True)) == logging.ERROR
-    assert _level(argparse.Namespace(debug=False, quiet=False)) == logging.WARNING
-    assert _level(argparse.Namespace(debug=True, quiet=True)) == logging.DEBUG
+def test_quiet_leaves_warnings_out(gpen, monkeypatch):
+    levels = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: levels.append(given["level"]))
+    for flags in (("-q",), (), ("-q", "--debug")):
+        assert gpen("completion", "bash", *flags).status == 0
+    assert levels == [logging.ERROR, logging.WARNING, logging.DEBUG]

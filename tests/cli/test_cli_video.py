@@ -19,6 +19,7 @@ from PIL import Image
 
 from gpen_core import Interrupted
 from gpen_core.cli import video as commands
+from gpen_core.cli.main import make_parser
 from gpen_core.video import restore as restoring
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
@@ -113,7 +114,8 @@ def ran_to(ran):
 
 def test_seconds_as_they_are_written():
     texts = ("0", "83.5", "1:23.5", "1:02.5", "01:00:00", "90:00")
-    assert [commands._seconds(text) for text in texts] == [0, 83.5, 83.5, 62.5, 3600, 5400]
+    given = [make_parser().parse_args(["video", "in.mp4", "-o", "out.mp4", "--start", text]) for text in texts]
+    assert [one.start for one in given] == [0, 83.5, 83.5, 62.5, 3600, 5400]
 
 
 @pytest.mark.parametrize("text", ["x", "", ":", "1:", "1:60", "1:2:3:4", "-1", "1:-2", "nan", "inf", "0x10"])

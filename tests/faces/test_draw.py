@@ -10,6 +10,24 @@ from gpen_core.faces.draw import LEFT_ALONE, TAKEN, numbered
 from gpen_core.faces.face import Face
 
 
+def plate_of(drawn, face):
+    """The number's plate above the box, found by its color."""
+    left, bottom = round(face.box[0]), round(face.box[1])
+    is_plate = (drawn == TAKEN).all(2)
+    top = bottom - np.argmin(is_plate[bottom - 1 :: -1, left])
+    right = left + np.argmin(is_plate[top, left:])
+    return drawn[top:bottom, left:right]
+
+
+def letters_of(drawn, face):
+    """[height, W] in [0, 1]: how white each pixel of the number is."""
+    plate = plate_of(drawn, face)
+    rows, columns = (np.flatnonzero((plate != TAKEN).any((axis, 2))) for axis in (1, 0))
+    white = plate[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0] / 255
+    assert TAKEN[0] == 0
+    return white
+
+
 @pytest.mark.parametrize("ground", [0, 128, 255])
 @pytest.mark.parametrize(("side", "shape"), [(40, (400, 600)), (40, (3000, 4000)), (1000, (1500, 1600))])
 def test_a_number_is_large_enough_and_stands_out(ground, side, shape):
@@ -17,10 +35,9 @@ def test_a_number_is_large_enough_and_stands_out(ground, side, shape):
     face = helpers.face_at((shape[1] / 2, shape[0] / 2 + 40), side)
     drawn = numbered(picture, [face])
     assert np.all(picture == ground)  # a copy was drawn on
-    x0, y0 = round(face.box[0]), round(face.box[1])
-    height = draw._height(drawn, face)
+    height = len(letters_of(drawn, face))
     assert height >= max(11, 0.01 * max(shape)) and height <= max(11, 0.045 * max(shape))
-    plate = drawn[y0 - height : y0, x0 : x0 + height // 2]
+    plate = plate_of(drawn, face)
     white, blue = (plate > 200).all(2).mean(), (np.abs(plate.astype(int) - TAKEN) < 60).all(2).mean()
     assert white > 0.1 and blue > 0.2
 
@@ -49,17 +66,18 @@ def test_numbers_are_drawn_with_pillow_before_10_1_too(monkeypatch):
         return old
 
     monkeypatch.setattr(ImageFont, "load_default", load_default)
-    draw._drawn_large.cache_clear()
-    try:
-        letters = draw._letters("10", 20)
-    finally:
-        draw._drawn_large.cache_clear()
+    picture, faces = np.zeros((400, 2000, 3), np.uint8), [helpers.face_at((150 * n + 100, 200), 60) for n in range(11)]
+    fresh = helpers.fresh_module(draw)  # it keeps the numbers that it has drawn
+    letters = letters_of(fresh.numbered(picture, faces), faces[10])
     assert letters.shape[0] == 20 and 10 <= letters.shape[1] <= 40 and letters.max() > 0.8
 
 
 def test_each_number_looks_its_own():
-    drawn = [draw._letters(str(n), 24) for n in range(10)]
-    assert all(a.shape[1] <= 24 and 0.1 < a.mean() < 0.7 for a in drawn)
+    faces = [helpers.face_at((200 * n + 200, 300), 60) for n in range(10)]
+    picture = numbered(np.zeros((600, 2400, 3), np.uint8), faces)
+    drawn = [letters_of(picture, face) for face in faces]
+    assert {len(one) for one in drawn} == {24}
+    assert all(a.shape[1] <= 24 and 0.1 < a.mean() < 0.8 for a in drawn)
     widest = max(a.shape[1] for a in drawn)
     padded = [np.pad(a, ((0, 0), (0, widest - a.shape[1]))) for a in drawn]
     assert all(np.abs(padded[a] - padded[b]).mean() > 0.03 for a in range(10) for b in range(a))

@@ -115,9 +115,14 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
 def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeypatch):
     """Nothing of its size is written before the result."""
     seen = []
-    node = sys.modules[host.nodes[NODE].__module__]
-    restored = node._restored
-    monkeypatch.setattr(node, "_restored", lambda model, path, *more: (seen.append(path), restored(model, path, *more))[1])
+    core = sys.modules[host.nodes[NODE].__module__.replace(".nodes.video", ".gpen_core")]
+    whole = core.restore_video
+
+    def restore_video(path, *more, **named):
+        seen.append(path)
+        return whole(path, *more, **named)
+
+    monkeypatch.setattr(core, "restore_video", restore_video)
     host.run(NODE, model=red, video=of_file(host, film))
     assert seen == [film]
 

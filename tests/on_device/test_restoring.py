@@ -26,6 +26,7 @@ from gpen_core import Interrupted, RestoreOptions
 from gpen_core.devices import Plan
 from gpen_core.errors import OutOfMemory
 from gpen_core.faces import mask as masks
+from gpen_core.faces.blend import Canvas
 from gpen_core.frame import Frame
 from gpen_core.models import LoadedNetwork
 from gpen_core.network import GPEN
@@ -157,9 +158,16 @@ def test_crops_are_kept_as_arrays(monkeypatch):
 def test_several_pictures_and_sizes_at_once(monkeypatch):
     """A picture leaves the device after its last face of one network, and comes again for the next."""
     with_torch(monkeypatch)
-    seen = []
-    closing = DeviceCanvas.close
-    monkeypatch.setattr(DeviceCanvas, "close", lambda self: seen.append(len(self._regions)) or closing(self))
+    seen, taken = [], []
+    closing, taking = DeviceCanvas.close, Canvas.take
+
+    def close(canvas):
+        taken.clear()
+        closing(canvas)
+        seen.append(len(taken))
+
+    monkeypatch.setattr(DeviceCanvas, "close", close)
+    monkeypatch.setattr(Canvas, "take", lambda canvas, *given: taken.append(given) or taking(canvas, *given))
     frames = [Frame(picture(240, 320, "uint8")), Frame(picture(250, 330, "float32"))]
     together = restorer_on("cpu", Sharpening(), BESIDE).restore_all(frames)
     alone = [restorer_on("cpu", Sharpening(), BESIDE).restore_all([frame])[0] for frame in frames]
@@ -261,25 +269,15 @@ def test_a_cpu_and_directml_keep_opencv():
         (NotImplementedError("grid_sampler_2d is not there"), "grid_sampler_2d is not there"),
     ],
 )
-def test_a_device_that_resamples_wrongly_or_not_at_all_is_not_used(monkeypatch, caplog, spoil, said):
+def test_a_device_that_resamples_wrongly_or_not_at_all_is_not_used(caplog, spoil, said):
     """`mps` is not there; what would be computed on it is, on the CPU, and spoilt."""
-    trying = trial._tried
-
-    def tried(device):
-        if device.type == "cpu":
-            return trying(device)
-        if isinstance(spoil, Exception):
-            raise spoil
-        return spoil(trying(torch.device("cpu")))
-
-    monkeypatch.setattr(trial, "_tried", tried)
     trial.suits.cache_clear()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), helpers.FakeMps(spoil):
         assert not trial.suits(torch.device("mps")) and not trial.suits(torch.device("mps"))
     assert said in caplog.text and caplog.text.count("by the CPU, not on mps") == 1
-    monkeypatch.setattr(trial, "_tried", lambda device: trying(torch.device("cpu")))
     trial.suits.cache_clear()
-    assert trial.suits(torch.device("mps"))
+    with helpers.FakeMps():
+        assert trial.suits(torch.device("mps"))
     trial.suits.cache_clear()
 
 

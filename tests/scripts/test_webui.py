@@ -1,9 +1,11 @@
 """scripts/ in a fake A1111, see fake_webui.py; tests/test_a1111_host.py has the real ones."""
 
 import argparse
+import gc
 import shutil
 import sys
 import types
+import weakref
 
 import fake_webui
 import helpers
@@ -14,7 +16,7 @@ from fake_webui import Component
 from PIL import Image
 from webui_pictures import RED, red
 
-from gpen_core import RestoreOptions
+from gpen_core import FaceRestorer, RestoreOptions
 
 pytest_plugins = ["webui_pictures"]
 
@@ -127,10 +129,22 @@ def test_in_the_main_page_the_picture_is_always_kept(host, photo):
     assert pp.image is photo and not host.state.skipped and pp.info == {"GPEN failed": "weights are missing"}
 
 
+def watched_loads(monkeypatch):
+    """The models that are loaded, also where that fails, and the restorers that exist."""
+    models, restorers, load = [], weakref.WeakSet(), FaceRestorer.load
+
+    def watched(model, *given, **named):
+        models.append(model)
+        restorers.add(restorer := load(model, *given, **named))
+        return restorer
+
+    monkeypatch.setattr(FaceRestorer, "load", watched)
+    return models, restorers
+
+
 def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, webui_models):
-    engine, missing = sys.modules["gpen_webui.engine"], sys.modules["gpen_webui.missing"]
-    asked, restore = [], engine._restore
-    monkeypatch.setattr(engine, "_restore", lambda *given: (asked.append(1), restore(*given))[1])
+    missing = sys.modules["gpen_webui.missing"]
+    asked, _ = watched_loads(monkeypatch)
     assert host.extras_page([photo] * 6, **ABSENT)[0] == [] and len(asked) == 1 and len(host.toasts) == 1
     host.extras_page([photo], **ABSENT)
     assert len(asked) == 1 and len(host.toasts) == 2  # a new run says it again
@@ -476,8 +490,16 @@ def test_the_networks_leave_the_device_where_the_host_says_so(host, photo):
     host.opts.face_restoration_unload = True
     host.run_extras(photo, **ON)
     assert host.collected == before + 1
+
+
+def test_the_networks_are_forgotten_with_the_scripts(host, photo, monkeypatch):
+    models, restorers = watched_loads(monkeypatch)
+    for _ in range(2):
+        host.run_extras(photo, **ON)
+    assert models == [RED] and len(restorers) == 1
     host.fire("on_script_unloaded")
-    assert not sys.modules["gpen_webui.engine"]._kept
+    gc.collect()
+    assert not restorers
 
 
 @pytest.mark.parametrize("name", ["utils", "forge_util"])
@@ -538,15 +560,15 @@ def test_directml_that_fails_is_not_tried_again_until_the_host_restarts(host, ph
     engine = sys.modules["gpen_webui.engine"]
     directml = torch.device("privateuseone")
     monkeypatch.setattr(sys.modules["gpen_webui.host"], "device", lambda: directml)
-    restore_on, tried = engine._restore_on, []
+    load, tried = FaceRestorer.load, []
 
-    def watched(device, *args):
+    def on_device(model, finder, folders, device, *more, **named):
         tried.append(device.type)
         if device == directml:
             raise RuntimeError("aten::something is not implemented")
-        return restore_on(device, *args)
+        return load(model, finder, folders, device, *more, **named)
 
-    monkeypatch.setattr(engine, "_restore_on", watched)
+    monkeypatch.setattr(FaceRestorer, "load", on_device)
     for _ in range(3):
         assert engine.restore(photo, RED, RestoreOptions()).changed
-    assert tried == ["privateuseone", "cpu", "cpu", "cpu"] and len(engine._kept) == 1
+    assert tried == ["privateuseone", "cpu"]

@@ -1,6 +1,7 @@
 """docs/api.md: its commands are run, its statuses and paths are those of the schema."""
 
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -69,7 +70,8 @@ def test_the_commands_work(address, client, tmp_path, astronaut):
     restored = Image.open(tmp_path / "restored.png")
     assert restored.size == (512, 512) and '"restored":true' in (tmp_path / "result.json").read_text()
     assert not red(restored).any() and (restored.getpixel((230, 130))[0] > 200)  # strength 0.8
-    assert not sys.modules["gpen_webui.api"].line._jobs  # deleted
+    name = json.loads((tmp_path / "job.json").read_text())["id"]
+    assert client.get(f"/gpen/v1/jobs/{name}").status_code == 404  # deleted
 
 
 def test_the_schema_has_every_path_and_the_page_every_status(client):

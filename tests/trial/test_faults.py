@@ -7,7 +7,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gpen_core import cli
 from gpen_core.batch import local
@@ -17,7 +17,7 @@ from gpen_core.models import GPEN
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures import files
 from gpen_core.restorer import FaceRestorer
-from gpen_core.weights import checkpoint, convert, digest
+from gpen_core.weights import archive, checkpoint, convert, digest
 
 from .faults import NO_MEMORY, parts, replace
 
@@ -48,8 +48,8 @@ def restorer(networks):
 
 
 STEPS = {
-    "reading": lambda restorer: (files, "_load"),
-    "turning into numbers": lambda restorer: (files, "_pixels"),
+    "reading": lambda restorer: (ImageFile.ImageFile, "load"),
+    "turning into numbers": lambda restorer: (files, "pil_to_array"),
     "detecting": lambda restorer: (restorer.detector, "detect"),
     "aligning": lambda restorer: (Repair, "crop"),
     "network": lambda restorer: (restorer.network, "forward"),
@@ -60,7 +60,11 @@ STEPS = {
     "encoding": lambda restorer: (files, "encode"),
     "writing": lambda restorer: (local, "write_bytes"),
 }
-IN_FILES = ("encoding", "writing")
+# Only where there are files. The number of the picture at work is told by what the step is given.
+IN_FILES = {
+    "encoding": lambda photo, format_name: photo.picture.width - 150,
+    "writing": lambda target, data: int(target.stem),
+}
 at_work = threading.local()
 
 
@@ -69,7 +73,8 @@ def break_at(monkeypatch, restorer, step, error):
     owner, name = STEPS[step](restorer)
 
     def failing(whole, *args, **kwargs):
-        if getattr(at_work, "number", VICTIM) == VICTIM:
+        number = IN_FILES[step](*args) if step in IN_FILES else getattr(at_work, "number", VICTIM)
+        if number == VICTIM:
             raise error()
         return whole(*args, **kwargs)
 
@@ -92,8 +97,7 @@ def numbered(monkeypatch, restorer):
 
         return work
 
-    for name in ("_read_files", "_write_file"):
-        replace(monkeypatch, local, name, working(lambda job, *_: int(job.source.stem)))
+    replace(monkeypatch, files, "read", working(lambda path, *_: int(path.stem)))
     replace(monkeypatch, restorer, "restore_all", working(lambda frames, *_: frames[0].image.width - 150))
     monkeypatch.setattr(FaceRestorer, "load", lambda *_, **__: restorer)
 
@@ -128,9 +132,10 @@ def test_in_python_it_is_out_of_memory(step, said, restorer, folder, monkeypatch
 def test_in_a_folder_that_picture_fails_alone(step, said, in_place, restorer, numbered, folder, tmp_path, monkeypatch):
     before, report = contents(folder), tmp_path / "report.json"
     out = folder if in_place else tmp_path / "out"
-    break_at(monkeypatch, restorer, step, NO_MEMORY[said])
     where = ["--in-place"] if in_place else ["-o", str(out)]
-    status = cli.main(["restore", str(folder), *where, "--mask", "parse", "--report", str(report), "--model", "any"])
+    with monkeypatch.context() as broken:
+        break_at(broken, restorer, step, NO_MEMORY[said])
+        status = cli.main(["restore", str(folder), *where, "--mask", "parse", "--report", str(report), "--model", "any"])
     inputs = json.loads(report.read_text("utf-8"))["inputs"]
     assert status == 5
     assert [one["status"] for one in inputs] == ["failed" if n == VICTIM else "restored" for n in range(COUNT)]
@@ -150,16 +155,16 @@ def test_in_a_folder_that_picture_fails_alone(step, said, in_place, restorer, nu
 
 LOADING = {
     "hashing": (checkpoint.WeightsFile, "sha256"),
-    "reading": (checkpoint, "_load_archive"),
+    "reading": (archive, "read"),
     "building": (GPEN, "from_state_dict"),
     "moving": (GPEN, "to"),
 }
 CONVERTING = {
-    "reading": (checkpoint, "_load_archive"),
+    "reading": (archive, "read"),
     "copying": (torch.Tensor, "clone"),
     "writing": (convert, "save_file"),
     "reading back": (convert, "load_file"),
-    "comparing": (convert, "_compare"),
+    "comparing": (torch, "equal"),
     "hashing": (digest, "sha256_of"),
 }
 

@@ -23,6 +23,11 @@ def upscaler(state_dict, dtype=torch.float32, load_exact=None):
     return Upscaler(build(state_dict, layout), layout, CPU, dtype, load_exact)
 
 
+def enlarged(x, value):
+    """What a network that enlarges four times gives for `x`, of one value."""
+    return x.new_full((1, 3, 4 * x.shape[2], 4 * x.shape[3]), value)
+
+
 def nearest(array, times):
     return array.repeat(times, 0).repeat(times, 1)
 
@@ -151,12 +156,11 @@ def test_tiles_are_as_large_as_the_budget_allows(monkeypatch):
     network = upscaler(rrdb.random_weights())
     pixel = network.layout.pixel_elements * 4
     side = 100
-    monkeypatch.setattr(network, "_tile", lambda picture, tile: tiles.append(tile) or np.zeros((1, 1, 3), np.float32))
-    picture, tiles = as_picture(np.zeros((300, 500, 3), np.uint8)), []
-    list(network.tiles(picture, silent, pixel * (side + 2 * CONTEXT) ** 2))
+    monkeypatch.setattr(network.network, "forward", lambda x: enlarged(x, 0.0))
+    picture = as_picture(np.zeros((300, 500, 3), np.uint8))
+    tiles = [tile for tile, _ in network.tiles(picture, silent, pixel * (side + 2 * CONTEXT) ** 2)]
     assert max(tile.x1 - tile.x0 for tile in tiles) == side and len(tiles) == 15
-    tiles.clear()
-    list(network.tiles(picture, silent, None))
+    tiles = [tile for tile, _ in network.tiles(picture, silent, None)]
     assert {(tile.x1 - tile.x0, tile.y1 - tile.y0) for tile in tiles} == {(252, 152), (248, 152), (252, 148), (248, 148)}
     assert max(252, 152) <= LARGEST_TILE
     with pytest.raises(OutOfMemory, match=r"looks at 80 x 80 pixels, .* 12 MiB; the budget is 1 MiB\. Allow more"):
@@ -166,14 +170,14 @@ def test_tiles_are_as_large_as_the_budget_allows(monkeypatch):
 @pytest.mark.slow
 def test_out_of_memory_makes_tiles_smaller_until_the_end(monkeypatch, caplog):
     network = upscaler(rrdb.nearest_weights())
-    run, room = network._run, 90
+    forward, room = network.network.forward, 90
 
-    def crowded(rgb):
-        if max(rgb.shape[:2]) > room:
+    def crowded(x):
+        if max(x.shape[2:]) > room:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return run(rgb)
+        return forward(x)
 
-    monkeypatch.setattr(network, "_run", crowded)
+    monkeypatch.setattr(network.network, "forward", crowded)
     array, told = kinds(130, 150)["rgb"], []
     for _ in range(3):
         caplog.clear()
@@ -189,7 +193,7 @@ def test_what_is_not_finite_in_half_precision_is_done_again(monkeypatch):
     weights = rrdb.nearest_weights()
     exact = []
     network = upscaler(weights, torch.bfloat16, lambda: exact.append(upscaler(weights)) or exact[0])
-    monkeypatch.setattr(network, "_run", lambda rgb: np.full((rgb.shape[0] * 4, rgb.shape[1] * 4, 3), np.nan, np.float32))
+    monkeypatch.setattr(network.network, "forward", lambda x: enlarged(x, np.nan))
     array = kinds()["rgb"]
     for _ in range(2):
         assert np.array_equal(enlarge(as_picture(array), 4, network, silent).native(), nearest(array, 4))
@@ -207,7 +211,7 @@ def test_what_is_never_finite_is_the_weights_fault():
 def test_a_result_beyond_memory_is_refused_before_anything_is_computed(monkeypatch):
     picture = as_picture(np.zeros((2500, 2500, 3), np.uint8))
     network = upscaler(rrdb.nearest_weights())
-    monkeypatch.setattr(network, "_run", lambda rgb: pytest.fail("it was computed"))
+    monkeypatch.setattr(network.network, "forward", lambda x: pytest.fail("it was computed"))
     monkeypatch.setattr(module.cv2, "resize", lambda *_, **__: pytest.fail("it was computed"))
     told = r"Enlarged to 10000 x 10000 pixels, .* about 3\.30 GB .* {:.2f} GB are allowed\. Nothing was computed"
     for one in (None, network):

@@ -69,14 +69,14 @@ def test_more_rows_than_frames_show_some_twice(film):
 def test_frames_are_restored_one_by_one_as_they_are_read(film, monkeypatch):
     """None waits in memory."""
     order = []
-    spread = previews._spread
 
-    def noted(*arguments):
-        for frame in spread(*arguments):
-            order.append("read")
-            yield frame
+    class Noting(Reader):
+        def frames(self):
+            for frame in super().frames():
+                order.append("read")
+                yield frame
 
-    monkeypatch.setattr(previews, "_spread", noted)
+    monkeypatch.setattr(previews, "Reader", Noting)
     preview(film, 3, restorer()[0], progress=lambda *said: order.append("restored"))
     assert order == ["read", "restored"] * 3
 

@@ -1,5 +1,7 @@
 """The filter over time, on crops of a photograph that moves a little, as a track's do."""
 
+import tracemalloc
+
 import cv2
 import films
 import numpy as np
@@ -228,12 +230,18 @@ def test_a_gap_counts_by_the_frames_numbers():
 
 def test_no_more_than_the_window_is_held_in_16_bits():
     guides, _ = crops(count=9, side=64)
-    track = TrackFilter(1.0, 2)
-    for number, guide in enumerate(guides):
-        track.add(number, guide, [guide])
-        assert len(track._window) <= 5
-        assert all(layer.dtype == np.uint16 and layer.base is None for frame in track._window for layer in frame.layers)
-        assert [one.number for one in track.ready(number)] == ([number - 2] if number >= 2 else [])
+    track, side = TrackFilter(1.0, 2), 800
+    frame = 2 * 3 * side**2  # bytes in 16 bits
+    tracemalloc.start()  # NumPy's and OpenCV's arrays count
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number, guide in enumerate(guides):
+            track.add(number, guide, [cv2.resize(guide, (side, side))])
+            held = tracemalloc.get_traced_memory()[0] - before
+            assert held < (min(number + 1, 5) + 0.5) * frame  # guides and flow are small
+            assert [one.number for one in track.ready(number)] == ([number - 2] if number >= 2 else [])
+    finally:
+        tracemalloc.stop()
 
 
 def test_steadiness_of_what_is_alike_is_measured_as_alike():

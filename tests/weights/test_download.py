@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -299,7 +300,7 @@ def test_what_nobody_has_touched_for_long_is_taken_over(fetch, serve, tmp_path):
     assert lying_there(tmp_path) == {FILE: BODY}
 
 
-def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path):
+def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path, monkeypatch):
     """Else another machine would take it over, too."""
     old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123abcd")
     os.utime(old, (1, 1))
@@ -307,15 +308,19 @@ def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path):
     identity = hashlib.sha256(BODY).hexdigest()
     mine = partial.claim(target, identity)
     assert mine.size == 250_000 and time.time() - mine.path.stat().st_mtime < 60
-    assert not list(partial._left_behind(target, None))
+    monkeypatch.setattr(partial, "host", lambda: "elsewhere")
+    assert partial.claim(target, identity).size == 0 and mine.path.exists()
 
 
 def test_what_is_gone_before_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
-    left = part(tmp_path, BODY[:1000])
-    gone = left.with_name(left.name.replace(".part", ".x.part"))
-    monkeypatch.setattr(partial, "_left_behind", lambda target, key: [gone, left])
-    mine = partial.claim(tmp_path / "models" / FILE, hashlib.sha256(BODY).hexdigest())
-    assert mine.size == 1000
+    gone = part(tmp_path, b"")
+    part(tmp_path, BODY[:1000], f"{host()}-999999999-0123abcd")
+    there = list(gone.parent.iterdir())
+    gone.unlink()
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(there))
+    target, identity = tmp_path / "models" / FILE, hashlib.sha256(BODY).hexdigest()
+    assert partial.claim(target, identity).size == 1000
+    assert partial.claim(target, identity).size == 0  # both are gone
 
 
 def test_a_whole_file_that_only_lacks_its_name_is_not_fetched_again(fetch, serve, tmp_path):
