@@ -1,4 +1,4 @@
-"""What is killed: a folder that is restored (elsewhere, in place), a download, a conversion; and what they leave."""
+"""What is killed: a folder that is restored (elsewhere, in place), a video, a download, a conversion; what they leave."""
 
 from __future__ import annotations
 
@@ -113,6 +113,52 @@ class InPlace(Restoring):
     in_place = True
 
 
+class Filming(Restoring):
+    """A video of three segments, restored to a new folder of frames, which must appear whole or not at all."""
+
+    lasts = 4.0
+    frames, seconds = 24, 12
+
+    def __enter__(self):
+        super().__enter__()
+        import av
+
+        self.source, self.target = self.folder / "in.mkv", self.folder / "frames"
+        with av.open(str(self.source), "w") as out:
+            stream = out.add_stream("ffv1", rate=self.frames // self.seconds)
+            with Image.open(io.BytesIO(self.pictures[0])) as image:
+                picture = np.asarray(image)[: image.height // 2 * 2, : image.width // 2 * 2]
+            stream.height, stream.width = picture.shape[:2]
+            stream.pix_fmt = "yuv420p"
+            for number in range(self.frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(picture, number, 1)), "rgb24")
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        return self
+
+    def begin(self):
+        for path in self.folder.glob("frames*"):
+            shutil.rmtree(path)
+
+    def command(self):
+        if self.target.exists():  # a second run would be refused: the first one was killed behind its last step
+            return ["models", "--models-dir", str(self.folder / "models")]
+        named = ["--model", "killed", "--detector", "retinaface_mobile0.25", "--models-dir", str(self.folder / "models")]
+        return ["video", str(self.source), "-o", str(self.target), *named, "--device", "cpu", "--dtype", "fp32"]
+
+    def parts(self):
+        return [] if self.target.exists() else list(self.folder.glob("frames.unfinished"))
+
+    def has_begun(self):
+        return bool(self.parts()) or self.target.exists()
+
+    def outputs(self):
+        if not self.target.exists():
+            return ["old"]
+        whole = {_picture(self.target / f"{number + 1:06d}.png", b"") for number in range(self.frames)}
+        return ["new" if whole == {"new"} and len(list(self.target.iterdir())) == self.frames else "torn"]
+
+
 class Fetching(Operation):
     lasts = 1.5
 
@@ -181,4 +227,10 @@ class Converting(Operation):
         return ["new" if all(torch.equal(found[key], value) for key, value in self.tensors.items()) else "torn"]
 
 
-OPERATIONS = {"restore": Restoring, "restore --in-place": InPlace, "download": Fetching, "convert": Converting}
+OPERATIONS = {
+    "restore": Restoring,
+    "restore --in-place": InPlace,
+    "video to frames": Filming,
+    "download": Fetching,
+    "convert": Converting,
+}

@@ -85,9 +85,33 @@ def broken_file(lot):
 
 SCHEMES = ("http:", "https:", "tcp:", "udp:", "tls:", "ftp:", "rtmp:", "rtsp:", "gopher:", "rtp:", "srt:", "mmsh:", "unix:")
 SCHEMES += ("httpproxy:", "async:http:", "cache:http:", "crypto:http:", "concat:http:", "icecast:", "hls:", "ipfs:")
-PLAIN = ("-", "pipe:", "pipe:1", "fd:", "file:", "file:secret.mkv", "concat:secret.mkv|", "subfile,,start,0,end,9,,:secret.mkv")
+PLAIN = (
+    "-",
+    "pipe:",
+    "pipe:1",
+    "fd:",
+    "file:",
+    "file:secret.mkv",
+    "concat:secret.mkv|",
+    "subfile,,start,0,end,9,,:secret.mkv",
+)
 PLAIN += ("async:secret.mkv", "cache:secret.mkv", "data:,", "md5:", "tee:", "frame%03d", "%d", "*", "{a,b}", "#", "?")
-PLAIN += ("a b", "'", '"', "\\", "$(id)", "-i", "été", "視頻", "\U0001f3ac", "\n", "~", "..", "concatf:secret.mkv", "prompeg:")
+PLAIN += (
+    "a b",
+    "'",
+    '"',
+    "\\",
+    "$(id)",
+    "-i",
+    "été",
+    "視頻",
+    "\U0001f3ac",
+    "\n",
+    "~",
+    "..",
+    "concatf:secret.mkv",
+    "prompeg:",
+)
 
 
 def odd_name(lot):
@@ -135,7 +159,11 @@ def playlist(lot):
         content += damaged(lot, content)
     if lot.random() < 0.2:
         content = lot.choice((b"\xef\xbb\xbf", b"\n\n", b"# a comment\n")) + content
-    return {"source": f"in.{lot.choice(PLAYLIST_SUFFIXES)}", "target": f"out.{lot.choice(TARGETS)}", "refused": True}, content
+    return {
+        "source": f"in.{lot.choice(PLAYLIST_SUFFIXES)}",
+        "target": f"out.{lot.choice(TARGETS)}",
+        "refused": True,
+    }, content
 
 
 BY_GROUP = {"files": broken_file, "names": odd_name, "playlists": playlist}
