@@ -3,6 +3,7 @@
 import film_files
 import numpy as np
 import pytest
+from both_ways import OPENCV_ROUNDS
 from film_runs import FACE, SIZE, frames, inverted, restorer
 from PIL import Image
 
@@ -96,9 +97,10 @@ def test_nothing_is_filtered_across_a_cut():
 
 
 def test_arrays_of_floats_and_pil_images_are_taken():
-    plain = pixels(run(frames(3)))
+    """Floats differ from 8 bits by rounding; where OpenCV rounds places to 1/32 px, a place may be rounded another way."""
+    plain, most = pixels(run(frames(3))), (2 if OPENCV_ROUNDS else 1) / 255
     for given in ([one.astype(np.float32) / 255 for one in frames(3)], map(Image.fromarray, frames(3))):
-        assert max(np.abs(one - other).max() for one, other in zip(pixels(run(given)), plain)) < 1 / 255
+        assert max(np.abs(one - other).max() for one, other in zip(pixels(run(given)), plain)) < most
 
 
 def test_a_mask_limits_what_is_restored():
