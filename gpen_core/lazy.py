@@ -38,8 +38,8 @@ class Lazy(Generic[Loaded]):
         if value is not None:
             return value
         with _held(self._lock, progress):
-            if self._value is not None:
-                return self._value
+            if (value := self._value) is not None:
+                return value
             if self._failure is not None and self._failure is not seen:
                 raise self._failure
             value = self._loading(progress)
