@@ -31,7 +31,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     """`auto` takes CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`,
     ...) and `directml`.
 
-    Raises `DeviceError` if the device is not there."""
+    Raises `DeviceError` if the device is not there, `OutOfMemory` if it has no memory left."""
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
     if name == "directml":
@@ -40,6 +40,11 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # `meta` can be had everywhere and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"The device {str(name)!r} has no free memory ({first_line(error)}). Close other programs that use it, or "
+                "compute on the CPU."
+            ) from error
         raise DeviceError(
             f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). "
             f"Here there is: {', '.join(str(d) for d in available_devices())}."

@@ -10,10 +10,11 @@ from os import PathLike
 import torch
 
 from .devices import SMALLER_MODEL, Process, pick_device, pick_dtype
-from .errors import MissingWeights, WeightsError, memory_for, name_offenders
+from .errors import MissingWeights, OutOfMemory, WeightsError, memory_for, name_offenders
 from .faces.detect import Detector
 from .faces.finish import Masking
 from .faces.mask import Parser
+from .lazy import Lazy
 from .network import GPEN, RELEASED, checked, unwrap
 from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
@@ -57,11 +58,10 @@ class Models:
         self._networks = () if isinstance(networks, BySize) else tuple(networks)
         self.detector = detector
         self.device = device
-        self._load_parser = load_parser or _no_parser
-        self._parser: Parser | None = None
+        self._parser = Lazy(load_parser or _no_parser)
         self._has_no_parser = False
         self._load_upscaler = load_upscaler or _no_upscaler
-        self._upscalers: dict[str, Upscaler] = {}
+        self._upscalers: dict[str, Lazy[Upscaler]] = {}
         for one in self.networks:
             one.network.to(weights_on or device)
 
@@ -138,25 +138,21 @@ class Models:
         Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
         if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
             return None
-        if self._parser is None and not (self._has_no_parser and options.mask == "auto"):
-            try:
-                return self._parsing(progress)
-            except MissingWeights as error:
-                if options.mask == "parse":
-                    raise
-                self._has_no_parser = True  # for every picture that follows: a download is not tried again and again
-                log.warning("Masks are feathered, not parsed: %s", error)
-        return self._parser
+        if self._has_no_parser and options.mask == "auto":
+            return self._parser.loaded
+        try:
+            return self._parser.get(progress)
+        except MissingWeights as error:
+            if options.mask == "parse":
+                raise
+            self._has_no_parser = True  # for every picture that follows: a download is not tried again and again
+            log.warning("Masks are feathered, not parsed: %s", error)
+            return None
 
     def masking(self, options: RestoreOptions, progress: Progress) -> Masking:
         """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
         finds_regions = any(region != OCCLUDERS for region in options.keep)
-        return Masking(self.parser(options, progress), self._parsing(progress) if finds_regions else None)
-
-    def _parsing(self, progress: Progress) -> Parser:
-        if self._parser is None:
-            self._parser = self._load_parser(progress)
-        return self._parser
+        return Masking(self.parser(options, progress), self._parser.get(progress) if finds_regions else None)
 
     def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:
         """The network that enlarges the picture with these options, loaded when first asked for; None for Lanczos.
@@ -165,16 +161,45 @@ class Models:
         name = options.upscaler
         if options.upscale == 1 or name == LANCZOS:
             return None
-        if name not in self._upscalers:
-            self._upscalers[name] = self._load_upscaler(name, progress)
-        return self._upscalers[name]
+        return self._upscalers.setdefault(name, Lazy(partial(self._load_upscaler, name))).get(progress)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """All that are loaded by now."""
-        parser = () if self._parser is None else (self._parser.network,)
+        parser = () if (parsing := self._parser.loaded) is None else (parsing.network,)
         networks = [network for one in self.networks for network in one.networks()]
-        enlarging = (network for one in self._upscalers.values() for network in one.modules())
+        upscalers = [one for lazy in tuple(self._upscalers.values()) if (one := lazy.loaded) is not None]
+        enlarging = (network for one in upscalers for network in one.modules())
         return (*networks[:1], self.detector.network, *parser, *networks[1:], *enlarging)
+
+    def move_to(self, device: torch.device) -> None:
+        """See `FaceRestorer.move_to`."""
+        try:
+            self._move_to(device)
+            return
+        except OutOfMemory:
+            if not self.drop():
+                raise
+        log.warning("There is not enough memory for all networks at once; each is loaded again when a face needs it.")
+        self._move_to(device)
+
+    @memory_for("the networks", SMALLER_MODEL)
+    def _move_to(self, device: torch.device) -> None:
+        try:
+            for module in self.modules():
+                module.to(device)
+        except Exception:
+            for module in self.modules():  # half of them would only fill the device
+                module.to("cpu")
+            raise
+
+    def drop(self) -> bool:
+        """See `FaceRestorer.drop`."""
+        return self._by_size is not None and self._by_size.drop()
+
+    def when_dropped(self, told: Callable[[Sequence[torch.nn.Module]], None]) -> None:
+        """See `FaceRestorer.when_dropped`."""
+        if self._by_size is not None:
+            self._by_size.when_dropped = told
 
     def working_bytes(self) -> int:
         """Estimated, beside the weights: one face in one piece, or detection, whichever takes more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from .devices import Plan, halving, plan
 from .errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
+from .lazy import Lazy
 from .network import GPEN, RELEASED_SIZES
 from .network.memory import CACHE_STRIP
 from .options import AUTO
@@ -49,8 +51,7 @@ class LoadedNetwork:
         """`load_exact` gives the network in float32, for faces whose output in half precision is not finite."""
         self.network = network
         self.device = device
-        self._load_exact = load_exact
-        self._exact: LoadedNetwork | None = None
+        self._exact = None if load_exact is None else Lazy(partial(_twin, load_exact, device))
         self._needs_strips = False
 
     def plan(self, max_memory: int | None) -> Plan:
@@ -128,12 +129,17 @@ class LoadedNetwork:
 
     def exact(self) -> LoadedNetwork | None:
         """Its twin in float32, loaded when first asked for; None where there is none or it is in float32 itself."""
-        if self._exact is None and self._load_exact is not None and self.network.dtype != torch.float32:
-            self._exact = LoadedNetwork(self._load_exact().to(self.device), self.device)
-        return self._exact
+        if self._exact is None or self.network.dtype == torch.float32:
+            return None
+        return self._exact.get()
 
     def networks(self) -> tuple[GPEN, ...]:
-        return (self.network,) if self._exact is None else (self.network, *self._exact.networks())
+        exact = None if self._exact is None else self._exact.loaded
+        return (self.network,) if exact is None else (self.network, *exact.networks())
+
+
+def _twin(load_exact: Callable[[], GPEN], device: torch.device, progress: Progress) -> LoadedNetwork:
+    return LoadedNetwork(load_exact().to(device), device)
 
 
 def _together(crops: Sequence[Any], device: torch.device) -> torch.Tensor:
@@ -167,13 +173,14 @@ class BySize:
         """`load` raises `MissingWeights` for one that is not there and cannot be fetched: it is not asked for again."""
         self.sizes = tuple(sizes)
         self.dtype = dtype
-        self._load = load
-        self._loaded: dict[int, LoadedNetwork] = {}
+        self.when_dropped: Callable[[Sequence[torch.nn.Module]], None] = _ignore
+        """Called with the networks that are dropped; see `FaceRestorer.when_dropped`."""
+        self._networks = {size: Lazy(partial(load, size)) for size in sorted(sizes)}
         self._missing: dict[int, MissingWeights] = {}
 
     @property
     def loaded(self) -> tuple[LoadedNetwork, ...]:
-        return tuple(self._loaded[size] for size in sorted(self._loaded))
+        return tuple(one for lazy in self._networks.values() if (one := lazy.loaded) is not None)
 
     def for_side(self, side: float, progress: Progress) -> LoadedNetwork:
         """That for a face whose square is `side` pixels wide; where its file cannot be had, the next larger one, else the
@@ -189,14 +196,24 @@ class BySize:
                 self._missing[size] = error
                 log.warning("GPEN-%d cannot be had; another size is taken: %s", size, error)
 
+    def drop(self, but: int | None = None) -> bool:
+        """Forget the networks, except that of the size `but`; they are loaded again when needed. Whether there were any."""
+        dropped = [one for size, lazy in self._networks.items() if size != but and (one := lazy.take()) is not None]
+        self.when_dropped([network for one in dropped for network in one.networks()])
+        return bool(dropped)
+
     def _one(self, size: int, progress: Progress) -> LoadedNetwork:
-        if size not in self._loaded:
-            try:
-                self._loaded[size] = self._load(size, progress)
-            except OutOfMemory:
-                if not self._loaded:
-                    raise
-                log.warning("No memory for GPEN-%d beside the other networks; they are let go.", size)
-                self._loaded.clear()
-                self._loaded[size] = self._load(size, progress)
-        return self._loaded[size]
+        was_alone = not self.loaded
+        try:
+            return self._networks[size].get(progress)
+        except OutOfMemory:
+            if was_alone and not self.loaded:
+                raise
+        # Not in the except block: until it ends, the error keeps what was loaded of this network.
+        log.warning("No memory for GPEN-%d beside the other networks; they are let go.", size)
+        self.drop(but=size)
+        return self._networks[size].get(progress)
+
+
+def _ignore(dropped: Sequence[torch.nn.Module]) -> None:
+    pass

@@ -159,6 +159,23 @@ class FaceRestorer:
         `restore` needs them on `device`."""
         return self.models.modules()
 
+    def move_to(self, device: torch.device) -> None:
+        """Move all networks that are loaded to `device`. Where they do not fit there together, the model `auto` drops its
+        networks (see `drop`).
+
+        Raises `OutOfMemory` where they do not fit; all weights are on the CPU then."""
+        self.models.move_to(device)
+
+    def drop(self) -> bool:
+        """Forget the networks that the model `auto` loaded. Each is loaded again when a face needs it. Returns whether
+        there were any."""
+        return self.models.drop()
+
+    def when_dropped(self, told: Callable[[Sequence[torch.nn.Module]], None]) -> None:
+        """For a host that keeps references to `modules`: `told` is called with the networks that the model `auto` drops to
+        make room, before it loads the next one. Their memory is free only when the host has released them, too."""
+        self.models.when_dropped(told)
+
     def working_bytes(self) -> int:
         """For a host that makes room: estimated memory of one face, or of detection, on the device beside the weights."""
         return self.models.working_bytes()
@@ -172,12 +189,13 @@ class FaceRestorer:
         `GPEN.record`. It warns of what does not work; elsewhere it does nothing but that (measured: no faster on a CPU)."""
         self.models.record()
 
+    @memory_for("the networks", SMALLER_MODEL)
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
         """Loads what restoring with these options needs beside the network and the detector: the face parser, the network
         that enlarges, or nothing.
 
         Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
-        be fetched, `MissingExtra` for an upscaler that no package builds."""
+        be fetched, `MissingExtra` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
         self.models.masking(options, progress or silent)
         self.models.upscaler(options, progress or silent)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management as management
@@ -32,6 +33,7 @@ class GpenModel:
     def __init__(self, restorer: FaceRestorer) -> None:
         self.restorer = restorer
         self._patchers: dict[int, Any] = {}
+        restorer.when_dropped(partial(_forget, self._patchers))
 
     @classmethod
     def load(cls, model: str, detector: str, precision: str, reporter: Reporter) -> GpenModel:
@@ -39,16 +41,17 @@ class GpenModel:
         from ..gpen_core import FaceRestorer
 
         device = management.get_torch_device()
-        restorer = FaceRestorer.load(
-            model,
-            detector,
-            folders.models(),
-            device,
-            _precision(precision, device),
-            progress=reporter,
-            detection_dir=folders.detection(),
-            weights_on=management.unet_offload_device(),
-        )
+        with _memory_error_of_comfyui():
+            restorer = FaceRestorer.load(
+                model,
+                detector,
+                folders.models(),
+                device,
+                _precision(precision, device),
+                progress=reporter,
+                detection_dir=folders.detection(),
+                weights_on=management.unet_offload_device(),
+            )
         return cls(restorer)
 
     def restore(
@@ -71,8 +74,7 @@ class GpenModel:
     def at_work(self, options: RestoreOptions, reporter: Reporter) -> Iterator[int | None]:
         """All that the options need is on the device; gives the bytes that restoring may plan with there. Running out of
         memory is raised as the error that ComfyUI acts on."""
-        self.restorer.prepare(options, reporter)
-        max_memory = self._take_device()
+        max_memory = self._take_device(options, reporter)
         try:
             with _memory_error_of_comfyui():
                 self_test.once(self.restorer.device, self.restorer.dtype)  # in the memory that was just made free
@@ -85,8 +87,7 @@ class GpenModel:
         from ..gpen_core import crop_faces
 
         reporter = Reporter()
-        self.restorer.prepare(options, reporter)
-        self._take_device()
+        self._take_device(options, reporter)
         done = 0
         with _memory_error_of_comfyui():
             for some in _some_at_a_time(frames, _bytes_of):
@@ -105,13 +106,30 @@ class GpenModel:
                 done += len(some)
                 reporter(done, count, "Finding faces")
 
-    def _take_device(self) -> int | None:
-        """Puts the networks on the device; the bytes that restoring may plan with there."""
+    def _take_device(self, options: RestoreOptions, reporter: Reporter) -> int | None:
+        """Puts the networks on the device; the bytes that restoring may plan with there. Where they do not fit together,
+        `auto` drops its networks and loads each when a face needs it."""
         restorer = self.restorer
-        self._load([self._patcher(module) for module in restorer.modules()], restorer.working_bytes())
+        with _memory_error_of_comfyui():
+            restorer.prepare(options, reporter)
+        if not self._has_loaded_all():
+            self._load_all()
         if restorer.device.type == "cpu":
             return None
         return int(management.get_free_memory(restorer.device) * FREE_SHARE)
+
+    def _has_loaded_all(self) -> bool:
+        """False where `auto` had to drop its networks: now there is room for the rest."""
+        try:
+            self._load_all()
+        except torch.cuda.OutOfMemoryError:
+            if not self.restorer.drop():
+                raise
+            return False
+        return True
+
+    def _load_all(self) -> None:
+        self._load([self._patcher(module) for module in self.restorer.modules()], self.restorer.working_bytes())
 
     def _load(self, patchers: list[Any], memory: int) -> None:
         """At each run: others may have put our weights off the device since."""
@@ -131,6 +149,12 @@ class GpenModel:
                 module, load_device=self.restorer.device, offload_device=management.unet_offload_device()
             )
         return self._patchers[id(module)]
+
+
+def _forget(patchers: dict[int, Any], dropped: Sequence[torch.nn.Module]) -> None:
+    """Not a method: a restorer that refers to its model would be freed by the garbage collector only."""
+    for module in dropped:
+        patchers.pop(id(module), None)
 
 
 @contextmanager

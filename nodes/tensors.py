@@ -28,7 +28,8 @@ def frames_of(image: torch.Tensor, what: str = "image", is_told: bool = False) -
         raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
     kept = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
     for number, frame in enumerate(image):
-        low, high = (float(value) for value in torch.aminmax(frame))
+        on_cpu = frame.device.type == "cpu"  # where torch 2.1 has no aminmax for half precision
+        low, high = (float(value) for value in torch.aminmax(frame.float() if on_cpu else frame))
         if not np.isfinite((low, high)).all():
             raise InputError(_not_finite(frame, f"Frame {number} of the {what}" if len(image) > 1 else f"The {what}"))
         if low < -STEP or high > 1 + STEP:

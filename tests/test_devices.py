@@ -66,6 +66,18 @@ def test_a_device_that_cannot_compute_is_refused_with_those_there_are(monkeypatc
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUDA error: out of memory\nCUDA kernel ...")]
+)
+def test_a_device_without_free_memory_is_not_called_unavailable(monkeypatch, error):
+    def zeros(*size, device):
+        raise error
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(OutOfMemory, match=r"'cuda:0' has no free memory .CUDA .*Close other programs"):
+        devices.pick_device("cuda:0")
+
+
 def test_a_torch_device_that_is_not_there_is_refused_too():
     with pytest.raises(DeviceError, match="'meta' is not available"):
         devices.pick_device(torch.device("meta"))

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ..devices import FREE_SHARE, budget, host_bytes
 from ..errors import OutOfMemory, WeightsError, first_line, is_out_of_memory
 from ..faces.modules import compute_in
+from ..lazy import Lazy
 from ..pictures import footprint
 from ..pictures.picture import FLOATS, FloatImage, Picture, Pixels, Region
 from ..progress import Progress
@@ -47,8 +48,7 @@ class Upscaler:
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)][-1:]
         self.network = compute_in(network, dtype, *last)
         self.layout, self.device, self.dtype = layout, device, dtype
-        self._load_exact = load_exact
-        self._exact: Upscaler | None = None
+        self._exact = None if load_exact is None or dtype == torch.float32 else Lazy(lambda progress: load_exact())
         self._largest = LARGEST_TILE
 
     @property
@@ -57,7 +57,8 @@ class Upscaler:
 
     def modules(self) -> tuple[nn.Module, ...]:
         """Its own network, and the one in float32 if a tile has needed it."""
-        return (self.network,) if self._exact is None else (self.network, *self._exact.modules())
+        exact = None if self._exact is None else self._exact.loaded
+        return (self.network,) if exact is None else (self.network, *exact.modules())
 
     def tiles(self, picture: Picture, progress: Progress, max_memory: int | None) -> Iterator[tuple[Region, FloatImage]]:
         """The picture's tiles, and what the network makes of each: [h * scale, w * scale, 3] RGB in [0, 1].
@@ -112,9 +113,7 @@ class Upscaler:
         return np.clip(out[_times(inner, self.scale).slices], 0, 1)
 
     def _redone(self, rgb: FloatImage) -> FloatImage:
-        if self._exact is None and self._load_exact is not None and self.dtype != torch.float32:
-            self._exact = self._load_exact()
-        out = None if self._exact is None else self._exact._run(rgb)
+        out = None if self._exact is None else self._exact.get()._run(rgb)
         if out is None or not np.isfinite(out).all():
             raise WeightsError(
                 "The upscaler's output is not finite: its weights are damaged, or not for pictures. Nothing was written; "

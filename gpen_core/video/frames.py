@@ -18,10 +18,11 @@ from ..faces.face import Face
 from ..faces.finish import Masking, matched, shaped
 from ..faces.tracks import Track
 from ..frame import fit_limit
-from ..networks import LoadedNetwork
+from ..models import Models
+from ..networks import LoadedNetwork, Output
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture
-from ..progress import Progress, Stopwatch
+from ..progress import Progress, Stopwatch, silent
 from ..restorer import FaceRestorer
 from .choose import why_left
 from .stages import Stages, timed
@@ -36,7 +37,9 @@ class Chosen:
     """A track that is to be restored."""
 
     track: Track
-    network: LoadedNetwork
+    size: int
+    """The side of its network in pixels."""
+    models: Models
     reduced: int
     """By this power of two its crops are reduced before anything is done with them: more is not seen in the film."""
     is_one_tone: bool
@@ -48,13 +51,18 @@ class Chosen:
         """Raises as `Models.network_for`."""
         faces = [align(landmarks, 1, options.template) for landmarks in track.landmarks]
         side = max((one.side for one in faces if not isinstance(one, str)), default=1.0)
-        network = restorer.models.network_for(side, progress)
+        size = restorer.models.network_for(side, progress).network.size
         reduced = 1
-        while network.network.size >= 2 * reduced * max(side, GUIDE / 2):
+        while size >= 2 * reduced * max(side, GUIDE / 2):
             reduced *= 2
         x0, y0, x1, y1 = (float(v) for v in np.median(track.boxes, axis=0))
         like = Face((x0, y0, x1, y1), 1.0, track.landmarks[len(track) // 2])
-        return cls(track, network, reduced, track.number in survey.of_one_tone, like)
+        return cls(track, size, restorer.models, reduced, track.number in survey.of_one_tone, like)
+
+    @property
+    def network(self) -> LoadedNetwork:
+        """Not kept here: the model `auto` may drop it to make room for another track's, and load it again."""
+        return self.models.network_for(self.size, silent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +177,7 @@ class Restoring:
     @property
     def networks(self) -> dict[int, int]:
         """By chosen track: the side of its network in pixels."""
-        return {one.track.number: one.network.network.size for one in self.chosen}
+        return {one.track.number: one.size for one in self.chosen}
 
     @property
     def run_up(self) -> int:
@@ -203,7 +211,7 @@ class Restoring:
             landmarks = chosen.track.landmarks_in(frame.number)
             if landmarks is None:
                 continue
-            alignment = align(landmarks, chosen.network.network.size, self.options.template)
+            alignment = align(landmarks, chosen.size, self.options.template)
             if not isinstance(alignment, str) and not alignment.region(*frame.picture.size).empty:
                 places.append(_Place(chosen, alignment, frame.picture))
         return places
@@ -211,14 +219,13 @@ class Restoring:
     def _through_network(
         self, group: Sequence[tuple[OneFrame, list[_Place]]], stages: Stages
     ) -> Iterator[_Worked[OneFrame]]:
-        by_network: dict[LoadedNetwork, list[tuple[int, _Place]]] = {}
+        by_size: dict[int, list[tuple[int, _Place]]] = {}
         for n, (_, places) in enumerate(group):
             for place in places:
-                by_network.setdefault(place.chosen.network, []).append((n, place))
+                by_size.setdefault(place.chosen.size, []).append((n, place))
         made = [_Worked(frame) for frame, _ in group]
-        for network, items in by_network.items():
-            outputs = network.outputs(items, lambda item: item[1].crop(), self.watch, self.max_memory, stages.check)
-            for output in outputs:
+        for items in by_size.values():
+            for output in self._outputs(items, stages):
                 n, place = output.item
                 if output.note is not None:
                     made[n].notes.append(f"face {place.chosen.track.number}: {output.note}")
@@ -226,6 +233,13 @@ class Restoring:
                     with self.watch.stage("mask"):
                         made[n].faces.append(self._shaped(place, output.crop, output.restored))
         yield from made
+
+    def _outputs(
+        self, items: Sequence[tuple[int, _Place]], stages: Stages
+    ) -> Iterator[Output[tuple[int, _Place], FloatImage]]:
+        """Of places with the same network."""
+        network = items[0][1].chosen.network
+        return network.outputs(items, lambda item: item[1].crop(), self.watch, self.max_memory, stages.check)
 
     def _shaped(self, place: _Place, crop: FloatImage, restored: FloatImage) -> _Shaped:
         chosen = place.chosen

@@ -51,7 +51,7 @@ def _in_filters(chosen: Sequence[Chosen], radius: int) -> int:
     """At the moment when most is in their windows."""
     changes: dict[int, int] = {}
     for one in chosen:
-        side = one.network.network.size // one.reduced
+        side = one.size // one.reduced
         taken = (2 * radius + 1) * (side**2 * LAYER + GUIDES)
         changes[one.track.first] = changes.get(one.track.first, 0) + taken
         end = one.track.last + radius + 1

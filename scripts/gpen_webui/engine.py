@@ -150,14 +150,12 @@ def _on_device(restorer: FaceRestorer) -> Iterator[None]:
     if restorer.device.type != "cpu":
         host.make_room()
     try:
-        for module in restorer.modules():
-            module.to(restorer.device)
+        restorer.move_to(restorer.device)
         yield
     finally:
         restorer.release_memory()
         if host.unload_after_use():
-            for module in restorer.modules():
-                module.to(CPU)
+            restorer.move_to(CPU)
             host.collect_garbage()
 
 

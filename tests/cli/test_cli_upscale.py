@@ -5,6 +5,7 @@ import json
 import command_line
 import helpers
 import numpy as np
+import picture_files as made
 import pytest
 import rrdb
 import torch
@@ -52,15 +53,12 @@ def test_without_a_face_it_is_written_enlarged_and_said_to_be_so(restore, plain,
 
 
 def test_in_place_and_what_the_file_says_of_its_size(restore, tmp_path):
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA002] = 64
-    exif.get_ifd(0x8769)[0xA003] = 48
     path = tmp_path / "a.jpg"
-    Image.new("RGB", (64, 48), (9, 99, 200)).save(path, exif=exif, dpi=(300, 300))
+    Image.new("RGB", (64, 48), (9, 99, 200)).save(path, exif=made.exif_of_size(64, 48), dpi=(300, 300))
     assert restore(path, "--in-place", "--upscale", 2).status == 0
     with Image.open(path) as image:
         assert image.size == (128, 96) and image.info["dpi"] == (300, 300)
-        assert dict(image.getexif().get_ifd(0x8769)) == {0xA002: 128, 0xA003: 96}
+        assert dict(image.getexif().get_ifd(made.EXIF)) == {0xA002: 128, 0xA003: 96, 0x9000: b"0230"}
 
 
 def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):

@@ -2,9 +2,11 @@
 
 import asyncio
 import collections
+import gc
 import os
 import re
 import sys
+import weakref
 
 import fake_comfyui
 import helpers
@@ -14,6 +16,7 @@ import torch
 
 from gpen_core import Face
 from gpen_core.demo import pictures as demo_pictures
+from gpen_core.network import GPENConfig
 from gpen_core.pictures.picture import Picture
 
 ROOT = fake_comfyui.ROOT
@@ -633,6 +636,77 @@ def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, mo
     monkeypatch.setattr(red.restorer.network, "forward", forward)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for a single face"):
         host.run("GPEN_RestoreFaces", model=red, image=portrait)
+
+
+class Network(torch.nn.Module):
+    """Stands in for a GPEN of any size."""
+
+    dtype, config = torch.float32, GPENConfig(256, 0.5, 1)
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def release_memory(self):
+        pass
+
+
+@pytest.fixture
+def auto(host):
+    """The model `auto` on a device that has room for one network, and its networks."""
+    module, alive = host.module, weakref.WeakSet()
+
+    def load(size, progress):
+        if len(alive) > 0:
+            raise module("gpen_core.errors").OutOfMemory("full")
+        network = Network(size)
+        alive.add(network)
+        return module("gpen_core.networks").LoadedNetwork(network, torch.device("cpu"))
+
+    networks = module("gpen_core.networks").BySize((256, 512), torch.float32, load)
+    models = module("gpen_core.models").Models(networks, helpers.FakeDetector([]), torch.device("cpu"))
+    return module("nodes.model").GpenModel(module("gpen_core").FaceRestorer(models)), networks
+
+
+def at_work(host, model):
+    return model.at_work(host.module("gpen_core").RestoreOptions(), host.module("nodes.progress").Reporter())
+
+
+def test_networks_that_auto_drops_are_freed_for_the_next(host, auto):
+    model, networks = auto
+    gc.disable()  # memory must be free at once
+    try:
+        for side in (200, 300, 200, 300):
+            with at_work(host, model):  # ComfyUI gets the network of the last turn
+                assert len(host.management.loaded[-1][0]) == 1 + len(networks.loaded)
+                host.management.loaded.clear()  # ComfyUI refers to them weakly
+                networks.for_side(side, lambda *what: None)
+    finally:
+        gc.enable()
+
+
+def test_networks_of_auto_that_do_not_fit_together_are_dropped_and_the_rest_loaded(host, auto, monkeypatch):
+    model, networks = auto
+    networks.for_side(200, lambda *what: None)
+    tried = []
+
+    def load_models_gpu(patchers, memory_required=0, force_full_load=False):
+        tried.append(len(patchers))
+        if len(patchers) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(host.management, "load_models_gpu", load_models_gpu)
+    with at_work(host, model):
+        assert tried == [2, 1] and networks.loaded == ()
+
+
+def test_out_of_memory_while_loading_is_the_error_that_comfyui_acts_on(host, monkeypatch):
+    def load(*what):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(host.module("gpen_core.models"), "pick_device", load)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for the networks"):
+        host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")
 
 
 def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, monkeypatch):

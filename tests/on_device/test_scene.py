@@ -7,7 +7,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from both_ways import DEVICES, FULL, KINDS, Sharpening, needs_exact_opencv, picture, raising, with_torch
+from both_ways import DEVICES, FULL, KINDS, OPENCV_ROUNDS, Sharpening, needs_exact_opencv, picture, raising, with_torch
 from torch.overrides import TorchFunctionMode
 
 from gpen_core import RestoreOptions
@@ -147,12 +147,13 @@ PHOTOGRAPHS = {
 
 
 def assert_same(found, expected):
-    """Landmarks and corners within 1/500 of the face's width (measured on a CPU: 1/15000), and scores within 0.001."""
+    """Landmarks and corners within 1/500 of the face's width (measured on a CPU: 1/15000), and scores within 0.001. An
+    OpenCV that rounds places may be off by 1/32 px more."""
     assert len(found) == len(expected) >= 1
     for one, other in zip(found, expected):
-        width = other.box[2] - other.box[0]
-        assert np.abs(np.subtract(one.box, other.box)).max() < width / 500
-        assert np.abs(one.landmarks - other.landmarks).max() < width / 500
+        most = (other.box[2] - other.box[0]) / 500 + (1 / 32 if OPENCV_ROUNDS else 0)
+        assert np.abs(np.subtract(one.box, other.box)).max() < most
+        assert np.abs(one.landmarks - other.landmarks).max() < most
         assert abs(one.score - other.score) < 1e-3
 
 

@@ -16,7 +16,7 @@ from fake_webui import Component
 from PIL import Image
 from webui_pictures import RED, red
 
-from gpen_core import FaceRestorer, RestoreOptions
+from gpen_core import FaceRestorer, OutOfMemory, RestoreOptions
 
 pytest_plugins = ["webui_pictures"]
 
@@ -500,6 +500,17 @@ def test_the_networks_are_forgotten_with_the_scripts(host, photo, monkeypatch):
     host.fire("on_script_unloaded")
     gc.collect()
     assert not restorers
+
+
+def test_a_device_that_is_too_full_for_the_networks_is_said_in_a_sentence(host, photo, monkeypatch):
+    host.run_extras(photo, **ON)
+
+    def to(module, *what, **more):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .CUDA .*take a smaller model"):
+        sys.modules["gpen_webui.engine"].restore(photo, RED, RestoreOptions())
 
 
 @pytest.mark.parametrize("name", ["utils", "forge_util"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import film_files
 import numpy as np
 import pytest
-from film_runs import SIZE, StandIn, frames, inverted, restorer
+from film_runs import SIZE, frames, restorer
 from helpers import face_at
 
 from gpen_core import OutOfMemory, RestoreOptions, VideoOptions, restore_video
@@ -25,7 +25,7 @@ def film(tmp_path_factory):
 def chosen(first, count):
     points = np.tile(face_at((120.0, 96.0), 70.0).landmarks, (count, 1, 1))
     track = Track(0, first, points, np.zeros((count, 4)), np.ones(count), points, False, False, 0)
-    return Chosen(track, StandIn(inverted), 1, False, face_at((120.0, 96.0), 70.0))
+    return Chosen(track, 256, restorer()[0].models, 1, False, face_at((120.0, 96.0), 70.0))
 
 
 def test_without_a_budget_as_many_wait_as_is_fast(film):

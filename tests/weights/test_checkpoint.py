@@ -279,6 +279,13 @@ def test_a_script_module_is_refused_before_it_is_built(tmp_path, monkeypatch):
     assert not built
 
 
+@pytest.fixture
+def safe_torch(monkeypatch):
+    """As torch 2.10 and newer."""
+    monkeypatch.setattr(checkpoint, "TORCH_READS_SAFELY", True)
+
+
+@pytest.mark.usefixtures("safe_torch")
 def test_torch_is_told_to_read_tensors_only_and_asked_for_pinned_files_alone(tmp_path, monkeypatch):
     torch.save(TENSORS, tmp_path / "a.pth")
     asked = []
@@ -289,6 +296,18 @@ def test_torch_is_told_to_read_tensors_only_and_asked_for_pinned_files_alone(tmp
     assert asked == [{"map_location": "cpu", "weights_only": True}]
 
 
+def test_a_torch_with_a_known_hole_reads_pinned_files_of_the_old_format_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "TORCH_READS_SAFELY", False)
+    for name, is_zip in (("new.pth", True), ("old.pth", False)):
+        torch.save(TENSORS, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    asked = []
+    monkeypatch.setattr(torch, "load", lambda file, **kwargs: asked.append(kwargs) or {})
+    assert same(checkpoint.load(tmp_path / "new.pth", is_pinned=True), TENSORS) and not asked
+    assert checkpoint.load(tmp_path / "old.pth", is_pinned=True) == {}
+    assert asked == [{"map_location": "cpu", "weights_only": True}]
+
+
+@pytest.mark.usefixtures("safe_torch")
 def test_none_from_a_hosts_own_torch_load_is_a_refusal(tmp_path, monkeypatch):
     torch.save(TENSORS, tmp_path / "a.pth")
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: None)
