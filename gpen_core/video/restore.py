@@ -20,6 +20,7 @@ from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
+from .frame_folder import refuse_clashes
 from .frames import DEPTH, RestoredFrame, Restoring
 from .join import join
 from .memory import depth_for
@@ -116,6 +117,8 @@ def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptio
         raise OptionsError("A film keeps its size: upscale is for pictures. Enlarge the film before or after.")
     if video.start is not None and film.seconds is not None and video.start >= film.seconds:
         raise InputError(f"{source} is {film.seconds:.2f} s long: nothing comes after the start, {video.start:g} s.")
+    if is_folder_target(target) and not Work(target).is_begun:  # else these may be frames that a killed run has moved
+        refuse_clashes(film, target, video.start, video.end)
     return film, check_output(film, target, Encoding(video.codec, video.crf))
 
 
@@ -172,8 +175,8 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
         run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _result(run, found, work, parts, done)
-    run.work.clear()
-    return result
+    left = run.work.clear()
+    return result if left is None else replace(result, notes=(*result.notes, left))
 
 
 def _restoring(run: _Run, found: Survey) -> Restoring:
