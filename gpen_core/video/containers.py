@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import InputError, MissingExtra, first_line
 from . import matroska
+from .limits import DECODER, limit_decoders
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def opened(path: Path) -> Iterator[Any]:
     if not path.exists():
         raise InputError(f"{path} cannot be read: there is no such file.")
     try:
-        container = library().open(str(path), metadata_errors="replace")
+        container = library().open(str(path), metadata_errors="replace", options=DECODER)
     except failures() as error:
         said = getattr(error, "strerror", None) or first_line(error)
         raise InputError(
@@ -80,4 +81,5 @@ def opened(path: Path) -> Iterator[Any]:
             "it anew, or repair it with the program that recorded it."
         ) from error
     with container:
+        limit_decoders(container)
         yield container

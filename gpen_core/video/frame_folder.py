@@ -15,7 +15,7 @@ from ..pictures.whole_file import whole_file
 from ..progress import Progress
 from .probe import Film, frame_files
 
-STAGED = "frames"
+STAGED = "frames.part"
 NUMBERED = re.compile(r"(\d{6,})\.png", re.IGNORECASE)
 
 

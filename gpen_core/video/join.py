@@ -21,6 +21,7 @@ from . import matroska
 from .containers import FORMATS, create, failures, knows_chapters, opened
 from .copying import add_copy, set_time_base
 from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
+from .failed import cure
 from .frame_folder import move_frames
 from .probe import Film
 
@@ -59,7 +60,7 @@ def join(
                 os.fsync(file.fileno())
     except failures() as error:
         said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
-        raise OutputError(f"{target} cannot be written: {said}. The segments are kept; free space and try again.") from error
+        raise OutputError(f"{target} cannot be written: {said}. The segments are kept: {cure(error)}.") from error
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
 from .containers import create, failures
 from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
+from .failed import cure
 from .frame_folder import frame_name
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
@@ -90,7 +91,7 @@ class SegmentWriter:
             if isinstance(error, failures()):
                 said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
                 raise OutputError(
-                    f"{self.path} cannot be written: {said}. Free space there, or name another place."
+                    f"{self.path} cannot be written: {said}. What is finished is kept: {cure(error)}."
                 ) from error
             raise
 

@@ -74,7 +74,7 @@ def test_a_killed_move_goes_on(source, tmp_path, monkeypatch):
     target.mkdir()
     with pytest.raises(SystemExit):
         run(source, target, lambda done, total, text: killed() if text == "Moving the frames" else None)
-    (staged,) = (tmp_path / "out.unfinished").glob("*/frames")
+    (staged,) = (tmp_path / "out.unfinished").glob("*/frames.part")
     for name in ("0.png", "1.png"):
         shutil.copy(staged / name, target / name)
     result = run(source, target)
