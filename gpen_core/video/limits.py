@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,23 @@ DECODER = {"max_pixels": str(MAX_PIXELS)}
 LEAST = 90  # bytes a pixel of 8 bits that frames at work take with the shortest queues, without the encoder; see `memory`
 
 
+LARGE = 12_000_000  # pixels: of frames beyond 4K fewer are decoded at once
+THREADS, FEW_THREADS = 16, 4  # frames that are decoded at once at most; FFmpeg takes no more than 16
+
+
 def limit_decoders(container: Any) -> None:
-    """Sets the limit for all video streams of an open container: frames may be larger than the header says."""
+    """Sets the limits for all video streams of an open container: frames may be larger than the header says."""
     for stream in container.streams.video:
-        if stream.codec_context is not None:
-            stream.codec_context.options = {**stream.codec_context.options, **DECODER}
+        context = stream.codec_context
+        if context is not None:
+            context.options = {**context.options, **DECODER}
+            if context.width * context.height > LARGE:
+                context.thread_count = FEW_THREADS
+
+
+def decoded_at_once(pixels: int) -> int:
+    """How many frames of so many pixels a decoder works on."""
+    return min(os.cpu_count() or 1, FEW_THREADS if pixels > LARGE else THREADS)
 
 
 def refuse_large(path: Path, size: tuple[int, int], max_memory: int | None) -> None:

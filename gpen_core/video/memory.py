@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from ..errors import OutOfMemory
 from .encoding import Encoding
 from .frames import DEPTH, Chosen
-from .limits import too_little
+from .limits import decoded_at_once, too_little
 from .planes import Layout
 from .probe import Film
 from .steady import GUIDE
@@ -30,7 +29,7 @@ ENCODERS = {
 }
 ANY_ENCODER = (184, 368)
 LOOK_AHEAD = 48  # frames
-DECODERS = 2, 16  # frames that are decoded at once: as measured, and at most
+DECODED = 2  # frames that were decoded at once when AT_WORK was measured
 LAYER = 3 * 2 + 4  # bytes a pixel of a restored crop in the filter's window, and of its mask
 GUIDES = 16 * GUIDE**2  # bytes a frame of the window: its guide, and where it lies in the others
 
@@ -53,15 +52,13 @@ def needed_bytes(
     film: Film, encoding: Encoding, chosen: Sequence[Chosen], radius: int, depth: int, count: int | None = None
 ) -> int:
     """Estimated, for frames between the stages, in the encoder and in the filters; not for the networks."""
-    value = 1 if film.bits == 8 else 2
-    cores = min(os.cpu_count() or 1, DECODERS[1])
+    pixels, value = film.size[0] * film.size[1], 1 if film.bits == 8 else 2
     frames = STAGES * depth + AT_WORK + radius
     if count is not None:
         frames = min(frames, count)
     held = frames * (RGB + _planes(film.format)) * value
     held += (depth + 2) * (RGB * value + MASKS)
-    held += max(0, cores - DECODERS[0]) * _planes(film.format) * value
-    pixels = film.size[0] * film.size[1]
+    held += max(0, decoded_at_once(pixels) - DECODED) * _planes(film.format) * value
     return int(pixels * (held + _in_encoder(encoding, count))) + FIXED + _in_filters(chosen, radius)
 
 

@@ -76,11 +76,14 @@ def test_the_estimate_is_near_what_was_measured(film, monkeypatch, size, encoder
     assert 0.95 < needed_bytes(large, encoding, [], 3, depth, count) / 2**20 / measured < 1.25
 
 
+@pytest.mark.parametrize("cores", [2, 64])
 @pytest.mark.parametrize(("encoder", "format_"), [("libx264", "yuv420p"), ("libx265", "yuv420p10le")])
-def test_8k_fits_into_half_of_32_gib(film, encoder, format_):
+def test_8k_fits_into_half_of_32_gib(film, monkeypatch, encoder, format_, cores):
+    """Less what the system keeps for itself."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
     large = replace(film, size=(7680, 4320), format=format_)
     encoding = Encoding(encoder=encoder, format=format_, size=large.size)
-    assert depth_for(large, encoding, [], 3, 16 << 30) >= 1
+    assert depth_for(large, encoding, [], 3, int(15.5 * 2**30)) >= 1
 
 
 def test_a_film_beyond_the_budget_is_refused_before_anything_is_loaded(film, tmp_path, monkeypatch):
