@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LARGEST_BATCH = 8
 SMALLER_MODEL = "take a smaller model (gpen-bfr-512)"
+HOST_SHARE = 0.5  # of the machine's memory that pixels may take without being asked: there are others
 FREE_SHARE = 0.8  # of free device memory that a batch may plan with
 
 Item = TypeVar("Item")
@@ -127,6 +128,12 @@ def host_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
     with contextlib.suppress(OSError, ValueError):  # not Linux; "max" where there is none
         told.append(int(limit.read_text()))
     return min(told, default=None)
+
+
+def host_room() -> int | None:
+    """Bytes that the pixels of images and videos may take where no budget is given; None where the system does not tell."""
+    host = host_bytes()
+    return None if host is None else int(host * HOST_SHARE)
 
 
 class Process:

@@ -88,18 +88,9 @@ class RestoreOptions:
         _within("detect_size", self.detect_size, 32, whole=True)
         if self.max_faces is not None:
             _within("max_faces", self.max_faces, 0, whole=True)
-        for name in (
-            "strength",
-            "confidence",
-            "min_face",
-            "grain",
-            "mask_grow",
-            "upscale",
-        ):  # NumPy's numbers are numbers, but JSON does not know them
-            object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("detect_size", "max_faces"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else int(value))
+        _as_plain_numbers(
+            self, ("strength", "confidence", "min_face", "grain", "mask_grow", "upscale"), ("detect_size", "max_faces")
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +126,16 @@ class VideoOptions:
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
         if not isinstance(self.codec, str) or not self.codec:
             raise OptionsError(f"codec is {self.codec!r}; expected auto, h264, hevc, av1, ffv1 or the name of an encoder.")
+        _as_plain_numbers(self, ("steady", "start", "end", "min_time", "fps"), ("crf",))
+
+
+def _as_plain_numbers(options: object, floats: tuple[str, ...], integers: tuple[str, ...]) -> None:
+    """Converts NumPy numbers and fractions, which JSON cannot hold, to Python's own."""
+    for names, kind in ((floats, float), (integers, int)):
+        for name in names:
+            value = getattr(options, name)
+            if value is not None:
+                object.__setattr__(options, name, kind(value))
 
 
 def _faces(value: Any) -> str | tuple[int, ...]:
@@ -179,9 +180,17 @@ def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise OptionsError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
 
+def _is_finite(value: Any, whole: bool) -> bool:
+    """Whether it fits into its Python type: a float cannot hold 10**400."""
+    try:
+        return whole or math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _within(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
     is_number = isinstance(value, Integral if whole else Real)
-    if not is_number or not (low <= value <= high and value != math.inf):
+    if not is_number or not (low <= value <= high and _is_finite(value, whole)):
         kind = "a whole number" if whole else "a number"
         upper = "" if high == math.inf else f" and at most {high:g}"
         raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")

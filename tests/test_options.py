@@ -7,7 +7,7 @@ import pytest
 
 from gpen_core import GpenError
 from gpen_core.errors import OptionsError
-from gpen_core.options import RestoreOptions
+from gpen_core.options import RestoreOptions, VideoOptions
 
 
 def test_defaults_are_those_of_the_published_pipeline():
@@ -133,3 +133,24 @@ def test_numpys_numbers_are_numbers():
     assert (options.detect_size, options.max_faces, options.min_face) == (640, 3, 4.0)
     with pytest.raises(OptionsError):
         RestoreOptions(strength=np.float32("nan"))
+
+
+NUMBERS = {"int": (np.int64(40), int), "float": (np.float32(1), float)}  # by annotation: a value and what is kept
+FLOATS = {"mask_grow": np.float32(0.5)}
+
+
+@pytest.mark.parametrize("options", [RestoreOptions, VideoOptions])
+def test_every_number_of_numpy_becomes_a_plain_one(options):
+    """Else the report of a finished run cannot be written as JSON, and the resume key differs from that of `18`."""
+    kinds = {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(options)}
+    for name in (name for name, kind in kinds.items() if kind in NUMBERS):
+        value, kind = NUMBERS[kinds[name]]
+        made = options(**{name: FLOATS.get(name, value)})
+        assert type(getattr(made, name)) is kind, name
+        assert json.dumps(vars(made))
+
+
+def test_a_number_beyond_a_float_is_refused():
+    for options, name in ((RestoreOptions, "min_face"), (VideoOptions, "start")):
+        with pytest.raises(OptionsError, match=name):
+            options(**{name: 10**400})

@@ -48,9 +48,10 @@ ROOMS = {
     "optional": ("errors",),
     "options": ("errors",),
     "owner": (),
+    "locks": (),
     "pictures": GROUND,
     "network": GROUND,
-    "weights": GROUND,  # what a network's layout is, is passed in
+    "weights": (*GROUND, "locks"),  # what a network's layout is, is passed in
     "faces": (*GROUND, "pictures"),
     "devices": (*GROUND, "network"),
     "lazy": GROUND,
@@ -69,7 +70,10 @@ ROOMS = {
     "explain": (*GROUND, "pictures", "faces", "restorer"),
     "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
     "report": (*GROUND, "faces", "restorer"),
-    "video": (*GROUND, "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer", "report"),
+    "video": (
+        *(*GROUND, "locks", "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer"),
+        "report",
+    ),
     "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report", "video"),
     "demo": (*GROUND, "network", "faces"),
     "selftest": (*GROUND, "pictures", "network", "faces", "devices", "networks", "models", "restorer", "demo"),

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
 
-HOST_SHARE = 0.5  # of the machine's memory that pictures may take without being asked: there are others
-
 
 def run(
     restorer: FaceRestorer,
@@ -79,16 +77,11 @@ def stream(
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, finished, max_memory, max_memory or _host_room(), options.upscale)
+        line = _Line(pool, finished, max_memory, max_memory or devices.host_room(), options.upscale)
         try:
             line.work_through((_turn(job, is_done) for job in jobs), restore)
         finally:
             line.stop()
-
-
-def _host_room() -> int | None:
-    host = devices.host_bytes()
-    return None if host is None else int(host * HOST_SHARE)
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ def _video(given: argparse.Namespace) -> int:
     failure: str | None = None
     names = {"model": given.model, "detector": given.detector, "input": str(given.input), "output": str(given.output)}
     try:
-        check(given.input, given.output, options, video)  # before anything is fetched or loaded
+        check(given.input, given.output, options, video, given.max_memory)  # before anything is fetched or loaded
         limit = _limit(given.limit)
         if given.ray is None:
             engine = restorer = loaded(given, options)
@@ -212,7 +212,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
 
     if given.preview < 1:
         raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
-    film_of(given.input, video)  # before anything is fetched or loaded
+    film_of(given.input, video, given.max_memory)  # before anything is fetched or loaded
     limit = _limit(given.limit)
     restorer = loaded(given, options)
     is_picture = given.output.suffix.lower() in files.SUFFIXES

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from ..errors import InputError, MissingExtra, first_line
 from ..regular import open_regular
 from . import matroska
+from .limits import DECODER, limit_decoders
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +147,14 @@ def opened(path: Path) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from error
     with file, _container(path, file) as container:
+        limit_decoders(container)
         yield container
 
 
 def _container(path: Path, file: BinaryIO) -> Any:
     try:
         return library().open(
-            file, container_options=CONTAINED, buffer_size=BUFFER, timeout=(OPEN_SECONDS, None), **_metadata()
+            file, options=DECODER, container_options=CONTAINED, buffer_size=BUFFER, timeout=(OPEN_SECONDS, None), **_metadata()
         )
     except failures() as error:
         if getattr(error, "errno", None) == errno.EINVAL:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +21,8 @@ from . import matroska
 from .containers import FORMATS, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
 from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
+from .failed import cure
+from .frame_folder import move_frames
 from .probe import Film
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ def join(
 
     Frames keep their timestamps as exactly as the container can, and all other streams their packets; with `start` or `end`
     (seconds after the first frame), packets outside are left out and the output begins at 0. Where `target` is a folder,
-    the pictures are moved there. `encoding`, as `check_output` gave it, says which streams are copied; else all are.
+    the pictures are moved there, see `move_frames`. `encoding`, as `check_output` gave it, says which streams are copied;
+    else all are.
     Raises `InputError` for segments that do not belong together, `OutputError` where the disk fails."""
     if is_folder_target(target):
-        _move_pictures(segments, target, progress)
+        move_frames(segments, target, progress)
         return
     times = _times(segments, film)
     copied = tuple(one.index for one in film.others) if encoding is None else encoding.copied
@@ -58,18 +60,7 @@ def join(
                 os.fsync(file.fileno())
     except failures() as error:
         said = reason(error)
-        raise OutputError(f"{target} cannot be written: {said}. The segments are kept; free space and try again.") from error
-
-
-def _move_pictures(segments: Sequence[Path], target: Path, progress: Progress) -> None:
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        paths = [path for segment in segments for path in sorted(segment.iterdir())]
-        for done, path in enumerate(paths):
-            shutil.move(path, target / path.name)
-            progress(done + 1, len(paths), "Moving the frames")
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(f"{target} cannot be written: {said}. The segments are kept: {cure(error)}.") from error
 
 
 @dataclass(frozen=True)

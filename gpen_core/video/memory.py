@@ -1,50 +1,80 @@
-"""How much memory a film's frames take while they are at work, whatever its length."""
+"""How much memory a video's frames take while they are at work, whatever its length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ..errors import OutOfMemory
+from .encoding import Encoding
 from .frames import DEPTH, Chosen
+from .limits import decoded_at_once, too_little
+from .planes import Layout
 from .probe import Film
 from .steady import GUIDE
 
 STAGES = 4  # that frames wait between: decoding, the network, the filter, pasting
-# Measured at 3840 x 2160 (benchmarks/video.py memory), with what conversions between planes and RGB take: frames in the
-# hands of the stages themselves, and frames that the encoder holds. x264 looks 40 ahead, and keeps references besides.
-AT_WORK = 24
-LOOK_AHEAD = 110
-RGB, PLANES, RESULT = (
-    3,
-    1.5,
-    8,
-)  # values a pixel: a picture, its planes in 4:2:0; bytes of a result, its mask and what it touched
+# Measured at 1920 x 1080 to 7680 x 4320 on two cores (docs/video.md): frames that the stages themselves hold, with what
+# conversions between planes and RGB take, and what does not grow with the frame, mostly the allocator's.
+AT_WORK = 8
+FIXED = 384 << 20
+RGB, MASKS = 3, 5  # values of a picture, bytes of a result's mask and of what it touched, each a pixel
+# Bytes that an encoder holds for each pixel of 4:2:0, with 8 bits and with more, once its look-ahead is full.
+ENCODERS = {
+    "libx264": (184, 368),
+    "libx265": (212, 300),
+    "libsvtav1": (360, 360),
+    "libvpx-vp9": (144, 288),
+    "ffv1": (42, 50),
+    **dict.fromkeys(("mpeg4", "mpeg2video", "mjpeg", "prores_ks", "pictures"), (30, 60)),
+}
+ANY_ENCODER = (184, 368)
+LOOK_AHEAD = 48  # frames
+DECODED = 2  # frames that were decoded at once when AT_WORK was measured
 LAYER = 3 * 2 + 4  # bytes a pixel of a restored crop in the filter's window, and of its mask
 GUIDES = 16 * GUIDE**2  # bytes a frame of the window: its guide, and where it lies in the others
 
 
-def depth_for(film: Film, chosen: Sequence[Chosen], radius: int, max_memory: int | None) -> int:
+def depth_for(
+    film: Film, encoding: Encoding, chosen: Sequence[Chosen], radius: int, max_memory: int | None, count: int | None = None
+) -> int:
     """How many frames may wait between two stages. Raises `OutOfMemory` where even one is more than `max_memory` (bytes)
-    allows."""
+    allows. `count`: of the video's frames, where it is known."""
     if max_memory is None:
         return DEPTH
     for depth in range(DEPTH, 0, -1):
-        if needed_bytes(film, chosen, radius, depth) <= max_memory:
+        least = needed_bytes(film, encoding, chosen, radius, depth, count)
+        if least <= max_memory:
             return depth
-    least = needed_bytes(film, chosen, radius, 1) / 2**20
-    raise OutOfMemory(
-        f"Frames of {film.size[0]}x{film.size[1]} and their faces take about {least:.0f} MiB while they are at work; the "
-        f"budget is {max_memory / 2**20:.0f} MiB. Allow more, or take no steadiness, fewer faces or a smaller film."
-    )
+    raise OutOfMemory(too_little(film.path, film.size, least, max_memory))
 
 
-def needed_bytes(film: Film, chosen: Sequence[Chosen], radius: int, depth: int) -> int:
+def needed_bytes(
+    film: Film, encoding: Encoding, chosen: Sequence[Chosen], radius: int, depth: int, count: int | None = None
+) -> int:
     """Estimated, for frames between the stages, in the encoder and in the filters; not for the networks."""
-    pixels = film.size[0] * film.size[1]
-    value = 1 if film.bits == 8 else 2
+    pixels, value = film.size[0] * film.size[1], 1 if film.bits == 8 else 2
     frames = STAGES * depth + AT_WORK + radius
-    held = frames * (RGB + PLANES) * value + (depth + 2) * RESULT * value + LOOK_AHEAD * PLANES * value
-    return int(pixels * held) + _in_filters(chosen, radius)
+    if count is not None:
+        frames = min(frames, count)
+    held = frames * (RGB + _planes(film.format)) * value
+    held += (depth + 2) * (RGB * value + MASKS)
+    held += max(0, decoded_at_once(pixels) - DECODED) * _planes(film.format) * value
+    return int(pixels * (held + _in_encoder(encoding, count))) + FIXED + _in_filters(chosen, radius)
+
+
+def _planes(format_: str) -> float:
+    """Values a pixel."""
+    layout = Layout.of(format_)
+    assert layout is not None
+    return {"gray": 1.0, "gbrp": 3.0}.get(layout.kind, 1 + 2 / (layout.across * layout.down))
+
+
+def _in_encoder(encoding: Encoding, count: int | None) -> float:
+    """Bytes a pixel."""
+    layout = Layout.of(encoding.format)
+    assert layout is not None
+    whole = ENCODERS.get(encoding.encoder, ANY_ENCODER)[layout.bits > 8] * _planes(encoding.format) / _planes("yuv420p")
+    return whole if count is None else whole * min(1.0, (count + 4) / LOOK_AHEAD)
 
 
 def _in_filters(chosen: Sequence[Chosen], radius: int) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..pictures.whole_file import write_bytes
+from .frame_folder import staged_in
 
 
 class Finished(NamedTuple):
@@ -40,7 +41,8 @@ class Parts:
         return [n for n in range(len(self.ranges)) if self.is_missing(n)]
 
     def is_missing(self, n: int) -> bool:
-        return not self.reports[n].exists()
+        """Whether it is to be restored: it was never finished, or its frames are neither in it nor staged any more."""
+        return not self.reports[n].exists() or not (self.files[n].exists() or staged_in(self.folder).exists())
 
     def tell(self, n: int, content: dict[str, Any]) -> None:
         """That a segment is finished, and what became of its faces. Raises `OutputError`."""

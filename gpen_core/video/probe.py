@@ -16,6 +16,7 @@ from ..pictures import files
 from ..pictures.picture import Picture
 from .containers import MICROSECONDS, failures, fraction, opened, readable, reason, side_data
 from .hdr import NOTHING_SAID, Mastering, mastering_of
+from .limits import refuse_large
 from .planes import BT709, LIMITED, Colours, Layout, plain_format
 
 FOLDER_RATE = Fraction(25)  # pictures a second, where nothing else is said
@@ -129,18 +130,21 @@ class Film:
 
 
 @calls_of("av")
-def probe(path: Path, fps: Fraction | None = None) -> Film:
+def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None) -> Film:
     """Looks at a film, or at a folder of pictures shown at `fps` a second (25 where that is None).
 
-    The first frame is decoded. Raises `InputError` for a file that is not there, is no film, has no video stream, no frame
+    The first frame is decoded, unless the header says that frames are too large (`TooLarge`), or take more than `max_memory`
+    bytes with any encoder (`OutOfMemory`).
+    Raises `InputError` for a file that is not there, is no film, has no video stream, no frame
     that can be decoded, or alpha; `OptionsError` for `fps` with a film that has a rate of its own."""
     if path.is_dir():
-        return _probe_folder(path, fps)
+        return _probe_folder(path, fps, max_memory)
     if fps is not None:
         raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of pictures only.")
     with opened(path) as container:
         stream = _video_stream(path, container)
         _refuse_alpha(path, stream)
+        refuse_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
         frame = _first_frame(path, container, stream)
         return _film(path, container, stream, frame)
 
@@ -283,9 +287,10 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def read_frame(path: Path, size: tuple[int, int] | None = None) -> files.Photo:
-    """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`."""
-    photo = files.read(path)
+def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> files.Photo:
+    """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`, and `OutOfMemory`
+    as `files.read` does."""
+    photo = files.read(path, max_memory)
     if photo.picture.alpha is not None:
         raise InputError(f"{path} has an alpha channel, which is not supported in a film. Save the frames without it.")
     if size is not None and photo.picture.size != size:
@@ -294,14 +299,14 @@ def read_frame(path: Path, size: tuple[int, int] | None = None) -> files.Photo:
     return photo
 
 
-def _probe_folder(path: Path, fps: Fraction | None) -> Film:
+def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> Film:
     paths = frame_files(path)
     if not paths:
         raise InputError(f"{path} holds no pictures ({', '.join(files.SUFFIXES)}). Name a film or a folder of frames.")
     rate = FOLDER_RATE if fps is None else fps
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")
-    picture = read_frame(paths[0]).picture
+    picture = read_frame(paths[0], max_memory=max_memory).picture
     name = "gbrp" if picture.peak == 255 else "gbrp16le"
     return Film(
         path=path,

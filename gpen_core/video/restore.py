@@ -12,6 +12,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from ..devices import host_room
 from ..errors import DeviceError, InputError, OptionsError, memory_for
 from ..faces.tracks import Track
 from ..optional import calls_of
@@ -21,6 +22,7 @@ from ..progress import Progress, Repeating, Stopwatch, silent
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
+from .frame_folder import refuse_clashes
 from .frames import DEPTH, RestoredFrame, Restoring
 from .join import join
 from .memory import depth_for
@@ -28,8 +30,9 @@ from .parts import Elsewhere, Finished, Parts
 from .probe import FOLDER_RATE, Film, probe
 from .reader import FilmFrame, Reader
 from .stages import Stages, timed
-from .steady import Steadiness
+from .steady import RADIUS, Steadiness
 from .survey import Survey, looked_at, survey
+from .times import check_times
 from .work import Work, digest_of_file, digest_of_networks, key_of
 from .writer import SegmentWriter
 
@@ -100,16 +103,19 @@ class _Run:
         return self.work.target
 
 
-def film_of(source: Path, video: VideoOptions) -> Film:
-    """See `probe`."""
-    return probe(source, None if video.fps is None else Fraction(video.fps).limit_denominator(1001))
+def film_of(source: Path, video: VideoOptions, frame_memory: int | None = None) -> Film:
+    """See `probe`. `frame_memory` as in `restore_video`."""
+    fps = None if video.fps is None else Fraction(video.fps).limit_denominator(1001)
+    return probe(source, fps, frame_memory or host_room())
 
 
 @calls_of("av")
-def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptions) -> tuple[Film, Encoding]:
+def check(
+    source: Path, target: Path, options: RestoreOptions, video: VideoOptions, frame_memory: int | None = None
+) -> tuple[Film, Encoding]:
     """The film and how it will be written. What can be refused before any network is loaded is refused here, with what
     `restore_video` raises for it."""
-    film = film_of(source, video)
+    film = film_of(source, video, frame_memory)
     if target.exists() and target.samefile(source):
         raise OptionsError(f"{target} is the film itself. Give another name for the output.")
     if is_folder_target(target) and target.exists() and not target.is_dir():
@@ -118,7 +124,11 @@ def check(source: Path, target: Path, options: RestoreOptions, video: VideoOptio
         raise OptionsError("A film keeps its size: upscale is for pictures. Enlarge the film before or after.")
     if video.start is not None and film.seconds is not None and video.start >= film.seconds:
         raise InputError(f"{source} is {film.seconds:.2f} s long: nothing comes after the start, {video.start:g} s.")
-    return film, check_output(film, target, Encoding(video.codec, video.crf))
+    if is_folder_target(target) and not Work(target).is_begun:  # else these may be frames that a killed run has moved
+        refuse_clashes(film, target, video.start, video.end)
+    encoding = check_output(film, target, Encoding(video.codec, video.crf))
+    depth_for(film, encoding, (), RADIUS if video.steady > 0 else 0, frame_memory or host_room(), film.count)
+    return film, encoding
 
 
 @memory_for("this film", "choose a smaller detection size")
@@ -143,14 +153,15 @@ def restore_video(
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
     `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
     frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
-    `FaceRestorer.restore_all`, and `frame_memory` (bytes) the frames that are at work and the encoder. With `elsewhere` the
-    first pass and the joining are done here, the segments by other processes.
+    `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
+    work and the encoder: what cannot fit is refused from the header. With `elsewhere` the first pass and the joining are
+    done here, the segments by other processes.
     Raises `InputError` for what is no film, has alpha, no frames, or streams that the target cannot hold, `OptionsError` for
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
     tell = Repeating(progress or silent)
-    film, encoding = check(source, target, options, video)
+    film, encoding = check(source, target, options, video, frame_memory)
     reader = Reader(film, video.start, video.end)
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
     restorer.prepare(options, tell)
@@ -162,12 +173,13 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
     content = digest_of_file(run.film.path, run.progress)
     found_key = _survey_key(run, content)
     found = _surveyed(run, found_key)
+    check_times(run.film, found.pts, run.target, run.encoding, run.work.part(found_key))
     work = _restoring(run, found)
     if elsewhere is None:
         parts = _parts(run, found, _segments_key(run, found_key))
         missing = parts.missing()
         done = len(parts.ranges) - len(missing)
-        work.depth = depth_for(run.film, work.chosen, work.radius, run.frame_memory)
+        work.depth = _depth(run, found, work)
         _restore_missing(run, found, work, parts, missing)
     else:
         parts, done = _finished_elsewhere(run, found, found_key, elsewhere)
@@ -175,14 +187,19 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
         run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _result(run, found, work, parts, done)
-    run.work.clear()
-    return result
+    left = run.work.clear()
+    return result if left is None else replace(result, notes=(*result.notes, left))
 
 
 def _restoring(run: _Run, found: Survey) -> Restoring:
     return Restoring.of(
         found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
     )
+
+
+def _depth(run: _Run, found: Survey, work: Restoring) -> int:
+    allowed = run.frame_memory or host_room()
+    return depth_for(run.film, run.encoding, work.chosen, work.radius, allowed, found.count)
 
 
 def _finished_elsewhere(run: _Run, found: Survey, found_key: str, elsewhere: Elsewhere) -> tuple[Parts, int]:
@@ -227,7 +244,7 @@ class SegmentRestorer:
     ) -> None:
         """`found_key` as `Elsewhere` is told it, all else as `restore_video`. Raises as that, and `InputError` where the
         first pass is not there."""
-        film, encoding = check(source, target, options, video)
+        film, encoding = check(source, target, options, video, frame_memory)
         reader, tell = Reader(film, video.start, video.end), Repeating(silent)
         run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
         found = Survey.load(run.work.folder / found_key)
@@ -239,7 +256,7 @@ class SegmentRestorer:
         restorer.prepare(options, tell)
         self._run, self._found, self._work = run, found, _restoring(run, found)
         self._parts = _parts(run, found, _segments_key(run, found_key))
-        self._work.depth = depth_for(film, self._work.chosen, self._work.radius, frame_memory)
+        self._work.depth = _depth(run, found, self._work)
 
     def restore(self, number: int) -> Finished:
         """Does nothing where it is finished. Raises as `restore_video`."""

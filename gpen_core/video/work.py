@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..errors import InputError, OutputError
+from ..locks import is_link, lock_at
 from ..progress import Progress
 from .probe import frame_files
 
 SUFFIX = ".unfinished"
 CHUNK = 2**22  # bytes
 KEPT = 16  # digits of a digest that name a folder
+CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers leave these in any folder
+OWN = re.compile(f"[0-9a-f]{{{KEPT}}}")
 
 
 class InUse(OutputError):
@@ -40,43 +44,81 @@ class Work:
 
     @contextlib.contextmanager
     def locked(self, is_fresh: bool) -> Iterator[None]:
-        """Nobody else works on this output meanwhile. Raises `InUse` where somebody does, and `OutputError` where the folder
-        cannot be made. With `is_fresh` what an earlier run has left is deleted. The folder goes if nothing waits in it."""
-        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        """Keeps other runs off this output. With `is_fresh`, what an earlier run has left is deleted first. An empty work
+        folder is deleted at the end. Raises `InUse` where another run holds the lock, and `OutputError` where the folder
+        cannot be made, is a link, or belongs to somebody else."""
+        lock = None
         try:
+            self._refuse_others()
+            lock = lock_at(self.folder.with_name(f".{self.folder.name}.lock"))
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
             if is_fresh:
-                shutil.rmtree(self.folder)
-                self.folder.mkdir()
+                self._delete()
+                self.folder.mkdir(exist_ok=True)
         except Timeout as error:
             raise InUse(f"{self.target} is being written by another run. Wait for it, or give another output.") from error
         except OSError as error:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
         try:
             yield
         finally:
-            for folder in (*self.folder.glob("*"), self.folder):
+            for folder in (*filter(_is_own, self.folder.glob("*")), self.folder):
                 with contextlib.suppress(OSError):  # not empty
                     folder.rmdir()
             lock.release()
             if not self.folder.exists():
-                Path(lock.lock_file).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # Windows: a waiting process has it open
+                    Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _refuse_others(self) -> None:
+        """Raises `OutputError` for a link, which would be written through, and for what gpen did not make."""
+        folder = self.folder
+        if is_link(folder):
+            raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it, or name another output.")
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file, but gpen needs a folder there. Rename it, or name another output.")
+        entries = [path for path in self.folder.glob("*") if path.name not in CLUTTER]
+        if entries and not any(map(_is_own, entries)):
+            raise OutputError(
+                f"{self.folder} contains {entries[0].name}, so gpen did not make it. Rename it, or name another output."
+            )
+
+    def _delete(self) -> None:
+        """Deletes what gpen made in the folder, and the folder if nothing else is in it. Raises `OSError`."""
+        own = [path for path in self.folder.iterdir() if _is_own(path)]
+        for path in own:
+            shutil.rmtree(path, ignore_errors=True)  # all that can be deleted
+        for path in filter(Path.exists, own):
+            shutil.rmtree(path)  # raises why not
+        if all(path.name in CLUTTER for path in self.folder.iterdir()):
+            shutil.rmtree(self.folder)
 
     def part(self, key: str) -> Path:
         """The folder of what was made under that key, see `key_of`; it is made."""
         folder = self.folder / key
+        if is_link(folder):
+            raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it and try again.")
         folder.mkdir(exist_ok=True)
         return folder
 
     def others(self, keys: Iterable[str]) -> list[str]:
         """What other runs have left, with other options or of another film."""
-        return sorted(path.name for path in self.folder.iterdir() if path.name not in keys)
+        return sorted(path.name for path in filter(_is_own, self.folder.iterdir()) if path.name not in keys)
 
-    def clear(self) -> None:
-        """Once the output is there: deletes all of it."""
-        shutil.rmtree(self.folder)
+    def clear(self) -> str | None:
+        """Deletes the folder once the output is complete. Returns a note where something of it stays: the video is done."""
+        try:
+            self._delete()
+        except OSError as error:  # on Windows: another program, such as a virus scanner, has a file open
+            return f"The video is complete, but {self.folder} could not be deleted ({error.strerror or error}). Delete it."
+        return f"{self.folder} was kept: it holds files that gpen did not make." if self.folder.exists() else None
+
+
+def _is_own(path: Path) -> bool:
+    return OWN.fullmatch(path.name) is not None and not is_link(path) and path.is_dir()
 
 
 def key_of(*parts: Any) -> str:

@@ -22,6 +22,8 @@ from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
 from .containers import create, failures, reason
 from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
+from .failed import cure
+from .frame_folder import frame_name
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
 from .reader import FilmFrame
@@ -65,6 +67,8 @@ class SegmentWriter:
         with self._guarded():
             if self.count:
                 self._sink.close()
+                if self.path.is_dir():  # of a run that was killed before it reported the segment
+                    shutil.rmtree(self.path)
                 os.replace(self._part, self.path)
         self.discard()
 
@@ -87,7 +91,7 @@ class SegmentWriter:
             if isinstance(error, failures()):
                 said = reason(error)
                 raise OutputError(
-                    f"{self.path} cannot be written: {said}. Free space there, or name another place."
+                    f"{self.path} cannot be written: {said}. What is finished is kept: {cure(error)}."
                 ) from error
             raise
 
@@ -190,7 +194,7 @@ class _Pictures:
 
     def write(self, frame: FilmFrame, result: Picture | None, touched: NDArray[np.bool_] | None) -> None:
         photo = frame.coded if isinstance(frame.coded, Photo) else Photo(frame.picture, Metadata(), "PNG", False)
-        name = frame.name or f"{frame.number + 1:06d}.png"
+        name = frame_name(frame.number, frame.name)
         if result is None or touched is None:
             data = photo.data or self._encoded(photo, name)
         else:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
+from ..locks import lock_at
 from ..progress import Progress
 from . import digest, published
 from .catalog import Entry, Source
@@ -93,7 +94,7 @@ class Download:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         """Held by one process of those that share the folder; the others wait, and can be cancelled meanwhile."""
-        lock = FileLock(self.target.with_name(f".{self.target.name}.lock"))
+        lock = lock_at(self.target.with_name(f".{self.target.name}.lock"))
         while True:
             try:
                 lock.acquire(timeout=0.2)

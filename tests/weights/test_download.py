@@ -458,6 +458,12 @@ def test_a_planted_link_is_not_written_through(fetch, serve, tmp_path):
     (folder / f".{FILE}.gpen.json.{os.getpid()}.part").symlink_to(victim)
     assert fetch(serve()).read_bytes() == BODY
     assert victim.read_bytes() == b"mine"
+    (folder / FILE).unlink()
+    (folder / f".{FILE}.lock").unlink(missing_ok=True)
+    (folder / f".{FILE}.lock").symlink_to(victim)
+    with pytest.raises(DownloadFailed, match="is a link, not a lock file"):
+        fetch(serve())
+    assert victim.read_bytes() == b"mine"
     mine = partial.claim(folder / "other.pth", "identity")
     mine.path.unlink()
     mine.path.symlink_to(victim)

@@ -1,0 +1,117 @@
+"""Frames written to a folder: none of the user's files is replaced, and a new folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import OutputError, name_offenders
+from ..pictures.whole_file import whole_file
+from ..progress import Progress
+from .probe import Film, frame_files
+
+STAGED = "frames.part"
+NUMBERED = re.compile(r"(\d{6,})\.png", re.IGNORECASE)
+
+
+def frame_name(number: int, name: str = "") -> str:
+    """The file name of an output frame: that of the input frame, or its number counted from 1."""
+    return name or f"{number + 1:06d}.png"
+
+
+def staged_in(folder: Path) -> Path:
+    """The folder that collects the frames of all segments in `folder`."""
+    return folder / STAGED
+
+
+def refuse_clashes(film: Film, target: Path, start: float | None = None, end: float | None = None) -> None:
+    """Raises `OutputError` where the folder `target` already contains a name that a frame of the video will get."""
+    if not target.is_dir():
+        return
+    if film.is_folder:
+        first = 0 if start is None else max(0, film.pts_at(start))
+        last = None if end is None else film.pts_at(end)
+        taken = [path.name for path in frame_files(film.path)[first:last] if os.path.lexists(target / path.name)]
+    else:
+        try:
+            matches = filter(None, map(NUMBERED.fullmatch, sorted(path.name for path in target.iterdir())))
+        except OSError as error:
+            raise OutputError(f"{target} cannot be read: {error.strerror or error}.") from error
+        taken = [match[0] for match in matches if 1 <= int(match[1]) <= (film.count or int(match[1]))]
+    _refuse(target, taken)
+
+
+def move_frames(segments: Sequence[Path], target: Path, progress: Progress) -> None:
+    """Moves the frames of all segments, which are folders beside each other, to the folder `target`.
+
+    A new `target` gets its name once all frames are in it. In one that exists, frames are added, and removed again where
+    this fails. After a kill the next call continues. Raises `OutputError`, also for a name that is taken."""
+    try:
+        staged = staged_in(segments[0].parent)
+        _stage(segments, staged)
+        if os.path.lexists(target):
+            _add(staged, Path(os.path.realpath(target)), progress)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staged, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+def _stage(segments: Sequence[Path], staged: Path) -> None:
+    staged.mkdir(exist_ok=True)
+    for segment in segments:
+        if segment.is_dir():  # else an earlier call has moved all of it
+            for path in segment.iterdir():
+                os.replace(path, staged / path.name)
+            segment.rmdir()
+
+
+def _add(staged: Path, target: Path, progress: Progress) -> None:
+    """The staged frames stay until the work folder is deleted: nothing is lost, whatever ends this."""
+    frames = sorted(staged.iterdir())
+    there = [path for path in frames if os.path.lexists(target / path.name)]
+    _refuse(target, [path.name for path in there if not _is_same(path, target / path.name)])
+    missing = [path for path in frames if path not in set(there)]
+    with _removed_on_failure() as added:
+        for done, path in enumerate(missing, len(there) + 1):
+            _link_or_copy(path, target / path.name)
+            added.append(target / path.name)
+            progress(done, len(frames), "Moving the frames")
+
+
+@contextlib.contextmanager
+def _removed_on_failure() -> Iterator[list[Path]]:
+    added: list[Path] = []
+    try:
+        yield added
+    except BaseException:
+        for path in added:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether an earlier call, which was killed, has added the frame."""
+    return other.is_file() and not other.is_symlink() and filecmp.cmp(path, other, shallow=False)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        _refuse(target.parent, [target.name])
+    except OSError:  # another file system, or one without hard links
+        with whole_file(target) as part:
+            shutil.copyfile(path, part)
+
+
+def _refuse(target: Path, taken: list[str]) -> None:
+    if taken:
+        raise OutputError(f"{target} already contains {name_offenders(taken)}. Name a new or empty folder for the frames.")
