@@ -154,7 +154,12 @@ def opened(path: Path) -> Iterator[Any]:
 def _container(path: Path, file: BinaryIO) -> Any:
     try:
         return library().open(
-            file, options=DECODER, container_options=CONTAINED, buffer_size=BUFFER, timeout=(OPEN_SECONDS, None), **_metadata()
+            file,
+            options=DECODER,
+            container_options=CONTAINED,
+            buffer_size=BUFFER,
+            timeout=(OPEN_SECONDS, None),
+            **_metadata(),
         )
     except failures() as error:
         if getattr(error, "errno", None) == errno.EINVAL:

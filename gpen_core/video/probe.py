@@ -177,7 +177,7 @@ def _refuse_alpha(path: Path, stream: Any, format_: Any = None) -> None:
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> Any:
-    said = ""
+    said, codec = "", stream.codec_context.name  # PyAV 19 crashes where the context is asked after it could not be opened
     try:
         for packet in container.demux(stream):
             try:
@@ -188,7 +188,7 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
     except failures() as error:
         said = said or reason(error)
     why = f" that can be decoded ({said})" if said else ""
-    raise InputError(f"{path} holds no frame{why}. Get the film anew; the video stream is {stream.codec_context.name}.")
+    raise InputError(f"{path} holds no frame{why}. Get the film anew; the video stream is {codec}.")
 
 
 def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
