@@ -127,6 +127,16 @@ def test_in_the_main_page_the_picture_is_always_kept(host, photo):
     assert pp.image is photo and not host.state.skipped and pp.info == {"GPEN failed": "weights are missing"}
 
 
+def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
+    """To keep eyes needs ParseNet, which is missing; to keep nothing, or what lies over the face, does not."""
+    keeping = {"GPEN": {**ON["GPEN"], "mask": "feather", "keep": "eyes"}}
+    assert host.extras_page([photo], **keeping)[0] == []
+    for keep in ("", "occluders"):
+        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "keep": keep})
+        assert pp.info["GPEN faces"] == 1
+    assert host.extras_page([photo], **keeping)[0] == []
+
+
 def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, webui_models):
     engine, missing = sys.modules["gpen_webui.engine"], sys.modules["gpen_webui.missing"]
     asked, restore = [], engine._restore

@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from gpen_core import Interrupted
 from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 
-from .. import fake_webui
 from .api_bodies import large_picture
 from .entry import ACCEPTED, REFUSED
 
@@ -87,6 +86,8 @@ def stop() -> None:
 def _started(models: Path) -> Web:
     import fastapi
     from fastapi.testclient import TestClient
+
+    from .. import fake_webui
 
     files = {
         "detection_mobilenet0.25_Final.safetensors": tiny_retinaface_state_dict(),
