@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import weights_server as ws
 
-from gpen_core.pictures import files
+from gpen_core.pictures import files as picture_files
 from gpen_core.weights.download import DownloadFailed
 
 from . import api, checkpoint_bases, entry, picture_bases, pictures, run, servers
@@ -175,7 +175,7 @@ def test_every_body_is_answered_and_what_waits_takes_little_memory(kind, web, ow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell how much memory is in use")
 def test_requests_that_decode_before_their_turn_are_noticed(web, monkeypatch, quiet):
     kept = []
-    monkeypatch.setattr(files, "check_size", lambda data, *_: kept.append(files.decode(data)))
+    monkeypatch.setattr(picture_files, "check_size", lambda data, *_: kept.append(picture_files.decode(data)))
     asked = [{"path": path, "side": 1500, "twice": False} for path in ("restore", "restore", "jobs", "jobs", "jobs", "jobs")]
     with pytest.raises(AssertionError, match="6 waiting requests took"):
         api.waiting(json.dumps(asked).encode())
