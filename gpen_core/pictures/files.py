@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory
+from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory, memory_for
 from . import footprint, png_check, tiff_check
 from .metadata import (
     Metadata,
@@ -70,7 +70,8 @@ class Photo:
     @classmethod
     def from_bytes(cls, data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         """A file's bytes decoded and turned upright. Raises `TooLarge` before that, by its header, and `InputError`."""
-        return decode(data, max_pixels=max_pixels)
+        with memory_for("reading the picture"):
+            return decode(data, max_pixels=max_pixels)
 
     @staticmethod
     def check_size(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
@@ -79,7 +80,8 @@ class Photo:
 
     def to_bytes(self, format_name: str) -> bytes:
         """A file of that format, with the metadata that it can hold; see `encode`."""
-        return encode(self, format_name)
+        with memory_for("writing the picture"):
+            return encode(self, format_name)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from gpen_core import (
     TooLarge,
     WeightsError,
 )
-from gpen_core.errors import memory_for
 
 from . import controls, engine, host
 from .api_body import LARGEST_BASE64, BadRequest, Stalled, parse
@@ -71,7 +70,7 @@ def job_for(body: bytearray, hold: Hold, begin: Callable[[], None] | None = None
     """The job that a body asks for. Empties the body, and `hold` counts what is left.
 
     `begin` is called when the job's turn comes. Raises `GpenError` for invalid values."""
-    with _parsing, memory_for("the request"):
+    with _parsing, _memory_for("the request"):
         request = parse(body)
         given = request.model or controls.default_model()
         model = controls.model_named(given)
@@ -94,13 +93,12 @@ def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress)
         progress(0, 0, "Starting")  # the client may have gone while others worked
         if begin is not None:
             begin()
-        with memory_for("the picture"):
-            photo = _photo(asked.image, "image")
-            original = None if asked.original is None else _photo(asked.original, "original").picture
+        photo = _photo(asked.image, "image")
+        original = None if asked.original is None else _photo(asked.original, "original").picture
         result = engine.restore(
             photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
         )
-        with memory_for("the reply"):
+        with _memory_for("the reply"):
             written = replace(photo, picture=result.picture).to_bytes("PNG")
             return _reply(
                 written,
@@ -136,6 +134,14 @@ def _bytes(text: str, what: str) -> bytes:
 def _photo(data: bytes, what: str) -> Photo:
     with _about(what):
         return Photo.from_bytes(data, max_pixels=LARGEST_PICTURE)
+
+
+@contextmanager
+def _memory_for(what: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"There is not enough memory for {what}. Send a smaller picture, or retry later.") from error
 
 
 @contextmanager

@@ -123,6 +123,20 @@ def test_a_hostile_body_gets_a_short_answer(client, body, more):
         assert answer.status_code in (400, 422) and 0 < len(answer.json()["detail"]) < 300
 
 
+def test_want_of_memory_is_said(client, body, monkeypatch):
+    """Also where a decoder says it in words of its own."""
+
+    def too_much(*_, **__):
+        raise SystemError("error return without exception set")
+
+    monkeypatch.setattr(files, "decode", too_much)
+    answer = client.post("/gpen/v1/restore", json=body)
+    assert answer.status_code == 507 and "memory" in answer.json()["detail"]
+    monkeypatch.setattr(json, "loads", lambda *_: (_ for _ in ()).throw(MemoryError))
+    for path in ("restore", "jobs"):
+        assert client.post(f"/gpen/v1/{path}", json=body).status_code == 507
+
+
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", SURROGATE.encode(), b"\xff\xfe{", b'{"image": "\xff"}', b"{"])
 def test_a_body_that_is_no_json_object_is_refused(client, content):
     answer = client.post("/gpen/v1/restore", content=content, headers=JSON)
