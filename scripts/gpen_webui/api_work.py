@@ -110,7 +110,7 @@ def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress)
 
 def _reply(image: bytes, **more: Any) -> bytes:
     """A `RestoreReply` as JSON, with few copies of the picture."""
-    rest = json.dumps(more, allow_nan=False)[1:].encode("ascii")
+    rest = json.dumps(more, allow_nan=False, separators=(",", ":"))[1:].encode("ascii")
     return b"".join((b'{"image":"', base64.b64encode(image), b'",', rest))
 
 
