@@ -24,6 +24,8 @@ from .pictures.picture import FloatImage, Picture, as_picture, same_shape
 from .progress import Progress
 from .upscale.enlarge import Upscaler, enlarge
 
+FARTHEST = 1 << 24  # pixels, of a box's edges: OpenCV cannot cut out much larger boxes
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -176,8 +178,8 @@ def _box(number: int, box: Sequence[float]) -> Box:
         x0, y0, x1, y1 = (float(v) for v in box)
     except (TypeError, ValueError):
         x0 = y0 = x1 = y1 = math.nan
-    if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise InputError(f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers of pixels.")
+    if not all(abs(v) <= FARTHEST for v in (x0, y0, x1, y1)):  # NaN is not
+        raise InputError(f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers up to {FARTHEST} px.")
     return x0, y0, x1, y1
 
 

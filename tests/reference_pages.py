@@ -212,7 +212,9 @@ def pages(models, monkeypatch):
     app = fastapi.FastAPI()
     fake_webui.Host(models, monkeypatch).fire("on_app_started", None, app)
     described = app.openapi()
-    asked = described["components"]["schemas"]["RestoreRequest"]["properties"]
+    request = described["paths"]["/gpen/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    described["components"]["schemas"][request["title"]] = request
+    asked = request["properties"]
     return {
         "command-line.md": command_line(),
         "options.md": options(schemas, asked),

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory
+from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory, memory_for
 from . import footprint, png_check, tiff_check
 from .metadata import (
     Metadata,
@@ -70,11 +70,18 @@ class Photo:
     @classmethod
     def from_bytes(cls, data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         """A file's bytes decoded and turned upright. Raises `TooLarge` before that, by its header, and `InputError`."""
-        return decode(data, max_pixels=max_pixels)
+        with memory_for("reading the picture"):
+            return decode(data, max_pixels=max_pixels)
+
+    @staticmethod
+    def check_size(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+        """Raises `TooLarge` if the header of a file's bytes claims more pixels. Accepts bytes that are no picture."""
+        check_size(data, max_pixels)
 
     def to_bytes(self, format_name: str) -> bytes:
         """A file of that format, with the metadata that it can hold; see `encode`."""
-        return encode(self, format_name)
+        with memory_for("writing the picture"):
+            return encode(self, format_name)
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -155,6 +162,19 @@ def decode(data: bytes, max_memory: int | None = None, max_pixels: int = MAX_PIX
     return Photo(from_array(upright(pixels, turn)), metadata, kind, lossy)
 
 
+def check_size(data: bytes, max_pixels: int) -> None:
+    """See `Photo.check_size`."""
+    Image.init()
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image, max_pixels)
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"the picture is too large: {error}") from error
+    except (UnidentifiedImageError, *BROKEN) as error:
+        if is_out_of_memory(error):
+            raise
+
+
 def _load(source: bytes, max_memory: int | None, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(source), formats=FORMATS)
     _check_size(image, max_pixels)
@@ -173,11 +193,15 @@ def _not_a_picture(data: bytes) -> str:
     return f"it begins as a {kind} picture, but is damaged or of a rare kind. Save it again as a PNG of 8 or 16 bits."
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise TooLarge(
             f"{image.width} x {image.height} pixels are too many: at most {max_pixels / 1e6:.0f} million are read."
         )
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    _check_pixels(image, max_pixels)
     longest = LIMITS.get(str(image.format), LONGEST_SIDE)
     if max(image.size) > longest:
         raise TooLarge(f"{image.width} x {image.height} pixels: a side of more than {longest} is not read.")

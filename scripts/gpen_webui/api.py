@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -14,23 +15,30 @@ from modules import shared
 
 from gpen_core import GpenError, find_in
 
-from . import api_work, engine, host
-from .api_types import JobReply, ModelReply, Problem, RestoreReply, RestoreRequest, only_finite
-from .jobs import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Full, Job, Line
+from . import api_body, api_work, engine, host
+from .api_reply import Sent, refused, sendable, unread
+from .api_types import JobReply, ModelReply, Problem, RestoreReply, schema
+from .budget import Budget
+from .jobs import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Job, Line
 
-RETRY_SECONDS = "10"
+MOST_BYTES = 256 << 20  # of requests that are not done
 ERRORS = {
     400: "No picture, or a damaged one.",
     404: "No such model or job.",
+    408: "The body stopped arriving.",
     409: "Stopped by the user, or not finished yet.",
+    410: "The result was removed to make room for newer ones.",
     413: "Too large: told by the picture's header, before it is decoded.",
-    422: "A value that cannot be.",
-    429: "The line of jobs is full; ask again later.",
+    422: "Invalid value.",
+    429: "The server holds as much for its clients as it may; retry later.",
     503: "The weights are missing and cannot be fetched, or are refused.",
     507: "Out of memory.",
 }
 
-line: Line[RestoreReply] = Line()
+GONE = "The result was removed to make room for newer ones. Send the request again."
+
+line = Line()
+requests = Budget(MOST_BYTES, "Requests of too many bytes are waiting already. Ask again when some are done.")
 
 
 def add_routes(app: FastAPI) -> None:
@@ -41,45 +49,49 @@ def add_routes(app: FastAPI) -> None:
     guards = [Depends(_guard(accounts))] if accounts else []
 
     def add(method: str, path: str, handler: Any, reply: Any, *errors: int, status: int = 200) -> None:
-        finite = [Depends(only_finite)] if method == "POST" else []
         told = {number: {"model": Problem, "description": ERRORS[number]} for number in errors}
-        more: dict[str, Any] = {"dependencies": [*guards, *finite], "tags": ["GPEN"], "responses": told}
+        more: dict[str, Any] = {"dependencies": guards, "tags": ["GPEN"], "responses": told}
+        if method == "POST":  # read by `_received`: FastAPI would read a body of any length
+            content = {"application/json": {"schema": schema()}}
+            more["openapi_extra"] = {"requestBody": {"content": content, "required": True}}
         kind = Response if reply is None else JSONResponse
         more |= {"response_model": reply, "status_code": status, "response_class": kind}
         app.add_api_route(f"/gpen/v1{path}", handler, methods=[method], **more)
 
     add("GET", "/models", models, list[ModelReply])
-    add("POST", "/restore", restore, RestoreReply, 400, 404, 409, 413, 422, 503, 507)
-    add("POST", "/jobs", add_job, JobReply, 400, 404, 413, 422, 429, status=202)
+    add("POST", "/restore", restore, RestoreReply, 400, 404, 408, 409, 413, 422, 429, 503, 507)
+    add("POST", "/jobs", add_job, JobReply, 400, 404, 408, 413, 422, 429, 507, status=202)
     add("GET", "/jobs/{name}", get_job, JobReply, 404)
-    add("GET", "/jobs/{name}/result", get_result, RestoreReply, 400, 404, 409, 413, 503, 507)
+    add("GET", "/jobs/{name}/result", get_result, RestoreReply, 400, 404, 409, 410, 413, 429, 503, 507)
     add("DELETE", "/jobs/{name}", delete_job, None, 404, status=204)
 
 
 def models() -> list[ModelReply]:
     """The GPEN models that can be asked for."""
     there = host.models_dirs()
-    return [ModelReply(name=name, there=find_in(name, there) is not None) for name in engine.files()]
+    return [ModelReply(name=sendable(name), there=find_in(name, there) is not None) for name in engine.files()]
 
 
-async def restore(asked: RestoreRequest, http: Request) -> RestoreReply:
+async def restore(http: Request) -> Response:
     """Restores the faces of one picture. A client that goes away stops it."""
-    job = await run_in_threadpool(_job, asked)
+    job = await _received(http, lambda: unread.check(1))
     watching = asyncio.create_task(_stop_when_gone(http, job))
     try:
         await run_in_threadpool(job.run)
     finally:
         watching.cancel()
+        job.release()
     return _result(job)
 
 
-def add_job(asked: RestoreRequest) -> JobReply:
+async def add_job(http: Request) -> JobReply:
     """Restores the faces of one picture when its turn comes. Answers at once, with the job's id."""
-    job = _job(asked)
+    job = await _received(http)
     try:
         line.add(job)
-    except Full as error:
-        raise HTTPException(429, str(error), headers={"Retry-After": RETRY_SECONDS}) from error
+    except GpenError as error:
+        job.release()
+        raise _problem(type(error), str(error)) from error
     return _told(job)
 
 
@@ -88,11 +100,15 @@ def get_job(name: str) -> JobReply:
     return _told(_found(name))
 
 
-def get_result(name: str) -> RestoreReply:
+async def get_result(name: str) -> Response:
     """A finished job's picture; of one that failed, the answer that /restore would have given."""
     job = _found(name)
     if job.status in (WAITING, WORKING):
         raise HTTPException(409, f"The job is {job.status}. Ask /gpen/v1/jobs/{name} until its status is {DONE}.")
+    try:
+        unread.check(len(job.result or b""))
+    except GpenError as error:
+        raise _problem(type(error), str(error)) from error
     return _result(job)
 
 
@@ -103,44 +119,60 @@ def delete_job(name: str) -> Response:
     return Response(status_code=204)
 
 
-async def _stop_when_gone(http: Request, job: Job[RestoreReply]) -> None:
+async def _stop_when_gone(http: Request, job: Job) -> None:
     while (await http.receive())["type"] != "http.disconnect":  # the body has been read: nothing else is to come
         pass
     job.stop()
 
 
-def _job(asked: RestoreRequest) -> Job[RestoreReply]:
+async def _received(http: Request, begin: Callable[[], None] | None = None) -> Job:
+    """The job that a request asks for; `begin` is called when its turn comes."""
+    hold = requests.hold()
     try:
-        return api_work.job_for(asked)
+        body = await api_body.read(http, hold)
+        return await run_in_threadpool(api_work.job_for, body, hold, begin)
     except GpenError as error:
-        raise HTTPException(api_work.status_of(error), str(error)) from error
+        hold.release()
+        raise _problem(type(error), str(error)) from error
+    except BaseException:  # also where the host cancels it
+        hold.release()
+        raise
 
 
-def _found(name: str) -> Job[RestoreReply]:
+def _found(name: str) -> Job:
     job = line.find(name)
     if job is None:
         minutes = round(KEPT_SECONDS / 60)
-        raise HTTPException(404, f"There is no job {name!r}. Results are kept for {minutes} minutes; ask for it anew.")
+        raise refused(404, f"There is no job {name[:50]!r}. Results are kept for {minutes} minutes; send the request again.")
     return job
 
 
-def _result(job: Job[RestoreReply]) -> RestoreReply:
+def _result(job: Job) -> Response:
     if job.result is not None:
-        return job.result
-    if isinstance(job.error, GpenError):
-        raise HTTPException(api_work.status_of(job.error), str(job.error)) from job.error
-    raise HTTPException(500, "It failed in a way that nobody foresaw; the host's log says how.") from job.error
+        return Sent(job.result)
+    if job.is_dropped:
+        raise refused(410, GONE)
+    assert job.failure is not None
+    raise _problem(job.failure.kind, job.failure.text)
 
 
-def _told(job: Job[RestoreReply]) -> JobReply:
-    error = None if job.error is None else str(job.error) or STOPPED
+def _problem(kind: type[Exception], text: str) -> HTTPException:
+    if not issubclass(kind, GpenError):
+        text = "Internal error. See the host's log."
+    return refused(api_work.status_of(kind), text)
+
+
+def _told(job: Job) -> JobReply:
+    error = GONE if job.is_dropped else None
+    if job.failure is not None:
+        error = sendable(job.failure.text) or STOPPED
     return JobReply(
         id=job.id,
         status=job.status,
         ahead=line.ahead(job),
         done=job.done,
         total=job.total,
-        text=job.text,
+        text=sendable(job.text),
         error=error,
     )
 

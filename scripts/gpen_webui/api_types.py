@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from fastapi import HTTPException, Request
 from pydantic import BaseModel, Field
 
 from gpen_core import REGIONS, RestoreOptions
 
 DEFAULTS = RestoreOptions()
-LARGEST_NUMBER = 10**18
+PICTURES = ("image", "original")
 
 
 class RestoreRequest(BaseModel):
@@ -75,7 +74,7 @@ class JobReply(BaseModel):
     done: int = Field(0, description="Faces, or bytes of a download.")
     total: int = Field(0, description="Of how many; 0: not known yet.")
     text: str = Field("", description="What is being done.")
-    error: Optional[str] = Field(None, description="What went wrong.")
+    error: Optional[str] = Field(None, description="What went wrong, or that the result is gone.")
 
 
 class Problem(BaseModel):
@@ -84,19 +83,7 @@ class Problem(BaseModel):
     detail: str
 
 
-async def only_finite(http: Request) -> None:
-    """Answers 422 to numbers that JSON does not have (NaN, Infinity, 1e999): an error that quotes them cannot be sent."""
-    try:
-        _check(await http.json())
-    except ValueError:  # no JSON: the host says so
-        return
-
-
-def _check(body: Any) -> None:
-    unseen = [body]
-    while unseen:
-        value = unseen.pop()
-        if isinstance(value, (list, dict)):
-            unseen += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
-            raise HTTPException(422, f"Expected finite numbers below {LARGEST_NUMBER:.0e}, got {str(value)[:20]}.")
+def schema() -> dict[str, Any]:
+    """Of the requests, for the description of a route."""
+    described = getattr(RestoreRequest, "model_json_schema", None) or RestoreRequest.schema  # pydantic 2 or 1
+    return dict(described())

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from gpen_core import (
     GpenError,
@@ -21,11 +26,14 @@ from gpen_core import (
 )
 
 from . import controls, engine, host
-from .api_types import RestoreReply, RestoreRequest
+from .api_body import LARGEST_BASE64, BadRequest, Stalled, parse
+from .budget import Full, Hold
 from .jobs import Job
 
-LARGEST_BASE64 = 128 << 20  # characters
+SPACE = b" \t\r\n\v\f"
 LARGEST_PICTURE = 64_000_000  # pixels
+
+_parsing = threading.Lock()  # of one body at a time, which takes several times its length
 
 
 class UnknownModel(GpenError):
@@ -35,6 +43,9 @@ class UnknownModel(GpenError):
 # The first that fits.
 STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (UnknownModel, 404),
+    (Stalled, 408),
+    (BadRequest, 422),
+    (Full, 429),
     (OptionsError, 422),
     (TooLarge, 413),
     (InputError, 400),
@@ -55,50 +66,87 @@ class Asked:
     boxes: list[list[float]] | None
 
 
-def job_for(request: RestoreRequest) -> Job[RestoreReply]:
-    """Raises `GpenError` for what cannot be."""
-    model = controls.model_named(request.model or controls.default_model())
-    if model is None:
-        raise UnknownModel(f"There is no model {request.model or controls.default_model()!r}. /gpen/v1/models lists them.")
-    original = None if request.original is None else _bytes(request.original, "original")
-    asked = Asked(_bytes(request.image, "image"), original, model, request.options(), request.boxes)
-    return Job(partial(_restore, asked), len(asked.image) + len(original or b""))
+def job_for(body: bytearray, hold: Hold, begin: Callable[[], None] | None = None) -> Job:
+    """The job that a body asks for. Empties the body, and `hold` counts what is left.
+
+    `begin` is called when the job's turn comes. Raises `GpenError` for invalid values."""
+    with _parsing, _memory_for("the request"):
+        request = parse(body)
+        given = request.model or controls.default_model()
+        model = controls.model_named(given)
+        if model is None:
+            raise UnknownModel(f"There is no model {given!r}. /gpen/v1/models lists them.")
+        original = None if request.original is None else _bytes(request.original, "original")
+        asked = Asked(_bytes(request.image, "image"), original, model, request.options(), request.boxes)
+    hold.resize(len(asked.image) + len(original or b""))
+    return Job(partial(_restore, asked, begin), hold)
 
 
-def status_of(error: GpenError) -> int:
+def status_of(kind: type[Exception]) -> int:
     """The HTTP status that says what kind of error it is."""
-    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    return next((status for one, status in STATUS if issubclass(kind, one)), 500)
 
 
-def _restore(asked: Asked, progress: Progress) -> RestoreReply:
-    photo = _photo(asked.image, "image")
-    original = None if asked.original is None else _photo(asked.original, "original").picture
+def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress) -> bytes:
+    """Decodes, restores and encodes when its turn comes, so that the pictures of one request alone are in memory."""
     with host.in_line():
         progress(0, 0, "Starting")  # the client may have gone while others worked
+        if begin is not None:
+            begin()
+        photo = _photo(asked.image, "image")
+        original = None if asked.original is None else _photo(asked.original, "original").picture
         result = engine.restore(
             photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
         )
-    written = replace(photo, picture=result.picture).to_bytes("PNG")
-    return RestoreReply(
-        image=base64.b64encode(written).decode("ascii"),
-        faces=[face.to_json() for face in result.faces],
-        notes=[*result.notes, *photo.left_out],
-        model=asked.model,
-    )
+        with _memory_for("the reply"):
+            written = replace(photo, picture=result.picture).to_bytes("PNG")
+            return _reply(
+                written,
+                faces=[face.to_json() for face in result.faces],
+                notes=[*result.notes, *photo.left_out],
+                model=asked.model,
+            )
+
+
+def _reply(image: bytes, **more: Any) -> bytes:
+    """A `RestoreReply` as JSON, with few copies of the picture."""
+    rest = json.dumps(more, allow_nan=False, separators=(",", ":"))[1:].encode("ascii")
+    return b"".join((b'{"image":"', base64.b64encode(image), b'",', rest))
 
 
 def _bytes(text: str, what: str) -> bytes:
+    """Raises `TooLarge`, by the picture's header, before anything is decoded."""
     if len(text) > LARGEST_BASE64:
         raise TooLarge(f"{what} has {len(text)} characters; {LARGEST_BASE64} are allowed.")
-    whole = "".join(text.split())
     try:
-        return base64.b64decode(whole.partition(",")[2] or whole, validate=True)
+        whole = text.encode("ascii").translate(None, SPACE)
+        start = whole.find(b",") + 1
+        data = base64.b64decode(whole[start:] or whole, validate=True)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is no picture in base64 (character {error.start} is not ASCII).") from None
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{what} is no picture in base64 ({error}).") from error
+    with _about(what):
+        Photo.check_size(data, LARGEST_PICTURE)
+    return data
 
 
 def _photo(data: bytes, what: str) -> Photo:
-    try:
+    with _about(what):
         return Photo.from_bytes(data, max_pixels=LARGEST_PICTURE)
+
+
+@contextmanager
+def _memory_for(what: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"There is not enough memory for {what}. Send a smaller picture, or retry later.") from error
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    try:
+        yield
     except InputError as error:
         raise type(error)(f"{what}: {error}") from error

@@ -61,7 +61,8 @@ def restore(
 
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
     finder = finder or detector()
-    with _lock, moving(), missing.asked_once((model, finder, options.mask), host.models_dirs()):
+    wanted = (model, finder, options.mask, options.keep, options.upscale > 1 and options.upscaler)
+    with _lock, moving(), missing.asked_once(wanted, host.models_dirs()):
         return _restore(frame, model, finder, options, Bar(told))
 
 

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Generic, TypeVar
 
 from gpen_core import GpenError, Interrupted, Progress
 
 from . import host
-
-Result = TypeVar("Result")
+from .budget import Full, Hold
 
 MOST_WAITING = 8
-MOST_BYTES = 256 << 20  # of the pictures in them
+MOST_FINISHED = 256
+MOST_RESULT_BYTES = 256 << 20  # of finished jobs; the newest result is kept whatever its size
 KEPT_SECONDS = 600.0
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "working", "done", "failed", "stopped"
 
 
-class Full(Exception):
-    """No more work is taken on until some is done."""
+@dataclass(frozen=True)
+class Failure:
+    """What an exception said. The exception itself would keep the request and its pictures in memory."""
+
+    kind: type[Exception]
+    text: str
 
 
 @dataclass(eq=False)
-class Job(Generic[Result]):
-    """One piece of work, `work(progress)`; it ends early where its progress raises `Interrupted`."""
+class Job:
+    """One piece of work: `work(progress)` returns the reply. It ends early where its progress raises `Interrupted`."""
 
-    work: Callable[[Progress], Result]
-    size: int = 0
-    """Bytes that it holds while it waits."""
+    work: Callable[[Progress], bytes] | None
+    """None once it has ended: it holds the request."""
+    hold: Hold | None = None
+    """The bytes of the request, released at the end."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     status: str = WAITING
     done: int = 0
     total: int = 0
     text: str = ""
-    result: Result | None = None
-    error: Exception | None = None
+    result: bytes | None = None
+    failure: Failure | None = None
+    is_dropped: bool = False
+    """Whether the result was removed to make room for newer ones."""
+    forget_at: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -46,19 +53,28 @@ class Job(Generic[Result]):
         self._stop.set()
 
     def run(self) -> None:
-        """What goes wrong is kept in `error`, to be answered with; what nobody foresaw is logged, too."""
+        """What goes wrong is kept in `failure`, to be answered with; what nobody foresaw is logged, too."""
         self.status = WORKING
+        status = FAILED
         try:
             self._go_on_only_if_wanted()
+            assert self.work is not None
             self.result = self.work(self.progress)
-            self.status = DONE
-        except Interrupted as error:
-            self.error, self.status = error, STOPPED
-        except GpenError as error:
-            self.error, self.status = error, FAILED
+            status = DONE
         except Exception as error:
-            host.log.exception("GPEN: the API's work failed.")
-            self.error, self.status = error, FAILED
+            if not isinstance(error, GpenError):
+                host.log.exception("GPEN: the API's work failed.")
+            self.failure = Failure(type(error), str(error))
+            status = STOPPED if isinstance(error, Interrupted) else FAILED
+        finally:
+            self.release()
+            self.status = status
+
+    def release(self) -> None:
+        """Forgets the request."""
+        self.work = None
+        if self.hold is not None:
+            self.hold.release()
 
     def progress(self, done: int, total: int, text: str) -> None:
         """As gpen_core tells it."""
@@ -76,48 +92,57 @@ def _later(seconds: float, then: Callable[[], object]) -> None:
     timer.start()
 
 
-class Line(Generic[Result]):
+class Line:
     """Jobs one after the other in a thread of their own, which ends when there are none. `later` calls back in time."""
 
-    def __init__(self, later: Callable[[float, Callable[[], object]], None] = _later) -> None:
-        self._later = later
+    def __init__(
+        self,
+        later: Callable[[float, Callable[[], object]], None] = _later,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._later, self._clock = later, clock
         self._lock = threading.Lock()
-        self._jobs: dict[str, Job[Result]] = {}
-        self._busy = False
+        self._jobs: dict[str, Job] = {}
+        self._busy = self._timed = False
 
-    def add(self, job: Job[Result]) -> None:
+    def add(self, job: Job) -> None:
         """Raises `Full`."""
         with self._lock:
             waiting = self._waiting()
-            held = sum(one.size for one in waiting) + job.size
-            if len(waiting) >= MOST_WAITING or (waiting and held > MOST_BYTES):
-                raise Full(f"{len(waiting)} pictures are waiting already. Ask again when some are done.")
+            if len(waiting) >= MOST_WAITING:
+                raise Full(f"{len(waiting)} jobs are waiting already. Ask again when some are done.")
             self._jobs[job.id] = job
             if not self._busy:
                 self._busy = True
                 threading.Thread(target=self._run, name="gpen-jobs", daemon=True).start()
 
-    def find(self, name: str) -> Job[Result] | None:
+    def find(self, name: str) -> Job | None:
         return self._jobs.get(name)
 
-    def ahead(self, job: Job[Result]) -> int:
-        """How many jobs come before this one."""
+    def unfinished(self) -> list[Job]:
         with self._lock:
-            unfinished = [one for one in self._jobs.values() if one.status in (WAITING, WORKING)]
+            return [one for one in self._jobs.values() if one.status in (WAITING, WORKING)]
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one."""
+        unfinished = self.unfinished()
         return unfinished.index(job) if job in unfinished else 0
 
     def drop(self, name: str) -> bool:
         """Stops it and forgets it. False where there is no such job."""
         with self._lock:
             job = self._jobs.pop(name, None)
+            if job is not None and job.status == WAITING:
+                job.status = STOPPED  # its turn does not come
+                job.release()
         if job is not None:
             job.stop()
         return job is not None
 
-    def _waiting(self) -> list[Job[Result]]:
+    def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.status == WAITING]
 
-    def _next(self) -> Job[Result] | None:
+    def _next(self) -> Job | None:
         with self._lock:
             job = next(iter(self._waiting()), None)
             if job is None:
@@ -129,4 +154,37 @@ class Line(Generic[Result]):
     def _run(self) -> None:
         while (job := self._next()) is not None:
             job.run()
-            self._later(KEPT_SECONDS, partial(self.drop, job.id))
+            self._keep(job)
+
+    def _keep(self, job: Job) -> None:
+        """For a while, with one timer for all jobs."""
+        with self._lock:
+            job.forget_at = self._clock() + KEPT_SECONDS
+            self._make_room()
+            is_first, self._timed = not self._timed, True
+        if is_first:
+            self._later(KEPT_SECONDS, self._forget_old)
+
+    def _finished(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.forget_at is not None]  # in the order in which they ended
+
+    def _make_room(self) -> None:
+        finished = self._finished()
+        for job in finished[:-MOST_FINISHED]:
+            del self._jobs[job.id]
+        held = sum(len(job.result or b"") for job in finished)
+        for job in finished[:-1]:
+            if held > MOST_RESULT_BYTES and job.result is not None:
+                held -= len(job.result)
+                job.result, job.is_dropped = None, True
+
+    def _forget_old(self) -> None:
+        with self._lock:
+            now = self._clock()
+            for job in self._finished():
+                if job.forget_at is not None and job.forget_at <= now:
+                    del self._jobs[job.id]
+            left = [job.forget_at for job in self._finished() if job.forget_at is not None]
+            self._timed = bool(left)
+        if left:
+            self._later(min(left) - now, self._forget_old)

@@ -20,7 +20,9 @@ MINUTES = 3
 class _Failure:
     wanted: Hashable
     seen: Hashable
-    error: WeightsError
+    kind: type[WeightsError]
+    text: str
+    """What the error said. The error itself would keep the pictures of its traceback in memory."""
     at: float
 
     def holds(self, wanted: Hashable, folders: Sequence[Path]) -> bool:
@@ -38,13 +40,13 @@ def asked_once(wanted: Hashable, folders: Sequence[Path]) -> Iterator[None]:
     An error of the body is kept for that, and says where this host has its weights."""
     global _last
     if _last is not None and _last.holds(wanted, folders):
-        raise _last.error
+        raise _last.kind(_last.text)
     try:
         yield
     except WeightsError as error:
-        told = type(error)(f"{error}\n{_help(error)} {_not_again()}")
-        _last = _Failure(wanted, _seen(folders), told, time.monotonic())
-        raise told from error
+        text = f"{error}\n{_help(error)} {_not_again()}"
+        _last = _Failure(wanted, _seen(folders), type(error), text, time.monotonic())
+        raise type(error)(text) from error
     _last = None
 
 

@@ -142,6 +142,16 @@ def watched_loads(monkeypatch):
     return models, restorers
 
 
+def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
+    """To keep eyes needs ParseNet, which is missing; to keep nothing, or what lies over the face, does not."""
+    keeping = {"GPEN": {**ON["GPEN"], "mask": "feather", "keep": "eyes"}}
+    assert host.extras_page([photo], **keeping)[0] == []
+    for keep in ("", "occluders"):
+        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "keep": keep})
+        assert pp.info["GPEN faces"] == 1
+    assert host.extras_page([photo], **keeping)[0] == []
+
+
 def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, webui_models):
     missing = sys.modules["gpen_webui.missing"]
     asked, _ = watched_loads(monkeypatch)

@@ -1,15 +1,19 @@
 """The API's jobs, in a fake A1111."""
 
 import base64
+import gc
 import io
 import sys
 import threading
 import time
+import weakref
 
 import fake_webui
 import pytest
 from PIL import Image
 from webui_pictures import RED, red
+
+from gpen_core.pictures import files
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -27,7 +31,7 @@ def body(astronaut):
 
 
 class Api:
-    """The routes, with a line whose results are forgotten when the test says so, and a gate before each job's end."""
+    """The routes, with a line whose time passes when the test says so, and a gate before each job's end."""
 
     def __init__(self, models, monkeypatch):
         self.host = fake_webui.Host(models, monkeypatch)
@@ -36,8 +40,9 @@ class Api:
         self.host.fire("on_app_started", None, app)
         self.client = TestClient(app)
         self.jobs = sys.modules["gpen_webui.jobs"]
-        self.forget, self.ended = [], threading.Semaphore(0)
-        monkeypatch.setattr(sys.modules["gpen_webui.api"], "line", self.jobs.Line(self._later))
+        self.timers, self.now, self.ended = [], 0.0, threading.Semaphore(0)
+        self.line = self.jobs.Line(lambda seconds, then: self.timers.append((self.now + seconds, then)), lambda: self.now)
+        monkeypatch.setattr(sys.modules["gpen_webui.api"], "line", self.line)
         self.open, self.begun = threading.Event(), threading.Semaphore(0)
         self.open.set()
         progress = self.jobs.Job.progress
@@ -48,14 +53,30 @@ class Api:
             progress(job, *told)
 
         monkeypatch.setattr(self.jobs.Job, "progress", gated)
+        run = self.jobs.Job.run
 
-    def _later(self, seconds, then):
-        assert seconds == self.jobs.KEPT_SECONDS
-        self.forget.append(then)
-        self.ended.release()
+        def running(job):
+            run(job)
+            self.ended.release()
+
+        monkeypatch.setattr(self.jobs.Job, "run", running)
 
     def wait(self):
         assert self.ended.acquire(timeout=PATIENCE)
+
+    def wait_until(self, done):
+        """What comes right after a job's end is done by the line's own thread."""
+        end = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    def let_pass(self, seconds):
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers[:] = [timer for timer in self.timers if timer[0] > self.now]
+        for _, then in due:
+            then()
 
     def post(self, body):
         return self.client.post("/gpen/v1/jobs", json=body)
@@ -81,9 +102,69 @@ def test_a_job_is_done_and_forgotten_after_a_while(api, body):
     result = api.get(name, "/result")
     assert result.status_code == 200 and result.json()["model"] == RED
     assert red(Image.open(io.BytesIO(base64.b64decode(result.json()["image"])))).any()
-    for then in api.forget:
-        then()
-    assert api.get(name).status_code == api.get(name, "/result").status_code == 404
+    api.wait_until(lambda: api.timers)
+    api.let_pass(api.jobs.KEPT_SECONDS)
+    assert api.get(name).status_code == api.get(name, "/result").status_code == 404 and not api.timers
+
+
+def test_one_timer_forgets_all_jobs_each_in_its_time(api, body):
+    names = []
+    for _ in range(2):
+        names.append(api.post({**body, "model": "gpen-broken.pth"}).json()["id"])
+        api.wait()
+        api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+        api.let_pass(60)
+    assert len(api.timers) == 1
+    api.let_pass(api.jobs.KEPT_SECONDS - 120)
+    assert [api.get(name).status_code for name in names] == [404, 200] and len(api.timers) == 1
+    api.let_pass(60)
+    assert api.get(names[1]).status_code == 404 and not api.timers
+
+
+@pytest.mark.slow
+def test_the_oldest_results_make_room_and_that_is_said(api, body, monkeypatch):
+    size = len(body["image"])
+    monkeypatch.setattr(api.jobs, "MOST_RESULT_BYTES", 3 * size)  # of a red face's picture, which has fewer
+    names = []
+    for _ in range(4):
+        names.append(api.post(body).json()["id"])
+        api.wait()
+    api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+    answers = [api.get(name, "/result").status_code for name in names]
+    assert answers[0] == 410 and answers[-1] == 200 and answers == sorted(answers, reverse=True)
+    told = api.get(names[0]).json()
+    assert told["status"] == "done" and "make room" in told["error"]
+    assert "make room" in api.get(names[0], "/result").json()["detail"]
+
+
+def test_so_many_finished_jobs_are_remembered(api, body, monkeypatch):
+    monkeypatch.setattr(api.jobs, "MOST_FINISHED", 2)
+    names = []
+    for _ in range(3):
+        names.append(api.post({**body, "model": "gpen-broken.pth"}).json()["id"])
+        api.wait()
+    api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+    assert [api.get(name).status_code for name in names] == [404, 200, 200]
+
+
+@pytest.mark.parametrize("more", [{}, {"model": "gpen-broken.pth"}, {"keep": "eyes"}])
+def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, more, monkeypatch):
+    """Also where it failed: an exception's traceback would keep them."""
+    photos, decode = [], files.decode
+
+    def watched(*args, **kwargs):
+        photo = decode(*args, **kwargs)
+        photos.append(weakref.ref(photo))
+        return photo
+
+    monkeypatch.setattr(files, "decode", watched)
+    name = api.post({**body, **more}).json()["id"]
+    api.wait()
+    api.wait_until(lambda: api.line.find(name).forget_at is not None)
+    job = api.line.find(name)
+    assert job.status == ("failed" if more else "done") and job.work is None
+    gc.collect()
+    assert len(photos) == 1 and photos[0]() is None
 
 
 @pytest.mark.slow
@@ -106,15 +187,32 @@ def test_a_full_line_answers_429(api, body, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_line_holds_so_many_bytes(api, body, monkeypatch):
-    monkeypatch.setattr(api.jobs, "MOST_BYTES", 10)
+def test_requests_hold_so_many_bytes_until_they_are_done(api, body, monkeypatch):
+    requests = sys.modules["gpen_webui.api"].requests
+    monkeypatch.setattr(requests, "limit", int(1.5 * len(body["image"])))
     api.open.clear()
     api.post(body)
     assert api.begun.acquire(timeout=PATIENCE)
-    assert [api.post(body).status_code for _ in range(2)] == [202, 429]  # one may always wait
+    refused = [api.post(body), api.client.post("/gpen/v1/restore", json=body)]
+    assert [answer.status_code for answer in refused] == [429, 429] and int(refused[0].headers["Retry-After"]) > 0
     api.open.set()
-    for _ in range(2):
-        api.wait()
+    api.wait()
+    monkeypatch.setattr(requests, "limit", 10)
+    assert api.client.post("/gpen/v1/restore", json={**body, "strength": 0}).status_code == 200  # one is always served
+
+
+def test_a_job_that_is_deleted_before_its_turn_holds_no_bytes(api, body, monkeypatch):
+    api.open.clear()
+    first, second = api.post(body).json()["id"], api.post(body).json()["id"]
+    monkeypatch.setattr(sys.modules["gpen_webui.api"].requests, "limit", 2 * len(body["image"]))
+    assert api.post(body).status_code == 429
+    api.client.delete(f"/gpen/v1/jobs/{second}")
+    posted = api.post(body)
+    assert posted.status_code == 202
+    for name in (first, posted.json()["id"]):
+        api.client.delete(f"/gpen/v1/jobs/{name}")
+    api.open.set()
+    api.wait()
 
 
 def test_deleting_stops_the_work(api, body):

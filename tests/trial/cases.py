@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import checkpoints, entry, pictures, servers, videos
+from . import api, api_bodies, checkpoints, entry, pictures, servers, videos
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ def attempt_checkpoint(data: bytes) -> str:
     return entry.checkpoint(data)
 
 
+HAS_API = all(importlib.util.find_spec(name) for name in ("fastapi", "httpx"))  # else there is nothing to try
+API = {"restore": api.restore, "jobs": api.jobs, "waiting": api.waiting} if HAS_API else {}
+
 KINDS = {
     **{f"picture/{name}": Kind(pictures.case, entry.picture, 1500) for name in pictures.FORMATS},
     **{f"checkpoint/{name}": Kind(checkpoints.case, attempt_checkpoint, 150) for name in checkpoints.FORMATS},
     "video/files": Kind(videos.case, videos.attempt, 40),
     "video/names": Kind(videos.case, videos.attempt, 40),
     "video/playlists": Kind(videos.case, videos.attempt, 100),
+    **{f"api/{name}": Kind(api_bodies.case, attempt, 250) for name, attempt in API.items()},
     "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),
 }
 

@@ -1,4 +1,4 @@
-"""Tries broken files and servers until the time is up: `python -m tests.trial.run --minutes 30`.
+"""Tries broken files, servers and API requests until the time is up: `python -m tests.trial.run --minutes 30`.
 
 Each batch has a process of its own, with a limit on its memory and on the time of each case. A case is accepted, refused by
 a `GpenError`, or a fault: it crashed (another exception, a signal, something written) or hung. Faults are kept with their

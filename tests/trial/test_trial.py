@@ -2,19 +2,22 @@
 
 import hashlib
 import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import weights_server as ws
 
+from gpen_core.pictures import files as picture_files
 from gpen_core.weights.download import DownloadFailed
 
-from . import checkpoint_bases, entry, picture_bases, pictures, run, servers
+from . import api, checkpoint_bases, entry, picture_bases, pictures, run, servers
 from .answers import ARRIVES, BODY, FAILS, HEADS, LISTINGS, MODES
 from .cases import KINDS, make
 from .watch import watched
@@ -144,6 +147,50 @@ def test_whatever_a_server_does_the_file_is_the_right_one_or_none(own_folder, qu
         assert {mode: got.result(LONG) for mode, got in gets.items()} == {mode: told for mode, (told, _) in MODES.items()}
         assert {head: got.result(LONG) for head, got in heads.items()} == {head: told for head, (told, _) in HEADS.items()}
         assert {got.result(LONG) for got in listings} == {ARRIVES, FAILS}
+
+
+# The API
+
+
+@pytest.fixture
+def web(own_folder):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx")
+    yield api.start()
+    api.stop()
+
+
+@pytest.mark.parametrize("kind", ["api/restore", "api/jobs", "api/waiting"])
+@pytest.mark.slow
+def test_every_body_is_answered_and_what_waits_takes_little_memory(kind, web, own_folder, quiet):
+    KINDS[kind].attempt(make(kind, SEED, 0))  # loads what is loaded once
+    there, memory, outcomes = set(own_folder.iterdir()), peak(), []
+    for number in range(60):
+        with watched(own_folder):
+            outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
+        assert set(own_folder.iterdir()) == there, number
+    assert peak() - memory < MOST_MEMORY and set(outcomes) == {entry.ACCEPTED, entry.REFUSED}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell how much memory is in use")
+def test_requests_that_decode_before_their_turn_are_noticed(web, monkeypatch, quiet):
+    kept = []
+    monkeypatch.setattr(picture_files, "check_size", lambda data, *_: kept.append(picture_files.decode(data)))
+    asked = [{"path": path, "side": 1500, "twice": False} for path in ("restore", "restore", "jobs", "jobs", "jobs", "jobs")]
+    with pytest.raises(AssertionError, match="6 waiting requests took"):
+        api.waiting(json.dumps(asked).encode())
+    assert len(kept) == len(asked)
+
+
+def test_an_answer_that_no_client_may_get_is_noticed():
+    def answer(status, **content):
+        return types.SimpleNamespace(status_code=status, text=json.dumps(content), json=lambda: content)
+
+    assert api.outcome(answer(202), 202) == entry.ACCEPTED
+    assert api.outcome(answer(422, detail="Expected JSON."), 202) == entry.REFUSED
+    for bad in (answer(500, detail="Internal error."), answer(422, detail=""), answer(422, detail=[{"msg": "wrong"}])):
+        with pytest.raises(AssertionError):
+            api.outcome(bad, 202)
 
 
 # The runner
