@@ -47,6 +47,7 @@ LONGEST = {  # bytes that readers accept, Pillow among them: an ICC profile has 
     "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
     "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
 }
+TOO_LONG = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # of newer and of older Pillow
 LONG_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "colour profile"}
 MOST_NAMED = 10  # keys of PNG text in a message
 UNKNOWN_DPI = (72.0, 72.0)  # what Pillow and many writers give where there is none
@@ -156,7 +157,7 @@ def fitting(metadata: Metadata, format_name: str) -> Metadata:
 
 def too_long(source: bytes, error: Exception) -> str | None:
     """What to say where Pillow refused a PNG for the length of its metadata."""
-    if "MAX_TEXT" not in str(error):
+    if not TOO_LONG.search(str(error)):
         return None
     profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in png_chunks(source) if kind == b"iCCP")
     is_profile = any(unpacked_length(one, LONGEST["PNG"]["icc"]) > LONGEST["PNG"]["icc"] for one in profiles)
