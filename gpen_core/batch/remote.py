@@ -245,7 +245,8 @@ def _told(url: Url, done: str, kind: type[InputError | OutputError], work: Calla
 
 def _may_pass(error: BaseException | None) -> bool:
     while error is not None:
-        codes = {getattr(error, name, None) for name in ("code", "status", "status_code")}
+        found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+        codes = {next((code for code in found if code is not None), None)}  # aiohttp warns where `code` is asked for
         response = getattr(error, "response", None)  # botocore's is a dict
         if isinstance(response, dict):
             codes.add(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))

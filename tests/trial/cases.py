@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import checkpoints, entry, pictures, servers
+from . import checkpoints, entry, pictures, remotes, servers
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ def attempt_checkpoint(data: bytes) -> str:
 KINDS = {
     **{f"picture/{name}": Kind(pictures.case, entry.picture, 1500) for name in pictures.FORMATS},
     **{f"checkpoint/{name}": Kind(checkpoints.case, attempt_checkpoint, 150) for name in checkpoints.FORMATS},
+    **{f"remote/{name}": Kind(remotes.case, remotes.attempt, 30, ("127.0.0.1",)) for name in remotes.FORMATS},
     "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),
 }
 

@@ -22,7 +22,8 @@ from .worker import peak
 
 SEED = 1
 NUMBERS = {"picture": 250, "checkpoint": 40}  # of each format
-FILES = [kind for kind in KINDS if not kind.startswith("server")]
+FILES = [kind for kind in KINDS if kind.startswith(("picture/", "checkpoint/"))]
+REMOTES = [kind for kind in KINDS if kind.startswith("remote/")]
 MOST_MEMORY = 2 << 30  # bytes: a header may claim 179 million pixels, which take as much as they would in earnest
 LONG = 120.0  # seconds: what comes to it hangs
 
@@ -144,6 +145,21 @@ def test_whatever_a_server_does_the_file_is_the_right_one_or_none(own_folder, qu
         assert {mode: got.result(LONG) for mode, got in gets.items()} == {mode: told for mode, (told, _) in MODES.items()}
         assert {head: got.result(LONG) for head, got in heads.items()} == {head: told for head, (told, _) in HEADS.items()}
         assert {got.result(LONG) for got in listings} == {ARRIVES, FAILS}
+
+
+# Remote inputs
+
+
+@pytest.mark.parametrize("kind", REMOTES)
+@pytest.mark.slow
+def test_a_remote_input_is_whole_or_an_error_of_its_own(kind, own_folder, quiet):
+    pytest.importorskip("aiohttp")
+    outcomes = []
+    for number in range(25):
+        with watched(own_folder, KINDS[kind].calls):
+            outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
+        assert not list(own_folder.iterdir()), number
+    assert set(outcomes) == {entry.ACCEPTED, entry.REFUSED}
 
 
 # The runner
