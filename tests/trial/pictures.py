@@ -216,7 +216,7 @@ def jpeg_scans(lot, data):
     at = data.rfind(b"\xff\xd9")
     at = len(data) if at < 0 else at
     header = lot.choice((EMPTY_SCAN, EMPTY_SCAN, damaged(lot, EMPTY_SCAN)))
-    return data[:at] + header * lot.choice((1, 80, 99, 101, 2_000, 40_000)) + data[at:]
+    return data[:at] + header * lot.choice((1, 80, 99, 101, 2_000, 100_000)) + data[at:]
 
 
 def jpeg_profile(lot, data):
