@@ -153,7 +153,8 @@ def test_whatever_a_server_does_the_file_is_the_right_one_or_none(own_folder, qu
 @pytest.mark.parametrize("kind", REMOTES)
 @pytest.mark.slow
 def test_a_remote_input_is_whole_or_an_error_of_its_own(kind, own_folder, quiet):
-    pytest.importorskip("aiohttp")
+    if kind == "remote/http":
+        pytest.importorskip("aiohttp")
     outcomes = []
     for number in range(25):
         with watched(own_folder, KINDS[kind].calls):
