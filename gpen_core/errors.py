@@ -60,6 +60,26 @@ class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 
 
+EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
+    (OptionsError, 2),
+    (DeviceError, 2),
+    (InputError, 3),
+    (WeightsError, 4),
+    (OutOfMemory, 5),
+    (Interrupted, 130),
+)
+
+
+def exit_status_of(kind: type[BaseException]) -> int:
+    """The status with which a command ends that an error of this type ended."""
+    return next((status for known, status in EXIT_STATUS if issubclass(kind, known)), 1)
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say of an error that nobody foresaw."""
+    return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."
+
+
 # What Python says of a library's code in C that failed and told no reason: seen where it could not allocate.
 NO_REASON = re.compile("error return without exception set|without setting an exception")
 # What allocators, loaders of libraries, OpenCV, Pillow and backends say. ALLOC_FAILED is of cuBLAS and cuDNN, which allocate

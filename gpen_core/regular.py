@@ -12,6 +12,9 @@ from typing import BinaryIO
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+NO_NAME = "no file can have such a name"  # one with NUL, or with halves of characters
+
+
 class NotRegular(OSError):
     """A pipe, which would be waited for, or a device, which would be read without end."""
 
@@ -21,7 +24,11 @@ def open_regular(path: Path) -> tuple[BinaryIO, os.stat_result]:
     `IsADirectoryError` for a folder, also on Windows, which does not open one; and `NotRegular`."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
-    file = open(os.open(path, FLAGS), "rb")  # noqa: SIM115  the caller's to close
+    try:
+        descriptor = os.open(path, FLAGS)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, NO_NAME) from error
+    file = open(descriptor, "rb")  # noqa: SIM115  the caller's to close
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         file.close()

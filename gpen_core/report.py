@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .errors import GpenError, InputError, OutOfMemory
+from .errors import GpenError, InputError, OutOfMemory, exit_status_of
 from .faces.face import Face
 from .options import RestoreOptions
 from .restorer import RestoreResult
@@ -98,10 +98,10 @@ class Tally:
     def exit_status(self) -> int:
         """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
         if any(issubclass(kind, OutOfMemory) for kind in self._errors):
-            return 5
+            return exit_status_of(OutOfMemory)
         are_all = self._errors.total() == self.statuses.total()
         if are_all and all(issubclass(kind, InputError) for kind in self._errors):
-            return 3
+            return exit_status_of(InputError)
         return 1 if self._errors else 0
 
 

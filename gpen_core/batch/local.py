@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .. import devices
-from ..errors import InputError, OutOfMemory, OutputError, memory_for
+from ..errors import GpenError, InputError, OutOfMemory, OutputError, memory_for, unexpected
 from ..frame import Frame, scale_between
 from ..options import RestoreOptions
 from ..pictures import files
@@ -30,6 +30,9 @@ from .places import Place, same_file_key
 log = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
+
+WRONG_VALUES = (ValueError, TypeError, LookupError, ArithmeticError)
+"""Of the network's stage, what may be one picture's; a RuntimeError may be the device's, which ends the run."""
 
 
 def run(
@@ -145,11 +148,11 @@ class _Line:
         pictures = None if turn.is_over else self._read(turn)
         if after is not None and not after.is_over:
             self._read_ahead(after, [one for one in (before, turn) if one is not None])
-        result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame))
+        result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame), WRONG_VALUES)
         if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
             log.warning("%s: out of memory beside other pictures; trying again alone.", job.source)
             outcome.error = None
-            result = _attempt(outcome, lambda: network(pictures.frame))
+            result = _attempt(outcome, lambda: network(pictures.frame), WRONG_VALUES)
         self._finish_writing()
         if pictures is None or result is None:
             self._tell(outcome)
@@ -232,21 +235,37 @@ def _drop_pixels(outcome: Outcome) -> None:
         error = error.__cause__
 
 
-def _attempt(outcome: Outcome, work: Callable[[], Out]) -> Out | None:
-    """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`."""
+def _attempt(outcome: Outcome, work: Callable[[], Out], own: tuple[type[Exception], ...] = (Exception,)) -> Out | None:
+    """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`. So do errors that nobody
+    foresaw, of the types `own`; errors of the weights, options and device end the run."""
+    source = str(outcome.job.source)
     try:
         with memory_for("this picture", "choose a smaller detection size, or the CPU"):
             return work()
     except (InputError, OutputError, OutOfMemory) as error:
-        source = str(outcome.job.source)
         outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
+    except GpenError:
+        raise
+    except own as error:
+        outcome.error = GpenError(f"{source}: {unexpected(error)}")
+        outcome.error.__cause__ = error
     return None
+
+
+def attempted(job: Job, work: Callable[[], None]) -> Outcome:
+    """What became of a picture whose work is `work` alone: an error that is its own is in the outcome. Others are raised."""
+    outcome = Outcome(job)
+    _attempt(outcome, work)
+    if outcome.error is None:
+        outcome.status = "unchanged"
+    return outcome
 
 
 def _needed(place: Place) -> int:
     try:
         return access.needed_bytes(place)
-    except InputError:  # which is told when its turn comes
+    except Exception as error:  # which is told when its turn comes
+        log.debug("%s: its need of memory is unknown: %s", place, error)
         return 0
 
 

@@ -18,7 +18,8 @@ WITH_QUERIES = ("http", "https")
 
 @dataclass(frozen=True)
 class Url:
-    """A place that fsspec knows, such as `s3://bucket/folder/a.png`. A folder's may end with `/`."""
+    """A place that fsspec knows, such as `s3://bucket/folder/a.png`, or `zip://a.png::s3://bucket/b.zip`: a link, and the
+    chain of what it lies in. A folder's may end with `/`."""
 
     text: str
 
@@ -27,26 +28,38 @@ class Url:
         return self.text.partition("://")[0]
 
     @property
+    def link(self) -> str:
+        """Without the chain."""
+        return self.text.removesuffix(self.chain)
+
+    @property
+    def chain(self) -> str:
+        """From the first `::` on, where the scheme is of a place within another one; else empty."""
+        return self.text[self.text.index("::") :] if self.scheme in remote.CHAINED and "::" in self.text else ""
+
+    @property
     def name(self) -> str:
         """What follows the last `/` of its path; empty for a folder that ends so, and for a whole bucket or server."""
-        return self.path.rpartition("/")[2] if "/" in self.path.lstrip("/") else ""
+        has_bucket = self.scheme not in remote.CHAINED
+        return self.path.rpartition("/")[2] if "/" in self.path.lstrip("/") or not has_bucket else ""
 
     @property
     def path(self) -> str:
-        """With the bucket or server, without a query."""
-        path = self.text.partition("://")[2]
+        """With the bucket or server, without a query or chain."""
+        path = self.link.partition("://")[2]
         return path.partition("?")[0] if self.scheme in WITH_QUERIES else path
 
     @property
     def is_pattern(self) -> bool:
-        return self.scheme not in WITH_QUERIES and glob.has_magic(self.text)
+        return self.scheme not in WITH_QUERIES and glob.has_magic(self.link)
 
     @property
     def suffix(self) -> str:
         return PurePosixPath(self.name).suffix
 
     def __truediv__(self, below: str) -> Url:
-        return Url(f"{self.text.removesuffix('/')}/{below}")
+        folder = self.link if self.link.endswith("://") else f"{self.link.removesuffix('/')}/"
+        return Url(f"{folder}{below}{self.chain}")
 
     def __str__(self) -> str:
         return self.text
@@ -78,7 +91,7 @@ def same_file_key(place: Place) -> str:
     """Equal for two names of one file. Raises `MissingExtra` for a URL that nobody here can read."""
     if isinstance(place, Url):
         return remote.key(place)
-    return _without_case(os.path.normcase(os.path.realpath(place)))
+    return _without_case(os.path.normcase(_real(str(place))))
 
 
 class Keys:
@@ -97,11 +110,18 @@ class Keys:
         if folder not in self._folders:
             if len(self._folders) >= FOLDERS_KNOWN:
                 self._folders.clear()
-            self._folders[folder] = os.path.realpath(folder)
+            self._folders[folder] = _real(folder)
         return _without_case(os.path.normcase(os.path.join(self._folders[folder], name)))
 
 
 FOLDERS_KNOWN = 10_000
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # no file can have such a name, with NUL for one: whoever reads or writes it says so
+        return os.path.normpath(path)
 
 
 def _without_case(real: str) -> str:

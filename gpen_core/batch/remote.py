@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import posixpath
 import re
@@ -41,10 +42,18 @@ PASSING_ERRNOS = {
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
 }
-PASSING_NAMES = re.compile(r"time.?out|slow.?down|service.?unavailable|connection(closed|reset)|serverdisconnected", re.I)
+PASSING_NAMES = re.compile(
+    r"time.?out|slow.?down|service.?unavailable|connection(closed|reset)|serverdisconnected|payloaderror", re.I
+)
 OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
 """Where an object appears whole when its upload ends, and is not there before."""
 LARGEST_FILE = 2 << 30  # bytes, as of local files
+AT_ONCE = 64 << 20  # bytes asked for by one read, which may return fewer
+STREAMED = {"http", "https"}
+"""Servers here may send more than the range they were asked for, which fsspec reads whole: they are read front to back."""
+HEAD = 1 << 20  # bytes at the beginning of a streamed file that are searched for its header
+CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
+"""Their URLs name a place within what follows `::`. Elsewhere `::` is a part of a name, which fsspec does not know."""
 
 
 def _fsspec() -> Any:
@@ -68,14 +77,20 @@ def key(url: Url) -> str:
     """Equal for two names of one object. Raises `MissingExtra`."""
     kind = _kind(url.scheme)
     scheme = kind.protocol if isinstance(kind.protocol, str) else kind.protocol[0]
-    return f"{scheme}://{kind._strip_protocol(url.text)}"
+    return f"{scheme}://{kind._strip_protocol(url.link)}{url.chain}"
 
 
 def _opened(url: Url) -> tuple[Any, str]:
     """The file system, which fsspec keeps for further calls, and the path there."""
-    _kind(url.scheme)
-    system, path = _fsspec().core.url_to_fs(url.text)
-    return system, str(path)
+    kind, fsspec = _kind(url.scheme), _fsspec()
+    if url.chain:
+        system, path = fsspec.core.url_to_fs(url.text)
+        return system, str(path)
+    return fsspec.filesystem(url.scheme, **kind._get_kwargs_from_urls(url.text)), str(kind._strip_protocol(url.text))
+
+
+class _CutOff(ConnectionError):
+    """A file ended before the length that was announced."""
 
 
 def read(url: Url) -> bytes:
@@ -83,8 +98,10 @@ def read(url: Url) -> bytes:
 
     def work() -> bytes:
         with _file(url) as (file, size):
-            data = bytes(file.read() if size is not None else file.read(LARGEST_FILE + 1))
+            data = _read_to_end(file, LARGEST_FILE)
         _refuse_long(url, len(data))
+        if size is not None and len(data) < size:
+            raise _CutOff(f"it ended after {len(data):,} of {size:,} bytes")
         return data
 
     return _told(url, "read", InputError, work)
@@ -95,16 +112,31 @@ def looked_into(url: Url, look: Callable[[BinaryIO, int], Out]) -> Out:
 
     def work() -> Out:
         with _file(url) as (file, size):
-            return look(file, size or 0)
+            if url.scheme not in STREAMED:
+                return look(file, size or 0)
+            head = _read_to_end(file, HEAD)
+            return look(io.BytesIO(head), size or len(head))
 
     return _told(url, "read", InputError, work)
+
+
+def _read_to_end(file: Any, most: int) -> bytes:
+    """All of the file; of one that has more than `most` bytes, at least one byte more. A read over HTTP returns what has
+    arrived, not all that was asked for."""
+    data = io.BytesIO()
+    while data.tell() <= most and (piece := file.read(min(AT_ONCE, most + 1 - data.tell()))):
+        data.write(piece)
+    return data.getvalue()
 
 
 @contextlib.contextmanager
 def _file(url: Url) -> Iterator[tuple[Any, int | None]]:
     system, path = _opened(url)
-    with system.open(path, "rb") as file:
-        size = getattr(file, "size", None)
+    size = system.info(path).get("size") if url.scheme in STREAMED else None
+    _refuse_long(url, size or 0)
+    streamed = {"block_size": 0, "size": size or 1} if url.scheme in STREAMED else {}
+    with system.open(path, "rb", **streamed) as file:  # without a size it would be asked for again
+        size = size if streamed else getattr(file, "size", None)
         _refuse_long(url, size or 0)
         yield file, size
 
@@ -184,7 +216,8 @@ def matches(url: Url) -> list[str]:
     def work() -> list[str]:
         system, path = _opened(url)
         found = system.glob(path, detail=True)
-        return sorted(str(system.unstrip_protocol(name)) for name, info in found.items() if info.get("type") != "directory")
+        files = (name for name, info in found.items() if info.get("type") != "directory")
+        return sorted(f"{system.unstrip_protocol(name)}{url.chain}" for name in files)
 
     return _told(url, "listed", InputError, work)
 
@@ -212,7 +245,8 @@ def _told(url: Url, done: str, kind: type[InputError | OutputError], work: Calla
 
 def _may_pass(error: BaseException | None) -> bool:
     while error is not None:
-        codes = {getattr(error, name, None) for name in ("code", "status", "status_code")}
+        found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+        codes = {next((code for code in found if code is not None), None)}  # aiohttp warns where `code` is asked for
         response = getattr(error, "response", None)  # botocore's is a dict
         if isinstance(response, dict):
             codes.add(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))

@@ -169,22 +169,24 @@ def _of_lines(file: BinaryIO, start: bytes) -> Iterator[dict[str, Any]]:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested without end
         return None
-    return row if isinstance(row, dict) and row.get("row") in ("start", "picture", "end") else None
+    is_row = isinstance(row, dict) and row.get("row") in ("start", "picture", "end")
+    return row if is_row and isinstance(row.get("options") or {}, dict) else None
 
 
 def _of_one_piece(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(file.read())
         inputs = [dict(one) for one in content.pop("inputs")]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        dict(content.get("options") or {})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{path} is no report of gpen restore. Expected a file that --report has written.") from None
     last = {key: content.pop(key) for key in ("seconds", "error") if key in content}
-    yield {"row": "start", **content}
+    yield {**content, "row": "start"}
     for one in inputs:
-        yield {"row": "picture", **one}
-    yield {"row": "end", **last}
+        yield {**one, "row": "picture"}
+    yield {**last, "row": "end"}
 
 
 def warn_of_others(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:

@@ -77,7 +77,7 @@ class Sources:
             return self._remote(path)
         if is_folder(path):
             return self._in_folder(path)
-        if not os.path.lexists(path) and glob.has_magic(argument):
+        if "\0" not in argument and not os.path.lexists(path) and glob.has_magic(argument):
             return self._matches(argument) or [Found.named(path)]
         return [Found.named(path)]
 

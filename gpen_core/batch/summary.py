@@ -17,6 +17,8 @@ from . import reports
 MOST_KINDS = 10_000
 """Of errors and reasons; their numbers and names are taken out, so that there are few."""
 OTHERS = "others"
+NO_ROW = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, sqlite3.DataError)
+"""What comes of values of other types than `reports` writes."""
 
 
 @dataclass
@@ -64,39 +66,52 @@ def sum_up(paths: Iterable[Path]) -> Summary:
 
 def _take(path: Path, summary: Summary, store: sqlite3.Connection) -> None:
     at = 0.0
-    for row in reports.rows(path):
-        if row["row"] == "start":
-            summary.seconds += at  # of a run that did not come to its end
-            summary.runs, at = summary.runs + 1, 0.0
-        elif row["row"] == "picture":
-            at = float(row.get("at", at))
-            _keep(row, summary, store)
-        elif row["row"] == "end":
-            summary.seconds += float(row.get("seconds", at))
-            summary.ended, at = summary.ended + 1, 0.0
-            if "error" in row:
-                summary.failed_runs[_kind(str(row["error"]), "")] += 1
-        else:
+    for number, row in enumerate(reports.rows(path), 1):
+        if row["row"] == "damaged":
             summary.damaged.append(f"{path}, line {row['line']}")
+            continue
+        try:
+            at = _take_row(row, at, summary, store)
+        except NO_ROW:
+            summary.damaged.append(f"{path}, row {number}")
     summary.seconds += at
+
+
+def _take_row(row: dict[str, Any], at: float, summary: Summary, store: sqlite3.Connection) -> float:
+    """The seconds since the run's start, which were `at` before this row. What it raises leaves the summary as it was."""
+    if row["row"] == "start":
+        summary.seconds += at  # of a run that did not come to its end
+        summary.runs += 1
+        return 0.0
+    if row["row"] == "picture":
+        now = float(row.get("at", at))
+        _keep(row, summary, store)
+        return now
+    seconds = float(row.get("seconds", at))
+    failure = [_kind(str(row["error"]), "")] if "error" in row else []
+    summary.seconds += seconds
+    summary.ended += 1
+    summary.failed_runs.update(failure)
+    return 0.0
 
 
 def _keep(row: dict[str, Any], summary: Summary, store: sqlite3.Connection) -> None:
     is_skipped = row.get("status") == "skipped"
-    if not is_skipped:
-        summary.worked_on += 1
-        for stage, seconds in (row.get("seconds") or {}).items():
-            summary.stages[stage] += seconds
+    stages: dict[str, Any] = {str(stage): float(seconds) for stage, seconds in (row.get("seconds") or {}).items()}
     how = "IGNORE" if is_skipped else "REPLACE"
     values = str(row.get("input")).encode(errors="backslashreplace").decode(), json.dumps(_needed(row))
     store.execute(f"INSERT OR {how} INTO pictures VALUES (?, ?)", values)
+    if not is_skipped:
+        summary.worked_on += 1
+        for stage, seconds in stages.items():
+            summary.stages[stage] += seconds
 
 
 def _needed(row: dict[str, Any]) -> dict[str, Any]:
     """What of a row is counted."""
     faces = row.get("faces") or []
     reasons = [_kind(str(face["reason"]), "") for face in faces if not face.get("restored") and face.get("reason")]
-    out: dict[str, Any] = {"status": row.get("status"), "faces": len(faces)}
+    out: dict[str, Any] = {"status": str(row.get("status")), "faces": len(faces)}
     out["restored"] = sum(bool(face.get("restored")) for face in faces)
     if reasons:
         out["reasons"] = reasons

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch.places import place_of
-from ..errors import GpenError, InputError
+from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import counted
 from .arguments import detection_arguments, models_argument, options_of, order_argument
@@ -34,7 +35,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _detect(given: argparse.Namespace) -> int:
     from ..batch import jobs
+    from ..batch.local import attempted
     from ..models import load_detector
+    from ..report import Tally
     from ..weights.downloads import DownloadOptions
 
     options = options_of(given)
@@ -47,42 +50,32 @@ def _detect(given: argparse.Namespace) -> int:
     with shown(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
-    errors = []
+    tally = Tally()
     with shown(given, len(todo)) as show:
         for done, job in enumerate(todo, 1):
-            errors.append(_list(job, detector, options, given.output is not None, show))
+            outcome = attempted(job, partial(_list, job, detector, options, given.output is not None, show))
+            if outcome.error is not None:
+                show.error(str(outcome.error))
+            tally.add(outcome)
             show.step(done)
-    return _status(errors)
+    return tally.exit_status
 
 
-def _status(errors: Sequence[GpenError | None]) -> int:
-    """As `batch.exit_status`."""
-    failed = [error for error in errors if error is not None]
-    if failed and len(failed) == len(errors) and all(isinstance(error, InputError) for error in failed):
-        return 3
-    return 1 if failed else 0
-
-
-def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: Shown) -> GpenError | None:
-    """Says what is in one picture; what went wrong is said on stderr and given back."""
+def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: Shown) -> None:
+    """Says what is in one picture."""
     from ..batch import access
     from ..restorer import detect_faces
 
-    try:
-        photo = access.read(job.source)
-        (faces,) = detect_faces(detector, [photo.picture], options)
-        smallest, largest = detector.sizes(photo.picture, options.detect_size)
-        size = f"{photo.picture.width}x{photo.picture.height} px"
-        reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
-        show.write(f"{job.source}: {counted(len(faces), 'face')} ({size}; {reach})", sys.stdout)
-        for number, face in enumerate(faces):
-            show.write(f"{number:4}  {_line(face)}", sys.stdout)
-        if writes:
-            _write(job, photo, faces, show)
-    except GpenError as error:
-        show.error(str(error))
-        return error
-    return None
+    photo = access.read(job.source)
+    (faces,) = detect_faces(detector, [photo.picture], options)
+    smallest, largest = detector.sizes(photo.picture, options.detect_size)
+    size = f"{photo.picture.width}x{photo.picture.height} px"
+    reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
+    show.write(f"{job.source}: {counted(len(faces), 'face')} ({size}; {reach})", sys.stdout)
+    for number, face in enumerate(faces):
+        show.write(f"{number:4}  {_line(face)}", sys.stdout)
+    if writes:
+        _write(job, photo, faces, show)
 
 
 def _line(face: Face) -> str:

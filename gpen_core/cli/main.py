@@ -17,30 +17,19 @@ from types import FrameType
 
 from ..errors import (
     ChangedWeights,
-    DeviceError,
     GpenError,
-    InputError,
-    Interrupted,
     MissingWeights,
-    OptionsError,
     OutOfMemory,
-    WeightsError,
+    exit_status_of,
     first_line,
     is_out_of_memory,
+    unexpected,
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, explain, manual, report, restore, video, weights
 from .progress import progress_arguments, shown
 from .terminal import PrintableFormatter, printable
 
-EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
-    (OptionsError, 2),
-    (DeviceError, 2),
-    (InputError, 3),
-    (WeightsError, 4),
-    (OutOfMemory, 5),
-    (Interrupted, 130),
-)
 NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
@@ -74,9 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
+        missing = doctor.missing(error)
         if is_out_of_memory(error):  # of importing torch, for one
             error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
-        return _say(_message(error), next((status for kind, status in EXIT_STATUS if isinstance(error, kind)), 1))
+        elif missing is not None:
+            return _say(missing, 1)
+        return _say(_message(error), exit_status_of(type(error)))
 
 
 def _level(options: argparse.Namespace) -> int:
@@ -127,7 +119,7 @@ def _message(error: Exception) -> str:
         return f"{error} --max-memory allows more; a smaller --detect-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
-    return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."
+    return unexpected(error)
 
 
 def _say(message: str, status: int) -> int:

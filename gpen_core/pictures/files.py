@@ -16,16 +16,18 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError, OutOfMemory, OutputError, TooLarge, is_out_of_memory, memory_for
-from . import footprint, png_check, tiff_check
+from . import footprint, jpeg_check, png_check, tiff_check
 from .metadata import (
     Metadata,
     collect,
+    fitting,
     for_colours,
     into_png,
     only_pixels,
     orientation,
     save_arguments,
     tiff_entries,
+    too_long,
     warn_of_losses,
     with_jpeg_segments,
     with_png_colour,
@@ -150,9 +152,7 @@ def decode(data: bytes, max_memory: int | None = None, max_pixels: int = MAX_PIX
     except BROKEN as error:
         if is_out_of_memory(error):
             raise
-        raise InputError(
-            f"the file is damaged ({error}). Get it anew, or save it again as PNG in a program that opens it."
-        ) from error
+        raise InputError(too_long(source, error) or _damaged(error)) from error
     # While this decodes, another thread may be in the network: what is said there is recorded here, too.
     own = [warning for warning in said if Path(warning.filename).parent.name in ("PIL", Path(__file__).parent.name)]
     for text in dict.fromkeys(str(warning.message) for warning in own):
@@ -180,10 +180,16 @@ def _load(source: bytes, max_memory: int | None, max_pixels: int) -> Image.Image
     _check_size(image, max_pixels)
     if max_memory is not None:
         footprint.refuse(image, footprint.estimate(image, len(source), footprint.bits_of(image, source)), max_memory)
+    if image.format in ("JPEG", "MPO"):
+        jpeg_check.check(source)
     if image.format == "TIFF":
         image.getexif()[ORIENTATION] = 1  # else Pillow turns it where XMP says so
     image.load()
     return image
+
+
+def _damaged(error: Exception) -> str:
+    return f"the file is damaged ({error}). Get it anew, or save it again as PNG in a program that opens it."
 
 
 def _not_a_picture(data: bytes) -> str:
@@ -313,6 +319,7 @@ def encode(photo: Photo, format_name: str) -> bytes:
         picture = _eight_bits(picture)
     metadata = for_colours(photo.metadata, _colours(picture, format_name))
     warn_of_losses(metadata, format_name)
+    metadata = fitting(metadata, format_name)
     if format_name == "TIFF":
         return _encode_tiff(picture, metadata)
     if format_name == "PNG" and picture.pixels.dtype == np.uint16:

@@ -11,14 +11,14 @@ import io
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
 from .picture import ORIENTATION
-from .png import PNG_SIGNATURE, png_chunk, png_spans
+from .png import PNG_SIGNATURE, png_chunk, png_spans, unpacked_length
 from .tiff import WHOLE_NUMBERS, TiffField, read_directory, tiff_header, write_directory
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,13 @@ RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw
 PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
 MARKER_LIMIT = 65533  # payload of one JPEG marker
+LONGEST = {  # bytes that readers accept, Pillow among them: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
+    "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
+    "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
+}
+TOO_LONG = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # of newer and of older Pillow
+LONG_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "colour profile"}
+MOST_NAMED = 10  # keys of PNG text in a message
 UNKNOWN_DPI = (72.0, 72.0)  # what Pillow and many writers give where there is none
 KEPT = {
     "PNG": ("exif", "icc", "xmp", "dpi", "text", "png_colour"),
@@ -78,7 +85,7 @@ def collect(image: Image.Image, source: bytes) -> Metadata:
     xmp, taken = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
     return Metadata(
         exif=_exif(image, source),
-        icc=_icc(image),
+        icc=_icc(image, source),
         xmp=XMP_ORIENTATION.sub(b"", xmp) if xmp else None,
         dpi=_dpi(image),
         comment=info.get("comment") if isinstance(info.get("comment"), bytes) else None,
@@ -112,10 +119,19 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None  # what JPEG can hold
 
 
-def _icc(image: Image.Image) -> bytes | None:
+def _icc(image: Image.Image, source: bytes) -> bytes | None:
     profile = image.info.get("icc_profile")
+    if not profile and _has_profile(image, source):
+        log.warning("The colour profile is damaged or incomplete; left out.")
     space = profile[16:20] if profile else b""  # ICC.1:2010, 7.2.6
     return None if image.mode == "CMYK" or space in (b"CMYK", b"Lab ") else profile or None
+
+
+def _has_profile(image: Image.Image, source: bytes) -> bool:
+    """Whether there is one that Pillow did not take."""
+    segments = getattr(image, "applist", [])
+    in_jpeg = any(name == "APP2" and data.startswith(b"ICC_PROFILE\x00") for name, data in segments)
+    return in_jpeg or any(kind == b"iCCP" for kind, _ in png_chunks(source))
 
 
 def for_colours(metadata: Metadata, colours: int) -> Metadata:
@@ -124,6 +140,42 @@ def for_colours(metadata: Metadata, colours: int) -> Metadata:
         log.warning("The picture is written as RGB; its profile for grey is left out.")
         return replace(metadata, icc=None)
     return metadata
+
+
+def fitting(metadata: Metadata, format_name: str) -> Metadata:
+    """Without what is too long for a file of that format, which is logged."""
+    without: dict[str, Any] = {}
+    for field, longest in LONGEST.get(format_name, {}).items():
+        length = len(getattr(metadata, field) or b"")
+        if length > longest:
+            name = LONG_NAMES[field]
+            log.warning("The %s (%d bytes) does not fit into a %s; left out.", name, length, format_name)
+            without[field] = None
+    metadata = replace(metadata, **without)
+    return _with_fitting_text(metadata) if format_name == "PNG" else metadata
+
+
+def too_long(source: bytes, error: Exception) -> str | None:
+    """What to say where Pillow refused a PNG for the length of its metadata."""
+    if not TOO_LONG.search(str(error)):
+        return None
+    profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in png_chunks(source) if kind == b"iCCP")
+    is_profile = any(unpacked_length(one, LONGEST["PNG"]["icc"]) > LONGEST["PNG"]["icc"] for one in profiles)
+    what = "colour profile of the PNG has more than 1 MiB" if is_profile else "text in the PNG is too long"
+    return f"the {what} ({error}). Remove it, with exiftool for example, and try again."
+
+
+def _with_fitting_text(metadata: Metadata) -> Metadata:
+    kept: list[tuple[str, Any]] = []
+    lost: list[tuple[str, Any]] = []
+    left = LONGEST["PNG"]["xmp"] - len(metadata.xmp or b"")
+    for key, value in metadata.text:
+        fits = len(value) <= left
+        (kept if fits else lost).append((key, value))
+        left -= len(value) if fits else 0
+    if lost:
+        log.warning("PNG text (%s) is too long for a PNG; left out.", _names(lost))
+    return replace(metadata, text=tuple(kept))
 
 
 def _xmp(image: Image.Image) -> bytes | None:
@@ -211,6 +263,11 @@ def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
     return order, entries
 
 
+def _names(text: Sequence[tuple[str, Any]]) -> str:
+    more = len(text) - MOST_NAMED
+    return ", ".join(key for key, _ in text[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def warn_of_losses(metadata: Metadata, format_name: str) -> None:
     """Logs what the format cannot hold."""
     names = {
@@ -219,7 +276,7 @@ def warn_of_losses(metadata: Metadata, format_name: str) -> None:
         "xmp": "XMP",
         "dpi": "a resolution",
         "comment": "a JPEG comment",
-        "text": f"PNG text ({', '.join(key for key, _ in metadata.text)})",
+        "text": f"PNG text ({_names(metadata.text)})",
         "png_colour": "PNG colour chunks",
         "jpeg_segments": "JPEG segments (IPTC, extended XMP)",
     }
@@ -262,10 +319,8 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
 def with_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
     """Puts EXIF, XMP, IPTC and the comment behind JFIF's segment, the first: in Pillow before 10 long ones break off."""
     segments = b""
-    for name, header, payload in (("EXIF block", b"", metadata.exif), ("XMP packet", XMP_HEADER, metadata.xmp)):
-        if payload and len(header + payload) > MARKER_LIMIT:
-            log.warning("The %s (%d bytes) does not fit into a JPEG; left out.", name, len(payload))
-        elif payload:
+    for header, payload in ((b"", metadata.exif), (XMP_HEADER, metadata.xmp)):
+        if payload:
             segments += _jpeg_segment("APP1", header + payload)
     segments += metadata.jpeg_segments
     if metadata.comment:

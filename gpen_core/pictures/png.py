@@ -20,3 +20,11 @@ def png_spans(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def png_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def unpacked_length(packed: bytes, most: int) -> int:
+    """Bytes that deflated data unpack to, counted no further than one more than `most`; 0 for what is no such data."""
+    try:
+        return len(zlib.decompressobj().decompress(packed, most + 1))
+    except zlib.error:
+        return 0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputError
+from ..regular import NO_NAME
 from .left_behind import new_name, tidy
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     killed process has left is deleted by the next that writes there, see `left_behind`.
 
     Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
-    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
     try:
+        target = Path(os.path.realpath(path))  # a link keeps pointing where it did
         if target.exists() and not target.is_file():
             raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +32,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         part = _new_beside(target)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise OutputError(f"{path} cannot be written: {NO_NAME}.") from error
     try:
         yield part
         if target.exists():

@@ -46,10 +46,10 @@ class Patience:
     answer: float = 60.0
     """Seconds until an answer's headers are complete, from the question on."""
     slowest: float = 1024.0
-    """Bytes per second, measured over `window` seconds: less is as good as nothing."""
+    """Bytes per second, measured over `window` seconds, and over all tries together: less is as good as nothing."""
     window: float = 60.0
     tries: int = 5
-    """In a row without a single new byte."""
+    """In a row without a single new byte, or below the slowest pace."""
     tries_unheard: int = 2
     """The same where nobody is there and not a byte was ever received: most likely there is no network."""
     first_wait: float = 1.0

@@ -62,7 +62,7 @@ class Transfer:
         spite of several tries.
 
         The partial holds what came then; it was begun anew where the source did not go on where it ended."""
-        failures, most = 0, partial.size
+        failures, most, began = 0, partial.size, time.monotonic()
         at_first = most
         while True:
             try:
@@ -70,7 +70,9 @@ class Transfer:
                 self._fetch_rest(partial)
                 return start == 0
             except PassingFault as fault:
-                failures = 1 if partial.size > most else failures + 1
+                # What a source sends earns it new tries only at the slowest pace, over all tries and waits together.
+                is_slow = self._is_slow(partial.size - at_first, time.monotonic() - began)
+                failures = 1 if partial.size > most and not is_slow else failures + 1
                 most = max(most, partial.size)
                 is_unheard = isinstance(fault, NobodyThere) and most == at_first
                 if failures >= (self.patience.tries_unheard if is_unheard else self.patience.tries):
@@ -78,6 +80,9 @@ class Transfer:
                 wait = self.patience.wait_before(failures, fault.wait)
                 log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)
                 self._wait(wait, partial)
+
+    def _is_slow(self, received: int, seconds: float) -> bool:
+        return seconds >= self.patience.window and received < self.patience.slowest * seconds
 
     def _wait(self, seconds: float, partial: Partial) -> None:
         while seconds > 0:  # in small steps, so that it can be cancelled

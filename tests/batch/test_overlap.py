@@ -17,7 +17,7 @@ from PIL import Image
 from gpen_core import report
 from gpen_core.batch import jobs as jobs_of
 from gpen_core.batch import local as batch
-from gpen_core.errors import InputError, Interrupted, OutOfMemory, OutputError, WeightsError
+from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures import files
 from gpen_core.restorer import RestoreResult
@@ -288,6 +288,9 @@ def failing(watch, error, *where):
         ("restore", RuntimeError("CUDA out of memory."), OutOfMemory),
         ("write", OutputError("disk full"), OutputError),
         ("write", MemoryError(), OutOfMemory),
+        ("read", ValueError("embedded null byte"), GpenError),
+        ("restore", ZeroDivisionError("a bug"), GpenError),
+        ("write", RuntimeError("a bug"), GpenError),
     ],
 )
 def test_a_picture_that_fails_fails_alone(watch, tmp_path, phase, error, kind, number):
@@ -380,8 +383,10 @@ def test_what_failed_holds_no_pixels_once_told(watch, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), RuntimeError("shapes do not fit"), WeightsError("refused")])
+@pytest.mark.parametrize(
+    ("phase", "error"),
+    [("restore", RuntimeError("the device is lost")), *((phase, WeightsError("refused")) for phase in PHASES)],
+)
 def test_other_errors_end_the_run_after_what_came_before(watch, tmp_path, phase, error, number):
     failing(watch, error, phase, number)
     with pytest.raises(type(error)) as raised:

@@ -302,3 +302,107 @@ def test_what_grows_is_written_beside_and_moved(shaky, monkeypatch):
     shaky.log.clear()
     access.write_bytes(Url("shakyobjects://out/b.png"), b"x")
     assert [name for name, _ in shaky.log if name in ("put", "move")] == ["put"]
+
+
+# Servers that send what they like
+
+
+class Trickle(io.BytesIO):
+    """As a file over HTTP: a read returns what has arrived, and perhaps nobody says how long it is."""
+
+    def __init__(self, data, size):
+        super().__init__(data)
+        self.size = size
+
+    def read(self, most=-1):
+        return super().read(min(most, 300) if most >= 0 else 300)
+
+
+@pytest.fixture
+def trickling(memory, photo, monkeypatch):
+    memory.pipe_file("/in/a.png", photo)
+    said = {"size": None, "data": photo}
+    monkeypatch.setattr(type(memory), "open", lambda *_, **__: Trickle(said["data"], said["size"]))
+    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    return said
+
+
+def test_an_input_that_arrives_in_pieces_is_read_to_its_end(trickling, photo):
+    assert access.read(Url("memory://in/a.png")).data == photo
+
+
+def test_an_input_that_ends_before_its_length_is_told(trickling, photo):
+    trickling["size"] = len(photo) + 1
+    with pytest.raises(InputError, match=rf"a\.png cannot be read, tried 3 times: it ended after {len(photo):,} of"):
+        access.read(Url("memory://in/a.png"))
+
+
+def test_an_input_without_end_is_read_to_the_bound(trickling, monkeypatch):
+    trickling["data"] = bytes(10_000)
+    monkeypatch.setattr(remote, "LARGEST_FILE", 1000)
+    with pytest.raises(InputError, match="has 1,001 bytes; pictures have at most 1,000"):
+        access.read(Url("memory://in/a.png"))
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_over_http_an_input_is_read_whole(photo, length, monkeypatch):
+    pytest.importorskip("aiohttp")
+    import weights_server as ws
+
+    def without_length(handler, body, start):
+        handler.start(200, Connection="close")
+        handler.send(body, pause=0.002)  # not all of it arrives at once
+        handler.hang_up()
+
+    data = photo + bytes(300_000)
+    with ws.running(data, ws.serve if length else without_length) as server:
+        server.head = None if length else ws.status(405)
+        assert remote.read(Url(server.url)) == data
+        assert access.needed_bytes(Url(server.url)) > SIDE * SIDE * 18
+
+
+# Archives
+
+
+@pytest.fixture
+def archive(photo, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for name in ("b.png", "deep/a.png", "c.txt"):
+            file.writestr(name, photo)
+    return f"::{tmp_path / 'x.zip'}"
+
+
+@pytest.mark.parametrize(
+    ("argument", "names"),
+    [("zip://b.png", ["b.png"]), ("zip://*.png", ["b.png"]), ("zip://", ["b.png"]), ("zip://deep", ["deep/a.png"])],
+)
+def test_pictures_in_an_archive_are_found_and_read(archive, photo, tmp_path, argument, names):
+    jobs = found(argument + archive, out=str(tmp_path / "out"))
+    assert jobs == [(f"zip://{name}{archive}", str(tmp_path / "out" / Path(name).name)) for name in names]
+    assert [remote.read(Url(source)) for source, _ in jobs] == [photo for _ in names]
+
+
+# Odd names
+
+
+@pytest.mark.parametrize("name", ["nul\0.png", "half\udc00\ud800.png", "x::memory:__in_a.png", "~", "con.png"])
+@pytest.mark.parametrize("out", ["memory://out", None])
+def test_an_odd_name_costs_no_other_picture_and_names_one_object(red, memory, photo, tmp_path, name, out):
+    """One that no file here can have fails by itself."""
+    memory.pipe_file(f"/in/{name}.png", photo)
+    memory.pipe_file("/in/z.png", photo)
+    memory.pipe_file("/in/x", photo)  # which fsspec would open in place of the one with ::, and only of that
+    with Plan(Sources(("memory://in",)), Wishes(place_of(out or str(tmp_path)))) as planned:
+        outcomes = {str(one.job.source): one for one in run(red, *((job.source, job.target) for job in planned))}
+    good, odd = outcomes["memory://in/z.png"], outcomes[f"memory://in/{name}.png"]
+    no_file = out is None and ("\0" in name or "\ud800" in name)
+    why = "no file can have such a name" if no_file else "there is no such object" if "::" in name else None
+    assert (good.error, odd.status) == (None, "failed" if why else "restored")
+    assert not why or why in str(odd.error)
+
+
+def test_a_local_name_that_no_file_can_have_is_an_input_error():
+    with pytest.raises(InputError, match="cannot be read: no file can have such a name"):
+        access.read(Path("a\0.png"))

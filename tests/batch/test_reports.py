@@ -295,3 +295,44 @@ def test_names_that_are_no_text_are_summed_up_too(tmp_path):
     path = tmp_path / "report.jsonl"
     run(path, outcome("\udcff.png"), outcome("größe.png"))
     assert summary.sum_up([path]).statuses == {"restored": 2}
+
+
+HOSTILE = {
+    "nested": "[" * 100_000,
+    "nested within": '{"row": "picture", "input": "a", "faces": ' + "[" * 100_000,
+    "a number as stages": '{"row": "picture", "input": "a", "status": "restored", "seconds": 3}',
+    "text as seconds": '{"row": "picture", "input": "a", "seconds": {"read": "long"}}',
+    "text as time": '{"row": "picture", "input": "a", "at": "noon"}',
+    "faces of text": '{"row": "picture", "input": "a", "faces": ["x"]}',
+    "a face's number": '{"row": "picture", "input": "a", "faces": 3}',
+    "a huge number": '{"row": "end", "seconds": 1' + "0" * 400 + "}",
+    "digits": '{"row": "end", "seconds": ' + "9" * 5000 + "}",
+    "a list as end": '{"row": "end", "seconds": [1]}',
+    "options of text": '{"row": "start", "options": "none"}',
+    "a list": "[1, 2]",
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_hostile_report_is_damaged_rows_or_an_input_error(tmp_path, caplog, line, name):
+    path = tmp_path / name
+    row = '{"row": "picture", "input": "b", "status": "restored", "seconds": {"read": 1.5}}'
+    text = f"{row}\n{line}\n" if name == "a.jsonl" else f'{{"inputs": [{row}, {line}]}}'
+    path.write_text(text, encoding="utf-8")
+    try:
+        total = summary.sum_up([path])
+    except InputError:
+        assert name == "a.json"
+    else:
+        assert total.statuses["restored"] == 1 and total.stages == {"read": 1.5}
+        assert len(total.damaged) == 1 or name == "a.json"
+    assert list(summary.lines(summary.Summary()))
+    reports.warn_of_others(path, {"model": "m", "detector": "d"}, RestoreOptions())
+
+
+def test_what_a_row_calls_itself_is_not_believed_in_a_report_of_one_piece(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"inputs": [{"row": "damaged", "input": "b", "status": "restored"}]}', encoding="utf-8")
+    total = summary.sum_up([path])
+    assert (total.statuses, total.runs, total.ended) == ({"restored": 1}, 1, 1)

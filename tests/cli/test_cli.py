@@ -315,12 +315,19 @@ def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_debug_shows_where_an_error_comes_from(restore, face, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError])
+def test_debug_shows_where_an_error_comes_from(restore, face, tmp_path, monkeypatch, caplog, error):
+    """Of one picture's in the log, of one that ends the run on stderr."""
+
+    def fail(*args, **kwargs):
+        raise error("a bug")
+
+    caplog.set_level("DEBUG")
     monkeypatch.setattr(FaceRestorer, "restore_all", fail)
     ran = restore(face, "-o", tmp_path / "out.png", "--debug")
     assert ran.status == 1
-    assert "Traceback" in ran.err
-    assert "in fail" in ran.err
+    assert "Traceback" in caplog.text + ran.err
+    assert "in fail" in caplog.text + ran.err
 
 
 def test_debug_keeps_the_exit_status(restore, face, tmp_path):

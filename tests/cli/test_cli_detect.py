@@ -8,6 +8,7 @@ import pytest
 from command_line import broken, names, pixels
 from PIL import Image
 
+from gpen_core.batch import access
 from gpen_core.demo import pictures as demo_pictures
 
 pytest_plugins = ["command_line"]
@@ -131,3 +132,20 @@ def test_a_box_of_nan_is_refused_with_its_number(restore, group, tmp_path):
     ran = restore(group, "-o", tmp_path / "out.png", "--boxes", "1,2,3,4;nan,1,2,3")
     assert ran.status == 3 and "Box 1 is (nan, 1.0, 2.0, 3.0)" in ran.err
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"), [(MemoryError(), 5, "not enough memory"), (ValueError("a bug"), 1, "Unexpected ValueError")]
+)
+def test_an_error_of_one_picture_is_its_own_and_ends_as_restore_does(detect, group, plain, monkeypatch, error, status, said):
+    read = access.read
+
+    def fails(place, *more):
+        if str(place) == str(group):
+            raise error
+        return read(place, *more)
+
+    monkeypatch.setattr(access, "read", fails)
+    ran = detect(group, plain)
+    assert ran.status == status and said in ran.err and str(group) in ran.err
+    assert str(plain) in ran.out

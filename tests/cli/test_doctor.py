@@ -123,7 +123,7 @@ def test_a_package_that_cannot_be_imported_is_said(examine, tmp_path, monkeypatc
         return whole(name)
 
     monkeypatch.setattr(doctor, "import_module", broken)
-    text = examine(tmp_path)
+    text = examine(tmp_path, status=1)
     assert f"cannot be imported: {error}" in line_of(text, f"{package} ")
     assert text.count("cannot be imported") == 1
 
@@ -133,11 +133,20 @@ def test_it_works_without_torch(examine, tmp_path, monkeypatch):
     assert line_of(examine(tmp_path), "devices") == "devices: unknown without torch"
 
 
-@pytest.mark.parametrize("package", ["numpy", "basicsr"])
-def test_a_package_that_is_not_installed_is_said(examine, tmp_path, monkeypatch, package):
+@pytest.mark.parametrize(
+    ("package", "said", "status"),
+    [
+        ("numpy", "installed, version unknown", 0),
+        ("filelock", "MISSING: pip install filelock, ", 1),
+        ("ray", "not installed", 0),
+    ],
+)
+def test_a_package_that_is_not_installed_is_said(examine, tmp_path, monkeypatch, package, said, status):
+    """Some distributions' own packages, such as conda's OpenCV, go by another name; then the module is there."""
     monkeypatch.setattr(doctor.metadata, "distributions", lambda name: [])
-    said = "not installed" if package in doctor.EXTRAS else "MISSING"
-    assert said in line_of(examine(tmp_path), f"{package} ")
+    if status:
+        monkeypatch.setitem(sys.modules, package, None)
+    assert said in line_of(examine(tmp_path, status=status), f"{package} ")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +247,64 @@ def test_it_works_where_nothing_is_installed(tmp_path, arguments):
     code += "from gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
     run = [sys.executable, "-c", code, " ".join(hidden), "doctor", "--models-dir", str(tmp_path), *arguments]
     done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 1 and done.stderr == ""
     assert done.stdout.count("cannot be imported") == len(hidden)
     assert line_of(done.stdout, "self-test").startswith("self-test: not run: ")
     assert line_of(done.stdout, "gpen-bfr-512 ")
+
+
+# What is missing or old
+
+COMMAND = """
+import sys
+sys.modules[sys.argv[1]] = None
+from gpen_core.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def without(module, *arguments):
+    """The command where the module cannot be imported: status, output, messages."""
+    command = [sys.executable, "-c", COMMAND, module, *map(str, arguments)]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("numpy", "numpy"), ("PIL", "Pillow"), ("cv2", "opencv-python"), ("safetensors", "safetensors")]
+)
+@pytest.mark.slow
+def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp_path):
+    status, out, err = without(module, "restore", tmp_path / "a.png", "-o", tmp_path / "b.png", "--models-dir", tmp_path)
+    assert status == 1 and "gpen" not in out  # OpenCV itself says what it is without
+    assert err == f"gpen: The package {package} is required and not installed: pip install {package}\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "fixed"),
+    [
+        ("Pillow", "9.5.0", "10.0.1"),
+        ("opencv-python-headless", "4.8.0.76", "4.8.1.78"),
+        ("requests", "2.31.0", "2.32.4"),
+        ("filelock", "3.20.0", "3.20.1"),
+        ("ray", "2.51.2", "2.52.0"),
+    ],
+)
+def test_a_version_with_known_holes_is_named_with_the_fixed_one(examine, tmp_path, monkeypatch, package, version, fixed):
+    said = {package: version}
+    found = doctor.metadata.distributions
+
+    def distributions(name):
+        versions = [type("Installed", (), {"version": said[name]})] if name in said else []
+        return versions or (found(name=name) if name not in doctor.OPENCV_NAMES + tuple(doctor.FIXED) else [])
+
+    monkeypatch.setattr(doctor.metadata, "distributions", distributions)
+    (warning,) = re.findall("^warning: .*$", examine(tmp_path), re.MULTILINE)
+    assert (
+        warning
+        == f'warning: {package} {version} has known security holes, fixed in {fixed}: pip install "{package}>={fixed}"'
+    )
+    assert "note: if a host such as A1111 pins an older version, keep the host's version" in examine(tmp_path)
+    for good in (fixed, f"{fixed}+local", "99.0"):
+        said[package] = good
+        assert "warning" not in examine(tmp_path) and "note: if a host" not in examine(tmp_path)

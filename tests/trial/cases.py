@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import api, api_bodies, checkpoints, entry, pictures, servers, videos
+from . import api, api_bodies, checkpoints, entry, pictures, remotes, servers, videos
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ KINDS = {
     "video/names": Kind(videos.case, videos.attempt, 40),
     "video/playlists": Kind(videos.case, videos.attempt, 100),
     **{f"api/{name}": Kind(api_bodies.case, attempt, 250) for name, attempt in API.items()},
+    **{f"remote/{name}": Kind(remotes.case, remotes.attempt, 30, ("127.0.0.1",)) for name in remotes.FORMATS},
     "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),
 }
 

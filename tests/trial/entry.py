@@ -17,17 +17,23 @@ import contextlib
 import io
 import os
 import tempfile
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpen_core.errors import GpenError
+
+if TYPE_CHECKING:
+    from gpen_core.pictures.files import Photo
 
 ACCEPTED, REFUSED = "accepted", "refused"
 MOST_PIXELS = 1 << 20  # of a picture that is encoded again: the time that larger ones take tells nothing
 
 
 def picture(data: bytes) -> str:
-    """Reads a picture; one that can be read is written in its own format, and what was written can be read again."""
-    from gpen_core.pictures.files import decode, encode
+    """Reads a picture; one that can be read is written in its own format and in another one, which the bytes decide, and
+    what was written can be read again."""
+    from gpen_core.pictures.files import FORMATS, decode
 
     try:
         photo = decode(data)
@@ -35,16 +41,23 @@ def picture(data: bytes) -> str:
         return REFUSED
     if photo.picture.width * photo.picture.height > MOST_PIXELS:
         return ACCEPTED
+    for format_name in {photo.format, FORMATS[zlib.crc32(data) % len(FORMATS)]}:
+        _write_and_read(photo, format_name)
+    return ACCEPTED
+
+
+def _write_and_read(photo: Photo, format_name: str) -> None:
+    from gpen_core.pictures.files import decode, encode
+
     try:
-        written = encode(photo, photo.format)
+        written = encode(photo, format_name)
     except GpenError:  # a BMP's alpha, say, which is read and not written
-        return ACCEPTED
+        return
     try:
         again = decode(written)
     except GpenError as error:
-        raise AssertionError(f"what was written cannot be read: {error}") from error
+        raise AssertionError(f"what was written as {format_name} cannot be read: {error}") from error
     assert again.picture.size == photo.picture.size, "it came back in another size"
-    return ACCEPTED
 
 
 def checkpoint(data: bytes) -> str:

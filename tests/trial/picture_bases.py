@@ -59,6 +59,7 @@ def jpeg():
     return (
         made.jpeg_with(segments, SMALL, exif=exif, comment=b"a comment", dpi=(300, 300), icc_profile=icc),
         made.saved(made.noise((40, 40, 3)), "JPEG", progressive=True, exif=exif),
+        made.saved(Image.new("RGB", (1200, 1200)), "JPEG", progressive=True),  # of many pixels in few bytes
         made.saved(made.noise((40, 40, 3)), "JPEG", subsampling=2),
         made.saved(SMALL[..., 0], "JPEG", icc_profile=icc),
         made.saved(Image.fromarray(SMALL).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),

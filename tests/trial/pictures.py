@@ -61,6 +61,21 @@ def packed(lot, data):
     return lot.choice((out, out, out[:-3], out + b"more"))
 
 
+def long(lot, start=b""):
+    """Metadata at and beyond what formats and their readers hold."""
+    lengths = (65_519, 65_533, 65_534, 70_000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 1_300_000)
+    return start.ljust(lot.choice(lengths), lot.choice((b"\0", b"a")))
+
+
+def long_icc(lot):
+    return long(lot, made.grey_profile())
+
+
+def long_exif(lot):
+    length = len(value := long(lot))
+    return b"II*\0\x08\0\0\0" + struct.pack("<HHHLLL", 1, 0x9286, 7, length, 26, 0) + value
+
+
 # PNG (PNG 1.2, sections 3 and 4): chunks of length, name, payload and checksum
 
 
@@ -124,6 +139,10 @@ def png_metadata(lot, data):
                 lot.choice((b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs", b"tRNS", b"PLTE", b"bKGD")),
                 lot.randbytes(lot.randrange(40)),
             ),
+            (b"eXIf", long_exif(lot)),
+            (b"iCCP", b"a\0\0" + zlib.compress(long_icc(lot), 1)),
+            (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + long(lot)),
+            (lot.choice((b"zTXt", b"iCCP")), b"workflow\0\0" + zlib.compress(long(lot), 1)),
             (b"acTL", struct.pack(">LL", number_for(lot, 4), number_for(lot, 4))),
             (b"fcTL", struct.pack(">LLLLLHHBB", 0, *(number_for(lot, 4) for _ in range(4)), 1, 1, 0, 0)),
         )
@@ -187,6 +206,29 @@ def jpeg_coded(lot, data):
         rest * 3,
     )
     return jpeg_of(segments, lot.choice(changed))
+
+
+EMPTY_SCAN = b"\xff\xda\0\x08\1\1\0\1\x3f\0"
+
+
+def jpeg_scans(lot, data):
+    """Scans without pixels before the end: each makes a decoder work on the whole picture."""
+    at = data.rfind(b"\xff\xd9")
+    at = len(data) if at < 0 else at
+    header = lot.choice((EMPTY_SCAN, EMPTY_SCAN, damaged(lot, EMPTY_SCAN)))
+    return data[:at] + header * lot.choice((1, 80, 99, 101, 2_000, 100_000)) + data[at:]
+
+
+def jpeg_profile(lot, data):
+    """A profile in as many segments as it takes, perhaps more than there can be numbers for, or one missing."""
+    profile = long_icc(lot)
+    step = lot.choice((65_519, 60_000, 4_000))
+    pieces = [profile[at : at + step] for at in range(0, len(profile), step)]
+    numbered = [b"ICC_PROFILE\0" + bytes(((n + 1) % 256, len(pieces) % 256)) + one for n, one in enumerate(pieces)]
+    if lot.random() < 0.2:
+        del numbered[lot.randrange(len(numbered))]
+    segments, rest = jpeg_parts(data)
+    return jpeg_of([*segments, *(made.jpeg_segment(0xE2, one) for one in numbered)], rest)
 
 
 def jpeg_metadata(lot, data):
@@ -257,7 +299,8 @@ def webp_metadata(lot, data):
     canvas = bytes((number_for(lot, 1),)) + bytes(3) + lot.choice((bytes(6), lot.randbytes(6), b"\x08\0\0\x0b\0\0"))
     frame = damaged(lot, bytes(16)) + b"VP8L" + struct.pack("<L", 20) + lot.randbytes(20)
     exif = lot.choice((b"", b"Exif\0\0")) + broken_exif(lot)
-    new = ((b"EXIF", exif), (b"XMP ", broken_xmp(lot)), (b"ICCP", broken_icc(lot)), (b"VP8X", canvas), (b"ANMF", frame))
+    new = [(b"EXIF", exif), (b"XMP ", broken_xmp(lot)), (b"ICCP", broken_icc(lot)), (b"VP8X", canvas), (b"ANMF", frame)]
+    new += [(b"EXIF", long_exif(lot)), (b"XMP ", long(lot)), (b"ICCP", long_icc(lot))]
     chunks = webp_parts(data)
     chunks.insert(lot.randrange(len(chunks) + 1), lot.choice(new))
     return webp_of(chunks)
@@ -321,7 +364,9 @@ def tiff_metadata(lot, data):
     order, entries, size, big = tags(data)
     if not entries:
         return damaged(lot, data)
-    tag, kind, block = lot.choice(((0x8769, 4, broken_exif(lot)), (700, 1, broken_xmp(lot)), (34675, 7, broken_icc(lot))))
+    blocks = [(0x8769, 4, broken_exif(lot)), (700, 1, broken_xmp(lot)), (34675, 7, broken_icc(lot))]
+    blocks += [(700, 1, long(lot)), (34675, 7, long_icc(lot)), (0x9286, 7, long(lot))]
+    tag, kind, block = lot.choice(blocks)
     count, position = (1, len(data) + 8) if tag == 0x8769 else (len(block), len(data))
     entry = struct.pack(order + ("HHQQ" if big else "HHLL"), tag, kind, count, position)
     at = lot.choice(entries)
@@ -339,7 +384,10 @@ def bmp_header(lot, data):
 
 BY_FORMAT = {
     "png": (png_header, png_header, png_length, png_order, png_payload, png_payload, png_metadata, png_metadata, damaged),
-    "jpeg": (jpeg_segment, jpeg_segment, jpeg_payload, jpeg_order, jpeg_coded, jpeg_metadata, jpeg_metadata, damaged),
+    "jpeg": (
+        *(jpeg_segment, jpeg_segment, jpeg_payload, jpeg_order, jpeg_coded, jpeg_metadata, jpeg_metadata, damaged),
+        *(jpeg_scans, jpeg_profile),
+    ),
     "webp": (webp_length, webp_order, webp_payload, webp_payload, webp_metadata, webp_metadata, damaged),
     "tiff": (tag_field, tag_field, tag_field, tag_order, tiff_metadata, damaged),
     "bmp": (bmp_header, bmp_header, damaged),

@@ -25,7 +25,8 @@ from .worker import peak
 
 SEED = 1
 NUMBERS = {"picture": 250, "checkpoint": 40}  # of each format
-FILES = [kind for kind in KINDS if kind.partition("/")[0] in NUMBERS]
+FILES = [kind for kind in KINDS if kind.startswith(("picture/", "checkpoint/"))]
+REMOTES = [kind for kind in KINDS if kind.startswith("remote/")]
 MOST_MEMORY = 2 << 30  # bytes: a header may claim 179 million pixels, which take as much as they would in earnest
 LONG = 120.0  # seconds: what comes to it hangs
 
@@ -191,6 +192,22 @@ def test_an_answer_that_no_client_may_get_is_noticed():
     for bad in (answer(500, detail="Internal error."), answer(422, detail=""), answer(422, detail=[{"msg": "wrong"}])):
         with pytest.raises(AssertionError):
             api.outcome(bad, 202)
+
+
+# Remote inputs
+
+
+@pytest.mark.parametrize("kind", REMOTES)
+@pytest.mark.slow
+def test_a_remote_input_is_whole_or_an_error_of_its_own(kind, own_folder, quiet):
+    if kind == "remote/http":
+        pytest.importorskip("aiohttp")
+    outcomes = []
+    for number in range(25):
+        with watched(own_folder, KINDS[kind].calls):
+            outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
+        assert not list(own_folder.iterdir()), number
+    assert set(outcomes) == {entry.ACCEPTED, entry.REFUSED}
 
 
 # The runner

@@ -117,3 +117,19 @@ def test_whom_nobody_reaches_is_told_without_the_librarys_objects(tmp_path, monk
     with pytest.raises(DownloadFailed, match=rf"did not answer \([A-Z].*{words}") as failed:
         download(tmp_path, [Source(f"{scheme}://{host}/x.pth", trusts_http=True)]).run()
     assert "object at" not in str(failed.value)
+
+
+def test_a_source_that_breaks_off_and_is_busy_in_turn_is_measured_over_all_its_tries(tmp_path):
+    """A few bytes a connection earned it all tries again: 16 KB and three 503s each made 92 bytes a second."""
+    turn = [ws.drop_after(20_000), *[ws.status(503)] * 3]
+    with ws.running(BODY * 20, *turn * 125) as server:
+        with pytest.raises(DownloadFailed, match=r"503|broke off"):
+            download(tmp_path, [server.source], window=0.1, slowest=1e9).run()
+        assert 5 <= len(server.gets) < 50  # of 500 that the whole file would take
+
+
+def test_a_source_that_breaks_off_but_is_fast_enough_has_all_its_tries_each_time(tmp_path):
+    turn = [ws.drop_after(20_000), *[ws.status(503)] * 3]
+    with ws.running(BODY, *turn * 10) as server:
+        path = download(tmp_path, [server.source], window=0.01, slowest=10).run()
+    assert path.read_bytes() == BODY
