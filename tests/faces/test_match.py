@@ -6,6 +6,8 @@ import cv2
 import helpers
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from gpen_core.demo.pictures import HEAD, astronaut
@@ -15,8 +17,7 @@ from gpen_core.faces.match import match_colour, tone_of
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures.picture import LUMA, as_picture
 
-pytestmark = pytest.mark.usefixtures("both_ways")
-
+both_ways = pytest.mark.usefixtures("both_ways")
 ONES = np.ones((512, 512), np.float32)
 
 
@@ -43,6 +44,7 @@ def test_matching_a_flat_face_or_an_empty_mask_is_harmless(empty):
     np.testing.assert_allclose(matched, expected, atol=1e-5)
 
 
+@both_ways
 @pytest.mark.slow
 def test_color_match_takes_a_cast_away():
     image = helpers.texture(300, 300, sigma=1) * np.float32(0.6)
@@ -82,6 +84,7 @@ def crop_of(image, face, size=256):
 FORMATS = [None, 60, 75, 95]
 
 
+@both_ways
 @pytest.mark.parametrize("quality", FORMATS)
 @pytest.mark.slow
 def test_a_grey_photograph_stays_grey_with_a_checkpoint_that_adds_red(quality):
@@ -112,10 +115,12 @@ def test_sepia_keeps_its_line_of_tones(quality):
     assert np.abs(luma - reddened @ LUMA)[inside].mean() < 0.004
 
 
-@pytest.mark.parametrize("side", [40, 80, 400])
-@pytest.mark.parametrize(("light", "colour"), [(1.0, 1.0), (0.25, 1.0), (0.1, 1.0), (1.0, 0.3), (1.0, 0.15)], ids=str)
-@pytest.mark.parametrize("quality", FORMATS)
-def test_no_coloured_face_turns_grey(light, colour, quality, side):
+SIDES = (40, 80, 400)
+LIGHTS = ((1.0, 1.0), (0.25, 1.0), (0.1, 1.0), (1.0, 0.3), (1.0, 0.15))  # light and colour
+
+
+def assert_told_apart(light, colour, quality, side):
+    """The head in that light, size and JPEG quality is known to be in colour, and in grey known to be grey."""
     image, face = head()
     grey = in_grey(image)
     changed = (grey + colour * (image - grey)) * np.float32(light)
@@ -125,6 +130,24 @@ def test_no_coloured_face_turns_grey(light, colour, quality, side):
     assert tone_of(crop_of(in_grey(changed), face)) is not None
 
 
+@pytest.mark.parametrize("light", LIGHTS, ids=str)
+@pytest.mark.parametrize("quality", FORMATS)
+def test_no_coloured_face_turns_grey(light, quality):
+    """Every pair of light, quality and side occurs."""
+    assert_told_apart(*light, quality, SIDES[(LIGHTS.index(light) + FORMATS.index(quality)) % 3])
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    light=st.tuples(st.floats(0.1, 1), st.just(1.0)) | st.tuples(st.just(1.0), st.floats(0.15, 1)),
+    quality=st.none() | st.integers(60, 95),
+    side=st.integers(40, 400),
+)
+def test_no_coloured_face_turns_grey_in_any_light_quality_or_size(light, quality, side):
+    assert_told_apart(*light, quality, side)
+
+
+@both_ways
 @pytest.mark.slow
 def test_a_grey_face_in_a_coloured_picture_stays_grey_and_the_coloured_one_beside_it_does_not():
     image, face = head()

@@ -56,7 +56,9 @@ def test_banded_products_do_what_the_filter_does(generator, gain, padding, side)
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("size", "largest_banded"), [(256, 1), (256, 128), (512, 128)])
+@pytest.mark.parametrize(
+    ("size", "largest_banded"), [(256, 1), (256, 128), pytest.param(512, 128, marks=pytest.mark.nightly)]
+)
 @pytest.mark.slow
 def test_the_network_gives_what_it_gives_on_a_cpu(monkeypatch, request, size, largest_banded):
     network = GPEN.from_state_dict(helpers.random_weights(size))

@@ -1,6 +1,7 @@
 """The network against golden data, against its plain twin, and against files that are not GPEN."""
 
 import json
+from functools import lru_cache
 
 import helpers
 import numpy as np
@@ -15,7 +16,10 @@ from gpen_core.network.levels import strips
 from gpen_core.network.memory import CACHE_STRIP
 
 TOLERANCE = 1e-4  # of the golden file's standard deviation
-SIZES = [256, *(pytest.param(size, marks=pytest.mark.slow) for size in RELEASED_SIZES[1:])]
+KINDS = ("random", "sharpen")
+SLOW = [pytest.param(size, "random", marks=pytest.mark.slow) for size in (512, 2048)]
+OTHERS = [(512, "sharpen"), (1024, "random"), (1024, "sharpen"), (2048, "sharpen")]
+NIGHTLY = [pytest.param(*other, marks=[pytest.mark.slow, pytest.mark.nightly]) for other in OTHERS]
 LAYOUT = json.loads((helpers.DATA / "layout.json").read_text())
 
 
@@ -35,8 +39,7 @@ def golden_error(y, golden):
     return max(errors) / golden["std"]
 
 
-@pytest.mark.parametrize("kind", ["random", "sharpen"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "kind"), [(256, "random"), (256, "sharpen"), *SLOW, *NIGHTLY])
 def test_network_gives_what_the_published_one_gives(size, kind, record_property):
     state_dict, x, golden = golden_case(size, kind)
     net = GPEN.from_state_dict(state_dict)
@@ -46,8 +49,8 @@ def test_network_gives_what_the_published_one_gives(size, kind, record_property)
     assert error <= TOLERANCE
 
 
-@pytest.mark.parametrize("kind", ["random", "sharpen"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [256, *(pytest.param(size, marks=pytest.mark.nightly) for size in RELEASED_SIZES[1:])])
 @pytest.mark.slow
 def test_plain_twin_gives_what_the_published_network_gives(size, kind):
     state_dict, x, golden = golden_case(size, kind)
@@ -72,8 +75,11 @@ def test_batch_gives_what_single_images_give(batch):
     assert (together - alone).abs().max() <= 1e-5 * alone.std()
 
 
-@pytest.mark.parametrize("kind", ["random", "sharpen"])
-@pytest.mark.parametrize(("dtype", "size"), [(torch.bfloat16, 256), (torch.bfloat16, 512), (torch.float16, 256)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(torch.bfloat16, 256), pytest.param(torch.bfloat16, 512, marks=pytest.mark.nightly), (torch.float16, 256)],
+)
 @pytest.mark.slow
 def test_half_precision_stays_within_fifty_decibels(dtype, size, kind):
     state_dict, x, _ = golden_case(size, kind)
@@ -93,20 +99,27 @@ def test_half_precision_stays_within_fifty_decibels(dtype, size, kind):
 
 @pytest.fixture(scope="module")
 def whole():
-    """Networks, two pictures each, and what comes out in one piece."""
+    """Called with a size, it gives a network, two pictures, and what comes out in one piece."""
 
+    @lru_cache
     def make(size):
         net = GPEN.from_state_dict(helpers.random_weights(size))
         x = torch.cat([torch.from_numpy(synthetic.random_input(size, seed)) for seed in range(2)])
         return net, x, net(x)
 
-    return {size: make(size) for size in (256, 512)}
+    return make
 
 
-@pytest.mark.parametrize(("size", "strip_bytes"), [(256, 1), (256, 1 << 20), (256, 4 << 20), (512, 1), (512, CACHE_STRIP)])
+@pytest.mark.parametrize(
+    ("size", "strip_bytes"),
+    [
+        *((256, 1), (256, 1 << 20), (256, 4 << 20)),
+        *(pytest.param(512, strip_bytes, marks=pytest.mark.nightly) for strip_bytes in (1, CACHE_STRIP)),
+    ],
+)
 @pytest.mark.slow
 def test_strips_give_what_one_piece_gives(whole, size, strip_bytes):
-    net, x, expected = whole[size]
+    net, x, expected = whole(size)
     for one, image in zip(expected, x):  # the border, the seams and what lies between
         assert (net(image[None], strip_bytes=strip_bytes)[0] - one).abs().max() <= 1e-5 * one.std()
     assert (net(x, strip_bytes=strip_bytes) - expected).abs().max() <= 1e-5 * expected.std()

@@ -1,6 +1,7 @@
 """What --compile does: fused passes give what plain ones give, and recorded calls what unrecorded ones give."""
 
 import shutil
+from functools import partial
 
 import helpers
 import pytest
@@ -17,13 +18,19 @@ def inputs(count):
     return torch.cat([torch.from_numpy(synthetic.random_input(256, seed)) for seed in range(count)])
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+
+
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=[COMPILER, pytest.mark.nightly])])
 @pytest.mark.skipif(torch.__version__.startswith(("2.1.", "2.2.", "2.3.")), reason="needs torch 2.4 for every Python")
 @pytest.mark.slow
-def test_fused_passes_give_what_plain_ones_give_and_can_be_undone(monkeypatch):
+def test_fused_passes_give_what_plain_ones_give_and_can_be_undone(monkeypatch, backend):
+    """Eager traces the same graphs as inductor and compiles no kernels, which takes a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     monkeypatch.setattr(folded, "applies", lambda x: x.is_contiguous(memory_format=torch.channels_last))  # as on a GPU
     network, x = GPEN.from_state_dict(helpers.random_weights(256)), inputs(1)
     before = network(x)
+    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     undo = fuse(network)
     assert "finish" in vars(network.conv1) and "add" in vars(network.to_rgb1) and "forward" in vars(network.first)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from both_ways import DEVICES, needs_exact_opencv
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gpen_core.faces import warp as opencv
 from gpen_core.faces.align import align, extract
@@ -29,6 +31,15 @@ def noise(height, width, seed=5):
     return (np.random.default_rng(seed).random((height, width, 3)) > 0.5).astype(np.float32)
 
 
+def pairs():
+    """Scale, degrees, cubic, replicate: every pair of their values occurs."""
+    found = []
+    for number, scale in enumerate((0.07, 0.31, 0.499, 0.5, 0.9, 1.0, 1.7, 4.0)):
+        cubic, replicate = number % 2 == 0, number % 4 < 2
+        found += [(scale, 0, cubic, replicate), (scale, 25, not cubic, not replicate)]
+    return found
+
+
 def tensor(image, device):
     return torch.from_numpy(image.transpose(2, 0, 1).copy()).to(device)  # HWC -> CHW
 
@@ -37,18 +48,36 @@ def array(image):
     return image.permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
 
 
-@needs_exact_opencv
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("replicate", [True, False])
-@pytest.mark.parametrize("cubic", [True, False])
-@pytest.mark.parametrize("scale", [0.07, 0.31, 0.499, 0.5, 0.9, 1.0, 1.7, 4.0])
-@pytest.mark.parametrize("degrees", [0, 25])
-def test_it_is_what_opencv_does(device, scale, degrees, cubic, replicate):
-    image, matrix = noise(230, 311), similarity(scale, degrees, 40.3, -10.7)
+def assert_opencvs(device, matrix, cubic, replicate):
+    image = noise(230, 311)
     expected = opencv.warp(image, matrix, (120, 91), cubic=cubic, replicate=replicate)
     found = array(ours.warp(tensor(image, device), matrix, (120, 91), cubic=cubic, replicate=replicate))
     assert found.shape == expected.shape and expected.std() > 0
     assert np.abs(found - expected).max() < LEVEL / 10
+
+
+@needs_exact_opencv
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("scale", "degrees", "cubic", "replicate"), pairs())
+def test_it_is_what_opencv_does(device, scale, degrees, cubic, replicate):
+    assert_opencvs(device, similarity(scale, degrees, 40.3, -10.7), cubic, replicate)
+
+
+@needs_exact_opencv
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.differing_executors])
+@given(
+    scale=st.floats(0.07, 4),
+    degrees=st.floats(-180, 180),
+    place=st.tuples(st.floats(0, 311), st.floats(0, 230)),
+    cubic=st.booleans(),
+    replicate=st.booleans(),
+)
+def test_any_similarity_is_what_opencv_does(device, scale, degrees, place, cubic, replicate):
+    """`place` of the image comes to the middle of the result."""
+    turned = similarity(scale, degrees, 0, 0)
+    turned[:, 2] = (60, 45) - turned[:, :2] @ place
+    assert_opencvs(device, turned, cubic, replicate)
 
 
 @needs_exact_opencv

@@ -8,6 +8,8 @@ import struct
 import numpy as np
 import picture_files as made
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from gpen_core.pictures.files import FORMATS, Photo, decode, encode
@@ -230,17 +232,39 @@ BROKEN_EXIF = {
 }
 
 
-@pytest.mark.parametrize("target", FORMATS)
-@pytest.mark.parametrize("source", ("jpeg", "png", "webp"))
-@pytest.mark.parametrize("damage", BROKEN_EXIF)
-def test_a_damaged_exif_block_costs_no_picture(damage, source, target):
-    block = b"Exif\0\0" + BROKEN_EXIF[damage]
-    make = {"jpeg": jpeg, "png": lambda exif: png(EIGHT, exif), "webp": webp}[source]
-    first = decode(make(block))
+WITH_EXIF = {"jpeg": jpeg, "png": lambda exif: png(EIGHT, exif), "webp": webp}
+
+
+def assert_whole(source, block, target):
+    """A picture whose EXIF block may be damaged is read, and written with its profile and XMP."""
+    first = decode(WITH_EXIF[source](block))
     again = decode(encode(first, target))
     assert (again.picture.height, again.picture.width) == (first.picture.height, first.picture.width)
     if target not in ("JPEG", "BMP"):
         assert again.metadata.icc == SRGB and again.metadata.xmp == XMP
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("damage", BROKEN_EXIF)
+def test_a_damaged_exif_block_costs_no_picture(damage, target):
+    """Every pair of damage, source and target occurs."""
+    turn = list(BROKEN_EXIF).index(damage) + list(FORMATS).index(target)
+    assert_whole(list(WITH_EXIF)[turn % 3], b"Exif\0\0" + BROKEN_EXIF[damage], target)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    source=st.sampled_from(list(WITH_EXIF)),
+    target=st.sampled_from(list(FORMATS)),
+    order=st.sampled_from("<>"),
+    damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0, 1),
+)
+def test_an_exif_block_damaged_anywhere_costs_no_picture(source, target, order, damage, kept):
+    block = bytearray(made.exif_block(order, 1)[6:])
+    for where, value in damage:
+        block[int(where * len(block))] = value
+    assert_whole(source, b"Exif\0\0" + bytes(block[: 8 + int(kept * (len(block) - 8))]), target)
 
 
 def test_an_exif_block_that_is_none_is_told(caplog):

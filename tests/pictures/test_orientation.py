@@ -5,35 +5,37 @@ import io
 import numpy as np
 import picture_files as made
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from gpen_core.pictures.files import decode, encode
 
 SQUARES = made.blocks()
 TURNED = {
-    "jpeg": lambda o: made.saved(SQUARES, "JPEG", quality=98, subsampling=0, exif=made.exif_block(">", o)),
-    "png": lambda o: made.saved(SQUARES, "PNG", exif=made.exif_block("<", o)),
-    "png 16": lambda o: made.png(SQUARES.astype(np.uint16) * 257, (b"eXIf", made.exif_block(">", o)[6:])),
-    "webp": lambda o: made.saved(SQUARES, "WEBP", lossless=True, exif=made.exif_block("<", o)),
-    "tiff": lambda o: made.tiff_rgb(SQUARES, extratags=[(274, "H", 1, o, True)]),
-    "tiff grey": lambda o: made.tiff(SQUARES[..., 0], photometric="minisblack", extratags=[(274, "H", 1, o, True)]),
-    "tiff big-endian": lambda o: made.tiff_rgb(SQUARES, byteorder=">", extratags=[(274, "H", 1, o, True)]),
-    "tiff lzw": lambda o: made.saved(SQUARES, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
-    "tiff deflate": lambda o: made.saved(SQUARES, "TIFF", compression="tiff_adobe_deflate", tiffinfo={274: o}),
-    "tiff jpeg": lambda o: made.saved(SQUARES, "TIFF", compression="jpeg", quality=98, tiffinfo={274: o}),
-    "tiff 16": lambda o: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, extratags=[(274, "H", 1, o, True)]),
-    "tiff 16 grey": lambda o: made.tiff(
-        SQUARES[..., 0].astype(np.uint16) * 257, photometric="minisblack", extratags=[(274, "H", 1, o, True)]
+    "jpeg": lambda p, o: made.saved(p, "JPEG", quality=98, subsampling=0, exif=made.exif_block(">", o)),
+    "png": lambda p, o: made.saved(p, "PNG", exif=made.exif_block("<", o)),
+    "png 16": lambda p, o: made.png(p.astype(np.uint16) * 257, (b"eXIf", made.exif_block(">", o)[6:])),
+    "webp": lambda p, o: made.saved(p, "WEBP", lossless=True, exif=made.exif_block("<", o)),
+    "tiff": lambda p, o: made.tiff_rgb(p, extratags=[(274, "H", 1, o, True)]),
+    "tiff grey": lambda p, o: made.tiff(p[..., 0], photometric="minisblack", extratags=[(274, "H", 1, o, True)]),
+    "tiff big-endian": lambda p, o: made.tiff_rgb(p, byteorder=">", extratags=[(274, "H", 1, o, True)]),
+    "tiff lzw": lambda p, o: made.saved(p, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
+    "tiff deflate": lambda p, o: made.saved(p, "TIFF", compression="tiff_adobe_deflate", tiffinfo={274: o}),
+    "tiff jpeg": lambda p, o: made.saved(p, "TIFF", compression="jpeg", quality=98, tiffinfo={274: o}),
+    "tiff 16": lambda p, o: made.tiff_rgb(p.astype(np.uint16) * 257, extratags=[(274, "H", 1, o, True)]),
+    "tiff 16 grey": lambda p, o: made.tiff(
+        p[..., 0].astype(np.uint16) * 257, photometric="minisblack", extratags=[(274, "H", 1, o, True)]
     ),
-    "tiff 16 deflate": lambda o: made.tiff_rgb(
-        SQUARES.astype(np.uint16) * 257, compression="zlib", extratags=[(274, "H", 1, o, True)]
+    "tiff 16 deflate": lambda p, o: made.tiff_rgb(
+        p.astype(np.uint16) * 257, compression="zlib", extratags=[(274, "H", 1, o, True)]
     ),
-    "tiff 16 big-endian": lambda o: made.tiff_rgb(
-        SQUARES.astype(np.uint16) * 257, byteorder=">", extratags=[(274, "H", 1, o, True)]
+    "tiff 16 big-endian": lambda p, o: made.tiff_rgb(
+        p.astype(np.uint16) * 257, byteorder=">", extratags=[(274, "H", 1, o, True)]
     ),
-    "tiff written as LONG": lambda o: made.tiff_rgb(SQUARES, extratags=[(274, "I", 1, o, True)]),
-    "bigtiff": lambda o: made.tiff_rgb(SQUARES, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
-    "bigtiff 16": lambda o: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
+    "tiff written as LONG": lambda p, o: made.tiff_rgb(p, extratags=[(274, "I", 1, o, True)]),
+    "bigtiff": lambda p, o: made.tiff_rgb(p, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
+    "bigtiff 16": lambda p, o: made.tiff_rgb(p.astype(np.uint16) * 257, bigtiff=True, extratags=[(274, "H", 1, o, True)]),
 }
 XMP_ONLY = {
     "jpeg": lambda xmp: made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES),
@@ -45,10 +47,10 @@ XMP_ONLY = {
 }
 
 
-def assert_shown(data, orientation, tolerance=0):
+def assert_shown(data, orientation, tolerance=0, pixels=SQUARES):
     """The pixels are upright, now and after another round, and no tag tells the next program to turn them again."""
     first = decode(data)
-    shown = made.SHOWN[orientation](SQUARES if first.picture.pixels.shape[2] == 3 else SQUARES[..., 0])
+    shown = made.SHOWN[orientation](pixels if first.picture.pixels.shape[2] == 3 else pixels[..., 0])
     for got in (first, decode(encode(first, first.format))):
         values = got.picture.native() / (got.picture.peak / 255)
         assert values.shape == shown.shape
@@ -60,10 +62,27 @@ def assert_shown(data, orientation, tolerance=0):
     assert b"Orientation" not in written and b"Orientation" not in (first.metadata.xmp or b"")
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", TURNED)
+@pytest.mark.parametrize(("kind", "orientation"), [(kind, 1 + number % 8) for number, kind in enumerate(TURNED)])
 def test_a_file_is_turned_upright_exactly_once(kind, orientation):
-    assert_shown(TURNED[kind](orientation), orientation, tolerance=8 if "jpeg" in kind else 0)
+    assert_shown(TURNED[kind](SQUARES, orientation), orientation, tolerance=8 if "jpeg" in kind else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "tiff 16"])  # one that Pillow reads, and one that it does not
+def test_every_orientation_is_turned_upright(kind, orientation):
+    assert_shown(TURNED[kind](SQUARES, orientation), orientation, tolerance=8 if "jpeg" in kind else 0)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(list(TURNED)),
+    orientation=st.integers(1, 8),
+    size=st.tuples(*[st.integers(1, 5).map(lambda blocks: 8 * blocks)] * 2),
+    seed=st.integers(0, 99),
+)
+def test_a_picture_of_any_size_is_turned_upright_exactly_once(kind, orientation, size, seed):
+    pixels = made.blocks(*size, seed=seed)
+    assert_shown(TURNED[kind](pixels, orientation), orientation, 8 if "jpeg" in kind else 0, pixels)
 
 
 @pytest.mark.parametrize("orientation", (1, 3, 6))
@@ -100,5 +119,5 @@ def test_exif_that_an_older_program_hid_in_png_text_is_found():
 @pytest.mark.parametrize("value", (0, 9, 65535))
 @pytest.mark.parametrize("kind", ("jpeg", "png", "tiff", "tiff 16"))
 def test_an_orientation_that_does_not_exist_turns_nothing(kind, value):
-    got = decode(TURNED[kind](value)).picture
+    got = decode(TURNED[kind](SQUARES, value)).picture
     assert np.abs(got.native() / (got.peak / 255) - SQUARES).max() <= (8 if kind == "jpeg" else 0)
