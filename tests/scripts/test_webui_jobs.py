@@ -265,7 +265,7 @@ def test_what_nobody_foresaw_is_logged_and_the_line_goes_on(api, body, monkeypat
 
 def test_results_are_forgotten_by_a_timer(api, monkeypatch):
     monkeypatch.setattr(api.jobs, "KEPT_SECONDS", 0.0)
-    line, job = api.jobs.Line(), api.jobs.Job(lambda progress: 1)
+    line, job = api.jobs.Line(), api.jobs.Job(lambda progress: b"1")
     line.add(job)
     end = time.monotonic() + PATIENCE
     while line.find(job.id) is not None:

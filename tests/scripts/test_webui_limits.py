@@ -197,10 +197,13 @@ def test_a_client_that_reads_no_result_is_cut_off_and_others_wait(client, body, 
             statuses.append((await asyncio.to_thread(client.post, "/gpen/v1/restore", json=body)).status_code)
             await asyncio.sleep(PATIENCE)
 
-    async def receive():
-        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+    messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
 
-    monkeypatch.setattr(sys.modules["gpen_webui.api"], "_stop_when_gone", lambda *_: asyncio.sleep(0))
+    async def receive():
+        if not messages:  # the client stays
+            await asyncio.sleep(PATIENCE)
+        return messages.pop()
+
     scope = {"type": "http", "method": "POST", "path": "/gpen/v1/restore", "query_string": b""}
     scope["headers"] = [(b"content-type", b"application/json")]
     with pytest.raises(TimeoutError):
