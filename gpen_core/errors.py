@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Iterator
+from types import TracebackType
 
 
 class GpenError(Exception):
@@ -77,7 +77,7 @@ def exit_status_of(kind: type[BaseException]) -> int:
 
 def unexpected(error: BaseException) -> str:
     """What to say of an error that nobody foresaw."""
-    return f"Unexpected {type(error).__name__}: {first_line(error)}. Run again with --debug and report it, please."
+    return f"Unexpected {type(error).__name__}: {first_line(error)}. Please report it."
 
 
 # What Python says of a library's code in C that failed and told no reason: seen where it could not allocate.
@@ -105,17 +105,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_a_librarys and not isinstance(error, GpenError) and NO_MEMORY.search(str(error).lower()) is not None
 
 
-@contextlib.contextmanager
-def memory_for(what: str, advice: str = "") -> Iterator[None]:
-    """Whatever says in here that memory ran out becomes `OutOfMemory`: there was not enough for `what`."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, GpenError) or not is_out_of_memory(error):
-            raise
+class memory_for(contextlib.ContextDecorator):
+    """Whatever says in here that memory ran out becomes `OutOfMemory`: there was not enough for `what`.
+
+    No generator: contextlib would keep the error in a cycle, and with it all that its frames hold, such as networks."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.what, self.advice = what, advice
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, Exception) or isinstance(error, GpenError) or not is_out_of_memory(error):
+            return
         said = first_line(error)[:200] or type(error).__name__
-        help_ = f"Close other programs{f', {advice},' if advice else ''} or allow this one more memory."
-        raise OutOfMemory(f"There is not enough memory for {what} ({said}). {help_}") from error
+        help_ = f"Close other programs{f', {self.advice},' if self.advice else ''} or allow this one more memory."
+        raise OutOfMemory(f"There is not enough memory for {self.what} ({said}). {help_}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -247,7 +247,7 @@ def _attempt(outcome: Outcome, work: Callable[[], Out], own: tuple[type[Exceptio
     except GpenError:
         raise
     except own as error:
-        outcome.error = GpenError(f"{source}: {unexpected(error)}")
+        outcome.error = GpenError(f"{source}: {unexpected(error)} --debug shows where it happened.")
         outcome.error.__cause__ = error
     return None
 

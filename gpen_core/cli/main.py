@@ -119,7 +119,7 @@ def _message(error: Exception) -> str:
         return f"{error} --max-memory allows more; a smaller --detect-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
-    return unexpected(error)
+    return f"{unexpected(error)} --debug shows where it happened."
 
 
 def _say(message: str, status: int) -> int:
