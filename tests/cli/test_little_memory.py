@@ -1,4 +1,4 @@
-"""`gpen restore` in processes that may use only a limited amount of memory: what it says, and that it never blames a file."""
+"""`gpen restore` in processes that may use only so much memory: what it says, and that it never blames a file."""
 
 import json
 import os
