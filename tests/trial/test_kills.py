@@ -1,4 +1,4 @@
-"""A few of the kills, and how they are told; `make trial` does them all."""
+"""One kill of each operation, and how kills are told; `make kills` does them all."""
 
 import signal
 
@@ -13,8 +13,9 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_after_a_kill_all_is_whole_and_the_next_run_tidies_up(operation):
-    row = kills.try_all([operation], 2, seed=2)[operation]
-    assert row.tried == 2 and row.killed > 0
+    """With a seed whose kills come in the first quarter of the work."""
+    row = kills.try_all([operation], 1, seed=10)[operation]
+    assert row.tried == row.killed == 1
     assert row.is_well, kills.table({operation: row})
 
 
