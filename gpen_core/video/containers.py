@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from ..errors import InputError, MissingExtra, first_line
 from ..regular import open_regular
 from . import matroska
-from .limits import DECODER, limit_decoders
+from .limits import limit_decoders
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,9 @@ def opened(path: Path) -> Iterator[Any]:
 
 def _container(path: Path, file: BinaryIO) -> Any:
     try:
+        # Without options for streams: PyAV 14 crashes where a container (MPG, FLV) tells of its streams later.
         return library().open(
             file,
-            options=DECODER,
             container_options=CONTAINED,
             buffer_size=BUFFER,
             timeout=(OPEN_SECONDS, None),

@@ -10,7 +10,7 @@ from ..errors import OutOfMemory, TooLarge
 from ..pictures.files import MAX_PIXELS
 
 DECODER = {"max_pixels": str(MAX_PIXELS)}
-"""FFmpeg's decoders refuse larger frames, also those that FFmpeg decodes while it opens a file."""
+"""FFmpeg's decoders refuse larger frames."""
 LEAST = 90  # bytes a pixel of 8 bits that frames at work take with the shortest queues, without the encoder; see `memory`
 
 
