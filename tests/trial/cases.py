@@ -34,6 +34,7 @@ KINDS = {
     "video/files": Kind(videos.case, videos.attempt, 40),
     "video/names": Kind(videos.case, videos.attempt, 40),
     "video/playlists": Kind(videos.case, videos.attempt, 100),
+    "video/outputs": Kind(videos.case, videos.attempt_output, 40),
     **{f"api/{name}": Kind(api_bodies.case, attempt, 250) for name, attempt in API.items()},
     **{f"remote/{name}": Kind(remotes.case, remotes.attempt, 30, ("127.0.0.1",)) for name in remotes.FORMATS},
     "server/http": Kind(servers.case, servers.attempt, 15, ("127.0.0.1",)),

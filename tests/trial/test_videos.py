@@ -6,7 +6,7 @@ import os
 import pytest
 
 from . import videos
-from .cases import make
+from .cases import KINDS, make
 from .watch import watched
 
 pytest.importorskip("av")
@@ -20,7 +20,7 @@ def outcomes(kind, count, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     videos.attempt(make("video/files", SEED, 0))  # loads the networks
     with watched(tmp_path):
-        return [videos.attempt(make(kind, SEED, number)) for number in range(count)]
+        return [KINDS[kind].attempt(make(kind, SEED, number)) for number in range(count)]
 
 
 def test_a_broken_video_is_restored_or_refused(tmp_path, caplog, monkeypatch):
@@ -35,6 +35,12 @@ def test_whatever_its_name_is_a_video_is_a_file_and_nobody_is_called(tmp_path, c
 
 def test_a_file_that_names_other_files_is_refused(tmp_path, caplog, monkeypatch):
     assert set(outcomes("video/playlists", 150, tmp_path, caplog, monkeypatch)) == {"refused"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights elsewhere")
+def test_what_is_where_frames_go_stays_as_it_was(tmp_path, caplog, monkeypatch):
+    found = outcomes("video/outputs", 30, tmp_path, caplog, monkeypatch)
+    assert found.count("refused") > 5 and found.count("accepted") > 5
 
 
 def test_a_connection_is_noticed():

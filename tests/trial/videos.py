@@ -1,4 +1,4 @@
-"""Videos broken by lot, names that FFmpeg takes for addresses, and files that name other files."""
+"""Videos broken by lot, names that FFmpeg takes for addresses, files that name other files, and outputs that are taken."""
 
 from __future__ import annotations
 
@@ -166,7 +166,25 @@ def playlist(lot):
     }, content
 
 
-BY_GROUP = {"files": broken_file, "names": odd_name, "playlists": playlist}
+WORK, LOCK, EARLIER = "out.unfinished", ".out.unfinished.lock", "0123456789abcdef"  # the last: what an earlier run may leave
+
+
+def taken_output(lot):
+    """A sound video to a folder of frames, where the folder, its work folder and its lock may be somebody's."""
+    frames = [f"out/{lot.choice((1, 3, FRAMES, FRAMES + 1)):06d}.{lot.choice(('png', 'PNG', 'jpg'))}" for _ in range(2)]
+    names = (*frames, "out", "out/notes.txt", WORK, f"{WORK}/notes.txt", LOCK)
+    names += (f"{WORK}/{EARLIER}/000000.part", f"{WORK}/{EARLIER}/survey.npz")
+    there = [
+        (lot.choice(("file", "folder", "link", "link to nothing")), lot.choice(names))
+        for _ in range(lot.choice((0, 1, 2, 4)))
+    ]
+    told = {"source": "in.mkv", "target": "out", "there": there}
+    if lot.random() < 0.5:
+        told["interrupted"] = lot.randrange(3 * FRAMES)
+    return told, container("mkv")
+
+
+BY_GROUP = {"files": broken_file, "names": odd_name, "playlists": playlist, "outputs": taken_output}
 
 
 # What is done with them
@@ -243,3 +261,77 @@ def _check_output(target, restored, expected):
     with target.open("rb") as file, av.open(file) as written:
         count = sum(1 for _ in written.decode(video=0))
     assert count == restored, f"the output has {count} frames of {restored}"
+
+
+def put(folder, kind, name):
+    """Makes what is said to be there; whatever does not go together with what is there already is left out."""
+    path = folder / name
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "file":
+            path.touch(exist_ok=False)
+            path.write_text(f"the user's {name}")
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(folder / ("notes.txt" if kind == "link" else "nothing"))
+
+
+def state(folder):
+    """Every path below, with what it is: a link's target, a file's bytes, or a folder."""
+
+    def content(path):
+        return path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+
+    return {path.relative_to(folder).as_posix(): content(path) for path in sorted(folder.rglob("*"))}
+
+
+def not_ours(found):
+    """Without what looks as if an earlier run had left it, which may be deleted."""
+    kept = {name: content for name, content in found.items() if name != LOCK and not name.startswith(f"{WORK}/{EARLIER}")}
+    if not any(name.startswith(f"{WORK}/") for name in kept) and kept.get(WORK) == "folder":
+        del kept[WORK]
+    return kept
+
+
+def attempt_output(data):
+    """Restores the video to a folder of frames, perhaps after a run that was interrupted. What was there stays as it was."""
+    from gpen_core import Interrupted
+    from gpen_core.video.restore import restore_video
+
+    head, _, content = data.partition(b"\n")
+    told = json.loads(head)
+    left = iter(range(told.get("interrupted", 0)))
+
+    def interrupt(*_):
+        if next(left, None) is None:
+            raise Interrupted
+
+    with in_folder() as folder:
+        (folder / told["source"]).write_bytes(content)
+        for kind, name in told["there"]:
+            put(folder, kind, name)
+        before, target = not_ours(state(folder)), folder / told["target"]
+        outcome = "refused"
+        try:
+            if "interrupted" in told:
+                with contextlib.suppress(Interrupted):
+                    restore_video(folder / told["source"], target, restorer(), progress=interrupt)
+                assert _frames(target, before) in (0, FRAMES), "an interrupted run left some of the frames"
+            if _frames(target, before) == 0:
+                restore_video(folder / told["source"], target, restorer())
+            outcome = "accepted"
+        except GpenError:
+            assert _frames(target, before) == 0, "a run that failed left frames"
+        after = state(folder)
+        assert {name: after.get(name) for name in before} == before, "something of the user's changed"
+        assert outcome == "refused" or _frames(target, before) == FRAMES
+        return outcome
+
+
+def _frames(target, before):
+    """How many frames are in the folder that were not there before."""
+    if not target.is_dir():
+        return 0
+    names = {f"{target.name}/{number + 1:06d}.png" for number in range(FRAMES)} - set(before)
+    return sum((target.parent / name).is_file() for name in names)
