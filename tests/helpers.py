@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import synthetic
 import torch
+from facexlib.parsing.parsenet import ParseNet
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from gpen_core.faces.align import invert, similarity, template
 from gpen_core.faces.face import Face
 from gpen_core.faces.head import HEAD
+from gpen_core.faces.mask import Parser
 from gpen_core.faces.pyramid import REACH, sizes_found
 from gpen_core.models import LoadedNetwork, Models
 from gpen_core.network import GPEN
@@ -135,6 +139,22 @@ def write_weights(folder, files):
             path.write_bytes(content)
         else:
             (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
+
+
+NARROW = {"base_ch": 16, "ch_range": [16, 16]}  # and not 32 to 256 channels: a forward takes a tenth of a second, not ten
+
+
+def parsenet(seed=7, **channels):
+    """ParseNet with seeded weights; with as many channels as the released one unless it is `NARROW`."""
+    torch.manual_seed(seed)
+    return ParseNet(in_size=512, out_size=512, parsing_ch=19, **channels)
+
+
+def narrow_parser(state_dict, device="cpu", dtype=torch.float32):
+    """`Parser.from_state_dict` of the weights of a narrow `parsenet`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facexlib.parsing.parsenet.ParseNet", partial(ParseNet, **NARROW))
+        return Parser.from_state_dict(state_dict, torch.device(device), dtype)
 
 
 def face_at(centre, side, tilt=0.0, score=0.99):

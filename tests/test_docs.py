@@ -218,7 +218,7 @@ def test_the_guides_commands_run(command, gpen, desk, tmp_path):
             wanted = option != "--model" or not {"--model"} & taken or "gpen-bfr-2048" in words or "auto" in words
             if knows and wanted and (option not in taken or option == "--model"):
                 words += [option, value]
-    words = [word.replace("gpen-bfr-1024", "gpen-bfr-256") for word in words]
+    words = [re.sub("gpen-bfr-(512|1024)", "gpen-bfr-256", word) for word in words]
     ran = gpen(*words)
     assert ran.status == 0, ran.err
     outputs = [words[n + 1] for n, word in enumerate(words) if word in ("-o", "--report")]

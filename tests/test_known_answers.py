@@ -45,7 +45,7 @@ def assert_given_back(restorer_of, size, side, record_property):
 
 
 def test_identity_weights_give_the_photograph_back(identities, record_property):
-    assert_given_back(identities, 512, 250, record_property)
+    assert_given_back(identities, 256, 125, record_property)
 
 
 @pytest.mark.parametrize("both_ways", ["OpenCV"], indirect=True)

@@ -4,7 +4,6 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from facexlib.parsing.parsenet import ParseNet
 
 from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.faces import mask as masks
@@ -25,9 +24,9 @@ CORNERS = {
 KEPT = {1, 13, 17, 7, 12}
 
 
-def parsenet_weights_for(corners):
+def parsenet_weights_for(corners, channels=helpers.NARROW):
     """A ParseNet by hand: RGB goes through the shortcuts, the last layer picks the nearest corner of the cube."""
-    sd = {k: torch.zeros_like(v) for k, v in ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict().items()}
+    sd = {k: torch.zeros_like(v) for k, v in helpers.parsenet(**channels).state_dict().items()}
     for key, value in sd.items():
         if key.endswith("running_var"):
             value.fill_(1)
@@ -49,7 +48,7 @@ def parsenet_weights():
 
 @pytest.fixture(scope="module")
 def parser(parsenet_weights):
-    return masks.Parser.from_state_dict(parsenet_weights, CPU)
+    return helpers.narrow_parser(parsenet_weights)
 
 
 def checkerboard(size):
@@ -61,9 +60,7 @@ def checkerboard(size):
     return (colours * 0.5 + 0.5).astype(np.float32), np.kron(classes[numbers], np.ones((64, 64), int))
 
 
-@pytest.mark.parametrize("size", [256, 512, 2048])
-@pytest.mark.slow
-def test_parser_gives_the_classes(parser, size):
+def assert_classes(parser, size):
     crop, expected = checkerboard(size)
     found = parser.classes(crop)
     inner = (slice(16, 48),) * 2  # of each block: the net halves four times
@@ -73,9 +70,20 @@ def test_parser_gives_the_classes(parser, size):
             assert np.array_equal(found[block][inner], expected[block][inner])
 
 
+@pytest.mark.parametrize("size", [256, 512, 2048])
+def test_parser_gives_the_classes(parser, size):
+    assert_classes(parser, size)
+
+
+@pytest.mark.slow
+def test_a_parser_of_the_released_width_gives_the_classes():
+    weights = parsenet_weights_for(CORNERS, channels={})
+    assert_classes(masks.Parser.from_state_dict(weights, CPU), 512)
+
+
 @pytest.mark.slow
 def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
-    half = masks.Parser.from_state_dict(parsenet_weights, CPU, torch.bfloat16)
+    half = helpers.narrow_parser(parsenet_weights, dtype=torch.bfloat16)
     assert parser.dtype == torch.float32 and half.dtype == torch.bfloat16
     assert half.network.out_mask_conv.conv2d.weight.dtype == torch.float32
     assert half.network.encoder[0].conv2d.weight.dtype == torch.bfloat16
@@ -87,10 +95,10 @@ def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_bfloat16_gives_nearly_the_classes_of_seeded_weights(astronaut):
     """The hand-made network passes its input through; this one computes. Untrained, its classes are close rivals."""
-    torch.manual_seed(7)
-    weights = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
+    weights = helpers.parsenet().state_dict()
     crop = astronaut / np.float32(255)
     expected, found = (masks.Parser.from_state_dict(weights, CPU, d).classes(crop) for d in (torch.float32, torch.bfloat16))
     assert len(np.unique(expected)) > 5
@@ -155,7 +163,7 @@ def test_other_weights_are_no_parser(parsenet_weights):
     with pytest.raises(WeightsError, match="not a ParseNet"):
         masks.Parser.from_state_dict({"conv.weight": torch.zeros(1)}, CPU)
     with pytest.raises(WeightsError, match=r"encoder\.0\.conv2d\.bias is missing"):
-        masks.Parser.from_state_dict({k: v for k, v in parsenet_weights.items() if k != "encoder.0.conv2d.bias"}, CPU)
+        helpers.narrow_parser({k: v for k, v in parsenet_weights.items() if k != "encoder.0.conv2d.bias"})
 
 
 # Names and numbers of CelebAMask-HQ's classes, as its authors list them.
@@ -205,7 +213,7 @@ def charts():
             chart[square] = colour_of(corner)
             if corner in corners:
                 places[corners[corner]] = square
-        network = masks.Parser.from_state_dict(parsenet_weights_for(corners), CPU).network
+        network = helpers.narrow_parser(parsenet_weights_for(corners)).network
         made.append((Once(network), chart, places))
     return made
 
@@ -234,7 +242,7 @@ def test_each_region_stays_the_inputs(charts, region):
 @pytest.mark.slow
 def test_kept_regions_leave_the_pictures_own_pixels(mask):
     corners = {WHITE: 1, GREEN: 4, BLACK: 13}
-    parser = masks.Parser.from_state_dict(parsenet_weights_for(corners), CPU)
+    parser = helpers.narrow_parser(parsenet_weights_for(corners))
     image = helpers.texture(300, 300, sigma=1)
     face = helpers.face_at((150, 150), 120)
     results = {}

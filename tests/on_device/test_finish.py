@@ -51,13 +51,10 @@ def test_input_of_soft_edges_is_not_changed():
 @pytest.mark.slow
 def test_parsed_masks_are_the_same(device, side=1024):
     """Of a crop that is reduced; test_restoring.py has one that is enlarged."""
-    from facexlib.parsing.parsenet import ParseNet
-
-    torch.manual_seed(7)
-    weights = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
+    weights = helpers.parsenet(19, **helpers.NARROW).state_dict()
     crop = helpers.texture(side, side, sigma=3)
-    expected = masks.Parser.from_state_dict(weights, torch.device("cpu")).mask(crop)
-    found = finish.parsed(masks.Parser.from_state_dict(weights, torch.device(device)), tensor(crop, device)).cpu().numpy()
+    expected = helpers.narrow_parser(weights).mask(crop)
+    found = finish.parsed(helpers.narrow_parser(weights, device), tensor(crop, device)).cpu().numpy()
     assert 0.05 < expected.mean() < 0.95
     assert (np.abs(found - expected) < 1 / 255).mean() > 0.99  # untrained, its classes are close rivals
 

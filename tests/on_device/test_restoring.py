@@ -25,7 +25,6 @@ from both_ways import (
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.devices import Plan
 from gpen_core.errors import OutOfMemory
-from gpen_core.faces import mask as masks
 from gpen_core.faces.blend import Canvas
 from gpen_core.frame import Frame
 from gpen_core.models import LoadedNetwork
@@ -121,11 +120,8 @@ def test_sepia_stays_sepia(monkeypatch, device):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.slow
 def test_a_parsed_mask(monkeypatch, device):
-    from facexlib.parsing.parsenet import ParseNet
-
-    torch.manual_seed(7)
-    weights = ParseNet(in_size=512, out_size=512, parsing_ch=19).state_dict()
-    parsers = [masks.Parser.from_state_dict(weights, torch.device(place)) for place in ("cpu", device)]
+    weights = helpers.parsenet(19, **helpers.NARROW).state_dict()
+    parsers = [helpers.narrow_parser(weights, place) for place in ("cpu", device)]
     frame = Frame(picture(240, 320, "uint8"))
     expected, found = both(monkeypatch, device, ONE, frame, RestoreOptions(mask="parse"), parsers=parsers)
     assert 0.02 < expected.mask.mean() < 0.5
