@@ -24,11 +24,12 @@ def half_restorer(load_exact, faces=FACES):
 
 
 def spoil(restorer, monkeypatch, value, faces=(1,)):
-    """The network's output for those faces is `value` in one pixel."""
-    forward, count = restorer.network.forward, iter(range(99))
+    """In place of the network, which takes seconds in bfloat16: what it gives, for those faces with `value` in one pixel."""
+    count = iter(range(99))
 
     def spoilt(x, pulse, strip_bytes):
-        y = forward(x, pulse, strip_bytes)
+        y = x.clone()
+        y[:, 0] += 0.5  # as `helpers.red_weights` do
         if next(count) in faces:
             y[0, 1, 7, 9] = value
         return y
@@ -47,8 +48,9 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 
     image = helpers.texture(300, 300, sigma=1)
     restorer = half_restorer(load_exact)
-    expected = restorer.restore(image).image
-    assert not loaded
+    expected = helpers.restorer(helpers.red_weights(256), FACES).restore(image).image
+    spoil(restorer, monkeypatch, value, faces=())
+    assert np.abs(restorer.restore(image).image - expected).max() < 0.02 and not loaded
     spoil(restorer, monkeypatch, value, faces=(0, 1))
     result = restorer.restore(image)
     assert [face.restored for face in result.faces] == [True, True]
@@ -85,7 +87,8 @@ def test_load_gives_the_way_to_redo(models, monkeypatch):
 def tensor_bytes():
     """Of all tensors in this process."""
     gc.collect()
-    storages = [one.untyped_storage() for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
+    tensors = (one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter))
+    storages = [one.untyped_storage() for one in tensors if one.layout == torch.strided]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
