@@ -72,6 +72,7 @@ SIGNATURES = {
 """What files that are not read begin with."""
 OPEN_SECONDS = 60.0  # that reading a header may take
 BUFFER = 1 << 18  # bytes that are read at once
+LONGEST_DURATION = 2**31 - 1  # of a packet, in its time base: PyAV 14 can set no more
 MICROSECONDS = 1_000_000  # AV_TIME_BASE: a container's duration
 
 

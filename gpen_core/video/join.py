@@ -18,7 +18,7 @@ from ..errors import InputError, OutputError
 from ..pictures.whole_file import whole_file
 from ..progress import Progress, silent
 from . import matroska
-from .containers import FORMATS, create, failures, knows_chapters, opened, reason
+from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
 from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
 from .failed import cure
@@ -211,7 +211,7 @@ class _Join:
                     pts = int(self.times[number])
                     packet.stream, packet.time_base = video, base
                     packet.pts, packet.dts = pts + shift, int(decoded[number]) + shift
-                    packet.duration = int(until[np.searchsorted(shown, pts)]) - pts
+                    packet.duration = min(int(until[np.searchsorted(shown, pts)]) - pts, LONGEST_DURATION)
                     number += 1
                     yield packet
                     self.progress(number, total, "Joining")

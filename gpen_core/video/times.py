@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..pictures.left_behind import new_name
-from .containers import FORMATS, create, failures, library
+from .containers import FORMATS, LONGEST_DURATION, create, failures, library
 from .encoding import PICTURES, Encoding, new_stream, segment_shift
 from .probe import Film
 from .writer import SEGMENTS
@@ -93,6 +93,6 @@ def _stand_in(container: Any, film: Film, encoding: Encoding) -> Any:
 def _packet(data: bytes, stream: Any, film: Film, pts: int, dts: int, duration: int) -> Any:
     packet = library().Packet(data)
     packet.stream, packet.time_base = stream, film.time_base
-    packet.pts, packet.dts, packet.duration = pts, dts, duration
+    packet.pts, packet.dts, packet.duration = pts, dts, min(duration, LONGEST_DURATION)
     packet.is_keyframe = True
     return packet
