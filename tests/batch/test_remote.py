@@ -389,6 +389,7 @@ def test_pictures_in_an_archive_are_found_and_read(archive, photo, tmp_path, arg
 
 @pytest.mark.parametrize("name", ["nul\0.png", "half\udc00\ud800.png", "x::memory:__in_a.png", "~", "con.png"])
 @pytest.mark.parametrize("out", ["memory://out", None])
+@pytest.mark.slow
 def test_an_odd_name_costs_no_other_picture_and_names_one_object(red, memory, photo, tmp_path, name, out):
     """One that no file here can have fails by itself."""
     memory.pipe_file(f"/in/{name}.png", photo)

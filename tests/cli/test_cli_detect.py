@@ -123,6 +123,7 @@ def test_a_box_without_a_face_is_said_by_its_number(restore, group, tmp_path):
 
 
 @pytest.mark.parametrize("boxes", ["", ";", "1,2,3", "1,2,3,4,5", "a,b,c,d"])
+@pytest.mark.slow
 def test_boxes_that_cannot_be_are_a_usage_error(restore, group, tmp_path, boxes):
     ran = restore(group, "-o", tmp_path / "out.png", "--boxes", boxes)
     assert ran.status == 2 and "X0,Y0,X1,Y1" in ran.err

@@ -21,6 +21,7 @@ def flat(size, colour):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
+@pytest.mark.slow
 def test_pixels_outside_the_mask_are_bit_for_bit_the_inputs(dtype, strength):
     image = helpers.texture(120, 150)
     image = (image * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else image.astype(dtype)

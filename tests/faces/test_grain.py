@@ -78,6 +78,7 @@ def check_fits(measured, expected):
 
 @pytest.mark.parametrize("kind", ["white", "coarse", "grey"])
 @pytest.mark.parametrize("levels", [0, 2, 4, 8, 12])
+@pytest.mark.slow
 def test_a_smooth_face_gets_the_noise_of_its_surroundings_in_three_bands(clean, kind, levels):
     noise = noise_of(kind, levels)
     picture = with_noise(clean, noise)

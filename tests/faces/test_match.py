@@ -143,6 +143,7 @@ def test_no_coloured_face_turns_grey(light, quality):
     quality=st.none() | st.integers(60, 95),
     side=st.integers(40, 400),
 )
+@pytest.mark.slow
 def test_no_coloured_face_turns_grey_in_any_light_quality_or_size(light, quality, side):
     assert_told_apart(*light, quality, side)
 

@@ -102,6 +102,7 @@ def test_everything_over_the_face_is_kept_where_little_is_left_of_it(face):
 
 
 @pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.slow
 def test_what_lies_over_a_face_stays_in_the_picture(monkeypatch, aligned):
     half = np.zeros((512, 512), np.float32)
     half[:, :256] = 1

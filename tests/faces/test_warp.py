@@ -49,6 +49,7 @@ def test_whole_factors_are_area_means(factor):
 @pytest.mark.parametrize("size", [512, 2048])
 @pytest.mark.parametrize("scale", [2.0, 2.6, 3.95, 5.5, 13.0])
 @pytest.mark.parametrize("tilt", [0, 17])
+@pytest.mark.slow
 def test_noise_of_the_crop_does_not_alias_into_the_picture(size, scale, tilt):
     side = size / scale * 0.55
     span = int(size / scale * 1.6) + 8

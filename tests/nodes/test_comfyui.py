@@ -415,6 +415,7 @@ Seg = collections.namedtuple("Seg", "cropped_image cropped_mask confidence crop_
 
 
 @pytest.mark.parametrize("enlarged", [1, 2])
+@pytest.mark.slow
 def test_segments_of_impact_pack(host, red, portrait, enlarged):
     """They hold corners, in pixels of the image that they were found in."""
     boxes = [np.array([170, 60, 280, 190]), (400, 400, 450, 450)]
@@ -482,6 +483,7 @@ def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights)
 
 
 @pytest.mark.parametrize("boxes", ["face", [{"x": 1}], [[FACE], [FACE], [FACE]], [["a", "b", "c", "d"]], 7])
+@pytest.mark.slow
 def test_what_is_no_box_is_refused(host, red, portrait, boxes):
     with pytest.raises(Exception, match="bounding box") as raised:
         host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)

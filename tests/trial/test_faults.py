@@ -129,6 +129,7 @@ def test_in_python_it_is_out_of_memory(step, said, restorer, folder, monkeypatch
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("said", NO_MEMORY)
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.slow
 def test_in_a_folder_that_picture_fails_alone(step, said, in_place, restorer, numbered, folder, tmp_path, monkeypatch):
     before, report = contents(folder), tmp_path / "report.json"
     out = folder if in_place else tmp_path / "out"

@@ -52,6 +52,7 @@ def test_a_slow_source_alone_is_an_error_that_says_so(slow, tmp_path):
 
 
 @pytest.mark.parametrize("slow", SLOW, indirect=True)
+@pytest.mark.slow
 def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
     told = []
 
