@@ -132,7 +132,8 @@ def attempt_http(told):
         try:
             photo = access.read(place)
         except InputError as error:
-            well = set(told["ways"]) <= set(GOOD) and told["head"] in (None, "405", "no length", *GOOD)
+            # `GOOD` answer a HEAD with a body, too, which no client can tell from the next answer.
+            well = set(told["ways"]) <= set(GOOD) and told["head"] in (None, "405", "no length")
             assert not well, f"a good answer was refused: {error}"
             return REFUSED
     assert (photo.picture.pixels == whole().picture.pixels).all(), "another picture than the server's"
