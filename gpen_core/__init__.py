@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     ChangedWeights,
     DeviceError,
+    ErrorConverter,
     GpenError,
     InputError,
     Interrupted,
@@ -125,6 +126,7 @@ __all__ = [
     "ChangedWeights",
     "Cropped",
     "DeviceError",
+    "ErrorConverter",
     "DownloadOptions",
     "Face",
     "FaceCrop",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 
@@ -105,23 +107,38 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_a_librarys and not isinstance(error, GpenError) and NO_MEMORY.search(str(error).lower()) is not None
 
 
-class memory_for(contextlib.ContextDecorator):
-    """Whatever says in here that memory ran out becomes `OutOfMemory`: there was not enough for `what`.
+class ErrorConverter(contextlib.ContextDecorator):
+    """Replaces an error in its block by what `convert` returns; where that is None, the error passes.
 
-    No generator: contextlib would keep the error in a cycle, and with it all that its frames hold, such as networks."""
+    This is no generator of `contextlib.contextmanager`: since Python 3.12 a generator that raises another error leaves the
+    first one in a cycle, which keeps all that its frames hold, such as networks and images, until the collector runs."""
 
-    def __init__(self, what: str, advice: str = "") -> None:
-        self.what, self.advice = what, advice
+    def __init__(self, convert: Callable[[Exception], Exception | None]) -> None:
+        self.convert = convert
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not isinstance(error, Exception) or isinstance(error, GpenError) or not is_out_of_memory(error):
-            return
-        said = first_line(error)[:200] or type(error).__name__
-        help_ = f"Close other programs{f', {self.advice},' if self.advice else ''} or allow this one more memory."
-        raise OutOfMemory(f"There is not enough memory for {self.what} ({said}). {help_}") from error
+        other = self.convert(error) if isinstance(error, Exception) else None
+        try:
+            if other is not None:
+                raise other from error
+        finally:
+            del other  # its traceback holds this frame
+
+
+def memory_for(what: str, advice: str = "") -> ErrorConverter:
+    """Whatever says in the block that memory ran out becomes `OutOfMemory`: there was not enough for `what`."""
+    return ErrorConverter(partial(_out_of_memory, what, advice))
+
+
+def _out_of_memory(what: str, advice: str, error: Exception) -> OutOfMemory | None:
+    if isinstance(error, GpenError) or not is_out_of_memory(error):
+        return None
+    said = first_line(error)[:200] or type(error).__name__
+    help_ = f"Close other programs{f', {advice},' if advice else ''} or allow this one more memory."
+    return OutOfMemory(f"There is not enough memory for {what} ({said}). {help_}")
 
 
 def first_line(error: BaseException) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from typing import NamedTuple
 
-from .errors import UnsupportedPackage, first_line
+from .errors import ErrorConverter, UnsupportedPackage, first_line
 
 
 class Package(NamedTuple):
@@ -31,21 +30,22 @@ PACKAGES = {
 """By the name that pip installs."""
 
 
-@contextlib.contextmanager
-def calls_of(name: str) -> Iterator[None]:
+def calls_of(name: str) -> ErrorConverter:
     """Calls of one of `PACKAGES`. If the installed version was not tested, a `TypeError` or `AttributeError` becomes
     `UnsupportedPackage`: its functions have changed. With a tested version the error is ours and stays."""
-    try:
-        yield
-    except (AttributeError, TypeError) as error:
-        package = PACKAGES[name]
+    return ErrorConverter(partial(_unsupported, name))
+
+
+def _unsupported(name: str, error: Exception) -> UnsupportedPackage | None:
+    package, version = PACKAGES[name], None
+    if isinstance(error, (AttributeError, TypeError)):
         version = _untested(name, package)
-        if version is None:
-            raise
-        raise UnsupportedPackage(
-            f"{package.title} {version} is not supported ({first_line(error)}). Install another version: "
-            f'pip install "{name}>={package.minimum},<{package.below}"'
-        ) from error
+    if version is None:
+        return None
+    return UnsupportedPackage(
+        f"{package.title} {version} is not supported ({first_line(error)}). Install another version: "
+        f'pip install "{name}>={package.minimum},<{package.below}"'
+    )
 
 
 def _untested(name: str, package: Package) -> str | None:
@@ -54,9 +54,10 @@ def _untested(name: str, package: Package) -> str | None:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-    is_tested = _numbers(package.minimum) <= _numbers(version) < _numbers(package.below)
+    is_tested = version_numbers(package.minimum) <= version_numbers(version) < version_numbers(package.below)
     return None if is_tested else version
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A release's numbers, which sort as releases do; without a local part, such as CUDA's in `2.1.2+cu121`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))

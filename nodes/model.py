@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.model_management as management
@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import GpenError, OutOfMemory, RestoreOptions
+from ..gpen_core import ErrorConverter, GpenError, OutOfMemory, RestoreOptions
 from . import folders, self_test
 from .progress import Reporter
 
@@ -70,24 +70,17 @@ class GpenModel:
                 done += len(some)
                 progress(1, 1, "")  # also where there were no faces
 
-    @contextmanager
-    def at_work(self, options: RestoreOptions, reporter: Reporter) -> Iterator[int | None]:
+    def at_work(self, options: RestoreOptions, reporter: Reporter) -> _AtWork:
         """All that the options need is on the device; gives the bytes that restoring may plan with there. Running out of
         memory is raised as the error that ComfyUI acts on."""
-        max_memory = self._take_device(options, reporter)
-        try:
-            with _memory_error_of_comfyui():
-                self_test.once(self.restorer.device, self.restorer.dtype)  # in the memory that was just made free
-                yield max_memory
-        finally:
-            self.restorer.release_memory()
+        return _AtWork(self, options, reporter)
 
     def crop(self, frames: Iterable[Frame], count: int, options: RestoreOptions, size: int) -> Iterator[Cropped]:
         """The faces of each of `count` frames as squares, some at a time; see `crop_faces`."""
         from ..gpen_core import crop_faces
 
         reporter = Reporter()
-        self._take_device(options, reporter)
+        self.take_device(options, reporter)
         done = 0
         with _memory_error_of_comfyui():
             for some in _some_at_a_time(frames, _bytes_of):
@@ -106,7 +99,7 @@ class GpenModel:
                 done += len(some)
                 reporter(done, count, "Finding faces")
 
-    def _take_device(self, options: RestoreOptions, reporter: Reporter) -> int | None:
+    def take_device(self, options: RestoreOptions, reporter: Reporter) -> int | None:
         """Puts the networks on the device; the bytes that restoring may plan with there. Where they do not fit together,
         `auto` drops its networks and loads each when a face needs it."""
         restorer = self.restorer
@@ -157,13 +150,32 @@ def _forget(patchers: dict[int, Any], dropped: Sequence[torch.nn.Module]) -> Non
         patchers.pop(id(module), None)
 
 
-@contextmanager
-def _memory_error_of_comfyui() -> Iterator[None]:
+def _memory_error_of_comfyui() -> ErrorConverter:
     """Running out of memory as the error on which ComfyUI makes room."""
-    try:
-        yield
-    except OutOfMemory as error:
-        raise torch.cuda.OutOfMemoryError(str(error)) from error
+    return ErrorConverter(lambda error: torch.cuda.OutOfMemoryError(str(error)) if isinstance(error, OutOfMemory) else None)
+
+
+class _AtWork:
+    """See `GpenModel.at_work`. No generator, for the reason that `ErrorConverter` gives."""
+
+    def __init__(self, model: GpenModel, options: RestoreOptions, reporter: Reporter) -> None:
+        self._model, self._options, self._reporter = model, options, reporter
+        self._errors = _memory_error_of_comfyui()
+
+    def __enter__(self) -> int | None:
+        restorer = self._model.restorer
+        max_memory = self._model.take_device(self._options, self._reporter)
+        try:
+            with self._errors:
+                self_test.once(restorer.device, restorer.dtype)  # in the memory that was just made free
+        except BaseException:
+            restorer.release_memory()
+            raise
+        return max_memory
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._model.restorer.release_memory()
+        self._errors.__exit__(kind, error, trace)
 
 
 def _some_at_a_time(items: Iterable[Item], bytes_of: Callable[[Item], int]) -> Iterator[list[Item]]:

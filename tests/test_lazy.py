@@ -1,19 +1,22 @@
 """Networks that several threads need at the same time, and memory that runs out while one is loaded or moved."""
 
+import contextlib
 import gc
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 
 import helpers
 import pytest
 import torch
 
 from gpen_core import FaceRestorer, Interrupted, RestoreOptions
-from gpen_core.errors import MissingWeights, OutOfMemory
+from gpen_core.errors import ErrorConverter, GpenError, MissingWeights, OutOfMemory, memory_for
 from gpen_core.models import Models
 from gpen_core.networks import BySize, LoadedNetwork
+from gpen_core.optional import calls_of
 from gpen_core.progress import silent
 
 CPU = torch.device("cpu")
@@ -214,6 +217,30 @@ def test_networks_that_do_not_fit_the_device_are_out_of_memory_and_back_on_the_c
     with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .*take a smaller model"):
         restorer.move_to(torch.device("cuda"))
     assert network.place == "cpu"
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize(
+    ("context", "error"),
+    [
+        (memory_for("this"), MemoryError),
+        (calls_of("av"), TypeError),
+        (ErrorConverter(lambda error: OutOfMemory()), ValueError),
+    ],
+)
+def test_what_an_error_became_keeps_nothing_of_its_frames(context, error, monkeypatch):
+    """Since Python 3.12 a generator that raises another error would keep the first one in a cycle."""
+    monkeypatch.setattr(metadata, "version", lambda name: "99")
+    kept = []
+
+    def work():
+        held = Small(256)
+        kept.append(weakref.ref(held))
+        raise error
+
+    with contextlib.suppress(GpenError), context:
+        work()
+    assert kept[0]() is None
 
 
 def test_an_error_that_is_not_about_memory_passes_through():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import first_line
+from ..optional import version_numbers
 from ..version import __version__
 from ..weights.catalog import CATALOG
 from ..weights.folders import find_in, models_dirs, weights_in
@@ -91,7 +91,9 @@ def installed() -> Iterator[str]:
 def _warnings() -> Iterator[str]:
     """A line for each package with known security holes, and a note on hosts."""
     found = {package: _installed(package) for package in FIXED}
-    old = {package: one for package, one in found.items() if one and _numbers(one[1]) < _numbers(FIXED[package])}
+    old = {
+        package: one for package, one in found.items() if one and version_numbers(one[1]) < version_numbers(FIXED[package])
+    }
     for package, (name, version) in old.items():
         fixed = FIXED[package]
         yield f'warning: {name} {version} has known security holes, fixed in {fixed}: pip install "{name}>={fixed}"'
@@ -170,8 +172,3 @@ def _installed(package: str) -> tuple[str, str] | None:
     names = OPENCV_NAMES if package == "opencv-python" else (package,)
     found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))
     return next(found, None)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Of a release, which sorts: `4.8.1.78` and `2.1.2+cu121`."""
-    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))

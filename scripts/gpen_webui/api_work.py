@@ -6,13 +6,13 @@ import base64
 import binascii
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from gpen_core import (
+    ErrorConverter,
     GpenError,
     InputError,
     Interrupted,
@@ -136,17 +136,10 @@ def _photo(data: bytes, what: str) -> Photo:
         return Photo.from_bytes(data, max_pixels=LARGEST_PICTURE)
 
 
-@contextmanager
-def _memory_for(what: str) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise OutOfMemory(f"There is not enough memory for {what}. Send a smaller picture, or retry later.") from error
+def _memory_for(what: str) -> ErrorConverter:
+    problem = f"There is not enough memory for {what}. Send a smaller picture, or retry later."
+    return ErrorConverter(lambda error: OutOfMemory(problem) if isinstance(error, MemoryError) else None)
 
 
-@contextmanager
-def _about(what: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"{what}: {error}") from error
+def _about(what: str) -> ErrorConverter:
+    return ErrorConverter(lambda error: type(error)(f"{what}: {error}") if isinstance(error, InputError) else None)

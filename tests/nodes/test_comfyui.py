@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import gc
 import os
 import re
@@ -721,6 +722,25 @@ def test_out_of_memory_while_loading_is_the_error_that_comfyui_acts_on(host, mon
     monkeypatch.setattr(host.module("gpen_core.models"), "pick_device", load)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for the networks"):
         host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")
+
+
+def test_out_of_memory_at_work_keeps_nothing_of_what_was_at_work(host, auto):
+    """ComfyUI makes room at once, before the garbage collector runs."""
+    model, _ = auto
+    kept = []
+
+    def restore():
+        picture = host.module("gpen_core").RestoreOptions()
+        kept.append(weakref.ref(picture))
+        raise host.module("gpen_core").OutOfMemory("no room")
+
+    gc.disable()
+    try:
+        with contextlib.suppress(torch.cuda.OutOfMemoryError), at_work(host, model):
+            restore()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, monkeypatch):
