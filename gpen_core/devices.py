@@ -130,8 +130,11 @@ def host_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
     return min(told, default=None)
 
 
-def host_room() -> int | None:
-    """Bytes that the pixels of images and videos may take where no budget is given; None where the system does not tell."""
+def host_room(asked: int | None = None) -> int | None:
+    """Bytes that the pixels of images and videos may take: `asked` if it is given, else a share of the machine's memory.
+    None where the system does not tell how much there is."""
+    if asked:
+        return asked
     host = host_bytes()
     return None if host is None else int(host * HOST_SHARE)
 

@@ -80,7 +80,7 @@ def stream(
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, finished, max_memory, max_memory or devices.host_room(), options.upscale)
+        line = _Line(pool, finished, max_memory, devices.host_room(max_memory), options.upscale)
         try:
             line.work_through((_turn(job, is_done) for job in jobs), restore)
         finally:

@@ -132,11 +132,12 @@ def _read_to_end(file: Any, most: int) -> bytes:
 @contextlib.contextmanager
 def _file(url: Url) -> Iterator[tuple[Any, int | None]]:
     system, path = _opened(url)
-    size = system.info(path).get("size") if url.scheme in STREAMED else None
+    is_streamed = url.scheme in STREAMED
+    size = system.info(path).get("size") if is_streamed else None
     _refuse_long(url, size or 0)
-    streamed = {"block_size": 0, "size": size or 1} if url.scheme in STREAMED else {}
+    streamed = {"block_size": 0, "size": size or 1} if is_streamed else {}
     with system.open(path, "rb", **streamed) as file:  # without a size it would be asked for again
-        size = size if streamed else getattr(file, "size", None)
+        size = size if is_streamed else getattr(file, "size", None)
         _refuse_long(url, size or 0)
         yield file, size
 

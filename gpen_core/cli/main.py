@@ -63,10 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        missing = doctor.missing(error)
         if is_out_of_memory(error):  # of importing torch, for one
             error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
-        elif missing is not None:
+        elif (missing := doctor.missing(error)) is not None:
             return _say(missing, 1)
         return _say(_message(error), exit_status_of(type(error)))
 

@@ -145,7 +145,7 @@ def opened(path: Path) -> Iterator[Any]:
         file, _ = open_regular(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} cannot be read: there is no such file.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from error
     with file, _container(path, file) as container:
         limit_decoders(container)

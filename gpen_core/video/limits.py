@@ -12,8 +12,6 @@ from ..pictures.files import MAX_PIXELS
 DECODER = {"max_pixels": str(MAX_PIXELS)}
 """FFmpeg's decoders refuse larger frames."""
 LEAST = 90  # bytes a pixel of 8 bits that frames at work take with the shortest queues, without the encoder; see `memory`
-
-
 LARGE = 12_000_000  # pixels: of frames beyond 4K fewer are decoded at once
 THREADS, FEW_THREADS = 16, 4  # frames that are decoded at once at most; FFmpeg takes no more than 16
 

@@ -106,7 +106,7 @@ class _Run:
 def film_of(source: Path, video: VideoOptions, frame_memory: int | None = None) -> Film:
     """See `probe`. `frame_memory` as in `restore_video`."""
     fps = None if video.fps is None else Fraction(video.fps).limit_denominator(1001)
-    return probe(source, fps, frame_memory or host_room())
+    return probe(source, fps, host_room(frame_memory))
 
 
 @calls_of("av")
@@ -127,7 +127,7 @@ def check(
     if is_folder_target(target) and not Work(target).is_begun:  # else these may be frames that a killed run has moved
         refuse_clashes(film, target, video.start, video.end)
     encoding = check_output(film, target, Encoding(video.codec, video.crf))
-    depth_for(film, encoding, (), RADIUS if video.steady > 0 else 0, frame_memory or host_room(), film.count)
+    depth_for(film, encoding, (), RADIUS if video.steady > 0 else 0, host_room(frame_memory), film.count)
     return film, encoding
 
 
@@ -198,8 +198,7 @@ def _restoring(run: _Run, found: Survey) -> Restoring:
 
 
 def _depth(run: _Run, found: Survey, work: Restoring) -> int:
-    allowed = run.frame_memory or host_room()
-    return depth_for(run.film, run.encoding, work.chosen, work.radius, allowed, found.count)
+    return depth_for(run.film, run.encoding, work.chosen, work.radius, host_room(run.frame_memory), found.count)
 
 
 def _finished_elsewhere(run: _Run, found: Survey, found_key: str, elsewhere: Elsewhere) -> tuple[Parts, int]:

@@ -80,10 +80,10 @@ class Work:
             raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it, or name another output.")
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file, but gpen needs a folder there. Rename it, or name another output.")
-        entries = [path for path in self.folder.glob("*") if path.name not in CLUTTER]
+        entries = [path for path in folder.glob("*") if path.name not in CLUTTER]
         if entries and not any(map(_is_own, entries)):
             raise OutputError(
-                f"{self.folder} contains {entries[0].name}, so gpen did not make it. Rename it, or name another output."
+                f"{folder} contains {entries[0].name}, so gpen did not make it. Rename it, or name another output."
             )
 
     def _delete(self) -> None:

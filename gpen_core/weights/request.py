@@ -57,6 +57,10 @@ class Patience:
     sleep: Callable[[float], None] = field(default=time.sleep)
     jitter: Callable[[], float] = field(default=random.random)
 
+    def is_slow(self, received: int, seconds: float) -> bool:
+        """Whether so many bytes in so many seconds are below the slowest pace; never within the first `window`."""
+        return seconds >= self.window and received < self.slowest * seconds
+
     def wait_before(self, failures: int, asked: float) -> float:
         """Seconds: twice as long each time, a random share of it off so that many clients do not return at once."""
         backed_off = min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait) * (0.5 + self.jitter() / 2)

@@ -71,7 +71,7 @@ class Transfer:
                 return start == 0
             except PassingFault as fault:
                 # What a source sends earns it new tries only at the slowest pace, over all tries and waits together.
-                is_slow = self._is_slow(partial.size - at_first, time.monotonic() - began)
+                is_slow = self.patience.is_slow(partial.size - at_first, time.monotonic() - began)
                 failures = 1 if partial.size > most and not is_slow else failures + 1
                 most = max(most, partial.size)
                 is_unheard = isinstance(fault, NobodyThere) and most == at_first
@@ -80,9 +80,6 @@ class Transfer:
                 wait = self.patience.wait_before(failures, fault.wait)
                 log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)
                 self._wait(wait, partial)
-
-    def _is_slow(self, received: int, seconds: float) -> bool:
-        return seconds >= self.patience.window and received < self.patience.slowest * seconds
 
     def _wait(self, seconds: float, partial: Partial) -> None:
         while seconds > 0:  # in small steps, so that it can be cancelled
@@ -180,9 +177,9 @@ class _Pace:
     def check(self, count: int) -> None:
         self.received += count
         elapsed = time.monotonic() - self.since
+        if self.patience.is_slow(self.received, elapsed):
+            raise Fault(f"sends only {self.received / elapsed:.0f} bytes per second")
         if elapsed >= self.patience.window:
-            if self.received / elapsed < self.patience.slowest:
-                raise Fault(f"sends only {self.received / elapsed:.0f} bytes per second")
             self.since, self.received = time.monotonic(), 0
 
 

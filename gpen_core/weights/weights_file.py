@@ -71,8 +71,8 @@ def opened(path: Path) -> Iterator[WeightsFile]:
         raise MissingWeights(f"{path} is a folder, no file.") from error
     except NotRegular as error:
         raise MissingWeights(f"{path} is no regular file.") from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
     with file:
         if status.st_size > LARGEST_WEIGHTS:
             raise WeightsError(
