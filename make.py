@@ -19,7 +19,7 @@ LOCK = ROOT / "requirements-dev.lock"
 ENVIRONMENTS = Path(os.environ.get("GPEN_ENVIRONMENTS") or ROOT).absolute()
 """Where virtual environments are kept; `.ci/run` names a folder outside the checkout, so that its next run finds them."""
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
-FAST = ("-m", "not slow and not nightly")
+FAST = ("-m", "not slow")
 SAID = """Installing sd-gpen[{extra}] into {folder}, once.
 The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
 

@@ -49,6 +49,14 @@ def astronaut():
     return demo_pictures.astronaut()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects
+def pytest_collection_modifyitems(items):
+    """What is nightly is slow, too: "not slow" leaves it out."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Says why tests were skipped, one line for each reason. A list of every skipped test would hide the result."""
     skipped = terminalreporter.stats.get("skipped", [])

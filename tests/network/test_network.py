@@ -19,7 +19,7 @@ TOLERANCE = 1e-4  # of the golden file's standard deviation
 KINDS = ("random", "sharpen")
 SLOW = [pytest.param(size, "random", marks=pytest.mark.slow) for size in (512, 2048)]
 OTHERS = [(512, "sharpen"), (1024, "random"), (1024, "sharpen"), (2048, "sharpen")]
-NIGHTLY = [pytest.param(*other, marks=[pytest.mark.slow, pytest.mark.nightly]) for other in OTHERS]
+NIGHTLY = [pytest.param(*other, marks=pytest.mark.nightly) for other in OTHERS]
 LAYOUT = json.loads((helpers.DATA / "layout.json").read_text())
 
 
