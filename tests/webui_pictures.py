@@ -1,4 +1,4 @@
-"""What the tests of scripts/ share: a plugin, for its fixture, and imported for its functions.
+"""What the tests of scripts/ share: a plugin, for its fixtures, and imported for its functions.
 
 PYTEST_DONT_REWRITE"""
 
@@ -19,6 +19,16 @@ def webui_models(tmp_path_factory, detector_weights):
     }
     helpers.write_weights(folder, files)
     return folder
+
+
+@pytest.fixture
+def host(webui_models, monkeypatch):
+    """The fake host, with the red network chosen in its settings."""
+    import fake_webui  # which is skipped without fastapi
+
+    made = fake_webui.Host(webui_models, monkeypatch)
+    made.opts.gpen_model = RED
+    return made
 
 
 def red(image):

@@ -22,13 +22,6 @@ pytest_plugins = ["webui_pictures"]
 
 
 @pytest.fixture
-def host(webui_models, monkeypatch):
-    made = fake_webui.Host(webui_models, monkeypatch)
-    made.opts.gpen_model = RED
-    return made
-
-
-@pytest.fixture
 def photo(astronaut):
     return Image.fromarray(astronaut)
 

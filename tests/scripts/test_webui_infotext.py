@@ -4,7 +4,6 @@ import json
 import sys
 import types
 
-import fake_webui
 import numpy as np
 import pytest
 from fake_webui import Component
@@ -15,13 +14,6 @@ from gpen_core import DETECTORS
 
 pytest_plugins = ["webui_pictures"]
 MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
-
-
-@pytest.fixture
-def host(webui_models, monkeypatch):
-    made = fake_webui.Host(webui_models, monkeypatch)
-    made.opts.gpen_model = RED
-    return made
 
 
 def parts(host):

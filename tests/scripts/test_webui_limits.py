@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 
-import fake_webui
 import numpy as np
 import pytest
 from webui_pictures import RED
@@ -21,13 +20,6 @@ from gpen_core.pictures import files  # noqa: E402
 pytest_plugins = ["webui_pictures"]
 PATIENCE = 60  # seconds until a test that hangs is given up
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def host(webui_models, monkeypatch):
-    made = fake_webui.Host(webui_models, monkeypatch)
-    made.opts.gpen_model = RED
-    return made
 
 
 @pytest.fixture

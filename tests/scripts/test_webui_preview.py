@@ -13,13 +13,6 @@ from webui_pictures import RED, red
 pytest_plugins = ["webui_pictures"]
 
 
-@pytest.fixture
-def host(webui_models, monkeypatch):
-    made = fake_webui.Host(webui_models, monkeypatch)
-    made.opts.gpen_model = RED
-    return made
-
-
 def buttons(host):
     """What a click on each does, by the button's text: image, then the controls' values, by name."""
     source = Component()

@@ -19,6 +19,7 @@ from gpen_core.weights import digest
 
 from .. import rrdb
 from .. import weights_server as ws
+from . import videos
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 6
@@ -121,19 +122,12 @@ class Filming(Restoring):
 
     def __enter__(self):
         super().__enter__()
-        import av
-
         self.source, self.target = self.folder / "in.mkv", self.folder / "frames"
-        with av.open(str(self.source), "w") as out:
-            stream = out.add_stream("ffv1", rate=self.frames // self.seconds)
-            with Image.open(io.BytesIO(self.pictures[0])) as image:
-                picture = np.asarray(image)[: image.height // 2 * 2, : image.width // 2 * 2]
-            stream.height, stream.width = picture.shape[:2]
-            stream.pix_fmt = "yuv420p"
-            for number in range(self.frames):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(picture, number, 1)), "rgb24")
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode())
+        with Image.open(io.BytesIO(self.pictures[0])) as image:
+            picture = np.asarray(image)[: image.height // 2 * 2, : image.width // 2 * 2]
+        moving = (np.ascontiguousarray(np.roll(picture, number, 1)) for number in range(self.frames))
+        rate = self.frames // self.seconds
+        self.source.write_bytes(videos.encoded(moving, "matroska", "ffv1", "yuv420p", rate))
         return self
 
     def begin(self):

@@ -40,28 +40,38 @@ FRAMES, SIZE = 8, (64, 48)
 PATIENCE = 0.02  # seconds in which a connection would have arrived
 
 
-@functools.cache
-def container(suffix):
-    """The bytes of a small video; the same in every process."""
-    format_name, codec, pixels = CONTAINERS[suffix]
+def encoded(pictures, format_name, codec, pixels, rate=25):
+    """The bytes of a video of these pictures [H, W, 3] uint8; the same in every process."""
     import av
 
-    out = io.BytesIO()
+    out, pictures = io.BytesIO(), list(pictures)
     exact = {"fflags": "+bitexact", "flags": "+bitexact", "threads": "1"}
     with av.open(out, "w", format=format_name, container_options={"fflags": "+bitexact"}) as file:
-        stream = file.add_stream(codec, rate=25, options=exact)
-        stream.width, stream.height = SIZE
+        stream = file.add_stream(codec, rate=rate, options=exact)
+        stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
-        stream.codec_context.time_base = Fraction(1, 25)
+        stream.codec_context.time_base = Fraction(1, rate)
         stream.codec_context.gop_size = 3
-        for number in range(FRAMES):
-            picture = np.full((SIZE[1], SIZE[0], 3), 20 * number + 40, np.uint8)
-            picture[:, : 4 * number + 4] = (200, 60, 30)
+        for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixels)
-            frame.pts, frame.time_base = number, Fraction(1, 25)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     return out.getvalue()
+
+
+def bars():
+    """A few small pictures, each brighter than the one before and with a wider red bar."""
+    for number in range(FRAMES):
+        picture = np.full((SIZE[1], SIZE[0], 3), 20 * number + 40, np.uint8)
+        picture[:, : 4 * number + 4] = (200, 60, 30)
+        yield picture
+
+
+@functools.cache
+def container(suffix):
+    """The bytes of a small video."""
+    return encoded(bars(), *CONTAINERS[suffix])
 
 
 # Cases: one line of JSON, then the bytes of the video
