@@ -98,7 +98,7 @@ def side_data(frame: Any, kind: str) -> bytes | None:
     try:
         found = frame.side_data.get(kind)
     except ValueError as error:  # of another kind that PyAV before 19 does not know
-        log.warning("This PyAV cannot read what frames carry beside their pixels (%s). Update it: pip install -U av", error)
+        log.warning("This PyAV cannot read the side data of frames (%s). Update it: pip install -U av", error)
         return None
     return None if found is None else bytes(found)
 

@@ -30,7 +30,7 @@ ERRORS = {
     410: "The result was removed to make room for newer ones.",
     413: "Too large: told by the picture's header, before it is decoded.",
     422: "Invalid value.",
-    429: "The server holds as much for its clients as it may; retry later.",
+    429: "The server's memory limit is reached; retry later.",
     503: "The weights are missing and cannot be fetched, or are refused.",
     507: "Out of memory.",
 }
@@ -38,7 +38,7 @@ ERRORS = {
 GONE = "The result was removed to make room for newer ones. Send the request again."
 
 line = Line()
-requests = Budget(MOST_BYTES, "Requests of too many bytes are waiting already. Ask again when some are done.")
+requests = Budget(MOST_BYTES, "The waiting requests hold too many bytes. Retry when some are done.")
 
 
 def add_routes(app: FastAPI) -> None:

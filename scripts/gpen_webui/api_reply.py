@@ -15,7 +15,7 @@ STALLED_SECONDS = 60.0
 PIECE = 1 << 20  # bytes
 MOST_SENT = 256 << 20  # bytes of replies that their clients have not read yet
 
-unread = Budget(MOST_SENT, "Too many results have not been read by their clients yet. Ask again later.")
+unread = Budget(MOST_SENT, "Clients have too many results left to read. Retry later.")
 
 
 class Sent(Response):

@@ -110,7 +110,7 @@ class Line:
         with self._lock:
             waiting = self._waiting()
             if len(waiting) >= MOST_WAITING:
-                raise Full(f"{len(waiting)} jobs are waiting already. Ask again when some are done.")
+                raise Full(f"{len(waiting)} jobs are already waiting. Retry when some are done.")
             self._jobs[job.id] = job
             if not self._busy:
                 self._busy = True
