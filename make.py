@@ -20,6 +20,13 @@ ENVIRONMENTS = Path(os.environ.get("GPEN_ENVIRONMENTS") or ROOT).absolute()
 """Where virtual environments are kept; `.ci/run` names a folder outside the checkout, so that its next run finds them."""
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 FAST = ("-m", "not slow")
+MANUAL = (
+    "-c",
+    "from argparse_manpage.cli import main; main()",
+    *("--module", "gpen_core.cli.main", "--function", "make_parser", "--format", "single-commands-section"),
+    *("--project-name", "sd-gpen", "--manual-title", "User Commands"),
+    *("--description", "restores faces in photographs, pictures and films with GPEN"),
+)
 SAID = """Installing sd-gpen[{extra}] into {folder}, once.
 The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
 
@@ -220,10 +227,23 @@ def reference() -> None:
 def docs() -> None:
     """The documentation as a site, in build/site; whatever does not lead anywhere is an error. Arguments go to mkdocs."""
     python = bare(".venv-docs")
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    wanted = re.findall(r'"([^"]+)"', re.search(r"^docs = \[(.*)\]$", project, re.M)[1])
-    run(python, "-m", "pip", "install", "--quiet", *wanted)
+    run(python, "-m", "pip", "install", "--quiet", *extra("docs"))
     run(python, "-m", "mkdocs", "build", "--strict", *sys.argv[2:])
+
+
+def extra(name: str) -> list[str]:
+    """What one of the project's extras installs."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    return re.findall(r'"([^"]+)"', re.search(rf"^{name} = \[(.*)\]$", project, re.M)[1])
+
+
+def manual() -> None:
+    """The manual page, build/gpen.1; arguments go to argparse-manpage, such as `--output FILE`."""
+    python = bare(".venv-manual")
+    run(python, "-m", "pip", "install", "--quiet", *extra("manual"))
+    os.environ["COLUMNS"] = "10000"  # man breaks lines; one that began with a dot would be a macro
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[1]
+    run(python, *MANUAL, "--version", version, "--output", ROOT / "build" / "gpen.1", *sys.argv[2:])
 
 
 def dist() -> None:
@@ -276,6 +296,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "dist": dist,
     "reference": reference,
     "docs": docs,
+    "manual": manual,
     "host-comfyui": host_comfyui,
     "host-a1111": host_a1111,
     "host-sdnext": host_sdnext,

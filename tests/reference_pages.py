@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import sys
@@ -33,22 +34,40 @@ def code(text):
     return f"`{text}`" if str(text) else ""
 
 
+def commands_of(parser):
+    """(name, help, parser) of each command."""
+    (group,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    helps = {choice.dest: choice.help for choice in group._choices_actions}
+    return [(name, helps[name], command) for name, command in group.choices.items()]
+
+
+def flags_of(command):
+    return {flag for action in command._actions for flag in action.option_strings}
+
+
+def value_of(action):
+    """A word for an argument's value; empty for an option without one."""
+    if action.nargs == 0:
+        return ""
+    return "|".join(map(str, action.choices or ())) or str(action.metavar or action.dest.upper())
+
+
 def command_line():
     """From the parser."""
-    from gpen_core.cli.described import commands_of
     from gpen_core.cli.main import make_parser
 
     parser = make_parser()
     commands = commands_of(parser)
     out = MADE + "\n# Command line\n\n`gpen COMMAND --help` says the same.\n\n" + head("Command", "")
-    out += "".join(row(f"[`gpen {one.name}`](#gpen-{one.name})", one.help) for one in commands)
+    out += "".join(row(f"[`gpen {name}`](#gpen-{name})", text) for name, text, _ in commands)
     ending = " ".join((parser.epilog or "").split())
     out += f"\n{ending[:1].upper()}{ending[1:]}.\n"
-    for one in commands:
-        out += f"\n## gpen {one.name}\n\n{one.help[:1].upper()}{one.help[1:]}.\n\n" + head("Argument", "Value", "")
-        for argument in one.arguments:
-            name = ", ".join(map(code, argument.flags)) or code(argument.value)
-            out += row(name, code(argument.value) if argument.flags else "", argument.help)
+    for name, text, command in commands:
+        out += f"\n## gpen {name}\n\n{text[:1].upper()}{text[1:]}.\n\n" + head("Argument", "Value", "")
+        for action in command._actions:
+            flags, value = ", ".join(map(code, action.option_strings)), code(value_of(action))
+            text = command._get_formatter()._expand_help(action) if action.help else ""
+            out += row(flags or value, value if flags else "", text)
     return out
 
 
@@ -65,14 +84,10 @@ def documented(path, name):
 
 def options(schemas, api_fields):
     """One table of every option: default, meaning, and what it is called behind each door."""
-    from gpen_core.cli.described import commands_of
     from gpen_core.cli.main import make_parser
     from gpen_core.options import RestoreOptions, VideoOptions
 
-    flags = {name: set() for name in ("restore", "video")}
-    for command in commands_of(make_parser()):
-        if command.name in flags:
-            flags[command.name] = {flag for one in command.options for flag in one.flags}
+    flags = {name: flags_of(command) for name, _, command in commands_of(make_parser())}
     out = (
         MADE
         + "\n# Options\n\nOf a restoration, as they are called behind each door. A1111's controls have the same words.\n"

@@ -31,7 +31,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from ..batch.jobs import same_file_key
+    from ..batch.places import same_file_key
     from ..compare import Choices, contact_sheet
     from ..errors import OptionsError
     from ..models import Models

@@ -10,7 +10,7 @@ import torch
 
 from .. import report
 from ..batch import local
-from ..batch.jobs import Job
+from ..batch.job import Job
 from ..demo import pictures as demo_pictures
 from ..demo import weights as demo
 from ..options import RestoreOptions

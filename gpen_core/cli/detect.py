@@ -16,7 +16,8 @@ from .arguments import detection_arguments, models_argument, options_of, order_a
 from .progress import Shown, shown
 
 if TYPE_CHECKING:
-    from ..batch.jobs import Job
+    from ..batch.job import Job
+    from ..batch.plan import Plan
     from ..faces.detect import Detector
     from ..faces.face import Face
     from ..pictures.files import Photo
@@ -34,19 +35,23 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _detect(given: argparse.Namespace) -> int:
-    from ..batch import jobs
+    from ..batch.plan import Plan, Wishes
+    from ..batch.sources import Sources
+
+    options = options_of(given)
+    sources = Sources(tuple(given.inputs))
+    with Plan(sources, Wishes(given.output, in_place=given.output is None)) as todo:
+        if not todo:
+            raise InputError(f"No pictures in {sources}.")
+        return _list_all(given, options, todo)
+
+
+def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) -> int:
     from ..batch.local import attempted
     from ..models import load_detector
     from ..report import Tally
     from ..weights.downloads import DownloadOptions
 
-    options = options_of(given)
-    sources = jobs.expand(given.inputs)
-    if not sources:
-        raise InputError(f"No pictures in {', '.join(given.inputs)}.")
-    todo = [jobs.Job(source, source) for source in sources]
-    if given.output is not None:
-        todo = jobs.plan(sources, given.output, in_place=False)
     with shown(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)

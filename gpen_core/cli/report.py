@@ -14,7 +14,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Adds the command to the parser's."""
     text = "sum up what gpen restore --report has written"
     parser = commands.add_parser("report", parents=[shared], help=text, description=f"{text}: several files together.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".json or .jsonl, in the order of their runs")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="reports (.json or .jsonl), in the order of their runs"
+    )
     parser.set_defaults(command=_report)
 
 

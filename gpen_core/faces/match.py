@@ -43,12 +43,6 @@ class Tone:
         return np.column_stack([np.interp(steps, self.luma, channel) for channel in self.chroma.T]).astype(np.float32)
 
 
-def tone_of(crop: FloatImage) -> Tone | None:
-    """The tone of a face that has no colours of its own; None for one that has. `crop` as for `nearest_tone`."""
-    tone, is_all = nearest_tone(crop)
-    return tone if is_all else None
-
-
 def nearest_tone(crop: FloatImage) -> tuple[Tone, bool]:
     """The tone that is nearest to a face's colours, and whether it is all of them.
 

@@ -1,7 +1,7 @@
 """Whether the strips or tiles of a TIFF hold what they must, as far as the format lets one tell (TIFF 6.0, sections 3, 15).
 
 Decoders stop when a strip's rows are full, and never see that the code goes on, or what its checksum says. Deflate has
-one; of LZW all that can be compared is the length, and that only for as much as `MOST_LZW` of a file, evenly spread.
+one. LZW has none: only where its strips are is checked, and the rest is left to the decoder.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .lzw import decoded_length
 from .picture import Pixels
 from .tiff import tiff_header
 
 PLAIN, LZW, DEFLATE = (1,), (5,), (8, 32946)
 YCBCR, REVERSED, APART, DIFFERENCES = 6, 2, 2, 2  # photometric, fill order, planar configuration, predictor
 PIECE = 1 << 18  # bytes inflated at once
-MOST_LZW = 8 << 20  # bytes of code, about a quarter of a second's
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,11 @@ def check(image: Image.Image, source: bytes, pixels: Pixels) -> None:
     if compression not in (*PLAIN, *LZW, *DEFLATE) or tags.get(262) == YCBCR:
         return  # these have a syntax of their own, and need fewer bytes than one per sample
     strips = _strips(tags, source)
-    if compression in PLAIN:
-        for strip in strips:
+    if compression in DEFLATE and tags.get(266, 1) != REVERSED:
+        _check_deflate(strips, _Checksum(pixels, tags, source))
+    for strip in strips:
+        if compression in PLAIN:
             _expect(strip, len(strip.data), sys.maxsize)
-    elif tags.get(266, 1) != REVERSED:
-        _check_lzw(list(strips)) if compression in LZW else _check_deflate(strips, _Checksum(pixels, tags, source))
 
 
 def _check_deflate(strips: Iterator[Strip], checksum: _Checksum) -> None:
@@ -61,14 +59,6 @@ def _check_deflate(strips: Iterator[Strip], checksum: _Checksum) -> None:
         if not checksum.is_of(strip):
             most = strip.filled + strip.row - 1  # where the checksum is right, a few bytes more do no harm
             _expect(strip, _inflated_length(strip, most), most)
-
-
-def _check_lzw(strips: list[Strip]) -> None:
-    every = -(-sum(len(strip.data) for strip in strips) // MOST_LZW) or 1
-    for strip in strips[::every]:
-        length = decoded_length(strip.data) if len(strip.data) <= MOST_LZW else None
-        if length is not None and length != strip.filled:
-            _expect(strip, length, strip.needed)  # a byte more is all that damage may show
 
 
 def _expect(strip: Strip, length: int, most: int) -> None:

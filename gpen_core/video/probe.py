@@ -21,7 +21,6 @@ from .planes import BT709, LIMITED, Colours, Layout, plain_format
 
 FOLDER_RATE = Fraction(25)  # pictures a second, where nothing else is said
 SRGB = 13  # ITU-T H.273, table 3
-HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ), ARIB STD-B67 (HLG)
 # The matrix (a, b, c, d) takes (x, y) to (a x + c y, b x + d y): as the EXIF orientation that does the same.
 ORIENTATIONS = {
     (1, 0, 0, 1): 1,
@@ -94,11 +93,6 @@ class Film:
         layout = Layout.of(self.format)
         assert layout is not None
         return layout.bits
-
-    @property
-    def is_hdr(self) -> bool:
-        """Whether its colours are PQ's or HLG's."""
-        return self.colours.transfer in HDR_TRANSFERS
 
     @property
     def rotation(self) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from ..progress import Progress
 from .catalog import Source
@@ -22,7 +24,6 @@ from .request import (
     Response,
     announced_size,
     describe,
-    number,
     request,
     validator_of,
 )
@@ -196,10 +197,17 @@ def _start(response: Response) -> int:
 def _refuse_status(response: Response) -> None:
     status = response.status_code
     if status in WORTH_A_RETRY:
-        asked = number(response.headers.get("Retry-After", "")) or 0
-        raise PassingFault(f"answered {status} {response.reason or ''}".strip(), float(asked))
+        raise PassingFault(f"answered {status} {response.reason or ''}".strip(), _wait_asked_for(response))
     if status not in (200, 206):
         raise Fault(f"answered {status} {response.reason or ''}".strip())
+
+
+def _wait_asked_for(response: Response) -> float:
+    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 if the source asks for none."""
+    try:
+        return float(Retry().parse_retry_after(response.headers.get("Retry-After", "")))
+    except (InvalidHeader, ValueError, OverflowError):  # the last two of numbers with thousands of digits
+        return 0.0
 
 
 def _refuse_type(response: Response) -> None:

@@ -11,10 +11,10 @@ from command_line import names
 from PIL import Image
 
 from gpen_core import report
-from gpen_core.batch import jobs as jobs_of
 from gpen_core.batch import local as batch
+from gpen_core.batch.job import Job
 from gpen_core.batch.plan import Plan, Wishes
-from gpen_core.batch.sources import Found
+from gpen_core.batch.sources import Found, Sources
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures import files
@@ -53,7 +53,7 @@ def link(path, target):
 
 def run(restorer, jobs, progress=None, **options):
     heard = []
-    jobs = [jobs_of.Job(Path(source), Path(target)) for source, target in jobs]
+    jobs = [Job(Path(source), Path(target)) for source, target in jobs]
     outcomes = batch.run(restorer, jobs, RestoreOptions(**options), heard.append, progress)
     assert heard == outcomes
     return outcomes
@@ -69,6 +69,11 @@ def tree(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def expanded(*arguments):
+    with Plan(Sources(arguments), Wishes(None, in_place=True)) as planned:
+        return [job.source for job in planned]
 
 
 @pytest.mark.parametrize(
@@ -91,29 +96,29 @@ def tree(tmp_path, monkeypatch):
     ],
 )
 def test_arguments_name_each_picture_once(tree, arguments, expected):
-    assert [path.as_posix() for path in jobs_of.expand(arguments)] == expected
+    assert [path.as_posix() for path in expanded(*arguments)] == expected
 
 
 def test_a_name_with_brackets_is_a_name_first(tree):
     (tree / "b[1].png").write_bytes(b"x")
     (tree / "b1.png").write_bytes(b"x")
-    assert jobs_of.expand(["b[1].png"]) == [Path("b[1].png")]
+    assert expanded("b[1].png") == [Path("b[1].png")]
 
 
 def test_a_link_and_its_target_are_one_picture(tree):
     link(tree / "link.png", tree / "b.png")
-    assert jobs_of.expand(["b.png", "link.png"]) == [Path("b.png")]
-    assert jobs_of.expand(["link.png"]) == [Path("link.png")]
+    assert expanded("b.png", "link.png") == [Path("b.png")]
+    assert expanded("link.png") == [Path("link.png")]
 
 
 def test_an_empty_name_is_refused_since_it_would_mean_this_folder(tree):
     with pytest.raises(OptionsError, match="empty name"):
-        jobs_of.expand(["b.png", ""])
+        expanded("b.png", "")
 
 
 def test_a_folder_without_pictures_is_told(tree, caplog):
     (tree / "empty").mkdir()
-    assert jobs_of.expand(["empty", "b.png"]) == [Path("b.png")]
+    assert expanded("empty", "b.png") == [Path("b.png")]
     assert re.search(r"No pictures .* in empty\.", caplog.text)
 
 
@@ -123,14 +128,15 @@ def test_a_folder_that_cannot_be_listed_is_an_input_error(tree, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match="deep cannot be read: Permission denied"):
-        jobs_of.expand(["deep"])
+        expanded("deep")
 
 
 # Where the results go
 
 
 def targets(sources, out):
-    return [job.target.as_posix() for job in jobs_of.plan([Path(source) for source in sources], Path(out), in_place=False)]
+    with Plan([Found.named(Path(source)) for source in sources], Wishes(Path(out))) as planned:
+        return [job.target.as_posix() for job in planned]
 
 
 @pytest.mark.parametrize(
@@ -181,12 +187,13 @@ def test_an_input_is_recognised_through_links(tree):
 
 def test_in_place_means_each_input_itself(tree):
     sources = [Path("b.png"), Path("deep/d.tiff")]
-    assert jobs_of.plan(sources, None, in_place=True) == [jobs_of.Job(source, source) for source in sources]
+    with Plan(map(Found.named, sources), Wishes(None, in_place=True)) as planned:
+        assert list(planned) == [Job(source, source) for source in sources]
 
 
 def test_nowhere_to_write_to_is_refused(tree):
     with pytest.raises(OptionsError, match="--in-place"):
-        jobs_of.plan([Path("b.png")], None, in_place=False)
+        Plan([Found("b.png", "b.png")], Wishes(None))
 
 
 @pytest.mark.parametrize("report", ["b.png", "./b.png", "out/b.png", "deep"])
@@ -263,7 +270,7 @@ def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
     before = files.read(source).picture.native()
     target = source if in_place else tmp_path / "new" / "b.png"
     restored = []
-    jobs = [jobs_of.Job(source, target)]
+    jobs = [Job(source, target)]
     (outcome,) = batch.run(red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.picture.native()))
     assert outcome.status == "restored"
     after = files.read(target).picture.native()
@@ -384,7 +391,7 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
 
 
 def outcome(error=None):
-    return report.Outcome(jobs_of.Job(Path("a.png"), Path("b.png")), "failed" if error else "restored", error)
+    return report.Outcome(Job(Path("a.png"), Path("b.png")), "failed" if error else "restored", error)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +452,7 @@ def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, 
     object.__setattr__(odd, "box", (math.nan, -math.inf, 60.0, 60.0))
     monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([odd]))
     outcomes = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], strength=0)
-    outcomes[0].job = jobs_of.Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
+    outcomes[0].job = Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
     text = report.report(red, {"model": "m"}, RestoreOptions(), outcomes, "ended")
     (told,) = json.loads(text.encode(), parse_constant=strict)["inputs"]
     assert told["faces"][0]["box"] == [None, None, 60, 60]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gpen_core import OutOfMemory, RestoreOptions, devices
 from gpen_core.batch import local
-from gpen_core.batch.jobs import Job
+from gpen_core.batch.job import Job
 from gpen_core.errors import InputError
 from gpen_core.pictures import files
 
@@ -115,7 +115,7 @@ import cv2, torch
 from pathlib import Path
 from gpen_core import RestoreOptions, FaceRestorer
 from gpen_core.batch import local
-from gpen_core.batch.jobs import Job
+from gpen_core.batch.job import Job
 from gpen_core.pictures import files
 def told(field):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))

@@ -15,8 +15,8 @@ from command_line import names
 from PIL import Image
 
 from gpen_core import report
-from gpen_core.batch import jobs as jobs_of
 from gpen_core.batch import local as batch
+from gpen_core.batch.job import Job
 from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
 from gpen_core.options import RestoreOptions
 from gpen_core.pictures import files
@@ -105,7 +105,7 @@ def make(folder, count):
     """Pictures 0.png, 1.png, ... and the jobs to restore them."""
     for n in range(count):
         Image.new("RGB", (10 + n, 12), (200, 10 * n, 30)).save(folder / f"{n}.png")
-    return [jobs_of.Job(folder / f"{n}.png", folder / "out" / f"{n}.png") for n in range(count)]
+    return [Job(folder / f"{n}.png", folder / "out" / f"{n}.png") for n in range(count)]
 
 
 def run(watch, jobs, finished=lambda outcome: None, progress=None):
@@ -220,7 +220,7 @@ def mixed(folder):
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:300])
     order = ["missing.png", "a.png", "b.jpg", "broken.png", "alpha.png", "d.webp", "e.tiff", "f.bmp"]
     target = {"alpha.png": "alpha.jpg", "e.tiff": "e.png"}
-    return [jobs_of.Job(folder / name, folder / "out" / target.get(name, name)) for name in order]
+    return [Job(folder / name, folder / "out" / target.get(name, name)) for name in order]
 
 
 def test_results_and_outcomes_are_those_of_single_runs(tmp_path):
@@ -251,7 +251,7 @@ def test_a_source_that_is_an_earlier_target_is_read_after_it_is_written(watch, t
             target.symlink_to(last.source)
         except OSError:
             pytest.skip("links cannot be made here")
-    run(watch, [jobs_of.Job(first.source, target), *jobs[1:-1], last])
+    run(watch, [Job(first.source, target), *jobs[1:-1], last])
     assert watch.when("read", 1 + between, "begin") > watch.when("write", 0, "end")
     assert files.decode(last.target.read_bytes()) is not None
     assert np.array_equal(np.asarray(Image.open(last.target)), np.asarray(Image.open(first.source)))  # inverted twice
@@ -260,7 +260,7 @@ def test_a_source_that_is_an_earlier_target_is_read_after_it_is_written(watch, t
 def test_in_place_a_picture_named_twice_is_restored_twice(watch, tmp_path):
     source = make(tmp_path, 1)[0].source
     before = np.asarray(Image.open(source))
-    heard, _ = run(watch, [jobs_of.Job(source, source)] * 3)
+    heard, _ = run(watch, [Job(source, source)] * 3)
     assert heard == [0, 0, 0]
     assert np.array_equal(np.asarray(Image.open(source)), 255 - before)
 
@@ -514,7 +514,7 @@ def test_ctrl_c_while_a_read_is_waited_for(watch, tmp_path, ctrl_c):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_interruption_of_the_last_write_leaves_what_was_there(watch, tmp_path, monkeypatch, count):
-    jobs = [jobs_of.Job(job.source, job.source) for job in make(tmp_path, count)]
+    jobs = [Job(job.source, job.source) for job in make(tmp_path, count)]
     before, replace = jobs[-1].source.read_bytes(), os.replace
 
     def interrupt(part, target):

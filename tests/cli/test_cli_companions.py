@@ -7,7 +7,8 @@ import pytest
 from command_line import broken, names, pixels
 from PIL import Image
 
-from gpen_core.batch.jobs import plan
+from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch.sources import Found
 
 pytest_plugins = ["command_line"]
 
@@ -85,8 +86,8 @@ def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_n
     assert ran.status == 2 and "face.jpg, face.webp" in ran.err and not (tmp_path / "out.png").exists()
     Image.open(face).save(folder / "Face.PNG")
     assert restore(face, "-o", tmp_path / "out.png", option, folder).status == 0
-    jobs = plan([face], tmp_path / "out.png", False, changed_from=folder)
-    assert jobs[0].original == folder / "Face.PNG"
+    with Plan([Found.named(face)], Wishes(tmp_path / "out.png", changed_from=folder)) as planned:
+        assert [job.original for job in planned] == [folder / "Face.PNG"]
 
 
 @pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])

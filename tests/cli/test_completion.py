@@ -1,14 +1,14 @@
-"""Completion and the manual page: made from the parser, and taken by the shells that are here."""
+"""Completion scripts: made from the parser, and accepted by the shells that are here."""
 
-import re
 import shutil
 import subprocess
+import sys
 
 import pytest
+from reference_pages import commands_of, flags_of
 
-from gpen_core.cli.described import commands_of
+from gpen_core.cli.completion import SHELLS
 from gpen_core.cli.main import make_parser
-from gpen_core.version import __version__
 
 pytest_plugins = ["command_line"]
 
@@ -20,11 +20,12 @@ def complete(gpen):
     """What bash offers for a line whose last word is being typed."""
     if BASH is None:
         pytest.skip("no bash here")
+    pytest.importorskip("shtab")
     script = gpen("completion", "bash").out
 
     def run(*words):
         typed = " ".join(f"'{word}'" for word in ("gpen", *words))
-        asked = f'{script}\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}; _gpen; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        asked = f'{script}\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}; _shtab_gpen; printf "%s\\n" "${{COMPREPLY[@]}}"'
         done = subprocess.run([BASH, "--norc", "-c", asked], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and done.stderr == ""
         return done.stdout.split()
@@ -40,11 +41,13 @@ def complete(gpen):
         (("restore", "--mask", ""), ["auto", "feather", "parse"]),
         (("restore", "--mask", "p"), ["parse"]),
         (("restore", "photo.jpg", "--model", "gpen-bfr-5"), ["gpen-bfr-512"]),
+        (("compare", "photo.jpg", "--models", "gpen-bfr-5"), ["gpen-bfr-512"]),
+        (("restore", "--upscaler", "lan"), ["lanczos"]),
+        (("restore", "--detector", "retinaface_m"), ["retinaface_mobile0.25"]),
+        (("models", "--trust", "parse"), ["parsenet"]),
         (("detect", "--stren"), []),
         (("restore", "--skip"), ["--skip-existing"]),
         (("video", "--st"), ["--strength", "--steady", "--start"]),
-        (("restore", "--output", ""), []),  # then bash offers files
-        (("restore", ""), []),
         (("download", "parse"), ["parsenet"]),
         (("completion", "z"), ["zsh"]),
         (("doctor", "--rep"), ["--report"]),
@@ -54,41 +57,30 @@ def test_bash_offers_what_the_parser_takes(complete, words, offered):
     assert sorted(complete(*words)) == sorted(offered)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_every_command_and_option_is_in_each_shells(gpen, shell):
+    pytest.importorskip("shtab")
     script = gpen("completion", shell).out
-    for command in commands_of(make_parser()):
-        assert command.name in script
-        for option in command.options:
-            for flag in option.flags:
-                assert (flag if shell != "fish" else flag.lstrip("-")) in script
-    if shutil.which(shell):
-        arguments = ["-n", "/dev/stdin"] if shell != "fish" else ["--no-execute", "/dev/stdin"]
-        assert subprocess.run([shell, *arguments], input=script, text=True, capture_output=True).stderr == ""
+    for name, _, command in commands_of(make_parser()):
+        assert name in script
+        for flag in flags_of(command):
+            assert flag.lstrip("-") in script
+    if shutil.which(shell) and shell != "powershell":
+        arguments = ["--no-execute" if shell == "fish" else "-n", "/dev/stdin"]
+        done = subprocess.run([shell, *arguments], input=script, text=True, capture_output=True)
+        assert done.returncode == 0 and done.stderr == ""
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_no_help_ends_a_quotation(gpen, shell):
-    for line in gpen("completion", shell).out.splitlines():
-        assert line.count("'") % 2 == 0, line
+def test_without_shtab_it_says_what_to_install(gpen, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    ran = gpen("completion", "bash")
+    assert ran.status == 1 and ran.out == "" and "pip install 'sd-gpen[completion]'" in ran.err
 
 
-def test_the_manual_names_everything(gpen):
-    page = gpen("manual").out
-    assert page.startswith(f'.TH GPEN 1 "" "gpen {__version__}"')
-    for command in commands_of(make_parser()):
-        assert f".SS gpen {command.name}\n" in page
-        for option in command.options:
-            assert all(f"\\fB{flag.replace('-', chr(92) + '-')}\\fR" in page for flag in option.flags)
-    for section in ("EXIT STATUS", "ENVIRONMENT", "SYNOPSIS"):
-        assert f".SH {section}\n" in page
-    assert "out of memory on every fallback" in page
+def test_a_shell_that_shtab_does_not_know_is_a_usage_error(gpen):
+    ran = gpen("completion", "elvish")
+    assert ran.status == 2 and "powershell" in ran.err
 
 
-def test_roff_takes_the_manual_without_a_warning(gpen):
-    groff = shutil.which("groff")
-    if groff is None:
-        pytest.skip("no groff here")
-    done = subprocess.run([groff, "-man", "-ww", "-Tascii"], input=gpen("manual").out, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr == ""
-    assert "--skip-existing" in re.sub(r".\x08|\x1b\[\d*m", "", done.stdout)  # letters struck over, or escapes
+def test_shtab_knows_all_these_shells():
+    assert set(SHELLS) <= set(pytest.importorskip("shtab").SUPPORTED_SHELLS)

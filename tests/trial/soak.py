@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.batch import local
-from gpen_core.batch.jobs import Job
+from gpen_core.batch.job import Job
 from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 from gpen_core.options import RestoreOptions
 from gpen_core.restorer import FaceRestorer

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from gpen_core import cli
 from gpen_core.batch import local
-from gpen_core.batch.jobs import Job
+from gpen_core.batch.job import Job
 from gpen_core.errors import GpenError, OutputError
 from gpen_core.models import GPEN
 from gpen_core.options import RestoreOptions

@@ -16,7 +16,7 @@ from gpen_core.video.probe import frame_files, probe
 def test_size_time_and_streams(tmp_path):
     film = probe(film_files.make(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
     assert (film.size, film.rate, film.count, film.seconds, film.bits) == ((96, 64), 25, 30, 1.2, 8)
-    assert film.time_base == Fraction(1, 12800) and film.codec == "h264" and not film.is_hdr and not film.is_folder
+    assert film.time_base == Fraction(1, 12800) and film.codec == "h264" and not film.is_folder
     assert [(one.kind, one.codec, one.language) for one in film.streams] == [
         ("video", "h264", "und"),
         ("audio", "aac", "deu"),
@@ -28,7 +28,7 @@ def test_ten_bits_and_colour_tags(tmp_path):
     tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
     path = film_files.make(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
     film = probe(path)
-    assert film.bits == 10 and film.format == "yuv420p10le" and film.is_hdr
+    assert film.bits == 10 and film.format == "yuv420p10le"
     assert (film.colours.range, film.colours.matrix, film.colours.primaries, film.colours.transfer) == (1, 9, 9, 16)
 
 

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -185,6 +186,17 @@ def test_waits_are_doubled_and_what_the_server_asks_is_respected(fetch, serve, w
     fetch(serve(ws.status(429, Retry_After=7), ws.status(429, Retry_After=9999), ws.serve))
     assert sum(waits) == pytest.approx(7 + 60)
     assert max(waits) <= 0.2  # in steps, so that it can be cancelled
+
+
+def test_a_server_may_ask_to_be_left_alone_until_a_date(fetch, serve, waits):
+    date = formatdate(time.time() + 20, usegmt=True)
+    fetch(serve(ws.status(429, Retry_After=date), ws.serve))
+    assert 15 < sum(waits) < 20.5
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "-1", "9" * 5000, "\u00b2"])
+def test_a_wait_that_cannot_be_is_no_obstacle(fetch, serve, nonsense):
+    assert fetch(serve(ws.status(429, Retry_After=nonsense), ws.serve)).read_bytes() == BODY
 
 
 def test_the_jitter_takes_up_to_half_off():
