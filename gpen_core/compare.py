@@ -18,7 +18,7 @@ from .faces.sheet import CELL, MARGIN, lettered, row, titles
 from .frame import Frame, Repair
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture, from_array
-from .progress import Progress, Stopwatch, silent
+from .progress import Progress, StageTimer, no_progress
 from .restorer import FaceRestorer
 
 RGB8 = NDArray[np.uint8]
@@ -60,7 +60,7 @@ def contact_sheet(
     network once; all cells of a face show the same square, upright, at 320 px. Raises `OptionsError` where no face is
     chosen or the sheet would be too large, and what `FaceRestorer.restore` raises."""
     options = replace(options or RestoreOptions(), strength=1.0)
-    tell = progress or silent
+    tell = progress or no_progress
     (repair,) = restorer.find([Frame(image)], options, tell)
     chosen = [number for number, face in enumerate(repair.faces) if face.reason is None]
     rows = len(chosen) * len(choices.models) * len(choices.masks)
@@ -95,7 +95,7 @@ def _lines_of(
         alignment = align(face.landmarks, size, options.template)
         if isinstance(alignment, str) or isinstance(view, str):
             raise OptionsError(f"Face {number} cannot be compared: {alignment}.")
-        (output,) = network.outputs([alignment], repair.crop, Stopwatch(), None, lambda: tell(0, 0, "Restoring faces"))
+        (output,) = network.outputs([alignment], repair.crop, StageTimer(), None, lambda: tell(0, 0, "Restoring faces"))
         if output.restored is None:
             raise OptionsError(f"Face {number} cannot be compared: {output.note}.")
         width = repair.width(number, alignment)

@@ -11,16 +11,16 @@ Progress = Callable[[int, int, str], None]
 """`progress(done, total, text)`, total 0 where it is not known yet; it stops the work by raising `Interrupted`."""
 
 
-def silent(done: int, total: int, text: str) -> None:
+def no_progress(done: int, total: int, text: str) -> None:
     """A progress callable for whoever has none."""
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """`1 face`, `2 faces`, `1,000 faces`."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
-class Repeating:
+class ReplayableProgress:
     """A progress callable that can say again what it said last, so that whoever only waits can be stopped."""
 
     def __init__(self, progress: Progress) -> None:
@@ -31,13 +31,13 @@ class Repeating:
         self._last = (done, total, text)
         self._progress(done, total, text)
 
-    def again(self) -> None:
+    def replay(self) -> None:
         if self._last is not None:
             self._progress(*self._last)
 
 
 @dataclass
-class Stopwatch:
+class StageTimer:
     """Wall seconds by stage."""
 
     seconds: dict[str, float] = field(

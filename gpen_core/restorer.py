@@ -30,7 +30,7 @@ from .on_device.scene import DeviceScene
 from .on_device.trial import suits
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
-from .progress import Progress, Stopwatch, silent
+from .progress import Progress, StageTimer, no_progress
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
@@ -76,7 +76,7 @@ class _Work:
     """What the faces of one call have in common."""
 
     around: Around[Any]
-    watch: Stopwatch
+    watch: StageTimer
     progress: Progress
     keep_crops: bool
     max_memory: int | None
@@ -196,8 +196,8 @@ class FaceRestorer:
 
         Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
         be fetched, `MissingExtra` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
-        self.models.masking(options, progress or silent)
-        self.models.upscaler(options, progress or silent)
+        self.models.masking(options, progress or no_progress)
+        self.models.upscaler(options, progress or no_progress)
 
     def restore(
         self,
@@ -237,8 +237,8 @@ class FaceRestorer:
         """
         Process.compute()
         options = options or RestoreOptions()
-        tell = progress or silent
-        watch = Stopwatch()
+        tell = progress or no_progress
+        watch = StageTimer()
         uploads = Uploads(MOST_KEPT)
         work = _Work(self._around(options, watch, tell, uploads), watch, tell, keep_crops, max_memory)
         if options.upscale != 1:
@@ -262,7 +262,7 @@ class FaceRestorer:
         for it."""
         Process.compute()
         repairs = [Repair(frame, options, max_memory) for frame in frames]
-        pulse = partial(progress or silent, 0, 0, "Finding faces")
+        pulse = partial(progress or no_progress, 0, 0, "Finding faces")
         looked_at = [repair for repair in repairs if not repair.is_aligned]
         searched = [(repair.picture, repair.boxes) for repair in looked_at]
         for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse, uploads)):
@@ -301,7 +301,7 @@ class FaceRestorer:
         for size, tasks in by_size.items():
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
-    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress, uploads: Uploads) -> Around[Any]:
+    def _around(self, options: RestoreOptions, watch: StageTimer, progress: Progress, uploads: Uploads) -> Around[Any]:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `Models.masking`."""
         masking = self.models.masking(options, progress)

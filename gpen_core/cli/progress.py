@@ -41,7 +41,7 @@ def progress_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Shown:
+class ProgressReporter:
     """Shows nothing: a progress callable, and where notes go. Base of those that show something."""
 
     def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
@@ -71,7 +71,7 @@ class Shown:
         to.write(printable(f"{line}\n"))
 
 
-class Bars(Shown):
+class TqdmReporter(ProgressReporter):
     """On a terminal one bar at a time with the time left, over pictures where there are several; elsewhere nothing."""
 
     def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
@@ -129,7 +129,7 @@ class Bars(Shown):
 
 
 @dataclass
-class _Pace:
+class _RateEstimate:
     """When a stage began, and how far it had come then and is now."""
 
     begun: float
@@ -143,12 +143,12 @@ class _Pace:
         return round((now - self.begun) / (self.done - self.first) * (total - self.done), 1)
 
 
-class Lines(Shown):
+class JsonReporter(ProgressReporter):
     """JSON, an object a line: `stage`, `done`, `total` (null: not known), `unit`, and `seconds_left` (null: not known)."""
 
     def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
         super().__init__(pictures, quiet)
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[str, _RateEstimate] = {}
         self._last = ("", 0, 0)
         self._said = 0.0
         if pictures:
@@ -158,7 +158,7 @@ class Lines(Shown):
         now = time.monotonic()
         pace = self._paces.get(text)
         if pace is None or done < pace.done:  # the next picture's
-            pace = self._paces[text] = _Pace(now, done, done)
+            pace = self._paces[text] = _RateEstimate(now, done, done)
         pace.done = done
         state = (text, done, total)
         is_due = text != self._last[0] or done == total or now - self._said >= SELDOM
@@ -175,10 +175,10 @@ class Lines(Shown):
 
 
 @contextmanager
-def shown(given: argparse.Namespace, pictures: int = 0) -> Iterator[Shown]:
+def progress_reporter(given: argparse.Namespace, pictures: int = 0) -> Iterator[ProgressReporter]:
     """What a command with `progress_arguments` shows while it works, over so many pictures where it counts them."""
     asked = given.progress or (NONE if given.quiet else BAR)
-    teller = {BAR: Bars, JSON: Lines, NONE: Shown}[asked](pictures, given.quiet)
+    teller = {BAR: TqdmReporter, JSON: JsonReporter, NONE: ProgressReporter}[asked](pictures, given.quiet)
     try:
         yield teller
     finally:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
 from ..pictures.whole_file import whole_file
-from ..progress import Progress, silent
+from ..progress import Progress, no_progress
 from . import matroska
 from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
@@ -34,7 +34,7 @@ def join(
     target: Path,
     start: float | None = None,
     end: float | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     encoding: Encoding | None = None,
 ) -> None:
     """Writes `target` from segments in their order: whole, or not at all.

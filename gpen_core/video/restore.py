@@ -18,7 +18,7 @@ from ..faces.tracks import Track
 from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
-from ..progress import Progress, Repeating, Stopwatch, silent
+from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
@@ -86,11 +86,11 @@ class _Run:
     video: VideoOptions
     encoding: Encoding
     work: Work
-    progress: Repeating
+    progress: ReplayableProgress
     max_memory: int | None
     frame_memory: int | None
     limit: FloatImage | None
-    watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
+    watch: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """What is to be said at the end."""
 
@@ -160,7 +160,7 @@ def restore_video(
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
-    tell = Repeating(progress or silent)
+    tell = ReplayableProgress(progress or no_progress)
     film, encoding = check(source, target, options, video, frame_memory)
     reader = Reader(film, video.start, video.end)
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
@@ -244,7 +244,7 @@ class SegmentRestorer:
         """`found_key` as `Elsewhere` is told it, all else as `restore_video`. Raises as that, and `InputError` where the
         first pass is not there."""
         film, encoding = check(source, target, options, video, frame_memory)
-        reader, tell = Reader(film, video.start, video.end), Repeating(silent)
+        reader, tell = Reader(film, video.start, video.end), ReplayableProgress(no_progress)
         run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
         found = Survey.load(run.work.folder / found_key)
         if found is None:
@@ -310,8 +310,8 @@ def _surveyed(run: _Run, key: str) -> Survey:
     if known is not None:
         return known
     count = run.film.count or 0
-    waited = Stopwatch({})
-    with Stages(run.progress.again) as stages:
+    waited = StageTimer({})
+    with Stages(run.progress.replay) as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
         found = timed(
             stages.ahead(looked_at(frames, run.restorer, run.options, stages.check, run.watch), DEPTH), waited, "detect"
@@ -337,7 +337,7 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, mi
         frames = run.reader.frames(first, found.pts)
         until = min(found.count, wanted.stop + work.radius) - first
         run.progress(wanted.start, found.count, "Restoring")
-        with Stages(run.progress.again) as stages:
+        with Stages(run.progress.replay) as stages:
             restored = work.run(islice(frames, until), wanted, stages)
             _write_segments(run, found, numbers, parts, stages.ahead(restored, work.depth))
 

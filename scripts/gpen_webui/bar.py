@@ -19,7 +19,7 @@ MB = 1e6
 COUNTERS = ("job_no", "job_count", "sampling_step", "sampling_steps")
 
 
-class Bar:
+class HostProgress:
     """Told of progress, which a listener hears, too; raises `Interrupted` once the user has interrupted or skipped."""
 
     def __init__(self, told: Progress | None = None) -> None:
@@ -53,7 +53,7 @@ class Bar:
 
 
 @contextmanager
-def moving() -> Iterator[None]:
+def progress_scope() -> Iterator[None]:
     """Makes the bar show our share of the job in hand. The host counts a job as done before we begin: its Extras page when
     it takes up a picture, the others when a picture is sampled. Everything is put back in the end."""
     state = shared.state

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from gpen_core.cli import progress
 from gpen_core.cli.described import commands_of
 from gpen_core.cli.main import make_parser
-from gpen_core.cli.progress import Bars, Lines, Shown, shown
+from gpen_core.cli.progress import JsonReporter, ProgressReporter, TqdmReporter, progress_reporter
 
 pytest_plugins = ["command_line"]
 
@@ -48,15 +48,21 @@ def terminal(monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "quiet", "expected"),
-    [(None, False, Bars), (None, True, Shown), ("json", True, Lines), ("bar", True, Bars), ("none", False, Shown)],
+    [
+        (None, False, TqdmReporter),
+        (None, True, ProgressReporter),
+        ("json", True, JsonReporter),
+        ("bar", True, TqdmReporter),
+        ("none", False, ProgressReporter),
+    ],
 )
 def test_quiet_shows_nothing_unless_it_is_asked_for(kind, quiet, expected):
-    with shown(given(kind, quiet)) as show:
+    with progress_reporter(given(kind, quiet)) as show:
         assert type(show) is expected and show.quiet is quiet
 
 
 def test_json_says_how_far_and_how_long_it_will_take(capsys, clock):
-    with shown(given("json")) as show:
+    with progress_reporter(given("json")) as show:
         show(0, 0, "weights.pth: Waiting for the server")
         for seconds, done in ((0, 0), (0.1, 5), (1, 25), (3, 100)):
             clock[0] = 100 + seconds
@@ -72,7 +78,7 @@ def test_json_says_how_far_and_how_long_it_will_take(capsys, clock):
 
 
 def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
-    with shown(given("json"), 2) as show:
+    with progress_reporter(given("json"), 2) as show:
         for picture in (1, 2):
             for face in (0, 1, 2):
                 clock[0] += 1
@@ -88,7 +94,7 @@ def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
 
 def test_a_terminal_shows_the_time_left(terminal, capsys):
     terminal()
-    with shown(given()) as show:
+    with progress_reporter(given()) as show:
         show(0, 8, "Restoring faces")
         show(2, 8, "Restoring faces")
     err = capsys.readouterr().err
@@ -97,7 +103,7 @@ def test_a_terminal_shows_the_time_left(terminal, capsys):
 
 def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
     terminal()
-    with shown(given(), 3) as show:
+    with progress_reporter(given(), 3) as show:
         show(1, 4, "Restoring faces")
         show.step(2)
         show.note("a note")
@@ -107,14 +113,14 @@ def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
 
 def test_what_work_says_of_itself_cannot_speak_to_the_terminal(terminal, capsys):
     terminal()
-    with shown(given()) as show:
+    with progress_reporter(given()) as show:
         show(1, 4, "x\x1b[2Jy")
         show.note("n\x1b[2J")
     assert "\x1b[2J" not in capsys.readouterr().err
 
 
 def test_where_no_terminal_is_nothing_is_drawn(capsys):
-    with shown(given(), 3) as show:
+    with progress_reporter(given(), 3) as show:
         show(1, 4, "Restoring faces")
         show.step(1)
     assert capsys.readouterr().err == ""

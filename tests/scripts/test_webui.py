@@ -179,8 +179,8 @@ def test_messages_name_what_this_host_has(host, photo, webui_models):
 def test_the_bar_moves_and_counts(host, photo):
     bar, state = sys.modules["gpen_webui.bar"], host.state
     state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four pictures
-    tell = bar.Bar()
-    with bar.moving():
+    tell = bar.HostProgress()
+    with bar.progress_scope():
         tell(0, 0, "Loading it")
         tell(71_000_000, 284_000_000, "A.pth: Downloading from here")
         tell(2_000_000, 0, "B.pth: Downloading from here")
@@ -203,7 +203,7 @@ def test_the_rate_of_a_download(host, monkeypatch):
     bar = sys.modules["gpen_webui.bar"]
     clock = iter((10.0, 10.5, 12.0))
     monkeypatch.setattr(bar.time, "monotonic", lambda: next(clock))
-    tell = bar.Bar()
+    tell = bar.HostProgress()
     for done in (50_000_000, 51_000_000, 60_000_000):  # 50 MB were there from an earlier run
         tell(done, 284_000_000, "Downloading")
     assert host.state.textinfo == "GPEN: 60 of 284 MB, 5.0 MB/s, Downloading"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gpen_core.errors import Interrupted
-from gpen_core.progress import Repeating, Stopwatch
+from gpen_core.progress import ReplayableProgress, StageTimer
 from gpen_core.video.stages import Stages, timed
 
 
@@ -81,7 +81,7 @@ def test_a_stage_at_work_is_told_that_the_others_have_ended():
 
 
 def test_the_time_of_a_stage_is_that_in_which_its_items_come():
-    watch = Stopwatch({})
+    watch = StageTimer({})
 
     def slow():
         for n in range(3):
@@ -116,8 +116,8 @@ def test_whoever_waits_can_be_ended():
 
 def test_progress_is_said_again_as_it_was_said():
     said = []
-    progress = Repeating(lambda *told: said.append(told))
-    progress.again()
+    progress = ReplayableProgress(lambda *told: said.append(told))
+    progress.replay()
     progress(1, 2, "Restoring")
-    progress.again()
+    progress.replay()
     assert said == [(1, 2, "Restoring")] * 2
