@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from .errors import WeightsError
-from .progress import Progress, no_progress
+from .progress import Progress, ProgressEvent, no_progress
 
 Loaded = TypeVar("Loaded")
 
@@ -62,7 +62,7 @@ class Lazy(Generic[Loaded]):
 @contextmanager
 def _held(lock: threading.Lock, progress: Progress) -> Iterator[None]:
     while not lock.acquire(timeout=TICK):
-        progress(0, 0, "Loading")
+        progress(ProgressEvent("load", 0, None, "model", "Waiting for a model"))
     try:
         yield
     finally:

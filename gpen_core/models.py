@@ -20,7 +20,7 @@ from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
 from .parity import trusted
-from .progress import Progress, no_progress
+from .progress import Progress, ProgressEvent, no_progress
 from .upscale import rrdb
 from .upscale.enlarge import LANCZOS, Upscaler
 from .weights.catalog import CATALOG, Entry
@@ -128,7 +128,8 @@ class Models:
         else:
             networks = [loaded(str(model), tell) for model in models]
         finder = aside_store.load(str(detector), build_detector, tell)
-        tell(1, 1, "Loaded")
+        count = 1 + (0 if sizes else len(models))
+        tell(ProgressEvent("load", count, count, "model", "Loaded"))
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
         return cls(networks, finder, chosen, load_parser, weights_on, partial(_upscaler, store, place, chosen, precision))
 
@@ -294,7 +295,7 @@ def _sized(loaded: Callable[[str, Progress], LoadedNetwork], size: int, progress
     with memory_for("the network", SMALLER_MODEL):
         one = loaded(next(entry.name for entry in CATALOG if entry.size == size), progress)
         one.network.to(one.device)
-    progress(1, 1, "Loaded")
+    progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
     return one
 
 

@@ -130,7 +130,8 @@ def test_waiting_for_another_threads_network_can_be_interrupted():
         may_end.wait(20)
         return LoadedNetwork(Small(size), CPU)
 
-    def stop(done, total, text):
+    def stop(event):
+        assert (event.stage, event.unit) == ("load", "model")
         raise Interrupted
 
     networks = BySize((512,), torch.float32, load)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
 from ..pictures.whole_file import whole_file
-from ..progress import Progress, no_progress
+from ..progress import Progress, ProgressEvent, no_progress
 from . import matroska
 from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
@@ -214,7 +214,7 @@ class _Join:
                     packet.duration = min(int(until[np.searchsorted(shown, pts)]) - pts, LONGEST_DURATION)
                     number += 1
                     yield packet
-                    self.progress(number, total, "Joining")
+                    self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))
 
     def _others(self, source: Any, copies: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
         """Packets that are copied, with their new stream, their timestamps shifted."""

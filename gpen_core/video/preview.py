@@ -16,7 +16,7 @@ from ..frame import Frame
 from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, rgb8
-from ..progress import Progress, no_progress, pluralize
+from ..progress import Progress, ProgressEvent, no_progress, pluralize
 from ..restorer import FaceRestorer, RestoreResult
 from .probe import Film
 from .reader import FilmFrame, Reader
@@ -51,7 +51,7 @@ def preview(
     for done, frame in enumerate(_spread(film, video, count), 1):
         result = restorer.restore_all([Frame(frame.picture, limit=limit)], options, max_memory=max_memory)[0]
         rows.append(_row(frame, result))
-        tell(done, count, "Restoring frames")
+        tell(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
     return np.vstack(rows)
 
 

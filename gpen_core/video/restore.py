@@ -18,7 +18,7 @@ from ..faces.tracks import Track
 from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
-from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
@@ -151,8 +151,8 @@ def restore_video(
 
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
-    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
-    frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
+    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the film is
+    read, then frames, and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
     `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
     work and the encoder: what cannot fit is refused from the header. With `elsewhere` the first pass and the joining are
     done here, the segments by other processes.
@@ -197,6 +197,10 @@ def _restoring(run: _Run, found: Survey) -> Restoring:
     )
 
 
+def _restoring_event(done: int, found: Survey) -> ProgressEvent:
+    return ProgressEvent("restore", done, found.count, "frame", "Restoring frames")
+
+
 def _depth(run: _Run, found: Survey, work: Restoring) -> int:
     return depth_for(run.film, run.encoding, work.chosen, work.radius, host_room(run.frame_memory), found.count)
 
@@ -210,10 +214,10 @@ def _finished_elsewhere(run: _Run, found: Survey, found_key: str, elsewhere: Els
         told.append(one)
         for stage, seconds in one.seconds.items():
             run.watch.seconds[stage] = run.watch.seconds.get(stage, 0.0) + seconds
-        run.progress(sum(len(ranges[other.number]) for other in told), found.count, "Restoring")
+        run.progress(_restoring_event(sum(len(ranges[other.number]) for other in told), found))
 
     before = set(run.work.folder.glob("*/*.json"))
-    run.progress(0, found.count, "Restoring")
+    run.progress(_restoring_event(0, found))
     elsewhere(found_key, len(ranges), finished)
     names = sorted({one.part for one in told})
     if len(names) != 1:
@@ -309,7 +313,7 @@ def _surveyed(run: _Run, key: str) -> Survey:
     known = Survey.load(folder)
     if known is not None:
         return known
-    count = run.film.count or 0
+    count = run.film.count or None
     waited = StageTimer({})
     with Stages(run.progress.replay) as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
@@ -318,7 +322,8 @@ def _surveyed(run: _Run, key: str) -> Survey:
         )
 
         def tell(done: int) -> None:
-            run.progress(min(done, count), count, "Looking for faces")
+            done = done if count is None else min(done, count)
+            run.progress(ProgressEvent("analyze", done, count, "frame", "Looking for faces"))
 
         with run.watch.stage("follow"):
             result = survey(found, run.rate, run.options, tell)
@@ -336,7 +341,7 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, mi
         first = max(0, wanted.start - work.run_up)
         frames = run.reader.frames(first, found.pts)
         until = min(found.count, wanted.stop + work.radius) - first
-        run.progress(wanted.start, found.count, "Restoring")
+        run.progress(_restoring_event(wanted.start, found))
         with Stages(run.progress.replay) as stages:
             restored = work.run(islice(frames, until), wanted, stages)
             _write_segments(run, found, numbers, parts, stages.ahead(restored, work.depth))
@@ -360,7 +365,7 @@ def _write_segments(
                     sums = steadiness.setdefault(track, (Steadiness(), Steadiness()))
                     sums[0].add(before)
                     sums[1].add(after)
-                run.progress(one.frame.number + 1, found.count, "Restoring")
+                run.progress(_restoring_event(one.frame.number + 1, found))
         if len(frames) < len(parts.ranges[n]):
             raise InputError(f"{run.film.path} ended in frame {parts.ranges[n].start + len(frames)}; it changed meanwhile.")
         told = {str(track): [[one.weight, one.squares] for one in pair] for track, pair in steadiness.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, WeightsError, memory_for
-from ..progress import Progress, no_progress
+from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, STRUCTURE, Record
@@ -38,7 +38,7 @@ class Store:
         remembered once it could be built from.
         """
         path = self.fetch(name, build, progress)
-        progress(0, 0, f"Loading {path.name}")
+        progress(ProgressEvent("load", 0, None, "model", f"Loading {path.name}"))
         return self.load_file(path, build)[0]
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, Record]:

@@ -84,8 +84,8 @@ def test_tiles_give_what_the_whole_gives_where_they_see_as_far(monkeypatch):
     assert expected.std() > 0.01
     monkeypatch.setattr(module, "LARGEST_TILE", 32)
     seen = []
-    tiled = enlarge(as_picture(array), 4, upscaler(rrdb.random_weights(gain=1.0)), lambda *told: seen.append(told)).native()
-    assert [done for done, *_ in seen] == list(range(10)) and {total for _, total, _ in seen} == {9}
+    tiled = enlarge(as_picture(array), 4, upscaler(rrdb.random_weights(gain=1.0)), seen.append).native()
+    assert [(event.done, event.total, event.unit) for event in seen] == [(n, 9, "tile") for n in range(10)]
     np.testing.assert_allclose(tiled, expected, rtol=0, atol=1e-4)
     monkeypatch.setattr(module, "CONTEXT", 0)
     assert (
@@ -141,15 +141,15 @@ def test_lanczos_keeps_the_type_and_stays_in_range(dtype):
 def test_it_stops_before_the_next_tile(small_tiles):
     looked_at = []
 
-    def stop(done, total, text):
-        looked_at.append((done, text))
-        if done == 2:
+    def stop(event):
+        looked_at.append((event.stage, event.done, event.unit))
+        if event.done == 2:
             raise Interrupted
 
     network = upscaler(rrdb.nearest_weights())
     with pytest.raises(Interrupted):
         enlarge(as_picture(kinds(40, 40)["rgb"]), 4, network, stop)
-    assert looked_at == [(n, "Enlarging the picture") for n in range(3)]
+    assert looked_at == [("upscale", n, "tile") for n in range(3)]
 
 
 def test_tiles_are_as_large_as_the_budget_allows(monkeypatch):

@@ -90,8 +90,8 @@ def test_what_is_too_large_is_refused_before_a_face_is_looked_for(red, monkeypat
 
 
 def test_the_work_is_stopped_while_it_is_enlarged(red):
-    def stop(done, total, text):
-        if text == "Enlarging the picture":
+    def stop(event):
+        if event.stage == "upscale":
             raise Interrupted
 
     with pytest.raises(Interrupted):

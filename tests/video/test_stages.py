@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted
 from gpen_core.progress import ReplayableProgress, StageTimer
 from gpen_core.video.stages import Stages, timed
@@ -114,10 +115,11 @@ def test_whoever_waits_can_be_ended():
     assert pulses == [threading.current_thread()] * 3 and time.monotonic() - start < 5
 
 
-def test_progress_is_said_again_as_it_was_said():
-    said = []
-    progress = ReplayableProgress(lambda *told: said.append(told))
+def test_the_last_progress_event_is_sent_again():
+    events = []
+    progress = ReplayableProgress(events.append)
     progress.replay()
-    progress(1, 2, "Restoring")
+    event = ProgressEvent("restore", 1, 2, "frame", "Restoring frames")
+    progress(event)
     progress.replay()
-    assert said == [(1, 2, "Restoring")] * 2
+    assert events == [event] * 2
