@@ -27,6 +27,8 @@ from .probe import Film
 
 log = logging.getLogger(__name__)
 
+REPORT_EVERY = 8  # frames: copying one takes little longer than making an event
+
 
 def join(
     segments: Sequence[Path],
@@ -214,7 +216,8 @@ class _Join:
                     packet.duration = min(int(until[np.searchsorted(shown, pts)]) - pts, LONGEST_DURATION)
                     number += 1
                     yield packet
-                    self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))
+                    if number % REPORT_EVERY == 0 or number == total:
+                        self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))
 
     def _others(self, source: Any, copies: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
         """Packets that are copied, with their new stream, their timestamps shifted."""
