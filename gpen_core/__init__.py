@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         VideoOptions,
     )
     from .pictures.files import Photo
-    from .progress import Progress
+    from .progress import Progress, ProgressEvent
     from .restorer import FaceRestorer, RestoreResult
     from .selftest import SelfTest, self_test_outcome
     from .video.restore import TrackOutcome, VideoResult, restore_video
@@ -90,7 +90,7 @@ _LAZY = {
         "VideoOptions",
     ),
     ".pictures.files": ("Photo",),
-    ".progress": ("Progress",),
+    ".progress": ("Progress", "ProgressEvent"),
     ".restorer": ("FaceRestorer", "RestoreResult"),
     ".selftest": ("SelfTest", "self_test_outcome"),
     ".video.restore": ("TrackOutcome", "VideoResult", "restore_video"),
@@ -143,6 +143,7 @@ __all__ = [
     "Photo",
     "Pasted",
     "Progress",
+    "ProgressEvent",
     "RestoreOptions",
     "RestoreResult",
     "SelfTest",

@@ -13,7 +13,7 @@ from .faces.align import Alignment
 from .faces.finish import Masking, matched, shaped
 from .frame import Repair
 from .pictures.picture import FloatImage
-from .progress import Stopwatch
+from .progress import StageTimer
 
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
 
@@ -60,7 +60,7 @@ class Around(Protocol[Crop]):
 class WithOpenCV:
     """On the CPU, with every option. Crops are [S, S, 3] RGB in [0, 1]."""
 
-    def __init__(self, masking: Masking, watch: Stopwatch) -> None:
+    def __init__(self, masking: Masking, watch: StageTimer) -> None:
         self._masking = masking
         self._watch = watch
 

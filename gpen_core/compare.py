@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from .faces.sheet import CELL, MARGIN, lettered, row, titles
 from .frame import Frame, Repair
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture, from_array
-from .progress import Progress, Stopwatch, silent
+from .progress import Progress, ProgressEvent, StageTimer, no_progress
 from .restorer import FaceRestorer
 
 RGB8 = NDArray[np.uint8]
@@ -60,7 +61,7 @@ def contact_sheet(
     network once; all cells of a face show the same square, upright, at 320 px. Raises `OptionsError` where no face is
     chosen or the sheet would be too large, and what `FaceRestorer.restore` raises."""
     options = replace(options or RestoreOptions(), strength=1.0)
-    tell = progress or silent
+    tell = progress or no_progress
     (repair,) = restorer.find([Frame(image)], options, tell)
     chosen = [number for number, face in enumerate(repair.faces) if face.reason is None]
     rows = len(chosen) * len(choices.models) * len(choices.masks)
@@ -70,8 +71,9 @@ def contact_sheet(
         raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or masks.")
     lines = [titles(_titles(choices))]
     for done, number in enumerate(chosen):
-        tell(done, len(chosen), "Restoring faces")
-        lines += _lines_of(restorer, repair, number, choices, options, tell)
+        event = ProgressEvent("restore", done, len(chosen), "face", "Restoring faces")
+        tell(event)
+        lines += _lines_of(restorer, repair, number, choices, options, tell, event)
     return np.vstack(lines)
 
 
@@ -86,7 +88,13 @@ def _why(faces: Sequence[Face]) -> str:
 
 
 def _lines_of(
-    restorer: FaceRestorer, repair: Repair, number: int, choices: Choices, options: RestoreOptions, tell: Progress
+    restorer: FaceRestorer,
+    repair: Repair,
+    number: int,
+    choices: Choices,
+    options: RestoreOptions,
+    tell: Progress,
+    event: ProgressEvent,
 ) -> Iterator[RGB8]:
     face = repair.faces[number]
     view = align(face.landmarks, CELL, options.template)
@@ -95,7 +103,7 @@ def _lines_of(
         alignment = align(face.landmarks, size, options.template)
         if isinstance(alignment, str) or isinstance(view, str):
             raise OptionsError(f"Face {number} cannot be compared: {alignment}.")
-        (output,) = network.outputs([alignment], repair.crop, Stopwatch(), None, lambda: tell(0, 0, "Restoring faces"))
+        (output,) = network.outputs([alignment], repair.crop, StageTimer(), None, partial(tell, event))
         if output.restored is None:
             raise OptionsError(f"Face {number} cannot be compared: {output.note}.")
         width = repair.width(number, alignment)

@@ -19,7 +19,7 @@ from .faces.finish import mask_of
 from .frame import Frame, fit_limit, open_picture, scale_between
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
-from .progress import Progress, silent
+from .progress import Progress, no_progress
 from .restorer import FaceRestorer
 
 # Of a crop's values: what differs by less may be rounding to 8 bits, and counts as untouched; by more than the second, it is
@@ -73,7 +73,7 @@ def crop_faces(
     Faces are chosen and masked as `FaceRestorer.restore_all` does. Raises what that raises but for the network's errors."""
     options = options or RestoreOptions()
     side = size or restorer.sizes[-1]
-    masking = restorer.models.masking(options, progress or silent)
+    masking = restorer.models.masking(options, progress or no_progress)
     found = []
     for repair in restorer.find(frames, options, progress):
         crops, pixels = [], []

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from .errors import WeightsError
-from .progress import Progress, silent
+from .progress import Progress, ProgressEvent, no_progress
 
 Loaded = TypeVar("Loaded")
 
@@ -29,7 +29,7 @@ class Lazy(Generic[Loaded]):
         """The value if it is loaded."""
         return self._value
 
-    def get(self, progress: Progress = silent) -> Loaded:
+    def get(self, progress: Progress = no_progress) -> Loaded:
         """The value, loaded if it is not there yet. `progress` may raise `Interrupted`, also while another thread loads.
 
         Raises what loading raises. A `WeightsError` also goes to the threads that waited for the same file: they do not
@@ -62,7 +62,7 @@ class Lazy(Generic[Loaded]):
 @contextmanager
 def _held(lock: threading.Lock, progress: Progress) -> Iterator[None]:
     while not lock.acquire(timeout=TICK):
-        progress(0, 0, "Loading")
+        progress(ProgressEvent("load", 0, None, "model", "Waiting for a model"))
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
 from .parity import trusted
-from .progress import Progress, silent
+from .progress import Progress, ProgressEvent, no_progress
 from .upscale import rrdb
 from .upscale.enlarge import LANCZOS, Upscaler
 from .weights.catalog import CATALOG, Entry
@@ -106,7 +106,7 @@ class Models:
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
         aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
-        tell = progress or silent
+        tell = progress or no_progress
         aside = _aside(precision, chosen)
         place = weights_on or chosen
         build, build_detector = partial(_network, precision), partial(_detector, place, aside)
@@ -128,7 +128,8 @@ class Models:
         else:
             networks = [loaded(str(model), tell) for model in models]
         finder = aside_store.load(str(detector), build_detector, tell)
-        tell(1, 1, "Loaded")
+        count = 1 + (0 if sizes else len(models))
+        tell(ProgressEvent("load", count, count, "model", "Loaded"))
         load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
         return cls(networks, finder, chosen, load_parser, weights_on, partial(_upscaler, store, place, chosen, precision))
 
@@ -236,7 +237,7 @@ def load_detector(
     Process.compute()
     chosen = _checked_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
-    return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)
+    return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or no_progress)
 
 
 def _checked_device(device: str | torch.device) -> torch.device:
@@ -279,7 +280,7 @@ def _upscaler(
 
     def build(content: object, entry: Entry | None) -> Upscaler:
         state_dict, layout = rrdb.checked(content, entry)
-        load_exact = partial(_upscaler, store, place, device, torch.float32, name, silent)
+        load_exact = partial(_upscaler, store, place, device, torch.float32, name, no_progress)
         return Upscaler(rrdb.build(state_dict, layout).to(place), layout, device, dtype, load_exact)
 
     return store.load(name, build, progress)
@@ -294,7 +295,7 @@ def _sized(loaded: Callable[[str, Progress], LoadedNetwork], size: int, progress
     with memory_for("the network", SMALLER_MODEL):
         one = loaded(next(entry.name for entry in CATALOG if entry.size == size), progress)
         one.network.to(one.device)
-    progress(1, 1, "Loaded")
+    progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
     return one
 
 

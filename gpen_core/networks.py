@@ -18,7 +18,7 @@ from .lazy import Lazy
 from .network import GPEN, RELEASED_SIZES
 from .network.memory import CACHE_STRIP
 from .options import AUTO
-from .progress import Progress, Stopwatch
+from .progress import Progress, StageTimer
 
 FloatImage = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -75,7 +75,7 @@ class LoadedNetwork:
         self,
         items: Sequence[Item],
         crop_of: Callable[[Item], Crop],
-        watch: Stopwatch,
+        watch: StageTimer,
         max_memory: int | None = None,
         pulse: Callable[[], None] = lambda: None,
     ) -> Iterator[Output[Item, Crop]]:

@@ -1,4 +1,4 @@
-"""How work tells of itself, and how it is stopped."""
+"""Progress events, and the callable that receives them and may stop the work."""
 
 from __future__ import annotations
 
@@ -6,38 +6,72 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-Progress = Callable[[int, int, str], None]
-"""`progress(done, total, text)`, total 0 where it is not known yet; it stops the work by raising `Interrupted`."""
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """A progress callable for whoever has none."""
+ProgressStage = Literal["download", "verify", "load", "read", "detect", "analyze", "upscale", "restore", "join", "batch"]
+ProgressUnit = Literal["byte", "model", "image", "tile", "face", "frame"]
 
 
-def counted(count: int, noun: str) -> str:
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """How far a piece of work is."""
+
+    stage: ProgressStage
+    """What is being done.
+
+    - `download`: fetching model files, or waiting for them
+    - `verify`: hashing a downloaded file
+    - `load`: loading a model's weights
+    - `read`: reading the input
+    - `detect`: detecting faces in images
+    - `analyze`: the first pass over a video, which detects and follows its faces
+    - `upscale`: upscaling the image
+    - `restore`: restoring faces
+    - `join`: joining a video's restored segments
+    - `batch`: all images of a run of the command line
+    """
+    done: int
+    """In `unit`, from 0."""
+    total: int | None
+    """In `unit`; None if unknown."""
+    unit: ProgressUnit
+    """What `done` and `total` count: `byte`, `model`, `image`, `tile` (of an image to upscale), `face` or `frame`."""
+    text: str
+    """The stage for people to read, such as "Restoring faces"."""
+
+
+Progress = Callable[[ProgressEvent], None]
+"""Receives each event in the thread that works. It stops the work by raising `Interrupted`."""
+
+
+def no_progress(event: ProgressEvent) -> None:
+    """A progress callable that ignores all events."""
+
+
+def pluralize(count: int, noun: str) -> str:
     """`1 face`, `2 faces`, `1,000 faces`."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
-class Repeating:
-    """A progress callable that can say again what it said last, so that whoever only waits can be stopped."""
+class ReplayableProgress:
+    """A progress callable that can repeat its last event, so that a thread that only waits can be stopped, too."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._last: tuple[int, int, str] | None = None
+        self._last: ProgressEvent | None = None
 
-    def __call__(self, done: int, total: int, text: str) -> None:
-        self._last = (done, total, text)
-        self._progress(done, total, text)
+    def __call__(self, event: ProgressEvent) -> None:
+        self._last = event
+        self._progress(event)
 
-    def again(self) -> None:
+    def replay(self) -> None:
+        """Sends the last event again, if there was one."""
         if self._last is not None:
-            self._progress(*self._last)
+            self._progress(self._last)
 
 
 @dataclass
-class Stopwatch:
+class StageTimer:
     """Wall seconds by stage."""
 
     seconds: dict[str, float] = field(

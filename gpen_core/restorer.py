@@ -30,7 +30,7 @@ from .on_device.scene import DeviceScene
 from .on_device.trial import suits
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
-from .progress import Progress, Stopwatch, silent
+from .progress import Progress, ProgressEvent, StageTimer, no_progress
 from .upscale.enlarge import LANCZOS
 from .weights.downloads import DownloadOptions
 from .weights.folders import Folders
@@ -76,16 +76,22 @@ class _Work:
     """What the faces of one call have in common."""
 
     around: Around[Any]
-    watch: Stopwatch
+    watch: StageTimer
     progress: Progress
     keep_crops: bool
     max_memory: int | None
     done: int = 0
     total: int = 0
     crops: dict[Repair, dict[int, FloatImage]] = field(default_factory=dict)
+    event: ProgressEvent = field(init=False)
 
     def tell(self) -> None:
-        self.progress(self.done, self.total, "Restoring faces")
+        self.event = ProgressEvent("restore", self.done, self.total, "face", "Restoring faces")
+        self.pulse()
+
+    def pulse(self) -> None:
+        """Sends the same event again. It is called between the layers of a network, where making one would cost time."""
+        self.progress(self.event)
 
 
 class FaceRestorer:
@@ -121,8 +127,7 @@ class FaceRestorer:
         says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
         `weights_on` leaves the weights on that device, for a host that moves them itself (see `modules`). `upscaler`, as in
         `RestoreOptions`, is fetched with the others where it is missing.
-        `progress(done, total, text)` counts the bytes of a download (total 0: not known yet) and stops the work by raising
-        `Interrupted`.
+        `progress` counts the bytes of a download, then models, and stops the work by raising `Interrupted`.
         Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
         refused, `DeviceError` for a device or precision that is not there, `OutOfMemory` where they do not fit,
         `MissingExtra` for an upscaler that no package builds.
@@ -196,8 +201,8 @@ class FaceRestorer:
 
         Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
         be fetched, `MissingExtra` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
-        self.models.masking(options, progress or silent)
-        self.models.upscaler(options, progress or silent)
+        self.models.masking(options, progress or no_progress)
+        self.models.upscaler(options, progress or no_progress)
 
     def restore(
         self,
@@ -227,9 +232,9 @@ class FaceRestorer:
     ) -> list[RestoreResult]:
         """Restores the faces of several pictures, in batches across them. Inputs are not changed.
 
-        `progress(done, total, text)` counts faces (total 0: not known yet), before them tiles of pictures to be enlarged,
-        and is also called between the steps of one face; it stops the work by raising `Interrupted`. `max_memory` is in
-        bytes and bounds the networks' activations, and what each picture takes that is enlarged or given by its path.
+        `progress` counts faces, before them tiles of pictures to be enlarged, and is also called between the steps of one
+        face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the networks' activations, and
+        what each picture takes that is enlarged or given by its path.
         Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
         smaller or of other proportions; `OptionsError` for one beside `upscale`; `MissingWeights` for a parse mask without
         ParseNet's file and for an upscaler without its own, `MissingExtra` for one that no package builds; `OutOfMemory` if
@@ -237,8 +242,8 @@ class FaceRestorer:
         """
         Process.compute()
         options = options or RestoreOptions()
-        tell = progress or silent
-        watch = Stopwatch()
+        tell = progress or no_progress
+        watch = StageTimer()
         uploads = Uploads(MOST_KEPT)
         work = _Work(self._around(options, watch, tell, uploads), watch, tell, keep_crops, max_memory)
         if options.upscale != 1:
@@ -262,7 +267,7 @@ class FaceRestorer:
         for it."""
         Process.compute()
         repairs = [Repair(frame, options, max_memory) for frame in frames]
-        pulse = partial(progress or silent, 0, 0, "Finding faces")
+        pulse = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         looked_at = [repair for repair in repairs if not repair.is_aligned]
         searched = [(repair.picture, repair.boxes) for repair in looked_at]
         for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse, uploads)):
@@ -301,7 +306,7 @@ class FaceRestorer:
         for size, tasks in by_size.items():
             self._restore_with(self.models.network_for(size, work.progress), tasks, work)
 
-    def _around(self, options: RestoreOptions, watch: Stopwatch, progress: Progress, uploads: Uploads) -> Around[Any]:
+    def _around(self, options: RestoreOptions, watch: StageTimer, progress: Progress, uploads: Uploads) -> Around[Any]:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `Models.masking`."""
         masking = self.models.masking(options, progress)
@@ -312,7 +317,7 @@ class FaceRestorer:
     def _restore_with(self, network: LoadedNetwork, tasks: Sequence[Task], work: _Work) -> None:
         around = work.around
         around.expect(tasks)
-        for output in network.outputs(tasks, around.crop, work.watch, work.max_memory, work.tell):
+        for output in network.outputs(tasks, around.crop, work.watch, work.max_memory, work.pulse):
             task = output.item
             if output.restored is None:
                 task.repair.leave(task.number, output.note or "")

@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import ErrorConverter, GpenError, OutOfMemory, RestoreOptions
+from ..gpen_core import ErrorConverter, GpenError, OutOfMemory, ProgressEvent, RestoreOptions
 from . import folders, self_test
 from .progress import Reporter
 
@@ -68,7 +68,8 @@ class GpenModel:
                     some, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
                 )
                 done += len(some)
-                progress(1, 1, "")  # also where there were no faces
+                # Also where there were no faces.
+                progress(ProgressEvent("restore", len(some), len(some), "image", "Restoring faces"))
 
     def at_work(self, options: RestoreOptions, reporter: Reporter) -> _AtWork:
         """All that the options need is on the device; gives the bytes that restoring may plan with there. Running out of
@@ -86,7 +87,7 @@ class GpenModel:
             for some in _some_at_a_time(frames, _bytes_of):
                 yield from crop_faces(self.restorer, some, options, size, reporter.part(done / count, done / count))
                 done += len(some)
-                reporter(done, count, "Finding faces")
+                reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 
     def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
         """Each of `count` images with its faces, some at a time; see `FaceRestorer.detect`."""
@@ -97,7 +98,7 @@ class GpenModel:
             for some in _some_at_a_time(images, lambda image: image.nbytes):
                 yield from zip(some, self.restorer.detect(some, options))
                 done += len(some)
-                reporter(done, count, "Finding faces")
+                reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 
     def take_device(self, options: RestoreOptions, reporter: Reporter) -> int | None:
         """Puts the networks on the device; the bytes that restoring may plan with there. Where they do not fit together,

@@ -1,4 +1,4 @@
-"""ComfyUI's progress bar and interrupt button, as the progress callable that gpen_core takes."""
+"""ComfyUI's progress bar and interrupt button behind gpen_core's progress events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import comfy.model_management as management
 import comfy.utils
 import server
 
-from ..gpen_core import Progress
+from ..gpen_core import Progress, ProgressEvent
 
 FINE = 10_000  # steps of a bar for many frames
 
@@ -23,10 +23,17 @@ class Reporter:
         self._bar = comfy.utils.ProgressBar(1)
         self._shown: tuple[int, int] | None = None
 
-    def __call__(self, done: int, total: int, text: str) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
+        self._begin(event)
+        if event.total:
+            self._move(event.done, event.total)
+
+    def _begin(self, event: ProgressEvent) -> None:
         management.throw_exception_if_processing_interrupted()
-        self._say(f"{text}: {done / total:.0%}" if total and done < total else text)
-        if total and (done, total) != self._shown:
+        self._say(_in_words(event))
+
+    def _move(self, done: int, total: int) -> None:
+        if (done, total) != self._shown:
             self._shown = (done, total)
             self._bar.update_absolute(done, total)
 
@@ -41,6 +48,18 @@ class Reporter:
         """Progress of a part of the work, which moves the bar from `start` to `end`, both from 0 to 1."""
         if (start, end) == (0, 1):
             return self
-        return lambda done, total, text: self(
-            round(FINE * (start + (end - start) * done / total)) if total else 0, FINE if total else 0, text
-        )
+
+        def tell(event: ProgressEvent) -> None:
+            self._begin(event)
+            if event.total:
+                self._move(round(FINE * (start + (end - start) * event.done / event.total)), FINE)
+
+        return tell
+
+
+def _in_words(event: ProgressEvent) -> str:
+    if event.total:
+        return f"{event.text}: {event.done / event.total:.0%}" if event.done < event.total else event.text
+    if event.done and event.unit != "byte":
+        return f"{event.text}: {event.unit} {event.done:,}"
+    return event.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import CHOICES, MissingExtra, RestoreOptions, VideoOptions
+from ..gpen_core import CHOICES, MissingExtra, ProgressEvent, RestoreOptions, VideoOptions
 from . import films, inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, folded, io, schema, ui
 from .model import GpenModel, require
@@ -136,7 +136,8 @@ def _restored(
         result = restore_video(
             source, target, model.restorer, options, asked, limit=limit, progress=reporter, max_memory=max_memory
         )
-    reporter(1, 1, "Done")  # what was said last stays on the node
+    count = len(result.restored)
+    reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node
     return result
 
 

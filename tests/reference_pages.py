@@ -212,6 +212,10 @@ restorer = FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25")
 
 ::: gpen_core.weights.downloads.DownloadOptions
 
+::: gpen_core.progress.ProgressEvent
+
+::: gpen_core.progress.Progress
+
 ::: gpen_core.errors
 """
 

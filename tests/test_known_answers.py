@@ -163,11 +163,11 @@ def test_progress_counts_faces_and_can_stop_the_work():
     restorer = helpers.restorer(helpers.identity_weights(256), faces)
     image = helpers.texture(600, 900)
     seen = []
-    restorer.restore(image, progress=lambda done, total, text: seen.append((done, total)))
-    assert list(dict.fromkeys(seen)) == [(0, 0), (0, 3), (1, 3), (2, 3), (3, 3)]
+    restorer.restore(image, progress=lambda event: seen.append((event.stage, event.unit, event.done, event.total)))
+    assert list(dict.fromkeys(seen)) == [("detect", "image", 0, None), *(("restore", "face", n, 3) for n in range(4))]
 
-    def stop(done, total, text):
-        if done == 1:
+    def stop(event):
+        if event.done == 1:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):

@@ -17,7 +17,7 @@ from gpen_core.errors import ErrorConverter, GpenError, MissingWeights, OutOfMem
 from gpen_core.models import Models
 from gpen_core.networks import BySize, LoadedNetwork
 from gpen_core.optional import calls_of
-from gpen_core.progress import silent
+from gpen_core.progress import no_progress
 
 CPU = torch.device("cpu")
 THREADS = 4
@@ -72,7 +72,7 @@ def together(work):
 
 def test_threads_that_need_the_same_network_load_it_once():
     networks, asked = by_size()
-    found = together(lambda: networks.for_side(300, silent))
+    found = together(lambda: networks.for_side(300, no_progress))
     assert asked == [512] and len({id(one) for one in found}) == 1
 
 
@@ -130,17 +130,18 @@ def test_waiting_for_another_threads_network_can_be_interrupted():
         may_end.wait(20)
         return LoadedNetwork(Small(size), CPU)
 
-    def stop(done, total, text):
+    def stop(event):
+        assert (event.stage, event.unit) == ("load", "model")
         raise Interrupted
 
     networks = BySize((512,), torch.float32, load)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(networks.for_side, 300, silent)
+        first = pool.submit(networks.for_side, 300, no_progress)
         assert begun.wait(20)
         with pytest.raises(Interrupted):
             networks.for_side(300, stop)
         may_end.set()
-        assert networks.for_side(300, silent) is first.result()
+        assert networks.for_side(300, no_progress) is first.result()
 
 
 # Memory
@@ -184,7 +185,7 @@ def moved(make):
 def test_dropped_networks_are_free_before_the_next_is_loaded():
     networks = moved(room_for_one())
     for side in (200, 300, 900, 200):
-        networks.for_side(side, silent)
+        networks.for_side(side, no_progress)
         assert len(networks.loaded) == 1
 
 
@@ -195,7 +196,7 @@ def test_a_host_that_keeps_networks_can_release_those_that_are_dropped():
     kept = {}
     restorer.when_dropped(lambda dropped: [kept.pop(id(module)) for module in dropped] and None)
     for side in (200, 300, 900):
-        networks.for_side(side, silent)
+        networks.for_side(side, no_progress)
         kept.update({id(module): module for module in restorer.modules() if isinstance(module, Small)})
     assert [network.size for network in kept.values()] == [1024]
 
@@ -260,10 +261,10 @@ def test_auto_drops_networks_that_do_not_fit_the_device_together(caplog):
     networks, asked = by_size(make)
     restorer = FaceRestorer(Models(networks, helpers.FakeDetector([]), CPU))
     for side in (200, 300):
-        networks.for_side(side, silent)
+        networks.for_side(side, no_progress)
     restorer.move_to(torch.device("cuda"))
     assert networks.loaded == () and "each is loaded again when a face needs it" in caplog.text
-    networks.for_side(300, silent)
+    networks.for_side(300, no_progress)
     restorer.move_to(torch.device("cuda"))
     assert asked == [256, 512, 512] and networks.loaded[0].network.place == "cuda"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..progress import counted
+from ..progress import pluralize
 from . import reports
 
 MOST_KINDS = 10_000
@@ -143,11 +143,11 @@ def lines(summary: Summary, most: int = 20) -> Iterator[str]:
     """The summary as text; of errors and reasons the most frequent."""
     count = summary.statuses.total()
     came = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
-    yield f"{counted(count, 'picture')} in {counted(summary.runs, 'run')}: {came or 'none'}"
+    yield f"{pluralize(count, 'picture')} in {pluralize(summary.runs, 'run')}: {came or 'none'}"
     if summary.runs > summary.ended:
-        left = counted(summary.runs - summary.ended, "run")
+        left = pluralize(summary.runs - summary.ended, "run")
         yield f"{left} did not come to an end (killed, or still going)"
-    yield f"{counted(summary.faces, 'face')} found, {summary.restored:,} restored"
+    yield f"{pluralize(summary.faces, 'face')} found, {summary.restored:,} restored"
     yield from _listed("left alone", summary.reasons, most)
     yield from _listed("failed", summary.errors, most)
     yield from _listed("ended early", summary.failed_runs, most)
@@ -155,7 +155,7 @@ def lines(summary: Summary, most: int = 20) -> Iterator[str]:
         yield "seconds by stage: " + ", ".join(f"{stage} {value:,.1f}" for stage, value in summary.stages.items())
     if summary.seconds > 0 and summary.worked_on:
         rate = summary.worked_on / summary.seconds
-        yield f"{counted(summary.worked_on, 'picture')} worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
+        yield f"{pluralize(summary.worked_on, 'picture')} worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
     for place in summary.damaged[:most]:
         yield f"note: {place} is damaged and was left out"
     if len(summary.damaged) > most:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..options import MASKS
 from .arguments import detection_arguments, look_arguments, models_argument, options_of, order_argument, selection_arguments
-from .progress import shown
+from .progress import progress_reporter
 from .terminal import printable
 
 
@@ -51,7 +51,7 @@ def _compare(given: argparse.Namespace) -> int:
         raise OptionsError(f"{given.output} is the photograph itself. Name another file for the sheet.")
     format_name = files.format_of(given.output, "PNG")
     photo = files.read(given.photo)
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         models = Models.load(
             choices.models, given.detector, given.models_dir, given.device, given.dtype, progress, downloads, None, None

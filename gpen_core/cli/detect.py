@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..batch.places import place_of
 from ..errors import InputError
 from ..options import RestoreOptions
-from ..progress import counted
+from ..progress import pluralize
 from .arguments import detection_arguments, models_argument, options_of, order_argument
-from .progress import Shown, shown
+from .progress import ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
     from ..batch.job import Job
@@ -52,11 +52,11 @@ def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) ->
     from ..report import Tally
     from ..weights.downloads import DownloadOptions
 
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
     tally = Tally()
-    with shown(given, len(todo)) as show:
+    with progress_reporter(given, len(todo)) as show:
         for done, job in enumerate(todo, 1):
             outcome = attempted(job, partial(_list, job, detector, options, given.output is not None, show))
             if outcome.error is not None:
@@ -66,7 +66,7 @@ def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) ->
     return tally.exit_status
 
 
-def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: Shown) -> None:
+def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: ProgressReporter) -> None:
     """Says what is in one picture."""
     from ..batch import access
     from ..restorer import detect_faces
@@ -76,7 +76,7 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, s
     smallest, largest = detector.sizes(photo.picture, options.detect_size)
     size = f"{photo.picture.width}x{photo.picture.height} px"
     reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
-    show.write(f"{job.source}: {counted(len(faces), 'face')} ({size}; {reach})", sys.stdout)
+    show.write(f"{job.source}: {pluralize(len(faces), 'face')} ({size}; {reach})", sys.stdout)
     for number, face in enumerate(faces):
         show.write(f"{number:4}  {_line(face)}", sys.stdout)
     if writes:
@@ -89,7 +89,7 @@ def _line(face: Face) -> str:
     return f"{box:24} {size:>14}  score {face.score:.3f}{f'  {face.reason}' if face.reason else ''}"
 
 
-def _write(job: Job, photo: Photo, faces: Sequence[Face], show: Shown) -> None:
+def _write(job: Job, photo: Photo, faces: Sequence[Face], show: ProgressReporter) -> None:
     from ..batch.access import format_of, write_bytes
     from ..faces.draw import numbered
     from ..pictures import files

@@ -19,7 +19,7 @@ from .arguments import (
     order_argument,
     selection_arguments,
 )
-from .progress import shown
+from .progress import progress_reporter
 from .restore import loaded
 from .terminal import printable
 
@@ -56,7 +56,7 @@ def _explain(given: argparse.Namespace) -> int:
     _spare(given.photo, given.output)
     photo = files.read(given.photo)
     restorer = loaded(given, options)
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
     colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):

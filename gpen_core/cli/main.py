@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, explain, report, restore, video, weights
-from .progress import progress_arguments, shown
+from .progress import progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
 NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
@@ -154,6 +154,6 @@ def make_parser() -> argparse.ArgumentParser:
 def _demo(given: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         run_demo(given.output, sys.stdout, progress)
     return 0

@@ -1,4 +1,4 @@
-"""How a command shows what it is at: a bar with the time left, JSON for other programs, or not at all."""
+"""How a command shows its progress: a bar with the time left, JSON for other programs, or not at all."""
 
 from __future__ import annotations
 
@@ -11,24 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from ..progress import ProgressEvent
 from .terminal import printable
 
-PICTURES = "pictures"
 BAR, JSON, NONE = KINDS = ("bar", "json", "none")
-# What is counted, by the words that work says of itself; whatever else has bytes to count, which downloads have.
-UNITS = {
-    PICTURES: "picture",
-    "Restoring faces": "face",
-    "Finding faces": "face",
-    "Enlarging the picture": "tile",
-    "Looking for faces": "frame",
-    "Restoring": "frame",
-    "Restoring frames": "frame",
-    "Moving the frames": "frame",
-    "Joining": "packet",
-    "Reading the film (MiB)": "MiB",
-}
-SELDOM = 0.2  # seconds between two lines of JSON about the same
+INTERVAL = 0.2  # seconds between two lines of JSON about the same stage
 
 
 def progress_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,22 +28,22 @@ def progress_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Shown:
-    """Shows nothing: a progress callable, and where notes go. Base of those that show something."""
+class ProgressReporter:
+    """A progress callable that shows nothing, and prints notes and errors. Base of those that show something."""
 
-    def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
-        """`pictures` are all of a run, where it counts them."""
-        self.pictures = pictures
+    def __init__(self, images: int = 0, quiet: bool = False) -> None:
+        """`images` is how many the run has; 0 where it does not count them."""
+        self.images = images
         self.quiet = quiet
 
-    def __call__(self, done: int, total: int, text: str) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         """See `progress.Progress`."""
 
     def step(self, done: int) -> None:
-        """So many pictures are done."""
+        """`done` images of the run are finished."""
 
     def close(self) -> None:
-        """Takes away what is shown."""
+        """Removes what is on the screen."""
 
     def note(self, text: str) -> None:
         """A line on stderr, but not with `--quiet`."""
@@ -67,28 +54,31 @@ class Shown:
         self.write(f"gpen: {text}", sys.stderr)
 
     def write(self, line: str, to: TextIO) -> None:
-        """A line that stays, not into the midst of what is shown."""
+        """Prints a line that stays, without breaking a bar."""
         to.write(printable(f"{line}\n"))
 
+    def _batch(self, done: int) -> ProgressEvent:
+        return ProgressEvent("batch", done, self.images, "image", "Images")
 
-class Bars(Shown):
-    """On a terminal one bar at a time with the time left, over pictures where there are several; elsewhere nothing."""
 
-    def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
-        super().__init__(pictures, quiet)
+class TqdmReporter(ProgressReporter):
+    """On a terminal one bar at a time with the time left, over images where there are several; elsewhere nothing."""
+
+    def __init__(self, images: int = 0, quiet: bool = False) -> None:
+        super().__init__(images, quiet)
         self._bar: Any = None
         self._at: object = None
-        self._of_all: Any = self._new(PICTURES, 0, pictures) if pictures > 1 else None
+        self._of_all: Any = self._new(self._batch(0), "") if images > 1 else None
 
-    def __call__(self, done: int, total: int, text: str) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if self._of_all is not None:
-            self._beside(f"{text} {done}/{total}" if total else text)
+            self._beside(event)
             return
-        if (text, total) != self._at:
+        if (event.text, event.total) != self._at:
             self._end()
-            self._at = (text, total)
-            self._bar = self._new(text, done, total)
-        self._bar.update(done - self._bar.n)
+            self._at = (event.text, event.total)
+            self._bar = self._new(event, event.text)
+        self._bar.update(event.done - self._bar.n)
 
     def step(self, done: int) -> None:
         if self._of_all is not None:
@@ -104,10 +94,10 @@ class Bars(Shown):
 
         tqdm.write(printable(line), file=to)
 
-    def _beside(self, at: str) -> None:
-        if at != self._at:  # it is told many times within a face
-            self._at = at
-            self._of_all.set_postfix_str(printable(at))
+    def _beside(self, event: ProgressEvent) -> None:
+        if event != self._at:  # a face sends the same event many times
+            self._at = event
+            self._of_all.set_postfix_str(printable(f"{event.text} {_amount(event)}" if event.total else event.text))
 
     def _end(self) -> None:
         if self._bar is not None:
@@ -115,71 +105,83 @@ class Bars(Shown):
             self._bar = None
 
     @staticmethod
-    def _new(text: str, done: int, total: int) -> Any:
+    def _new(event: ProgressEvent, desc: str) -> Any:
         from tqdm import tqdm
 
-        unit = UNITS.get(text, "B")
-        counted: dict[str, Any] = {"unit": f" {unit}"}
-        if unit == "B":
-            counted = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        if not total:
-            counted["bar_format"] = "{desc} [{elapsed}]"
-        desc = "" if text == PICTURES else printable(text)
-        return tqdm(desc=desc, total=total or None, initial=done, file=sys.stderr, disable=None, leave=False, **counted)
+        look: dict[str, Any] = {"unit": f" {event.unit}"}
+        if event.unit == "byte":
+            look = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        if not event.total:
+            look["bar_format"] = "{desc} {n_fmt}{unit} [{elapsed}]" if event.done else "{desc} [{elapsed}]"
+        look |= {"desc": printable(desc), "total": event.total or None, "initial": event.done}
+        return tqdm(file=sys.stderr, disable=None, leave=False, **look)
+
+
+def _amount(event: ProgressEvent) -> str:
+    """How far of how much, where the total is known."""
+    if event.unit == "byte":
+        return f"{event.done / 1e6:.0f}/{(event.total or 0) / 1e6:.0f} MB"
+    return f"{event.done}/{event.total}"
 
 
 @dataclass
-class _Pace:
-    """When a stage began, and how far it had come then and is now."""
+class _RateEstimate:
+    """When a stage began, and how far it was then and is now."""
 
     begun: float
     first: int
     done: int
 
-    def seconds_left(self, now: float, total: int) -> float | None:
-        """As if it went on as it did so far; None where that cannot be told."""
+    def seconds_left(self, now: float, total: int | None) -> float | None:
+        """At the mean rate so far; None where it is unknown."""
         if self.done <= self.first or not total:
             return None
         return round((now - self.begun) / (self.done - self.first) * (total - self.done), 1)
 
 
-class Lines(Shown):
-    """JSON, an object a line: `stage`, `done`, `total` (null: not known), `unit`, and `seconds_left` (null: not known)."""
+class JsonReporter(ProgressReporter):
+    """JSON, one object per line: the fields of `ProgressEvent`, and `seconds_left`, null where it is unknown."""
 
-    def __init__(self, pictures: int = 0, quiet: bool = False) -> None:
-        super().__init__(pictures, quiet)
-        self._paces: dict[str, _Pace] = {}
-        self._last = ("", 0, 0)
-        self._said = 0.0
-        if pictures:
+    def __init__(self, images: int = 0, quiet: bool = False) -> None:
+        super().__init__(images, quiet)
+        self._rates: dict[tuple[str, str], _RateEstimate] = {}
+        self._last: ProgressEvent | None = None
+        self._written = 0.0
+        if images:
             self.step(0)
 
-    def __call__(self, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
-        pace = self._paces.get(text)
-        if pace is None or done < pace.done:  # the next picture's
-            pace = self._paces[text] = _Pace(now, done, done)
-        pace.done = done
-        state = (text, done, total)
-        is_due = text != self._last[0] or done == total or now - self._said >= SELDOM
-        if state == self._last or not is_due:
+    def __call__(self, event: ProgressEvent) -> None:
+        if event is self._last:  # sent again between the steps of one face
             return
-        self._last, self._said = state, now
-        told: dict[str, Any] = {"stage": text, "done": done, "total": total or None, "unit": UNITS.get(text, "byte")}
-        told["seconds_left"] = pace.seconds_left(now, total)
-        sys.stderr.write(json.dumps(told) + "\n")
+        now = time.monotonic()
+        key = event.stage, event.text
+        rate = self._rates.get(key)
+        if rate is None or event.done < rate.done:  # the next image's
+            rate = self._rates[key] = _RateEstimate(now, event.done, event.done)
+        rate.done = event.done
+        if not self._is_due(event, now) or event == self._last:
+            return
+        self._last, self._written = event, now
+        line: dict[str, Any] = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
+        line |= {"text": event.text, "seconds_left": rate.seconds_left(now, event.total)}
+        sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()
 
+    def _is_due(self, event: ProgressEvent, now: float) -> bool:
+        last = self._last
+        is_new = last is None or (event.stage, event.text) != (last.stage, last.text)
+        return is_new or event.done == event.total or now - self._written >= INTERVAL
+
     def step(self, done: int) -> None:
-        self(done, self.pictures, PICTURES)
+        self(self._batch(done))
 
 
 @contextmanager
-def shown(given: argparse.Namespace, pictures: int = 0) -> Iterator[Shown]:
-    """What a command with `progress_arguments` shows while it works, over so many pictures where it counts them."""
+def progress_reporter(given: argparse.Namespace, images: int = 0) -> Iterator[ProgressReporter]:
+    """What a command with `progress_arguments` shows while it works, over `images` images where it counts them."""
     asked = given.progress or (NONE if given.quiet else BAR)
-    teller = {BAR: Bars, JSON: Lines, NONE: Shown}[asked](pictures, given.quiet)
+    reporter = {BAR: TqdmReporter, JSON: JsonReporter, NONE: ProgressReporter}[asked](images, given.quiet)
     try:
-        yield teller
+        yield reporter
     finally:
-        teller.close()
+        reporter.close()

@@ -24,7 +24,7 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
-from .progress import NONE, Shown, shown
+from .progress import NONE, ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
     from ..batch.cluster import Cluster
@@ -130,7 +130,7 @@ def loaded(
     from ..restorer import FaceRestorer
     from ..weights.downloads import DownloadOptions
 
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         restorer = FaceRestorer.load(
             given.model,
             given.detector,
@@ -198,7 +198,7 @@ def _restore_all(
     from ..batch.job import is_done
 
     skip = is_done if given.skip_existing else None
-    with shown(given, len(todo)) as show:
+    with progress_reporter(given, len(todo)) as show:
         local.stream(restorer, todo, options, _telling(show, report), show, given.max_memory, skip)
 
 
@@ -208,7 +208,7 @@ def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptio
 
     loaded_here(given, options, "cpu")
     work = cluster_pictures.Work(loader(given, options), options, given.max_memory, given.skip_existing)
-    with shown(given, len(todo)) as show:
+    with progress_reporter(given, len(todo)) as show:
         cluster_pictures.run(todo, work, which, _telling(show, report), report.begin)
 
 
@@ -244,7 +244,7 @@ def _networks(given: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(given).items() if key in LOADED}
 
 
-def _telling(show: Shown, report: Report) -> Callable[[Outcome], None]:
+def _telling(show: ProgressReporter, report: Report) -> Callable[[Outcome], None]:
     """Tells of one by one, so that those before an interruption are known."""
 
     done = 0

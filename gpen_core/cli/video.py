@@ -22,7 +22,7 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
-from .progress import shown
+from .progress import progress_reporter
 from .restore import check_workers, cluster_of, loaded, loaded_here, loader
 from .terminal import printable
 
@@ -172,7 +172,7 @@ def _restore(
     from ..video.restore import restore_video
     from ..video.work import InUse, Work
 
-    with shown(given) as show:
+    with progress_reporter(given) as show:
         try:
             result = restore_video(
                 given.input,
@@ -217,7 +217,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
     restorer = loaded(given, options)
     is_picture = given.output.suffix.lower() in files.SUFFIXES
     target = given.output if is_picture else given.output.with_suffix(".preview.jpg")
-    with shown(given) as progress:
+    with progress_reporter(given) as progress:
         sheet = preview(
             given.input,
             given.preview,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
 from .arguments import models_argument
-from .progress import shown
+from .progress import progress_reporter
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _download(given: argparse.Namespace) -> int:
     status = 0
     for entry in filter(None, entries):
         try:
-            with shown(given) as progress:
+            with progress_reporter(given) as progress:
                 path = store.fetch(entry.name, check_structure, progress)
                 record = store.check(path)
             sys.stdout.write(printable(f"{entry.name}: {path} ({describe(record)})\n"))

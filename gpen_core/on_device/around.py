@@ -16,7 +16,7 @@ from ..faces.align import reach
 from ..faces.finish import Masking
 from ..frame import Repair
 from ..pictures.picture import FloatImage, Region
-from ..progress import Stopwatch
+from ..progress import StageTimer
 from .canvas import DeviceCanvas
 from .finish import mask_of, matched, softened, toned
 from .part import Part, Uploads
@@ -47,7 +47,7 @@ class OnDevice:
 
     A picture is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
 
-    def __init__(self, device: torch.device, masking: Masking, watch: Stopwatch, uploads: Uploads) -> None:
+    def __init__(self, device: torch.device, masking: Masking, watch: StageTimer, uploads: Uploads) -> None:
         """`uploads`: pictures that may be there already."""
         self._device = device
         self._uploads = uploads

@@ -19,7 +19,7 @@ from ..faces.modules import compute_in
 from ..lazy import Lazy
 from ..pictures import footprint
 from ..pictures.picture import FLOATS, FloatImage, Picture, Pixels, Region
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from .rrdb import RRDBLayout
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ CONTEXT = 24  # pixels around a tile that the network sees, too: docs/faces.md
 GRID = 4  # tiles begin at multiples of this, so that pixels become channels as they do in the whole picture
 SMALLEST_TILE, LARGEST_TILE = 32, 256  # pixels a side, without those around; of GRID
 ROWS = 256  # are written at once
-ENLARGING = "Enlarging the picture"
+UPSCALING = "Upscaling the image"
 
 
 class Upscaler:
@@ -68,7 +68,7 @@ class Upscaler:
         side = self._side(max_memory)
         todo, done = _split([picture.whole], side), 0
         while todo:
-            progress(done, done + len(todo), ENLARGING)
+            progress(ProgressEvent("upscale", done, done + len(todo), "tile", UPSCALING))
             try:
                 enlarged = self._tile(picture, todo[0])
             except Exception as error:
@@ -85,7 +85,7 @@ class Upscaler:
                 continue
             yield todo.pop(0), enlarged
             done += 1
-        progress(done, done, ENLARGING)
+        progress(ProgressEvent("upscale", done, done, "tile", UPSCALING))
 
     def _side(self, max_memory: int | None) -> int:
         """Pixels of a tile's side that fit. Raises `OutOfMemory` where the smallest does not fit into `max_memory`."""
@@ -164,11 +164,11 @@ def enlarge(
     The network runs once. Where it enlarges more, its picture is reduced by area; where it enlarges less, Lanczos does the
     rest. Alpha is enlarged bilinearly. `max_memory` is in bytes and bounds the network's activations, and as much again the
     pictures (without it, most of the machine's memory does): `OutOfMemory` says so before anything is computed. `progress`
-    counts tiles and stops the work by raising `Interrupted`."""
+    counts tiles (Lanczos: images) and stops the work by raising `Interrupted`."""
     size = enlarged_size(picture.size, factor)
     _refuse_too_large(picture, size, upscaler, max_memory)
     if upscaler is None:
-        progress(0, 1, ENLARGING)
+        progress(ProgressEvent("upscale", 0, 1, "image", UPSCALING))
         pixels = _resized(picture.pixels, size, cv2.INTER_LANCZOS4)
     else:
         pixels = _by_network(picture, size, upscaler, progress, max_memory)

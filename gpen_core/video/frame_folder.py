@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import OutputError, name_offenders
 from ..pictures.whole_file import whole_file
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from .probe import Film, frame_files
 
 STAGED = "frames.part"
@@ -82,7 +82,7 @@ def _add(staged: Path, target: Path, progress: Progress) -> None:
         for done, path in enumerate(missing, len(there) + 1):
             _link_or_copy(path, target / path.name)
             added.append(target / path.name)
-            progress(done, len(frames), "Moving the frames")
+            progress(ProgressEvent("join", done, len(frames), "frame", "Moving the frames"))
 
 
 @contextlib.contextmanager

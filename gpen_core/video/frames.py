@@ -22,7 +22,7 @@ from ..models import Models
 from ..networks import LoadedNetwork, Output
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture
-from ..progress import Progress, Stopwatch, silent
+from ..progress import Progress, StageTimer, no_progress
 from ..restorer import FaceRestorer
 from .choose import why_left
 from .stages import Stages, timed
@@ -62,7 +62,7 @@ class Chosen:
     @property
     def network(self) -> LoadedNetwork:
         """Not kept here: the model `auto` may drop it to make room for another track's, and load it again."""
-        return self.models.network_for(self.size, silent)
+        return self.models.network_for(self.size, no_progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class Restoring:
     max_memory: int | None = None
     limit: FloatImage | None = None
     """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    watch: StageTimer = field(default_factory=StageTimer)
     depth: int = DEPTH
     """Frames that wait between two stages."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class Restoring:
         progress: Progress,
         limit: NDArray[np.floating] | None = None,
         max_memory: int | None = None,
-        watch: Stopwatch | None = None,
+        watch: StageTimer | None = None,
     ) -> Restoring:
         """With the faces of the film chosen and their networks loaded. `limit` [H, W] is of any size. Raises as
         `Models.masking` and `Models.network_for`, and `InputError` for what is no mask."""
@@ -166,7 +166,7 @@ class Restoring:
         chosen = [Chosen.of(track, found, restorer, options, progress) for track in left]
         fitted = None if limit is None else fit_limit(limit, found.size)
         masking = restorer.models.masking(options, progress)
-        watch = watch or Stopwatch()
+        watch = watch or StageTimer()
         return cls(options, masking, chosen, reasons, rate, video.steady, max_memory, fitted, watch)
 
     @property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
 from ..pictures.whole_file import whole_file
-from ..progress import Progress, silent
+from ..progress import Progress, ProgressEvent, no_progress
 from . import matroska
 from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, opened, reason
 from .copying import add_copy, set_time_base
@@ -27,6 +27,8 @@ from .probe import Film
 
 log = logging.getLogger(__name__)
 
+REPORT_EVERY = 8  # frames: copying one takes little longer than making an event
+
 
 def join(
     segments: Sequence[Path],
@@ -34,7 +36,7 @@ def join(
     target: Path,
     start: float | None = None,
     end: float | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     encoding: Encoding | None = None,
 ) -> None:
     """Writes `target` from segments in their order: whole, or not at all.
@@ -214,7 +216,8 @@ class _Join:
                     packet.duration = min(int(until[np.searchsorted(shown, pts)]) - pts, LONGEST_DURATION)
                     number += 1
                     yield packet
-                    self.progress(number, total, "Joining")
+                    if number % REPORT_EVERY == 0 or number == total:
+                        self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))
 
     def _others(self, source: Any, copies: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
         """Packets that are copied, with their new stream, their timestamps shifted."""

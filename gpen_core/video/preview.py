@@ -16,7 +16,7 @@ from ..frame import Frame
 from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, rgb8
-from ..progress import Progress, counted, silent
+from ..progress import Progress, ProgressEvent, no_progress, pluralize
 from ..restorer import FaceRestorer, RestoreResult
 from .probe import Film
 from .reader import FilmFrame, Reader
@@ -45,13 +45,13 @@ def preview(
 
     Each frame stands for itself: nothing is followed or steadied, and `faces` chooses among those of the frame. Raises
     `InputError` for a film whose length is not known, and what `restore_video` raises."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or silent
+    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
     film = film_of(source, video)
     rows = []
     for done, frame in enumerate(_spread(film, video, count), 1):
         result = restorer.restore_all([Frame(frame.picture, limit=limit)], options, max_memory=max_memory)[0]
         rows.append(_row(frame, result))
-        tell(done, count, "Restoring frames")
+        tell(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
     return np.vstack(rows)
 
 
@@ -72,7 +72,7 @@ def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
 
 def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:
     restored = sum(face.restored for face in result.faces)
-    text = f"{frame.seconds:.2f} s: {counted(len(result.faces), 'face')}, {restored} restored"
+    text = f"{frame.seconds:.2f} s: {pluralize(len(result.faces), 'face')}, {restored} restored"
     before, after = (_small(picture) for picture in (frame.picture, result.picture))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
     pictures = np.hstack([before, gap, after])

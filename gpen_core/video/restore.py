@@ -18,7 +18,7 @@ from ..faces.tracks import Track
 from ..optional import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage
-from ..progress import Progress, Repeating, Stopwatch, silent
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..restorer import FaceRestorer
 from ..version import __version__
 from .encoding import Encoding, check_output, is_folder_target
@@ -86,11 +86,11 @@ class _Run:
     video: VideoOptions
     encoding: Encoding
     work: Work
-    progress: Repeating
+    progress: ReplayableProgress
     max_memory: int | None
     frame_memory: int | None
     limit: FloatImage | None
-    watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
+    watch: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """What is to be said at the end."""
 
@@ -151,8 +151,8 @@ def restore_video(
 
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
-    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
-    frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
+    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the film is
+    read, then frames, and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
     `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
     work and the encoder: what cannot fit is refused from the header. With `elsewhere` the first pass and the joining are
     done here, the segments by other processes.
@@ -160,7 +160,7 @@ def restore_video(
     what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingExtra` without PyAV,
     and what `FaceRestorer.restore_all` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
-    tell = Repeating(progress or silent)
+    tell = ReplayableProgress(progress or no_progress)
     film, encoding = check(source, target, options, video, frame_memory)
     reader = Reader(film, video.start, video.end)
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
@@ -197,6 +197,10 @@ def _restoring(run: _Run, found: Survey) -> Restoring:
     )
 
 
+def _restoring_event(done: int, found: Survey) -> ProgressEvent:
+    return ProgressEvent("restore", done, found.count, "frame", "Restoring frames")
+
+
 def _depth(run: _Run, found: Survey, work: Restoring) -> int:
     return depth_for(run.film, run.encoding, work.chosen, work.radius, host_room(run.frame_memory), found.count)
 
@@ -210,10 +214,10 @@ def _finished_elsewhere(run: _Run, found: Survey, found_key: str, elsewhere: Els
         told.append(one)
         for stage, seconds in one.seconds.items():
             run.watch.seconds[stage] = run.watch.seconds.get(stage, 0.0) + seconds
-        run.progress(sum(len(ranges[other.number]) for other in told), found.count, "Restoring")
+        run.progress(_restoring_event(sum(len(ranges[other.number]) for other in told), found))
 
     before = set(run.work.folder.glob("*/*.json"))
-    run.progress(0, found.count, "Restoring")
+    run.progress(_restoring_event(0, found))
     elsewhere(found_key, len(ranges), finished)
     names = sorted({one.part for one in told})
     if len(names) != 1:
@@ -244,7 +248,7 @@ class SegmentRestorer:
         """`found_key` as `Elsewhere` is told it, all else as `restore_video`. Raises as that, and `InputError` where the
         first pass is not there."""
         film, encoding = check(source, target, options, video, frame_memory)
-        reader, tell = Reader(film, video.start, video.end), Repeating(silent)
+        reader, tell = Reader(film, video.start, video.end), ReplayableProgress(no_progress)
         run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
         found = Survey.load(run.work.folder / found_key)
         if found is None:
@@ -309,16 +313,17 @@ def _surveyed(run: _Run, key: str) -> Survey:
     known = Survey.load(folder)
     if known is not None:
         return known
-    count = run.film.count or 0
-    waited = Stopwatch({})
-    with Stages(run.progress.again) as stages:
+    count = run.film.count or None
+    waited = StageTimer({})
+    with Stages(run.progress.replay) as stages:
         frames = stages.ahead(timed(run.reader.frames(), run.watch, "decode"), DEPTH)
         found = timed(
             stages.ahead(looked_at(frames, run.restorer, run.options, stages.check, run.watch), DEPTH), waited, "detect"
         )
 
         def tell(done: int) -> None:
-            run.progress(min(done, count), count, "Looking for faces")
+            done = done if count is None else min(done, count)
+            run.progress(ProgressEvent("analyze", done, count, "frame", "Looking for faces"))
 
         with run.watch.stage("follow"):
             result = survey(found, run.rate, run.options, tell)
@@ -336,8 +341,8 @@ def _restore_missing(run: _Run, found: Survey, work: Restoring, parts: Parts, mi
         first = max(0, wanted.start - work.run_up)
         frames = run.reader.frames(first, found.pts)
         until = min(found.count, wanted.stop + work.radius) - first
-        run.progress(wanted.start, found.count, "Restoring")
-        with Stages(run.progress.again) as stages:
+        run.progress(_restoring_event(wanted.start, found))
+        with Stages(run.progress.replay) as stages:
             restored = work.run(islice(frames, until), wanted, stages)
             _write_segments(run, found, numbers, parts, stages.ahead(restored, work.depth))
 
@@ -360,7 +365,7 @@ def _write_segments(
                     sums = steadiness.setdefault(track, (Steadiness(), Steadiness()))
                     sums[0].add(before)
                     sums[1].add(after)
-                run.progress(one.frame.number + 1, found.count, "Restoring")
+                run.progress(_restoring_event(one.frame.number + 1, found))
         if len(frames) < len(parts.ranges[n]):
             raise InputError(f"{run.film.path} ended in frame {parts.ranges[n].start + len(frames)}; it changed meanwhile.")
         told = {str(track): [[one.weight, one.squares] for one in pair] for track, pair in steadiness.items()}

@@ -9,7 +9,7 @@ from ..errors import OptionsError, memory_for
 from ..faces.face import Face
 from ..options import RestoreOptions, VideoOptions
 from ..pictures.picture import FloatImage, Picture, as_picture
-from ..progress import Progress, Repeating, Stopwatch, silent
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..restorer import FaceRestorer
 from .frames import DEPTH, RestoredFrame, Restoring
 from .stages import Stages
@@ -56,17 +56,21 @@ def restore_sequence(
     `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
     faces followed and evened out over time; of `video`, `steady` and `min_time` count. `limit`, `progress`, `max_memory` and
     errors as in `restore_video`."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), Repeating(progress or silent)
+    options, video, tell = options or RestoreOptions(), video or VideoOptions(), ReplayableProgress(progress or no_progress)
     if options.upscale != 1:
         raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
     with memory_for("these pictures", "choose a smaller detection size"):
         found = _surveyed(restorer, pictures, options, rate, tell)
         work = Restoring.of(found, restorer, options, video, rate, tell, limit, max_memory)
-        tell(0, found.count, "Restoring frames")
-        with Stages(tell.again) as stages:
+        tell(_restoring(0, found))
+        with Stages(tell.replay) as stages:
             for one in work.run(_frames(pictures), range(found.count), stages):
                 yield _result(one, found, work)
-                tell(one.frame.number + 1, found.count, "Restoring frames")
+                tell(_restoring(one.frame.number + 1, found))
+
+
+def _restoring(done: int, found: Survey) -> ProgressEvent:
+    return ProgressEvent("restore", done, found.count, "frame", "Restoring frames")
 
 
 def _frames(pictures: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
@@ -79,12 +83,16 @@ def _surveyed(
     pictures: Callable[[], Iterable[object]],
     options: RestoreOptions,
     rate: float,
-    tell: Repeating,
+    tell: ReplayableProgress,
 ) -> Survey:
-    with Stages(tell.again) as stages:
+    with Stages(tell.replay) as stages:
         frames = stages.ahead(_frames(pictures), DEPTH)
-        found = looked_at(frames, restorer, options, stages.check, Stopwatch())
-        return survey(found, rate, options, lambda done: tell(0, 0, f"Looking for faces in frame {done}"))
+        found = looked_at(frames, restorer, options, stages.check, StageTimer())
+
+        def analyzed(done: int) -> None:
+            tell(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
+
+        return survey(found, rate, options, analyzed)
 
 
 def _result(one: RestoredFrame[SequenceFrame], found: Survey, work: Restoring) -> SequenceResult:

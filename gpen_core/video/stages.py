@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..errors import Interrupted
-from ..progress import Stopwatch
+from ..progress import StageTimer
 
 Item = TypeVar("Item")
 
@@ -93,7 +93,7 @@ class Stages:
                 del given  # else its pixels stay until the next
 
 
-def timed(items: Iterable[Item], watch: Stopwatch, stage: str) -> Iterator[Item]:
+def timed(items: Iterable[Item], watch: StageTimer, stage: str) -> Iterator[Item]:
     """The same items; the time that each took to come is the stage's."""
     source = iter(items)
     while True:

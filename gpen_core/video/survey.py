@@ -20,7 +20,7 @@ from ..faces.tracks import BROKEN, Track, load_tracks, save_tracks
 from ..options import RestoreOptions
 from ..pictures.picture import Picture
 from ..pictures.whole_file import write_bytes
-from ..progress import Stopwatch
+from ..progress import StageTimer
 from ..restorer import FaceRestorer
 from .shots import CutFinder
 
@@ -104,7 +104,7 @@ def looked_at(
     restorer: FaceRestorer,
     options: RestoreOptions,
     check: Callable[[], None],
-    watch: Stopwatch,
+    watch: StageTimer,
 ) -> Iterator[tuple[OneFrame, list[Face]]]:
     """Each frame with its heads, as many frames at once as the detector takes. `check` may end it before each time."""
     wanted = searching(options)

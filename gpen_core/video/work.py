@@ -16,7 +16,7 @@ from filelock import Timeout
 
 from ..errors import InputError, OutputError
 from ..locks import is_link, lock_at
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from .probe import frame_files
 
 SUFFIX = ".unfinished"
@@ -140,7 +140,7 @@ def digest_of_file(path: Path, progress: Progress) -> str:
                 while chunk := data.read(CHUNK):
                     digest.update(chunk)
                     done += len(chunk)
-                    progress(done >> 20, max(1, total >> 20), "Reading the film (MiB)")
+                    progress(ProgressEvent("read", done, total, "byte", "Reading the video"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     return digest.hexdigest()

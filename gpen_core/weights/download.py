@@ -19,7 +19,7 @@ from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
 from ..locks import lock_at
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from . import digest, published
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
@@ -71,8 +71,7 @@ class Download:
         patience: Patience | None = None,
     ) -> None:
         """`check(path)` raises `WeightsError` if a file is not the entry's by its structure; it is asked before a file
-        without a digest gets its name. `progress(done, total, text)` counts bytes (total 0: not known); it stops the work
-        by raising `Interrupted`."""
+        without a digest gets its name. `progress` counts bytes; it stops the work by raising `Interrupted`."""
         self.entry = entry
         self.target = folder / entry.file
         self.options = options
@@ -100,7 +99,8 @@ class Download:
                 lock.acquire(timeout=0.2)
                 break
             except Timeout:
-                self.progress(0, 0, f"Waiting for another download of {self.entry.file}")
+                text = f"Waiting for another download of {self.entry.file}"
+                self.progress(ProgressEvent("download", 0, None, "byte", text))
             except NotImplementedError:  # a file system without locks: claiming by renaming must do
                 log.info("%s cannot be locked.", self.target)
                 break
@@ -148,7 +148,8 @@ class Download:
                 yield _Candidate(source, self._ask(source), (), STRUCTURE)
 
     def _ask(self, source: Source) -> Published:
-        return published.ask(source, self.patience, lambda: self._tell(0, 0, "Waiting for the server"))
+        waiting = ProgressEvent("download", 0, None, "byte", "Waiting for the server")
+        return published.ask(source, self.patience, lambda: self._tell(waiting))
 
     def _fetch_from(self, candidate: _Candidate) -> None:
         self._refuse_change(candidate.source, candidate.digests)
@@ -180,7 +181,7 @@ class Download:
     def _verified(self, candidate: _Candidate, partial: Partial) -> str:
         """The digest of the whole file on disk; a file that is wrong is deleted."""
         size = partial.size
-        self.progress(size, size, f"Verifying {self.entry.file}")
+        self.progress(ProgressEvent("verify", size, size, "byte", f"Verifying {self.entry.file}"))
         sha256 = digest.sha256_of(partial.path)
         try:
             if candidate.digests and sha256 not in candidate.digests:
@@ -222,8 +223,8 @@ class Download:
         if free < needed + SPARE_DISK:
             raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
 
-    def _tell(self, done: int, total: int, text: str) -> None:
-        self.progress(done, total or self.entry.about or 0, f"{self.entry.file}: {text}")
+    def _tell(self, event: ProgressEvent) -> None:
+        self.progress(replace(event, total=event.total or self.entry.about, text=f"{self.entry.file}: {event.text}"))
 
     def _why_not_written(self, error: OSError) -> str:
         folder = self.target.parent

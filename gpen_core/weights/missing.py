@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import MissingWeights
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from .catalog import Entry
 from .folders import locate
 from .store import Build, Store
@@ -22,7 +22,7 @@ class Wanted:
 
 
 def fetch_missing(wanted: Sequence[Wanted], progress: Progress) -> None:
-    """Fetches what is not there. `progress(done, total, text)` counts the bytes of all files together.
+    """Fetches what is not there. `progress` counts the bytes of all files together.
 
     Raises `MissingWeights` as soon as one cannot be had, and before anything is fetched where none may be: it names all."""
     missing: dict[Entry, Wanted] = {}
@@ -54,8 +54,9 @@ def _and_then(rest: Sequence[Entry]) -> str:
 def _shifted(progress: Progress, before: int, after: int, part: str) -> Progress:
     """One file's progress as a part of all: those before and after it have so many bytes."""
 
-    def tell(done: int, total: int, text: str) -> None:
-        progress(before + done, before + total + after if total else 0, text + part)
+    def tell(event: ProgressEvent) -> None:
+        total = before + event.total + after if event.total else None
+        progress(replace(event, done=before + event.done, total=total, text=event.text + part))
 
     return tell
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, WeightsError, memory_for
-from ..progress import Progress, silent
+from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, STRUCTURE, Record
@@ -30,7 +30,7 @@ class Store:
         self.folders = tuple(folders)
         self.options = options or DownloadOptions.from_environment()
 
-    def load(self, name: str, build: Build[Built], progress: Progress = silent) -> Built:
+    def load(self, name: str, build: Build[Built], progress: Progress = no_progress) -> Built:
         """Finds or fetches the file that `name` means and builds from it.
 
         Raises `MissingWeights` for a file that is not there and may not or cannot be fetched, `WeightsError` for one that
@@ -38,7 +38,7 @@ class Store:
         remembered once it could be built from.
         """
         path = self.fetch(name, build, progress)
-        progress(0, 0, f"Loading {path.name}")
+        progress(ProgressEvent("load", 0, None, "model", f"Loading {path.name}"))
         return self.load_file(path, build)[0]
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, Record]:
@@ -67,7 +67,7 @@ class Store:
             digest.remember(path, record)
         return path, record
 
-    def fetch(self, name: str, build: Build[object], progress: Progress = silent) -> Path:
+    def fetch(self, name: str, build: Build[object], progress: Progress = no_progress) -> Path:
         """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see
         `check`. A fetched file without a digest must be one that `build` accepts."""
         entry = locate(name, self.folders)

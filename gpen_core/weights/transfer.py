@@ -12,7 +12,7 @@ import requests
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from ..progress import Progress
+from ..progress import Progress, ProgressEvent
 from .catalog import Source
 from .formats import is_web_page
 from .partial import Partial
@@ -89,7 +89,7 @@ class Transfer:
             seconds -= 0.2
 
     def _wait_at(self, done: int) -> None:
-        self.progress(done, self.size or 0, "Waiting for the server")
+        self._report(done, "Waiting for the server")
 
     def _fetch_rest(self, partial: Partial) -> None:
         offset = partial.size
@@ -146,7 +146,7 @@ class Transfer:
             raise PassingFault(f"broke off after {size:,} bytes ({describe(error)})") from error
         if self.size is not None and size < self.size:
             raise PassingFault(f"ended after {size:,} of {self.size:,} bytes")
-        self.progress(size, self.size or size, self._text)
+        self.progress(ProgressEvent("download", size, self.size or size, "byte", self._text))
 
     def _chunks(self, response: Response, done: int) -> Iterator[bytes]:
         """The body in pieces, with progress told and the pace watched in between, also while nothing comes."""
@@ -161,7 +161,10 @@ class Transfer:
             pace.check(len(chunk))
             if time.monotonic() - told > 0.1:
                 told = time.monotonic()
-                self.progress(done, self.size or 0, self._text)
+                self._report(done, self._text)
+
+    def _report(self, done: int, text: str) -> None:
+        self.progress(ProgressEvent("download", done, self.size, "byte", text))
 
     @property
     def _text(self) -> str:

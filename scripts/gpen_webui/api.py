@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -166,15 +167,9 @@ def _told(job: Job) -> JobReply:
     error = GONE if job.is_dropped else None
     if job.failure is not None:
         error = sendable(job.failure.text) or STOPPED
-    return JobReply(
-        id=job.id,
-        status=job.status,
-        ahead=line.ahead(job),
-        done=job.done,
-        total=job.total,
-        text=sendable(job.text),
-        error=error,
-    )
+    event = job.event
+    progress: dict[str, Any] = {} if event is None else {**asdict(event), "text": sendable(event.text)}
+    return JobReply(id=job.id, status=job.status, ahead=line.ahead(job), error=error, **progress)
 
 
 def _accounts(given: str | None) -> dict[str, str]:

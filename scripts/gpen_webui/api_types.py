@@ -71,9 +71,16 @@ class JobReply(BaseModel):
     id: str
     status: str = Field(description="waiting, working, done, failed or stopped.")
     ahead: int = Field(0, description="Jobs that come before it.")
-    done: int = Field(0, description="Faces, or bytes of a download.")
-    total: int = Field(0, description="Of how many; 0: not known yet.")
-    text: str = Field("", description="What is being done.")
+    stage: Optional[str] = Field(
+        None,
+        description="download, verify, load, read, detect, upscale or restore; null before the job begins.",
+    )
+    done: int = Field(0, description="How far the stage is, in `unit`.")
+    total: Optional[int] = Field(None, description="How much there is to do, in `unit`; null if unknown.")
+    unit: Optional[str] = Field(
+        None, description="What is counted: byte, model, image, tile or face; null before the job begins."
+    )
+    text: str = Field("", description="The stage for people to read.")
     error: Optional[str] = Field(None, description="What went wrong, or that the result is gone.")
 
 

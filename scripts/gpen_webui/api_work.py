@@ -20,6 +20,7 @@ from gpen_core import (
     OutOfMemory,
     Photo,
     Progress,
+    ProgressEvent,
     RestoreOptions,
     TooLarge,
     WeightsError,
@@ -90,7 +91,8 @@ def status_of(kind: type[Exception]) -> int:
 def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress) -> bytes:
     """Decodes, restores and encodes when its turn comes, so that the pictures of one request alone are in memory."""
     with host.in_line():
-        progress(0, 0, "Starting")  # the client may have gone while others worked
+        # The client may have gone while others worked.
+        progress(ProgressEvent("read", 0, None, "image", "Reading the image"))
         if begin is not None:
             begin()
         photo = _photo(asked.image, "image")

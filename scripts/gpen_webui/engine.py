@@ -12,7 +12,7 @@ import torch
 from gpen_core import AUTO_MODELS, DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
 
 from . import host, missing
-from .bar import Bar, moving
+from .bar import HostProgress, progress_scope
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
     from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult, SelfTest
@@ -62,16 +62,16 @@ def restore(
     frame = Frame(image, original=original, limit=limit, boxes=boxes)
     finder = finder or detector()
     wanted = (model, finder, options.mask, options.keep, options.upscale > 1 and options.upscaler)
-    with _lock, moving(), missing.asked_once(wanted, host.models_dirs()):
-        return _restore(frame, model, finder, options, Bar(told))
+    with _lock, progress_scope(), missing.asked_once(wanted, host.models_dirs()):
+        return _restore(frame, model, finder, options, HostProgress(told))
 
 
 def faces(image: object, model: str, options: RestoreOptions, finder: str) -> tuple[Face, ...]:
     """See `FaceRestorer.choose`. Raises `GpenError`."""
     from gpen_core import Frame
 
-    with _lock, moving():
-        restorer = _restorer(_device(), model, finder, Bar())
+    with _lock, progress_scope():
+        restorer = _restorer(_device(), model, finder, HostProgress())
         with _on_device(restorer), _without_autocast(restorer.device):
             return restorer.choose(Frame(image), options)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gpen_core import GpenError, Interrupted, Progress
+from gpen_core import GpenError, Interrupted, Progress, ProgressEvent
 
 from . import host
 from .budget import Full, Hold
@@ -38,9 +38,8 @@ class Job:
     """The bytes of the request, released at the end."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     status: str = WAITING
-    done: int = 0
-    total: int = 0
-    text: str = ""
+    event: ProgressEvent | None = None
+    """The last one; None before it has begun."""
     result: bytes | None = None
     failure: Failure | None = None
     is_dropped: bool = False
@@ -76,10 +75,10 @@ class Job:
         if self.hold is not None:
             self.hold.release()
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """As gpen_core tells it."""
+    def progress(self, event: ProgressEvent) -> None:
+        """Keeps the event. Raises `Interrupted` once the job is stopped."""
         self._go_on_only_if_wanted()
-        self.done, self.total, self.text = done, total, text
+        self.event = event
 
     def _go_on_only_if_wanted(self) -> None:
         if self._stop.is_set():

@@ -332,9 +332,9 @@ def test_a_progress_that_interrupts_leaves_nothing_half_written(red, tmp_path, s
     source = picture(tmp_path / "a.png")
     before = source.read_bytes()
 
-    def progress(done, total, text):
-        assert total in (0, 1)
-        if total and done == (total if stop_at == "end" else 0):
+    def progress(event):
+        assert event.total in (None, 1)
+        if event.total and event.done == (event.total if stop_at == "end" else 0):
             raise Interrupted("stopped by the user")
 
     for target in (tmp_path / "out.png", source):

@@ -14,7 +14,7 @@ import pytest
 from command_line import names
 from PIL import Image
 
-from gpen_core import report
+from gpen_core import ProgressEvent, report
 from gpen_core.batch import local as batch
 from gpen_core.batch.job import Job
 from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
@@ -34,7 +34,7 @@ class Inverting:
 
     def restore(self, picture, progress):
         if progress is not None:
-            progress(1, 1, "Restoring faces")
+            progress(ProgressEvent("restore", 1, 1, "face", "Restoring faces"))
         result = picture.writable()
         result.pixels[:] = 255 - result.pixels
         mask = np.ones((picture.height, picture.width), np.float32)

@@ -3,16 +3,21 @@
 import argparse
 import json
 import logging
+import re
 import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from command_line import broken
 from reference_pages import commands_of, flags_of
 from tqdm import tqdm
 
+from gpen_core import ProgressEvent
 from gpen_core.cli import progress
 from gpen_core.cli.main import make_parser
-from gpen_core.cli.progress import Bars, Lines, Shown, shown
+from gpen_core.cli.progress import JsonReporter, ProgressReporter, TqdmReporter, progress_reporter
+from gpen_core.progress import ProgressStage, ProgressUnit
 
 pytest_plugins = ["command_line"]
 
@@ -48,84 +53,118 @@ def terminal(monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "quiet", "expected"),
-    [(None, False, Bars), (None, True, Shown), ("json", True, Lines), ("bar", True, Bars), ("none", False, Shown)],
+    [
+        (None, False, TqdmReporter),
+        (None, True, ProgressReporter),
+        ("json", True, JsonReporter),
+        ("bar", True, TqdmReporter),
+        ("none", False, ProgressReporter),
+    ],
 )
 def test_quiet_shows_nothing_unless_it_is_asked_for(kind, quiet, expected):
-    with shown(given(kind, quiet)) as show:
+    with progress_reporter(given(kind, quiet)) as show:
         assert type(show) is expected and show.quiet is quiet
 
 
 def test_json_says_how_far_and_how_long_it_will_take(capsys, clock):
-    with shown(given("json")) as show:
-        show(0, 0, "weights.pth: Waiting for the server")
+    with progress_reporter(given("json")) as show:
+        show(ProgressEvent("download", 0, None, "byte", "weights.pth: Waiting for the server"))
         for seconds, done in ((0, 0), (0.1, 5), (1, 25), (3, 100)):
             clock[0] = 100 + seconds
-            show(done, 100, "weights.pth")
+            show(ProgressEvent("download", done, 100, "byte", "weights.pth"))
+        show(ProgressEvent("load", 0, None, "model", "Loading weights.pth"))
     told = objects(capsys.readouterr().err)
     assert [(one["done"], one["total"], one["seconds_left"]) for one in told] == [
         (0, None, None),
         (0, 100, None),
         (25, 100, 3.0),  # 5 came too soon after 0
         (100, 100, 0.0),
+        (0, None, None),
     ]
-    assert told[0]["stage"] == "weights.pth: Waiting for the server" and told[1]["unit"] == "byte"
+    texts = ["weights.pth: Waiting for the server", "weights.pth", "weights.pth", "weights.pth", "Loading weights.pth"]
+    assert [one["text"] for one in told] == texts
+    assert [(one["stage"], one["unit"]) for one in told] == [("download", "byte")] * 4 + [("load", "model")]
 
 
 def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
-    with shown(given("json"), 2) as show:
+    with progress_reporter(given("json"), 2) as show:
         for picture in (1, 2):
             for face in (0, 1, 2):
                 clock[0] += 1
-                show(face, 2, "Restoring faces")
+                show(ProgressEvent("restore", face, 2, "face", "Restoring faces"))
             show.step(picture)
     told = objects(capsys.readouterr().err)
-    pictures = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "pictures"]
-    faces = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "Restoring faces"]
+    pictures = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "batch"]
+    faces = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "restore"]
     assert pictures == [(0, None), (1, 3.0), (2, 0.0)]
     assert faces == [(0, None), (1, 1.0), (2, 0.0)] * 2  # each picture begins anew
-    assert {one["unit"] for one in told} == {"picture", "face"}
+    assert {(one["stage"], one["unit"]) for one in told} == {("batch", "image"), ("restore", "face")}
 
 
 def test_a_terminal_shows_the_time_left(terminal, capsys):
     terminal()
-    with shown(given()) as show:
-        show(0, 8, "Restoring faces")
-        show(2, 8, "Restoring faces")
+    with progress_reporter(given()) as show:
+        show(ProgressEvent("restore", 0, 8, "face", "Restoring faces"))
+        show(ProgressEvent("restore", 2, 8, "face", "Restoring faces"))
     err = capsys.readouterr().err
-    assert "Restoring faces" in err and "2/8" in err and "<" in err.split("2/8")[1]
+    assert "Restoring faces" in err and "2/8" in err and "<" in err.split("2/8")[1] and " face" in err.split("2/8")[1]
+
+
+def test_only_bytes_are_shown_in_powers_of_1024(terminal, capsys):
+    terminal()
+    with progress_reporter(given()) as show:
+        show(ProgressEvent("read", 3 << 20, 9 << 20, "byte", "Reading the video"))
+        show(ProgressEvent("restore", 3 << 20, 9 << 20, "frame", "Restoring frames"))
+    bytes_, frames = capsys.readouterr().err.split("Restoring frames", 1)
+    assert "3.00M/9.00M" in bytes_ and f"{3 << 20}/{9 << 20}" in frames
 
 
 def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
     terminal()
-    with shown(given(), 3) as show:
-        show(1, 4, "Restoring faces")
+    with progress_reporter(given(), 3) as show:
+        show(ProgressEvent("download", 3_000_000, 75_000_000, "byte", "Downloading"))
+        show(ProgressEvent("restore", 1, 4, "face", "Restoring faces"))
         show.step(2)
         show.note("a note")
     err = capsys.readouterr().err
-    assert "2/3" in err and "Restoring faces 1/4" in err and "gpen: a note" in err
+    assert "2/3" in err and "Downloading 3/75 MB" in err and "Restoring faces 1/4" in err and "gpen: a note" in err
 
 
 def test_what_work_says_of_itself_cannot_speak_to_the_terminal(terminal, capsys):
     terminal()
-    with shown(given()) as show:
-        show(1, 4, "x\x1b[2Jy")
+    with progress_reporter(given()) as show:
+        show(ProgressEvent("restore", 1, 4, "face", "x\x1b[2Jy"))
         show.note("n\x1b[2J")
     assert "\x1b[2J" not in capsys.readouterr().err
 
 
 def test_where_no_terminal_is_nothing_is_drawn(capsys):
-    with shown(given(), 3) as show:
-        show(1, 4, "Restoring faces")
+    with progress_reporter(given(), 3) as show:
+        show(ProgressEvent("restore", 1, 4, "face", "Restoring faces"))
         show.step(1)
     assert capsys.readouterr().err == ""
+
+
+def test_the_guide_lists_each_stage_with_its_unit_and_each_field(capsys):
+    guide = (Path(__file__).parents[2] / "docs" / "guides.md").read_text("utf-8")
+    part = guide[guide.index("## From another program") :].split("\n## ")[0]
+    fields, stages = re.findall(r"\| --- \|\n((?:\| .*\n)+)", part)
+    units = {re.findall(r"`(\w+)`", row)[0]: set(re.findall(r"`(\w+)`", row)[1:]) for row in stages.splitlines()}
+    assert list(units) == list(get_args(ProgressStage)) and set().union(*units.values()) == set(get_args(ProgressUnit))
+    with progress_reporter(given("json"), 1):
+        pass
+    (line,) = objects(capsys.readouterr().err)
+    assert [re.findall(r"`(\w+)`", row)[0] for row in fields.splitlines()] == list(line)
 
 
 def test_restore_in_json(restore, face, plain, tmp_path):
     ran = restore(face, plain, "-o", tmp_path / "out", "--progress", "json")
     told = objects(ran.err)
-    assert ran.status == 0 and told[-1]["stage"] == "pictures" and (told[-1]["done"], told[-1]["total"]) == (2, 2)
-    assert {"stage", "done", "total", "unit", "seconds_left"} == set(told[0])
-    assert any(one["stage"] == "Restoring faces" and one["unit"] == "face" and one["done"] == 1 for one in told)
+    assert ran.status == 0 and told[-1]["stage"] == "batch" and (told[-1]["done"], told[-1]["total"]) == (2, 2)
+    assert {tuple(one) for one in told} == {("stage", "done", "total", "unit", "text", "seconds_left")}
+    units = {"load": "model", "detect": "image", "restore": "face", "batch": "image"}
+    assert {(one["stage"], one["unit"]) for one in told} == set(units.items())
+    assert any(one["stage"] == "restore" and one["done"] == 1 for one in told)
 
 
 @pytest.mark.slow

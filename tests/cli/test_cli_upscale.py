@@ -13,7 +13,7 @@ from PIL import Image
 
 from gpen_core.pictures import files
 from gpen_core.pictures.picture import as_picture
-from gpen_core.progress import silent
+from gpen_core.progress import no_progress
 from gpen_core.upscale import rrdb as networks
 from gpen_core.upscale.enlarge import enlarge
 
@@ -38,7 +38,7 @@ def test_the_picture_becomes_larger_and_its_face_is_restored(restore, face, tmp_
     told = report_of(report)
     assert (told["status"], told["width"], told["height"]) == ("restored", 384, 384) and told["seconds"]["upscale"] > 0
     photo = command_line.pixels(face)
-    larger = enlarge(as_picture(photo), 1.5, None, silent).native()
+    larger = enlarge(as_picture(photo), 1.5, None, no_progress).native()
     got = command_line.pixels(out)
     assert got.shape == (384, 384, 3) and np.array_equal(got[-20:], larger[-20:]) and not np.array_equal(got, larger)
 

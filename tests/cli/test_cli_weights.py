@@ -19,7 +19,7 @@ import weights_server as ws
 from command_line import names
 from safetensors.torch import load_file
 
-from gpen_core import FaceRestorer, RestoreOptions
+from gpen_core import FaceRestorer, ProgressEvent, RestoreOptions
 from gpen_core.errors import MissingWeights
 from gpen_core.weights import catalog, digest
 
@@ -186,11 +186,12 @@ def test_load_tells_its_progress_and_can_be_stopped(online, mirror, models, tmp_
     monkeypatch.setenv("GPEN_MIRROR", mirror.root)
     told = []
     detector = models / "detection_mobilenet0.25_Final.safetensors"
-    FaceRestorer.load("gpen-bfr-256", detector, tmp_path, "cpu", progress=lambda *a: told.append(a))
-    texts = [text for _, _, text in told]
+    FaceRestorer.load("gpen-bfr-256", detector, tmp_path, "cpu", progress=told.append)
+    texts = [event.text for event in told]
     assert f"{FILE}: Downloading from 127.0.0.1" in texts and f"Verifying {FILE}" in texts
-    assert texts[-1] == "Loaded" and f"Loading {FILE}" in texts
-    assert all(0 <= done <= max(done, total) for done, total, _ in told)
+    assert told[-1] == ProgressEvent("load", 2, 2, "model", "Loaded") and f"Loading {FILE}" in texts
+    units = {"download": "byte", "verify": "byte", "load": "model"}
+    assert {(event.stage, event.unit) for event in told} == set(units.items())
 
 
 def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):

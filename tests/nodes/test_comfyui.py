@@ -207,6 +207,27 @@ def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
     assert ("Loaded", "5") in said and any("my-gpen.pth" in text for text, _ in said)
 
 
+def test_a_node_shows_how_far_it_is(host):
+    server, shown = sys.modules["server"].PromptServer.instance, fake_comfyui.ProgressBar.shown
+    said = []
+    server.send_progress_text = lambda text, node_id: said.append(text)
+    shown.clear()
+    event, reporter = host.module("gpen_core").ProgressEvent, host.module("nodes.progress").Reporter("5")
+    reporter(event("analyze", 1200, None, "frame", "Looking for faces"))
+    reporter(event("download", 2_000_000, None, "byte", "Downloading"))
+    reporter(event("restore", 1, 4, "face", "Restoring faces"))
+    reporter.part(0.5, 1.0)(event("restore", 1, 2, "face", "Restoring faces"))
+    reporter(event("restore", 4, 4, "face", "Restoring faces"))
+    assert said == [
+        "Looking for faces: frame 1,200",
+        "Downloading",
+        "Restoring faces: 25%",
+        "Restoring faces: 50%",
+        "Restoring faces",
+    ]
+    assert [done / total for done, total in shown] == [0.25, 0.75, 1]
+
+
 def test_half_precision_is_offered_where_the_device_has_it(host):
     def offered():
         return {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}["precision"].options

@@ -223,8 +223,8 @@ def test_memory_that_is_not_there_for_one_is_said(monkeypatch, what):
 def test_progress_stops_the_work_there_too(monkeypatch):
     with_torch(monkeypatch)
 
-    def stop(done, total, text):
-        if done == 1:
+    def stop(event):
+        if event.done == 1:
             raise Interrupted("stopped")
 
     image = picture(240, 320, "uint8")

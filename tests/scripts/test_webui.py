@@ -16,7 +16,7 @@ from fake_webui import Component
 from PIL import Image
 from webui_pictures import RED, red
 
-from gpen_core import FaceRestorer, OutOfMemory, RestoreOptions
+from gpen_core import FaceRestorer, OutOfMemory, ProgressEvent, RestoreOptions
 
 pytest_plugins = ["webui_pictures"]
 
@@ -179,23 +179,29 @@ def test_messages_name_what_this_host_has(host, photo, webui_models):
 def test_the_bar_moves_and_counts(host, photo):
     bar, state = sys.modules["gpen_webui.bar"], host.state
     state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four pictures
-    tell = bar.Bar()
-    with bar.moving():
-        tell(0, 0, "Loading it")
-        tell(71_000_000, 284_000_000, "A.pth: Downloading from here")
-        tell(2_000_000, 0, "B.pth: Downloading from here")
-        tell(29, 29, "Loaded")
-        tell(0, 0, "Finding faces")
-        tell(3, 29, "Restoring faces")
+    tell = bar.HostProgress()
+    with bar.progress_scope():
+        tell(ProgressEvent("load", 0, None, "model", "Loading it"))
+        tell(ProgressEvent("download", 0, None, "byte", "Waiting"))
+        tell(ProgressEvent("download", 71_000_000, 284_000_000, "byte", "A.pth: Downloading from here"))
+        tell(ProgressEvent("download", 2_000_000, None, "byte", "B.pth: Downloading from here"))
+        tell(ProgressEvent("download", 50, 200, "byte", "C.pth: Downloading from here"))
+        tell(ProgressEvent("load", 2, 2, "model", "Loaded"))
+        tell(ProgressEvent("detect", 0, None, "image", "Detecting faces"))
+        tell(ProgressEvent("restore", 3, 29, "face", "Restoring faces"))
+        tell(ProgressEvent("restore", 150_000, 600_000, "frame", "Restoring frames"))
     assert [text for _, text in state.shown] == [
         "GPEN: Loading it",
+        "GPEN: Waiting",
         "GPEN: 71 of 284 MB, A.pth: Downloading from here",
         "GPEN: 2 MB, B.pth: Downloading from here",
-        "GPEN: Loaded 29/29",
-        "GPEN: Finding faces",
+        "GPEN: 0 of 0 MB, C.pth: Downloading from here",
+        "GPEN: Loaded 2/2",
+        "GPEN: Detecting faces",
         "GPEN: Restoring faces 3/29",
+        "GPEN: Restoring frames 150000/600000",
     ]
-    assert [percent for percent, _ in state.shown] == [25, 31, 25, 50, 25, 28]
+    assert [percent for percent, _ in state.shown] == [25, 25, 31, 25, 31, 50, 25, 28, 31]
     assert (state.job_no, state.job_count, state.sampling_step, state.sampling_steps) == (2, 4, 20, 20)
 
 
@@ -203,9 +209,9 @@ def test_the_rate_of_a_download(host, monkeypatch):
     bar = sys.modules["gpen_webui.bar"]
     clock = iter((10.0, 10.5, 12.0))
     monkeypatch.setattr(bar.time, "monotonic", lambda: next(clock))
-    tell = bar.Bar()
+    tell = bar.HostProgress()
     for done in (50_000_000, 51_000_000, 60_000_000):  # 50 MB were there from an earlier run
-        tell(done, 284_000_000, "Downloading")
+        tell(ProgressEvent("download", done, 284_000_000, "byte", "Downloading"))
     assert host.state.textinfo == "GPEN: 60 of 284 MB, 5.0 MB/s, Downloading"
 
 

@@ -160,11 +160,11 @@ def test_a_client_that_goes_away_stops_the_work(api, astronaut, monkeypatch):
     jobs = sys.modules["gpen_webui.jobs"]
     progress, stop, ended = jobs.Job.progress, jobs.Job.stop, []
 
-    def telling(job, *told):
+    def telling(job, event):
         working.set()
         assert went.wait(60)  # until it is known that the client has gone
         ended.append(job)
-        progress(job, *told)
+        progress(job, event)
 
     monkeypatch.setattr(jobs.Job, "progress", telling)
     monkeypatch.setattr(jobs.Job, "stop", lambda job: (stop(job), went.set()))

@@ -11,7 +11,7 @@ from gpen_core import Frame, RestoreOptions
 from gpen_core.errors import Interrupted, MissingWeights, OptionsError, OutOfMemory
 from gpen_core.models import Models
 from gpen_core.pictures.picture import as_picture
-from gpen_core.progress import silent
+from gpen_core.progress import no_progress
 from gpen_core.restorer import FaceRestorer
 from gpen_core.upscale.enlarge import Upscaler, enlarge
 from gpen_core.upscale.rrdb import RRDBLayout, build
@@ -37,7 +37,7 @@ def test_what_is_not_restored_is_the_enlarged_picture_bit_for_bit(red, kind):
         "float": (PICTURE / 255).astype(np.float32),
     }[kind]
     result = red.restore(image, LARGER)
-    expected = enlarge(as_picture(image), 2.5, None, silent).native()
+    expected = enlarge(as_picture(image), 2.5, None, no_progress).native()
     assert type(result.image) is type(expected) and result.mask.shape == (275, 325)
     got, expected = np.asarray(result.image), np.asarray(expected)
     assert got.dtype == expected.dtype and got.shape == expected.shape
@@ -52,7 +52,7 @@ def test_what_is_not_restored_is_the_enlarged_picture_bit_for_bit(red, kind):
 def test_faces_are_those_of_the_picture_as_it_was(red):
     """As with a background: the published demo cuts them from the picture that is not enlarged, too."""
     larger = red.restore(PICTURE, LARGER)
-    beside = red.restore(PICTURE, background=enlarge(as_picture(PICTURE), 2.5, None, silent))
+    beside = red.restore(PICTURE, background=enlarge(as_picture(PICTURE), 2.5, None, no_progress))
     assert np.array_equal(larger.image, beside.image) and np.array_equal(larger.mask, beside.mask)
     assert larger.seconds["upscale"] > 0 and "upscale" not in beside.seconds
 
@@ -90,8 +90,8 @@ def test_what_is_too_large_is_refused_before_a_face_is_looked_for(red, monkeypat
 
 
 def test_the_work_is_stopped_while_it_is_enlarged(red):
-    def stop(done, total, text):
-        if text == "Enlarging the picture":
+    def stop(event):
+        if event.stage == "upscale":
             raise Interrupted
 
     with pytest.raises(Interrupted):
@@ -152,7 +152,7 @@ def test_from_the_models_folder_in_the_precision_of_the_others(folder, astronaut
     options = RestoreOptions(upscale=4, upscaler="realesrnet_x4", strength=0)
     error = np.abs(restorer.restore(photo, options).image.astype(int) - photo.repeat(4, 0).repeat(4, 1))
     assert error.max() <= (0 if dtype == torch.float32 else 1)
-    upscaler = restorer.models.upscaler(options, silent)
+    upscaler = restorer.models.upscaler(options, no_progress)
     assert upscaler.dtype == dtype and restorer.modules()[-1] is upscaler.network
 
 

@@ -66,15 +66,13 @@ def test_other_processes_make_the_film_of_one(film, tmp_path):
     whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
     runner, network = restorer()
     others, said = Others(film, tmp_path / "out.mkv"), []
-    result = restore_video(
-        film, tmp_path / "out.mkv", runner, None, VIDEO, elsewhere=others, progress=lambda *one: said.append(one)
-    )
+    result = restore_video(film, tmp_path / "out.mkv", runner, None, VIDEO, elsewhere=others, progress=said.append)
     assert all(map(np.array_equal, pixels(tmp_path / "out.mkv"), pixels(tmp_path / "whole.mkv")))
     assert film_files.packets(tmp_path / "out.mkv") == film_files.packets(tmp_path / "whole.mkv")
     assert network.faces == 0 and all(one.faces > 0 for one in others.networks)
     assert (result.segments, result.restored, result.notes) == ((4, 0), whole.restored, whole.notes)
     assert result.tracks[0].after.value == pytest.approx(whole.tracks[0].after.value, rel=1e-9)
-    done = [done for done, _, text in said if text == "Restoring"]
+    done = [event.done for event in said if event.stage == "restore"]
     assert done[0] == 0 and done[-1] == COUNT and done == sorted(done)
     assert result.seconds["network"] == pytest.approx(sum(one.seconds["network"] for one in others.told))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv", "whole.mkv"]

@@ -57,8 +57,8 @@ def test_an_interrupted_move_leaves_the_folder_as_it_was_and_goes_on(source, tmp
     target.mkdir()
     (target / "notes.txt").write_text("mine")
 
-    def stop(done, total, text):
-        if (done, text) == (2, "Moving the frames"):
+    def stop(event):
+        if (event.stage, event.unit, event.done) == ("join", "frame", 2):
             raise Interrupted
 
     with pytest.raises(Interrupted):
@@ -73,7 +73,7 @@ def test_a_killed_move_goes_on(source, tmp_path, monkeypatch):
     target = tmp_path / "out"
     target.mkdir()
     with pytest.raises(SystemExit):
-        run(source, target, lambda done, total, text: killed() if text == "Moving the frames" else None)
+        run(source, target, lambda event: killed() if event.stage == "join" else None)
     (staged,) = (tmp_path / "out.unfinished").glob("*/frames.part")
     for name in ("0.png", "1.png"):
         shutil.copy(staged / name, target / name)
@@ -122,8 +122,8 @@ def test_a_name_that_was_taken_meanwhile_is_refused_and_the_frames_are_kept(sour
     target = tmp_path / "out"
     target.mkdir()
 
-    def take(done, total, text):
-        if text == "Restoring":
+    def take(event):
+        if event.stage == "restore":
             (target / "5.png").write_bytes(b"mine")
 
     with pytest.raises(OutputError, match=r"already contains 5\.png"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gpen_core import ProgressEvent
 from gpen_core.errors import InputError, Interrupted, OutputError
 from gpen_core.video.encoding import Encoding, check_output
 from gpen_core.video.join import decoding_times, join
@@ -279,14 +280,15 @@ def test_progress_can_stop_it(tmp_path):
     source = film_files.make(tmp_path / "a.mp4", 30)
     seen = []
 
-    def stop(done, total, text):
-        seen.append((done, total))
-        if done == 10:
+    def stop(event):
+        seen.append(event)
+        if event.done >= 10:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         through(tmp_path, source, tmp_path / "o.mp4", progress=stop)
-    assert seen[-1] == (10, 30) and not (tmp_path / "o.mp4").exists()
+    assert seen[-1] == ProgressEvent("join", 16, 30, "frame", "Joining the segments")
+    assert not (tmp_path / "o.mp4").exists()
 
 
 def test_a_film_cut_off_is_joined_as_far_as_it_goes(tmp_path):

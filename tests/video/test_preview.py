@@ -6,7 +6,7 @@ import pytest
 from film_runs import SIZE, frames, restorer
 from helpers import FakeDetector
 
-from gpen_core import InputError, Interrupted, RestoreOptions, VideoOptions
+from gpen_core import InputError, Interrupted, ProgressEvent, RestoreOptions, VideoOptions
 from gpen_core.video import preview as previews
 from gpen_core.video.preview import LETTERS, MARGIN, preview
 from gpen_core.video.probe import probe
@@ -32,10 +32,10 @@ def rows(sheet, height=HEIGHT, width=WIDTH):
 
 def test_a_row_for_each_frame_as_it_is_and_restored(film):
     told = []
-    sheet = preview(film, 4, restorer()[0], progress=lambda *said: told.append(said))
+    sheet = preview(film, 4, restorer()[0], progress=told.append)
     known = [frame.picture.pixels for frame in Reader(probe(film)).frames()]
     both = rows(sheet)
-    assert told == [(n, 4, "Restoring frames") for n in range(1, 5)]
+    assert told == [ProgressEvent("restore", n, 4, "frame", "Restoring frames") for n in range(1, 5)]
     for n, (before, after) in zip((3, 8, 13, 18), both):  # the first after 1/8, 3/8 ... of 20 frames
         assert np.array_equal(before, known[n])
         assert np.array_equal(before[:8], after[:8])
@@ -77,7 +77,7 @@ def test_frames_are_restored_one_by_one_as_they_are_read(film, monkeypatch):
                 yield frame
 
     monkeypatch.setattr(previews, "Reader", Noting)
-    preview(film, 3, restorer()[0], progress=lambda *said: order.append("restored"))
+    preview(film, 3, restorer()[0], progress=lambda event: order.append("restored"))
     assert order == ["read", "restored"] * 3
 
 
@@ -123,8 +123,8 @@ def test_what_has_no_such_frame_or_no_length(film, tmp_path):
 
 
 def test_it_can_be_stopped(film):
-    def stop(done, total, text):
-        if done == 2:
+    def stop(event):
+        if event.done == 2:
             raise Interrupted("enough")
 
     runner, network = restorer()

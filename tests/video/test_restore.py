@@ -10,7 +10,16 @@ from film_files import film_of, in_segments_of_ten, pixels
 from film_runs import SIZE, frames, network_of, restorer
 from helpers import face_at
 
-from gpen_core import InputError, Interrupted, OptionsError, OutputError, RestoreOptions, VideoOptions, restore_video
+from gpen_core import (
+    InputError,
+    Interrupted,
+    OptionsError,
+    OutputError,
+    ProgressEvent,
+    RestoreOptions,
+    VideoOptions,
+    restore_video,
+)
 from gpen_core.faces.tracks import Track
 from gpen_core.video.choose import why_left
 from gpen_core.video.report import report
@@ -112,6 +121,15 @@ def test_fresh_begins_anew(film, tmp_path):
     assert result.segments == (3, 0) and again[1].faces == COUNT and not result.notes
 
 
+def test_each_stage_counts_in_its_own_unit_to_its_end(film, tmp_path):
+    events = []
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, progress=events.append)
+    assert list(dict.fromkeys(event.stage for event in events)) == ["read", "analyze", "restore", "join"]
+    last = {event.stage: (event.done, event.total, event.unit) for event in events}
+    assert last["read"] == (film.stat().st_size,) * 2 + ("byte",)
+    assert {last[stage] for stage in ("analyze", "restore", "join")} == {(COUNT, COUNT, "frame")}
+
+
 def test_two_runs_on_one_output(film, tmp_path):
     target = tmp_path / "out.mkv"
     target.write_bytes(b"what was there")
@@ -124,16 +142,17 @@ def test_two_runs_on_one_output(film, tmp_path):
 def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, tmp_path):
     said = []
 
-    def stop(done, total, text):
-        said.append((done, total, text))
-        if text == "Restoring" and done == 14:
+    def stop(event):
+        said.append(event)
+        if event.stage == "restore" and event.done == 14:
             raise Interrupted("enough")
 
     runner, network = restorer(seconds=0.01)
     with pytest.raises(Interrupted, match="enough"):
         restore_video(film, tmp_path / "out.mkv", runner, None, EXACT, progress=stop)
     assert network.faces <= 14 + 10  # what lies between the stages
-    assert said[-1] == (14, COUNT, "Restoring") and not (tmp_path / "out.mkv").exists()
+    assert said[-1] == ProgressEvent("restore", 14, COUNT, "frame", "Restoring frames")
+    assert not (tmp_path / "out.mkv").exists()
     assert restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT).segments == (3, 1)
 
 

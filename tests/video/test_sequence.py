@@ -13,7 +13,16 @@ from both_ways import OPENCV_ROUNDS
 from film_runs import FACE, SIZE, StandIn, frames, inverted, restorer
 from PIL import Image
 
-from gpen_core import FaceRestorer, Interrupted, OptionsError, OutOfMemory, RestoreOptions, VideoOptions, restore_video
+from gpen_core import (
+    FaceRestorer,
+    Interrupted,
+    OptionsError,
+    OutOfMemory,
+    ProgressEvent,
+    RestoreOptions,
+    VideoOptions,
+    restore_video,
+)
 from gpen_core.models import Models
 from gpen_core.network import RELEASED
 from gpen_core.networks import BySize
@@ -159,18 +168,20 @@ def test_pictures_are_asked_for_twice_and_results_come_as_they_are_made():
             asked[-1] += 1
             yield one
 
-    results = restore_sequence(restorer()[0], pictures, rate=RATE, progress=lambda *said: told.append(said))
+    results = restore_sequence(restorer()[0], pictures, rate=RATE, progress=told.append)
     next(results)
     assert asked[0] == COUNT and asked[1] < COUNT  # the second time not all of them yet
     assert len(list(results)) == COUNT - 1 and asked == [COUNT, COUNT]
-    assert [said for said in told if said[2] == "Restoring frames"][-1] == (COUNT, COUNT, "Restoring frames")
+    analyzed = dict.fromkeys(event for event in told if event.stage == "analyze")  # a waiting thread sends them again
+    assert [(event.done, event.total, event.unit) for event in analyzed] == [(n + 1, None, "frame") for n in range(COUNT)]
+    assert told[-1] == ProgressEvent("restore", COUNT, COUNT, "frame", "Restoring frames")
 
 
 def test_it_stops_when_it_is_told_to_and_when_nobody_takes_more():
     import threading
 
-    def stop(done, total, text):
-        if text == "Restoring frames" and done == 3:
+    def stop(event):
+        if event.stage == "restore" and event.done == 3:
             raise Interrupted("enough")
 
     before = threading.active_count()

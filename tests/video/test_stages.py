@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted
-from gpen_core.progress import Repeating, Stopwatch
+from gpen_core.progress import ReplayableProgress, StageTimer
 from gpen_core.video.stages import Stages, timed
 
 
@@ -81,7 +82,7 @@ def test_a_stage_at_work_is_told_that_the_others_have_ended():
 
 
 def test_the_time_of_a_stage_is_that_in_which_its_items_come():
-    watch = Stopwatch({})
+    watch = StageTimer({})
 
     def slow():
         for n in range(3):
@@ -114,10 +115,11 @@ def test_whoever_waits_can_be_ended():
     assert pulses == [threading.current_thread()] * 3 and time.monotonic() - start < 5
 
 
-def test_progress_is_said_again_as_it_was_said():
-    said = []
-    progress = Repeating(lambda *told: said.append(told))
-    progress.again()
-    progress(1, 2, "Restoring")
-    progress.again()
-    assert said == [(1, 2, "Restoring")] * 2
+def test_the_last_progress_event_is_sent_again():
+    events = []
+    progress = ReplayableProgress(events.append)
+    progress.replay()
+    event = ProgressEvent("restore", 1, 2, "frame", "Restoring frames")
+    progress(event)
+    progress.replay()
+    assert events == [event] * 2

@@ -16,8 +16,10 @@ import pytest
 import weights_server as ws
 from filelock import FileLock
 
+from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted, OptionsError
 from gpen_core.owner import host
+from gpen_core.progress import no_progress
 from gpen_core.weights import partial
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
@@ -44,7 +46,7 @@ def waits():
 def fetch(tmp_path, waits):
     """Runs a download into tmp_path/models with little patience; sleeping is only noted."""
 
-    def run(*sources, progress=lambda *_: None, options=DownloadOptions(), check=lambda path: None, **changes):  # noqa: B008
+    def run(*sources, progress=no_progress, options=DownloadOptions(), check=lambda path: None, **changes):  # noqa: B008
         patience = Patience(connect=2, read=0.4, sleep=waits.append, jitter=lambda: 1.0)
         entry = entry_of(*(s.source if isinstance(s, ws.Server) else s for s in sources), **changes)
         return Download(entry, tmp_path / "models", options, progress, check, patience).run()
@@ -69,13 +71,14 @@ def test_a_file_arrives_with_its_name_and_nothing_else(fetch, serve, tmp_path, c
     server = serve()
     told = []
     with caplog.at_level(logging.WARNING):
-        assert fetch(server, progress=lambda *a: told.append(a)) == tmp_path / "models" / FILE
+        assert fetch(server, progress=told.append) == tmp_path / "models" / FILE
     assert lying_there(tmp_path) == {FILE: BODY}
     assert len(server.gets) == 1 and "Range" not in server.gets[0].headers
     assert server.gets[0].headers["Accept-Encoding"] == "identity"
     assert [r.message for r in caplog.records] == ["Test weights: for tests only. GPEN-TEST.pth is being downloaded."]
-    assert told[-1] == (len(BODY), len(BODY), "Verifying GPEN-TEST.pth")
-    assert all(0 <= done <= total for done, total, _ in told)
+    assert told[-1] == ProgressEvent("verify", len(BODY), len(BODY), "byte", "Verifying GPEN-TEST.pth")
+    assert {(event.stage, event.unit) for event in told[:-1]} == {("download", "byte")}
+    assert all(0 <= event.done <= event.total for event in told)
     assert fetch(server) and len(server.gets) == 1  # it is there: nobody is asked
 
 
@@ -221,15 +224,15 @@ class Stop:
     def __init__(self, at):
         self.at = at
 
-    def __call__(self, done, total, text):
-        if done >= self.at:
+    def __call__(self, event):
+        if event.done >= self.at:
             raise Interrupted("stopped")
 
 
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
 def test_stopping_keeps_what_came(fetch, serve, tmp_path, error):
-    def stop(done, total, text):
-        if done > 150_000:
+    def stop(event):
+        if event.done > 150_000:
             raise error("stopped")
 
     server = serve(ws.slowly(16384, 0.02))
@@ -243,8 +246,8 @@ def test_stopping_keeps_what_came(fetch, serve, tmp_path, error):
 
 
 def test_stopping_while_waiting_for_the_server(fetch, serve):
-    def stop(done, total, text):
-        if "Waiting for the server" in text:
+    def stop(event):
+        if "Waiting for the server" in event.text:
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
@@ -252,8 +255,8 @@ def test_stopping_while_waiting_for_the_server(fetch, serve):
 
 
 def test_stopping_while_another_process_downloads(fetch, serve, tmp_path):
-    def stop(done, total, text):
-        assert text == "Waiting for another download of GPEN-TEST.pth"
+    def stop(event):
+        assert event == ProgressEvent("download", 0, None, "byte", "Waiting for another download of GPEN-TEST.pth")
         raise Interrupted("stopped")
 
     (tmp_path / "models").mkdir()

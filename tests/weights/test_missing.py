@@ -10,6 +10,7 @@ import pytest
 import weights_server as ws
 
 from gpen_core.errors import MissingWeights
+from gpen_core.progress import no_progress
 from gpen_core.weights import catalog, folders, missing
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
@@ -54,13 +55,14 @@ def test_the_smaller_comes_first_and_bytes_are_counted_together(known, tmp_path)
     with contextlib.ExitStack() as servers:
         serving = {name: servers.enter_context(ws.running(body)) for name, body in BODIES.items()}
         known(**{name: [server.source] for name, server in serving.items()})
-        fetch_missing(wanted(tmp_path), lambda *told_: told.append(told_))
+        fetch_missing(wanted(tmp_path), told.append)
     assert (tmp_path / "models" / "large.pth").read_bytes() == BODIES["large"]
     assert (tmp_path / "aside" / "small.pth").read_bytes() == BODIES["small"]
-    counted = [(done, total) for done, total, _ in told if total]
+    assert {event.unit for event in told} == {"byte"} and {event.stage for event in told} == {"download", "verify"}
+    counted = [(event.done, event.total) for event in told if event.total]
     assert {total for _, total in counted} == {350_000} and counted[-1][0] == 350_000
     assert [done for done, _ in counted] == sorted(done for done, _ in counted)
-    assert "small.pth" in told[0][2] and "file 1 of 2" in told[0][2] and "file 2 of 2" in told[-1][2]
+    assert "small.pth" in told[0].text and "file 1 of 2" in told[0].text and "file 2 of 2" in told[-1].text
 
 
 def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path):
@@ -68,7 +70,7 @@ def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path
         known(large=[server.source], small=[nowhere()])
         start = time.monotonic()
         with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Missing, too: large\.pth \(0 MB\)"):
-            fetch_missing(wanted(tmp_path), lambda *_: None)
+            fetch_missing(wanted(tmp_path), no_progress)
         assert time.monotonic() - start < 10 and not server.requests
     assert not list(tmp_path.rglob("large.pth*"))
 

@@ -8,6 +8,7 @@ import pytest
 import weights_server as ws
 
 from gpen_core.errors import Interrupted
+from gpen_core.progress import no_progress
 from gpen_core.weights import published
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
@@ -25,7 +26,7 @@ def patience(**changes):
     return Patience(**{**few, **changes})
 
 
-def download(folder, sources, progress=lambda *_: None, **changes):
+def download(folder, sources, progress=no_progress, **changes):
     entry = Entry("gpen-test", sources=tuple(sources), **ENTRY)
     return Download(entry, folder, DownloadOptions(), progress, lambda path: None, patience(**changes))
 
@@ -56,8 +57,8 @@ def test_a_slow_source_alone_is_an_error_that_says_so(slow, tmp_path):
 def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
     told = []
 
-    def progress(done, total, text):
-        told.append(text)
+    def progress(event):
+        told.append(event.text)
         if len(told) == 5:
             raise Interrupted("stopped")
 
