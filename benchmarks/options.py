@@ -42,7 +42,7 @@ OPTIONS = {
     "color auto, a coloured picture": RestoreOptions(),
     "color match": RestoreOptions(color="match"),
     "mask parse": RestoreOptions(color="none", mask="parse"),
-    "mask-grow -0.1": RestoreOptions(color="none", mask_grow=-0.1),
+    "mask-expand -0.1": RestoreOptions(color="none", mask_expand=-0.1),
     "keep eyes,mouth": RestoreOptions(color="none", keep="eyes,mouth"),
     "keep eyes,mouth,glasses": RestoreOptions(color="none", keep="eyes,mouth,glasses"),
     "keep occluders": RestoreOptions(color="none", keep="occluders"),

@@ -94,7 +94,7 @@ class Repair:
             ]
             faces = inside_boxes(faces, self.boxes)
         faces = [self._within_limit(face) for face in faces]
-        faces = choose(faces, self.picture.size, options.faces, options.min_face, options.max_faces)
+        faces = choose(faces, self.picture.size, options.faces, options.min_face_size, options.max_faces)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces

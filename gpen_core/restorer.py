@@ -327,7 +327,7 @@ class FaceRestorer:
             work.tell()
 
     def _result(self, repair: Repair, work: _Work) -> RestoreResult:
-        smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)
+        smallest, largest = self.detector.sizes(repair.picture, repair.options.detection_size)
         crops = tuple(crop for _, crop in sorted(work.crops.get(repair, {}).items()))
         return RestoreResult(
             repair.canvas.mask,

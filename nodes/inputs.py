@@ -52,8 +52,8 @@ def more_detection() -> list[Any]:
     """Last in a node, since saved graphs know their values by place."""
     return [
         io.Int.Input(
-            "detect_size",
-            default=DEFAULTS.detect_size,
+            "detection_size",
+            default=DEFAULTS.detection_size,
             min=64,
             max=8192,
             step=8,
@@ -94,18 +94,18 @@ def selection() -> list[Any]:
             options=[*CHOICES, BY_INDEX],
             default=DEFAULTS.faces,
             tooltip="Which faces are restored; center is the one nearest to the middle. For 'by index', Detect Faces (GPEN) "
-            "shows the numbers, at the same order, confidence, detect_size and angles.",
+            "shows the numbers, at the same order, confidence, detection_size and angles.",
         ),
         io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2 or 1-3."),
         first,
         second,
-        min_face(),
+        min_face_size(),
     ]
 
 
-def min_face() -> Any:
+def min_face_size() -> Any:
     return io.Int.Input(
-        "min_face",
+        "min_face_size",
         default=0,
         min=0,
         max=8192,
@@ -148,8 +148,8 @@ def more_appearance() -> list[Any]:
             **folded(io.String),
         ),
         io.Float.Input(
-            "mask_grow",
-            default=DEFAULTS.mask_grow,
+            "mask_expand",
+            default=DEFAULTS.mask_expand,
             min=-0.5,
             max=0.5,
             step=0.01,
@@ -204,14 +204,14 @@ def options(
     indices: str,
     order: str,
     confidence: float,
-    min_face: int,
+    min_face_size: int,
     mask_kind: str,
     color: str,
-    detect_size: int = DEFAULTS.detect_size,
+    detection_size: int = DEFAULTS.detection_size,
     angles: str = DEFAULTS.angles,
     max_faces: int = 0,
     keep: str = "",
-    mask_grow: float = DEFAULTS.mask_grow,
+    mask_expand: float = DEFAULTS.mask_expand,
     grain: float = DEFAULTS.grain,
 ) -> RestoreOptions:
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
@@ -220,14 +220,14 @@ def options(
         faces=_numbers(indices) if faces == BY_INDEX else faces,
         order=order,
         confidence=confidence,
-        min_face=min_face,
+        min_face_size=min_face_size,
         mask=mask_kind,
         color=color,
-        detect_size=detect_size,
+        detection_size=detection_size,
         angles=angles,
         max_faces=max_faces or None,
         keep=keep,
-        mask_grow=mask_grow,
+        mask_expand=mask_expand,
         grain=grain,
     )
 

@@ -58,7 +58,7 @@ class RestoreVideo(RestoringNode):
                     tooltip="With 'by index': numbers from 0 by first appearance in the video, such as 0,2 or 1-3.",
                 ),
                 inputs.confidence(),
-                inputs.min_face(),
+                inputs.min_face_size(),
                 *inputs.appearance(),
                 io.Mask.Input(
                     "mask",
@@ -67,8 +67,8 @@ class RestoreVideo(RestoringNode):
                     "none.",
                 ),
                 io.Float.Input(
-                    "min_time",
-                    default=inputs.VIDEO.min_time,
+                    "min_duration",
+                    default=inputs.VIDEO.min_duration,
                     min=0.0,
                     max=3600.0,
                     step=0.1,
@@ -98,7 +98,7 @@ class RestoreVideo(RestoringNode):
         steady: float,
         model: GpenModel | None = None,
         mask: torch.Tensor | None = None,
-        min_time: float = inputs.VIDEO.min_time,
+        min_duration: float = inputs.VIDEO.min_duration,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be, see `restore_video`, torch's out of
@@ -108,7 +108,7 @@ class RestoreVideo(RestoringNode):
             return _output(video, "The strength is 0: nothing was done.")
         limit = tensors.one_limit(mask, "video")
         with films.folder() as made, films.read_once(films.source_of(video, made), made) as source:
-            asked = VideoOptions(steady, source.start, source.end, min_time)
+            asked = VideoOptions(steady, source.start, source.end, min_duration)
             try:
                 result = _restored(require(model), source.path, made, options, asked, limit, Reporter(cls.hidden.unique_id))
             except MissingExtra as error:

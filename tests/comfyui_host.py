@@ -153,7 +153,7 @@ RESTORE = {
     "indices": "0",
     "order": "reading",
     "confidence": 0.9,
-    "min_face": 0,
+    "min_face_size": 0,
     "mask_kind": "feather",
     "color": "none",
 }

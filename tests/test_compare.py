@@ -85,7 +85,7 @@ def test_cells_show_what_restoring_gives(restorer, picture):
 
 def test_no_face_to_compare_is_said_with_the_reason(restorer, picture):
     with pytest.raises(OptionsError, match=r"No face to compare: face 0: .*; face 1: "):
-        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)), RestoreOptions(min_face=500))
+        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)), RestoreOptions(min_face_size=500))
 
 
 def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch):

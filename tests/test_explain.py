@@ -19,7 +19,7 @@ FACES = [
     helpers.face_at((420, 160), 120, tilt=30),
     helpers.face_at((560, 250), 30),  # left alone
 ]
-OPTIONS = RestoreOptions(min_face=60, mask="feather", strength=0.7)
+OPTIONS = RestoreOptions(min_face_size=60, mask="feather", strength=0.7)
 
 
 @pytest.fixture(scope="module")

@@ -247,7 +247,7 @@ def test_modules_may_wait_elsewhere():
 
 
 def test_choose_gives_the_faces_that_would_be_restored(red, picture):
-    for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face=1000)):
+    for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face_size=1000)):
         result = red.restore(picture, options)
         chosen = red.choose(Frame(picture), options)
         assert [face.reason for face in chosen] == [face.reason for face in result.faces]

@@ -115,7 +115,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, ChangedWeights):
         return f"{error} To say so: gpen models --trust NAME."
     if isinstance(error, OutOfMemory):
-        return f"{error} --max-memory allows more; a smaller --detect-size and --device cpu take less."
+        return f"{error} --max-memory allows more; a smaller --detection-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"{unexpected(error)} --debug shows where it happened."

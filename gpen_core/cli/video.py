@@ -50,7 +50,13 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     model_argument(parser)
     detection_arguments(parser)
     selection_arguments(parser, NUMBERS)
-    add("--min-time", type=float, default=DEFAULT.min_time, metavar="S", help="leave who is in the film for less seconds")
+    add(
+        "--min-duration",
+        type=float,
+        default=DEFAULT.min_duration,
+        metavar="S",
+        help="leave who is in the film for less seconds",
+    )
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
     add("--steady", type=float, default=DEFAULT.steady, metavar="0..1", help="how much faces are evened out over time")
     add("--mask", default=DEFAULTS.mask, choices=MASKS)

@@ -291,7 +291,7 @@ def _segments_key(run: _Run, found_key: str) -> str:
 def _survey_key(run: _Run, content: str) -> str:
     """What the first pass depends on."""
     options = run.options
-    asked = [options.confidence, options.detect_size, options.angles, options.template]
+    asked = [options.confidence, options.detection_size, options.angles, options.template]
     detector = digest_of_networks([run.restorer.detector.network])
     return key_of(__version__, content, run.video.start, run.video.end, run.video.fps, detector, asked)
 

@@ -16,13 +16,13 @@ BY_NUMBER = "by number"
 AS_SET = "as in the settings"
 ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
-NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face", "mask", "color", "only_changed")
+NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face_size", "mask", "color", "only_changed")
 MORE = (
     "detector",
     "confidence",
     "max_faces",
     "keep",
-    "mask_grow",
+    "mask_expand",
     "grain",
 )  # last: saved calls of the API give values by their place
 TIPS = {
@@ -31,7 +31,7 @@ TIPS = {
     "faces": "Which faces are restored.",
     "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
     "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
-    "min_face": "Faces whose box has a shorter side are left alone.",
+    "min_face_size": "Faces whose box has a shorter side are left alone.",
     "mask": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
     "color": "auto: grey and sepia faces stay so. match gives all restored faces the colours that they had.",
     "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
@@ -39,7 +39,7 @@ TIPS = {
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
     "keep": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
-    "mask_grow": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
+    "mask_expand": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
     "grain": "How much of the picture's own grain restored faces get.",
 }
 
@@ -84,13 +84,13 @@ def build() -> dict[str, Any]:
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
         numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4", visible=False)
         order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
-        min_face = gr.Slider(label="Smallest face (px)", minimum=0, maximum=512, step=1, value=0)
+        min_face_size = gr.Slider(label="Minimum face size (px)", minimum=0, maximum=512, step=1, value=0)
     faces.change(fn=_numbers_shown, inputs=[faces], outputs=[numbers, order], show_progress=False)
     with gr.Row():
         mask = gr.Dropdown(label="Mask", choices=list(MASKS), value=str(host.option("mask", DEFAULTS.mask)))
         color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
         only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed))
+    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face_size, mask, color, only_changed))
 
 
 def build_more(model: gr.Dropdown) -> dict[str, Any]:
@@ -102,10 +102,12 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
             max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
         with gr.Row():
             keep = gr.Textbox(label="Keep", value="", placeholder="such as eyes,mouth")
-            mask_grow = gr.Slider(label="Grow the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_grow)
+            mask_expand = gr.Slider(
+                label="Expand the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_expand
+            )
             grain = gr.Slider(label="Grain", minimum=0.0, maximum=1.0, step=0.05, value=DEFAULTS.grain)
         models_list.trust_button(model)
-    return _tipped(MORE, (detector, confidence, max_faces, keep, mask_grow, grain))
+    return _tipped(MORE, (detector, confidence, max_faces, keep, mask_expand, grain))
 
 
 def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def values(
     faces: Any = None,
     numbers: Any = None,
     order: Any = None,
-    min_face: Any = None,
+    min_face_size: Any = None,
     mask: Any = None,
     color: Any = None,
     only_changed: Any = None,
@@ -134,7 +136,7 @@ def values(
     confidence: Any = None,
     max_faces: Any = None,
     keep: Any = None,
-    mask_grow: Any = None,
+    mask_expand: Any = None,
     grain: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
@@ -145,15 +147,15 @@ def values(
         strength=strength,
         faces=selection,
         order=order or DEFAULTS.order,
-        min_face=min_face or 0,
+        min_face_size=min_face_size or 0,
         mask=mask or str(host.option("mask", DEFAULTS.mask)),
         color=color or str(host.option("color", DEFAULTS.color)),
-        detect_size=int(host.option("detect_size", DEFAULTS.detect_size)),
+        detection_size=int(host.option("detection_size", DEFAULTS.detection_size)),
         angles=str(host.option("angles", DEFAULTS.angles)),
         confidence=DEFAULTS.confidence if confidence is None else confidence,
         max_faces=_whole(max_faces) or None,
         keep=keep or (),
-        mask_grow=DEFAULTS.mask_grow if mask_grow is None else mask_grow,
+        mask_expand=DEFAULTS.mask_expand if mask_expand is None else mask_expand,
         grain=DEFAULTS.grain if grain is None else grain,
     )
     named = str(model or default_model())

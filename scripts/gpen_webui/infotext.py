@@ -18,13 +18,13 @@ SELECTION, DETECTOR = "GPEN selection", "GPEN detector"
 ONLY_CHANGED = "GPEN only changed"
 OPTIONS = {  # by the control's name, which is the option's
     "order": "GPEN order",
-    "min_face": "GPEN smallest face",
+    "min_face_size": "GPEN minimum face size",
     "mask": "GPEN mask",
     "color": "GPEN colour",
     "confidence": "GPEN confidence",
     "max_faces": "GPEN most faces",
     "keep": "GPEN keep",
-    "mask_grow": "GPEN mask growth",
+    "mask_expand": "GPEN mask expand",
     "grain": "GPEN grain",
 }
 KEYS = (MODEL, VISIBILITY, FACES, SELECTION, DETECTOR, ONLY_CHANGED, *OPTIONS.values())

@@ -54,8 +54,8 @@ def _plain() -> dict[str, shared.OptionInfo]:
     visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
     return {
         "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
-        "detect_size": shared.OptionInfo(
-            DEFAULTS.detect_size,
+        "detection_size": shared.OptionInfo(
+            DEFAULTS.detection_size,
             "Detection size: a longer side is reduced to so many pixels for the smallest faces; large ones are found at any",
             gr.Slider,
             {"minimum": 64, "maximum": 8192, "step": 8},

@@ -224,7 +224,7 @@ def test_what_is_no_report_is_told_but_stops_nothing(tmp_path, caplog):
 def test_reports_are_summed_up(red, todo, tmp_path):
     (tmp_path / "2.png").write_bytes(b"broken")
     first, second = tmp_path / "first.json", tmp_path / "second.jsonl"
-    for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face=41)), (second, todo[1:], RestoreOptions())):
+    for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face_size=41)), (second, todo[1:], RestoreOptions())):
         report = reports.of(path, NAMES, options, appends=False)
         report.begin(red)
         local.stream(red, jobs, options, report.add)

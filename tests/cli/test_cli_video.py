@@ -133,7 +133,7 @@ def test_seconds_that_are_none(video, film, tmp_path, text):
         (("--crf", 99), "from 0 to 51"),
         (("--steady", 2), "steady is 2"),
         (("--start", 3, "--end", 2), "expected an end after the start"),
-        (("--min-time", -1), "min_time is -1"),
+        (("--min-duration", -1), "min_duration is -1"),
         (("--preview", 0), "--preview is 0"),
         (("--faces", "none"), "faces is 'none'"),
     ],

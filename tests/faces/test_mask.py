@@ -298,12 +298,12 @@ def test_growing_never_passes_the_squares_border_and_shrinking_away_everything_i
 
 
 @pytest.mark.slow
-def test_mask_grow_is_a_part_of_the_faces_width():
+def test_mask_expand_is_a_part_of_the_faces_width():
     image = helpers.texture(600, 600, sigma=1)
     for side in (100, 200):
         face = helpers.face_at((300, 300), side)
         restorer = helpers.restorer(helpers.red_weights(256), [face])
         widths = [
-            int((restorer.restore(image, RestoreOptions(mask_grow=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)
+            int((restorer.restore(image, RestoreOptions(mask_expand=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)
         ]
         assert widths[0] - widths[1] == pytest.approx(2 * 0.25 * side, abs=4)

@@ -236,12 +236,12 @@ def test_other_files_are_offered_if_they_are_gpens(host):
 
 
 PLACES = {
-    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face mask_kind color mask background "
-    "bboxes detect_size angles max_faces box_format aligned keep mask_grow grain frames_are_a_video steady",
-    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face mask_kind color mask min_time "
-    "detect_size angles max_faces keep mask_grow grain",
-    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face mask_kind color mask "
-    "detect_size angles max_faces keep mask_grow grain",
+    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_kind color mask background "
+    "bboxes detection_size angles max_faces box_format aligned keep mask_expand grain frames_are_a_video steady",
+    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face_size mask_kind color mask "
+    "min_duration detection_size angles max_faces keep mask_expand grain",
+    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face_size mask_kind color "
+    "mask detection_size angles max_faces keep mask_expand grain",
 }
 
 
@@ -261,7 +261,7 @@ def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
 
 
 def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
-    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_grow=grow)[1] for grow in (0.0, -0.2)]
+    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_expand=grow)[1] for grow in (0.0, -0.2)]
     assert (masks[1] <= masks[0]).all() and masks[1].sum() < 0.8 * masks[0].sum()
     with pytest.raises(host.module("gpen_core").OptionsError, match="nostrils"):
         host.run("GPEN_RestoreFaces", model=red, image=portrait, keep="nostrils")
@@ -437,14 +437,16 @@ def test_a_box_of_nan_is_refused(host, red, portrait):
 def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
     """Graphs that were saved before there were these inputs still run."""
     for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
-        later = [one for one in host.nodes[node].define_schema().inputs if one.id in ("detect_size", "angles", "max_faces")]
+        later = [
+            one for one in host.nodes[node].define_schema().inputs if one.id in ("detection_size", "angles", "max_faces")
+        ]
         assert later and all(one.optional for one in later)
     lying = torch.rot90(portrait, 1, (1, 2))
     counts = [host.run("GPEN_DetectFaces", model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
     assert counts == [1, 1]
     image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, max_faces=1)
     assert is_red(image).any() and "1 restored" in summary
-    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detect_size=64, angles="upright")
+    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detection_size=64, angles="upright")
     assert restored.shape == portrait.shape
     with pytest.raises(Exception, match="angles is 'sideways'"):
         host.run("GPEN_RestoreFaces", model=red, image=portrait, angles="sideways")

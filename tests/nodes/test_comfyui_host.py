@@ -104,7 +104,7 @@ def run(host, name, **more):
 
 def test_the_log_says_once_whether_it_works_here(host):
     for smallest in (1, 2):  # of one value it would remember the result
-        run(host, "astronaut.png", min_face=smallest)
+        run(host, "astronaut.png", min_face_size=smallest)
     told = re.findall(r"^.*self-test.*$", host.log.read_text("utf-8"), re.M)
     assert [line for line in told if "GPEN self-test: passed (" not in line] == []
     assert sum(" on cpu in fp32, " in line for line in told) == 1
@@ -202,7 +202,7 @@ def test_a_mask_and_boxes_select(host):
 
 @pytest.mark.parametrize(("name", "angles", "count"), [("close", "auto", 1), ("lying", "auto", 6), ("lying", "all", 6)])
 def test_close_and_lying_faces_are_found_once(host, name, angles, count):
-    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detect_size=1500, max_faces=20)})
+    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detection_size=1500, max_faces=20)})
     assert f"{count} faces found, {count} restored" in out["summary"]["text"][0]
 
 

@@ -216,9 +216,9 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
 @pytest.mark.slow
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
-        ({"min_time": 5.0}, "5 s"),
+        ({"min_duration": 5.0}, "5 s"),
         ({"faces": "by index", "indices": "1"}, "not asked for"),
-        ({"min_face": 500}, "500 px are asked for"),
+        ({"min_face_size": 500}, "500 px are asked for"),
     ):
         out, summary = host.run(NODE, model=red, video=of_file(host, film), **values)
         assert "face 0: left alone (frames 0 to 11, " in summary and reason in summary, summary

@@ -389,7 +389,7 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
     names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
-    names |= {"detect_size", "angles", "keep_failed", "self_test"}
+    names |= {"detection_size", "angles", "keep_failed", "self_test"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
     assert {info.category_id for info in host.opts.added.values()} == {"postprocessing"}
@@ -465,10 +465,10 @@ def test_what_names_files_cannot_be_set_over_the_hosts_api(host):
 
 def test_detection_size_and_angles_come_from_the_settings(host):
     options = sys.modules["gpen_webui.controls"].values(enable=True).options
-    assert (options.detect_size, options.angles) == (2000, "auto")
-    host.opts.gpen_detect_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
+    assert (options.detection_size, options.angles) == (2000, "auto")
+    host.opts.gpen_detection_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
     options = sys.modules["gpen_webui.controls"].values(enable=True).options
-    assert (options.detect_size, options.angles) == (1000, "all")
+    assert (options.detection_size, options.angles) == (1000, "all")
 
 
 def test_models_folders(host, webui_models):

@@ -72,8 +72,8 @@ def test_the_picture_before_a_swap(api, astronaut):
     ("field", "number"),
     [
         ("strength", "NaN"),
-        ("min_face", "Infinity"),
-        ("min_face", "1e999"),
+        ("min_face_size", "Infinity"),
+        ("min_face_size", "1e999"),
         ("max_faces", "-Infinity"),
         ("max_faces", "9" * 400),
         ("boxes", "[[0, 0, NaN, 9]]"),

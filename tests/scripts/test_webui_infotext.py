@@ -47,7 +47,7 @@ CHOSEN = {
     "faces": "by number",
     "numbers": "0,2-4",
     "order": "left-right",
-    "min_face": 24,
+    "min_face_size": 24,
     "mask": "feather",
     "color": "match",
     "confidence": 0.8,
@@ -60,7 +60,7 @@ SAID = {
     "GPEN faces": 1,
     "GPEN selection": "0,2-4",
     "GPEN order": "left-right",
-    "GPEN smallest face": 24.0,
+    "GPEN minimum face size": 24.0,
     "GPEN mask": "feather",
     "GPEN colour": "match",
     "GPEN confidence": 0.8,
@@ -96,8 +96,8 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     host.opts.gpen_mask = "parse"
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
-    assert (back["mask"], back["color"], back["min_face"], back["max_faces"]) == ("auto", "auto", 0, 0)
-    assert (back["keep"], back["mask_grow"], back["grain"]) == ("", 0, 0)
+    assert (back["mask"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
+    assert (back["keep"], back["mask_expand"], back["grain"]) == ("", 0, 0)
     assert back["only_changed"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
 
@@ -109,10 +109,10 @@ def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
 
 
 def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
-    _, (info,), _ = host.generate([astronaut], *arguments(mask_grow=-0.1, grain=0.25))
-    assert (info["GPEN mask growth"], info["GPEN grain"]) == (-0.1, 0.25)
+    _, (info,), _ = host.generate([astronaut], *arguments(mask_expand=-0.1, grain=0.25))
+    assert (info["GPEN mask expand"], info["GPEN grain"]) == (-0.1, 0.25)
     back = pasted(host, quoted(info))
-    assert (back["mask_grow"], back["grain"]) == (-0.1, 0.25)
+    assert (back["mask_expand"], back["grain"]) == (-0.1, 0.25)
     back = pasted(host, {**PLAIN, "GPEN keep": "eyes,mouth"})
     assert back["keep"] == "eyes,mouth"
 

@@ -93,7 +93,7 @@ SURROGATE = '"\\ud800"'
         f'"boxes": [[0, 0, 1, {SURROGATE}]]',
         '"boxes": [[-9, -9, 1e17, 1e17]]',
         '"strength": "nan"',
-        '"min_face": "1e999"',
+        '"min_face_size": "1e999"',
         '"max_faces": "' + "9" * 5000 + '"',
         '"model": "' + "m" * 100_000 + '"',
         '"a": ' + "[" * 100_000 + "]" * 100_000,

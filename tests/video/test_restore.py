@@ -228,7 +228,7 @@ def surveyed(*tracks, cuts=()):
 
 def test_tracks_are_left_alone_by_size_and_number():
     found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 60.0), track(3, 50.0, first=50), cuts=(50,))
-    reasons = why_left(found, RestoreOptions(min_face=50), VideoOptions(), 25)
+    reasons = why_left(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
     assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
     assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
     reasons = why_left(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
@@ -252,7 +252,7 @@ def test_a_damaged_survey_is_told(tmp_path):
 def test_values_that_cannot_be():
     for wrong in (
         {"steady": 1.5},
-        {"min_time": -1},
+        {"min_duration": -1},
         {"start": -1},
         {"start": 2, "end": 1},
         {"crf": 1.5},

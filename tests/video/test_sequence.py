@@ -85,9 +85,9 @@ def test_faces_masks_and_pictures_of_each_frame():
 def test_what_is_left_alone_says_why_and_the_picture_is_its_own():
     for options, video, reason in (
         (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
-        (RestoreOptions(min_face=200), VideoOptions(), "smaller than the minimum"),
+        (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
         (RestoreOptions(faces=(3,)), VideoOptions(), "was not asked for"),
-        (None, VideoOptions(min_time=5), "in the film for"),
+        (None, VideoOptions(min_duration=5), "in the film for"),
     ):
         runner, network = restorer()
         for one, given in zip(run(frames(3), runner, options, video), frames(3)):
