@@ -41,7 +41,7 @@ OPTIONS = {
     "plain": RestoreOptions(color="none"),
     "color auto, a coloured picture": RestoreOptions(),
     "color match": RestoreOptions(color="match"),
-    "mask parse": RestoreOptions(color="none", mask="parse"),
+    "mask-type parse": RestoreOptions(color="none", mask_type="parse"),
     "mask-expand -0.1": RestoreOptions(color="none", mask_expand=-0.1),
     "keep eyes,mouth": RestoreOptions(color="none", keep="eyes,mouth"),
     "keep eyes,mouth,glasses": RestoreOptions(color="none", keep="eyes,mouth,glasses"),

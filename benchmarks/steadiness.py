@@ -100,7 +100,7 @@ NETWORKS: dict[str, Callable[[FloatImage], FloatImage]] = {"pattern": pattern, "
 
 
 def restored(frames: Sequence[RGB8], restorer: FaceRestorer, way: str, amount: float) -> list[RGB8]:
-    options = RestoreOptions(mask="feather")
+    options = RestoreOptions(mask_type="feather")
     if way == "each":
         return [restorer.restore(frame, options).image for frame in frames]
     video = VideoOptions(steady=amount if way == "steady" else 0.0)

@@ -13,7 +13,7 @@ from .errors import OptionsError
 ORDERS = ("reading", "left-right", "large-small")
 CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
-MASKS = ("auto", "feather", "parse")
+MASK_TYPES = ("auto", "feather", "parse")
 COLORS = ("auto", "none", "match")
 OCCLUDERS = "occluders"
 # What may stay the input's: ParseNet's classes by the words for them, and what lies over a face.
@@ -51,7 +51,7 @@ class RestoreOptions:
     """Pixels: a longer side is reduced to this for the smallest faces, and further for larger ones."""
     template: str = "gpen"
     """`gpen`, which the released weights were run with, or `ffhq`."""
-    mask: str = "auto"
+    mask_type: str = "auto"
     """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
     color: str = "auto"
     """`auto` gives a face that is grey, or of one tone, back as it was; `match` gives every restored face the colours of
@@ -73,7 +73,7 @@ class RestoreOptions:
         object.__setattr__(self, "faces", _faces(self.faces))
         _among("order", self.order, ORDERS)
         _among("template", self.template, TEMPLATES)
-        _among("mask", self.mask, MASKS)
+        _among("mask_type", self.mask_type, MASK_TYPES)
         _among("color", self.color, COLORS)
         _among("angles", self.angles, ANGLES)
         object.__setattr__(self, "keep", _regions(self.keep))

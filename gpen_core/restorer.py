@@ -206,13 +206,13 @@ class FaceRestorer:
         original: object | None = None,
         background: object | None = None,
         *,
-        limit: NDArray[np.floating] | None = None,
+        region_mask: NDArray[np.floating] | None = None,
         boxes: Sequence[Box] | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
     ) -> RestoreResult:
         """Restores the faces of one picture; what goes with it is described at `Frame`. See `restore_all`."""
-        frame = Frame(image, original, background, limit, boxes)
+        frame = Frame(image, original, background, region_mask, boxes)
         return self.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
     @memory_for("these pictures", f"{SMALLER_MODEL}, choose a smaller detection size")

@@ -60,7 +60,7 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
     restorer = FaceRestorer(Models([LoadedNetwork(network, chosen)], detector, chosen))
     wrong = verdict(
         picture,
-        restorer.restore(picture, RestoreOptions(mask="feather", color="none", angles="upright", detection_size=DRAWN)),
+        restorer.restore(picture, RestoreOptions(mask_type="feather", color="none", angles="upright", detection_size=DRAWN)),
     )
     seconds = time.perf_counter() - begun
     told = f"{what}, at {SIZE} x {SIZE} on {chosen} in {name_of(precision)}, {seconds:.1f} s"

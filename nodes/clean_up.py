@@ -35,7 +35,7 @@ class CleanUpFaceSwap(RestoringNode):
                 inputs.strength(STRENGTH),
                 *inputs.selection(),
                 *inputs.appearance(),
-                inputs.limit(),
+                inputs.region_mask(),
                 *inputs.more_selection(),
                 *inputs.more_appearance(),
             ],
@@ -49,7 +49,7 @@ class CleanUpFaceSwap(RestoringNode):
         swapped: torch.Tensor,
         original: torch.Tensor,
         model: GpenModel | None = None,
-        mask: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
@@ -60,7 +60,7 @@ class CleanUpFaceSwap(RestoringNode):
         parts = zip(
             tensors.frames_of(swapped),
             tensors.partners_of(original, count, "original"),
-            tensors.limits_of(mask, count),
+            tensors.limits_of(region_mask, count),
         )
-        frames = (Frame(picture, before, None, limit) for picture, before, limit in parts)
-        return cls.restore(model, inputs.options(**values), swapped, frames, mask)
+        frames = (Frame(picture, before, None, region) for picture, before, region in parts)
+        return cls.restore(model, inputs.options(**values), swapped, frames, region_mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions, VideoOptions
+from ..gpen_core import ANGLES, CHOICES, COLORS, MASK_TYPES, ORDERS, OptionsError, RestoreOptions, VideoOptions
 from . import boxes
 from .comfy import BoxesOfAnyKind, folded, io
 
@@ -113,11 +113,11 @@ def min_face_size() -> Any:
     )
 
 
-def mask_kind() -> Any:
+def mask_type() -> Any:
     return io.Combo.Input(
-        "mask_kind",
-        options=list(MASKS),
-        default=DEFAULTS.mask,
+        "mask_type",
+        options=list(MASK_TYPES),
+        default=DEFAULTS.mask_type,
         tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet (85 MB, downloaded "
         "if missing). auto: parse on a GPU, feather on the CPU.",
     )
@@ -125,7 +125,7 @@ def mask_kind() -> Any:
 
 def appearance() -> list[Any]:
     return [
-        mask_kind(),
+        mask_type(),
         io.Combo.Input(
             "color",
             options=list(COLORS),
@@ -189,9 +189,9 @@ def box_format() -> Any:
     )
 
 
-def limit() -> Any:
+def region_mask() -> Any:
     return io.Mask.Input(
-        "mask",
+        "region_mask",
         optional=True,
         tooltip="Only here is anything restored; faces outside it are not run at all. An empty mask "
         "counts as none: Load Image gives such of an image without transparent parts.",
@@ -205,7 +205,7 @@ def options(
     order: str,
     confidence: float,
     min_face_size: int,
-    mask_kind: str,
+    mask_type: str,
     color: str,
     detection_size: int = DEFAULTS.detection_size,
     angles: str = DEFAULTS.angles,
@@ -221,7 +221,7 @@ def options(
         order=order,
         confidence=confidence,
         min_face_size=min_face_size,
-        mask=mask_kind,
+        mask_type=mask_type,
         color=color,
         detection_size=detection_size,
         angles=angles,

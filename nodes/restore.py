@@ -30,7 +30,7 @@ class RestoreFaces(RestoringNode):
                 inputs.strength(1.0),
                 *inputs.selection(),
                 *inputs.appearance(),
-                inputs.limit(),
+                inputs.region_mask(),
                 io.Image.Input(
                     "background",
                     optional=True,
@@ -75,7 +75,7 @@ class RestoreFaces(RestoringNode):
         cls,
         image: torch.Tensor,
         model: GpenModel | None = None,
-        mask: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
         background: torch.Tensor | None = None,
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
@@ -90,16 +90,16 @@ class RestoreFaces(RestoringNode):
 
         if frames_are_a_video:
             _refuse({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
-            return cls.restore_film(model, inputs.options(**values), VideoOptions(steady), image, mask)
+            return cls.restore_film(model, inputs.options(**values), VideoOptions(steady), image, region_mask)
         count = len(image)
         parts = zip(
             tensors.frames_of(image),
             tensors.partners_of(background, count, "background"),
-            tensors.limits_of(mask, count),
+            tensors.limits_of(region_mask, count),
             boxes.of(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, behind, limit, within, aligned) for picture, behind, limit, within in parts)
-        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, mask)
+        frames = (Frame(picture, None, behind, region, within, aligned) for picture, behind, region, within in parts)
+        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, region_mask)
 
 
 def _refuse(given: dict[str, bool]) -> None:

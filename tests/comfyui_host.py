@@ -154,7 +154,7 @@ RESTORE = {
     "order": "reading",
     "confidence": 0.9,
     "min_face_size": 0,
-    "mask_kind": "feather",
+    "mask_type": "feather",
     "color": "none",
 }
 

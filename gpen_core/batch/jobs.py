@@ -30,9 +30,9 @@ def plan(
     changed_from: Path | None = None,
     background: Path | None = None,
     boxes: Boxes | None = None,
-    limit: Path | None = None,
+    region_mask: Path | None = None,
 ) -> list[Job]:
     """Where each result goes, and what belongs to which picture, see `Plan`. Raises `OptionsError`."""
-    wishes = Wishes(out, in_place, changed_from, background, boxes, limit)
+    wishes = Wishes(out, in_place, changed_from, background, boxes, region_mask)
     with Plan(map(Found.named, sources), wishes) as planned:
         return list(planned)

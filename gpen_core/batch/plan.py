@@ -44,7 +44,7 @@ class Wishes:
     changed_from: Path | None = None
     background: Path | None = None
     boxes: Boxes | None = None
-    limit: Path | None = None
+    region_mask: Path | None = None
 
 
 class Plan:
@@ -72,7 +72,7 @@ class Plan:
         companions = (
             Companions(wishes.changed_from, "--changed-from"),
             Companions(wishes.background, "--background"),
-            Companions(wishes.limit, "--limit"),
+            Companions(wishes.region_mask, "--region-mask"),
         )
         self._store.execute("BEGIN")
         for some in _chunks(enumerate(found)):

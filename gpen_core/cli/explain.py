@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..options import MASKS
+from ..options import MASK_TYPES
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -39,7 +39,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     order_argument(explain)
     selection_arguments(explain)
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add("--mask", default=DEFAULTS.mask, choices=MASKS)
+    add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
     look_arguments(explain)
     explain.set_defaults(command=_explain, compile=False)
 

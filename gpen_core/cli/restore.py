@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch.places import place_of
 from ..errors import InputError, MissingExtra, OptionsError
-from ..options import MASKS, RestoreOptions
+from ..options import MASK_TYPES, RestoreOptions
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -71,7 +71,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     selection_arguments(parser)
     add("--strength", type=float, default=default.strength, metavar="0..1")
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
-    add("--mask", default=default.mask, choices=MASKS)
+    add("--mask-type", default=default.mask_type, choices=MASK_TYPES)
     look_arguments(parser)
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER)
@@ -81,7 +81,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGINAL",
         help="restore only faces that differ from this picture (or folder)",
     )
-    add("--limit", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
+    add("--region-mask", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add(
         "--background",
         type=local_path,
@@ -160,7 +160,7 @@ def _restore(given: argparse.Namespace) -> int:
     if not given.inputs and given.list is None:
         raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
     sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
-    wishes = Wishes(given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
+    wishes = Wishes(given.output, given.in_place, given.changed_from, given.background, given.boxes, given.region_mask)
     with Plan(sources, wishes) as todo:
         if given.report is not None:
             todo.check_report(given.report)

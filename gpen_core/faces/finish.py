@@ -29,7 +29,7 @@ def mask_of(
     aligned already has no mask but the one asked for. Running out of memory raises torch's error."""
     expand = options.mask_expand * width * MASK_SIZE
     mask = classes = None
-    if masking.face is not None and not (is_aligned and options.mask == "auto"):
+    if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
         classes = masking.face.classes(restored)
         mask = masks.face_in(classes, expand)
     elif not is_aligned:

@@ -30,7 +30,7 @@ def does(options: RestoreOptions) -> bool:
 
 def mask_of(options: RestoreOptions, masking: Masking, restored: torch.Tensor, is_aligned: bool) -> torch.Tensor | None:
     """[512, 512] in [0, 1] as `faces.finish.mask_of`, of options that `does` knows. Memory as there."""
-    if masking.face is not None and not (is_aligned and options.mask == "auto"):
+    if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
         return parsed(masking.face, restored)
     return None if is_aligned else feather(restored.device)
 

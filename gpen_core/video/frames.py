@@ -17,7 +17,7 @@ from ..faces.blend import Canvas, soften_small
 from ..faces.face import Face
 from ..faces.finish import Masking, matched, shaped
 from ..faces.tracks import Track
-from ..frame import fit_limit
+from ..frame import resize_mask
 from ..models import Models
 from ..networks import LoadedNetwork, Output
 from ..options import RestoreOptions, VideoOptions
@@ -138,7 +138,7 @@ class Restoring:
     """Frames a second."""
     steady: float
     max_memory: int | None = None
-    limit: FloatImage | None = None
+    region_mask: FloatImage | None = None
     """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
     watch: Stopwatch = field(default_factory=Stopwatch)
     depth: int = DEPTH
@@ -155,16 +155,16 @@ class Restoring:
         video: VideoOptions,
         rate: float,
         progress: Progress,
-        limit: NDArray[np.floating] | None = None,
+        region_mask: NDArray[np.floating] | None = None,
         max_memory: int | None = None,
         watch: Stopwatch | None = None,
     ) -> Restoring:
-        """With the faces of the film chosen and their networks loaded. `limit` [H, W] is of any size. Raises as
+        """With the faces of the film chosen and their networks loaded. `region_mask` [H, W] is of any size. Raises as
         `Models.masking` and `Models.network_for`, and `InputError` for what is no mask."""
         reasons = why_left(found, options, video, rate)
         left = [track for track in found.tracks if reasons[track.number] is None]
         chosen = [Chosen.of(track, found, restorer, options, progress) for track in left]
-        fitted = None if limit is None else fit_limit(limit, found.size)
+        fitted = None if region_mask is None else resize_mask(region_mask, found.size)
         masking = restorer.models.masking(options, progress)
         watch = watch or Stopwatch()
         return cls(options, masking, chosen, reasons, rate, video.steady, max_memory, fitted, watch)
@@ -289,7 +289,7 @@ class Restoring:
         if not faces:
             return RestoredFrame(frame, frame.picture, None, (), tuple(one.notes))
         with self.watch.stage("blend"):
-            canvas = Canvas(frame.picture, self.limit)
+            canvas = Canvas(frame.picture, self.region_mask)
             for face in faces:
                 self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
         is_changed = canvas.result is not canvas.original

@@ -89,7 +89,7 @@ class _Run:
     progress: Repeating
     max_memory: int | None
     frame_memory: int | None
-    limit: FloatImage | None
+    region_mask: FloatImage | None
     watch: Stopwatch = field(default_factory=lambda: Stopwatch({}))
     notes: list[str] = field(default_factory=list)
     """What is to be said at the end."""
@@ -140,7 +140,7 @@ def restore_video(
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    limit: FloatImage | None = None,
+    region_mask: FloatImage | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
     frame_memory: int | None = None,
@@ -151,7 +151,7 @@ def restore_video(
 
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
     beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
-    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
+    `region_mask` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
     frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
     `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
     work and the encoder: what cannot fit is refused from the header. With `elsewhere` the first pass and the joining are
@@ -163,7 +163,7 @@ def restore_video(
     tell = Repeating(progress or silent)
     film, encoding = check(source, target, options, video, frame_memory)
     reader = Reader(film, video.start, video.end)
-    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
+    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, region_mask)
     restorer.prepare(options, tell)
     with run.work.locked(is_fresh):
         return _restored(run, elsewhere)
@@ -193,7 +193,7 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
 
 def _restoring(run: _Run, found: Survey) -> Restoring:
     return Restoring.of(
-        found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
+        found, run.restorer, run.options, run.video, run.rate, run.progress, run.region_mask, run.max_memory, run.watch
     )
 
 
@@ -237,7 +237,7 @@ class SegmentRestorer:
         options: RestoreOptions,
         video: VideoOptions,
         found_key: str,
-        limit: FloatImage | None = None,
+        region_mask: FloatImage | None = None,
         max_memory: int | None = None,
         frame_memory: int | None = None,
     ) -> None:
@@ -245,7 +245,9 @@ class SegmentRestorer:
         first pass is not there."""
         film, encoding = check(source, target, options, video, frame_memory)
         reader, tell = Reader(film, video.start, video.end), Repeating(silent)
-        run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
+        run = _Run(
+            film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, region_mask
+        )
         found = Survey.load(run.work.folder / found_key)
         if found is None:
             raise InputError(
@@ -298,9 +300,9 @@ def _survey_key(run: _Run, content: str) -> str:
 
 def _asked(run: _Run) -> list[Any]:
     """What the second pass depends on beside the first and the networks."""
-    limit = None if run.limit is None else hashlib.sha256(run.limit.tobytes()).hexdigest()
+    region_mask = None if run.region_mask is None else hashlib.sha256(run.region_mask.tobytes()).hexdigest()
     device = [str(run.restorer.device), str(run.restorer.dtype)]
-    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, limit, device]
+    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
 
 
 def _surveyed(run: _Run, key: str) -> Survey:

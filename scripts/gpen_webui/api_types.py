@@ -30,7 +30,7 @@ class RestoreRequest(BaseModel):
     confidence: float = Field(DEFAULTS.confidence, ge=0, le=1)
     detection_size: int = Field(DEFAULTS.detection_size, ge=32, le=8192, description="Pixels of the longer side.")
     template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
-    mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
+    mask_type: str = Field(DEFAULTS.mask_type, description="auto, feather or parse.")
     color: str = Field(DEFAULTS.color, description="auto, none or match.")
     angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
     keep: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")

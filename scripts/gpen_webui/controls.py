@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import AUTO_MODELS, CHOICES, COLORS, MASKS, ORDERS, REGIONS, OptionsError, RestoreOptions, network_choice
+from gpen_core import AUTO_MODELS, CHOICES, COLORS, MASK_TYPES, ORDERS, REGIONS, OptionsError, RestoreOptions, network_choice
 
 from . import engine, host, models_list
 
@@ -16,7 +16,7 @@ BY_NUMBER = "by number"
 AS_SET = "as in the settings"
 ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
-NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face_size", "mask", "color", "only_changed")
+NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face_size", "mask_type", "color", "only_changed")
 MORE = (
     "detector",
     "confidence",
@@ -32,7 +32,7 @@ TIPS = {
     "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
     "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
     "min_face_size": "Faces whose box has a shorter side are left alone.",
-    "mask": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
+    "mask_type": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
     "color": "auto: grey and sepia faces stay so. match gives all restored faces the colours that they had.",
     "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
     "detector": "What finds faces; one of your own is listed from the models folder.",
@@ -87,10 +87,12 @@ def build() -> dict[str, Any]:
         min_face_size = gr.Slider(label="Minimum face size (px)", minimum=0, maximum=512, step=1, value=0)
     faces.change(fn=_numbers_shown, inputs=[faces], outputs=[numbers, order], show_progress=False)
     with gr.Row():
-        mask = gr.Dropdown(label="Mask", choices=list(MASKS), value=str(host.option("mask", DEFAULTS.mask)))
+        mask_type = gr.Dropdown(
+            label="Mask type", choices=list(MASK_TYPES), value=str(host.option("mask_type", DEFAULTS.mask_type))
+        )
         color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
         only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face_size, mask, color, only_changed))
+    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face_size, mask_type, color, only_changed))
 
 
 def build_more(model: gr.Dropdown) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def values(
     numbers: Any = None,
     order: Any = None,
     min_face_size: Any = None,
-    mask: Any = None,
+    mask_type: Any = None,
     color: Any = None,
     only_changed: Any = None,
     detector: Any = None,
@@ -148,7 +150,7 @@ def values(
         faces=selection,
         order=order or DEFAULTS.order,
         min_face_size=min_face_size or 0,
-        mask=mask or str(host.option("mask", DEFAULTS.mask)),
+        mask_type=mask_type or str(host.option("mask_type", DEFAULTS.mask_type)),
         color=color or str(host.option("color", DEFAULTS.color)),
         detection_size=int(host.option("detection_size", DEFAULTS.detection_size)),
         angles=str(host.option("angles", DEFAULTS.angles)),

@@ -19,7 +19,7 @@ ONLY_CHANGED = "GPEN only changed"
 OPTIONS = {  # by the control's name, which is the option's
     "order": "GPEN order",
     "min_face_size": "GPEN minimum face size",
-    "mask": "GPEN mask",
+    "mask_type": "GPEN mask type",
     "color": "GPEN colour",
     "confidence": "GPEN confidence",
     "max_faces": "GPEN most faces",

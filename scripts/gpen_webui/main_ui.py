@@ -88,8 +88,10 @@ class GpenScript(scripts.Script):
         if mask is not None and _is_crop(p):
             x, y, width, height = p.paste_to
             mask = mask.crop((x, y, x + width, y + height))
-        limit = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
-        result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit, finder=values.finder)
+        region_mask = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
+        result = engine.restore(
+            pp.image, values.model, values.options, original=before, region_mask=region_mask, finder=values.finder
+        )
         if save_before and result.changed:
             _save(p, pp.image)
         pp.image = result.image

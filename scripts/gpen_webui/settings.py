@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 from modules import shared
 
-from gpen_core import ANGLES, COLORS, MASKS, PRECISIONS, RestoreOptions
+from gpen_core import ANGLES, COLORS, MASK_TYPES, PRECISIONS, RestoreOptions
 
 from . import engine, missing, models_list, self_test
 
@@ -33,7 +33,7 @@ def add() -> None:
             ANGLES,
         ),
         "precision": ("auto", "Precision", PRECISIONS),
-        "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", MASKS),
+        "mask_type": ("auto", "Mask type (auto: parsed on a GPU, a soft square on the CPU)", MASK_TYPES),
         "color": (DEFAULTS.color, "Colour (auto: grey stays grey; match keeps the picture's own)", COLORS),
     }
     for name, (default, label, choices) in rows.items():

@@ -74,7 +74,7 @@ def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
     assert ran.status == 0 and statuses == ["unchanged", "restored"]
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--changed-from", "--background", "--region-mask"])
 @pytest.mark.slow
 def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_none(restore, face, tmp_path, option):
     folder = tmp_path / "companions"
@@ -89,7 +89,7 @@ def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_n
     assert jobs[0].original == folder / "Face.PNG"
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--changed-from", "--background", "--region-mask"])
 def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_path, option):
     ran = restore(face, plain, "-o", tmp_path / "out", option, face)
     assert ran.status == 2 and "one file for 2 pictures" in ran.err
@@ -101,7 +101,7 @@ def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--changed-from", "--background", "--region-mask"])
 @pytest.mark.slow
 def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, tmp_path, option):
     for companion, problem in ((broken(tmp_path / "b.png"), "b.png"), (tmp_path / "none.png", "none.png"), (plain, "64x48")):
@@ -116,11 +116,11 @@ def test_a_mask_limits_what_is_restored(restore, face, tmp_path):
     mask = np.zeros((128, 128), np.uint8)
     mask[:, :64] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    ran = restore(face, "-o", tmp_path / "out.png", "--limit", tmp_path / "mask.png")
+    ran = restore(face, "-o", tmp_path / "out.png", "--region-mask", tmp_path / "mask.png")
     changed = (pixels(tmp_path / "out.png") != before).any(2)
     assert ran.status == 0 and changed[:, :120].any() and not changed[:, 132:].any()
     Image.fromarray(mask * 0).save(tmp_path / "mask.png")
     report = tmp_path / "report.json"
-    assert restore(face, "-o", tmp_path / "out.png", "--limit", tmp_path / "mask.png", "--report", report).status == 0
+    assert restore(face, "-o", tmp_path / "out.png", "--region-mask", tmp_path / "mask.png", "--report", report).status == 0
     assert json.loads(report.read_text("utf-8"))["inputs"][0]["faces"][0]["reason"] == "outside the mask"
     assert np.array_equal(pixels(tmp_path / "out.png"), before)

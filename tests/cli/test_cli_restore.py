@@ -83,7 +83,7 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FaceRestorer, "restore_all", look)
     text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face-size 30 --max-faces 3 --confidence 0.7"
-    more = "--detection-size 900 --template ffhq --mask feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
+    more = "--detection-size 900 --template ffhq --mask-type feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
     restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split())
     wanted = RestoreOptions(0.4, (0, 2, 3), "large-small", 30, 3, 0.7, 900, "ffhq", "feather", "match", "all")
     assert seen == [(wanted, ((1, 2, 30, 40.5), (5, 6, 7, 8)))]

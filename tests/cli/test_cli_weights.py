@@ -203,10 +203,10 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
     restorer = helpers.restorer(helpers.identity_weights(256), [], load_parser=load)
     restorer.models.device = torch.device("cuda")
     for _ in range(3):
-        restorer.prepare(RestoreOptions(mask="auto"))
+        restorer.prepare(RestoreOptions(mask_type="auto"))
     assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text
     with pytest.raises(MissingWeights):
-        restorer.prepare(RestoreOptions(mask="parse"))
+        restorer.prepare(RestoreOptions(mask_type="parse"))
 
 
 @pytest.mark.slow

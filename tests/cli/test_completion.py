@@ -37,8 +37,8 @@ def complete(gpen):
     [
         (("res",), ["restore"]),
         (("co",), ["compare", "convert", "completion"]),
-        (("restore", "--mask", ""), ["auto", "feather", "parse"]),
-        (("restore", "--mask", "p"), ["parse"]),
+        (("restore", "--mask-type", ""), ["auto", "feather", "parse"]),
+        (("restore", "--mask-type", "p"), ["parse"]),
         (("restore", "photo.jpg", "--model", "gpen-bfr-5"), ["gpen-bfr-512"]),
         (("detect", "--stren"), []),
         (("restore", "--skip"), ["--skip-existing"]),

@@ -106,8 +106,8 @@ def complete(request, gpen, tmp_path):
     [
         ("gpen rest", "gpen restore "),
         ("gpen co", "gpen co"),  # compare, convert, completion
-        ("gpen restore --mask p", "gpen restore --mask parse "),
-        ("gpen restore --mask pho", "gpen restore --mask pho"),  # a file is none of its values
+        ("gpen restore --mask-type p", "gpen restore --mask-type parse "),
+        ("gpen restore --mask-type pho", "gpen restore --mask-type pho"),  # a file is none of its values
         ("gpen restore --skip", "gpen restore --skip-existing "),
         ("gpen restore pho", "gpen restore photo.jpg "),
         ("gpen restore photo.jpg --model gpen-bfr-5", "gpen restore photo.jpg --model gpen-bfr-512 "),
@@ -130,7 +130,7 @@ def test_tab_completes(complete, line, completed):
         ("gpen restore photo.jpg --model auto:", "gpen restore photo.jpg --model auto:256 "),
         ("gpen restore photo.jpg --model auto:2", "gpen restore photo.jpg --model auto:256 "),
         ("gpen restore photo.jpg --model=gpen-bfr-5", "gpen restore photo.jpg --model=gpen-bfr-512 "),
-        ("gpen restore --mask=p", "gpen restore --mask=parse "),
+        ("gpen restore --mask-type=p", "gpen restore --mask-type=parse "),
     ],
 )
 def test_bash_completes_behind_the_letters_at_which_it_parts_words(gpen, tmp_path, line, completed):
@@ -149,4 +149,4 @@ def test_zsh_finds_it_as_a_file_of_its_folders_too(gpen, tmp_path):
     sourced = ". ./gpen.zsh\n"
     assert sourced in ZSH
     (tmp_path / ".zshrc").write_text(f"fpath=({tmp_path}/functions $fpath)\n" + ZSH.replace(sourced, "").format(ready=READY))
-    assert typed(["zsh", "-d", "-i"], tmp_path, "gpen restore --mask p") == "gpen restore --mask parse "
+    assert typed(["zsh", "-d", "-i"], tmp_path, "gpen restore --mask-type p") == "gpen restore --mask-type parse "

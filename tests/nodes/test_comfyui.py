@@ -236,12 +236,13 @@ def test_other_files_are_offered_if_they_are_gpens(host):
 
 
 PLACES = {
-    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_kind color mask background "
-    "bboxes detection_size angles max_faces box_format aligned keep mask_expand grain frames_are_a_video steady",
-    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face_size mask_kind color mask "
-    "min_duration detection_size angles max_faces keep mask_expand grain",
-    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face_size mask_kind color "
-    "mask detection_size angles max_faces keep mask_expand grain",
+    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_type color "
+    "region_mask background bboxes detection_size angles max_faces box_format aligned keep "
+    "mask_expand grain frames_are_a_video steady",
+    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face_size mask_type color "
+    "region_mask min_duration detection_size angles max_faces keep mask_expand grain",
+    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face_size "
+    "mask_type color region_mask detection_size angles max_faces keep mask_expand grain",
 }
 
 
@@ -321,9 +322,9 @@ def test_strength_zero_needs_no_model(host, grey):
 def test_an_empty_mask_is_none(host, red, portrait):
     """Load Image gives 64 x 64 zeros where there is no alpha, and zeros of full size where it is opaque."""
     for side in (64, 512):
-        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, side, side))
+        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.zeros(1, side, side))
         assert is_red(image).any() and "1 restored" in summary and "the mask is empty" in summary
-    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.ones(64, 64))
+    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.ones(64, 64))
     assert is_red(image).any()
 
 
@@ -365,7 +366,7 @@ def test_a_batch_of_none_comes_back(host, red, portrait):
     image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=portrait[:0])
     assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
-    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], mask=torch.ones(1, 8, 8), bboxes=FACE)
+    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
     assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], original=portrait[:0])[3]
     boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait[:0])
     assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
@@ -373,7 +374,7 @@ def test_a_batch_of_none_comes_back(host, red, portrait):
 
 def test_frames_with_their_own_masks(host, red, portrait):
     masks = torch.stack((torch.zeros(512, 512), torch.ones(512, 512)))
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), mask=masks)
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), region_mask=masks)
     assert [bool(is_red(one).any()) for one in image] == [False, True]
 
 
@@ -590,7 +591,7 @@ def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, 
     assert mask[0].max() == pytest.approx(0.5) and not mask[1].any() and torch.equal(back[1], film[1])
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
     values = {"image": [film], "crops": [crops], "faces": edited, "strength": [1.0]}
-    assert not host.run("GPEN_PasteFaces", **values, mask=[torch.stack([one[0] for one in nowhere])])[1].any()
+    assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
     with pytest.raises(Exception, match="There are 2 faces to put back, but 1 squares came"):
         host.run("GPEN_PasteFaces", **{**values, "faces": [faces[:1]]})
     with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):

@@ -193,7 +193,7 @@ def test_a_mask_and_boxes_select(host):
     graph["solid"] = node("SolidMask", value=1.0, width=750, height=1000)
     graph["black"] = node("SolidMask", value=0.0, width=1500, height=1000)
     graph["left"] = node("MaskComposite", destination=["black", 0], source=["solid", 0], x=0, y=0, operation="add")
-    graph["restore"]["inputs"]["mask"] = ["left", 0]
+    graph["restore"]["inputs"]["region_mask"] = ["left", 0]
     out = host.run(graph)
     (restored,) = host.picture(out["image"])
     assert (restored[:, 750:, :3] == demo_pictures.collage()[:, 750:]).all()

@@ -229,13 +229,13 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
 def test_one_mask_counts_for_all_frames(host, red, film):
     mask = torch.zeros(1, 48, 64)
     mask[..., 40:] = 1
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=mask)
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=mask)
     assert all(frame[:, :158, 0].mean() < 200 and red_pixels(frame[:, :156]) == 0 for _, frame in frames_of(out.file))
     assert "1 restored" in summary
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=torch.zeros(9, 8, 8))
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.zeros(9, 8, 8))
     assert summary.endswith("the mask is empty (zero everywhere) and counts as none") and "1 restored" in summary
     with pytest.raises(host.module("gpen_core").InputError, match="The mask has 3 frames"):
-        host.run(NODE, model=red, video=of_file(host, film), mask=torch.ones(3, 8, 8))
+        host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
 
 
 def test_what_is_no_film_is_said_before_anything_is_loaded(host, red, tmp_path):
@@ -330,10 +330,10 @@ def test_frames_take_one_mask_and_nothing_else(host, red, batch):
     core = host.module("gpen_core")
     left = torch.zeros(48, 64)
     left[:, :32] = 1
-    image, mask, *_ = run_frames(host, red, batch, mask=left)
+    image, mask, *_ = run_frames(host, red, batch, region_mask=left)
     assert not mask[:, :, 132:].any() and mask[:, :, :124].any() and torch.equal(image[mask == 0], batch[mask == 0])
     with pytest.raises(core.InputError, match="The mask has 8 frames"):
-        run_frames(host, red, batch, mask=torch.ones(8, 4, 4))
+        run_frames(host, red, batch, region_mask=torch.ones(8, 4, 4))
     box = {"x": 0, "y": 0, "width": 9, "height": 9}
     for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
         with pytest.raises(core.OptionsError, match=f"Frames of a video take no {name}"):

@@ -137,7 +137,7 @@ def watched_loads(monkeypatch):
 
 def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
     """To keep eyes needs ParseNet, which is missing; to keep nothing, or what lies over the face, does not."""
-    keeping = {"GPEN": {**ON["GPEN"], "mask": "feather", "keep": "eyes"}}
+    keeping = {"GPEN": {**ON["GPEN"], "mask_type": "feather", "keep": "eyes"}}
     assert host.extras_page([photo], **keeping)[0] == []
     for keep in ("", "occluders"):
         (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "keep": keep})
@@ -388,7 +388,7 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
-    names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
+    names = {"model", "detector", "precision", "mask_type", "color", "visibility", "unload", "wrap_reactor", "models_path"}
     names |= {"detection_size", "angles", "keep_failed", "self_test"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())

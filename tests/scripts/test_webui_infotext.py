@@ -48,7 +48,7 @@ CHOSEN = {
     "numbers": "0,2-4",
     "order": "left-right",
     "min_face_size": 24,
-    "mask": "feather",
+    "mask_type": "feather",
     "color": "match",
     "confidence": 0.8,
     "max_faces": 3,
@@ -61,7 +61,7 @@ SAID = {
     "GPEN selection": "0,2-4",
     "GPEN order": "left-right",
     "GPEN minimum face size": 24.0,
-    "GPEN mask": "feather",
+    "GPEN mask type": "feather",
     "GPEN colour": "match",
     "GPEN confidence": 0.8,
     "GPEN most faces": 3,
@@ -96,7 +96,7 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     host.opts.gpen_mask = "parse"
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
-    assert (back["mask"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
+    assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
     assert (back["keep"], back["mask_expand"], back["grain"]) == ("", 0, 0)
     assert back["only_changed"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
@@ -176,13 +176,13 @@ def test_axes_for_faces_mask_and_colour(host, astronaut):
     plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}
-    chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match", "Grain": 0.5}
+    chosen = {"Faces": "0-1", "Mask type": "feather", "Colour": "match", "Grain": 0.5}
     p = types.SimpleNamespace()
     for name, value in chosen.items():
         axes[f"[GPEN] {name}"].apply(p, value, [])
     _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
-    assert info["GPEN selection"] == "0-1" and (info["GPEN mask"], info["GPEN colour"]) == ("feather", "match")
+    assert info["GPEN selection"] == "0-1" and (info["GPEN mask type"], info["GPEN colour"]) == ("feather", "match")
     assert info["GPEN grain"] == 0.5
     axes["[GPEN] Faces"].apply(p, "largest", [])
     assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
-    assert axes["[GPEN] Mask"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "auto"
+    assert axes["[GPEN] Mask type"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "auto"

@@ -47,7 +47,7 @@ FIELDS = {  # without confidence: at 0 everything is a face, and looking at all 
     "max_faces": ("0", "1", "-1", "1.5", f'"{"9" * 400}"', f'"{"9" * 5000}"', "99999999999"),
     "detection_size": ("32", "8192", "31", "8193", "64.5", '"320"'),
     "template": ('"gpen"', '"ffhq"', '"none"'),
-    "mask": ('"auto"', '"parse"', '"feather"', '"round"'),
+    "mask_type": ('"auto"', '"parse"', '"feather"', '"round"'),
     "color": ('"auto"', '"match"', '"blue"'),
     "angles": ('"upright"', '"all"', '"some"'),
     "keep": ('"eyes,mouth"', '"occluders"', '"tail"', '","'),

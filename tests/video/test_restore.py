@@ -169,9 +169,9 @@ def test_a_folder_of_pictures_and_back(tmp_path):
 
 
 def test_a_mask_limits_what_is_restored(film, tmp_path):
-    limit = np.zeros((4, 4), np.float32)
-    limit[:, :2] = 1
-    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, limit=limit)
+    region_mask = np.zeros((4, 4), np.float32)
+    region_mask[:, :2] = 1
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=region_mask)
     before, after = pixels(film)[5], pixels(tmp_path / "out.mkv")[5]
     assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before[:, 100:110], after[:, 100:110])
 

@@ -138,9 +138,9 @@ def test_tracks_of_several_sizes_go_on_where_memory_holds_one_network():
 
 
 def test_a_mask_limits_what_is_restored():
-    limit = np.zeros((4, 4), np.float32)
-    limit[:, :2] = 1
-    for one, given in zip(run(frames(3), limit=limit), frames(3)):
+    region_mask = np.zeros((4, 4), np.float32)
+    region_mask[:, :2] = 1
+    for one, given in zip(run(frames(3), region_mask=region_mask), frames(3)):
         result = np.array(one.picture.region(one.picture.whole))
         assert np.abs(result[:, 170:] - given[:, 170:] / 255).max() < 1e-6 and one.mask[:, :100].max() == 1
 
