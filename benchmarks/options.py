@@ -43,9 +43,9 @@ OPTIONS = {
     "color match": RestoreOptions(color="match"),
     "mask-type parse": RestoreOptions(color="none", mask_type="parse"),
     "mask-expand -0.1": RestoreOptions(color="none", mask_expand=-0.1),
-    "keep eyes,mouth": RestoreOptions(color="none", keep="eyes,mouth"),
-    "keep eyes,mouth,glasses": RestoreOptions(color="none", keep="eyes,mouth,glasses"),
-    "keep occluders": RestoreOptions(color="none", keep="occluders"),
+    "preserve eyes,mouth": RestoreOptions(color="none", preserve="eyes,mouth"),
+    "preserve eyes,mouth,glasses": RestoreOptions(color="none", preserve="eyes,mouth,glasses"),
+    "preserve occluders": RestoreOptions(color="none", preserve="occluders"),
     "grain 1": RestoreOptions(color="none", grain=1.0),
     "upscale 2, lanczos": RestoreOptions(color="none", upscale=2),
 }

@@ -151,7 +151,7 @@ class Models:
 
     def masking(self, options: RestoreOptions, progress: Progress) -> Masking:
         """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
-        finds_regions = any(region != OCCLUDERS for region in options.keep)
+        finds_regions = any(region != OCCLUDERS for region in options.preserve)
         return Masking(self.parser(options, progress), self._parser.get(progress) if finds_regions else None)
 
     def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:

@@ -60,7 +60,7 @@ class RestoreOptions:
     """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""
     grain: float = 0.0
     """0 to 1: how much of the picture's own grain the restored faces get."""
-    keep: str | tuple[str, ...] = ()
+    preserve: str | tuple[str, ...] = ()
     """Of `REGIONS` (also as text: `eyes,mouth`): what stays the input's. All but `occluders` need ParseNet."""
     mask_expand: float = 0.0
     """Parts of the face's width by which the mask's edge moves outwards, inwards below 0; at most a half either way."""
@@ -76,7 +76,7 @@ class RestoreOptions:
         _among("mask_type", self.mask_type, MASK_TYPES)
         _among("color", self.color, COLORS)
         _among("angles", self.angles, ANGLES)
-        object.__setattr__(self, "keep", _regions(self.keep))
+        object.__setattr__(self, "preserve", _regions(self.preserve))
         _within("strength", self.strength, 0, 1)
         _within("grain", self.grain, 0, 1)
         _within("mask_expand", self.mask_expand, -LARGEST_EXPANSION, LARGEST_EXPANSION)
@@ -99,7 +99,7 @@ class RestoreOptions:
 class VideoOptions:
     """What is asked of a film beside `RestoreOptions`. A value that cannot be raises `OptionsError`."""
 
-    steady: float = 1.0
+    temporal_smoothing: float = 1.0
     """0 to 1: how much restored faces are evened out over time; 0 takes every frame by itself."""
     start: float | None = None
     """Seconds from the first frame: what comes before is left out."""
@@ -115,7 +115,7 @@ class VideoOptions:
     """Frames a second of a folder of pictures; None: 25."""
 
     def __post_init__(self) -> None:
-        _within("steady", self.steady, 0, 1)
+        _within("temporal_smoothing", self.temporal_smoothing, 0, 1)
         _within("min_duration", self.min_duration, 0)
         for name in ("start", "end", "fps"):
             if getattr(self, name) is not None:
@@ -128,7 +128,7 @@ class VideoOptions:
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
         if not isinstance(self.codec, str) or not self.codec:
             raise OptionsError(f"codec is {self.codec!r}; expected auto, h264, hevc, av1, ffv1 or the name of an encoder.")
-        _as_plain_numbers(self, ("steady", "start", "end", "min_duration", "fps"), ("crf",))
+        _as_plain_numbers(self, ("temporal_smoothing", "start", "end", "min_duration", "fps"), ("crf",))
 
 
 def _as_plain_numbers(options: object, floats: tuple[str, ...], integers: tuple[str, ...]) -> None:
@@ -162,7 +162,7 @@ def _regions(value: Any) -> tuple[str, ...]:
     except TypeError:
         known = False
     if not known:
-        raise OptionsError(f"keep is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
+        raise OptionsError(f"preserve is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
     return tuple(region for region in REGIONS if region in asked)
 
 

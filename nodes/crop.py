@@ -56,7 +56,7 @@ class CropFaces(ComfyNode):
                 *inputs.selection(),
                 inputs.mask_type(),
                 inputs.region_mask(),
-                inputs.led_by(),
+                inputs.boxes_input(),
                 *inputs.more_selection(),
                 inputs.box_format(),
             ],

@@ -140,7 +140,7 @@ def more_appearance() -> list[Any]:
     """Last in a node, as `more_detection`."""
     return [
         io.String.Input(
-            "keep",
+            "preserve",
             default="",
             tooltip="Regions that stay as they are in the image, such as eyes,mouth; any of eyes, brows, nose, mouth, skin, "
             "ears, hair, neck, glasses, earrings, necklace, occluders. All but occluders are found by ParseNet (85 MB, "
@@ -168,7 +168,7 @@ def more_appearance() -> list[Any]:
     ]
 
 
-def led_by() -> Any:
+def boxes_input() -> Any:
     return BoxesOfAnyKind.Input(
         "bboxes",
         optional=True,
@@ -210,7 +210,7 @@ def options(
     detection_size: int = DEFAULTS.detection_size,
     angles: str = DEFAULTS.angles,
     max_faces: int = 0,
-    keep: str = "",
+    preserve: str = "",
     mask_expand: float = DEFAULTS.mask_expand,
     grain: float = DEFAULTS.grain,
 ) -> RestoreOptions:
@@ -226,7 +226,7 @@ def options(
         detection_size=detection_size,
         angles=angles,
         max_faces=max_faces or None,
-        keep=keep,
+        preserve=preserve,
         mask_expand=mask_expand,
         grain=grain,
     )

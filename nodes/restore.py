@@ -36,7 +36,7 @@ class RestoreFaces(RestoringNode):
                     optional=True,
                     tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
                 ),
-                inputs.led_by(),
+                inputs.boxes_input(),
                 *inputs.more_selection(),
                 inputs.box_format(),
                 io.Boolean.Input(
@@ -48,7 +48,7 @@ class RestoreFaces(RestoringNode):
                 ),
                 *inputs.more_appearance(),
                 io.Boolean.Input(
-                    "frames_are_a_video",
+                    "frames_are_video",
                     default=False,
                     tooltip="The images follow each other: cuts are found, faces followed from image to image and evened "
                     "out over time. Such images take one mask for all, no background, boxes or aligned squares, and give "
@@ -56,12 +56,12 @@ class RestoreFaces(RestoringNode):
                     **folded(io.Boolean),
                 ),
                 io.Float.Input(
-                    "steady",
-                    default=inputs.VIDEO.steady,
+                    "temporal_smoothing",
+                    default=inputs.VIDEO.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="With frames_are_a_video: how much restored faces are evened out over time; 0 takes every "
+                    tooltip="With frames_are_video: how much restored faces are evened out over time; 0 takes every "
                     "image by itself.",
                     **folded(io.Float),
                 ),
@@ -80,17 +80,17 @@ class RestoreFaces(RestoringNode):
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
         aligned: bool = False,
-        frames_are_a_video: bool = False,
-        steady: float = inputs.VIDEO.steady,
+        frames_are_video: bool = False,
+        temporal_smoothing: float = inputs.VIDEO.temporal_smoothing,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
         `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
         from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
-        if frames_are_a_video:
+        if frames_are_video:
             _refuse({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
-            return cls.restore_film(model, inputs.options(**values), VideoOptions(steady), image, region_mask)
+            return cls.restore_film(model, inputs.options(**values), VideoOptions(temporal_smoothing), image, region_mask)
         count = len(image)
         parts = zip(
             tensors.frames_of(image),
@@ -107,5 +107,5 @@ def _refuse(given: dict[str, bool]) -> None:
     if names:
         raise OptionsError(
             f"Frames of a video take no {' and no '.join(names)}. Disconnect that or switch it off, or switch "
-            "frames_are_a_video off."
+            "frames_are_video off."
         )

@@ -37,8 +37,8 @@ class RestoreVideo(RestoringNode):
                 io.Video.Input("video", tooltip="From Load Video; of any length."),
                 inputs.strength(1.0),
                 io.Float.Input(
-                    "steady",
-                    default=inputs.VIDEO.steady,
+                    "temporal_smoothing",
+                    default=inputs.VIDEO.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -95,7 +95,7 @@ class RestoreVideo(RestoringNode):
     def execute(
         cls,
         video: Any,
-        steady: float,
+        temporal_smoothing: float,
         model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
         min_duration: float = inputs.VIDEO.min_duration,
@@ -108,7 +108,7 @@ class RestoreVideo(RestoringNode):
             return _output(video, "The strength is 0: nothing was done.")
         region = tensors.one_limit(region_mask, "video")
         with films.folder() as made, films.read_once(films.source_of(video, made), made) as source:
-            asked = VideoOptions(steady, source.start, source.end, min_duration)
+            asked = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
             try:
                 result = _restored(require(model), source.path, made, options, asked, region, Reporter(cls.hidden.unique_id))
             except MissingExtra as error:

@@ -159,7 +159,7 @@ RESTORE = {
 }
 
 
-RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"steady": 1.0}
+RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"temporal_smoothing": 1.0}
 
 
 def restore(image, model="gpen-red-256.pth", **more):

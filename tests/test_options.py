@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_published_pipeline():
         "color": "auto",
         "angles": "auto",
         "grain": 0.0,
-        "keep": (),
+        "preserve": (),
         "mask_expand": 0.0,
         "upscale": 1.0,
         "upscaler": "lanczos",
@@ -55,7 +55,7 @@ def test_options_are_frozen():
         *(("mask_expand", value) for value in (-0.6, 0.6, math.nan, "wide", None)),
         *(("upscale", value) for value in (0, 0.9, 8.1, -2, math.nan, math.inf, "2", None)),
         *(("upscaler", value) for value in ("", 2, None)),
-        *(("keep", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
+        *(("preserve", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_and_named(name, value):
@@ -117,7 +117,7 @@ def test_faces_may_be_numbers_or_text(given, numbers):
     ],
 )
 def test_regions_may_be_words_or_text(given, regions):
-    assert RestoreOptions(keep=given).keep == regions
+    assert RestoreOptions(preserve=given).preserve == regions
 
 
 def test_options_of_one_meaning_are_equal():

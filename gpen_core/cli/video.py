@@ -58,7 +58,13 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         help="leave who is in the film for less seconds",
     )
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add("--steady", type=float, default=DEFAULT.steady, metavar="0..1", help="how much faces are evened out over time")
+    add(
+        "--temporal-smoothing",
+        type=float,
+        default=DEFAULT.temporal_smoothing,
+        metavar="0..1",
+        help="how much faces are evened out over time",
+    )
     add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
     look_arguments(parser)
     add("--region-mask", type=Path, metavar="MASKFILE", help="restore only where this picture is white, in every frame")

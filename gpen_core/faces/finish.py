@@ -34,10 +34,10 @@ def mask_of(
         mask = masks.face_in(classes, expand)
     elif not is_aligned:
         mask = masks.feather(min(expand, 0.0))  # it reaches as far as it may already
-    regions = [region for region in options.keep if region != OCCLUDERS]
+    regions = [region for region in options.preserve if region != OCCLUDERS]
     if regions and masking.regions is not None:
         mask = _without(mask, masking.regions.kept(crop, restored, regions, classes))
-    return _without(mask, occluders.kept(crop, restored)) if OCCLUDERS in options.keep else mask
+    return _without(mask, occluders.kept(crop, restored)) if OCCLUDERS in options.preserve else mask
 
 
 def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:

@@ -25,7 +25,7 @@ LEAST_DEVIATION = 1e-4  # as `match.match_colour`: below it a channel has no con
 
 def does(options: RestoreOptions) -> bool:
     """Whether all that these options ask for is done here."""
-    return not options.keep and options.mask_expand == 0 and options.grain == 0
+    return not options.preserve and options.mask_expand == 0 and options.grain == 0
 
 
 def mask_of(options: RestoreOptions, masking: Masking, restored: torch.Tensor, is_aligned: bool) -> torch.Tensor | None:

@@ -136,7 +136,7 @@ class Restoring:
     """By track: why it is left alone; None of those that are chosen."""
     rate: float
     """Frames a second."""
-    steady: float
+    temporal_smoothing: float
     max_memory: int | None = None
     region_mask: FloatImage | None = None
     """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
@@ -167,12 +167,12 @@ class Restoring:
         fitted = None if region_mask is None else resize_mask(region_mask, found.size)
         masking = restorer.models.masking(options, progress)
         watch = watch or Stopwatch()
-        return cls(options, masking, chosen, reasons, rate, video.steady, max_memory, fitted, watch)
+        return cls(options, masking, chosen, reasons, rate, video.temporal_smoothing, max_memory, fitted, watch)
 
     @property
     def radius(self) -> int:
         """How many frames to each side a frame depends on."""
-        return RADIUS if self.steady > 0 else 0
+        return RADIUS if self.temporal_smoothing > 0 else 0
 
     @property
     def networks(self) -> dict[int, int]:
@@ -246,7 +246,7 @@ class Restoring:
         width = min(1.0, chosen.like.width * place.alignment.scale / place.alignment.size)
         restored, mask = shaped(self.options, self.masking, crop, restored, width, is_one_tone=chosen.is_one_tone)
         layers = [_reduced(restored, chosen.reduced)]
-        if mask is not None and (self.masking.face is not None or self.options.keep):
+        if mask is not None and (self.masking.face is not None or self.options.preserve):
             layers, mask = [*layers, mask], None
         return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask)
 
@@ -267,21 +267,21 @@ class Restoring:
 
         for one in frames:
             number = one.frame.number
-            with self.watch.stage("steady"):
+            with self.watch.stage("smooth"):
                 for face in one.faces:
                     self._filter(face).add(number, _guide(face.crop), face.layers)
                 collect(number)
             waiting.append(one)
             while waiting and waiting[0].frame.number + self.radius <= number:
                 yield taken(waiting.popleft())
-        with self.watch.stage("steady"):
+        with self.watch.stage("smooth"):
             collect(math.inf)
         while waiting:
             yield taken(waiting.popleft())
 
     def _filter(self, face: _Shaped) -> TrackFilter:
         if face.number not in self.filters:
-            self.filters[face.number] = TrackFilter(self.steady, self.radius)
+            self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.radius)
         return self.filters[face.number]
 
     def _pasted(self, one: _Worked[OneFrame], faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:

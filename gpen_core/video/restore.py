@@ -127,7 +127,7 @@ def check(
     if is_folder_target(target) and not Work(target).is_begun:  # else these may be frames that a killed run has moved
         refuse_clashes(film, target, video.start, video.end)
     encoding = check_output(film, target, Encoding(video.codec, video.crf))
-    depth_for(film, encoding, (), RADIUS if video.steady > 0 else 0, host_room(frame_memory), film.count)
+    depth_for(film, encoding, (), RADIUS if video.temporal_smoothing > 0 else 0, host_room(frame_memory), film.count)
     return film, encoding
 
 

@@ -54,8 +54,8 @@ def restore_sequence(
     """Restores pictures of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
 
     `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
-    faces followed and evened out over time; of `video`, `steady` and `min_duration` count. `region_mask`, `progress`,
-    `max_memory` and errors as in `restore_video`."""
+    faces followed and evened out over time; of `video`, `temporal_smoothing` and `min_duration` count. `region_mask`,
+    `progress`, `max_memory` and errors as in `restore_video`."""
     options, video, tell = options or RestoreOptions(), video or VideoOptions(), Repeating(progress or silent)
     if options.upscale != 1:
         raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")

@@ -33,7 +33,7 @@ class RestoreRequest(BaseModel):
     mask_type: str = Field(DEFAULTS.mask_type, description="auto, feather or parse.")
     color: str = Field(DEFAULTS.color, description="auto, none or match.")
     angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
-    keep: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
+    preserve: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
     mask_expand: float = Field(DEFAULTS.mask_expand, ge=-0.5, le=0.5, description="In widths of the face.")
     grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the picture's own.")
     boxes: Optional[list[list[float]]] = Field(

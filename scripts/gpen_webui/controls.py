@@ -21,7 +21,7 @@ MORE = (
     "detector",
     "confidence",
     "max_faces",
-    "keep",
+    "preserve",
     "mask_expand",
     "grain",
 )  # last: saved calls of the API give values by their place
@@ -38,7 +38,7 @@ TIPS = {
     "detector": "What finds faces; one of your own is listed from the models folder.",
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
-    "keep": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
+    "preserve": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
     "mask_expand": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
     "grain": "How much of the picture's own grain restored faces get.",
 }
@@ -103,13 +103,13 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
             confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
             max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
         with gr.Row():
-            keep = gr.Textbox(label="Keep", value="", placeholder="such as eyes,mouth")
+            preserve = gr.Textbox(label="Preserve", value="", placeholder="such as eyes,mouth")
             mask_expand = gr.Slider(
                 label="Expand the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_expand
             )
             grain = gr.Slider(label="Grain", minimum=0.0, maximum=1.0, step=0.05, value=DEFAULTS.grain)
         models_list.trust_button(model)
-    return _tipped(MORE, (detector, confidence, max_faces, keep, mask_expand, grain))
+    return _tipped(MORE, (detector, confidence, max_faces, preserve, mask_expand, grain))
 
 
 def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def values(
     detector: Any = None,
     confidence: Any = None,
     max_faces: Any = None,
-    keep: Any = None,
+    preserve: Any = None,
     mask_expand: Any = None,
     grain: Any = None,
 ) -> Values:
@@ -156,7 +156,7 @@ def values(
         angles=str(host.option("angles", DEFAULTS.angles)),
         confidence=DEFAULTS.confidence if confidence is None else confidence,
         max_faces=_whole(max_faces) or None,
-        keep=keep or (),
+        preserve=preserve or (),
         mask_expand=DEFAULTS.mask_expand if mask_expand is None else mask_expand,
         grain=DEFAULTS.grain if grain is None else grain,
     )

@@ -61,7 +61,7 @@ def restore(
 
     frame = Frame(image, original=original, region_mask=region_mask, boxes=boxes)
     finder = finder or detector()
-    wanted = (model, finder, options.mask_type, options.keep, options.upscale > 1 and options.upscaler)
+    wanted = (model, finder, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
     with _lock, moving(), missing.asked_once(wanted, host.models_dirs()):
         return _restore(frame, model, finder, options, Bar(told))
 

@@ -23,7 +23,7 @@ OPTIONS = {  # by the control's name, which is the option's
     "color": "GPEN colour",
     "confidence": "GPEN confidence",
     "max_faces": "GPEN most faces",
-    "keep": "GPEN keep",
+    "preserve": "GPEN preserve",
     "mask_expand": "GPEN mask expand",
     "grain": "GPEN grain",
 }
@@ -89,7 +89,7 @@ def _ours(read: Read) -> Read:
 
 def _plain(name: str, key: str, parameters: Mapping[str, Any]) -> Any:
     """A number as a number: sliders take no text."""
-    default = {"max_faces": controls.ALL, "keep": ""}.get(name, getattr(DEFAULTS, name))
+    default = {"max_faces": controls.ALL, "preserve": ""}.get(name, getattr(DEFAULTS, name))
     value = parameters.get(key, default)
     return value if isinstance(default, str) else float(value)
 

@@ -37,7 +37,7 @@ def test_a_sheet_is_written(compare, face, tmp_path):
         (("--models", "red-256", "--strengths", "2"), 2, "strength is 2"),
         (("--models", "red-256", "--mask-types", "round"), 2, "mask_type is 'round'"),
         (("--models", "red-256", "--min-face-size", "5000"), 2, "No face to compare"),
-        (("--models", "red-256", "--keep", "nostrils"), 2, "keep is 'nostrils'"),
+        (("--models", "red-256", "--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
         (("--models", "red-256", "--mask-types", "parse"), 4, "parsing_parsenet.pth"),
     ],
 )
@@ -65,7 +65,7 @@ def test_auto_takes_what_is_there_and_the_report_says_which(restore, face, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--keep", "eyes,nostrils"), "keep is 'eyes,nostrils'"),
+        (("--preserve", "eyes,nostrils"), "preserve is 'eyes,nostrils'"),
         (("--grain", "1.5"), "grain is 1.5"),
         (("--mask-expand", "-2"), "mask_expand is -2"),
         (("--upscale", "9"), "upscale is 9"),

@@ -41,7 +41,7 @@ def test_a_picture_without_faces_has_its_stages_too(explain, plain, tmp_path):
     ("arguments", "status", "said"),
     [
         (("--mask-type", "parse"), 4, "parsing_parsenet.pth"),
-        (("--keep", "nostrils"), 2, "keep is 'nostrils'"),
+        (("--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
         (("--device", "cuda:77"), 2, "cuda:77"),
     ],
 )

@@ -131,7 +131,7 @@ def test_seconds_that_are_none(video, film, tmp_path, text):
         (("--codec", "h266"), "No video encoder 'h266'"),
         (("--codec", "ffv1", "--crf", 3), "ffv1 has no quality"),
         (("--crf", 99), "from 0 to 51"),
-        (("--steady", 2), "steady is 2"),
+        (("--temporal-smoothing", 2), "temporal_smoothing is 2"),
         (("--start", 3, "--end", 2), "expected an end after the start"),
         (("--min-duration", -1), "min_duration is -1"),
         (("--preview", 0), "--preview is 0"),

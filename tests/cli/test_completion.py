@@ -42,7 +42,7 @@ def complete(gpen):
         (("restore", "photo.jpg", "--model", "gpen-bfr-5"), ["gpen-bfr-512"]),
         (("detect", "--stren"), []),
         (("restore", "--skip"), ["--skip-existing"]),
-        (("video", "--st"), ["--strength", "--steady", "--start"]),
+        (("video", "--st"), ["--strength", "--start"]),
         (("restore", "--output", ""), []),  # then bash offers files
         (("restore", ""), []),
         (("download", "parse"), ["parsenet"]),

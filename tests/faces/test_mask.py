@@ -249,7 +249,7 @@ def test_kept_regions_leave_the_pictures_own_pixels(mask):
     for colour in (WHITE, GREEN):
         weights = helpers.constant_weights(256, tuple(colour_of(colour)))
         restorer = helpers.restorer(weights, [face], load_parser=lambda progress: parser)
-        results[colour] = restorer.restore(image, RestoreOptions(mask_type=mask, keep="eyes", color="none"))
+        results[colour] = restorer.restore(image, RestoreOptions(mask_type=mask, preserve="eyes", color="none"))
     assert results[WHITE].mask.max() == 1  # all of it is skin
     assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
 
@@ -261,17 +261,17 @@ def test_the_restored_face_is_parsed_once_for_its_mask_and_its_regions(monkeypat
     restorer = helpers.restorer(
         helpers.red_weights(256), [helpers.face_at((150, 150), 120)], load_parser=lambda _: masks.Parser(torch.nn.Identity())
     )
-    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", keep="eyes"))
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", preserve="eyes"))
     assert len(parsed) == 1
-    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", keep="eyes,glasses"))
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", preserve="eyes,glasses"))
     assert len(parsed) == 3 and parsed[1] is not parsed[2]
 
 
 def test_a_region_to_be_kept_needs_the_parser_and_occluders_do_not():
     restorer = helpers.restorer(helpers.identity_weights(256), [])
     with pytest.raises(MissingWeights):
-        restorer.prepare(RestoreOptions(mask_type="feather", keep="hair"))
-    restorer.prepare(RestoreOptions(mask_type="feather", keep=()))
+        restorer.prepare(RestoreOptions(mask_type="feather", preserve="hair"))
+    restorer.prepare(RestoreOptions(mask_type="feather", preserve=()))
 
 
 def half_width(mask):

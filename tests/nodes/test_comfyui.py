@@ -237,12 +237,14 @@ def test_other_files_are_offered_if_they_are_gpens(host):
 
 PLACES = {
     "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_type color "
-    "region_mask background bboxes detection_size angles max_faces box_format aligned keep "
-    "mask_expand grain frames_are_a_video steady",
-    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face_size mask_type color "
-    "region_mask min_duration detection_size angles max_faces keep mask_expand grain",
+    "region_mask background bboxes detection_size angles max_faces box_format aligned "
+    "preserve mask_expand grain frames_are_video temporal_smoothing",
+    "GPEN_RestoreVideo": "model video strength temporal_smoothing faces indices confidence min_face_size "
+    "mask_type color region_mask min_duration detection_size angles max_faces preserve "
+    "mask_expand grain",
     "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face_size "
-    "mask_type color region_mask detection_size angles max_faces keep mask_expand grain",
+    "mask_type color region_mask detection_size angles max_faces preserve mask_expand "
+    "grain",
 }
 
 
@@ -251,7 +253,7 @@ def test_a_new_input_comes_behind_all_others_since_saved_graphs_know_values_by_t
     inputs = host.nodes[node].define_schema().inputs
     ids = [one.id for one in inputs]
     assert ids[: len(PLACES[node].split())] == PLACES[node].split()
-    assert all(one.optional for one in inputs[ids.index("keep") :])
+    assert all(one.optional for one in inputs[ids.index("preserve") :])
 
 
 def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
@@ -265,7 +267,7 @@ def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
     masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_expand=grow)[1] for grow in (0.0, -0.2)]
     assert (masks[1] <= masks[0]).all() and masks[1].sum() < 0.8 * masks[0].sum()
     with pytest.raises(host.module("gpen_core").OptionsError, match="nostrils"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, keep="nostrils")
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, preserve="nostrils")
 
 
 def test_restoring(host, computed_red, portrait):

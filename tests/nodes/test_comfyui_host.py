@@ -401,7 +401,7 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
             "GPEN_RestoreFaces",
             model=["model", 0],
             image=["three", 0],
-            frames_are_a_video=True,
+            frames_are_video=True,
             **comfyui_host.RESTORE,
         ),
         "shown_frames": node("PreviewImage", images=["frames", 0]),

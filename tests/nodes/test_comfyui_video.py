@@ -293,7 +293,7 @@ def batch():
 
 
 def run_frames(host, red, image, **more):
-    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_a_video=True, **more)
+    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_video=True, **more)
 
 
 def test_frames_that_are_a_video(host, red, batch):
@@ -352,11 +352,11 @@ def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeyp
     finally:
         file.unlink()
     flicker = {}
-    for steady in (0.0, 1.0):
-        image, mask, *_ = run_frames(host, model, still, steady=steady)
+    for smoothing in (0.0, 1.0):
+        image, mask, *_ = run_frames(host, model, still, temporal_smoothing=smoothing)
         inside = mask.min(0).values > 0.99
         assert inside.sum() > 500
-        flicker[steady] = float((image[1:] - image[:-1])[:, inside].std())
+        flicker[smoothing] = float((image[1:] - image[:-1])[:, inside].std())
     assert flicker[1.0] < 0.5 * flicker[0.0], flicker
 
 

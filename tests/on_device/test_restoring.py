@@ -136,7 +136,7 @@ def test_a_square_that_is_aligned_already(monkeypatch):
     assert (found.mask == 1).all()
 
 
-@pytest.mark.parametrize("option", [{"grain": 0.5}, {"keep": "occluders"}, {"mask_expand": -0.2}], ids=str)
+@pytest.mark.parametrize("option", [{"grain": 0.5}, {"preserve": "occluders"}, {"mask_expand": -0.2}], ids=str)
 def test_what_is_not_done_there_goes_the_other_way_and_comes_out_the_same(monkeypatch, option):
     frame = Frame(picture(240, 320, "uint8"))
     expected, found = both(monkeypatch, "cpu", ONE, frame, RestoreOptions(**option))

@@ -137,10 +137,10 @@ def watched_loads(monkeypatch):
 
 def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
     """To keep eyes needs ParseNet, which is missing; to keep nothing, or what lies over the face, does not."""
-    keeping = {"GPEN": {**ON["GPEN"], "mask_type": "feather", "keep": "eyes"}}
+    keeping = {"GPEN": {**ON["GPEN"], "mask_type": "feather", "preserve": "eyes"}}
     assert host.extras_page([photo], **keeping)[0] == []
-    for keep in ("", "occluders"):
-        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "keep": keep})
+    for preserve in ("", "occluders"):
+        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "preserve": preserve})
         assert pp.info["GPEN faces"] == 1
     assert host.extras_page([photo], **keeping)[0] == []
 

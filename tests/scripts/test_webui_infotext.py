@@ -97,7 +97,7 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
     assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
-    assert (back["keep"], back["mask_expand"], back["grain"]) == ("", 0, 0)
+    assert (back["preserve"], back["mask_expand"], back["grain"]) == ("", 0, 0)
     assert back["only_changed"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
 
@@ -113,8 +113,8 @@ def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
     assert (info["GPEN mask expand"], info["GPEN grain"]) == (-0.1, 0.25)
     back = pasted(host, quoted(info))
     assert (back["mask_expand"], back["grain"]) == (-0.1, 0.25)
-    back = pasted(host, {**PLAIN, "GPEN keep": "eyes,mouth"})
-    assert back["keep"] == "eyes,mouth"
+    back = pasted(host, {**PLAIN, "GPEN preserve": "eyes,mouth"})
+    assert back["preserve"] == "eyes,mouth"
 
 
 def test_a_picture_without_gpen_changes_only_the_tick(host):

@@ -86,7 +86,7 @@ SURROGATE = '"\\ud800"'
     [
         f'"order": {SURROGATE}',
         f'"strength": {SURROGATE}',
-        f'"keep": [{SURROGATE}]',
+        f'"preserve": [{SURROGATE}]',
         f"{SURROGATE}: {{{SURROGATE}: 1}}",
         f'"original": {SURROGATE}',
         f'"image": [{SURROGATE}]',

@@ -50,7 +50,7 @@ FIELDS = {  # without confidence: at 0 everything is a face, and looking at all 
     "mask_type": ('"auto"', '"parse"', '"feather"', '"round"'),
     "color": ('"auto"', '"match"', '"blue"'),
     "angles": ('"upright"', '"all"', '"some"'),
-    "keep": ('"eyes,mouth"', '"occluders"', '"tail"', '","'),
+    "preserve": ('"eyes,mouth"', '"occluders"', '"tail"', '","'),
     "mask_expand": ("0.5", "-0.5", "0.6", '"-nan"'),
     "boxes": BOXES,
     "__pydantic_self__": ("1",),

@@ -18,7 +18,7 @@ from gpen_core.video.restore import segments
 from gpen_core.video.survey import Survey
 from gpen_core.video.work import Work
 
-EXACT = VideoOptions(codec="ffv1", steady=0)
+EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 COUNT = 30
 
 
@@ -46,10 +46,10 @@ def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv"]
 
 
-@pytest.mark.parametrize("steady", [0.0, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
 @pytest.mark.slow
-def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, steady):
-    video = replace(EXACT, steady=steady)
+def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, smoothing):
+    video = replace(EXACT, temporal_smoothing=smoothing)
     whole, broken = restorer(), restorer()
     restore_video(film, tmp_path / "whole.mkv", whole[0], None, video)
     target = tmp_path / "out.mkv"
@@ -90,7 +90,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     if change == "options":
         options = RestoreOptions(strength=0.5)
     elif change == "video":
-        video = replace(EXACT, steady=0.5)
+        video = replace(EXACT, temporal_smoothing=0.5)
     elif change == "network":
         again[1].network = network_of.__wrapped__(256)
         next(iter(again[1].network.parameters())).data[0] += 1
@@ -160,7 +160,7 @@ def test_a_folder_of_pictures_and_back(tmp_path):
     (tmp_path / "in").mkdir()
     for number, frame in enumerate(frames(12)):
         Image.fromarray(frame).save(tmp_path / "in" / f"frame {number}.png")
-    restore_video(tmp_path / "in", tmp_path / "out", restorer()[0], None, VideoOptions(steady=0, fps=12))
+    restore_video(tmp_path / "in", tmp_path / "out", restorer()[0], None, VideoOptions(temporal_smoothing=0, fps=12))
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     before, after = (np.asarray(Image.open(tmp_path / where / "frame 7.png"), float) for where in ("in", "out"))
@@ -195,7 +195,7 @@ def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
 @pytest.mark.slow
 def test_the_report_tells_of_tracks_frames_and_steadiness(film, tmp_path):
     runner, _ = restorer()
-    options, video = RestoreOptions(), VideoOptions(codec="ffv1", steady=1)
+    options, video = RestoreOptions(), VideoOptions(codec="ffv1", temporal_smoothing=1)
     result = restore_video(film, tmp_path / "out.mkv", runner, options, video)
     told = json.loads(report(runner, {"model": "m"}, options, video, result))
     (track,) = told["tracks"]
@@ -251,7 +251,7 @@ def test_a_damaged_survey_is_told(tmp_path):
 
 def test_values_that_cannot_be():
     for wrong in (
-        {"steady": 1.5},
+        {"temporal_smoothing": 1.5},
         {"min_duration": -1},
         {"start": -1},
         {"start": 2, "end": 1},

@@ -9,7 +9,7 @@ from film_runs import restorer
 from gpen_core import OutputError, VideoOptions, restore_video
 from gpen_core.video.work import Work
 
-EXACT = VideoOptions(codec="ffv1", steady=0)
+EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 KEY = "0123456789abcdef"
 
 
