@@ -32,7 +32,7 @@ class Frame:
     """One picture to restore: a path, a PIL image, an array or a `Picture` (see `pictures.picture.as_picture`)."""
 
     image: object
-    original: object | None = None
+    before_swap: object | None = None
     """The picture before a face swap, of any size: faces that do not differ from it are left alone."""
     background: object | None = None
     """The same picture enlarged by whatever means: faces of `image` are put into it, at its scale."""
@@ -70,7 +70,7 @@ class Repair:
     def __init__(self, frame: Frame, options: RestoreOptions, max_memory: int | None = None) -> None:
         self.options = options
         self.picture = open_picture(frame.image, max_memory)
-        self.original = None if frame.original is None else open_picture(frame.original, max_memory)
+        self.before_swap = None if frame.before_swap is None else open_picture(frame.before_swap, max_memory)
         background = None if frame.background is None else open_picture(frame.background, max_memory)
         self.scale = (1.0, 1.0) if background is None else scale_between(self.picture.size, background.size)
         target = background or self.picture
@@ -158,9 +158,9 @@ class Repair:
         return np.asarray((points + 0.5) * self.scale - 0.5, np.float64)
 
     def _unchanged_left(self, faces: list[Face]) -> list[Face]:
-        if self.original is None:
+        if self.before_swap is None:
             return faces
-        changes = changed.changes(self.original, self.picture, faces)
+        changes = changed.changes(self.before_swap, self.picture, faces)
         return [_judged(face, change) for face, change in zip(faces, changes)]
 
     def _within_region(self, face: Face) -> Face:

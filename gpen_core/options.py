@@ -54,7 +54,7 @@ class RestoreOptions:
     mask_type: str = "auto"
     """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
     color: str = "auto"
-    """`auto` gives a face that is grey, or of one tone, back as it was; `match` gives every restored face the colours of
+    """`auto` gives a face that is gray, or of one tone, back as it was; `match` gives every restored face the colors of
     the input's; `none` leaves them as the network gives them."""
     angles: str = "auto"
     """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""

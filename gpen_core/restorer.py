@@ -203,7 +203,7 @@ class FaceRestorer:
         self,
         image: object,
         options: RestoreOptions | None = None,
-        original: object | None = None,
+        before_swap: object | None = None,
         background: object | None = None,
         *,
         region_mask: NDArray[np.floating] | None = None,
@@ -212,7 +212,7 @@ class FaceRestorer:
         max_memory: int | None = None,
     ) -> RestoreResult:
         """Restores the faces of one picture; what goes with it is described at `Frame`. See `restore_all`."""
-        frame = Frame(image, original, background, region_mask, boxes)
+        frame = Frame(image, before_swap, background, region_mask, boxes)
         return self.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
     @memory_for("these pictures", f"{SMALLER_MODEL}, choose a smaller detection size")

@@ -30,7 +30,8 @@ class CleanUpFaceSwap(RestoringNode):
                 GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
                 io.Image.Input("swapped", tooltip="After the swap; it may have been upscaled since."),
                 io.Image.Input(
-                    "original", tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output)."
+                    "before_swap",
+                    tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output).",
                 ),
                 inputs.strength(STRENGTH),
                 *inputs.selection(),
@@ -47,7 +48,7 @@ class CleanUpFaceSwap(RestoringNode):
     def execute(
         cls,
         swapped: torch.Tensor,
-        original: torch.Tensor,
+        before_swap: torch.Tensor,
         model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
         **values: Any,
@@ -59,7 +60,7 @@ class CleanUpFaceSwap(RestoringNode):
         count = len(swapped)
         parts = zip(
             tensors.frames_of(swapped),
-            tensors.partners_of(original, count, "original"),
+            tensors.partners_of(before_swap, count, "before_swap"),
             tensors.limits_of(region_mask, count),
         )
         frames = (Frame(picture, before, None, region) for picture, before, region in parts)

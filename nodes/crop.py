@@ -64,7 +64,7 @@ class CropFaces(ComfyNode):
                 CropsType.Output(display_name="crops", tooltip="Where the squares belong: for Paste Faces (GPEN)."),
                 io.Image.Output(
                     display_name="faces",
-                    tooltip="The squares of all images, one batch. With no face, a grey one, so that what follows runs.",
+                    tooltip="The squares of all images, one batch. With no face, a gray one, so that what follows runs.",
                 ),
                 io.Mask.Output(
                     display_name="masks",

@@ -130,7 +130,7 @@ def appearance() -> list[Any]:
             "color",
             options=list(COLORS),
             default=DEFAULTS.color,
-            tooltip="auto: a face that is grey or sepia in the image stays so. match gives every restored face the colours "
+            tooltip="auto: a face that is gray or sepia in the image stays so. match gives every restored face the colors "
             "of the one in the image. none: as the network gives them.",
         ),
     ]

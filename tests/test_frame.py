@@ -177,9 +177,9 @@ def test_a_reason_is_kept():
 
 
 def test_only_changed_faces_are_restored(red, picture):
-    original = picture.copy()
-    original[60:140, 50:130] = helpers.texture(80, 80, seed=9, sigma=1.5)
-    result = red.restore(picture, original=original)
+    before_swap = picture.copy()
+    before_swap[60:140, 50:130] = helpers.texture(80, 80, seed=9, sigma=1.5)
+    result = red.restore(picture, before_swap=before_swap)
     assert [face.restored for face in result.faces] == [True, False]
     assert result.faces[0].change > result.faces[1].change
     assert "not changed by the swap" in result.faces[1].reason and result.faces[1].to_json()["change"] == 0

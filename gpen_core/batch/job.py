@@ -15,7 +15,7 @@ Boxes = tuple[tuple[float, float, float, float], ...]
 class Job:
     source: Place
     target: Place
-    original: Path | None = None
+    before_swap: Path | None = None
     """The picture before a face swap."""
     background: Path | None = None
     """The same picture enlarged."""
@@ -31,7 +31,7 @@ class Job:
 
 
 def inputs_of(job: Job) -> list[Place]:
-    return [place for place in (job.source, job.original, job.background, job.region_mask) if place is not None]
+    return [place for place in (job.source, job.before_swap, job.background, job.region_mask) if place is not None]
 
 
 def is_done(job: Job) -> bool:

@@ -27,12 +27,12 @@ def plan(
     sources: Sequence[Place],
     out: Place | None,
     in_place: bool,
-    changed_from: Path | None = None,
+    before_swap: Path | None = None,
     background: Path | None = None,
     boxes: Boxes | None = None,
     region_mask: Path | None = None,
 ) -> list[Job]:
     """Where each result goes, and what belongs to which picture, see `Plan`. Raises `OptionsError`."""
-    wishes = Wishes(out, in_place, changed_from, background, boxes, region_mask)
+    wishes = Wishes(out, in_place, before_swap, background, boxes, region_mask)
     with Plan(map(Found.named, sources), wishes) as planned:
         return list(planned)

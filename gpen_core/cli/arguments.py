@@ -118,7 +118,7 @@ def look_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--template", default=DEFAULTS.template, choices=TEMPLATES)
     add("--mask-expand", type=float, default=DEFAULTS.mask_expand, metavar="F", help="of the face's width; negative shrinks")
-    add("--color", default=DEFAULTS.color, choices=COLORS, help="auto: what is grey stays grey; match: the input's colours")
+    add("--color", default=DEFAULTS.color, choices=COLORS, help="auto: what is gray stays gray; match: the input's colors")
     add("--grain", type=float, default=DEFAULTS.grain, metavar="0..1", help="of the picture's own, on the restored faces")
     add(
         "--preserve", default=",".join(DEFAULTS.preserve), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}"

@@ -57,8 +57,8 @@ def _compare(given: argparse.Namespace) -> int:
             choices.models, given.detector, given.models_dir, given.device, given.dtype, progress, downloads, None, None
         )
         sheet = contact_sheet(FaceRestorer(models), photo.picture, choices, options, progress)
-    colours = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
-    plain = files.Photo(from_array(sheet), colours, format_name, lossy=True)
+    colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
+    plain = files.Photo(from_array(sheet), colors, format_name, lossy=True)
     write_bytes(given.output, files.encode(plain, format_name))
     sys.stdout.write(printable(f"{given.output}: {sheet.shape[1]}x{sheet.shape[0]} px\n"))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-FILES = ["FILE", "DIR", "PHOTO", "INPUT", "OUT", "SHEET", "ORIGINAL", "MASKFILE", "IN"]
+FILES = ["FILE", "DIR", "PHOTO", "INPUT", "OUT", "SHEET", "MASKFILE", "IN"]
 """Words for values that are files."""
 
 

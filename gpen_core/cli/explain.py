@@ -58,10 +58,10 @@ def _explain(given: argparse.Namespace) -> int:
     restorer = loaded(given, options)
     with shown(given) as progress:
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
-    colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
+    colors = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):
         path = given.output / f"{stage.name}{SUFFIX}"
-        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colours, "PNG", lossy=False), "PNG"))
+        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
         sys.stdout.write(printable(f"{path}: {stage.text}\n"))
     for number, face in enumerate(result.faces):
         state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"

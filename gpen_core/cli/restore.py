@@ -76,9 +76,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER)
     add(
-        "--changed-from",
+        "--before-swap",
         type=local_path,
-        metavar="ORIGINAL",
+        metavar="FILE",
         help="restore only faces that differ from this picture (or folder)",
     )
     add("--region-mask", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
@@ -160,7 +160,7 @@ def _restore(given: argparse.Namespace) -> int:
     if not given.inputs and given.list is None:
         raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
     sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
-    wishes = Wishes(given.output, given.in_place, given.changed_from, given.background, given.boxes, given.region_mask)
+    wishes = Wishes(given.output, given.in_place, given.before_swap, given.background, given.boxes, given.region_mask)
     with Plan(sources, wishes) as todo:
         if given.report is not None:
             todo.check_report(given.report)

@@ -9,14 +9,16 @@ from pydantic import BaseModel, Field
 from gpen_core import REGIONS, RestoreOptions
 
 DEFAULTS = RestoreOptions()
-PICTURES = ("image", "original")
+PICTURES = ("image", "before_swap")
 
 
 class RestoreRequest(BaseModel):
     """What to restore and how; see `RestoreOptions` of gpen_core."""
 
     image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
-    original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
+    before_swap: Optional[str] = Field(
+        None, description="The picture before a face swap: only faces that differ are restored."
+    )
     model: Optional[str] = Field(
         None,
         description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512, or auto: by the size of the face; "
@@ -50,7 +52,7 @@ class RestoreRequest(BaseModel):
 class RestoreReply(BaseModel):
     """The restored picture and its faces."""
 
-    image: str = Field(description="PNG as base64, with the EXIF block and the colour profile of the picture sent.")
+    image: str = Field(description="PNG as base64, with the EXIF block and the color profile of the picture sent.")
     faces: list[dict[str, Any]] = Field(
         description="box, score, landmarks, restored, reason, note, change, network of each."
     )

@@ -16,7 +16,7 @@ BY_NUMBER = "by number"
 AS_SET = "as in the settings"
 ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
-NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face_size", "mask_type", "color", "only_changed")
+NAMES = ("model", "strength", "faces", "numbers", "order", "min_face_size", "mask_type", "color", "only_swapped")
 MORE = (
     "detector",
     "confidence",
@@ -27,14 +27,14 @@ MORE = (
 )  # last: saved calls of the API give values by their place
 TIPS = {
     "model": "The number is the side of a face in pixels. What is missing is downloaded when first used.",
-    "visibility": "0 leaves the picture as it is, 1 takes the restored faces whole.",
+    "strength": "0 leaves the picture as it is, 1 takes the restored faces whole.",
     "faces": "Which faces are restored.",
     "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
     "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
     "min_face_size": "Faces whose box has a shorter side are left alone.",
     "mask_type": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
-    "color": "auto: grey and sepia faces stay so. match gives all restored faces the colours that they had.",
-    "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
+    "color": "auto: gray and sepia faces stay so. match gives all restored faces the colors that they had.",
+    "only_swapped": "Only faces that differ from the picture before ReActor or another swap.",
     "detector": "What finds faces; one of your own is listed from the models folder.",
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
@@ -62,9 +62,9 @@ class Values:
 
     enable: bool
     model: str
-    visibility: float
+    strength: float
     options: RestoreOptions
-    only_changed: bool
+    only_swapped: bool
     selection: str
     """`all`, `largest`, `center`, or the numbers as they were written."""
     finder: str
@@ -76,8 +76,8 @@ def build() -> dict[str, Any]:
     with gr.Row():
         model = gr.Dropdown(label="Model", choices=engine.choices(), value=default_model())
         refresh = models_list.refresh_button(model)
-        visibility = gr.Slider(
-            label="Visibility", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("visibility", 1.0))
+        strength = gr.Slider(
+            label="Strength", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("strength", 1.0))
         )
     models_list.what_is_there(refresh)
     with gr.Row():
@@ -90,9 +90,9 @@ def build() -> dict[str, Any]:
         mask_type = gr.Dropdown(
             label="Mask type", choices=list(MASK_TYPES), value=str(host.option("mask_type", DEFAULTS.mask_type))
         )
-        color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
-        only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face_size, mask_type, color, only_changed))
+        color = gr.Dropdown(label="Color", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
+        only_swapped = gr.Checkbox(label="Only swapped faces", value=False)
+    return _tipped(NAMES, (model, strength, faces, numbers, order, min_face_size, mask_type, color, only_swapped))
 
 
 def build_more(model: gr.Dropdown) -> dict[str, Any]:
@@ -126,14 +126,14 @@ def _numbers_shown(faces: Any) -> list[Any]:
 def values(
     enable: Any = None,
     model: Any = None,
-    visibility: Any = None,
+    strength: Any = None,
     faces: Any = None,
     numbers: Any = None,
     order: Any = None,
     min_face_size: Any = None,
     mask_type: Any = None,
     color: Any = None,
-    only_changed: Any = None,
+    only_swapped: Any = None,
     detector: Any = None,
     confidence: Any = None,
     max_faces: Any = None,
@@ -142,7 +142,7 @@ def values(
     grain: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
-    strength = host.option("visibility", 1.0) if visibility is None else visibility
+    strength = float(host.option("strength", 1.0)) if strength is None else strength
     chosen = DEFAULTS.faces if faces is None else faces
     selection = str("0" if numbers is None else numbers) if chosen == BY_NUMBER else chosen
     options = RestoreOptions(
@@ -162,7 +162,7 @@ def values(
     )
     named = str(model or default_model())
     known = model_named(named) or named
-    return Values(bool(enable), known, float(strength), options, bool(only_changed), str(selection), _finder(detector))
+    return Values(bool(enable), known, float(strength), options, bool(only_swapped), str(selection), _finder(detector))
 
 
 def _whole(value: Any) -> Any:

@@ -47,7 +47,7 @@ def restore(
     image: object,
     model: str,
     options: RestoreOptions,
-    original: object | None = None,
+    before_swap: object | None = None,
     region_mask: Any = None,
     boxes: Any = None,
     told: Progress | None = None,
@@ -59,7 +59,7 @@ def restore(
         raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
     from gpen_core import Frame
 
-    frame = Frame(image, original=original, region_mask=region_mask, boxes=boxes)
+    frame = Frame(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
     finder = finder or detector()
     wanted = (model, finder, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
     with _lock, moving(), missing.asked_once(wanted, host.models_dirs()):

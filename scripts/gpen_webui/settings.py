@@ -34,7 +34,7 @@ def add() -> None:
         ),
         "precision": ("auto", "Precision", PRECISIONS),
         "mask_type": ("auto", "Mask type (auto: parsed on a GPU, a soft square on the CPU)", MASK_TYPES),
-        "color": (DEFAULTS.color, "Colour (auto: grey stays grey; match keeps the picture's own)", COLORS),
+        "color": (DEFAULTS.color, "Color (auto: gray stays gray; match keeps the picture's own)", COLORS),
     }
     for name, (default, label, choices) in rows.items():
         _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))
@@ -51,9 +51,9 @@ def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
 
 
 def _plain() -> dict[str, shared.OptionInfo]:
-    visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
+    strength = {"minimum": 0, "maximum": 1, "step": 0.01}
     return {
-        "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
+        "strength": shared.OptionInfo(1.0, "Strength where none is asked for", gr.Slider, strength, section=SECTION),
         "detection_size": shared.OptionInfo(
             DEFAULTS.detection_size,
             "Detection size: a longer side is reduced to so many pixels for the smallest faces; large ones are found at any",

@@ -121,7 +121,7 @@ def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
     assert ran.status == 0 and store.find("/shop/faces") == ["/shop/faces/a.png"]
 
 
-@pytest.mark.parametrize("option", ["--report", "--list", "--region-mask", "--changed-from", "--background"])
+@pytest.mark.parametrize("option", ["--report", "--list", "--region-mask", "--before-swap", "--background"])
 def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
     ran = restore("in", "-o", "out", option, "s3://bucket/file.txt")
     assert ran.status == 2 and "expected a file or folder of this machine, got 's3://bucket/file.txt'" in ran.err

@@ -242,7 +242,7 @@ PLACES = {
     "GPEN_RestoreVideo": "model video strength temporal_smoothing faces indices confidence min_face_size "
     "mask_type color region_mask min_duration detection_size angles max_faces preserve "
     "mask_expand grain",
-    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face_size "
+    "GPEN_CleanUpFaceSwap": "model swapped before_swap strength faces indices order confidence min_face_size "
     "mask_type color region_mask detection_size angles max_faces preserve mask_expand "
     "grain",
 }
@@ -369,7 +369,7 @@ def test_a_batch_of_none_comes_back(host, red, portrait):
     assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
     host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
-    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], original=portrait[:0])[3]
+    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], before_swap=portrait[:0])[3]
     boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait[:0])
     assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
 
@@ -504,7 +504,7 @@ def test_a_background_gives_the_size(host, red, portrait):
 
 
 @pytest.mark.parametrize(
-    ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "original")]
+    ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "before_swap")]
 )
 def test_batches_of_different_lengths_are_refused(host, red, grey, node, first, second):
     with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
@@ -541,7 +541,7 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     both = torch.cat((portrait, portrait), 2)
     swapped = both.clone()
     swapped[:, 60:190, 170:280] = swapped[:, 60:190, 170:280].flip(2) * 0.6
-    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, original=both)
+    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, before_swap=both)
     assert "1 restored, 1 left alone" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
 

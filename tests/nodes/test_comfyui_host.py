@@ -259,14 +259,16 @@ def test_a_face_swap_is_cleaned_up(host):
         "before": node("LoadImage", image="collage.png"),
         **image("swapped.png"),
         **restore(["load", 0]),
-        "restore": node("GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], original=["before", 0], **values),
+        "restore": node(
+            "GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], before_swap=["before", 0], **values
+        ),
     }
     out = host.run(graph)
     assert ", 1 restored, " in out["summary"]["text"][0], out["summary"]
     graph["more"] = node("RepeatImageBatch", image=["before", 0], amount=3)
-    graph["restore"]["inputs"]["original"] = ["more", 0]
+    graph["restore"]["inputs"]["before_swap"] = ["more", 0]
     kind, message = host.error(graph)
-    assert "There are 1 images, but the original has 3" in message and kind.endswith("InputError")
+    assert "There are 1 images, but the before_swap has 3" in message and kind.endswith("InputError")
 
 
 def test_a_corrupt_file_gives_a_message(host):

@@ -13,7 +13,7 @@ from webui_pictures import RED, red
 from gpen_core import DETECTORS
 
 pytest_plugins = ["webui_pictures"]
-MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
+MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1}
 
 
 def parts(host):
@@ -43,7 +43,7 @@ def pasted(host, parameters):
 
 
 CHOSEN = {
-    "visibility": 0.5,
+    "strength": 0.5,
     "faces": "by number",
     "numbers": "0,2-4",
     "order": "left-right",
@@ -56,13 +56,13 @@ CHOSEN = {
 }
 SAID = {
     "GPEN model": RED,
-    "GPEN visibility": 0.5,
+    "GPEN strength": 0.5,
     "GPEN faces": 1,
     "GPEN selection": "0,2-4",
     "GPEN order": "left-right",
     "GPEN minimum face size": 24.0,
     "GPEN mask type": "feather",
-    "GPEN colour": "match",
+    "GPEN color": "match",
     "GPEN confidence": 0.8,
     "GPEN most faces": 3,
     "GPEN detector": MOBILE,
@@ -98,7 +98,7 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
     assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
     assert (back["preserve"], back["mask_expand"], back["grain"]) == ("", 0, 0)
-    assert back["only_changed"] is False and back["confidence"] == 0.9
+    assert back["only_swapped"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
 
 
@@ -124,8 +124,8 @@ def test_a_picture_without_gpen_changes_only_the_tick(host):
 
 @pytest.mark.parametrize("more", [{}, {"GPEN faces": "0"}])
 def test_infotexts_of_earlier_versions_are_valid(host, more):
-    back = pasted(host, quoted({"GPEN model": RED, "GPEN visibility": 0.7, **more}))
-    assert back["enable"] and back["model"] == RED and back["visibility"] == 0.7 and back["faces"] == "all"
+    back = pasted(host, quoted({"GPEN model": RED, "GPEN strength": 0.7, **more}))
+    assert back["enable"] and back["model"] == RED and back["strength"] == 0.7 and back["faces"] == "all"
 
 
 def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
@@ -176,13 +176,13 @@ def test_axes_for_faces_mask_and_colour(host, astronaut):
     plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}
-    chosen = {"Faces": "0-1", "Mask type": "feather", "Colour": "match", "Grain": 0.5}
+    chosen = {"Faces": "0-1", "Mask type": "feather", "Color": "match", "Grain": 0.5}
     p = types.SimpleNamespace()
     for name, value in chosen.items():
         axes[f"[GPEN] {name}"].apply(p, value, [])
     _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
-    assert info["GPEN selection"] == "0-1" and (info["GPEN mask type"], info["GPEN colour"]) == ("feather", "match")
+    assert info["GPEN selection"] == "0-1" and (info["GPEN mask type"], info["GPEN color"]) == ("feather", "match")
     assert info["GPEN grain"] == 0.5
     axes["[GPEN] Faces"].apply(p, "largest", [])
     assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
-    assert axes["[GPEN] Mask type"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "auto"
+    assert axes["[GPEN] Mask type"].choices()[0] == "auto" and axes["[GPEN] Color"].choices()[0] == "auto"

@@ -88,7 +88,7 @@ SURROGATE = '"\\ud800"'
         f'"strength": {SURROGATE}',
         f'"preserve": [{SURROGATE}]',
         f"{SURROGATE}: {{{SURROGATE}: 1}}",
-        f'"original": {SURROGATE}',
+        f'"before_swap": {SURROGATE}',
         f'"image": [{SURROGATE}]',
         f'"boxes": [[0, 0, 1, {SURROGATE}]]',
         '"boxes": [[-9, -9, 1e17, 1e17]]',

@@ -105,7 +105,7 @@ def body(lot) -> bytes:
         *((name, lot.choice(FIELDS[name])) for name in lot.sample(sorted(FIELDS), lot.randrange(4))),
     ]
     if lot.random() < 0.15:
-        fields.append(("original", _picture(lot)))
+        fields.append(("before_swap", _picture(lot)))
     for _ in range(lot.choice((0, 1, 1, 2))):
         at = lot.randrange(len(fields))
         match lot.choice(("value", "value", "key", "drop", "double")):
