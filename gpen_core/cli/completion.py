@@ -25,7 +25,7 @@ NAMES = {
     "--models": NETWORKS,
     "--detector": DETECTORS,
     "--upscaler": UPSCALERS,
-    "--trust": tuple(entry.name for entry in CATALOG),
+    "--accept-changed": tuple(entry.name for entry in CATALOG),
 }
 """Values that are names, where a file may stand, too."""
 PLACED = {"download": tuple(entry.name for entry in CATALOG)}

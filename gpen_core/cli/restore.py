@@ -55,7 +55,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="INPUT", default=[], help="picture, folder or glob pattern; or s3://..., gs://..."
     )
     add(
-        "--list",
+        "--input-list",
         type=local_path,
         action=_listing(inputs),
         metavar="FILE",
@@ -157,9 +157,9 @@ def _restore(given: argparse.Namespace) -> int:
     if given.skip_existing and given.in_place:
         raise OptionsError("--skip-existing would skip every picture with --in-place: each is there already. Give -o OUT.")
     check_workers(given)
-    if not given.inputs and given.list is None:
-        raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
-    sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
+    if not given.inputs and given.input_list is None:
+        raise OptionsError("Say which pictures: INPUT..., or --input-list FILE.")
+    sources = Sources(tuple(given.inputs), given.input_list, given.recursive, given.output)
     wishes = Wishes(given.output, given.in_place, given.before_swap, given.background, given.boxes, given.region_mask)
     with Plan(sources, wishes) as todo:
         if given.report is not None:

@@ -79,7 +79,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     )
     add("--crf", type=int, metavar="N", help="the encoder's quality: less is better and larger")
     add("--preview", type=int, metavar="N", help="write no film and no report, but a sheet of N frames before and after")
-    add("--fresh", action="store_true", help="do not go on where an earlier run ended")
+    add("--restart", action="store_true", help="do not go on where an earlier run ended")
     run_arguments(parser)
     ray_arguments(parser)
     parser.set_defaults(command=_video)
@@ -196,7 +196,7 @@ def _restore(
                 progress=show,
                 max_memory=given.max_memory,
                 frame_memory=given.max_memory,
-                is_fresh=given.fresh,
+                restart=given.restart,
                 elsewhere=elsewhere,
             )
         except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:

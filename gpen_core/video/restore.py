@@ -144,13 +144,13 @@ def restore_video(
     progress: Progress | None = None,
     max_memory: int | None = None,
     frame_memory: int | None = None,
-    is_fresh: bool = False,
+    restart: bool = False,
     elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
     """Restores the faces of a film (a file, or a folder of pictures) into `target`, with all its other streams.
 
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
-    beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
+    beside it, from which the next run with the same film, options and networks goes on, unless `restart` is true.
     `region_mask` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress(done, total, text)` counts
     frames (total 0: not known) and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
     `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
@@ -165,7 +165,7 @@ def restore_video(
     reader = Reader(film, video.start, video.end)
     run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, region_mask)
     restorer.prepare(options, tell)
-    with run.work.locked(is_fresh):
+    with run.work.locked(restart):
         return _restored(run, elsewhere)
 
 
@@ -184,7 +184,7 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
     else:
         parts, done = _finished_elsewhere(run, found, found_key, elsewhere)
     if run.work.others([found_key, parts.folder.name]):
-        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
+        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; a restart deletes it")
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _result(run, found, work, parts, done)
     left = run.work.clear()

@@ -83,8 +83,8 @@ def build() -> dict[str, Any]:
     with gr.Row():
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
         numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4", visible=False)
-        order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
-        min_face_size = gr.Slider(label="Minimum face size (px)", minimum=0, maximum=512, step=1, value=0)
+        order = gr.Dropdown(label="Order", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
+        min_face_size = gr.Slider(label="Min face size (px)", minimum=0, maximum=512, step=1, value=0)
     faces.change(fn=_numbers_shown, inputs=[faces], outputs=[numbers, order], show_progress=False)
     with gr.Row():
         mask_type = gr.Dropdown(
@@ -101,7 +101,7 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
         with gr.Row():
             detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
             confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
-            max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+            max_faces = gr.Slider(label="Max faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
         with gr.Row():
             preserve = gr.Textbox(label="Preserve", value="", placeholder="such as eyes,mouth")
             mask_expand = gr.Slider(

@@ -18,11 +18,11 @@ SELECTION, DETECTOR = "GPEN selection", "GPEN detector"
 ONLY_SWAPPED = "GPEN only swapped"
 OPTIONS = {  # by the control's name, which is the option's
     "order": "GPEN order",
-    "min_face_size": "GPEN minimum face size",
+    "min_face_size": "GPEN min face size",
     "mask_type": "GPEN mask type",
     "color": "GPEN color",
     "confidence": "GPEN confidence",
-    "max_faces": "GPEN most faces",
+    "max_faces": "GPEN max faces",
     "preserve": "GPEN preserve",
     "mask_expand": "GPEN mask expand",
     "grain": "GPEN grain",

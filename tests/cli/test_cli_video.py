@@ -342,7 +342,7 @@ def test_fresh_begins_anew(stand_in, short_segments, video, film, tmp_path):
     stand_in.fails_after = 10
     assert video(film, "-o", tmp_path / "out.mkv").status == 1
     stand_in.fails_after, stand_in.faces = None, 0
-    assert video(film, "-o", tmp_path / "out.mkv", "--fresh").status == 0 and stand_in.faces == COUNT
+    assert video(film, "-o", tmp_path / "out.mkv", "--restart").status == 0 and stand_in.faces == COUNT
 
 
 def test_two_runs_on_one_output(stand_in, video, film, tmp_path):

@@ -346,10 +346,10 @@ def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, 
     digest_now = hashlib.sha256(path.read_bytes()).hexdigest()
     found = ("--detector", models / helpers.DETECTOR_FILE)
     refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
-    assert refused.status == 4 and "gpen models --trust NAME" in refused.err
-    trusted = gpen("models", "--trust", "gpen-bfr-256", "--models-dir", tmp_path)
+    assert refused.status == 4 and "gpen models --accept-changed NAME" in refused.err
+    trusted = gpen("models", "--accept-changed", "gpen-bfr-256", "--models-dir", tmp_path)
     assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     path.write_bytes(b"x")
-    assert gpen("models", "--trust", FILE, "--models-dir", tmp_path).status == 4
+    assert gpen("models", "--accept-changed", FILE, "--models-dir", tmp_path).status == 4
     assert digest.recall(path).sha256 == digest_now

@@ -410,14 +410,14 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
     shutil.copy(folder / RED, file)
     chosen = {"GPEN": {"enable": True, "model": name, "strength": 1.0}}
     host.extras[-1].ui()
-    trust, _ = next(one for one in Component.made if one.kind == "Button" and "Trust" in str(one.args)).clicked
+    trust, _ = next(one for one in Component.made if one.kind == "Button" and "Accept" in str(one.args)).clicked
     try:
         assert red(host.run_extras(photo, **chosen).image).any()
         torch.save(helpers.identity_weights(256), file)
         host.state.skipped = False
         host.run_extras(photo, **chosen)
         host.state.skipped = False
-        assert "Trust this model" in host.toasts[-1]
+        assert "Accept this model" in host.toasts[-1]
         assert max(map(len, host.toasts[-1].replace("/", " ").split())) < 40  # toasts cut off long words
         assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)

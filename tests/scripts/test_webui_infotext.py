@@ -60,11 +60,11 @@ SAID = {
     "GPEN faces": 1,
     "GPEN selection": "0,2-4",
     "GPEN order": "left-right",
-    "GPEN minimum face size": 24.0,
+    "GPEN min face size": 24.0,
     "GPEN mask type": "feather",
     "GPEN color": "match",
     "GPEN confidence": 0.8,
-    "GPEN most faces": 3,
+    "GPEN max faces": 3,
     "GPEN detector": MOBILE,
 }
 
@@ -93,7 +93,7 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     host.opts.gpen_detector = MOBILE
     _, (info,), _ = host.generate([astronaut], *arguments())
     assert info == {**PLAIN, "GPEN detector": MOBILE}  # the setting is not the default
-    host.opts.gpen_mask = "parse"
+    host.opts.gpen_mask_type = "parse"
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
     assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
@@ -138,7 +138,7 @@ def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
 
 
 def test_calls_of_earlier_versions_are_valid(host, astronaut):
-    """Values are given by their place: these are the eleven of version 0.1.0 before there was more."""
+    """Values are given by their place: these are the first eleven, behind which others came."""
     saved = (True, RED, 1.0, "by number", "0", "reading", 0, "feather", "none", False, True)
     (picture,), (info,), _ = host.generate([astronaut], *saved)
     assert red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1

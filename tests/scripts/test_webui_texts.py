@@ -43,7 +43,7 @@ def texts(webui_models, monkeypatch):
 
 
 def test_all_that_stands_on_our_pages_is_there_in_chinese(texts):
-    assert {"Trust this model's file anew", "Grain", "Before and after"} <= texts
+    assert {"Accept this model's changed file", "Grain", "Before and after"} <= texts
     assert texts - HOSTS_OWN - set(CHINESE) == set()
 
 

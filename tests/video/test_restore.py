@@ -98,7 +98,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
         film_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
-    assert any("afresh" in note for note in result.notes)
+    assert any("a restart deletes it" in note for note in result.notes)
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_fresh_begins_anew(film, tmp_path):
     with pytest.raises(RuntimeError):
         restore_video(film, tmp_path / "out.mkv", broken[0], None, EXACT)
     again = restorer()
-    result = restore_video(film, tmp_path / "out.mkv", again[0], None, EXACT, is_fresh=True)
+    result = restore_video(film, tmp_path / "out.mkv", again[0], None, EXACT, restart=True)
     assert result.segments == (3, 0) and again[1].faces == COUNT and not result.notes
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_survey_is_told(tmp_path):
     assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
     assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
     (tmp_path / "survey.npz").write_bytes((tmp_path / "survey.npz").read_bytes()[:100])
-    with pytest.raises(InputError, match="begin afresh"):
+    with pytest.raises(InputError, match="or restart"):
         Survey.load(tmp_path)
 
 
