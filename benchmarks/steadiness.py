@@ -171,7 +171,7 @@ def draw(drawn: dict[str, dict[str, Judged]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    labels = {"each": "frame by frame", "followed": "followed (--temporal-smoothing 0)", "steady": "steady (the default)"}
+    labels = {"each": "frame by frame", "followed": "followed", "steady": "steady (the default)"}
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 4), layout="constrained", squeeze=False)
     for panel, (name, out) in zip(panels[0], drawn.items()):
         for way, label in labels.items():
