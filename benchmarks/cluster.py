@@ -9,7 +9,7 @@ part of the time that workers were there they slept, from the first row of each 
 all of them were there; then, from the call on, when the first and the last of them began, and when all was done.
 
 `memory`: a list of so many made-up names is planned, told to workers who find each done already, and reported as JSON Lines:
-this process's memory is that of `gpen restore --list ... --ray --skip-existing` without its networks.
+this process's memory is that of `gpen restore --input-list ... --ray --skip-existing` without its networks.
 """
 
 from __future__ import annotations

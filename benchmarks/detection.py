@@ -46,7 +46,7 @@ SIZES = (12, 16, 20, 24, 28, 32, 45, 64, 90, 128, 180, 256, 360, 512, 720, 1024,
 LONGEST = 3000  # px of a rendered picture: more is cut off around the face
 LEAST_SIDE = 640  # px: smaller renderings are put on a ground
 LARGEST_ENLARGEMENT = 6
-DETECT_SIZE = 2000
+DETECTION_SIZE = 2000
 
 
 @dataclass
@@ -126,7 +126,7 @@ def plain(detector: Detector) -> Find:
     """One pass at the detection size, as facexlib has it."""
 
     def find(pixels: Pixels, options: RestoreOptions) -> list[Face]:
-        batch = resized(pixels[None, ..., ::-1].copy(), min(options.detect_size, max(pixels.shape[:2])))
+        batch = resized(pixels[None, ..., ::-1].copy(), min(options.detection_size, max(pixels.shape[:2])))
         scale = pixels.shape[1] / batch.shape[2]
         (rows,) = detector.see(batch, options.confidence)
         return [Face(tuple(row[:4] * scale), row[4], row[5:].reshape(5, 2) * scale) for row in rows]
@@ -158,7 +158,7 @@ def one_face(name: str, pixels: Pixels, detector: Detector) -> Photo | None:
     longest = max(pixels.shape[:2])
     seen: list[Rows] = []
     for step in range(12):
-        side = round(min(longest, DETECT_SIZE) / 2 ** (step / 2))
+        side = round(min(longest, DETECTION_SIZE) / 2 ** (step / 2))
         if side < 64:
             break
         batch = resized(pixels[None, ..., ::-1].copy(), side)
@@ -291,7 +291,7 @@ def sizes(photos: Sequence[Photo], find: Find, naive: Find) -> None:
             image, matrix = rendered(photo, size, rng)
             truth = [moved(photo, matrix)]
             for name, run in (("", find), (" plain", naive)):
-                found = run(image, RestoreOptions(detect_size=DETECT_SIZE))
+                found = run(image, RestoreOptions(detection_size=DETECTION_SIZE))
                 tallies[name].add(found, truth)
                 if not name and size >= 24:
                     every.add(found, truth)
@@ -301,8 +301,8 @@ def sizes(photos: Sequence[Photo], find: Find, naive: Find) -> None:
         tally = Tally()
         for photo in photos:
             image, matrix = filling(photo, part)
-            tally.add(find(image, RestoreOptions(detect_size=DETECT_SIZE)), [moved(photo, matrix)])
-            every.add(find(image, RestoreOptions(detect_size=DETECT_SIZE)), [moved(photo, matrix)])
+            tally.add(find(image, RestoreOptions(detection_size=DETECTION_SIZE)), [moved(photo, matrix)])
+            every.add(find(image, RestoreOptions(detection_size=DETECTION_SIZE)), [moved(photo, matrix)])
         print(f"{f'{part:.0%} of the side':22} {tally.row()}", flush=True)
     print(f"{'24 px and more':22} {every.row()}", flush=True)
 
@@ -339,7 +339,7 @@ def crowds(photos: Sequence[Photo], find: Find, naive: Find, pictures: int = 20)
             image[y : y + height, x : x + width] = tile
             truths.append(moved(photo, shifted(matrix, x, y)))
         for name, run in (("", find), (" plain", naive)):
-            tallies[name].add(run(image, RestoreOptions(detect_size=3000)), truths)
+            tallies[name].add(run(image, RestoreOptions(detection_size=3000)), truths)
     print(f"\nMany faces of 24 to 600 px in one picture\n{HEADING}")
     for name, tally in tallies.items():
         print(f"{'6 MP' + name:22} {tally.row()}", flush=True)

@@ -25,7 +25,7 @@ from untrained import blind_resnet50
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from detection import DETECT_SIZE, ground  # noqa: E402
+from detection import DETECTION_SIZE, ground  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.demo import pictures as demo_pictures  # noqa: E402
@@ -36,7 +36,7 @@ from gpen_core.pictures.picture import Picture, as_picture  # noqa: E402
 
 def before(detector: Detector, picture: Picture) -> None:
     """One pass as it was before the pyramid: facexlib's priors made anew for each picture, decoded on the CPU."""
-    batch = picture.bgr_255(DETECT_SIZE)[None]
+    batch = picture.bgr_255(DETECTION_SIZE)[None]
     x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() - torch.tensor(MEAN_BGR)[:, None, None]
     with torch.no_grad():
         boxes, scores, landmarks = (answer.float()[0] for answer in detector.network(x.to(detector.dtype)))
@@ -48,7 +48,7 @@ def before(detector: Detector, picture: Picture) -> None:
 
 
 def one_pass(detector: Detector, picture: Picture) -> None:
-    list(detector.see(picture.bgr_255(DETECT_SIZE)[None], 0.9))  # the rows are read when they are asked for
+    list(detector.see(picture.bgr_255(DETECTION_SIZE)[None], 0.9))  # the rows are read when they are asked for
 
 
 def times(runs: int, kinds: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ beside OpenCV on the CPU.
 Weights are random. The detector (ResNet-50) takes the time that it takes, and is told what it sees: faces are where they are
 given. Of each round every way takes its turn; the first round warms up.
 Stages are those of the report: on a GPU they tell where the CPU waited. Peak memory is what torch allocated on the device
-above what it held before, without the weights. `--mask parse` needs facexlib's class and takes random weights, too.
+above what it held before, without the weights. `--mask-type parse` needs facexlib's class and takes random weights, too.
 """
 
 from __future__ import annotations
@@ -134,14 +134,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[512, 1024, 2048])
     parser.add_argument("--dtypes", nargs="*", default=["fp16"], choices=sorted(DTYPES))
     parser.add_argument("--faces", type=int, nargs="*", default=[1, 8], help="how many of twelve, the largest first")
-    parser.add_argument("--mask", default="feather", choices=["feather", "parse"])
+    parser.add_argument("--mask-type", default="feather", choices=["feather", "parse"])
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
     device = torch.device(given.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    print(f"torch {torch.__version__} on {name}, {given.mask} masks, medians of {given.runs}, milliseconds and MB")
+    print(f"torch {torch.__version__} on {name}, {given.mask_type} masks, medians of {given.runs}, milliseconds and MB")
     print(HEADING)
-    options = RestoreOptions(mask=given.mask)
+    options = RestoreOptions(mask_type=given.mask_type)
     for size in given.sizes:
         for dtype in given.dtypes:
             for count in given.faces:

@@ -216,7 +216,7 @@ def whole(bench: Bench, sizes: list[int], device: str) -> None:
     print(f"\nFrom picture to picture, milliseconds\n{end_to_end.HEADING}")
     for size in sizes:
         for count in (1, 8):
-            given = RestoreOptions(mask="feather")
+            given = RestoreOptions(mask_type="feather")
             bench.rows += end_to_end.compare(size, dtype, count, bench.device, given, bench.runs)
     print()
 

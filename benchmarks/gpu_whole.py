@@ -123,7 +123,7 @@ def _models(place: Path, size: int) -> list[str | Path]:
     if not network.exists():
         save_file(sharpening_state_dict(size, (0.5,)), network)
         save_file(tiny_retinaface_state_dict(), detector)
-    return ["--model", network, "--detector", detector, "--models-dir", place, "--offline", "--mask", "feather"]
+    return ["--model", network, "--detector", detector, "--models-dir", place, "--offline", "--mask-type", "feather"]
 
 
 def _gpen(*arguments: str | Path) -> float:

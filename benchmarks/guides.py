@@ -110,7 +110,7 @@ def group(folder: Path) -> RGB8:
     mirrored = tile[:, ::-1]
     before = degrade(np.vstack([np.hstack([tile, mirrored, tile]), np.hstack([mirrored, tile, mirrored])]), sigma=1.1)
     save(folder / "group.jpg", before)
-    run(folder, "gpen restore group.jpg -o restored/ --model auto --min-face 20 --report group.json")
+    run(folder, "gpen restore group.jpg -o restored/ --model auto --min-face-size 20 --report group.json")
     run(folder, "gpen detect group.jpg -o seen/")
     before, after = read(folder / "group.jpg"), read(folder / "restored" / "group.jpg")
     return np.vstack(
@@ -151,7 +151,9 @@ def memory(folder: Path) -> None:
     """Little memory: far too little."""
     write_models(folder / "carried", (512,))
     save(folder / "photo.jpg", degrade(astronaut()))
-    command = "gpen restore photo.jpg -o restored/ --model gpen-bfr-512 --detector retinaface_mobile0.25 --detect-size 1000"
+    command = (
+        "gpen restore photo.jpg -o restored/ --model gpen-bfr-512 --detector retinaface_mobile0.25 --detection-size 1000"
+    )
     run(folder, f"{command} --max-memory 2G")
     run(folder, f"{command} --max-memory 2G", instead=("2G", "300M"), status=5)
 

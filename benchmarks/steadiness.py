@@ -8,7 +8,7 @@ frames in which it does are not measured). Its face is found by the demonstratio
 the network:
 
     each      every frame by itself, as pictures are
-    followed  as a film, with --steady 0: by landmarks smoothed over time
+    followed  as a film, with --temporal-smoothing 0: by landmarks smoothed over time
     steady    as a film: the restored crops are filtered over time, too
 
 `pattern` adds a fixed pattern in the crop's coordinates: alignment's jitter. `sharpen` sharpens, noise as well: flicker.
@@ -100,10 +100,10 @@ NETWORKS: dict[str, Callable[[FloatImage], FloatImage]] = {"pattern": pattern, "
 
 
 def restored(frames: Sequence[RGB8], restorer: FaceRestorer, way: str, amount: float) -> list[RGB8]:
-    options = RestoreOptions(mask="feather")
+    options = RestoreOptions(mask_type="feather")
     if way == "each":
         return [restorer.restore(frame, options).image for frame in frames]
-    video = VideoOptions(steady=amount if way == "steady" else 0.0)
+    video = VideoOptions(temporal_smoothing=amount if way == "steady" else 0.0)
     return [np.asarray(one.picture.pixels) for one in restore_sequence(restorer, lambda: frames, options, video, RATE)]
 
 
@@ -171,7 +171,7 @@ def draw(drawn: dict[str, dict[str, Judged]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    labels = {"each": "frame by frame", "followed": "followed (--steady 0)", "steady": "steady (the default)"}
+    labels = {"each": "frame by frame", "followed": "followed", "steady": "steady (the default)"}
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 4), layout="constrained", squeeze=False)
     for panel, (name, out) in zip(panels[0], drawn.items()):
         for way, label in labels.items():

@@ -74,7 +74,7 @@ def run(path: Path, seconds: float, detector: Detector, video: VideoOptions) -> 
     runner, _ = restorer(sharpen, seconds=seconds)
     runner.models.detector = detector
     before, start = os.times(), time.perf_counter()
-    result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), video, is_fresh=True)
+    result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), video, restart=True)
     whole, after = time.perf_counter() - start, os.times()
     cpu = after.user + after.system - before.user - before.system
     restored = sum(one.frames for one in result.tracks)

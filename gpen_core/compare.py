@@ -34,17 +34,17 @@ class Choices:
 
     models: tuple[str, ...]
     strengths: tuple[float, ...]
-    masks: tuple[str, ...]
+    mask_types: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name in ("models", "strengths", "masks"):
+        for name in ("models", "strengths", "mask_types"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise OptionsError(f"{name} is {values!r}; expected one value or several, each once.")
         for strength in self.strengths:
             RestoreOptions(strength=strength)
-        for mask in self.masks:
-            RestoreOptions(mask=mask)
+        for mask_type in self.mask_types:
+            RestoreOptions(mask_type=mask_type)
 
 
 @memory_for("this sheet", "choose fewer faces")
@@ -64,11 +64,11 @@ def contact_sheet(
     tell = progress or no_progress
     (repair,) = restorer.find([Frame(image)], options, tell)
     chosen = [number for number, face in enumerate(repair.faces) if face.reason is None]
-    rows = len(chosen) * len(choices.models) * len(choices.masks)
+    rows = len(chosen) * len(choices.models) * len(choices.mask_types)
     if not chosen:
         raise OptionsError(f"No face to compare: {_why(repair.faces)}.")
     if (rows + 1) * (CELL + MARGIN) > LARGEST:
-        raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or masks.")
+        raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or mask types.")
     lines = [titles(_titles(choices))]
     for done, number in enumerate(chosen):
         event = ProgressEvent("restore", done, len(chosen), "face", "Restoring faces")
@@ -107,15 +107,15 @@ def _lines_of(
         if output.restored is None:
             raise OptionsError(f"Face {number} cannot be compared: {output.note}.")
         width = repair.width(number, alignment)
-        for mask_name in choices.masks:
-            asked = replace(options, mask=mask_name)
+        for mask_type in choices.mask_types:
+            asked = replace(options, mask_type=mask_type)
             new, mask = shaped(asked, restorer.models.masking(asked, tell), output.crop, output.restored, width)
             new = soften_small(matched(asked, output.crop, new, mask), face)
             cells = [
                 _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
                 for strength in (0.0, *choices.strengths)
             ]
-            yield row(lettered(f"face {number}\n{name}\n{mask_name}", CELL), cells)
+            yield row(lettered(f"face {number}\n{name}\n{mask_type}", CELL), cells)
 
 
 def _cell(

@@ -16,7 +16,7 @@ from .faces.align import Alignment, align, extract
 from .faces.blend import Canvas
 from .faces.face import Face
 from .faces.finish import mask_of
-from .frame import Frame, fit_limit, open_picture, scale_between
+from .frame import Frame, open_picture, resize_mask, scale_between
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
 from .progress import Progress, no_progress
@@ -106,18 +106,18 @@ def paste_faces(
     pixels: Sequence[NDArray[Any]],
     own_masks: Sequence[NDArray[np.floating] | None] | None = None,
     strength: float = 1.0,
-    limit: NDArray[np.floating] | None = None,
+    region_mask: NDArray[np.floating] | None = None,
 ) -> Pasted:
     """Puts crops back into their picture, or into the same one enlarged or reduced, as restored faces are.
 
     `pixels` are the crops after whatever was done to them, float RGB in [0, 1], square, of any size. Where one is what the
     picture shows there already, the picture stays: pasted back untouched, it changes nothing. `own_masks` [h, w] are taken
-    in place of the crops' masks, `limit` [H, W] is multiplied into each. Raises `InputError` for what does not fit."""
+    in place of the crops' masks, `region_mask` [H, W] is multiplied into each. Raises `InputError` for what does not fit."""
     if len(pixels) != len(crops) or (own_masks is not None and len(own_masks) != len(crops)):
         counts = f"{len(pixels)} crops" + ("" if own_masks is None else f" and {len(own_masks)} masks")
         raise InputError(f"There are {len(crops)} faces to put back, but {counts}. Each face needs its own.")
     picture = open_picture(image)
-    canvas = Canvas(picture, None if limit is None else fit_limit(limit, picture.size))
+    canvas = Canvas(picture, None if region_mask is None else resize_mask(region_mask, picture.size))
     left_out = []
     for crop, edited, own in zip(crops, pixels, own_masks or [None] * len(crops)):
         target = crop.in_picture(picture)

@@ -32,11 +32,11 @@ class Frame:
     """One picture to restore: a path, a PIL image, an array or a `Picture` (see `pictures.picture.as_picture`)."""
 
     image: object
-    original: object | None = None
+    before_swap: object | None = None
     """The picture before a face swap, of any size: faces that do not differ from it are left alone."""
     background: object | None = None
     """The same picture enlarged by whatever means: faces of `image` are put into it, at its scale."""
-    limit: NDArray[np.floating] | None = None
+    region_mask: NDArray[np.floating] | None = None
     """[H, W] in [0, 1] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone."""
     boxes: Sequence[Box] | None = None
     """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone, and where one holds none, it is looked
@@ -70,11 +70,11 @@ class Repair:
     def __init__(self, frame: Frame, options: RestoreOptions, max_memory: int | None = None) -> None:
         self.options = options
         self.picture = open_picture(frame.image, max_memory)
-        self.original = None if frame.original is None else open_picture(frame.original, max_memory)
+        self.before_swap = None if frame.before_swap is None else open_picture(frame.before_swap, max_memory)
         background = None if frame.background is None else open_picture(frame.background, max_memory)
         self.scale = (1.0, 1.0) if background is None else scale_between(self.picture.size, background.size)
         target = background or self.picture
-        self.canvas = Canvas(target, None if frame.limit is None else fit_limit(frame.limit, target.size))
+        self.canvas = Canvas(target, None if frame.region_mask is None else resize_mask(frame.region_mask, target.size))
         self.boxes = None if frame.boxes is None else [_box(n, box) for n, box in enumerate(frame.boxes)]
         self.is_aligned = frame.is_aligned
         self.faces: list[Face] = []
@@ -93,8 +93,8 @@ class Repair:
                 if not any(inside(face.box, box) for face in faces)
             ]
             faces = inside_boxes(faces, self.boxes)
-        faces = [self._within_limit(face) for face in faces]
-        faces = choose(faces, self.picture.size, options.faces, options.min_face, options.max_faces)
+        faces = [self._within_region(face) for face in faces]
+        faces = choose(faces, self.picture.size, options.faces, options.min_face_size, options.max_faces)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces
@@ -158,19 +158,19 @@ class Repair:
         return np.asarray((points + 0.5) * self.scale - 0.5, np.float64)
 
     def _unchanged_left(self, faces: list[Face]) -> list[Face]:
-        if self.original is None:
+        if self.before_swap is None:
             return faces
-        changes = changed.changes(self.original, self.picture, faces)
+        changes = changed.changes(self.before_swap, self.picture, faces)
         return [_judged(face, change) for face, change in zip(faces, changes)]
 
-    def _within_limit(self, face: Face) -> Face:
-        limit = self.canvas.limit
-        if limit is None or face.reason is not None or not np.isfinite(face.box).all():
+    def _within_region(self, face: Face) -> Face:
+        region_mask = self.canvas.region_mask
+        if region_mask is None or face.reason is not None or not np.isfinite(face.box).all():
             return face
         (x0, y0), (x1, y1) = np.array([face.box[:2], face.box[2:]]) * self.scale
         rows = slice(max(0, int(y0)), max(0, int(np.ceil(y1))))
         columns = slice(max(0, int(x0)), max(0, int(np.ceil(x1))))
-        return face if limit[rows, columns].any() else replace(face, reason="outside the mask")
+        return face if region_mask[rows, columns].any() else replace(face, reason="outside the mask")
 
 
 def _box(number: int, box: Sequence[float]) -> Box:
@@ -205,12 +205,12 @@ def scale_between(
     return other[0] / size[0], other[1] / size[1]
 
 
-def fit_limit(limit: NDArray[np.floating], size: tuple[int, int]) -> FloatImage:
+def resize_mask(mask: NDArray[np.floating], size: tuple[int, int]) -> FloatImage:
     """A mask of any size over a whole picture of that width and height, at its size. Raises `InputError` for what is no
     mask."""
-    if limit.ndim != 2 or 0 in limit.shape or not np.isfinite(limit).all():
-        raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {limit.dtype} {list(limit.shape)}.")
-    amount = np.clip(limit.astype(np.float32), 0, 1)
+    if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
+        raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
+    amount = np.clip(mask.astype(np.float32), 0, 1)
     if (amount.shape[1], amount.shape[0]) != size:
         shrinks = amount.shape[1] > size[0]
         amount = cv2.resize(amount, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[assignment]

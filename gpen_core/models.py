@@ -137,14 +137,14 @@ class Models:
         """The face parser where these options need one, loaded when first asked for.
 
         Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
-        if options.mask == "feather" or (options.mask == "auto" and self.device.type == "cpu"):
+        if options.mask_type == "feather" or (options.mask_type == "auto" and self.device.type == "cpu"):
             return None
-        if self._has_no_parser and options.mask == "auto":
+        if self._has_no_parser and options.mask_type == "auto":
             return self._parser.loaded
         try:
             return self._parser.get(progress)
         except MissingWeights as error:
-            if options.mask == "parse":
+            if options.mask_type == "parse":
                 raise
             self._has_no_parser = True  # for every picture that follows: a download is not tried again and again
             log.warning("Masks are feathered, not parsed: %s", error)
@@ -152,7 +152,7 @@ class Models:
 
     def masking(self, options: RestoreOptions, progress: Progress) -> Masking:
         """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
-        finds_regions = any(region != OCCLUDERS for region in options.keep)
+        finds_regions = any(region != OCCLUDERS for region in options.preserve)
         return Masking(self.parser(options, progress), self._parser.get(progress) if finds_regions else None)
 
     def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:

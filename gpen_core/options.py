@@ -13,14 +13,14 @@ from .errors import OptionsError
 ORDERS = ("reading", "left-right", "large-small")
 CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
-MASKS = ("auto", "feather", "parse")
+MASK_TYPES = ("auto", "feather", "parse")
 COLORS = ("auto", "none", "match")
 OCCLUDERS = "occluders"
 # What may stay the input's: ParseNet's classes by the words for them, and what lies over a face.
 REGIONS = (
     "eyes", "brows", "nose", "mouth", "skin", "ears", "hair", "neck", "glasses", "earrings", "necklace", OCCLUDERS
 )  # fmt: skip
-LARGEST_GROWTH = 0.5  # of the face's width
+LARGEST_EXPANSION = 0.5  # of the face's width
 LARGEST_UPSCALE = 8.0
 ANGLES = ("auto", "upright", "all")
 LARGEST_RANGE = 10_000  # faces
@@ -41,28 +41,28 @@ class RestoreOptions:
     """`all`, `largest`, `center`, or numbers in the chosen order, from 0 (also as text: `0,2-4`)."""
     order: str = "reading"
     """How faces are numbered: `reading`, `left-right` or `large-small`."""
-    min_face: float = 0.0
+    min_face_size: float = 0.0
     """Pixels: faces whose box has a shorter side are left alone."""
     max_faces: int | None = None
     """At most so many, the largest."""
     confidence: float = 0.9
     """Of the detector, 0 to 1."""
-    detect_size: int = 2000
+    detection_size: int = 2000
     """Pixels: a longer side is reduced to this for the smallest faces, and further for larger ones."""
     template: str = "gpen"
     """`gpen`, which the released weights were run with, or `ffhq`."""
-    mask: str = "auto"
+    mask_type: str = "auto"
     """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
     color: str = "auto"
-    """`auto` gives a face that is grey, or of one tone, back as it was; `match` gives every restored face the colours of
+    """`auto` gives a face that is gray, or of one tone, back as it was; `match` gives every restored face the colors of
     the input's; `none` leaves them as the network gives them."""
     angles: str = "auto"
     """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""
     grain: float = 0.0
     """0 to 1: how much of the picture's own grain the restored faces get."""
-    keep: str | tuple[str, ...] = ()
+    preserve: str | tuple[str, ...] = ()
     """Of `REGIONS` (also as text: `eyes,mouth`): what stays the input's. All but `occluders` need ParseNet."""
-    mask_grow: float = 0.0
+    mask_expand: float = 0.0
     """Parts of the face's width by which the mask's edge moves outwards, inwards below 0; at most a half either way."""
     upscale: float = 1.0
     """1 to 8: the whole picture is enlarged so many times, and the faces are restored at that size."""
@@ -73,23 +73,25 @@ class RestoreOptions:
         object.__setattr__(self, "faces", _faces(self.faces))
         _among("order", self.order, ORDERS)
         _among("template", self.template, TEMPLATES)
-        _among("mask", self.mask, MASKS)
+        _among("mask_type", self.mask_type, MASK_TYPES)
         _among("color", self.color, COLORS)
         _among("angles", self.angles, ANGLES)
-        object.__setattr__(self, "keep", _regions(self.keep))
+        object.__setattr__(self, "preserve", _regions(self.preserve))
         _within("strength", self.strength, 0, 1)
         _within("grain", self.grain, 0, 1)
-        _within("mask_grow", self.mask_grow, -LARGEST_GROWTH, LARGEST_GROWTH)
+        _within("mask_expand", self.mask_expand, -LARGEST_EXPANSION, LARGEST_EXPANSION)
         _within("upscale", self.upscale, 1, LARGEST_UPSCALE)
         if not isinstance(self.upscaler, str) or not self.upscaler:
             raise OptionsError(f"upscaler is {self.upscaler!r}; expected lanczos, the name of a network or a file.")
         _within("confidence", self.confidence, 0, 1)
-        _within("min_face", self.min_face, 0)
-        _within("detect_size", self.detect_size, 32, whole=True)
+        _within("min_face_size", self.min_face_size, 0)
+        _within("detection_size", self.detection_size, 32, whole=True)
         if self.max_faces is not None:
             _within("max_faces", self.max_faces, 0, whole=True)
         _as_plain_numbers(
-            self, ("strength", "confidence", "min_face", "grain", "mask_grow", "upscale"), ("detect_size", "max_faces")
+            self,
+            ("strength", "confidence", "min_face_size", "grain", "mask_expand", "upscale"),
+            ("detection_size", "max_faces"),
         )
 
 
@@ -97,13 +99,13 @@ class RestoreOptions:
 class VideoOptions:
     """What is asked of a film beside `RestoreOptions`. A value that cannot be raises `OptionsError`."""
 
-    steady: float = 1.0
+    temporal_smoothing: float = 1.0
     """0 to 1: how much restored faces are evened out over time; 0 takes every frame by itself."""
     start: float | None = None
     """Seconds from the first frame: what comes before is left out."""
     end: float | None = None
     """Seconds from the first frame: this and what follows is left out."""
-    min_time: float = 0.0
+    min_duration: float = 0.0
     """Seconds: who is in the film for less is left alone."""
     codec: str = "auto"
     """`auto` (H.264, with more than 8 bits HEVC), `h264`, `hevc`, `av1`, `ffv1`, or an encoder's name."""
@@ -113,8 +115,8 @@ class VideoOptions:
     """Frames a second of a folder of pictures; None: 25."""
 
     def __post_init__(self) -> None:
-        _within("steady", self.steady, 0, 1)
-        _within("min_time", self.min_time, 0)
+        _within("temporal_smoothing", self.temporal_smoothing, 0, 1)
+        _within("min_duration", self.min_duration, 0)
         for name in ("start", "end", "fps"):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), 0)
@@ -126,7 +128,7 @@ class VideoOptions:
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
         if not isinstance(self.codec, str) or not self.codec:
             raise OptionsError(f"codec is {self.codec!r}; expected auto, h264, hevc, av1, ffv1 or the name of an encoder.")
-        _as_plain_numbers(self, ("steady", "start", "end", "min_time", "fps"), ("crf",))
+        _as_plain_numbers(self, ("temporal_smoothing", "start", "end", "min_duration", "fps"), ("crf",))
 
 
 def _as_plain_numbers(options: object, floats: tuple[str, ...], integers: tuple[str, ...]) -> None:
@@ -160,7 +162,7 @@ def _regions(value: Any) -> tuple[str, ...]:
     except TypeError:
         known = False
     if not known:
-        raise OptionsError(f"keep is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
+        raise OptionsError(f"preserve is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
     return tuple(region for region in REGIONS if region in asked)
 
 

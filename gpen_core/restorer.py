@@ -208,16 +208,16 @@ class FaceRestorer:
         self,
         image: object,
         options: RestoreOptions | None = None,
-        original: object | None = None,
+        before_swap: object | None = None,
         background: object | None = None,
         *,
-        limit: NDArray[np.floating] | None = None,
+        region_mask: NDArray[np.floating] | None = None,
         boxes: Sequence[Box] | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
     ) -> RestoreResult:
         """Restores the faces of one picture; what goes with it is described at `Frame`. See `restore_all`."""
-        frame = Frame(image, original, background, limit, boxes)
+        frame = Frame(image, before_swap, background, region_mask, boxes)
         return self.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
 
     @memory_for("these pictures", f"{SMALLER_MODEL}, choose a smaller detection size")
@@ -332,7 +332,7 @@ class FaceRestorer:
             work.tell()
 
     def _result(self, repair: Repair, work: _Work) -> RestoreResult:
-        smallest, largest = self.detector.sizes(repair.picture, repair.options.detect_size)
+        smallest, largest = self.detector.sizes(repair.picture, repair.options.detection_size)
         crops = tuple(crop for _, crop in sorted(work.crops.get(repair, {}).items()))
         return RestoreResult(
             repair.canvas.mask,

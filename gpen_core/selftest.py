@@ -59,7 +59,8 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
     network = GPEN.from_state_dict(weights.sharpening_state_dict(SIZE, (GAIN, GAIN)), precision)
     restorer = FaceRestorer(Models([LoadedNetwork(network, chosen)], detector, chosen))
     wrong = verdict(
-        picture, restorer.restore(picture, RestoreOptions(mask="feather", color="none", angles="upright", detect_size=DRAWN))
+        picture,
+        restorer.restore(picture, RestoreOptions(mask_type="feather", color="none", angles="upright", detection_size=DRAWN)),
     )
     seconds = time.perf_counter() - begun
     told = f"{what}, at {SIZE} x {SIZE} on {chosen} in {name_of(precision)}, {seconds:.1f} s"

@@ -30,12 +30,13 @@ class CleanUpFaceSwap(RestoringNode):
                 GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
                 io.Image.Input("swapped", tooltip="After the swap; it may have been upscaled since."),
                 io.Image.Input(
-                    "original", tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output)."
+                    "before_swap",
+                    tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output).",
                 ),
                 inputs.strength(STRENGTH),
                 *inputs.selection(),
                 *inputs.appearance(),
-                inputs.limit(),
+                inputs.region_mask(),
                 *inputs.more_selection(),
                 *inputs.more_appearance(),
             ],
@@ -47,9 +48,9 @@ class CleanUpFaceSwap(RestoringNode):
     def execute(
         cls,
         swapped: torch.Tensor,
-        original: torch.Tensor,
+        before_swap: torch.Tensor,
         model: GpenModel | None = None,
-        mask: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
@@ -59,8 +60,8 @@ class CleanUpFaceSwap(RestoringNode):
         count = len(swapped)
         parts = zip(
             tensors.frames_of(swapped),
-            tensors.partners_of(original, count, "original"),
-            tensors.limits_of(mask, count),
+            tensors.partners_of(before_swap, count, "before_swap"),
+            tensors.limits_of(region_mask, count),
         )
-        frames = (Frame(picture, before, None, limit) for picture, before, limit in parts)
-        return cls.restore(model, inputs.options(**values), swapped, frames, mask)
+        frames = (Frame(picture, before, None, region) for picture, before, region in parts)
+        return cls.restore(model, inputs.options(**values), swapped, frames, region_mask)

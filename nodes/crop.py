@@ -54,9 +54,9 @@ class CropFaces(ComfyNode):
                     tooltip="Side of the squares in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.",
                 ),
                 *inputs.selection(),
-                inputs.mask_kind(),
-                inputs.limit(),
-                inputs.led_by(),
+                inputs.mask_type(),
+                inputs.region_mask(),
+                inputs.boxes_input(),
                 *inputs.more_selection(),
                 inputs.box_format(),
             ],
@@ -64,7 +64,7 @@ class CropFaces(ComfyNode):
                 CropsType.Output(display_name="crops", tooltip="Where the squares belong: for Paste Faces (GPEN)."),
                 io.Image.Output(
                     display_name="faces",
-                    tooltip="The squares of all images, one batch. With no face, a grey one, so that what follows runs.",
+                    tooltip="The squares of all images, one batch. With no face, a gray one, so that what follows runs.",
                 ),
                 io.Mask.Output(
                     display_name="masks",
@@ -82,7 +82,7 @@ class CropFaces(ComfyNode):
         model: GpenModel,
         image: torch.Tensor,
         size: int,
-        mask: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
         **values: Any,
@@ -91,8 +91,10 @@ class CropFaces(ComfyNode):
         from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(image)
-        parts = zip(tensors.frames_of(image), tensors.limits_of(mask, count), boxes.of(bboxes, image.shape, box_format))
-        frames = (Frame(picture, None, None, limit, within) for picture, limit, within in parts)
+        parts = zip(
+            tensors.frames_of(image), tensors.limits_of(region_mask, count), boxes.of(bboxes, image.shape, box_format)
+        )
+        frames = (Frame(picture, None, None, region, within) for picture, region, within in parts)
         crops, squares, masks, faces = GpenCrops(), [], [], []
         for one in model.crop(frames, count, inputs.options(strength=1.0, color="none", **values), size):
             crops.frames.append(one.crops)
@@ -100,7 +102,7 @@ class CropFaces(ComfyNode):
             masks += [tensors.mask_of(crop.mask, size) for crop in one.crops]
             faces.append(_taken(one.faces, one.crops))
         text = outputs.summary(faces, done="taken out")
-        text = "\n".join([text, *outputs.remarks(mask)])
+        text = "\n".join([text, *outputs.remarks(region_mask)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]
         masks = masks or [torch.zeros((1, size, size), device=management.intermediate_device())]
         return NodeOutput(crops, torch.cat(squares), masks, len(crops), text, ui=ui.PreviewText(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gpen_core import ANGLES, CHOICES, COLORS, MASKS, ORDERS, OptionsError, RestoreOptions, VideoOptions
+from ..gpen_core import ANGLES, CHOICES, COLORS, MASK_TYPES, ORDERS, OptionsError, RestoreOptions, VideoOptions
 from . import boxes
 from .comfy import BoxesOfAnyKind, folded, io
 
@@ -52,8 +52,8 @@ def more_detection() -> list[Any]:
     """Last in a node, since saved graphs know their values by place."""
     return [
         io.Int.Input(
-            "detect_size",
-            default=DEFAULTS.detect_size,
+            "detection_size",
+            default=DEFAULTS.detection_size,
             min=64,
             max=8192,
             step=8,
@@ -94,18 +94,18 @@ def selection() -> list[Any]:
             options=[*CHOICES, BY_INDEX],
             default=DEFAULTS.faces,
             tooltip="Which faces are restored; center is the one nearest to the middle. For 'by index', Detect Faces (GPEN) "
-            "shows the numbers, at the same order, confidence, detect_size and angles.",
+            "shows the numbers, at the same order, confidence, detection_size and angles.",
         ),
         io.String.Input("indices", default="0", tooltip="With 'by index': numbers from 0, such as 0,2 or 1-3."),
         first,
         second,
-        min_face(),
+        min_face_size(),
     ]
 
 
-def min_face() -> Any:
+def min_face_size() -> Any:
     return io.Int.Input(
-        "min_face",
+        "min_face_size",
         default=0,
         min=0,
         max=8192,
@@ -113,11 +113,11 @@ def min_face() -> Any:
     )
 
 
-def mask_kind() -> Any:
+def mask_type() -> Any:
     return io.Combo.Input(
-        "mask_kind",
-        options=list(MASKS),
-        default=DEFAULTS.mask,
+        "mask_type",
+        options=list(MASK_TYPES),
+        default=DEFAULTS.mask_type,
         tooltip="feather: a soft square. parse: face, hair, ears and neck, found by ParseNet (85 MB, downloaded "
         "if missing). auto: parse on a GPU, feather on the CPU.",
     )
@@ -125,12 +125,12 @@ def mask_kind() -> Any:
 
 def appearance() -> list[Any]:
     return [
-        mask_kind(),
+        mask_type(),
         io.Combo.Input(
             "color",
             options=list(COLORS),
             default=DEFAULTS.color,
-            tooltip="auto: a face that is grey or sepia in the image stays so. match gives every restored face the colours "
+            tooltip="auto: a face that is gray or sepia in the image stays so. match gives every restored face the colors "
             "of the one in the image. none: as the network gives them.",
         ),
     ]
@@ -140,7 +140,7 @@ def more_appearance() -> list[Any]:
     """Last in a node, as `more_detection`."""
     return [
         io.String.Input(
-            "keep",
+            "preserve",
             default="",
             tooltip="Regions that stay as they are in the image, such as eyes,mouth; any of eyes, brows, nose, mouth, skin, "
             "ears, hair, neck, glasses, earrings, necklace, occluders. All but occluders are found by ParseNet (85 MB, "
@@ -148,8 +148,8 @@ def more_appearance() -> list[Any]:
             **folded(io.String),
         ),
         io.Float.Input(
-            "mask_grow",
-            default=DEFAULTS.mask_grow,
+            "mask_expand",
+            default=DEFAULTS.mask_expand,
             min=-0.5,
             max=0.5,
             step=0.01,
@@ -168,7 +168,7 @@ def more_appearance() -> list[Any]:
     ]
 
 
-def led_by() -> Any:
+def boxes_input() -> Any:
     return BoxesOfAnyKind.Input(
         "bboxes",
         optional=True,
@@ -189,9 +189,9 @@ def box_format() -> Any:
     )
 
 
-def limit() -> Any:
+def region_mask() -> Any:
     return io.Mask.Input(
-        "mask",
+        "region_mask",
         optional=True,
         tooltip="Only here is anything restored; faces outside it are not run at all. An empty mask "
         "counts as none: Load Image gives such of an image without transparent parts.",
@@ -204,14 +204,14 @@ def options(
     indices: str,
     order: str,
     confidence: float,
-    min_face: int,
-    mask_kind: str,
+    min_face_size: int,
+    mask_type: str,
     color: str,
-    detect_size: int = DEFAULTS.detect_size,
+    detection_size: int = DEFAULTS.detection_size,
     angles: str = DEFAULTS.angles,
     max_faces: int = 0,
-    keep: str = "",
-    mask_grow: float = DEFAULTS.mask_grow,
+    preserve: str = "",
+    mask_expand: float = DEFAULTS.mask_expand,
     grain: float = DEFAULTS.grain,
 ) -> RestoreOptions:
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
@@ -220,14 +220,14 @@ def options(
         faces=_numbers(indices) if faces == BY_INDEX else faces,
         order=order,
         confidence=confidence,
-        min_face=min_face,
-        mask=mask_kind,
+        min_face_size=min_face_size,
+        mask_type=mask_type,
         color=color,
-        detect_size=detect_size,
+        detection_size=detection_size,
         angles=angles,
         max_faces=max_faces or None,
-        keep=keep,
-        mask_grow=mask_grow,
+        preserve=preserve,
+        mask_expand=mask_expand,
         grain=grain,
     )
 

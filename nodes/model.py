@@ -193,7 +193,7 @@ def _some_at_a_time(items: Iterable[Item], bytes_of: Callable[[Item], int]) -> I
 
 
 def _bytes_of(frame: Frame) -> int:
-    pictures: tuple[Any, ...] = (frame.image, frame.original, frame.background)
+    pictures: tuple[Any, ...] = (frame.image, frame.before_swap, frame.background)
     return sum(picture.nbytes for picture in pictures if picture is not None)
 
 

@@ -41,7 +41,7 @@ class PasteFaces(ComfyNode):
                     optional=True,
                     tooltip="For each square how much of it is taken, in place of its own mask; or one for all.",
                 ),
-                inputs.limit(),
+                inputs.region_mask(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The images with the faces put back."),
@@ -58,7 +58,7 @@ class PasteFaces(ComfyNode):
         faces: list[torch.Tensor],
         strength: list[float],
         masks: list[torch.Tensor] | None = None,
-        mask: list[torch.Tensor] | None = None,
+        region_mask: list[torch.Tensor] | None = None,
     ) -> NodeOutput:
         """Every input is a list, which ComfyUI makes of single values. Raises `InputError` for what does not fit."""
         from ..gpen_core import paste_faces
@@ -71,12 +71,12 @@ class PasteFaces(ComfyNode):
         squares = _squares(faces, len(places))
         own = _masks(masks, len(places))
         batch, start, count = tensors.Batch(whole), 0, 0
-        limits = tensors.limits_of(None if mask is None else _one(mask, "mask"), len(whole))
-        for picture, limit, some in zip(tensors.frames_of(whole), limits, places.frames):
+        regions = tensors.limits_of(None if region_mask is None else _one(region_mask, "region mask"), len(whole))
+        for picture, region, some in zip(tensors.frames_of(whole), regions, places.frames):
             management.throw_exception_if_processing_interrupted()
             part = slice(start, start + len(some))
             start += len(some)
-            pasted = paste_faces(picture, some, squares[part], own[part], strength[0], limit)
+            pasted = paste_faces(picture, some, squares[part], own[part], strength[0], region)
             count += len(some) - len(pasted.left_out)
             if pasted.mask.any():
                 batch.add_changed(pasted.picture.native(), pasted.mask)

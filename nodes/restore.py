@@ -30,13 +30,13 @@ class RestoreFaces(RestoringNode):
                 inputs.strength(1.0),
                 *inputs.selection(),
                 *inputs.appearance(),
-                inputs.limit(),
+                inputs.region_mask(),
                 io.Image.Input(
                     "background",
                     optional=True,
                     tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
                 ),
-                inputs.led_by(),
+                inputs.boxes_input(),
                 *inputs.more_selection(),
                 inputs.box_format(),
                 io.Boolean.Input(
@@ -48,7 +48,7 @@ class RestoreFaces(RestoringNode):
                 ),
                 *inputs.more_appearance(),
                 io.Boolean.Input(
-                    "frames_are_a_video",
+                    "frames_are_video",
                     default=False,
                     tooltip="The images follow each other: cuts are found, faces followed from image to image and evened "
                     "out over time. Such images take one mask for all, no background, boxes or aligned squares, and give "
@@ -56,12 +56,12 @@ class RestoreFaces(RestoringNode):
                     **folded(io.Boolean),
                 ),
                 io.Float.Input(
-                    "steady",
-                    default=inputs.VIDEO.steady,
+                    "temporal_smoothing",
+                    default=inputs.VIDEO.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="With frames_are_a_video: how much restored faces are evened out over time; 0 takes every "
+                    tooltip="With frames_are_video: how much restored faces are evened out over time; 0 takes every "
                     "image by itself.",
                     **folded(io.Float),
                 ),
@@ -75,31 +75,31 @@ class RestoreFaces(RestoringNode):
         cls,
         image: torch.Tensor,
         model: GpenModel | None = None,
-        mask: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
         background: torch.Tensor | None = None,
         bboxes: Any = None,
         box_format: str = boxes.FORMATS[0],
         aligned: bool = False,
-        frames_are_a_video: bool = False,
-        steady: float = inputs.VIDEO.steady,
+        frames_are_video: bool = False,
+        temporal_smoothing: float = inputs.VIDEO.temporal_smoothing,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
         `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
         from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
 
-        if frames_are_a_video:
+        if frames_are_video:
             _refuse({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
-            return cls.restore_film(model, inputs.options(**values), VideoOptions(steady), image, mask)
+            return cls.restore_film(model, inputs.options(**values), VideoOptions(temporal_smoothing), image, region_mask)
         count = len(image)
         parts = zip(
             tensors.frames_of(image),
             tensors.partners_of(background, count, "background"),
-            tensors.limits_of(mask, count),
+            tensors.limits_of(region_mask, count),
             boxes.of(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, behind, limit, within, aligned) for picture, behind, limit, within in parts)
-        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, mask)
+        frames = (Frame(picture, None, behind, region, within, aligned) for picture, behind, region, within in parts)
+        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, region_mask)
 
 
 def _refuse(given: dict[str, bool]) -> None:
@@ -107,5 +107,5 @@ def _refuse(given: dict[str, bool]) -> None:
     if names:
         raise OptionsError(
             f"Frames of a video take no {' and no '.join(names)}. Disconnect that or switch it off, or switch "
-            "frames_are_a_video off."
+            "frames_are_video off."
         )

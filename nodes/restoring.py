@@ -33,12 +33,12 @@ class RestoringNode(ComfyNode):
         options: RestoreOptions,
         like: torch.Tensor,
         frames: Iterable[Frame],
-        mask: torch.Tensor | None,
+        region_mask: torch.Tensor | None,
     ) -> NodeOutput:
         """The outputs, in the type of `like`, the IMAGE that comes back where there is nothing to do."""
         if why := _nothing_to_do(options, like):
             return outputs.untouched(like, why)
-        remarks = outputs.remarks(mask)
+        remarks = outputs.remarks(region_mask)
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
         return outputs.result(require(model).restore(frames, len(like), options, keep_crops), like, remarks)
 
@@ -49,14 +49,14 @@ class RestoringNode(ComfyNode):
         options: RestoreOptions,
         video: VideoOptions,
         image: torch.Tensor,
-        mask: torch.Tensor | None,
+        region_mask: torch.Tensor | None,
     ) -> NodeOutput:
         """The same of images that follow each other, see `restore_sequence`."""
         from ..gpen_core import restore_sequence  # brings OpenCV, which ComfyUI's start is spared
 
         if why := _nothing_to_do(options, image):
             return outputs.untouched(image, why)
-        model, limit, reporter = require(model), tensors.one_limit(mask, "video"), Reporter(cls.hidden.unique_id)
+        model, region, reporter = require(model), tensors.one_limit(region_mask, "video"), Reporter(cls.hidden.unique_id)
         passes = iter(range(2))
 
         def pictures() -> Iterator[NDArray[Any]]:
@@ -64,9 +64,9 @@ class RestoringNode(ComfyNode):
 
         with model.at_work(options, reporter) as max_memory:
             results = restore_sequence(
-                model.restorer, pictures, options, video, limit=limit, progress=reporter, max_memory=max_memory
+                model.restorer, pictures, options, video, region_mask=region, progress=reporter, max_memory=max_memory
             )
-            return outputs.of_film(results, image, outputs.remarks(mask))
+            return outputs.of_film(results, image, outputs.remarks(region_mask))
 
 
 def _nothing_to_do(options: RestoreOptions, image: torch.Tensor) -> str | None:

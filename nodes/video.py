@@ -37,8 +37,8 @@ class RestoreVideo(RestoringNode):
                 io.Video.Input("video", tooltip="From Load Video; of any length."),
                 inputs.strength(1.0),
                 io.Float.Input(
-                    "steady",
-                    default=inputs.VIDEO.steady,
+                    "temporal_smoothing",
+                    default=inputs.VIDEO.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -58,17 +58,17 @@ class RestoreVideo(RestoringNode):
                     tooltip="With 'by index': numbers from 0 by first appearance in the video, such as 0,2 or 1-3.",
                 ),
                 inputs.confidence(),
-                inputs.min_face(),
+                inputs.min_face_size(),
                 *inputs.appearance(),
                 io.Mask.Input(
-                    "mask",
+                    "region_mask",
                     optional=True,
                     tooltip="Only here is anything restored: one mask for all frames, of any size. An empty one counts as "
                     "none.",
                 ),
                 io.Float.Input(
-                    "min_time",
-                    default=inputs.VIDEO.min_time,
+                    "min_duration",
+                    default=inputs.VIDEO.min_duration,
                     min=0.0,
                     max=3600.0,
                     step=0.1,
@@ -95,10 +95,10 @@ class RestoreVideo(RestoringNode):
     def execute(
         cls,
         video: Any,
-        steady: float,
+        temporal_smoothing: float,
         model: GpenModel | None = None,
-        mask: torch.Tensor | None = None,
-        min_time: float = inputs.VIDEO.min_time,
+        region_mask: torch.Tensor | None = None,
+        min_duration: float = inputs.VIDEO.min_duration,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be, see `restore_video`, torch's out of
@@ -106,14 +106,14 @@ class RestoreVideo(RestoringNode):
         options = inputs.options(order=inputs.DEFAULTS.order, **values)
         if options.strength == 0:
             return _output(video, "The strength is 0: nothing was done.")
-        limit = tensors.one_limit(mask, "video")
+        region = tensors.one_limit(region_mask, "video")
         with films.folder() as made, films.read_once(films.source_of(video, made), made) as source:
-            asked = VideoOptions(steady, source.start, source.end, min_time)
+            asked = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
             try:
-                result = _restored(require(model), source.path, made, options, asked, limit, Reporter(cls.hidden.unique_id))
+                result = _restored(require(model), source.path, made, options, asked, region, Reporter(cls.hidden.unique_id))
             except MissingExtra as error:
                 raise MissingExtra(f"{error}\n{PYAV}") from error
-        text = "\n".join([outputs.film_summary(result), *outputs.remarks(mask)])
+        text = "\n".join([outputs.film_summary(result), *outputs.remarks(region_mask)])
         if any(result.restored):
             return _output(films.video_of(result.target), text)
         films.delete(made)
@@ -126,7 +126,7 @@ def _restored(
     made: Path,
     options: RestoreOptions,
     asked: VideoOptions,
-    limit: Any,
+    region: Any,
     reporter: Reporter,
 ) -> VideoResult:
     from ..gpen_core import restore_video, suffix_for  # bring OpenCV, which ComfyUI's start is spared
@@ -134,7 +134,7 @@ def _restored(
     target = made / f"restored{suffix_for(source, asked)}"
     with model.at_work(options, reporter) as max_memory:
         result = restore_video(
-            source, target, model.restorer, options, asked, limit=limit, progress=reporter, max_memory=max_memory
+            source, target, model.restorer, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
         )
     count = len(result.restored)
     reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node

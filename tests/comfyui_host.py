@@ -153,13 +153,13 @@ RESTORE = {
     "indices": "0",
     "order": "reading",
     "confidence": 0.9,
-    "min_face": 0,
-    "mask_kind": "feather",
+    "min_face_size": 0,
+    "mask_type": "feather",
     "color": "none",
 }
 
 
-RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"steady": 1.0}
+RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"temporal_smoothing": 1.0}
 
 
 def restore(image, model="gpen-red-256.pth", **more):

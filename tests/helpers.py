@@ -98,8 +98,8 @@ class FakeDetector:
         pulse()
         return [[face for face in self.faces if face.score > options.confidence] for _ in pictures]
 
-    def sizes(self, picture, detect_size):
-        return sizes_found(max(picture.width, picture.height), detect_size, REACH["retinaface_mobile0.25"])
+    def sizes(self, picture, detection_size):
+        return sizes_found(max(picture.width, picture.height), detection_size, REACH["retinaface_mobile0.25"])
 
 
 class FakeMps(TorchFunctionMode):

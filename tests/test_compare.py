@@ -78,14 +78,14 @@ def test_cells_show_what_restoring_gives(restorer, picture):
     options = RestoreOptions(faces="0", color="none")
     choices = Choices(("red",), (0.7,), ("feather",))
     sheet = contact_sheet(restorer, picture, choices, options)
-    result = restorer.restore(picture, RestoreOptions(faces="0", color="none", strength=0.7, mask="feather"))
+    result = restorer.restore(picture, RestoreOptions(faces="0", color="none", strength=0.7, mask_type="feather"))
     expected = extract(as_picture(result.image), align(FACES[0].landmarks, CELL))
     assert np.abs(cell(sheet, 0, 1) / 255 - expected).max() <= 0.51 / 255
 
 
 def test_no_face_to_compare_is_said_with_the_reason(restorer, picture):
     with pytest.raises(OptionsError, match=r"No face to compare: face 0: .*; face 1: "):
-        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)), RestoreOptions(min_face=500))
+        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)), RestoreOptions(min_face_size=500))
 
 
 def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch):
@@ -101,10 +101,10 @@ def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch)
         {"models": ("a", "a")},
         {"strengths": ()},
         {"strengths": (0.5, 2.0)},
-        {"masks": ("round",)},
-        {"masks": ()},
+        {"mask_types": ("round",)},
+        {"mask_types": ()},
     ],
 )
 def test_choices_that_cannot_be(given):
     with pytest.raises(OptionsError):
-        Choices(**{"models": ("a",), "strengths": (1.0,), "masks": ("auto",), **given})
+        Choices(**{"models": ("a",), "strengths": (1.0,), "mask_types": ("auto",), **given})

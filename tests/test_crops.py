@@ -19,7 +19,7 @@ def collage():
 
 @pytest.fixture(scope="module")
 def cropped(restorer, collage):
-    (one,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask="feather"), 128)
+    (one,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask_type="feather"), 128)
     return one
 
 
@@ -27,7 +27,7 @@ def test_crops_are_upright_squares(restorer, cropped, collage):
     assert len(cropped.crops) == len(cropped.faces) == 3
     assert all(one.shape == (128, 128, 3) and 0 <= one.min() < one.max() <= 1 for one in cropped.pixels)
     assert [crop.number for crop in cropped.crops] == [0, 1, 2]
-    (own,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask="feather", faces="largest"))
+    (own,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask_type="feather", faces="largest"))
     assert [one.shape for one in own.pixels] == [(256, 256, 3)]
     assert sum(face.reason is not None for face in own.faces) == 2
 
@@ -60,8 +60,8 @@ def test_other_sizes_strength_masks_and_limit(cropped, collage):
     whole = paste_faces(collage, cropped.crops, white)
     assert whole.mask.max() == 1 and (whole.picture.native()[whole.mask == 1] > 0.9999).all()
     assert paste_faces(collage, cropped.crops, white, strength=0.5).mask.max() == 0.5
-    limit = np.zeros((10, 10), np.float32)
-    assert not paste_faces(collage, cropped.crops, white, limit=limit).mask.any()
+    region_mask = np.zeros((10, 10), np.float32)
+    assert not paste_faces(collage, cropped.crops, white, region_mask=region_mask).mask.any()
     own = [np.zeros((32, 32), np.float32), None, None]
     assert 0 < (paste_faces(collage, cropped.crops, white, own).mask > 0).sum() < (whole.mask > 0).sum()
 

@@ -183,7 +183,7 @@ STAND_INS = {
     "--model": "gpen-bfr-256",  # hundreds of megabytes fewer
     "--detector": "retinaface_mobile0.25",
     "--device": "cpu",
-    "--mask": "feather",
+    "--mask-type": "feather",
 }
 
 
@@ -217,7 +217,7 @@ def test_the_guides_commands_run(command, gpen, desk, tmp_path):
     taken = {word for word in words if word.startswith("--")}
     if words[0] in ("restore", "video", "explain", "compare", "detect"):
         for option, value in STAND_INS.items():
-            knows = option not in ("--model", "--mask") or words[0] in ("restore", "video", "explain")
+            knows = option not in ("--model", "--mask-type") or words[0] in ("restore", "video", "explain")
             wanted = option != "--model" or not {"--model"} & taken or "gpen-bfr-2048" in words or "auto" in words
             if knows and wanted and (option not in taken or option == "--model"):
                 words += [option, value]

@@ -19,7 +19,7 @@ FACES = [
     helpers.face_at((420, 160), 120, tilt=30),
     helpers.face_at((560, 250), 30),  # left alone
 ]
-OPTIONS = RestoreOptions(min_face=60, mask="feather", strength=0.7)
+OPTIONS = RestoreOptions(min_face_size=60, mask_type="feather", strength=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_crops_come_in_the_order_of_the_faces_whatever_network_each_took(way):
     by_size = BySize((256, 512), torch.float32, load)
     restorer = FaceRestorer(Models(by_size, helpers.FakeDetector(faces), cpu))
     picture = as_picture(helpers.texture(300, 600, sigma=1))
-    (result,) = restorer.restore_all([Frame(picture)], RestoreOptions(mask="feather"), keep_crops=True)
+    (result,) = restorer.restore_all([Frame(picture)], RestoreOptions(mask_type="feather"), keep_crops=True)
     assert [face.network for face in result.faces] == [256, 512, 256]
     assert [crop.shape[0] for crop in result.crops] == [256, 512, 256]
     shown = {stage.name: stage.image for stage in stages(picture, result, RestoreOptions())}

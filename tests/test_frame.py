@@ -100,30 +100,30 @@ def test_a_background_of_other_proportions_is_refused(red, picture):
 
 
 def test_a_mask_limits_pixels(red, picture):
-    limit = np.zeros((200, 400), np.float32)
-    limit[:, :90] = 1
-    result = red.restore(picture, limit=limit)
+    region_mask = np.zeros((200, 400), np.float32)
+    region_mask[:, :90] = 1
+    result = red.restore(picture, region_mask=region_mask)
     assert (result.image[:, 90:] == picture[:, 90:]).all() and is_red(result.image)[100, 85]
     assert [face.restored for face in result.faces] == [True, False]
     assert result.faces[1].reason == "outside the mask"
-    assert (result.mask <= limit).all()
+    assert (result.mask <= region_mask).all()
 
 
 def test_a_mask_of_another_size_and_half_strength(red, picture):
-    result = red.restore(picture, limit=np.full((10, 20), 0.5))
+    result = red.restore(picture, region_mask=np.full((10, 20), 0.5))
     assert result.mask.max() == 0.5 and all(face.restored for face in result.faces)
 
 
 def test_faces_outside_the_mask_are_not_run(red, picture, monkeypatch):
     monkeypatch.setattr("gpen_core.networks.LoadedNetwork.restored", None)
-    result = red.restore(picture, limit=np.zeros((200, 400)))
+    result = red.restore(picture, region_mask=np.zeros((200, 400)))
     assert (result.image == picture).all() and not result.changed
 
 
-@pytest.mark.parametrize("limit", [np.ones((3, 3, 3)), np.full((4, 4), np.nan), np.ones((0, 4))])
-def test_what_is_no_mask_is_refused(red, picture, limit):
+@pytest.mark.parametrize("region_mask", [np.ones((3, 3, 3)), np.full((4, 4), np.nan), np.ones((0, 4))])
+def test_what_is_no_mask_is_refused(red, picture, region_mask):
     with pytest.raises(InputError, match="Expected a mask"):
-        red.restore(picture, limit=limit)
+        red.restore(picture, region_mask=region_mask)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_reason_is_kept():
 
 
 def test_only_changed_faces_are_restored(red, picture):
-    original = picture.copy()
-    original[60:140, 50:130] = helpers.texture(80, 80, seed=9, sigma=1.5)
-    result = red.restore(picture, original=original)
+    before_swap = picture.copy()
+    before_swap[60:140, 50:130] = helpers.texture(80, 80, seed=9, sigma=1.5)
+    result = red.restore(picture, before_swap=before_swap)
     assert [face.restored for face in result.faces] == [True, False]
     assert result.faces[0].change > result.faces[1].change
     assert "not changed by the swap" in result.faces[1].reason and result.faces[1].to_json()["change"] == 0
@@ -187,7 +187,11 @@ def test_only_changed_faces_are_restored(red, picture):
 
 @pytest.mark.slow
 def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
-    frames = [Frame(picture), Frame(picture[:, ::-1].copy(), limit=np.ones((1, 1))), Frame((picture * 255).astype(np.uint8))]
+    frames = [
+        Frame(picture),
+        Frame(picture[:, ::-1].copy(), region_mask=np.ones((1, 1))),
+        Frame((picture * 255).astype(np.uint8)),
+    ]
     singly = [red.restore_all([frame])[0] for frame in frames]
     sizes = []
     run = LoadedNetwork.run
@@ -247,7 +251,7 @@ def test_modules_may_wait_elsewhere():
 
 
 def test_choose_gives_the_faces_that_would_be_restored(red, picture):
-    for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face=1000)):
+    for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face_size=1000)):
         result = red.restore(picture, options)
         chosen = red.choose(Frame(picture), options)
         assert [face.reason for face in chosen] == [face.reason for face in result.faces]

@@ -76,7 +76,7 @@ def test_threads_that_need_the_same_network_load_it_once():
     assert asked == [512] and len({id(one) for one in found}) == 1
 
 
-@pytest.mark.parametrize("options", [RestoreOptions(mask="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])
+@pytest.mark.parametrize("options", [RestoreOptions(mask_type="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])
 def test_threads_that_need_the_same_parser_or_upscaler_load_it_once(options):
     loaded = []
 
@@ -115,10 +115,10 @@ def test_threads_that_wait_for_a_missing_file_do_not_ask_for_it_again():
         raise MissingWeights("parsing_parsenet.pth is not there.")
 
     restorer = helpers.restorer_of(Small(256), helpers.FakeDetector([]), load_parser=load)
-    errors = together(lambda: restorer.prepare(RestoreOptions(mask="parse")))
+    errors = together(lambda: restorer.prepare(RestoreOptions(mask_type="parse")))
     assert [type(error) for error in errors] == [MissingWeights] * THREADS and len(asked) == 1
     with pytest.raises(MissingWeights):
-        restorer.prepare(RestoreOptions(mask="parse"))  # later it may be there
+        restorer.prepare(RestoreOptions(mask_type="parse"))  # later it may be there
     assert len(asked) == 2
 
 
@@ -269,7 +269,7 @@ def test_auto_drops_networks_that_do_not_fit_the_device_together(caplog):
     assert asked == [256, 512, 512] and networks.loaded[0].network.place == "cuda"
 
 
-@pytest.mark.parametrize("options", [RestoreOptions(mask="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])
+@pytest.mark.parametrize("options", [RestoreOptions(mask_type="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])
 def test_a_parser_or_upscaler_that_does_not_fit_is_out_of_memory(options):
     def load(*what):
         raise torch.cuda.OutOfMemoryError(FULL)

@@ -199,10 +199,10 @@ def test_the_worked_example_of_contributing_names_every_file_that_an_option_is_i
     named = [ROOT / name for name in re.findall(r"^\| `(\S+)` \|", text, re.M)]
     assert len(named) >= 12
     for path in named:
-        assert re.search("mask_grow|mask-grow|Grow the mask", path.read_text("utf-8")), path
+        assert re.search("mask_expand|mask-expand|Expand the mask", path.read_text("utf-8")), path
     places = {"gpen_core": "py", "nodes": "py", "scripts": "py", "locales": "json", "localizations": "json"}
     sources = [path for folder, suffix in places.items() for path in (ROOT / folder).rglob(f"*.{suffix}")]
-    assert {path for path in sources if re.search("mask_grow|Grow the mask", path.read_text("utf-8"))} <= set(named)
+    assert {path for path in sources if re.search("mask_expand|Expand the mask", path.read_text("utf-8"))} <= set(named)
 
 
 def test_whoever_reports_a_fault_is_asked_for_the_doctors_report():

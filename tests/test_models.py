@@ -77,7 +77,7 @@ def test_out_of_memory_in_the_face_parser_is_said_as_such():
 
     restorer = helpers.restorer(helpers.identity_weights(256), FACES, load_parser=lambda progress: Parser())
     with pytest.raises(OutOfMemory, match=r"single face's mask .*choose feathered masks"):
-        restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse"))
+        restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse"))
 
 
 def test_out_of_memory_in_detection_advises_what_helps_there(monkeypatch):

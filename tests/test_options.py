@@ -15,17 +15,17 @@ def test_defaults_are_those_of_the_published_pipeline():
         "strength": 1.0,
         "faces": "all",
         "order": "reading",
-        "min_face": 0.0,
+        "min_face_size": 0.0,
         "max_faces": None,
         "confidence": 0.9,
-        "detect_size": 2000,
+        "detection_size": 2000,
         "template": "gpen",
-        "mask": "auto",
+        "mask_type": "auto",
         "color": "auto",
         "angles": "auto",
         "grain": 0.0,
-        "keep": (),
-        "mask_grow": 0.0,
+        "preserve": (),
+        "mask_expand": 0.0,
         "upscale": 1.0,
         "upscaler": "lanczos",
     }
@@ -41,21 +41,21 @@ def test_options_are_frozen():
     [
         *(("strength", value) for value in (-0.01, 1.01, math.nan, math.inf, "1", None)),
         *(("confidence", value) for value in (-0.1, 1.1, math.nan, "high")),
-        *(("min_face", value) for value in (-1, math.nan, math.inf, None)),
+        *(("min_face_size", value) for value in (-1, math.nan, math.inf, None)),
         *(("max_faces", value) for value in (-1, 1.5, "2", math.inf)),
-        *(("detect_size", value) for value in (0, 31, -2000, 1000.5, math.nan, math.inf, None)),
+        *(("detection_size", value) for value in (0, 31, -2000, 1000.5, math.nan, math.inf, None)),
         *(("order", value) for value in ("random", "", "Reading", None)),
         *(("template", value) for value in ("arcface", None)),
-        *(("mask", value) for value in ("none", True)),
+        *(("mask_type", value) for value in ("none", True)),
         *(("color", value) for value in ("yes", None)),
         *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), 3, None, ["x"])),
         *(("faces", value) for value in ("3-1", "1-", "-", "0-2-4", "0-99999999", "a-b")),
         *(("angles", value) for value in ("none", 90, None)),
         *(("grain", value) for value in (-0.1, 1.1, math.nan, "some", None)),
-        *(("mask_grow", value) for value in (-0.6, 0.6, math.nan, "wide", None)),
+        *(("mask_expand", value) for value in (-0.6, 0.6, math.nan, "wide", None)),
         *(("upscale", value) for value in (0, 0.9, 8.1, -2, math.nan, math.inf, "2", None)),
         *(("upscaler", value) for value in ("", 2, None)),
-        *(("keep", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
+        *(("preserve", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_and_named(name, value):
@@ -71,17 +71,17 @@ def test_a_value_that_cannot_be_is_refused_and_named(name, value):
     [
         *(("strength", value) for value in (0, 1, 0.5)),
         *(("confidence", value) for value in (0, 1)),
-        *(("min_face", value) for value in (0, 80, 12.5)),
+        *(("min_face_size", value) for value in (0, 80, 12.5)),
         *(("max_faces", value) for value in (None, 0, 10**400)),
-        *(("detect_size", value) for value in (32, 8000)),
+        *(("detection_size", value) for value in (32, 8000)),
         *(("order", value) for value in ("reading", "left-right", "large-small")),
         *(("template", value) for value in ("gpen", "ffhq")),
-        *(("mask", value) for value in ("auto", "feather", "parse")),
+        *(("mask_type", value) for value in ("auto", "feather", "parse")),
         *(("color", value) for value in ("auto", "none", "match")),
         *(("faces", value) for value in ("all", "largest", "center")),
         *(("angles", value) for value in ("auto", "upright", "all")),
         *(("grain", value) for value in (0, 0.3, 1)),
-        *(("mask_grow", value) for value in (-0.5, 0, 0.1)),
+        *(("mask_expand", value) for value in (-0.5, 0, 0.1)),
         *(("upscale", value) for value in (1, 1.5, 8)),
         *(("upscaler", value) for value in ("lanczos", "realesrnet_x2", "mine.pth")),
     ],
@@ -117,7 +117,7 @@ def test_faces_may_be_numbers_or_text(given, numbers):
     ],
 )
 def test_regions_may_be_words_or_text(given, regions):
-    assert RestoreOptions(keep=given).keep == regions
+    assert RestoreOptions(preserve=given).preserve == regions
 
 
 def test_options_of_one_meaning_are_equal():
@@ -127,16 +127,16 @@ def test_options_of_one_meaning_are_equal():
 
 def test_numpys_numbers_are_numbers():
     options = RestoreOptions(
-        strength=np.float32(0.5), detect_size=np.int64(640), max_faces=np.uint8(3), min_face=np.int16(4)
+        strength=np.float32(0.5), detection_size=np.int64(640), max_faces=np.uint8(3), min_face_size=np.int16(4)
     )
     assert json.loads(json.dumps(vars(options)))["strength"] == 0.5
-    assert (options.detect_size, options.max_faces, options.min_face) == (640, 3, 4.0)
+    assert (options.detection_size, options.max_faces, options.min_face_size) == (640, 3, 4.0)
     with pytest.raises(OptionsError):
         RestoreOptions(strength=np.float32("nan"))
 
 
 NUMBERS = {"int": (np.int64(40), int), "float": (np.float32(1), float)}  # by annotation: a value and what is kept
-FLOATS = {"mask_grow": np.float32(0.5)}
+FLOATS = {"mask_expand": np.float32(0.5)}
 
 
 @pytest.mark.parametrize("options", [RestoreOptions, VideoOptions])
@@ -151,6 +151,6 @@ def test_every_number_of_numpy_becomes_a_plain_one(options):
 
 
 def test_a_number_beyond_a_float_is_refused():
-    for options, name in ((RestoreOptions, "min_face"), (VideoOptions, "start")):
+    for options, name in ((RestoreOptions, "min_face_size"), (VideoOptions, "start")):
         with pytest.raises(OptionsError, match=name):
             options(**{name: 10**400})

@@ -72,7 +72,7 @@ def restored():
     network = GPEN.from_state_dict(weights.sharpening_state_dict(selftest.SIZE, (0.5, 0.5)))
     cpu = torch.device("cpu")
     restorer = FaceRestorer(Models([LoadedNetwork(network, cpu)], helpers.FakeDetector([face]), cpu))
-    options = RestoreOptions(mask="feather", color="none", angles="upright", detect_size=selftest.DRAWN)
+    options = RestoreOptions(mask_type="feather", color="none", angles="upright", detection_size=selftest.DRAWN)
     return picture, restorer.restore(picture, options)
 
 

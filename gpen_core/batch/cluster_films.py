@@ -30,7 +30,7 @@ class Work:
     target: Path
     options: RestoreOptions
     video: VideoOptions
-    limit: FloatImage | None = None
+    region_mask: FloatImage | None = None
     max_memory: int | None = None
     found_key: str = ""
     """Of the first pass, once it is done."""
@@ -42,7 +42,7 @@ class Work:
         torch.set_num_threads(threads)
         restorer = self.load()
         film = self.source, self.target, restorer, self.options, self.video, self.found_key
-        segments = SegmentRestorer(*film, self.limit, self.max_memory, self.max_memory)
+        segments = SegmentRestorer(*film, self.region_mask, self.max_memory, self.max_memory)
         return partial(_restore, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype)))
 
 

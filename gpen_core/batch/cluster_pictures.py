@@ -102,12 +102,12 @@ def _lost(job: Job) -> Outcome:
 
 def _as_text(job: Job) -> str:
     """As JSON; names that are no text stay, too."""
-    places = (job.source, job.target, job.original, job.background, job.limit)
+    places = (job.source, job.target, job.before_swap, job.background, job.region_mask)
     return json.dumps([[None if place is None else str(place) for place in places], job.boxes])
 
 
 def _of_text(text: str) -> Job:
     (source, target, *others), boxes = json.loads(text)
-    original, background, limit = (None if other is None else Path(other) for other in others)
+    before_swap, background, region_mask = (None if other is None else Path(other) for other in others)
     within = None if boxes is None else tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
-    return Job(place_of(source), place_of(target), original, background, within, limit)
+    return Job(place_of(source), place_of(target), before_swap, background, within, region_mask)

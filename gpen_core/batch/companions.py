@@ -1,4 +1,4 @@
-"""Originals, backgrounds and masks: which belongs to which picture."""
+"""Pictures before a swap, backgrounds and masks: which belongs to which picture."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ Boxes = tuple[tuple[float, float, float, float], ...]
 class Job:
     source: Place
     target: Place
-    original: Path | None = None
+    before_swap: Path | None = None
     """The picture before a face swap."""
     background: Path | None = None
     """The same picture enlarged."""
     boxes: Boxes | None = None
     """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
-    limit: Path | None = None
+    region_mask: Path | None = None
     """A mask of any size over the whole picture: white where faces may be restored, black where not."""
 
     @property
@@ -31,7 +31,7 @@ class Job:
 
 
 def inputs_of(job: Job) -> list[Place]:
-    return [place for place in (job.source, job.original, job.background, job.limit) if place is not None]
+    return [place for place in (job.source, job.before_swap, job.background, job.region_mask) if place is not None]
 
 
 def is_done(job: Job) -> bool:

@@ -282,14 +282,16 @@ def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
     photo = access.read(job.source, max_memory)
     if upscale != 1:  # which takes long: what cannot be written is said before
         files.check_sides(format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
-    original = None if job.original is None else access.read(job.original, max_memory).picture
+    before_swap = None if job.before_swap is None else access.read(job.before_swap, max_memory).picture
     base = photo if job.background is None else access.read(job.background, max_memory)
     background = None if job.background is None else base.picture
-    limit = None if job.limit is None else _limit(access.read(job.limit, max_memory).picture, photo.picture)
-    return _Pictures(Frame(photo.picture, original, background, limit, job.boxes), base)
+    region_mask = (
+        None if job.region_mask is None else _region_mask(access.read(job.region_mask, max_memory).picture, photo.picture)
+    )
+    return _Pictures(Frame(photo.picture, before_swap, background, region_mask, job.boxes), base)
 
 
-def _limit(mask: Picture, picture: Picture) -> FloatImage:
+def _region_mask(mask: Picture, picture: Picture) -> FloatImage:
     """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the picture's."""
     scale_between(picture.size, mask.size, "mask", smaller=True)
     return luminance(mask)

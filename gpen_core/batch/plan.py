@@ -29,7 +29,7 @@ AT_ONCE = 10_000  # rows
 SOURCE, COMPANION, RESULT = 0, 1, 2
 TABLES = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;
-    CREATE TABLE jobs (number INTEGER PRIMARY KEY, source BLOB, below BLOB, original BLOB, background BLOB, mask BLOB);
+    CREATE TABLE jobs (number INTEGER PRIMARY KEY, source BLOB, below BLOB, before_swap BLOB, background BLOB, mask BLOB);
     CREATE TABLE keys (key BLOB, kind INTEGER, number INTEGER);
     CREATE TABLE repeated (number INTEGER);
 """
@@ -41,15 +41,16 @@ class Wishes:
 
     out: Place | None
     in_place: bool = False
-    changed_from: Path | None = None
+    before_swap: Path | None = None
     background: Path | None = None
     boxes: Boxes | None = None
-    limit: Path | None = None
+    region_mask: Path | None = None
 
 
 class Plan:
-    """Where each result goes, and which originals, backgrounds and masks (files, or folders of files of the same names)
-    belong to which picture: a collection of `Job`, in the order in which the pictures were found, each picture once.
+    """Where each result goes, and which pictures before a swap, backgrounds and masks (files, or folders of files of the
+    same names) belong to which picture: a collection of `Job`, in the order in which the pictures were found, each picture
+    once.
 
     Making it raises `OptionsError` where a result would overwrite an input or another result, and `OutputError` where the
     disk is full. It is for one thread at a time, and closed after use."""
@@ -70,9 +71,9 @@ class Plan:
     def _fill(self, found: Iterable[Found]) -> None:
         wishes, keys = self._wishes, Keys()
         companions = (
-            Companions(wishes.changed_from, "--changed-from"),
+            Companions(wishes.before_swap, "--before-swap"),
             Companions(wishes.background, "--background"),
-            Companions(wishes.limit, "--limit"),
+            Companions(wishes.region_mask, "--region-mask"),
         )
         self._store.execute("BEGIN")
         for some in _chunks(enumerate(found)):

@@ -48,9 +48,9 @@ def detection_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", choices=PRECISIONS)
     add("--confidence", type=float, default=DEFAULTS.confidence, metavar="C", help="of the detector, 0 to 1")
     add(
-        "--detect-size",
+        "--detection-size",
         type=int,
-        default=DEFAULTS.detect_size,
+        default=DEFAULTS.detection_size,
         metavar="PX",
         help="longer side for the smallest faces; larger ones are found at any",
     )
@@ -68,7 +68,7 @@ def selection_arguments(parser: argparse.ArgumentParser, numbers: str = "numbers
     """Those about which of the faces found are restored."""
     add = parser.add_argument
     add("--faces", default=DEFAULTS.faces, metavar=f"{'|'.join(CHOICES)}|0,2-4", help=numbers)
-    add("--min-face", type=float, default=DEFAULTS.min_face, metavar="PX", help="shorter side of a face's box")
+    add("--min-face-size", type=float, default=DEFAULTS.min_face_size, metavar="PX", help="shorter side of a face's box")
     add("--max-faces", type=int, default=DEFAULTS.max_faces, metavar="N", help="the largest N")
 
 
@@ -117,7 +117,9 @@ def look_arguments(parser: argparse.ArgumentParser) -> None:
     """Those about what a restored face looks like, but for the mask and the strength."""
     add = parser.add_argument
     add("--template", default=DEFAULTS.template, choices=TEMPLATES)
-    add("--mask-grow", type=float, default=DEFAULTS.mask_grow, metavar="F", help="of the face's width; negative shrinks")
-    add("--color", default=DEFAULTS.color, choices=COLORS, help="auto: what is grey stays grey; match: the input's colours")
+    add("--mask-expand", type=float, default=DEFAULTS.mask_expand, metavar="F", help="of the face's width; negative shrinks")
+    add("--color", default=DEFAULTS.color, choices=COLORS, help="auto: what is gray stays gray; match: the input's colors")
     add("--grain", type=float, default=DEFAULTS.grain, metavar="0..1", help="of the picture's own, on the restored faces")
-    add("--keep", default=",".join(DEFAULTS.keep), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}")
+    add(
+        "--preserve", default=",".join(DEFAULTS.preserve), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}"
+    )

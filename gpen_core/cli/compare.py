@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..options import MASKS
+from ..options import MASK_TYPES
 from .arguments import detection_arguments, look_arguments, models_argument, options_of, order_argument, selection_arguments
 from .progress import progress_reporter
 from .terminal import printable
@@ -21,7 +21,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="SHEET", required=True, help="a picture: a row per model and mask")
     add("--models", default="gpen-bfr-2048", metavar="A,B", help="names or files of networks")
     add("--strengths", default="0.5,1", metavar="0,0.5,1", help="a column for each")
-    add("--masks", default="auto", metavar="A,B", help=f"of {', '.join(MASKS)}")
+    add("--mask-types", default="auto", metavar="A,B", help=f"of {', '.join(MASK_TYPES)}")
     models_argument(compare)
     detection_arguments(compare)
     order_argument(compare)
@@ -44,7 +44,7 @@ def _compare(given: argparse.Namespace) -> int:
     from ..weights.downloads import DownloadOptions
 
     options = options_of(given)
-    choices = Choices(_words(given.models), _numbers(given.strengths), _words(given.masks))
+    choices = Choices(_words(given.models), _numbers(given.strengths), _words(given.mask_types))
     if any(map(sizes_of, choices.models)):
         raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(given.output) == same_file_key(given.photo):
@@ -57,8 +57,8 @@ def _compare(given: argparse.Namespace) -> int:
             choices.models, given.detector, given.models_dir, given.device, given.dtype, progress, downloads, None, None
         )
         sheet = contact_sheet(FaceRestorer(models), photo.picture, choices, options, progress)
-    colours = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
-    plain = files.Photo(from_array(sheet), colours, format_name, lossy=True)
+    colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
+    plain = files.Photo(from_array(sheet), colors, format_name, lossy=True)
     write_bytes(given.output, files.encode(plain, format_name))
     sys.stdout.write(printable(f"{given.output}: {sheet.shape[1]}x{sheet.shape[0]} px\n"))
     return 0

@@ -11,16 +11,13 @@ from ..options import AUTO_MODELS, DETECTORS
 from ..weights.catalog import CATALOG
 
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
-HOW = (
-    """  bash: gpen completion bash > ~/.gpen.bash; echo '. ~/.gpen.bash' >> ~/.bashrc
+HOW = """  bash: gpen completion bash > ~/.gpen.bash; echo '. ~/.gpen.bash' >> ~/.bashrc
   zsh:  mkdir -p ~/.zfunc; gpen completion zsh > ~/.zfunc/_gpen
         and in ~/.zshrc, above compinit: fpath=(~/.zfunc $fpath)
   fish: mkdir -p ~/.config/fish/completions; gpen completion fish > ~/.config/fish/completions/gpen.fish
   tcsh: gpen completion tcsh > ~/.gpen.tcsh; echo 'source ~/.gpen.tcsh' >> ~/.tcshrc
   PowerShell: gpen completion powershell >> $PROFILE
 """
-    ""
-)
 NETWORKS = tuple(entry.name for entry in CATALOG if entry.size)
 NAMES_OR_FILES = {
     "model": (*AUTO_MODELS, *NETWORKS),
@@ -29,7 +26,7 @@ NAMES_OR_FILES = {
     "upscaler": ("lanczos", *(entry.name for entry in CATALOG if entry.scale)),
 }
 """Values that are names or files, by the argument's `dest`."""
-NAMES = dict.fromkeys(("names", "trust"), tuple(entry.name for entry in CATALOG))
+NAMES = dict.fromkeys(("names", "accept_changed"), tuple(entry.name for entry in CATALOG))
 """Values that are names only."""
 FILES = {"FILE", "PHOTO", "INPUT", "OUT", "SHEET", "ORIGINAL", "MASKFILE", "IN"}
 """Metavars of files, or of files and folders."""

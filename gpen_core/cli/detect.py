@@ -73,7 +73,7 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, s
 
     photo = access.read(job.source)
     (faces,) = detect_faces(detector, [photo.picture], options)
-    smallest, largest = detector.sizes(photo.picture, options.detect_size)
+    smallest, largest = detector.sizes(photo.picture, options.detection_size)
     size = f"{photo.picture.width}x{photo.picture.height} px"
     reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
     show.write(f"{job.source}: {pluralize(len(faces), 'face')} ({size}; {reach})", sys.stdout)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..options import MASKS
+from ..options import MASK_TYPES
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -39,7 +39,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     order_argument(explain)
     selection_arguments(explain)
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add("--mask", default=DEFAULTS.mask, choices=MASKS)
+    add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
     look_arguments(explain)
     explain.set_defaults(command=_explain, compile=False)
 
@@ -58,10 +58,10 @@ def _explain(given: argparse.Namespace) -> int:
     restorer = loaded(given, options)
     with progress_reporter(given) as progress:
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
-    colours = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
+    colors = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):
         path = given.output / f"{stage.name}{SUFFIX}"
-        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colours, "PNG", lossy=False), "PNG"))
+        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
         sys.stdout.write(printable(f"{path}: {stage.text}\n"))
     for number, face in enumerate(result.faces):
         state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"

@@ -115,9 +115,9 @@ def _message(error: Exception) -> str:
     if isinstance(error, MissingWeights):
         return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
     if isinstance(error, ChangedWeights):
-        return f"{error} To say so: gpen models --trust NAME."
+        return f"{error} To say so: gpen models --accept-changed NAME."
     if isinstance(error, OutOfMemory):
-        return f"{error} --max-memory allows more; a smaller --detect-size and --device cpu take less."
+        return f"{error} --max-memory allows more; a smaller --detection-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"{unexpected(error)} --debug shows where it happened."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch.places import place_of
 from ..errors import InputError, MissingExtra, OptionsError
-from ..options import MASKS, RestoreOptions
+from ..options import MASK_TYPES, RestoreOptions
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -55,7 +55,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="INPUT", default=[], help="picture, folder or glob pattern; or s3://..., gs://..."
     )
     add(
-        "--list",
+        "--input-list",
         type=local_path,
         action=_listing(inputs),
         metavar="FILE",
@@ -71,17 +71,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     selection_arguments(parser)
     add("--strength", type=float, default=default.strength, metavar="0..1")
     add("--boxes", type=_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
-    add("--mask", default=default.mask, choices=MASKS)
+    add("--mask-type", default=default.mask_type, choices=MASK_TYPES)
     look_arguments(parser)
     add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole picture, up to 8 times")
     add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER)
     add(
-        "--changed-from",
+        "--before-swap",
         type=local_path,
-        metavar="ORIGINAL",
+        metavar="FILE",
         help="restore only faces that differ from this picture (or folder)",
     )
-    add("--limit", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
+    add("--region-mask", type=local_path, metavar="MASKFILE", help="restore only where this picture is white (or a folder)")
     add(
         "--background",
         type=local_path,
@@ -157,10 +157,10 @@ def _restore(given: argparse.Namespace) -> int:
     if given.skip_existing and given.in_place:
         raise OptionsError("--skip-existing would skip every picture with --in-place: each is there already. Give -o OUT.")
     check_workers(given)
-    if not given.inputs and given.list is None:
-        raise OptionsError("Say which pictures: INPUT..., or --list FILE.")
-    sources = Sources(tuple(given.inputs), given.list, given.recursive, given.output)
-    wishes = Wishes(given.output, given.in_place, given.changed_from, given.background, given.boxes, given.limit)
+    if not given.inputs and given.input_list is None:
+        raise OptionsError("Say which pictures: INPUT..., or --input-list FILE.")
+    sources = Sources(tuple(given.inputs), given.input_list, given.recursive, given.output)
+    wishes = Wishes(given.output, given.in_place, given.before_swap, given.background, given.boxes, given.region_mask)
     with Plan(sources, wishes) as todo:
         if given.report is not None:
             todo.check_report(given.report)

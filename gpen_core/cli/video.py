@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
-from ..options import MASKS, RestoreOptions, VideoOptions
+from ..options import MASK_TYPES, RestoreOptions, VideoOptions
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -50,12 +50,24 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     model_argument(parser)
     detection_arguments(parser)
     selection_arguments(parser, NUMBERS)
-    add("--min-time", type=float, default=DEFAULT.min_time, metavar="S", help="leave who is in the film for less seconds")
+    add(
+        "--min-duration",
+        type=float,
+        default=DEFAULT.min_duration,
+        metavar="S",
+        help="leave who is in the film for less seconds",
+    )
     add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add("--steady", type=float, default=DEFAULT.steady, metavar="0..1", help="how much faces are evened out over time")
-    add("--mask", default=DEFAULTS.mask, choices=MASKS)
+    add(
+        "--temporal-smoothing",
+        type=float,
+        default=DEFAULT.temporal_smoothing,
+        metavar="0..1",
+        help="how much faces are evened out over time",
+    )
+    add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
     look_arguments(parser)
-    add("--limit", type=Path, metavar="MASKFILE", help="restore only where this picture is white, in every frame")
+    add("--region-mask", type=Path, metavar="MASKFILE", help="restore only where this picture is white, in every frame")
     add("--start", type=_seconds, metavar="T", help="seconds or H:M:S from the first frame")
     add("--end", type=_seconds, metavar="T", help="seconds or H:M:S from the first frame")
     add("--fps", type=float, metavar="F", help="frames a second of a folder of pictures (25)")
@@ -67,7 +79,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     )
     add("--crf", type=int, metavar="N", help="the encoder's quality: less is better and larger")
     add("--preview", type=int, metavar="N", help="write no film and no report, but a sheet of N frames before and after")
-    add("--fresh", action="store_true", help="do not go on where an earlier run ended")
+    add("--restart", action="store_true", help="do not go on where an earlier run ended")
     run_arguments(parser)
     ray_arguments(parser)
     parser.set_defaults(command=_video)
@@ -109,17 +121,17 @@ def _video(given: argparse.Namespace) -> int:
     names = {"model": given.model, "detector": given.detector, "input": str(given.input), "output": str(given.output)}
     try:
         check(given.input, given.output, options, video, given.max_memory)  # before anything is fetched or loaded
-        limit = _limit(given.limit)
+        region_mask = _region_mask(given.region_mask)
         if given.ray is None:
             engine = restorer = loaded(given, options)
-            result = _restore(given, restorer, options, video, limit)
+            result = _restore(given, restorer, options, video, region_mask)
         else:
 
             def begun(machine: Machine) -> None:
                 nonlocal engine
                 engine = machine
 
-            result = _restore_on_ray(given, options, video, limit, begun)
+            result = _restore_on_ray(given, options, video, region_mask, begun)
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
@@ -148,7 +160,7 @@ def _restore_on_ray(
     given: argparse.Namespace,
     options: RestoreOptions,
     video: VideoOptions,
-    limit: FloatImage | None,
+    region_mask: FloatImage | None,
     begun: Callable[[Machine], None],
 ) -> VideoResult:
     """The first pass here, on a GPU where there is one."""
@@ -156,9 +168,9 @@ def _restore_on_ray(
     from ..batch import cluster_films
 
     restorer = loaded_here(given, options, "cpu" if given.device == "cpu" else "auto")
-    film = given.input, given.output, options, video, limit, given.max_memory
+    film = given.input, given.output, options, video, region_mask, given.max_memory
     work = cluster_films.Work(loader(given, options), *film)
-    return _restore(given, restorer, options, video, limit, cluster_films.elsewhere(work, which, begun))
+    return _restore(given, restorer, options, video, region_mask, cluster_films.elsewhere(work, which, begun))
 
 
 def _restore(
@@ -166,7 +178,7 @@ def _restore(
     restorer: FaceRestorer,
     options: RestoreOptions,
     video: VideoOptions,
-    limit: FloatImage | None,
+    region_mask: FloatImage | None,
     elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
     from ..video.restore import restore_video
@@ -180,11 +192,11 @@ def _restore(
                 restorer,
                 options,
                 video,
-                limit=limit,
+                region_mask=region_mask,
                 progress=show,
                 max_memory=given.max_memory,
                 frame_memory=given.max_memory,
-                is_fresh=given.fresh,
+                restart=given.restart,
                 elsewhere=elsewhere,
             )
         except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
@@ -213,7 +225,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
     if given.preview < 1:
         raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
     film_of(given.input, video, given.max_memory)  # before anything is fetched or loaded
-    limit = _limit(given.limit)
+    region_mask = _region_mask(given.region_mask)
     restorer = loaded(given, options)
     is_picture = given.output.suffix.lower() in files.SUFFIXES
     target = given.output if is_picture else given.output.with_suffix(".preview.jpg")
@@ -224,7 +236,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
             restorer,
             options,
             video,
-            limit=limit,
+            region_mask=region_mask,
             progress=progress,
             max_memory=given.max_memory,
         )
@@ -233,7 +245,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
     sys.stdout.write(printable(f"{target}: {given.preview} frames before and after\n"))
 
 
-def _limit(path: Path | None) -> FloatImage | None:
+def _region_mask(path: Path | None) -> FloatImage | None:
     """[H, W] in [0, 1]: a picture's luminance."""
     from ..pictures import files
     from ..pictures.picture import luminance

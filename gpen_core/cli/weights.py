@@ -30,7 +30,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     models = commands.add_parser("models", parents=[shared], help="list the weights that are known and those that are there")
     models.add_argument("--verify", action="store_true", help="hash, compare and read each file")
     models.add_argument(
-        "--trust", action="append", metavar="NAME", help="remember a file anew that you have replaced yourself"
+        "--accept-changed", action="append", metavar="NAME", help="remember a file anew that you have replaced yourself"
     )
     models_argument(models)
     models.set_defaults(command=_models)
@@ -76,10 +76,10 @@ def _models(given: argparse.Namespace) -> int:
     from .weights_report import describe, lines
 
     store = _store(given)
-    for name in given.trust or ():
+    for name in given.accept_changed or ():
         path, record = store.trust(name, check_structure)
         sys.stdout.write(printable(f"{path} is remembered: {describe(record)}, SHA-256 {record.sha256}\n"))
-    if given.trust:
+    if given.accept_changed:
         return 0
     sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
     refused = 0

@@ -23,10 +23,10 @@ BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 class Canvas:
     """A picture under repair and how much of each pixel is restored."""
 
-    def __init__(self, original: Picture, limit: FloatImage | None = None) -> None:
-        """`limit` [H, W] in [0, 1] is multiplied into every mask."""
+    def __init__(self, original: Picture, region_mask: FloatImage | None = None) -> None:
+        """`region_mask` [H, W] in [0, 1] is multiplied into every mask."""
         self.original = original
-        self.limit = limit
+        self.region_mask = region_mask
         self.result = original
         """A copy as soon as something is pasted."""
         self.mask = np.zeros((original.height, original.width), np.float32)
@@ -54,7 +54,7 @@ class Canvas:
             weight = warp(mask, into_region(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
         neighbours = self.beside(alignment, region)
-        full = np.float32(strength) if self.limit is None else np.float32(strength) * self.limit[region.slices]
+        full = np.float32(strength) if self.region_mask is None else np.float32(strength) * self.region_mask[region.slices]
         before = self.mask[region.slices]
         share = _share(weight, before, full, alignment, neighbours, region) if neighbours and before.any() else None
         weight *= full

@@ -32,31 +32,32 @@ FLOOR = 0.02
 LIMITS = np.array([0.5, 0.75, 0.75, 0.75])
 
 
-def changes(original: Picture, swapped: Picture, faces: Sequence[Face]) -> list[float]:
+def changes(before_swap: Picture, swapped: Picture, faces: Sequence[Face]) -> list[float]:
     """How much each face differs from the picture before the swap: 0 if identical, about 1 for unrelated faces.
 
-    From `THRESHOLD` on, the swap changed it. `faces` are those found in `swapped`, in its pixels. `original` may have
+    From `THRESHOLD` on, the swap changed it. `faces` are those found in `swapped`, in its pixels. `before_swap` may have
     another size, scaled in x and y on its own, but not another aspect ratio (2 %): `InputError` otherwise. It may not be
     cropped or turned. Alpha is not looked at. A face that is only in `swapped` is a large change; one that is only in
-    `original` is not in `faces`, and there is nothing to restore. A face without usable landmarks, or that lies outside
+    `before_swap` is not in `faces`, and there is nothing to restore. A face without usable landmarks, or that lies outside
     the picture, gives nan.
     """
-    scale = _scale(original, swapped)
-    return [_change(original, swapped, face.landmarks, scale) for face in faces]
+    scale = _scale(before_swap, swapped)
+    return [_change(before_swap, swapped, face.landmarks, scale) for face in faces]
 
 
-def _scale(original: Picture, swapped: Picture) -> Landmarks:
-    """[2]: pixels of the original per pixel of the swapped picture, in x and y."""
-    if not same_shape(original.size, swapped.size):
+def _scale(before_swap: Picture, swapped: Picture) -> Landmarks:
+    """[2]: pixels of the picture before the swap per pixel of the swapped picture, in x and y."""
+    if not same_shape(before_swap.size, swapped.size):
         raise InputError(
             f"Expected the picture before the swap in the shape of the swapped one, {swapped.width}x{swapped.height}, "
-            f"got {original.width}x{original.height}. Nothing was compared. Give the picture that the swap started from."
+            f"got {before_swap.width}x{before_swap.height}. Nothing was compared. Give the picture that the swap "
+            "started from."
         )
-    return np.array([original.width / swapped.width, original.height / swapped.height])
+    return np.array([before_swap.width / swapped.width, before_swap.height / swapped.height])
 
 
-def _change(original: Picture, swapped: Picture, landmarks: Landmarks, scale: Landmarks) -> float:
-    before = _crop(original, (np.asarray(landmarks, np.float64) + 0.5) * scale - 0.5)  # pixel centres
+def _change(before_swap: Picture, swapped: Picture, landmarks: Landmarks, scale: Landmarks) -> float:
+    before = _crop(before_swap, (np.asarray(landmarks, np.float64) + 0.5) * scale - 0.5)  # pixel centres
     after = _crop(swapped, landmarks)
     return float("nan") if before is None or after is None else _difference(before, after)
 

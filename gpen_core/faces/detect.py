@@ -139,9 +139,9 @@ class Detector:
         for some in torch.split(rows[:, :15], counts.tolist()):
             yield _one_per_place(some)
 
-    def sizes(self, picture: Picture, detect_size: int) -> tuple[float, float]:
+    def sizes(self, picture: Picture, detection_size: int) -> tuple[float, float]:
         """Sides in pixels of `picture` of about the smallest and the largest face that are found at this detection size."""
-        return sizes_found(max(picture.height, picture.width), detect_size, self.reach)
+        return sizes_found(max(picture.height, picture.width), detection_size, self.reach)
 
 
 def _one_per_place(rows: torch.Tensor) -> Rows:

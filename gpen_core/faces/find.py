@@ -36,8 +36,8 @@ def find(
 ) -> list[Rows]:
     """Per picture its faces as rows in its own pixels, the best score first.
 
-    A longer side above `options.detect_size` is reduced to it by area, and to a third of that again and again until a face
-    that fills the picture is within what the detector is good at; each level answers for the faces that it shows at a
+    A longer side above `options.detection_size` is reduced to it by area, and to a third of that again and again until a
+    face that fills the picture is within what the detector is good at; each level answers for the faces that it shows at a
     size it is right for. Pictures of equal size go in one pass per level. What is faint, tiny, tilted or fits no head is
     looked at again, larger and upright (`looks`). `options.angles`: `upright` never turns anything; `auto` turns looks,
     and, where nothing plausible was found, all levels but the first, and the first where that found something; `all`
@@ -64,7 +64,7 @@ class _Group:
         self.reach = reach
         self.confidence = options.confidence
         self.angles = options.angles
-        sides = level_sides(max(self.size), options.detect_size, reach)
+        sides = level_sides(max(self.size), options.detection_size, reach)
         self.levels = range(len(sides))
         self.scene = make_scene(pictures, sides)
 

@@ -27,17 +27,17 @@ def mask_of(
 
     Both crops are [S, S, 3] RGB in [0, 1]; `width` is the face's, as a part of the square's side. What is
     aligned already has no mask but the one asked for. Running out of memory raises torch's error."""
-    grow = options.mask_grow * width * MASK_SIZE
+    expand = options.mask_expand * width * MASK_SIZE
     mask = classes = None
-    if masking.face is not None and not (is_aligned and options.mask == "auto"):
+    if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
         classes = masking.face.classes(restored)
-        mask = masks.face_in(classes, grow)
+        mask = masks.face_in(classes, expand)
     elif not is_aligned:
-        mask = masks.feather(min(grow, 0.0))  # it reaches as far as it may already
-    regions = [region for region in options.keep if region != OCCLUDERS]
+        mask = masks.feather(min(expand, 0.0))  # it reaches as far as it may already
+    regions = [region for region in options.preserve if region != OCCLUDERS]
     if regions and masking.regions is not None:
         mask = _without(mask, masking.regions.kept(crop, restored, regions, classes))
-    return _without(mask, occluders.kept(crop, restored)) if OCCLUDERS in options.keep else mask
+    return _without(mask, occluders.kept(crop, restored)) if OCCLUDERS in options.preserve else mask
 
 
 def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:

@@ -28,7 +28,7 @@ FAINT = 0.1
 """Least score of what is looked at again: 98 % of faces of 28 px have it, 90 % have 0.9."""
 FAINTEST = 100  # of those below the confidence asked for, in a picture: the likeliest
 SURE = 0.1  # of the doubt that the confidence leaves may remain with a faint one: real ones have 0.99 when looked at again
-LED_CONFIDENCE = 0.5  # inside a box that is given, where a face is to be expected
+BOX_CONFIDENCE = 0.5  # inside a box that is given, where a face is to be expected
 CERTAIN_SCORE, CERTAIN_RESIDUAL = 0.99, 0.2  # less, and the other directions are looked at, too
 TILTED = 15.0  # degrees: landmarks seen at a roll of 15 are 2 % of the face's width off, at 30 it is 4 %
 AT_ONCE = 16  # looks
@@ -154,7 +154,7 @@ def look_into(
 ) -> Rows:
     """The faces inside these boxes of a picture of that width and height, at most one in each: where a face is known to be,
     less has to be seen of it. Boxes without area, or outside the picture, hold none."""
-    confidence = min(confidence, LED_CONFIDENCE)
+    confidence = min(confidence, BOX_CONFIDENCE)
     jobs = [box for box in boxes if _reaches_into(box, size)]
     angles = (0.0, *DIRECTIONS) if may_turn else (0.0,)
     looks = [_into(box, picture, angle) for box in jobs for angle in angles]

@@ -46,18 +46,18 @@ ON_INPUT = ("glasses",)  # a restoration may lose what it does not know
 AROUND = 12  # px by which a region reaches out, so that its own edge is kept, too
 
 
-def soften(inside: FloatImage, grow: float = 0.0) -> FloatImage:
+def soften(inside: FloatImage, expand: float = 0.0) -> FloatImage:
     """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside.
 
-    `grow` pixels are added around it first, or taken away below 0; the border stays out."""
+    `expand` pixels are added around it first, or taken away below 0; the border stays out."""
     mask = _without_border(inside.astype(np.float32))
-    return _blurred(_without_border(grown(mask, grow)) if grow else mask)
+    return _blurred(_without_border(grown(mask, expand)) if expand else mask)
 
 
 @lru_cache(maxsize=4)  # of one size as a rule; not to be written to
-def feather(grow: float = 0.0) -> FloatImage:
-    """[512, 512]: the whole square but its border; below 0, `grow` makes the border wider."""
-    mask = soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32), grow)
+def feather(expand: float = 0.0) -> FloatImage:
+    """[512, 512]: the whole square but its border; below 0, `expand` makes the border wider."""
+    mask = soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32), expand)
     mask.setflags(write=False)
     return mask
 
@@ -122,11 +122,11 @@ class Parser:
         logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
         return logits[0].argmax(0)  # type: ignore[no-any-return]
 
-    def mask(self, crop: FloatImage, grow: float = 0.0) -> FloatImage:
-        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `grow` as for `soften`.
+    def mask(self, crop: FloatImage, expand: float = 0.0) -> FloatImage:
+        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `expand` as for `soften`.
 
         Running out of memory raises torch's error; see `devices.halving`."""
-        return face_in(self.classes(crop), grow)
+        return face_in(self.classes(crop), expand)
 
     def kept(
         self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], found: Classes | None = None
@@ -145,9 +145,9 @@ class Parser:
         return _blurred(grown(here.astype(np.float32), AROUND))
 
 
-def face_in(classes: Classes, grow: float = 0.0) -> FloatImage:
-    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `grow` as for `soften`."""
-    return soften(np.isin(classes, DROPPED, invert=True).astype(np.float32), grow)
+def face_in(classes: Classes, expand: float = 0.0) -> FloatImage:
+    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `expand` as for `soften`."""
+    return soften(np.isin(classes, DROPPED, invert=True).astype(np.float32), expand)
 
 
 def _in(classes: Classes, regions: Sequence[str]) -> NDArray[np.bool_]:

@@ -75,19 +75,19 @@ class Candidates:
         return Candidates(*(np.concatenate(column) for column in columns))
 
 
-def level_sides(longest: int, detect_size: int, reach: Reach) -> list[int]:
-    """The longer side of each level of a picture, the largest first: from `detect_size` (or the picture's own, if that is
+def level_sides(longest: int, detection_size: int, reach: Reach) -> list[int]:
+    """The longer side of each level of a picture, the largest first: from `detection_size` (or the picture's own, if that is
     smaller; thumbnails are enlarged) down to one on which a face that fills the picture is within `largest_good`."""
     enlarged = min(ENLARGED_TO, LARGEST_ENLARGEMENT * longest)
-    sides = [min(max(longest, enlarged), detect_size)]
+    sides = [min(max(longest, enlarged), detection_size)]
     while sides[-1] > reach.largest_good:
         sides.append(max(1, round(sides[-1] / REDUCTION)))
     return sides
 
 
-def sizes_found(longest: int, detect_size: int, reach: Reach) -> tuple[float, float]:
+def sizes_found(longest: int, detection_size: int, reach: Reach) -> tuple[float, float]:
     """Shorter sides, in pixels of the picture, of about the smallest and the largest face that are found."""
-    sides = level_sides(longest, detect_size, reach)
+    sides = level_sides(longest, detection_size, reach)
     return reach.smallest * max(1, longest / sides[0]), min(longest, reach.largest * longest / sides[-1])
 
 

@@ -49,19 +49,19 @@ def choose(
     faces: Sequence[Face],
     size: tuple[int, int],
     which: str | tuple[int, ...] = "all",
-    min_face: float = 0,
+    min_face_size: float = 0,
     max_faces: int | None = None,
 ) -> list[Face]:
     """The same faces in the same order; `reason` is set on those to be left alone. Those that have one keep it.
 
     `size` is (width, height) of the picture. `which` is `all`, `largest`, `center` or numbers counted from 0 in the order
     given.
-    `min_face` compares with the shorter side of the box. `max_faces` keeps the largest.
+    `min_face_size` compares with the shorter side of the box. `max_faces` keeps the largest.
     """
     reasons = {n: face.reason for n, face in enumerate(faces) if face.reason is not None}
     for n, face in enumerate(faces):
-        if n not in reasons and face.shorter_side < min_face:
-            reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face:g} px are asked for"
+        if n not in reasons and face.shorter_side < min_face_size:
+            reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face_size:g} px are asked for"
     left = [n for n in range(len(faces)) if n not in reasons]
     wanted = _wanted(faces, left, size, which)
     reasons.update({n: _not_chosen(n, which) for n in left if n not in wanted})

@@ -31,7 +31,7 @@ class DeviceCanvas:
         else:
             self._result = uploaded(canvas.result.pixels[rows], part.device).clone()
             self._mask = uploaded(canvas.mask[rows], part.device).clone()
-        self._limit = None if canvas.limit is None else uploaded(canvas.limit[rows], part.device)
+        self._region_mask = None if canvas.region_mask is None else uploaded(canvas.region_mask[rows], part.device)
         self._regions: list[Region] = []
 
     def paste(self, crop: torch.Tensor, mask: torch.Tensor | None, alignment: Alignment, strength: float = 1.0) -> None:
@@ -43,7 +43,7 @@ class DeviceCanvas:
         here = self._part.slices(region)
         weight = self._weight(mask, alignment, region, size)
         neighbours = self._canvas.beside(alignment, region)
-        full: torch.Tensor | float = strength if self._limit is None else self._limit[here] * strength
+        full: torch.Tensor | float = strength if self._region_mask is None else self._region_mask[here] * strength
         before = self._mask[here].clone()
         share = _share(weight, before, full, alignment, neighbours, region) if neighbours else None
         weight = weight * full

@@ -25,12 +25,12 @@ LEAST_DEVIATION = 1e-4  # as `match.match_colour`: below it a channel has no con
 
 def does(options: RestoreOptions) -> bool:
     """Whether all that these options ask for is done here."""
-    return not options.keep and options.mask_grow == 0 and options.grain == 0
+    return not options.preserve and options.mask_expand == 0 and options.grain == 0
 
 
 def mask_of(options: RestoreOptions, masking: Masking, restored: torch.Tensor, is_aligned: bool) -> torch.Tensor | None:
     """[512, 512] in [0, 1] as `faces.finish.mask_of`, of options that `does` knows. Memory as there."""
-    if masking.face is not None and not (is_aligned and options.mask == "auto"):
+    if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
         return parsed(masking.face, restored)
     return None if is_aligned else feather(restored.device)
 

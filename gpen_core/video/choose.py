@@ -12,13 +12,13 @@ from .survey import Survey
 
 
 def why_left(found: Survey, options: RestoreOptions, video: VideoOptions, rate: float) -> dict[int, str | None]:
-    """By number of the track: why it is left alone, or None. See `choose_tracks`; of the options, `min_face` counts for the
-    track's usual size, and `max_faces` takes the largest of each shot."""
-    reasons = choose_tracks(found.tracks, found.size, options.faces, video.min_time, rate, found.cuts)
+    """By number of the track: why it is left alone, or None. See `choose_tracks`; of the options, `min_face_size` counts for
+    the track's usual size, and `max_faces` takes the largest of each shot."""
+    reasons = choose_tracks(found.tracks, found.size, options.faces, video.min_duration, rate, found.cuts)
     for track in found.tracks:
         side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
-        if reasons[track.number] is None and side < options.min_face:
-            reasons[track.number] = f"smaller than the minimum: {side:.0f} px, {options.min_face:g} px are asked for"
+        if reasons[track.number] is None and side < options.min_face_size:
+            reasons[track.number] = f"smaller than the minimum: {side:.0f} px, {options.min_face_size:g} px are asked for"
     if options.max_faces is not None:
         _leave_smaller(found, reasons, options.max_faces)
     if options.strength == 0:

@@ -17,7 +17,7 @@ from ..faces.blend import Canvas, soften_small
 from ..faces.face import Face
 from ..faces.finish import Masking, matched, shaped
 from ..faces.tracks import Track
-from ..frame import fit_limit
+from ..frame import resize_mask
 from ..models import Models
 from ..networks import LoadedNetwork, Output
 from ..options import RestoreOptions, VideoOptions
@@ -136,9 +136,9 @@ class Restoring:
     """By track: why it is left alone; None of those that are chosen."""
     rate: float
     """Frames a second."""
-    steady: float
+    temporal_smoothing: float
     max_memory: int | None = None
-    limit: FloatImage | None = None
+    region_mask: FloatImage | None = None
     """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
     watch: StageTimer = field(default_factory=StageTimer)
     depth: int = DEPTH
@@ -155,24 +155,24 @@ class Restoring:
         video: VideoOptions,
         rate: float,
         progress: Progress,
-        limit: NDArray[np.floating] | None = None,
+        region_mask: NDArray[np.floating] | None = None,
         max_memory: int | None = None,
         watch: StageTimer | None = None,
     ) -> Restoring:
-        """With the faces of the film chosen and their networks loaded. `limit` [H, W] is of any size. Raises as
+        """With the faces of the film chosen and their networks loaded. `region_mask` [H, W] is of any size. Raises as
         `Models.masking` and `Models.network_for`, and `InputError` for what is no mask."""
         reasons = why_left(found, options, video, rate)
         left = [track for track in found.tracks if reasons[track.number] is None]
         chosen = [Chosen.of(track, found, restorer, options, progress) for track in left]
-        fitted = None if limit is None else fit_limit(limit, found.size)
+        fitted = None if region_mask is None else resize_mask(region_mask, found.size)
         masking = restorer.models.masking(options, progress)
         watch = watch or StageTimer()
-        return cls(options, masking, chosen, reasons, rate, video.steady, max_memory, fitted, watch)
+        return cls(options, masking, chosen, reasons, rate, video.temporal_smoothing, max_memory, fitted, watch)
 
     @property
     def radius(self) -> int:
         """How many frames to each side a frame depends on."""
-        return RADIUS if self.steady > 0 else 0
+        return RADIUS if self.temporal_smoothing > 0 else 0
 
     @property
     def networks(self) -> dict[int, int]:
@@ -246,7 +246,7 @@ class Restoring:
         width = min(1.0, chosen.like.width * place.alignment.scale / place.alignment.size)
         restored, mask = shaped(self.options, self.masking, crop, restored, width, is_one_tone=chosen.is_one_tone)
         layers = [_reduced(restored, chosen.reduced)]
-        if mask is not None and (self.masking.face is not None or self.options.keep):
+        if mask is not None and (self.masking.face is not None or self.options.preserve):
             layers, mask = [*layers, mask], None
         return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask)
 
@@ -267,21 +267,21 @@ class Restoring:
 
         for one in frames:
             number = one.frame.number
-            with self.watch.stage("steady"):
+            with self.watch.stage("smooth"):
                 for face in one.faces:
                     self._filter(face).add(number, _guide(face.crop), face.layers)
                 collect(number)
             waiting.append(one)
             while waiting and waiting[0].frame.number + self.radius <= number:
                 yield taken(waiting.popleft())
-        with self.watch.stage("steady"):
+        with self.watch.stage("smooth"):
             collect(math.inf)
         while waiting:
             yield taken(waiting.popleft())
 
     def _filter(self, face: _Shaped) -> TrackFilter:
         if face.number not in self.filters:
-            self.filters[face.number] = TrackFilter(self.steady, self.radius)
+            self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.radius)
         return self.filters[face.number]
 
     def _pasted(self, one: _Worked[OneFrame], faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
@@ -289,7 +289,7 @@ class Restoring:
         if not faces:
             return RestoredFrame(frame, frame.picture, None, (), tuple(one.notes))
         with self.watch.stage("blend"):
-            canvas = Canvas(frame.picture, self.limit)
+            canvas = Canvas(frame.picture, self.region_mask)
             for face in faces:
                 self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
         is_changed = canvas.result is not canvas.original

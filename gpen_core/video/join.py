@@ -92,7 +92,7 @@ def _times(segments: Sequence[Path], film: Film) -> NDArray[np.int64]:
             packets = container.demux(container.streams.video[0])
             own = [round(packet.pts * packet.time_base / film.time_base) - shift for packet in packets if packet.size]
         if not own or (last is not None and min(own) <= last):
-            raise InputError(f"{segment} does not follow the segment before it. Begin afresh.")
+            raise InputError(f"{segment} does not follow the segment before it. Restart.")
         last = max(own)
         times += own
     if not times:

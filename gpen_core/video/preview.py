@@ -37,7 +37,7 @@ def preview(
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    limit: FloatImage | None = None,
+    region_mask: FloatImage | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> RGB8:
@@ -49,7 +49,7 @@ def preview(
     film = film_of(source, video)
     rows = []
     for done, frame in enumerate(_spread(film, video, count), 1):
-        result = restorer.restore_all([Frame(frame.picture, limit=limit)], options, max_memory=max_memory)[0]
+        result = restorer.restore_all([Frame(frame.picture, region_mask=region_mask)], options, max_memory=max_memory)[0]
         rows.append(_row(frame, result))
         tell(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
     return np.vstack(rows)

@@ -89,7 +89,7 @@ class _Run:
     progress: ReplayableProgress
     max_memory: int | None
     frame_memory: int | None
-    limit: FloatImage | None
+    region_mask: FloatImage | None
     watch: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """What is to be said at the end."""
@@ -127,7 +127,7 @@ def check(
     if is_folder_target(target) and not Work(target).is_begun:  # else these may be frames that a killed run has moved
         refuse_clashes(film, target, video.start, video.end)
     encoding = check_output(film, target, Encoding(video.codec, video.crf))
-    depth_for(film, encoding, (), RADIUS if video.steady > 0 else 0, host_room(frame_memory), film.count)
+    depth_for(film, encoding, (), RADIUS if video.temporal_smoothing > 0 else 0, host_room(frame_memory), film.count)
     return film, encoding
 
 
@@ -140,19 +140,19 @@ def restore_video(
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    limit: FloatImage | None = None,
+    region_mask: FloatImage | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
     frame_memory: int | None = None,
-    is_fresh: bool = False,
+    restart: bool = False,
     elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
     """Restores the faces of a film (a file, or a folder of pictures) into `target`, with all its other streams.
 
     Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
-    beside it, from which the next run with the same film, options and networks goes on, unless it `is_fresh`.
-    `limit` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the film is
-    read, then frames, and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
+    beside it, from which the next run with the same film, options and networks goes on, unless `restart` is true.
+    `region_mask` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the
+    film is read, then frames, and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
     `FaceRestorer.restore_all`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
     work and the encoder: what cannot fit is refused from the header. With `elsewhere` the first pass and the joining are
     done here, the segments by other processes.
@@ -163,9 +163,9 @@ def restore_video(
     tell = ReplayableProgress(progress or no_progress)
     film, encoding = check(source, target, options, video, frame_memory)
     reader = Reader(film, video.start, video.end)
-    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
+    run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, region_mask)
     restorer.prepare(options, tell)
-    with run.work.locked(is_fresh):
+    with run.work.locked(restart):
         return _restored(run, elsewhere)
 
 
@@ -184,7 +184,7 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
     else:
         parts, done = _finished_elsewhere(run, found, found_key, elsewhere)
     if run.work.others([found_key, parts.folder.name]):
-        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; to begin afresh deletes it")
+        run.notes.append(f"{run.work.folder} also holds what runs with other options have left; a restart deletes it")
     join(parts.files, run.film, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _result(run, found, work, parts, done)
     left = run.work.clear()
@@ -193,7 +193,7 @@ def _restored(run: _Run, elsewhere: Elsewhere | None) -> VideoResult:
 
 def _restoring(run: _Run, found: Survey) -> Restoring:
     return Restoring.of(
-        found, run.restorer, run.options, run.video, run.rate, run.progress, run.limit, run.max_memory, run.watch
+        found, run.restorer, run.options, run.video, run.rate, run.progress, run.region_mask, run.max_memory, run.watch
     )
 
 
@@ -241,7 +241,7 @@ class SegmentRestorer:
         options: RestoreOptions,
         video: VideoOptions,
         found_key: str,
-        limit: FloatImage | None = None,
+        region_mask: FloatImage | None = None,
         max_memory: int | None = None,
         frame_memory: int | None = None,
     ) -> None:
@@ -249,7 +249,9 @@ class SegmentRestorer:
         first pass is not there."""
         film, encoding = check(source, target, options, video, frame_memory)
         reader, tell = Reader(film, video.start, video.end), ReplayableProgress(no_progress)
-        run = _Run(film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, limit)
+        run = _Run(
+            film, reader, restorer, options, video, encoding, Work(target), tell, max_memory, frame_memory, region_mask
+        )
         found = Survey.load(run.work.folder / found_key)
         if found is None:
             raise InputError(
@@ -295,16 +297,16 @@ def _segments_key(run: _Run, found_key: str) -> str:
 def _survey_key(run: _Run, content: str) -> str:
     """What the first pass depends on."""
     options = run.options
-    asked = [options.confidence, options.detect_size, options.angles, options.template]
+    asked = [options.confidence, options.detection_size, options.angles, options.template]
     detector = digest_of_networks([run.restorer.detector.network])
     return key_of(__version__, content, run.video.start, run.video.end, run.video.fps, detector, asked)
 
 
 def _asked(run: _Run) -> list[Any]:
     """What the second pass depends on beside the first and the networks."""
-    limit = None if run.limit is None else hashlib.sha256(run.limit.tobytes()).hexdigest()
+    region_mask = None if run.region_mask is None else hashlib.sha256(run.region_mask.tobytes()).hexdigest()
     device = [str(run.restorer.device), str(run.restorer.dtype)]
-    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, limit, device]
+    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
 
 
 def _surveyed(run: _Run, key: str) -> Survey:

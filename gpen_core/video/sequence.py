@@ -47,21 +47,21 @@ def restore_sequence(
     video: VideoOptions | None = None,
     rate: float = 24.0,
     *,
-    limit: FloatImage | None = None,
+    region_mask: FloatImage | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> Iterator[SequenceResult]:
     """Restores pictures of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
 
     `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
-    faces followed and evened out over time; of `video`, `steady` and `min_time` count. `limit`, `progress`, `max_memory` and
-    errors as in `restore_video`."""
+    faces followed and evened out over time; of `video`, `temporal_smoothing` and `min_duration` count. `region_mask`,
+    `progress`, `max_memory` and errors as in `restore_video`."""
     options, video, tell = options or RestoreOptions(), video or VideoOptions(), ReplayableProgress(progress or no_progress)
     if options.upscale != 1:
         raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
     with memory_for("these pictures", "choose a smaller detection size"):
         found = _surveyed(restorer, pictures, options, rate, tell)
-        work = Restoring.of(found, restorer, options, video, rate, tell, limit, max_memory)
+        work = Restoring.of(found, restorer, options, video, rate, tell, region_mask, max_memory)
         tell(_restoring(0, found))
         with Stages(tell.replay) as stages:
             for one in work.run(_frames(pictures), range(found.count), stages):

@@ -83,7 +83,7 @@ class TrackFilter:
     def __init__(self, amount: float = AMOUNT, radius: int = RADIUS) -> None:
         """`amount` in [0, 1]: 0 hands all through as it is. Raises `OptionsError`."""
         if not 0 <= amount <= 1:
-            raise OptionsError(f"Steadiness is between 0 (every frame by itself) and 1, not {amount}.")
+            raise OptionsError(f"temporal_smoothing is {amount}; expected a number from 0 (each frame by itself) to 1.")
         if radius < 0:
             raise OptionsError(f"The window reaches 0 or more frames to each side, not {radius}.")
         self.amount, self.radius = amount, radius

@@ -89,7 +89,7 @@ class Survey:
                 pts = kept["pts"].astype(np.int64)
                 notes = tuple(str(note) for note in kept["notes"])
         except BROKEN as error:
-            raise InputError(f"{path} is damaged: {error}. Delete it, or begin afresh.") from error
+            raise InputError(f"{path} is damaged: {error}. Delete it, or restart.") from error
         return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones), notes)
 
 

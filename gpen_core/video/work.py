@@ -43,8 +43,8 @@ class Work:
         return any(self.folder.glob("*/survey.npz"))
 
     @contextlib.contextmanager
-    def locked(self, is_fresh: bool) -> Iterator[None]:
-        """Keeps other runs off this output. With `is_fresh`, what an earlier run has left is deleted first. An empty work
+    def locked(self, restart: bool) -> Iterator[None]:
+        """Keeps other runs off this output. With `restart`, what an earlier run has left is deleted first. An empty work
         folder is deleted at the end. Raises `InUse` where another run holds the lock, and `OutputError` where the folder
         cannot be made, is a link, or belongs to somebody else."""
         lock = None
@@ -53,7 +53,7 @@ class Work:
             lock = lock_at(self.folder.with_name(f".{self.folder.name}.lock"))
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-            if is_fresh:
+            if restart:
                 self._delete()
                 self.folder.mkdir(exist_ok=True)
         except Timeout as error:

@@ -9,14 +9,16 @@ from pydantic import BaseModel, Field
 from gpen_core import REGIONS, RestoreOptions
 
 DEFAULTS = RestoreOptions()
-PICTURES = ("image", "original")
+PICTURES = ("image", "before_swap")
 
 
 class RestoreRequest(BaseModel):
     """What to restore and how; see `RestoreOptions` of gpen_core."""
 
     image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
-    original: Optional[str] = Field(None, description="The picture before a face swap: only faces that differ are restored.")
+    before_swap: Optional[str] = Field(
+        None, description="The picture before a face swap: only faces that differ are restored."
+    )
     model: Optional[str] = Field(
         None,
         description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512, or auto: by the size of the face; "
@@ -25,16 +27,16 @@ class RestoreRequest(BaseModel):
     strength: float = Field(DEFAULTS.strength, ge=0, le=1)
     faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
     order: str = Field(DEFAULTS.order, description="reading, left-right or large-small.")
-    min_face: float = Field(DEFAULTS.min_face, ge=0, description="Pixels.")
+    min_face_size: float = Field(DEFAULTS.min_face_size, ge=0, description="Pixels.")
     max_faces: Optional[int] = Field(None, ge=0)
     confidence: float = Field(DEFAULTS.confidence, ge=0, le=1)
-    detect_size: int = Field(DEFAULTS.detect_size, ge=32, le=8192, description="Pixels of the longer side.")
+    detection_size: int = Field(DEFAULTS.detection_size, ge=32, le=8192, description="Pixels of the longer side.")
     template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
-    mask: str = Field(DEFAULTS.mask, description="auto, feather or parse.")
+    mask_type: str = Field(DEFAULTS.mask_type, description="auto, feather or parse.")
     color: str = Field(DEFAULTS.color, description="auto, none or match.")
     angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
-    keep: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
-    mask_grow: float = Field(DEFAULTS.mask_grow, ge=-0.5, le=0.5, description="In widths of the face.")
+    preserve: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
+    mask_expand: float = Field(DEFAULTS.mask_expand, ge=-0.5, le=0.5, description="In widths of the face.")
     grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the picture's own.")
     boxes: Optional[list[list[float]]] = Field(
         None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
@@ -50,7 +52,7 @@ class RestoreRequest(BaseModel):
 class RestoreReply(BaseModel):
     """The restored picture and its faces."""
 
-    image: str = Field(description="PNG as base64, with the EXIF block and the colour profile of the picture sent.")
+    image: str = Field(description="PNG as base64, with the EXIF block and the color profile of the picture sent.")
     faces: list[dict[str, Any]] = Field(
         description="box, score, landmarks, restored, reason, note, change, network of each."
     )

@@ -61,7 +61,7 @@ class Asked:
     """A request whose names and values are known to be good; its pictures are not decoded yet."""
 
     image: bytes
-    original: bytes | None
+    before_swap: bytes | None
     model: str
     options: RestoreOptions
     boxes: list[list[float]] | None
@@ -77,9 +77,9 @@ def job_for(body: bytearray, hold: Hold, begin: Callable[[], None] | None = None
         model = controls.model_named(given)
         if model is None:
             raise UnknownModel(f"There is no model {given!r}. /gpen/v1/models lists them.")
-        original = None if request.original is None else _bytes(request.original, "original")
-        asked = Asked(_bytes(request.image, "image"), original, model, request.options(), request.boxes)
-    hold.resize(len(asked.image) + len(original or b""))
+        before_swap = None if request.before_swap is None else _bytes(request.before_swap, "before_swap")
+        asked = Asked(_bytes(request.image, "image"), before_swap, model, request.options(), request.boxes)
+    hold.resize(len(asked.image) + len(before_swap or b""))
     return Job(partial(_restore, asked, begin), hold)
 
 
@@ -96,9 +96,9 @@ def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress)
         if begin is not None:
             begin()
         photo = _photo(asked.image, "image")
-        original = None if asked.original is None else _photo(asked.original, "original").picture
+        before_swap = None if asked.before_swap is None else _photo(asked.before_swap, "before_swap").picture
         result = engine.restore(
-            photo.picture, asked.model, asked.options, original=original, boxes=asked.boxes, told=progress
+            photo.picture, asked.model, asked.options, before_swap=before_swap, boxes=asked.boxes, told=progress
         )
         with _memory_for("the reply"):
             written = replace(photo, picture=result.picture).to_bytes("PNG")

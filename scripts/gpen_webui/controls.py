@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import AUTO_MODELS, CHOICES, COLORS, MASKS, ORDERS, REGIONS, OptionsError, RestoreOptions, network_choice
+from gpen_core import AUTO_MODELS, CHOICES, COLORS, MASK_TYPES, ORDERS, REGIONS, OptionsError, RestoreOptions, network_choice
 
 from . import engine, host, models_list
 
@@ -16,30 +16,30 @@ BY_NUMBER = "by number"
 AS_SET = "as in the settings"
 ALL = 0  # of "at most so many faces"
 DEFAULTS = RestoreOptions()
-NAMES = ("model", "visibility", "faces", "numbers", "order", "min_face", "mask", "color", "only_changed")
+NAMES = ("model", "strength", "faces", "numbers", "order", "min_face_size", "mask_type", "color", "only_swapped")
 MORE = (
     "detector",
     "confidence",
     "max_faces",
-    "keep",
-    "mask_grow",
+    "preserve",
+    "mask_expand",
     "grain",
 )  # last: saved calls of the API give values by their place
 TIPS = {
     "model": "The number is the side of a face in pixels. What is missing is downloaded when first used.",
-    "visibility": "0 leaves the picture as it is, 1 takes the restored faces whole.",
+    "strength": "0 leaves the picture as it is, 1 takes the restored faces whole.",
     "faces": "Which faces are restored.",
     "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
     "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
-    "min_face": "Faces whose box has a shorter side are left alone.",
-    "mask": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
-    "color": "auto: grey and sepia faces stay so. match gives all restored faces the colours that they had.",
-    "only_changed": "Only faces that differ from the picture before ReActor or another swap.",
+    "min_face_size": "Faces whose box has a shorter side are left alone.",
+    "mask_type": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
+    "color": "auto: gray and sepia faces stay so. match gives all restored faces the colors that they had.",
+    "only_swapped": "Only faces that differ from the picture before ReActor or another swap.",
     "detector": "What finds faces; one of your own is listed from the models folder.",
     "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
     "max_faces": "Only so many, the largest. 0: all.",
-    "keep": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
-    "mask_grow": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
+    "preserve": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
+    "mask_expand": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
     "grain": "How much of the picture's own grain restored faces get.",
 }
 
@@ -62,9 +62,9 @@ class Values:
 
     enable: bool
     model: str
-    visibility: float
+    strength: float
     options: RestoreOptions
-    only_changed: bool
+    only_swapped: bool
     selection: str
     """`all`, `largest`, `center`, or the numbers as they were written."""
     finder: str
@@ -76,21 +76,23 @@ def build() -> dict[str, Any]:
     with gr.Row():
         model = gr.Dropdown(label="Model", choices=engine.choices(), value=default_model())
         refresh = models_list.refresh_button(model)
-        visibility = gr.Slider(
-            label="Visibility", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("visibility", 1.0))
+        strength = gr.Slider(
+            label="Strength", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("strength", 1.0))
         )
     models_list.what_is_there(refresh)
     with gr.Row():
         faces = gr.Dropdown(label="Faces", choices=[*CHOICES, BY_NUMBER], value=DEFAULTS.faces)
         numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4", visible=False)
-        order = gr.Dropdown(label="Numbered", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
-        min_face = gr.Slider(label="Smallest face (px)", minimum=0, maximum=512, step=1, value=0)
+        order = gr.Dropdown(label="Order", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
+        min_face_size = gr.Slider(label="Min face size (px)", minimum=0, maximum=512, step=1, value=0)
     faces.change(fn=_numbers_shown, inputs=[faces], outputs=[numbers, order], show_progress=False)
     with gr.Row():
-        mask = gr.Dropdown(label="Mask", choices=list(MASKS), value=str(host.option("mask", DEFAULTS.mask)))
-        color = gr.Dropdown(label="Colour", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
-        only_changed = gr.Checkbox(label="Only faces changed by a swap", value=False)
-    return _tipped(NAMES, (model, visibility, faces, numbers, order, min_face, mask, color, only_changed))
+        mask_type = gr.Dropdown(
+            label="Mask type", choices=list(MASK_TYPES), value=str(host.option("mask_type", DEFAULTS.mask_type))
+        )
+        color = gr.Dropdown(label="Color", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
+        only_swapped = gr.Checkbox(label="Only swapped faces", value=False)
+    return _tipped(NAMES, (model, strength, faces, numbers, order, min_face_size, mask_type, color, only_swapped))
 
 
 def build_more(model: gr.Dropdown) -> dict[str, Any]:
@@ -99,13 +101,15 @@ def build_more(model: gr.Dropdown) -> dict[str, Any]:
         with gr.Row():
             detector = gr.Dropdown(label="Detector", choices=[AS_SET, *engine.detectors()], value=AS_SET)
             confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
-            max_faces = gr.Slider(label="Most faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
+            max_faces = gr.Slider(label="Max faces (0: all)", minimum=ALL, maximum=64, step=1, value=ALL)
         with gr.Row():
-            keep = gr.Textbox(label="Keep", value="", placeholder="such as eyes,mouth")
-            mask_grow = gr.Slider(label="Grow the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_grow)
+            preserve = gr.Textbox(label="Preserve", value="", placeholder="such as eyes,mouth")
+            mask_expand = gr.Slider(
+                label="Expand the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_expand
+            )
             grain = gr.Slider(label="Grain", minimum=0.0, maximum=1.0, step=0.05, value=DEFAULTS.grain)
         models_list.trust_button(model)
-    return _tipped(MORE, (detector, confidence, max_faces, keep, mask_grow, grain))
+    return _tipped(MORE, (detector, confidence, max_faces, preserve, mask_expand, grain))
 
 
 def _tipped(names: tuple[str, ...], parts: tuple[Any, ...]) -> dict[str, Any]:
@@ -122,43 +126,43 @@ def _numbers_shown(faces: Any) -> list[Any]:
 def values(
     enable: Any = None,
     model: Any = None,
-    visibility: Any = None,
+    strength: Any = None,
     faces: Any = None,
     numbers: Any = None,
     order: Any = None,
-    min_face: Any = None,
-    mask: Any = None,
+    min_face_size: Any = None,
+    mask_type: Any = None,
     color: Any = None,
-    only_changed: Any = None,
+    only_swapped: Any = None,
     detector: Any = None,
     confidence: Any = None,
     max_faces: Any = None,
-    keep: Any = None,
-    mask_grow: Any = None,
+    preserve: Any = None,
+    mask_expand: Any = None,
     grain: Any = None,
 ) -> Values:
     """Raises `OptionsError` for a value that cannot be."""
-    strength = host.option("visibility", 1.0) if visibility is None else visibility
+    strength = float(host.option("strength", 1.0)) if strength is None else strength
     chosen = DEFAULTS.faces if faces is None else faces
     selection = str("0" if numbers is None else numbers) if chosen == BY_NUMBER else chosen
     options = RestoreOptions(
         strength=strength,
         faces=selection,
         order=order or DEFAULTS.order,
-        min_face=min_face or 0,
-        mask=mask or str(host.option("mask", DEFAULTS.mask)),
+        min_face_size=min_face_size or 0,
+        mask_type=mask_type or str(host.option("mask_type", DEFAULTS.mask_type)),
         color=color or str(host.option("color", DEFAULTS.color)),
-        detect_size=int(host.option("detect_size", DEFAULTS.detect_size)),
+        detection_size=int(host.option("detection_size", DEFAULTS.detection_size)),
         angles=str(host.option("angles", DEFAULTS.angles)),
         confidence=DEFAULTS.confidence if confidence is None else confidence,
         max_faces=_whole(max_faces) or None,
-        keep=keep or (),
-        mask_grow=DEFAULTS.mask_grow if mask_grow is None else mask_grow,
+        preserve=preserve or (),
+        mask_expand=DEFAULTS.mask_expand if mask_expand is None else mask_expand,
         grain=DEFAULTS.grain if grain is None else grain,
     )
     named = str(model or default_model())
     known = model_named(named) or named
-    return Values(bool(enable), known, float(strength), options, bool(only_changed), str(selection), _finder(detector))
+    return Values(bool(enable), known, float(strength), options, bool(only_swapped), str(selection), _finder(detector))
 
 
 def _whole(value: Any) -> Any:

@@ -47,8 +47,8 @@ def restore(
     image: object,
     model: str,
     options: RestoreOptions,
-    original: object | None = None,
-    limit: Any = None,
+    before_swap: object | None = None,
+    region_mask: Any = None,
     boxes: Any = None,
     told: Progress | None = None,
     finder: str | None = None,
@@ -59,9 +59,9 @@ def restore(
         raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
     from gpen_core import Frame
 
-    frame = Frame(image, original=original, limit=limit, boxes=boxes)
+    frame = Frame(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
     finder = finder or detector()
-    wanted = (model, finder, options.mask, options.keep, options.upscale > 1 and options.upscaler)
+    wanted = (model, finder, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
     with _lock, progress_scope(), missing.asked_once(wanted, host.models_dirs()):
         return _restore(frame, model, finder, options, HostProgress(told))
 

@@ -49,7 +49,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         missing.forget()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
-        if args.get("enable") and args.get("only_changed"):
+        if args.get("enable") and args.get("only_swapped"):
             pp.gpen_before = pp.image.copy()
 
     def process(self, pp: Any, **args: Any) -> None:
@@ -57,7 +57,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             return
         try:
             values = controls.values(**args)
-            if values.visibility > 0:
+            if values.strength > 0:
                 self._restore(pp, values)
         except GpenError as error:
             self._failed(pp, error)
@@ -73,9 +73,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
 
     def _restore(self, pp: Any, values: controls.Values) -> None:
         before = getattr(pp, "gpen_before", None)
-        if values.only_changed and before is None:
+        if values.only_swapped and before is None:
             raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
-        result = engine.restore(pp.image, values.model, values.options, original=before, finder=values.finder)
+        result = engine.restore(pp.image, values.model, values.options, before_swap=before, finder=values.finder)
         pp.image = result.image
         pp.info.update(infotext.told(values, sum(face.restored for face in result.faces)))
 

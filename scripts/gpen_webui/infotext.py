@@ -13,27 +13,27 @@ from .controls import AS_SET, BY_NUMBER, DEFAULTS, Values
 
 Read = Callable[[Mapping[str, Any]], Any]
 
-MODEL, VISIBILITY, FACES = "GPEN model", "GPEN visibility", "GPEN faces"
+MODEL, STRENGTH, FACES = "GPEN model", "GPEN strength", "GPEN faces"
 SELECTION, DETECTOR = "GPEN selection", "GPEN detector"
-ONLY_CHANGED = "GPEN only changed"
+ONLY_SWAPPED = "GPEN only swapped"
 OPTIONS = {  # by the control's name, which is the option's
     "order": "GPEN order",
-    "min_face": "GPEN smallest face",
-    "mask": "GPEN mask",
-    "color": "GPEN colour",
+    "min_face_size": "GPEN min face size",
+    "mask_type": "GPEN mask type",
+    "color": "GPEN color",
     "confidence": "GPEN confidence",
-    "max_faces": "GPEN most faces",
-    "keep": "GPEN keep",
-    "mask_grow": "GPEN mask growth",
+    "max_faces": "GPEN max faces",
+    "preserve": "GPEN preserve",
+    "mask_expand": "GPEN mask expand",
     "grain": "GPEN grain",
 }
-KEYS = (MODEL, VISIBILITY, FACES, SELECTION, DETECTOR, ONLY_CHANGED, *OPTIONS.values())
+KEYS = (MODEL, STRENGTH, FACES, SELECTION, DETECTOR, ONLY_SWAPPED, *OPTIONS.values())
 
 
 def told(values: Values, restored: int) -> dict[str, Any]:
-    """Model, visibility, faces restored, and what differs from gpen_core's defaults."""
+    """Model, strength, faces restored, and what differs from gpen_core's defaults."""
     options = values.options
-    said: dict[str, Any] = {MODEL: values.model, VISIBILITY: round(values.visibility, 3), FACES: restored}
+    said: dict[str, Any] = {MODEL: values.model, STRENGTH: round(values.strength, 3), FACES: restored}
     if values.selection != DEFAULTS.faces:
         said[SELECTION] = values.selection
     for name, key in OPTIONS.items():
@@ -42,8 +42,8 @@ def told(values: Values, restored: int) -> dict[str, Any]:
             said[key] = _in_words(value)
     if values.finder != DETECTORS[0]:
         said[DETECTOR] = values.finder
-    if values.only_changed:
-        said[ONLY_CHANGED] = True
+    if values.only_swapped:
+        said[ONLY_SWAPPED] = True
     return said
 
 
@@ -55,9 +55,9 @@ def _in_words(value: Any) -> Any:
 
 def asked(given: Mapping[str, Any]) -> dict[str, Any]:
     """Of values that are not known to be good."""
-    visibility = given.get("visibility")
-    meant = visibility if isinstance(visibility, (int, float)) else host.option("visibility", 1.0)
-    return {MODEL: str(given.get("model") or controls.default_model()), VISIBILITY: float(meant), FACES: 0}
+    strength = given.get("strength")
+    meant = strength if isinstance(strength, (int, float)) else host.option("strength", 1.0)
+    return {MODEL: str(given.get("model") or controls.default_model()), STRENGTH: float(meant), FACES: 0}
 
 
 def into(parameters: dict[str, Any], said: Mapping[str, Any]) -> None:
@@ -70,13 +70,13 @@ def into(parameters: dict[str, Any], said: Mapping[str, Any]) -> None:
 def fields(parts: Mapping[str, Any]) -> list[tuple[Any, str | Read]]:
     """Each control with the key, or with what reads its value; None leaves the control as it is: not our picture's."""
     read: dict[str, str | Read] = {
-        "enable": lambda parameters: VISIBILITY in parameters,
+        "enable": lambda parameters: STRENGTH in parameters,
         "model": MODEL,
-        "visibility": VISIBILITY,
+        "strength": STRENGTH,
         "faces": _ours(_faces),
         "numbers": _ours(_numbers),
         "detector": _ours(_detector),
-        "only_changed": _ours(lambda parameters: str(parameters.get(ONLY_CHANGED)) == "True"),
+        "only_swapped": _ours(lambda parameters: str(parameters.get(ONLY_SWAPPED)) == "True"),
     }
     for name, key in OPTIONS.items():
         read[name] = _ours(partial(_plain, name, key))
@@ -84,12 +84,12 @@ def fields(parts: Mapping[str, Any]) -> list[tuple[Any, str | Read]]:
 
 
 def _ours(read: Read) -> Read:
-    return lambda parameters: read(parameters) if VISIBILITY in parameters else None
+    return lambda parameters: read(parameters) if STRENGTH in parameters else None
 
 
 def _plain(name: str, key: str, parameters: Mapping[str, Any]) -> Any:
     """A number as a number: sliders take no text."""
-    default = {"max_faces": controls.ALL, "keep": ""}.get(name, getattr(DEFAULTS, name))
+    default = {"max_faces": controls.ALL, "preserve": ""}.get(name, getattr(DEFAULTS, name))
     value = parameters.get(key, default)
     return value if isinstance(default, str) else float(value)
 

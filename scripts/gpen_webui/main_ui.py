@@ -35,7 +35,7 @@ class GpenScript(scripts.Script):
             save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
             more = controls.build_more(parts["model"])
         self.infotext_fields = infotext.fields({"enable": enable, **parts, **more})
-        self.paste_field_names = [infotext.MODEL, infotext.VISIBILITY]
+        self.paste_field_names = [infotext.MODEL, infotext.STRENGTH]
         return [enable, *parts.values(), save_before, *more.values()]
 
     def before_process(self, p: Any, *args: Any) -> None:
@@ -55,7 +55,7 @@ class GpenScript(scripts.Script):
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
         given = _given(args)
         enabled = bool(given.get("enable")) or hasattr(p, "gpen_xyz")
-        if enabled and given.get("only_changed"):  # ReActor comes after this
+        if enabled and given.get("only_swapped"):  # ReActor comes after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
@@ -81,15 +81,17 @@ class GpenScript(scripts.Script):
 
     def _restore(self, p: Any, pp: Any, values: controls.Values, save_before: bool) -> None:
         infotext.into(p.extra_generation_params, infotext.told(values, 0))
-        if values.visibility == 0:
+        if values.strength == 0:
             return
-        before = _before(p, pp.image) if values.only_changed else None
+        before = _before(p, pp.image) if values.only_swapped else None
         mask = getattr(p, "mask_for_overlay", None)
         if mask is not None and _is_crop(p):
             x, y, width, height = p.paste_to
             mask = mask.crop((x, y, x + width, y + height))
-        limit = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
-        result = engine.restore(pp.image, values.model, values.options, original=before, limit=limit, finder=values.finder)
+        region_mask = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
+        result = engine.restore(
+            pp.image, values.model, values.options, before_swap=before, region_mask=region_mask, finder=values.finder
+        )
         if save_before and result.changed:
             _save(p, pp.image)
         pp.image = result.image

@@ -58,7 +58,7 @@ def forget() -> None:
 
 def _help(error: WeightsError) -> str:
     if isinstance(error, ChangedWeights):
-        return 'To say so: the button "Trust this model\'s file anew", under More.'
+        return 'To say so: the button "Accept this model\'s changed file", under More.'
     return host.where_weights_go()
 
 

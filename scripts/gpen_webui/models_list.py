@@ -21,7 +21,7 @@ def refresh_button(model: gr.Dropdown) -> gr.Component:
 
 def trust_button(model: gr.Dropdown) -> None:
     """For a file that the user replaced under the same name, which is refused until they say so."""
-    button = gr.Button("Trust this model's file anew")
+    button = gr.Button("Accept this model's changed file")
     said = gr.HTML("")
     button.click(fn=trusted, inputs=[model], outputs=[said])
 

@@ -53,8 +53,8 @@ def _wrap_in(module: Any) -> None:
 
 
 def _restore(image: Image.Image, enhancement_options: Any) -> Image.Image:
-    visibility = float(getattr(enhancement_options, "restorer_visibility", 1.0))
-    restored: Image.Image = by_settings(image, lambda problem: host.tell(f"In ReActor: {problem}"), visibility)
+    strength = float(getattr(enhancement_options, "restorer_visibility", 1.0))
+    restored: Image.Image = by_settings(image, lambda problem: host.tell(f"In ReActor: {problem}"), strength)
     return restored
 
 

@@ -28,10 +28,10 @@ class GpenRestorer:
         return np.asarray(by_settings(np_image, _keep))
 
 
-def by_settings(image: Any, tell: Callable[[str], None], visibility: float | None = None) -> Any:
+def by_settings(image: Any, tell: Callable[[str], None], strength: float | None = None) -> Any:
     """The picture restored as the settings say; the picture itself where it fails, which `tell` hears, or is stopped."""
     try:
-        values = controls.values(enable=True, visibility=visibility)
+        values = controls.values(enable=True, strength=strength)
         return engine.restore(image, values.model, values.options).image
     except Interrupted as stop:
         host.log.info("GPEN: %s", stop)

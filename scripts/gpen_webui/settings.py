@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 from modules import shared
 
-from gpen_core import ANGLES, COLORS, MASKS, PRECISIONS, RestoreOptions
+from gpen_core import ANGLES, COLORS, MASK_TYPES, PRECISIONS, RestoreOptions
 
 from . import engine, missing, models_list, self_test
 
@@ -33,8 +33,8 @@ def add() -> None:
             ANGLES,
         ),
         "precision": ("auto", "Precision", PRECISIONS),
-        "mask": ("auto", "Mask (auto: parsed on a GPU, a soft square on the CPU)", MASKS),
-        "color": (DEFAULTS.color, "Colour (auto: grey stays grey; match keeps the picture's own)", COLORS),
+        "mask_type": ("auto", "Mask type (auto: parsed on a GPU, a soft square on the CPU)", MASK_TYPES),
+        "color": (DEFAULTS.color, "Color (auto: gray stays gray; match keeps the picture's own)", COLORS),
     }
     for name, (default, label, choices) in rows.items():
         _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))
@@ -51,11 +51,11 @@ def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
 
 
 def _plain() -> dict[str, shared.OptionInfo]:
-    visibility = {"minimum": 0, "maximum": 1, "step": 0.01}
+    strength = {"minimum": 0, "maximum": 1, "step": 0.01}
     return {
-        "visibility": shared.OptionInfo(1.0, "Visibility where none is asked for", gr.Slider, visibility, section=SECTION),
-        "detect_size": shared.OptionInfo(
-            DEFAULTS.detect_size,
+        "strength": shared.OptionInfo(1.0, "Strength where none is asked for", gr.Slider, strength, section=SECTION),
+        "detection_size": shared.OptionInfo(
+            DEFAULTS.detection_size,
             "Detection size: a longer side is reduced to so many pixels for the smallest faces; large ones are found at any",
             gr.Slider,
             {"minimum": 64, "maximum": 8192, "step": 8},

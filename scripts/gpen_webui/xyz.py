@@ -1,4 +1,4 @@
-"""Axes of the X/Y/Z plot: GPEN's visibility, model, faces, mask, colour and grain."""
+"""Axes of the X/Y/Z plot: GPEN's strength, model, faces, mask type, color and grain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import scripts
 
-from gpen_core import CHOICES, COLORS, MASKS
+from gpen_core import CHOICES, COLORS, MASK_TYPES
 
 from . import engine
 from .controls import BY_NUMBER
@@ -26,11 +26,11 @@ def add() -> None:
 
 def _axes(option: Any) -> list[Any]:
     return [
-        option(f"{LABEL}Visibility", float, _set("visibility")),
+        option(f"{LABEL}Strength", float, _set("strength")),
         option(f"{LABEL}Model", str, _set("model"), choices=engine.choices),
         option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(CHOICES)),
-        option(f"{LABEL}Mask", str, _set("mask"), choices=lambda: list(MASKS)),
-        option(f"{LABEL}Colour", str, _set("color"), choices=lambda: list(COLORS)),
+        option(f"{LABEL}Mask type", str, _set("mask_type"), choices=lambda: list(MASK_TYPES)),
+        option(f"{LABEL}Color", str, _set("color"), choices=lambda: list(COLORS)),
         option(f"{LABEL}Grain", float, _set("grain")),
     ]
 

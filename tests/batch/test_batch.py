@@ -213,7 +213,7 @@ def test_an_unchanged_picture_is_copied_byte_for_byte(red, monkeypatch, tmp_path
     source, target = picture(tmp_path / name), tmp_path / "out" / name
     if how == "no face":
         monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([]))
-    options = {"strength 0": {"strength": 0}, "too small": {"min_face": 41}}.get(how, {})
+    options = {"strength 0": {"strength": 0}, "too small": {"min_face_size": 41}}.get(how, {})
     (outcome,) = run(red, [(source, target)], **options)
     assert (outcome.status, outcome.error) == ("unchanged", None)
     assert target.read_bytes() == source.read_bytes()
@@ -417,7 +417,7 @@ def test_the_exit_status_tells_what_became_of_all(errors, status):
 
 def test_the_report_tells_every_face_and_stage(red, tmp_path):
     source = picture(tmp_path / "a.png", side=SIDE)
-    outcomes = run(red, [(source, tmp_path / "out.png"), (tmp_path / "no.png", tmp_path / "out2.png")], detect_size=64)
+    outcomes = run(red, [(source, tmp_path / "out.png"), (tmp_path / "no.png", tmp_path / "out2.png")], detection_size=64)
     told = json.loads(report.report(red, {"model": "m", "detector": "d"}, RestoreOptions(faces="0,2"), outcomes))
     assert (told["model"], told["detector"]) == ("m", "d")
     assert (told["size"], told["device"], told["dtype"]) == (256, "cpu", "float32")
@@ -437,7 +437,7 @@ def test_the_report_tells_every_face_and_stage(red, tmp_path):
 
 
 def test_the_report_tells_why_a_face_was_left_alone(red, tmp_path):
-    (done,) = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], min_face=41)
+    (done,) = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], min_face_size=41)
     (face,) = done.to_json()["faces"]
     assert not face["restored"]
     assert "41 px" in face["reason"]

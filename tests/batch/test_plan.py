@@ -79,7 +79,7 @@ def test_companions_lie_in_the_same_folders(tree):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(b"x")
     found = [Found("b.png", "b.png"), Found("deep/b.png", "deep/b.png"), Found("deep/er/b.png", "deep/er/b.png")]
-    limits = [job.limit for job in jobs(found, limit=Path("masks"))]
+    limits = [job.region_mask for job in jobs(found, region_mask=Path("masks"))]
     assert limits == [Path("masks/b.png"), Path("masks/deep/b.png"), Path("masks/b.png")]
 
 
@@ -178,7 +178,7 @@ def test_pictures_named_twice_in_a_long_run_are_restored_once(tree):
 
 def test_a_companion_is_an_input_too(tree):
     with pytest.raises(OptionsError, match="is an input"):
-        jobs([Found("deep/b.png", "b.png")], ".", limit=Path("b.png"))
+        jobs([Found("deep/b.png", "b.png")], ".", region_mask=Path("b.png"))
 
 
 def test_where_links_lead_is_seen_for_folders_and_files(tree):

@@ -195,10 +195,10 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path
 def test_one_warning_where_what_is_there_was_made_otherwise(tmp_path, caplog, name):
     path = tmp_path / name
     reports.warn_of_others(path, NAMES, RestoreOptions())
-    run(path, outcome("a.png"), options=RestoreOptions(strength=0.5, keep="eyes"))
-    reports.warn_of_others(path, NAMES, RestoreOptions(strength=0.5, keep="eyes"))
+    run(path, outcome("a.png"), options=RestoreOptions(strength=0.5, preserve="eyes"))
+    reports.warn_of_others(path, NAMES, RestoreOptions(strength=0.5, preserve="eyes"))
     assert not caplog.records
-    reports.warn_of_others(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(keep="eyes"))
+    reports.warn_of_others(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(preserve="eyes"))
     (record,) = caplog.records
     assert "model: red-256, now gpen-bfr-512; strength: 0.5, now 1.0)" in record.getMessage()
 
@@ -224,7 +224,7 @@ def test_what_is_no_report_is_told_but_stops_nothing(tmp_path, caplog):
 def test_reports_are_summed_up(red, todo, tmp_path):
     (tmp_path / "2.png").write_bytes(b"broken")
     first, second = tmp_path / "first.json", tmp_path / "second.jsonl"
-    for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face=41)), (second, todo[1:], RestoreOptions())):
+    for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face_size=41)), (second, todo[1:], RestoreOptions())):
         report = reports.of(path, NAMES, options, appends=False)
         report.begin(red)
         local.stream(red, jobs, options, report.add)

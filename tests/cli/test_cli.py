@@ -36,14 +36,14 @@ pytest_plugins = ["command_line"]
         ("--faces", "0;2"),
         ("--faces=-1",),
         ("--order", "random"),
-        ("--min-face", "-1"),
-        ("--min-face", "inf"),
+        ("--min-face-size", "-1"),
+        ("--min-face-size", "inf"),
         ("--max-faces", "-1"),
         ("--max-faces", "1.5"),
         ("--confidence", "1.1"),
-        ("--detect-size", "0"),
+        ("--detection-size", "0"),
         ("--template", "arcface"),
-        ("--mask", "none"),
+        ("--mask-type", "none"),
         ("--color", "yes"),
         ("--dtype", "int8"),
         *(("--max-memory", value) for value in ("0", "-5", "lots", "inf", "nan", "4GB", "G", "")),
@@ -175,7 +175,7 @@ def test_a_missing_detector_is_named_with_its_folder(gpen, models, face, tmp_pat
 
 def test_a_missing_parser_is_named_with_its_folder(restore, models, face, tmp_path):
     report = tmp_path / "report.json"
-    ran = restore(face, "-o", tmp_path / "out.png", "--mask", "parse", "--report", report)
+    ran = restore(face, "-o", tmp_path / "out.png", "--mask-type", "parse", "--report", report)
     assert_refused(ran, tmp_path, "parsing_parsenet.pth", models)
     told = json.loads(report.read_text())
     assert "parsing_parsenet.pth" in told["error"]

@@ -30,7 +30,7 @@ def told(path):
 
 @pytest.mark.slow
 def test_a_swapped_face_is_restored(restore, face, swapped, tmp_path):
-    ran = restore(swapped, "-o", tmp_path / "out.png", "--changed-from", face, "--report", tmp_path / "report.json")
+    ran = restore(swapped, "-o", tmp_path / "out.png", "--before-swap", face, "--report", tmp_path / "report.json")
     assert ran.status == 0
     (found,) = told(tmp_path / "report.json")["faces"]
     assert found["restored"] and found["change"] > 0.2
@@ -39,7 +39,7 @@ def test_a_swapped_face_is_restored(restore, face, swapped, tmp_path):
 def test_a_face_that_is_the_same_is_not(restore, face, tmp_path):
     small = tmp_path / "small.jpg"
     Image.open(face).resize((128, 128)).save(small, quality=80)
-    ran = restore(face, "-o", tmp_path / "out.png", "--changed-from", small, "--report", tmp_path / "report.json")
+    ran = restore(face, "-o", tmp_path / "out.png", "--before-swap", small, "--report", tmp_path / "report.json")
     assert ran.status == 0 and (tmp_path / "out.png").read_bytes() == face.read_bytes()
     (found,) = told(tmp_path / "report.json")["faces"]
     assert "not changed by the swap" in found["reason"] and found["change"] < 0.2
@@ -70,12 +70,12 @@ def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
     for name in ("FACE.jpg", "swapped.jpg"):
         Image.open(face).save(originals / name, quality=95)
     out = tmp_path / "out"
-    ran = restore(face, swapped, "-o", out, "--changed-from", originals, "--report", tmp_path / "report.json")
+    ran = restore(face, swapped, "-o", out, "--before-swap", originals, "--report", tmp_path / "report.json")
     statuses = [entry["status"] for entry in json.loads((tmp_path / "report.json").read_text("utf-8"))["inputs"]]
     assert ran.status == 0 and statuses == ["unchanged", "restored"]
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 @pytest.mark.slow
 def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_none(restore, face, tmp_path, option):
     folder = tmp_path / "companions"
@@ -86,11 +86,11 @@ def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_n
     assert ran.status == 2 and "face.jpg, face.webp" in ran.err and not (tmp_path / "out.png").exists()
     Image.open(face).save(folder / "Face.PNG")
     assert restore(face, "-o", tmp_path / "out.png", option, folder).status == 0
-    with Plan([Found.named(face)], Wishes(tmp_path / "out.png", changed_from=folder)) as planned:
-        assert [job.original for job in planned] == [folder / "Face.PNG"]
+    with Plan([Found.named(face)], Wishes(tmp_path / "out.png", before_swap=folder)) as planned:
+        assert [job.before_swap for job in planned] == [folder / "Face.PNG"]
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_path, option):
     ran = restore(face, plain, "-o", tmp_path / "out", option, face)
     assert ran.status == 2 and "one file for 2 pictures" in ran.err
@@ -102,7 +102,7 @@ def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--changed-from", "--background", "--limit"])
+@pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 @pytest.mark.slow
 def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, tmp_path, option):
     for companion, problem in ((broken(tmp_path / "b.png"), "b.png"), (tmp_path / "none.png", "none.png"), (plain, "64x48")):
@@ -117,11 +117,11 @@ def test_a_mask_limits_what_is_restored(restore, face, tmp_path):
     mask = np.zeros((128, 128), np.uint8)
     mask[:, :64] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    ran = restore(face, "-o", tmp_path / "out.png", "--limit", tmp_path / "mask.png")
+    ran = restore(face, "-o", tmp_path / "out.png", "--region-mask", tmp_path / "mask.png")
     changed = (pixels(tmp_path / "out.png") != before).any(2)
     assert ran.status == 0 and changed[:, :120].any() and not changed[:, 132:].any()
     Image.fromarray(mask * 0).save(tmp_path / "mask.png")
     report = tmp_path / "report.json"
-    assert restore(face, "-o", tmp_path / "out.png", "--limit", tmp_path / "mask.png", "--report", report).status == 0
+    assert restore(face, "-o", tmp_path / "out.png", "--region-mask", tmp_path / "mask.png", "--report", report).status == 0
     assert json.loads(report.read_text("utf-8"))["inputs"][0]["faces"][0]["reason"] == "outside the mask"
     assert np.array_equal(pixels(tmp_path / "out.png"), before)

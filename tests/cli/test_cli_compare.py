@@ -21,7 +21,7 @@ def compare(gpen, models):
 @pytest.mark.slow
 def test_a_sheet_is_written(compare, face, tmp_path):
     out = tmp_path / "sheet.png"
-    ran = compare(face, "-o", out, "--models", "red-256,identity-256", "--strengths", "0,1", "--masks", "feather")
+    ran = compare(face, "-o", out, "--models", "red-256,identity-256", "--strengths", "0,1", "--mask-types", "feather")
     assert ran.status == 0 and str(out) in ran.out
     sheet = pixels(out)
     assert f"{sheet.shape[1]}x{sheet.shape[0]} px" in ran.out and names(tmp_path) == ["face.png", "sheet.png"]
@@ -35,10 +35,10 @@ def test_a_sheet_is_written(compare, face, tmp_path):
         (("--models", "no-such-model"), 4, "no-such-model"),
         (("--models", "red-256", "--strengths", "0.5,much"), 2, "strengths is '0.5,much'"),
         (("--models", "red-256", "--strengths", "2"), 2, "strength is 2"),
-        (("--models", "red-256", "--masks", "round"), 2, "mask is 'round'"),
-        (("--models", "red-256", "--min-face", "5000"), 2, "No face to compare"),
-        (("--models", "red-256", "--keep", "nostrils"), 2, "keep is 'nostrils'"),
-        (("--models", "red-256", "--masks", "parse"), 4, "parsing_parsenet.pth"),
+        (("--models", "red-256", "--mask-types", "round"), 2, "mask_type is 'round'"),
+        (("--models", "red-256", "--min-face-size", "5000"), 2, "No face to compare"),
+        (("--models", "red-256", "--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
+        (("--models", "red-256", "--mask-types", "parse"), 4, "parsing_parsenet.pth"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arguments, status, said):
@@ -65,9 +65,9 @@ def test_auto_takes_what_is_there_and_the_report_says_which(restore, face, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--keep", "eyes,nostrils"), "keep is 'eyes,nostrils'"),
+        (("--preserve", "eyes,nostrils"), "preserve is 'eyes,nostrils'"),
         (("--grain", "1.5"), "grain is 1.5"),
-        (("--mask-grow", "-2"), "mask_grow is -2"),
+        (("--mask-expand", "-2"), "mask_expand is -2"),
         (("--upscale", "9"), "upscale is 9"),
     ],
 )

@@ -94,7 +94,7 @@ def test_nothing_to_look_at_is_said(detect, tmp_path):
     assert detect(tmp_path / "empty").status == 3
 
 
-@pytest.mark.parametrize("arguments", [("--angles", "some"), ("--detect-size", "1"), ("--confidence", "2"), ()])
+@pytest.mark.parametrize("arguments", [("--angles", "some"), ("--detection-size", "1"), ("--confidence", "2"), ()])
 def test_usage(gpen, group, models, arguments):
     ran = gpen("detect", *([group, *arguments] if arguments else []), "--models-dir", models)
     assert ran.status == 2

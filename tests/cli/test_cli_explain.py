@@ -18,17 +18,17 @@ def explain(gpen, models):
 
 @pytest.mark.slow
 def test_every_stage_is_written_and_the_result_is_what_restore_gives(explain, restore, face, tmp_path):
-    ran = explain(face, "-o", tmp_path / "way", "--mask", "feather")
+    ran = explain(face, "-o", tmp_path / "way", "--mask-type", "feather")
     assert ran.status == 0 and "face 0: restored at 256 px" in ran.out
     written = names(tmp_path / "way")
     assert written[0] == "1-found.png" and written[-1] == "6-sheet.png" and len(written) == 8
     assert all(f"{tmp_path / 'way' / name}: " in ran.out for name in written)
-    restore(face, "-o", tmp_path / "out.png", "--mask", "feather")
+    restore(face, "-o", tmp_path / "out.png", "--mask-type", "feather")
     assert np.array_equal(pixels(tmp_path / "way" / "5-result.png"), pixels(tmp_path / "out.png"))
 
 
 def test_a_face_that_is_left_alone_is_said_with_its_reason(explain, face, tmp_path):
-    ran = explain(face, "-o", tmp_path / "way", "--min-face", "5000")
+    ran = explain(face, "-o", tmp_path / "way", "--min-face-size", "5000")
     assert ran.status == 0 and "face 0: left alone: " in ran.out and "6-sheet.png" not in names(tmp_path / "way")
 
 
@@ -40,8 +40,8 @@ def test_a_picture_without_faces_has_its_stages_too(explain, plain, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--mask", "parse"), 4, "parsing_parsenet.pth"),
-        (("--keep", "nostrils"), 2, "keep is 'nostrils'"),
+        (("--mask-type", "parse"), 4, "parsing_parsenet.pth"),
+        (("--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
         (("--device", "cuda:77"), 2, "cuda:77"),
     ],
 )

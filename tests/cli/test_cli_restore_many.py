@@ -45,8 +45,8 @@ def test_a_folder_with_what_lies_deeper_twice_over(restore, tree):
 @pytest.mark.slow
 def test_a_list(restore, tree):
     Path("list.txt").write_text("# mine\nin/a.png\n\nin/b/a.png\n")
-    assert restore("-o", "out", "--list", "list.txt").status == 0
-    assert restore("--list", "list.txt", "in/b/c", "-o", "other").status == 0
+    assert restore("-o", "out", "--input-list", "list.txt").status == 0
+    assert restore("--input-list", "list.txt", "in/b/c", "-o", "other").status == 0
     assert below("out") == ["in/a.png", "in/b/a.png"]
     assert below("other") == ["d.png", "in/a.png", "in/b/a.png"]
 
@@ -55,8 +55,8 @@ def test_a_list(restore, tree):
     ("arguments", "status", "why"),
     [
         (("-o", "out"), 2, "INPUT"),
-        (("--list", "none.txt", "-o", "out"), 3, "none.txt cannot be read"),
-        (("--list", "empty.txt", "-o", "out"), 3, "No pictures in empty.txt"),
+        (("--input-list", "none.txt", "-o", "out"), 3, "none.txt cannot be read"),
+        (("--input-list", "empty.txt", "-o", "out"), 3, "No pictures in empty.txt"),
         (("in", "in/b", "-o", "out"), 2, "would both become"),
         (("in", "in/b/c", "--recursive", "-o", "in"), 2, "is an input"),
         (("in", "--in-place", "--skip-existing"), 2, "--skip-existing would skip every picture"),
@@ -114,14 +114,14 @@ def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
     assert store.cat_file("/shop/out/a.png") == Path("in/a.png").read_bytes()
     assert statuses("report.jsonl") == ["unchanged", "failed"]
     Path("list.txt").write_text("memory://shop/in/a.png\nin/b/a.png\n")
-    assert restore("--list", "list.txt", "-o", "memory://shop/out", "--skip-existing").status == 0
+    assert restore("--input-list", "list.txt", "-o", "memory://shop/out", "--skip-existing").status == 0
     assert sorted(store.find("/shop/out")) == ["/shop/out/a.png", "/shop/out/in/b/a.png", "/shop/out/shop/in/a.png"]
     named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu")
     ran = gpen("detect", "memory://shop/in/a.png", "-o", "memory://shop/faces", *named)
     assert ran.status == 0 and store.find("/shop/faces") == ["/shop/faces/a.png"]
 
 
-@pytest.mark.parametrize("option", ["--report", "--list", "--limit", "--changed-from", "--background"])
+@pytest.mark.parametrize("option", ["--report", "--input-list", "--region-mask", "--before-swap", "--background"])
 def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
     ran = restore("in", "-o", "out", option, "s3://bucket/file.txt")
     assert ran.status == 2 and "expected a file or folder of this machine, got 's3://bucket/file.txt'" in ran.err

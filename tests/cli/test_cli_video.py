@@ -131,9 +131,9 @@ def test_seconds_that_are_none(video, film, tmp_path, text):
         (("--codec", "h266"), "No video encoder 'h266'"),
         (("--codec", "ffv1", "--crf", 3), "ffv1 has no quality"),
         (("--crf", 99), "from 0 to 51"),
-        (("--steady", 2), "steady is 2"),
+        (("--temporal-smoothing", 2), "temporal_smoothing is 2"),
         (("--start", 3, "--end", 2), "expected an end after the start"),
-        (("--min-time", -1), "min_time is -1"),
+        (("--min-duration", -1), "min_duration is -1"),
         (("--preview", 0), "--preview is 0"),
         (("--faces", "none"), "faces is 'none'"),
     ],
@@ -342,7 +342,7 @@ def test_fresh_begins_anew(stand_in, short_segments, video, film, tmp_path):
     stand_in.fails_after = 10
     assert video(film, "-o", tmp_path / "out.mkv").status == 1
     stand_in.fails_after, stand_in.faces = None, 0
-    assert video(film, "-o", tmp_path / "out.mkv", "--fresh").status == 0 and stand_in.faces == COUNT
+    assert video(film, "-o", tmp_path / "out.mkv", "--restart").status == 0 and stand_in.faces == COUNT
 
 
 def test_two_runs_on_one_output(stand_in, video, film, tmp_path):

@@ -204,10 +204,10 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
     restorer = helpers.restorer(helpers.identity_weights(256), [], load_parser=load)
     restorer.models.device = torch.device("cuda")
     for _ in range(3):
-        restorer.prepare(RestoreOptions(mask="auto"))
+        restorer.prepare(RestoreOptions(mask_type="auto"))
     assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text
     with pytest.raises(MissingWeights):
-        restorer.prepare(RestoreOptions(mask="parse"))
+        restorer.prepare(RestoreOptions(mask_type="parse"))
 
 
 @pytest.mark.slow
@@ -347,10 +347,10 @@ def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, 
     digest_now = hashlib.sha256(path.read_bytes()).hexdigest()
     found = ("--detector", models / helpers.DETECTOR_FILE)
     refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
-    assert refused.status == 4 and "gpen models --trust NAME" in refused.err
-    trusted = gpen("models", "--trust", "gpen-bfr-256", "--models-dir", tmp_path)
+    assert refused.status == 4 and "gpen models --accept-changed NAME" in refused.err
+    trusted = gpen("models", "--accept-changed", "gpen-bfr-256", "--models-dir", tmp_path)
     assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     path.write_bytes(b"x")
-    assert gpen("models", "--trust", FILE, "--models-dir", tmp_path).status == 4
+    assert gpen("models", "--accept-changed", FILE, "--models-dir", tmp_path).status == 4
     assert digest.recall(path).sha256 == digest_now

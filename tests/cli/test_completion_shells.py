@@ -129,8 +129,8 @@ def complete(request, gpen, tmp_path):
     [
         ("gpen rest", "gpen restore "),
         ("gpen co", "gpen co"),  # compare, convert, completion
-        ("gpen restore --mask p", "gpen restore --mask parse "),
-        ("gpen restore --mask pho", "gpen restore --mask pho"),  # a file is none of its values
+        ("gpen restore --mask-type p", "gpen restore --mask-type parse "),
+        ("gpen restore --mask-type pho", "gpen restore --mask-type pho"),  # a file is none of its values
         ("gpen restore --skip", "gpen restore --skip-existing "),
         ("gpen restore pho", "gpen restore photo.jpg "),
         ("gpen restore photo.jpg --model gpen-bfr-5", "gpen restore photo.jpg --model gpen-bfr-512 "),

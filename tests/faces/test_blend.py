@@ -106,9 +106,9 @@ def test_a_face_that_is_nearer_fades_into_its_neighbour_as_its_mask_does():
 
 def test_a_limit_of_nothing_beside_a_face_leaves_both():
     picture = np.zeros((400, 570, 3), np.float32)
-    limit = np.zeros((400, 570), np.float32)
-    limit[:, :285] = 1
-    canvas = Canvas(as_picture(picture), limit)
+    region_mask = np.zeros((400, 570), np.float32)
+    region_mask[:, :285] = 1
+    canvas = Canvas(as_picture(picture), region_mask)
     for x, colour in ((220, (1, 0, 0)), (350, (0, 1, 0))):
         canvas.paste(flat(256, colour), feather(), align(helpers.face_at((x, 200), SIDE).landmarks, 256))
     assert not canvas.result.pixels[:, 285:].any() and np.isfinite(canvas.result.pixels).all()

@@ -142,7 +142,7 @@ def test_a_resnet50_is_searched_the_same_way():
     detector = Detector.from_state_dict(network.state_dict(), CPU)
     passes = []
     detector.network.register_forward_hook(lambda module, args, out: passes.append(args[0].shape[2:]))
-    detector.detect([as_picture(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detect_size=400))
+    detector.detect([as_picture(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detection_size=400))
     assert [tuple(shape) for shape in passes[:2]] == [(300, 400), (100, 133)]
     assert not detector.reach.is_measured
 
@@ -179,16 +179,16 @@ def test_loading_leaves_the_hosts_random_numbers_alone(detector_weights):
 
 @torch.no_grad()
 @pytest.mark.parametrize("degraded", [False, True])
-@pytest.mark.parametrize("detect_size", [2000, 600])
+@pytest.mark.parametrize("detection_size", [2000, 600])
 @pytest.mark.slow
-def test_bfloat16_finds_the_same_faces(detector_weights, astronaut, degraded, detect_size):
+def test_bfloat16_finds_the_same_faces(detector_weights, astronaut, degraded, detection_size):
     """Measured: corners within 0.5 % of the box's shorter side (1.6 % where another prior won), scores within 0.0035."""
     exact, half = (Detector.from_state_dict(detector_weights, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
     collage = demo_pictures.collage()
     for image in (astronaut, collage, np.ascontiguousarray(collage[:, ::-1])):
         image = demo_pictures.degrade(image) if degraded else image
         expected, found = (
-            rows(detector.detect([as_picture(image)], RestoreOptions(detect_size=detect_size))[0])
+            rows(detector.detect([as_picture(image)], RestoreOptions(detection_size=detection_size))[0])
             for detector in (exact, half)
         )
         assert len(found) == len(expected) >= 1

@@ -98,7 +98,7 @@ def test_tiny_and_huge_faces_in_one_picture_are_each_found_once(detector, astron
     for n, ((x, y), factor) in enumerate(places.items()):
         tile = textured(head, factor, n)
         canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    faces = detector.detect([as_picture(canvas)], RestoreOptions(detect_size=2600))[0]
+    faces = detector.detect([as_picture(canvas)], RestoreOptions(detection_size=2600))[0]
     assert len(faces) == len(places)
     for (x, y), factor in places.items():
         inside = [f for f in faces if x < f.centre[0] < x + 280 * factor and y < f.centre[1] < y + 280 * factor]
@@ -176,11 +176,11 @@ def test_pictures_of_one_size_go_together_through_every_level(detector, monkeypa
     passes = counted(detector, monkeypatch)
     collage = demo_pictures.collage()
     pictures = [as_picture(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
-    together = detector.detect(pictures, RestoreOptions(detect_size=600))
+    together = detector.detect(pictures, RestoreOptions(detection_size=600))
     levels = [shape for shape in passes if shape[1:] != (160, 160)]
     assert sorted(levels) == [(1, 93, 200), (1, 280, 600), (2, 133, 200), (2, 400, 600)]
     for picture, faces in zip(pictures, together):
-        alone = detector.detect([picture], RestoreOptions(detect_size=600))[0]
+        alone = detector.detect([picture], RestoreOptions(detection_size=600))[0]
         assert len(alone) == len(faces) >= 3
         for one, other in zip(alone, faces):
             np.testing.assert_allclose(one.box, other.box, atol=0.05)
@@ -267,7 +267,7 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
         yield np.zeros((0, 15))
 
     picture = as_picture(np.full((900, 900, 3), 110, np.uint8))
-    options = RestoreOptions(angles="upright", detect_size=900)
+    options = RestoreOptions(angles="upright", detection_size=900)
     assert len(find(see, REACH["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
     assert told == ["start 900", "start 300", "read 900", "start 100", "read 300", "read 100"]
 

@@ -131,7 +131,7 @@ def test_parse_mask_limits_what_is_restored(parser):
         number = CORNERS[corner]
         colour = tuple(0.5 + 0.5 * v for v in corner)
         restorer = helpers.restorer(helpers.constant_weights(256, colour), [face], load_parser=lambda progress: parser)
-        result = restorer.restore(image, RestoreOptions(mask="parse"))
+        result = restorer.restore(image, RestoreOptions(mask_type="parse"))
         assert result.changed == (number in KEPT)
         assert np.array_equal(result.image[result.mask == 0], image[result.mask == 0])
 
@@ -141,7 +141,7 @@ def test_parse_runs_on_the_restored_face_not_on_the_input(parser):
     cloth = np.broadcast_to(np.float32([1, 0, 1]), (300, 300, 3))
     face = helpers.face_at((150, 150), 120)
     skin = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face], load_parser=lambda progress: parser)
-    assert skin.restore(cloth, RestoreOptions(mask="parse", color="none")).mask.max() == 1
+    assert skin.restore(cloth, RestoreOptions(mask_type="parse", color="none")).mask.max() == 1
 
 
 def test_auto_does_not_parse_on_the_cpu():
@@ -156,7 +156,7 @@ def test_auto_does_not_parse_on_the_cpu():
 def test_parse_without_a_parser_is_missing_weights():
     restorer = helpers.restorer(helpers.identity_weights(256), [])
     with pytest.raises(MissingWeights):
-        restorer.restore(helpers.texture(30, 30), RestoreOptions(mask="parse"))
+        restorer.restore(helpers.texture(30, 30), RestoreOptions(mask_type="parse"))
 
 
 def test_other_weights_are_no_parser(parsenet_weights):
@@ -249,7 +249,7 @@ def test_kept_regions_leave_the_pictures_own_pixels(mask):
     for colour in (WHITE, GREEN):
         weights = helpers.constant_weights(256, tuple(colour_of(colour)))
         restorer = helpers.restorer(weights, [face], load_parser=lambda progress: parser)
-        results[colour] = restorer.restore(image, RestoreOptions(mask=mask, keep="eyes", color="none"))
+        results[colour] = restorer.restore(image, RestoreOptions(mask_type=mask, preserve="eyes", color="none"))
     assert results[WHITE].mask.max() == 1  # all of it is skin
     assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
 
@@ -261,17 +261,17 @@ def test_the_restored_face_is_parsed_once_for_its_mask_and_its_regions(monkeypat
     restorer = helpers.restorer(
         helpers.red_weights(256), [helpers.face_at((150, 150), 120)], load_parser=lambda _: masks.Parser(torch.nn.Identity())
     )
-    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse", keep="eyes"))
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", preserve="eyes"))
     assert len(parsed) == 1
-    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask="parse", keep="eyes,glasses"))
+    restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", preserve="eyes,glasses"))
     assert len(parsed) == 3 and parsed[1] is not parsed[2]
 
 
 def test_a_region_to_be_kept_needs_the_parser_and_occluders_do_not():
     restorer = helpers.restorer(helpers.identity_weights(256), [])
     with pytest.raises(MissingWeights):
-        restorer.prepare(RestoreOptions(mask="feather", keep="hair"))
-    restorer.prepare(RestoreOptions(mask="feather", keep=()))
+        restorer.prepare(RestoreOptions(mask_type="feather", preserve="hair"))
+    restorer.prepare(RestoreOptions(mask_type="feather", preserve=()))
 
 
 def half_width(mask):
@@ -298,12 +298,12 @@ def test_growing_never_passes_the_squares_border_and_shrinking_away_everything_i
 
 
 @pytest.mark.slow
-def test_mask_grow_is_a_part_of_the_faces_width():
+def test_mask_expand_is_a_part_of_the_faces_width():
     image = helpers.texture(600, 600, sigma=1)
     for side in (100, 200):
         face = helpers.face_at((300, 300), side)
         restorer = helpers.restorer(helpers.red_weights(256), [face])
         widths = [
-            int((restorer.restore(image, RestoreOptions(mask_grow=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)
+            int((restorer.restore(image, RestoreOptions(mask_expand=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)
         ]
         assert widths[0] - widths[1] == pytest.approx(2 * 0.25 * side, abs=4)

@@ -110,7 +110,7 @@ def test_what_lies_over_a_face_stays_in_the_picture(monkeypatch, aligned):
     image = helpers.texture(300, 300, sigma=1)
     restorer = helpers.restorer(helpers.red_weights(256), [helpers.face_at((150, 150), 120)])
     frame = Frame(image, is_aligned=aligned)
-    plain, kept = (restorer.restore_all([frame], RestoreOptions(keep=keep))[0] for keep in ((), "occluders"))
+    plain, kept = (restorer.restore_all([frame], RestoreOptions(preserve=preserve))[0] for preserve in ((), "occluders"))
     assert plain.mask[150, 120] == plain.mask[150, 180] == kept.mask[150, 180] == 1
     assert kept.mask[150, 120] == 0 and np.array_equal(kept.image[:, :140], image[:, :140])
 
@@ -118,7 +118,7 @@ def test_what_lies_over_a_face_stays_in_the_picture(monkeypatch, aligned):
 def test_a_network_without_effect_leaves_nothing_to_be_kept():
     image = helpers.texture(300, 300, sigma=1)
     restorer = helpers.restorer(helpers.identity_weights(256), [helpers.face_at((150, 150), 120)])
-    masks = [restorer.restore(image, RestoreOptions(keep=keep)).mask for keep in ((), "occluders")]
+    masks = [restorer.restore(image, RestoreOptions(preserve=preserve)).mask for preserve in ((), "occluders")]
     assert np.array_equal(*masks)
 
 
@@ -127,5 +127,5 @@ def test_colours_that_a_grey_face_never_had_do_not_lie_over_it(monkeypatch):
     monkeypatch.setattr(occluders, "kept", lambda crop, restored: seen.append(restored) or np.zeros((512, 512), np.float32))
     grey = np.repeat(helpers.texture(300, 300, sigma=1)[..., :1], 3, axis=2)
     restorer = helpers.restorer(helpers.red_weights(256), [helpers.face_at((150, 150), 120)])
-    restorer.restore(grey, RestoreOptions(keep="occluders"))
+    restorer.restore(grey, RestoreOptions(preserve="occluders"))
     assert np.ptp(seen[0], axis=2).max() < 1e-6

@@ -28,7 +28,7 @@ def of(*rows, in_range=None, plausible=None, angle=0.0):
 
 
 @pytest.mark.parametrize(
-    ("longest", "detect_size", "sides"),
+    ("longest", "detection_size", "sides"),
     [
         (4000, 2000, [2000, 667, 222]),
         (2000, 2000, [2000, 667, 222]),
@@ -41,9 +41,9 @@ def of(*rows, in_range=None, plausible=None, angle=0.0):
         (1, 2000, [2]),
     ],
 )
-def test_levels_go_down_to_where_a_face_that_fills_the_picture_is_in_range(longest, detect_size, sides):
-    assert level_sides(longest, detect_size, REACH_MOBILE) == sides
-    smallest, largest = sizes_found(longest, detect_size, REACH_MOBILE)
+def test_levels_go_down_to_where_a_face_that_fills_the_picture_is_in_range(longest, detection_size, sides):
+    assert level_sides(longest, detection_size, REACH_MOBILE) == sides
+    smallest, largest = sizes_found(longest, detection_size, REACH_MOBILE)
     assert smallest == 16 * max(1, longest / sides[0]) and largest == longest
 
 

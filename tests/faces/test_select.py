@@ -35,15 +35,18 @@ def test_orders(order, expected):
 
 
 @pytest.mark.parametrize("which", ["all", "largest", "center", (0, 4)])
-@pytest.mark.parametrize("min_face", [0, 50])
+@pytest.mark.parametrize("min_face_size", [0, 50])
 @pytest.mark.parametrize("max_faces", [None, 1, 2])
-def test_every_face_stays_in_its_place_and_the_rest_has_a_reason(which, min_face, max_faces):
+def test_every_face_stays_in_its_place_and_the_rest_has_a_reason(which, min_face_size, max_faces):
     faces = in_order(list(PEOPLE.values()), "reading")
-    chosen = choose(faces, SIZE, which, min_face, max_faces)
+    chosen = choose(faces, SIZE, which, min_face_size, max_faces)
     assert names(chosen) == names(faces)
     taken = [face for face in chosen if face.reason is None]
-    assert len(taken) == min(1 if which in ("largest", "center") else 5 if which == "all" else 2, max_faces or 5) or min_face
-    assert all(face.shorter_side >= min_face for face in taken)
+    assert (
+        len(taken) == min(1 if which in ("largest", "center") else 5 if which == "all" else 2, max_faces or 5)
+        or min_face_size
+    )
+    assert all(face.shorter_side >= min_face_size for face in taken)
 
 
 def taken(**options):
@@ -67,11 +70,11 @@ def test_numbers_beyond_the_last_face_take_nothing():
 
 
 def test_minimum_size_is_the_shorter_side():
-    assert taken(min_face=61) == ["top left", "top middle", "low right"]
+    assert taken(min_face_size=61) == ["top left", "top middle", "low right"]
 
 
 def test_largest_is_sought_among_those_large_enough():
-    assert taken(which="largest", min_face=500) == []
+    assert taken(which="largest", min_face_size=500) == []
 
 
 def test_at_most_so_many_takes_the_largest():

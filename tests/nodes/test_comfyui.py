@@ -257,12 +257,15 @@ def test_other_files_are_offered_if_they_are_gpens(host):
 
 
 PLACES = {
-    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face mask_kind color mask background "
-    "bboxes detect_size angles max_faces box_format aligned keep mask_grow grain frames_are_a_video steady",
-    "GPEN_RestoreVideo": "model video strength steady faces indices confidence min_face mask_kind color mask min_time "
-    "detect_size angles max_faces keep mask_grow grain",
-    "GPEN_CleanUpFaceSwap": "model swapped original strength faces indices order confidence min_face mask_kind color mask "
-    "detect_size angles max_faces keep mask_grow grain",
+    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_type color "
+    "region_mask background bboxes detection_size angles max_faces box_format aligned "
+    "preserve mask_expand grain frames_are_video temporal_smoothing",
+    "GPEN_RestoreVideo": "model video strength temporal_smoothing faces indices confidence min_face_size "
+    "mask_type color region_mask min_duration detection_size angles max_faces preserve "
+    "mask_expand grain",
+    "GPEN_CleanUpFaceSwap": "model swapped before_swap strength faces indices order confidence min_face_size "
+    "mask_type color region_mask detection_size angles max_faces preserve mask_expand "
+    "grain",
 }
 
 
@@ -271,7 +274,7 @@ def test_a_new_input_comes_behind_all_others_since_saved_graphs_know_values_by_t
     inputs = host.nodes[node].define_schema().inputs
     ids = [one.id for one in inputs]
     assert ids[: len(PLACES[node].split())] == PLACES[node].split()
-    assert all(one.optional for one in inputs[ids.index("keep") :])
+    assert all(one.optional for one in inputs[ids.index("preserve") :])
 
 
 def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
@@ -282,10 +285,10 @@ def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
 
 
 def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
-    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_grow=grow)[1] for grow in (0.0, -0.2)]
+    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_expand=grow)[1] for grow in (0.0, -0.2)]
     assert (masks[1] <= masks[0]).all() and masks[1].sum() < 0.8 * masks[0].sum()
     with pytest.raises(host.module("gpen_core").OptionsError, match="nostrils"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, keep="nostrils")
+        host.run("GPEN_RestoreFaces", model=red, image=portrait, preserve="nostrils")
 
 
 def test_restoring(host, computed_red, portrait):
@@ -342,9 +345,9 @@ def test_strength_zero_needs_no_model(host, grey):
 def test_an_empty_mask_is_none(host, red, portrait):
     """Load Image gives 64 x 64 zeros where there is no alpha, and zeros of full size where it is opaque."""
     for side in (64, 512):
-        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.zeros(1, side, side))
+        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.zeros(1, side, side))
         assert is_red(image).any() and "1 restored" in summary and "the mask is empty" in summary
-    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, mask=torch.ones(64, 64))
+    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.ones(64, 64))
     assert is_red(image).any()
 
 
@@ -386,15 +389,15 @@ def test_a_batch_of_none_comes_back(host, red, portrait):
     image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=portrait[:0])
     assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
-    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], mask=torch.ones(1, 8, 8), bboxes=FACE)
-    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], original=portrait[:0])[3]
+    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
+    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], before_swap=portrait[:0])[3]
     boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait[:0])
     assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
 
 
 def test_frames_with_their_own_masks(host, red, portrait):
     masks = torch.stack((torch.zeros(512, 512), torch.ones(512, 512)))
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), mask=masks)
+    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), region_mask=masks)
     assert [bool(is_red(one).any()) for one in image] == [False, True]
 
 
@@ -458,14 +461,16 @@ def test_a_box_of_nan_is_refused(host, red, portrait):
 def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
     """Graphs that were saved before there were these inputs still run."""
     for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
-        later = [one for one in host.nodes[node].define_schema().inputs if one.id in ("detect_size", "angles", "max_faces")]
+        later = [
+            one for one in host.nodes[node].define_schema().inputs if one.id in ("detection_size", "angles", "max_faces")
+        ]
         assert later and all(one.optional for one in later)
     lying = torch.rot90(portrait, 1, (1, 2))
     counts = [host.run("GPEN_DetectFaces", model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
     assert counts == [1, 1]
     image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, max_faces=1)
     assert is_red(image).any() and "1 restored" in summary
-    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detect_size=64, angles="upright")
+    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detection_size=64, angles="upright")
     assert restored.shape == portrait.shape
     with pytest.raises(Exception, match="angles is 'sideways'"):
         host.run("GPEN_RestoreFaces", model=red, image=portrait, angles="sideways")
@@ -520,7 +525,7 @@ def test_a_background_gives_the_size(host, red, portrait):
 
 
 @pytest.mark.parametrize(
-    ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "original")]
+    ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "before_swap")]
 )
 def test_batches_of_different_lengths_are_refused(host, red, grey, node, first, second):
     with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
@@ -557,7 +562,7 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     both = torch.cat((portrait, portrait), 2)
     swapped = both.clone()
     swapped[:, 60:190, 170:280] = swapped[:, 60:190, 170:280].flip(2) * 0.6
-    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, original=both)
+    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, before_swap=both)
     assert "1 restored, 1 left alone" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
 
@@ -609,7 +614,7 @@ def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, 
     assert mask[0].max() == pytest.approx(0.5) and not mask[1].any() and torch.equal(back[1], film[1])
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
     values = {"image": [film], "crops": [crops], "faces": edited, "strength": [1.0]}
-    assert not host.run("GPEN_PasteFaces", **values, mask=[torch.stack([one[0] for one in nowhere])])[1].any()
+    assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
     with pytest.raises(Exception, match="There are 2 faces to put back, but 1 squares came"):
         host.run("GPEN_PasteFaces", **{**values, "faces": [faces[:1]]})
     with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):

@@ -104,7 +104,7 @@ def run(host, name, **more):
 
 def test_the_log_says_once_whether_it_works_here(host):
     for smallest in (1, 2):  # of one value it would remember the result
-        run(host, "astronaut.png", min_face=smallest)
+        run(host, "astronaut.png", min_face_size=smallest)
     told = re.findall(r"^.*self-test.*$", host.log.read_text("utf-8"), re.M)
     assert [line for line in told if "GPEN self-test: passed (" not in line] == []
     assert sum(" on cpu in fp32, " in line for line in told) == 1
@@ -193,7 +193,7 @@ def test_a_mask_and_boxes_select(host):
     graph["solid"] = node("SolidMask", value=1.0, width=750, height=1000)
     graph["black"] = node("SolidMask", value=0.0, width=1500, height=1000)
     graph["left"] = node("MaskComposite", destination=["black", 0], source=["solid", 0], x=0, y=0, operation="add")
-    graph["restore"]["inputs"]["mask"] = ["left", 0]
+    graph["restore"]["inputs"]["region_mask"] = ["left", 0]
     out = host.run(graph)
     (restored,) = host.picture(out["image"])
     assert (restored[:, 750:, :3] == demo_pictures.collage()[:, 750:]).all()
@@ -202,7 +202,7 @@ def test_a_mask_and_boxes_select(host):
 
 @pytest.mark.parametrize(("name", "angles", "count"), [("close", "auto", 1), ("lying", "auto", 6), ("lying", "all", 6)])
 def test_close_and_lying_faces_are_found_once(host, name, angles, count):
-    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detect_size=1500, max_faces=20)})
+    out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detection_size=1500, max_faces=20)})
     assert f"{count} faces found, {count} restored" in out["summary"]["text"][0]
 
 
@@ -259,14 +259,16 @@ def test_a_face_swap_is_cleaned_up(host):
         "before": node("LoadImage", image="collage.png"),
         **image("swapped.png"),
         **restore(["load", 0]),
-        "restore": node("GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], original=["before", 0], **values),
+        "restore": node(
+            "GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], before_swap=["before", 0], **values
+        ),
     }
     out = host.run(graph)
     assert ", 1 restored, " in out["summary"]["text"][0], out["summary"]
     graph["more"] = node("RepeatImageBatch", image=["before", 0], amount=3)
-    graph["restore"]["inputs"]["original"] = ["more", 0]
+    graph["restore"]["inputs"]["before_swap"] = ["more", 0]
     kind, message = host.error(graph)
-    assert "There are 1 images, but the original has 3" in message and kind.endswith("InputError")
+    assert "There are 1 images, but the before_swap has 3" in message and kind.endswith("InputError")
 
 
 def test_a_corrupt_file_gives_a_message(host):
@@ -401,7 +403,7 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
             "GPEN_RestoreFaces",
             model=["model", 0],
             image=["three", 0],
-            frames_are_a_video=True,
+            frames_are_video=True,
             **comfyui_host.RESTORE,
         ),
         "shown_frames": node("PreviewImage", images=["frames", 0]),

@@ -120,7 +120,9 @@ def test_schemas_were_read():
     """What follows would pass with nothing to compare."""
     assert set(NODES) == fake_comfyui.NODES
     restore = NODES["GPEN_RestoreFaces"]
-    assert {"model", "image", "strength", "faces", "order", "confidence", "color", "mask", "bboxes"} <= set(restore.inputs)
+    assert {"model", "image", "strength", "faces", "order", "confidence", "color", "region_mask", "bboxes"} <= set(
+        restore.inputs
+    )
     assert [slot.id for slot in restore.outputs] == ["image", "face_mask", "crops", "summary"]
     detector = NODES["GPEN_LoadModel"].inputs["detector"]
     assert detector.tooltip and "models/facedetection" in detector.tooltip

@@ -216,9 +216,9 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
 @pytest.mark.slow
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
-        ({"min_time": 5.0}, "5 s"),
+        ({"min_duration": 5.0}, "5 s"),
         ({"faces": "by index", "indices": "1"}, "not asked for"),
-        ({"min_face": 500}, "500 px are asked for"),
+        ({"min_face_size": 500}, "500 px are asked for"),
     ):
         out, summary = host.run(NODE, model=red, video=of_file(host, film), **values)
         assert "face 0: left alone (frames 0 to 11, " in summary and reason in summary, summary
@@ -229,13 +229,13 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
 def test_one_mask_counts_for_all_frames(host, red, film):
     mask = torch.zeros(1, 48, 64)
     mask[..., 40:] = 1
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=mask)
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=mask)
     assert all(frame[:, :158, 0].mean() < 200 and red_pixels(frame[:, :156]) == 0 for _, frame in frames_of(out.file))
     assert "1 restored" in summary
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), mask=torch.zeros(9, 8, 8))
+    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.zeros(9, 8, 8))
     assert summary.endswith("the mask is empty (zero everywhere) and counts as none") and "1 restored" in summary
     with pytest.raises(host.module("gpen_core").InputError, match="The mask has 3 frames"):
-        host.run(NODE, model=red, video=of_file(host, film), mask=torch.ones(3, 8, 8))
+        host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
 
 
 def test_what_is_no_film_is_said_before_anything_is_loaded(host, red, tmp_path):
@@ -293,7 +293,7 @@ def batch():
 
 
 def run_frames(host, red, image, **more):
-    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_a_video=True, **more)
+    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_video=True, **more)
 
 
 def test_frames_that_are_a_video(host, red, batch):
@@ -330,10 +330,10 @@ def test_frames_take_one_mask_and_nothing_else(host, red, batch):
     core = host.module("gpen_core")
     left = torch.zeros(48, 64)
     left[:, :32] = 1
-    image, mask, *_ = run_frames(host, red, batch, mask=left)
+    image, mask, *_ = run_frames(host, red, batch, region_mask=left)
     assert not mask[:, :, 132:].any() and mask[:, :, :124].any() and torch.equal(image[mask == 0], batch[mask == 0])
     with pytest.raises(core.InputError, match="The mask has 8 frames"):
-        run_frames(host, red, batch, mask=torch.ones(8, 4, 4))
+        run_frames(host, red, batch, region_mask=torch.ones(8, 4, 4))
     box = {"x": 0, "y": 0, "width": 9, "height": 9}
     for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
         with pytest.raises(core.OptionsError, match=f"Frames of a video take no {name}"):
@@ -352,11 +352,11 @@ def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeyp
     finally:
         file.unlink()
     flicker = {}
-    for steady in (0.0, 1.0):
-        image, mask, *_ = run_frames(host, model, still, steady=steady)
+    for smoothing in (0.0, 1.0):
+        image, mask, *_ = run_frames(host, model, still, temporal_smoothing=smoothing)
         inside = mask.min(0).values > 0.99
         assert inside.sum() > 500
-        flicker[steady] = float((image[1:] - image[:-1])[:, inside].std())
+        flicker[smoothing] = float((image[1:] - image[:-1])[:, inside].std())
     assert flicker[1.0] < 0.5 * flicker[0.0], flicker
 
 

@@ -95,9 +95,9 @@ def test_faces_in_a_background(monkeypatch, device, kind):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_limit(monkeypatch, device):
-    limit = np.zeros((240, 320), np.float32)
-    limit[:, :180] = np.linspace(1, 0.2, 180, dtype=np.float32)
-    _, found = check(monkeypatch, device, BESIDE, Frame(picture(240, 320, "uint8"), limit=limit))
+    region_mask = np.zeros((240, 320), np.float32)
+    region_mask[:, :180] = np.linspace(1, 0.2, 180, dtype=np.float32)
+    _, found = check(monkeypatch, device, BESIDE, Frame(picture(240, 320, "uint8"), region_mask=region_mask))
     assert not found.mask[:, 180:].any() and found.mask[:, :180].any()
 
 
@@ -123,7 +123,7 @@ def test_a_parsed_mask(monkeypatch, device):
     weights = helpers.parsenet(19, **helpers.NARROW).state_dict()
     parsers = [helpers.narrow_parser(weights, place) for place in ("cpu", device)]
     frame = Frame(picture(240, 320, "uint8"))
-    expected, found = both(monkeypatch, device, ONE, frame, RestoreOptions(mask="parse"), parsers=parsers)
+    expected, found = both(monkeypatch, device, ONE, frame, RestoreOptions(mask_type="parse"), parsers=parsers)
     assert 0.02 < expected.mask.mean() < 0.5
     assert (np.abs(found.mask - expected.mask) < 1 / 255).mean() > 0.98  # untrained, its classes are close rivals
     assert np.array_equal(found.image[found.mask == 0], frame.image[found.mask == 0])
@@ -136,7 +136,7 @@ def test_a_square_that_is_aligned_already(monkeypatch):
     assert (found.mask == 1).all()
 
 
-@pytest.mark.parametrize("option", [{"grain": 0.5}, {"keep": "occluders"}, {"mask_grow": -0.2}], ids=str)
+@pytest.mark.parametrize("option", [{"grain": 0.5}, {"preserve": "occluders"}, {"mask_expand": -0.2}], ids=str)
 def test_what_is_not_done_there_goes_the_other_way_and_comes_out_the_same(monkeypatch, option):
     frame = Frame(picture(240, 320, "uint8"))
     expected, found = both(monkeypatch, "cpu", ONE, frame, RestoreOptions(**option))

@@ -274,7 +274,7 @@ def test_nothing_is_float64_there(detector_weights, astronaut, kind, size):
     detector = Detector.from_state_dict(detector_weights, CPU)
     picture = as_picture(PHOTOGRAPHS[kind](astronaut))
     with NoDoubles():
-        assert len(detector.detect([picture], RestoreOptions(detect_size=size), make_scene=on_cpu)[0]) == 1
+        assert len(detector.detect([picture], RestoreOptions(detection_size=size), make_scene=on_cpu)[0]) == 1
 
 
 # Memory

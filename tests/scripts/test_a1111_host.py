@@ -93,9 +93,9 @@ def test_the_settings_page_has_detection(host):
 
 
 def test_the_self_test_of_the_settings_page(host):
-    assert host.call("/sdapi/v1/options", {"gpen_visibility": 1.0})[0] == 200  # which saves all that is to be saved
+    assert host.call("/sdapi/v1/options", {"gpen_strength": 1.0})[0] == 200  # which saves all that is to be saved
     saved = json.loads((host.data / "config.json").read_text("utf-8"))
-    assert "gpen_visibility" in saved and "gpen_self_test" not in saved
+    assert "gpen_strength" in saved and "gpen_self_test" not in saved
     if host.call("/config")[1]["version"].startswith("4"):
         pytest.skip("gradio 4 tells over a stream")
     assert host.press("gpen_self_test").startswith("self-test: passed (")
@@ -141,7 +141,7 @@ def test_txt2img(host, photo):
     (plain,), (info,) = host.generate("txt2img")
     assert (plain == photo).all() and "GPEN" not in info
     (restored,), (info,) = host.generate("txt2img", **ON)
-    assert red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN visibility: 1.0, GPEN faces: 1" in info
+    assert red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN strength: 1.0, GPEN faces: 1" in info
 
 
 def test_a_batch_has_its_keys_in_every_picture(host):

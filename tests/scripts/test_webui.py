@@ -26,7 +26,7 @@ def photo(astronaut):
     return Image.fromarray(astronaut)
 
 
-ON = {"GPEN": {"enable": True, "model": RED, "visibility": 1.0}}
+ON = {"GPEN": {"enable": True, "model": RED, "strength": 1.0}}
 
 
 # Extras
@@ -42,7 +42,7 @@ def test_extras_restores_and_says_so(host, photo):
     pp = host.run_extras(photo, **ON)
     assert red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
     detector = {"GPEN detector": "retinaface_mobile0.25"}  # another than the default
-    assert pp.info == {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1, **detector}
+    assert pp.info == {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1, **detector}
     assert host.state.textinfo.startswith("GPEN: ")
 
 
@@ -67,7 +67,7 @@ def test_extras_works_after_upscaling_and_the_swap(host, photo):
 
 @pytest.mark.slow
 def test_extras_restores_only_what_the_swap_changed(host, photo):
-    given = {"GPEN": {**ON["GPEN"], "only_changed": True}}
+    given = {"GPEN": {**ON["GPEN"], "only_swapped": True}}
     assert not red(host.run_extras(photo, Upscale={"factor": 2}, **given).image).any()
     pp = host.run_extras(photo, Upscale={"factor": 2}, ReActor={"enable": True}, **given)
     assert red(pp.image).any() and pp.info["GPEN faces"] == 1
@@ -137,10 +137,10 @@ def watched_loads(monkeypatch):
 
 def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
     """To keep eyes needs ParseNet, which is missing; to keep nothing, or what lies over the face, does not."""
-    keeping = {"GPEN": {**ON["GPEN"], "mask": "feather", "keep": "eyes"}}
+    keeping = {"GPEN": {**ON["GPEN"], "mask_type": "feather", "preserve": "eyes"}}
     assert host.extras_page([photo], **keeping)[0] == []
-    for keep in ("", "occluders"):
-        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "keep": keep})
+    for preserve in ("", "occluders"):
+        (pp,), _ = host.extras_page([photo], GPEN={**keeping["GPEN"], "preserve": preserve})
         assert pp.info["GPEN faces"] == 1
     assert host.extras_page([photo], **keeping)[0] == []
 
@@ -235,8 +235,8 @@ def test_the_controls_are_what_is_understood(host):
 # txt2img and img2img
 
 
-def args(model=RED, visibility=1.0, only_changed=False, save=False):
-    return (True, model, visibility, "all", "0", "reading", 0, "auto", "none", only_changed, save)
+def args(model=RED, strength=1.0, only_swapped=False, save=False):
+    return (True, model, strength, "all", "0", "reading", 0, "auto", "none", only_swapped, save)
 
 
 @pytest.mark.slow
@@ -244,15 +244,15 @@ def test_every_picture_of_a_batch_has_its_keys(host, astronaut):
     blank = np.full_like(astronaut, 90)
     pictures, infos, _ = host.generate([astronaut, blank, astronaut], *args())
     assert [info["GPEN faces"] for info in infos] == [1, 0, 1]
-    assert all(info["GPEN model"] == RED and info["GPEN visibility"] == 1.0 for info in infos)
+    assert all(info["GPEN model"] == RED and info["GPEN strength"] == 1.0 for info in infos)
     assert red(pictures[0]).any() and (pictures[1] == 90).all()
 
 
-def test_off_and_visibility_zero_change_nothing(host, astronaut):
+def test_off_and_strength_zero_change_nothing(host, astronaut):
     for given in ((), (False,), (None,) * 11):
         pictures, infos, _ = host.generate([astronaut], *given)
         assert (pictures[0] == astronaut).all() and infos == [{}]
-    pictures, infos, _ = host.generate([astronaut], *args(visibility=0))
+    pictures, infos, _ = host.generate([astronaut], *args(strength=0))
     assert (pictures[0] == astronaut).all() and infos[0]["GPEN faces"] == 0
 
 
@@ -271,8 +271,8 @@ def test_inpainting_is_limited_to_the_mask(host, astronaut):
 def test_only_masked_compares_with_what_was_sampled(host, astronaut):
     whole = Image.new("RGB", (700, 600), (40, 50, 60))
     place = {"paste_to": (100, 50, 512, 512), "whole": whole}
-    assert not red(host.generate([astronaut], *args(only_changed=True), **place)[0][0]).any()
-    assert red(host.generate([astronaut], *args(only_changed=True), swapped=True, **place)[0][0]).any()
+    assert not red(host.generate([astronaut], *args(only_swapped=True), **place)[0][0]).any()
+    assert red(host.generate([astronaut], *args(only_swapped=True), swapped=True, **place)[0][0]).any()
 
 
 @pytest.mark.slow
@@ -292,14 +292,14 @@ def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
 def test_what_is_left_out_or_odd(host, photo, astronaut):
     given = {"enable": True, "faces": "by number"}
     assert red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
-    assert host.extras_page([photo], GPEN={"enable": True, "visibility": "high"})[0] == [] and "strength" in host.toasts[0]
+    assert host.extras_page([photo], GPEN={"enable": True, "strength": "high"})[0] == [] and "strength" in host.toasts[0]
     host.opts.gpen_model = "GPEN-BFR-512.pth"
-    assert host.generate([astronaut], True, None, None)[1][0]["GPEN visibility"] == 1.0
+    assert host.generate([astronaut], True, None, None)[1][0]["GPEN strength"] == 1.0
 
 
 def test_only_changed_faces_in_the_main_page(host, astronaut):
-    assert host.generate([astronaut], *args(only_changed=True))[1][0]["GPEN faces"] == 0
-    assert host.generate([astronaut], *args(only_changed=True), swapped=True)[1][0]["GPEN faces"] == 1
+    assert host.generate([astronaut], *args(only_swapped=True))[1][0]["GPEN faces"] == 0
+    assert host.generate([astronaut], *args(only_swapped=True), swapped=True)[1][0]["GPEN faces"] == 1
 
 
 def test_an_error_is_shown_below_the_picture(host, astronaut):
@@ -317,13 +317,13 @@ def test_an_axis_of_the_plot_takes_over(host, astronaut):
     plot = host.add_plot()
     for _ in range(2):  # the plot's module outlives "Reload UI"
         host.fire("on_before_ui")
-    assert [one.label for one in plot.axis_options][:2] == ["[GPEN] Visibility", "[GPEN] Model"]
+    assert [one.label for one in plot.axis_options][:2] == ["[GPEN] Strength", "[GPEN] Model"]
     assert RED in plot.axis_options[1].choices()
     p = types.SimpleNamespace()
     plot.axis_options[0].apply(p, 0.5, [])
     plot.axis_options[1].apply(p, RED, [])
     _, infos, _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
-    assert infos[0]["GPEN visibility"] == 0.5 and infos[0]["GPEN model"] == RED
+    assert infos[0]["GPEN strength"] == 0.5 and infos[0]["GPEN model"] == RED
 
 
 # The restorer and ReActor
@@ -351,9 +351,9 @@ def reactor_module(monkeypatch, source="def restore_face(image, enhancement_opti
     return module
 
 
-def choice(name, visibility=1.0):
+def choice(name, strength=1.0):
     restorer = types.SimpleNamespace(name=lambda: name)
-    return types.SimpleNamespace(face_restorer=restorer, restorer_visibility=visibility)
+    return types.SimpleNamespace(face_restorer=restorer, restorer_visibility=strength)
 
 
 def test_reactor_runs_what_is_chosen_there(host, photo, monkeypatch):
@@ -394,8 +394,8 @@ def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog
 
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
-    names = {"model", "detector", "precision", "mask", "color", "visibility", "unload", "wrap_reactor", "models_path"}
-    names |= {"detect_size", "angles", "keep_failed", "self_test"}
+    names = {"model", "detector", "precision", "mask_type", "color", "strength", "unload", "wrap_reactor", "models_path"}
+    names |= {"detection_size", "angles", "keep_failed", "self_test"}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
     assert {info.category_id for info in host.opts.added.values()} == {"postprocessing"}
@@ -414,16 +414,16 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
     name, folder = "gpen-mine-256.pth", webui_models / "GPEN"
     file = folder / name
     shutil.copy(folder / RED, file)
-    chosen = {"GPEN": {"enable": True, "model": name, "visibility": 1.0}}
+    chosen = {"GPEN": {"enable": True, "model": name, "strength": 1.0}}
     host.extras[-1].ui()
-    trust, _ = next(one for one in Component.made if one.kind == "Button" and "Trust" in str(one.args)).clicked
+    trust, _ = next(one for one in Component.made if one.kind == "Button" and "Accept" in str(one.args)).clicked
     try:
         assert red(host.run_extras(photo, **chosen).image).any()
         torch.save(helpers.identity_weights(256), file)
         host.state.skipped = False
         host.run_extras(photo, **chosen)
         host.state.skipped = False
-        assert "Trust this model" in host.toasts[-1]
+        assert "Accept this model" in host.toasts[-1]
         assert max(map(len, host.toasts[-1].replace("/", " ").split())) < 40  # toasts cut off long words
         assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)
@@ -471,10 +471,10 @@ def test_what_names_files_cannot_be_set_over_the_hosts_api(host):
 
 def test_detection_size_and_angles_come_from_the_settings(host):
     options = sys.modules["gpen_webui.controls"].values(enable=True).options
-    assert (options.detect_size, options.angles) == (2000, "auto")
-    host.opts.gpen_detect_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
+    assert (options.detection_size, options.angles) == (2000, "auto")
+    host.opts.gpen_detection_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
     options = sys.modules["gpen_webui.controls"].values(enable=True).options
-    assert (options.detect_size, options.angles) == (1000, "all")
+    assert (options.detection_size, options.angles) == (1000, "all")
 
 
 def test_models_folders(host, webui_models):

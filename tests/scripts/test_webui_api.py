@@ -63,8 +63,8 @@ def test_boxes_lead_and_one_without_a_face_is_named(api, astronaut):
 @pytest.mark.slow
 def test_the_picture_before_a_swap(api, astronaut):
     _, client = api()
-    for original, expected in ((astronaut, False), (fake_webui.swap(astronaut), True)):
-        answer = client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "original": encoded(original)})
+    for before_swap, expected in ((astronaut, False), (fake_webui.swap(astronaut), True)):
+        answer = client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "before_swap": encoded(before_swap)})
         assert answer.json()["faces"][0]["restored"] is expected
 
 
@@ -72,8 +72,8 @@ def test_the_picture_before_a_swap(api, astronaut):
     ("field", "number"),
     [
         ("strength", "NaN"),
-        ("min_face", "Infinity"),
-        ("min_face", "1e999"),
+        ("min_face_size", "Infinity"),
+        ("min_face_size", "1e999"),
         ("max_faces", "-Infinity"),
         ("max_faces", "9" * 400),
         ("boxes", "[[0, 0, NaN, 9]]"),
@@ -102,7 +102,7 @@ def test_too_many_pixels_are_told_by_the_header(api, astronaut, monkeypatch, sid
     _, client = api()
     if limit is None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as A1111 has it
-    for body in ({"image": huge_png(side)}, {"image": encoded(astronaut), "original": huge_png(side)}):
+    for body in ({"image": huge_png(side)}, {"image": encoded(astronaut), "before_swap": huge_png(side)}):
         answer = client.post("/gpen/v1/restore", json=body)
         assert answer.status_code == 413 and "pixels" in answer.json()["detail"]
 

@@ -13,7 +13,7 @@ from webui_pictures import RED, red
 from gpen_core import DETECTORS
 
 pytest_plugins = ["webui_pictures"]
-MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN visibility": 1.0, "GPEN faces": 1}
+MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1}
 
 
 def parts(host):
@@ -43,12 +43,12 @@ def pasted(host, parameters):
 
 
 CHOSEN = {
-    "visibility": 0.5,
+    "strength": 0.5,
     "faces": "by number",
     "numbers": "0,2-4",
     "order": "left-right",
-    "min_face": 24,
-    "mask": "feather",
+    "min_face_size": 24,
+    "mask_type": "feather",
     "color": "match",
     "confidence": 0.8,
     "max_faces": 3,
@@ -56,15 +56,15 @@ CHOSEN = {
 }
 SAID = {
     "GPEN model": RED,
-    "GPEN visibility": 0.5,
+    "GPEN strength": 0.5,
     "GPEN faces": 1,
     "GPEN selection": "0,2-4",
     "GPEN order": "left-right",
-    "GPEN smallest face": 24.0,
-    "GPEN mask": "feather",
-    "GPEN colour": "match",
+    "GPEN min face size": 24.0,
+    "GPEN mask type": "feather",
+    "GPEN color": "match",
     "GPEN confidence": 0.8,
-    "GPEN most faces": 3,
+    "GPEN max faces": 3,
     "GPEN detector": MOBILE,
 }
 
@@ -93,12 +93,12 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     host.opts.gpen_detector = MOBILE
     _, (info,), _ = host.generate([astronaut], *arguments())
     assert info == {**PLAIN, "GPEN detector": MOBILE}  # the setting is not the default
-    host.opts.gpen_mask = "parse"
+    host.opts.gpen_mask_type = "parse"
     back = pasted(host, quoted(PLAIN))
     assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
-    assert (back["mask"], back["color"], back["min_face"], back["max_faces"]) == ("auto", "auto", 0, 0)
-    assert (back["keep"], back["mask_grow"], back["grain"]) == ("", 0, 0)
-    assert back["only_changed"] is False and back["confidence"] == 0.9
+    assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
+    assert (back["preserve"], back["mask_expand"], back["grain"]) == ("", 0, 0)
+    assert back["only_swapped"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
 
 
@@ -109,12 +109,12 @@ def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
 
 
 def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
-    _, (info,), _ = host.generate([astronaut], *arguments(mask_grow=-0.1, grain=0.25))
-    assert (info["GPEN mask growth"], info["GPEN grain"]) == (-0.1, 0.25)
+    _, (info,), _ = host.generate([astronaut], *arguments(mask_expand=-0.1, grain=0.25))
+    assert (info["GPEN mask expand"], info["GPEN grain"]) == (-0.1, 0.25)
     back = pasted(host, quoted(info))
-    assert (back["mask_grow"], back["grain"]) == (-0.1, 0.25)
-    back = pasted(host, {**PLAIN, "GPEN keep": "eyes,mouth"})
-    assert back["keep"] == "eyes,mouth"
+    assert (back["mask_expand"], back["grain"]) == (-0.1, 0.25)
+    back = pasted(host, {**PLAIN, "GPEN preserve": "eyes,mouth"})
+    assert back["preserve"] == "eyes,mouth"
 
 
 def test_a_picture_without_gpen_changes_only_the_tick(host):
@@ -124,8 +124,8 @@ def test_a_picture_without_gpen_changes_only_the_tick(host):
 
 @pytest.mark.parametrize("more", [{}, {"GPEN faces": "0"}])
 def test_infotexts_of_earlier_versions_are_valid(host, more):
-    back = pasted(host, quoted({"GPEN model": RED, "GPEN visibility": 0.7, **more}))
-    assert back["enable"] and back["model"] == RED and back["visibility"] == 0.7 and back["faces"] == "all"
+    back = pasted(host, quoted({"GPEN model": RED, "GPEN strength": 0.7, **more}))
+    assert back["enable"] and back["model"] == RED and back["strength"] == 0.7 and back["faces"] == "all"
 
 
 def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
@@ -138,7 +138,7 @@ def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
 
 
 def test_calls_of_earlier_versions_are_valid(host, astronaut):
-    """Values are given by their place: these are the eleven of version 0.1.0 before there was more."""
+    """Values are given by their place: these are the first eleven, behind which others came."""
     saved = (True, RED, 1.0, "by number", "0", "reading", 0, "feather", "none", False, True)
     (picture,), (info,), _ = host.generate([astronaut], *saved)
     assert red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1
@@ -176,13 +176,13 @@ def test_axes_for_faces_mask_and_colour(host, astronaut):
     plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}
-    chosen = {"Faces": "0-1", "Mask": "feather", "Colour": "match", "Grain": 0.5}
+    chosen = {"Faces": "0-1", "Mask type": "feather", "Color": "match", "Grain": 0.5}
     p = types.SimpleNamespace()
     for name, value in chosen.items():
         axes[f"[GPEN] {name}"].apply(p, value, [])
     _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
-    assert info["GPEN selection"] == "0-1" and (info["GPEN mask"], info["GPEN colour"]) == ("feather", "match")
+    assert info["GPEN selection"] == "0-1" and (info["GPEN mask type"], info["GPEN color"]) == ("feather", "match")
     assert info["GPEN grain"] == 0.5
     axes["[GPEN] Faces"].apply(p, "largest", [])
     assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
-    assert axes["[GPEN] Mask"].choices()[0] == "auto" and axes["[GPEN] Colour"].choices()[0] == "auto"
+    assert axes["[GPEN] Mask type"].choices()[0] == "auto" and axes["[GPEN] Color"].choices()[0] == "auto"

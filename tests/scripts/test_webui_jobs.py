@@ -149,7 +149,7 @@ def test_so_many_finished_jobs_are_remembered(api, body, monkeypatch):
     assert [api.get(name).status_code for name in names] == [404, 200, 200]
 
 
-@pytest.mark.parametrize("more", [{}, {"model": "gpen-broken.pth"}, {"keep": "eyes"}])
+@pytest.mark.parametrize("more", [{}, {"model": "gpen-broken.pth"}, {"preserve": "eyes"}])
 def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, more, monkeypatch):
     """Also where it failed: an exception's traceback would keep them."""
     photos, decode = [], files.decode

@@ -174,7 +174,7 @@ def _stopped(web: Web, threads: list[threading.Thread]):
 
 def _body(one: dict[str, Any]) -> bytes:
     image = base64.b64encode(large_picture(one["side"])).decode()
-    return json.dumps({"image": image, **({"original": image} if one["twice"] else {})}).encode()
+    return json.dumps({"image": image, **({"before_swap": image} if one["twice"] else {})}).encode()
 
 
 def resident() -> int:

@@ -43,15 +43,15 @@ FIELDS = {  # without confidence: at 0 everything is a face, and looking at all 
     "grain": STRENGTHS,
     "faces": ('"all"', '"largest"', '"0,2-4"', '"0-99999999999"', '"-1"', '"4-2"', '"٣"', '"0-9999,0-9999,0-9999"', '"²"'),
     "order": ('"reading"', '"random"'),
-    "min_face": ("0", "64.5", "-1", "1e17", '"1e999"'),
+    "min_face_size": ("0", "64.5", "-1", "1e17", '"1e999"'),
     "max_faces": ("0", "1", "-1", "1.5", f'"{"9" * 400}"', f'"{"9" * 5000}"', "99999999999"),
-    "detect_size": ("32", "8192", "31", "8193", "64.5", '"320"'),
+    "detection_size": ("32", "8192", "31", "8193", "64.5", '"320"'),
     "template": ('"gpen"', '"ffhq"', '"none"'),
-    "mask": ('"auto"', '"parse"', '"feather"', '"round"'),
+    "mask_type": ('"auto"', '"parse"', '"feather"', '"round"'),
     "color": ('"auto"', '"match"', '"blue"'),
     "angles": ('"upright"', '"all"', '"some"'),
-    "keep": ('"eyes,mouth"', '"occluders"', '"tail"', '","'),
-    "mask_grow": ("0.5", "-0.5", "0.6", '"-nan"'),
+    "preserve": ('"eyes,mouth"', '"occluders"', '"tail"', '","'),
+    "mask_expand": ("0.5", "-0.5", "0.6", '"-nan"'),
     "boxes": BOXES,
     "__pydantic_self__": ("1",),
     "self": ("1",),
@@ -105,7 +105,7 @@ def body(lot) -> bytes:
         *((name, lot.choice(FIELDS[name])) for name in lot.sample(sorted(FIELDS), lot.randrange(4))),
     ]
     if lot.random() < 0.15:
-        fields.append(("original", _picture(lot)))
+        fields.append(("before_swap", _picture(lot)))
     for _ in range(lot.choice((0, 1, 1, 2))):
         at = lot.randrange(len(fields))
         match lot.choice(("value", "value", "key", "drop", "double")):

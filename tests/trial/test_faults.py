@@ -122,7 +122,7 @@ def test_in_python_it_is_out_of_memory(step, said, restorer, folder, monkeypatch
     before = contents(folder)
     break_at(monkeypatch, restorer, step, NO_MEMORY[said])
     with pytest.raises(OutOfMemory, match="not enough memory"):
-        restorer.restore(folder / f"{VICTIM}.png", RestoreOptions(mask="parse"))
+        restorer.restore(folder / f"{VICTIM}.png", RestoreOptions(mask_type="parse"))
     assert contents(folder) == before
 
 
@@ -136,7 +136,9 @@ def test_in_a_folder_that_picture_fails_alone(step, said, in_place, restorer, nu
     where = ["--in-place"] if in_place else ["-o", str(out)]
     with monkeypatch.context() as broken:
         break_at(broken, restorer, step, NO_MEMORY[said])
-        status = cli.main(["restore", str(folder), *where, "--mask", "parse", "--report", str(report), "--model", "any"])
+        status = cli.main(
+            ["restore", str(folder), *where, "--mask-type", "parse", "--report", str(report), "--model", "any"]
+        )
     inputs = json.loads(report.read_text("utf-8"))["inputs"]
     assert status == 5
     assert [one["status"] for one in inputs] == ["failed" if n == VICTIM else "restored" for n in range(COUNT)]

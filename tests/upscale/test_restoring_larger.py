@@ -65,9 +65,9 @@ def test_without_a_face_it_is_enlarged_all_the_same(factor):
 
 
 def test_several_pictures_and_a_limit(red):
-    limit = np.ones((11, 13), np.float32)
-    limit[:, :6] = 0
-    frames = [Frame(PICTURE, limit=limit), Frame(PICTURE[:, ::-1].copy())]
+    region_mask = np.ones((11, 13), np.float32)
+    region_mask[:, :6] = 0
+    frames = [Frame(PICTURE, region_mask=region_mask), Frame(PICTURE[:, ::-1].copy())]
     one, other = red.restore_all(frames, LARGER)
     assert one.image.shape == other.image.shape == (275, 325, 3)
     assert not one.mask[:, :130].any() and one.mask.any() and other.mask[:, :130].any()

@@ -15,7 +15,7 @@ from gpen_core.video import restore as restoring
 from gpen_core.video.parts import Finished
 from gpen_core.video.restore import SegmentRestorer
 
-VIDEO = VideoOptions(codec="ffv1", steady=1)
+VIDEO = VideoOptions(codec="ffv1", temporal_smoothing=1)
 COUNT = 35
 
 

@@ -13,7 +13,7 @@ from gpen_core.video.parts import Parts
 from gpen_core.video.work import Work
 
 COUNT = 6
-EXACT = VideoOptions(steady=0)
+EXACT = VideoOptions(temporal_smoothing=0)
 
 
 @pytest.fixture

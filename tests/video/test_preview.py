@@ -100,9 +100,9 @@ def test_a_film_of_16_bits_and_a_folder(tmp_path):
 
 
 def test_a_mask_limits_what_is_restored(film):
-    limit = np.zeros((4, 4), np.float32)
-    limit[:, :2] = 1
-    ((before, after),) = rows(preview(film, 1, restorer()[0], limit=limit))
+    region_mask = np.zeros((4, 4), np.float32)
+    region_mask[:, :2] = 1
+    ((before, after),) = rows(preview(film, 1, restorer()[0], region_mask=region_mask))
     assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before, after)
 
 

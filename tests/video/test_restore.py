@@ -27,7 +27,7 @@ from gpen_core.video.restore import segments
 from gpen_core.video.survey import Survey
 from gpen_core.video.work import Work
 
-EXACT = VideoOptions(codec="ffv1", steady=0)
+EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 COUNT = 30
 
 
@@ -55,10 +55,10 @@ def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv"]
 
 
-@pytest.mark.parametrize("steady", [0.0, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
 @pytest.mark.slow
-def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, steady):
-    video = replace(EXACT, steady=steady)
+def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, smoothing):
+    video = replace(EXACT, temporal_smoothing=smoothing)
     whole, broken = restorer(), restorer()
     restore_video(film, tmp_path / "whole.mkv", whole[0], None, video)
     target = tmp_path / "out.mkv"
@@ -99,7 +99,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     if change == "options":
         options = RestoreOptions(strength=0.5)
     elif change == "video":
-        video = replace(EXACT, steady=0.5)
+        video = replace(EXACT, temporal_smoothing=0.5)
     elif change == "network":
         again[1].network = network_of.__wrapped__(256)
         next(iter(again[1].network.parameters())).data[0] += 1
@@ -107,7 +107,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
         film_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
-    assert any("afresh" in note for note in result.notes)
+    assert any("a restart deletes it" in note for note in result.notes)
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_fresh_begins_anew(film, tmp_path):
     with pytest.raises(RuntimeError):
         restore_video(film, tmp_path / "out.mkv", broken[0], None, EXACT)
     again = restorer()
-    result = restore_video(film, tmp_path / "out.mkv", again[0], None, EXACT, is_fresh=True)
+    result = restore_video(film, tmp_path / "out.mkv", again[0], None, EXACT, restart=True)
     assert result.segments == (3, 0) and again[1].faces == COUNT and not result.notes
 
 
@@ -179,7 +179,7 @@ def test_a_folder_of_pictures_and_back(tmp_path):
     (tmp_path / "in").mkdir()
     for number, frame in enumerate(frames(12)):
         Image.fromarray(frame).save(tmp_path / "in" / f"frame {number}.png")
-    restore_video(tmp_path / "in", tmp_path / "out", restorer()[0], None, VideoOptions(steady=0, fps=12))
+    restore_video(tmp_path / "in", tmp_path / "out", restorer()[0], None, VideoOptions(temporal_smoothing=0, fps=12))
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     before, after = (np.asarray(Image.open(tmp_path / where / "frame 7.png"), float) for where in ("in", "out"))
@@ -188,9 +188,9 @@ def test_a_folder_of_pictures_and_back(tmp_path):
 
 
 def test_a_mask_limits_what_is_restored(film, tmp_path):
-    limit = np.zeros((4, 4), np.float32)
-    limit[:, :2] = 1
-    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, limit=limit)
+    region_mask = np.zeros((4, 4), np.float32)
+    region_mask[:, :2] = 1
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=region_mask)
     before, after = pixels(film)[5], pixels(tmp_path / "out.mkv")[5]
     assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before[:, 100:110], after[:, 100:110])
 
@@ -214,7 +214,7 @@ def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
 @pytest.mark.slow
 def test_the_report_tells_of_tracks_frames_and_steadiness(film, tmp_path):
     runner, _ = restorer()
-    options, video = RestoreOptions(), VideoOptions(codec="ffv1", steady=1)
+    options, video = RestoreOptions(), VideoOptions(codec="ffv1", temporal_smoothing=1)
     result = restore_video(film, tmp_path / "out.mkv", runner, options, video)
     told = json.loads(report(runner, {"model": "m"}, options, video, result))
     (track,) = told["tracks"]
@@ -247,7 +247,7 @@ def surveyed(*tracks, cuts=()):
 
 def test_tracks_are_left_alone_by_size_and_number():
     found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 60.0), track(3, 50.0, first=50), cuts=(50,))
-    reasons = why_left(found, RestoreOptions(min_face=50), VideoOptions(), 25)
+    reasons = why_left(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
     assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
     assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
     reasons = why_left(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
@@ -264,14 +264,14 @@ def test_a_damaged_survey_is_told(tmp_path):
     assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
     assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
     (tmp_path / "survey.npz").write_bytes((tmp_path / "survey.npz").read_bytes()[:100])
-    with pytest.raises(InputError, match="begin afresh"):
+    with pytest.raises(InputError, match="or restart"):
         Survey.load(tmp_path)
 
 
 def test_values_that_cannot_be():
     for wrong in (
-        {"steady": 1.5},
-        {"min_time": -1},
+        {"temporal_smoothing": 1.5},
+        {"min_duration": -1},
         {"start": -1},
         {"start": 2, "end": 1},
         {"crf": 1.5},

@@ -49,11 +49,11 @@ def paths(pictures, folder):
     return folder
 
 
-@pytest.mark.parametrize("steady", [0.0, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
 @pytest.mark.slow
-def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, steady):
+def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, smoothing):
     pictures = list(frames(COUNT))
-    video = VideoOptions(steady=steady)
+    video = VideoOptions(temporal_smoothing=smoothing)
     restore_video(paths(pictures, tmp_path / "in"), tmp_path / "out", restorer()[0], None, video)
     written = [frame.picture.pixels / 255 for frame in Reader(probe(tmp_path / "out")).frames()]
     off = [np.abs(one - other).max() for one, other in zip(pixels(run(pictures, video=video)), written)]
@@ -71,13 +71,13 @@ def test_it_gives_what_the_same_frames_in_a_lossless_film_give(tmp_path):
 
 
 def test_the_noise_of_the_restored_face_is_evened_out():
-    """Steady 1 changes less from frame to frame than 0, by the middle of the face; outside both are the input."""
-    alone, steady = (pixels(run(frames(COUNT), video=VideoOptions(steady=amount))) for amount in (0.0, 1.0))
+    """Smoothing of 1 changes less from frame to frame than 0, by the middle of the face; outside both are the input."""
+    alone, smoothed = (pixels(run(frames(COUNT), video=VideoOptions(temporal_smoothing=amount))) for amount in (0.0, 1.0))
     middle = (slice(80, 112), slice(104, 136))
-    before, after = (np.std([one[middle] for one in some[4:-4]], axis=0).mean() for some in (alone, steady))
+    before, after = (np.std([one[middle] for one in some[4:-4]], axis=0).mean() for some in (alone, smoothed))
     assert after < 0.7 * before
     given = [one / 255 for one in frames(COUNT)]
-    assert all(np.abs(one[:8] - other[:8]).max() < 1e-6 for one, other in zip(steady, given))
+    assert all(np.abs(one[:8] - other[:8]).max() < 1e-6 for one, other in zip(smoothed, given))
 
 
 def test_faces_masks_and_pictures_of_each_frame():
@@ -94,9 +94,9 @@ def test_faces_masks_and_pictures_of_each_frame():
 def test_what_is_left_alone_says_why_and_the_picture_is_its_own():
     for options, video, reason in (
         (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
-        (RestoreOptions(min_face=200), VideoOptions(), "smaller than the minimum"),
+        (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
         (RestoreOptions(faces=(3,)), VideoOptions(), "was not asked for"),
-        (None, VideoOptions(min_time=5), "in the film for"),
+        (None, VideoOptions(min_duration=5), "in the film for"),
     ):
         runner, network = restorer()
         for one, given in zip(run(frames(3), runner, options, video), frames(3)):
@@ -109,8 +109,11 @@ def test_nothing_is_filtered_across_a_cut():
     """Each shot is restored as it is alone, and would not be if the other's frames came in."""
     first = list(frames(6))
     second = [np.ascontiguousarray(one[::-1, ::-1]) for one in frames(6, seed=1)]
-    both = pixels(run([*first, *second], video=VideoOptions(steady=1)))
-    alone = [*pixels(run(first, video=VideoOptions(steady=1))), *pixels(run(second, video=VideoOptions(steady=1)))]
+    both = pixels(run([*first, *second], video=VideoOptions(temporal_smoothing=1)))
+    alone = [
+        *pixels(run(first, video=VideoOptions(temporal_smoothing=1))),
+        *pixels(run(second, video=VideoOptions(temporal_smoothing=1))),
+    ]
     assert max(np.abs(one - other).max() for one, other in zip(both, alone)) < 1e-6
 
 
@@ -147,9 +150,9 @@ def test_tracks_of_several_sizes_go_on_where_memory_holds_one_network():
 
 
 def test_a_mask_limits_what_is_restored():
-    limit = np.zeros((4, 4), np.float32)
-    limit[:, :2] = 1
-    for one, given in zip(run(frames(3), limit=limit), frames(3)):
+    region_mask = np.zeros((4, 4), np.float32)
+    region_mask[:, :2] = 1
+    for one, given in zip(run(frames(3), region_mask=region_mask), frames(3)):
         result = np.array(one.picture.region(one.picture.whole))
         assert np.abs(result[:, 170:] - given[:, 170:] / 255).max() < 1e-6 and one.mask[:, :100].max() == 1
 

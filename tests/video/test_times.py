@@ -30,14 +30,14 @@ def film(tmp_path):
 def test_frames_that_are_far_apart_are_refused_for_mp4_and_a_container_is_named(film, tmp_path):
     runner, network = restorer()
     with pytest.raises(InputError, match=r"up to 86400 s apart, which a \.mp4 file cannot hold .* Name the output \.mkv\."):
-        restore_video(film.path, tmp_path / "out.mp4", runner, None, VideoOptions(steady=0))
+        restore_video(film.path, tmp_path / "out.mp4", runner, None, VideoOptions(temporal_smoothing=0))
     assert network.faces == 0 and not (tmp_path / "out.mp4").exists()
     assert not list((tmp_path / "out.mp4.unfinished").rglob("*.part"))
 
 
 def test_the_named_container_holds_them(film, tmp_path):
     runner, _ = restorer()
-    result = restore_video(film.path, tmp_path / "out.mkv", runner, None, VideoOptions(steady=0))
+    result = restore_video(film.path, tmp_path / "out.mkv", runner, None, VideoOptions(temporal_smoothing=0))
     assert len(result.restored) == COUNT
     assert film_files.pixels(tmp_path / "out.mkv")[-1].shape == (*SIZE[::-1], 3)
 

@@ -9,7 +9,7 @@ from film_runs import restorer
 from gpen_core import OutputError, VideoOptions, restore_video
 from gpen_core.video.work import Work
 
-EXACT = VideoOptions(codec="ffv1", steady=0)
+EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 KEY = "0123456789abcdef"
 
 
@@ -47,14 +47,14 @@ def test_a_part_of_the_work_folder_that_is_a_link_is_refused(tmp_path, linked):
     assert (tmp_path / "mine").is_dir()
 
 
-@pytest.mark.parametrize("is_fresh", [False, True])
-def test_a_folder_of_that_name_that_gpen_did_not_make_is_refused(tmp_path, is_fresh):
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_of_that_name_that_gpen_did_not_make_is_refused(tmp_path, restart):
     mine = tmp_path / "out.mkv.unfinished" / "novel.txt"
     mine.parent.mkdir()
     mine.write_text("chapter 1")
     with (
         pytest.raises(OutputError, match=r"contains novel\.txt, so gpen did not make it"),
-        Work(tmp_path / "out.mkv").locked(is_fresh),
+        Work(tmp_path / "out.mkv").locked(restart),
     ):
         pytest.fail("it was used")
     assert mine.read_text() == "chapter 1"
