@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib.util
 import json
 import re
@@ -114,6 +115,18 @@ def test_arrows_point_one_way():
 def test_rooms_import_from_above_only():
     order = list(ROOMS)
     assert all(order.index(used) < order.index(room) for room, allowed in ROOMS.items() for used in allowed)
+
+
+def test_the_modules_of_the_command_line_import_each_other_one_way():
+    """Lazily, too."""
+    modules = {path.stem: path for path in (ROOT / "gpen_core" / "cli").glob("*.py")}
+    graph = {}
+    for name, path in modules.items():
+        siblings = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "level", 0) == 1]
+        used = {part for node in siblings for part in [node.module, *(alias.name for alias in node.names)]}
+        graph[name] = used & set(modules)
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a cycle
+    assert order.index("environment") < order.index("doctor_report") < order.index("doctor") < order.index("main")
 
 
 def test_adapters_import_nothing_deeper_than_the_public_names():
