@@ -19,7 +19,7 @@ from .network import GPEN, RELEASED, checked, unwrap
 from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
-from .parity import trusted
+from .parity import CHECKED_TYPES, trusted
 from .progress import Progress, silent
 from .upscale import rrdb
 from .upscale.enlarge import LANCZOS, Upscaler
@@ -241,7 +241,8 @@ def load_detector(
 
 def _checked_device(device: str | torch.device) -> torch.device:
     """The device asked for, or the CPU in place of one that computes wrongly, see `parity`. Raises `DeviceError`."""
-    return trusted(pick_device(device), models_dirs()[0] / CHECKED_DEVICES)
+    chosen = pick_device(device)
+    return trusted(chosen, models_dirs()[0] / CHECKED_DEVICES) if chosen.type in CHECKED_TYPES else chosen
 
 
 def check_structure(content: object, entry: Entry | None) -> None:

@@ -1,6 +1,7 @@
 """A package whose functions have changed is named, with the versions that work."""
 
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from gpen_core.cli import main
 from gpen_core.errors import UnsupportedPackage
 from gpen_core.faces.mask import Parser
-from gpen_core.optional import PACKAGES
+from gpen_core.optional import PACKAGES, install_command
 from gpen_core.video import containers
 from gpen_core.video.probe import probe
 
@@ -54,6 +55,24 @@ def test_with_a_tested_version_the_error_is_ours(monkeypatch, video):
     change(monkeypatch, containers.library(), "open", TypeError("a mistake of ours"))
     with pytest.raises(TypeError, match="a mistake of ours"):
         probe(video)
+
+
+@pytest.mark.parametrize(
+    ("python", "pip", "command"),
+    [
+        ("/usr/bin/python3", "pip", "/usr/bin/python3 -m pip install tqdm"),
+        ("C:\\My Programs\\python.exe", "pip", '"C:\\My Programs\\python.exe" -m pip install tqdm'),
+        ("/venv/bin/python", None, "uv pip install --python /venv/bin/python tqdm"),
+    ],
+)
+def test_the_command_that_installs_is_for_the_python_that_runs(monkeypatch, python, pip, command):
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: pip)
+    assert install_command("tqdm") == command
+
+
+def test_facexlib_is_installed_without_its_dependencies():
+    assert install_command("facexlib").endswith(" -m pip install --no-deps facexlib")
 
 
 def test_facexlib_is_named(monkeypatch):

@@ -10,8 +10,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import first_line
-from ..optional import version_numbers
+from ..errors import MissingExtra, first_line
+from ..optional import PURPOSES, install_command, not_installed, version_numbers
 from ..version import __version__
 from ..weights.folders import models_dirs
 
@@ -98,9 +98,7 @@ def versions() -> Iterator[str]:
     yield f"gpen {__version__}, Python {platform.python_version()}, {platform.platform()}"
     required = requirements().required
     for package in required:
-        version, trouble = _version(package), _trouble(package)
-        unknown = f"MISSING: pip install {package}" if trouble else "installed, version unknown"
-        yield f"  {package:16} {version or unknown}{trouble}"
+        yield f"  {package:16} {_state(package)}"
     if not required:
         yield "  packages unknown: pyproject.toml is not there"
     yield from _warnings()
@@ -108,7 +106,7 @@ def versions() -> Iterator[str]:
 
 def broken() -> bool:
     """Whether a required package cannot be imported."""
-    return any(map(_trouble, requirements().required))
+    return any(map(_import_error, requirements().required))
 
 
 def optional_versions() -> Iterator[str]:
@@ -127,10 +125,10 @@ def missing(error: BaseException) -> str | None:
     if package is None:
         return None
     if isinstance(error, ModuleNotFoundError) and error.name in packages:
-        return f"The package {package} is required and not installed: pip install {package}"
+        return not_installed(package)
     return (
         f"The package {package} cannot be imported ({first_line(error)}). Install it again: "
-        f"pip install --force-reinstall {package}"
+        f"{install_command(package, '--force-reinstall')}"
     )
 
 
@@ -147,7 +145,11 @@ def devices() -> str:
 
 def models_folder(given: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
     """The models folder, then the lines of `weights` about its files."""
-    folder = models_dirs(given)[0]
+    try:
+        folder = models_dirs(given)[0]
+    except MissingExtra as error:
+        yield f"models folder: unknown. {error}"
+        return
     wrong = " (is not a folder)" if folder.exists() else " (does not exist yet)"
     yield f"models folder: {folder}{'' if folder.is_dir() else wrong}"
     yield from weights(folder)
@@ -166,12 +168,23 @@ def _warnings() -> Iterator[str]:
         yield "note: if a host such as A1111 pins an older version, keep the host's version and update it with the host."
 
 
-def _trouble(package: str) -> str:
+def _state(package: str) -> str:
+    """The version of a required package, and what is wrong with it."""
+    version, error = _version(package), _import_error(package)
+    if error is None:
+        return version or "installed, version unknown"
+    if version:
+        return f"{version}, cannot be imported: {error}"
+    purpose = f", it {PURPOSES[package]}" if package in PURPOSES else ""
+    return f"MISSING{purpose} ({error}). Install it: {install_command(package)}"
+
+
+def _import_error(package: str) -> str | None:
     try:
         import_module(module_of(package))
     except (ImportError, OSError) as error:  # OSError: a DLL that Windows cannot load
-        return f", cannot be imported: {first_line(error)}"
-    return ""
+        return first_line(error)
+    return None
 
 
 def _version(package: str) -> str | None:

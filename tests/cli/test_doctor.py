@@ -133,11 +133,14 @@ def test_it_works_without_torch(examine, tmp_path, monkeypatch):
     assert line_of(examine(tmp_path), "devices") == "devices: unknown without torch"
 
 
+HALTED = "import of filelock halted; None in sys.modules"
+
+
 @pytest.mark.parametrize(
     ("package", "said", "status"),
     [
         ("numpy", "installed, version unknown", 0),
-        ("filelock", "MISSING: pip install filelock, ", 1),
+        ("filelock", f"MISSING ({HALTED}). Install it: {sys.executable} -m pip install filelock", 1),
         ("ray", "not installed", 0),
     ],
 )
@@ -167,6 +170,16 @@ def test_a_self_test_that_fails_is_said_and_is_the_exit_status(examine, tmp_path
 def test_without_the_packages_there_is_no_self_test(examine, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gpen_core.selftest", None)
     assert line_of(examine(tmp_path), "self-test").startswith("self-test: not run: ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_without_platformdirs_the_default_models_folder_is_unknown(capsys, monkeypatch, arguments):
+    monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert cli.main(["doctor", *arguments]) == 1
+    line = line_of(capsys.readouterr().out, "models folder")
+    assert line.startswith("models folder: unknown. The package platformdirs, which finds the default models folder, ")
+    assert line.endswith(" -m pip install platformdirs")
 
 
 def test_the_report_has_digests_and_no_name_of_the_users(examine, tmp_path, monkeypatch, models):
@@ -230,19 +243,7 @@ def test_accelerators_are_named(examine, tmp_path, monkeypatch):
 def test_it_works_where_nothing_is_installed(tmp_path, arguments):
     """As in a host whose installation went wrong."""
     (tmp_path / "gpen-bfr-512.pth").write_bytes(b"x")
-    hidden = (
-        "torch",
-        "torchvision",
-        "numpy",
-        "cv2",
-        "facexlib",
-        "PIL",
-        "safetensors",
-        "requests",
-        "scipy",
-        "filelock",
-        "tqdm",
-    )
+    hidden = [environment.module_of(package).partition(".")[0] for package in environment.requirements().required]
     code = "import sys\nfor name in sys.argv.pop(1).split(): sys.modules[name] = None\n"
     code += "from gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
     run = [sys.executable, "-c", code, " ".join(hidden), "doctor", "--models-dir", str(tmp_path), *arguments]
@@ -330,7 +331,7 @@ def without(module, *arguments):
 def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp_path):
     status, out, err = without(module, "restore", tmp_path / "a.png", "-o", tmp_path / "b.png", "--models-dir", tmp_path)
     assert status == 1 and "gpen" not in out  # OpenCV itself says what it is without
-    assert err == f"gpen: The package {package} is required and not installed: pip install {package}\n"
+    assert err == f"gpen: The package {package} is not installed. Install it: {sys.executable} -m pip install {package}\n"
 
 
 @pytest.mark.parametrize(
