@@ -18,6 +18,7 @@ from .lazy import Lazy
 from .network import GPEN, RELEASED, checked, unwrap
 from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
+from .optional import require
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
 from .parity import CHECKED_TYPES, trusted
 from .progress import Progress, silent
@@ -102,6 +103,7 @@ class Models:
         """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
         fetched with them, loaded when used."""
         Process.compute()
+        require("facexlib")  # before anything is fetched
         chosen = _checked_device(device)
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
@@ -234,6 +236,7 @@ def load_detector(
 ) -> Detector:
     """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
     Process.compute()
+    require("facexlib")
     chosen = _checked_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or silent)

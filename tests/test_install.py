@@ -102,6 +102,12 @@ def test_only_the_standard_library_is_imported():
 
 def test_the_requirements_are_light_and_without_versions():
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    assert {line for line in lines if not line.startswith("#")} == {
-        *("Pillow", "filelock", "platformdirs", "requests", "safetensors", "tqdm"),
-    }
+    names = ["Pillow", "filelock", "platformdirs", "requests", "safetensors", "tqdm"]
+    assert [line for line in lines if not line.startswith("#")] == names
+
+
+def test_versions_are_those_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    source = (ROOT / "install.py").read_text("utf-8")
+    asked_for = re.findall(r'^(?:FACEXLIB|PLATFORMDIRS) = (".+")$', source, re.MULTILINE)
+    assert len(asked_for) == 2 and all(one in project for one in asked_for)

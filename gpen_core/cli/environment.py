@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingExtra, first_line
-from ..optional import PURPOSES, install_command, not_installed, version_numbers
+from ..optional import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, version_numbers
 from ..version import __version__
 from ..weights.folders import models_dirs
 
@@ -35,6 +35,7 @@ class Requirements(NamedTuple):
     """The packages that the project asks for, by the names that pip installs."""
 
     required: tuple[str, ...]
+    """Also those that are installed without their dependencies, which are extras of their own."""
     optional: tuple[str, ...]
     """Those of the extras that are not for developers."""
 
@@ -45,7 +46,7 @@ def requirements(root: Path = ROOT) -> Requirements:
     The file comes first because it belongs to the code that runs. The metadata of an editable installation may be older,
     and a host has none. Both tuples are empty where neither is found."""
     asked_for = _from_pyproject(root / "pyproject.toml") or _from_metadata()
-    required = _names(asked_for.pop("", []))
+    required = _names([line for extra in ("", *WITHOUT_DEPENDENCIES) for line in asked_for.pop(extra, [])])
     extras = [line for extra, lines in asked_for.items() if extra not in FOR_DEVELOPERS for line in lines]
     return Requirements(required, tuple(name for name in _names(extras) if name not in (PROJECT, *required)))
 

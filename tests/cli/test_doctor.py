@@ -11,6 +11,8 @@ import torch
 
 from gpen_core import cli, devices, selftest
 from gpen_core.cli import doctor_report, environment
+from gpen_core.errors import MissingExtra
+from gpen_core.optional import not_installed
 from gpen_core.version import __version__
 from gpen_core.weights.catalog import CATALOG
 
@@ -270,7 +272,7 @@ def test_the_packages_are_those_of_the_project_file():
     extras = project["optional-dependencies"]
     users = [line for name, lines in extras.items() if name not in environment.FOR_DEVELOPERS for line in lines]
     found = environment.requirements()
-    assert list(found.required) == named(project["dependencies"])
+    assert list(found.required) == [*named(project["dependencies"]), "facexlib"]
     assert list(found.optional) == [name for name in dict.fromkeys(named(users)) if name not in found.required]
     assert {"av", "pyarrow", "spandrel"} <= set(found.optional) and not {"mypy", "sd-gpen"} & set(found.optional)
 
@@ -280,6 +282,8 @@ Name: sd-gpen
 Version: 0.1.0
 Requires-Dist: torch>=2.1
 Requires-Dist: Pillow>=9.5
+Provides-Extra: facexlib
+Requires-Dist: facexlib>=0.3.0; extra == "facexlib"
 Provides-Extra: video
 Requires-Dist: av>=14.2; extra == "video"
 Provides-Extra: ray
@@ -299,7 +303,7 @@ def test_an_installed_project_has_the_packages_of_its_metadata(tmp_path, monkeyp
     if beside:
         (tmp_path / "pyproject.toml").write_text(beside)
     monkeypatch.syspath_prepend(tmp_path)
-    assert environment.requirements(tmp_path) == (("torch", "Pillow"), ("av", "ray"))
+    assert environment.requirements(tmp_path) == (("torch", "Pillow", "facexlib"), ("av", "ray"))
 
 
 def test_without_the_project_file_and_an_installation_the_packages_are_unknown(examine, tmp_path, monkeypatch):
@@ -332,6 +336,35 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp
     status, out, err = without(module, "restore", tmp_path / "a.png", "-o", tmp_path / "b.png", "--models-dir", tmp_path)
     assert status == 1 and "gpen" not in out  # OpenCV itself says what it is without
     assert err == f"gpen: The package {package} is not installed. Install it: {sys.executable} -m pip install {package}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_without_facexlib_the_command_and_its_purpose_are_given(examine, tmp_path, tested, monkeypatch, arguments):
+    monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
+    monkeypatch.setitem(sys.modules, environment.module_of("facexlib"), None)
+    tested.append(MissingExtra(not_installed("facexlib")))
+    text = examine(tmp_path, *arguments, status=1)
+    line = line_of(text, "facexlib ")
+    assert line.startswith(
+        "facexlib         MISSING, it finds and parses faces (import of facexlib.detection.retinaface halted"
+    )
+    assert line.endswith(" -m pip install --no-deps facexlib")
+    assert line_of(text, "self-test").startswith("self-test: not run: The package facexlib, which finds and parses faces, ")
+
+
+@pytest.mark.parametrize("command", ["restore", "detect"])
+def test_without_facexlib_a_command_is_one_message_and_fetches_nothing(command, tmp_path, capsys, monkeypatch, astronaut):
+    from PIL import Image
+
+    picture = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(picture)
+    monkeypatch.setitem(sys.modules, "facexlib", None)
+    output = {"restore": ["-o", str(tmp_path / "b.png")], "detect": []}[command]
+    assert cli.main([command, str(picture), *output, "--models-dir", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == (
+        "gpen: The package facexlib, which finds and parses faces, is not installed. "
+        f"Install it: {sys.executable} -m pip install --no-deps facexlib\n"
+    )
 
 
 @pytest.mark.parametrize(
