@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,18 @@ def test_the_newest_packages_are_looked_up_again_in_a_new_week(make, monkeypatch
         return installs(make)
 
     assert [len(install_on(day)) for day in (23, 29, 30)] == [2, 0, 2]  # Monday, Sunday, the next Monday
+
+
+INSTALLS = re.compile(r"pip install (?!.*--dry-run).*(?:-e |dist/\*\.whl|(?<= )\.$)")
+
+
+def test_whatever_installs_the_project_installs_facexlib_next():
+    """Its dependencies, of nearly 300 MB, are not installed."""
+    files = [*(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / "docs" / "install.md"]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    following = [after for line, after in pairwise(lines) if INSTALLS.search(line)]
+    assert len(following) == 4
+    assert all(re.search(r"pip install (--quiet )?--no-deps facexlib$", line) for line in following)
 
 
 def test_a_new_version_is_written_everywhere_and_dates_the_changelog(make, tmp_path, monkeypatch, capsys):
