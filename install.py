@@ -1,7 +1,8 @@
 """Adds to a host what it lacks, and changes nothing that it has. Run by A1111 at each start and by ComfyUI-Manager.
 
-facexlib is installed without its dependencies, which every host has: pip would otherwise replace numpy and OpenCV. Only the
-standard library is used here, nothing is raised, and a run that has nothing to do takes a fraction of a second.
+Every package is installed without its dependencies. Hosts have what the used part of facexlib needs, and pip would otherwise
+replace numpy and OpenCV. Only the standard library is used here, nothing is raised, and a run that has nothing to do takes a
+fraction of a second.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 
 FACEXLIB = "facexlib>=0.3.0"
+PLATFORMDIRS = "platformdirs>=3.0"
 OPENCV_FOR_NUMPY_1 = "opencv-python-headless>=4.8,<4.12"
 OPENCV = "opencv-python-headless>=4.10"
 
@@ -31,7 +33,7 @@ def main() -> None:
 
 def wanted() -> list[str]:
     """What is to be installed, for pip. OpenCV may be there and still not load, so it is tried."""
-    packages = [] if importlib.util.find_spec("facexlib") else [FACEXLIB]
+    packages = [one for one in (FACEXLIB, PLATFORMDIRS) if not importlib.util.find_spec(one.partition(">=")[0])]
     try:
         importlib.import_module("cv2")
     except ImportError:

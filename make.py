@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from install import FACEXLIB
+
 ROOT = Path(__file__).resolve().parent
 HOST_TYPES = ROOT / "tests" / "host_types"
 OLDEST = ROOT / "tests" / "oldest.txt"
@@ -68,6 +70,7 @@ def environment(
         if pins:
             run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", pins)
         run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
+        run(inside, "-m", "pip", "install", "--quiet", *pip, "--no-deps", FACEXLIB)
     elif checkout not in installed:  # another checkout made this environment: only the project itself has moved
         run(inside, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", ".")
     others = [line for line in installed if not line.startswith((f"{extra} ", "checkout "))]

@@ -18,8 +18,9 @@ from .lazy import Lazy
 from .network import GPEN, RELEASED, checked, unwrap
 from .network.memory import face_bytes
 from .networks import BySize, LoadedNetwork, sizes_of
+from .optional import require
 from .options import DETECTORS, OCCLUDERS, RestoreOptions
-from .parity import trusted
+from .parity import CHECKED_TYPES, trusted
 from .progress import Progress, ProgressEvent, no_progress
 from .upscale import rrdb
 from .upscale.enlarge import LANCZOS, Upscaler
@@ -102,6 +103,7 @@ class Models:
         """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
         fetched with them, loaded when used."""
         Process.compute()
+        require("facexlib")  # before anything is fetched
         chosen = _checked_device(device)
         precision = pick_dtype(dtype, chosen)
         store = Store(models_dirs(models_dir), downloads)
@@ -235,6 +237,7 @@ def load_detector(
 ) -> Detector:
     """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
     Process.compute()
+    require("facexlib")
     chosen = _checked_device(device)
     build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or no_progress)
@@ -242,7 +245,8 @@ def load_detector(
 
 def _checked_device(device: str | torch.device) -> torch.device:
     """The device asked for, or the CPU in place of one that computes wrongly, see `parity`. Raises `DeviceError`."""
-    return trusted(pick_device(device), models_dirs()[0] / CHECKED_DEVICES)
+    chosen = pick_device(device)
+    return trusted(chosen, models_dirs()[0] / CHECKED_DEVICES) if chosen.type in CHECKED_TYPES else chosen
 
 
 def check_structure(content: object, entry: Entry | None) -> None:

@@ -1,13 +1,14 @@
-"""Packages whose functions change between versions, and the versions that this project was tested with."""
+"""Packages that may be missing, or whose functions change between versions."""
 
 from __future__ import annotations
 
 import re
+import sys
 from functools import partial
 from importlib import metadata
 from typing import NamedTuple
 
-from .errors import ErrorConverter, UnsupportedPackage, first_line
+from .errors import ErrorConverter, MissingExtra, UnsupportedPackage, first_line
 
 
 class Package(NamedTuple):
@@ -28,6 +29,39 @@ PACKAGES = {
     "spandrel": Package("spandrel", "0.3", "0.5"),
 }
 """By the name that pip installs."""
+
+
+PURPOSES = {
+    "facexlib": "finds and parses faces",
+    "platformdirs": "finds the default models folder",
+}
+"""What a package is for, where its name does not say it and not every command needs it."""
+WITHOUT_DEPENDENCIES = ("facexlib",)
+"""Installed without their dependencies: what is used of facexlib needs only packages that this project requires, too."""
+
+
+def require(name: str) -> None:
+    """Raises `MissingExtra`, with the command that installs it, where one of `PURPOSES` is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(name) is None:
+        raise MissingExtra(not_installed(name))
+
+
+def not_installed(package: str) -> str:
+    """The message for a package that is not installed: what it is for, and the command that installs it."""
+    purpose = f", which {PURPOSES[package]}," if package in PURPOSES else ""
+    return f"The package {package}{purpose} is not installed. Install it: {install_command(package)}"
+
+
+def install_command(package: str, *options: str) -> str:
+    """The command that installs a package for the running Python. Where pip is missing it is uv's."""
+    from importlib.util import find_spec
+
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable or "python"
+    pip = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
+    alone = ["--no-deps"] if package in WITHOUT_DEPENDENCIES else []
+    return " ".join([pip, *options, *alone, package])
 
 
 def calls_of(name: str) -> ErrorConverter:

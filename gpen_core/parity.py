@@ -15,7 +15,7 @@ from .errors import OutputError
 from .network import GPEN, GPENConfig
 from .pictures.whole_file import write_bytes
 
-TYPES = ("mps", "xpu")  # CUDA and the CPU are held by tests; DirectML is only taken when asked for
+CHECKED_TYPES = ("mps", "xpu")  # CUDA and the CPU are held by tests; DirectML is only taken when asked for
 SMALL = GPENConfig(128, 1 / 16, 1)  # a level of every kind, in some milliseconds
 TOLERANCE = 1e-3  # of the standard deviation: float32 on another device was seen to differ by 1e-5
 
@@ -27,7 +27,7 @@ def trusted(device: torch.device, memory: Path) -> torch.device:
 
     Tried once per version of torch and of the system, and remembered in the file `memory` (JSON), if it can be written.
     Running out of memory raises torch's error."""
-    reason = _wrong(device, memory) if device.type in TYPES else None
+    reason = _wrong(device, memory) if device.type in CHECKED_TYPES else None
     if reason is None:
         return device
     log.warning("Computing on the CPU: on %s torch %s computes the network wrongly: %s", device, torch.__version__, reason)

@@ -22,6 +22,7 @@ from .faces.scene import MakeScene, OpenCVScene
 from .models import Models
 from .network import GPEN
 from .networks import LoadedNetwork
+from .optional import require
 from .options import RestoreOptions
 from .pictures.picture import FloatImage, Picture
 from .restorer import FaceRestorer, RestoreResult
@@ -50,8 +51,9 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
     """Restores one face with demonstration weights, in memory, and looks at what came out. Nothing is fetched or written.
 
     The face is the demonstration's, found by its detector, where the extra `demo` is installed; else it is drawn, and its
-    place is known. Raises what `FaceRestorer.restore` raises, `DeviceError` for a device or precision that is not there, and
-    whatever a broken package does."""
+    place is known. Raises what `FaceRestorer.restore` raises, `DeviceError` for a device or precision that is not there,
+    `MissingExtra` without facexlib, and whatever a broken package does."""
+    require("facexlib")
     chosen = pick_device(device)
     precision = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, chosen)
     begun = time.perf_counter()
@@ -71,6 +73,8 @@ def self_test_outcome(device: str | torch.device = "auto", dtype: str | torch.dt
     """The same for whoever only wants to be told: what `self_test` raises is what it finds, and is a failure."""
     try:
         return self_test(device, dtype)
+    except MissingExtra as error:
+        return SelfTest(False, f"not run: {first_line(error)}")
     except Exception as error:
         return SelfTest(False, f"FAILED: {type(error).__name__}: {first_line(error)}")
 

@@ -18,7 +18,7 @@ sys.stderr.write(os.environ.get("PIP_SAYS", ""))
 sys.exit(1 if "PIP_SAYS" in os.environ else 0)
 """
 BROKEN = "raise ImportError('libGL.so.1: cannot open shared object file')"
-PRESENT = {"facexlib": "", "cv2": "", "numpy": "__version__ = '1.26.4'"}
+PRESENT = {"facexlib": "", "platformdirs": "", "cv2": "", "numpy": "__version__ = '1.26.4'"}
 
 
 @pytest.fixture
@@ -55,6 +55,10 @@ def test_a_host_that_has_all_is_left_alone(run):
 
 def test_facexlib_comes_without_its_dependencies(run):
     assert run(without("facexlib")) == ([["install", "--no-deps", "facexlib>=0.3.0"]], "")
+
+
+def test_a_host_without_platformdirs_gets_it(run):
+    assert run(without("platformdirs")) == ([["install", "--no-deps", "platformdirs>=3.0"]], "")
 
 
 @pytest.mark.parametrize(
@@ -98,4 +102,12 @@ def test_only_the_standard_library_is_imported():
 
 def test_the_requirements_are_light_and_without_versions():
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    assert {line for line in lines if not line.startswith("#")} == {"Pillow", "filelock", "requests", "safetensors", "tqdm"}
+    names = ["Pillow", "filelock", "platformdirs", "requests", "safetensors", "tqdm"]
+    assert [line for line in lines if not line.startswith("#")] == names
+
+
+def test_versions_are_those_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    source = (ROOT / "install.py").read_text("utf-8")
+    asked_for = re.findall(r'^(?:FACEXLIB|PLATFORMDIRS) = (".+")$', source, re.MULTILINE)
+    assert len(asked_for) == 2 and all(one in project for one in asked_for)

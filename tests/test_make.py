@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,9 @@ def installs(make):
 
 def test_the_tools_come_first_and_by_their_hashes(make):
     make.tools()
-    locked, project = installs(make)
+    locked, project, facexlib = installs(make)
     assert "--require-hashes" in locked and "--no-deps" in locked and str(make.LOCK) in locked and ".[dev]" in project
+    assert facexlib.endswith("--no-deps facexlib>=0.3.0")
     make.tools()
     assert not installs(make)
 
@@ -89,16 +91,17 @@ def test_a_lock_that_changes_or_goes_back_is_installed_anew_and_costs_the_demo_n
         installs(make)
         make.tools()
         make.environment(".venv", "demo")
-        assert len(installs(make)) == 2  # the lock, the project with its tools
+        assert len(installs(make)) == 3  # the lock, the project with its tools, facexlib
 
 
 def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
     monkeypatch.setattr(make, "interpreter", lambda version: "python")
     make.test_oldest()
     make.test_newest()
-    oldest, newest = installs(make)
-    assert f"--constraint {make.OLDEST}" in oldest and "--upgrade" in newest
-    assert str(make.LOCK) not in oldest + newest
+    oldest, newest = (done := installs(make))[:2], done[2:]
+    assert all(f"--constraint {make.OLDEST}" in line for line in oldest) and all("--upgrade" in line for line in newest)
+    assert oldest[1].endswith("--no-deps facexlib>=0.3.0") and newest[1].endswith("--no-deps facexlib>=0.3.0")
+    assert str(make.LOCK) not in "".join(done)
 
 
 def test_another_checkout_uses_the_same_environment_and_installs_only_itself(make, tmp_path, monkeypatch):
@@ -127,7 +130,19 @@ def test_the_newest_packages_are_looked_up_again_in_a_new_week(make, monkeypatch
         make.test_newest()
         return installs(make)
 
-    assert [len(install_on(day)) for day in (23, 29, 30)] == [1, 0, 1]  # Monday, Sunday, the next Monday
+    assert [len(install_on(day)) for day in (23, 29, 30)] == [2, 0, 2]  # Monday, Sunday, the next Monday
+
+
+INSTALLS = re.compile(r"pip install (?!.*--dry-run).*(?:-e |dist/\*\.whl|(?<= )\.$)")
+
+
+def test_whatever_installs_the_project_installs_facexlib_next():
+    """Its dependencies, of nearly 300 MB, are not installed."""
+    files = [*(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / "docs" / "install.md"]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    following = [after for line, after in pairwise(lines) if INSTALLS.search(line)]
+    assert len(following) == 4
+    assert all(re.search(r"pip install (--quiet )?--no-deps facexlib$", line) for line in following)
 
 
 def test_a_new_version_is_written_everywhere_and_dates_the_changelog(make, tmp_path, monkeypatch, capsys):

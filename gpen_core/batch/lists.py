@@ -49,7 +49,7 @@ def _parquet_rows(file: BinaryIO, listing: Path) -> Iterator[str]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtra(f"{listing} is a Parquet list, which needs pyarrow: pip install pyarrow") from error
+        raise MissingExtra(f"{listing} is a Parquet list, which needs pyarrow: pip install 'sd-gpen[parquet]'") from error
     try:
         table = parquet.ParquetFile(file)
         if COLUMN not in table.schema_arrow.names:

@@ -12,9 +12,9 @@ from pathlib import Path
 from ..errors import WeightsError
 from ..weights import digest
 from ..weights.catalog import CATALOG, find_entry
-from ..weights.folders import find_in, models_dirs, weights_in
+from ..weights.folders import find_in, weights_in
 from ..weights.kinds import kind_of
-from . import doctor
+from . import environment
 
 VARIABLES = ("GPEN_", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "PYTORCH_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY")
 """Beginnings of the names of what changes a run; whether it is set is said, not to what."""
@@ -24,16 +24,14 @@ def report(given_models_dir: Path | None, self_test: str) -> str:
     """Versions, devices, folders, weights with their SHA-256, and what the self-test said; nothing is downloaded.
 
     The user's home folder is written `~`. Weights of the catalog go by its names, others by what they are."""
-    folder = models_dirs(given_models_dir)[0]
     lines = [
-        *doctor.installed(),
+        *environment.versions(),
         f"Python in {sys.prefix}",
         f"set: {', '.join(_set()) or 'nothing that matters'}",
-        f"devices: {doctor.devices()}",
+        f"devices: {environment.devices()}",
         *_machine(),
-        doctor.models_folder(folder),
-        *_weights(folder),
-        *doctor.optional(),
+        *environment.models_folder(given_models_dir, _weights),
+        *environment.optional_versions(),
         f"self-test: {self_test}",
     ]
     return shortened("\n".join(lines), _homes())

@@ -26,7 +26,7 @@ from ..errors import (
     unexpected,
 )
 from ..version import __version__
-from . import compare, completion, detect, doctor, explain, report, restore, video, weights
+from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
 from .progress import progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if is_out_of_memory(error):  # of importing torch, for one
             error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
-        elif (missing := doctor.missing(error)) is not None:
+        elif (missing := environment.missing(error)) is not None:
             return _say(missing, 1)
         return _say(_message(error), exit_status_of(type(error)))
 

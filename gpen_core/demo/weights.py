@@ -17,6 +17,7 @@ import torch
 
 from ..errors import MissingExtra
 from ..network import RELEASED, GPENConfig
+from ..optional import require
 
 NOTICE = (
     "These are demonstration weights: a sharpening filter written into GPEN's layout by hand. They show that the pipeline "
@@ -107,6 +108,7 @@ def _neutral_batch_norm(conv: str, bias: torch.Tensor, epsilon: float = 1e-5) ->
 
 
 def _convolutions_in_onnx_order() -> list[str]:
+    require("facexlib")
     from facexlib.detection.retinaface import RetinaFace
 
     with torch.device("meta"):

@@ -73,7 +73,7 @@ def _crop(picture: Picture, landmarks: Landmarks) -> Matrix | None:
 
 def _difference(before: Matrix, after: Matrix) -> float:
     """Root mean square of what innocent changes leave unexplained, relative to the mean contrast of the two."""
-    from scipy.optimize import lsq_linear  # every host and facexlib bring it
+    from scipy.optimize import lsq_linear  # every host has it
 
     inside = _inner_face()
     dx, dy = (cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0))  # per pixel

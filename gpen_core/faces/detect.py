@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import WeightsError
-from ..optional import calls_of
+from ..optional import calls_of, require
 from ..options import RestoreOptions
 from ..pictures.picture import Picture
 from .face import Box, Face
@@ -64,7 +64,8 @@ class Detector:
         """Takes the weights of `retinaface_resnet50` or `retinaface_mobile0.25`; which, the keys tell.
 
         The convolutions before the heads compute in `dtype`; scores, boxes and landmarks come out in float32.
-        Raises `WeightsError` for other weights, naming what does not fit."""
+        Raises `WeightsError` for other weights, naming what does not fit, and `MissingExtra` without facexlib."""
+        require("facexlib")
         if "body.conv1.weight" in state_dict:
             kind = "resnet50"
         elif "body.stage1.0.0.weight" in state_dict:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
-from ..optional import calls_of
+from ..optional import calls_of, require
 from ..pictures.picture import FloatImage
 from .modules import compute_in, device_of, fill
 
@@ -96,7 +96,8 @@ class Parser:
     ) -> Parser:
         """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`.
 
-        Raises `WeightsError` for other weights, naming what does not fit."""
+        Raises `WeightsError` for other weights, naming what does not fit, and `MissingExtra` without facexlib."""
+        require("facexlib")
         if "out_mask_conv.conv2d.weight" not in state_dict:
             raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
         from facexlib.parsing.parsenet import ParseNet

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import MissingWeights
+from ..optional import require
 from ..options import AUTO_MODELS
 from .catalog import CATALOG, SUFFIXES, Entry, find_entry, stem
 from .kinds import GPEN, RETINAFACE, kind_of
@@ -16,21 +16,22 @@ AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]
 
 
-def models_dirs(given: Folders | None = None, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+def models_dirs(given: Folders | None = None) -> tuple[Path, ...]:
     """The folders given, else `$GPEN_MODELS_DIR`, else `sd-gpen` in the user's cache directory.
 
-    Files are looked for in each, in that order; what is downloaded goes into the first."""
-    chosen = given or environ.get("GPEN_MODELS_DIR") or _cache_dir(environ) / "sd-gpen"
+    Files are looked for in each, in that order; what is downloaded goes into the first.
+    Raises `MissingExtra` where that directory is asked for and platformdirs is not installed."""
+    chosen = given or os.environ.get("GPEN_MODELS_DIR") or _cache_dir()
     several = [chosen] if isinstance(chosen, (str, os.PathLike)) else chosen
     return tuple(Path(one).expanduser() for one in several)
 
 
-def _cache_dir(environ: Mapping[str, str]) -> Path:
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _cache_dir() -> Path:
+    require("platformdirs")
+    import platformdirs  # hosts name their folders, and some do not have it
+
+    # On Windows without a folder of the author's above it and a folder `Cache` below.
+    return platformdirs.user_cache_path("sd-gpen", appauthor=False, opinion=False)
 
 
 def locate(name: str, folders: Sequence[Path]) -> Path | Entry:

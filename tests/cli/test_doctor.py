@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from gpen_core import cli, devices, selftest
-from gpen_core.cli import doctor, doctor_report
+from gpen_core.cli import doctor_report, environment
+from gpen_core.errors import MissingExtra
+from gpen_core.optional import not_installed
 from gpen_core.version import __version__
 from gpen_core.weights.catalog import CATALOG
 
@@ -54,9 +56,9 @@ def test_versions_are_those_that_are_running(examine, tmp_path):
     assert platform.python_version() in first
     assert line_of(text, "torch ").split()[-1] in torch.__version__
     assert line_of(text, "opencv-python").split()[-1].startswith(cv2.__version__.split("-")[0])
-    for package in doctor.PACKAGES:
+    for package in environment.requirements().required:
         assert re.search(r" \d+\.\d+", line_of(text, f"{package} "))
-    for package in doctor.EXTRAS:
+    for package in environment.requirements().optional:
         assert re.search(r" (\d+\.\d+|not installed)", line_of(text, f"{package} "))
 
 
@@ -115,14 +117,14 @@ def test_a_folder_that_is_not_there_is_said_and_not_made(examine, tmp_path, make
     ],
 )
 def test_a_package_that_cannot_be_imported_is_said(examine, tmp_path, monkeypatch, package, error):
-    whole = doctor.import_module
+    whole = environment.import_module
 
     def broken(name):
-        if name == doctor.PACKAGES[package]:
+        if name == environment.module_of(package):
             raise error
         return whole(name)
 
-    monkeypatch.setattr(doctor, "import_module", broken)
+    monkeypatch.setattr(environment, "import_module", broken)
     text = examine(tmp_path, status=1)
     assert f"cannot be imported: {error}" in line_of(text, f"{package} ")
     assert text.count("cannot be imported") == 1
@@ -133,17 +135,20 @@ def test_it_works_without_torch(examine, tmp_path, monkeypatch):
     assert line_of(examine(tmp_path), "devices") == "devices: unknown without torch"
 
 
+HALTED = "import of filelock halted; None in sys.modules"
+
+
 @pytest.mark.parametrize(
     ("package", "said", "status"),
     [
         ("numpy", "installed, version unknown", 0),
-        ("filelock", "MISSING: pip install filelock, ", 1),
+        ("filelock", f"MISSING ({HALTED}). Install it: {sys.executable} -m pip install filelock", 1),
         ("ray", "not installed", 0),
     ],
 )
 def test_a_package_that_is_not_installed_is_said(examine, tmp_path, monkeypatch, package, said, status):
     """Some distributions' own packages, such as conda's OpenCV, go by another name; then the module is there."""
-    monkeypatch.setattr(doctor.metadata, "distributions", lambda name: [])
+    monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
     if status:
         monkeypatch.setitem(sys.modules, package, None)
     assert said in line_of(examine(tmp_path, status=status), f"{package} ")
@@ -167,6 +172,16 @@ def test_a_self_test_that_fails_is_said_and_is_the_exit_status(examine, tmp_path
 def test_without_the_packages_there_is_no_self_test(examine, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gpen_core.selftest", None)
     assert line_of(examine(tmp_path), "self-test").startswith("self-test: not run: ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_without_platformdirs_the_default_models_folder_is_unknown(capsys, monkeypatch, arguments):
+    monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert cli.main(["doctor", *arguments]) == 1
+    line = line_of(capsys.readouterr().out, "models folder")
+    assert line.startswith("models folder: unknown. The package platformdirs, which finds the default models folder, ")
+    assert line.endswith(" -m pip install platformdirs")
 
 
 def test_the_report_has_digests_and_no_name_of_the_users(examine, tmp_path, monkeypatch, models):
@@ -230,19 +245,7 @@ def test_accelerators_are_named(examine, tmp_path, monkeypatch):
 def test_it_works_where_nothing_is_installed(tmp_path, arguments):
     """As in a host whose installation went wrong."""
     (tmp_path / "gpen-bfr-512.pth").write_bytes(b"x")
-    hidden = (
-        "torch",
-        "torchvision",
-        "numpy",
-        "cv2",
-        "facexlib",
-        "PIL",
-        "safetensors",
-        "requests",
-        "scipy",
-        "filelock",
-        "tqdm",
-    )
+    hidden = [environment.module_of(package).partition(".")[0] for package in environment.requirements().required]
     code = "import sys\nfor name in sys.argv.pop(1).split(): sys.modules[name] = None\n"
     code += "from gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
     run = [sys.executable, "-c", code, " ".join(hidden), "doctor", "--models-dir", str(tmp_path), *arguments]
@@ -251,6 +254,61 @@ def test_it_works_where_nothing_is_installed(tmp_path, arguments):
     assert done.stdout.count("cannot be imported") == len(hidden)
     assert line_of(done.stdout, "self-test").startswith("self-test: not run: ")
     assert line_of(done.stdout, "gpen-bfr-512 ")
+
+
+# The list of packages
+
+ROOT = Path(__file__).parents[2]
+
+
+def named(lines):
+    return [re.match(r"[\w.-]+", line)[0] for line in lines]
+
+
+def test_the_packages_are_those_of_the_project_file():
+    """The file is read without tomllib, which Python 3.10 has not."""
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    users = [line for name, lines in extras.items() if name not in environment.FOR_DEVELOPERS for line in lines]
+    found = environment.requirements()
+    assert list(found.required) == [*named(project["dependencies"]), "facexlib"]
+    assert list(found.optional) == [name for name in dict.fromkeys(named(users)) if name not in found.required]
+    assert {"av", "pyarrow", "spandrel"} <= set(found.optional) and not {"mypy", "sd-gpen"} & set(found.optional)
+
+
+METADATA = """Metadata-Version: 2.4
+Name: sd-gpen
+Version: 0.1.0
+Requires-Dist: torch>=2.1
+Requires-Dist: Pillow>=9.5
+Provides-Extra: facexlib
+Requires-Dist: facexlib>=0.3.0; extra == "facexlib"
+Provides-Extra: video
+Requires-Dist: av>=14.2; extra == "video"
+Provides-Extra: ray
+Requires-Dist: ray[data]<2.64,>=2.51; extra == "ray"
+Provides-Extra: dev
+Requires-Dist: sd-gpen[ray,video]; extra == "dev"
+Requires-Dist: mypy>=1.11; extra == "dev"
+"""
+
+
+@pytest.mark.parametrize("beside", [None, '[project]\nname = "another"\ndependencies = ["numpy"]\n'])
+def test_an_installed_project_has_the_packages_of_its_metadata(tmp_path, monkeypatch, beside):
+    """Some package may have left its pyproject.toml in site-packages."""
+    installed = tmp_path / "sd_gpen-0.1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(METADATA)
+    if beside:
+        (tmp_path / "pyproject.toml").write_text(beside)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment.requirements(tmp_path) == (("torch", "Pillow", "facexlib"), ("av", "ray"))
+
+
+def test_without_the_project_file_and_an_installation_the_packages_are_unknown(examine, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "requirements", lambda: environment.Requirements((), ()))
+    assert line_of(examine(tmp_path), "packages unknown") == "packages unknown: pyproject.toml is not there"
 
 
 # What is missing or old
@@ -277,7 +335,36 @@ def without(module, *arguments):
 def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp_path):
     status, out, err = without(module, "restore", tmp_path / "a.png", "-o", tmp_path / "b.png", "--models-dir", tmp_path)
     assert status == 1 and "gpen" not in out  # OpenCV itself says what it is without
-    assert err == f"gpen: The package {package} is required and not installed: pip install {package}\n"
+    assert err == f"gpen: The package {package} is not installed. Install it: {sys.executable} -m pip install {package}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--report",)])
+def test_without_facexlib_the_command_and_its_purpose_are_given(examine, tmp_path, tested, monkeypatch, arguments):
+    monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
+    monkeypatch.setitem(sys.modules, environment.module_of("facexlib"), None)
+    tested.append(MissingExtra(not_installed("facexlib")))
+    text = examine(tmp_path, *arguments, status=1)
+    line = line_of(text, "facexlib ")
+    assert line.startswith(
+        "facexlib         MISSING, it finds and parses faces (import of facexlib.detection.retinaface halted"
+    )
+    assert line.endswith(" -m pip install --no-deps facexlib")
+    assert line_of(text, "self-test").startswith("self-test: not run: The package facexlib, which finds and parses faces, ")
+
+
+@pytest.mark.parametrize("command", ["restore", "detect"])
+def test_without_facexlib_a_command_is_one_message_and_fetches_nothing(command, tmp_path, capsys, monkeypatch, astronaut):
+    from PIL import Image
+
+    picture = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(picture)
+    monkeypatch.setitem(sys.modules, "facexlib", None)
+    output = {"restore": ["-o", str(tmp_path / "b.png")], "detect": []}[command]
+    assert cli.main([command, str(picture), *output, "--models-dir", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == (
+        "gpen: The package facexlib, which finds and parses faces, is not installed. "
+        f"Install it: {sys.executable} -m pip install --no-deps facexlib\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,13 +379,13 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp
 )
 def test_a_version_with_known_holes_is_named_with_the_fixed_one(examine, tmp_path, monkeypatch, package, version, fixed):
     said = {package: version}
-    found = doctor.metadata.distributions
+    found = environment.metadata.distributions
 
     def distributions(name):
         versions = [type("Installed", (), {"version": said[name]})] if name in said else []
-        return versions or (found(name=name) if name not in doctor.OPENCV_NAMES + tuple(doctor.FIXED) else [])
+        return versions or (found(name=name) if name not in environment.OPENCV_NAMES + tuple(environment.FIXED) else [])
 
-    monkeypatch.setattr(doctor.metadata, "distributions", distributions)
+    monkeypatch.setattr(environment.metadata, "distributions", distributions)
     (warning,) = re.findall("^warning: .*$", examine(tmp_path), re.MULTILINE)
     assert (
         warning

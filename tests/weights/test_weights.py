@@ -1,11 +1,12 @@
 import math
+import pkgutil
 import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from gpen_core.errors import MissingWeights
+from gpen_core.errors import MissingExtra, MissingWeights
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
 from gpen_core.weights.catalog import CATALOG, find_entry, stem
@@ -21,35 +22,49 @@ def touch(folder, *names):
 # Folders
 
 
-def test_the_folder_given_comes_before_the_environment_and_that_before_the_cache(tmp_path):
-    environ = {"GPEN_MODELS_DIR": str(tmp_path / "environment"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert folders.models_dirs(tmp_path / "given", environ) == (tmp_path / "given",)
-    assert folders.models_dirs(str(tmp_path / "given"), environ) == (tmp_path / "given",)
-    assert folders.models_dirs(["a", Path("b")], environ) == (Path("a"), Path("b"))
-    assert folders.models_dirs(None, environ) == (tmp_path / "environment",)
+def test_the_folder_given_comes_before_the_environment_and_that_before_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPEN_MODELS_DIR", str(tmp_path / "environment"))
+    assert folders.models_dirs(tmp_path / "given") == (tmp_path / "given",)
+    assert folders.models_dirs(str(tmp_path / "given")) == (tmp_path / "given",)
+    assert folders.models_dirs(["a", Path("b")]) == (Path("a"), Path("b"))
+    assert folders.models_dirs() == (tmp_path / "environment",)
 
 
 @pytest.mark.parametrize(
-    ("platform", "environ", "folder"),
+    ("system", "environ", "folder"),
     [
-        ("linux", {}, ".cache/sd-gpen"),
-        ("linux", {"GPEN_MODELS_DIR": ""}, ".cache/sd-gpen"),
-        ("linux", {"XDG_CACHE_HOME": "elsewhere"}, "elsewhere/sd-gpen"),
-        ("darwin", {"XDG_CACHE_HOME": "elsewhere"}, "Library/Caches/sd-gpen"),
-        ("win32", {}, "AppData/Local/sd-gpen"),
-        ("win32", {"LOCALAPPDATA": "elsewhere"}, "elsewhere/sd-gpen"),
+        ("unix.Unix", {}, ".cache/sd-gpen"),
+        ("unix.Unix", {"GPEN_MODELS_DIR": ""}, ".cache/sd-gpen"),
+        ("unix.Unix", {"XDG_CACHE_HOME": "elsewhere"}, "elsewhere/sd-gpen"),
+        ("macos.MacOS", {}, "Library/Caches/sd-gpen"),
+        ("windows.Windows", {}, "AppData/Local/sd-gpen"),
     ],
 )
-def test_the_cache_directory_is_the_systems(monkeypatch, tmp_path, platform, environ, folder):
-    monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    environ = {name: str(tmp_path / value) if value else value for name, value in environ.items()}
-    assert folders.models_dirs(None, environ) == (tmp_path / folder,)
+@pytest.mark.skipif(sys.platform == "win32", reason="moves the home folder by $HOME")
+def test_the_cache_directory_is_the_systems(monkeypatch, tmp_path, system, environ, folder):
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: str(tmp_path / "AppData" / "Local"))
+    monkeypatch.setattr("platformdirs.PlatformDirs", pkgutil.resolve_name(f"platformdirs.{system}"))
+    for name in ("GPEN_MODELS_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": ".", **environ}.items():
+        monkeypatch.setenv(name, str(tmp_path / value) if value else value)
+    assert folders.models_dirs() == (tmp_path / folder,)
 
 
-def test_a_tilde_stands_for_the_home_folder():
-    assert folders.models_dirs("~/models", {}) == (Path.home() / "models",)
-    assert folders.models_dirs(None, {"GPEN_MODELS_DIR": "~/models"}) == (Path.home() / "models",)
+def test_platformdirs_is_needed_only_where_no_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert folders.models_dirs(tmp_path) == (tmp_path,)
+    monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
+    with pytest.raises(MissingExtra, match=r"^The package platformdirs, which finds the default models folder, is not inst"):
+        folders.models_dirs()
+    monkeypatch.setenv("GPEN_MODELS_DIR", str(tmp_path / "environment"))
+    assert folders.models_dirs() == (tmp_path / "environment",)
+
+
+def test_a_tilde_stands_for_the_home_folder(monkeypatch):
+    assert folders.models_dirs("~/models") == (Path.home() / "models",)
+    monkeypatch.setenv("GPEN_MODELS_DIR", "~/models")
+    assert folders.models_dirs() == (Path.home() / "models",)
 
 
 @pytest.mark.parametrize(

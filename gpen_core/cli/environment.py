@@ -1,0 +1,200 @@
+"""What `gpen doctor` and its report both say of this environment: packages, devices and the models folder."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import MissingExtra, first_line
+from ..optional import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, version_numbers
+from ..version import __version__
+from ..weights.folders import models_dirs
+
+PROJECT = "sd-gpen"
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {
+    "facexlib": "facexlib.detection.retinaface",
+    "opencv-python": "cv2",
+    "Pillow": "PIL.Image",
+    "scipy": "scipy.optimize",
+}
+"""The module to import of a package, where its name differs or the package itself loads no library in C."""
+FOR_DEVELOPERS = ("bench", "dev", "docs", "manual")
+"""Extras that users do not need."""
+OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+FIXED = {"Pillow": "10.0.1", "opencv-python": "4.8.1.78", "requests": "2.32.4", "filelock": "3.20.1", "ray": "2.52.0"}
+"""The first version of each without the security holes that are known."""
+
+
+class Requirements(NamedTuple):
+    """The packages that the project asks for, by the names that pip installs."""
+
+    required: tuple[str, ...]
+    """Also those that are installed without their dependencies, which are extras of their own."""
+    optional: tuple[str, ...]
+    """Those of the extras that are not for developers."""
+
+
+def requirements(root: Path = ROOT) -> Requirements:
+    """The packages of the project's pyproject.toml in `root`; without that file, of the installed distribution.
+
+    The file comes first because it belongs to the code that runs. The metadata of an editable installation may be older,
+    and a host has none. Both tuples are empty where neither is found."""
+    asked_for = _from_pyproject(root / "pyproject.toml") or _from_metadata()
+    required = _names([line for extra in ("", *WITHOUT_DEPENDENCIES) for line in asked_for.pop(extra, [])])
+    extras = [line for extra, lines in asked_for.items() if extra not in FOR_DEVELOPERS for line in lines]
+    return Requirements(required, tuple(name for name in _names(extras) if name not in (PROJECT, *required)))
+
+
+def _from_pyproject(file: Path) -> dict[str, list[str]]:
+    """Requirements by extra, the required ones under "". Empty where the file is missing or another project's.
+
+    tomllib comes with Python 3.11 only. TOML's lists of strings are also Python's."""
+    try:
+        text = file.read_text("utf-8")
+    except OSError:
+        return {}
+    sections = dict(re.findall(r"^\[([\w.-]+)\]\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL))
+    project = sections.get("project", "")
+    if f'name = "{PROJECT}"\n' not in project:
+        return {}
+    return {"": _lists(project)["dependencies"], **_lists(sections["project.optional-dependencies"])}
+
+
+def _lists(section: str) -> dict[str, list[str]]:
+    found = re.findall(r"^([\w-]+) = (\[.*?\])$", section, re.MULTILINE | re.DOTALL)
+    return {name: ast.literal_eval(value) for name, value in found}
+
+
+def _from_metadata() -> dict[str, list[str]]:
+    try:
+        lines = metadata.requires(PROJECT) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    asked_for: dict[str, list[str]] = {}
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"]([\w-]+)", marker)
+        asked_for.setdefault(extra[1] if extra else "", []).append(requirement)
+    return asked_for
+
+
+def _names(lines: list[str]) -> tuple[str, ...]:
+    found = (re.match(r"[\w.-]+", line) for line in lines)
+    return tuple(dict.fromkeys(match[0] for match in found if match))
+
+
+def module_of(package: str) -> str:
+    """The module to import to see whether a package works."""
+    return MODULES.get(package, package)
+
+
+def versions() -> Iterator[str]:
+    """Versions of the required packages, one per line."""
+    yield f"gpen {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    required = requirements().required
+    for package in required:
+        yield f"  {package:16} {_state(package)}"
+    if not required:
+        yield "  packages unknown: pyproject.toml is not there"
+    yield from _warnings()
+
+
+def broken() -> bool:
+    """Whether a required package cannot be imported."""
+    return any(map(_import_error, requirements().required))
+
+
+def optional_versions() -> Iterator[str]:
+    """Versions of the optional packages, one per line."""
+    yield "optional packages (not needed to restore):"
+    for package in requirements().optional:
+        yield f"  {package:16} {_version(package) or 'not installed'}"
+
+
+def missing(error: BaseException) -> str | None:
+    """The message for an `ImportError` of a required package: it is not installed, or cannot be imported. Else None."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return None
+    packages = {module_of(package).partition(".")[0]: package for package in requirements().required}
+    package = packages.get(error.name.partition(".")[0])
+    if package is None:
+        return None
+    if isinstance(error, ModuleNotFoundError) and error.name in packages:
+        return not_installed(package)
+    return (
+        f"The package {package} cannot be imported ({first_line(error)}). Install it again: "
+        f"{install_command(package, '--force-reinstall')}"
+    )
+
+
+def devices() -> str:
+    """The devices that are available, and what `auto` takes."""
+    try:
+        from ..devices import available_devices, name_of, pick_device, pick_dtype
+    except (ImportError, OSError):
+        return "unknown without torch"
+    device = pick_device("auto")
+    short = name_of(pick_dtype("auto", device))
+    return f"{', '.join(str(d) for d in available_devices())}; auto takes {device} in {short}"
+
+
+def models_folder(given: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
+    """The models folder, then the lines of `weights` about its files."""
+    try:
+        folder = models_dirs(given)[0]
+    except MissingExtra as error:
+        yield f"models folder: unknown. {error}"
+        return
+    wrong = " (is not a folder)" if folder.exists() else " (does not exist yet)"
+    yield f"models folder: {folder}{'' if folder.is_dir() else wrong}"
+    yield from weights(folder)
+
+
+def _warnings() -> Iterator[str]:
+    """A line for each package with known security holes, and a note on hosts."""
+    found = {package: _installed(package) for package in FIXED}
+    old = {
+        package: one for package, one in found.items() if one and version_numbers(one[1]) < version_numbers(FIXED[package])
+    }
+    for package, (name, version) in old.items():
+        fixed = FIXED[package]
+        yield f'warning: {name} {version} has known security holes, fixed in {fixed}: pip install "{name}>={fixed}"'
+    if old:
+        yield "note: if a host such as A1111 pins an older version, keep the host's version and update it with the host."
+
+
+def _state(package: str) -> str:
+    """The version of a required package, and what is wrong with it."""
+    version, error = _version(package), _import_error(package)
+    if error is None:
+        return version or "installed, version unknown"
+    if version:
+        return f"{version}, cannot be imported: {error}"
+    purpose = f", it {PURPOSES[package]}" if package in PURPOSES else ""
+    return f"MISSING{purpose} ({error}). Install it: {install_command(package)}"
+
+
+def _import_error(package: str) -> str | None:
+    try:
+        import_module(module_of(package))
+    except (ImportError, OSError) as error:  # OSError: a DLL that Windows cannot load
+        return first_line(error)
+    return None
+
+
+def _version(package: str) -> str | None:
+    found = _installed(package)
+    return None if found is None else found[1]
+
+
+def _installed(package: str) -> tuple[str, str] | None:
+    """The name under which a package is installed, and its version."""
+    names = OPENCV_NAMES if package == "opencv-python" else (package,)
+    found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))
+    return next(found, None)
