@@ -34,9 +34,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from load import resident  # noqa: E402
 
-from gpen_core.batch import cluster  # noqa: E402
-from gpen_core.batch.cluster import Cluster, Hand  # noqa: E402
-from gpen_core.batch.plan import Plan, Wishes  # noqa: E402
+from gpen_core.batch import ray_cluster  # noqa: E402
+from gpen_core.batch.job_plan import Plan, Wishes  # noqa: E402
+from gpen_core.batch.ray_cluster import Cluster, Hand  # noqa: E402
 from gpen_core.batch.sources import Sources  # noqa: E402
 from gpen_core.options import RestoreOptions  # noqa: E402
 
@@ -78,7 +78,7 @@ class StandIn:
 
     def restore_all(self, frames: Sequence[Any], *_: object, **__: object) -> list[Any]:
         """One picture in, the same out."""
-        from gpen_core.restorer import RestoreResult
+        from gpen_core.pipeline.restorer import RestoreResult
 
         self.sleeper.sleep()
         return [RestoreResult(np.zeros((SIDE, SIDE), np.float32), (), 0.0, 0.0, {}, frame.image) for frame in frames]
@@ -88,16 +88,16 @@ def run_pictures(folder: Path, count: int, sleeper: Sleeper, which: Cluster) -> 
     """Of one picture `count` copies."""
     from PIL import Image
 
-    from gpen_core.batch import cluster_pictures
+    from gpen_core.batch import ray_images
     from gpen_core.batch.job import Job
-    from gpen_core.report import Outcome
+    from gpen_core.pipeline.report import Outcome
 
     Image.new("RGB", (SIDE, SIDE), "red").save(folder / "in.png")
     (folder / "out").mkdir()
     jobs = (Job(folder / "in.png", folder / "out" / f"{n}.png") for n in range(count))
     outcomes: list[Outcome] = []
-    work = cluster_pictures.Work(partial(StandIn, sleeper), RestoreOptions())  # type: ignore[arg-type]
-    cluster_pictures.run(jobs, work, which, outcomes.append)
+    work = ray_images.Work(partial(StandIn, sleeper), RestoreOptions())  # type: ignore[arg-type]
+    ray_images.run(jobs, work, which, outcomes.append)
     assert Counter(one.status for one in outcomes) == {"unchanged": count}
 
 
@@ -112,7 +112,7 @@ def pace(workers: int, each: int, seconds: float, of: str) -> str:
         if of == "pictures":
             run_pictures(folder, count, sleeper, which)
         else:
-            cluster.run(range(count), sleeper, which, lambda row, told: heard.append(row))
+            ray_cluster.run(range(count), sleeper, which, lambda row, told: heard.append(row))
             assert sorted(heard) == list(range(count))
         read = [np.loadtxt(path, ndmin=2) for path in (folder / "notes").iterdir()]  # [n, 2]: from, to
     begun, spans = [float(one[0, 0]) for one in read], np.concatenate(read)
@@ -131,16 +131,16 @@ def busy(spans: NDArray[np.float64], since: float) -> float:
 
 def nothing_to_do() -> Any:
     """Every output is said to be there."""
-    from gpen_core.batch import cluster_pictures
+    from gpen_core.batch import ray_images
 
-    cluster_pictures.is_done = lambda job: True
+    ray_images.is_done = lambda job: True
     return StandIn(Sleeper(0.0, "", ""))
 
 
 def memory(count: int, workers: int) -> None:
     """Prints rows of a table: what was done, seconds since the start, this process's memory."""
-    from gpen_core.batch import cluster_pictures, reports
-    from gpen_core.report import Outcome
+    from gpen_core.batch import ray_images, report_files
+    from gpen_core.pipeline.report import Outcome
 
     begun, done = time.time(), 0
 
@@ -162,9 +162,9 @@ def memory(count: int, workers: int) -> None:
         say("libraries")
         with Plan(Sources(listing=names), Wishes(out)) as todo:
             say("planned")
-            report = reports.of(Path(temporary) / "run.jsonl", {"model": "none"}, RestoreOptions(), False)
-            work = cluster_pictures.Work(nothing_to_do, RestoreOptions(), skip_existing=True, folder=temporary)
-            cluster_pictures.run(todo, work, Cluster(workers=workers), finished, report.begin)
+            report = report_files.of(Path(temporary) / "run.jsonl", {"model": "none"}, RestoreOptions(), False)
+            work = ray_images.Work(nothing_to_do, RestoreOptions(), skip_existing=True, folder=temporary)
+            ray_images.run(todo, work, Cluster(workers=workers), finished, report.begin)
         report.end(None)
     assert done == count
     say("end")
@@ -178,9 +178,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="that each row takes")
     parser.add_argument("--of", choices=("rows", "pictures"), default="rows")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
-    parser.add_argument("--task", type=int, default=cluster.AT_ONCE, metavar="N", help="rows of a task: 8, on GPUs 32")
+    parser.add_argument("--task", type=int, default=ray_cluster.AT_ONCE, metavar="N", help="rows of a task: 8, on GPUs 32")
     given = parser.parse_args()
-    cluster.AT_ONCE = given.task
+    ray_cluster.AT_ONCE = given.task
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     if given.what == "memory":
         print("| what | s | MB now | MB at most |\n|---|---|---|---|")

@@ -31,14 +31,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.demo import pictures as demo_pictures  # noqa: E402
-from gpen_core.demo import weights as demo  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.faces.detection.pyramid import Rows, overlap, resized, shorter_sides  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.faces.head import poses  # noqa: E402
-from gpen_core.faces.pyramid import Rows, overlap, resized, shorter_sides  # noqa: E402
+from gpen_core.faces.head_pose import poses  # noqa: E402
 from gpen_core.faces.warp import warp  # noqa: E402
-from gpen_core.pictures.picture import BROKEN, as_picture  # noqa: E402
+from gpen_core.images.image import BROKEN, as_picture  # noqa: E402
+from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
+from gpen_core.tools.demo import weights as demo  # noqa: E402
 
 Pixels = NDArray[np.float32]
 """[H, W, 3] RGB in [0, 255]"""

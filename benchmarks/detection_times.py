@@ -28,10 +28,10 @@ sys.path[:0] = [str(ROOT)]
 from detection import DETECTION_SIZE, ground  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.demo import pictures as demo_pictures  # noqa: E402
-from gpen_core.demo import weights as demo  # noqa: E402
-from gpen_core.faces.detect import MEAN_BGR, Detector  # noqa: E402
-from gpen_core.pictures.picture import Picture, as_picture  # noqa: E402
+from gpen_core.faces.detection.retinaface import MEAN_BGR, Detector  # noqa: E402
+from gpen_core.images.image import Picture, as_picture  # noqa: E402
+from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
+from gpen_core.tools.demo import weights as demo  # noqa: E402
 
 
 def before(detector: Detector, picture: Picture) -> None:

@@ -28,21 +28,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import helpers  # noqa: E402
-from around import twelve_faces  # noqa: E402
+from compositor import twelve_faces  # noqa: E402
 from untrained import blind_resnet50  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.devices import DTYPES  # noqa: E402
 from gpen_core.faces import mask as masks  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.faces.detection.image_source import Batch  # noqa: E402
+from gpen_core.faces.detection.pyramid import Rows, rescaled  # noqa: E402
+from gpen_core.faces.detection.refine import FACE, LOOK  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.faces.looks import FACE, LOOK  # noqa: E402
-from gpen_core.faces.pyramid import Rows, rescaled  # noqa: E402
-from gpen_core.faces.scene import Batch  # noqa: E402
-from gpen_core.models import LoadedNetwork, Models  # noqa: E402
+from gpen_core.images.image import Picture  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
-from gpen_core.pictures.picture import Picture  # noqa: E402
-from gpen_core.restorer import FaceRestorer, RestoreResult  # noqa: E402
+from gpen_core.pipeline.devices import DTYPES  # noqa: E402
+from gpen_core.pipeline.model_set import LoadedNetwork, Models  # noqa: E402
+from gpen_core.pipeline.restorer import FaceRestorer, RestoreResult  # noqa: E402
 
 HEIGHT, WIDTH = 3000, 4000
 MB = 2**20
@@ -93,7 +93,7 @@ class Way:
         if is_cuda:
             torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated()
-        with mock.patch("gpen_core.restorer.suits", lambda device: self.is_on_device):
+        with mock.patch("gpen_core.pipeline.restorer.suits", lambda device: self.is_on_device):
             took = seconds(lambda: results.append(self.restorer.restore(self.image, self.options)))
         if is_cuda:
             self.peak = (torch.cuda.max_memory_allocated() - held) / MB

@@ -41,8 +41,8 @@ import synthetic  # noqa: E402
 import variants  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.devices import DTYPES, is_out_of_memory  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
+from gpen_core.pipeline.devices import DTYPES, is_out_of_memory  # noqa: E402
 
 MB = 2**20
 GOAL = (2048, "fp16", 1)  # size, precision and batch that the goal is set for, on an H200
@@ -210,7 +210,7 @@ def arguments() -> argparse.Namespace:
 def whole(bench: Bench, sizes: list[int], device: str) -> None:
     """The rows from picture to picture, at the first precision asked for; the folder and the film at the first size."""
     import end_to_end
-    import gpu_whole
+    import gpu_end_to_end
 
     dtype = bench.dtypes[0]
     print(f"\nFrom picture to picture, milliseconds\n{end_to_end.HEADING}")
@@ -220,17 +220,17 @@ def whole(bench: Bench, sizes: list[int], device: str) -> None:
             bench.rows += end_to_end.compare(size, dtype, count, bench.device, given, bench.runs)
     print()
 
-    def row(made: gpu_whole.Row) -> None:
+    def row(made: gpu_end_to_end.Row) -> None:
         print(made, flush=True)
         bench.rows.append(asdict(made))
 
-    row(gpu_whole.detection(bench.device, bench.runs))
+    row(gpu_end_to_end.detection(bench.device, bench.runs))
     with tempfile.TemporaryDirectory() as place:
-        row(gpu_whole.first(Path(place), sizes[0], dtype, device, compiled=False))
+        row(gpu_end_to_end.first(Path(place), sizes[0], dtype, device, compiled=False))
         if bench.with_compile:
-            row(gpu_whole.first(Path(place), sizes[0], dtype, device, compiled=True))
-        row(gpu_whole.folder(Path(place), sizes[0], dtype, device))
-        row(gpu_whole.film(Path(place), sizes[0], dtype, device))
+            row(gpu_end_to_end.first(Path(place), sizes[0], dtype, device, compiled=True))
+        row(gpu_end_to_end.folder(Path(place), sizes[0], dtype, device))
+        row(gpu_end_to_end.film(Path(place), sizes[0], dtype, device))
 
 
 def print_header(device: torch.device) -> None:

@@ -50,7 +50,7 @@ def ways(folder: Path) -> dict[str, Callable[[], object]]:
 
     from gpen_core.network import GPEN
     from gpen_core.weights import checkpoint
-    from gpen_core.weights.downloads import DownloadOptions
+    from gpen_core.weights.download_options import DownloadOptions
     from gpen_core.weights.store import Store
 
     pth, tensors = folder / "random-2048.pth", folder / "random-2048.safetensors"

@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import convolutions  # noqa: E402
-import exported  # noqa: E402
 import helpers  # noqa: E402
+import onnx_export  # noqa: E402
 import synthetic  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
-from gpen_core.devices import DTYPES, cpu_computes_in_bf16  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
-from gpen_core.network.memory import CACHE_STRIP  # noqa: E402
+from gpen_core.network.memory_estimate import CACHE_STRIP  # noqa: E402
+from gpen_core.pipeline.devices import DTYPES, cpu_computes_in_bf16  # noqa: E402
 
 TWIN, ORT, OPENVINO, ALONE = "reference twin fp32", "ONNX Runtime fp32", "OpenVINO", "convolutions alone"
 AIM = 1.3  # at most that many times the convolutions alone
@@ -69,24 +69,24 @@ def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
 
 def onnx_runtime(state_dict: Weights, x: torch.Tensor) -> Contenders:
     """None where its packages are not installed, which `say_what_is_left_out` says once."""
-    return {} if exported.missing(exported.ORT) else {ORT: partial(seconds, exported.runner(state_dict, x))}
+    return {} if onnx_export.missing(onnx_export.ORT) else {ORT: partial(seconds, onnx_export.runner(state_dict, x))}
 
 
 def openvino(state_dict: Weights, x: torch.Tensor) -> Contenders:
     """In each precision; none where its packages are not installed."""
-    if exported.missing(exported.OPENVINO):
+    if onnx_export.missing(onnx_export.OPENVINO):
         return {}
     return {
-        f"{OPENVINO} {name}": partial(seconds, exported.openvino_runner(state_dict, x, dtype))
+        f"{OPENVINO} {name}": partial(seconds, onnx_export.openvino_runner(state_dict, x, dtype))
         for name, dtype in dtypes().items()
     }
 
 
 def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
     """Prints which contenders do not run here and why."""
-    for name, package in ((ORT, exported.ORT), (OPENVINO, exported.OPENVINO)):
-        if name in engines and exported.missing(package):
-            print(f"Left out: {name}, because {', '.join(exported.missing(package))} is not installed.")
+    for name, package in ((ORT, onnx_export.ORT), (OPENVINO, onnx_export.OPENVINO)):
+        if name in engines and onnx_export.missing(package):
+            print(f"Left out: {name}, because {', '.join(onnx_export.missing(package))} is not installed.")
     if "bf16" not in dtypes():
         print("Left out: bf16, because this CPU does not compute in it.")
 

@@ -27,14 +27,14 @@ import helpers  # noqa: E402
 from facexlib.parsing.parsenet import ParseNet  # noqa: E402
 
 from gpen_core import FaceRestorer, RestoreOptions  # noqa: E402
-from gpen_core.demo import weights as demo  # noqa: E402
-from gpen_core.demo.pictures import collage, degrade  # noqa: E402
-from gpen_core.devices import pick_dtype  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.mask import Parser  # noqa: E402
-from gpen_core.models import Models  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
-from gpen_core.networks import BySize, LoadedNetwork, sizes_of  # noqa: E402
+from gpen_core.pipeline.devices import pick_dtype  # noqa: E402
+from gpen_core.pipeline.gpen_runner import BySize, LoadedNetwork, sizes_of  # noqa: E402
+from gpen_core.pipeline.model_set import Models  # noqa: E402
+from gpen_core.tools.demo import weights as demo  # noqa: E402
+from gpen_core.tools.demo.images import collage, degrade  # noqa: E402
 
 CPU = torch.device("cpu")
 OPTIONS = {

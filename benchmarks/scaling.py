@@ -30,8 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import helpers  # noqa: E402
 import synthetic  # noqa: E402
 
-from gpen_core.devices import Plan, halving, plan  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
+from gpen_core.pipeline.devices import Plan, halving, plan  # noqa: E402
 
 Curves = dict[str, dict[int, float]]
 """Medians in seconds by name, then by size or number of faces."""

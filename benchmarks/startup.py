@@ -31,8 +31,8 @@ def first_result(path: Path) -> None:
     import torch
 
     marks.append(perf_counter())
-    from gpen_core.devices import pick_dtype, plan
     from gpen_core.network import GPEN
+    from gpen_core.pipeline.devices import pick_dtype, plan
     from gpen_core.weights import checkpoint
 
     marks.append(perf_counter())

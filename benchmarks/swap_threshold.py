@@ -31,13 +31,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from gpen_core.demo import pictures as demo_pictures  # noqa: E402
-from gpen_core.demo import weights as demo  # noqa: E402
 from gpen_core.faces.align import Alignment, align, extract, into_region  # noqa: E402
-from gpen_core.faces.changed import THRESHOLD, changes  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.pictures.picture import FloatImage, as_picture  # noqa: E402
+from gpen_core.faces.swap_detection import THRESHOLD, changes  # noqa: E402
+from gpen_core.images.image import FloatImage, as_picture  # noqa: E402
+from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
+from gpen_core.tools.demo import weights as demo  # noqa: E402
 
 RGB8 = NDArray[np.uint8]
 SWAP_SIZE = 192  # px: the template's square when ArcFace's inside it has the 128 px of common swappers

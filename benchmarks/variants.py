@@ -12,12 +12,12 @@ from unittest import mock
 import reference_gpen as reference
 import torch
 
-from gpen_core.devices import is_out_of_memory
 from gpen_core.errors import first_line
 from gpen_core.network import GPEN
+from gpen_core.network.buffer_pool import Workspace
+from gpen_core.network.cuda_graphs import Replay, allow_compilations
 from gpen_core.network.gpen import _Call
-from gpen_core.network.replay import Replay, allow_compilations
-from gpen_core.network.workspace import Workspace
+from gpen_core.pipeline.devices import is_out_of_memory
 
 TWIN = "reference twin"
 GAINS = (1.0, 4)  # of the twin's FIRs

@@ -27,24 +27,27 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import av  # noqa: E402
-import films  # noqa: E402
 import numpy as np  # noqa: E402
-from film_runs import restorer  # noqa: E402
+import synthetic_video  # noqa: E402
 from helpers import face_at  # noqa: E402
+from video_fakes import restorer  # noqa: E402
 
 from gpen_core import RestoreOptions, VideoOptions, restore_video  # noqa: E402
-from gpen_core.demo import pictures  # noqa: E402
-from gpen_core.faces.detect import Detector  # noqa: E402
-from gpen_core.models import load_detector  # noqa: E402
+from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
+from gpen_core.pipeline.model_set import load_detector  # noqa: E402
+from gpen_core.tools.demo import images  # noqa: E402
 
 RATE = 30
 
 
 def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 12) -> None:
     """A hand-held film of one face, whose first frames come again and again."""
-    photo = pictures.astronaut()
+    photo = images.astronaut()
     count = round(seconds * RATE)
-    frames = [frame for frame, _ in films.film(photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400)]
+    frames = [
+        frame
+        for frame, _ in synthetic_video.film(photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400)
+    ]
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"

@@ -31,11 +31,9 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .crops import Cropped, FaceCrop, Pasted, crop_faces, paste_faces
     from .faces.draw import numbered
     from .faces.face import Box, Face
-    from .frame import Frame
-    from .models import trust_weights
+    from .images.codecs import Photo
     from .options import (
         ANGLES,
         AUTO_MODELS,
@@ -50,15 +48,17 @@ if TYPE_CHECKING:
         RestoreOptions,
         VideoOptions,
     )
-    from .pictures.files import Photo
+    from .pipeline.crops import Cropped, FaceCrop, Pasted, crop_faces, paste_faces
+    from .pipeline.inputs import Frame
+    from .pipeline.model_set import trust_weights
+    from .pipeline.restorer import FaceRestorer, RestoreResult
     from .progress import Progress, ProgressEvent
-    from .restorer import FaceRestorer, RestoreResult
-    from .selftest import SelfTest, self_test_outcome
-    from .video.restore import TrackOutcome, VideoResult, restore_video
+    from .tools.self_test import SelfTest, self_test_outcome
+    from .video.container_choice import suffix_for
+    from .video.restore_video import TrackOutcome, VideoResult, restore_video
     from .video.sequence import SequenceResult, restore_sequence
-    from .video.suffix import suffix_for
     from .weights.catalog import SUFFIXES
-    from .weights.downloads import DownloadOptions
+    from .weights.download_options import DownloadOptions
     from .weights.folders import (
         detector_choices,
         download_size,
@@ -70,11 +70,11 @@ if TYPE_CHECKING:
     )
 
 _LAZY = {
-    ".crops": ("Cropped", "FaceCrop", "Pasted", "crop_faces", "paste_faces"),
+    ".pipeline.crops": ("Cropped", "FaceCrop", "Pasted", "crop_faces", "paste_faces"),
     ".faces.draw": ("numbered",),
     ".faces.face": ("Box", "Face"),
-    ".frame": ("Frame",),
-    ".models": ("trust_weights",),
+    ".pipeline.inputs": ("Frame",),
+    ".pipeline.model_set": ("trust_weights",),
     ".options": (
         "ANGLES",
         "AUTO_MODELS",
@@ -89,13 +89,13 @@ _LAZY = {
         "RestoreOptions",
         "VideoOptions",
     ),
-    ".pictures.files": ("Photo",),
+    ".images.codecs": ("Photo",),
     ".progress": ("Progress", "ProgressEvent"),
-    ".restorer": ("FaceRestorer", "RestoreResult"),
-    ".selftest": ("SelfTest", "self_test_outcome"),
-    ".video.restore": ("TrackOutcome", "VideoResult", "restore_video"),
+    ".pipeline.restorer": ("FaceRestorer", "RestoreResult"),
+    ".tools.self_test": ("SelfTest", "self_test_outcome"),
+    ".video.restore_video": ("TrackOutcome", "VideoResult", "restore_video"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
-    ".video.suffix": ("suffix_for",),
+    ".video.container_choice": ("suffix_for",),
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": (
         "detector_choices",
@@ -106,7 +106,7 @@ _LAZY = {
         "network_choices",
         "state_of",
     ),
-    ".weights.downloads": ("DownloadOptions",),
+    ".weights.download_options": ("DownloadOptions",),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 async def comfy_entrypoint() -> GpenExtension:
     """What ComfyUI asks a pack for."""
-    from . import folders, pages
+    from . import folders, routes
     from .extension import GpenExtension
 
     folders.register()
     folders.offer_examples()
-    pages.serve()
+    routes.serve()
     return GpenExtension()

@@ -9,7 +9,7 @@ import torch
 from . import inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
-from .restoring import RestoringNode
+from .restore_base import RestoringNode
 
 STRENGTH = 0.8  # a swapped face keeps some of the look that the swap gave it
 

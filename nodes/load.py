@@ -10,8 +10,8 @@ import comfy.model_management as management
 from ..gpen_core import DETECTORS, PRECISIONS, MissingWeights, OptionsError
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
+from .host_progress import Reporter
 from .model import GpenModel
-from .progress import Reporter
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..gpen_core import ErrorConverter, GpenError, OutOfMemory, ProgressEvent, RestoreOptions
 from . import folders, self_test
-from .progress import Reporter
+from .host_progress import Reporter
 
 if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
     from ..gpen_core import Cropped, Face, FaceRestorer, Frame, RestoreResult

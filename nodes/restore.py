@@ -10,7 +10,7 @@ from ..gpen_core import OptionsError, VideoOptions
 from . import boxes, inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, folded, io, schema
 from .model import GpenModel
-from .restoring import RestoringNode
+from .restore_base import RestoringNode
 
 
 class RestoreFaces(RestoringNode):

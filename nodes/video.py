@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..gpen_core import CHOICES, MissingExtra, ProgressEvent, RestoreOptions, VideoOptions
-from . import films, inputs, outputs, tensors
+from . import inputs, outputs, tensors, video_io
 from .comfy import GpenModelType, NodeOutput, folded, io, schema, ui
+from .host_progress import Reporter
 from .model import GpenModel, require
-from .progress import Reporter
-from .restoring import RestoringNode
+from .restore_base import RestoringNode
 
 if TYPE_CHECKING:
     from ..gpen_core import VideoResult
@@ -107,7 +107,7 @@ class RestoreVideo(RestoringNode):
         if options.strength == 0:
             return _output(video, "The strength is 0: nothing was done.")
         region = tensors.one_limit(region_mask, "video")
-        with films.folder() as made, films.read_once(films.source_of(video, made), made) as source:
+        with video_io.folder() as made, video_io.read_once(video_io.source_of(video, made), made) as source:
             asked = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
             try:
                 result = _restored(require(model), source.path, made, options, asked, region, Reporter(cls.hidden.unique_id))
@@ -115,8 +115,8 @@ class RestoreVideo(RestoringNode):
                 raise MissingExtra(f"{error}\n{PYAV}") from error
         text = "\n".join([outputs.film_summary(result), *outputs.remarks(region_mask)])
         if any(result.restored):
-            return _output(films.video_of(result.target), text)
-        films.delete(made)
+            return _output(video_io.video_of(result.target), text)
+        video_io.delete(made)
         return _output(video, f"{text}\nNothing was restored: the video is passed on as it came.")
 
 

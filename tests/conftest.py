@@ -9,8 +9,8 @@ from collections import Counter
 import helpers
 import pytest
 
-from gpen_core.demo import pictures as demo_pictures
-from gpen_core.demo import weights as demo
+from gpen_core.tools.demo import images as demo_pictures
+from gpen_core.tools.demo import weights as demo
 
 os.environ["GPEN_OFFLINE"] = "1"  # a test that asks for weights that are not there must not fetch hundreds of megabytes
 os.environ.pop("GPEN_MIRROR", None)
@@ -39,7 +39,7 @@ def models(tmp_path_factory, detector_weights):
 def both_ways(request, monkeypatch):
     """What comes before and after the network, with OpenCV and as on an accelerator, there on the CPU."""
     if request.param == "torch":
-        monkeypatch.setattr("gpen_core.restorer.suits", lambda device: True)
+        monkeypatch.setattr("gpen_core.pipeline.restorer.suits", lambda device: True)
     return request.param
 
 

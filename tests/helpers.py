@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from gpen_core.faces.align import invert, similarity, template
+from gpen_core.faces.detection.pyramid import REACH, sizes_found
 from gpen_core.faces.face import Face
-from gpen_core.faces.head import HEAD
+from gpen_core.faces.head_pose import HEAD
 from gpen_core.faces.mask import Parser
-from gpen_core.faces.pyramid import REACH, sizes_found
-from gpen_core.models import LoadedNetwork, Models
 from gpen_core.network import GPEN
-from gpen_core.restorer import FaceRestorer
+from gpen_core.pipeline.model_set import LoadedNetwork, Models
+from gpen_core.pipeline.restorer import FaceRestorer
 
 DETECTOR_FILE = "detection_mobilenet0.25_Final.safetensors"  # a .pth of that name is pinned
 DATA = Path(__file__).resolve().parent / "data"

@@ -192,25 +192,25 @@ from gpen_core import FaceRestorer, RestoreOptions
 restorer = FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25")
 ```
 
-::: gpen_core.restorer.FaceRestorer
+::: gpen_core.pipeline.restorer.FaceRestorer
 
-::: gpen_core.restorer.RestoreResult
+::: gpen_core.pipeline.restorer.RestoreResult
 
 ::: gpen_core.options.RestoreOptions
 
 ::: gpen_core.faces.face.Face
 
-::: gpen_core.frame.Frame
+::: gpen_core.pipeline.inputs.Frame
 
-::: gpen_core.crops.crop_faces
+::: gpen_core.pipeline.crops.crop_faces
 
-::: gpen_core.crops.paste_faces
+::: gpen_core.pipeline.crops.paste_faces
 
-::: gpen_core.video.restore.restore_video
+::: gpen_core.video.restore_video.restore_video
 
 ::: gpen_core.options.VideoOptions
 
-::: gpen_core.weights.downloads.DownloadOptions
+::: gpen_core.weights.download_options.DownloadOptions
 
 ::: gpen_core.progress.ProgressEvent
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from gpen_core.upscale.rrdb import RRDBLayout
+from gpen_core.pipeline.rrdb import RRDBLayout
 
 
 def nearest_weights(shuffle=1, blocks=1):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS_OF = [path for path in PAGES if path.name not in ("python.md",)]
 
-pytest_plugins = ["command_line", "films"]
+pytest_plugins = ["cli_fixtures", "synthetic_video"]
 
 
 def relative(path):
@@ -190,7 +190,7 @@ STAND_INS = {
 @pytest.fixture
 def desk(tmp_path, portrait, monkeypatch, carried):
     """A folder as the guides suppose it: photographs, a film, and weights that were carried along."""
-    import film_files
+    import video_files
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GPEN_MODELS_DIR", str(carried))
@@ -200,7 +200,7 @@ def desk(tmp_path, portrait, monkeypatch, carried):
         small.save(tmp_path / name)
     Image.fromarray(255 - portrait).save(tmp_path / "before.png")
     (tmp_path / "carried").symlink_to(carried, target_is_directory=True)
-    return film_files
+    return video_files
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import graphlib
 import importlib.util
 import json
 import re
@@ -64,87 +63,71 @@ def test_core_imports_no_host():
     assert offenders == []
 
 
-GROUND = ("errors", "optional", "options", "progress", "version", "owner", "regular")
-# Every room, and what else of our own it may import: always from above it in this list.
-ROOMS = {
-    "errors": (),
-    "regular": (),
-    "version": (),
-    "progress": (),
-    "optional": ("errors",),
-    "options": ("errors",),
-    "owner": (),
-    "locks": (),
-    "pictures": GROUND,
-    "network": GROUND,
-    "weights": (*GROUND, "locks"),  # what a network's layout is, is passed in
-    "faces": (*GROUND, "pictures"),
-    "devices": (*GROUND, "network"),
-    "lazy": GROUND,
-    "networks": (*GROUND, "network", "devices", "lazy"),
-    "upscale": (*GROUND, "pictures", "network", "weights", "faces", "devices", "lazy"),
-    "parity": (*GROUND, "pictures", "network", "devices"),
-    "models": (*GROUND, "network", "weights", "faces", "devices", "lazy", "networks", "upscale", "parity"),
-    "frame": (*GROUND, "pictures", "faces", "upscale"),
-    "around": (*GROUND, "pictures", "faces", "devices", "frame"),
-    "on_device": (*GROUND, "pictures", "faces", "devices", "frame", "around"),
-    "restorer": (
-        *(*GROUND, "pictures", "network", "weights", "faces", "devices", "networks", "upscale", "models", "frame"),
-        *("around", "on_device"),
-    ),
-    "compare": (*GROUND, "pictures", "faces", "frame", "restorer"),
-    "explain": (*GROUND, "pictures", "faces", "restorer"),
-    "crops": (*GROUND, "pictures", "faces", "frame", "restorer"),
-    "report": (*GROUND, "faces", "restorer"),
-    "video": (
-        *(*GROUND, "locks", "pictures", "faces", "devices", "networks", "upscale", "models", "frame", "restorer"),
-        "report",
-    ),
-    "batch": (*GROUND, "pictures", "devices", "upscale", "frame", "restorer", "report", "video"),
-    "demo": (*GROUND, "network", "faces"),
-    "selftest": (*GROUND, "pictures", "network", "faces", "devices", "networks", "models", "restorer", "demo"),
-}
-ANYTHING = ("cli", "__init__", "__main__")  # doors: nobody but they may know of all
+# The layout of gpen_core, as CONTRIBUTING.md draws it: a package or root module imports only from the levels above its own.
+LEVELS = (
+    ("errors", "progress", "version"),
+    ("options", "optional_packages", "files", "network"),
+    ("weights", "images"),
+    ("faces",),
+    ("pipeline",),
+    ("video", "tools"),
+    ("batch",),
+    ("cli",),
+)
+LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
+ENTRIES = ("__init__", "__main__")  # they know all of the packages
+NEVER = {"faces": "faces.detection", "tools.demo": "tools"}  # inside a package: the first never imports the second
+
+
+def dotted_parts(path):
+    """The parts of a module's name below gpen_core."""
+    parts = path.relative_to(ROOT / "gpen_core").with_suffix("").parts
+    return parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts
 
 
 def own_imports(path):
-    """The rooms that a module imports from, lazily or not."""
-    core = ROOT / "gpen_core"
-    package = path.relative_to(core).parts[:-1]
+    """The modules of gpen_core that a module imports, lazily or not, each as the parts of its name."""
+    package = path.relative_to(ROOT / "gpen_core").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - (node.level - 1)]
-            named = (*base, *(node.module or "").split(".")) if node.module else base
-            yield from [named[0]] if named else [alias.name for alias in node.names]
+            base = package[: len(package) - (node.level - 1)] + tuple((node.module or "").split(".") if node.module else ())
+            yield from [base] if base else [(alias.name,) for alias in node.names]
+
+
+def package_of(parts):
+    """`faces.detection` of faces/detection/pyramid.py, `faces` of faces/mask.py, `errors` of errors.py."""
+    folder = ROOT.joinpath("gpen_core", *parts)
+    return ".".join(parts if folder.is_dir() or len(parts) == 1 else parts[:-1])
 
 
 def not_allowed(path):
-    """The rooms that a module imports from and may not."""
-    room = path.relative_to(ROOT / "gpen_core").with_suffix("").parts[0]
-    allowed = {*ROOMS, *ANYTHING} if room in ANYTHING else set(ROOMS[room])
-    return set(own_imports(path)) - {room} - allowed
+    """The packages that a module imports from and may not."""
+    here = dotted_parts(path)
+    if here[0] in ENTRIES:
+        return []
+    imported = [parts for parts in own_imports(path) if parts[0] != here[0]]
+    below = {parts[0] for parts in imported if LEVEL.get(parts[0], len(LEVELS)) >= LEVEL[here[0]]}
+    inside = {package_of(parts) for parts in own_imports(path)} & {NEVER.get(package_of(here))}
+    return sorted(below | inside)
 
 
-def test_arrows_point_one_way():
-    offenders = [(path.relative_to(ROOT).as_posix(), sorted(used)) for path in CORE if (used := not_allowed(path))]
+def test_packages_import_only_from_levels_above():
+    offenders = [(path.relative_to(ROOT).as_posix(), names) for path in CORE if (names := not_allowed(path))]
     assert offenders == []
 
 
-def test_rooms_import_from_above_only():
-    order = list(ROOMS)
-    assert all(order.index(used) < order.index(room) for room, allowed in ROOMS.items() for used in allowed)
+def test_the_layout_names_every_package():
+    assert {dotted_parts(path)[0] for path in CORE} - set(ENTRIES) == set(LEVEL)
 
 
-def test_the_modules_of_the_command_line_import_each_other_one_way():
-    """Lazily, too."""
-    modules = {path.stem: path for path in (ROOT / "gpen_core" / "cli").glob("*.py")}
-    graph = {}
-    for name, path in modules.items():
-        siblings = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "level", 0) == 1]
-        used = {part for node in siblings for part in [node.module, *(alias.name for alias in node.names)]}
-        graph[name] = used & set(modules)
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a cycle
-    assert order.index("environment") < order.index("doctor_report") < order.index("doctor") < order.index("main")
+def test_the_root_of_the_core_stays_small():
+    assert len(list((ROOT / "gpen_core").glob("*.py"))) <= 7 and len(LEVEL) <= 20
+
+
+def test_the_tests_mirror_the_layout():
+    packages = {path.name for path in (ROOT / "gpen_core").iterdir() if (path / "__init__.py").exists()}
+    folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").glob("*/**/test_*.py")}
+    assert packages | {"nodes", "scripts", "trial"} == folders
 
 
 def test_adapters_import_nothing_deeper_than_the_public_names():
@@ -168,7 +151,7 @@ def test_importing_the_core_loads_neither_torch_nor_opencv():
 
 @pytest.mark.slow
 def test_the_http_library_is_loaded_only_to_download():
-    assert run_python("import sys, gpen_core.restorer; print('requests' in sys.modules)").strip() == "False"
+    assert run_python("import sys, gpen_core.pipeline.restorer; print('requests' in sys.modules)").strip() == "False"
     assert run_python("import sys, gpen_core.weights.download; print('requests' in sys.modules)").strip() == "True"
 
 
@@ -205,7 +188,8 @@ assert importlib.util.find_spec("gpen_core") is None and folder not in sys.path
 core = importlib.import_module(".gpen_core", name)
 restorer = core.FaceRestorer.load("red-256", "retinaface_mobile0.25", models, device="cpu")
 result = restorer.restore(picture, core.RestoreOptions(strength=0.5))
-for lazy in ("cli.main", "batch.local", "cli.doctor", "demo.weights", "cli.demo", "demo.pictures", "report"):
+lazily = "cli.main batch.local cli.doctor tools.demo.weights cli.demo tools.demo.images pipeline.report"
+for lazy in lazily.split():
     importlib.import_module(".gpen_core." + lazy, name)
 status = importlib.import_module(".gpen_core.cli", name).main(
     ["restore", picture, "-o", folder + "/out.png", "--model", "red-256", "--detector", "retinaface_mobile0.25",
@@ -303,13 +287,13 @@ def test_tests_use_no_private_name_of_ours():
 @pytest.mark.parametrize(
     ("code", "is_found"),
     [
-        ("from gpen_core.pictures.files import _load", True),
+        ("from gpen_core.images.codecs import _load", True),
         ("files._load(source)", True),
         ("files._load.cache_clear()", True),
         ("restorer.network._load = 1", True),
         ('monkeypatch.setattr(files, "_load", broken)', True),
-        ('monkeypatch.setattr("gpen_core.pictures.files._load", broken)', True),
-        ('run_python("from gpen_core.pictures.files import _load")', True),
+        ('monkeypatch.setattr("gpen_core.images.codecs._load", broken)', True),
+        ('run_python("from gpen_core.images.codecs import _load")', True),
         ("monkeypatch.setattr(Canvas, 'close', lambda self: self._load)", True),
         ("class Fake:\n    def _load(self): self.loads = 1\n    def load(self): return self._load()", False),
         ("files.load(source, name='the file _load.png')", False),

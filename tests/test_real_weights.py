@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpen_core import FaceRestorer
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.tools.demo import images as demo_pictures
 from gpen_core.weights.weights_file import opened
 
 ROOT = Path(__file__).resolve().parents[1]

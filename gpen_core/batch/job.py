@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .access import is_there
-from .places import Place
+from .io import is_there
+from .locations import Place
 
 Boxes = tuple[tuple[float, float, float, float], ...]
 

@@ -10,22 +10,22 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .. import devices
 from ..errors import GpenError, InputError, OutOfMemory, OutputError, memory_for, unexpected
-from ..frame import Frame, scale_between
+from ..images import codecs
+from ..images.codecs import Photo
+from ..images.image import FloatImage, Picture, luminance
+from ..images.resized_metadata import resized
 from ..options import RestoreOptions
-from ..pictures import files
-from ..pictures.files import Photo
-from ..pictures.picture import FloatImage, Picture, luminance
-from ..pictures.resized import resized
+from ..pipeline import devices
+from ..pipeline.inputs import Frame, scale_between
+from ..pipeline.report import Outcome
+from ..pipeline.restorer import FaceRestorer, RestoreResult
+from ..pipeline.upscale import enlarged_size
 from ..progress import Progress
-from ..report import Outcome
-from ..restorer import FaceRestorer, RestoreResult
-from ..upscale.enlarge import enlarged_size
-from . import access
-from .access import format_of, write_bytes
+from . import io
+from .io import format_of, write_bytes
 from .job import Job, inputs_of
-from .places import Place, same_file_key
+from .locations import Place, same_file_key
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ def attempted(job: Job, work: Callable[[], None]) -> Outcome:
 
 def _needed(place: Place) -> int:
     try:
-        return access.needed_bytes(place)
+        return io.needed_bytes(place)
     except Exception as error:  # which is told when its turn comes
         log.debug("%s: its need of memory is unknown: %s", place, error)
         return 0
@@ -279,14 +279,14 @@ def _read(job: Job, outcome: Outcome, max_memory: int | None, upscale: float) ->
 
 
 def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
-    photo = access.read(job.source, max_memory)
+    photo = io.read(job.source, max_memory)
     if upscale != 1:  # which takes long: what cannot be written is said before
-        files.check_sides(format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
-    before_swap = None if job.before_swap is None else access.read(job.before_swap, max_memory).picture
-    base = photo if job.background is None else access.read(job.background, max_memory)
+        codecs.check_sides(format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
+    before_swap = None if job.before_swap is None else io.read(job.before_swap, max_memory).picture
+    base = photo if job.background is None else io.read(job.background, max_memory)
     background = None if job.background is None else base.picture
     region_mask = (
-        None if job.region_mask is None else _region_mask(access.read(job.region_mask, max_memory).picture, photo.picture)
+        None if job.region_mask is None else _region_mask(io.read(job.region_mask, max_memory).picture, photo.picture)
     )
     return _Pictures(Frame(photo.picture, before_swap, background, region_mask, job.boxes), base)
 
@@ -322,7 +322,7 @@ def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...
     if result.changed or is_larger or not same_format:
         metadata = resized(photo.metadata, result.picture.size) if is_larger else photo.metadata
         restored = Photo(result.picture, metadata, photo.format, photo.lossy)
-        write_bytes(job.target, files.encode(restored, format_name))
+        write_bytes(job.target, codecs.encode(restored, format_name))
         return photo.left_out
     if job.target != job.base:  # nothing was restored: the file as it is loses nothing
         write_bytes(job.target, photo.data)  # not what the file holds by now

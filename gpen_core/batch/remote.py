@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
-from ..optional import calls_of
-from ..owner import owner
+from ..files.process_id import owner
+from ..optional_packages import calls_of
 
 if TYPE_CHECKING:
-    from .places import Url
+    from .locations import Url
 
 log = logging.getLogger(__name__)
 

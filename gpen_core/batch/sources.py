@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
-from ..pictures import files
-from . import lists, remote
-from .places import SCHEME, Place, Url, is_folder, place_of, same_file_key
+from ..images import codecs
+from . import input_list, remote
+from .locations import SCHEME, Place, Url, is_folder, place_of, same_file_key
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ class Sources:
             found = found or not is_empty
             empty += [argument] * is_empty
         if self.listing is not None:
-            for text in lists.read(self.listing):
+            for text in input_list.read(self.listing):
                 yield listed(text)
                 found = True
         if empty and found:  # with nothing found, the caller has that to say
-            log.warning("No pictures (%s) in %s.", ", ".join(files.SUFFIXES), ", ".join(empty))
+            log.warning("No pictures (%s) in %s.", ", ".join(codecs.SUFFIXES), ", ".join(empty))
 
     def _expanded(self, argument: str) -> Iterable[Found]:
         if not argument:
@@ -137,7 +137,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and PurePath(name).suffix.lower() in files.SUFFIXES
+    return not name.startswith(".") and PurePath(name).suffix.lower() in codecs.SUFFIXES
 
 
 def _deep(folder: Path, below: str, left_out: str | None) -> Iterator[Found]:

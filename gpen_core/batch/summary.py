@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import pluralize
-from . import reports
+from . import report_files
 
 MOST_KINDS = 10_000
 """Of errors and reasons; their numbers and names are taken out, so that there are few."""
@@ -66,7 +66,7 @@ def sum_up(paths: Iterable[Path]) -> Summary:
 
 def _take(path: Path, summary: Summary, store: sqlite3.Connection) -> None:
     at = 0.0
-    for number, row in enumerate(reports.rows(path), 1):
+    for number, row in enumerate(report_files.rows(path), 1):
         if row["row"] == "damaged":
             summary.damaged.append(f"{path}, line {row['line']}")
             continue

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from ..batch.places import place_of
+from ..batch.locations import place_of
 from ..options import ANGLES, CHOICES, COLORS, DETECTORS, ORDERS, PRECISIONS, REGIONS, TEMPLATES, RestoreOptions
 
 DEFAULTS = RestoreOptions()

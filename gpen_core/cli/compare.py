@@ -9,7 +9,7 @@ from typing import Any
 
 from ..options import MASK_TYPES
 from .arguments import detection_arguments, look_arguments, models_argument, options_of, order_argument, selection_arguments
-from .progress import progress_reporter
+from .progress_display import progress_reporter
 from .terminal import printable
 
 
@@ -31,17 +31,17 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from ..batch.places import same_file_key
-    from ..compare import Choices, contact_sheet
+    from ..batch.locations import same_file_key
     from ..errors import OptionsError
-    from ..models import Models
-    from ..networks import sizes_of
-    from ..pictures import files
-    from ..pictures.metadata import Metadata
-    from ..pictures.picture import from_array
-    from ..pictures.whole_file import write_bytes
-    from ..restorer import FaceRestorer
-    from ..weights.downloads import DownloadOptions
+    from ..files.atomic_write import write_bytes
+    from ..images import codecs
+    from ..images.image import from_array
+    from ..images.metadata import Metadata
+    from ..pipeline.gpen_runner import sizes_of
+    from ..pipeline.model_set import Models
+    from ..pipeline.restorer import FaceRestorer
+    from ..tools.compare import Choices, contact_sheet
+    from ..weights.download_options import DownloadOptions
 
     options = options_of(given)
     choices = Choices(_words(given.models), _numbers(given.strengths), _words(given.mask_types))
@@ -49,8 +49,8 @@ def _compare(given: argparse.Namespace) -> int:
         raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(given.output) == same_file_key(given.photo):
         raise OptionsError(f"{given.output} is the photograph itself. Name another file for the sheet.")
-    format_name = files.format_of(given.output, "PNG")
-    photo = files.read(given.photo)
+    format_name = codecs.format_of(given.output, "PNG")
+    photo = codecs.read(given.photo)
     with progress_reporter(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         models = Models.load(
@@ -58,8 +58,8 @@ def _compare(given: argparse.Namespace) -> int:
         )
         sheet = contact_sheet(FaceRestorer(models), photo.picture, choices, options, progress)
     colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
-    plain = files.Photo(from_array(sheet), colors, format_name, lossy=True)
-    write_bytes(given.output, files.encode(plain, format_name))
+    plain = codecs.Photo(from_array(sheet), colors, format_name, lossy=True)
+    write_bytes(given.output, codecs.encode(plain, format_name))
     sys.stdout.write(printable(f"{given.output}: {sheet.shape[1]}x{sheet.shape[0]} px\n"))
     return 0
 

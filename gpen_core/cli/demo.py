@@ -8,19 +8,19 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from .. import report
 from ..batch import local
 from ..batch.job import Job
-from ..demo import pictures as demo_pictures
-from ..demo import weights as demo
+from ..files.atomic_write import whole_file, write_bytes
+from ..images import codecs
+from ..images.image import from_array
+from ..images.metadata import Metadata
 from ..options import RestoreOptions
-from ..pictures import files
-from ..pictures.metadata import Metadata
-from ..pictures.picture import from_array
-from ..pictures.whole_file import whole_file, write_bytes
+from ..pipeline import report
+from ..pipeline.report import Outcome
+from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress
-from ..report import Outcome
-from ..restorer import FaceRestorer
+from ..tools.demo import images as demo_pictures
+from ..tools.demo import weights as demo
 from ..weights import digest
 
 SIZE = 2048
@@ -63,15 +63,15 @@ def _write_weights(folder: Path) -> tuple[Path, Path]:
 
 
 def _write_png(path: Path, rgb: demo_pictures.RGB8) -> None:
-    photo = files.Photo(from_array(rgb), Metadata(), "PNG", lossy=False)
-    write_bytes(path, files.encode(photo, "PNG"))
+    photo = codecs.Photo(from_array(rgb), Metadata(), "PNG", lossy=False)
+    write_bytes(path, codecs.encode(photo, "PNG"))
 
 
 def _tell(outcome: Outcome, out: TextIO) -> None:
     if outcome.result is None:
         return
     source, target = Path(str(outcome.job.source)), Path(str(outcome.job.target))
-    before, after = files.read(source).picture.native(), files.read(target).picture.native()
+    before, after = codecs.read(source).picture.native(), codecs.read(target).picture.native()
     name = source.name.replace("-input.png", "-side-by-side.png")
     faces = outcome.result.faces
     _write_png(source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, faces)))

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..batch.places import place_of
+from ..batch.locations import place_of
 from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import pluralize
 from .arguments import detection_arguments, models_argument, options_of, order_argument
-from .progress import ProgressReporter, progress_reporter
+from .progress_display import ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
     from ..batch.job import Job
-    from ..batch.plan import Plan
-    from ..faces.detect import Detector
+    from ..batch.job_plan import Plan
+    from ..faces.detection.retinaface import Detector
     from ..faces.face import Face
-    from ..pictures.files import Photo
+    from ..images.codecs import Photo
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _detect(given: argparse.Namespace) -> int:
-    from ..batch.plan import Plan, Wishes
+    from ..batch.job_plan import Plan, Wishes
     from ..batch.sources import Sources
 
     options = options_of(given)
@@ -48,9 +48,9 @@ def _detect(given: argparse.Namespace) -> int:
 
 def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) -> int:
     from ..batch.local import attempted
-    from ..models import load_detector
-    from ..report import Tally
-    from ..weights.downloads import DownloadOptions
+    from ..pipeline.model_set import load_detector
+    from ..pipeline.report import Tally
+    from ..weights.download_options import DownloadOptions
 
     with progress_reporter(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
@@ -68,10 +68,10 @@ def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) ->
 
 def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: ProgressReporter) -> None:
     """Says what is in one picture."""
-    from ..batch import access
-    from ..restorer import detect_faces
+    from ..batch import io
+    from ..pipeline.restorer import detect_faces
 
-    photo = access.read(job.source)
+    photo = io.read(job.source)
     (faces,) = detect_faces(detector, [photo.picture], options)
     smallest, largest = detector.sizes(photo.picture, options.detection_size)
     size = f"{photo.picture.width}x{photo.picture.height} px"
@@ -90,12 +90,12 @@ def _line(face: Face) -> str:
 
 
 def _write(job: Job, photo: Photo, faces: Sequence[Face], show: ProgressReporter) -> None:
-    from ..batch.access import format_of, write_bytes
+    from ..batch.io import format_of, write_bytes
     from ..faces.draw import numbered
-    from ..pictures import files
-    from ..pictures.picture import from_array, rgb8
+    from ..images import codecs
+    from ..images.image import from_array, rgb8
 
-    drawn = files.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
-    write_bytes(job.target, files.encode(drawn, format_of(job.target, photo.format)))
+    drawn = codecs.Photo(from_array(numbered(rgb8(photo.picture), faces)), photo.metadata, photo.format, photo.lossy)
+    write_bytes(job.target, codecs.encode(drawn, format_of(job.target, photo.format)))
     for note in photo.left_out:
         show.note(f"{job.source}: {note}")

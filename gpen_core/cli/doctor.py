@@ -55,7 +55,7 @@ def tested() -> tuple[bool, str]:
 
     Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
     try:
-        from ..selftest import self_test_outcome
+        from ..tools.self_test import self_test_outcome
     except (ImportError, OSError) as error:
         return True, f"not run: {first_line(error)}"
     result = self_test_outcome()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..weights import digest
+from ..weights.architecture import kind_of
 from ..weights.catalog import CATALOG, find_entry
 from ..weights.folders import find_in, weights_in
-from ..weights.kinds import kind_of
 from . import environment
 
 VARIABLES = ("GPEN_", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "PYTORCH_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY")
@@ -61,7 +61,7 @@ def _machine() -> Iterator[str]:
     try:
         import torch
 
-        from ..devices import available_devices, cpu_computes_in_bf16, host_bytes
+        from ..pipeline.devices import available_devices, cpu_computes_in_bf16, host_bytes
     except (ImportError, OSError):
         return
     memory = host_bytes()

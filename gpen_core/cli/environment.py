@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingExtra, first_line
-from ..optional import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, version_numbers
+from ..optional_packages import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, version_numbers
 from ..version import __version__
 from ..weights.folders import models_dirs
 
@@ -136,7 +136,7 @@ def missing(error: BaseException) -> str | None:
 def devices() -> str:
     """The devices that are available, and what `auto` takes."""
     try:
-        from ..devices import available_devices, name_of, pick_device, pick_dtype
+        from ..pipeline.devices import available_devices, name_of, pick_device, pick_dtype
     except (ImportError, OSError):
         return "unknown without torch"
     device = pick_device("auto")

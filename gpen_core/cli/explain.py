@@ -19,7 +19,7 @@ from .arguments import (
     order_argument,
     selection_arguments,
 )
-from .progress import progress_reporter
+from .progress_display import progress_reporter
 from .restore import loaded
 from .terminal import printable
 
@@ -45,23 +45,23 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _explain(given: argparse.Namespace) -> int:
-    from ..explain import stages
-    from ..frame import Frame
-    from ..pictures import files
-    from ..pictures.metadata import Metadata
-    from ..pictures.picture import from_array
-    from ..pictures.whole_file import write_bytes
+    from ..files.atomic_write import write_bytes
+    from ..images import codecs
+    from ..images.image import from_array
+    from ..images.metadata import Metadata
+    from ..pipeline.inputs import Frame
+    from ..tools.explain import stages
 
     options = options_of(given)
     _spare(given.photo, given.output)
-    photo = files.read(given.photo)
+    photo = codecs.read(given.photo)
     restorer = loaded(given, options)
     with progress_reporter(given) as progress:
         (result,) = restorer.restore_all([Frame(photo.picture)], options, progress=progress, keep_crops=True)
     colors = Metadata(icc=photo.metadata.icc)  # the stages' pixels are the photograph's
     for stage in stages(photo.picture, result, options):
         path = given.output / f"{stage.name}{SUFFIX}"
-        write_bytes(path, files.encode(files.Photo(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
+        write_bytes(path, codecs.encode(codecs.Photo(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
         sys.stdout.write(printable(f"{path}: {stage.text}\n"))
     for number, face in enumerate(result.faces):
         state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"
@@ -73,9 +73,9 @@ def _spare(photo: Path, folder: Path) -> None:
     """Raises `OptionsError` where a stage of this or another number of faces would be written over the photograph.
 
     Asked is what lies in the folder: a link there may have a stage's name where the photograph has not."""
-    from ..batch.places import is_folder, same_file_key
+    from ..batch.locations import is_folder, same_file_key
     from ..errors import OptionsError, OutputError
-    from ..explain import NAMES
+    from ..tools.explain import NAMES
 
     try:
         there = [one.name.lower() for one in folder.iterdir()] if is_folder(folder) else []  # cases may be no other names

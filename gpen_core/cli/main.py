@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
-from .progress import progress_arguments, progress_reporter
+from .progress_display import progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
 NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..batch.places import place_of
+from ..batch.locations import place_of
 from ..errors import InputError, MissingExtra, OptionsError
 from ..options import MASK_TYPES, RestoreOptions
 from .arguments import (
@@ -24,14 +24,14 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
-from .progress import NONE, ProgressReporter, progress_reporter
+from .progress_display import NONE, ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
-    from ..batch.cluster import Cluster
-    from ..batch.plan import Plan
-    from ..batch.reports import Report
-    from ..report import Outcome
-    from ..restorer import FaceRestorer
+    from ..batch.job_plan import Plan
+    from ..batch.ray_cluster import Cluster
+    from ..batch.report_files import Report
+    from ..pipeline.report import Outcome
+    from ..pipeline.restorer import FaceRestorer
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ def loaded(
 ) -> FaceRestorer:
     """The networks that a run with these arguments needs, fetched where they are missing. `known` hears of what can be said
     of them before all that the options need is there."""
-    from ..restorer import FaceRestorer
-    from ..weights.downloads import DownloadOptions
+    from ..pipeline.restorer import FaceRestorer
+    from ..weights.download_options import DownloadOptions
 
     with progress_reporter(given) as progress:
         restorer = FaceRestorer.load(
@@ -149,7 +149,7 @@ def loaded(
 
 
 def _restore(given: argparse.Namespace) -> int:
-    from ..batch.plan import Plan, Wishes
+    from ..batch.job_plan import Plan, Wishes
     from ..batch.sources import Sources
 
     options = options_of(given)
@@ -168,12 +168,12 @@ def _restore(given: argparse.Namespace) -> int:
 
 
 def _work_through(given: argparse.Namespace, options: RestoreOptions, todo: Plan, sources: str) -> int:
-    from ..batch import reports
+    from ..batch import report_files
 
     names = {"model": given.model, "detector": given.detector}
     if given.report is not None and given.skip_existing:
-        reports.warn_of_others(given.report, names, options)
-    report = reports.of(given.report, names, options, given.skip_existing)
+        report_files.warn_of_others(given.report, names, options)
+    report = report_files.of(given.report, names, options, given.skip_existing)
     failure: str | None = None
     try:
         if not len(todo):
@@ -204,12 +204,12 @@ def _restore_all(
 
 def _restore_on_ray(given: argparse.Namespace, todo: Plan, options: RestoreOptions, report: Report) -> None:
     which = cluster_of(given)
-    from ..batch import cluster_pictures
+    from ..batch import ray_images
 
     loaded_here(given, options, "cpu")
-    work = cluster_pictures.Work(loader(given, options), options, given.max_memory, given.skip_existing)
+    work = ray_images.Work(loader(given, options), options, given.max_memory, given.skip_existing)
     with progress_reporter(given, len(todo)) as show:
-        cluster_pictures.run(todo, work, which, _telling(show, report), report.begin)
+        ray_images.run(todo, work, which, _telling(show, report), report.begin)
 
 
 def check_workers(given: argparse.Namespace) -> None:
@@ -221,11 +221,11 @@ def check_workers(given: argparse.Namespace) -> None:
 def cluster_of(given: argparse.Namespace) -> Cluster:
     """What `--ray` and `--workers` name. Raises `MissingExtra`, and `OptionsError` for what cannot be."""
     try:
-        from ..batch import cluster
+        from ..batch import ray_cluster
     except ImportError as error:  # a registry's copy of this package may leave out what opens connections
         raise MissingExtra(f"This copy has no --ray ({error}). Install the project from its repository.") from error
-    which = cluster.Cluster(None if given.ray == "local" else given.ray, given.workers, given.device)
-    cluster.check()
+    which = ray_cluster.Cluster(None if given.ray == "local" else given.ray, given.workers, given.device)
+    ray_cluster.check()
     return which
 
 

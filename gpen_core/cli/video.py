@@ -22,16 +22,16 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
-from .progress import progress_reporter
+from .progress_display import progress_reporter
 from .restore import check_workers, cluster_of, loaded, loaded_here, loader
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from ..pictures.picture import FloatImage
-    from ..report import Engine, Machine
-    from ..restorer import FaceRestorer
-    from ..video.parts import Elsewhere
-    from ..video.restore import VideoResult
+    from ..images.image import FloatImage
+    from ..pipeline.report import Engine, Machine
+    from ..pipeline.restorer import FaceRestorer
+    from ..video.restore_video import VideoResult
+    from ..video.segments import Elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ def _seconds(text: str) -> float:
 
 
 def _video(given: argparse.Namespace) -> int:
-    from ..video import report
-    from ..video.restore import check
+    from ..video import video_report as report
+    from ..video.restore_video import check
 
     options = options_of(given)
     video = VideoOptions(**{name: getattr(given, name) for name in VideoOptions.__dataclass_fields__})
@@ -137,7 +137,7 @@ def _video(given: argparse.Namespace) -> int:
         raise
     finally:
         if given.report is not None:
-            from ..pictures.whole_file import write_bytes
+            from ..files.atomic_write import write_bytes
 
             write_bytes(given.report, report.report(engine, names, options, video, result, failure).encode())
     return 0
@@ -145,7 +145,7 @@ def _video(given: argparse.Namespace) -> int:
 
 def _check_report(given: argparse.Namespace) -> None:
     """Raises `OptionsError` where it would overwrite a film or cannot be a file."""
-    from ..batch.places import same_file_key
+    from ..batch.locations import same_file_key
 
     report: Path | None = given.report
     if report is None:
@@ -165,12 +165,12 @@ def _restore_on_ray(
 ) -> VideoResult:
     """The first pass here, on a GPU where there is one."""
     which = cluster_of(given)
-    from ..batch import cluster_films
+    from ..batch import ray_video
 
     restorer = loaded_here(given, options, "cpu" if given.device == "cpu" else "auto")
     film = given.input, given.output, options, video, region_mask, given.max_memory
-    work = cluster_films.Work(loader(given, options), *film)
-    return _restore(given, restorer, options, video, region_mask, cluster_films.elsewhere(work, which, begun))
+    work = ray_video.Work(loader(given, options), *film)
+    return _restore(given, restorer, options, video, region_mask, ray_video.elsewhere(work, which, begun))
 
 
 def _restore(
@@ -181,8 +181,8 @@ def _restore(
     region_mask: FloatImage | None,
     elsewhere: Elsewhere | None = None,
 ) -> VideoResult:
-    from ..video.restore import restore_video
-    from ..video.work import InUse, Work
+    from ..video.restore_video import restore_video
+    from ..video.work_dir import InUse, Work
 
     with progress_reporter(given) as show:
         try:
@@ -215,19 +215,19 @@ def _restore(
 
 
 def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOptions) -> None:
-    from ..pictures import files
-    from ..pictures.metadata import Metadata
-    from ..pictures.picture import from_array
-    from ..pictures.whole_file import write_bytes
+    from ..files.atomic_write import write_bytes
+    from ..images import codecs
+    from ..images.image import from_array
+    from ..images.metadata import Metadata
     from ..video.preview import preview
-    from ..video.restore import film_of
+    from ..video.restore_video import film_of
 
     if given.preview < 1:
         raise OptionsError(f"--preview is {given.preview}; expected how many frames, such as 8.")
     film_of(given.input, video, given.max_memory)  # before anything is fetched or loaded
     region_mask = _region_mask(given.region_mask)
     restorer = loaded(given, options)
-    is_picture = given.output.suffix.lower() in files.SUFFIXES
+    is_picture = given.output.suffix.lower() in codecs.SUFFIXES
     target = given.output if is_picture else given.output.with_suffix(".preview.jpg")
     with progress_reporter(given) as progress:
         sheet = preview(
@@ -240,14 +240,14 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
             progress=progress,
             max_memory=given.max_memory,
         )
-    format_name = files.format_of(target, "JPEG")
-    write_bytes(target, files.encode(files.Photo(from_array(sheet), Metadata(), format_name, lossy=True), format_name))
+    format_name = codecs.format_of(target, "JPEG")
+    write_bytes(target, codecs.encode(codecs.Photo(from_array(sheet), Metadata(), format_name, lossy=True), format_name))
     sys.stdout.write(printable(f"{target}: {given.preview} frames before and after\n"))
 
 
 def _region_mask(path: Path | None) -> FloatImage | None:
     """[H, W] in [0, 1]: a picture's luminance."""
-    from ..pictures import files
-    from ..pictures.picture import luminance
+    from ..images import codecs
+    from ..images.image import luminance
 
-    return None if path is None else luminance(files.read(path).picture)
+    return None if path is None else luminance(codecs.read(path).picture)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
 from .arguments import models_argument
-from .progress import progress_reporter
+from .progress_display import progress_reporter
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _store(given: argparse.Namespace, **options: Any) -> Store:
-    from ..weights.downloads import DownloadOptions
+    from ..weights.download_options import DownloadOptions
     from ..weights.folders import models_dirs
     from ..weights.store import Store
 
@@ -49,7 +49,7 @@ def _store(given: argparse.Namespace, **options: Any) -> Store:
 
 
 def _download(given: argparse.Namespace) -> int:
-    from ..models import check_structure
+    from ..pipeline.model_set import check_structure
     from ..weights.catalog import CATALOG, find_entry
     from .weights_report import describe
 
@@ -72,7 +72,7 @@ def _download(given: argparse.Namespace) -> int:
 
 
 def _models(given: argparse.Namespace) -> int:
-    from ..models import check_structure
+    from ..pipeline.model_set import check_structure
     from .weights_report import describe, lines
 
     store = _store(given)

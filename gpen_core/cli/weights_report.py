@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..models import check_structure
+from ..pipeline.model_set import check_structure
 from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, Record

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pictures.picture import FloatImage, Picture, Region
+from ..images.image import FloatImage, Picture, Region
 from .face import Face, Landmarks
 from .warp import warp
 

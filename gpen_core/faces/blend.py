@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..pictures.picture import FloatImage, Picture, Pixels, Region
+from ..images.image import FloatImage, Picture, Pixels, Region
 from . import grain as grains
 from .align import Alignment, into_region
 from .face import Face

@@ -14,7 +14,7 @@ import math
 import cv2
 import numpy as np
 
-from ..pictures.picture import PEAKS, FloatImage, Picture, Region
+from ..images.image import PEAKS, FloatImage, Picture, Region
 from .align import Alignment
 from .spectrum import CENTRES, EDGES, RINGS, SIDES, Matrix, Spectrum, measure
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
-from ..optional import calls_of, require
-from ..pictures.picture import FloatImage
-from .modules import compute_in, device_of, fill
+from ..images.image import FloatImage
+from ..network.module_loading import compute_in, device_of, fill
+from ..optional_packages import calls_of, require
 
 Classes = NDArray[np.uint8]
 """[512, 512] class numbers"""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .face import Box, Face
-from .head import LARGEST_RESIDUAL, poses
+from .head_pose import LARGEST_RESIDUAL, poses
 
 SMALLEST_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
 

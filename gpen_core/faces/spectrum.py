@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import FloatImage
+from ..images.image import FloatImage
 
 Matrix = NDArray[np.float64]
 

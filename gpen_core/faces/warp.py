@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import FloatImage
+from ..images.image import FloatImage
 
 ROUNDING = 1e-6  # of the factor
 

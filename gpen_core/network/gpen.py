@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from ..errors import InputError, first_line
-from . import folded
+from . import fused_fir
+from .blocks import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows
+from .buffer_pool import Workspace
 from .config import STYLE_LAYERS, GPENConfig
+from .cuda_graphs import Replay, can_fuse, fuse
 from .layers import EPSILON, EqualLinear, Modulation, Modulations, StyledConv, Styles, ToRGB, frozen
-from .levels import DecoderLevel, EncoderLevel, FirstLevel, Pulse, Rows
-from .replay import Replay, can_fuse, fuse
 from .state_dict import checked
-from .workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class _Call:
 
     def in_one_piece(self, x: torch.Tensor) -> bool:
         """Whether levels are computed whole, as a GPU is faster."""
-        return self.strip_bytes is None and folded.applies(x)
+        return self.strip_bytes is None and fused_fir.applies(x)
 
 
 class GPEN(nn.Module):

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import folded, winograd
+from . import fused_fir, winograd
+from .buffer_pool import Workspace, empty_like_order
 from .state_dict import fir_kernel
-from .workspace import Workspace, empty_like_order
 
 Weights = dict[str, torch.Tensor]
 Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
@@ -176,7 +176,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, styles: Styles, memory: Workspace) -> torch.Tensor:
         """x [B, I, S, S], level [B, O, S', S'], the styles -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
-        if folded.applies(level):
+        if fused_fir.applies(level):
             return self.finish(self._on_gpu(x, styles), level)
         batch, channels, height, width = level.shape
         out = empty_like_order((batch, 2 * channels, height, width), level)
@@ -209,7 +209,7 @@ class StyledConv(nn.Module):
         style, out_scale = self.modulation(styles)
         if self.fir is None:
             return modulated(x, self.weight, style, out_scale, _conv3x3, 0)
-        return folded.filtered(modulated(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
+        return fused_fir.filtered(modulated(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
 
     def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """The FIR after the transposed convolution, and the bias."""
@@ -225,7 +225,7 @@ class StyledConv(nn.Module):
     def folded_weight(self, styles: Styles) -> torch.Tensor:
         """For one that upsamples: the same with the FIR in it, see `folded.up_weight`."""
         style, out_scale = self.modulation(styles)
-        return folded.up_weight(own_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
+        return fused_fir.up_weight(own_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 
     def convolution(
         self, styles: Styles, width: int, height: int, like: torch.Tensor, memory: Workspace
@@ -254,7 +254,7 @@ class StyledConv(nn.Module):
         if own.shape[1] == channels:
             torch.add(own, self.bias[:, None, None], out=out[:, :channels])
         else:
-            torch.add(folded.squares(own, channels), self.bias, out=folded.squares(out, channels))
+            torch.add(fused_fir.squares(own, channels), self.bias, out=fused_fir.squares(out, channels))
         self.activate(level, out)
         return out
 
@@ -262,7 +262,7 @@ class StyledConv(nn.Module):
         """`finish` as torch.compile makes one kernel of it."""
         if own.shape[1] != self.channels:
             batch, channels, height, width = level.shape
-            own = folded.squares(own, channels).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+            own = fused_fir.squares(own, channels).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         first, second = own + self.bias[:, None, None], self.level_bias + level * self.level_gain
         return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .workspace import Workspace
+from .buffer_pool import Workspace
 
 OUT, IN = 4, 6  # rows and columns of a tile
 BLOCK = 128  # tiles in a matrix product: with fewer, reading the filters counts; with more, the caches are too small

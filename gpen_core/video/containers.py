@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InputError, MissingExtra, first_line
-from ..regular import open_regular
+from ..files.regular_file import open_regular
 from . import matroska
 from .limits import limit_decoders
 

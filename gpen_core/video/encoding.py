@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import InputError, OptionsError, first_line, name_offenders
 from .containers import FORMATS, failures, knows_chapters, library, opened
-from .copying import add_copy, is_derived
 from .hdr import NOTHING_SAID, Mastering
 from .planes import BT709, FULL, LIMITED, Layout
 from .probe import Film, Stream
+from .stream_copy import add_copy, is_derived
 
 PICTURES = "pictures"  # the codec of a folder of frames
 NAMES = {

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import FloatImage
+from ..images.image import FloatImage
 
 FINEST_SCALE = 2  # of the flow: finer ones follow the noise and cost four times as much each
 SMOOTHED = 6.0  # px: a face moves smoothly, but where it does not the gate closes

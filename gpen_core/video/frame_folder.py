@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import OutputError, name_offenders
-from ..pictures.whole_file import whole_file
+from ..files.atomic_write import whole_file
 from ..progress import Progress, ProgressEvent
 from .probe import Film, frame_files
 

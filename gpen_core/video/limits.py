@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutOfMemory, TooLarge
-from ..pictures.files import MAX_PIXELS
+from ..images.codecs import MAX_PIXELS
 
 DECODER = {"max_pixels": str(MAX_PIXELS)}
 """FFmpeg's decoders refuse larger frames."""

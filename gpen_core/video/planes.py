@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import Picture, Pixels, Region, upright
+from ..images.image import Picture, Pixels, Region, upright
 from .containers import library
 
 PLANAR = re.compile(r"(?P<kind>yuv|gray|gbrp)j?(?P<chroma>4\d\d)?p?(?P<bits>9|10|12|14|16)?(?:le)?")

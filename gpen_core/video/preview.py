@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw
 
 from ..errors import InputError, memory_for
 from ..faces.draw import font
-from ..frame import Frame
-from ..optional import calls_of
+from ..images.image import FloatImage, Picture, rgb8
+from ..optional_packages import calls_of
 from ..options import RestoreOptions, VideoOptions
-from ..pictures.picture import FloatImage, Picture, rgb8
+from ..pipeline.inputs import Frame
+from ..pipeline.restorer import FaceRestorer, RestoreResult
 from ..progress import Progress, ProgressEvent, no_progress, pluralize
-from ..restorer import FaceRestorer, RestoreResult
 from .probe import Film
 from .reader import FilmFrame, Reader
-from .restore import film_of
+from .restore_video import film_of
 
 RGB8 = NDArray[np.uint8]
 

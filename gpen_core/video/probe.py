@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError
-from ..optional import calls_of
-from ..pictures import files
-from ..pictures.picture import Picture
+from ..images import codecs
+from ..images.image import Picture
+from ..optional_packages import calls_of
 from .containers import MICROSECONDS, failures, fraction, opened, readable, reason, side_data
 from .hdr import NOTHING_SAID, Mastering, mastering_of
 from .limits import refuse_large
@@ -270,7 +270,7 @@ def orientation_of(frame: Any) -> int:
 def frame_files(folder: Path) -> list[Path]:
     """A folder's pictures in natural order: 2 before 10."""
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in files.SUFFIXES and path.name[0] != "."]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in codecs.SUFFIXES and path.name[0] != "."]
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
     return sorted(paths, key=_natural)
@@ -281,10 +281,10 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> files.Photo:
+def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.Photo:
     """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`, and `OutOfMemory`
     as `files.read` does."""
-    photo = files.read(path, max_memory)
+    photo = codecs.read(path, max_memory)
     if photo.picture.alpha is not None:
         raise InputError(f"{path} has an alpha channel, which is not supported in a film. Save the frames without it.")
     if size is not None and photo.picture.size != size:
@@ -296,7 +296,7 @@ def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int 
 def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> Film:
     paths = frame_files(path)
     if not paths:
-        raise InputError(f"{path} holds no pictures ({', '.join(files.SUFFIXES)}). Name a film or a folder of frames.")
+        raise InputError(f"{path} holds no pictures ({', '.join(codecs.SUFFIXES)}). Name a film or a folder of frames.")
     rate = FOLDER_RATE if fps is None else fps
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pictures.files import Photo
-from ..pictures.picture import Picture, upright
+from ..images.codecs import Photo
+from ..images.image import Picture, upright
 from .containers import failures, library, opened, reason
 from .planes import Planes, to_rgb
 from .probe import Film, frame_files, read_frame, rgb_picture

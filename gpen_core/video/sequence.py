@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from ..errors import OptionsError, memory_for
 from ..faces.face import Face
+from ..images.image import FloatImage, Picture, as_picture
 from ..options import RestoreOptions, VideoOptions
-from ..pictures.picture import FloatImage, Picture, as_picture
+from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
-from ..restorer import FaceRestorer
-from .frames import DEPTH, RestoredFrame, Restoring
-from .stages import Stages
-from .survey import Survey, looked_at, survey
+from .analysis import Survey, looked_at, survey
+from .frame_restorer import DEPTH, RestoredFrame, Restoring
+from .threaded_pipeline import Stages
 
 
 @dataclass(frozen=True, eq=False)

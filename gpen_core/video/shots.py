@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pictures.picture import FloatImage, Picture
+from ..images.image import FloatImage, Picture
 
 SIDE = 192  # px: the longer one of the frames that are compared
 BLOCK = 12  # px

@@ -14,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError
-from ..pictures import files
-from ..pictures.files import Photo
-from ..pictures.left_behind import new_name, tidy
-from ..pictures.metadata import Metadata
-from ..pictures.picture import Picture
-from ..pictures.whole_file import write_bytes
+from ..files.atomic_write import write_bytes
+from ..files.stale_temp import new_name, tidy
+from ..images import codecs
+from ..images.codecs import Photo
+from ..images.image import Picture
+from ..images.metadata import Metadata
 from .containers import create, failures, reason
 from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
-from .failed import cure
 from .frame_folder import frame_name
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import Film, rgb_picture
 from .reader import FilmFrame
+from .write_errors import cure
 
 SEGMENTS = ("nut", "mov")  # containers with timestamps in any time base; together they hold every codec
 
@@ -204,7 +204,7 @@ class _Pictures:
 
     @staticmethod
     def _encoded(photo: Photo, name: str) -> bytes:
-        return files.encode(photo, files.format_of(Path(name), "PNG"))
+        return codecs.encode(photo, codecs.format_of(Path(name), "PNG"))
 
     def close(self) -> None:
         """Each picture is there already."""

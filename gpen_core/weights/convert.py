@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ..errors import OutputError, WeightsError, is_out_of_memory, memory_for
 from . import digest
 from .digest import Record
-from .partial import claim, tidy
+from .partial_file import claim, tidy
 
 
 def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:

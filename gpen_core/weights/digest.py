@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ChangedWeights, WeightsError
-from .partial import claim, tidy
+from .partial_file import claim, tidy
 from .weights_file import WeightsFile, opened
 
 log = logging.getLogger(__name__)

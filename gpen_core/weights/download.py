@@ -18,14 +18,14 @@ from urllib.parse import quote
 from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
-from ..locks import lock_at
+from ..files.lock_file import lock_at
 from ..progress import Progress, ProgressEvent
-from . import digest, published
+from . import digest, remote_digest
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
-from .downloads import DownloadOptions
-from .partial import Partial, claim, tidy
-from .published import Published
+from .download_options import DownloadOptions
+from .partial_file import Partial, claim, tidy
+from .remote_digest import Published
 from .request import Fault, Patience
 from .transfer import Transfer
 
@@ -149,7 +149,7 @@ class Download:
 
     def _ask(self, source: Source) -> Published:
         waiting = ProgressEvent("download", 0, None, "byte", "Waiting for the server")
-        return published.ask(source, self.patience, lambda: self._tell(waiting))
+        return remote_digest.ask(source, self.patience, lambda: self._tell(waiting))
 
     def _fetch_from(self, candidate: _Candidate) -> None:
         self._refuse_change(candidate.source, candidate.digests)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import MissingWeights
-from ..optional import require
+from ..optional_packages import require
 from ..options import AUTO_MODELS
+from .architecture import GPEN, RETINAFACE, kind_of
 from .catalog import CATALOG, SUFFIXES, Entry, find_entry, stem
-from .kinds import GPEN, RETINAFACE, kind_of
 
 AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]

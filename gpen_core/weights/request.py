@@ -13,7 +13,7 @@ import requests
 
 from ..version import __version__
 from .catalog import Source
-from .line import Line, Pulse, TooSlow
+from .http_stream import Line, Pulse, TooSlow
 
 MOST_REDIRECTS = 8
 

@@ -12,7 +12,7 @@ from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
 from .digest import PUBLISHED, STRUCTURE, Record
-from .downloads import DownloadOptions
+from .download_options import DownloadOptions
 from .folders import listed, locate
 from .weights_file import WeightsFile, opened
 
@@ -120,14 +120,14 @@ class Store:
         if entry is None or self.options.offline:
             return None
         try:
-            from . import published
+            from . import remote_digest
             from .request import Patience
         except ImportError as error:  # a registry's copy of this package may leave out what opens connections
             log.warning("Nobody is asked for the digest of %s: this copy opens no connections (%s).", path.name, error)
             return None
 
         sources = (source for source in entry.sources if source.publishes_digest)
-        known = (source.url for source in sources if published.ask(source, Patience()).sha256 == sha256)
+        known = (source.url for source in sources if remote_digest.ask(source, Patience()).sha256 == sha256)
         url = next(known, None)
         return Record(sha256, PUBLISHED, url) if url else None
 

@@ -14,8 +14,8 @@ from urllib3.util import Retry
 
 from ..progress import Progress, ProgressEvent
 from .catalog import Source
-from .formats import is_web_page
-from .partial import Partial
+from .file_format import is_web_page
+from .partial_file import Partial
 from .request import (
     Fault,
     NobodyThere,

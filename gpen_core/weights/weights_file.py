@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MissingWeights, WeightsError
-from ..regular import NotRegular, open_regular
-from . import formats
+from ..files.regular_file import NotRegular, open_regular
+from . import file_format
 
 LARGEST_WEIGHTS = 8 << 30  # bytes
 HASHED_AT_ONCE = 1 << 20
@@ -34,7 +34,7 @@ class WeightsFile:
     def container(self) -> str:
         """See `formats.container`."""
         self.file.seek(0)
-        return formats.container(self.file.read(formats.START), self.size)
+        return file_format.container(self.file.read(file_format.START), self.size)
 
     def sha256(self) -> str:
         """The SHA-256 of the content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""

@@ -16,11 +16,11 @@ from modules import shared
 
 from gpen_core import GpenError, find_in
 
-from . import api_body, api_work, engine, host
+from . import api_body, api_restore, engine, host
 from .api_reply import Sent, refused, sendable, unread
 from .api_types import JobReply, ModelReply, Problem, RestoreReply, schema
 from .budget import Budget
-from .jobs import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Job, Line
+from .job_queue import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Job, Line
 
 MOST_BYTES = 256 << 20  # of requests that are not done
 ERRORS = {
@@ -131,7 +131,7 @@ async def _received(http: Request, begin: Callable[[], None] | None = None) -> J
     hold = requests.hold()
     try:
         body = await api_body.read(http, hold)
-        return await run_in_threadpool(api_work.job_for, body, hold, begin)
+        return await run_in_threadpool(api_restore.job_for, body, hold, begin)
     except GpenError as error:
         hold.release()
         raise _problem(type(error), str(error)) from error
@@ -160,7 +160,7 @@ def _result(job: Job) -> Response:
 def _problem(kind: type[Exception], text: str) -> HTTPException:
     if not issubclass(kind, GpenError):
         text = "Internal error. See the host's log."
-    return refused(api_work.status_of(kind), text)
+    return refused(api_restore.status_of(kind), text)
 
 
 def _told(job: Job) -> JobReply:

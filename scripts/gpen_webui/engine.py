@@ -11,8 +11,8 @@ import torch
 
 from gpen_core import AUTO_MODELS, DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
 
-from . import host, missing
-from .bar import HostProgress, progress_scope
+from . import failure_cache, host
+from .host_progress import HostProgress, progress_scope
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
     from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult, SelfTest
@@ -62,7 +62,7 @@ def restore(
     frame = Frame(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
     finder = finder or detector()
     wanted = (model, finder, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
-    with _lock, progress_scope(), missing.asked_once(wanted, host.models_dirs()):
+    with _lock, progress_scope(), failure_cache.asked_once(wanted, host.models_dirs()):
         return _restore(frame, model, finder, options, HostProgress(told))
 
 

@@ -9,7 +9,7 @@ from modules import scripts, scripts_postprocessing, shared
 
 from gpen_core import GpenError
 
-from . import controls, engine, host, infotext, missing, preview
+from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
 
 NAME = host.NAME
@@ -46,7 +46,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:
-        missing.forget()
+        failure_cache.forget()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
         if args.get("enable") and args.get("only_swapped"):

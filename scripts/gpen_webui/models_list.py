@@ -10,13 +10,13 @@ from modules import ui_common
 
 from gpen_core import AUTO_MODELS, GpenError, OptionsError, download_size, find_in, trust_weights
 
-from . import engine, host, missing
+from . import engine, failure_cache, host
 
 
 def refresh_button(model: gr.Dropdown) -> gr.Component:
     """For the place beside the list: looks into the folders anew."""
     host.make_models_folder()
-    return ui_common.create_refresh_button(model, missing.forget, lambda: {"choices": engine.choices()}, None)
+    return ui_common.create_refresh_button(model, failure_cache.forget, lambda: {"choices": engine.choices()}, None)
 
 
 def trust_button(model: gr.Dropdown) -> None:
@@ -35,7 +35,7 @@ def trusted(model: str) -> str:
     except GpenError as error:
         host.tell(str(error))
         said = str(error)
-    missing.forget()
+    failure_cache.forget()
     return html.escape(said)
 
 

@@ -9,7 +9,7 @@ from modules import shared
 
 from gpen_core import ANGLES, COLORS, MASK_TYPES, PRECISIONS, RestoreOptions
 
-from . import engine, missing, models_list, self_test
+from . import engine, failure_cache, models_list, self_test
 
 DEFAULTS = RestoreOptions()
 SECTION = ("gpen", "GPEN")
@@ -46,7 +46,7 @@ def add() -> None:
 def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
     """Files that are there and those that would be fetched; the button beside them looks anew."""
     return shared.OptionInfo(
-        names()[0], label, gr.Dropdown, lambda: {"choices": names()}, section=SECTION, refresh=missing.forget
+        names()[0], label, gr.Dropdown, lambda: {"choices": names()}, section=SECTION, refresh=failure_cache.forget
     ).info(models_list.in_words(names()))
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-from command_line import names
+from cli_fixtures import names
 from PIL import Image
 
-from gpen_core import report
 from gpen_core.batch import local as batch
 from gpen_core.batch.job import Job
-from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch.job_plan import Plan, Wishes
 from gpen_core.batch.sources import Found, Sources
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
+from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures import files
+from gpen_core.pipeline import report
 
 SIDE = 96
 
@@ -267,16 +267,16 @@ def test_a_copy_is_without_nothing(blind, tmp_path, name, notes):
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
     source = picture(tmp_path / "a.png")
-    before = files.read(source).picture.native()
+    before = codecs.read(source).picture.native()
     target = source if in_place else tmp_path / "new" / "b.png"
     restored = []
     jobs = [Job(source, target)]
     (outcome,) = batch.run(red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.picture.native()))
     assert outcome.status == "restored"
-    after = files.read(target).picture.native()
+    after = codecs.read(target).picture.native()
     assert np.array_equal(after, restored[0])
     assert not np.array_equal(after, before)
-    assert in_place or np.array_equal(files.read(source).picture.native(), before)
+    assert in_place or np.array_equal(codecs.read(source).picture.native(), before)
     assert names(target.parent) == [target.name]
 
 

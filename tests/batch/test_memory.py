@@ -12,14 +12,15 @@ import cv2
 import helpers
 import numpy as np
 import pytest
-from picture_files import png_chunk
+from image_files import png_chunk
 from PIL import Image
 
-from gpen_core import OutOfMemory, RestoreOptions, devices
+from gpen_core import OutOfMemory, RestoreOptions
 from gpen_core.batch import local
 from gpen_core.batch.job import Job
 from gpen_core.errors import InputError
-from gpen_core.pictures import files
+from gpen_core.images import codecs
+from gpen_core.pipeline import devices
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 13377
@@ -42,12 +43,12 @@ def huge(tmp_path):
 
 
 def test_what_is_not_allowed_is_refused_before_it_is_decoded(huge, monkeypatch):
-    assert files.needed_bytes(huge) > 5e9
+    assert codecs.needed_bytes(huge) > 5e9
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(
         OutOfMemory, match=rf"huge\.png: {SIDE} x {SIDE} pixels take up to 10\.\d+ GB .* 4\.00 GB are allowed"
     ):
-        files.read(huge, 4 * 10**9)
+        codecs.read(huge, 4 * 10**9)
 
 
 def test_a_small_file_of_many_pixels_is_refused_too(tmp_path):
@@ -55,7 +56,7 @@ def test_a_small_file_of_many_pixels_is_refused_too(tmp_path):
     Image.new("RGB", (16000, 1000)).save(path, lossless=True)
     assert path.stat().st_size < 5000
     with pytest.raises(OutOfMemory, match=r"up to 0\.\d+ GB .* 0\.10 GB are allowed"):
-        files.read(path, 10**8)
+        codecs.read(path, 10**8)
 
 
 def test_the_restorer_refuses_what_its_own_budget_does_not_allow(red, huge):
@@ -79,7 +80,7 @@ def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monk
     names = [f"{n}.png" for n in range(5)]
     for name in names:
         Image.new("RGB", (400, 300), (int(name[0]), 9, 9)).save(tmp_path / name)
-    room = int(share * files.needed_bytes(tmp_path / names[0]))
+    room = int(share * codecs.needed_bytes(tmp_path / names[0]))
     monkeypatch.setattr(devices, "host_bytes", lambda: None if told else 2 * room)
     held, most, lock = set(), [], threading.Lock()
 
@@ -88,8 +89,8 @@ def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monk
             held.add(name)
             most.append(len(held))
 
-    read, write = files.read, local.write_bytes
-    monkeypatch.setattr(files, "read", lambda path, max_memory: (hold(path.name), read(path))[1])
+    read, write = codecs.read, local.write_bytes
+    monkeypatch.setattr(codecs, "read", lambda path, max_memory: (hold(path.name), read(path))[1])
     monkeypatch.setattr(local, "write_bytes", lambda path, data: (write(path, data), held.discard(path.name)))
     plan = red.models.networks[0].plan
     monkeypatch.setattr(red.models.networks[0], "plan", lambda max_memory: plan(None))
@@ -102,9 +103,9 @@ def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monk
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\xff\xff\xff\xff" + bytes(9), b"RIFF\0\0\0\0WEBPVP8 "])
 def test_what_is_no_picture_is_estimated_by_its_length(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
-    assert files.needed_bytes(tmp_path / "a.png") == 2 * len(data)
+    assert codecs.needed_bytes(tmp_path / "a.png") == 2 * len(data)
     with pytest.raises(InputError):
-        files.needed_bytes(tmp_path)
+        codecs.needed_bytes(tmp_path)
 
 
 # Reads, restores and writes one image of each kind, each in a process of its own, whose peak is its own: a fork of one that
@@ -116,7 +117,7 @@ from pathlib import Path
 from gpen_core import RestoreOptions, FaceRestorer
 from gpen_core.batch import local
 from gpen_core.batch.job import Job
-from gpen_core.pictures import files
+from gpen_core.images import files
 def told(field):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
 model, detector, folder, small, *kinds = sys.argv[1:]

@@ -11,16 +11,17 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-from command_line import names
+from cli_fixtures import names
 from PIL import Image
 
-from gpen_core import ProgressEvent, report
+from gpen_core import ProgressEvent
 from gpen_core.batch import local as batch
 from gpen_core.batch.job import Job
 from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
+from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures import files
-from gpen_core.restorer import RestoreResult
+from gpen_core.pipeline import report
+from gpen_core.pipeline.restorer import RestoreResult
 
 PATIENCE = 30
 PHASES = ("read", "restore", "write")
@@ -49,7 +50,7 @@ class Watch:
         self.log = []
         self.at = lambda phase, number, when: None
         self.restorer = Inverting()
-        self._around(monkeypatch, files, "read", "read", lambda path, *_: int(path.stem))
+        self._around(monkeypatch, codecs, "read", "read", lambda path, *_: int(path.stem))
         self._around_writing(monkeypatch)
         self._around(monkeypatch, self.restorer, "restore", "restore", lambda picture, *_: picture.width - 10)
 
@@ -67,7 +68,7 @@ class Watch:
 
     def _around_writing(self, monkeypatch):
         """Writing a picture begins with encoding it."""
-        encode, write = files.encode, batch.write_bytes
+        encode, write = codecs.encode, batch.write_bytes
 
         def encoded(photo, format_name):
             self.note("write", photo.picture.width - 10, "begin")
@@ -77,7 +78,7 @@ class Watch:
             write(place, data)
             self.note("write", Image.open(io.BytesIO(data)).width - 10, "end")
 
-        monkeypatch.setattr(files, "encode", encoded)
+        monkeypatch.setattr(codecs, "encode", encoded)
         monkeypatch.setattr(batch, "write_bytes", written)
 
     def note(self, phase, number, when):
@@ -127,7 +128,7 @@ def run(watch, jobs, finished=lambda outcome: None, progress=None):
 def whole(folder):
     """The numbers of the pictures in a folder, each inverted and complete, with nothing else there."""
     for path in folder.iterdir():
-        assert tuple(files.decode(path.read_bytes()).picture.pixels[-1, -1]) == (55, 255 - 10 * int(path.stem), 225)
+        assert tuple(codecs.decode(path.read_bytes()).picture.pixels[-1, -1]) == (55, 255 - 10 * int(path.stem), 225)
     return [int(Path(name).stem) for name in names(folder)]
 
 
@@ -154,7 +155,7 @@ def test_no_more_than_three_pictures_are_in_memory_and_none_afterwards(watch, tm
     count = 6
     photos, results, seen = weakref.WeakSet(), weakref.WeakSet(), []
     meet = threading.Barrier(3, action=lambda: seen.append((len(photos), len(results))), timeout=PATIENCE)
-    read, restore = files.read, watch.restorer.restore
+    read, restore = codecs.read, watch.restorer.restore
 
     def remember(where, thing):
         where.add(thing)
@@ -165,7 +166,7 @@ def test_no_more_than_three_pictures_are_in_memory_and_none_afterwards(watch, tm
         if when == ("end" if phase == "read" else "begin") and 1 <= restoring < count - 1:
             meet.wait()
 
-    monkeypatch.setattr(files, "read", lambda path, *_: remember(photos, read(path)))
+    monkeypatch.setattr(codecs, "read", lambda path, *_: remember(photos, read(path)))
     monkeypatch.setattr(watch.restorer, "restore", lambda *args, **kw: remember(results, restore(*args, **kw)))
     watch.at = at
     _, outcomes = run(watch, make(tmp_path, count))
@@ -253,7 +254,7 @@ def test_a_source_that_is_an_earlier_target_is_read_after_it_is_written(watch, t
             pytest.skip("links cannot be made here")
     run(watch, [Job(first.source, target), *jobs[1:-1], last])
     assert watch.when("read", 1 + between, "begin") > watch.when("write", 0, "end")
-    assert files.decode(last.target.read_bytes()) is not None
+    assert codecs.decode(last.target.read_bytes()) is not None
     assert np.array_equal(np.asarray(Image.open(last.target)), np.asarray(Image.open(first.source)))  # inverted twice
 
 
@@ -360,7 +361,7 @@ def test_all_may_fail(watch, tmp_path, phase):
 
 
 def test_what_failed_holds_no_pixels_once_told(watch, tmp_path, monkeypatch):
-    photos, jobs, whole_read = weakref.WeakSet(), make(tmp_path, 3), files.read
+    photos, jobs, whole_read = weakref.WeakSet(), make(tmp_path, 3), codecs.read
 
     def read(path, *_):
         photo = whole_read(path)
@@ -373,8 +374,8 @@ def test_what_failed_holds_no_pixels_once_told(watch, tmp_path, monkeypatch):
         except OSError as error:
             raise OutputError(", ".join(str(job.source) for job in jobs)) from error  # it names them, so it is kept as it is
 
-    monkeypatch.setattr(files, "read", read)
-    monkeypatch.setattr(files, "encode", refuse)
+    monkeypatch.setattr(codecs, "read", read)
+    monkeypatch.setattr(codecs, "encode", refuse)
     traced = []
     _, outcomes = run(watch, jobs, lambda outcome: traced.append(outcome.error.__traceback__ is not None))
     assert traced == [True] * 3

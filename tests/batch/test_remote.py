@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core.batch import access, local, remote
+from gpen_core.batch import io as access
+from gpen_core.batch import local, remote
 from gpen_core.batch.job import Job, is_done
-from gpen_core.batch.places import Url, place_of, same_file_key
-from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch.job_plan import Plan, Wishes
+from gpen_core.batch.locations import Url, place_of, same_file_key
 from gpen_core.batch.sources import Found, Sources
 from gpen_core.errors import InputError, MissingExtra, OptionsError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
@@ -50,7 +51,7 @@ def shaky(monkeypatch):
     """A store that fails as `shaky.faults` say; pauses are noted, not made."""
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("shaky_store", Path(__file__).with_name("shaky_store.py"))
+    spec = importlib.util.spec_from_file_location("flaky_store", Path(__file__).with_name("flaky_store.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     store = module.register()

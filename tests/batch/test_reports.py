@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core.batch import local, reports, summary
+from gpen_core.batch import local, report_files, summary
 from gpen_core.batch.job import Job, is_done
 from gpen_core.errors import InputError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
-from gpen_core.report import Outcome, Tally
+from gpen_core.pipeline.report import Outcome, Tally
 
 NAMES = {"model": "red-256", "detector": "fake"}
 SIDE = 96
@@ -103,7 +103,7 @@ def test_no_outcome_is_kept_by_a_stream_of_jobs(red, todo):
 
 def test_each_picture_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
     path = tmp_path / "new" / "report.jsonl"
-    report = reports.of(path, NAMES, RestoreOptions(strength=0.5), appends=False)
+    report = report_files.of(path, NAMES, RestoreOptions(strength=0.5), appends=False)
     report.begin(red)
     seen = []
 
@@ -127,14 +127,14 @@ def test_each_picture_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
 
 def test_what_ends_a_run_before_its_start_is_in_the_report(tmp_path):
     path = tmp_path / "report.jsonl"
-    reports.of(path, NAMES, RestoreOptions(), appends=False).end("no weights")
+    report_files.of(path, NAMES, RestoreOptions(), appends=False).end("no weights")
     first, last = written(path)
     assert first["model"] == "red-256" and "device" not in first
     assert (last["error"], last["counts"]) == ("no weights", {})
 
 
 def run(path, *outcomes, appends=False, ends=True, options=RestoreOptions(), names=NAMES):  # noqa: B008  frozen
-    report = reports.of(path, names, options, appends)
+    report = report_files.of(path, names, options, appends)
     report.begin(None) if path.suffix == ".jsonl" else None
     for one in outcomes:
         report.add(one)
@@ -150,15 +150,15 @@ def test_a_run_that_goes_on_adds_to_the_lines_and_one_that_begins_anew_does_not(
     with path.open("ab") as file:
         file.write(b'{"row": "picture", "inp')  # of a machine that lost its power
     run(path, outcome("a.png", "skipped"), outcome("b.png"), appends=True)
-    kinds = [row["row"] for row in reports.rows(path)]
+    kinds = [row["row"] for row in report_files.rows(path)]
     assert kinds == ["start", "picture", "damaged", "start", "picture", "picture", "end"]
     run(path, outcome("a.png"))
-    assert [row["row"] for row in reports.rows(path)] == ["start", "picture", "end"]
+    assert [row["row"] for row in report_files.rows(path)] == ["start", "picture", "end"]
 
 
 def test_a_report_that_cannot_be_written_stops_no_picture_and_is_told_at_the_end(tmp_path, monkeypatch):
     path = tmp_path / "report.jsonl"
-    report = reports.of(path, NAMES, RestoreOptions(), appends=False)
+    report = report_files.of(path, NAMES, RestoreOptions(), appends=False)
     report.begin(None)
     whole = report.file
 
@@ -179,13 +179,13 @@ def test_a_report_that_cannot_be_written_stops_no_picture_and_is_told_at_the_end
     report.file = Full()
     with pytest.raises(OutputError, match="without 2 rows: No space left"):
         report.end(None)
-    assert [row["row"] for row in reports.rows(path)] == ["start", "damaged", "picture", "damaged"]
+    assert [row["row"] for row in report_files.rows(path)] == ["start", "damaged", "picture", "damaged"]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
-        reports.of(tmp_path / "file" / "report.jsonl", NAMES, RestoreOptions(), appends=False)
+        report_files.of(tmp_path / "file" / "report.jsonl", NAMES, RestoreOptions(), appends=False)
 
 
 # Other options than before
@@ -194,11 +194,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path
 @pytest.mark.parametrize("name", ["report.json", "report.jsonl"])
 def test_one_warning_where_what_is_there_was_made_otherwise(tmp_path, caplog, name):
     path = tmp_path / name
-    reports.warn_of_others(path, NAMES, RestoreOptions())
+    report_files.warn_of_others(path, NAMES, RestoreOptions())
     run(path, outcome("a.png"), options=RestoreOptions(strength=0.5, preserve="eyes"))
-    reports.warn_of_others(path, NAMES, RestoreOptions(strength=0.5, preserve="eyes"))
+    report_files.warn_of_others(path, NAMES, RestoreOptions(strength=0.5, preserve="eyes"))
     assert not caplog.records
-    reports.warn_of_others(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(preserve="eyes"))
+    report_files.warn_of_others(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(preserve="eyes"))
     (record,) = caplog.records
     assert "model: red-256, now gpen-bfr-512; strength: 0.5, now 1.0)" in record.getMessage()
 
@@ -207,14 +207,14 @@ def test_of_several_runs_in_one_file_each_counts(tmp_path, caplog):
     path = tmp_path / "report.jsonl"
     run(path, options=RestoreOptions(strength=0.5))
     run(path, appends=True)
-    reports.warn_of_others(path, NAMES, RestoreOptions())
+    report_files.warn_of_others(path, NAMES, RestoreOptions())
     (record,) = caplog.records
     assert "strength: 0.5, now 1.0" in record.getMessage()
 
 
 def test_what_is_no_report_is_told_but_stops_nothing(tmp_path, caplog):
     (tmp_path / "report.json").write_text("[1]")
-    reports.warn_of_others(tmp_path / "report.json", NAMES, RestoreOptions())
+    report_files.warn_of_others(tmp_path / "report.json", NAMES, RestoreOptions())
     assert "no report" in caplog.text and "is not known" in caplog.text
 
 
@@ -225,7 +225,7 @@ def test_reports_are_summed_up(red, todo, tmp_path):
     (tmp_path / "2.png").write_bytes(b"broken")
     first, second = tmp_path / "first.json", tmp_path / "second.jsonl"
     for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face_size=41)), (second, todo[1:], RestoreOptions())):
-        report = reports.of(path, NAMES, options, appends=False)
+        report = report_files.of(path, NAMES, options, appends=False)
         report.begin(red)
         local.stream(red, jobs, options, report.add)
         report.end(None)
@@ -328,7 +328,7 @@ def test_a_hostile_report_is_damaged_rows_or_an_input_error(tmp_path, caplog, li
         assert total.statuses["restored"] == 1 and total.stages == {"read": 1.5}
         assert len(total.damaged) == 1 or name == "a.json"
     assert list(summary.lines(summary.Summary()))
-    reports.warn_of_others(path, {"model": "m", "detector": "d"}, RestoreOptions())
+    report_files.warn_of_others(path, {"model": "m", "detector": "d"}, RestoreOptions())
 
 
 def test_what_a_row_calls_itself_is_not_believed_in_a_report_of_one_piece(tmp_path):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core.batch import access, local, remote
+from gpen_core.batch import io as access
+from gpen_core.batch import local, remote
 from gpen_core.batch.job import is_done
-from gpen_core.batch.places import Url, place_of
-from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch.job_plan import Plan, Wishes
+from gpen_core.batch.locations import Url, place_of
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OutputError
 from gpen_core.options import RestoreOptions

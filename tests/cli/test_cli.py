@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import DETECTOR, broken, names
+from cli_fixtures import DETECTOR, broken, names
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted
 from gpen_core.cli.terminal import PrintableFormatter
 from gpen_core.network import GPEN
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 # Usage: status 2
 

@@ -5,13 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
-from command_line import broken, names, pixels
+from cli_fixtures import broken, names, pixels
 from PIL import Image
 
-from gpen_core.batch import access
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.batch import io
+from gpen_core.tools.demo import images as demo_pictures
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 
 @pytest.fixture
@@ -139,14 +139,14 @@ def test_a_box_of_nan_is_refused_with_its_number(restore, group, tmp_path):
     ("error", "status", "said"), [(MemoryError(), 5, "not enough memory"), (ValueError("a bug"), 1, "Unexpected ValueError")]
 )
 def test_an_error_of_one_picture_is_its_own_and_ends_as_restore_does(detect, group, plain, monkeypatch, error, status, said):
-    read = access.read
+    read = io.read
 
     def fails(place, *more):
         if str(place) == str(group):
             raise error
         return read(place, *more)
 
-    monkeypatch.setattr(access, "read", fails)
+    monkeypatch.setattr(io, "read", fails)
     ran = detect(group, plain)
     assert ran.status == status and said in ran.err and str(group) in ran.err
     assert str(plain) in ran.out

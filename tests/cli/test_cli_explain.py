@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from command_line import names, pixels
+from cli_fixtures import names, pixels
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 
 @pytest.fixture

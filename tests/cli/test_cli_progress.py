@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from command_line import broken
+from cli_fixtures import broken
 from reference_pages import commands_of, flags_of
 from tqdm import tqdm
 
 from gpen_core import ProgressEvent
-from gpen_core.cli import progress
+from gpen_core.cli import progress_display
 from gpen_core.cli.main import make_parser
-from gpen_core.cli.progress import JsonReporter, ProgressReporter, TqdmReporter, progress_reporter
+from gpen_core.cli.progress_display import JsonReporter, ProgressReporter, TqdmReporter, progress_reporter
 from gpen_core.progress import ProgressStage, ProgressUnit
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 
 def given(kind=None, quiet=False):
@@ -30,7 +30,7 @@ def given(kind=None, quiet=False):
 def clock(monkeypatch):
     """Seconds that pass only as the test says."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_display.time, "monotonic", lambda: now[0])
     return now
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_line import DETECTOR, broken, names, pixels
+from cli_fixtures import DETECTOR, broken, names, pixels
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted, RestoreOptions
 from gpen_core.cli import demo as demo_run
-from gpen_core.demo import pictures as demo_pictures
-from gpen_core.demo import weights as demo
+from gpen_core.tools.demo import images as demo_pictures
+from gpen_core.tools.demo import weights as demo
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import DETECTOR, broken, names
+from cli_fixtures import DETECTOR, broken, names
 from PIL import Image
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,22 +2,22 @@
 
 import json
 
-import command_line
+import cli_fixtures
 import helpers
+import image_files as made
 import numpy as np
-import picture_files as made
 import pytest
 import rrdb
 import torch
 from PIL import Image
 
-from gpen_core.pictures import files
-from gpen_core.pictures.picture import as_picture
+from gpen_core.images import codecs
+from gpen_core.images.image import as_picture
+from gpen_core.pipeline import rrdb as networks
+from gpen_core.pipeline.upscale import enlarge
 from gpen_core.progress import no_progress
-from gpen_core.upscale import rrdb as networks
-from gpen_core.upscale.enlarge import enlarge
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def test_the_picture_becomes_larger_and_its_face_is_restored(restore, face, tmp_
     assert restore(face, "-o", out, "--upscale", 1.5, "--report", report).status == 0
     told = report_of(report)
     assert (told["status"], told["width"], told["height"]) == ("restored", 384, 384) and told["seconds"]["upscale"] > 0
-    photo = command_line.pixels(face)
+    photo = cli_fixtures.pixels(face)
     larger = enlarge(as_picture(photo), 1.5, None, no_progress).native()
-    got = command_line.pixels(out)
+    got = cli_fixtures.pixels(out)
     assert got.shape == (384, 384, 3) and np.array_equal(got[-20:], larger[-20:]) and not np.array_equal(got, larger)
 
 
@@ -49,7 +49,7 @@ def test_without_a_face_it_is_written_enlarged_and_said_to_be_so(restore, plain,
     assert restore(plain, "-o", out, "--upscale", 4, "--upscaler", nearest, "--report", report).status == 0
     told = report_of(report)
     assert (told["status"], told["width"], told["height"], told["faces"]) == ("enlarged", 256, 192, [])
-    assert np.array_equal(command_line.pixels(out), np.full((192, 256, 3), (90, 120, 150)))
+    assert np.array_equal(cli_fixtures.pixels(out), np.full((192, 256, 3), (90, 120, 150)))
 
 
 def test_in_place_and_what_the_file_says_of_its_size(restore, tmp_path):
@@ -64,9 +64,9 @@ def test_in_place_and_what_the_file_says_of_its_size(restore, tmp_path):
 def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):
     rgba = np.full((20, 30, 4), 40_000, np.uint16)
     source = tmp_path / "a.png"
-    source.write_bytes(files.encode(files.Photo(as_picture(rgba), files.Metadata(), "PNG", False), "PNG"))
+    source.write_bytes(codecs.encode(codecs.Photo(as_picture(rgba), codecs.Metadata(), "PNG", False), "PNG"))
     assert restore(source, "-o", tmp_path / "b.tif", "--upscale", 3).status == 0
-    assert np.array_equal(command_line.pixels(tmp_path / "b.tif"), np.full((60, 90, 4), 40_000, np.uint16))
+    assert np.array_equal(cli_fixtures.pixels(tmp_path / "b.tif"), np.full((60, 90, 4), 40_000, np.uint16))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):
 def test_what_contradicts_is_a_usage_error(restore, face, tmp_path, monkeypatch, arguments, told):
     monkeypatch.chdir(tmp_path)
     ran = restore(face, "-o", tmp_path / "out.png", *arguments)
-    assert ran.status == 2 and told in ran.err and command_line.names(tmp_path) == ["face.png"]
+    assert ran.status == 2 and told in ran.err and cli_fixtures.names(tmp_path) == ["face.png"]
 
 
 def test_an_upscaler_of_another_architecture_is_refused_by_its_name(restore, plain, tmp_path):
@@ -107,13 +107,13 @@ def test_a_result_beyond_memory_fails_that_picture_and_leaves_nothing(restore, p
     out = tmp_path / "out"
     ran = restore(large, plain, "-o", out, "--upscale", 8, "--max-memory", "1G")
     assert ran.status == 5 and "large.png: Enlarged to 10000 x 10000 pixels" in ran.err
-    assert command_line.names(out) == ["plain.png"] and command_line.pixels(out / "plain.png").shape == (384, 512, 3)
+    assert cli_fixtures.names(out) == ["plain.png"] and cli_fixtures.pixels(out / "plain.png").shape == (384, 512, 3)
 
 
 def test_what_the_format_cannot_hold_is_said_before_it_is_computed(restore, tmp_path, monkeypatch):
-    monkeypatch.setattr("gpen_core.frame.enlarge", lambda *_: pytest.fail("it was computed"))
+    monkeypatch.setattr("gpen_core.pipeline.inputs.enlarge", lambda *_: pytest.fail("it was computed"))
     wide = tmp_path / "wide.webp"
     Image.new("RGB", (4100, 20)).save(wide)
     ran = restore(wide, "-o", tmp_path / "out.webp", "--upscale", 4)
     assert ran.status == 1 and "WEBP holds at most 16383 pixels a side, not 16400 x 80" in ran.err
-    assert command_line.names(tmp_path) == ["wide.webp"]
+    assert cli_fixtures.names(tmp_path) == ["wide.webp"]

@@ -9,23 +9,23 @@ import time
 from pathlib import Path
 
 import av
-import film_files
-import film_runs
 import numpy as np
 import pytest
-from command_line import names
-from film_runs import SIZE, frames
+import video_fakes
+import video_files
+from cli_fixtures import names
 from PIL import Image
+from video_fakes import SIZE, frames
 
 from gpen_core import Interrupted
 from gpen_core.cli import video as commands
 from gpen_core.cli.main import make_parser
-from gpen_core.video import restore as restoring
+from gpen_core.video import restore_video as restoring
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
-from gpen_core.video.work import Work
+from gpen_core.video.work_dir import Work
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 12
@@ -35,13 +35,13 @@ COUNT = 12
 def film(tmp_path):
     """Twelve frames of one face at 2 a second, lossless, with sound: segments of five seconds have ten."""
     path = tmp_path / "film.mkv"
-    return film_files.make(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
+    return video_files.make(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     """The network of `film_runs` in place of what the arguments name; it inverts."""
-    runner, network = film_runs.restorer()
+    runner, network = video_fakes.restorer()
     monkeypatch.setattr(commands, "loaded", lambda given, options: runner)
     return network
 
@@ -71,7 +71,7 @@ def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", told)
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == f"{out}: {COUNT} frames, 1 faces followed, 1 restored\n"
-    assert names(tmp_path / "new") == ["out.mkv"] and film_files.digests(out) == film_files.digests(film)
+    assert names(tmp_path / "new") == ["out.mkv"] and video_files.digests(out) == video_files.digests(film)
     before, after = np.stack(pixels(film)).astype(float), np.stack(pixels(out)).astype(float)
     more = (after - before)[:, 84:110, 108:134].mean(axis=(1, 2))  # [COUNT, 3]
     assert (more[:, 0] > more[:, 1:].max(1) + 20).all() and np.array_equal(before[:, :, :8], after[:, :, :8])
@@ -85,14 +85,14 @@ def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
 
 
 def test_a_film_without_faces_is_one_too(video, tmp_path):
-    film = film_files.make(tmp_path / "plain.mp4", 3, sound="aac")
+    film = video_files.make(tmp_path / "plain.mp4", 3, sound="aac")
     ran = video(film, "-o", tmp_path / "out.mp4")
     assert ran.status == 0 and ran.out.endswith("3 frames, 0 faces followed, 0 restored\n")
     assert len(pixels(tmp_path / "out.mp4")) == 3
 
 
 def test_a_film_of_odd_size_says_what_becomes_of_it(stand_in, video, tmp_path):
-    film = film_files.make(tmp_path / "odd.mkv", 3, (95, 63), "ffv1")
+    film = video_files.make(tmp_path / "odd.mkv", 3, (95, 63), "ffv1")
     ran = video(film, "-o", tmp_path / "out.mp4")
     assert ran.status == 0 and "95 x 63 becomes 96 x 64" in ran.err
     assert probe(tmp_path / "out.mp4").size == (96, 64)
@@ -154,7 +154,7 @@ def test_options_that_cannot_be_are_refused_before_anything_is_loaded(video, fil
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(video, tmp_path, name, status, says):
-    film = film_files.make(tmp_path / "film.mkv", 30, sound="aac", subtitle=True)
+    film = video_files.make(tmp_path / "film.mkv", 30, sound="aac", subtitle=True)
     (tmp_path / "file").write_bytes(b"")
     codec = ("--codec", "h264") if name == "out.webm" else ()
     content = film.read_bytes()
@@ -175,7 +175,7 @@ def sound_only(path):
     with av.open(str(path), "w") as out:
         heard = out.add_stream("aac", rate=48000)
         heard.layout = "mono"
-        for packet in film_files.sine(heard, 0.5):
+        for packet in video_files.sine(heard, 0.5):
             out.mux(packet)
     return path
 
@@ -185,7 +185,7 @@ def no_frames(path):
         heard, shown = out.add_stream("aac", rate=48000), out.add_stream("libx264", rate=25)
         heard.layout, shown.width, shown.height, shown.pix_fmt = "mono", 96, 64, "yuv420p"
         out.start_encoding()
-        for packet in film_files.sine(heard, 0.5):
+        for packet in video_files.sine(heard, 0.5):
             out.mux(packet)
     return path
 
@@ -196,7 +196,7 @@ def no_film(path):
 
 
 def with_alpha(path):
-    return film_files.make(path, 2, codec="ffv1", pixels="bgra")
+    return video_files.make(path, 2, codec="ffv1", pixels="bgra")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_film_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, 
 @pytest.mark.slow
 def test_a_run_that_goes_on_says_too_that_the_film_was_cut_off(stand_in, video, tmp_path):
     pictures = list(frames(30))
-    film = film_files.make(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
+    film = video_files.make(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
     film.write_bytes(film.read_bytes()[:-100_000])
     stand_in.fails_after = 18
     assert video(film, "-o", tmp_path / "out.mkv").status == 1
@@ -388,7 +388,7 @@ def limited(stand_in, small_disk, after, most):
 def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tmp_path, where):
     """One message, nothing half-written, and when there is space again what was finished is not done anew."""
     out, count = tmp_path / "out.mkv", 32  # the network is some frames ahead of the disk
-    film_files.make(film, count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
+    video_files.make(film, count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
     segment = film.stat().st_size * 4 // count
     limited(stand_in, small_disk, *((28, segment // 2) if where == "segment" else (count, segment * 2)))
     ran = video(film, "-o", out, "--codec", "ffv1")
@@ -397,7 +397,7 @@ def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tm
     assert f"waits in {out}.unfinished: the same command goes on from there" in ran.err
     assert [name for name in names(tmp_path) if not name.startswith(".")] == ["film.mkv", "out.mkv.unfinished"]
     assert not list(tmp_path.rglob(".*.part"))
-    stand_in.change, stand_in.faces = film_runs.inverted, 0
+    stand_in.change, stand_in.faces = video_fakes.inverted, 0
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", tmp_path / "report.json")
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))["segments_found"]
     assert ran.status == 0 and len(pixels(out)) == count and names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]
@@ -474,7 +474,7 @@ def ended(film, out, report, name):
 @pytest.mark.slow
 def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path):
     count = 40
-    film = film_files.make(tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac")
+    film = video_files.make(tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac")
     out, report = tmp_path / "out.mkv", tmp_path / "report.json"
     for name, status in (("SIGKILL", -9), ("SIGINT", 130), ("SIGTERM", 143)):
         report.unlink(missing_ok=True)
@@ -490,5 +490,5 @@ def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path):
     assert again.returncode == 0, said
     told = json.loads(report.read_text("utf-8"))
     assert (told["segments"], told["segments_found"], told["frame_count"]) == (10, before, count)
-    assert len(pixels(out)) == count and film_files.digests(out) == film_files.digests(film)
+    assert len(pixels(out)) == count and video_files.digests(out) == video_files.digests(film)
     assert names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]

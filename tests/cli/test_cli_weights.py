@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 import weights_server as ws
-from command_line import names
+from cli_fixtures import names
 from safetensors.torch import load_file
 
 from gpen_core import FaceRestorer, ProgressEvent, RestoreOptions
 from gpen_core.errors import MissingWeights
 from gpen_core.weights import catalog, digest
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "GPEN-BFR-256.pth"

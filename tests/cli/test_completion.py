@@ -10,7 +10,7 @@ from reference_pages import commands_of, flags_of
 from gpen_core.cli.completion import SHELLS
 from gpen_core.cli.main import make_parser
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 BASH = shutil.which("bash")
 

@@ -10,7 +10,7 @@ import pytest
 
 fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 PATIENCE = 60  # seconds: a shell that has not answered by then never will
 READY = "ready>"

@@ -9,10 +9,12 @@ import cv2
 import pytest
 import torch
 
-from gpen_core import cli, devices, selftest
+from gpen_core import cli
 from gpen_core.cli import doctor_report, environment
 from gpen_core.errors import MissingExtra
-from gpen_core.optional import not_installed
+from gpen_core.optional_packages import not_installed
+from gpen_core.pipeline import devices
+from gpen_core.tools import self_test as selftest
 from gpen_core.version import __version__
 from gpen_core.weights.catalog import CATALOG
 
@@ -131,7 +133,7 @@ def test_a_package_that_cannot_be_imported_is_said(examine, tmp_path, monkeypatc
 
 
 def test_it_works_without_torch(examine, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gpen_core.devices", None)
+    monkeypatch.setitem(sys.modules, "gpen_core.pipeline.devices", None)
     assert line_of(examine(tmp_path), "devices") == "devices: unknown without torch"
 
 
@@ -170,7 +172,7 @@ def test_a_self_test_that_fails_is_said_and_is_the_exit_status(examine, tmp_path
 
 
 def test_without_the_packages_there_is_no_self_test(examine, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gpen_core.selftest", None)
+    monkeypatch.setitem(sys.modules, "gpen_core.tools.self_test", None)
     assert line_of(examine(tmp_path), "self-test").startswith("self-test: not run: ")
 
 

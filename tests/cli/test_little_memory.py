@@ -16,7 +16,7 @@ WHILE_IMPORTING = (200, 1000, 1800, 2600)  # MB: less than the imports need
 NATIVE = ("OpenBLAS", "libgomp", "thread-local data: ABORT", "terminate called")
 BLAMES = ("refused", "damaged", "ownload", "Unexpected", "cannot be read", "Traceback", "not a PNG", "report it")
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 # Imports everything, then forks once per limit above what that took, until one process restores the image.
 # It prints, as JSON, [MB, exit status, stderr, whether the output exists] for each process.

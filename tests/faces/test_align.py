@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpen_core.faces.align import align, extract, invert, similarity, template
-from gpen_core.pictures.picture import as_picture
+from gpen_core.images.image import as_picture
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 

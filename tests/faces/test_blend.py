@@ -7,8 +7,8 @@ import pytest
 from gpen_core.faces.align import align
 from gpen_core.faces.blend import Canvas, soften_small
 from gpen_core.faces.mask import feather, soften
+from gpen_core.images.image import as_picture
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures.picture import as_picture
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 

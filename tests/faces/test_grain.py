@@ -12,9 +12,9 @@ from gpen_core.faces import grain, spectrum
 from gpen_core.faces.align import align, extract
 from gpen_core.faces.blend import Canvas
 from gpen_core.faces.mask import feather
-from gpen_core.frame import Frame
+from gpen_core.images.image import Region, as_picture
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures.picture import Region, as_picture
+from gpen_core.pipeline.inputs import Frame
 
 SMOOTH = 0.4  # 102 of 255: what a smoothing network gives
 SIDE = 200  # px of the face

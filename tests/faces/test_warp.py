@@ -9,7 +9,7 @@ import pytest
 from gpen_core.faces.align import align
 from gpen_core.faces.blend import Canvas
 from gpen_core.faces.warp import warp
-from gpen_core.pictures.picture import as_picture
+from gpen_core.images.image import as_picture
 
 
 def similarity_matrix(scale, degrees, x, y):

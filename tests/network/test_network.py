@@ -12,8 +12,8 @@ from reference_gpen import reference_gpen
 
 from gpen_core.errors import InputError, WeightsError
 from gpen_core.network import GPEN, RELEASED_SIZES, GPENConfig
-from gpen_core.network.levels import strips
-from gpen_core.network.memory import CACHE_STRIP
+from gpen_core.network.blocks import strips
+from gpen_core.network.memory_estimate import CACHE_STRIP
 
 TOLERANCE = 1e-4  # of the golden file's standard deviation
 KINDS = ("random", "sharpen")

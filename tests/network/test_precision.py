@@ -10,9 +10,9 @@ import pytest
 import synthetic
 import torch
 
-from gpen_core.faces.detect import Detector
+from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.network import GPEN
-from gpen_core.restorer import FaceRestorer
+from gpen_core.pipeline.restorer import FaceRestorer
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 

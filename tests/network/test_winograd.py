@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from gpen_core.network import GPEN, winograd
-from gpen_core.network.memory import CACHE_STRIP
-from gpen_core.network.workspace import Workspace
+from gpen_core.network.buffer_pool import Workspace
+from gpen_core.network.memory_estimate import CACHE_STRIP
 
 TOLERANCE = 2e-5  # largest error in units of the output's standard deviation; points 0, +-1, +-2 and infinity have 5e-5
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from gpen_core import Face
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.images.image import Picture
 from gpen_core.network import GPENConfig
-from gpen_core.pictures.picture import Picture
+from gpen_core.tools.demo import images as demo_pictures
 
 ROOT = fake_comfyui.ROOT
 NODES = fake_comfyui.NODES
@@ -212,7 +212,7 @@ def test_a_node_shows_how_far_it_is(host):
     said = []
     server.send_progress_text = lambda text, node_id: said.append(text)
     shown.clear()
-    event, reporter = host.module("gpen_core").ProgressEvent, host.module("nodes.progress").Reporter("5")
+    event, reporter = host.module("gpen_core").ProgressEvent, host.module("nodes.host_progress").Reporter("5")
     reporter(event("analyze", 1200, None, "frame", "Looking for faces"))
     reporter(event("download", 2_000_000, None, "byte", "Downloading"))
     reporter(event("restore", 1, 4, "face", "Restoring faces"))
@@ -581,7 +581,7 @@ def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, r
         return restore_all(self, frames, *args, **kwargs)
 
     monkeypatch.setattr(type(red.restorer), "restore_all", watched)
-    picture = sys.modules[f"{host.name}.gpen_core.pictures.picture"].Picture
+    picture = sys.modules[f"{host.name}.gpen_core.images.image"].Picture
     monkeypatch.setattr(picture, "writable", lambda self: (copies.append(self), writable(self))[1])
     shown.clear()
     image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
@@ -631,7 +631,7 @@ def test_without_a_face_the_image_passes_through(host, red, grey):
 def test_taken_out_in_parts(host, red, portrait, monkeypatch):
     film = portrait.repeat(5, 1, 1, 1)
     monkeypatch.setattr(host.module("nodes.model"), "BYTES_AT_ONCE", portrait[0].numel() * 4)
-    module, parts = sys.modules[f"{host.name}.gpen_core.restorer"], []
+    module, parts = sys.modules[f"{host.name}.gpen_core.pipeline.restorer"], []
     find = module.FaceRestorer.find
     monkeypatch.setattr(
         module.FaceRestorer, "find", lambda self, frames, *more: (parts.append(len(frames)), find(self, frames, *more))[1]
@@ -702,15 +702,15 @@ def auto(host):
             raise module("gpen_core.errors").OutOfMemory("full")
         network = Network(size)
         alive.add(network)
-        return module("gpen_core.networks").LoadedNetwork(network, torch.device("cpu"))
+        return module("gpen_core.pipeline.gpen_runner").LoadedNetwork(network, torch.device("cpu"))
 
-    networks = module("gpen_core.networks").BySize((256, 512), torch.float32, load)
-    models = module("gpen_core.models").Models(networks, helpers.FakeDetector([]), torch.device("cpu"))
+    networks = module("gpen_core.pipeline.gpen_runner").BySize((256, 512), torch.float32, load)
+    models = module("gpen_core.pipeline.model_set").Models(networks, helpers.FakeDetector([]), torch.device("cpu"))
     return module("nodes.model").GpenModel(module("gpen_core").FaceRestorer(models)), networks
 
 
 def at_work(host, model):
-    return model.at_work(host.module("gpen_core").RestoreOptions(), host.module("nodes.progress").Reporter())
+    return model.at_work(host.module("gpen_core").RestoreOptions(), host.module("nodes.host_progress").Reporter())
 
 
 def test_networks_that_auto_drops_are_freed_for_the_next(host, auto):
@@ -745,7 +745,7 @@ def test_out_of_memory_while_loading_is_the_error_that_comfyui_acts_on(host, mon
     def load(*what):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(host.module("gpen_core.models"), "pick_device", load)
+    monkeypatch.setattr(host.module("gpen_core.pipeline.model_set"), "pick_device", load)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for the networks"):
         host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")
 

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import av
 import comfyui_host
 import cv2
-import film_files
 import helpers
 import numpy as np
 import pytest
+import video_files
 from comfyui_host import node, restore
 
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.tools.demo import images as demo_pictures
 
 pytestmark = [
     pytest.mark.host,
@@ -363,7 +363,7 @@ def left_in_temp(host):
 def test_the_film_workflow_keeps_sound_and_timestamps(host):
     """From Load Video to the file that Save Video writes."""
     times = [n * 40 + 7 * (n % 3) for n in range(30)]  # ms
-    source = film_files.make(
+    source = video_files.make(
         host.base / "input" / "film.mp4",
         30,
         (512, 384),
@@ -377,14 +377,14 @@ def test_the_film_workflow_keeps_sound_and_timestamps(host):
     out, graph = example(host, "restore_video", **values)
     saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
     target = host.base / "output" / saved["subfolder"] / saved["filename"]
-    assert film_files.digests(target) == film_files.digests(source)
+    assert video_files.digests(target) == video_files.digests(source)
     before, after = times_and_frames(source), times_and_frames(target)
     assert [at for at, _ in after] == [at for at, _ in before] and len(after) == 30
     print(f"30 frames through the film workflow: {time.monotonic() - start:.1f} s")
     reds = [(frame[..., 0] > 200) & (frame[..., 1] < 60) for _, frame in after]
     assert all(one.sum() > 5000 for one in reds)
     far = np.s_[250:, :150]  # from the face
-    assert np.mean([film_files.psnr(a[far], b[far]) for (_, a), (_, b) in zip(before, after)]) > 38
+    assert np.mean([video_files.psnr(a[far], b[far]) for (_, a), (_, b) in zip(before, after)]) > 38
     (summary,) = (out[key]["text"][0] for key in out if graph[key]["class_type"] == "GPEN_RestoreVideo")
     assert summary.startswith("30 frames, 1 faces followed, 1 restored, 0 left alone")
     assert [path.name for path in left_in_temp(host) if path.suffix == ".mp4"] == ["restored.mp4"]
@@ -418,7 +418,7 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
 
 
 def test_an_interrupted_film_leaves_nothing(host):
-    film_files.make(
+    video_files.make(
         host.base / "input" / "long.mkv",
         60,
         (256, 192),

@@ -5,7 +5,7 @@ import helpers
 import pytest
 import torch
 
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.tools.demo import images as demo_pictures
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_a_warning_and_faces_are_restored_all_the_same(host, re
     def broken(device, dtype):
         raise RuntimeError("the driver\nand more")
 
-    monkeypatch.setattr(host.module("gpen_core.selftest"), "self_test", broken)
+    monkeypatch.setattr(host.module("gpen_core.tools.self_test"), "self_test", broken)
     ((level, line),) = restored()
     assert level == "WARNING" and line.startswith("GPEN self-test: FAILED: RuntimeError: the driver. ")
     assert "fp32 in Load GPEN Model" in line

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import av
 import fake_comfyui
-import film_files
-import films
 import helpers
 import numpy as np
 import pytest
+import synthetic_video
 import torch
+import video_files
 
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.tools.demo import images as demo_pictures
 
 NODE = "GPEN_RestoreVideo"
 SIZE = (256, 192)
@@ -58,7 +58,7 @@ def red(host, monkeypatch):
 
 def face_frames(count=COUNT, path="pan", size=SIZE):
     """The astronaut's face moving in a small frame."""
-    made = films.film(demo_pictures.astronaut(), path, count, size, middle=(225, 170), width=420)
+    made = synthetic_video.film(demo_pictures.astronaut(), path, count, size, middle=(225, 170), width=420)
     return [frame for frame, _ in made]
 
 
@@ -66,7 +66,7 @@ def face_frames(count=COUNT, path="pan", size=SIZE):
 def film(tmp_path_factory):
     """With sound, subtitles, and frames that do not come evenly."""
     path = tmp_path_factory.mktemp("films") / "a film.mkv"
-    return film_files.make(
+    return video_files.make(
         path, COUNT, SIZE, times=TIMES, base=Fraction(1, 1000), sound="aac", subtitle=True, pictures=face_frames()
     )
 
@@ -99,12 +99,12 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     video, summary = host.run(NODE, model=red, video=of_file(host, film))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mkv"
-    assert film_files.digests(out) == film_files.digests(film)
+    assert video_files.digests(out) == video_files.digests(film)
     before, after = frames_of(film), frames_of(out)
     assert [time for time, _ in after] == [time for time, _ in before]
     assert all(red_pixels(frame) > 500 for _, frame in after)
     corner = np.s_[150:, :60]  # far from the face
-    assert np.mean([film_files.psnr(a[corner], b[corner]) for (_, a), (_, b) in zip(before, after)]) > 38
+    assert np.mean([video_files.psnr(a[corner], b[corner]) for (_, a), (_, b) in zip(before, after)]) > 38
     first, face = summary.splitlines()
     assert first == "12 frames, 1 faces followed, 1 restored, 0 left alone"
     assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
@@ -131,7 +131,7 @@ def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeyp
 def test_a_video_in_memory_is_written_first_and_deleted_again(host, red, film):
     video, _ = host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
     out = Path(video.get_stream_source())
-    assert left_in_temp(host) == [out] and out.suffix == ".mkv" and film_files.digests(out) == film_files.digests(film)
+    assert left_in_temp(host) == [out] and out.suffix == ".mkv" and video_files.digests(out) == video_files.digests(film)
 
 
 @pytest.mark.slow
@@ -167,8 +167,8 @@ def test_a_trimmed_video_keeps_what_is_left_of_it(host, red, film):
     trimmed.window = (0.1, 0.2)
     out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
     assert [round(time, 3) for time, _ in frames_of(out)] == [0.0, 0.03, 0.07, 0.12, 0.15]
-    sound = film_files.digests(out)[1]
-    whole = film_files.digests(film)[1]
+    sound = video_files.digests(out)[1]
+    whole = video_files.digests(film)[1]
     assert 0 < len(sound) < len(whole) and "".join(sound) in "".join(whole)
     trimmed.window = (0.3, 0.0)
     out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
@@ -204,7 +204,7 @@ def test_strength_zero_needs_no_model_and_reads_nothing(host):
 
 
 def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
-    video = of_file(host, film_files.make(tmp_path / "noise.mp4", 6))
+    video = of_file(host, video_files.make(tmp_path / "noise.mp4", 6))
     out, summary = host.run(NODE, model=red, video=video)
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from a1111_host import decoded, encoded
 from PIL import Image
-from webui_pictures import red
+from webui_fixtures import red
 
-from gpen_core.demo import pictures as demo_pictures
+from gpen_core.tools.demo import images as demo_pictures
 
 pytestmark = [
     pytest.mark.host,

@@ -14,11 +14,11 @@ import pytest
 import torch
 from fake_webui import Component
 from PIL import Image
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
 from gpen_core import FaceRestorer, OutOfMemory, ProgressEvent, RestoreOptions
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_what_one_request_misses_does_not_fail_the_next_one(host, photo):
 
 
 def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, webui_models):
-    missing = sys.modules["gpen_webui.missing"]
+    missing = sys.modules["gpen_webui.failure_cache"]
     asked, _ = watched_loads(monkeypatch)
     assert host.extras_page([photo] * 6, **ABSENT)[0] == [] and len(asked) == 1 and len(host.toasts) == 1
     host.extras_page([photo], **ABSENT)
@@ -177,7 +177,7 @@ def test_messages_name_what_this_host_has(host, photo, webui_models):
 
 
 def test_the_bar_moves_and_counts(host, photo):
-    bar, state = sys.modules["gpen_webui.bar"], host.state
+    bar, state = sys.modules["gpen_webui.host_progress"], host.state
     state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four pictures
     tell = bar.HostProgress()
     with bar.progress_scope():
@@ -206,7 +206,7 @@ def test_the_bar_moves_and_counts(host, photo):
 
 
 def test_the_rate_of_a_download(host, monkeypatch):
-    bar = sys.modules["gpen_webui.bar"]
+    bar = sys.modules["gpen_webui.host_progress"]
     clock = iter((10.0, 10.5, 12.0))
     monkeypatch.setattr(bar.time, "monotonic", lambda: next(clock))
     tell = bar.HostProgress()

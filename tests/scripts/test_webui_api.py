@@ -14,13 +14,13 @@ import fake_webui
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient  # noqa: E402
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_client_that_goes_away_stops_the_work(api, astronaut, monkeypatch):
     host, client = api()
     body = json.dumps({"image": encoded(np.hstack([astronaut, astronaut]))}).encode()
     working, went = threading.Event(), threading.Event()
-    jobs = sys.modules["gpen_webui.jobs"]
+    jobs = sys.modules["gpen_webui.job_queue"]
     progress, stop, ended = jobs.Job.progress, jobs.Job.stop, []
 
     def telling(job, event):
@@ -215,7 +215,7 @@ def test_refusals(api, astronaut, body, status):
 
 def test_limits_of_size(api, astronaut, monkeypatch):
     _, client = api()
-    import gpen_webui.api_work as routes
+    import gpen_webui.api_restore as routes
 
     monkeypatch.setattr(routes, "LARGEST_PICTURE", 512 * 512 - 1)
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut)}).status_code == 413

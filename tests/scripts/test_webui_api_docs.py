@@ -11,13 +11,13 @@ import threading
 import fake_webui
 import pytest
 from PIL import Image
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient  # noqa: E402
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 PAGE = (fake_webui.ROOT / "docs" / "api.md").read_text("utf-8")
 COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fake_webui import Component
 from PIL import Image
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
 from gpen_core import DETECTORS
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1}
 
 

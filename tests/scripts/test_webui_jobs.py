@@ -11,15 +11,15 @@ import weakref
 import fake_webui
 import pytest
 from PIL import Image
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
-from gpen_core.pictures import files
+from gpen_core.images import codecs
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient  # noqa: E402
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 PATIENCE = 120  # seconds until a test that hangs is given up
 
 
@@ -39,7 +39,7 @@ class Api:
         app = fastapi.FastAPI()
         self.host.fire("on_app_started", None, app)
         self.client = TestClient(app)
-        self.jobs = sys.modules["gpen_webui.jobs"]
+        self.jobs = sys.modules["gpen_webui.job_queue"]
         self.timers, self.now, self.ended = [], 0.0, threading.Semaphore(0)
         self.line = self.jobs.Line(lambda seconds, then: self.timers.append((self.now + seconds, then)), lambda: self.now)
         monkeypatch.setattr(sys.modules["gpen_webui.api"], "line", self.line)
@@ -152,14 +152,14 @@ def test_so_many_finished_jobs_are_remembered(api, body, monkeypatch):
 @pytest.mark.parametrize("more", [{}, {"model": "gpen-broken.pth"}, {"preserve": "eyes"}])
 def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, more, monkeypatch):
     """Also where it failed: an exception's traceback would keep them."""
-    photos, decode = [], files.decode
+    photos, decode = [], codecs.decode
 
     def watched(*args, **kwargs):
         photo = decode(*args, **kwargs)
         photos.append(weakref.ref(photo))
         return photo
 
-    monkeypatch.setattr(files, "decode", watched)
+    monkeypatch.setattr(codecs, "decode", watched)
     name = api.post({**body, **more}).json()["id"]
     api.wait()
     api.wait_until(lambda: api.line.find(name).forget_at is not None)

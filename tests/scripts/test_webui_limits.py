@@ -8,16 +8,16 @@ import threading
 
 import numpy as np
 import pytest
-from webui_pictures import RED
+from webui_fixtures import RED
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
-import picture_files  # noqa: E402
+import image_files  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
-from gpen_core.pictures import files  # noqa: E402
+from gpen_core.images import codecs  # noqa: E402
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 PATIENCE = 60  # seconds until a test that hangs is given up
 JSON = {"Content-Type": "application/json"}
 
@@ -31,7 +31,7 @@ def client(host):
 
 @pytest.fixture
 def body():
-    return {"image": base64.b64encode(picture_files.png(np.zeros((64, 64, 3), np.uint8))).decode()}
+    return {"image": base64.b64encode(image_files.png(np.zeros((64, 64, 3), np.uint8))).decode()}
 
 
 class Turn:
@@ -63,9 +63,9 @@ def exchange(client, path, receive, **headers):
 
 @pytest.mark.parametrize("path", ["restore", "jobs"])
 def test_a_picture_is_decoded_when_its_turn_comes(client, body, path, monkeypatch):
-    turn, decoded, decode = Turn(), [], files.decode
+    turn, decoded, decode = Turn(), [], codecs.decode
     monkeypatch.setattr(sys.modules["gpen_webui.host"], "queue_lock", turn)
-    monkeypatch.setattr(files, "decode", lambda *args, **more: (decoded.append(1), decode(*args, **more))[1])
+    monkeypatch.setattr(codecs, "decode", lambda *args, **more: (decoded.append(1), decode(*args, **more))[1])
     answers = []
     post = threading.Thread(target=lambda: answers.append(client.post(f"/gpen/v1/{path}", json=body)))
     post.start()
@@ -121,7 +121,7 @@ def test_want_of_memory_is_said(client, body, monkeypatch):
     def too_much(*_, **__):
         raise SystemError("error return without exception set")
 
-    monkeypatch.setattr(files, "decode", too_much)
+    monkeypatch.setattr(codecs, "decode", too_much)
     answer = client.post("/gpen/v1/restore", json=body)
     assert answer.status_code == 507 and "memory" in answer.json()["detail"]
     monkeypatch.setattr(json, "loads", lambda *_: (_ for _ in ()).throw(MemoryError))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fake_webui import Component
 from PIL import Image
-from webui_pictures import RED, red
+from webui_fixtures import RED, red
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 
 def buttons(host):

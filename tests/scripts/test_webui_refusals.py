@@ -4,10 +4,10 @@ import types
 
 import fake_webui
 import pytest
-from webui_pictures import RED
+from webui_fixtures import RED
 
 fastapi = pytest.importorskip("fastapi")
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 
 @pytest.fixture

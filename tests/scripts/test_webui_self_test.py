@@ -6,9 +6,9 @@ import fake_webui
 import pytest
 from fake_webui import Component
 
-from gpen_core import selftest
+from gpen_core.tools import self_test
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 
 @pytest.fixture(params=[False, True], ids=["A1111", "SD.Next"])
@@ -56,7 +56,7 @@ def test_a_broken_package_says_so_and_nothing_of_it_is_taken_for_html(press, mon
     def broken(device, dtype):
         raise OSError("<b>libGL.so.1</b>: cannot open shared object file")
 
-    monkeypatch.setattr(selftest, "self_test", broken)
+    monkeypatch.setattr(self_test, "self_test", broken)
     assert "FAILED: OSError: &lt;b&gt;libGL.so.1&lt;/b&gt;: cannot open" in press[0]()
 
 

@@ -8,7 +8,7 @@ import fake_webui
 import pytest
 from fake_webui import Component
 
-pytest_plugins = ["webui_pictures"]
+pytest_plugins = ["webui_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))

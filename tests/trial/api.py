@@ -22,7 +22,7 @@ import pytest
 from safetensors.torch import save_file
 
 from gpen_core import Interrupted
-from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
+from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 
 from .api_bodies import large_picture
 from .entry import ACCEPTED, REFUSED

@@ -8,13 +8,13 @@ import json
 import struct
 import zlib
 
-from gpen_core.demo.pictures import HEAD, astronaut
-from gpen_core.pictures.files import Photo, encode
-from gpen_core.pictures.metadata import Metadata
-from gpen_core.pictures.picture import from_array
+from gpen_core.images.codecs import Photo, encode
+from gpen_core.images.image import from_array
+from gpen_core.images.metadata import Metadata
+from gpen_core.tools.demo.images import HEAD, astronaut
 
-from .. import picture_files as made
-from . import pictures
+from .. import image_files as made
+from . import images
 from .damage import damaged, dice
 
 ENCODINGS = ("utf-8",) * 12 + ("utf-8-sig", "utf-16", "utf-32-le", "latin-1")
@@ -134,7 +134,7 @@ def _picture(lot) -> str:
         case "face":
             data = small_pictures()[0]
         case "damaged":
-            data = pictures.case(lot.choice(pictures.FORMATS), lot.randrange(1 << 30), 0)[: 1 << 16]
+            data = images.case(lot.choice(images.FORMATS), lot.randrange(1 << 30), 0)[: 1 << 16]
         case "claims":
             data = large_picture(8, lot.choice((8001, 50_000, 1 << 20, (1 << 31) - 1)))
         case _:

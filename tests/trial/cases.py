@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import api, api_bodies, checkpoints, entry, pictures, remotes, servers, videos
+from . import api, api_bodies, checkpoints, entry, images, remotes, servers, videos
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ HAS_API = all(importlib.util.find_spec(name) for name in ("fastapi", "httpx"))  
 API = {"restore": api.restore, "jobs": api.jobs, "waiting": api.waiting} if HAS_API else {}
 
 KINDS = {
-    **{f"picture/{name}": Kind(pictures.case, entry.picture, 1500) for name in pictures.FORMATS},
+    **{f"picture/{name}": Kind(images.case, entry.picture, 1500) for name in images.FORMATS},
     **{f"checkpoint/{name}": Kind(checkpoints.case, attempt_checkpoint, 150) for name in checkpoints.FORMATS},
     "video/files": Kind(videos.case, videos.attempt, 40),
     "video/names": Kind(videos.case, videos.attempt, 40),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from gpen_core.errors import GpenError
 
 if TYPE_CHECKING:
-    from gpen_core.pictures.files import Photo
+    from gpen_core.images.codecs import Photo
 
 ACCEPTED, REFUSED = "accepted", "refused"
 MOST_PIXELS = 1 << 20  # of a picture that is encoded again: the time that larger ones take tells nothing
@@ -33,7 +33,7 @@ MOST_PIXELS = 1 << 20  # of a picture that is encoded again: the time that large
 def picture(data: bytes) -> str:
     """Reads a picture; one that can be read is written in its own format and in another one, which the bytes decide, and
     what was written can be read again."""
-    from gpen_core.pictures.files import FORMATS, decode
+    from gpen_core.images.codecs import FORMATS, decode
 
     try:
         photo = decode(data)
@@ -47,7 +47,7 @@ def picture(data: bytes) -> str:
 
 
 def _write_and_read(photo: Photo, format_name: str) -> None:
-    from gpen_core.pictures.files import decode, encode
+    from gpen_core.images.codecs import decode, encode
 
     try:
         written = encode(photo, format_name)
@@ -77,7 +77,7 @@ def checkpoint(data: bytes) -> str:
 
 def kind(data: bytes) -> str:
     """Tells which network a file holds, as for a list to choose from: of a file, which is made and deleted again."""
-    from gpen_core.weights.kinds import kind_of
+    from gpen_core.weights.architecture import kind_of
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, _name_for(data))
@@ -93,7 +93,7 @@ def _name_for(data: bytes) -> Path:
 def _offered(content: object) -> None:
     import torch
 
-    from gpen_core.faces.detect import Detector
+    from gpen_core.faces.detection.retinaface import Detector
     from gpen_core.network import GPEN
     from gpen_core.network.state_dict import unwrap
 

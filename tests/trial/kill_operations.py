@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from gpen_core.demo.pictures import HEAD, astronaut
-from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 from gpen_core.errors import WeightsError
+from gpen_core.tools.demo.images import HEAD, astronaut
+from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 from gpen_core.weights import digest
 
 from .. import rrdb

@@ -14,13 +14,14 @@ import zipfile
 from pathlib import Path
 from unittest import mock
 
-from gpen_core.batch import access, local, remote
-from gpen_core.batch.places import Url, place_of
-from gpen_core.batch.plan import Plan, Wishes
+from gpen_core.batch import io as access
+from gpen_core.batch import local, remote
+from gpen_core.batch.job_plan import Plan, Wishes
+from gpen_core.batch.locations import Url, place_of
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OptionsError
 
-from .. import picture_files as made
+from .. import image_files as made
 from .. import weights_server as ws
 from .answers import MODES, OK, endless, raw
 from .damage import damaged, dice
@@ -141,7 +142,7 @@ def attempt_http(told):
 
 
 def whole():
-    from gpen_core.pictures.files import decode
+    from gpen_core.images.codecs import decode
 
     return decode(PICTURE)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from gpen_core.errors import WeightsError
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.request import Patience
 
 from .. import weights_server as ws

@@ -21,11 +21,11 @@ from safetensors.torch import save_file
 
 from gpen_core.batch import local
 from gpen_core.batch.job import Job
-from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 from gpen_core.options import RestoreOptions
-from gpen_core.restorer import FaceRestorer
+from gpen_core.pipeline.restorer import FaceRestorer
+from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 
-from .soak_pictures import make
+from .soak_images import make
 
 MOST_GROWTH = 0.03  # of memory, from the first mark to the last
 MARKS = (0.1, 0.25, 0.5, 1.0)  # of all pictures

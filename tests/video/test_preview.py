@@ -1,10 +1,10 @@
 """Frames before and after, spread over a film."""
 
-import film_files
 import numpy as np
 import pytest
-from film_runs import SIZE, frames, restorer
+import video_files
 from helpers import FakeDetector
+from video_fakes import SIZE, frames, restorer
 
 from gpen_core import InputError, Interrupted, ProgressEvent, RestoreOptions, VideoOptions
 from gpen_core.video import preview as previews
@@ -19,7 +19,7 @@ WIDTH, HEIGHT = SIZE
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.mkv"
-    return film_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)))
+    return video_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)))
 
 
 def rows(sheet, height=HEIGHT, width=WIDTH):
@@ -45,7 +45,7 @@ def test_a_row_for_each_frame_as_it_is_and_restored(film):
 
 def test_frames_between_rare_key_frames_of_a_transport_stream(tmp_path):
     rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
-    path = film_files.make(tmp_path / "film.ts", 120, SIZE, options=rare)
+    path = video_files.make(tmp_path / "film.ts", 120, SIZE, options=rare)
     known = [frame.picture.pixels for frame in Reader(probe(path)).frames()]
     both = rows(preview(path, 2, restorer()[0]))
     assert all(np.array_equal(before, known[n]) for n, (before, _) in zip((30, 90), both))
@@ -90,7 +90,7 @@ def test_a_film_of_16_bits_and_a_folder(tmp_path):
     from PIL import Image
 
     pictures = list(frames(3))
-    deep = film_files.make(tmp_path / "deep.mkv", 3, SIZE, "ffv1", "yuv420p10le", pictures=pictures)
+    deep = video_files.make(tmp_path / "deep.mkv", 3, SIZE, "ffv1", "yuv420p10le", pictures=pictures)
     (tmp_path / "folder").mkdir()
     for n, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "folder" / f"{n}.png")
@@ -115,7 +115,7 @@ def test_without_faces_both_are_the_same(film):
 def test_what_has_no_such_frame_or_no_length(film, tmp_path):
     with pytest.raises(InputError, match="no frame after"):
         preview(film, 2, restorer()[0], None, VideoOptions(start=50, end=60))
-    raw = film_files.make(tmp_path / "raw.h264", 10, SIZE, container="h264")
+    raw = video_files.make(tmp_path / "raw.h264", 10, SIZE, container="h264")
     if probe(raw).seconds is None:
         with pytest.raises(InputError, match=r"does not say how long it is\. Say where to end"):
             preview(raw, 2, restorer()[0])

@@ -3,9 +3,9 @@
 from fractions import Fraction
 
 import av
-import film_files
 import numpy as np
 import pytest
+import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError, MissingExtra, OptionsError
@@ -14,7 +14,7 @@ from gpen_core.video.probe import frame_files, probe
 
 
 def test_size_time_and_streams(tmp_path):
-    film = probe(film_files.make(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
+    film = probe(video_files.make(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
     assert (film.size, film.rate, film.count, film.seconds, film.bits) == ((96, 64), 25, 30, 1.2, 8)
     assert film.time_base == Fraction(1, 12800) and film.codec == "h264" and not film.is_folder
     assert [(one.kind, one.codec, one.language) for one in film.streams] == [
@@ -26,23 +26,23 @@ def test_size_time_and_streams(tmp_path):
 
 def test_ten_bits_and_colour_tags(tmp_path):
     tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
-    path = film_files.make(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
+    path = video_files.make(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
     film = probe(path)
     assert film.bits == 10 and film.format == "yuv420p10le"
     assert (film.colours.range, film.colours.matrix, film.colours.primaries, film.colours.transfer) == (1, 9, 9, 16)
 
 
 def test_pixels_that_are_not_square(tmp_path):
-    film = probe(film_files.make(tmp_path / "a.mp4", 3, context={"sample_aspect_ratio": Fraction(4, 3)}))
+    film = probe(video_files.make(tmp_path / "a.mp4", 3, context={"sample_aspect_ratio": Fraction(4, 3)}))
     assert film.aspect == Fraction(4, 3) and film.size == (96, 64)
 
 
-@film_files.needs_rotation
+@video_files.needs_rotation
 @pytest.mark.parametrize(
     ("turn", "orientation"), [((90, False, False), 8), ((180, False, False), 3), ((270, False, False), 6)]
 )
 def test_a_turned_film_has_the_size_that_is_shown(tmp_path, turn, orientation):
-    path = film_files.make(tmp_path / "a.mp4", 3, rotation=turn, context={"sample_aspect_ratio": Fraction(4, 3)})
+    path = video_files.make(tmp_path / "a.mp4", 3, rotation=turn, context={"sample_aspect_ratio": Fraction(4, 3)})
     film = probe(path)
     assert film.orientation == orientation
     quarter = turn[0] % 180 == 90
@@ -63,7 +63,7 @@ def test_what_is_no_film(tmp_path, data):
 
 
 def test_a_film_without_its_index_was_cut_off(tmp_path):
-    whole = film_files.make(tmp_path / "a.mp4", 30).read_bytes()
+    whole = video_files.make(tmp_path / "a.mp4", 30).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cut off while it was recorded or copied"):
         probe(tmp_path / "cut.mp4")
@@ -73,21 +73,21 @@ def test_sound_alone_is_no_film(tmp_path):
     with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as out:
         stream = out.add_stream("aac", rate=48000)
         stream.layout = "mono"
-        for packet in film_files.sine(stream, 1):
+        for packet in video_files.sine(stream, 1):
             out.mux(packet)
     with pytest.raises(InputError, match="no video stream, only audio"):
         probe(tmp_path / "a.m4a")
 
 
 def test_a_film_without_frames(tmp_path):
-    path = film_files.make(tmp_path / "a.mkv", 0, sound=None)
+    path = video_files.make(tmp_path / "a.mkv", 0, sound=None)
     with pytest.raises(InputError, match=r"holds no frame|cannot be read as a film"):
         probe(path)
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "yuva420p"), ("ffv1", "bgra"), ("prores_ks", "yuva444p10le")])
 def test_alpha_is_refused(tmp_path, codec, pixels):
-    path = film_files.make(tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut")
+    path = video_files.make(tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut")
     with pytest.raises(InputError, match=r"alpha channel .* not supported"):
         probe(path)
 
@@ -109,7 +109,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_a_frame_rate_is_for_folders_only(tmp_path):
     with pytest.raises(OptionsError, match="folder of pictures only"):
-        probe(film_files.make(tmp_path / "a.mp4", 2), Fraction(30))
+        probe(video_files.make(tmp_path / "a.mp4", 2), Fraction(30))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(OptionsError, match="above 0"):
         probe(tmp_path, Fraction(-1))

@@ -4,13 +4,13 @@ import logging
 from fractions import Fraction
 
 import av
-import film_files
 import numpy as np
 import pytest
+import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError
-from gpen_core.pictures.picture import upright
+from gpen_core.images.image import upright
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
 
@@ -32,7 +32,7 @@ def decoded(path):
 
 
 def test_frames_are_as_decoded(tmp_path):
-    path = film_files.make(tmp_path / "a.mp4", 30, (96, 64))
+    path = video_files.make(tmp_path / "a.mp4", 30, (96, 64))
     frames = list(Reader(probe(path)).frames())
     assert [frame.number for frame in frames] == list(range(30))
     for frame, (pts, planes) in zip(frames, decoded(path)):
@@ -59,23 +59,23 @@ def test_the_picture_is_what_was_encoded(tmp_path):
             out.mux(video.encode(frame))
             out.mux(video.encode())
         (read,) = Reader(probe(tmp_path / "a.mp4")).frames()
-        assert film_files.psnr(read.picture.pixels, source) > 45
+        assert video_files.psnr(read.picture.pixels, source) > 45
 
 
 def test_ten_bits_are_a_picture_of_sixteen(tmp_path):
-    path = film_files.make(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
+    path = video_files.make(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
     frames = list(Reader(probe(path)).frames())
-    eight = list(film_files.moving(3, (96, 64)))
+    eight = list(video_files.moving(3, (96, 64)))
     assert frames[0].picture.pixels.dtype == np.uint16 and frames[0].coded.arrays[0].max() > 255
-    assert film_files.psnr(frames[1].picture.pixels / 257, eight[1]) > 27
+    assert video_files.psnr(frames[1].picture.pixels / 257, eight[1]) > 27
 
 
-@film_files.needs_rotation
+@video_files.needs_rotation
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_turned_film_is_read_upright(tmp_path, orientation):
     turns = {3: (180,), 6: (270,), 8: (90,), 2: (0, True), 4: (0, False, True), 5: (90, True), 7: (270, True)}
-    plain = film_files.make(tmp_path / "plain.mp4", 2)
-    turned = film_files.make(tmp_path / "turned.mp4", 2, rotation=turns[orientation])
+    plain = video_files.make(tmp_path / "plain.mp4", 2)
+    turned = video_files.make(tmp_path / "turned.mp4", 2, rotation=turns[orientation])
     film = probe(turned)
     if turns[orientation][1:]:  # which of the two diagonals it is, is FFmpeg's to say
         orientation = film.orientation
@@ -89,9 +89,9 @@ def test_a_turned_film_is_read_upright(tmp_path, orientation):
     assert np.array_equal(upright(one.picture.pixels, orientation), other.picture.pixels)
 
 
-@film_files.needs_rotation
+@video_files.needs_rotation
 def test_a_quarter_turn_of_422_repeats_its_chroma(tmp_path):
-    path = film_files.make(tmp_path / "a.mov", 2, codec="prores_ks", pixels="yuv422p10le", rotation=(90,))
+    path = video_files.make(tmp_path / "a.mov", 2, codec="prores_ks", pixels="yuv422p10le", rotation=(90,))
     frame = next(Reader(probe(path)).frames())
     assert frame.coded.format == "yuv444p10le"
     y, cb, _ = frame.coded.arrays
@@ -101,7 +101,7 @@ def test_a_quarter_turn_of_422_repeats_its_chroma(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"x264-params": "keyint=40:open-gop=1:bframes=5"}])
 @pytest.mark.parametrize("first", [1, 39, 41, 75, 119])
 def test_going_on_gives_the_same_frames(tmp_path, first, options):
-    film = probe(film_files.make(tmp_path / "a.mp4", 120, (64, 48), options=options))
+    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48), options=options))
     frames = list(Reader(film).frames())
     rest = list(Reader(film).frames(first, times_of(frames)))
     assert len(rest) == 120 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
@@ -109,7 +109,7 @@ def test_going_on_gives_the_same_frames(tmp_path, first, options):
 
 
 def test_start_and_end_in_seconds(tmp_path):
-    film = probe(film_files.make(tmp_path / "a.mp4", 120, (64, 48)))
+    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48)))
     frames = list(Reader(film).frames())
     part = list(Reader(film, 3.2, 4.0).frames())
     assert [frame.number for frame in part] == list(range(20)) and part[0].pts == frames[80].pts
@@ -137,7 +137,7 @@ def rare_keys(request, tmp_path_factory):
     """A video and its 280 frames."""
     format_, codec, options = CONTAINERS[request.param]
     path = tmp_path_factory.mktemp("video") / f"a.{request.param}"
-    film = probe(film_files.make(path, 280, (64, 48), codec, options=options, container=format_))
+    film = probe(video_files.make(path, 280, (64, 48), codec, options=options, container=format_))
     frames = list(Reader(film).frames())
     assert [frame.number for frame in frames] == list(range(280))
     return film, frames
@@ -170,7 +170,7 @@ def test_frames_after_a_resume_of_a_part(rare_keys):
 
 def test_a_frame_that_was_not_there_before_is_not_counted(tmp_path):
     """What a seek decodes otherwise than the first pass has no number, and what it misses is decoded from further back."""
-    film = probe(film_files.make(tmp_path / "a.mp4", 120, (64, 48)))
+    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48)))
     frames = list(Reader(film).frames())
     known = frames[:80] + frames[81:]
     assert times_of(Reader(film).frames(75, times_of(known))) == times_of(known[75:])
@@ -182,8 +182,8 @@ def test_a_frame_that_was_not_there_before_is_not_counted(tmp_path):
 def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
     """The second one's timestamps are set right; a seek alone could not tell which of the two it reached."""
     one, two = (
-        film_files.make(
-            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=film_files.moving(120, (64, 48), n)
+        video_files.make(
+            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=video_files.moving(120, (64, 48), n)
         )
         for n in range(2)
     )
@@ -197,14 +197,14 @@ def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
 
 def test_times_of_a_variable_rate(tmp_path):
     times = [0, 10, 15, 40, 41, 90, 200, 230]
-    film = probe(film_files.make(tmp_path / "a.mp4", 8, times=times, base=Fraction(1, 100)))
+    film = probe(video_files.make(tmp_path / "a.mp4", 8, times=times, base=Fraction(1, 100)))
     frames = list(Reader(film).frames())
     assert [round(frame.seconds * 100) for frame in frames] == times
     assert [frame.pts for frame in Reader(film).frames(6, times_of(frames))] == [frame.pts for frame in frames[6:]]
 
 
 def test_seconds_count_from_the_first_frame(tmp_path):
-    path = film_files.make(tmp_path / "a.ts", 50, times=range(250, 300), base=Fraction(1, 25))
+    path = video_files.make(tmp_path / "a.ts", 50, times=range(250, 300), base=Fraction(1, 25))
     film = probe(path)
     assert film.origin > 0
     frames = list(Reader(film, 1.0).frames())
@@ -212,7 +212,7 @@ def test_seconds_count_from_the_first_frame(tmp_path):
 
 
 def test_a_film_cut_off_gives_what_is_there(tmp_path, caplog):
-    whole = film_files.make(tmp_path / "a.mkv", 100, sound="aac").read_bytes()
+    whole = video_files.make(tmp_path / "a.mkv", 100, sound="aac").read_bytes()
     path = tmp_path / "cut.mkv"
     path.write_bytes(whole[: len(whole) // 2])
     reader = Reader(probe(path))
@@ -225,11 +225,11 @@ def test_a_film_cut_off_gives_what_is_there(tmp_path, caplog):
 
 
 def test_what_cannot_be_decoded_is_left_out_and_said_once(tmp_path):
-    path = film_files.make(tmp_path / "a.mkv", 60, (64, 48), codec="ffv1", options={"g": "1", "slicecrc": "1"})
+    path = video_files.make(tmp_path / "a.mkv", 60, (64, 48), codec="ffv1", options={"g": "1", "slicecrc": "1"})
     reader = Reader(probe(path))
     whole = list(reader.frames())
     assert reader.notes == []
-    film = film_files.make(tmp_path / "b.mp4", 60, (64, 48), codec="libx264", options={"g": "10", "bf": "0"})
+    film = video_files.make(tmp_path / "b.mp4", 60, (64, 48), codec="libx264", options={"g": "10", "bf": "0"})
     data = bytearray(film.read_bytes())
     with av.open(str(film)) as container:
         broken = [packet.pos for packet in container.demux(video=0) if packet.size][25:27]
@@ -244,7 +244,7 @@ def test_what_cannot_be_decoded_is_left_out_and_said_once(tmp_path):
 
 def test_sizes_that_change_are_refused(tmp_path):
     data = b"".join(
-        film_files.make(tmp_path / f"{n}.ts", 10, size, container="mpegts").read_bytes()
+        video_files.make(tmp_path / f"{n}.ts", 10, size, container="mpegts").read_bytes()
         for n, size in enumerate([(96, 64), (64, 64)])
     )
     (tmp_path / "both.ts").write_bytes(data)
@@ -253,7 +253,7 @@ def test_sizes_that_change_are_refused(tmp_path):
 
 
 def test_a_folder_of_frames(tmp_path):
-    pictures = list(film_files.moving(4, (24, 16)))
+    pictures = list(video_files.moving(4, (24, 16)))
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     film = probe(tmp_path, Fraction(10))

@@ -3,12 +3,12 @@
 import json
 from dataclasses import replace
 
-import film_files
 import numpy as np
 import pytest
-from film_files import film_of, in_segments_of_ten, pixels
-from film_runs import SIZE, frames, network_of, restorer
+import video_files
 from helpers import face_at
+from video_fakes import SIZE, frames, network_of, restorer
+from video_files import film_of, in_segments_of_ten, pixels
 
 from gpen_core import (
     InputError,
@@ -20,12 +20,12 @@ from gpen_core import (
     VideoOptions,
     restore_video,
 )
-from gpen_core.faces.tracks import Track
-from gpen_core.video.choose import why_left
-from gpen_core.video.report import report
-from gpen_core.video.restore import segments
-from gpen_core.video.survey import Survey
-from gpen_core.video.work import Work
+from gpen_core.video.analysis import Survey
+from gpen_core.video.restore_video import segments
+from gpen_core.video.track import Track
+from gpen_core.video.track_selection import why_left
+from gpen_core.video.video_report import report
+from gpen_core.video.work_dir import Work
 
 EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 COUNT = 30
@@ -51,7 +51,7 @@ def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
         assert np.array_equal(one[:8], other[:8]) and np.array_equal(one[:, :8], other[:, :8])  # the corners of the frame
         middle = (slice(88, 104), slice(112, 128))
         assert np.abs(255.0 - one[middle] - other[middle]).mean() < 5  # inverted, but for chroma's resolution
-    assert [one for one, _ in film_files.packets(target)[1]] == [one for one, _ in film_files.packets(film)[1]]
+    assert [one for one, _ in video_files.packets(target)[1]] == [one for one, _ in video_files.packets(film)[1]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv"]
 
 
@@ -104,7 +104,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
         again[1].network = network_of.__wrapped__(256)
         next(iter(again[1].network.parameters())).data[0] += 1
     else:
-        film_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
+        video_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
     assert any("a restart deletes it" in note for note in result.notes)
@@ -198,7 +198,7 @@ def test_a_mask_limits_what_is_restored(film, tmp_path):
 @pytest.mark.slow
 def test_a_face_that_is_grey_stays_so(tmp_path):
     grey = [np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8) for frame in frames(COUNT)]
-    film_files.make(tmp_path / "grey.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=grey)
+    video_files.make(tmp_path / "grey.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=grey)
     runner, _ = restorer(lambda crop: crop + np.array((0.3, 0, 0)))
     restore_video(tmp_path / "grey.mkv", tmp_path / "out.mkv", runner, None, EXACT)
     assert max(np.ptp(frame.astype(int), axis=2).max() for frame in pixels(tmp_path / "out.mkv")) <= 3

@@ -4,14 +4,14 @@ import gc
 import weakref
 from types import SimpleNamespace
 
-import film_files
 import helpers
 import numpy as np
 import pytest
 import torch
-from both_ways import OPENCV_ROUNDS
-from film_runs import FACE, SIZE, StandIn, frames, inverted, restorer
+import video_files
+from compositor_backends import OPENCV_ROUNDS
 from PIL import Image
+from video_fakes import FACE, SIZE, StandIn, frames, inverted, restorer
 
 from gpen_core import (
     FaceRestorer,
@@ -23,9 +23,9 @@ from gpen_core import (
     VideoOptions,
     restore_video,
 )
-from gpen_core.models import Models
 from gpen_core.network import RELEASED
-from gpen_core.networks import BySize
+from gpen_core.pipeline.gpen_runner import BySize
+from gpen_core.pipeline.model_set import Models
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
 from gpen_core.video.sequence import restore_sequence
@@ -62,7 +62,7 @@ def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, smoothing):
 
 @pytest.mark.slow
 def test_it_gives_what_the_same_frames_in_a_lossless_film_give(tmp_path):
-    film = film_files.make(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
+    film = video_files.make(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
     known = [frame.picture.pixels for frame in Reader(probe(film)).frames()]
     assert all(map(np.array_equal, known, frames(COUNT)))  # RGB, nothing lost

@@ -2,12 +2,12 @@
 
 import pickle
 
-import films
 import numpy as np
 import pytest
+import synthetic_video
 
 from gpen_core.faces.warp import warp
-from gpen_core.pictures.picture import Picture, as_picture
+from gpen_core.images.image import Picture, as_picture
 from gpen_core.video.shots import CutFinder
 
 SIZE = (320, 180)
@@ -21,7 +21,7 @@ def photos(astronaut):
 
 
 def shot(photo, path="still", count=6, **named):
-    return [frame for frame, _ in films.film(photo, path, count, SIZE, **named)]
+    return [frame for frame, _ in synthetic_video.film(photo, path, count, SIZE, **named)]
 
 
 def moved(photo, places, noise=0.0, blur=1, zoom=1.0, turn=0.0, seed=0):
@@ -29,11 +29,11 @@ def moved(photo, places, noise=0.0, blur=1, zoom=1.0, turn=0.0, seed=0):
     rng = np.random.default_rng(seed)
     out = []
     for n, x in enumerate(places):
-        rest = films._at_rest((photo.shape[1] / 2, photo.shape[0] / 2), SIZE[0] / (0.55 * photo.shape[1]), SIZE)
-        motion = films._about_middle((x * SIZE[0], 0, n * turn, n * np.log(zoom)), SIZE)
+        rest = synthetic_video._at_rest((photo.shape[1] / 2, photo.shape[0] / 2), SIZE[0] / (0.55 * photo.shape[1]), SIZE)
+        motion = synthetic_video._about_middle((x * SIZE[0], 0, n * turn, n * np.log(zoom)), SIZE)
         frame = warp(photo.astype(np.float32), motion @ np.vstack((rest, [0, 0, 1])), SIZE)
         smeared = sum(np.roll(frame, k, axis=1) for k in range(blur)) / blur
-        out.append(films.noisy(smeared, noise, rng))
+        out.append(synthetic_video.noisy(smeared, noise, rng))
     return out
 
 
@@ -80,7 +80,7 @@ def test_a_flash_is_none(photos, count, gain, more):
 def test_one_who_passes_close_in_front_is_none(photos):
     head = np.ascontiguousarray(photos[0][30:220, 140:310])
     for photo in photos[1:]:
-        passing = films.passing(films.film(photo, "pan", 16, SIZE), head, 2, 14, side=220)
+        passing = synthetic_video.passing(synthetic_video.film(photo, "pan", 16, SIZE), head, 2, 14, side=220)
         assert cuts(frame for frame, _, _ in passing) == []
 
 

@@ -7,13 +7,13 @@ from fractions import Fraction
 
 import av
 import cv2
-import film_files
 import numpy as np
 import pytest
+import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError, OptionsError, OutputError
-from gpen_core.pictures.picture import Picture
+from gpen_core.images.image import Picture
 from gpen_core.video import writer as writers
 from gpen_core.video.encoding import Encoding, check_output
 from gpen_core.video.planes import Layout
@@ -27,7 +27,7 @@ FORMATS += ["gbrp10le", "gray16le"]
 
 def lossless(tmp_path, pixels="yuv420p", size=(96, 64), count=3):
     return probe(
-        film_files.make(tmp_path / f"{pixels}.nut", count, size, codec="ffv1", pixels={"gbrp": "bgr0"}.get(pixels, pixels))
+        video_files.make(tmp_path / f"{pixels}.nut", count, size, codec="ffv1", pixels={"gbrp": "bgr0"}.get(pixels, pixels))
     )
 
 
@@ -106,9 +106,9 @@ def test_a_film_of_odd_size_becomes_even_for_h264(tmp_path, target):
     encoding = check_output(film, tmp_path / target, Encoding("h264", 1))
     assert encoding.size == (96, 64) and "95 x 63 becomes 96 x 64" in encoding.notes[0]
     before, after = written(tmp_path, film, encoding)
-    assert film_files.psnr(before[1].coded.arrays[0], after[1].coded.arrays[0][:63, :95]) > 50
+    assert video_files.psnr(before[1].coded.arrays[0], after[1].coded.arrays[0][:63, :95]) > 50
     padded = after[1].coded.arrays[0]
-    assert film_files.psnr(padded[:, 94], padded[:, 95]) > 40  # the border repeated, not black
+    assert video_files.psnr(padded[:, 94], padded[:, 95]) > 40  # the border repeated, not black
 
 
 def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
@@ -158,16 +158,16 @@ def natural(astronaut, count=24, size=(320, 240)):
 @pytest.mark.parametrize(("codec", "at_least"), [("h264", 44), ("hevc", 43), ("av1", 43)])
 def test_re_encoding_at_the_default_quality_cannot_be_seen(tmp_path, astronaut, codec, at_least):
     """Luma's PSNR against what was decoded; what a player shows differs by less than one level in the mean."""
-    path = film_files.make(tmp_path / "a.mp4", 24, (320, 240), options={"crf": "20"}, pictures=natural(astronaut))
+    path = video_files.make(tmp_path / "a.mp4", 24, (320, 240), options={"crf": "20"}, pictures=natural(astronaut))
     film = probe(path)
     before, after = written(tmp_path, film, check_output(film, tmp_path / "out.mp4", Encoding(codec)))
-    worst = min(film_files.psnr(a.coded.arrays[0], b.coded.arrays[0]) for a, b in zip(before, after))
+    worst = min(video_files.psnr(a.coded.arrays[0], b.coded.arrays[0]) for a, b in zip(before, after))
     print(codec, round(worst, 2), (tmp_path / "segment.nut").stat().st_size / path.stat().st_size)
     assert len(after) == 24 and worst > at_least
 
 
 def test_crf_sets_the_quality(tmp_path, astronaut):
-    film = probe(film_files.make(tmp_path / "a.mp4", 8, (320, 240), pictures=natural(astronaut)))
+    film = probe(video_files.make(tmp_path / "a.mp4", 8, (320, 240), pictures=natural(astronaut)))
     sizes = []
     for crf in (10, 20, 35):
         written(tmp_path, film, check_output(film, tmp_path / "o.mp4", Encoding("h264", crf)))
@@ -193,7 +193,7 @@ def test_unknown_codecs_containers_and_qualities(tmp_path):
 
 
 def test_nvenc_that_is_not_there_is_refused_before_work(tmp_path):
-    film = probe(film_files.make(tmp_path / "a.mp4", 2, (320, 240)))
+    film = probe(video_files.make(tmp_path / "a.mp4", 2, (320, 240)))
     try:
         av.CodecContext.create("h264_nvenc", "w")
     except av.error.FFmpegError:
@@ -267,7 +267,7 @@ def test_a_segment_is_there_only_when_it_is_whole(tmp_path, monkeypatch):
 def test_frames_of_a_folder_become_a_film_and_come_back(tmp_path):
     source = tmp_path / "frames"
     source.mkdir()
-    pictures = list(film_files.moving(5, (96, 64)))
+    pictures = list(video_files.moving(5, (96, 64)))
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(source / f"{number}.png")
     film = probe(source, Fraction(12))
@@ -287,13 +287,13 @@ def test_frames_of_a_folder_become_a_film_and_come_back(tmp_path):
         for frame in frames:
             writer.write(frame)
     again = list(Reader(probe(tmp_path / "t.nut")).frames())
-    assert film_files.psnr(again[3].picture.pixels, pictures[3]) > 27  # chroma of half the size
+    assert video_files.psnr(again[3].picture.pixels, pictures[3]) > 27  # chroma of half the size
 
 
 def test_pictures_are_written_with_the_names_of_the_frames(tmp_path):
     source = tmp_path / "frames"
     source.mkdir()
-    for number, picture in enumerate(film_files.moving(3, (96, 64))):
+    for number, picture in enumerate(video_files.moving(3, (96, 64))):
         Image.fromarray(picture).save(source / f"shot {number}.{'png' if number else 'tif'}")
     film = probe(source)
     encoding = check_output(film, tmp_path / "out", Encoding())
@@ -308,7 +308,7 @@ def test_pictures_are_written_with_the_names_of_the_frames(tmp_path):
 
 
 def test_a_folder_has_no_place_for_sound(tmp_path):
-    film = probe(film_files.make(tmp_path / "a.mp4", 3, sound="aac"))
+    film = probe(video_files.make(tmp_path / "a.mp4", 3, sound="aac"))
     assert check_output(film, tmp_path / "out", Encoding()).notes == (
         "stream 1 (audio, aac) is not in a folder of pictures.",
     )

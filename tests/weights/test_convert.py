@@ -11,7 +11,7 @@ from checkpoint_files import TENSORS, bits, hand_made, op, tensor
 from safetensors.torch import load_file, save_file
 
 from gpen_core.errors import OutputError, WeightsError
-from gpen_core.owner import host
+from gpen_core.files.process_id import host
 from gpen_core.weights import checkpoint, convert, digest
 from gpen_core.weights.weights_file import opened
 

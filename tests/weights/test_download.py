@@ -18,13 +18,13 @@ from filelock import FileLock
 
 from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted, OptionsError
-from gpen_core.owner import host
+from gpen_core.files.process_id import host
 from gpen_core.progress import no_progress
-from gpen_core.weights import partial
+from gpen_core.weights import partial_file
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
-from gpen_core.weights.downloads import DownloadOptions
-from gpen_core.weights.line import CHUNK
+from gpen_core.weights.download_options import DownloadOptions
+from gpen_core.weights.http_stream import CHUNK
 from gpen_core.weights.request import Patience
 
 BODY = random.Random(5).randbytes(400_000)
@@ -321,10 +321,10 @@ def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path, monkeyp
     os.utime(old, (1, 1))
     target = tmp_path / "models" / FILE
     identity = hashlib.sha256(BODY).hexdigest()
-    mine = partial.claim(target, identity)
+    mine = partial_file.claim(target, identity)
     assert mine.size == 250_000 and time.time() - mine.path.stat().st_mtime < 60
-    monkeypatch.setattr(partial, "host", lambda: "elsewhere")
-    assert partial.claim(target, identity).size == 0 and mine.path.exists()
+    monkeypatch.setattr(partial_file, "host", lambda: "elsewhere")
+    assert partial_file.claim(target, identity).size == 0 and mine.path.exists()
 
 
 def test_what_is_gone_before_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
@@ -334,8 +334,8 @@ def test_what_is_gone_before_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
     gone.unlink()
     monkeypatch.setattr(Path, "iterdir", lambda folder: iter(there))
     target, identity = tmp_path / "models" / FILE, hashlib.sha256(BODY).hexdigest()
-    assert partial.claim(target, identity).size == 1000
-    assert partial.claim(target, identity).size == 0  # both are gone
+    assert partial_file.claim(target, identity).size == 1000
+    assert partial_file.claim(target, identity).size == 0  # both are gone
 
 
 def test_a_whole_file_that_only_lacks_its_name_is_not_fetched_again(fetch, serve, tmp_path):
@@ -371,7 +371,7 @@ def test_a_full_disk_is_noticed_before(fetch, serve, monkeypatch):
 
 
 def test_a_disk_that_fills_up_keeps_what_came(fetch, serve, tmp_path, monkeypatch):
-    appending = partial.Partial.appending
+    appending = partial_file.Partial.appending
 
     @contextlib.contextmanager
     def filling_up(self):
@@ -383,7 +383,7 @@ def test_a_disk_that_fills_up_keeps_what_came(fetch, serve, tmp_path, monkeypatc
         with appending(self) as add:
             yield append
 
-    monkeypatch.setattr(partial.Partial, "appending", filling_up)
+    monkeypatch.setattr(partial_file.Partial, "appending", filling_up)
     with pytest.raises(DownloadFailed, match="disk is full"):
         fetch(serve())
     ((name, data),) = lying_there(tmp_path).items()
@@ -479,7 +479,7 @@ def test_a_planted_link_is_not_written_through(fetch, serve, tmp_path):
     with pytest.raises(DownloadFailed, match="is a link, not a lock file"):
         fetch(serve())
     assert victim.read_bytes() == b"mine"
-    mine = partial.claim(folder / "other.pth", "identity")
+    mine = partial_file.claim(folder / "other.pth", "identity")
     mine.path.unlink()
     mine.path.symlink_to(victim)
     with pytest.raises(OSError), mine.appending() as append:

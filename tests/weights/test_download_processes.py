@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import weights_server as ws
 
-from gpen_core.weights.line import CHUNK
+from gpen_core.weights.http_stream import CHUNK
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = random.Random(11).randbytes(3_000_000)
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 url, size, sha256, folder = sys.argv[1:]
 entry = Entry("gpen-test", "GPEN-TEST.pth", "tests", "For tests.", (Source(url, trusts_http=True),), int(size), sha256)
 print(Download(entry, Path(folder), DownloadOptions(), lambda *told: None, lambda path: None).run())

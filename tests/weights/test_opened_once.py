@@ -5,15 +5,15 @@ import os
 import pytest
 import torch
 from safetensors.torch import save_file
-from trust import sha
+from weights_fixtures import sha
 
 from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.weights import checkpoint, digest
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.store import Store
 from gpen_core.weights.weights_file import WeightsFile
 
-pytest_plugins = ["trust"]
+pytest_plugins = ["weights_fixtures"]
 OFFLINE = DownloadOptions(offline=True)
 NAMES = ["a.pth", "a.safetensors"]
 

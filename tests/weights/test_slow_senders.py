@@ -9,10 +9,10 @@ import weights_server as ws
 
 from gpen_core.errors import Interrupted
 from gpen_core.progress import no_progress
-from gpen_core.weights import published
+from gpen_core.weights import remote_digest
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.request import Patience
 
 BODY = bytes(range(256)) * 400
@@ -72,18 +72,18 @@ def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
 def test_a_head_or_a_listing_that_drips_is_given_up(kind):
     with ws.running(BODY, SLOW[kind]) as server:
         server.head = SLOW[kind]
-        assert published.ask(server.source, patience()) == published.Published()
+        assert remote_digest.ask(server.source, patience()) == remote_digest.Published()
         assert server.hung_up.wait(LONG)
         server.hung_up.clear()
         listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
-        assert published.ask(listed, patience()) == published.Published()
+        assert remote_digest.ask(listed, patience()) == remote_digest.Published()
         assert server.hung_up.wait(LONG)
 
 
 def test_a_listing_whose_body_drips_is_given_up():
     with ws.running(BODY, ws.drip_body) as server:
         listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
-        assert published.ask(listed, patience()) == published.Published()
+        assert remote_digest.ask(listed, patience()) == remote_digest.Published()
         assert server.hung_up.wait(LONG)
 
 

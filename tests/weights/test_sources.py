@@ -6,15 +6,15 @@ import threading
 import pytest
 import trustme
 import weights_server as ws
-from trust import BODY, FILE, OTHER, hugging_face, modelscope, sha
+from weights_fixtures import BODY, FILE, OTHER, hugging_face, modelscope, sha
 
 from gpen_core.weights import digest
 from gpen_core.weights.catalog import Source
 from gpen_core.weights.digest import PUBLISHED
 from gpen_core.weights.download import DownloadFailed
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 
-pytest_plugins = ["trust"]
+pytest_plugins = ["weights_fixtures"]
 
 
 # A mirror

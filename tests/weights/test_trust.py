@@ -9,17 +9,17 @@ import pytest
 import torch
 import weights_server as ws
 from safetensors.torch import save_file
-from trust import BODY, FILE, ONLINE, OTHER, PUBLISHERS, build, hugging_face, modelscope, saved, sha
+from weights_fixtures import BODY, FILE, ONLINE, OTHER, PUBLISHERS, build, hugging_face, modelscope, saved, sha
 
 from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.weights import checkpoint, digest
 from gpen_core.weights.catalog import Source
 from gpen_core.weights.digest import PIN, PUBLISHED, STRUCTURE, Record
 from gpen_core.weights.download import DownloadFailed
-from gpen_core.weights.downloads import DownloadOptions
+from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.store import Store
 
-pytest_plugins = ["trust"]
+pytest_plugins = ["weights_fixtures"]
 
 
 # Pinned

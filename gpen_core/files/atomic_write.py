@@ -1,0 +1,79 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import OutputError
+from .regular_file import NO_NAME
+from .stale_temp import new_name, tidy
+
+log = logging.getLogger(__name__)
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a name beside `path` to write to and moves it there at the end; on any failure nothing of it stays. What a
+    killed process has left is deleted by the next that writes there, see `left_behind`.
+
+    Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
+    try:
+        target = Path(os.path.realpath(path))  # a link keeps pointing where it did
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tidy(target)
+        part = _new_beside(target)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise OutputError(f"{path} cannot be written: {NO_NAME}.") from error
+    try:
+        yield part
+        if target.exists():
+            _keep_rights(target, part)
+        os.replace(part, target)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was left as it was.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _keep_rights(target: Path, part: Path) -> None:
+    """Owner, mode, access lists and other extended attributes of the file that is replaced, as far as they may be set."""
+    status = target.stat()
+    if status.st_nlink > 1:
+        log.warning("%s has %d names: only this one gets the new content.", target, status.st_nlink)
+    if hasattr(os, "chown"):
+        with contextlib.suppress(PermissionError):  # only root gives files away; a group of one's own may be set
+            os.chown(part, -1, status.st_gid)
+            os.chown(part, status.st_uid, -1)
+    part.chmod(status.st_mode & 0o7777)
+    if hasattr(os, "listxattr"):  # access lists are such, too
+        with contextlib.suppress(OSError):  # a file system without them
+            for name in os.listxattr(target):
+                os.setxattr(part, name, os.getxattr(target, name))
+
+
+def _new_beside(target: Path) -> Path:
+    """An empty file with the permissions that new files get: the system subtracts the umask, which cannot be asked for
+    without setting it for all threads."""
+    while True:
+        part = new_name(target)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o666))
+            return part
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """`path` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
+    with whole_file(path) as part, open(part, "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())

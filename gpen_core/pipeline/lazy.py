@@ -1,0 +1,69 @@
+"""Networks that are loaded when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from ..errors import WeightsError
+from ..progress import Progress, ProgressEvent, no_progress
+
+Loaded = TypeVar("Loaded")
+
+TICK = 0.2  # seconds: how often a waiting thread calls its progress
+
+
+class Lazy(Generic[Loaded]):
+    """A value that is loaded when first needed, and only once if several threads need it at the same time."""
+
+    def __init__(self, load: Callable[[Progress], Loaded]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._value: Loaded | None = None
+        self._failure: WeightsError | None = None
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The value if it is loaded."""
+        return self._value
+
+    def get(self, progress: Progress = no_progress) -> Loaded:
+        """The value, loaded if it is not there yet. `progress` may raise `Interrupted`, also while another thread loads.
+
+        Raises what loading raises. A `WeightsError` also goes to the threads that waited for the same file: they do not
+        try again."""
+        value, seen = self._value, self._failure
+        if value is not None:
+            return value
+        with _held(self._lock, progress):
+            if (value := self._value) is not None:
+                return value
+            if self._failure is not None and self._failure is not seen:
+                raise self._failure
+            value = self._loading(progress)
+            self._value = value
+        return value
+
+    def take(self) -> Loaded | None:
+        """The value if it is loaded; it is forgotten here, and loaded again when it is next needed."""
+        value, self._value = self._value, None
+        return value
+
+    def _loading(self, progress: Progress) -> Loaded:
+        try:
+            return self._load(progress)
+        except WeightsError as error:
+            self._failure = type(error)(*error.args)  # a copy: the traceback would keep the caller's images
+            raise
+
+
+@contextmanager
+def _held(lock: threading.Lock, progress: Progress) -> Iterator[None]:
+    while not lock.acquire(timeout=TICK):
+        progress(ProgressEvent("load", 0, None, "model", "Waiting for a model"))
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,156 @@
+"""What became of pictures, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..errors import GpenError, InputError, OutOfMemory, exit_status_of
+from ..faces.face import Face
+from ..options import RestoreOptions
+from ..version import __version__
+from .restorer import RestoreResult
+
+
+class Files(Protocol):
+    """What a picture is read from and written to: paths or URLs, whose text names them."""
+
+    @property
+    def source(self) -> object: ...
+
+    @property
+    def target(self) -> object: ...
+
+
+class Engine(Protocol):
+    """What the networks compute on; a `FaceRestorer` is one."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def device(self) -> object: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An `Engine` of another process."""
+
+    sizes: tuple[int, ...]
+    device: str
+    dtype: str
+
+
+@dataclass
+class Outcome:
+    """What became of one picture."""
+
+    job: Files
+    status: str = "failed"
+    """restored, enlarged or unchanged (no face was restored), skipped (its output was there already), or failed."""
+    error: GpenError | None = None
+    size: tuple[int, int] | None = None
+    """Width and height of what is written; of the picture that was read, where that failed."""
+    faces: tuple[Face, ...] = ()
+    sizes: tuple[float, float] | None = None
+    """Of the smallest and largest face that could be found, in pixels; None for a picture that failed."""
+    notes: tuple[str, ...] = ()
+    result: RestoreResult | None = None
+    """Only until `finished` has returned: the pixels of a whole folder would not fit into memory."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"input": str(self.job.source), "output": None, "status": self.status}
+        if self.status != "failed":
+            out["output"] = str(self.job.target)
+        if self.error is not None:
+            out["error"] = str(self.error)
+        if self.size is not None:
+            out["width"], out["height"] = self.size
+        if self.sizes is not None:
+            out["smallest_face_px"], out["largest_face_px"] = (round(size, 2) for size in self.sizes)
+            out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.faces)]
+        if self.notes:
+            out["notes"] = list(self.notes)
+        out["seconds"] = {stage: round(value, 4) for stage, value in self.seconds.items()}
+        return out
+
+
+class Tally:
+    """How many pictures came out how, and with it a run's exit status."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self._errors: Counter[type[GpenError]] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        self.statuses[outcome.status] += 1
+        if outcome.error is not None:
+            self._errors[type(outcome.error)] += 1
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
+        if any(issubclass(kind, OutOfMemory) for kind in self._errors):
+            return exit_status_of(OutOfMemory)
+        are_all = self._errors.total() == self.statuses.total()
+        if are_all and all(issubclass(kind, InputError) for kind in self._errors):
+            return exit_status_of(InputError)
+        return 1 if self._errors else 0
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """As `Tally.exit_status`."""
+    tally = Tally()
+    for outcome in outcomes:
+        tally.add(outcome)
+    return tally.exit_status
+
+
+def heading(restorer: Engine | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
+    """What a report says of the run itself, see `report`."""
+    content: dict[str, Any] = {"version": __version__, **names}
+    if restorer is not None:
+        content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
+        content["device"] = str(restorer.device)
+        content["dtype"] = str(restorer.dtype).removeprefix("torch.")
+    content["options"] = dict(vars(options))
+    return content
+
+
+def as_json(content: dict[str, Any], indent: int | None = None) -> str:
+    """JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may."""
+    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()
+
+
+def report(
+    restorer: Engine | None,
+    names: dict[str, Any],
+    options: RestoreOptions,
+    outcomes: Iterable[Outcome],
+    error: str | None = None,
+    seconds: float | None = None,
+) -> str:
+    """The run as JSON text. `error` is what ended it early; `restorer` is None where it came to none.
+
+    `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
+    `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, perhaps `seconds` (of the whole run), and
+    `inputs`, one each: `input`, `output` (null if it failed), `status` (`restored`, `enlarged`, `unchanged`, `skipped`,
+    `failed`), perhaps `error`, `width` and `height` of the output in pixels, `smallest_face_px` and `largest_face_px` (sides
+    of the faces that could be found), `faces` (`number` and what `Face.to_json` gives), perhaps `notes`, and `seconds` by
+    stage. What is not finite is null. Raises nothing of its own."""
+    content = heading(restorer, names, options)
+    if error is not None:
+        content["error"] = error
+    if seconds is not None:
+        content["seconds"] = round(seconds, 3)
+    content["inputs"] = [outcome.to_json() for outcome in outcomes]
+    return as_json(content, indent=2)

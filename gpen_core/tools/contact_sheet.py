@@ -1,0 +1,41 @@
+"""Sheets of small pictures: rows with a label and cells of equal height, white between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ..faces.draw import font
+
+RGB8 = NDArray[np.uint8]
+
+CELL = 320  # px: side of each face
+MARGIN, LETTERS = 8, 15  # px
+LABELS = 230  # px: width of the column that says what a row is
+
+
+def row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
+    """One row: the label and the cells, white between and below them."""
+    gap = np.full((label.shape[0], MARGIN, 3), 255, np.uint8)
+    parts = [label, *(part for cell in cells for part in (gap, cell))]
+    joined = np.hstack([*parts, gap])
+    return np.vstack([joined, np.full((MARGIN, joined.shape[1], 3), 255, np.uint8)])
+
+
+def titles(words: Sequence[str]) -> RGB8:
+    """The first row: what each column of faces is."""
+    return row(lettered("", CELL // 8), [lettered(text, CELL // 8, CELL) for text in words])
+
+
+def lettered(text: str, height: int, width: int = LABELS) -> RGB8:
+    """[height, width, 3]: black on white; of a path its name, and of that as much as there is room for."""
+    label = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(label)
+    for number, line in enumerate(text.splitlines()):
+        place = MARGIN, MARGIN + number * (LETTERS + MARGIN)
+        draw.text(place, Path(line).name, fill="black", font=font(LETTERS))
+    return np.asarray(label, np.uint8)

@@ -1,1 +1,0 @@
-"""The whole picture enlarged, for what is no face."""

@@ -1,0 +1,247 @@
+"""Runs of any length: what recursion and lists stand for, clashes refused before anything starts, and flat memory."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from gpen_core.batch import input_list
+from gpen_core.batch import job_plan as planning
+from gpen_core.batch.job_plan import Plan, Wishes
+from gpen_core.batch.locations import Keys, same_file_key
+from gpen_core.batch.sources import Found, Sources
+from gpen_core.errors import InputError, MissingExtra, OptionsError, OutputError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    names = "b.png a.JPG c.txt .hidden.png deep/d.tiff deep/b.png deep/er/e.webp .secret/x.png out/b.png folder.png/f.bmp"
+    for name in names.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def jobs(sources, out="out", **wishes):
+    with Plan(sources, Wishes(out if out is None else Path(out), **wishes)) as planned:
+        made = list(planned)
+        assert len(made) == len(planned)
+        assert list(planned) == made  # as often as it is asked for
+        return made
+
+
+def targets(sources, out="out", **wishes):
+    return [job.target.as_posix() for job in jobs(sources, out, **wishes)]
+
+
+# What lies deeper
+
+
+def test_what_lies_deeper_is_taken_and_its_folders_are_kept_but_out_is_not_looked_into(tree):
+    found = jobs(Sources((".",), recursive=True, left_out=Path("out")))
+    expected = ["a.JPG", "b.png", "deep/b.png", "deep/d.tiff", "deep/er/e.webp", "folder.png/f.bmp"]
+    assert [job.source.as_posix() for job in found] == expected
+    assert [job.target.as_posix() for job in found] == [f"out/{name}" for name in expected]
+
+
+def test_without_recursion_only_the_folder_itself(tree):
+    assert targets(Sources((".",))) == ["out/a.JPG", "out/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("deep/**/*.*", ["new/b.png", "new/d.tiff", "new/er/e.webp"]),
+        ("*/*.png", ["new/deep/b.png", "new/out/b.png"]),
+        ("*.png", ["new/b.png"]),
+    ],
+)
+def test_of_a_pattern_the_folders_below_its_fixed_part_are_kept(tree, pattern, expected):
+    assert targets(Sources((pattern,), recursive=True), "new") == expected
+
+
+def test_links_to_folders_may_lead_in_circles_and_are_not_followed(tree):
+    try:
+        (tree / "deep" / "again").symlink_to(tree, target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    assert targets(Sources(("deep",), recursive=True), "new") == ["new/b.png", "new/d.tiff", "new/er/e.webp"]
+
+
+def test_companions_lie_in_the_same_folders(tree):
+    for name in ("masks/deep/b.png", "masks/b.png"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"x")
+    found = [Found("b.png", "b.png"), Found("deep/b.png", "deep/b.png"), Found("deep/er/b.png", "deep/er/b.png")]
+    limits = [job.region_mask for job in jobs(found, region_mask=Path("masks"))]
+    assert limits == [Path("masks/b.png"), Path("masks/deep/b.png"), Path("masks/b.png")]
+
+
+# Lists
+
+
+def a_list(folder, text, name="list.txt"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_list_has_one_path_a_line(tree):
+    text = "\ufeffb.png\r\n\n# deep/d.tiff\n   \ndeep/er/e.webp\n größe 1.png\nb.png"
+    found = jobs(Sources(listing=a_list(tree, text)))
+    assert [str(job.source) for job in found] == [str(Path(p)) for p in ("b.png", "deep/er/e.webp", " größe 1.png")]
+
+
+def test_names_in_a_list_that_are_no_text_are_kept(tree):
+    (job,) = jobs(Sources(listing=a_list(tree, b"deep/\xff.png\n")))
+    assert os.fsencode(job.source) == b"deep/\xff.png" or os.name == "nt"
+    assert job.target == Path("out") / job.source
+
+
+@pytest.mark.parametrize(
+    ("line", "below"),
+    [("a/b.png", "a/b.png"), ("./a//b.png", "a/b.png"), ("a/../b.png", "b.png"), ("..a/b.png", "..a/b.png")],
+)
+def test_a_lists_results_keep_the_whole_path(tree, line, below):
+    assert targets(Sources(listing=a_list(tree, line + "\nother/x.png"))) == [f"out/{below}", "out/other/x.png"]
+
+
+def test_a_lists_absolute_paths_and_those_that_lead_out_are_kept_without_their_root(tree):
+    absolute = tree / "deep" / "d.tiff"
+    listing = a_list(tree, f"{absolute}\n../elsewhere/x.png\n")
+    below = [absolute.relative_to(tree.anchor), (tree.parent / "elsewhere" / "x.png").relative_to(tree.anchor)]
+    assert targets(Sources(listing=listing)) == [f"out/{path.as_posix()}" for path in below]
+
+
+@pytest.mark.parametrize("content", [b"a.png\nb\0.png\n", b"a.png\n" + b"x" * 70000])
+def test_what_is_no_list_is_refused(tree, content):
+    with pytest.raises(InputError, match=r"Line 2 of .*list\.txt is no path"):
+        jobs(Sources(listing=a_list(tree, content)))
+
+
+def test_a_list_that_is_missing_is_an_input_error(tree):
+    with pytest.raises(InputError, match=r"The list no\.txt cannot be read: No such file"):
+        jobs(Sources(listing=Path("no.txt")))
+
+
+def test_a_parquet_list_without_pyarrow_says_what_to_install(tree, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'sd-gpen\[parquet\]'"):
+        jobs(Sources(listing=a_list(tree, b"PAR1...")))
+
+
+def test_a_parquet_list_has_a_column_path(tree):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = [f"deep/{n}.png" for n in range(25_000)]
+    parquet.write_table(pyarrow.table({"id": range(25_000), "path": names}), "list.bin")
+    assert list(input_list.read(Path("list.bin"))) == names
+    parquet.write_table(pyarrow.table({"name": names}), "wrong.parquet")
+    with pytest.raises(InputError, match="no column 'path', but name"):
+        list(input_list.read(Path("wrong.parquet")))
+    parquet.write_table(pyarrow.table({"path": [1, 2]}), "numbers.parquet")
+    with pytest.raises(InputError, match="holds 1; expected text"):
+        list(input_list.read(Path("numbers.parquet")))
+    Path("broken.parquet").write_bytes(Path("list.bin").read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"broken\.parquet cannot be read"):
+        list(input_list.read(Path("broken.parquet")))
+
+
+# Clashes
+
+
+def many(count, *more):
+    return [Found(f"a/{n}.png", f"{n}.png") for n in range(count)] + [Found(*one) for one in more]
+
+
+@pytest.mark.parametrize("at_once", [3, 10_000])
+def test_the_first_clash_of_a_long_run_is_named(tree, monkeypatch, at_once):
+    monkeypatch.setattr(planning, "AT_ONCE", at_once)
+    both = many(500, ("b/400.png", "400.png"), ("b/20.png", "20.png"))
+    with pytest.raises(OptionsError, match=r"a.400\.png and b.400\.png would both become out.400\.png\. Restore them"):
+        jobs(both)
+    with pytest.raises(OptionsError, match=r"out.20\.png is an input and would be overwritten"):
+        jobs(many(500, ("out/20.png", "other.png"), ("b/20.png", "20.png")))
+    assert len(jobs(many(500, ("b/400.png", "b/400.png")))) == 500 + 1
+
+
+def test_pictures_named_twice_in_a_long_run_are_restored_once(tree):
+    twice = many(300) + many(300, ("./a/../a/7.png", "x.png"))
+    assert [job.source.as_posix() for job in jobs(twice)] == [f"a/{n}.png" for n in range(300)]
+
+
+def test_a_companion_is_an_input_too(tree):
+    with pytest.raises(OptionsError, match="is an input"):
+        jobs([Found("deep/b.png", "b.png")], ".", region_mask=Path("b.png"))
+
+
+def test_where_links_lead_is_seen_for_folders_and_files(tree):
+    try:
+        (tree / "linked").symlink_to(tree / "deep", target_is_directory=True)
+        (tree / "link.png").symlink_to(tree / "b.png")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    keys = Keys()
+    for name in ("linked/d.tiff", "deep/d.tiff", "link.png", "b.png", "new/x.png", "deep/..", ".", "linked/../b.png"):
+        assert keys.of(name) == keys.of(name) == same_file_key(Path(name))
+    assert keys.of("linked/d.tiff") == keys.of("deep/d.tiff")
+    assert keys.of("link.png") == keys.of("b.png")
+
+
+def test_a_full_disk_is_told_with_what_to_do(tree, monkeypatch):
+    monkeypatch.setattr(planning, "TABLES", planning.TABLES + "PRAGMA max_page_count = 20;")
+    with pytest.raises(OutputError, match=r"temporary file.*full.*TMPDIR"):
+        jobs(many(5000))
+
+
+# Memory
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path, monkeypatch):
+    """Python's own; SQLite's is bounded by its cache."""
+    monkeypatch.setattr(planning, "AT_ONCE", 500)
+
+    def peak(count):
+        listing = a_list(tmp_path, "".join(f"archive/{n % 17}/{n:07d}.jpg\n" for n in range(count)))
+        tracemalloc.start()
+        try:
+            with Plan(Sources(listing=listing), Wishes(tmp_path / "out")) as planned:
+                most = tracemalloc.get_traced_memory()[1]  # before pathlib fills the interpreter's own table of names
+                assert sum(1 for _ in planned) == count
+            return most
+        finally:
+            tracemalloc.stop()
+
+    peak(500)
+    assert peak(10_000) < 1.2 * peak(2_000)
+
+
+@pytest.mark.slow
+def test_nothing_of_the_plan_is_left_on_disk(tmp_path):
+    code = (
+        "import os, signal\nfrom gpen_core.batch.job_plan import *\nfrom gpen_core.batch.sources import Found\n"
+        "plan = Plan((Found(f'a/{n}.png', f'{n}.png') for n in range(30000)), Wishes(__import__('pathlib').Path('out')))\n"
+        "print(len(plan), flush=True)\nos.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))"
+    )
+    ends = tmp_path / "temporary"
+    ends.mkdir()
+    environ = {**os.environ, "TMPDIR": str(ends), "PYTHONPATH": os.pathsep.join(["."])}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environ, cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == "30000", ran.stderr
+    assert os.name == "nt" or not list(ends.iterdir())
+
+
+def test_what_has_no_pictures_is_told_when_others_have(tree, caplog):
+    (tree / "empty").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert len(jobs(Sources(("empty",), listing=a_list(tree, "b.png")))) == 1
+    assert re.search(r"No pictures .* in empty\.", caplog.text)

@@ -1,0 +1,156 @@
+"""A package whose functions have changed is named, with the versions that work."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpen_core.cli import environment, main
+from gpen_core.errors import MissingExtra, UnsupportedPackage
+from gpen_core.faces.detection.retinaface import Detector
+from gpen_core.faces.mask import Parser
+from gpen_core.optional_packages import PACKAGES, install_command
+from gpen_core.pipeline.model_set import Models, load_detector
+from gpen_core.video import containers
+from gpen_core.video.probe import probe
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def change(monkeypatch, owner, name, error):
+    def changed(*args, **named):
+        raise error
+
+    monkeypatch.setattr(owner, name, changed)
+
+
+@pytest.fixture
+def newer_av(monkeypatch):
+    """A PyAV that nobody has tested, of which `open` has lost an argument."""
+    change(monkeypatch, containers.library(), "open", TypeError("open() got an unexpected keyword argument 'timeout'"))
+    monkeypatch.setattr(metadata, "version", lambda name: "20.1.0")
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"anything")
+    return path
+
+
+def test_a_changed_function_names_the_package_and_the_versions_that_work(newer_av, video):
+    with pytest.raises(
+        UnsupportedPackage,
+        match=r'^PyAV 20\.1\.0 is not supported \(open\(\) got .* \'timeout\'\)\. .*pip install "av>=14\.2,<20"$',
+    ):
+        probe(video)
+
+
+def test_the_command_says_it_in_one_sentence(newer_av, video, capsys):
+    assert main(["video", str(video), "-o", str(video.with_name("b.mp4"))]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("gpen: PyAV 20.1.0 is not supported") and "Unexpected" not in said and "report it" not in said
+
+
+def test_with_a_tested_version_the_error_is_ours(monkeypatch, video):
+    change(monkeypatch, containers.library(), "open", TypeError("a mistake of ours"))
+    with pytest.raises(TypeError, match="a mistake of ours"):
+        probe(video)
+
+
+@pytest.mark.parametrize(
+    ("python", "pip", "command"),
+    [
+        ("/usr/bin/python3", "pip", "/usr/bin/python3 -m pip install tqdm"),
+        ("C:\\My Programs\\python.exe", "pip", '"C:\\My Programs\\python.exe" -m pip install tqdm'),
+        ("/venv/bin/python", None, "uv pip install --python /venv/bin/python tqdm"),
+    ],
+)
+def test_the_command_that_installs_is_for_the_python_that_runs(monkeypatch, python, pip, command):
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: pip)
+    assert install_command("tqdm") == command
+
+
+LIGHT = """
+import sys
+for name in ("numba", "llvmlite", "filterpy", "matplotlib"):
+    sys.modules[name] = None
+import numpy, torch
+from facexlib.detection.retinaface import RetinaFace
+from facexlib.parsing.parsenet import ParseNet
+from gpen_core.faces.detection.retinaface import Detector
+from gpen_core.faces.mask import Parser
+
+cpu = torch.device("cpu")
+with torch.device("meta"):
+    networks = RetinaFace("mobile0.25", device=torch.device("meta")), ParseNet(in_size=512, out_size=512, parsing_ch=19)
+zeros = [{key: torch.zeros(value.shape, dtype=value.dtype) for key, value in one.state_dict().items()} for one in networks]
+detector, parser = Detector.from_state_dict(zeros[0], cpu), Parser.from_state_dict(zeros[1], cpu)
+rows = next(detector.see(numpy.zeros((1, 64, 64, 3), numpy.float32), 0.4))
+assert rows.shape[1] == 15 and len(parser.network.state_dict()) == len(zeros[1])
+print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "facexlib"), sep="\\n")
+"""
+NEEDED = {"PIL", "cv2", "numpy", "torch", "torchvision"}
+"""What facexlib's used modules import beside the standard library and facexlib itself."""
+
+
+def test_the_used_part_of_facexlib_needs_none_of_its_large_dependencies():
+    """Then `pip install --no-deps facexlib` is enough."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    imported = set()
+    for file in done.stdout.splitlines():
+        for node in ast.walk(ast.parse(Path(file).read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    assert imported - sys.stdlib_module_names - {"facexlib"} == NEEDED
+    assert {environment.module_of(package).partition(".")[0] for package in environment.requirements().required} >= NEEDED
+
+
+def test_facexlib_is_installed_without_its_dependencies():
+    assert install_command("facexlib").endswith(" -m pip install --no-deps facexlib")
+    assert "facexlib" not in re.search(r"\ndependencies = \[.*?\n\]", PROJECT.read_text("utf-8"), re.DOTALL)[0]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda folder: Models.load(["red-256"], "retinaface_resnet50", folder, "cpu", "fp32", None, None, None, None),
+        lambda folder: load_detector("retinaface_resnet50", folder),
+        lambda folder: Detector.from_state_dict({}, torch.device("cpu")),
+        lambda folder: Parser.from_state_dict({}, torch.device("cpu")),
+    ],
+)
+def test_without_facexlib_its_first_use_names_it_before_weights_are_looked_for(monkeypatch, tmp_path, use):
+    monkeypatch.setitem(sys.modules, "facexlib", None)
+    with pytest.raises(MissingExtra, match=r"^The package facexlib, which finds and parses faces, .* --no-deps facexlib$"):
+        use(tmp_path)
+
+
+def test_facexlib_is_named(monkeypatch):
+    from facexlib.parsing import parsenet
+
+    change(monkeypatch, parsenet, "ParseNet", TypeError("no argument in_size"))
+    monkeypatch.setattr(metadata, "version", lambda name: "0.9")
+    with pytest.raises(UnsupportedPackage, match=r"facexlib 0\.9 is not supported"):
+        Parser.from_state_dict({"out_mask_conv.conv2d.weight": torch.zeros(1)}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_minimum_is_what_the_project_requires(name):
+    required = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert re.search(rf'"{name}(\[\w+\])?>={re.escape(PACKAGES[name].minimum)}[",]', required)
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return
+    assert int(version.split(".")[0]) <= int(PACKAGES[name].below.split(".")[0])

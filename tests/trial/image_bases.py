@@ -1,0 +1,120 @@
+"""Small whole pictures of every format and of the kinds within it, with as much metadata as each can carry."""
+
+from __future__ import annotations
+
+import functools
+import struct
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from gpen_core.images.codecs import Photo, decode, encode
+from gpen_core.images.image import from_array
+
+from .. import image_files as made
+
+XMP = made.XMP_WITH_ORIENTATION % 6
+SMALL, DEEP = made.noise((9, 12, 3)), made.noise((9, 12, 4), np.uint16)
+TEXTS = (
+    (b"tEXt", b"parameters\0a cat"),
+    (b"zTXt", b"workflow\0\0" + zlib.compress(b"{}" * 99)),
+    (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    (b"eXIf", made.exif_block(">", 6)[6:]),
+    (b"iCCP", b"grey\0\0" + zlib.compress(made.grey_profile())),
+    (b"gAMA", b"\0\0\xb1\x8f"),
+    (b"cHRM", bytes(32)),
+    (b"pHYs", b"\0\0\x0b\x13\0\0\x0b\x13\1"),
+)
+
+
+def pages(format_name, count=2, **kwargs):
+    images = [Image.fromarray(made.noise((8, 8, 3), seed=n)) for n in range(count)]
+    return made.saved(images[0], format_name, save_all=True, append_images=images[1:], **kwargs)
+
+
+def by_opencv(suffix, array, *flags):
+    return cv2.imencode(suffix, array, list(flags))[1].tobytes()
+
+
+def png():
+    return (
+        made.png(SMALL, *TEXTS),
+        made.png(DEEP, *TEXTS),
+        made.png(DEEP[..., :3]),
+        made.png(DEEP[..., :2]),
+        made.png(DEEP[..., 0], (b"tRNS", b"\0\7")),
+        made.png(SMALL[..., 0] % 4, (b"tRNS", b"\0\1"), bits=2),
+        made.png(SMALL[..., 0] % 2, bits=1),
+        made.palette(made.noise((16, 3)), SMALL[..., 0] % 16, transparency=3),
+        made.saved(SMALL, "PNG", exif=made.exif_block("<", 3), icc_profile=made.grey_profile(), dpi=(300, 300)),
+        pages("PNG"),
+    )
+
+
+def jpeg():
+    exif, icc = made.exif_block(">", 6), made.grey_profile()
+    segments = made.jpeg_segment(0xE1, made.XMP_HEADER + XMP) + made.jpeg_segment(0xED, b"Photoshop 3.0\0" + bytes(40))
+    return (
+        made.jpeg_with(segments, SMALL, exif=exif, comment=b"a comment", dpi=(300, 300), icc_profile=icc),
+        made.saved(made.noise((40, 40, 3)), "JPEG", progressive=True, exif=exif),
+        made.saved(Image.new("RGB", (1200, 1200)), "JPEG", progressive=True),  # of many pixels in few bytes
+        made.saved(made.noise((40, 40, 3)), "JPEG", subsampling=2),
+        made.saved(SMALL[..., 0], "JPEG", icc_profile=icc),
+        made.saved(Image.fromarray(SMALL).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),
+        pages("MPO"),
+    )
+
+
+def webp():
+    rgba = made.noise((9, 12, 4))
+    return (
+        made.saved(SMALL, "WEBP", exif=made.exif_block("<", 6)[6:], xmp=XMP, icc_profile=made.grey_profile()),
+        made.saved(SMALL, "WEBP", lossless=True, exif=made.exif_block("<", 6)),
+        made.saved(rgba, "WEBP"),
+        made.saved(rgba, "WEBP", lossless=True),
+        pages("WEBP"),
+    )
+
+
+def tiff():
+    carrier = decode(jpeg()[0])
+    image, deep = Image.fromarray(SMALL), DEEP[..., :3]
+    compressed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+    return (
+        encode(carrier, "TIFF"),
+        encode(Photo(from_array(DEEP), carrier.metadata, "TIFF", False), "TIFF"),
+        *(made.saved(image, "TIFF", compression=name, tiffinfo={274: 6}) for name in compressed),
+        made.saved(image.convert("1"), "TIFF", compression="group4"),
+        made.saved(image.convert("P"), "TIFF"),
+        made.saved(image.convert("CMYK"), "TIFF", icc_profile=made.cmyk_profile()),
+        made.tiff_rgb(SMALL),
+        made.tiff_rgb(SMALL, bigtiff=True),
+        made.tiff_rgb(deep),
+        made.tiff_rgb(DEEP, byteorder=">"),
+        made.tiff_rgb(deep, compression="zlib", predictor=True),
+        made.tiff_rgb(np.tile(deep, (4, 4, 1)), tile=(16, 16)),
+        made.tiff(DEEP[..., 0], photometric="minisblack", bigtiff=True),
+        made.tiff(np.moveaxis(SMALL, 2, 0), photometric="rgb", planarconfig="separate"),
+        by_opencv(".tif", deep, cv2.IMWRITE_TIFF_COMPRESSION, 5),  # LZW of 16 bits
+        by_opencv(".tif", SMALL, cv2.IMWRITE_TIFF_COMPRESSION, 32946),  # deflate
+        pages("TIFF"),
+    )
+
+
+def bmp():
+    image = Image.fromarray(SMALL)
+    kinds = [made.saved(image.convert(mode), "BMP", dpi=(72, 72)) for mode in ("RGB", "P", "L", "1", "RGBA")]
+    runs = b"\3\1\0\4\1\2\3\4\5\2\0\0" + b"\x0c\7\0\0" + b"\x0c\3\0\1"
+    palette = bytes(made.noise(64))
+    sizes = struct.pack("<LllHHLLllLL", 40, 12, 3, 1, 8, 1, len(runs), 2835, 2835, 16, 0)
+    start = 14 + len(sizes) + len(palette)
+    rle = b"BM" + struct.pack("<LLL", start + len(runs), 0, start) + sizes + palette + runs
+    return (*kinds, rle, made.saved(Image.fromarray(made.noise((40, 33, 3))), "BMP"))
+
+
+@functools.cache
+def bases():
+    """{format: whole files}. Made when they are first needed."""
+    return {made_by.__name__: made_by() for made_by in (png, jpeg, webp, tiff, bmp)}

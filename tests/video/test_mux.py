@@ -1,0 +1,319 @@
+"""Segments become one film with everything else that the source carried, whole or not at all."""
+
+import itertools
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import video_files
+from PIL import Image
+
+from gpen_core import ProgressEvent
+from gpen_core.errors import InputError, Interrupted, OutputError
+from gpen_core.video.encoding import Encoding, check_output
+from gpen_core.video.mux import decoding_times, join
+from gpen_core.video.probe import probe
+from gpen_core.video.reader import Reader
+from gpen_core.video.writer import SegmentWriter
+
+needs_chapters = pytest.mark.skipif(
+    not hasattr(av.container.InputContainer, "chapters"), reason="this PyAV does not know chapters"
+)
+needs_attachments = pytest.mark.skipif(
+    not hasattr(av.container.OutputContainer, "add_attachment"), reason="this PyAV cannot attach files"
+)
+
+
+def through(tmp_path, source, target, codec="auto", start=None, end=None, length=13, progress=None):
+    """The film unchanged through segments of `length` frames: (its frames, the output's)."""
+    film = probe(source)
+    encoding = check_output(film, target, Encoding(codec))
+    frames = list(Reader(film, start, end).frames())
+    segments = []
+    for first in range(0, len(frames), length):
+        segments.append(tmp_path / f"segment {first:04d}.nut")
+        with SegmentWriter(segments[-1], film, encoding) as writer:
+            for frame in frames[first : first + length]:
+                writer.write(frame)
+    more = {} if progress is None else {"progress": progress}
+    join(segments, film, target, start, end, encoding=encoding, **more)
+    return frames, list(Reader(probe(target)).frames())
+
+
+def video_times(path):
+    """(pts, dts) in seconds of the first video stream's packets."""
+    with av.open(str(path)) as container:
+        some = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pts * packet.time_base, packet.dts * packet.time_base) for packet in some if packet.dts is not None]
+
+
+CARRIED = {
+    ".mp4": {"sound": "aac"},
+    ".mov": {"sound": "pcm_s16le"},
+    ".mkv": {"sound": "libopus", "subtitle": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(suffix, codec) for suffix in (".mp4", ".mkv") for codec in ("h264", "hevc", "av1")]
+    + [(".mov", "h264"), (".mov", "prores"), (".mkv", "ffv1")],
+)
+def test_all_packets_of_other_streams_are_the_same(tmp_path, suffix, codec):
+    source = video_files.make(tmp_path / f"a{suffix}", 60, **CARRIED[suffix])
+    target = tmp_path / f"out{suffix}"
+    before, after = through(tmp_path, source, target, codec)
+    assert video_files.packets(source) == video_files.packets(target)
+    assert [frame.seconds for frame in before] == [frame.seconds for frame in after]
+    film = probe(target)
+    assert [(one.kind, one.language) for one in film.streams] == [(one.kind, one.language) for one in probe(source).streams]
+    times = video_times(target)
+    assert all(dts <= pts for pts, dts in times) and all(a[1] < b[1] for a, b in itertools.pairwise(times))
+
+
+def test_two_sounds_and_subtitles_with_their_dispositions(tmp_path):
+    source = tmp_path / "a.mkv"
+    video_files.make(source, 50, sound="aac", subtitle=True, metadata={"title": "Ein Film", "artist": "they"})
+    through(tmp_path, source, tmp_path / "o.mkv")
+    with av.open(str(source)) as one, av.open(str(tmp_path / "o.mkv")) as other:
+        assert other.metadata["title"] == "Ein Film"
+        for a, b in zip(one.streams, other.streams):
+            assert (a.type, a.language, a.disposition) == (b.type, b.language, b.disposition)
+    assert len(video_files.digests(tmp_path / "o.mkv")) == 2
+
+
+@needs_attachments
+def test_attachments_are_kept(tmp_path):
+    source = video_files.make(tmp_path / "a.mkv", 20, font=b"glyphs" * 100, sound="aac")
+    through(tmp_path, source, tmp_path / "o.mkv")
+    assert video_files.digests(source) == video_files.digests(tmp_path / "o.mkv")
+    with av.open(str(tmp_path / "o.mkv")) as out:
+        (font,) = [stream for stream in out.streams if stream.type == "attachment"]
+        assert (font.name, font.data) == ("a font.ttf", b"glyphs" * 100)
+
+
+@needs_chapters
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_chapters_are_kept_and_cut(tmp_path, suffix):
+    source = video_files.make(tmp_path / f"a{suffix}", 100, chapters=[(0, 1000), (1000, 2500), (2500, 4000)])
+
+    def chapters(path):
+        with av.open(str(path)) as container:
+            some = container.chapters()
+            return [
+                (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"]["title"]) for c in some
+            ]
+
+    through(tmp_path, source, tmp_path / f"o{suffix}")
+    assert chapters(tmp_path / f"o{suffix}") == chapters(source)
+    through(tmp_path, source, tmp_path / f"p{suffix}", start=2.0, end=3.0)
+    assert chapters(tmp_path / f"p{suffix}") == [(0, 0.5, "part 1"), (0.5, 1.0, "part 2")]
+
+
+def test_times_of_a_variable_rate_are_exact(tmp_path):
+    times = np.cumsum(np.random.default_rng(3).integers(300, 9000, 60)).tolist()
+    source = video_files.make(tmp_path / "a.mp4", 60, times=times, base=Fraction(1, 90000))
+    for codec in ("h264", "hevc", "av1"):
+        before, after = through(tmp_path, source, tmp_path / "o.mp4", codec)
+        assert [frame.seconds for frame in after] == [frame.seconds for frame in before]
+        assert max(abs(a.seconds - (t - times[0]) / 90000) for a, t in zip(after, times)) < 1e-9
+    _, after = through(tmp_path, source, tmp_path / "o.mkv")
+    assert max(abs(a.seconds - b.seconds) for a, b in zip(before, after)) <= 0.001
+
+
+def test_the_last_frame_is_shown_as_long_as_the_others(tmp_path):
+    source = video_files.make(tmp_path / "a.mp4", 30)
+    through(tmp_path, source, tmp_path / "o.mp4")
+    assert probe(tmp_path / "o.mp4").seconds == pytest.approx(1.2) and probe(tmp_path / "o.mp4").rate == 25
+
+
+def test_colours_aspect_and_depth_are_kept(tmp_path):
+    for name, value in (("o.mkv", 9), ("o.mp4", 9)):
+        tags = {"color_range": 1, "colorspace": value, "color_primaries": 9, "color_trc": 18}
+        tags["sample_aspect_ratio"] = Fraction(4, 3)
+        source = video_files.make(tmp_path / "a.mp4", 6, pixels="yuv420p10le", context=tags)
+        for codec in ("auto", "av1", *(("ffv1",) if name == "o.mkv" else ())):
+            through(tmp_path, source, tmp_path / name, codec)
+            one, other = probe(source), probe(tmp_path / name)
+            assert (other.colours, other.bits) == (one.colours, 10), (name, codec)
+            assert other.aspect == Fraction(4, 3), (name, codec)
+
+
+def test_what_an_hdr_film_says_of_its_display_is_kept(tmp_path):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=error:master-display={display}:max-cll=1000,400"
+    tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
+    options = {"x265-params": params}
+    source = video_files.make(tmp_path / "a.mp4", 4, codec="libx265", pixels="yuv420p10le", options=options, context=tags)
+    before = probe(source).mastering
+    assert before.options("libx265") == {"x265-params": f"master-display={display}:max-cll=1000,400"}
+    through(tmp_path, source, tmp_path / "o.mp4")
+    copy = probe(tmp_path / "o.mp4")
+    assert copy.mastering == before and copy.colours.transfer == 16
+    through(tmp_path, source, tmp_path / "o.mkv", "av1")
+    after = probe(tmp_path / "o.mkv").mastering
+    assert after.light == (1000, 400) and abs(after.display[0][0] - before.display[0][0]) < 1e-3
+
+
+def test_full_range_is_kept(tmp_path):
+    source = video_files.make(tmp_path / "a.mp4", 3, pixels="yuvj420p", context={"color_range": 2})
+    assert probe(source).colours.range == 2
+    before, after = through(tmp_path, source, tmp_path / "o.mp4")
+    assert probe(tmp_path / "o.mp4").colours.range == 2
+    assert video_files.psnr(before[1].picture.pixels, after[1].picture.pixels) > 38
+
+
+@video_files.needs_rotation
+def test_a_turned_film_is_shown_as_before(tmp_path):
+    source = video_files.make(tmp_path / "a.mp4", 6, rotation=(90,), sound="aac")
+    before, after = through(tmp_path, source, tmp_path / "o.mp4")
+    assert probe(tmp_path / "o.mp4").size == probe(source).size == (64, 96)
+    assert video_files.psnr(before[2].coded.arrays[0], after[2].coded.arrays[0]) > 42
+    with av.open(str(tmp_path / "o.mp4")) as out:
+        assert "rotate" not in out.streams.video[0].metadata
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_part_of_a_film_begins_at_zero_with_its_sound_in_time(tmp_path, suffix):
+    sound, subtitle = ("aac", False) if suffix == ".mp4" else ("libopus", True)
+    source = video_files.make(tmp_path / f"a{suffix}", 100, sound=sound, subtitle=subtitle)
+    target = tmp_path / f"o{suffix}"
+    _, after = through(tmp_path, source, target, start=1.2, end=2.8)
+    assert len(after) == 40 and after[0].pts == 0
+    whole, part = video_files.packets(source), video_files.packets(target)
+    for index, some in part.items():
+        times = dict(whole[index])
+        shifts = [times[digest] - seconds for digest, seconds in some if digest in times]
+        if index == 1:
+            assert len(shifts) == len(some) and max(abs(shift - 1.2) for shift in shifts) < 0.002
+            assert all(-0.002 <= seconds < 1.6 for _, seconds in some) and len(some) in (74, 75, 76, 80, 81)
+        else:  # the one that was shown already at the start is shown from it on
+            assert [round(seconds, 3) for _, seconds in some] == [0.0, 0.4, 0.9, 1.4]
+
+
+def test_a_film_whose_clock_does_not_begin_at_zero(tmp_path):
+    source = video_files.make(tmp_path / "a.ts", 50, times=range(250, 300), base=Fraction(1, 25))
+    for name in ("o.ts", "o.mkv"):
+        before, after = through(tmp_path, source, tmp_path / name)
+        assert len(after) == 50
+        assert max(abs(a.seconds - b.seconds) for a, b in zip(before, after)) < 0.0011
+
+
+def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
+    source = video_files.make(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
+    film = probe(source)
+    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, sr\w+\).*Name the output \.mkv"):
+        check_output(film, tmp_path / "o.mp4", Encoding())
+    with pytest.raises(InputError, match=r"stream 1 \(audio, aac\); stream 2 .*\.mkv"):
+        check_output(film, tmp_path / "o.webm", Encoding())
+    assert check_output(film, tmp_path / "o.mkv", Encoding()).copied == (1, 2)
+
+
+def test_timecode_of_quicktime_is_made_anew(tmp_path):
+    source = tmp_path / "a.mov"
+    video_files.make(source, 10, metadata={"timecode": "01:00:00:00"})
+    film = probe(source)
+    assert [one.kind for one in film.others] == ["data"]
+    encoding = check_output(film, tmp_path / "o.mkv", Encoding())
+    assert encoding.copied == ()
+    through(tmp_path, source, tmp_path / "o.mov")
+    if hasattr(av.VideoStream, "set_display_rotation"):  # older ones do not tell the muxer the frame rate, which it needs
+        assert [one.kind for one in probe(tmp_path / "o.mov").streams] == ["video", "data"]
+
+
+def test_decoding_times():
+    """As encoders give them: rising, never later than shown, and the shortest delay that allows it."""
+    shown = np.array([0, 40, 20, 10, 30, 80, 60])
+    times = decoding_times(shown, 10)
+    assert times.tolist() == [-20, -10, 0, 10, 20, 30, 40]
+    assert (np.diff(times) > 0).all() and (times <= shown).all()
+    assert decoding_times(np.array([5, 6, 9]), 1).tolist() == [5, 6, 9]
+
+
+def test_segments_out_of_order_are_refused(tmp_path):
+    film = probe(video_files.make(tmp_path / "a.mp4", 20))
+    encoding = check_output(film, tmp_path / "o.mp4", Encoding())
+    frames = list(Reader(film).frames())
+    paths = [tmp_path / "1.nut", tmp_path / "2.nut"]
+    for path, part in zip(paths, (frames[:10], frames[10:])):
+        with SegmentWriter(path, film, encoding) as writer:
+            for frame in part:
+                writer.write(frame)
+    with pytest.raises(InputError, match="does not follow"):
+        join(paths[::-1], film, tmp_path / "o.mp4", encoding=encoding)
+    with pytest.raises(InputError, match="no segment"):
+        join([], film, tmp_path / "o.mp4", encoding=encoding)
+    paths[1].write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"2\.nut cannot be read"):
+        join(paths, film, tmp_path / "o.mp4", encoding=encoding)
+    assert not (tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited there")
+def test_a_disk_that_fills_leaves_the_output_as_it_was(tmp_path):
+    import resource
+
+    source = video_files.make(tmp_path / "a.mkv", 30, (160, 120), codec="ffv1", sound="aac")
+    film = probe(source)
+    target = tmp_path / "out" / "o.mkv"
+    target.parent.mkdir()
+    target.write_bytes(b"before")
+    encoding = check_output(film, target, Encoding("ffv1"))
+    with SegmentWriter(tmp_path / "s.nut", film, encoding) as writer:
+        for frame in Reader(film).frames():
+            writer.write(frame)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(OutputError, match=r"o\.mkv cannot be written: File too large"):
+            join([tmp_path / "s.nut"], film, target, encoding=encoding)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_bytes() == b"before" and [path.name for path in target.parent.iterdir()] == ["o.mkv"]
+    join([tmp_path / "s.nut"], film, target, encoding=encoding)
+    assert probe(target).count == 30
+
+
+def test_progress_can_stop_it(tmp_path):
+    source = video_files.make(tmp_path / "a.mp4", 30)
+    seen = []
+
+    def stop(event):
+        seen.append(event)
+        if event.done >= 10:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        through(tmp_path, source, tmp_path / "o.mp4", progress=stop)
+    assert seen[-1] == ProgressEvent("join", 16, 30, "frame", "Joining the segments")
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_a_film_cut_off_is_joined_as_far_as_it_goes(tmp_path):
+    whole = video_files.make(tmp_path / "a.mkv", 100, sound="aac").read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(whole[: len(whole) // 2])
+    before, after = through(tmp_path, path, tmp_path / "o.mkv")
+    assert len(before) == len(after)
+    one, other = video_files.digests(path)[1], video_files.digests(tmp_path / "o.mkv")[1]
+    assert one == other
+
+
+def test_frames_go_to_a_folder(tmp_path):
+    source = tmp_path / "frames"
+    source.mkdir()
+    for number, picture in enumerate(video_files.moving(5, (24, 16))):
+        Image.fromarray(picture).save(source / f"{number}.png")
+    film, target = probe(source), tmp_path / "out"
+    encoding = check_output(film, target, Encoding())
+    segments = []
+    for part in (slice(0, 3), slice(3, 5)):
+        segments.append(tmp_path / f"segment {part.start}")
+        with SegmentWriter(segments[-1], film, encoding) as writer:
+            for frame in list(Reader(film).frames())[part]:
+                writer.write(frame)
+    join(segments, film, target, encoding=encoding)
+    assert sorted(path.name for path in target.iterdir()) == [f"{n}.png" for n in range(5)]
+    assert all((target / f"{n}.png").read_bytes() == (source / f"{n}.png").read_bytes() for n in range(5))

@@ -1,0 +1,130 @@
+"""A film whose segments are restored by other processes, for which restorers of this one stand in."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import video_files
+from video_fakes import SIZE, frames, restorer
+from video_files import film_of, in_segments_of_ten, pixels
+
+from gpen_core import FaceRestorer, InputError, OutputError, RestoreOptions, VideoOptions, restore_video
+from gpen_core.errors import DeviceError
+from gpen_core.video import restore_video as restoring
+from gpen_core.video.restore_video import SegmentRestorer
+from gpen_core.video.segments import Finished
+
+VIDEO = VideoOptions(codec="ffv1", temporal_smoothing=1)
+COUNT = 35
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    """Of ten frames, the last of five."""
+    in_segments_of_ten(monkeypatch)
+
+
+@pytest.fixture
+def film(tmp_path):
+    return film_of(tmp_path / "film.mkv", COUNT)
+
+
+class Half(FaceRestorer):
+    """Says that it computes in half precision."""
+
+    dtype = torch.float16
+
+
+class Others:
+    """Two other processes, who take the segments by turns in no order; after `most`, they say no more."""
+
+    def __init__(self, film, target, most=COUNT, kinds=(FaceRestorer, FaceRestorer)):
+        self.film, self.target, self.most, self.kinds = film, target, most, kinds
+        self.networks, self.told = [], []
+
+    def __call__(self, found_key, count, finished):
+        workers = [self.worker(found_key, kind) for kind in self.kinds]
+        numbers = list(range(count))
+        random.Random(1).shuffle(numbers)
+        for turn, number in enumerate(numbers):
+            if turn == self.most:
+                raise OutputError("no more")
+            self.told.append(workers[turn % 2].restore(number))
+            assert Finished(*list(self.told[-1])) == self.told[-1]
+            finished(self.told[-1])
+
+    def worker(self, found_key, kind):
+        own, network = restorer()
+        own.__class__ = kind
+        self.networks.append(network)
+        return SegmentRestorer(self.film, self.target, own, RestoreOptions(), VIDEO, found_key)
+
+
+@pytest.mark.slow
+def test_other_processes_make_the_film_of_one(film, tmp_path):
+    whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
+    runner, network = restorer()
+    others, said = Others(film, tmp_path / "out.mkv"), []
+    result = restore_video(film, tmp_path / "out.mkv", runner, None, VIDEO, elsewhere=others, progress=said.append)
+    assert all(map(np.array_equal, pixels(tmp_path / "out.mkv"), pixels(tmp_path / "whole.mkv")))
+    assert video_files.packets(tmp_path / "out.mkv") == video_files.packets(tmp_path / "whole.mkv")
+    assert network.faces == 0 and all(one.faces > 0 for one in others.networks)
+    assert (result.segments, result.restored, result.notes) == ((4, 0), whole.restored, whole.notes)
+    assert result.tracks[0].after.value == pytest.approx(whole.tracks[0].after.value, rel=1e-9)
+    done = [event.done for event in said if event.stage == "restore"]
+    assert done[0] == 0 and done[-1] == COUNT and done == sorted(done)
+    assert result.seconds["network"] == pytest.approx(sum(one.seconds["network"] for one in others.told))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv", "whole.mkv"]
+
+
+@pytest.mark.slow
+def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkeypatch):
+    """Each begins at a frame that no seek leads to."""
+    for name in ("SHORTEST", "LONGEST"):
+        monkeypatch.setattr(restoring, name, 2.0)
+    rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
+    film = video_files.make(tmp_path / "film.ts", COUNT, SIZE, rate=5, options=rare, pictures=list(frames(COUNT)))
+    restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
+    target = tmp_path / "out.mkv"
+    result = restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target))
+    assert result.segments == (4, 0)
+    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+
+
+@pytest.mark.slow
+def test_either_goes_on_where_the_other_ended(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(OutputError, match="no more"):
+        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target, most=2))
+    broken, network = restorer()
+    network.fails_after = 20
+    with pytest.raises(RuntimeError):
+        restore_video(film, target, broken, None, VIDEO)
+    others = Others(film, target)
+    result = restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=others)
+    assert result.segments[0] == 4 and 2 <= result.segments[1] == sum(not one.seconds for one in others.told) < 4
+    restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
+    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+
+
+@pytest.mark.slow
+def test_a_local_run_takes_what_others_made(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(OutputError):
+        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target, most=3))
+    assert restore_video(film, target, restorer()[0], None, VIDEO).segments == (4, 3)
+
+
+@pytest.mark.slow
+def test_segments_of_two_precisions_are_not_joined(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    others = Others(film, target, kinds=(FaceRestorer, Half))
+    with pytest.raises(DeviceError, match="give all workers the same device and precision"):
+        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=others)
+    assert not target.exists()
+
+
+def test_a_worker_without_the_work_folder_says_so(film, tmp_path):
+    with pytest.raises(InputError, match=r"out\.mkv\.unfinished is not there for a worker.*all machines share"):
+        SegmentRestorer(film, tmp_path / "out.mkv", restorer()[0], RestoreOptions(), VIDEO, "0123456789abcdef")

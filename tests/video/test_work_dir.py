@@ -1,0 +1,112 @@
+"""The work folder beside the output: links and other people's files are neither written through nor deleted."""
+
+import shutil
+
+import pytest
+from video_fakes import restorer
+from video_files import film_of
+
+from gpen_core import OutputError, VideoOptions, restore_video
+from gpen_core.video.work_dir import Work
+
+EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """A function that makes a symbolic link."""
+
+    def link(path, target, is_folder=False):
+        try:
+            path.symlink_to(target, target_is_directory=is_folder)
+        except OSError:
+            pytest.skip("links cannot be made here")
+        return path
+
+    return link
+
+
+def test_a_work_folder_that_is_a_link_is_refused(tmp_path, linked):
+    film = film_of(tmp_path / "film.mkv", 3)
+    (tmp_path / "mine").mkdir()
+    linked(tmp_path / "out.mkv.unfinished", tmp_path / "mine", is_folder=True)
+    with pytest.raises(OutputError, match=r"out\.mkv\.unfinished is a link"):
+        restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT)
+    assert list((tmp_path / "mine").iterdir()) == [] and not (tmp_path / "out.mkv").exists()
+
+
+def test_a_part_of_the_work_folder_that_is_a_link_is_refused(tmp_path, linked):
+    (tmp_path / "mine").mkdir()
+    work = Work(tmp_path / "out.mkv")
+    with work.locked(False):
+        linked(work.folder / KEY, tmp_path / "mine", is_folder=True)
+        with pytest.raises(OutputError, match=f"{KEY} is a link"):
+            work.part(KEY)
+        assert work.clear() is not None
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_of_that_name_that_gpen_did_not_make_is_refused(tmp_path, restart):
+    mine = tmp_path / "out.mkv.unfinished" / "novel.txt"
+    mine.parent.mkdir()
+    mine.write_text("chapter 1")
+    with (
+        pytest.raises(OutputError, match=r"contains novel\.txt, so gpen did not make it"),
+        Work(tmp_path / "out.mkv").locked(restart),
+    ):
+        pytest.fail("it was used")
+    assert mine.read_text() == "chapter 1"
+
+
+def test_files_that_others_put_into_the_work_folder_stay(tmp_path):
+    work = Work(tmp_path / "out.mkv")
+    with work.locked(False):
+        (work.part(KEY) / "000000.json").write_text("{}")
+        for name in ("notes.txt", ".DS_Store"):
+            (work.folder / name).write_text("mine")
+    with work.locked(True):
+        assert not (work.folder / KEY).exists()
+        work.part(KEY)
+        assert "holds files that gpen did not make" in str(work.clear())
+    assert (work.folder / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_file_browser_leaves_does_not_count(tmp_path):
+    work = Work(tmp_path / "out.mkv")
+    work.folder.mkdir()
+    (work.folder / ".DS_Store").write_bytes(b"x")
+    with work.locked(False):
+        assert work.clear() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_that_name_is_refused_and_stays(tmp_path):
+    (tmp_path / "out.mkv.unfinished").write_text("mine")
+    with pytest.raises(OutputError, match="Rename it, or name"), Work(tmp_path / "out.mkv").locked(False):
+        pytest.fail("it was used")
+    assert (tmp_path / "out.mkv.unfinished").read_text() == "mine"
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path, linked):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    linked(tmp_path / ".out.mkv.unfinished.lock", mine)
+    with pytest.raises(OutputError, match="is a link, not a lock file"), Work(tmp_path / "out.mkv").locked(False):
+        pytest.fail("it was used")
+    assert mine.read_text() == "mine"
+
+
+def test_a_work_folder_that_cannot_be_deleted_does_not_fail_the_finished_video(tmp_path, monkeypatch):
+    """As on Windows, where another program has a file in it open."""
+    film = film_of(tmp_path / "film.mkv", 3)
+
+    def locked(path, ignore_errors=False):
+        if not ignore_errors:
+            raise PermissionError(13, "used by another process", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", locked)
+    result = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT)
+    assert "could not be deleted (used by another process)" in result.notes[-1]
+    assert (tmp_path / "out.mkv").exists() and Work(tmp_path / "out.mkv").is_begun

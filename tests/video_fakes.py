@@ -1,0 +1,59 @@
+"""A network and films that take no time, for tests of what is around them."""
+
+import time
+from functools import lru_cache
+
+import helpers
+import numpy as np
+import torch
+from helpers import FakeDetector, face_at
+
+from gpen_core.network import GPEN
+from gpen_core.pipeline.gpen_runner import LoadedNetwork
+from gpen_core.pipeline.model_set import Models
+from gpen_core.pipeline.restorer import FaceRestorer
+from gpen_core.tools.demo.images import astronaut
+
+SIZE = (240, 192)
+FACE = face_at((120.0, 96.0), 70.0)
+
+
+@lru_cache(maxsize=2)
+def network_of(size):
+    return GPEN.from_state_dict(helpers.identity_weights(size))
+
+
+class StandIn(LoadedNetwork):
+    """`change` in place of a network; it counts the faces, and fails after so many if it is told to."""
+
+    def __init__(self, change, seconds=0.0, size=256):
+        super().__init__(network_of(size), torch.device("cpu"))
+        self.change, self.seconds = change, seconds
+        self.faces, self.fails_after = 0, None
+
+    def restored(self, crops, strip_bytes, pulse):
+        pulse()
+        self.faces += len(crops)
+        if self.fails_after is not None and self.faces > self.fails_after:
+            raise RuntimeError("the network broke")
+        time.sleep(self.seconds * len(crops))
+        return np.stack([np.clip(self.change(crop), 0, 1).astype(np.float32) for crop in crops])
+
+
+def inverted(crop):
+    return 1 - crop
+
+
+def restorer(change=inverted, faces=(FACE,), seconds=0.0):
+    """A restorer that does this to the faces, which are at the same place in every frame; and its network."""
+    network = StandIn(change, seconds)
+    return FaceRestorer(Models([network], FakeDetector(faces), torch.device("cpu"))), network
+
+
+def frames(count, noise=4.0, seed=0, size=SIZE):
+    """The astronaut's face in the middle of every frame, with new noise in each: [h, w, 3] uint8."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    photo = astronaut()[118 - height // 2 :][:height, 224 - width // 2 :][:, :width].astype(np.float32)
+    for _ in range(count):
+        yield np.clip(np.rint(photo + rng.normal(0, noise, photo.shape)), 0, 255).astype(np.uint8)
