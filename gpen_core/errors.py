@@ -62,21 +62,6 @@ class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 
 
-EXIT_STATUS: tuple[tuple[type[GpenError], int], ...] = (
-    (OptionsError, 2),
-    (DeviceError, 2),
-    (InputError, 3),
-    (WeightsError, 4),
-    (OutOfMemory, 5),
-    (Interrupted, 130),
-)
-
-
-def exit_status_of(kind: type[BaseException]) -> int:
-    """The status with which a command ends that an error of this type ended."""
-    return next((status for known, status in EXIT_STATUS if issubclass(kind, known)), 1)
-
-
 def unexpected(error: BaseException) -> str:
     """What to say of an error that nobody foresaw."""
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Please report it."

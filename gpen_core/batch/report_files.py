@@ -19,7 +19,7 @@ from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
 from ..files.regular_file import open_regular
 from ..options import RestoreOptions
-from ..pipeline.report import Engine, Outcome, Tally, as_json, heading, report
+from ..pipeline.report import Engine, Outcome, OutcomeCounts, as_json, heading, report
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Report:
     names: dict[str, Any]
     """The model and the detector as they were asked for."""
     options: RestoreOptions
-    tally: Tally = field(default_factory=Tally)
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
     began: float = field(default_factory=time.monotonic)
     restorer: Engine | None = None
 
@@ -43,7 +43,7 @@ class Report:
         self.restorer = restorer
 
     def add(self, outcome: Outcome) -> None:
-        self.tally.add(outcome)
+        self.counts.add(outcome)
 
     def end(self, error: str | None) -> None:
         """To be called once, whatever ended the run. Raises `OutputError` where the file is not complete."""
@@ -109,7 +109,7 @@ class RowReport(Report):
     def end(self, error: str | None) -> None:
         if not self.has_begun:
             self.begin(None)
-        last: dict[str, Any] = {"row": "end", "seconds": round(self.seconds, 3), "counts": dict(self.tally.statuses)}
+        last: dict[str, Any] = {"row": "end", "seconds": round(self.seconds, 3), "counts": dict(self.counts.statuses)}
         self._write(last if error is None else {**last, "error": error})
         assert self.file is not None
         with self.file:

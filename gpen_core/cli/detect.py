@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import pluralize
 from .arguments import detection_arguments, models_argument, options_of, order_argument
+from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
@@ -49,21 +50,21 @@ def _detect(given: argparse.Namespace) -> int:
 def _list_all(given: argparse.Namespace, options: RestoreOptions, todo: Plan) -> int:
     from ..batch.local import attempted
     from ..pipeline.model_set import load_detector
-    from ..pipeline.report import Tally
+    from ..pipeline.report import OutcomeCounts
     from ..weights.download_options import DownloadOptions
 
     with progress_reporter(given) as progress:
         downloads = DownloadOptions.from_environment(given.offline, given.require_digest)
         detector = load_detector(given.detector, given.models_dir, given.device, given.dtype, progress, downloads)
-    tally = Tally()
+    counts = OutcomeCounts()
     with progress_reporter(given, len(todo)) as show:
         for done, job in enumerate(todo, 1):
             outcome = attempted(job, partial(_list, job, detector, options, given.output is not None, show))
             if outcome.error is not None:
                 show.error(str(outcome.error))
-            tally.add(outcome)
+            counts.add(outcome)
             show.step(done)
-    return tally.exit_status
+    return exit_status(counts.errors, counts.total)
 
 
 def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, show: ProgressReporter) -> None:

@@ -20,18 +20,17 @@ from ..errors import (
     GpenError,
     MissingWeights,
     OutOfMemory,
-    exit_status_of,
     first_line,
     is_out_of_memory,
     unexpected,
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
+from .exit_status import HungUp, Terminated, exit_status
 from .progress_display import progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
 NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
-BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
 4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
 ended by SIGTERM or SIGHUP"""
@@ -51,45 +50,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        with _ended_as_interrupted():
+        with _signals_as_interrupts():
             status = int(options.command(options))
             sys.stdout.flush()  # here, where it is known what to do about a closed pipe
             return status
-    except Ended as signalled:
-        return _say("Ended.", signalled.status)
-    except KeyboardInterrupt:
-        return _say("Interrupted.", 130)
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError as error:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of it at the end
-        return BROKEN_PIPE
-    except Exception as error:
-        if options.debug:
+        return exit_status({type(error): 1})
+    except (Exception, KeyboardInterrupt) as error:
+        if options.debug and isinstance(error, Exception):
             traceback.print_exc()
         if is_out_of_memory(error):  # of importing torch, for one
             error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
-        elif (missing := environment.missing(error)) is not None:
-            return _say(missing, 1)
-        return _say(_message(error), exit_status_of(type(error)))
+        sys.stderr.write(f"gpen: {printable(environment.missing(error) or _message(error))}\n")
+        return exit_status({type(error): 1})
 
 
 def _level(options: argparse.Namespace) -> int:
     return logging.DEBUG if options.debug else logging.ERROR if options.quiet else logging.WARNING
 
 
-class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: what is written is finished or taken back, and the report is written, as at Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.status = 128 + number
-
-
 @contextlib.contextmanager
-def _ended_as_interrupted() -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Ended(number)
+def _signals_as_interrupts() -> Iterator[None]:
+    raised = {"SIGTERM": Terminated, "SIGHUP": HungUp}
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    def end(number: int, frame: FrameType | None) -> None:
+        raise raised[signal.Signals(number).name]
+
+    numbers = [getattr(signal, name) for name in raised if hasattr(signal, name)]
     before = {}
     if threading.current_thread() is threading.main_thread():
         # A caller that ignores one, as nohup does, goes on ignoring it.
@@ -111,7 +99,9 @@ def _fill_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Ended." if isinstance(error, Terminated) else "Interrupted."
     if isinstance(error, MissingWeights):
         return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
     if isinstance(error, ChangedWeights):
@@ -121,11 +111,6 @@ def _message(error: Exception) -> str:
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
     return f"{unexpected(error)} --debug shows where it happened."
-
-
-def _say(message: str, status: int) -> int:
-    sys.stderr.write(f"gpen: {printable(message)}\n")
-    return status
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -24,6 +24,7 @@ from .arguments import (
     run_arguments,
     selection_arguments,
 )
+from .exit_status import exit_status
 from .progress_display import NONE, ProgressReporter, progress_reporter
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _work_through(given: argparse.Namespace, options: RestoreOptions, todo: Plan
         raise
     finally:
         report.end(failure)
-    return report.tally.exit_status
+    return exit_status(report.counts.errors, report.counts.total)
 
 
 def _restore_all(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
 from .arguments import models_argument
+from .exit_status import exit_status
 from .progress_display import progress_reporter
 from .terminal import printable
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from ..weights.store import Store
 
 NEEDED = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
-WEIGHTS_REFUSED = 4
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -58,7 +59,7 @@ def _download(given: argparse.Namespace) -> int:
         unknown = next(name for name in given.names if find_entry(name) is None)
         raise OptionsError(f"{unknown!r} is not in the catalog: {', '.join(entry.name for entry in CATALOG)}.")
     store = _store(given, mirror=given.mirror, require_digest=given.require_digest)
-    status = 0
+    refused: Counter[type[BaseException]] = Counter()
     for entry in filter(None, entries):
         try:
             with progress_reporter(given) as progress:
@@ -67,8 +68,8 @@ def _download(given: argparse.Namespace) -> int:
             sys.stdout.write(printable(f"{entry.name}: {path} ({describe(record)})\n"))
         except WeightsError as error:
             sys.stderr.write(printable(f"gpen: {error}\n"))
-            status = WEIGHTS_REFUSED
-    return status
+            refused[type(error)] += 1
+    return exit_status(refused, len(entries))
 
 
 def _models(given: argparse.Namespace) -> int:
@@ -89,7 +90,7 @@ def _models(given: argparse.Namespace) -> int:
         refused += line.is_refused
     if refused:
         sys.stderr.write(printable(f"gpen: {refused} of these files cannot be used.\n"))
-    return WEIGHTS_REFUSED if refused else 0
+    return exit_status({WeightsError: refused} if refused else {})
 
 
 def _convert(given: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..errors import GpenError, InputError, OutOfMemory, exit_status_of
+from ..errors import GpenError
 from ..faces.face import Face
 from ..options import RestoreOptions
 from ..version import __version__
@@ -82,35 +82,23 @@ class Outcome:
         return out
 
 
-class Tally:
-    """How many pictures came out how, and with it a run's exit status."""
+class OutcomeCounts:
+    """How many images came out how."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
-        self._errors: Counter[type[GpenError]] = Counter()
+        """By `Outcome.status`."""
+        self.errors: Counter[type[BaseException]] = Counter()
+        """By the type of the error, of those that failed."""
 
     def add(self, outcome: Outcome) -> None:
         self.statuses[outcome.status] += 1
         if outcome.error is not None:
-            self._errors[type(outcome.error)] += 1
+            self.errors[type(outcome.error)] += 1
 
     @property
-    def exit_status(self) -> int:
-        """0 all done; 1 some failed; 3 no input could be read; 5 out of memory on every fallback."""
-        if any(issubclass(kind, OutOfMemory) for kind in self._errors):
-            return exit_status_of(OutOfMemory)
-        are_all = self._errors.total() == self.statuses.total()
-        if are_all and all(issubclass(kind, InputError) for kind in self._errors):
-            return exit_status_of(InputError)
-        return 1 if self._errors else 0
-
-
-def exit_status(outcomes: Iterable[Outcome]) -> int:
-    """As `Tally.exit_status`."""
-    tally = Tally()
-    for outcome in outcomes:
-        tally.add(outcome)
-    return tally.exit_status
+    def total(self) -> int:
+        return self.statuses.total()
 
 
 def heading(restorer: Engine | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:

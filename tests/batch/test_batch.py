@@ -313,7 +313,6 @@ def test_a_broken_picture_does_not_stop_the_others(red, tmp_path):
     outcomes = run(red, jobs)
     assert [outcome.status for outcome in outcomes] == ["failed", "restored", "failed", "restored"]
     assert names(tmp_path / "out") == ["a.png", "c.png"]
-    assert report.exit_status(outcomes) == 1
     for outcome in outcomes:
         assert outcome.error is None or str(outcome.job.source) in str(outcome.error)
 
@@ -388,31 +387,6 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
 
 
 # What is told
-
-
-def outcome(error=None):
-    return report.Outcome(Job(Path("a.png"), Path("b.png")), "failed" if error else "restored", error)
-
-
-@pytest.mark.parametrize(
-    ("errors", "status"),
-    [
-        ([None], 0),
-        ([None, None], 0),
-        ([None, InputError("x")], 1),
-        ([None, OutputError("x")], 1),
-        ([OutputError("x")], 1),
-        ([InputError("x"), OutputError("x")], 1),
-        ([InputError("x")], 3),
-        ([InputError("x"), InputError("x")], 3),
-        ([], 3),
-        ([OutOfMemory("x")], 5),
-        ([OutOfMemory("x"), None], 5),
-        ([OutOfMemory("x"), InputError("x")], 5),
-    ],
-)
-def test_the_exit_status_tells_what_became_of_all(errors, status):
-    assert report.exit_status([outcome(error) for error in errors]) == status
 
 
 def test_the_report_tells_every_face_and_stage(red, tmp_path):

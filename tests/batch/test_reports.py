@@ -13,7 +13,7 @@ from gpen_core.batch import local, report_files, summary
 from gpen_core.batch.job import Job, is_done
 from gpen_core.errors import InputError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.report import Outcome, Tally
+from gpen_core.pipeline.report import Outcome, OutcomeCounts
 
 NAMES = {"model": "red-256", "detector": "fake"}
 SIDE = 96
@@ -69,15 +69,12 @@ def test_a_folder_of_the_outputs_name_is_not_the_output(red, todo):
     assert isinstance(heard[0].error, OutputError)
 
 
-@pytest.mark.parametrize(
-    ("errors", "status"),
-    [([None], 0), ([InputError("x"), None], 1), ([InputError("x")], 3), ([OutOfMemory("x"), None], 5), ([], 3)],
-)
-def test_the_exit_status_is_counted(errors, status):
-    tally = Tally()
-    for error in errors:
-        tally.add(outcome("a.png", "failed" if error else "skipped", error))
-    assert tally.exit_status == status
+def test_outcomes_are_counted_by_status_and_by_type_of_error():
+    counts = OutcomeCounts()
+    for error in (None, InputError("x"), OutOfMemory("y"), InputError("z"), None):
+        counts.add(outcome("a.png", "failed" if error else "skipped", error))
+    assert counts.statuses == {"skipped": 2, "failed": 3} and counts.total == 5
+    assert counts.errors == {InputError: 2, OutOfMemory: 1}
 
 
 def test_no_outcome_is_kept_by_a_stream_of_jobs(red, todo):
