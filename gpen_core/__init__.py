@@ -32,7 +32,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .faces.draw import numbered
-    from .faces.face import Box, Face
+    from .faces.face import Box, Face, faces_text
     from .images.codecs import Photo
     from .options import (
         ANGLES,
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 _LAZY = {
     ".pipeline.crops": ("Cropped", "FaceCrop", "Pasted", "crop_faces", "paste_faces"),
     ".faces.draw": ("numbered",),
-    ".faces.face": ("Box", "Face"),
+    ".faces.face": ("Box", "Face", "faces_text"),
     ".pipeline.inputs": ("Frame",),
     ".pipeline.model_set": ("trust_weights",),
     ".options": (
@@ -158,6 +158,7 @@ __all__ = [
     "crop_faces",
     "detector_choices",
     "download_size",
+    "faces_text",
     "find_in",
     "models_dirs",
     "network_choice",

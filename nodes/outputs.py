@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_management as management
 import torch
 
+from ..gpen_core import faces_text
 from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io, ui
 
@@ -82,23 +83,17 @@ def remarks(mask: torch.Tensor | None) -> list[str]:
 def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), done: str = "restored") -> str:
     """One line for all, then one per face, then what else is to be said."""
     faces = [face for frame in frames for face in frame]
-    restored = sum(face.restored for face in faces)
-    lines = [f"{len(faces)} faces found, {restored} {done}, {len(faces) - restored} left alone"]
+    lines = [faces_text(len(faces), sum(face.restored for face in faces), done=done)]
     where = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
-    lines += [f"{at}face {n}: {_fate(face, done)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
+    lines += [f"{at}face {n}: {face.outcome_text(done)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
     lines += [f"{at}{note}" for at, some in zip(where, notes) for note in some]
     return "\n".join(lines)
 
 
 def film_summary(result: VideoResult) -> str:
     """One line for all, then one per face that was followed, by its number, then what else is to be said."""
-    restored = sum(one.frames > 0 for one in result.tracks)
-    count = len(result.tracks)
-    lines = [
-        f"{len(result.restored)} frames, {count} faces followed, {restored} restored, {count - restored} left alone",
-        *(f"face {one.track.number}: {_track_fate(one)}" for one in result.tracks),
-    ]
-    return "\n".join([*lines, *result.notes])
+    lines = [f"face {one.track.number}: {_track_fate(one)}" for one in result.tracks]
+    return "\n".join([result.summary, *lines, *result.notes])
 
 
 def _track_fate(one: TrackOutcome) -> str:
@@ -108,7 +103,7 @@ def _track_fate(one: TrackOutcome) -> str:
     where = f"frames {track.first} to {track.last}{size}"
     if one.frames:
         return f"restored in {one.frames} of {len(track)} frames ({where})"
-    return f"left alone ({where}): {one.reason or 'nothing of it may be restored'}"
+    return f"skipped ({where}): {one.reason or 'nothing of it may be restored'}"
 
 
 def wants_crops(prompt: Any, node_id: Any) -> bool:
@@ -117,11 +112,3 @@ def wants_crops(prompt: Any, node_id: Any) -> bool:
         return True
     values = (value for node in prompt.values() for value in node.get("inputs", {}).values())
     return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS] for value in values)
-
-
-def _fate(face: Face, done: str) -> str:
-    size = f"{face.width:.0f}x{face.height:.0f} px"
-    change = "" if face.change is None else f", change {face.change:.3f}"
-    if face.restored:
-        return f"{done} ({size}{change})" + (f"; {face.note}" if face.note else "")
-    return f"left alone ({size}{change}): {face.reason}"

@@ -6,12 +6,11 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..progress import pluralize
 from . import report_files
 
 MOST_KINDS = 10_000
@@ -46,7 +45,7 @@ class Summary:
     """Lines that are no rows."""
 
 
-def sum_up(paths: Iterable[Path]) -> Summary:
+def summarize(paths: Iterable[Path]) -> Summary:
     """The reports' sum, in the order in which they were written. Raises `InputError` for a file that is no report."""
     summary = Summary()
     store = sqlite3.connect("", isolation_level=None)
@@ -137,34 +136,3 @@ def _count(row: dict[str, Any], summary: Summary) -> None:
     ):
         for text in texts:
             kinds[text if text in kinds or len(kinds) < MOST_KINDS else OTHERS] += 1
-
-
-def lines(summary: Summary, most: int = 20) -> Iterator[str]:
-    """The summary as text; of errors and reasons the most frequent."""
-    count = summary.statuses.total()
-    came = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
-    yield f"{pluralize(count, 'picture')} in {pluralize(summary.runs, 'run')}: {came or 'none'}"
-    if summary.runs > summary.ended:
-        left = pluralize(summary.runs - summary.ended, "run")
-        yield f"{left} did not come to an end (killed, or still going)"
-    yield f"{pluralize(summary.faces, 'face')} found, {summary.restored:,} restored"
-    yield from _listed("left alone", summary.reasons, most)
-    yield from _listed("failed", summary.errors, most)
-    yield from _listed("ended early", summary.failed_runs, most)
-    if summary.stages:
-        yield "seconds by stage: " + ", ".join(f"{stage} {value:,.1f}" for stage, value in summary.stages.items())
-    if summary.seconds > 0 and summary.worked_on:
-        rate = summary.worked_on / summary.seconds
-        yield f"{pluralize(summary.worked_on, 'picture')} worked on in {summary.seconds:,.1f} s: {rate:.3g} a second"
-    for place in summary.damaged[:most]:
-        yield f"note: {place} is damaged and was left out"
-    if len(summary.damaged) > most:
-        yield f"note: {len(summary.damaged) - most:,} more damaged lines were left out"
-
-
-def _listed(what: str, texts: Counter[str], most: int) -> Iterator[str]:
-    for text, number in texts.most_common(most):
-        yield f"  {what}: {number:,} x {text}"
-    rest = texts.total() - sum(number for _, number in texts.most_common(most))
-    if rest:
-        yield f"  {what}: {rest:,} for other reasons"

@@ -10,6 +10,7 @@ from typing import Any
 from ..options import MASK_TYPES
 from .arguments import detection_arguments, look_arguments, models_argument, options_of, order_argument, selection_arguments
 from .progress_display import progress_reporter
+from .report_text import pixels_text
 from .terminal import printable
 
 
@@ -60,7 +61,7 @@ def _compare(given: argparse.Namespace) -> int:
     colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
     plain = codecs.Photo(from_array(sheet), colors, format_name, lossy=True)
     write_bytes(given.output, codecs.encode(plain, format_name))
-    sys.stdout.write(printable(f"{given.output}: {sheet.shape[1]}x{sheet.shape[0]} px\n"))
+    sys.stdout.write(printable(f"{given.output}: {pixels_text(sheet.shape[1], sheet.shape[0])}\n"))
     return 0
 
 

@@ -22,6 +22,7 @@ from ..progress import Progress
 from ..tools.demo import images as demo_pictures
 from ..tools.demo import weights as demo
 from ..weights import digest
+from .report_text import stages_text
 
 SIZE = 2048
 MODEL_FILE = f"demo-sharpen-{SIZE}.pth"
@@ -73,7 +74,5 @@ def _tell(outcome: Outcome, out: TextIO) -> None:
     source, target = Path(str(outcome.job.source)), Path(str(outcome.job.target))
     before, after = codecs.read(source).picture.native(), codecs.read(target).picture.native()
     name = source.name.replace("-input.png", "-side-by-side.png")
-    faces = outcome.result.faces
-    _write_png(source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, faces)))
-    seconds = ", ".join(f"{stage} {value:.2f} s" for stage, value in outcome.seconds.items())
-    out.write(f"{source.name}: {sum(f.restored for f in faces)} of {len(faces)} faces restored ({seconds})\n")
+    _write_png(source.with_name(name), np.asarray(demo_pictures.side_by_side(before, after, outcome.result.faces)))
+    out.write(f"{source.name}: {outcome.result.summary} ({stages_text(outcome.seconds)})\n")

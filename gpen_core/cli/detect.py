@@ -15,6 +15,7 @@ from ..progress import pluralize
 from .arguments import detection_arguments, models_argument, options_of, order_argument
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
+from .report_text import pixels_text
 
 if TYPE_CHECKING:
     from ..batch.job import Job
@@ -75,7 +76,7 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, s
     photo = io.read(job.source)
     (faces,) = detect_faces(detector, [photo.picture], options)
     smallest, largest = detector.sizes(photo.picture, options.detection_size)
-    size = f"{photo.picture.width}x{photo.picture.height} px"
+    size = pixels_text(*photo.picture.size)
     reach = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
     show.write(f"{job.source}: {pluralize(len(faces), 'face')} ({size}; {reach})", sys.stdout)
     for number, face in enumerate(faces):
@@ -86,7 +87,7 @@ def _list(job: Job, detector: Detector, options: RestoreOptions, writes: bool, s
 
 def _line(face: Face) -> str:
     box = ",".join(f"{v:.0f}" for v in face.box)
-    size = f"{face.width:.0f}x{face.height:.0f} px"
+    size = pixels_text(face.width, face.height)
     return f"{box:24} {size:>14}  score {face.score:.3f}{f'  {face.reason}' if face.reason else ''}"
 
 

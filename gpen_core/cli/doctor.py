@@ -13,6 +13,7 @@ from ..weights.catalog import CATALOG
 from ..weights.folders import find_in, weights_in
 from . import environment
 from .arguments import models_argument
+from .report_text import bytes_text
 from .terminal import printable
 
 FAILED = 1
@@ -73,4 +74,4 @@ def _weights(folder: Path) -> Iterator[str]:
 
 
 def _size(path: Path) -> str:
-    return f"{path.name}, {path.stat().st_size:,} bytes"
+    return f"{path.name}, {bytes_text(path.stat().st_size)}"

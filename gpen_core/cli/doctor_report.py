@@ -15,6 +15,7 @@ from ..weights.architecture import kind_of
 from ..weights.catalog import CATALOG, find_entry
 from ..weights.folders import find_in, weights_in
 from . import environment
+from .report_text import bytes_text, gib_text
 
 VARIABLES = ("GPEN_", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "PYTORCH_", "OMP_NUM_THREADS", "HTTP_PROXY", "HTTPS_PROXY")
 """Beginnings of the names of what changes a run; whether it is set is said, not to what."""
@@ -65,14 +66,14 @@ def _machine() -> Iterator[str]:
     except (ImportError, OSError):
         return
     memory = host_bytes()
-    size = "unknown memory" if memory is None else f"{memory / 2**30:.1f} GiB"
+    size = "unknown memory" if memory is None else gib_text(memory)
     bf16 = "computes" if cpu_computes_in_bf16() else "does not compute"
     yield f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, {size}, {bf16} in bf16"
     for device in available_devices():
         if device.type == "cuda":
             at = torch.cuda.get_device_properties(device)
             built = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
-            yield f"  {device!s:16} {at.name}, {at.total_memory / 2**30:.1f} GiB, {built}"
+            yield f"  {device!s:16} {at.name}, {gib_text(at.total_memory)}, {built}"
 
 
 def _weights(folder: Path) -> Iterator[str]:
@@ -88,7 +89,7 @@ def _weights(folder: Path) -> Iterator[str]:
         if path not in known.values():
             yield f"  {'another file':22} {kind_of(path) or 'of unknown kind'}, {_described(path)}"
     if folder.is_dir():
-        yield f"  free there: {shutil.disk_usage(folder).free / 2**30:.1f} GiB"
+        yield f"  free there: {gib_text(shutil.disk_usage(folder).free)}"
 
 
 def _described(path: Path) -> str:
@@ -99,4 +100,4 @@ def _described(path: Path) -> str:
     entry = find_entry(path.name)
     pin = entry.pin_for(path.name) if entry else None
     compared = "" if pin is None else " (the catalog's)" if sha256 == pin else f" (NOT the catalog's: {pin})"
-    return f"{path.suffix.lower()}, {path.stat().st_size:,} bytes, SHA-256 {sha256}{compared}"
+    return f"{path.suffix.lower()}, {bytes_text(path.stat().st_size)}, SHA-256 {sha256}{compared}"

@@ -64,8 +64,7 @@ def _explain(given: argparse.Namespace) -> int:
         write_bytes(path, codecs.encode(codecs.Photo(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
         sys.stdout.write(printable(f"{path}: {stage.text}\n"))
     for number, face in enumerate(result.faces):
-        state = f"restored at {face.network} px" if face.restored else f"left alone: {face.reason}"
-        sys.stdout.write(printable(f"face {number}: {state}{f' ({face.note})' if face.note else ''}\n"))
+        sys.stdout.write(printable(f"face {number}: {face.outcome_text()}\n"))
     return 0
 
 

@@ -21,8 +21,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from ..batch.summary import lines, sum_up
+    from ..batch.summary import summarize
+    from .report_text import summary_lines
 
-    for line in lines(sum_up(given.files)):
+    for line in summary_lines(summarize(given.files)):
         sys.stdout.write(printable(f"{line}\n"))
     return 0

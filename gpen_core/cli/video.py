@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
 from ..options import MASK_TYPES, RestoreOptions, VideoOptions
+from ..progress import pluralize
 from .arguments import (
     DEFAULTS,
     detection_arguments,
@@ -206,11 +207,7 @@ def _restore(
             raise
         for note in result.notes:
             show.note(f"{given.input}: {note}")
-    restored = sum(one.frames > 0 for one in result.tracks)
-    count = len(result.tracks)
-    sys.stdout.write(
-        printable(f"{given.output}: {len(result.restored)} frames, {count} faces followed, {restored} restored\n")
-    )
+    sys.stdout.write(printable(f"{given.output}: {result.summary}\n"))
     return result
 
 
@@ -242,7 +239,7 @@ def _preview(given: argparse.Namespace, options: RestoreOptions, video: VideoOpt
         )
     format_name = codecs.format_of(target, "JPEG")
     write_bytes(target, codecs.encode(codecs.Photo(from_array(sheet), Metadata(), format_name, lossy=True), format_name))
-    sys.stdout.write(printable(f"{target}: {given.preview} frames before and after\n"))
+    sys.stdout.write(printable(f"{target}: {pluralize(given.preview, 'frame')} before and after\n"))
 
 
 def _region_mask(path: Path | None) -> FloatImage | None:

@@ -13,6 +13,7 @@ from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, Record
 from ..weights.folders import find_in, weights_in
 from ..weights.store import Store, pin_of
+from .report_text import bytes_text
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def lines(store: Store, verify: bool = False) -> Iterator[Line]:
 
 def _line(store: Store, name: str, path: Path, verify: bool) -> Line:
     state, is_refused = _verified(store, path) if verify else (_unverified(path), False)
-    return Line(name, path.name, f"{path.stat().st_size:,} bytes", state, str(path.parent), is_refused)
+    return Line(name, path.name, bytes_text(path.stat().st_size), state, str(path.parent), is_refused)
 
 
 def _expected_size(entry: Entry) -> str:
     if entry.bytes is not None:
-        return f"{entry.bytes:,} bytes"
+        return bytes_text(entry.bytes)
     return f"about {entry.about / 1e6:.0f} MB" if entry.about is not None else "unknown size"
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import pluralize
+
 Landmarks = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels"""
@@ -52,6 +54,16 @@ class Face:
     def centre(self) -> tuple[float, float]:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
+    def outcome_text(self, done: str = "restored") -> str:
+        """`restored at 512 px (120x140 px); NOTE` or `skipped (120x140 px): REASON`; the size is the box's."""
+        details = f"{self.width:.0f}x{self.height:.0f} px"
+        if self.change is not None:
+            details += f", change {self.change:.3f}"
+        if not self.restored:
+            return f"skipped ({details}): {self.reason}"
+        by = "" if self.network is None else f" at {self.network} px"
+        return f"{done}{by} ({details})" + (f"; {self.note}" if self.note else "")
+
     def to_json(self) -> dict[str, Any]:
         return {
             "box": [round(v, 2) for v in self.box],
@@ -63,3 +75,8 @@ class Face:
             "change": None if self.change is None else round(self.change, 4),
             "network": self.network,
         }
+
+
+def faces_text(count: int, restored: int, found: str = "found", done: str = "restored") -> str:
+    """Counts of faces for people: `3 faces found, 2 restored, 1 skipped`. `found` and `done` are the words to use."""
+    return f"{pluralize(count, 'face')} {found}, {restored:,} {done}, {count - restored:,} skipped"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import is_out_of_memory, memory_for
 from ..faces.detection.retinaface import Detector
-from ..faces.face import Box, Face
+from ..faces.face import Box, Face, faces_text
 from ..faces.select import heads, in_order
 from ..images.image import FloatImage, Picture
 from ..network import GPEN
@@ -69,6 +69,11 @@ class RestoreResult:
     @property
     def changed(self) -> bool:
         return bool(self.mask.any())
+
+    @property
+    def summary(self) -> str:
+        """One line for people: `3 faces found, 2 restored, 1 skipped`."""
+        return faces_text(len(self.faces), sum(face.restored for face in self.faces))
 
 
 @dataclass

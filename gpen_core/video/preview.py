@@ -17,7 +17,7 @@ from ..optional_packages import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.inputs import Frame
 from ..pipeline.restorer import FaceRestorer, RestoreResult
-from ..progress import Progress, ProgressEvent, no_progress, pluralize
+from ..progress import Progress, ProgressEvent, no_progress
 from .probe import Film
 from .reader import FilmFrame, Reader
 from .restore_video import film_of
@@ -71,8 +71,7 @@ def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
 
 
 def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:
-    restored = sum(face.restored for face in result.faces)
-    text = f"{frame.seconds:.2f} s: {pluralize(len(result.faces), 'face')}, {restored} restored"
+    text = f"{frame.seconds:.2f} s: {result.summary}"
     before, after = (_small(picture) for picture in (frame.picture, result.picture))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
     pictures = np.hstack([before, gap, after])

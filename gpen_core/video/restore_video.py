@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, OptionsError, memory_for
+from ..faces.face import faces_text
 from ..images.image import FloatImage
 from ..optional_packages import calls_of
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import host_room
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress, pluralize
 from ..version import __version__
 from .analysis import Survey, looked_at, survey
 from .encoding import Encoding, check_output, is_folder_target
@@ -73,6 +74,12 @@ class VideoResult:
     notes: tuple[str, ...]
     segments: tuple[int, int]
     """How many there were, and how many of them an earlier run had finished."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people: `48 frames, 3 faces followed, 2 restored, 1 skipped`."""
+        restored = sum(track.frames > 0 for track in self.tracks)
+        return f"{pluralize(len(self.restored), 'frame')}, {faces_text(len(self.tracks), restored, 'followed')}"
 
 
 @dataclass

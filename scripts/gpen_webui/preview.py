@@ -17,7 +17,7 @@ from . import controls, engine, host
 
 SOURCE = "extras_image"  # the host's name of the picture on its Extras page
 CHOOSE = "Choose a picture above first."
-KEY = "Blue: would be restored. Orange: would be left alone."
+KEY = "Blue: would be restored. Orange: would be skipped."
 
 Shown = tuple[Any, Any, str]
 
@@ -61,19 +61,15 @@ def _show(look: Callable[[Image.Image, controls.Values], Shown], names: Sequence
 
 
 def _faces(image: Image.Image, values: controls.Values) -> Shown:
-    from gpen_core import numbered
+    from gpen_core import faces_text, numbered
 
     faces = engine.faces(image, values.model, values.options, values.finder)
     drawn = numbered(np.asarray(image.convert("RGB")), faces)
+    counts = faces_text(len(faces), sum(face.reason is None for face in faces), done="to restore")
     left = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
-    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{len(faces)} faces. {KEY}{left}"
+    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{counts}. {KEY}{left}"
 
 
 def _before_and_after(image: Image.Image, values: controls.Values) -> Shown:
     result = engine.restore(image, values.model, values.options, finder=values.finder)
-    restored = sum(face.restored for face in result.faces)
-    return (
-        image,
-        gr.update(value=result.image, label="After"),
-        f"{restored} of {len(result.faces)} faces restored. Nothing is saved.",
-    )
+    return image, gr.update(value=result.image, label="After"), f"{result.summary}. Nothing is saved."

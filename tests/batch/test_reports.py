@@ -11,6 +11,7 @@ from PIL import Image
 
 from gpen_core.batch import local, report_files, summary
 from gpen_core.batch.job import Job, is_done
+from gpen_core.cli.report_text import summary_lines
 from gpen_core.errors import InputError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
 from gpen_core.pipeline.report import Outcome, OutcomeCounts
@@ -226,7 +227,7 @@ def test_reports_are_summed_up(red, todo, tmp_path):
         report.begin(red)
         local.stream(red, jobs, options, report.add)
         report.end(None)
-    total = summary.sum_up([first, second])
+    total = summary.summarize([first, second])
     assert total.statuses == {"restored": 2, "unchanged": 1, "failed": 1}
     assert (total.runs, total.ended, total.faces, total.restored, total.worked_on) == (2, 2, 3, 2, 4)
     assert list(total.reasons.values()) == [1] and "N px" in next(iter(total.reasons))
@@ -239,10 +240,10 @@ def test_a_picture_counts_once_by_what_became_of_it_last(tmp_path):
     path = tmp_path / "report.jsonl"
     run(path, outcome("a.png"), outcome("b.png", "failed", InputError("b.png: 3 x 7 pixels")), ends=False)
     run(path, outcome("a.png", "skipped"), outcome("b.png", network=2.0), outcome("c.png", "skipped"), appends=True)
-    total = summary.sum_up([path])
+    total = summary.summarize([path])
     assert total.statuses == {"restored": 2, "skipped": 1} and not total.errors
     assert (total.runs, total.ended, total.worked_on, total.stages["network"]) == (2, 1, 3, 2.0)
-    text = "\n".join(summary.lines(total))
+    text = "\n".join(summary_lines(total))
     assert "3 pictures in 2 runs: 2 restored, 1 skipped" in text and "1 run did not come to an end" in text
 
 
@@ -255,16 +256,16 @@ def test_the_time_of_a_run_that_was_killed_is_that_of_its_last_row(tmp_path):
         {"row": "end", "seconds": 4.0},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert summary.sum_up([path]).seconds == 8
+    assert summary.summarize([path]).seconds == 8
 
 
 def test_damaged_lines_are_left_out_with_a_note(tmp_path):
     path = tmp_path / "report.jsonl"
     run(path, outcome("a.png"), ends=False)
     path.write_bytes(path.read_bytes() + b'{"row": "pic')
-    total = summary.sum_up([path])
+    total = summary.summarize([path])
     assert total.damaged == [f"{path}, line 3"] and total.statuses == {"restored": 1}
-    assert f"note: {path}, line 3 is damaged and was left out" in list(summary.lines(total))
+    assert f"note: {path}, line 3 is damaged and was left out" in list(summary_lines(total))
 
 
 def test_errors_are_counted_by_kind_and_the_rest_is_not_hidden(tmp_path):
@@ -272,7 +273,7 @@ def test_errors_are_counted_by_kind_and_the_rest_is_not_hidden(tmp_path):
     words = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)]
     kinds = [outcome(f"{w}.png", "failed", InputError(f"{w}.png is {w}, of 1,000.5 px.")) for w in words]
     run(path, *kinds, *(outcome(f"{n}.png", "failed", InputError(f"{n}.png: {n} pixels")) for n in range(9)))
-    text = list(summary.lines(summary.sum_up([path])))
+    text = list(summary_lines(summary.summarize([path])))
     assert "  failed: 9 x FILE: N pixels" in text and "  failed: 21 for other reasons" in text
     assert any(line.endswith(" of N px.") for line in text)
 
@@ -282,16 +283,16 @@ def test_what_is_no_report_is_an_input_error(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"a\.json is no report"):
-        summary.sum_up([path])
+        summary.summarize([path])
     with pytest.raises(InputError, match="cannot be read"):
-        summary.sum_up([tmp_path / "missing.json"])
+        summary.summarize([tmp_path / "missing.json"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
 def test_names_that_are_no_text_are_summed_up_too(tmp_path):
     path = tmp_path / "report.jsonl"
     run(path, outcome("\udcff.png"), outcome("größe.png"))
-    assert summary.sum_up([path]).statuses == {"restored": 2}
+    assert summary.summarize([path]).statuses == {"restored": 2}
 
 
 HOSTILE = {
@@ -318,18 +319,18 @@ def test_a_hostile_report_is_damaged_rows_or_an_input_error(tmp_path, caplog, li
     text = f"{row}\n{line}\n" if name == "a.jsonl" else f'{{"inputs": [{row}, {line}]}}'
     path.write_text(text, encoding="utf-8")
     try:
-        total = summary.sum_up([path])
+        total = summary.summarize([path])
     except InputError:
         assert name == "a.json"
     else:
         assert total.statuses["restored"] == 1 and total.stages == {"read": 1.5}
         assert len(total.damaged) == 1 or name == "a.json"
-    assert list(summary.lines(summary.Summary()))
+    assert list(summary_lines(summary.Summary()))
     report_files.warn_of_others(path, {"model": "m", "detector": "d"}, RestoreOptions())
 
 
 def test_what_a_row_calls_itself_is_not_believed_in_a_report_of_one_piece(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"inputs": [{"row": "damaged", "input": "b", "status": "restored"}]}', encoding="utf-8")
-    total = summary.sum_up([path])
+    total = summary.summarize([path])
     assert (total.statuses, total.runs, total.ended) == ({"restored": 1}, 1, 1)

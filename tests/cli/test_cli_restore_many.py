@@ -99,7 +99,7 @@ def test_reports_are_summed_up(restore, gpen, tree, face):
     assert ran.status == 0
     assert "4 pictures in 2 runs: 2 unchanged, 1 restored, 1 failed" in ran.out
     assert "1 face found, 1 restored" in ran.out and "failed: 1 x FILE cannot be read" in ran.out
-    assert "a second" in ran.out and "network" in ran.out
+    assert "per second" in ran.out and "network" in ran.out
     assert gpen("report", "none.json").status == 3
 
 

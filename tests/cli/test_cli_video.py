@@ -70,7 +70,7 @@ def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", told)
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out == f"{out}: {COUNT} frames, 1 faces followed, 1 restored\n"
+    assert ran.out == f"{out}: {COUNT} frames, 1 face followed, 1 restored, 0 skipped\n"
     assert names(tmp_path / "new") == ["out.mkv"] and video_files.digests(out) == video_files.digests(film)
     before, after = np.stack(pixels(film)).astype(float), np.stack(pixels(out)).astype(float)
     more = (after - before)[:, 84:110, 108:134].mean(axis=(1, 2))  # [COUNT, 3]
@@ -87,7 +87,7 @@ def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
 def test_a_film_without_faces_is_one_too(video, tmp_path):
     film = video_files.make(tmp_path / "plain.mp4", 3, sound="aac")
     ran = video(film, "-o", tmp_path / "out.mp4")
-    assert ran.status == 0 and ran.out.endswith("3 frames, 0 faces followed, 0 restored\n")
+    assert ran.status == 0 and ran.out.endswith("3 frames, 0 faces followed, 0 restored, 0 skipped\n")
     assert len(pixels(tmp_path / "out.mp4")) == 3
 
 

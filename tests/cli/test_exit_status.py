@@ -84,15 +84,18 @@ def source(command, face, tmp_path):
     return face.rename(tmp_path / "shots" / "0001.png").parent
 
 
+@pytest.mark.slow
 def test_success_is_0(command, source):
     assert command(source).status == 0
 
 
 @pytest.mark.parametrize("arguments", [("--confidence", "2"), ("--detect-size", "much"), ("--device", "cuda:77")])
+@pytest.mark.slow
 def test_a_wrong_option_or_device_is_2(command, source, arguments):
     assert command(source, *arguments).status == 2
 
 
+@pytest.mark.slow
 def test_an_input_that_would_be_overwritten_is_2(command, source, tmp_path):
     taken = {"explain": tmp_path / "5-result.png", "video": source}.get(command.name, tmp_path / "out.png")
     where = source.parent if command.name == "video" else tmp_path
@@ -101,6 +104,7 @@ def test_an_input_that_would_be_overwritten_is_2(command, source, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "broken", "empty folder", "empty file"])
+@pytest.mark.slow
 def test_no_readable_input_is_3(command, tmp_path, kind):
     path = tmp_path / ("in.mkv" if command.name == "video" else "in.png")
     if kind == "broken":
@@ -112,10 +116,12 @@ def test_no_readable_input_is_3(command, tmp_path, kind):
     assert command(path).status == 3
 
 
+@pytest.mark.slow
 def test_missing_weights_are_4(command, source, tmp_path):
     assert command(source, "--models-dir", tmp_path / "none").status == 4
 
 
+@pytest.mark.slow
 def test_refused_weights_are_4(command, source, models, tmp_path):
     refused = tmp_path / "detection_mobilenet0.25_Final.pth"
     refused.write_bytes((models / DETECTOR).read_bytes()[:1000])
@@ -142,11 +148,13 @@ def fail_with(monkeypatch, error):
     ],
     ids=repr,
 )
+@pytest.mark.slow
 def test_an_error_while_it_works_has_one_status(command, source, monkeypatch, error, status):
     fail_with(monkeypatch, error)
     assert command(source).status == status
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_1(command, source, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_bytes(b"a file where a folder should be")
@@ -155,6 +163,7 @@ def test_an_output_that_cannot_be_written_is_1(command, source, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.slow
 def test_a_signal_has_128_and_its_number(command, source, monkeypatch, name, status):
     whole = Detector.detect
 
@@ -168,6 +177,7 @@ def test_a_signal_has_128_and_its_number(command, source, monkeypatch, name, sta
 
 @pytest.mark.parametrize("command", ["restore", "detect"], indirect=True)
 @pytest.mark.parametrize(("error", "status"), [(None, 1), (MemoryError(), 5)])
+@pytest.mark.slow
 def test_some_of_several_inputs(command, source, tmp_path, monkeypatch, error, status):
     folder = tmp_path / "several"
     folder.mkdir()

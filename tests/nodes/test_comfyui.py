@@ -298,7 +298,7 @@ def test_restoring(host, computed_red, portrait):
     assert torch.equal(image[mask == 0], portrait[mask == 0]) and torch.equal(portrait, before)
     assert is_red(image[mask == 1]).all() and (mask == 1).sum() > 1000
     assert [tuple(crop.shape) for crop in crops] == [(1, 256, 256, 3)]
-    assert summary.splitlines()[0] == "1 faces found, 1 restored, 0 left alone"
+    assert summary.splitlines()[0] == "1 face found, 1 restored, 0 skipped"
     assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
 
 
@@ -330,7 +330,7 @@ def test_no_step_of_eight_bits(host, red, portrait):
 
 def test_no_face(host, red, grey):
     image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=grey)
-    assert torch.equal(image, grey) and not mask.any() and summary == "0 faces found, 0 restored, 0 left alone"
+    assert torch.equal(image, grey) and not mask.any() and summary == "0 faces found, 0 restored, 0 skipped"
     assert isinstance(crop, fake_comfyui.ExecutionBlocker) and crop.message is None
 
 
@@ -563,7 +563,7 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     swapped = both.clone()
     swapped[:, 60:190, 170:280] = swapped[:, 60:190, 170:280].flip(2) * 0.6
     image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, before_swap=both)
-    assert "1 restored, 1 left alone" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
+    assert "1 restored, 1 skipped" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
 
 
@@ -601,7 +601,7 @@ def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portra
     film = torch.cat((portrait, torch.full_like(portrait, 0.5), portrait.flip(2)))
     crops, faces, masks, count, summary = host.run("GPEN_CropFaces", model=red, image=film, size=256)
     assert faces.shape == (2, 256, 256, 3) and [tuple(one.shape) for one in masks] == [(1, 256, 256)] * 2
-    assert count == 2 and summary.startswith("2 faces found, 2 taken out, 0 left alone")
+    assert count == 2 and summary.startswith("2 faces found, 2 taken out, 0 skipped")
     back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], faces=[faces], strength=[1.0])
     assert count == 2 and (back - film).abs().max() < 1 / 255 and torch.equal(back[mask == 0], film[mask == 0])
 

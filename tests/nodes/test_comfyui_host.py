@@ -131,7 +131,7 @@ def test_the_red_checkpoint_turns_only_faces_red(host):
     before = demo_pictures.collage()
     assert near(restored[mask == 0], before[mask == 0])
     assert near(restored[mask == 255], (255, 0, 0)) and (mask == 255).sum() > 10_000
-    assert summary.startswith("6 faces found, 6 restored, 0 left alone")
+    assert summary.startswith("6 faces found, 6 restored, 0 skipped")
 
 
 def test_identity_weights_give_the_input_back(host):
@@ -143,7 +143,7 @@ def test_identity_weights_give_the_input_back(host):
 
 def test_chosen_faces(host):
     _, mask, summary = run(host, "collage.png", faces="by index", indices="1, 4", order="left-right")
-    assert "2 restored, 4 left alone" in summary
+    assert "2 restored, 4 skipped" in summary
     assert run(host, "collage.png", faces="largest")[1].sum() < mask.sum()
 
 
@@ -331,7 +331,7 @@ def test_the_swap_workflow(host):
     ran = example(host, "reactor_swap_then_cleanup", LoadImage={"image": "collage.png"})
     (restored,) = pictures_of(host, ran, "SaveImage")
     (summary,) = (value["text"][0] for key, value in ran[0].items() if ran[1][key]["class_type"] == "PreviewAny")
-    assert "6 faces found, 1 restored, 5 left alone" in summary
+    assert "6 faces found, 1 restored, 5 skipped" in summary
     assert near(restored[500:, ..., :3], demo_pictures.collage()[500:])
 
 
@@ -386,7 +386,7 @@ def test_the_film_workflow_keeps_sound_and_timestamps(host):
     far = np.s_[250:, :150]  # from the face
     assert np.mean([video_files.psnr(a[far], b[far]) for (_, a), (_, b) in zip(before, after)]) > 38
     (summary,) = (out[key]["text"][0] for key in out if graph[key]["class_type"] == "GPEN_RestoreVideo")
-    assert summary.startswith("30 frames, 1 faces followed, 1 restored, 0 left alone")
+    assert summary.startswith("30 frames, 1 face followed, 1 restored, 0 skipped")
     assert [path.name for path in left_in_temp(host) if path.suffix == ".mp4"] == ["restored.mp4"]
 
 

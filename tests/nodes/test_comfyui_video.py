@@ -106,7 +106,7 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     corner = np.s_[150:, :60]  # far from the face
     assert np.mean([video_files.psnr(a[corner], b[corner]) for (_, a), (_, b) in zip(before, after)]) > 38
     first, face = summary.splitlines()
-    assert first == "12 frames, 1 faces followed, 1 restored, 0 left alone"
+    assert first == "12 frames, 1 face followed, 1 restored, 0 skipped"
     assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
     assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
 
@@ -141,7 +141,7 @@ def test_a_video_made_of_images(host, red):
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mp4"
     assert len(frames_of(out)) == 6 and all(red_pixels(frame) > 500 for _, frame in frames_of(out))
-    assert summary.startswith("6 frames, 1 faces followed, 1 restored")
+    assert summary.startswith("6 frames, 1 face followed, 1 restored")
 
 
 class Newer(fake_comfyui.VideoFromFile):
@@ -208,7 +208,7 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
     out, summary = host.run(NODE, model=red, video=video)
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [
-        "6 frames, 0 faces followed, 0 restored, 0 left alone",
+        "6 frames, 0 faces followed, 0 restored, 0 skipped",
         "Nothing was restored: the video is passed on as it came.",
     ]
 
@@ -221,7 +221,7 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
         ({"min_face_size": 500}, "500 px are asked for"),
     ):
         out, summary = host.run(NODE, model=red, video=of_file(host, film), **values)
-        assert "face 0: left alone (frames 0 to 11, " in summary and reason in summary, summary
+        assert "face 0: skipped (frames 0 to 11, " in summary and reason in summary, summary
         assert out.get_stream_source() == str(film) and not left_in_temp(host)
 
 
@@ -302,7 +302,7 @@ def test_frames_that_are_a_video(host, red, batch):
     assert image.shape == batch.shape and mask.shape == batch.shape[:3] and torch.equal(batch, before)
     assert torch.equal(image[mask == 0], batch[mask == 0]) and all(one.max() > 0.99 for one in mask)
     assert (image[mask == 1] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
-    assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 left alone"
+    assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 skipped"
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
 
 
@@ -322,7 +322,7 @@ def test_frames_without_faces_come_back(host, red):
     grey = torch.full((3, 96, 128, 3), 0.5)
     image, mask, _, summary = run_frames(host, red, grey)
     assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr() and not mask.any()
-    assert summary == "0 faces found, 0 restored, 0 left alone"
+    assert summary == "0 faces found, 0 restored, 0 skipped"
     assert run_frames(host, red, grey, strength=0.0)[0] is grey and "no images" in run_frames(host, red, grey[:0])[3]
 
 

@@ -50,7 +50,7 @@ def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
     host.opts.gpen_model = RED
     photo = Image.fromarray(astronaut)
     before, after, said = buttons(host)("Before and after", photo)
-    assert before is photo and red(after["value"]).any() and after["label"] == "After" and "1 of 1 faces restored" in said
+    assert before is photo and red(after["value"]).any() and after["label"] == "After" and "1 face found, 1 restored" in said
 
 
 def test_without_a_picture_or_with_a_wrong_value_it_says_so(host, astronaut):
