@@ -19,8 +19,9 @@ from types import TracebackType
 
 from ..errors import OptionsError, OutputError
 from ..images import codecs
+from .file_keys import FileKeyMap, same_file_key
 from .job import Boxes, Job
-from .locations import Keys, Place, Url, is_folder, place_of, same_file_key
+from .locations import Place, Url, is_folder, place_of
 from .paired_files import Companions
 from .sources import Found
 
@@ -69,7 +70,7 @@ class Plan:
             raise
 
     def _fill(self, found: Iterable[Found]) -> None:
-        wishes, keys = self._wishes, Keys()
+        wishes, keys = self._wishes, FileKeyMap()
         companions = (
             Companions(wishes.before_swap, "--before-swap"),
             Companions(wishes.background, "--background"),
@@ -90,7 +91,7 @@ class Plan:
         if not wishes.in_place:
             self._refuse_clashes()
 
-    def _take(self, some: list[tuple[int, Found]], companions: tuple[Companions, ...], keys: Keys) -> None:
+    def _take(self, some: list[tuple[int, Found]], companions: tuple[Companions, ...], keys: FileKeyMap) -> None:
         jobs, inputs = [], []
         for number, found in some:
             others = [one.of(found) for one in companions]

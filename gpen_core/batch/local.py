@@ -23,9 +23,10 @@ from ..pipeline.restorer import FaceRestorer, RestoreResult
 from ..pipeline.upscale import enlarged_size
 from ..progress import Progress
 from . import io
+from .file_keys import same_file_key
 from .io import format_of, write_bytes
 from .job import Job, inputs_of
-from .locations import Place, same_file_key
+from .locations import Place
 
 log = logging.getLogger(__name__)
 

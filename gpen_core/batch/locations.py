@@ -1,19 +1,18 @@
-"""Where a picture lies, and how two names of one place are told."""
+"""Where an image is: a path, or the URL of a file on an object store or another machine."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from . import remote
-
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
 WITH_QUERIES = ("http", "https")
+CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
+"""Their URLs name a place within what follows `::`. Elsewhere `::` is a part of a name, which fsspec does not know."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Url:
     @property
     def chain(self) -> str:
         """From the first `::` on, where the scheme is of a place within another one; else empty."""
-        return self.text[self.text.index("::") :] if self.scheme in remote.CHAINED and "::" in self.text else ""
+        return self.text[self.text.index("::") :] if self.scheme in CHAINED and "::" in self.text else ""
 
     @property
     def name(self) -> str:
         """What follows the last `/` of its path; empty for a folder that ends so, and for a whole bucket or server."""
-        has_bucket = self.scheme not in remote.CHAINED
+        has_bucket = self.scheme not in CHAINED
         return self.path.rpartition("/")[2] if "/" in self.path.lstrip("/") or not has_bucket else ""
 
     @property
@@ -85,44 +84,3 @@ def _local(path: str) -> str:
 
 def is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on names that are too long
-
-
-def same_file_key(place: Place) -> str:
-    """Equal for two names of one file. Raises `MissingExtra` for a URL that nobody here can read."""
-    if isinstance(place, Url):
-        return remote.key(place)
-    return _without_case(os.path.normcase(_real(str(place))))
-
-
-class Keys:
-    """`same_file_key` for many places, given as text: of each folder, where its links lead is asked once."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def of(self, text: str) -> str:
-        if SCHEME.match(text):
-            return same_file_key(place_of(text))
-        folder, name = os.path.split(text)
-        is_special = name in ("", ".", "..") or os.name == "nt"  # where a name, too, may be one of two for a file
-        if is_special or os.path.islink(text):  # noqa: PTH114  a million Paths take longer than all the rest
-            return same_file_key(place_of(text))
-        if folder not in self._folders:
-            if len(self._folders) >= FOLDERS_KNOWN:
-                self._folders.clear()
-            self._folders[folder] = _real(folder)
-        return _without_case(os.path.normcase(os.path.join(self._folders[folder], name)))
-
-
-FOLDERS_KNOWN = 10_000
-
-
-def _real(path: str) -> str:
-    try:
-        return os.path.realpath(path)
-    except ValueError:  # no file can have such a name, with NUL for one: whoever reads or writes it says so
-        return os.path.normpath(path)
-
-
-def _without_case(real: str) -> str:
-    return real.casefold() if sys.platform == "darwin" else real  # where case rarely tells files apart

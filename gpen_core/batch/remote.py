@@ -14,14 +14,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
 from ..files.process_id import owner
 from ..optional_packages import calls_of
-
-if TYPE_CHECKING:
-    from .locations import Url
+from .locations import Url
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +50,6 @@ AT_ONCE = 64 << 20  # bytes asked for by one read, which may return fewer
 STREAMED = {"http", "https"}
 """Servers here may send more than the range they were asked for, which fsspec reads whole: they are read front to back."""
 HEAD = 1 << 20  # bytes at the beginning of a streamed file that are searched for its header
-CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
-"""Their URLs name a place within what follows `::`. Elsewhere `::` is a part of a name, which fsspec does not know."""
 
 
 def _fsspec() -> Any:

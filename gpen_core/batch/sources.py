@@ -15,7 +15,8 @@ from pathlib import Path, PurePath
 from ..errors import InputError, OptionsError
 from ..images import codecs
 from . import input_list, remote
-from .locations import SCHEME, Place, Url, is_folder, place_of, same_file_key
+from .file_keys import same_file_key
+from .locations import SCHEME, Place, Url, is_folder, place_of
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from ..batch.locations import same_file_key
+    from ..batch.file_keys import same_file_key
     from ..errors import OptionsError
     from ..files.atomic_write import write_bytes
     from ..images import codecs

@@ -72,7 +72,8 @@ def _spare(photo: Path, folder: Path) -> None:
     """Raises `OptionsError` where a stage of this or another number of faces would be written over the photograph.
 
     Asked is what lies in the folder: a link there may have a stage's name where the photograph has not."""
-    from ..batch.locations import is_folder, same_file_key
+    from ..batch.file_keys import same_file_key
+    from ..batch.locations import is_folder
     from ..errors import OptionsError, OutputError
     from ..tools.explain import NAMES
 

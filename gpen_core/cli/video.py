@@ -146,7 +146,7 @@ def _video(given: argparse.Namespace) -> int:
 
 def _check_report(given: argparse.Namespace) -> None:
     """Raises `OptionsError` where it would overwrite a film or cannot be a file."""
-    from ..batch.locations import same_file_key
+    from ..batch.file_keys import same_file_key
 
     report: Path | None = given.report
     if report is None:

@@ -12,8 +12,8 @@ import pytest
 
 from gpen_core.batch import input_list
 from gpen_core.batch import job_plan as planning
+from gpen_core.batch.file_keys import FileKeyMap, same_file_key
 from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.locations import Keys, same_file_key
 from gpen_core.batch.sources import Found, Sources
 from gpen_core.errors import InputError, MissingExtra, OptionsError, OutputError
 
@@ -187,7 +187,7 @@ def test_where_links_lead_is_seen_for_folders_and_files(tree):
         (tree / "link.png").symlink_to(tree / "b.png")
     except OSError:
         pytest.skip("links cannot be made here")
-    keys = Keys()
+    keys = FileKeyMap()
     for name in ("linked/d.tiff", "deep/d.tiff", "link.png", "b.png", "new/x.png", "deep/..", ".", "linked/../b.png"):
         assert keys.of(name) == keys.of(name) == same_file_key(Path(name))
     assert keys.of("linked/d.tiff") == keys.of("deep/d.tiff")

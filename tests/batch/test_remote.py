@@ -11,9 +11,10 @@ from PIL import Image
 
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
+from gpen_core.batch.file_keys import same_file_key
 from gpen_core.batch.job import Job, is_done
 from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.locations import Url, place_of, same_file_key
+from gpen_core.batch.locations import Url, place_of
 from gpen_core.batch.sources import Found, Sources
 from gpen_core.errors import InputError, MissingExtra, OptionsError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
