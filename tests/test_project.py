@@ -149,8 +149,7 @@ def test_no_import_cycle_between_modules():
     """Over all imports, lazy ones too: a lazy import only hides a cycle."""
     modules = {dotted_parts(path): path for path in CORE if path != ROOT / "gpen_core" / "__init__.py"}
     found = cycles({name: set(modules_imported(path, modules)) for name, path in modules.items()})
-    allowed = {frozenset({("cli", "doctor"), ("cli", "doctor_report")})}  # TODO: remove it with the cycle
-    assert found == allowed
+    assert found == set()
 
 
 def test_the_layout_names_every_package():

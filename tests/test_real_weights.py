@@ -9,7 +9,7 @@ from PIL import Image
 
 from gpen_core import FaceRestorer
 from gpen_core.tools.demo import images as demo_pictures
-from gpen_core.weights.weights_file import opened
+from gpen_core.weights.weights_file import open_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = os.environ.get("GPEN_REAL_WEIGHTS")
@@ -28,6 +28,6 @@ def test_the_trained_network_restores_the_demonstration_photograph(models, astro
     target.parent.mkdir(exist_ok=True)
     Image.fromarray(demo_pictures.side_by_side(before, result.image, result.faces)).save(target)
     with capsys.disabled():
-        with opened(path) as file:
+        with open_weights(path) as file:
             print(f"\n{path}: GPEN-{restorer.network.size}, {file.container} format, SHA-256 {file.sha256()}")
         print(f"Look at {target}")

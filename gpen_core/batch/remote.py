@@ -11,13 +11,14 @@ import io
 import logging
 import posixpath
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
-from ..files.process_id import owner
+from ..files.regular_file import FileTooLarge
+from ..files.stale_temp import temp_name
+from ..images.open_file import MAX_IMAGE_BYTES
 from ..optional_packages import calls_of
 from .locations import Url
 
@@ -45,7 +46,6 @@ PASSING_NAMES = re.compile(
 )
 OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
 """Where an object appears whole when its upload ends, and is not there before."""
-LARGEST_FILE = 2 << 30  # bytes, as of local files
 AT_ONCE = 64 << 20  # bytes asked for by one read, which may return fewer
 STREAMED = {"http", "https"}
 """Servers here may send more than the range they were asked for, which fsspec reads whole: they are read front to back."""
@@ -94,7 +94,7 @@ def read(url: Url) -> bytes:
 
     def work() -> bytes:
         with _file(url) as (file, size):
-            data = _read_to_end(file, LARGEST_FILE)
+            data = _read_to_end(file, MAX_IMAGE_BYTES)
         _refuse_long(url, len(data))
         if size is not None and len(data) < size:
             raise _CutOff(f"it ended after {len(data):,} of {size:,} bytes")
@@ -139,8 +139,8 @@ def _file(url: Url) -> Iterator[tuple[Any, int | None]]:
 
 
 def _refuse_long(url: Url, size: int) -> None:
-    if size > LARGEST_FILE:
-        raise InputError(f"{url} has {size:,} bytes; pictures have at most {LARGEST_FILE:,}.")
+    if size > MAX_IMAGE_BYTES:
+        raise InputError(f"{url} cannot be read: {FileTooLarge(size, MAX_IMAGE_BYTES).strerror}.")
 
 
 def write(url: Url, data: bytes) -> None:
@@ -160,7 +160,7 @@ def write(url: Url, data: bytes) -> None:
 
 def _write_and_move(system: Any, path: str, data: bytes) -> None:
     folder, name = posixpath.split(path)
-    part = posixpath.join(folder, f".{name[:40]}.{owner()}-{secrets.token_hex(6)}.part")
+    part = posixpath.join(folder, temp_name(name))
     if folder:
         system.makedirs(folder, exist_ok=True)
     try:

@@ -10,7 +10,7 @@ import torch
 
 from ..batch import local
 from ..batch.job import Job
-from ..files.atomic_write import whole_file, write_bytes
+from ..files.atomic_write import atomic_write, write_bytes
 from ..images import codecs
 from ..images.image import from_array
 from ..images.metadata import Metadata
@@ -57,7 +57,7 @@ def _write_weights(folder: Path) -> tuple[Path, Path]:
         DETECTOR_FILE: demo.tiny_retinaface_state_dict,
     }
     for name, make in made.items():
-        with whole_file(folder / name) as part:
+        with atomic_write(folder / name) as part:
             torch.save(make(), part)
         digest.forget(folder / name)
     return folder / MODEL_FILE, folder / DETECTOR_FILE

@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputError
-from .regular_file import NO_NAME
-from .stale_temp import new_name, tidy
+from .regular_file import INVALID_NAME
+from .stale_temp import DAY, create_empty, remove_stale, temp_name
 
 log = logging.getLogger(__name__)
 
-NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to and moves it there at the end; on any failure nothing of it stays. What a
-    killed process has left is deleted by the next that writes there, see `left_behind`.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Gives the path of an empty file in the same folder to write to. At the end that file replaces `path` in one step; on
+    any error it is deleted. A later write to the same path deletes what a killed process left behind.
 
     Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
     try:
@@ -28,12 +26,13 @@ def whole_file(path: Path) -> Iterator[Path]:
         if target.exists() and not target.is_file():
             raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        tidy(target)
-        part = _new_beside(target)
+        remove_stale(target, DAY, is_listed_once=True)  # else each image would cost a listing of a large folder
+        part = target.with_name(temp_name(target.name))
+        create_empty(part)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     except ValueError as error:
-        raise OutputError(f"{path} cannot be written: {NO_NAME}.") from error
+        raise OutputError(f"{path} cannot be written: {INVALID_NAME}.") from error
     try:
         yield part
         if target.exists():
@@ -61,19 +60,9 @@ def _keep_rights(target: Path, part: Path) -> None:
                 os.setxattr(part, name, os.getxattr(target, name))
 
 
-def _new_beside(target: Path) -> Path:
-    """An empty file with the permissions that new files get: the system subtracts the umask, which cannot be asked for
-    without setting it for all threads."""
-    while True:
-        part = new_name(target)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o666))
-            return part
-
-
 def write_bytes(path: Path, data: bytes) -> None:
     """`path` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
-    with whole_file(path) as part, open(part, "wb") as out:
+    with atomic_write(path) as part, open(part, "wb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())

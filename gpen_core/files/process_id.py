@@ -1,4 +1,4 @@
-"""Which process a file in the making belongs to: its name says so, as locks do not work everywhere."""
+"""Which process owns an unfinished file. The file's name says so, because locks do not work on every file system."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ import contextlib
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
 
-def host() -> str:
-    """This machine; in a container also its number, as a process's number means something only in there."""
-    name = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:40]
+def hostname() -> str:
+    """This machine, in letters, digits and `_`. In a container it includes the container's own process namespace, because
+    a process number is valid only inside of it."""
+    name = re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40]
     with contextlib.suppress(OSError):  # not Linux
-        name += "." + re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
+        name += "_" + re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
     return name
 
 
-def owner() -> str:
-    """This process, in letters that every file system takes."""
-    return f"{host()}-{os.getpid()}"
+def current_process() -> str:
+    """`HOST-PID` of this process, in characters that every file system allows."""
+    return f"{hostname()}-{os.getpid()}"
 
 
-def runs(pid: int) -> bool:
-    """Whether a process of this number runs here. On Windows it may: to ask would end it."""
-    if os.name != "posix":
+if sys.platform == "win32":
+
+    def process_exists(pid: int) -> bool:
+        """Whether a process with this number runs on this machine."""
+        import ctypes
+        from ctypes import wintypes
+
+        synchronize, access_denied, still_running = 0x00100000, 5, 0x102  # as named in Microsoft's headers
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.OpenProcess.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
+        kernel32.OpenProcess.restype = wintypes.HANDLE
+        kernel32.WaitForSingleObject.argtypes = (wintypes.HANDLE, wintypes.DWORD)
+        kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
+        handle = kernel32.OpenProcess(synchronize, False, pid)
+        if not handle:
+            return ctypes.get_last_error() == access_denied
+        try:
+            return bool(kernel32.WaitForSingleObject(handle, 0) == still_running)
+        finally:
+            kernel32.CloseHandle(handle)
+
+else:
+
+    def process_exists(pid: int) -> bool:
+        """Whether a process with this number runs on this machine."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except (PermissionError, OverflowError):
+            return True
         return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

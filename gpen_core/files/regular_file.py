@@ -1,4 +1,4 @@
-"""Files that are read whole: opened once, never waited for, and regular ones only."""
+"""Opens files to read them: regular files only, without waiting for a pipe, and up to a size."""
 
 from __future__ import annotations
 
@@ -8,29 +8,43 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-# Without waiting, as for a pipe.
-FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # opens no symbolic link
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # does not wait for the other end of a pipe
+
+INVALID_NAME = "no file can have such a name"  # one with NUL, or with halves of characters
 
 
-NO_NAME = "no file can have such a name"  # one with NUL, or with halves of characters
+class NotARegularFile(OSError):
+    """A pipe, which may never send anything, or a device, which may never end."""
 
 
-class NotRegular(OSError):
-    """A pipe, which would be waited for, or a device, which would be read without end."""
+class FileTooLarge(OSError):
+    """A file of `size` bytes where at most `max_size` are read."""
+
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__(errno.EFBIG, f"it has {size:,} bytes, and the limit is {max_size:,}")
 
 
-def open_regular(path: Path) -> tuple[BinaryIO, os.stat_result]:
-    """The open file, which is the caller's to close, and what it is. Raises `OSError`, whose `strerror` says why not;
-    `IsADirectoryError` for a folder, also on Windows, which does not open one; and `NotRegular`."""
-    if path.is_dir():
+def open_regular(path: Path, max_size: int | None = None) -> tuple[BinaryIO, os.stat_result]:
+    """Opens a file, or the file that a link leads to, for reading. Returns it and its status. The caller closes the file.
+
+    Every error is an `OSError` whose `strerror` gives the reason in plain words: `FileNotFoundError`,
+    `IsADirectoryError`, `NotARegularFile`, `FileTooLarge` for more than `max_size` bytes, and others."""
+    if path.is_dir():  # Windows opens no folder, and gives another reason
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     try:
-        descriptor = os.open(path, FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | NO_WAIT | BINARY)
     except ValueError as error:
-        raise OSError(errno.EINVAL, NO_NAME) from error
-    file = open(descriptor, "rb")  # noqa: SIM115  the caller's to close
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, INVALID_NAME) from error
+    file = open(descriptor, "rb")  # noqa: SIM115  the caller closes it
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotARegularFile(errno.EINVAL, "it is not a regular file")
+        if max_size is not None and status.st_size > max_size:
+            raise FileTooLarge(status.st_size, max_size)
+    except OSError:
         file.close()
-        raise NotRegular(errno.EINVAL, "it is no regular file")
+        raise
     return file, status

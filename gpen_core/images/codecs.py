@@ -34,7 +34,7 @@ from .metadata import (
     with_jpeg_segments,
     with_png_colour,
 )
-from .open_file import opened
+from .open_file import open_image
 from .png import PNG_SIGNATURE, png_chunk
 from .tiff import WHOLE_NUMBERS, TiffField, directory, tiff_header, write_directory
 
@@ -96,7 +96,7 @@ def read(path: Path, max_memory: int | None = None) -> Photo:
 
     Raises `InputError` if it is missing, no regular file, broken, too large or of several pages, and `OutOfMemory` before
     anything is decoded if it takes more than `max_memory` bytes to read, restore and write (see `needed_bytes`)."""
-    with opened(path) as (file, _):
+    with open_image(path) as (file, _):
         data = file.read()
     try:
         return replace(decode(data, max_memory), data=data)
@@ -108,7 +108,7 @@ def needed_bytes(path: Path) -> int:
     """Memory to read, restore and write the picture, estimated from its header: more than was measured, for every format.
 
     Of what is no picture, little more than its length: reading says what is wrong. Raises `InputError` as `read` does."""
-    with opened(path) as (file, size):
+    with open_image(path) as (file, size):
         return needed_by(file, size)
 
 

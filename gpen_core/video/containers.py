@@ -139,12 +139,10 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_input(path: Path) -> Iterator[Any]:
     """The video's container, open to be read. Raises `InputError` if it cannot be opened or is not one of `READ`."""
     try:
         file, _ = open_regular(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} cannot be read: there is no such file.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from error
     with file, _container(path, file) as container:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError, first_line, name_offenders
-from .containers import FORMATS, failures, knows_chapters, library, opened
+from .containers import FORMATS, failures, knows_chapters, library, open_input
 from .hdr import NOTHING_SAID, Mastering
 from .planes import BT709, FULL, LIMITED, Layout
 from .probe import Film, Stream
@@ -334,7 +334,7 @@ def _refuse_streams(film: Film, suffix: str, refused: list[Stream]) -> None:
 def _holds(film: Film, suffix: str) -> dict[int, bool]:
     """By stream, whether a container can hold it: each is offered to one that is written nowhere."""
     held = {}
-    with opened(film.path) as source:
+    with open_input(film.path) as source:
         for one in film.others:
             with _trial(suffix) as container:
                 try:

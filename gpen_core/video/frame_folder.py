@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import OutputError, name_offenders
-from ..files.atomic_write import whole_file
+from ..files.atomic_write import atomic_write
 from ..progress import Progress, ProgressEvent
 from .probe import Film, frame_files
 
@@ -108,7 +108,7 @@ def _link_or_copy(path: Path, target: Path) -> None:
     except FileExistsError:
         _refuse(target.parent, [target.name])
     except OSError:  # another file system, or one without hard links
-        with whole_file(target) as part:
+        with atomic_write(target) as part:
             shutil.copyfile(path, part)
 
 

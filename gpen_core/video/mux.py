@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
-from ..files.atomic_write import whole_file
+from ..files.atomic_write import atomic_write
 from ..progress import Progress, ProgressEvent, no_progress
 from . import matroska
-from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, opened, reason
+from .containers import FORMATS, LONGEST_DURATION, create, failures, knows_chapters, open_input, reason
 from .encoding import Encoding, is_folder_target, segment_shift, tag_colours
 from .frame_folder import move_frames
 from .probe import Film
@@ -52,7 +52,7 @@ def join(
     times = _times(segments, film)
     copied = tuple(one.index for one in film.others) if encoding is None else encoding.copied
     try:
-        with whole_file(target) as part:
+        with atomic_write(target) as part:
             work = _Join(film, segments, times, copied, _window(film, times, start, end), progress)
             format_ = FORMATS[target.suffix.lower()]
             work.write(part, format_)
@@ -88,7 +88,7 @@ def _times(segments: Sequence[Path], film: Film) -> NDArray[np.int64]:
     shift = segment_shift(film)
     last = None
     for segment in segments:
-        with opened(segment) as container:
+        with open_input(segment) as container:
             packets = container.demux(container.streams.video[0])
             own = [round(packet.pts * packet.time_base / film.time_base) - shift for packet in packets if packet.size]
         if not own or (last is not None and min(own) <= last):
@@ -121,8 +121,8 @@ class _Join:
 
     def write(self, part: Path, format_: str) -> None:
         with contextlib.ExitStack() as stack:
-            first = stack.enter_context(opened(self.segments[0])).streams.video[0]
-            source = None if self.film.is_folder else stack.enter_context(opened(self.film.path))
+            first = stack.enter_context(open_input(self.segments[0])).streams.video[0]
+            source = None if self.film.is_folder else stack.enter_context(open_input(self.film.path))
             out = create(part, format_, self.film.time_base)
             try:
                 self._write(out, first, source)
@@ -206,7 +206,7 @@ class _Join:
         decoded = decoding_times(self.times, step)
         number, total = 0, len(self.times)
         for segment in self.segments:
-            with opened(segment) as container:
+            with open_input(segment) as container:
                 for packet in container.demux(container.streams.video[0]):
                     if not packet.size:
                         continue

@@ -14,7 +14,7 @@ from ..errors import InputError, OptionsError
 from ..images import codecs
 from ..images.image import Picture
 from ..optional_packages import calls_of
-from .containers import MICROSECONDS, failures, fraction, opened, readable, reason, side_data
+from .containers import MICROSECONDS, failures, fraction, open_input, readable, reason, side_data
 from .hdr import NOTHING_SAID, Mastering, mastering_of
 from .limits import refuse_large
 from .planes import BT709, LIMITED, Colours, Layout, plain_format
@@ -135,7 +135,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
         return _probe_folder(path, fps, max_memory)
     if fps is not None:
         raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of pictures only.")
-    with opened(path) as container:
+    with open_input(path) as container:
         stream = _video_stream(path, container)
         _refuse_alpha(path, stream)
         refuse_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)

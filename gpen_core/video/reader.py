@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..images.codecs import Photo
 from ..images.image import Picture, upright
-from .containers import failures, library, opened, reason
+from .containers import failures, library, open_input, reason
 from .planes import Planes, to_rgb
 from .probe import Film, frame_files, read_frame, rgb_picture
 
@@ -156,7 +156,7 @@ class Reader:
 
     def _all(self, near: int | None) -> Iterator[Any]:
         """Frames in the order of showing."""
-        with opened(self.film.path) as container:
+        with open_input(self.film.path) as container:
             stream = container.streams[self.film.video]
             stream.thread_type = "AUTO"
             if near is not None:

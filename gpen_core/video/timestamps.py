@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.stale_temp import new_name
+from ..files.stale_temp import temp_name
 from .containers import FORMATS, LONGEST_DURATION, create, failures, library
 from .encoding import PICTURES, Encoding, new_stream, segment_shift
 from .probe import Film
@@ -55,7 +55,7 @@ def _condensed(pts: NDArray[np.int64]) -> list[int]:
 
 
 def _holds(film: Film, times: Sequence[int], format_: str, encoding: Encoding, folder: Path) -> bool:
-    path = new_name(folder / f"times.{format_}")
+    path = folder / temp_name(f"times.{format_}")
     try:
         with contextlib.closing(create(path, format_, film.time_base)) as container:
             packet = _stand_in(container, film, encoding)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from ..files.atomic_write import write_bytes
-from ..files.stale_temp import new_name, tidy
+from ..files.stale_temp import DAY, remove_stale, temp_name
 from ..images import codecs
 from ..images.codecs import Photo
 from ..images.image import Picture
@@ -41,11 +41,11 @@ class SegmentWriter:
     def __init__(self, path: Path, film: Film, encoding: Encoding) -> None:
         """`encoding` as `check_output` gives it."""
         self.path = path
-        self._part = new_name(path)
+        self._part = path.with_name(temp_name(path.name))
         self._sink: _Pictures | _Video | None = None
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
-            tidy(path)
+            remove_stale(path, DAY)
             self._sink = (_Pictures if encoding.encoder == PICTURES else _Video)(self._part, film, encoding)
         self.count = 0
 

@@ -15,7 +15,7 @@ from safetensors.torch import load as tensors_of
 from ..errors import WeightsError, first_line, is_out_of_memory
 from . import archive
 from .unpickler import Refused
-from .weights_file import WeightsFile, opened
+from .weights_file import WeightsFile, open_weights
 
 # What torch, safetensors, zipfile and pickletools raise on damaged files.
 BROKEN = (
@@ -46,7 +46,7 @@ HOW_TO_CONVERT = (
 
 def load(path: Path, is_pinned: bool = False) -> object:
     """As `read`, for a file that nobody has opened yet. Raises `MissingWeights` if there is no such file."""
-    with opened(path) as file:
+    with open_weights(path) as file:
         return read(file, is_pinned)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ..errors import OutputError, WeightsError, is_out_of_memory, memory_for
 from . import digest
 from .digest import Record
-from .partial_file import claim, tidy
+from .partial_file import acquire, remove_stale
 
 
 def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
@@ -31,8 +31,8 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
 def _write(source: Path, target: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
     try:
-        tidy(target)
-        part = claim(target, None)  # a name which nobody can have put a link at before
+        remove_stale(target)
+        part = acquire(target, None)  # a name which nobody can have put a link at before
         try:
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             _compare(load_file(part.path), tensors)

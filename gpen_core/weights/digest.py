@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ChangedWeights, WeightsError
-from .partial_file import claim, tidy
-from .weights_file import WeightsFile, opened
+from .partial_file import acquire, remove_stale
+from .weights_file import WeightsFile, open_weights
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Record:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
-    with opened(path) as file:
+    with open_weights(path) as file:
         return file.sha256()
 
 
@@ -74,10 +74,10 @@ def remember(path: Path, record: Record) -> None:
     note = record_path(path)
     dated = Record(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
     try:
-        tidy(note)
-        part = claim(note, None)
+        remove_stale(note)
+        part = acquire(note, None)
         try:
-            with part.appending() as append:
+            with part.open_append() as append:
                 append((json.dumps(asdict(dated), indent=1) + "\n").encode())
             os.replace(part.path, note)
         finally:

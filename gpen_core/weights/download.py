@@ -1,6 +1,6 @@
 """A file of the catalog, fetched into a models folder: verified, or not at all.
 
-The order: lock; is it there already? claim what was fetched before; per source, fetch the rest; hash everything; sync;
+The order: lock; is it there already? acquire what was fetched before; per source, fetch the rest; hash everything; sync;
 give it its name in one step. A wrong file is deleted, an unfinished one kept for the next run.
 """
 
@@ -24,7 +24,7 @@ from . import digest, remote_digest
 from .catalog import Entry, Source
 from .digest import PIN, PUBLISHED, STRUCTURE, Record
 from .download_options import DownloadOptions
-from .partial_file import Partial, claim, tidy
+from .partial_file import PartialFile, acquire, remove_stale
 from .remote_digest import Published
 from .request import Fault, Patience
 from .transfer import Transfer
@@ -101,7 +101,7 @@ class Download:
             except Timeout:
                 text = f"Waiting for another download of {self.entry.file}"
                 self.progress(ProgressEvent("download", 0, None, "byte", text))
-            except NotImplementedError:  # a file system without locks: claiming by renaming must do
+            except NotImplementedError:  # a file system without locks: acquiring by renaming must do
                 log.info("%s cannot be locked.", self.target)
                 break
         try:
@@ -156,7 +156,7 @@ class Download:
         told = candidate.known.bytes or 0
         if told > max(self.entry.largest, self.entry.bytes or 0):
             raise Fault(f"announces {told:,} bytes, far more than the file can have")
-        partial = claim(self.target, candidate.identity)
+        partial = acquire(self.target, candidate.identity)
         try:
             self._refuse_full_disk(candidate, partial)
             in_one_piece = self._complete(candidate, partial)
@@ -165,20 +165,20 @@ class Download:
             except Fault:
                 if in_one_piece:
                     raise
-                partial.restart()  # its beginning may be another source's fault, or an earlier run's
+                partial.truncate()  # its beginning may be another source's fault, or an earlier run's
                 self._complete(candidate, partial)
                 sha256 = self._verified(candidate, partial)
             self._keep(candidate, partial, sha256)
         finally:
-            partial.release()
+            partial.unlock()
 
-    def _complete(self, candidate: _Candidate, partial: Partial) -> bool:
+    def _complete(self, candidate: _Candidate, partial: PartialFile) -> bool:
         known = candidate.known
         return Transfer(candidate.source, self.entry.largest, known.bytes, known.validator, self.patience, self._tell).run(
             partial
         )
 
-    def _verified(self, candidate: _Candidate, partial: Partial) -> str:
+    def _verified(self, candidate: _Candidate, partial: PartialFile) -> str:
         """The digest of the whole file on disk; a file that is wrong is deleted."""
         size = partial.size
         self.progress(ProgressEvent("verify", size, size, "byte", f"Verifying {self.entry.file}"))
@@ -195,7 +195,7 @@ class Download:
             raise
         return sha256
 
-    def _keep(self, candidate: _Candidate, partial: Partial, sha256: str) -> None:
+    def _keep(self, candidate: _Candidate, partial: PartialFile, sha256: str) -> None:
         if candidate.checked_by == STRUCTURE:
             log.warning(
                 "%s: no source publishes a digest of this file, so it could be checked only by its structure (tensors, "
@@ -206,7 +206,7 @@ class Download:
         if candidate.checked_by != PIN:
             digest.remember(self.target, Record(sha256, candidate.checked_by, candidate.source.url))
         partial.finish(self.target)
-        tidy(self.target)
+        remove_stale(self.target)
 
     def _refuse_change(self, source: Source, digests: tuple[str, ...]) -> None:
         """A source whose digest differs from the one remembered of the same source has changed its file."""
@@ -217,7 +217,7 @@ class Download:
                 f"delete {digest.record_path(self.target)} if you accept that"
             )
 
-    def _refuse_full_disk(self, candidate: _Candidate, partial: Partial) -> None:
+    def _refuse_full_disk(self, candidate: _Candidate, partial: PartialFile) -> None:
         needed = (candidate.known.bytes or self.entry.bytes or self.entry.about or 0) - partial.size
         free = shutil.disk_usage(self.target.parent).free
         if free < needed + SPARE_DISK:

@@ -14,7 +14,7 @@ from .catalog import Entry, find_entry
 from .digest import PUBLISHED, STRUCTURE, Record
 from .download_options import DownloadOptions
 from .folders import listed, locate
-from .weights_file import WeightsFile, opened
+from .weights_file import WeightsFile, open_weights
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Store:
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, Record]:
         """As `load`, for a file that is there, and what is known of it."""
         pin = pin_of(path)
-        with opened(path) as file:
+        with open_weights(path) as file:
             record = self._check(file)
             built = self._build(file, pin is not None, build, record.sha256)
         if pin is None and not record.date:  # what is remembered has a date
@@ -60,7 +60,7 @@ class Store:
         if not isinstance(path, Path):
             raise self.missing(path, "there is nothing to be trusted")
         pin = pin_of(path)
-        with opened(path) as file:
+        with open_weights(path) as file:
             record = digest.check(file, pin) if pin else Record(file.sha256(), STRUCTURE)
             self._build(file, pin is not None, build, record.sha256)
         if pin is None:
@@ -77,7 +77,7 @@ class Store:
             raise self.missing(entry, "downloads are switched off")
 
         def is_as_named(path: Path) -> object:
-            with opened(path) as file:
+            with open_weights(path) as file:
                 return self._build(file, False, lambda content, _: build(content, entry), None)
 
         try:
@@ -98,7 +98,7 @@ class Store:
 
         With `require_digest`, a file that nobody vouches for is compared with what the entry's sources publish, and
         refused if none of them knows it."""
-        with opened(path) as file:
+        with open_weights(path) as file:
             return self._check(file)
 
     def _check(self, file: WeightsFile) -> Record:

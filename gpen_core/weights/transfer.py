@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from ..progress import Progress, ProgressEvent
 from .catalog import Source
 from .file_format import is_web_page
-from .partial_file import Partial
+from .partial_file import PartialFile
 from .request import (
     Fault,
     NobodyThere,
@@ -58,7 +58,7 @@ class Transfer:
         self.patience = patience
         self.progress = progress
 
-    def run(self, partial: Partial) -> bool:
+    def run(self, partial: PartialFile) -> bool:
         """Completes the file; says whether it came in one piece. Raises `Fault` when the source does not serve it, in
         spite of several tries.
 
@@ -82,7 +82,7 @@ class Transfer:
                 log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)
                 self._wait(wait, partial)
 
-    def _wait(self, seconds: float, partial: Partial) -> None:
+    def _wait(self, seconds: float, partial: PartialFile) -> None:
         while seconds > 0:  # in small steps, so that it can be cancelled
             self._wait_at(partial.size)
             self.patience.sleep(min(seconds, 0.2))
@@ -91,31 +91,31 @@ class Transfer:
     def _wait_at(self, done: int) -> None:
         self._report(done, "Waiting for the server")
 
-    def _fetch_rest(self, partial: Partial) -> None:
+    def _fetch_rest(self, partial: PartialFile) -> None:
         offset = partial.size
         if self.size is not None and offset == self.size:
             return
         if offset > self.largest:
-            partial.restart()
+            partial.truncate()
             offset = 0
         with request("GET", self.source, self.patience, lambda: self._wait_at(offset), _range(offset)) as response:
             if offset and response.status_code == 416:
                 if response.headers.get("Content-Range") == f"bytes */{offset}" and self.size is None:
                     return  # there is no more than this
-                partial.restart()
+                partial.truncate()
                 raise PassingFault("has no such part of the file (416); it was begun anew")
             _refuse_status(response)
             _refuse_type(response)
             if self.validator is not None and validator_of(response) != self.validator:
-                partial.restart()
+                partial.truncate()
                 raise Fault("changed the file while it was being fetched; run again")
             start = _start(response) if response.status_code == 206 else 0
             if start not in (offset, 0):
-                partial.restart()
+                partial.truncate()
                 raise PassingFault("sent another part of the file than it was asked for; it was begun anew")
             self._refuse_length(response, start)
             if start != offset:
-                partial.restart()
+                partial.truncate()
             self._receive(response, partial)
 
     def _refuse_length(self, response: Response, offset: int) -> None:
@@ -129,18 +129,18 @@ class Transfer:
         elif announced != self.size:
             raise Fault(f"serves a file of {announced:,} bytes, expected {self.size:,}")
 
-    def _receive(self, response: Response, partial: Partial) -> None:
+    def _receive(self, response: Response, partial: PartialFile) -> None:
         size = partial.size
         limit = self.largest if self.size is None else self.size
         try:
-            with partial.appending() as append:
+            with partial.open_append() as append:
                 for chunk in self._chunks(response, size):
                     if size + len(chunk) > limit:
                         raise _TooMuch(f"sent more than the {limit:,} bytes that the file can have")
                     append(chunk)
                     size += len(chunk)
         except _TooMuch:
-            partial.restart()
+            partial.truncate()
             raise
         except requests.RequestException as error:
             raise PassingFault(f"broke off after {size:,} bytes ({describe(error)})") from error

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MissingWeights, WeightsError
-from ..files.regular_file import NotRegular, open_regular
+from ..files.regular_file import NotARegularFile, open_regular
 from . import file_format
 
-LARGEST_WEIGHTS = 8 << 30  # bytes
+MAX_WEIGHTS_BYTES = 8 << 30  # ten times the largest weights of the catalog
 HASHED_AT_ONCE = 1 << 20
 
 
@@ -58,24 +58,18 @@ class WeightsFile:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[WeightsFile]:
-    """Opens the file that `path` or a link there leads to.
+def open_weights(path: Path) -> Iterator[WeightsFile]:
+    """Opens the file that `path` is or leads to as a link.
 
-    Raises `MissingWeights` if it is not there or no regular file, `WeightsError` if it cannot be opened or is larger than
-    weights are: before it is hashed, which takes a second per gigabyte and more."""
+    Raises `MissingWeights` if it does not exist or is not a regular file. Raises `WeightsError` if it cannot be opened or
+    has more than `MAX_WEIGHTS_BYTES`, before it is hashed: that takes a second per gigabyte or more."""
     try:
-        file, status = open_regular(path)
+        file, status = open_regular(path, MAX_WEIGHTS_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingWeights(f"{path} does not exist.") from error
-    except IsADirectoryError as error:
-        raise MissingWeights(f"{path} is a folder, no file.") from error
-    except NotRegular as error:
-        raise MissingWeights(f"{path} is no regular file.") from error
+    except (IsADirectoryError, NotARegularFile) as error:
+        raise MissingWeights(f"{path} cannot be used: {error.strerror}.") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
     with file:
-        if status.st_size > LARGEST_WEIGHTS:
-            raise WeightsError(
-                f"{path} was refused: it has {status.st_size:,} bytes, the largest weights known here a tenth of that."
-            )
         yield WeightsFile(path, file, status)

@@ -231,10 +231,10 @@ def test_what_is_too_large_or_broken_is_this_pictures_alone(red, memory, photo):
 @pytest.mark.parametrize("size", [None, "known"])
 def test_a_file_that_is_too_long_is_not_read(memory, photo, monkeypatch, size):
     memory.pipe_file("/in/a.png", photo)
-    monkeypatch.setattr(remote, "LARGEST_FILE", 100)
+    monkeypatch.setattr(remote, "MAX_IMAGE_BYTES", 100)
     if size is None:
         monkeypatch.setattr(type(memory.open("/in/a.png")), "size", None, raising=False)
-    with pytest.raises(InputError, match="pictures have at most 100"):
+    with pytest.raises(InputError, match="the limit is 100"):
         remote.read(Url("memory://in/a.png"))
 
 
@@ -341,8 +341,8 @@ def test_an_input_that_ends_before_its_length_is_told(trickling, photo):
 
 def test_an_input_without_end_is_read_to_the_bound(trickling, monkeypatch):
     trickling["data"] = bytes(10_000)
-    monkeypatch.setattr(remote, "LARGEST_FILE", 1000)
-    with pytest.raises(InputError, match="has 1,001 bytes; pictures have at most 1,000"):
+    monkeypatch.setattr(remote, "MAX_IMAGE_BYTES", 1000)
+    with pytest.raises(InputError, match="has 1,001 bytes, and the limit is 1,000"):
         access.read(Url("memory://in/a.png"))
 
 

@@ -202,7 +202,7 @@ def with_alpha(path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: path, "there is no such file"),
+        (lambda path: path, "No such file"),
         (no_film, "cannot be read as a film"),
         (sound_only, "has no video stream, only audio"),
         (no_frames, "holds no frame"),

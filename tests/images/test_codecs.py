@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 
 from gpen_core.errors import InputError, OutputError, TooLarge
-from gpen_core.files.atomic_write import whole_file, write_bytes
+from gpen_core.files.atomic_write import atomic_write, write_bytes
 from gpen_core.images import codecs
 from gpen_core.images.codecs import FORMATS, Photo, decode, encode
 from gpen_core.images.image import from_array
@@ -334,7 +334,7 @@ def test_after_a_failure_the_file_is_as_it_was_and_nothing_else_is_left(tmp_path
     if exists:
         target.write_bytes(b"before")
     expected = OutputError if isinstance(error, OSError) else error
-    with pytest.raises(expected), whole_file(target) as part:
+    with pytest.raises(expected), atomic_write(target) as part:
         part.write_bytes(b"half of it")
         raise error
     assert names(tmp_path) == (["a.png"] if exists else [])
@@ -342,14 +342,14 @@ def test_after_a_failure_the_file_is_as_it_was_and_nothing_else_is_left(tmp_path
 
 
 def test_a_full_disk_is_told_as_such(tmp_path):
-    with pytest.raises(OutputError, match="No space left"), whole_file(tmp_path / "a.png"):
+    with pytest.raises(OutputError, match="No space left"), atomic_write(tmp_path / "a.png"):
         raise OSError(28, "No space left on device")
 
 
 def test_until_the_end_the_old_file_is_there(tmp_path):
     target = tmp_path / "a.png"
     target.write_bytes(b"before")
-    with whole_file(target) as part:
+    with atomic_write(target) as part:
         part.write_bytes(b"after")
         assert target.read_bytes() == b"before"
         assert part.parent == tmp_path, "a rename across file systems would not be whole"
@@ -458,14 +458,14 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     for name in ("pipe.png", "zero.png"):
-        with pytest.raises(InputError, match="no regular file"):
+        with pytest.raises(InputError, match="not a regular file"):
             codecs.read(tmp_path / name)
 
 
 def test_a_file_larger_than_a_picture_can_be_is_not_read(tmp_path):
     with open(tmp_path / "sparse.png", "wb") as out:
         out.truncate(30 << 30)
-    with pytest.raises(InputError, match=r"32,212,254,720 bytes; pictures have at most"):
+    with pytest.raises(InputError, match=r"32,212,254,720 bytes, and the limit is 2,147,483,648"):
         codecs.read(tmp_path / "sparse.png")
 
 

@@ -113,7 +113,7 @@ def short_of_patience():
     timeout = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=SECONDS)}}
     with (
         mock.patch.dict(fsspec.config.conf, {"http": timeout}),
-        mock.patch.object(remote, "LARGEST_FILE", LARGEST),
+        mock.patch.object(remote, "MAX_IMAGE_BYTES", LARGEST),
         mock.patch.object(remote, "PAUSES", (0.0, 0.0)),
     ):
         HTTPFileSystem.clear_instance_cache()

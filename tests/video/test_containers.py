@@ -167,7 +167,7 @@ def test_a_track_in_another_file_is_not_read(tmp_path):
         assert len(list(container.decode(video=0))) == 5  # as a player that follows it would
     with pytest.raises(InputError, match=r"a\.mov holds no frame"):
         probe(tmp_path / "a.mov")
-    with containers.opened(tmp_path / "a.mov") as container:
+    with containers.open_input(tmp_path / "a.mov") as container:
         assert [packet for packet in container.demux() if packet.size] == []
 
 
@@ -189,7 +189,7 @@ def test_more_containers_are_read(tmp_path, format_):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(InputError, match=r"a\.mp4 cannot be read: it is no regular file"):
+    with pytest.raises(InputError, match=r"a\.mp4 cannot be read: it is not a regular file"):
         probe(tmp_path / "a.mp4")
 
 

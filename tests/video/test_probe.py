@@ -51,7 +51,7 @@ def test_a_turned_film_has_the_size_that_is_shown(tmp_path, turn, orientation):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         probe(tmp_path / "nothing.mp4")
 
 

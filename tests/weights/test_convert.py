@@ -11,9 +11,9 @@ from checkpoint_files import TENSORS, bits, hand_made, op, tensor
 from safetensors.torch import load_file, save_file
 
 from gpen_core.errors import OutputError, WeightsError
-from gpen_core.files.process_id import host
+from gpen_core.files.process_id import hostname
 from gpen_core.weights import checkpoint, convert, digest
-from gpen_core.weights.weights_file import opened
+from gpen_core.weights.weights_file import open_weights
 
 RECORD = digest.Record("a" * 64, digest.PUBLISHED)
 TO_CONVERT = {
@@ -40,7 +40,7 @@ def test_a_conversion_keeps_every_bit_and_leaves_a_record(tmp_path):
     record = digest.recall(target)
     assert (record.sha256, record.checked_by) == (digest.sha256_of(target), digest.PUBLISHED)
     assert record.source == "a.b.pth " + "a" * 64 and record.date
-    with opened(target) as file:
+    with open_weights(target) as file:
         assert digest.check(file, None) == record
     assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
     header = target.read_bytes()[8:][: struct.unpack("<Q", target.read_bytes()[:8])[0]]
@@ -91,7 +91,7 @@ def test_a_conversion_that_cannot_be_named_leaves_no_record(tmp_path, monkeypatc
 def test_what_a_killed_conversion_left_is_deleted(tmp_path):
     """Of the file and of its record."""
     for name in ("a.safetensors", ".a.safetensors.gpen.json"):
-        (tmp_path / f".{name}.0123456789abcdef.{host()}-{2**22 + 1}-01234567.part").write_bytes(b"half of it")
+        (tmp_path / f".{name}.0123456789abcdef.{hostname()}-{2**22 + 1}-0123456789ab.part").write_bytes(b"half of it")
     target = convert.write(tmp_path / "a.pth", RECORD, TENSORS)
     assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
 

@@ -9,7 +9,6 @@ import random
 import shutil
 import time
 from email.utils import formatdate
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +17,8 @@ from filelock import FileLock
 
 from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted, OptionsError
-from gpen_core.files.process_id import host
+from gpen_core.files import stale_temp
+from gpen_core.files.process_id import hostname
 from gpen_core.progress import no_progress
 from gpen_core.weights import partial_file
 from gpen_core.weights.catalog import Entry, Source
@@ -289,7 +289,7 @@ def part(tmp_path, data, owner="", body=BODY):
 
 def test_what_a_killed_process_left_is_continued(fetch, serve, tmp_path):
     part(tmp_path, BODY[:100_000])
-    part(tmp_path, BODY[:250_000], f"{host()}-999999999-0123abcd")
+    part(tmp_path, BODY[:250_000], f"{hostname()}-999999999-0123456789ab")
     server = serve()
     fetch(server)
     assert server.gets[0].start == 250_000
@@ -299,7 +299,10 @@ def test_what_a_killed_process_left_is_continued(fetch, serve, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere an open file cannot be renamed")
 def test_what_another_process_is_writing_is_left_alone(fetch, serve, tmp_path):
     """Where a file system grants the lock to everyone."""
-    busy = [part(tmp_path, BODY[:250_000], f"{host()}-{os.getpid()}-0123abcd"), part(tmp_path, b"x", "elsewhere-7-0123abcd")]
+    busy = [
+        part(tmp_path, BODY[:250_000], f"{hostname()}-{os.getpid()}-0123456789ab"),
+        part(tmp_path, b"x", "elsewhere-7-0123456789ab"),
+    ]
     server = serve()
     fetch(server)
     assert server.gets[0].start == 0
@@ -307,7 +310,7 @@ def test_what_another_process_is_writing_is_left_alone(fetch, serve, tmp_path):
 
 
 def test_what_nobody_has_touched_for_long_is_taken_over(fetch, serve, tmp_path):
-    old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123abcd")
+    old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123456789ab")
     os.utime(old, (1, 1))
     server = serve()
     fetch(server)
@@ -317,25 +320,25 @@ def test_what_nobody_has_touched_for_long_is_taken_over(fetch, serve, tmp_path):
 
 def test_what_was_taken_over_looks_alive_before_its_first_byte(tmp_path, monkeypatch):
     """Else another machine would take it over, too."""
-    old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123abcd")
+    old = part(tmp_path, BODY[:250_000], "elsewhere-7-0123456789ab")
     os.utime(old, (1, 1))
     target = tmp_path / "models" / FILE
     identity = hashlib.sha256(BODY).hexdigest()
-    mine = partial_file.claim(target, identity)
+    mine = partial_file.acquire(target, identity)
     assert mine.size == 250_000 and time.time() - mine.path.stat().st_mtime < 60
-    monkeypatch.setattr(partial_file, "host", lambda: "elsewhere")
-    assert partial_file.claim(target, identity).size == 0 and mine.path.exists()
+    monkeypatch.setattr(stale_temp, "hostname", lambda: "another")
+    assert partial_file.acquire(target, identity).size == 0 and mine.path.exists()
 
 
 def test_what_is_gone_before_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
     gone = part(tmp_path, b"")
-    part(tmp_path, BODY[:1000], f"{host()}-999999999-0123abcd")
-    there = list(gone.parent.iterdir())
+    part(tmp_path, BODY[:1000], f"{hostname()}-999999999-0123456789ab")
+    there = [path.name for path in gone.parent.iterdir()]
     gone.unlink()
-    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(there))
+    monkeypatch.setattr(os, "listdir", lambda folder: there)
     target, identity = tmp_path / "models" / FILE, hashlib.sha256(BODY).hexdigest()
-    assert partial_file.claim(target, identity).size == 1000
-    assert partial_file.claim(target, identity).size == 0  # both are gone
+    assert partial_file.acquire(target, identity).size == 1000
+    assert partial_file.acquire(target, identity).size == 0  # both are gone
 
 
 def test_a_whole_file_that_only_lacks_its_name_is_not_fetched_again(fetch, serve, tmp_path):
@@ -371,7 +374,7 @@ def test_a_full_disk_is_noticed_before(fetch, serve, monkeypatch):
 
 
 def test_a_disk_that_fills_up_keeps_what_came(fetch, serve, tmp_path, monkeypatch):
-    appending = partial_file.Partial.appending
+    open_append = partial_file.PartialFile.open_append
 
     @contextlib.contextmanager
     def filling_up(self):
@@ -380,10 +383,10 @@ def test_a_disk_that_fills_up_keeps_what_came(fetch, serve, tmp_path, monkeypatc
                 raise OSError(errno.ENOSPC, "No space left on device")
             add(data)
 
-        with appending(self) as add:
+        with open_append(self) as add:
             yield append
 
-    monkeypatch.setattr(partial_file.Partial, "appending", filling_up)
+    monkeypatch.setattr(partial_file.PartialFile, "open_append", filling_up)
     with pytest.raises(DownloadFailed, match="disk is full"):
         fetch(serve())
     ((name, data),) = lying_there(tmp_path).items()
@@ -479,9 +482,9 @@ def test_a_planted_link_is_not_written_through(fetch, serve, tmp_path):
     with pytest.raises(DownloadFailed, match="is a link, not a lock file"):
         fetch(serve())
     assert victim.read_bytes() == b"mine"
-    mine = partial_file.claim(folder / "other.pth", "identity")
+    mine = partial_file.acquire(folder / "other.pth", "identity")
     mine.path.unlink()
     mine.path.symlink_to(victim)
-    with pytest.raises(OSError), mine.appending() as append:
+    with pytest.raises(OSError), mine.open_append() as append:
         append(b"x")
     assert victim.read_bytes() == b"mine"

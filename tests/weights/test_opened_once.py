@@ -100,7 +100,7 @@ def test_pinned_files_are_read_by_our_reader_where_torchs_has_holes(tmp_path, mo
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_of_that_name_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.pth")
-    with pytest.raises(MissingWeights, match="no regular file"):
+    with pytest.raises(MissingWeights, match="not a regular file"):
         load(tmp_path / "a.pth")
 
 

@@ -287,7 +287,7 @@ def test_a_folder_that_cannot_be_written_remembers_nothing_and_loads(load, place
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(digest, "claim", refuse)
+    monkeypatch.setattr(digest, "acquire", refuse)
     with caplog.at_level(logging.INFO):
         assert load(str(path)) == 1
     assert "could not be remembered" in caplog.text and digest.recall(path) is None
