@@ -40,7 +40,7 @@ def film(tmp_path):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """The network of `film_runs` in place of what the arguments name; it inverts."""
+    """The network of `video_fakes` in place of what the arguments name; it inverts."""
     runner, network = video_fakes.restorer()
     monkeypatch.setattr(commands, "loaded", lambda given, options: runner)
     return network
@@ -430,12 +430,12 @@ def test_without_weights(video, film, tmp_path):
 PROGRAM = """
 import sys
 sys.path.insert(0, "tests")
-import film_runs
+import video_fakes
 from gpen_core.cli import main, video
 from gpen_core.video import restore
 restore.SHORTEST = restore.LONGEST = 2.0
 seconds = float(sys.argv.pop(1))
-video.loaded = lambda given, options: film_runs.restorer(seconds=seconds)[0]
+video.loaded = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
 sys.exit(main())
 """
 
