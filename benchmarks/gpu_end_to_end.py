@@ -65,7 +65,7 @@ def detection(device: torch.device, runs: int) -> Row:
 
     def run(is_on_device: bool) -> float:
         found: list[object] = []
-        with mock.patch("gpen_core.pipeline.restorer.suits", lambda device: is_on_device):
+        with mock.patch("gpen_core.pipeline.restorer.supports_image_ops", lambda device: is_on_device):
             taken = seconds(lambda: found.extend(detect_faces(detector, [picture], RestoreOptions())))
         assert found == [[]]
         return taken

@@ -56,8 +56,8 @@ def restorer_on(device, network, faces, load_exact=None, load_parser=None):
 
 def with_torch(monkeypatch, is_wanted=True):
     """The CPU, too, takes the accelerator's way, or does not again."""
-    suits = lambda device: is_wanted or device.type != "cpu"  # noqa: E731
-    monkeypatch.setattr("gpen_core.pipeline.restorer.suits", suits)
+    supports = lambda device: is_wanted or device.type != "cpu"  # noqa: E731
+    monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", supports)
 
 
 def both(monkeypatch, device, faces, frame, options=None, red=0.0, parsers=None):

@@ -69,19 +69,6 @@ def available_devices() -> list[torch.device]:
     return [*found, torch.device("cpu")]
 
 
-def shortcoming(measure: Callable[[], float], tolerance: float, told: str) -> str | None:
-    """What is wrong with a device on which something small was tried: `told`, with how far its result is off if that is
-    above `tolerance` or no number, or what its backend says. None where nothing is. Running out of memory raises torch's
-    error."""
-    try:
-        wrong = measure()
-    except (RuntimeError, NotImplementedError, TypeError) as error:  # what is missing, each backend says in its own way
-        if is_out_of_memory(error):
-            raise
-        return first_line(error) or type(error).__name__
-    return None if wrong <= tolerance else told.format(wrong)
-
-
 def _directml() -> torch.device:
     try:
         import torch_directml  # type: ignore[import-not-found, unused-ignore]

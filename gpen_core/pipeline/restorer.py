@@ -24,11 +24,11 @@ from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
 from .compositor import Around, Task, WithOpenCV
+from .device_check import supports_image_ops
 from .devices import SMALLER_MODEL, Process, halving
 from .gpen_runner import LoadedNetwork
 from .inputs import Frame, Repair, enlarged, open_picture
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
-from .torch_check import suits
 from .torch_compositor import OnDevice
 from .torch_image import MOST_KEPT, Uploads
 from .torch_image_source import DeviceScene
@@ -315,7 +315,7 @@ class FaceRestorer:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `Models.masking`."""
         masking = self.models.masking(options, progress)
-        if does(options) and suits(self.device):
+        if does(options) and supports_image_ops(self.device):
             return OnDevice(self.device, masking, watch, uploads)
         return WithOpenCV(masking, watch)
 
@@ -373,7 +373,7 @@ def _find(
     def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
         what = ([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
         device = detector.device
-        if suits(device):
+        if supports_image_ops(device):
             try:
                 return detector.detect(*what, partial(DeviceScene, device=device, uploads=kept))
             except Exception as error:

@@ -26,7 +26,7 @@ from gpen_core import Interrupted, RestoreOptions
 from gpen_core.errors import OutOfMemory
 from gpen_core.faces.blend import Canvas
 from gpen_core.network import GPEN
-from gpen_core.pipeline import torch_check, torch_compositor
+from gpen_core.pipeline import torch_compositor
 from gpen_core.pipeline.devices import Plan
 from gpen_core.pipeline.inputs import Frame
 from gpen_core.pipeline.model_set import LoadedNetwork
@@ -251,35 +251,6 @@ def test_a_batchs_memory_is_let_go_before_the_next(monkeypatch):
     monkeypatch.setattr(LoadedNetwork, "restored", restored)
     restorer_on("cpu", Sharpening(), BESIDE).restore(picture(240, 320, "uint8"))
     assert len(alive) == 6
-
-
-def test_a_cpu_and_directml_keep_opencv():
-    assert not torch_check.suits(torch.device("cpu")) and not torch_check.suits(torch.device("privateuseone"))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda image: image + 0.01, "differs from the CPU by 0.01"),
-        (lambda image: image * torch.nan, "differs from the CPU by nan"),
-        (NotImplementedError("grid_sampler_2d is not there"), "grid_sampler_2d is not there"),
-    ],
-)
-def test_a_device_that_resamples_wrongly_or_not_at_all_is_not_used(caplog, spoil, said):
-    """`mps` is not there; what would be computed on it is, on the CPU, and spoilt."""
-    torch_check.suits.cache_clear()
-    with caplog.at_level(logging.WARNING), helpers.FakeMps(spoil):
-        assert not torch_check.suits(torch.device("mps")) and not torch_check.suits(torch.device("mps"))
-    assert said in caplog.text and caplog.text.count("by the CPU, not on mps") == 1
-    torch_check.suits.cache_clear()
-    with helpers.FakeMps():
-        assert torch_check.suits(torch.device("mps"))
-    torch_check.suits.cache_clear()
-
-
-@pytest.mark.parametrize("device", [CUDA])
-def test_a_cuda_device_is_used(device):
-    assert torch_check.suits(torch.device(device))
 
 
 @pytest.mark.parametrize("device", DEVICES)

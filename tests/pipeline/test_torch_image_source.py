@@ -28,7 +28,7 @@ from gpen_core.faces.align import Alignment, invert
 from gpen_core.faces.detection.image_source import OpenCVScene
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.images.image import as_picture
-from gpen_core.pipeline import torch_check, torch_resize
+from gpen_core.pipeline import torch_resize
 from gpen_core.pipeline.inputs import Frame
 from gpen_core.pipeline.model_set import LoadedNetwork, Models
 from gpen_core.pipeline.restorer import FaceRestorer, detect_faces
@@ -256,7 +256,7 @@ def test_what_is_kept_elsewhere_is_not_taken(astronaut):
 
 def test_what_counts_is_where_the_detector_is(monkeypatch, astronaut):
     asked, made = [], []
-    monkeypatch.setattr("gpen_core.pipeline.restorer.suits", lambda device: asked.append(device) or True)
+    monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", lambda device: asked.append(device) or True)
 
     class Elsewhere(helpers.FakeDetector):
         device = torch.device("meta")
@@ -324,15 +324,3 @@ def test_other_errors_of_the_device_are_not_hidden(monkeypatch, detector_weights
     raising(RuntimeError("CUDA error: an illegal memory access was encountered"), (Part, "__init__"), monkeypatch, (0,))
     with pytest.raises(RuntimeError, match="illegal"):
         detect_faces(Detector.from_state_dict(detector_weights, CPU), [astronaut])
-
-
-def test_reducing_is_part_of_the_trial(monkeypatch, caplog):
-    mps = helpers.FakeMps()
-    monkeypatch.setattr(
-        torch_check, "resized", lambda batch, longest: torch_resize.resized(batch, longest) + 2.55 * mps.is_used
-    )
-    torch_check.suits.cache_clear()
-    with caplog.at_level(logging.WARNING), mps:
-        assert not torch_check.suits(torch.device("mps"))
-    torch_check.suits.cache_clear()
-    assert "it differs from the CPU by 0.01" in caplog.text
