@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.image import LUMA, FloatImage
+from ..images.resize import resize
 
 SIDE = 64  # px: what a face's tone is measured at; noise and the blocks of JPEG's chroma average out
 # Face, hair and chin in the template's square, as parts of the side: centre and half axes of an ellipse.
@@ -48,8 +49,7 @@ def nearest_tone(crop: FloatImage) -> tuple[Tone, bool]:
 
     `crop` is [S, S, 3] RGB in [0, 1], aligned. Looked at is what luminance does not explain: lips, cheeks and eyes differ
     in colour from skin of the same brightness, in a grey or sepia photograph nothing does."""
-    way = cv2.INTER_AREA if crop.shape[0] > SIDE else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=way), np.float64)
+    small = resize(crop, (SIDE, SIDE)).astype(np.float64)
     colours = small[_face()]
     luma = colours @ LUMA.astype(np.float64)
     chroma = colours - luma[:, None]

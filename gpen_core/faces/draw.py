@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..images.resize import resize
 from .align import Alignment
 from .face import Face
 
@@ -101,9 +102,7 @@ def _letters(text: str, height: int) -> NDArray[np.float32]:
     """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
     large = _drawn_large(text)
     width = max(1, round(large.shape[1] * height / large.shape[0]))
-    shrinks = height < large.shape[0]
-    resized = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(np.clip(resized, 0, 1), np.float32)
+    return np.asarray(np.clip(resize(large, (width, height), "cubic"), 0, 1), np.float32)
 
 
 def font(pixels: int) -> Any:

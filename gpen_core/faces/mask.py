@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..images.image import FloatImage
+from ..images.resize import resize
 from ..network.module_loading import compute_in, device_of, fill
 from ..optional_packages import calls_of, require
 
@@ -109,11 +110,7 @@ class Parser:
     @torch.no_grad()
     def classes(self, crop: FloatImage) -> Classes:
         """[S, S, 3] RGB in [0, 1] -> [512, 512] class numbers."""
-        small = crop
-        if crop.shape[0] != MASK_SIZE:
-            shrinks = crop.shape[0] > MASK_SIZE
-            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            small = np.asarray(cv2.resize(crop, (MASK_SIZE, MASK_SIZE), interpolation=way), np.float32)
+        small = resize(crop, (MASK_SIZE, MASK_SIZE))
         on_device = torch.from_numpy(np.ascontiguousarray(small)).to(device_of(self.network))
         return np.asarray(self.classes_of(on_device.permute(2, 0, 1)).to("cpu", torch.uint8).numpy())  # HWC -> CHW
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.image import LUMA, FloatImage
+from ..images.resize import resize
 from .align import Matrix
 from .mask import MASK_SIZE
 from .swap_detection import CENTRE, FLOOR, HALF_AXES
@@ -50,7 +51,7 @@ def kept(crop: FloatImage, restored: FloatImage) -> FloatImage:
     closed = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     outside = cv2.distanceTransform((closed == 0).astype(np.uint8), cv2.DIST_L2, 5)
     soft = np.clip(1.5 + GROWN - outside, 0, 1).astype(np.float32)
-    return np.asarray(np.clip(cv2.resize(soft, (MASK_SIZE, MASK_SIZE), interpolation=cv2.INTER_CUBIC), 0, 1), np.float32)
+    return np.asarray(np.clip(resize(soft, (MASK_SIZE, MASK_SIZE), "cubic"), 0, 1), np.float32)
 
 
 def unexplained(crop: FloatImage, restored: FloatImage) -> Matrix:
@@ -105,8 +106,7 @@ def _contrast(image: Matrix, weight: Matrix) -> float:
 
 
 def _small(crop: FloatImage) -> Matrix:
-    way = cv2.INTER_AREA if crop.shape[0] > SIZE else cv2.INTER_LINEAR
-    small = cv2.resize(crop, (SIZE, SIZE), interpolation=way)
+    small = resize(crop, (SIZE, SIZE))
     return np.asarray(cv2.GaussianBlur(small, (0, 0), SIGMA, borderType=cv2.BORDER_REPLICATE), np.float64)
 
 

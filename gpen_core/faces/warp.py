@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.image import FloatImage
+from ..images.resize import resize
 
 ROUNDING = 1e-6  # of the factor
 
@@ -39,7 +40,7 @@ def warp(
         finer = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
         to_finer = (finer @ np.vstack((to_grid, [0.0, 0.0, 1.0])))[:2]
         dense = cv2.warpAffine(reduced, to_finer, (2 * size[0], 2 * size[1]), flags=interpolation, borderMode=border)
-        out = cv2.resize(dense, size, interpolation=cv2.INTER_AREA)
+        out = resize(dense, size)
     return np.asarray(out, np.float32)
 
 
@@ -51,4 +52,4 @@ def _reduce(image: FloatImage, matrix: NDArray[np.float64], factor: int) -> tupl
         image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32)
     size = ((width + right) // factor, (height + bottom) // factor)
     back = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]], np.float64)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32), matrix @ back
+    return np.asarray(resize(image, size), np.float32), matrix @ back

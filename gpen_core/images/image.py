@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from ..errors import InputError, is_out_of_memory
+from .resize import resize, scaled_size
 
 Pixels = NDArray[Any]
 FloatImage = NDArray[np.float32]
@@ -140,11 +141,7 @@ class Picture:
 
     def bgr_255(self, longest: int) -> FloatImage:
         """The whole picture as float32 BGR in [0, 255], its longer side reduced by area to at most `longest` pixels."""
-        pixels = self.pixels if self.pixels.dtype != np.float16 else self.pixels.astype(np.float32)
-        factor = longest / max(self.height, self.width)
-        if factor < 1:
-            size = (max(1, round(self.width * factor)), max(1, round(self.height * factor)))
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+        pixels = resize(self.pixels, scaled_size(self.size, min(longest, max(self.size))))
         if pixels.shape[2] == 3 and pixels.dtype in (np.uint8, np.uint16):  # before they are four times as large
             return self._as_rgb(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), 255.0)
         return np.asarray(cv2.cvtColor(self._as_rgb(pixels, 255.0), cv2.COLOR_RGB2BGR), np.float32)

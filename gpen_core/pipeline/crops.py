@@ -17,6 +17,7 @@ from ..faces.blend import Canvas
 from ..faces.face import Face
 from ..faces.postprocess import mask_of
 from ..images.image import FloatImage, Picture
+from ..images.resize import resize
 from ..options import RestoreOptions
 from ..progress import Progress, no_progress
 from .inputs import Frame, open_picture, resize_mask, scale_between
@@ -142,22 +143,15 @@ def _square(mask: NDArray[np.floating]) -> FloatImage:
     """A mask of any size over the crop's square, at the size that crops' own masks have."""
     if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [h, w] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
-    return _resized(np.clip(mask.astype(np.float32), 0, 1), masks.MASK_SIZE)
+    return resize(np.clip(mask.astype(np.float32), 0, 1), (masks.MASK_SIZE, masks.MASK_SIZE))
 
 
 def _touched(picture: Picture, target: Alignment, new: FloatImage, size: int) -> FloatImage:
     """[size, size] in [0, 1]: where the crop differs from what the picture shows there, and softly around it."""
     side = new.shape[0]
-    before = extract(picture, target)
-    if side != before.shape[0]:
-        before = _resized(before, side)
+    before = resize(extract(picture, target), (side, side))
     difference = np.abs(new - before).max(axis=2)
     touched = np.clip((difference - UNTOUCHED) / (NEW - UNTOUCHED), 0, 1)
     around = max(3, side // 64) | 1
     touched = cv2.blur(cv2.dilate(touched, np.ones((around, around), np.uint8)), (around, around))
-    return _resized(np.asarray(touched, np.float32), size)
-
-
-def _resized(image: FloatImage, side: int) -> FloatImage:
-    way = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side, side), interpolation=way), np.float32)
+    return resize(np.asarray(touched, np.float32), (size, size))

@@ -19,7 +19,7 @@ from ..errors import OutputError, first_line, is_out_of_memory
 from ..files.atomic_write import write_bytes
 from ..network import GPEN, GPENConfig
 from .torch_postprocess import soften
-from .torch_resize import resized
+from .torch_resize import resize
 from .torch_warp import warp
 
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ def _run_image_ops(device: torch.device) -> torch.Tensor:
     made = [warp(image, scale * turned, (40, 30), cubic=is_cubic, replicate=is_cubic) for scale, is_cubic in ways]
     pixels = (image.permute(1, 2, 0)[None] * 255).round()  # CHW -> BHWC
     kinds = (pixels.to(kind) for kind in (torch.uint8, torch.int32, torch.float32))
-    levels = [resized(kind, longest) / 255 for kind in kinds for longest in (21, 25, 80)]
+    levels = [resize(kind, size) / 255 for kind in kinds for size in ((21, 16), (25, 18), (80, 59))]
     made += [soften(inside.to(device)), *levels, levels[0].rot90(1, (1, 2))]
     return torch.cat([one.flatten() for one in made])
 

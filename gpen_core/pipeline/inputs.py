@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from ..faces.face import Box, Face, Landmarks
 from ..faces.select import choose, heads, in_order, inside, inside_boxes
 from ..images import codecs
 from ..images.image import FloatImage, Picture, as_picture, same_shape
+from ..images.resize import resize
 from ..options import RestoreOptions
 from ..progress import Progress
 from .upscale import Upscaler, enlarge
@@ -210,8 +210,4 @@ def resize_mask(mask: NDArray[np.floating], size: tuple[int, int]) -> FloatImage
     mask."""
     if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
-    amount = np.clip(mask.astype(np.float32), 0, 1)
-    if (amount.shape[1], amount.shape[0]) != size:
-        shrinks = amount.shape[1] > size[0]
-        amount = cv2.resize(amount, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[assignment]
-    return np.asarray(amount, np.float32)
+    return resize(np.clip(mask.astype(np.float32), 0, 1), size)

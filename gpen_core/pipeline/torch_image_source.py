@@ -8,8 +8,9 @@ import torch
 
 from ..faces.align import Alignment
 from ..images.image import FLOATS, PEAKS, Picture
+from ..images.resize import scaled_size
 from .torch_image import Part, Uploads
-from .torch_resize import resized
+from .torch_resize import resize
 
 
 class DeviceScene:
@@ -17,8 +18,8 @@ class DeviceScene:
 
     def __init__(self, pictures: Sequence[Picture], sides: Sequence[int], device: torch.device, uploads: Uploads) -> None:
         self._parts = [uploads.whole(picture, device) for picture in pictures]
-        first = resized(torch.cat([bgr_255(part, sides[0]) for part in self._parts]), sides[0])
-        self._levels = [first, *(resized(first, side) for side in sides[1:])]
+        first = _scaled(torch.cat([bgr_255(part, sides[0]) for part in self._parts]), sides[0])
+        self._levels = [first, *(_scaled(first, side) for side in sides[1:])]
 
     def level(self, number: int, members: Sequence[int], quarters: int) -> torch.Tensor:
         batch = self._levels[number]
@@ -35,7 +36,7 @@ def bgr_255(part: Part, longest: int) -> torch.Tensor:
     """[1, h, w, 3]: as `Picture.bgr_255`, of a part that is the whole picture."""
     picture, pixels = part.picture, part.samples[None]
     if max(picture.size) > longest:
-        pixels = resized(pixels, longest)
+        pixels = _scaled(pixels, longest)
         if picture.pixels.dtype in PEAKS:
             pixels = pixels.add_(0.5).floor_()  # OpenCV gives whole numbers
     pixels = pixels.to(torch.float32)
@@ -44,6 +45,11 @@ def bgr_255(part: Part, longest: int) -> torch.Tensor:
     if picture.pixels.dtype in FLOATS:
         pixels = pixels.clamp(0, 255)
     return pixels.flip(3) if pixels.shape[3] == 3 else pixels.expand(-1, -1, -1, 3)  # RGB -> BGR
+
+
+def _scaled(batch: torch.Tensor, longest: int) -> torch.Tensor:
+    height, width = batch.shape[1:3]
+    return resize(batch, scaled_size((width, height), longest))
 
 
 def _square(part: Part, alignment: Alignment) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ..faces.postprocess import Masking
 from ..network.module_loading import device_of
 from ..options import RestoreOptions
 from .torch_image import luminance
-from .torch_warp import resized
+from .torch_resize import resize_crop
 
 LEAST_DEVIATION = 1e-4  # as `match.match_colour`: below it a channel has no contrast to be changed
 
@@ -37,7 +37,7 @@ def mask_of(options: RestoreOptions, masking: Masking, restored: torch.Tensor, i
 
 def parsed(parser: Parser, crop: torch.Tensor) -> torch.Tensor:
     """[512, 512]: as `Parser.mask`."""
-    classes = parser.classes_of(resized(crop, MASK_SIZE).to(device_of(parser.network))).to(crop.device)
+    classes = parser.classes_of(resize_crop(crop, MASK_SIZE).to(device_of(parser.network))).to(crop.device)
     inside = torch.ones_like(classes, dtype=torch.bool)
     for number in DROPPED:
         inside &= classes != number
@@ -71,7 +71,7 @@ def toned(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor) -
     """The restored crop, where the options ask for it in the tones of one that is grey or sepia; see `match.Tone`."""
     if options.color != "auto":
         return restored
-    small = resized(crop, SIDE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
+    small = resize_crop(crop, SIDE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
     tone, is_all = nearest_tone(small)
     if not is_all:
         return restored

@@ -1,4 +1,4 @@
-"""Reducing by area as OpenCV does, by any factor, on any device."""
+"""Resizing on any device: by area where an image gets smaller, else linearly, as `images.resize` does with OpenCV."""
 
 from __future__ import annotations
 
@@ -8,23 +8,44 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..faces.detection.pyramid import size_at
-
 AT_ONCE = 1 << 23  # values of a picture as high as its reduction and as wide as it is: they and their sum take some 80 MB
 LEAST = 1e-3  # of a pixel: OpenCV leaves out what a cell has less of
 
 
-def resized(batch: torch.Tensor, longest: int) -> torch.Tensor:
-    """[B, H, W, C] of any numbers to a longer side of `longest` pixels, float32, as `pyramid.resized`."""
+def resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """[B, H, W, C] of any numbers to `size` (width, height) -> float32.
+
+    A batch that gets narrower, or lower at the same width, is reduced by area, by any factor (`area_resize`). Any other is
+    interpolated linearly."""
     height, width = batch.shape[1:3]
-    factor = longest / max(height, width)
-    if factor == 1:
-        return batch.to(torch.float32)
-    size = size_at(width, height, factor)
-    return by_area(batch, size) if factor < 1 else _enlarged(batch.to(torch.float32), size)
+    if size < (width, height):
+        return area_resize(batch, size)
+    batch = batch.to(torch.float32)
+    if size == (width, height):
+        return batch
+    return _enlarged(batch.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)  # BHWC -> BCHW -> BHWC
 
 
-def by_area(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize_crop(crop: torch.Tensor, side: int) -> torch.Tensor:
+    """[C, S, S], float32, to [C, side, side]: reduced by area where S is a multiple of `side`, else interpolated linearly.
+
+    One pass over the crop; `resize` takes several for factors that are not whole."""
+    if crop.shape[-1] > side:
+        return downsample(crop, crop.shape[-1] // side)
+    return crop if crop.shape[-1] == side else _enlarged(crop[None], (side, side))[0]
+
+
+def downsample(image: torch.Tensor, factor: int) -> torch.Tensor:
+    """[C, H, W], float32, with `factor` x `factor` pixels averaged into one; the border is repeated where a block is not
+    full."""
+    height, width = image.shape[1:]
+    bottom, right = -height % factor, -width % factor
+    if bottom or right:
+        image = F.pad(image[None], (0, right, 0, bottom), mode="replicate")[0]
+    return F.avg_pool2d(image[None], factor)[0]
+
+
+def area_resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """[B, H, W, C] of any numbers, reduced to `size` (width, height) -> float32: each pixel is the mean of what it covers,
     pixels at its edges by their share."""
     count, height, width, channels = batch.shape
@@ -59,6 +80,6 @@ def _shares(source: int, target: int, device: torch.device) -> tuple[torch.Tenso
     return torch.from_numpy(places).to(device), torch.from_numpy(parts[used].astype(np.float32)).to(device)
 
 
-def _enlarged(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    planes = batch.permute(0, 3, 1, 2)  # BHWC -> BCHW
-    return F.interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+def _enlarged(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """[B, C, H, W] to `size` (width, height)."""
+    return F.interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..faces.warp import ROUNDING
+from .torch_resize import downsample
 
 AT_ONCE = 1 << 22  # places sampled at once: their coordinates and values take some 80 MB
 
@@ -29,7 +30,7 @@ def warp(
     factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
     whole = max(1, int(factor + ROUNDING))
     if whole > 1:
-        image = reduced(image, whole)
+        image = downsample(image, whole)
         matrix = matrix @ np.array([[whole, 0, (whole - 1) / 2], [0, whole, (whole - 1) / 2], [0, 0, 1]], np.float64)
     finer = 1 if factor <= whole + ROUNDING else 2
     width, height = size
@@ -40,24 +41,6 @@ def warp(
         for top in range(0, height, rows)
     ]
     return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
-
-
-def reduced(image: torch.Tensor, factor: int) -> torch.Tensor:
-    """[C, H, W] with `factor` x `factor` pixels averaged into one; the border is repeated where a block is not full."""
-    height, width = image.shape[1:]
-    bottom, right = -height % factor, -width % factor
-    if bottom or right:
-        image = F.pad(image[None], (0, right, 0, bottom), mode="replicate")[0]
-    return F.avg_pool2d(image[None], factor)[0]
-
-
-def resized(image: torch.Tensor, side: int) -> torch.Tensor:
-    """A square [C, S, S] -> [C, side, side]: by area where it shrinks, by a whole factor, else linearly."""
-    if image.shape[-1] > side:
-        return reduced(image, image.shape[-1] // side)
-    if image.shape[-1] == side:
-        return image
-    return F.interpolate(image[None], size=(side, side), mode="bilinear", align_corners=False)[0]
 
 
 def _band(

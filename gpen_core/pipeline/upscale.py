@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from torch.nn import functional
 from ..errors import OutOfMemory, WeightsError, first_line, is_out_of_memory
 from ..images import memory_estimate
 from ..images.image import FLOATS, FloatImage, Picture, Pixels, Region
+from ..images.resize import Filter, resize
 from ..network.module_loading import compute_in
 from ..progress import Progress, ProgressEvent
 from .devices import FREE_SHARE, budget, host_bytes
@@ -169,10 +169,10 @@ def enlarge(
     _refuse_too_large(picture, size, upscaler, max_memory)
     if upscaler is None:
         progress(ProgressEvent("upscale", 0, 1, "image", UPSCALING))
-        pixels = _resized(picture.pixels, size, cv2.INTER_LANCZOS4)
+        pixels = _resized(picture.pixels, size, "lanczos")
     else:
         pixels = _by_network(picture, size, upscaler, progress, max_memory)
-    alpha = None if picture.alpha is None else _resized(picture.alpha, size, cv2.INTER_LINEAR)
+    alpha = None if picture.alpha is None else _resized(picture.alpha, size, "linear")
     return replace(picture, pixels=pixels, alpha=alpha)
 
 
@@ -190,18 +190,16 @@ def _by_network(
         else:
             between[place.slices] = rgb
     if between is not None:
-        how = cv2.INTER_AREA if native > size else cv2.INTER_LANCZOS4
-        exact = np.clip(cv2.resize(between, size, interpolation=how), 0, 1, dtype=np.float32)
+        exact = np.clip(resize(between, size, "lanczos"), 0, 1, dtype=np.float32)
         for y in range(0, height, ROWS):
             rows = Region(0, y, width, min(y + ROWS, height))
             target.put(rows, exact[rows.slices], np.ones((rows.y1 - rows.y0, width), np.bool_))
     return target.pixels
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], how: int) -> Pixels:
+def _resized(pixels: Pixels, size: tuple[int, int], enlarge: Filter) -> Pixels:
     """[H, W] or [H, W, C] enlarged, in its own type; floats stay within [0, 1]."""
-    known = pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
-    out = cv2.resize(known, size, interpolation=how).reshape(size[1], size[0], *pixels.shape[2:])
+    out = resize(pixels, size, enlarge)
     return np.asarray(np.clip(out, 0, 1) if pixels.dtype in FLOATS else out).astype(pixels.dtype, copy=False)
 
 

@@ -14,6 +14,7 @@ from ..faces.align import Alignment, align, extract
 from ..faces.draw import TAKEN, WHITE, numbered, squared
 from ..faces.face import Face
 from ..images.image import FloatImage, Picture, from_array, rgb8
+from ..images.resize import resize
 from ..options import RestoreOptions
 from ..pipeline.restorer import RestoreResult
 from .contact_sheet import CELL, lettered, row, titles
@@ -62,7 +63,9 @@ def stages(picture: Picture, result: RestoreResult, options: RestoreOptions) -> 
         yield Stage(f"{name}-mask", taken, f"blue: how much of face {number} is taken")
         if len(rows) < ROWS:
             cells = [_rgb8(cut), _rgb8(crop), taken, _rgb8(extract(result.picture, alignment))]
-            rows.append(row(lettered(f"face {number}\n{_size(face)}", CELL), [_cell(one) for one in cells]))
+            rows.append(
+                row(lettered(f"face {number}\n{_size(face)}", CELL), [resize(one, (CELL, CELL), "cubic") for one in cells])
+            )
     yield Stage("4-mask", rgb8(mask), "how much of each pixel is restored; white: all of it")
     yield Stage("5-result", rgb8(result.picture), "the result")
     if rows:
@@ -93,12 +96,6 @@ def _tinted(crop: FloatImage, mask: FloatImage) -> RGB8:
     drawn = np.ascontiguousarray(shown)
     cv2.drawContours(drawn, edges, -1, WHITE, max(1, mask.shape[0] // 256))
     return drawn
-
-
-def _cell(image: RGB8) -> RGB8:
-    shrinks = image.shape[0] > CELL
-    resized = cv2.resize(image, (CELL, CELL), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(resized, np.uint8)
 
 
 def _rgb8(image: FloatImage) -> RGB8:

@@ -139,7 +139,7 @@ def test_the_network_is_checked_whole_and_in_strips(monkeypatch, wrong_call):
     assert calls == [None, None, 1]  # the CPU's, whole, in strips
 
 
-@pytest.mark.parametrize("operation", ["warp", "resized", "soften"])
+@pytest.mark.parametrize("operation", ["warp", "resize", "soften"])
 def test_each_image_operation_is_checked(monkeypatch, operation):
     mps, right = helpers.FakeMps(), getattr(device_check, operation)
     monkeypatch.setattr(device_check, operation, lambda *given, **named: right(*given, **named) + 2.55 * mps.is_used)

@@ -28,7 +28,6 @@ from gpen_core.faces.align import Alignment, invert
 from gpen_core.faces.detection.image_source import OpenCVScene
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.images.image import as_picture
-from gpen_core.pipeline import torch_resize
 from gpen_core.pipeline.inputs import Frame
 from gpen_core.pipeline.model_set import LoadedNetwork, Models
 from gpen_core.pipeline.restorer import FaceRestorer, detect_faces
@@ -112,13 +111,6 @@ def test_levels_are_turned_and_some_left_out(quarters):
     for n, members in ((0, (0, 1, 2)), (1, (2, 0))):
         expected, found = (scene.level(n, members, quarters) for scene in (opencv, ours))
         assert np.abs(found.numpy() - expected).max() < 1e-3
-
-
-def test_bands_change_nothing(monkeypatch):
-    batch = torch.from_numpy(np.stack([noise(301, 473, "uint8"), noise(301, 473, "uint8")[::-1]]))
-    whole = torch_resize.by_area(batch, (317, 202))
-    monkeypatch.setattr(torch_resize, "AT_ONCE", 100_000)
-    assert torch.equal(torch_resize.by_area(batch, (317, 202)), whole)
 
 
 def test_what_is_not_reduced_is_not_written_to():

@@ -105,13 +105,3 @@ def test_golden_alignments_cut_out_the_same_crops(device, number):
     image = as_picture((noise(span, span, number) * 255).astype(np.uint8))
     part = Part(image, image.whole, torch.device(device))
     assert np.abs(array(part.crop(alignment)) - extract(image, alignment)).max() < LEVEL / 2
-
-
-@pytest.mark.parametrize("side", [256, 512, 1024])
-def test_squares_are_resized_as_opencv_does(side):
-    import cv2
-
-    image = noise(side, side)
-    way = cv2.INTER_AREA if side > 512 else cv2.INTER_LINEAR
-    expected = cv2.resize(image, (512, 512), interpolation=way)
-    assert np.abs(array(ours.resized(tensor(image, "cpu"), 512)) - expected).max() < 1e-5

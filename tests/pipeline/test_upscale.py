@@ -212,7 +212,7 @@ def test_a_result_beyond_memory_is_refused_before_anything_is_computed(monkeypat
     picture = as_picture(np.zeros((2500, 2500, 3), np.uint8))
     network = upscaler(rrdb.nearest_weights())
     monkeypatch.setattr(network.network, "forward", lambda x: pytest.fail("it was computed"))
-    monkeypatch.setattr(module.cv2, "resize", lambda *_, **__: pytest.fail("it was computed"))
+    monkeypatch.setattr("cv2.resize", lambda *_, **__: pytest.fail("it was computed"))
     told = r"Enlarged to 10000 x 10000 pixels, .* about 3\.30 GB .* {:.2f} GB are allowed\. Nothing was computed"
     for one in (None, network):
         with pytest.raises(OutOfMemory, match=told.format(2)):

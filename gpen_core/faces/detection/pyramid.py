@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...images.image import FloatImage
 from ..head_pose import PLAUSIBLE_RESIDUAL, poses
 
 Rows = NDArray[np.float64]
@@ -89,22 +87,6 @@ def sizes_found(longest: int, detection_size: int, reach: Reach) -> tuple[float,
     """Shorter sides, in pixels of the picture, of about the smallest and the largest face that are found."""
     sides = level_sides(longest, detection_size, reach)
     return reach.smallest * max(1, longest / sides[0]), min(longest, reach.largest * longest / sides[-1])
-
-
-def size_at(width: int, height: int, factor: float) -> tuple[int, int]:
-    """Width and height in whole pixels of a picture enlarged by that factor."""
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def resized(batch: FloatImage, longest: int) -> FloatImage:
-    """[B, H, W, 3] to a longer side of `longest` pixels; reduced by area."""
-    height, width = batch.shape[1:3]
-    factor = longest / max(height, width)
-    if factor == 1:
-        return batch
-    size = size_at(width, height, factor)
-    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(one, size, interpolation=interpolation) for one in batch])
 
 
 def candidates(rows: Rows, scale: tuple[float, float], reach: Reach, is_first: bool, is_last: bool) -> Candidates:

@@ -11,7 +11,6 @@ from gpen_core.faces.detection.pyramid import (
     distinct,
     level_sides,
     overlap,
-    resized,
     resolve,
     sizes_found,
     without_parts,
@@ -161,10 +160,3 @@ def test_turning_back_is_exact(quarters):
     np.testing.assert_array_equal(back.rows[0, 5:].reshape(5, 2), marks)
     np.testing.assert_array_equal(back.rows[0, :4], [2, 1, 9, 3])
     assert back.angle[0] == 90 * quarters
-
-
-def test_resizing_keeps_the_batch_and_the_proportions():
-    batch = np.random.default_rng(0).uniform(0, 255, (2, 30, 60, 3)).astype(np.float32)
-    assert resized(batch, 60) is batch
-    assert resized(batch, 20).shape == (2, 10, 20, 3) and resized(batch, 120).shape == (2, 60, 120, 3)
-    np.testing.assert_allclose(resized(batch, 20)[1].mean(), batch[1].mean(), rtol=1e-5)

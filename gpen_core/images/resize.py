@@ -1,0 +1,40 @@
+"""Resizing with OpenCV. `pipeline.torch_resize` is the same on a device."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Filter = Literal["linear", "cubic", "lanczos"]
+FILTERS: dict[Filter, int] = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+
+def resize(pixels: NDArray[Any], size: tuple[int, int], enlarge: Filter = "linear") -> NDArray[Any]:
+    """[H, W], [H, W, C] or [B, H, W, C] to `size` (width, height), in the same dtype (float16 becomes float32).
+
+    An image that gets narrower, or lower at the same width, is reduced by area: each pixel is the mean of those it covers,
+    so that nothing aliases. Any other is interpolated with `enlarge`: linear for masks and what a network sees, cubic for
+    what is shown, Lanczos (8 x 8 pixels) for photographs. Cubic and Lanczos overshoot at edges: floats are not clipped.
+    An image of that size already is returned as it is, not copied."""
+    if pixels.dtype == np.float16:  # OpenCV has none
+        pixels = pixels.astype(np.float32)
+    if pixels.ndim == 4:
+        return pixels if _size(pixels[0]) == size else np.stack([resize(one, size, enlarge) for one in pixels])
+    if _size(pixels) == size:
+        return pixels
+    interpolation = cv2.INTER_AREA if size < _size(pixels) else FILTERS[enlarge]
+    resized = cv2.resize(pixels, size, interpolation=interpolation)
+    return np.asarray(resized).reshape(size[1], size[0], *pixels.shape[2:])  # OpenCV drops a single channel's axis
+
+
+def scaled_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Width and height with the same proportions and a longer side of `longest` pixels; no side is below 1."""
+    factor = longest / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _size(pixels: NDArray[Any]) -> tuple[int, int]:
+    return int(pixels.shape[1]), int(pixels.shape[0])
