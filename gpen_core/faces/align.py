@@ -168,3 +168,11 @@ def _shift(x: float, y: float) -> Matrix:
 def _complex(points: NDArray[Any]) -> NDArray[np.complex128]:
     xy = np.asarray(points, np.float64)
     return xy[:, 0] + 1j * xy[:, 1]
+
+
+def ellipse_radius(side: int, center: tuple[float, float], half_axes: tuple[float, float]) -> Matrix:
+    """[side, side] over a crop: how far each pixel is from an ellipse's center, where its edge is at 1.
+
+    `center` and `half_axes` are (x, y) as fractions of the crop's side."""
+    y, x = (np.mgrid[:side, :side] + 0.5) / side
+    return np.asarray(np.hypot((x - center[0]) / half_axes[0], (y - center[1]) / half_axes[1]), np.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..images.image import LUMA, FloatImage
 from ..images.resize import resize
+from .align import ellipse_radius
 
 SIDE = 64  # px: what a face's tone is measured at; noise and the blocks of JPEG's chroma average out
 # Face, hair and chin in the template's square, as parts of the side: centre and half axes of an ellipse.
@@ -50,7 +51,7 @@ def nearest_tone(crop: FloatImage) -> tuple[Tone, bool]:
     `crop` is [S, S, 3] RGB in [0, 1], aligned. Looked at is what luminance does not explain: lips, cheeks and eyes differ
     in colour from skin of the same brightness, in a grey or sepia photograph nothing does."""
     small = resize(crop, (SIDE, SIDE)).astype(np.float64)
-    colours = small[_face()]
+    colours = small[ellipse_radius(SIDE, CENTRE, HALF_AXES) <= 1]
     luma = colours @ LUMA.astype(np.float64)
     chroma = colours - luma[:, None]
     strength = _size(chroma)
@@ -75,12 +76,6 @@ def match_colour(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> Fl
     (mean_from, std_from), (mean_to, std_to) = cv2.meanStdDev(restored, mask=inside), cv2.meanStdDev(crop, mask=inside)
     ratio = np.divide(std_to, std_from, out=np.ones_like(std_to), where=std_from > 1e-4).ravel()
     return np.asarray(np.clip((restored - mean_from.ravel()) * ratio + mean_to.ravel(), 0, 1), np.float32)
-
-
-def _face() -> NDArray[np.bool_]:
-    """[SIDE, SIDE]: true in the ellipse."""
-    y, x = (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE
-    return np.asarray(np.hypot((x - CENTRE[0]) / HALF_AXES[0], (y - CENTRE[1]) / HALF_AXES[1]) <= 1)
 
 
 def _size(chroma: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..images.image import LUMA, FloatImage
 from ..images.resize import resize
-from .align import Matrix
+from .align import Matrix, ellipse_radius
 from .mask import MASK_SIZE
 from .swap_detection import CENTRE, FLOOR, HALF_AXES
 
@@ -62,7 +62,7 @@ def unexplained(crop: FloatImage, restored: FloatImage) -> Matrix:
     level = np.ones((SIZE, SIZE))
     by_channel = (np.stack((before[..., c], grey, dx[..., c], dy[..., c], laplacian[..., c], level)) for c in range(3))
     columns = [np.asarray(images, np.float64) for images in by_channel]  # [6, SIZE, SIZE] each
-    weight = _inner_face()
+    weight = np.clip(2 - ellipse_radius(SIZE, CENTRE, HALF_AXES), OUTSIDE, 1)  # 1 in the inner face, less around it
     contrast = np.sqrt(_contrast(before, weight) + FLOOR**2)
     edges = np.sqrt((dx**2 + dy**2).sum(2) / 3)
     say = weight
@@ -108,10 +108,3 @@ def _contrast(image: Matrix, weight: Matrix) -> float:
 def _small(crop: FloatImage) -> Matrix:
     small = resize(crop, (SIZE, SIZE))
     return np.asarray(cv2.GaussianBlur(small, (0, 0), SIGMA, borderType=cv2.BORDER_REPLICATE), np.float64)
-
-
-def _inner_face() -> Matrix:
-    """[SIZE, SIZE]: 1 in the ellipse of `changed`, less around it."""
-    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
-    radius = np.hypot((x - CENTRE[0]) / HALF_AXES[0], (y - CENTRE[1]) / HALF_AXES[1])
-    return np.asarray(np.clip(2 - radius, OUTSIDE, 1), np.float64)

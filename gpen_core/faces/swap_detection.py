@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..images.image import LUMA, Picture, same_shape
-from .align import Alignment, Matrix, align, extract
+from .align import Alignment, Matrix, align, ellipse_radius, extract
 from .face import Face, Landmarks
 
 # Chosen from benchmarks/swap_threshold.py: see docs/face-swap.md for the table.
@@ -75,7 +74,7 @@ def _difference(before: Matrix, after: Matrix) -> float:
     """Root mean square of what innocent changes leave unexplained, relative to the mean contrast of the two."""
     from scipy.optimize import lsq_linear  # every host has it
 
-    inside = _inner_face()
+    inside = ellipse_radius(SIZE, CENTRE, HALF_AXES) <= 1
     dx, dy = (cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0))  # per pixel
     images = np.stack((before, dx, dy, cv2.Laplacian(before, cv2.CV_64F)))
     columns = np.stack([_varying(image[inside]) for image in images], axis=1)  # [pixels, 4]
@@ -87,9 +86,3 @@ def _difference(before: Matrix, after: Matrix) -> float:
 
 def _varying(values: Matrix) -> Matrix:
     return np.asarray(values - values.mean(), np.float64)
-
-
-def _inner_face() -> NDArray[np.bool_]:
-    """[SIZE, SIZE]: true in the ellipse."""
-    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
-    return np.asarray(np.hypot((x - CENTRE[0]) / HALF_AXES[0], (y - CENTRE[1]) / HALF_AXES[1]) <= 1)

@@ -126,7 +126,7 @@ def paste_faces(
             left_out.append(f"face {crop.number}: {target}")
             continue
         new = _checked(edited)
-        mask = crop.mask if own is None else _square(own)
+        mask = crop.mask if own is None else resize_mask(own, (masks.MASK_SIZE, masks.MASK_SIZE))
         canvas.paste(new, mask * _touched(picture, target, new, mask.shape[0]), target, strength)
     return Pasted(canvas.result, canvas.mask, tuple(left_out))
 
@@ -137,13 +137,6 @@ def _checked(pixels: NDArray[Any]) -> FloatImage:
     if not np.isfinite(pixels).all():
         raise InputError("A crop has values that are not finite. Look at what was done to it.")
     return np.ascontiguousarray(np.clip(pixels[..., :3].astype(np.float32), 0, 1))
-
-
-def _square(mask: NDArray[np.floating]) -> FloatImage:
-    """A mask of any size over the crop's square, at the size that crops' own masks have."""
-    if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
-        raise InputError(f"Expected a mask [h, w] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
-    return resize(np.clip(mask.astype(np.float32), 0, 1), (masks.MASK_SIZE, masks.MASK_SIZE))
 
 
 def _touched(picture: Picture, target: Alignment, new: FloatImage, size: int) -> FloatImage:

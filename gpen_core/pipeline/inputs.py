@@ -206,8 +206,9 @@ def scale_between(
 
 
 def resize_mask(mask: NDArray[np.floating], size: tuple[int, int]) -> FloatImage:
-    """A mask of any size over a whole picture of that width and height, at its size. Raises `InputError` for what is no
-    mask."""
+    """A mask [h, w] in [0, 1] of any size over a whole picture, or a crop, of that width and height, at its size.
+
+    Raises `InputError` for what is no mask."""
     if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
     return resize(np.clip(mask.astype(np.float32), 0, 1), size)

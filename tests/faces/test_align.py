@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.align import align, extract, invert, similarity, template
+from gpen_core.faces.align import align, ellipse_radius, extract, invert, similarity, template
 from gpen_core.images.image import as_picture
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -126,3 +126,11 @@ def test_a_face_outside_the_picture_is_left_alone():
     face = helpers.face_at((900, 900), 50)
     result = helpers.restorer(helpers.identity_weights(256), [face]).restore(image)
     assert result.faces[0].reason == "it lies outside the picture" and np.array_equal(result.image, image)
+
+
+def test_an_ellipses_edge_is_at_one():
+    radius = ellipse_radius(100, (0.5, 0.6), (0.2, 0.3))
+    assert radius.shape == (100, 100)
+    assert radius[59:61, 49:51].max() < 0.04  # around its center
+    for y, x in ((60, 30), (60, 70), (30, 50), (90, 50)):  # where its axes end
+        assert radius[y - 1 : y + 1, x - 1 : x + 1].min() < 1 < radius[y - 1 : y + 1, x - 1 : x + 1].max()
