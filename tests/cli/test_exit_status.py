@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from command_line import DETECTOR, broken
+from cli_fixtures import DETECTOR, broken
 
 from gpen_core.cli.exit_status import ExitStatus, HungUp, Terminated, exit_status
 from gpen_core.errors import (
@@ -21,7 +21,7 @@ from gpen_core.errors import (
 )
 from gpen_core.faces.detection.retinaface import Detector
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["cli_fixtures"]
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,10 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch, de
     path = tmp_path / "some.safetensors"
     save_file(detector_weights, path)
     reads = []
-    container = architecture.formats.container
-    monkeypatch.setattr(architecture.formats, "container", lambda start, size: reads.append(size) or container(start, size))
+    container = architecture.file_format.container
+    monkeypatch.setattr(
+        architecture.file_format, "container", lambda start, size: reads.append(size) or container(start, size)
+    )
     assert [kind_of(path) for _ in range(3)] == [RETINAFACE] * 3 and len(reads) == 1
     save_file(helpers.identity_weights(256), path)
     os.utime(path, (time.time() + 5,) * 2)
