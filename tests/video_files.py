@@ -138,7 +138,7 @@ def psnr(one, other, peak=255.0):
 
 
 def film_of(path, count):
-    """A film of so many of `video_runs`' frames, without loss, with sound."""
+    """A film of so many of `video_fakes`' frames, without loss, with sound."""
     make(path, count, SIZE, "ffv1", pictures=list(frames(count)), sound="aac")
     return path
 

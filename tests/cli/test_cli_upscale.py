@@ -97,9 +97,7 @@ def test_an_upscaler_of_another_architecture_is_refused_by_its_name(restore, pla
 def test_a_network_without_a_package_is_refused_and_lanczos_is_not(restore, plain, tmp_path, monkeypatch):
     find = networks.importlib.util.find_spec
     missing = {"spandrel", "basicsr"}
-    monkeypatch.setattr(
-        networks.importlib.util, "find_spec", lambda name, *more: None if name in missing else find(name, *more)
-    )
+    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name, *_: None if name in missing else find(name))
     ran = restore(plain, "-o", tmp_path / "out.png", "--upscale", 2, "--upscaler", "realesrnet_x2")
     assert ran.status == 1 and "spandrel" in ran.err and "basicsr" in ran.err and not (tmp_path / "out.png").exists()
     assert restore(plain, "-o", tmp_path / "out.png", "--upscale", 2).status == 0

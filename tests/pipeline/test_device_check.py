@@ -7,7 +7,7 @@ from dataclasses import replace
 import helpers
 import pytest
 import torch
-from both_compositors import CUDA
+from compositor_backends import CUDA
 
 from gpen_core.network import GPEN
 from gpen_core.pipeline import device_check

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from both_compositors import DEVICES
+from compositor_backends import DEVICES
 
 from gpen_core.images.resize import resize as opencv_resize
 from gpen_core.pipeline import torch_resize
