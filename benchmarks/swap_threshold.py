@@ -1,4 +1,4 @@
-"""Which faces a swap changed: hits and false alarms of `faces.changed` over what happens to a picture after a swap.
+"""Which faces a swap changed: hits and false alarms of `faces.swap_detection` over what happens to a picture after a swap.
 
     python benchmarks/swap_threshold.py        (or: python benchmarks/swap_threshold.py --rounds 3)
 

@@ -1,4 +1,4 @@
-"""A1111 as far as scripts/ touches it, on the CPU; faithful to what 1.10 was seen to do in tests/test_a1111_host.py."""
+"""A1111 as far as scripts/ touches it, on the CPU; faithful to what tests/scripts/test_a1111_host.py saw 1.10 do."""
 
 import contextlib
 import importlib.util

@@ -243,3 +243,25 @@ def film(path):
         for _ in range(6):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
+
+
+NAMED_PATH = re.compile(r"(?<![\w/.-])(?:tests|gpen_core|nodes|scripts|benchmarks)/[\w/*-]+(?:\.\w+)*")
+BARE_MODULE = re.compile(r"`(\w+\.py)`")
+
+
+def test_files_that_pages_docstrings_and_comments_name_exist():
+    """A page that says which test holds a promise is of no use when that test has moved."""
+    texts = [path for path in PAGES if path.name != "CHANGELOG.md"]
+    code = [
+        path for folder in ("tests", "gpen_core", "nodes", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    ]
+    named = {(relative(path), name) for path in [*texts, *code] for name in NAMED_PATH.findall(path.read_text("utf-8"))}
+    gone = {(page, name) for page, name in named if not any(any(ROOT.glob(name + end)) for end in ("", ".py"))}
+    modules = {path.name for path in [*code, *ROOT.glob("*.py")]}
+    gone |= {
+        (relative(path), name)
+        for path in texts
+        for name in BARE_MODULE.findall(path.read_text("utf-8"))
+        if name not in modules
+    }
+    assert len(named) > 50 and gone == set()

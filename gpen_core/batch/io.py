@@ -15,7 +15,7 @@ from .locations import Place, Url
 
 
 def read(place: Place, max_memory: int | None = None) -> Photo:
-    """As `files.read`."""
+    """As `codecs.read`."""
     if not isinstance(place, Url):
         return codecs.read(place, max_memory)
     data = remote.read(place)
@@ -26,7 +26,7 @@ def read(place: Place, max_memory: int | None = None) -> Photo:
 
 
 def needed_bytes(place: Place) -> int:
-    """As `files.needed_bytes`."""
+    """As `codecs.needed_bytes`."""
     return remote.looked_into(place, codecs.needed_by) if isinstance(place, Url) else codecs.needed_bytes(place)
 
 
@@ -44,5 +44,5 @@ def is_there(place: Place) -> bool:
 
 
 def format_of(place: Place, fallback: str) -> str:
-    """As `files.format_of`."""
+    """As `codecs.format_of`."""
     return codecs.format_of(Path(place.name), fallback)

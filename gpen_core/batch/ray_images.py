@@ -22,7 +22,7 @@ from .ray_cluster import Cluster, Hand
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker has to know, the same for every picture; see `cluster.Work`."""
+    """What a worker has to know, the same for every picture; see `ray_cluster.Work`."""
 
     load: Callable[[], FaceRestorer]
     options: RestoreOptions
@@ -58,7 +58,7 @@ def run(
     end and not in order; `begun`, once and before that, of what the workers compute on.
 
     A picture that fails does not stop the others, nor does one whose worker dies each time that it has it. Raises as
-    `cluster.run`."""
+    `ray_cluster.run`."""
     has_begun = False
 
     def heard(row: str, told: dict[str, Any] | None) -> None:

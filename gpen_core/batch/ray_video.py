@@ -23,7 +23,7 @@ from .ray_cluster import Cluster, Hand
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker has to know of the film; see `cluster.Work`."""
+    """What a worker has to know of the film; see `ray_cluster.Work`."""
 
     load: Callable[[], FaceRestorer]
     source: Path
@@ -48,7 +48,7 @@ class Work:
 
 def elsewhere(work: Work, which: Cluster, begun: Callable[[Machine], None] = lambda machine: None) -> Elsewhere:
     """For `restore_video`. A segment is restored again, up to three times, where its worker dies. `begun` hears once of what
-    the workers compute on. Raises as `cluster.run`, and `OutputError` where a segment is lost each time."""
+    the workers compute on. Raises as `ray_cluster.run`, and `OutputError` where a segment is lost each time."""
     return partial(_run, work, which, begun)
 
 

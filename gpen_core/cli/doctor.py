@@ -52,7 +52,7 @@ def examine(given_models_dir: Path | None) -> str:
 
 
 def tested() -> tuple[bool, str]:
-    """Whether nothing is wrong with one face restored, see `selftest`, and a line that says so.
+    """Whether nothing is wrong with one face restored, see `self_test`, and a line that says so.
 
     Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
     try:

@@ -30,7 +30,7 @@ def in_order(faces: Sequence[Face], order: str) -> list[Face]:
 
 
 def heads(faces: Sequence[Face]) -> list[Face]:
-    """The same faces; `reason` is set on those whose landmarks no head can show, see `head.poses`."""
+    """The same faces; `reason` is set on those whose landmarks no head can show, see `head_pose.poses`."""
     if not faces:
         return []
     residual = poses(np.stack([face.landmarks for face in faces])).residual

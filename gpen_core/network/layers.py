@@ -223,7 +223,7 @@ class StyledConv(nn.Module):
         return own.to(self.weight.dtype)
 
     def folded_weight(self, styles: Styles) -> torch.Tensor:
-        """For one that upsamples: the same with the FIR in it, see `folded.up_weight`."""
+        """For one that upsamples: the same with the FIR in it, see `fused_fir.up_weight`."""
         style, out_scale = self.modulation(styles)
         return fused_fir.up_weight(own_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 

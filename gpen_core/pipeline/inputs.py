@@ -29,7 +29,7 @@ FARTHEST = 1 << 24  # pixels, of a box's edges: OpenCV cannot cut out much large
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture to restore: a path, a PIL image, an array or a `Picture` (see `pictures.picture.as_picture`)."""
+    """One picture to restore: a path, a PIL image, an array or a `Picture` (see `images.image.as_picture`)."""
 
     image: object
     before_swap: object | None = None
@@ -46,7 +46,7 @@ class Frame:
 
 
 def open_picture(image: object, max_memory: int | None = None) -> Picture:
-    """As `pictures.picture.as_picture`, and paths are read. Raises `InputError`, and `OutOfMemory` as `files.read` does."""
+    """As `images.image.as_picture`, and paths are read. Raises `InputError`, and `OutOfMemory` as `codecs.read` does."""
     return codecs.read(Path(image), max_memory).picture if isinstance(image, (str, PathLike)) else as_picture(image)
 
 

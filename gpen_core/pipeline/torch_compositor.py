@@ -43,7 +43,7 @@ class _Open:
 
 
 class OnDevice:
-    """An `Around` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that `finish.does` knows.
+    """An `Around` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that `torch_postprocess.does` knows.
 
     A picture is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
 

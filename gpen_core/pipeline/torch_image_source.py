@@ -14,7 +14,7 @@ from .torch_resize import resize
 
 
 class DeviceScene:
-    """As `faces.scene.OpenCVScene`, on a device. Running out of memory raises torch's error."""
+    """As `faces.detection.image_source.OpenCVScene`, on a device. Running out of memory raises torch's error."""
 
     def __init__(self, pictures: Sequence[Picture], sides: Sequence[int], device: torch.device, uploads: Uploads) -> None:
         self._parts = [uploads.whole(picture, device) for picture in pictures]

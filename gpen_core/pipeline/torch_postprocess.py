@@ -1,4 +1,6 @@
-"""`faces.finish` in torch: how much of a restored crop counts where, and its colours. Crops are [3, S, S] RGB in [0, 1]."""
+"""`faces.postprocess` in torch: how much of a restored crop counts where, and its colors.
+
+Crops are [3, S, S] RGB in [0, 1]."""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from ..options import RestoreOptions
 from .torch_image import luminance
 from .torch_resize import resize_crop
 
-LEAST_DEVIATION = 1e-4  # as `match.match_colour`: below it a channel has no contrast to be changed
+LEAST_DEVIATION = 1e-4  # as `color.match_colour`: below it a channel has no contrast to be changed
 
 
 def does(options: RestoreOptions) -> bool:
@@ -29,7 +31,7 @@ def does(options: RestoreOptions) -> bool:
 
 
 def mask_of(options: RestoreOptions, masking: Masking, restored: torch.Tensor, is_aligned: bool) -> torch.Tensor | None:
-    """[512, 512] in [0, 1] as `faces.finish.mask_of`, of options that `does` knows. Memory as there."""
+    """[512, 512] in [0, 1] as `faces.postprocess.mask_of`, of options that `does` knows. Memory as there."""
     if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
         return parsed(masking.face, restored)
     return None if is_aligned else feather(restored.device)
@@ -68,7 +70,7 @@ def _blur(device: torch.device) -> torch.Tensor:
 
 
 def toned(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """The restored crop, where the options ask for it in the tones of one that is grey or sepia; see `match.Tone`."""
+    """The restored crop, where the options ask for it in the tones of one that is grey or sepia; see `color.Tone`."""
     if options.color != "auto":
         return restored
     small = resize_crop(crop, SIDE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
@@ -83,7 +85,7 @@ def toned(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor) -
 
 def matched(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """The restored crop with the colours that the crop has inside its mask, where the options ask for it; see
-    `match.match_colour`."""
+    `color.match_colour`."""
     if options.color != "match":
         return restored
     mask = feather(crop.device) if mask is None else mask

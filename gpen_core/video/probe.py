@@ -283,7 +283,7 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.Photo:
     """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`, and `OutOfMemory`
-    as `files.read` does."""
+    as `codecs.read` does."""
     photo = codecs.read(path, max_memory)
     if photo.picture.alpha is not None:
         raise InputError(f"{path} has an alpha channel, which is not supported in a film. Save the frames without it.")

@@ -102,7 +102,7 @@ class _Trail:
 class Tracker:
     """Takes a film's frames in order, each with the faces detected in it, and makes tracks of them.
 
-    A face is looked for where the picture has moved to (`motion.follow`), at the first try from where its speed has
+    A face is looked for where the picture has moved to (`face_motion.follow`), at the first try from where its speed has
     carried it, then from where a face was detected that it may be. Where nothing is detected for up to half a second,
     the picture carries it, as long as what is there moves as one and looks like the face; else the track ends. It keeps one
     frame in grey, and a few hundred bytes for each face and frame."""

@@ -32,7 +32,7 @@ class WeightsFile:
 
     @property
     def container(self) -> str:
-        """See `formats.container`."""
+        """See `file_format.container`."""
         self.file.seek(0)
         return file_format.container(self.file.read(file_format.START), self.size)
 

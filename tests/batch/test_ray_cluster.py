@@ -48,7 +48,7 @@ def test_what_contradicts_is_refused_before_anything_starts(restore, face, tmp_p
 
 
 class FakeRay(ModuleType):
-    """The part of Ray that `cluster.run` uses, in this process. It runs every task at once, in one worker."""
+    """The part of Ray that `ray_cluster.run` uses, in this process. It runs every task at once, in one worker."""
 
     def __init__(self, monkeypatch, **has):
         super().__init__("ray")

@@ -1,4 +1,4 @@
-"""The nodes in a fake ComfyUI, see fake_comfyui.py; tests/test_comfyui_host.py has the real one."""
+"""The nodes in a fake ComfyUI, see fake_comfyui.py; tests/nodes/test_comfyui_host.py has the real one."""
 
 import asyncio
 import collections

@@ -1,4 +1,4 @@
-"""scripts/ in a fake A1111, see fake_webui.py; tests/test_a1111_host.py has the real ones."""
+"""scripts/ in a fake A1111, see fake_webui.py; test_a1111_host.py has the real ones."""
 
 import argparse
 import gc

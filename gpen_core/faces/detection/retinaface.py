@@ -88,7 +88,7 @@ class Detector:
         pulse: Callable[[], None] = lambda: None,
         make_scene: MakeScene = OpenCVScene,
     ) -> list[list[Face]]:
-        """The faces of each picture, best score first, in its own pixels; see `find.find`.
+        """The faces of each picture, best score first, in its own pixels; see `multiscale.find`.
 
         `boxes`: for each picture None, or where faces are known to be; one that holds none is looked into closely.
         `pulse` is called before each pass of the network and stops the work by raising. `make_scene`: how pictures are
