@@ -169,7 +169,7 @@ def check() -> None:
 def version() -> None:
     """Says the version; given one, such as 0.2.0, writes it wherever it stands and dates the changelog's section."""
     project, code, log = ROOT / "pyproject.toml", ROOT / "gpen_core" / "version.py", ROOT / "CHANGELOG.md"
-    now = re.search(r'^version = "(.+)"$', project.read_text("utf-8"), re.M)[1]
+    now = project_version()
     if len(sys.argv) < 3:
         print(now)
         return
@@ -234,6 +234,11 @@ def docs() -> None:
     run(python, "-m", "mkdocs", "build", "--strict", *sys.argv[2:])
 
 
+def project_version() -> str:
+    """The version in pyproject.toml."""
+    return re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[1]
+
+
 def extra(name: str) -> list[str]:
     """What one of the project's extras installs."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -245,8 +250,7 @@ def manual() -> None:
     python = bare(".venv-manual")
     run(python, "-m", "pip", "install", "--quiet", *extra("manual"))
     os.environ["COLUMNS"] = "10000"  # man breaks lines; one that began with a dot would be a macro
-    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[1]
-    run(python, *MANUAL, "--version", version, "--output", ROOT / "build" / "gpen.1", *sys.argv[2:])
+    run(python, *MANUAL, "--version", project_version(), "--output", ROOT / "build" / "gpen.1", *sys.argv[2:])
 
 
 def dist() -> None:

@@ -28,7 +28,7 @@ NAMES_OR_FILES = {
 """Values that are names or files, by the argument's `dest`."""
 NAMES = dict.fromkeys(("names", "accept_changed"), tuple(entry.name for entry in CATALOG))
 """Values that are names only."""
-FILES = {"FILE", "PHOTO", "INPUT", "OUT", "SHEET", "ORIGINAL", "MASKFILE", "IN"}
+FILES = {"FILE", "PHOTO", "INPUT", "OUT", "SHEET", "MASKFILE", "IN"}
 """Metavars of files, or of files and folders."""
 ZSH = """_gpen_names_or_files() {
   local -a names=("$@")

@@ -83,9 +83,11 @@ def passes(check: DeviceCheck, device: torch.device, record: Path | None = None)
     return problem is None
 
 
-def verified_device(device: torch.device, record: Path) -> torch.device:
-    """The device, or the CPU if the device is one of `NETWORK_DEVICES` and computes a tiny network wrongly; see `passes`."""
-    return device if device.type not in NETWORK_DEVICES or passes(NETWORK, device, record) else CPU
+def verified_device(device: torch.device, find_record: Callable[[], Path]) -> torch.device:
+    """The device, or the CPU if the device is one of `NETWORK_DEVICES` and computes a tiny network wrongly; see `passes`.
+
+    `find_record` gives the path of the record. It is called only for a device that is checked."""
+    return device if device.type not in NETWORK_DEVICES or passes(NETWORK, device, find_record()) else CPU
 
 
 def supports_image_ops(device: torch.device) -> bool:

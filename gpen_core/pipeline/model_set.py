@@ -24,7 +24,7 @@ from ..weights.folders import Folders, models_dirs
 from ..weights.prefetch import Wanted, fetch_missing
 from ..weights.store import Store
 from . import rrdb
-from .device_check import NETWORK_DEVICES, verified_device
+from .device_check import verified_device
 from .devices import SMALLER_MODEL, Process, pick_device, pick_dtype
 from .gpen_runner import BySize, LoadedNetwork, sizes_of
 from .lazy import Lazy
@@ -245,10 +245,7 @@ def load_detector(
 
 def _checked_device(device: str | torch.device) -> torch.device:
     """The device asked for, or the CPU in place of one that computes wrongly, see `device_check`. Raises `DeviceError`."""
-    chosen = pick_device(device)
-    if chosen.type not in NETWORK_DEVICES:  # only these need the models folder
-        return chosen
-    return verified_device(chosen, models_dirs()[0] / CHECKED_DEVICES)
+    return verified_device(pick_device(device), lambda: models_dirs()[0] / CHECKED_DEVICES)
 
 
 def check_structure(content: object, entry: Entry | None) -> None:

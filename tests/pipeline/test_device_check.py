@@ -36,8 +36,8 @@ def processes(reason):
 def test_a_device_that_agrees_is_taken_and_tried_once(tmp_path):
     (process, tried), memory = processes(None), tmp_path / "new" / "devices.json"
     first = process()
-    assert [first.verified_device(MPS, memory) for _ in range(2)] == [MPS, MPS]
-    assert process().verified_device(MPS, memory) == MPS
+    assert [first.verified_device(MPS, lambda: memory) for _ in range(2)] == [MPS, MPS]
+    assert process().verified_device(MPS, lambda: memory) == MPS
     assert tried == [MPS]
 
 
@@ -45,17 +45,17 @@ def test_one_that_does_not_gives_way_to_the_cpu_each_time(tmp_path, caplog):
     process, tried = processes("it differs by 3 of its standard deviation")
     for _ in range(2):
         with caplog.at_level(logging.WARNING):
-            assert process().verified_device(MPS, tmp_path / "devices.json") == CPU
+            assert process().verified_device(MPS, lambda: tmp_path / "devices.json") == CPU
     assert tried == [MPS]
     assert len(caplog.messages) == 2 and "it differs by 3" in caplog.messages[1] and torch.__version__ in caplog.messages[1]
 
 
 def test_another_version_is_tried_anew(tmp_path):
     (process, tried), memory = processes(None), tmp_path / "devices.json"
-    process().verified_device(MPS, memory)
+    process().verified_device(MPS, lambda: memory)
     content = json.loads(memory.read_text())
     memory.write_text(json.dumps({key.replace(torch.__version__, "1.0"): "wrong" for key in content}))
-    assert process().verified_device(MPS, memory) == MPS
+    assert process().verified_device(MPS, lambda: memory) == MPS
     assert len(tried) == 2 and len(json.loads(memory.read_text())) == 2
 
 
@@ -63,20 +63,20 @@ def test_another_version_is_tried_anew(tmp_path):
 def test_a_file_that_is_none_of_ours_is_no_hindrance(tmp_path, content):
     (process, tried), memory = processes(None), tmp_path / "devices.json"
     memory.write_text(content)
-    assert process().verified_device(MPS, memory) == MPS and tried == [MPS]
+    assert process().verified_device(MPS, lambda: memory) == MPS and tried == [MPS]
 
 
 def test_where_nothing_can_be_remembered_it_is_tried_in_each_process(tmp_path):
     process, tried = processes(None)
     (tmp_path / "file").write_text("")
     first, memory = process(), tmp_path / "file" / "devices.json"
-    assert [first.verified_device(MPS, memory) for _ in range(2)] == [MPS, MPS] and tried == [MPS]
+    assert [first.verified_device(MPS, lambda: memory) for _ in range(2)] == [MPS, MPS] and tried == [MPS]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_tests_hold_is_not_tried(tmp_path, device):
     process, tried = processes("wrong")
-    assert process().verified_device(torch.device(device), tmp_path / "devices.json").type == device and not tried
+    assert process().verified_device(torch.device(device), lambda: tmp_path / "devices.json").type == device and not tried
 
 
 def test_images_keep_opencv_where_the_device_fails_and_the_log_says_so_once(caplog):
