@@ -3,6 +3,7 @@
 PYTEST_DONT_REWRITE: this is both a plugin, for its fixtures, and imported for its functions.
 """
 
+import signal
 from typing import NamedTuple
 
 import cv2
@@ -85,3 +86,11 @@ def names(folder):
 
 def pixels(path):
     return codecs.read(path).picture.native()
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT interrupts this process and those it starts, also where it was ignored: a shell does so for background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

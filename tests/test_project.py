@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -337,3 +338,26 @@ def test_tests_use_no_private_name_of_ours():
 )
 def test_a_private_name_is_found_however_it_is_used(code, is_found):
     assert ("_load" in {name for _, name in names_used(ast.parse(code))}) == is_found
+
+
+IN_A_PROGRAM = re.compile(r"^\s*from (gpen_core[\w.]*) import ([\w, ]+)$", re.MULTILINE)
+
+
+def programs(path):
+    """The texts of a file that are programs for a process of its own."""
+    constants = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant))
+    return [node.value for node in constants if isinstance(node.value, str) and "gpen_core" in node.value]
+
+
+def test_programs_inside_of_tests_import_names_that_exist():
+    """Most of these tests are slow, so that the fast ones would not notice a module that has moved."""
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    found = {
+        one for path in files if path != Path(__file__) for text in programs(path) for one in IN_A_PROGRAM.findall(text)
+    }
+    missing = []
+    for module, names in sorted(found):
+        imported = importlib.import_module(module)
+        submodule = (name for name in names.split(", ") if not hasattr(imported, name))
+        missing += [f"{module}.{name}" for name in submodule if importlib.util.find_spec(f"{module}.{name}") is None]
+    assert found and missing == []

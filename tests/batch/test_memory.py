@@ -117,7 +117,7 @@ from pathlib import Path
 from gpen_core import RestoreOptions, FaceRestorer
 from gpen_core.batch import local
 from gpen_core.batch.job import Job
-from gpen_core.images import files
+from gpen_core.images import codecs
 def told(field):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
 model, detector, folder, small, *kinds = sys.argv[1:]
@@ -130,7 +130,7 @@ def measure(kind):
     open("/proc/self/clear_refs", "w").write("5")
     before = told("VmRSS")
     status = run(large).status
-    print(kind, status, told("VmHWM") - before, files.needed_bytes(large), restorer.working_bytes(), flush=True)
+    print(kind, status, told("VmHWM") - before, codecs.needed_bytes(large), restorer.working_bytes(), flush=True)
 for kind in kinds:
     child = os.fork()
     if not child:

@@ -367,7 +367,7 @@ def test_a_reader_that_has_had_enough_is_no_error(models):
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 @pytest.mark.slow
-def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, name, status):
+def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, interruptible, name, status):
     (tmp_path / "many").mkdir()
     for n in range(400):
         shutil.copy(face, tmp_path / "many" / f"{n:03}.png")

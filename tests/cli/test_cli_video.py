@@ -432,8 +432,8 @@ import sys
 sys.path.insert(0, "tests")
 import video_fakes
 from gpen_core.cli import main, video
-from gpen_core.video import restore
-restore.SHORTEST = restore.LONGEST = 2.0
+from gpen_core.video import restore_video
+restore_video.SHORTEST = restore_video.LONGEST = 2.0
 seconds = float(sys.argv.pop(1))
 video.loaded = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
 sys.exit(main())
@@ -483,7 +483,7 @@ def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path):
         if name != "SIGKILL":
             assert f"waits in {out}.unfinished: the same command goes on from there" in said, name
             assert not list(tmp_path.rglob(".*.part")), name
-            assert json.loads(report.read_text("utf-8"))["error"] in ("KeyboardInterrupt", "Ended"), name
+            assert json.loads(report.read_text("utf-8"))["error"] in ("KeyboardInterrupt", "Terminated"), name
     before = finished(out)
     again = started(film, out, "--report", report)
     said = again.communicate(timeout=120)

@@ -164,7 +164,7 @@ def test_an_output_that_cannot_be_written_is_1(command, source, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 @pytest.mark.slow
-def test_a_signal_has_128_and_its_number(command, source, monkeypatch, name, status):
+def test_a_signal_has_128_and_its_number(command, source, monkeypatch, interruptible, name, status):
     whole = Detector.detect
 
     def detect(*arguments, **more):

@@ -23,7 +23,7 @@ pytest_plugins = ["cli_fixtures"]
 FORKS = """
 import json, os, resource, sys, tempfile
 import cv2, torch
-from gpen_core import restorer
+from gpen_core.pipeline import restorer
 from gpen_core.batch import local
 from gpen_core.cli import main
 

@@ -108,7 +108,7 @@ def test_a_film_goes_in_and_out_as_a_file(host, red, film):
     first, face = summary.splitlines()
     assert first == "12 frames, 1 face followed, 1 restored, 0 skipped"
     assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
-    assert fake_comfyui.ProgressBar.shown[-1] == (1, 1)
+    assert fake_comfyui.ProgressBar.shown[-1] == (12, 12)  # the frames that were joined
 
 
 @pytest.mark.slow
