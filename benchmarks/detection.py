@@ -31,12 +31,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.faces.detection.pyramid import Rows, overlap, resized, shorter_sides  # noqa: E402
+from gpen_core.faces.detection.pyramid import Rows, overlap, shorter_sides  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
 from gpen_core.faces.head_pose import poses  # noqa: E402
 from gpen_core.faces.warp import warp  # noqa: E402
 from gpen_core.images.image import BROKEN, as_picture  # noqa: E402
+from gpen_core.images.resize import resize_longest  # noqa: E402
 from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
 
@@ -126,7 +127,7 @@ def plain(detector: Detector) -> Find:
     """One pass at the detection size, as facexlib has it."""
 
     def find(pixels: Pixels, options: RestoreOptions) -> list[Face]:
-        batch = resized(pixels[None, ..., ::-1].copy(), min(options.detection_size, max(pixels.shape[:2])))
+        batch = resize_longest(pixels[None, ..., ::-1].copy(), min(options.detection_size, max(pixels.shape[:2])))
         scale = pixels.shape[1] / batch.shape[2]
         (rows,) = detector.see(batch, options.confidence)
         return [Face(tuple(row[:4] * scale), row[4], row[5:].reshape(5, 2) * scale) for row in rows]
@@ -161,7 +162,7 @@ def one_face(name: str, pixels: Pixels, detector: Detector) -> Photo | None:
         side = round(min(longest, DETECTION_SIZE) / 2 ** (step / 2))
         if side < 64:
             break
-        batch = resized(pixels[None, ..., ::-1].copy(), side)
+        batch = resize_longest(pixels[None, ..., ::-1].copy(), side)
         (rows,) = detector.see(batch, 0.9)
         size = shorter_sides(rows)
         if len(rows) == 1 and 60 <= size[0] <= 180:
@@ -206,7 +207,7 @@ def rendered(photo: Photo, size: float, rng: np.random.Generator, degrees: float
     scale = size / photo.side
     image = photo.pixels
     if scale < 1:
-        image = resized(image[None], max(1, round(max(image.shape[:2]) * scale)))[0]
+        image = resize_longest(image[None], max(1, round(max(image.shape[:2]) * scale)))[0]
     elif scale > 1:
         image = enlarged(image, scale, rng)
     sx, sy = image.shape[1] / photo.pixels.shape[1], image.shape[0] / photo.pixels.shape[0]
@@ -354,7 +355,11 @@ def head(photo: Photo, size: float, rng: np.random.Generator) -> tuple[Pixels, N
         photo.name, photo.pixels[low[1] : high[1], low[0] : high[0]], photo.box - [*low, *low], photo.landmarks - low
     )
     scale = size / photo.side
-    image = enlarged(cut.pixels, scale, rng) if scale > 1 else resized(cut.pixels[None], round(max(high - low) * scale))[0]
+    image = (
+        enlarged(cut.pixels, scale, rng)
+        if scale > 1
+        else resize_longest(cut.pixels[None], round(max(high - low) * scale))[0]
+    )
     sx, sy = image.shape[1] / cut.pixels.shape[1], image.shape[0] / cut.pixels.shape[0]
     return image, np.array([[sx, 0, (sx - 1) / 2 - sx * low[0]], [0, sy, (sy - 1) / 2 - sy * low[1]]])
 

@@ -30,6 +30,12 @@ def resize(pixels: NDArray[Any], size: tuple[int, int], enlarge: Filter = "linea
     return np.asarray(resized).reshape(size[1], size[0], *pixels.shape[2:])  # OpenCV drops a single channel's axis
 
 
+def resize_longest(batch: NDArray[Any], longest: int) -> NDArray[Any]:
+    """[B, H, W, C] with the same proportions and a longer side of `longest` pixels; see `resize`."""
+    height, width = batch.shape[1:3]
+    return resize(batch, scaled_size((width, height), longest))
+
+
 def scaled_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Width and height with the same proportions and a longer side of `longest` pixels; no side is below 1."""
     factor = longest / max(size)

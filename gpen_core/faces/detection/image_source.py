@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...images.image import FloatImage, Picture
-from ...images.resize import resize, scaled_size
+from ...images.resize import resize_longest
 from ..align import Alignment, extract
 from .rotation import turned
 
@@ -37,8 +37,8 @@ class OpenCVScene:
     def __init__(self, pictures: Sequence[Picture], sides: Sequence[int]) -> None:
         self._pictures = pictures
         whole = np.stack([picture.bgr_255(sides[0]) for picture in pictures])
-        first = _scaled(whole, sides[0])
-        self._levels = [first, *(_scaled(first, side) for side in sides[1:])]
+        first = resize_longest(whole, sides[0])
+        self._levels = [first, *(resize_longest(first, side) for side in sides[1:])]
 
     def level(self, number: int, members: Sequence[int], quarters: int) -> FloatImage:
         batch = self._levels[number]
@@ -49,11 +49,6 @@ class OpenCVScene:
     def squares(self, wanted: Sequence[tuple[int, Alignment]]) -> FloatImage:
         crops = np.stack([_square(self._pictures[n], alignment) for n, alignment in wanted])
         return np.asarray(crops[..., ::-1] * np.float32(255))  # RGB in [0, 1] -> BGR in [0, 255]
-
-
-def _scaled(batch: FloatImage, longest: int) -> FloatImage:
-    height, width = batch.shape[1:3]
-    return resize(batch, scaled_size((width, height), longest))
 
 
 def _square(picture: Picture, alignment: Alignment) -> FloatImage:
