@@ -4,16 +4,17 @@ import hashlib
 import io
 from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
 import pytest
 from video_fakes import SIZE, frames
 
 from gpen_core.video import restore_video as restoring
+from gpen_core.video.containers import library
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import Reader
 
+av = library()
 RATE = 25
 needs_rotation = pytest.mark.skipif(
     not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write a display matrix"

@@ -77,7 +77,10 @@ MICROSECONDS = 1_000_000  # AV_TIME_BASE: a container's duration
 
 
 def library() -> Any:
-    """PyAV. Raises `MissingExtra` where it is not installed."""
+    """PyAV, with FFmpeg's log off, as PyAV has it by default. Raises `MissingExtra` where it is not installed.
+
+    Older torchvision turns the log on. With PyAV 14 each message then takes Python's lock, also in a decoder's own threads,
+    and a decoder that Python frees meanwhile waits for these threads forever."""
     try:
         import av
         import av.error
@@ -85,6 +88,8 @@ def library() -> Any:
         raise MissingExtra(
             f'To read and write films, PyAV is needed ({first_line(error)}). Install it: pip install "sd-gpen[video]"'
         ) from error
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
     return av
 
 

@@ -200,3 +200,10 @@ def test_metadata_that_is_not_unicode_keeps_its_bytes(tmp_path):
     write_segment(film, tmp_path / "segment")
     join([tmp_path / "segment"], film, tmp_path / "b.mkv")
     assert b"Caf\xe9_" in (tmp_path / "b.mkv").read_bytes()
+
+
+def test_ffmpegs_log_is_off_where_videos_are_opened(video):
+    """With the log on, as older torchvision leaves it, PyAV 14 hangs when it frees a decoder that is at work."""
+    av.logging.set_level(av.logging.ERROR)
+    with containers.open_input(video):
+        assert av.logging.get_level() is None
