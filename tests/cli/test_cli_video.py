@@ -472,7 +472,7 @@ def ended(film, out, report, name):
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 @pytest.mark.slow
-def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path):
+def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path, interruptible):
     count = 40
     film = video_files.make(tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac")
     out, report = tmp_path / "out.mkv", tmp_path / "report.json"
