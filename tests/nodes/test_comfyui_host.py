@@ -203,7 +203,8 @@ def test_a_mask_and_boxes_select(host):
 @pytest.mark.parametrize(("name", "angles", "count"), [("close", "auto", 1), ("lying", "auto", 6), ("lying", "all", 6)])
 def test_close_and_lying_faces_are_found_once(host, name, angles, count):
     out = host.run({**image(f"{name}.png"), **restore(["load", 0], angles=angles, detection_size=1500, max_faces=20)})
-    assert f"{count} faces found, {count} restored" in out["summary"]["text"][0]
+    noun = "face" if count == 1 else "faces"
+    assert f"{count} {noun} found, {count} restored, 0 skipped" in out["summary"]["text"][0]
 
 
 def test_segments_and_bare_corners_lead(host):
