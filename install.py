@@ -24,14 +24,14 @@ def main() -> None:
     """Installs what is missing, or says what to do by hand."""
     if "--skip-install" in [*sys.argv, *os.environ.get("COMMANDLINE_ARGS", "").split()]:
         return
-    for package in wanted():
+    for package in missing_packages():
         problem = install(package)
         if problem:
             print(f"sd-gpen: {package} could not be installed ({problem}). In the host's environment, run:")
             print(f"  {sys.executable} -m pip install --no-deps '{package}'")
 
 
-def wanted() -> list[str]:
+def missing_packages() -> list[str]:
     """What is to be installed, for pip. OpenCV may be there and still not load, so it is tried."""
     packages = [one for one in (FACEXLIB, PLATFORMDIRS) if not importlib.util.find_spec(one.partition(">=")[0])]
     try:

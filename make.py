@@ -27,9 +27,9 @@ MANUAL = (
     "from argparse_manpage.cli import main; main()",
     *("--module", "gpen_core.cli.main", "--function", "make_parser", "--format", "single-commands-section"),
     *("--project-name", "sd-gpen", "--manual-title", "User Commands"),
-    *("--description", "restores faces in photographs, pictures and films with GPEN"),
+    *("--description", "restores faces in photographs, images and videos with GPEN"),
 )
-SAID = """Installing sd-gpen[{extra}] into {folder}, once.
+INSTALL_NOTE = """Installing sd-gpen[{extra}] into {folder}, once.
 The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
 
 
@@ -41,7 +41,7 @@ def run(*command: object, mypy_path: str | None = None) -> None:
         sys.exit(status)
 
 
-def bare(name: str, python: str = sys.executable) -> Path:
+def create_venv(name: str, python: str = sys.executable) -> Path:
     """The Python of the virtual environment `name`, made where there is none."""
     inside = ENVIRONMENTS / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not inside.exists():
@@ -49,7 +49,7 @@ def bare(name: str, python: str = sys.executable) -> Path:
     return inside
 
 
-def environment(
+def ensure_venv(
     name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None, period: str = ""
 ) -> Path:
     """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml or `pins` changed.
@@ -63,10 +63,10 @@ def environment(
     wanted = f"{extra} {pip} {period} {hashlib.sha256(asked_for).hexdigest()}"
     checkout = f"checkout {ROOT}"
     stamp = ENVIRONMENTS / name / "installed.txt"
-    inside = bare(name, python)
+    inside = create_venv(name, python)
     installed = stamp.read_text("utf-8").splitlines() if stamp.exists() else []
     if wanted not in installed:
-        print(SAID.format(extra=extra, folder=ENVIRONMENTS / name), flush=True)
+        print(INSTALL_NOTE.format(extra=extra, folder=ENVIRONMENTS / name), flush=True)
         if pins:
             run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", pins)
         run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
@@ -78,12 +78,12 @@ def environment(
     return inside
 
 
-def tools() -> Path:
+def dev_python() -> Path:
     """The environment of the tests and checks, whose tools are those of the lock."""
-    return environment(".venv", "dev", pins=LOCK)
+    return ensure_venv(".venv", "dev", pins=LOCK)
 
 
-def interpreter(version: str) -> str:
+def find_python(version: str) -> str:
     """A Python of that version: $PYTHON<version without dot>, `python<version>` on the path, or pyenv's newest."""
     given = os.environ.get("PYTHON" + version.replace(".", ""))
     if given:
@@ -100,42 +100,42 @@ def interpreter(version: str) -> str:
 
 def demo() -> None:
     """Restores two photographs with demonstration weights, into the folder demo/."""
-    run(environment(".venv", "demo"), "-m", "gpen_core", "demo")
+    run(ensure_venv(".venv", "demo"), "-m", "gpen_core", "demo")
 
 
 def test() -> None:
     """Runs the fast tests on up to four processors. Arguments go to pytest."""
-    run(tools(), "-m", "pytest", *FAST, *PARALLEL, *sys.argv[2:])
+    run(dev_python(), "-m", "pytest", *FAST, *PARALLEL, *sys.argv[2:])
 
 
 def test_all() -> None:
     """Runs all tests except the nightly ones on up to four processors. Arguments go to pytest, such as `--cov`."""
-    run(tools(), "-m", "pytest", "-m", "not nightly", *PARALLEL, *sys.argv[2:])
+    run(dev_python(), "-m", "pytest", "-m", "not nightly", *PARALLEL, *sys.argv[2:])
 
 
 def test_nightly() -> None:
     """Runs the tests that only the nightly workflow has time for. Arguments go to pytest."""
-    run(tools(), "-m", "pytest", "-m", "nightly", *PARALLEL, *sys.argv[2:])
+    run(dev_python(), "-m", "pytest", "-m", "nightly", *PARALLEL, *sys.argv[2:])
 
 
 def trial() -> None:
     """Broken files and servers by lot, for 30 minutes. Arguments go to `tests/trial/run.py`, the seed for one."""
-    run(environment(".venv", "dev"), "-m", "tests.trial.run", *sys.argv[2:])
+    run(ensure_venv(".venv", "dev"), "-m", "tests.trial.run", *sys.argv[2:])
 
 
 def kills() -> None:
     """Processes killed at 50 moments each. Arguments go to `tests/trial/kills.py`."""
-    run(environment(".venv", "dev"), "-m", "tests.trial.kills", *sys.argv[2:])
+    run(ensure_venv(".venv", "dev"), "-m", "tests.trial.kills", *sys.argv[2:])
 
 
 def soak() -> None:
-    """2,000 pictures in one process, whose memory must not grow. Arguments go to `tests/trial/soak.py`."""
-    run(environment(".venv", "dev"), "-m", "tests.trial.soak", *sys.argv[2:])
+    """2,000 images in one process, whose memory must not grow. Arguments go to `tests/trial/soak.py`."""
+    run(ensure_venv(".venv", "dev"), "-m", "tests.trial.soak", *sys.argv[2:])
 
 
 def test_oldest() -> None:
     """Runs the tests with Python 3.10 and the packages that A1111 1.10 pins. Arguments go to pytest."""
-    python = environment(".venv-oldest", "dev", interpreter("3.10"), "--constraint", OLDEST)
+    python = ensure_venv(".venv-oldest", "dev", find_python("3.10"), "--constraint", OLDEST)
     run(python, "-m", "pytest", *PARALLEL, *sys.argv[2:])
 
 
@@ -147,13 +147,13 @@ def test_newest() -> None:
     year, week, _ = datetime.date.today().isocalendar()
     upgrade = ("--upgrade", "--upgrade-strategy", "eager")
     name = f".venv-newest-{version}"
-    python = environment(name, "dev", interpreter(version), *upgrade, period=f"{year}-{week}")
+    python = ensure_venv(name, "dev", find_python(version), *upgrade, period=f"{year}-{week}")
     run(python, "-m", "pytest", *PARALLEL, *sys.argv[2:])
 
 
 def check() -> None:
     """Format, lint and types."""
-    python = tools()
+    python = dev_python()
     run(python, "-m", "ruff", "format", "--check", ".")
     run(python, "-m", "ruff", "check", ".")
     run(python, "-m", "mypy")
@@ -179,57 +179,57 @@ def version() -> None:
     texts = {file: file.read_text("utf-8") for file in (project, code, log)}
     texts[project] = texts[project].replace(f'\nversion = "{now}"\n', f'\nversion = "{new}"\n')
     texts[code] = texts[code].replace(f'"{now}"', f'"{new}"')
-    texts[log] = released(texts[log], new, datetime.date.today().isoformat())
+    texts[log] = date_release(texts[log], new, datetime.date.today().isoformat())
     for file, text in texts.items():
         file.write_text(text, "utf-8")
 
 
-def released(changelog: str, version: str, date: str) -> str:
+def date_release(changelog: str, version: str, date: str) -> str:
     """The changelog with its section Unreleased called by the version, and a new one above it."""
     address = "https://github.com/sd-gpen/sd-gpen/releases/tag/v"
     changelog = changelog.replace("\n## [Unreleased]\n", f"\n## [Unreleased]\n\n## [{version}] - {date}\n", 1)
     return changelog.rstrip("\n") + f"\n[{version}]: {address}{version}\n"
 
 
-def host(variable: str, what: str, address: str, tests: str) -> None:
+def run_host_tests(variable: str, name: str, address: str, tests: str) -> None:
     """The tests in a real host, whose checkout the environment names; says how to name one where it does not."""
     checkout = os.environ.get(variable, "")
     if not checkout or not Path(checkout).is_dir():
         python = variable.replace("_DIR", "_PYTHON")
         sys.exit(
-            f"{variable} names no folder{f': {checkout}' if checkout else ''}. It names a checkout of {what}, and "
+            f"{variable} names no folder{f': {checkout}' if checkout else ''}. It names a checkout of {name}, and "
             f"{python} the Python that it runs with, which has what the host needs:\n"
-            f"    git clone {address} {what}\n"
-            f"    {variable}={what} {python}={what}/venv/bin/python python make.py {' '.join(sys.argv[1:2])}\n"
+            f"    git clone {address} {name}\n"
+            f"    {variable}={name} {python}={name}/venv/bin/python python make.py {' '.join(sys.argv[1:2])}\n"
             "Nothing is written into the checkout. .github/workflows/ci.yml sets one up from nothing."
         )
-    run(tools(), "-m", "pytest", "-m", "host", "-s", tests, *sys.argv[2:])
+    run(dev_python(), "-m", "pytest", "-m", "host", "-s", tests, *sys.argv[2:])
 
 
 def host_comfyui() -> None:
     """The tests in a real ComfyUI, named by GPEN_COMFYUI_DIR. Arguments go to pytest."""
-    host("GPEN_COMFYUI_DIR", "ComfyUI", "https://github.com/Comfy-Org/ComfyUI", "tests/nodes/test_comfyui_host.py")
+    run_host_tests("GPEN_COMFYUI_DIR", "ComfyUI", "https://github.com/Comfy-Org/ComfyUI", "tests/nodes/test_comfyui_host.py")
 
 
 def host_a1111() -> None:
     """The tests in a real A1111, Forge, reForge or Forge classic, named by GPEN_A1111_DIR. Arguments go to pytest."""
     address = "https://github.com/lllyasviel/stable-diffusion-webui-forge"
-    host("GPEN_A1111_DIR", "forge", address, "tests/scripts/test_a1111_host.py")
+    run_host_tests("GPEN_A1111_DIR", "forge", address, "tests/scripts/test_a1111_host.py")
 
 
 def host_sdnext() -> None:
     """The tests in a real SD.Next, named by GPEN_SDNEXT_DIR. Arguments go to pytest."""
-    host("GPEN_SDNEXT_DIR", "sdnext", "https://github.com/vladmandic/sdnext", "tests/scripts/test_sdnext_host.py")
+    run_host_tests("GPEN_SDNEXT_DIR", "sdnext", "https://github.com/vladmandic/sdnext", "tests/scripts/test_sdnext_host.py")
 
 
 def reference() -> None:
     """docs/reference/ anew from the code."""
-    run(tools(), "-m", "tests.reference_pages")
+    run(dev_python(), "-m", "tests.reference_pages")
 
 
 def docs() -> None:
     """The documentation as a site, in build/site; whatever does not lead anywhere is an error. Arguments go to mkdocs."""
-    python = bare(".venv-docs")
+    python = create_venv(".venv-docs")
     run(python, "-m", "pip", "install", "--quiet", *extra("docs"))
     run(python, "-m", "mkdocs", "build", "--strict", *sys.argv[2:])
 
@@ -247,7 +247,7 @@ def extra(name: str) -> list[str]:
 
 def manual() -> None:
     """The manual page, build/gpen.1; arguments go to argparse-manpage, such as `--output FILE`."""
-    python = bare(".venv-manual")
+    python = create_venv(".venv-manual")
     run(python, "-m", "pip", "install", "--quiet", *extra("manual"))
     os.environ["COLUMNS"] = "10000"  # man breaks lines; one that began with a dot would be a macro
     run(python, *MANUAL, "--version", project_version(), "--output", ROOT / "build" / "gpen.1", *sys.argv[2:])
@@ -255,7 +255,7 @@ def manual() -> None:
 
 def dist() -> None:
     """The wheel and the source archive, in dist/, as registries take them."""
-    python = bare(".venv-dist")
+    python = create_venv(".venv-dist")
     run(python, "-m", "pip", "install", "--quiet", "build", "twine")
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     run(python, "-m", "build")
@@ -264,13 +264,13 @@ def dist() -> None:
 
 def bench() -> None:
     """The network beside its plain reference, in one run."""
-    tools()
-    run(environment(".venv", "bench"), "benchmarks/network.py", *sys.argv[2:])
+    dev_python()
+    run(ensure_venv(".venv", "bench"), "benchmarks/network.py", *sys.argv[2:])
 
 
 def bench_load() -> None:
     """Reading a checkpoint beside torch.load, in one run."""
-    run(tools(), "benchmarks/load.py", *sys.argv[2:])
+    run(dev_python(), "benchmarks/load.py", *sys.argv[2:])
 
 
 def lock() -> None:
@@ -278,7 +278,7 @@ def lock() -> None:
     import tomllib  # Python 3.11
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    uv = bare(".venv-lock")
+    uv = create_venv(".venv-lock")
     run(uv, "-m", "pip", "install", "--quiet", "--upgrade", "uv")
     asked_for = uv.parent / "tools.in"
     asked_for.write_text("\n".join(t for t in project["optional-dependencies"]["dev"] if not t.startswith(project["name"])))

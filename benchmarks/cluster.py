@@ -1,10 +1,10 @@
 """What Ray costs (docs/cluster.md), with stand-ins that compute nothing. Needs Ray.
 
-    python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of pictures]
+    python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of images]
     python benchmarks/cluster.py memory [--rows 1000000] [--workers 2] [--task 32]
 
 `pace`: a worker sleeps for each row; it loads no torch, so that there may be many more than processors. With `--of pictures`
-it is `gpen restore` but for the networks: small pictures are read and written, and between the two it sleeps. Told is which
+it is `gpen restore` but for the networks: small images are read and written, and between the two it sleeps. Told is which
 part of the time that workers were there they slept, from the first row of each to the last of all, and the same from when
 all of them were there; then, from the call on, when the first and the last of them began, and when all was done.
 
@@ -35,8 +35,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from load import resident  # noqa: E402
 
 from gpen_core.batch import ray_cluster  # noqa: E402
-from gpen_core.batch.job_plan import Plan, Wishes  # noqa: E402
-from gpen_core.batch.ray_cluster import Cluster, Hand  # noqa: E402
+from gpen_core.batch.job_plan import JobPlan, OutputSpec  # noqa: E402
+from gpen_core.batch.ray_cluster import ClusterConfig, WorkerFn  # noqa: E402
 from gpen_core.batch.sources import Sources  # noqa: E402
 from gpen_core.options import RestoreOptions  # noqa: E402
 
@@ -59,7 +59,7 @@ class Sleeper:
         with open(Path(self.notes) / str(os.getpid()), "a", encoding="ascii") as notes:
             notes.write(f"{begun} {time.time()}\n")
 
-    def begin(self, threads: int) -> Hand:
+    def begin(self, threads: int) -> WorkerFn:
         return self._hand
 
     def _hand(self, rows: list[Any], tell: Callable[[Any], None]) -> None:
@@ -68,42 +68,42 @@ class Sleeper:
             tell(None)
 
 
-class StandIn:
-    """In place of a `FaceRestorer`: sleeps for each picture and leaves it as it is."""
+class FakeRestorer:
+    """In place of a `FaceRestorer`: sleeps for each image and leaves it as it is."""
 
     sizes, device, dtype = (512,), "none", "none"
 
     def __init__(self, sleeper: Sleeper) -> None:
         self.sleeper = sleeper
 
-    def restore_all(self, frames: Sequence[Any], *_: object, **__: object) -> list[Any]:
-        """One picture in, the same out."""
+    def restore_batch(self, inputs: Sequence[Any], *_: object, **__: object) -> list[Any]:
+        """One image in, the same out."""
         from gpen_core.pipeline.restorer import RestoreResult
 
         self.sleeper.sleep()
-        return [RestoreResult(np.zeros((SIDE, SIDE), np.float32), (), 0.0, 0.0, {}, frame.image) for frame in frames]
+        return [RestoreResult(np.zeros((SIDE, SIDE), np.float32), (), 0.0, 0.0, {}, frame.image) for frame in inputs]
 
 
-def run_pictures(folder: Path, count: int, sleeper: Sleeper, which: Cluster) -> None:
-    """Of one picture `count` copies."""
+def run_pictures(folder: Path, count: int, sleeper: Sleeper, which: ClusterConfig) -> None:
+    """Of one image `count` copies."""
     from PIL import Image
 
     from gpen_core.batch import ray_images
-    from gpen_core.batch.job import Job
-    from gpen_core.pipeline.report import Outcome
+    from gpen_core.batch.job import ImageJob
+    from gpen_core.pipeline.report import ImageOutcome
 
     Image.new("RGB", (SIDE, SIDE), "red").save(folder / "in.png")
     (folder / "out").mkdir()
-    jobs = (Job(folder / "in.png", folder / "out" / f"{n}.png") for n in range(count))
-    outcomes: list[Outcome] = []
-    work = ray_images.Work(partial(StandIn, sleeper), RestoreOptions())  # type: ignore[arg-type]
+    jobs = (ImageJob(folder / "in.png", folder / "out" / f"{n}.png") for n in range(count))
+    outcomes: list[ImageOutcome] = []
+    work = ray_images.ImageWorkerSpec(partial(FakeRestorer, sleeper), RestoreOptions())  # type: ignore[arg-type]
     ray_images.run(jobs, work, which, outcomes.append)
     assert Counter(one.status for one in outcomes) == {"unchanged": count}
 
 
 def pace(workers: int, each: int, seconds: float, of: str) -> str:
     """One row of the table."""
-    count, which, heard = workers * each, Cluster(workers=workers), list[Any]()
+    count, which, heard = workers * each, ClusterConfig(workers=workers), list[Any]()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "notes").mkdir()
@@ -134,20 +134,20 @@ def nothing_to_do() -> Any:
     from gpen_core.batch import ray_images
 
     ray_images.is_done = lambda job: True
-    return StandIn(Sleeper(0.0, "", ""))
+    return FakeRestorer(Sleeper(0.0, "", ""))
 
 
 def memory(count: int, workers: int) -> None:
     """Prints rows of a table: what was done, seconds since the start, this process's memory."""
     from gpen_core.batch import ray_images, report_files
-    from gpen_core.pipeline.report import Outcome
+    from gpen_core.pipeline.report import ImageOutcome
 
     begun, done = time.time(), 0
 
     def say(what: str) -> None:
         print(f"| {what} | {time.time() - begun:.0f} | {resident('VmRSS') // MB} | {resident('VmHWM') // MB} |", flush=True)
 
-    def finished(outcome: Outcome) -> None:
+    def finished(outcome: ImageOutcome) -> None:
         nonlocal done
         assert outcome.status == "skipped"
         report.add(outcome)
@@ -160,11 +160,11 @@ def memory(count: int, workers: int) -> None:
         with names.open("w", encoding="ascii") as file:
             file.writelines(f"/photographs/{n // 1000:06}/{n % 1000:03}.jpg\n" for n in range(count))
         say("libraries")
-        with Plan(Sources(listing=names), Wishes(out)) as todo:
+        with JobPlan(Sources(listing=names), OutputSpec(out)) as todo:
             say("planned")
-            report = report_files.of(Path(temporary) / "run.jsonl", {"model": "none"}, RestoreOptions(), False)
-            work = ray_images.Work(nothing_to_do, RestoreOptions(), skip_existing=True, folder=temporary)
-            ray_images.run(todo, work, Cluster(workers=workers), finished, report.begin)
+            report = report_files.open_report(Path(temporary) / "run.jsonl", {"model": "none"}, RestoreOptions(), False)
+            work = ray_images.ImageWorkerSpec(nothing_to_do, RestoreOptions(), skip_existing=True, working_dir=temporary)
+            ray_images.run(todo, work, ClusterConfig(workers=workers), finished, report.begin)
         report.end(None)
     assert done == count
     say("end")
@@ -178,9 +178,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="that each row takes")
     parser.add_argument("--of", choices=("rows", "pictures"), default="rows")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
-    parser.add_argument("--task", type=int, default=ray_cluster.AT_ONCE, metavar="N", help="rows of a task: 8, on GPUs 32")
+    parser.add_argument("--task", type=int, default=ray_cluster.TASK_ROWS, metavar="N", help="rows of a task: 8, on GPUs 32")
     given = parser.parse_args()
-    ray_cluster.AT_ONCE = given.task
+    ray_cluster.TASK_ROWS = given.task
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     if given.what == "memory":
         print("| what | s | MB now | MB at most |\n|---|---|---|---|")

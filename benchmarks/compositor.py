@@ -1,4 +1,4 @@
-"""What happens around the network: seconds for 12 faces on a picture of 12 megapixels, beside facexlib's paste alone.
+"""What happens around the network: seconds for 12 faces on an image of 12 megapixels, beside facexlib's paste alone.
 
     python benchmarks/compositor.py        (or: python benchmarks/compositor.py --sizes 512 2048 --runs 5)
 
@@ -31,11 +31,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import helpers  # noqa: E402
 
 from gpen_core.faces import mask as masks  # noqa: E402
-from gpen_core.faces.align import Alignment, align, extract  # noqa: E402
-from gpen_core.faces.blend import Canvas, soften_small  # noqa: E402
+from gpen_core.faces.align import Alignment, align_face, crop_face  # noqa: E402
+from gpen_core.faces.blend import Canvas, blur_small_face  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.images.image import FloatImage, Picture, as_picture  # noqa: E402
+from gpen_core.images.image import FloatImage, ImageData, to_image_data  # noqa: E402
 
 WIDTH, HEIGHT = 4000, 3000
 COLUMNS, ROWS = 4, 3
@@ -68,31 +68,31 @@ def twelve_faces() -> list[Face]:
     sides = np.geomspace(SMALLEST, LARGEST, COLUMNS * ROWS)
     cell = (WIDTH / COLUMNS, HEIGHT / ROWS)
     places = [((n % COLUMNS + 0.5) * cell[0] + 0.3, (n // COLUMNS + 0.5) * cell[1] - 0.2) for n in range(COLUMNS * ROWS)]
-    return [helpers.face_at(place, float(side), 15 * (n % 5 - 2)) for n, (place, side) in enumerate(zip(places, sides))]
+    return [helpers.make_face(place, float(side), 15 * (n % 5 - 2)) for n, (place, side) in enumerate(zip(places, sides))]
 
 
 def found(face: Face, size: int) -> Alignment:
     """The alignment of a face that has one."""
-    alignment = align(face.landmarks, size)
+    alignment = align_face(face.landmarks, size)
     assert isinstance(alignment, Alignment)
     return alignment
 
 
-def ours(picture: Picture, faces: list[Face], size: int, table: Table) -> None:
+def ours(picture: ImageData, faces: list[Face], size: int, table: Table) -> None:
     """One round of everything but the network; adds each stage's seconds over all faces."""
     took = dict.fromkeys(("align", "feather mask", "paste"), 0.0)
     start = time.perf_counter()
     canvas = Canvas(picture)
     took["paste"] += time.perf_counter() - start
     start = time.perf_counter()
-    mask = masks.feather()  # once, as the restorer makes it
+    mask = masks.square_mask()  # once, as the restorer makes it
     took["feather mask"] += time.perf_counter() - start
     for face in faces:
         start = time.perf_counter()
         alignment = found(face, size)
-        crop = extract(picture, alignment)
+        crop = crop_face(picture, alignment)
         aligned = time.perf_counter()
-        canvas.paste(soften_small(crop, face), mask, alignment)
+        canvas.paste(blur_small_face(crop, face), mask, alignment)
         took["paste"] += time.perf_counter() - aligned
         took["align"] += aligned - start
     for name, value in took.items():
@@ -100,7 +100,7 @@ def ours(picture: Picture, faces: list[Face], size: int, table: Table) -> None:
     table.add("ours together", sum(took.values()))
 
 
-def facexlib_paste(picture: Picture, faces: list[Face], size: int) -> Callable[[], object]:
+def facexlib_paste(picture: ImageData, faces: list[Face], size: int) -> Callable[[], object]:
     """facexlib's paste of the same crops, 8 bits, without a parser and without its constructor, which downloads."""
     from facexlib.utils.face_restoration_helper import FaceRestoreHelper
 
@@ -108,16 +108,16 @@ def facexlib_paste(picture: Picture, faces: list[Face], size: int) -> Callable[[
     helper.upscale_factor, helper.use_parse, helper.face_size = 1, False, (size, size)
     helper.input_img = np.ascontiguousarray(picture.pixels[..., ::-1])  # RGB -> BGR
     alignments = [found(face, size) for face in faces]
-    crops: list[FloatImage] = [extract(picture, alignment) for alignment in alignments]
+    crops: list[FloatImage] = [crop_face(picture, alignment) for alignment in alignments]
     helper.restored_faces = [np.rint(crop[..., ::-1] * 255).astype(np.uint8) for crop in crops]
     helper.inverse_affine_matrices = [alignment.inverse for alignment in alignments]
     return lambda: helper.paste_faces_to_input_image()
 
 
-def around(size: int, runs: int) -> None:
+def time_compositor(size: int, runs: int) -> None:
     """Prints a line per stage, with facexlib's paste divided by it."""
     rough = (helpers.texture(HEIGHT // 4, WIDTH // 4) * 255).astype(np.uint8)
-    picture = as_picture(cv2.resize(rough, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+    picture = to_image_data(cv2.resize(rough, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
     faces = twelve_faces()
     theirs, table = facexlib_paste(picture, faces, size), Table()
     for _ in range(runs + 1):
@@ -129,7 +129,7 @@ def around(size: int, runs: int) -> None:
 
 
 def seeded(build: Callable[[], torch.nn.Module]) -> dict[str, torch.Tensor]:
-    """Weights as the classes initialise themselves."""
+    """Weights as the classes initialize themselves."""
     torch.manual_seed(7)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
@@ -137,23 +137,24 @@ def seeded(build: Callable[[], torch.nn.Module]) -> dict[str, torch.Tensor]:
 
 
 def networks(runs: int) -> None:
-    """Prints seconds per picture of the detector and per face of the parser."""
+    """Prints seconds per image of the detector and per face of the parser."""
     from facexlib.detection.retinaface import RetinaFace
     from facexlib.parsing.parsenet import ParseNet
 
     cpu = torch.device("cpu")
     retinaface = seeded(lambda: RetinaFace("resnet50", device=cpu))
-    parsenet = seeded(lambda: ParseNet(in_size=masks.MASK_SIZE, out_size=masks.MASK_SIZE, parsing_ch=masks.CLASSES))
-    picture = as_picture((helpers.texture(*DETECT_SHAPE) * 255).astype(np.uint8))
+    parsenet = seeded(lambda: ParseNet(in_size=masks.MASK_SIZE, out_size=masks.MASK_SIZE, parsing_ch=masks.NUM_CLASSES))
+    picture = to_image_data((helpers.texture(*DETECT_SHAPE) * 255).astype(np.uint8))
     crop = helpers.texture(masks.MASK_SIZE, masks.MASK_SIZE)
     detectors = {name: Detector.from_state_dict(retinaface, cpu, dtype) for name, dtype in DTYPES.items()}
-    parsers = {name: masks.Parser.from_state_dict(parsenet, cpu, dtype) for name, dtype in DTYPES.items()}
+    parsers = {name: masks.FaceParser.from_state_dict(parsenet, cpu, dtype) for name, dtype in DTYPES.items()}
     detection, parsing = Table(), Table()
     for _ in range(runs + 1):
         for name in DTYPES:
             # Scores of untrained weights mean nothing: none is taken, so that only the network and its priors count.
             detection.add(
-                f"detector {name}", seconds(lambda name=name: list(detectors[name].see(picture.bgr_255(2000)[None], 1.0)))
+                f"detector {name}",
+                seconds(lambda name=name: list(detectors[name].forward(picture.to_bgr255(2000)[None], 1.0))),
             )
             parsing.add(f"parser {name}", seconds(lambda name=name: parsers[name].mask(crop)))
     detection.show("1000x752", "detector fp32")
@@ -170,7 +171,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, OpenCV {cv2.__version__}, {torch.get_num_threads()} threads, {given.runs} runs")
     print(f"{'':36}{SPREAD} {'speed-up':>9}")
     for size in given.sizes:
-        around(size, given.runs)
+        time_compositor(size, given.runs)
     if not given.no_networks:
         networks(given.runs)
 

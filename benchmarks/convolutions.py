@@ -34,14 +34,14 @@ class Convolution:
 def of_network(config: GPENConfig) -> list[Convolution]:
     """Every learned convolution; channels and kernels are those of the layout, checked to be all of it."""
     found = [*_encoder(config), *_decoder(config)]
-    layout = config.layout()
+    layout = config.parameter_shapes()
     learned = {key for key, shape in layout.items() if len(shape) >= 4 and key.endswith(".weight")}
     assert learned == {convolution.key for convolution in found}
     return found
 
 
 def _encoder(config: GPENConfig) -> Iterator[Convolution]:
-    layout = config.layout()
+    layout = config.parameter_shapes()
     yield Convolution("ecd0.0.0.weight", *layout["ecd0.0.0.weight"][:3], config.size)
     for n in range(1, config.levels + 1):
         key = f"ecd{n}.0.1.weight"
@@ -52,7 +52,7 @@ def _encoder(config: GPENConfig) -> Iterator[Convolution]:
 def _decoder(config: GPENConfig) -> Iterator[Convolution]:
     def modulated(name: str, side: int, stride: int = 1, padding: int = 0, transposed: bool = False) -> Convolution:
         key = f"generator.{name}.conv.weight"
-        _, channels_out, channels_in, kernel, _ = config.layout()[key]
+        _, channels_out, channels_in, kernel, _ = config.parameter_shapes()[key]
         return Convolution(key, channels_out, channels_in, kernel, side, stride, padding, transposed)
 
     yield modulated("conv1", 4, padding=1)

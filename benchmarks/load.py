@@ -37,10 +37,10 @@ def make_files(folder: Path) -> None:
     import torch
 
     from gpen_core.weights import convert
-    from gpen_core.weights.digest import STRUCTURE, Record, sha256_of
+    from gpen_core.weights.digest import STRUCTURE, DigestRecord, file_sha256
 
     path = save_random(folder, 2048)
-    convert.write(path, Record(sha256_of(path), STRUCTURE), torch.load(path, weights_only=True))
+    convert.save_safetensors(path, DigestRecord(file_sha256(path), STRUCTURE), torch.load(path, weights_only=True))
 
 
 def ways(folder: Path) -> dict[str, Callable[[], object]]:
@@ -62,9 +62,9 @@ def ways(folder: Path) -> dict[str, Callable[[], object]]:
     return {
         "torch.load, .pth": lambda: torch.load(pth, map_location="cpu", weights_only=True),
         "ours, .pth": lambda: checkpoint.load(pth),
-        "ours, .pth, digest compared": lambda: (store.check(pth), checkpoint.load(pth)),
+        "ours, .pth, digest compared": lambda: (store.verify(pth), checkpoint.load(pth)),
         "load_file, .safetensors": lambda: load_file(tensors),
-        "ours, .safetensors, digest compared": lambda: (store.check(tensors), checkpoint.load(tensors)),
+        "ours, .safetensors, digest compared": lambda: (store.verify(tensors), checkpoint.load(tensors)),
         "torch.load to network, .pth": lambda: network(torch.load(pth, map_location="cpu", weights_only=True), None),
         "ours to network, .pth": lambda: store.load(str(pth), network),
         "ours to network, .safetensors": lambda: store.load(str(tensors), network),

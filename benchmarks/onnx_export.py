@@ -1,6 +1,6 @@
 """The reference twin exported to ONNX and run on the CPU by ONNX Runtime, as the published ONNX files are, and by OpenVINO.
 
-The graph holds the formulas of `tests/reference_gpen.py` for one face; weights are its initialisers.
+The graph holds the formulas of `tests/reference_gpen.py` for one face; weights are its initializers.
 """
 
 from __future__ import annotations

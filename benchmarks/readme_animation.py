@@ -1,4 +1,4 @@
-"""The README's moving picture: a photograph before and after, with an edge that moves across it and back.
+"""The README's moving image: a photograph before and after, with an edge that moves across it and back.
 
     make demo
     python benchmarks/readme_animation.py demo/collage-input.png demo/collage-restored.png -o docs/demo.webp
@@ -35,7 +35,7 @@ def frame(before: Image.Image, after: Image.Image, edge: float) -> Image.Image:
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Writes the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)

@@ -4,10 +4,9 @@
     python benchmarks/scaling.py --sizes 256 512 1024 2048 --faces 1 2 4 8 16 32 64 --faces-size 256 --runs 3 --ort
 
 Two comma-separated tables. The first has seconds per face of the reference twin and the network (with --ort, of ONNX Runtime
-too). The second has seconds of n faces, batched as `FaceRestorer` does it on this CPU (`devices.plan` and `devices.halving`;
-the network alone), and that divided by n times one face. What stands in one size, or in one precision, runs in turn. The
-plot needs matplotlib.
-"""
+too). The second has seconds of n faces, batched as `FaceRestorer` does it on this CPU (`devices.plan_batches` and
+`devices.run_with_oom_backoff`; the network alone), and that divided by n times one face. What stands in one size, or in one
+precision, runs in turn. The plot needs matplotlib."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from typing import Any
 
 import torch
 from network import ORT, TWIN, dtypes, onnx_runtime, say_what_is_left_out, task, twin_and_ours
-from timing import in_turn, least_middle_most, seconds
+from timing import interleave, min_median_max, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -31,14 +30,14 @@ import helpers  # noqa: E402
 import synthetic  # noqa: E402
 
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
-from gpen_core.pipeline.devices import Plan, halving, plan  # noqa: E402
+from gpen_core.pipeline.devices import BatchPlan, plan_batches, run_with_oom_backoff  # noqa: E402
 
 Curves = dict[str, dict[int, float]]
 """Medians in seconds by name, then by size or number of faces."""
 
 
 def row(number: int, name: str, values: Sequence[float], ratio: float) -> None:
-    low, middle, high = least_middle_most(values)
+    low, middle, high = min_median_max(values)
     print(f"{number},{name},{low:.4f},{middle:.4f},{high:.4f},{ratio:.3f}", flush=True)
 
 
@@ -49,27 +48,27 @@ def against_size(sizes: Sequence[int], runs: int, with_onnx: bool) -> Curves:
     for size in sizes:
         state_dict, x = task(size)
         contenders = twin_and_ours(state_dict, x) | (onnx_runtime(state_dict, x) if with_onnx else {})
-        taken = in_turn(contenders, runs)
+        taken = interleave(contenders, runs)
         for name, values in taken.items():
             middle = curves.setdefault(name, {})[size] = statistics.median(values)
             row(size, name, values, statistics.median(taken[TWIN]) / middle)
     return curves
 
 
-def restore_all(network: GPEN, faces: Sequence[torch.Tensor], plan: Plan) -> None:
-    """The network's part of what `FaceRestorer` does with the faces of its pictures."""
+def restore_all(network: GPEN, faces: Sequence[torch.Tensor], plan: BatchPlan) -> None:
+    """The network's part of what `FaceRestorer` does with the faces of its images."""
 
     def run(chunk: Sequence[torch.Tensor]) -> torch.Tensor:
         out: torch.Tensor = network(torch.stack(list(chunk)), strip_bytes=plan.strip_bytes)
         return out
 
-    for _ in halving(faces, plan.batch, run):
+    for _ in run_with_oom_backoff(faces, plan.batch_size, run):
         pass
 
 
 def for_faces(network: GPEN, numbers: Sequence[int]) -> dict[str, Callable[[], float]]:
     """By number, what restores so many faces within the CPU's plan."""
-    chosen = plan(network.config, network.dtype, torch.device("cpu"))
+    chosen = plan_batches(network.config, network.dtype, torch.device("cpu"))
     faces = [torch.from_numpy(synthetic.random_input(network.size, seed)[0]) for seed in range(max(numbers))]
     return {str(n): partial(seconds, partial(restore_all, network, faces[:n], chosen)) for n in numbers}
 
@@ -81,7 +80,7 @@ def against_faces(size: int, numbers: Sequence[int], runs: int) -> Curves:
     state_dict = helpers.random_weights(size)
     for dtype_name, dtype in dtypes().items():
         name = f"gpen_core {dtype_name}"
-        taken = in_turn(for_faces(GPEN.from_state_dict(state_dict, dtype), numbers), runs)
+        taken = interleave(for_faces(GPEN.from_state_dict(state_dict, dtype), numbers), runs)
         one = statistics.median(taken["1"])
         for n, values in ((int(key), values) for key, values in taken.items()):
             middle = curves.setdefault(name, {})[n] = statistics.median(values)

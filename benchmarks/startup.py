@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 from load import ROOT, in_fresh_process, save_random
-from timing import SPREAD, in_turn, seconds, spread
+from timing import SPREAD, interleave, seconds, spread
 
 SIZES = (256, 512, 1024, 2048)  # RELEASED_SIZES, without importing torch for it
 MS_FOR_IMPORT = 50  # `import gpen_core` may take that long beside bare Python
@@ -32,7 +32,7 @@ def first_result(path: Path) -> None:
 
     marks.append(perf_counter())
     from gpen_core.network import GPEN
-    from gpen_core.pipeline.devices import pick_dtype, plan
+    from gpen_core.pipeline.devices import pick_dtype, plan_batches
     from gpen_core.weights import checkpoint
 
     marks.append(perf_counter())
@@ -41,7 +41,7 @@ def first_result(path: Path) -> None:
     cpu = torch.device("cpu")
     network = GPEN.from_state_dict(content, pick_dtype("auto", cpu))
     marks.append(perf_counter())
-    strip_bytes = plan(network.config, network.dtype, cpu).strip_bytes
+    strip_bytes = plan_batches(network.config, network.dtype, cpu).strip_bytes
     network(torch.zeros(1, 3, network.size, network.size), strip_bytes=strip_bytes)
     marks.append(perf_counter())
     steps = ("import torch", "import gpen_core's modules", "read the .pth", "build the network", "restore a face")
@@ -73,7 +73,7 @@ def measure(size: int, runs: int) -> None:
             if name == FIRST:
                 said.append(json.loads(out))
 
-        taken = in_turn({name: partial(seconds, partial(run, name)) for name in commands}, runs)
+        taken = interleave({name: partial(seconds, partial(run, name)) for name in commands}, runs)
     show(taken)
     for step in said[0]:
         print(f"  {step:32}{spread([steps[step] for steps in said[1:]], 3)}")

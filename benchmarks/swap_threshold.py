@@ -1,12 +1,12 @@
-"""Which faces a swap changed: hits and false alarms of `faces.swap_detection` over what happens to a picture after a swap.
+"""Which faces a swap changed: hits and false alarms of `faces.swap_detection` over what happens to an image after a swap.
 
     python benchmarks/swap_threshold.py        (or: python benchmarks/swap_threshold.py --rounds 3)
 
-Two collages of six faces each (scikit-image's astronaut and matplotlib's Grace Hopper). In every picture one face is
+Two collages of six faces each (scikit-image's astronaut and matplotlib's Grace Hopper). In every image one face is
 swapped: a person's face is carried onto the target's five landmarks by a thin-plate spline at a swapper's resolution,
-takes the target's mean colours and contrast, and goes in with a soft ellipse. Persons are the other of the two and the
+takes the target's mean colors and contrast, and goes in with a soft ellipse. Persons are the other of the two and the
 25 px faces of scikit-image's lfw_subset; "half" is the same mixed in by half; "same person" is the target's own face
-mirrored, or with features moved. The swapped picture, and where a row says so the original, then goes through the row's
+mirrored, or with features moved. The swapped image, and where a row says so the original, then goes through the row's
 steps. The restoration is a stand-in: it smooths, sharpens, and moves features and tones a little. No swap and no
 restoration here was made by a trained network. Seeded; one process.
 """
@@ -31,11 +31,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from gpen_core.faces.align import Alignment, align, extract, into_region  # noqa: E402
+from gpen_core.faces.align import Alignment, align_face, crop_face, crop_to_region_matrix  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.face import Face  # noqa: E402
-from gpen_core.faces.swap_detection import THRESHOLD, changes  # noqa: E402
-from gpen_core.images.image import FloatImage, as_picture  # noqa: E402
+from gpen_core.faces.swap_detection import THRESHOLD, face_differences  # noqa: E402
+from gpen_core.images.image import FloatImage, to_image_data  # noqa: E402
 from gpen_core.tools.demo import images as demo_pictures  # noqa: E402
 from gpen_core.tools.demo import weights as demo  # noqa: E402
 
@@ -54,12 +54,12 @@ def blur(image: Any, sigma: float) -> FloatImage:
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma), np.float32)
 
 
-# Pictures and faces
+# Images and faces
 
 
 @dataclass(frozen=True)
 class Person:
-    """A picture and the one face in it."""
+    """An image and the one face in it."""
 
     picture: RGB8
     face: Face
@@ -79,9 +79,9 @@ def lfw(detector: Detector, count: int) -> list[Person]:
 
     people: list[Person] = []
     for small in data.lfw_subset():
-        grey = cv2.resize(rgb8(small * 255), (150, 150), interpolation=cv2.INTER_CUBIC)
-        picture = np.repeat(cv2.copyMakeBorder(grey, 50, 50, 50, 50, cv2.BORDER_REPLICATE)[..., None], 3, axis=2)
-        found = detector.detect([as_picture(picture)])[0]
+        gray = cv2.resize(rgb8(small * 255), (150, 150), interpolation=cv2.INTER_CUBIC)
+        picture = np.repeat(cv2.copyMakeBorder(gray, 50, 50, 50, 50, cv2.BORDER_REPLICATE)[..., None], 3, axis=2)
+        found = detector.detect([to_image_data(picture)])[0]
         people += [Person(picture, face) for face in found[:1]]
         if len(people) == count:
             break
@@ -92,9 +92,9 @@ def collage(head: RGB8) -> RGB8:
     """The demonstration's collage, of any head."""
     width, height = demo_pictures.COLLAGE_SIZE
     canvas = np.full((height, width, 3), 96, np.float32)
-    for centre, side, tilt, tint in demo_pictures.COLLAGE:
+    for center, side, tilt, tint in demo_pictures.COLLAGE:
         matrix = cv2.getRotationMatrix2D((head.shape[1] / 2, head.shape[0] / 2), tilt, side / head.shape[0])
-        matrix[:, 2] += np.array(centre) - (head.shape[1] / 2, head.shape[0] / 2)
+        matrix[:, 2] += np.array(center) - (head.shape[1] / 2, head.shape[0] / 2)
         inside = cv2.warpAffine(np.ones(head.shape[:2], np.float32), matrix, (width, height))[..., None]
         tinted = head.astype(np.float32) * np.array(tint, np.float32)
         if side < head.shape[0]:
@@ -109,9 +109,9 @@ def collage(head: RGB8) -> RGB8:
 
 def crop_of(picture: RGB8, face: Face, size: int) -> tuple[Alignment, FloatImage]:
     """The aligned square, [size, size, 3] in [0, 255]."""
-    alignment = align(face.landmarks, size)
+    alignment = align_face(face.landmarks, size)
     assert isinstance(alignment, Alignment)
-    return alignment, extract(as_picture(picture), alignment) * 255
+    return alignment, crop_face(to_image_data(picture), alignment) * 255
 
 
 def ellipse(size: int, half_width: float, half_height: float, soft: float) -> FloatImage:
@@ -162,7 +162,7 @@ def moved(crop: FloatImage, rng: np.random.Generator) -> FloatImage:
     return spline(crop, source, target)
 
 
-def match_colour(face: FloatImage, like: FloatImage, mask: FloatImage) -> FloatImage:
+def match_color(face: FloatImage, like: FloatImage, mask: FloatImage) -> FloatImage:
     """Mean and standard deviation inside the mask (Reinhard et al., IEEE CG&A 21(5), 2001), per channel."""
     inside = (mask[..., 0] > 0.5).astype(np.uint8)
     (m0, s0), (m1, s1) = cv2.meanStdDev(face, mask=inside), cv2.meanStdDev(like, mask=inside)
@@ -170,10 +170,10 @@ def match_colour(face: FloatImage, like: FloatImage, mask: FloatImage) -> FloatI
 
 
 def paste(picture: RGB8, crop: FloatImage, mask: FloatImage, alignment: Alignment) -> RGB8:
-    """A copy of the picture with the crop in it, as far as the mask goes."""
+    """A copy of the image with the crop in it, as far as the mask goes."""
     out = picture.copy()
-    region = alignment.region(picture.shape[1], picture.shape[0])
-    size, back = (region.x1 - region.x0, region.y1 - region.y0), into_region(alignment, region, crop.shape[0])
+    region = alignment.source_region(picture.shape[1], picture.shape[0])
+    size, back = (region.x1 - region.x0, region.y1 - region.y0), crop_to_region_matrix(alignment, region, crop.shape[0])
     weight = cv2.warpAffine(mask, back, size)[..., None]
     new = cv2.warpAffine(crop, back, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     there = out[region.slices]
@@ -182,7 +182,7 @@ def paste(picture: RGB8, crop: FloatImage, mask: FloatImage, alignment: Alignmen
 
 
 def swap(picture: RGB8, face: Face, kind: str, person: Person, rng: np.random.Generator) -> RGB8:
-    """The picture with one face swapped."""
+    """The image with one face swapped."""
     alignment, crop = crop_of(picture, face, SWAP_SIZE)
     mask = ellipse(SWAP_SIZE, 0.25, 0.29, 0.25)
     points = in_crop(alignment, face)
@@ -191,11 +191,11 @@ def swap(picture: RGB8, face: Face, kind: str, person: Person, rng: np.random.Ge
     elif kind == "moved":
         new = moved(crop, rng)
     else:
-        new = match_colour(carried(person, points), crop, mask)
+        new = match_color(carried(person, points), crop, mask)
     return paste(picture, new, mask * (0.5 if kind == "half" else 1), alignment)
 
 
-# What happens to a picture afterwards
+# What happens to an image afterwards
 
 
 def jpeg(image: RGB8, quality: int) -> RGB8:
@@ -203,7 +203,7 @@ def jpeg(image: RGB8, quality: int) -> RGB8:
     return np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1), np.uint8)
 
 
-def resized(image: RGB8, factor: float) -> RGB8:
+def resize(image: RGB8, factor: float) -> RGB8:
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC), np.uint8)
 
@@ -252,33 +252,33 @@ def restored(image: RGB8, faces: list[Face]) -> RGB8:
 Step = Callable[[RGB8], RGB8]
 
 
-def as_it_is(image: RGB8) -> RGB8:
+def identity(image: RGB8) -> RGB8:
     return image
 
 
 @dataclass(frozen=True)
 class Row:
     name: str
-    swapped: Step = as_it_is
-    original: Step = as_it_is
+    swapped: Step = identity
+    original: Step = identity
     restored: bool = False
-    """All faces of the swapped picture, before its other steps."""
+    """All faces of the swapped image, before its other steps."""
 
 
 ROWS = (
     Row("nothing"),
     *(Row(f"JPEG {q}", lambda image, q=q: jpeg(image, q)) for q in (95, 85, 75, 60)),
-    Row("JPEG 60, original too", lambda image: jpeg(image, 60), lambda image: jpeg(resized(image, 0.9), 60)),
-    *(Row(f"resized by {f}, JPEG 75", lambda image, f=f: jpeg(resized(image, f), 75)) for f in (0.5, 0.7, 1.4, 2)),
-    Row("original half as large", original=lambda image: jpeg(resized(image, 0.5), 85)),
+    Row("JPEG 60, original too", lambda image: jpeg(image, 60), lambda image: jpeg(resize(image, 0.9), 60)),
+    *(Row(f"resized by {f}, JPEG 75", lambda image, f=f: jpeg(resize(image, f), 75)) for f in (0.5, 0.7, 1.4, 2)),
+    Row("original half as large", original=lambda image: jpeg(resize(image, 0.5), 85)),
     Row("doubled half a pixel off", off_by_half),
-    Row("colours, gamma", warmer),
+    Row("colors, gamma", warmer),
     Row("blurred by 1 px", lambda image: rgb8(blur(image, 1))),
     Row("sharpened", sharper),
     Row("noise of 5 levels", noisy),
     Row("all restored", restored=True),
-    Row("restored, doubled, JPEG 75", lambda image: jpeg(resized(image, 2), 75), restored=True),
-    Row("restored, halved, colours, JPEG 60", lambda image: jpeg(warmer(resized(image, 0.5)), 60), restored=True),
+    Row("restored, doubled, JPEG 75", lambda image: jpeg(resize(image, 2), 75), restored=True),
+    Row("restored, halved, colors, JPEG 60", lambda image: jpeg(warmer(resize(image, 0.5)), 60), restored=True),
 )
 
 
@@ -290,7 +290,7 @@ class Case:
     original: RGB8
     swapped: RGB8
     faces: list[Face]
-    """As detected in the swapped picture."""
+    """As detected in the swapped image."""
     number: int
     """Which of them was swapped."""
     kind: str
@@ -314,38 +314,38 @@ class Measured:
 
 
 def resized_faces(faces: list[Face], factor: NDArray[np.float64]) -> list[Face]:
-    """The same faces in a resized picture; pixel centres."""
+    """The same faces in a resized image; pixel centers."""
     return [Face(face.box, face.score, (face.landmarks + 0.5) * factor - 0.5) for face in faces]
 
 
 def nearest(face: Face, others: list[Face]) -> Face:
-    return min(others, key=lambda other: float(np.hypot(*np.subtract(other.centre, face.centre))))
+    return min(others, key=lambda other: float(np.hypot(*np.subtract(other.center, face.center))))
 
 
 def cases(detector: Detector, rounds: int) -> Iterator[Case]:
-    """One picture per collage, face, kind and round."""
-    x0, y0, x1, y1 = demo_pictures.HEAD
+    """One image per collage, face, kind and round."""
+    x0, y0, x1, y1 = demo_pictures.HEAD_BOX
     heads = {"astronaut": demo_pictures.astronaut()[y0:y1, x0:x1], "hopper": hopper()[:512]}
-    people = {name: Person(head, detector.detect([as_picture(head)])[0][0]) for name, head in heads.items()}
+    people = {name: Person(head, detector.detect([to_image_data(head)])[0][0]) for name, head in heads.items()}
     per_round = 2 * len(demo_pictures.COLLAGE) * sum(kind == "stranger" for kind in KINDS)
     strangers = lfw(detector, per_round * rounds)
     rng = np.random.default_rng(3)
     for name, other in (("astronaut", "hopper"), ("hopper", "astronaut")):
         original = collage(heads[name])
-        faces = detector.detect([as_picture(original)])[0]
+        faces = detector.detect([to_image_data(original)])[0]
         for number, kind in ((n, kind) for _ in range(rounds) for n in range(len(faces)) for kind in KINDS):
             person = strangers.pop() if kind == "stranger" else people[other]
             swapped = swap(original, faces[number], kind, person, rng)
-            found = detector.detect([as_picture(swapped)])[0]
+            found = detector.detect([to_image_data(swapped)])[0]
             assert len(found) == len(faces), f"{len(found)} faces found"
             yield Case(original, swapped, [nearest(face, found) for face in faces], number, kind)
 
 
 def measure(case: Case, row: Row, into: Measured) -> None:
-    """Adds the changes of one picture's faces."""
+    """Adds the changes of one image's faces."""
     original, swapped = row.original(case.original), row.swapped(case.restored if row.restored else case.swapped)
     factor = np.array(swapped.shape[1::-1]) / case.swapped.shape[1::-1]
-    values = changes(as_picture(original), as_picture(swapped), resized_faces(case.faces, factor))
+    values = face_differences(to_image_data(original), to_image_data(swapped), resized_faces(case.faces, factor))
     column = COLUMNS[case.kind]
     into.swapped.setdefault(column, []).append(values.pop(case.number))
     into.unchanged += values

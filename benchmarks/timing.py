@@ -17,7 +17,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
     """The seconds that each contender says it took, by name.
 
     All run in each round, so that a noisy moment hits all of them; the first round warms up and is left out."""
@@ -30,10 +30,10 @@ def in_turn(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[st
     return taken
 
 
-def least_middle_most(values: Sequence[float]) -> tuple[float, float, float]:
+def min_median_max(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), statistics.median(values), max(values)
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Minimum, median and maximum, eight places each."""
-    return " ".join(f"{value:8.{digits}f}" for value in least_middle_most(values))
+    return " ".join(f"{value:8.{digits}f}" for value in min_median_max(values))

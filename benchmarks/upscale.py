@@ -1,10 +1,10 @@
-"""Enlarging the whole picture: the step at the tiles' borders, the memory of one pixel, and the cost beside a plain run.
+"""Enlarging the whole image: the step at the tiles' borders, the memory of one pixel, and the cost beside a plain run.
 
     python benchmarks/upscale.py        (or: python benchmarks/upscale.py --what step --contexts 8 24)
 
 The networks are of realesrnet_x2's and realesrnet_x4's layout, with random weights. Steps are the largest difference between
-a tile and the same place of the picture in one piece, in levels of 255 of a picture whose contrast is the input's; `gain` is
-how strong the dense blocks are. Costs are of one picture with one face, all in turn in one process: ratios count.
+a tile and the same place of the image in one piece, in levels of 255 of an image whose contrast is the input's; `gain` is
+how strong the dense blocks are. Costs are of one image with one face, all in turn in one process: ratios count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import SPREAD, in_turn, seconds, spread
+from timing import SPREAD, interleave, seconds, spread
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,20 +27,20 @@ import helpers  # noqa: E402
 import rrdb  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
-from gpen_core.pipeline.model_set import Models  # noqa: E402
+from gpen_core.pipeline.model_set import ModelSet  # noqa: E402
 from gpen_core.pipeline.restorer import FaceRestorer  # noqa: E402
-from gpen_core.pipeline.rrdb import RRDBLayout, build  # noqa: E402
+from gpen_core.pipeline.rrdb import RRDBLayout, load_rrdbnet  # noqa: E402
 from gpen_core.pipeline.upscale import Upscaler  # noqa: E402
 
 FEATURES, BLOCKS = 32, 23
 SHUFFLES = {"realesrnet_x2": 2, "realesrnet_x4": 1}
 GAINS = (0.1, 0.3, 0.6)
-TILE, BESIDE = 64, 64  # px: what is compared, and how much of the picture lies on its other side
+TILE, BESIDE = 64, 64  # px: what is compared, and how much of the image lies on its other side
 
 
 def network(name: str, gain: float = 0.3) -> tuple[nn.Module, RRDBLayout]:
     layout = RRDBLayout(FEATURES, BLOCKS, SHUFFLES[name])
-    return build(rrdb.random_weights(FEATURES, BLOCKS, layout.shuffle, gain), layout), layout
+    return load_rrdbnet(rrdb.random_weights(FEATURES, BLOCKS, layout.unshuffle, gain), layout), layout
 
 
 @torch.inference_mode()
@@ -66,14 +66,14 @@ def memory(name: str, side: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run(torch.rand(1, 3, side, side))
     taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / side**2 / 4
-    print(f"{name:>14} {side:4} px: {taken:.0f} numbers per pixel, estimated {layout.pixel_elements}", flush=True)
+    print(f"{name:>14} {side:4} px: {taken:.0f} numbers per pixel, estimated {layout.elements_per_pixel}", flush=True)
 
 
 def costs(runs: int, size: int, side: int) -> None:
-    face = helpers.face_at((side / 2, side / 2), side / 4)
+    face = helpers.make_face((side / 2, side / 2), side / 4)
     base = helpers.restorer(helpers.random_weights(size), [face]).models
     loaded = {name: Upscaler(*network(name), torch.device("cpu")) for name in SHUFFLES}
-    models = Models(base.networks, base.detector, base.device, load_upscaler=lambda name, progress: loaded[name])
+    models = ModelSet(base.runners, base.detector, base.device, load_upscaler=lambda name, progress: loaded[name])
     restorer = FaceRestorer(models)
     picture = np.asarray(helpers.texture(side, side) * 255, np.uint8)
     asked = {
@@ -85,7 +85,7 @@ def costs(runs: int, size: int, side: int) -> None:
     contenders = {
         name: lambda options=options: seconds(lambda: restorer.restore(picture, options)) for name, options in asked.items()
     }
-    taken = in_turn(contenders, runs)
+    taken = interleave(contenders, runs)
     print(f"{side} x {side} px, one face, GPEN-{size}, fp32\n{'':>18} {SPREAD} {'/ plain':>8}")
     for name, values in taken.items():
         ratio = np.median(values) / np.median(taken["plain"])
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--contexts", type=int, nargs="+", default=[8, 16, 24, 32])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--size", type=int, default=512, help="of the restoration network")
-    parser.add_argument("--side", type=int, default=256, help="of the picture")
+    parser.add_argument("--side", type=int, default=256, help="of the image")
     parser.add_argument("--one", nargs=2, metavar=("NETWORK", "SIDE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:

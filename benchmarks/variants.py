@@ -1,6 +1,6 @@
 """Ways to run the network on a GPU. Each is prepared first, which may warm up, capture or compile, and then called.
 
-`of` gives gpen_core's; `twin` the reference's.
+`network_variants` gives gpen_core's; `twin` the reference's.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 
 from gpen_core.errors import first_line
 from gpen_core.network import GPEN
-from gpen_core.network.buffer_pool import Workspace
-from gpen_core.network.cuda_graphs import Replay, allow_compilations
-from gpen_core.network.gpen import _Call
+from gpen_core.network.buffer_pool import BufferPool
+from gpen_core.network.cuda_graphs import CUDAGraphRunner, raise_recompile_limit
+from gpen_core.network.gpen import _ForwardContext
 from gpen_core.pipeline.devices import is_out_of_memory
 
 TWIN = "reference twin"
@@ -30,7 +30,7 @@ class Skipped(Exception):
     """Why a variant does not run here."""
 
 
-def of(network: GPEN, nchw: GPEN, x: torch.Tensor, anew: Callable[[], GPEN] | None) -> dict[str, Prepare]:
+def network_variants(network: GPEN, nchw: GPEN, x: torch.Tensor, anew: Callable[[], GPEN] | None) -> dict[str, Prepare]:
     """gpen_core's variants by name; `nchw` is the same network through `in_nchw`. `anew` builds it once more, for the
     variants that torch.compile changes; without it they are left out."""
     out: dict[str, Prepare] = {
@@ -68,7 +68,7 @@ def in_order(network: GPEN, order: torch.memory_format, x: torch.Tensor) -> torc
 
     It calls the private `_restore`: the public call always takes channels-last on CPU and CUDA."""
     x = x.to(network.dtype).contiguous(memory_format=order)
-    return network._restore(x, _Call(Workspace()))
+    return network._run(x, _ForwardContext(BufferPool()))
 
 
 def _needs_graphs(x: torch.Tensor) -> None:
@@ -79,7 +79,7 @@ def _needs_graphs(x: torch.Tensor) -> None:
 def captured(network: GPEN, x: torch.Tensor) -> Run:
     """One call as a CUDA graph, nothing fused."""
     _needs_graphs(x)
-    replay = Replay(network)
+    replay = CUDAGraphRunner(network)
     try:
         replay(x)
     except RuntimeError as error:
@@ -92,7 +92,7 @@ def captured(network: GPEN, x: torch.Tensor) -> Run:
 def recorded(network: GPEN, x: torch.Tensor) -> Run:
     """What `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph."""
     _needs_graphs(x)
-    left_out = network.record()
+    left_out = network.capture()
     if left_out is not None:
         raise Skipped(left_out)
     network(x)
@@ -102,7 +102,7 @@ def recorded(network: GPEN, x: torch.Tensor) -> Run:
 def compiled(network: GPEN, x: torch.Tensor) -> Run:
     """torch.compile of what `channels_last` does, without the lock, which it cannot trace; compiled before it counts."""
     torch.compiler.reset()  # what was compiled for other cells counts against the limit
-    allow_compilations()
+    raise_recompile_limit()
     run: Run = partial(torch.compile(in_order), network, torch.channels_last, x)
     try:
         run()

@@ -1,14 +1,13 @@
-"""A film's stages beside the whole: how well they overlap, and what memory a long film takes.
+"""A video's stages beside the whole: how well they overlap, and what memory a long video takes.
 
     python benchmarks/video.py overlap            # a network that sleeps, and one that computes
     python benchmarks/video.py memory --seconds 20 200
     python benchmarks/video.py one FILM --models-dir DIR --model NAME
 
-`overlap` restores a film with a stand-in network: one that sleeps as a card would keep the processor free, and one that
+`overlap` restores a video with a stand-in network: one that sleeps as a card would keep the processor free, and one that
 keeps it busy. Said are the whole's seconds, each stage's, the processor's seconds over the cores, and the ratio of the whole
-to the larger of the slowest stage and those. `memory` restores films of several lengths with the stand-in, each in a process
-of its own, and says the peak of each.
-"""
+to the larger of the slowest stage and those. `memory` restores videos of several lengths with the stand-in, each in a
+process of its own, and says the peak of each."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 import synthetic_video  # noqa: E402
-from helpers import face_at  # noqa: E402
+from helpers import make_face  # noqa: E402
 from video_fakes import restorer  # noqa: E402
 
 from gpen_core import RestoreOptions, VideoOptions, restore_video  # noqa: E402
@@ -41,12 +40,14 @@ RATE = 30
 
 
 def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 12) -> None:
-    """A hand-held film of one face, whose first frames come again and again."""
+    """A hand-held video of one face, whose first frames come again and again."""
     photo = images.astronaut()
     count = round(seconds * RATE)
     frames = [
         frame
-        for frame, _ in synthetic_video.film(photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400)
+        for frame, _ in synthetic_video.render_video(
+            photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400
+        )
     ]
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "ultrafast"})
@@ -111,9 +112,9 @@ def memory(given: argparse.Namespace) -> None:
 
 
 def peak(given: argparse.Namespace) -> None:
-    """In a process of its own; the film is written by another."""
+    """In a process of its own; the video is written by another."""
     width, height = given.size
-    face = face_at((width / 2, height / 2), height / 6)
+    face = make_face((width / 2, height / 2), height / 6)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         call = [sys.executable, __file__, "film", str(path), str(given.length), "--size", str(width), str(height)]

@@ -13,33 +13,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
-    ChangedWeights,
     DeviceError,
     ErrorConverter,
     GpenError,
+    ImageTooLarge,
     InputError,
     Interrupted,
-    MissingExtra,
+    MissingDependency,
     MissingWeights,
     OptionsError,
     OutOfMemory,
     OutputError,
-    TooLarge,
     UnsupportedPackage,
+    WeightsChanged,
     WeightsError,
 )
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .faces.draw import numbered
+    from .faces.draw import draw_faces
     from .faces.face import Box, Face, faces_text
-    from .images.codecs import Photo
+    from .images.codecs import EncodedImage
     from .options import (
         ANGLES,
         AUTO_MODELS,
-        CHOICES,
         COLORS,
         DETECTORS,
+        FACE_CHOICES,
         MASK_TYPES,
         ORDERS,
         PRECISIONS,
@@ -48,37 +48,37 @@ if TYPE_CHECKING:
         RestoreOptions,
         VideoOptions,
     )
-    from .pipeline.crops import Cropped, FaceCrop, Pasted, crop_faces, paste_faces
-    from .pipeline.inputs import Frame
-    from .pipeline.model_set import trust_weights
+    from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
+    from .pipeline.inputs import RestoreInput
+    from .pipeline.model_set import accept_changed_weights
     from .pipeline.restorer import FaceRestorer, RestoreResult
     from .progress import Progress, ProgressEvent
-    from .tools.self_test import SelfTest, self_test_outcome
-    from .video.container_choice import suffix_for
+    from .tools.self_test import SelfTest, run_self_test
+    from .video.container_choice import output_suffix
     from .video.restore_video import TrackOutcome, VideoResult, restore_video
     from .video.sequence import SequenceResult, restore_sequence
     from .weights.catalog import SUFFIXES
     from .weights.download_options import DownloadOptions
     from .weights.folders import (
-        detector_choices,
         download_size,
-        find_in,
+        find_file,
+        fingerprint,
+        list_detectors,
+        list_networks,
+        match_network_name,
         models_dirs,
-        network_choice,
-        network_choices,
-        state_of,
     )
 
 _LAZY = {
-    ".pipeline.crops": ("Cropped", "FaceCrop", "Pasted", "crop_faces", "paste_faces"),
-    ".faces.draw": ("numbered",),
+    ".pipeline.crops": ("FaceCrops", "FaceCrop", "PasteResult", "crop_faces", "paste_faces"),
+    ".faces.draw": ("draw_faces",),
     ".faces.face": ("Box", "Face", "faces_text"),
-    ".pipeline.inputs": ("Frame",),
-    ".pipeline.model_set": ("trust_weights",),
+    ".pipeline.inputs": ("RestoreInput",),
+    ".pipeline.model_set": ("accept_changed_weights",),
     ".options": (
         "ANGLES",
         "AUTO_MODELS",
-        "CHOICES",
+        "FACE_CHOICES",
         "COLORS",
         "DETECTORS",
         "MASK_TYPES",
@@ -89,22 +89,22 @@ _LAZY = {
         "RestoreOptions",
         "VideoOptions",
     ),
-    ".images.codecs": ("Photo",),
+    ".images.codecs": ("EncodedImage",),
     ".progress": ("Progress", "ProgressEvent"),
     ".pipeline.restorer": ("FaceRestorer", "RestoreResult"),
-    ".tools.self_test": ("SelfTest", "self_test_outcome"),
+    ".tools.self_test": ("SelfTest", "run_self_test"),
     ".video.restore_video": ("TrackOutcome", "VideoResult", "restore_video"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
-    ".video.container_choice": ("suffix_for",),
+    ".video.container_choice": ("output_suffix",),
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": (
-        "detector_choices",
+        "list_detectors",
         "download_size",
-        "find_in",
+        "find_file",
         "models_dirs",
-        "network_choice",
-        "network_choices",
-        "state_of",
+        "match_network_name",
+        "list_networks",
+        "fingerprint",
     ),
     ".weights.download_options": ("DownloadOptions",),
 }
@@ -113,7 +113,7 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 __all__ = [
     "ANGLES",
     "AUTO_MODELS",
-    "CHOICES",
+    "FACE_CHOICES",
     "COLORS",
     "DETECTORS",
     "MASK_TYPES",
@@ -123,32 +123,32 @@ __all__ = [
     "SUFFIXES",
     "TEMPLATES",
     "Box",
-    "ChangedWeights",
-    "Cropped",
+    "WeightsChanged",
+    "FaceCrops",
     "DeviceError",
     "ErrorConverter",
     "DownloadOptions",
     "Face",
     "FaceCrop",
     "FaceRestorer",
-    "Frame",
+    "RestoreInput",
     "GpenError",
     "InputError",
     "Interrupted",
-    "MissingExtra",
+    "MissingDependency",
     "MissingWeights",
     "OptionsError",
     "OutOfMemory",
     "OutputError",
-    "Photo",
-    "Pasted",
+    "EncodedImage",
+    "PasteResult",
     "Progress",
     "ProgressEvent",
     "RestoreOptions",
     "RestoreResult",
     "SelfTest",
     "SequenceResult",
-    "TooLarge",
+    "ImageTooLarge",
     "TrackOutcome",
     "UnsupportedPackage",
     "VideoOptions",
@@ -156,20 +156,20 @@ __all__ = [
     "WeightsError",
     "__version__",
     "crop_faces",
-    "detector_choices",
+    "list_detectors",
     "download_size",
     "faces_text",
-    "find_in",
+    "find_file",
     "models_dirs",
-    "network_choice",
-    "network_choices",
-    "numbered",
+    "match_network_name",
+    "list_networks",
+    "draw_faces",
     "restore_sequence",
     "restore_video",
-    "self_test_outcome",
-    "state_of",
-    "suffix_for",
-    "trust_weights",
+    "run_self_test",
+    "fingerprint",
+    "output_suffix",
+    "accept_changed_weights",
     "paste_faces",
 ]
 

@@ -19,11 +19,11 @@ class OptionsError(GpenError):
 
 
 class InputError(GpenError):
-    """A picture cannot be read, or is of a kind that cannot be restored without loss."""
+    """An image cannot be read, or is of a kind that cannot be restored without loss."""
 
 
-class TooLarge(InputError):
-    """A picture has more pixels than are read; said by its header, before anything is decoded."""
+class ImageTooLarge(InputError):
+    """An image has more pixels than are read; said by its header, before anything is decoded."""
 
 
 class OutputError(GpenError):
@@ -38,8 +38,9 @@ class MissingWeights(WeightsError):
     """No file of that name lies in any models folder."""
 
 
-class ChangedWeights(WeightsError):
-    """A weights file is another than what is remembered of it, or that record cannot be read: see `trust_weights`."""
+class WeightsChanged(WeightsError):
+    """A weights file is another than what is remembered of it, or that record cannot be read: see
+    `accept_changed_weights`."""
 
 
 class DeviceError(GpenError):
@@ -50,7 +51,7 @@ class OutOfMemory(GpenError):
     """The device ran out of memory, also on the smallest piece of work that could be tried."""
 
 
-class MissingExtra(GpenError):
+class MissingDependency(GpenError):
     """An optional package is needed for this and is not installed."""
 
 
@@ -62,16 +63,16 @@ class Interrupted(GpenError):
     """Raised by a progress callable to stop the work; nothing is written after it."""
 
 
-def unexpected(error: BaseException) -> str:
+def describe_unexpected(error: BaseException) -> str:
     """What to say of an error that nobody foresaw."""
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Please report it."
 
 
 # What Python says of a library's code in C that failed and told no reason: seen where it could not allocate.
-NO_REASON = re.compile("error return without exception set|without setting an exception")
+NO_REASON_PATTERN = re.compile("error return without exception set|without setting an exception")
 # What allocators, loaders of libraries, OpenCV, Pillow and backends say. ALLOC_FAILED is of cuBLAS and cuDNN, which allocate
 # their workspaces themselves; a thread needs memory for its stack; what cannot be created is oneDNN's compiled code.
-NO_MEMORY = re.compile(
+OUT_OF_MEMORY_PATTERN = re.compile(
     "out of memory|allocate memory|could not allocate tensor|(not enough|insufficient) memory|alloc_failed|bad.alloc|"
     "failed to allocate|failed to map segment|can't start new thread|could not create a primitive(?! descriptor)"
 )
@@ -83,13 +84,17 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    if isinstance(error, SystemError) and NO_REASON.search(str(error)):
+    if isinstance(error, SystemError) and NO_REASON_PATTERN.search(str(error)):
         return True
-    is_a_librarys = isinstance(error, (RuntimeError, ImportError, OSError)) or type(error).__module__ in (
+    is_library_error = isinstance(error, (RuntimeError, ImportError, OSError)) or type(error).__module__ in (
         "cv2",
         "safetensors",
     )
-    return is_a_librarys and not isinstance(error, GpenError) and NO_MEMORY.search(str(error).lower()) is not None
+    return (
+        is_library_error
+        and not isinstance(error, GpenError)
+        and OUT_OF_MEMORY_PATTERN.search(str(error).lower()) is not None
+    )
 
 
 class ErrorConverter(contextlib.ContextDecorator):
@@ -113,17 +118,17 @@ class ErrorConverter(contextlib.ContextDecorator):
             del other  # its traceback holds this frame
 
 
-def memory_for(what: str, advice: str = "") -> ErrorConverter:
-    """Whatever says in the block that memory ran out becomes `OutOfMemory`: there was not enough for `what`."""
-    return ErrorConverter(partial(_out_of_memory, what, advice))
+def oom_context(purpose: str, advice: str = "") -> ErrorConverter:
+    """Whatever says in the block that memory ran out becomes `OutOfMemory`: there was not enough for `purpose`."""
+    return ErrorConverter(partial(_to_out_of_memory, purpose, advice))
 
 
-def _out_of_memory(what: str, advice: str, error: Exception) -> OutOfMemory | None:
+def _to_out_of_memory(purpose: str, advice: str, error: Exception) -> OutOfMemory | None:
     if isinstance(error, GpenError) or not is_out_of_memory(error):
         return None
-    said = first_line(error)[:200] or type(error).__name__
+    reason = first_line(error)[:200] or type(error).__name__
     help_ = f"Close other programs{f', {advice},' if advice else ''} or allow this one more memory."
-    return OutOfMemory(f"There is not enough memory for {what} ({said}). {help_}")
+    return OutOfMemory(f"There is not enough memory for {purpose} ({reason}). {help_}")
 
 
 def first_line(error: BaseException) -> str:
@@ -131,10 +136,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
-NAMED_OFFENDERS = 5
+MAX_LISTED_PROBLEMS = 5
 
 
-def name_offenders(offences: list[str]) -> str:
+def summarize_problems(problems: list[str]) -> str:
     """The first five offences and how many more there are, for a message."""
-    more = len(offences) - NAMED_OFFENDERS
-    return "; ".join(offences[:NAMED_OFFENDERS]) + (f" (and {more} more)" if more > 0 else "")
+    more = len(problems) - MAX_LISTED_PROBLEMS
+    return "; ".join(problems[:MAX_LISTED_PROBLEMS]) + (f" (and {more} more)" if more > 0 else "")

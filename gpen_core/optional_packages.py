@@ -8,7 +8,7 @@ from functools import partial
 from importlib import metadata
 from typing import NamedTuple
 
-from .errors import ErrorConverter, MissingExtra, UnsupportedPackage, first_line
+from .errors import ErrorConverter, MissingDependency, UnsupportedPackage, first_line
 
 
 class Package(NamedTuple):
@@ -41,11 +41,11 @@ WITHOUT_DEPENDENCIES = ("facexlib",)
 
 
 def require(name: str) -> None:
-    """Raises `MissingExtra`, with the command that installs it, where one of `PURPOSES` is not installed."""
+    """Raises `MissingDependency`, with the command that installs it, where one of `PURPOSES` is not installed."""
     from importlib.util import find_spec
 
     if find_spec(name) is None:
-        raise MissingExtra(not_installed(name))
+        raise MissingDependency(not_installed(name))
 
 
 def not_installed(package: str) -> str:
@@ -64,16 +64,16 @@ def install_command(package: str, *options: str) -> str:
     return " ".join([pip, *options, *alone, package])
 
 
-def calls_of(name: str) -> ErrorConverter:
+def version_guard(name: str) -> ErrorConverter:
     """Calls of one of `PACKAGES`. If the installed version was not tested, a `TypeError` or `AttributeError` becomes
     `UnsupportedPackage`: its functions have changed. With a tested version the error is ours and stays."""
-    return ErrorConverter(partial(_unsupported, name))
+    return ErrorConverter(partial(_unsupported_error, name))
 
 
-def _unsupported(name: str, error: Exception) -> UnsupportedPackage | None:
+def _unsupported_error(name: str, error: Exception) -> UnsupportedPackage | None:
     package, version = PACKAGES[name], None
     if isinstance(error, (AttributeError, TypeError)):
-        version = _untested(name, package)
+        version = _untested_version(name, package)
     if version is None:
         return None
     return UnsupportedPackage(
@@ -82,16 +82,16 @@ def _unsupported(name: str, error: Exception) -> UnsupportedPackage | None:
     )
 
 
-def _untested(name: str, package: Package) -> str | None:
+def _untested_version(name: str, package: Package) -> str | None:
     """The installed version if it was not tested."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-    is_tested = version_numbers(package.minimum) <= version_numbers(version) < version_numbers(package.below)
+    is_tested = parse_version(package.minimum) <= parse_version(version) < parse_version(package.below)
     return None if is_tested else version
 
 
-def version_numbers(version: str) -> tuple[int, ...]:
+def parse_version(version: str) -> tuple[int, ...]:
     """A release's numbers, which sort as releases do; without a local part, such as CUDA's in `2.1.2+cu121`."""
     return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))

@@ -18,6 +18,6 @@ async def comfy_entrypoint() -> GpenExtension:
     from .extension import GpenExtension
 
     folders.register()
-    folders.offer_examples()
-    routes.serve()
+    folders.install_examples()
+    routes.register()
     return GpenExtension()

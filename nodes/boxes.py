@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..gpen_core import Box, Face, InputError
-from .tensors import for_each
+from .tensors import broadcast
 
 FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
 
 
-def of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
+def parse_boxes(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
     """Boxes of any kind -> (x0, y0, x1, y1) for each frame of an IMAGE [B, H, W, C]; None where none are connected.
 
     One box or several, for every frame, or a list of such for each. A box is a mapping of x, y, width, height, or four
@@ -21,20 +21,20 @@ def of(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[
     if value is None:
         return [None] * count
     if _is_segs(value):
-        return [_of_segs(value, shape)] * count
-    value = _plain(value)
+        return [_boxes_from_segs(value, shape)] * count
+    value = _to_lists(value)
     if _is_box(value):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Expected bounding boxes, got {type(value).__name__}.")
     if any(isinstance(one, (list, tuple)) and not _is_box(one) for one in value):
         frames = [[one] if _is_box(one) else one for one in value]
-        each = for_each(frames, count, "list of bounding boxes")
-        return [[_box(box, box_format) for box in boxes] for boxes in each]
-    return [[_box(box, box_format) for box in value]] * count
+        each = broadcast(frames, count, "list of bounding boxes")
+        return [[_parse_box(box, box_format) for box in boxes] for boxes in each]
+    return [[_parse_box(box, box_format) for box in value]] * count
 
 
-def from_faces(faces: Sequence[Face]) -> list[dict[str, Any]]:
+def to_bounding_boxes(faces: Sequence[Face]) -> list[dict[str, Any]]:
     """Faces as ComfyUI's own detectors describe them; the label is the face's number."""
     return [
         {
@@ -49,11 +49,11 @@ def from_faces(faces: Sequence[Face]) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(value: Any) -> Any:
+def _to_lists(value: Any) -> Any:
     """Arrays and tensors as lists, however deep."""
     if hasattr(value, "tolist") and not isinstance(value, (list, tuple, Mapping)):
         return value.tolist()
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+    return [_to_lists(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _is_box(value: Any) -> bool:
@@ -67,15 +67,15 @@ def _is_segs(value: Any) -> bool:
     return is_pair and len(value[0]) == 2 and all(hasattr(seg, "bbox") for seg in value[1])
 
 
-def _of_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
+def _boxes_from_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
     """SEGS know the size of the image that they were found in; it may have been enlarged since."""
     (height, width), segments = segs
     x, y = shape[2] / width, shape[1] / height
-    boxes = (_box(_plain(seg.bbox), "xyxy") for seg in segments)
+    boxes = (_parse_box(_to_lists(seg.bbox), "xyxy") for seg in segments)
     return [(x0 * x, y0 * y, x1 * x, y1 * y) for x0, y0, x1, y1 in boxes]
 
 
-def _box(box: Any, box_format: str) -> Box:
+def _parse_box(box: Any, box_format: str) -> Box:
     try:
         if isinstance(box, Mapping):
             x, y, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))

@@ -9,12 +9,12 @@ import torch
 from . import inputs, outputs, tensors
 from .comfy import GpenModelType, NodeOutput, io, schema
 from .model import GpenModel
-from .restore_base import RestoringNode
+from .restore_base import RestoreNodeBase
 
-STRENGTH = 0.8  # a swapped face keeps some of the look that the swap gave it
+DEFAULT_STRENGTH = 0.8  # a swapped face keeps some of the look that the swap gave it
 
 
-class CleanUpFaceSwap(RestoringNode):
+class CleanUpFaceSwap(RestoreNodeBase):
     """Restores those faces that a face swap changed."""
 
     @classmethod
@@ -33,14 +33,14 @@ class CleanUpFaceSwap(RestoringNode):
                     "before_swap",
                     tooltip="Before the swap: what went into it (newer ReActor nodes give it as third output).",
                 ),
-                inputs.strength(STRENGTH),
+                inputs.strength(DEFAULT_STRENGTH),
                 *inputs.selection(),
                 *inputs.appearance(),
                 inputs.region_mask(),
-                *inputs.more_selection(),
-                *inputs.more_appearance(),
+                *inputs.advanced_selection(),
+                *inputs.advanced_appearance(),
             ],
-            outputs=outputs.of_restoring(),
+            outputs=outputs.restore_outputs(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
@@ -55,13 +55,13 @@ class CleanUpFaceSwap(RestoringNode):
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
         `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
-        from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
+        from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(swapped)
         parts = zip(
-            tensors.frames_of(swapped),
-            tensors.partners_of(before_swap, count, "before_swap"),
-            tensors.limits_of(region_mask, count),
+            tensors.iter_frames(swapped),
+            tensors.paired_frames(before_swap, count, "before_swap"),
+            tensors.masks_for(region_mask, count),
         )
-        frames = (Frame(picture, before, None, region) for picture, before, region in parts)
-        return cls.restore(model, inputs.options(**values), swapped, frames, region_mask)
+        frames = (RestoreInput(image, before, None, region) for image, before, region in parts)
+        return cls.restore(model, inputs.restore_options(**values), swapped, frames, region_mask)

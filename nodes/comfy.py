@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-OLDEST = "0.3.48"
+MIN_VERSION = "0.3.48"
 
 try:
     try:
@@ -14,18 +14,20 @@ try:
         from comfy_api.latest import ComfyExtension, Input, InputImpl, io, ui
     from comfy_execution.graph_utils import ExecutionBlocker
 except ImportError as error:
-    raise ImportError(f"sd-gpen needs ComfyUI {OLDEST} or newer, whose node interface is not here ({error}).") from error
+    raise ImportError(
+        f"sd-gpen needs ComfyUI {MIN_VERSION} or newer, whose node interface is not here ({error})."
+    ) from error
 
 ComfyNode = io.ComfyNode
 NodeOutput = io.NodeOutput
 GpenModelType = io.Custom("GPEN_MODEL")
 CropsType = io.Custom("GPEN_CROPS")
 BoundingBoxes = io.Custom("BOUNDING_BOX")
-BoxesOfAnyKind = io.Custom("BOUNDING_BOX,SEGS")  # the core's, and Impact Pack's segments
+AnyBoundingBoxes = io.Custom("BOUNDING_BOX,SEGS")  # the core's, and Impact Pack's segments
 
 __all__ = [
     "BoundingBoxes",
-    "BoxesOfAnyKind",
+    "AnyBoundingBoxes",
     "ComfyExtension",
     "ComfyNode",
     "CropsType",
@@ -34,7 +36,7 @@ __all__ = [
     "Input",
     "InputImpl",
     "NodeOutput",
-    "folded",
+    "advanced_optional",
     "io",
     "schema",
     "ui",
@@ -44,15 +46,15 @@ __all__ = [
 def schema(**arguments: Any) -> Any:
     """`io.Schema` with those of the arguments that this ComfyUI knows. Search words came later than the rest: before, they
     stand in the description."""
-    known = inspect.signature(io.Schema).parameters
-    words = arguments.get("search_aliases")
-    if words and "search_aliases" not in known:
-        arguments["description"] += f" Search words: {', '.join(words)}."
-    return io.Schema(**{name: value for name, value in arguments.items() if name in known})
+    supported = inspect.signature(io.Schema).parameters
+    aliases = arguments.get("search_aliases")
+    if aliases and "search_aliases" not in supported:
+        arguments["description"] += f" Search words: {', '.join(aliases)}."
+    return io.Schema(**{name: value for name, value in arguments.items() if name in supported})
 
 
-def folded(kind: Any) -> dict[str, Any]:
+def advanced_optional(input_type: Any) -> dict[str, Any]:
     """What makes an input one that need not be there, so that prompts saved before there was one still run, and puts it
     among the advanced ones, where this ComfyUI has such (0.8 and newer)."""
-    known = inspect.signature(kind.Input.__init__).parameters
-    return {"optional": True, **({"advanced": True} if "advanced" in known else {})}
+    supported = inspect.signature(input_type.Input.__init__).parameters
+    return {"optional": True, **({"advanced": True} if "advanced" in supported else {})}

@@ -16,7 +16,7 @@ from .model import GpenModel
 if TYPE_CHECKING:
     from ..gpen_core import Face, FaceCrop
 
-SIZE = 512  # pixels: what diffusion models of the first generation work at
+DEFAULT_SIZE = 512  # pixels: what diffusion models of the first generation work at
 
 
 @dataclass
@@ -47,7 +47,7 @@ class CropFaces(ComfyNode):
                 io.Image.Input("image", tooltip="One image or a batch."),
                 io.Int.Input(
                     "size",
-                    default=SIZE,
+                    default=DEFAULT_SIZE,
                     min=64,
                     max=4096,
                     step=8,
@@ -57,7 +57,7 @@ class CropFaces(ComfyNode):
                 inputs.mask_type(),
                 inputs.region_mask(),
                 inputs.boxes_input(),
-                *inputs.more_selection(),
+                *inputs.advanced_selection(),
                 inputs.box_format(),
             ],
             outputs=[
@@ -88,26 +88,28 @@ class CropFaces(ComfyNode):
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises as Restore Faces (GPEN) does."""
-        from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
+        from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
 
         count = len(image)
         parts = zip(
-            tensors.frames_of(image), tensors.limits_of(region_mask, count), boxes.of(bboxes, image.shape, box_format)
+            tensors.iter_frames(image),
+            tensors.masks_for(region_mask, count),
+            boxes.parse_boxes(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, None, region, within) for picture, region, within in parts)
+        frames = (RestoreInput(picture, None, None, region, within) for picture, region, within in parts)
         crops, squares, masks, faces = GpenCrops(), [], [], []
-        for one in model.crop(frames, count, inputs.options(strength=1.0, color="none", **values), size):
+        for one in model.crop(frames, count, inputs.restore_options(strength=1.0, color="none", **values), size):
             crops.frames.append(one.crops)
-            squares += [tensors.crop_of(pixels, image) for pixels in one.pixels]
-            masks += [tensors.mask_of(crop.mask, size) for crop in one.crops]
-            faces.append(_taken(one.faces, one.crops))
-        text = outputs.summary(faces, done="taken out")
-        text = "\n".join([text, *outputs.remarks(region_mask)])
+            squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
+            masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
+            faces.append(_mark_cropped(one.faces, one.crops))
+        text = outputs.summary(faces, verb="taken out")
+        text = "\n".join([text, *outputs.format_notes(region_mask)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]
         masks = masks or [torch.zeros((1, size, size), device=management.intermediate_device())]
         return NodeOutput(crops, torch.cat(squares), masks, len(crops), text, ui=ui.PreviewText(text))
 
 
-def _taken(faces: Sequence[Face], crops: Sequence[FaceCrop]) -> list[Face]:
-    taken = {crop.number for crop in crops}
-    return [replace(face, restored=number in taken) for number, face in enumerate(faces)]
+def _mark_cropped(faces: Sequence[Face], crops: Sequence[FaceCrop]) -> list[Face]:
+    numbers = {crop.number for crop in crops}
+    return [replace(face, restored=number in numbers) for number, face in enumerate(faces)]

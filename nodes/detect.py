@@ -28,7 +28,7 @@ class DetectFaces(ComfyNode):
                 GpenModelType.Input("model", tooltip="From Load GPEN Model; only its detector is used."),
                 io.Image.Input("image", tooltip="One image or a batch."),
                 *inputs.detection(),
-                *inputs.more_detection(),
+                *inputs.advanced_detection(),
             ],
             outputs=[
                 BoundingBoxes.Output(
@@ -44,10 +44,10 @@ class DetectFaces(ComfyNode):
     def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
         """`values` are those of the inputs about detection. Raises `InputError` for what is no IMAGE, `OptionsError` for
         values that cannot be, and torch's out of memory error, on which ComfyUI makes room."""
-        batch = tensors.Batch(image, channels=3)
+        batch = tensors.OutputBatch(image, channels=3)
         found = []
-        for frame, faces in model.detect(tensors.frames_of(image), len(image), RestoreOptions(**values)):
-            batch.add(tensors.preview(frame, faces), tensors.box_mask(frame, faces))
-            found.append(boxes.from_faces(faces))
+        for frame, faces in model.detect(tensors.iter_frames(image), len(image), RestoreOptions(**values)):
+            batch.add(tensors.draw_preview(frame, faces), tensors.box_mask(frame, faces))
+            found.append(boxes.to_bounding_boxes(faces))
         shown = ui.PreviewImage(batch.image, cls=cls) if found else None
         return NodeOutput(found, batch.mask, batch.image, sum(map(len, found)), ui=shown)

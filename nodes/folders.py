@@ -9,8 +9,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core import AUTO_MODELS, SUFFIXES, detector_choices, find_in, network_choices
-from ..gpen_core import state_of as file_state
+from ..gpen_core import AUTO_MODELS, SUFFIXES, find_file, list_detectors, list_networks
+from ..gpen_core import fingerprint as file_state
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def register() -> None:
             suffixes.update(SUFFIXES)
 
 
-def offer_examples() -> None:
-    """Copies the examples' photograph and film to where Load Image and Load Video find them, once."""
+def install_examples() -> None:
+    """Copies the examples' photograph and video to where Load Image and Load Video find them, once."""
     for example in EXAMPLES:
         target = Path(folder_paths.get_input_directory()) / example.name
         if target.exists() or not example.exists():
@@ -42,32 +42,32 @@ def offer_examples() -> None:
             log.warning("GPEN: the examples' %s could not be copied to %s (%s).", example.name, target.parent, error)
 
 
-def models() -> tuple[Path, ...]:
+def model_dirs() -> tuple[Path, ...]:
     """Where GPEN files are looked for; what is missing is fetched into the first."""
     return _paths(MODELS)
 
 
-def detection() -> tuple[Path, ...]:
+def detection_dirs() -> tuple[Path, ...]:
     """The same for detectors and face parsers."""
     return tuple(path for key in (DETECTION, *OTHER_DETECTION) for path in _paths(key))
 
 
-def choices() -> list[str]:
-    """See `network_choices` and `AUTO_MODELS`. Never decorated: ComfyUI refuses a saved value that is not among them."""
-    return [*network_choices(models()), *AUTO_MODELS]
+def model_choices() -> list[str]:
+    """See `list_networks` and `AUTO_MODELS`. Never decorated: ComfyUI refuses a saved value that is not among them."""
+    return [*list_networks(model_dirs()), *AUTO_MODELS]
 
 
-def detectors() -> list[str]:
-    """See `detector_choices`."""
-    return detector_choices(detection())
+def available_detectors() -> list[str]:
+    """See `list_detectors`."""
+    return list_detectors(detection_dirs())
 
 
-def missing() -> list[str]:
+def missing_models() -> list[str]:
     """Those of the choices that would have to be fetched."""
-    return [name for name in network_choices(models()) if find_in(name, models()) is None]
+    return [name for name in list_networks(model_dirs()) if find_file(name, model_dirs()) is None]
 
 
-def state_of(name: str, paths: tuple[Path, ...]) -> str:
+def fingerprint(name: str, paths: tuple[Path, ...]) -> str:
     """What changes when another file takes the place of the one of that name; empty where there is none."""
     return " ".join(map(str, file_state(name, paths) or ()))
 

@@ -10,18 +10,18 @@ import server
 
 from ..gpen_core import Progress, ProgressEvent
 
-FINE = 10_000  # steps of a bar for many frames
+FINE_STEPS = 10_000  # steps of a bar for many frames
 
 
-class Reporter:
+class NodeProgress:
     """Moves one bar; stops the work, also within a face, by raising ComfyUI's own exception when it was interrupted."""
 
     def __init__(self, node_id: Any = None) -> None:
         """With a node's id, what is being done stands on that node, too."""
         self._node_id = node_id
-        self._said = ""
+        self._last_text = ""
         self._bar = comfy.utils.ProgressBar(1)
-        self._shown: tuple[int, int] | None = None
+        self._last_update: tuple[int, int] | None = None
 
     def __call__(self, event: ProgressEvent) -> None:
         self._begin(event)
@@ -30,31 +30,31 @@ class Reporter:
 
     def _begin(self, event: ProgressEvent) -> None:
         management.throw_exception_if_processing_interrupted()
-        self._say(_in_words(event))
+        self._send_text(_in_words(event))
 
     def _move(self, done: int, total: int) -> None:
-        if (done, total) != self._shown:
-            self._shown = (done, total)
+        if (done, total) != self._last_update:
+            self._last_update = (done, total)
             self._bar.update_absolute(done, total)
 
-    def _say(self, text: str) -> None:
+    def _send_text(self, text: str) -> None:
         running: Any = getattr(server.PromptServer, "instance", None)
-        if self._node_id is None or text == self._said or not hasattr(running, "send_progress_text"):
+        if self._node_id is None or text == self._last_text or not hasattr(running, "send_progress_text"):
             return
-        self._said = text
+        self._last_text = text
         running.send_progress_text(text, self._node_id)
 
-    def part(self, start: float, end: float) -> Progress:
+    def subrange(self, start: float, end: float) -> Progress:
         """Progress of a part of the work, which moves the bar from `start` to `end`, both from 0 to 1."""
         if (start, end) == (0, 1):
             return self
 
-        def tell(event: ProgressEvent) -> None:
+        def notify(event: ProgressEvent) -> None:
             self._begin(event)
             if event.total:
-                self._move(round(FINE * (start + (end - start) * event.done / event.total)), FINE)
+                self._move(round(FINE_STEPS * (start + (end - start) * event.done / event.total)), FINE_STEPS)
 
-        return tell
+        return notify
 
 
 def _in_words(event: ProgressEvent) -> str:

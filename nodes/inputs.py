@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..gpen_core import ANGLES, CHOICES, COLORS, MASK_TYPES, ORDERS, OptionsError, RestoreOptions, VideoOptions
+from ..gpen_core import ANGLES, COLORS, FACE_CHOICES, MASK_TYPES, ORDERS, OptionsError, RestoreOptions, VideoOptions
 from . import boxes
-from .comfy import BoxesOfAnyKind, folded, io
+from .comfy import AnyBoundingBoxes, advanced_optional, io
 
 BY_INDEX = "by index"
 DEFAULTS = RestoreOptions()
-VIDEO = VideoOptions()
+VIDEO_DEFAULTS = VideoOptions()
 
 
 def strength(default: float) -> Any:
@@ -48,7 +48,7 @@ def confidence() -> Any:
     )
 
 
-def more_detection() -> list[Any]:
+def advanced_detection() -> list[Any]:
     """Last in a node, since saved graphs know their values by place."""
     return [
         io.Int.Input(
@@ -59,7 +59,7 @@ def more_detection() -> list[Any]:
             step=8,
             tooltip="A longer side is reduced to so many pixels for the smallest faces; large ones are found at any. More "
             "finds smaller ones and takes longer.",
-            **folded(io.Int),
+            **advanced_optional(io.Int),
         ),
         io.Combo.Input(
             "angles",
@@ -67,21 +67,21 @@ def more_detection() -> list[Any]:
             default=DEFAULTS.angles,
             tooltip="auto: tilted heads, and turned images where nothing is found upright. all: looks at every angle "
             "always. upright: never turns.",
-            **folded(io.Combo),
+            **advanced_optional(io.Combo),
         ),
     ]
 
 
-def more_selection() -> list[Any]:
+def advanced_selection() -> list[Any]:
     return [
-        *more_detection(),
+        *advanced_detection(),
         io.Int.Input(
             "max_faces",
             default=0,
             min=0,
             max=1000,
             tooltip="At most so many faces, the largest; 0: all.",
-            **folded(io.Int),
+            **advanced_optional(io.Int),
         ),
     ]
 
@@ -91,7 +91,7 @@ def selection() -> list[Any]:
     return [
         io.Combo.Input(
             "faces",
-            options=[*CHOICES, BY_INDEX],
+            options=[*FACE_CHOICES, BY_INDEX],
             default=DEFAULTS.faces,
             tooltip="Which faces are restored; center is the one nearest to the middle. For 'by index', Detect Faces (GPEN) "
             "shows the numbers, at the same order, confidence, detection_size and angles.",
@@ -136,8 +136,8 @@ def appearance() -> list[Any]:
     ]
 
 
-def more_appearance() -> list[Any]:
-    """Last in a node, as `more_detection`."""
+def advanced_appearance() -> list[Any]:
+    """Last in a node, as `advanced_detection`."""
     return [
         io.String.Input(
             "preserve",
@@ -145,7 +145,7 @@ def more_appearance() -> list[Any]:
             tooltip="Regions that stay as they are in the image, such as eyes,mouth; any of eyes, brows, nose, mouth, skin, "
             "ears, hair, neck, glasses, earrings, necklace, occluders. All but occluders are found by ParseNet (85 MB, "
             "downloaded if missing).",
-            **folded(io.String),
+            **advanced_optional(io.String),
         ),
         io.Float.Input(
             "mask_expand",
@@ -154,7 +154,7 @@ def more_appearance() -> list[Any]:
             max=0.5,
             step=0.01,
             tooltip="Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
-            **folded(io.Float),
+            **advanced_optional(io.Float),
         ),
         io.Float.Input(
             "grain",
@@ -163,13 +163,13 @@ def more_appearance() -> list[Any]:
             max=1.0,
             step=0.05,
             tooltip="How much of the image's own grain the restored faces get.",
-            **folded(io.Float),
+            **advanced_optional(io.Float),
         ),
     ]
 
 
 def boxes_input() -> Any:
-    return BoxesOfAnyKind.Input(
+    return AnyBoundingBoxes.Input(
         "bboxes",
         optional=True,
         tooltip="Boxes from any detector, or Impact Pack's SEGS: only faces that lie in one of them (by half or "
@@ -185,7 +185,7 @@ def box_format() -> Any:
         default=boxes.FORMATS[0],
         tooltip="What the four numbers of a box without names are: x, y, width, height (ComfyUI's own), or the "
         "corners x0, y0, x1, y1. SEGS and boxes with names are known.",
-        **folded(io.Combo),
+        **advanced_optional(io.Combo),
     )
 
 
@@ -198,7 +198,7 @@ def region_mask() -> Any:
     )
 
 
-def options(
+def restore_options(
     strength: float,
     faces: str,
     indices: str,
@@ -217,7 +217,7 @@ def options(
     """The values of these inputs, as `RestoreOptions`. Raises `OptionsError`."""
     return RestoreOptions(
         strength=strength,
-        faces=_numbers(indices) if faces == BY_INDEX else faces,
+        faces=_parse_indices(indices) if faces == BY_INDEX else faces,
         order=order,
         confidence=confidence,
         min_face_size=min_face_size,
@@ -232,7 +232,7 @@ def options(
     )
 
 
-def _numbers(indices: str) -> str | tuple[int, ...]:
+def _parse_indices(indices: str) -> str | tuple[int, ...]:
     """What the text names; its error speaks of the widget that the user sees."""
     try:
         return RestoreOptions(faces=indices).faces

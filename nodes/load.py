@@ -10,16 +10,16 @@ import comfy.model_management as management
 from ..gpen_core import DETECTORS, PRECISIONS, MissingWeights, OptionsError
 from . import folders
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
-from .host_progress import Reporter
+from .host_progress import NodeProgress
 from .model import GpenModel
 
 log = logging.getLogger(__name__)
 
-ELSEWHERE = (
+FOLDERS_HELP = (
     f"In ComfyUI, GPEN's files belong in models/{folders.MODELS}, detectors and face parsers in models/{folders.DETECTION}; "
     "extra_model_paths.yaml names other folders for both. The environment variable GPEN_MIRROR names another source."
 )
-_fetched: set[str] = set()  # see LoadModel.fingerprint_inputs
+_downloaded: set[str] = set()  # see LoadModel.fingerprint_inputs
 
 
 class LoadModel(ComfyNode):
@@ -27,7 +27,7 @@ class LoadModel(ComfyNode):
 
     @classmethod
     def define_schema(cls) -> Any:
-        missing = folders.missing()
+        missing = folders.missing_models()
         state = f" Downloaded when first run: {', '.join(missing)}." if missing else " All of these are there."
         return schema(
             node_id="GPEN_LoadModel",
@@ -39,21 +39,21 @@ class LoadModel(ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=folders.choices(),
-                    default=folders.choices()[0],
+                    options=folders.model_choices(),
+                    default=folders.model_choices()[0],
                     tooltip=f"A file in models/{folders.MODELS}. The number is the side in pixels at which faces are "
                     f"restored: 2048 for large faces, 512 for small ones and for speed. auto: each face by the one that "
                     f"suits its size, auto:256 from the smallest on.{state}",
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=_precisions(),
+                    options=_supported_precisions(),
                     default="auto",
                     tooltip="auto: float16 on CUDA, bfloat16 on a CPU that computes in it, float32 elsewhere.",
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=folders.detectors(),
+                    options=folders.available_detectors(),
                     default=DETECTORS[0],
                     tooltip=f"Finds the faces; a file in models/{folders.DETECTION}, also one of your own. mobile0.25 is "
                     "faster and finds fewer.",
@@ -64,10 +64,10 @@ class LoadModel(ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str | None = None, detector: str | None = None, **others: Any) -> str:
+    def fingerprint_inputs(cls, model: str | None = None, detector: str | None = None, **unused: Any) -> str:
         """Files that were replaced under the same name are loaded anew. What the node itself has fetched since counts as it
         did before it was there."""
-        return " | ".join(state for state in _states(model, detector) if state and state not in _fetched)
+        return " | ".join(state for state in _fingerprints(model, detector) if state and state not in _downloaded)
 
     @classmethod
     def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
@@ -75,27 +75,27 @@ class LoadModel(ComfyNode):
         for those that are not there and cannot be fetched, `DeviceError` for a precision that the device lacks, and
         ComfyUI's own error when interrupted."""
         # ComfyUI compares a value with its list only where it is written in the graph, not where a link brings it.
-        for name, known in ((model, folders.choices()), (detector, folders.detectors())):
+        for name, known in ((model, folders.model_choices()), (detector, folders.available_detectors())):
             if name not in known:
                 raise OptionsError(f"{name!r} is none of the files to choose from: {', '.join(known)}.")
-        if model in folders.missing():
-            log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.models()[0])
-        before = _states(model, detector)
+        if model in folders.missing_models():
+            log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.model_dirs()[0])
+        before = _fingerprints(model, detector)
         try:
-            loaded = GpenModel.load(model, detector, precision, Reporter(cls.hidden.unique_id))
+            loaded = GpenModel.load(model, detector, precision, NodeProgress(cls.hidden.unique_id))
         except MissingWeights as error:
-            raise MissingWeights(f"{error}\n{ELSEWHERE}") from error
-        _fetched.update(now for then, now in zip(before, _states(model, detector)) if not then)
+            raise MissingWeights(f"{error}\n{FOLDERS_HELP}") from error
+        _downloaded.update(now for then, now in zip(before, _fingerprints(model, detector)) if not then)
         return NodeOutput(loaded)
 
 
-def _states(model: str | None, detector: str | None) -> list[str]:
+def _fingerprints(model: str | None, detector: str | None) -> list[str]:
     """An input that a link brings is not known before the node runs."""
-    asked = ((model, folders.models()), (detector, folders.detection()))
-    return [folders.state_of(name, paths) if name else "" for name, paths in asked]
+    lookups = ((model, folders.model_dirs()), (detector, folders.detection_dirs()))
+    return [folders.fingerprint(name, paths) if name else "" for name, paths in lookups]
 
 
-def _precisions() -> list[str]:
+def _supported_precisions() -> list[str]:
     """Those that the device computes in: no CPU has been seen to compute in float16."""
     is_cpu = management.get_torch_device().type == "cpu"
     return [name for name in PRECISIONS if not (is_cpu and name == "fp16")]

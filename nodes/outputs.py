@@ -15,10 +15,10 @@ from .comfy import ExecutionBlocker, NodeOutput, io, ui
 if TYPE_CHECKING:
     from ..gpen_core import Face, RestoreResult, SequenceResult, TrackOutcome, VideoResult
 
-CROPS = 2  # which output
+CROPS_OUTPUT = 2  # which output
 
 
-def of_restoring() -> list[Any]:
+def restore_outputs() -> list[Any]:
     return [
         io.Image.Output(display_name="image", tooltip="The image (or a connected background) with the restored faces."),
         io.Mask.Output(display_name="face_mask", tooltip="How much of each pixel is restored; zero where no face is."),
@@ -35,39 +35,39 @@ def of_restoring() -> list[Any]:
 EMPTY_MASK = "the mask is empty (zero everywhere) and counts as none"
 
 
-def result(results: Iterable[RestoreResult], like: torch.Tensor, remarks: Sequence[str] = ()) -> NodeOutput:
-    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of. `remarks` are
-    said of all together."""
-    batch = tensors.Batch(like)
+def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:
+    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of. `extra_notes`
+    are said of all together."""
+    batch = tensors.OutputBatch(like)
     crops, faces, notes = [], [], []
     for one in results:
-        if one.changed:
-            batch.add_changed(one.picture.native(), one.mask)
+        if one.is_changed:
+            batch.add_changed(one.image_data.to_input_type(), one.mask)
         else:
-            batch.add_same()
-        crops += [tensors.crop_of(crop, like) for crop in one.crops]
+            batch.add_unchanged()
+        crops += [tensors.crop_to_image(crop, like) for crop in one.crops]
         faces.append(one.faces)
         notes.append(one.notes)
-    return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *remarks]))
+    return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *extra_notes]))
 
 
-def of_film(results: Iterable[SequenceResult], like: torch.Tensor, remarks: Sequence[str] = ()) -> NodeOutput:
+def sequence_output(results: Iterable[SequenceResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:
     """The same of frames that are a video, whose crops are not kept."""
-    batch = tensors.Batch(like)
+    batch = tensors.OutputBatch(like)
     faces = []
     for one in results:
         if one.mask is None:
-            batch.add_same()
+            batch.add_unchanged()
         else:
-            batch.add_changed(one.picture.native(), one.mask)
+            batch.add_changed(one.image.to_input_type(), one.mask)
         faces.append(one.faces)
-    return _output(batch.image, batch.mask, [], "\n".join([summary(faces), *remarks]))
+    return _output(batch.image, batch.mask, [], "\n".join([summary(faces), *extra_notes]))
 
 
-def untouched(image: torch.Tensor, why: str) -> NodeOutput:
+def passthrough(image: torch.Tensor, reason: str) -> NodeOutput:
     """The image itself, a mask of zeros, no crops."""
     mask = torch.zeros(image.shape[:3], device=management.intermediate_device())
-    return _output(image, mask, [], why)
+    return _output(image, mask, [], reason)
 
 
 def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
@@ -75,35 +75,37 @@ def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], 
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
-def remarks(mask: torch.Tensor | None) -> list[str]:
+def format_notes(mask: torch.Tensor | None) -> list[str]:
     """What is to be said of the inputs."""
     return [EMPTY_MASK] if tensors.is_empty(mask) else []
 
 
-def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), done: str = "restored") -> str:
+def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored") -> str:
     """One line for all, then one per face, then what else is to be said."""
     faces = [face for frame in frames for face in frame]
-    lines = [faces_text(len(faces), sum(face.restored for face in faces), done=done)]
-    where = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
-    lines += [f"{at}face {n}: {face.outcome_text(done)}" for at, frame in zip(where, frames) for n, face in enumerate(frame)]
-    lines += [f"{at}{note}" for at, some in zip(where, notes) for note in some]
+    lines = [faces_text(len(faces), sum(face.restored for face in faces), done=verb)]
+    prefixes = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
+    lines += [
+        f"{at}face {n}: {face.outcome_text(verb)}" for at, frame in zip(prefixes, frames) for n, face in enumerate(frame)
+    ]
+    lines += [f"{at}{note}" for at, some in zip(prefixes, notes) for note in some]
     return "\n".join(lines)
 
 
-def film_summary(result: VideoResult) -> str:
+def video_summary(result: VideoResult) -> str:
     """One line for all, then one per face that was followed, by its number, then what else is to be said."""
-    lines = [f"face {one.track.number}: {_track_fate(one)}" for one in result.tracks]
+    lines = [f"face {one.track.number}: {_describe_track(one)}" for one in result.tracks]
     return "\n".join([result.summary, *lines, *result.notes])
 
 
-def _track_fate(one: TrackOutcome) -> str:
+def _describe_track(one: TrackOutcome) -> str:
     track = one.track
-    face = track.face((track.first + track.last) // 2)
+    face = track.face_at((track.first + track.last) // 2)
     size = "" if face is None else f", {face.width:.0f}x{face.height:.0f} px"
-    where = f"frames {track.first} to {track.last}{size}"
+    frame_range = f"frames {track.first} to {track.last}{size}"
     if one.frames:
-        return f"restored in {one.frames} of {len(track)} frames ({where})"
-    return f"skipped ({where}): {one.reason or 'nothing of it may be restored'}"
+        return f"restored in {one.frames} of {len(track)} frames ({frame_range})"
+    return f"skipped ({frame_range}): {one.reason or 'nothing of it may be restored'}"
 
 
 def wants_crops(prompt: Any, node_id: Any) -> bool:
@@ -111,4 +113,4 @@ def wants_crops(prompt: Any, node_id: Any) -> bool:
     if not isinstance(prompt, dict) or node_id is None:
         return True
     values = (value for node in prompt.values() for value in node.get("inputs", {}).values())
-    return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS] for value in values)
+    return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS_OUTPUT] for value in values)

@@ -63,31 +63,31 @@ class PasteFaces(ComfyNode):
         """Every input is a list, which ComfyUI makes of single values. Raises `InputError` for what does not fit."""
         from ..gpen_core import paste_faces
 
-        whole, places = _one(image, "image"), _one(crops, "crops")
-        if len(whole) != len(places.frames):
+        images, gpen_crops = _single(image, "image"), _single(crops, "crops")
+        if len(images) != len(gpen_crops.frames):
             raise InputError(
-                f"There are {len(whole)} images, but the crops are of {len(places.frames)}. Give the same images."
+                f"There are {len(images)} images, but the crops are of {len(gpen_crops.frames)}. Give the same images."
             )
-        squares = _squares(faces, len(places))
-        own = _masks(masks, len(places))
-        batch, start, count = tensors.Batch(whole), 0, 0
-        regions = tensors.limits_of(None if region_mask is None else _one(region_mask, "region mask"), len(whole))
-        for picture, region, some in zip(tensors.frames_of(whole), regions, places.frames):
+        squares = _squares(faces, len(gpen_crops))
+        own_masks = _masks(masks, len(gpen_crops))
+        batch, start, count = tensors.OutputBatch(images), 0, 0
+        regions = tensors.masks_for(None if region_mask is None else _single(region_mask, "region mask"), len(images))
+        for frame, region, some in zip(tensors.iter_frames(images), regions, gpen_crops.frames):
             management.throw_exception_if_processing_interrupted()
             part = slice(start, start + len(some))
             start += len(some)
-            pasted = paste_faces(picture, some, squares[part], own[part], strength[0], region)
-            count += len(some) - len(pasted.left_out)
+            pasted = paste_faces(frame, some, squares[part], own_masks[part], strength[0], region)
+            count += len(some) - len(pasted.skipped)
             if pasted.mask.any():
-                batch.add_changed(pasted.picture.native(), pasted.mask)
+                batch.add_changed(pasted.image_data.to_input_type(), pasted.mask)
             else:
-                batch.add_same()
+                batch.add_unchanged()
         return NodeOutput(batch.image, batch.mask, count)
 
 
-def _one(values: list[Item], what: str) -> Item:
+def _single(values: list[Item], name: str) -> Item:
     if len(values) != 1:
-        raise InputError(f"Expected one {what}, got a list of {len(values)}. Connect a batch.")
+        raise InputError(f"Expected one {name}, got a list of {len(values)}. Connect a batch.")
     return values[0]
 
 
@@ -95,9 +95,9 @@ def _squares(faces: list[torch.Tensor], count: int) -> list[Any]:
     """One [S, S, C] for each; where there are none, what stands in for them is not looked at."""
     if not count:
         return []
-    squares = [square for some in faces for square in tensors.frames_of(some, "faces")]
+    squares = [square for some in faces for square in tensors.iter_frames(some, "faces")]
     if len(squares) != count:
-        raise InputError(f"There are {count} faces to put back, but {len(squares)} squares came. Each face needs its own.")
+        raise InputError(f"There are {count} faces to paste, but {len(squares)} crops. Each face needs its own.")
     return squares
 
 
@@ -106,4 +106,4 @@ def _masks(masks: list[torch.Tensor] | None, count: int) -> list[Any]:
     if masks is None or not count:
         return [None] * count
     each = [one for some in masks for one in some.detach().float().cpu().reshape(-1, *some.shape[-2:]).numpy()]
-    return tensors.for_each(each, count, "masks", "squares")
+    return tensors.broadcast(each, count, "masks", "squares")

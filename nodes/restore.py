@@ -8,12 +8,12 @@ import torch
 
 from ..gpen_core import OptionsError, VideoOptions
 from . import boxes, inputs, outputs, tensors
-from .comfy import GpenModelType, NodeOutput, folded, io, schema
+from .comfy import GpenModelType, NodeOutput, advanced_optional, io, schema
 from .model import GpenModel
-from .restore_base import RestoringNode
+from .restore_base import RestoreNodeBase
 
 
-class RestoreFaces(RestoringNode):
+class RestoreFaces(RestoreNodeBase):
     """Finds the faces of images and restores them."""
 
     @classmethod
@@ -37,36 +37,36 @@ class RestoreFaces(RestoringNode):
                     tooltip="The same image enlarged by any upscaler: the faces of `image` are put into it, at its scale.",
                 ),
                 inputs.boxes_input(),
-                *inputs.more_selection(),
+                *inputs.advanced_selection(),
                 inputs.box_format(),
                 io.Boolean.Input(
                     "aligned",
                     default=False,
                     tooltip="Each image is one face's square already, as Crop Faces (GPEN) gives them: it goes "
                     "into the network whole, and nothing is looked for.",
-                    **folded(io.Boolean),
+                    **advanced_optional(io.Boolean),
                 ),
-                *inputs.more_appearance(),
+                *inputs.advanced_appearance(),
                 io.Boolean.Input(
                     "frames_are_video",
                     default=False,
                     tooltip="The images follow each other: cuts are found, faces followed from image to image and evened "
                     "out over time. Such images take one mask for all, no background, boxes or aligned squares, and give "
                     "no crops.",
-                    **folded(io.Boolean),
+                    **advanced_optional(io.Boolean),
                 ),
                 io.Float.Input(
                     "temporal_smoothing",
-                    default=inputs.VIDEO.temporal_smoothing,
+                    default=inputs.VIDEO_DEFAULTS.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
                     tooltip="With frames_are_video: how much restored faces are evened out over time; 0 takes every "
                     "image by itself.",
-                    **folded(io.Float),
+                    **advanced_optional(io.Float),
                 ),
             ],
-            outputs=outputs.of_restoring(),
+            outputs=outputs.restore_outputs(),
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
@@ -81,29 +81,35 @@ class RestoreFaces(RestoringNode):
         box_format: str = boxes.FORMATS[0],
         aligned: bool = False,
         frames_are_video: bool = False,
-        temporal_smoothing: float = inputs.VIDEO.temporal_smoothing,
+        temporal_smoothing: float = inputs.VIDEO_DEFAULTS.temporal_smoothing,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
         `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
-        from ..gpen_core import Frame  # brings OpenCV, which ComfyUI's start is spared
+        from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
 
         if frames_are_video:
-            _refuse({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
-            return cls.restore_film(model, inputs.options(**values), VideoOptions(temporal_smoothing), image, region_mask)
+            _check_video_inputs({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
+            return cls.restore_video_frames(
+                model, inputs.restore_options(**values), VideoOptions(temporal_smoothing), image, region_mask
+            )
         count = len(image)
-        parts = zip(
-            tensors.frames_of(image),
-            tensors.partners_of(background, count, "background"),
-            tensors.limits_of(region_mask, count),
-            boxes.of(bboxes, image.shape, box_format),
+        inputs_per_frame = zip(
+            tensors.iter_frames(image),
+            tensors.paired_frames(background, count, "background"),
+            tensors.masks_for(region_mask, count),
+            boxes.parse_boxes(bboxes, image.shape, box_format),
         )
-        frames = (Frame(picture, None, behind, region, within, aligned) for picture, behind, region, within in parts)
-        return cls.restore(model, inputs.options(**values), image if background is None else background, frames, region_mask)
+        frames = (
+            RestoreInput(frame, None, behind, region, within, aligned) for frame, behind, region, within in inputs_per_frame
+        )
+        return cls.restore(
+            model, inputs.restore_options(**values), image if background is None else background, frames, region_mask
+        )
 
 
-def _refuse(given: dict[str, bool]) -> None:
-    names = [name for name, is_given in given.items() if is_given]
+def _check_video_inputs(inputs: dict[str, bool]) -> None:
+    names = [name for name, is_given in inputs.items() if is_given]
     if names:
         raise OptionsError(
             f"Frames of a video take no {' and no '.join(names)}. Disconnect that or switch it off, or switch "

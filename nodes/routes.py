@@ -18,27 +18,27 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "example_workflows"
 PACK = Path(__file__).parents[1].name  # as ComfyUI calls it: not of where a link leads
 
 
-def serve() -> None:
+def register() -> None:
     """Adds the addresses to ComfyUI's server; there is none where its nodes are used as a library."""
     running = getattr(server.PromptServer, "instance", None)
     if running is None:
         return
-    running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_help)
-    running.routes.get(f"/extensions/{{pack}}/{SUMMARY}")(_summary)
+    running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_get_help_page)
+    running.routes.get(f"/extensions/{{pack}}/{SUMMARY}")(_get_summary_script)
     if not set("{}") & set(PACK):  # which stand for something in an address
-        ours = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers compare what is quoted
-        running.routes.get(f"/workflow_templates/{{pack:{ours}}}/{{file:\\w+[.](?:json|jpg)}}")(_example)
+        pack_pattern = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers compare what is quoted
+        running.routes.get(f"/workflow_templates/{{pack:{pack_pattern}}}/{{file:\\w+[.](?:json|jpg)}}")(_get_example)
 
 
-async def _help(request: Any) -> Any:
+async def _get_help_page(request: Any) -> Any:
     path = WEB / "docs" / request.match_info["node"] / request.match_info["page"]
     return server.web.FileResponse(path) if path.is_file() else server.web.Response(status=404)
 
 
-async def _summary(request: Any) -> Any:
+async def _get_summary_script(request: Any) -> Any:
     return server.web.FileResponse(WEB / SUMMARY)
 
 
-async def _example(request: Any) -> Any:
+async def _get_example(request: Any) -> Any:
     path = EXAMPLES / request.match_info["file"]
     return server.web.FileResponse(path) if path.is_file() else server.web.Response(status=404)

@@ -10,7 +10,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
-SWITCH = "GPEN_SELF_TEST"
+ENV_VARIABLE = "GPEN_SELF_TEST"
 ADVICE = (
     "Faces may come out wrong. Try the precision fp32 in Load GPEN Model, or ComfyUI's option --cpu; the documentation's "
     "page Trouble says more."
@@ -18,13 +18,13 @@ ADVICE = (
 
 
 @cache
-def once(device: torch.device, dtype: torch.dtype) -> None:
+def run_once(device: torch.device, dtype: torch.dtype) -> None:
     """Tells and never fails. The environment variable GPEN_SELF_TEST=0 turns it off."""
-    if os.environ.get(SWITCH) == "0":
+    if os.environ.get(ENV_VARIABLE) == "0":
         return
-    from ..gpen_core import self_test_outcome
+    from ..gpen_core import run_self_test
 
-    result = self_test_outcome(device, dtype)
+    result = run_self_test(device, dtype)
     if result.passed:
         log.info("GPEN self-test: %s", result.text)
     else:

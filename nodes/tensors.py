@@ -15,45 +15,47 @@ from ..gpen_core import Face, InputError
 
 log = logging.getLogger(__name__)
 
-STEP = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
+TOLERANCE = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
 
 
-def frames_of(image: torch.Tensor, what: str = "image", is_told: bool = False) -> Iterator[NDArray[Any]]:
+def iter_frames(image: torch.Tensor, name: str = "image", is_warned: bool = False) -> Iterator[NDArray[Any]]:
     """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1], one by one: float16 as it is, else float32. Not to be written
     to: they are the image itself where they can be.
 
-    Values beyond 0 and 1 are cut off there, which is warned of once, unless it `is_told` already. Raises `InputError` for
+    Values beyond 0 and 1 are cut off there, which is warned of once, unless it `is_warned` already. Raises `InputError` for
     what is no IMAGE, and for a frame with values that are not finite, which it names."""
     if image.ndim != 4 or 0 in image.shape[1:]:
         raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
-    kept = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
+    dtype = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
     for number, frame in enumerate(image):
         on_cpu = frame.device.type == "cpu"  # where torch 2.1 has no aminmax for half precision
         low, high = (float(value) for value in torch.aminmax(frame.float() if on_cpu else frame))
         if not np.isfinite((low, high)).all():
-            raise InputError(_not_finite(frame, f"Frame {number} of the {what}" if len(image) > 1 else f"The {what}"))
-        if low < -STEP or high > 1 + STEP:
-            if not is_told:
-                log.warning("GPEN: %s", OVERSHOOT.format(what=what, low=low, high=high))
-            is_told = True
+            raise InputError(
+                _not_finite_message(frame, f"Frame {number} of the {name}" if len(image) > 1 else f"The {name}")
+            )
+        if low < -TOLERANCE or high > 1 + TOLERANCE:
+            if not is_warned:
+                log.warning("GPEN: %s", OVERSHOOT.format(what=name, low=low, high=high))
+            is_warned = True
             frame = frame.clamp(0, 1)
-        yield frame.detach().to("cpu", kept).numpy()
+        yield frame.detach().to("cpu", dtype).numpy()
 
 
 OVERSHOOT = "the {what} has values from {low:g} to {high:g}; faces are found and restored as if they were within 0 to 1."
 
 
-def _not_finite(frame: torch.Tensor, which: str) -> str:
+def _not_finite_message(frame: torch.Tensor, label: str) -> str:
     count = int((~frame.isfinite()).any(-1).sum())
     return (
-        f"{which} has values that are not finite (NaN or infinity) in {count} of {frame.shape[0] * frame.shape[1]} pixels. "
+        f"{label} has values that are not finite (NaN or infinity) in {count} of {frame.shape[0] * frame.shape[1]} pixels. "
         "Expected numbers from 0 to 1: look at the node that it comes from. A VAE in half precision is often the cause."
     )
 
 
-class Batch:
+class OutputBatch:
     """IMAGE [B, H, W, channels] and MASK [B, H, W], where ComfyUI keeps what passes between nodes: allocated once and
-    filled frame by frame, since a film does not fit into memory twice."""
+    filled frame by frame, since a video does not fit into memory twice."""
 
     def __init__(self, like: torch.Tensor, channels: int | None = None) -> None:
         """In the size and type of the IMAGE `like`."""
@@ -69,7 +71,7 @@ class Batch:
         self.mask[self._count] = torch.from_numpy(mask)
         self._count += 1
 
-    def add_same(self) -> None:
+    def add_unchanged(self) -> None:
         """The next frame is as it was in `like`, its mask zero."""
         self.image[self._count] = self.like[self._count]
         self._count += 1
@@ -77,38 +79,39 @@ class Batch:
     def add_changed(self, frame: NDArray[Any], mask: NDArray[np.float32]) -> None:
         """The next frame is `frame` where its mask is above 0, and as it was in `like` elsewhere, whatever its values."""
         at = self._count
-        self.add_same()
+        self.add_unchanged()
         self.mask[at] = torch.from_numpy(mask)
         changed = self.mask[at] > 0
         self.image[at][changed] = torch.from_numpy(frame).to(self.image)[changed]
 
 
-def crop_of(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
+def crop_to_image(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
     """[S, S, 3] -> IMAGE [1, S, S, 3] in `like`'s type."""
     return torch.from_numpy(crop[None]).to(management.intermediate_device(), like.dtype)
 
 
-def mask_of(mask: NDArray[np.float32], size: int) -> torch.Tensor:
+def mask_to_tensor(mask: NDArray[np.float32], size: int) -> torch.Tensor:
     """[h, h] -> MASK [1, size, size]."""
     whole = torch.from_numpy(mask)[None, None]
     scaled = torch.nn.functional.interpolate(whole, (size, size), mode="bilinear", antialias=True)
     return scaled[0].to(management.intermediate_device())
 
 
-def limits_of(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
+def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
     """MASK [B, H, W] or [H, W] -> one per frame; a single one counts for all. None where there is nothing to limit: where
-    no mask is connected, and where it is empty, as Load Image's is of a picture without transparent parts."""
+    no mask is connected, and where it is empty, as Load Image's is of an image without transparent parts."""
     if mask is None or is_empty(mask):
         return [None] * count
     masks = list(mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy())
-    return for_each(masks, count, "mask")
+    return broadcast(masks, count, "mask")
 
 
-def one_limit(mask: torch.Tensor | None, what: str) -> NDArray[np.float32] | None:
-    """The one mask [H, W] of all frames of a film; None where there is nothing to limit. Raises `InputError` for several."""
+def mask_for(mask: torch.Tensor | None, name: str) -> NDArray[np.float32] | None:
+    """The one mask [H, W] of all frames of a video; None where there is nothing to limit. Raises `InputError` for
+    several."""
     if mask is not None and mask.ndim > 2 and len(mask) > 1 and not is_empty(mask):
-        raise InputError(f"The mask has {len(mask)} frames. Expected one, which counts for all frames of the {what}.")
-    return limits_of(mask, 1)[0]
+        raise InputError(f"The mask has {len(mask)} frames. Expected one, which counts for all frames of the {name}.")
+    return masks_for(mask, 1)[0]
 
 
 def is_empty(mask: torch.Tensor | None) -> bool:
@@ -116,19 +119,19 @@ def is_empty(mask: torch.Tensor | None) -> bool:
     return mask is not None and not mask.any()
 
 
-def partners_of(image: torch.Tensor | None, count: int, what: str) -> Iterable[NDArray[Any] | None]:
-    """A second IMAGE, one picture for each frame; None where it is not connected."""
+def paired_frames(image: torch.Tensor | None, count: int, name: str) -> Iterable[NDArray[Any] | None]:
+    """A second IMAGE, one image for each frame; None where it is not connected."""
     if image is not None and len(image) != count:
-        raise InputError(f"There are {count} images, but the {what} has {len(image)}. Each needs its own.")
-    return [None] * count if image is None else frames_of(image, what)
+        raise InputError(f"There are {count} images, but the {name} has {len(image)}. Each needs its own.")
+    return [None] * count if image is None else iter_frames(image, name)
 
 
-def preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
-    """[H, W, C] -> [H, W, 3]: the picture with each face's box and number."""
-    from ..gpen_core import numbered  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
+def draw_preview(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
+    """[H, W, C] -> [H, W, 3]: the image with each face's box and number."""
+    from ..gpen_core import draw_faces  # OpenCV takes a fifth of a second, which ComfyUI's start is spared
 
     rgb = np.broadcast_to(frame[..., : 1 if frame.shape[2] < 3 else 3], (*frame.shape[:2], 3)).astype(np.float32)
-    return np.asarray(numbered(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / 255, np.float32)
+    return np.asarray(draw_faces(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), faces) / 255, np.float32)
 
 
 def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -142,10 +145,10 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.asarray(mask, np.float32)
 
 
-def for_each(items: list[Any], count: int, what: str, of: str = "images") -> list[Any]:
+def broadcast(items: list[Any], count: int, name: str, targets: str = "images") -> list[Any]:
     """One item for each of `count` images (or squares): as many, or a single one for all. Raises `InputError`."""
     if len(items) == count:
         return items
     if len(items) == 1:
         return items * count
-    raise InputError(f"There are {count} {of}, but the {what} has {len(items)}. Give as many, or one for all.")
+    raise InputError(f"There are {count} {targets}, but the {name} has {len(items)}. Give as many, or one for all.")

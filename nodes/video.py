@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import CHOICES, MissingExtra, ProgressEvent, RestoreOptions, VideoOptions
+from ..gpen_core import FACE_CHOICES, MissingDependency, ProgressEvent, RestoreOptions, VideoOptions
 from . import inputs, outputs, tensors, video_io
-from .comfy import GpenModelType, NodeOutput, folded, io, schema, ui
-from .host_progress import Reporter
-from .model import GpenModel, require
-from .restore_base import RestoringNode
+from .comfy import GpenModelType, NodeOutput, advanced_optional, io, schema, ui
+from .host_progress import NodeProgress
+from .model import GpenModel, require_model
+from .restore_base import RestoreNodeBase
 
 if TYPE_CHECKING:
     from ..gpen_core import VideoResult
 
-PYAV = "PyAV is among ComfyUI's own requirements: install its requirements.txt into its Python environment again."
+PYAV_HELP = "PyAV is among ComfyUI's own requirements: install its requirements.txt into its Python environment again."
 
 
-class RestoreVideo(RestoringNode):
-    """Restores the faces of a film from file to file, steadily."""
+class RestoreVideo(RestoreNodeBase):
+    """Restores the faces of a video from file to file, steadily."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -38,7 +38,7 @@ class RestoreVideo(RestoringNode):
                 inputs.strength(1.0),
                 io.Float.Input(
                     "temporal_smoothing",
-                    default=inputs.VIDEO.temporal_smoothing,
+                    default=inputs.VIDEO_DEFAULTS.temporal_smoothing,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -47,7 +47,7 @@ class RestoreVideo(RestoringNode):
                 ),
                 io.Combo.Input(
                     "faces",
-                    options=[*CHOICES, inputs.BY_INDEX],
+                    options=[*FACE_CHOICES, inputs.BY_INDEX],
                     default=inputs.DEFAULTS.faces,
                     tooltip="Which faces are restored, of each shot: all, the largest, or the one nearest to the middle. "
                     "For 'by index', the summary of a run says the numbers.",
@@ -68,15 +68,15 @@ class RestoreVideo(RestoringNode):
                 ),
                 io.Float.Input(
                     "min_duration",
-                    default=inputs.VIDEO.min_duration,
+                    default=inputs.VIDEO_DEFAULTS.min_duration,
                     min=0.0,
                     max=3600.0,
                     step=0.1,
                     tooltip="Who is in the video for less seconds is left alone.",
-                    **folded(io.Float),
+                    **advanced_optional(io.Float),
                 ),
-                *inputs.more_selection(),
-                *inputs.more_appearance(),
+                *inputs.advanced_selection(),
+                *inputs.advanced_appearance(),
             ],
             outputs=[
                 io.Video.Output(
@@ -98,43 +98,61 @@ class RestoreVideo(RestoringNode):
         temporal_smoothing: float,
         model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
-        min_duration: float = inputs.VIDEO.min_duration,
+        min_duration: float = inputs.VIDEO_DEFAULTS.min_duration,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be, see `restore_video`, torch's out of
         memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted; then no file is left."""
-        options = inputs.options(order=inputs.DEFAULTS.order, **values)
+        options = inputs.restore_options(order=inputs.DEFAULTS.order, **values)
         if options.strength == 0:
             return _output(video, "The strength is 0: nothing was done.")
-        region = tensors.one_limit(region_mask, "video")
-        with video_io.folder() as made, video_io.read_once(video_io.source_of(video, made), made) as source:
-            asked = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
+        region = tensors.mask_for(region_mask, "video")
+        with (
+            video_io.temp_folder() as work_folder,
+            video_io.delete_after_use(video_io.get_source(video, work_folder), work_folder) as source,
+        ):
+            video_options = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
             try:
-                result = _restored(require(model), source.path, made, options, asked, region, Reporter(cls.hidden.unique_id))
-            except MissingExtra as error:
-                raise MissingExtra(f"{error}\n{PYAV}") from error
-        text = "\n".join([outputs.film_summary(result), *outputs.remarks(region_mask)])
+                result = _restore_file(
+                    require_model(model),
+                    source.path,
+                    work_folder,
+                    options,
+                    video_options,
+                    region,
+                    NodeProgress(cls.hidden.unique_id),
+                )
+            except MissingDependency as error:
+                raise MissingDependency(f"{error}\n{PYAV_HELP}") from error
+        text = "\n".join([outputs.video_summary(result), *outputs.format_notes(region_mask)])
         if any(result.restored):
-            return _output(video_io.video_of(result.target), text)
-        video_io.delete(made)
+            return _output(video_io.video_from_file(result.target), text)
+        video_io.delete_folder(work_folder)
         return _output(video, f"{text}\nNothing was restored: the video is passed on as it came.")
 
 
-def _restored(
+def _restore_file(
     model: GpenModel,
     source: Path,
-    made: Path,
+    work_folder: Path,
     options: RestoreOptions,
-    asked: VideoOptions,
+    video_options: VideoOptions,
     region: Any,
-    reporter: Reporter,
+    reporter: NodeProgress,
 ) -> VideoResult:
-    from ..gpen_core import restore_video, suffix_for  # bring OpenCV, which ComfyUI's start is spared
+    from ..gpen_core import output_suffix, restore_video  # bring OpenCV, which ComfyUI's start is spared
 
-    target = made / f"restored{suffix_for(source, asked)}"
-    with model.at_work(options, reporter) as max_memory:
+    target = work_folder / f"restored{output_suffix(source, video_options)}"
+    with model.device_session(options, reporter) as max_memory:
         result = restore_video(
-            source, target, model.restorer, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
+            source,
+            target,
+            model.restorer,
+            options,
+            video_options,
+            region_mask=region,
+            progress=reporter,
+            max_memory=max_memory,
         )
     count = len(result.restored)
     reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node

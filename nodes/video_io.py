@@ -19,11 +19,11 @@ from ..gpen_core import OutputError
 from .comfy import Input, InputImpl
 
 CRF = 12.0  # of H.264, where ComfyUI has to encode a video before it can be read: less than can be seen is lost
-WRITTEN = "source"
+SOURCE_STEM = "source"
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoSource:
     """The file of a VIDEO, and which part of it the VIDEO is."""
 
     path: Path
@@ -33,49 +33,49 @@ class Source:
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
+def temp_folder() -> Iterator[Path]:
     """A new folder in ComfyUI's temp folder. It is deleted with all in it where what is done in here fails or is
     interrupted; else it stays, as all there, until ComfyUI ends or starts again. Raises `OutputError`."""
     temp = Path(folder_paths.get_temp_directory())
     try:
         temp.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="gpen_", dir=temp))
+        path = Path(tempfile.mkdtemp(prefix="gpen_", dir=temp))
     except OSError as error:
         raise OutputError(f"{temp}, ComfyUI's temp folder, cannot be written: {error.strerror or error}.") from error
     try:
-        yield made
+        yield path
     except BaseException:
-        delete(made)
+        delete_folder(path)
         raise
 
 
-def delete(made: Path) -> None:
-    shutil.rmtree(made, ignore_errors=True)
+def delete_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
 
 
-def source_of(video: Any, into: Path) -> Source:
+def get_source(video: Any, target_dir: Path) -> VideoSource:
     """The file that a VIDEO is read from. Where there is none (it is in memory, made of images, or cropped since it was
     loaded), it is written into the folder first. Raises `OutputError`, and what ComfyUI's own saving raises."""
-    if _is_edited(video) or not _has_file(video):
-        return Source(_saved(video, into))
+    if _has_pending_edits(video) or not _has_file(video):
+        return VideoSource(_save(video, target_dir))
     stream = video.get_stream_source()
-    start, seconds = _window(video)
-    path = _written(stream, video, into) if isinstance(stream, io.BytesIO) else Path(os.fspath(stream))
-    return Source(path, start or None, start + seconds if seconds else None)
+    start, seconds = _trim_window(video)
+    path = _write_stream(stream, video, target_dir) if isinstance(stream, io.BytesIO) else Path(os.fspath(stream))
+    return VideoSource(path, start or None, start + seconds if seconds else None)
 
 
 @contextmanager
-def read_once(source: Source, into: Path) -> Iterator[Source]:
+def delete_after_use(source: VideoSource, target_dir: Path) -> Iterator[VideoSource]:
     """Afterwards the file is deleted, if it was written for us."""
     try:
         yield source
     finally:
-        if source.path.parent == into:
+        if source.path.parent == target_dir:
             with suppress(OSError):
                 source.path.unlink()
 
 
-def video_of(path: Path) -> Any:
+def video_from_file(path: Path) -> Any:
     """A VIDEO of that file."""
     return InputImpl.VideoFromFile(str(path))
 
@@ -86,27 +86,27 @@ def _has_file(video: Any) -> bool:
     return own is not None and own is not getattr(Input.Video, "get_stream_source", None)
 
 
-def _is_edited(video: Any) -> bool:
+def _has_pending_edits(video: Any) -> bool:
     """Newer versions of ComfyUI crop and resize when a video is read or saved."""
     return bool(video.has_pending_frame_edits()) if hasattr(video, "has_pending_frame_edits") else False
 
 
-def _window(video: Any) -> tuple[float, float]:
+def _trim_window(video: Any) -> tuple[float, float]:
     """Start and length in seconds, 0 for all that follows. Newer versions of ComfyUI trim so."""
     start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
     return float(start), float(seconds)
 
 
-def _saved(video: Any, into: Path) -> Path:
-    path = into / f"{WRITTEN}.mp4"
+def _save(video: Any, target_dir: Path) -> Path:
+    path = target_dir / f"{SOURCE_STEM}.mp4"
     known = inspect.signature(video.save_to).parameters
     video.save_to(str(path), **({"crf": CRF} if "crf" in known else {}))
     return path
 
 
-def _written(stream: io.BytesIO, video: Any, into: Path) -> Path:
+def _write_stream(stream: io.BytesIO, video: Any, target_dir: Path) -> Path:
     names = video.get_container_format() if hasattr(video, "get_container_format") else ""
-    path = into / f"{WRITTEN}{'.mkv' if 'matroska' in names else '.mp4'}"
+    path = target_dir / f"{SOURCE_STEM}{'.mkv' if 'matroska' in names else '.mp4'}"
     try:
         path.write_bytes(stream.getbuffer())
     except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def _package(name: str, folder: Path) -> None:
+def _import_package(name: str, folder: Path) -> None:
     """Makes a package of ours importable by its name for good: hosts take the folder off sys.path after this file."""
     if name in sys.modules:  # "Reload UI" runs this file again
         return
@@ -22,8 +22,8 @@ def _package(name: str, folder: Path) -> None:
         raise
 
 
-_package("gpen_core", HERE.parent / "gpen_core")
-_package("gpen_webui", HERE / "gpen_webui")
+_import_package("gpen_core", HERE.parent / "gpen_core")
+_import_package("gpen_webui", HERE / "gpen_webui")
 
 import gpen_webui.callbacks  # noqa: E402
 from gpen_webui.extras import GpenExtras as GpenExtras  # noqa: E402  hosts look for classes here

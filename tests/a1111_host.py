@@ -100,7 +100,7 @@ class WebUI:
         return answer["data"][0]
 
     def generate(self, kind, **more):
-        """The pictures [H, W, 3] of txt2img or img2img, and their infotexts."""
+        """The images [H, W, 3] of txt2img or img2img, and their infotexts."""
         body = {"prompt": "a face", "steps": 1, "width": 512, "height": 512, "sampler_name": "Euler", **more}
         status, answer = self.call(f"/sdapi/v1/{kind}", body)
         assert status == 200, answer
@@ -118,7 +118,7 @@ class SDNext(WebUI):
         return [*SDNEXT.split(), *folders]
 
     def press_process(self, image, **changes):
-        """The button of the Process page with GPEN's box ticked: the pictures that come out, and the text below them.
+        """The button of the Process page with GPEN's box ticked: the images that come out, and the text below them.
         `changes` are values of its controls by their labels."""
         config = self.call("/config")[1]
         parts = {part["id"]: part["props"] for part in config["components"]}

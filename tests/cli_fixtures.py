@@ -1,4 +1,4 @@
-"""The command line, run inside the test's own process, and pictures to run it on.
+"""The command line, run inside the test's own process, and images to run it on.
 
 PYTEST_DONT_REWRITE: this is both a plugin, for its fixtures, and imported for its functions.
 """
@@ -17,7 +17,7 @@ from gpen_core.images import codecs
 DETECTOR = "detection_mobilenet0.25_Final.safetensors"
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     status: int
     out: str
     err: str
@@ -32,7 +32,7 @@ def gpen(capsys):
             status = cli.main([str(argument) for argument in arguments])
         except SystemExit as usage:  # argparse's way out
             status = usage.code
-        ran = Ran(status, *capsys.readouterr())
+        ran = CommandResult(status, *capsys.readouterr())
         if "--debug" not in arguments:
             assert "Traceback" not in ran.err
             assert status == 0 or ran.err.strip()
@@ -69,23 +69,23 @@ def face(tmp_path, portrait):
 
 @pytest.fixture
 def plain(tmp_path):
-    """A picture without a face."""
+    """An image without a face."""
     path = tmp_path / "plain.png"
     Image.new("RGB", (64, 48), (90, 120, 150)).save(path)
     return path
 
 
-def broken(path):
+def write_broken_png(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
     return path
 
 
-def names(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
 def pixels(path):
-    return codecs.read(path).picture.native()
+    return codecs.read(path).image.to_input_type()
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ class ComfyUI:
         return told["exception_type"], told["exception_message"]
 
     def picture(self, output):
-        """The pictures of a SaveImage or PreviewImage node's output as [H, W, C] uint8."""
+        """The images of a SaveImage or PreviewImage node's output as [H, W, C] uint8."""
         pictures = []
         for image in output["images"]:
             query = urllib.parse.urlencode({key: image[key] for key in ("filename", "subfolder", "type")})

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from gpen_core.network import GPEN, GPENConfig
-from gpen_core.pipeline.model_set import LoadedNetwork, Models
+from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm device")
-CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm device")
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])
 DEVICES = ["cpu", CUDA]
-KINDS = ("uint8", "uint16", "float16", "float32", "float64", "grey", "rgba")
-FULL = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+KINDS = ("uint8", "uint16", "float16", "float32", "float64", "gray", "rgba")
+CUDA_OOM = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def opencv_rounds():
@@ -50,47 +50,47 @@ def restorer_on(device, network, faces, load_exact=None, load_parser=None):
     """As `helpers.restorer`, on any device; `network` is one, or weights in float32."""
     place = torch.device(device)
     network = GPEN.from_state_dict(network) if isinstance(network, dict) else network
-    loaded = LoadedNetwork(network, place, load_exact)
-    return FaceRestorer(Models([loaded], helpers.FakeDetector(faces), place, load_parser))
+    loaded = GPENRunner(network, place, load_exact)
+    return FaceRestorer(ModelSet([loaded], helpers.FakeDetector(faces), place, load_parser))
 
 
-def with_torch(monkeypatch, is_wanted=True):
+def use_torch_compositor(monkeypatch, is_wanted=True):
     """The CPU, too, takes the accelerator's way, or does not again."""
     supports = lambda device: is_wanted or device.type != "cpu"  # noqa: E731
     monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", supports)
 
 
-def both(monkeypatch, device, faces, frame, options=None, red=0.0, parsers=None):
+def restore_with_both(monkeypatch, device, faces, frame, options=None, red=0.0, parsers=None):
     """What OpenCV on the CPU makes of a frame with `Sharpening`, and what the device does; where OpenCV rounds places, torch
     on the CPU stands in for it."""
     loads = [None, None] if parsers is None else [lambda progress, one=one: one for one in parsers]
-    with_torch(monkeypatch, OPENCV_ROUNDS)
-    expected = restorer_on("cpu", Sharpening(red), faces, load_parser=loads[0]).restore_all([frame], options)[0]
-    with_torch(monkeypatch)
-    found = restorer_on(device, Sharpening(red), faces, load_parser=loads[1]).restore_all([frame], options)[0]
+    use_torch_compositor(monkeypatch, OPENCV_ROUNDS)
+    expected = restorer_on("cpu", Sharpening(red), faces, load_parser=loads[0]).restore_batch([frame], options)[0]
+    use_torch_compositor(monkeypatch)
+    found = restorer_on(device, Sharpening(red), faces, load_parser=loads[1]).restore_batch([frame], options)[0]
     return expected, found
 
 
-def levels(image):
+def to_8bit_levels(image):
     """In steps of 8 bits, float64."""
     peak = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
     return image.astype(np.float64) * 255 / peak
 
 
-def picture(height, width, kind):
-    """A texture as hosts and files give it: `uint8`, ..., `grey`, `rgba`."""
+def make_image(height, width, kind):
+    """A texture as hosts and files give it: `uint8`, ..., `gray`, `rgba`."""
     image = helpers.texture(height, width, sigma=0.7)
     if kind in ("float16", "float32", "float64"):
         return image.astype(kind)
     if kind == "uint16":
         return np.rint(image * 65535).astype(np.uint16)
     eight = np.rint(image * 255).astype(np.uint8)
-    if kind == "grey":
+    if kind == "gray":
         return eight[..., 0]
     return np.dstack((eight, eight[..., :1])) if kind == "rgba" else eight
 
 
-def raising(error, what, monkeypatch, calls):
+def raise_on_calls(error, what, monkeypatch, calls):
     """`what` (class and method) raises at those of its calls."""
     method, count = getattr(*what), iter(range(99))
 

@@ -36,7 +36,7 @@ def models(tmp_path_factory, detector_weights):
 
 
 @pytest.fixture(params=["OpenCV", "torch"])
-def both_ways(request, monkeypatch):
+def compositor_backend(request, monkeypatch):
     """What comes before and after the network, with OpenCV and as on an accelerator, there on the CPU."""
     if request.param == "torch":
         monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", lambda device: True)

@@ -266,7 +266,7 @@ class Host:
         return saved, info
 
     def generate(self, arrays, *args, swapped=False, mask=None, paste_to=None, whole=None, **more):
-        """The end of `process_images_inner` for a batch; ReActor's place is before the composite. Pictures and infotexts."""
+        """The end of `process_images_inner` for a batch; ReActor's place is before the composite. Images and infotexts."""
         script = self.script_classes[0]()
         p = types.SimpleNamespace(
             extra_generation_params={}, comments=[], mask_for_overlay=mask, paste_to=paste_to, outpath_samples="out", **more

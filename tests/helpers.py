@@ -1,4 +1,4 @@
-"""Hand-made networks and pictures whose results are known beforehand."""
+"""Hand-made networks and images whose results are known beforehand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from facexlib.parsing.parsenet import ParseNet
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
-from gpen_core.faces.align import invert, similarity, template
-from gpen_core.faces.detection.pyramid import REACH, sizes_found
+from gpen_core.faces.align import fit_similarity, invert_affine, landmark_template
+from gpen_core.faces.detection.pyramid import SCALE_RANGE, pyramid_detectable_sizes
 from gpen_core.faces.face import Face
-from gpen_core.faces.head_pose import HEAD
-from gpen_core.faces.mask import Parser
+from gpen_core.faces.head_pose import MEAN_HEAD
+from gpen_core.faces.mask import FaceParser
 from gpen_core.network import GPEN
-from gpen_core.pipeline.model_set import LoadedNetwork, Models
+from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 
 DETECTOR_FILE = "detection_mobilenet0.25_Final.safetensors"  # a .pth of that name is pinned
@@ -37,22 +37,22 @@ def fresh_module(module):
     return copy
 
 
-def tensors(state_dict):
+def to_tensors(state_dict):
     return {key: torch.from_numpy(value) for key, value in state_dict.items()}
 
 
 def random_weights(size, seed=7):
-    return tensors(synthetic.random_state_dict(size, seed))
+    return to_tensors(synthetic.random_state_dict(size, seed))
 
 
 def identity_weights(size):
     """The network returns its input."""
-    return tensors(synthetic.sharpen_state_dict(size, 0.0))
+    return to_tensors(synthetic.sharpen_state_dict(size, 0.0))
 
 
 def sharpening_weights(size, gain):
     """The network returns x + gain * (x - up(down(x)))."""
-    return tensors(synthetic.sharpen_state_dict(size, gain))
+    return to_tensors(synthetic.sharpen_state_dict(size, gain))
 
 
 def last_rgb_bias(sd):
@@ -67,18 +67,18 @@ def red_weights(size, amount=0.5):
     return sd
 
 
-def constant_weights(size, colour):
-    """The network returns one colour, given in [0, 1]."""
-    sd = tensors(synthetic.sharpen_state_dict(size, 0.0))
+def constant_weights(size, color):
+    """The network returns one color, given in [0, 1]."""
+    sd = to_tensors(synthetic.sharpen_state_dict(size, 0.0))
     for key in sd:
         if key.startswith("generator.to_rgb") and key.endswith((".conv.weight", ".bias")) and "modulation" not in key:
             sd[key].zero_()
-    last_rgb_bias(sd)[0, :, 0, 0] = torch.tensor(colour, dtype=torch.float32) * 2 - 1
+    last_rgb_bias(sd)[0, :, 0, 0] = torch.tensor(color, dtype=torch.float32) * 2 - 1
     return sd
 
 
 def overflowing_weights(size, gain=0.0):
-    """As `sharpening_weights`; in a channel that nothing reads the features of the second level pass 65504 where a picture's
+    """As `sharpening_weights`; in a channel that nothing reads the features of the second level pass 65504 where an image's
     red is above 0.47, and are infinite in float16."""
     sd = sharpening_weights(size, gain)
     weight = sd["ecd1.0.1.weight"]
@@ -87,19 +87,19 @@ def overflowing_weights(size, gain=0.0):
 
 
 class FakeDetector:
-    """Finds the faces it was given, in every picture."""
+    """Finds the faces it was given, in every image."""
 
-    name, at_once, working_bytes, network, device = "fake", 4, 0, torch.nn.Identity(), torch.device("cpu")
+    name, batch_size, activation_bytes, network, device = "fake", 4, 0, torch.nn.Identity(), torch.device("cpu")
 
     def __init__(self, faces):
         self.faces = list(faces)
 
-    def detect(self, pictures, options, boxes=None, pulse=lambda: None, make_scene=None):
-        pulse()
-        return [[face for face in self.faces if face.score > options.confidence] for _ in pictures]
+    def detect(self, images, options, boxes=None, on_tick=lambda: None, make_source=None):
+        on_tick()
+        return [[face for face in self.faces if face.score > options.confidence] for _ in images]
 
-    def sizes(self, picture, detection_size):
-        return sizes_found(max(picture.width, picture.height), detection_size, REACH["retinaface_mobile0.25"])
+    def detectable_sizes(self, image, detection_size):
+        return pyramid_detectable_sizes(max(image.width, image.height), detection_size, SCALE_RANGE["retinaface_mobile0.25"])
 
 
 class FakeMps(TorchFunctionMode):
@@ -154,30 +154,30 @@ def narrow_parser(state_dict, device="cpu", dtype=torch.float32):
     """`Parser.from_state_dict` of the weights of a narrow `parsenet`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facexlib.parsing.parsenet.ParseNet", partial(ParseNet, **NARROW))
-        return Parser.from_state_dict(state_dict, torch.device(device), dtype)
+        return FaceParser.from_state_dict(state_dict, torch.device(device), dtype)
 
 
-def face_at(centre, side, tilt=0.0, score=0.99):
+def make_face(center, side, tilt=0.0, score=0.99):
     """A face whose box is about `side` pixels, with the template's landmarks turned by `tilt` degrees.
 
     A RetinaFace box is about half as wide as the released template's square."""
     angle = math.radians(tilt)
     scale = side / 0.55
-    points = (template(1) - 0.5) * scale
+    points = (landmark_template(1) - 0.5) * scale
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    landmarks = points @ turn.T + centre
-    x, y = centre
+    landmarks = points @ turn.T + center
+    x, y = center
     return Face((x - side / 2, y - side / 2, x + side / 2, y + side / 2), score, landmarks)
 
 
 def crop_scale(face, size):
-    """Crop pixels per picture pixel."""
-    matrix = similarity(face.landmarks, template(size))
+    """Crop pixels per image pixel."""
+    matrix = fit_similarity(face.landmarks, landmark_template(size))
     return math.hypot(matrix[0, 0], matrix[1, 0])
 
 
 def crop_inverse(face, size):
-    return invert(similarity(face.landmarks, template(size)))
+    return invert_affine(fit_similarity(face.landmarks, landmark_template(size)))
 
 
 def texture(height, width, seed=3, sigma=0.0):
@@ -197,12 +197,12 @@ def texture(height, width, seed=3, sigma=0.0):
 
 def restorer(state_dict, faces, dtype=torch.float32, load_exact=None, load_parser=None):
     """A restorer on the CPU with hand-made weights and given faces."""
-    return restorer_of(GPEN.from_state_dict(state_dict, dtype), FakeDetector(faces), load_exact, load_parser)
+    return build_restorer(GPEN.from_state_dict(state_dict, dtype), FakeDetector(faces), load_exact, load_parser)
 
 
-def restorer_of(network, detector, load_exact=None, load_parser=None, weights_on=None):
+def build_restorer(network, detector, load_exact=None, load_parser=None, weights_on=None):
     cpu = torch.device("cpu")
-    return FaceRestorer(Models([LoadedNetwork(network, cpu, load_exact)], detector, cpu, load_parser, weights_on))
+    return FaceRestorer(ModelSet([GPENRunner(network, cpu, load_exact)], detector, cpu, load_parser, weights_on))
 
 
 def psnr(a, b, peak=1.0):
@@ -210,18 +210,18 @@ def psnr(a, b, peak=1.0):
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
-def head_view(yaw, pitch, roll=0.0, scale=11.0, shift=(200.0, 90.0)):
+def project_head(yaw, pitch, roll=0.0, scale=11.0, shift=(200.0, 90.0)):
     """[5, 2]: the mean head projected by rotation matrices, y down."""
     a, b, c = np.radians((yaw, pitch, roll))
     around_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     around_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    flat = (HEAD @ (around_x @ around_y).T)[:, :2] * [1, -1]
+    flat = (MEAN_HEAD @ (around_x @ around_y).T)[:, :2] * [1, -1]
     turn = np.array([[np.cos(c), -np.sin(c)], [np.sin(c), np.cos(c)]])
     return flat @ turn.T * scale + shift
 
 
-def face_row(x0, y0, side, score=0.95, landmarks=None, height=None):
+def detection_row(x0, y0, side, score=0.95, landmarks=None, height=None):
     """A face's row: a box of that width, 1.3 times as high, with a head's landmarks inside it."""
     height = 1.3 * side if height is None else height
-    points = head_view(0, 0, scale=side / 13, shift=(x0 + side / 2, y0 + height / 2)) if landmarks is None else landmarks
+    points = project_head(0, 0, scale=side / 13, shift=(x0 + side / 2, y0 + height / 2)) if landmarks is None else landmarks
     return np.array([x0, y0, x0 + side, y0 + height, score, *points.ravel()])

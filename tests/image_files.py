@@ -1,4 +1,4 @@
-"""Picture files made byte by byte, and readers for them that share nothing with gpen_core."""
+"""Image files made byte by byte, and readers for them that share nothing with gpen_core."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-# What a picture stored with each EXIF orientation looks like when it is shown (EXIF 2.3, 4.6.4 A).
-SHOWN = {
+# What an image stored with each EXIF orientation looks like when it is shown (EXIF 2.3, 4.6.4 A).
+ORIENTED = {
     1: lambda a: a,
     2: lambda a: np.fliplr(a),
     3: lambda a: np.rot90(a, 2),
@@ -41,11 +41,11 @@ def noise(shape, dtype=np.uint8, seed=0):
 
 
 def blocks(height=16, width=24, side=8, seed=1):
-    """[H, W, 3] uint8 that JPEG hardly changes: squares of one colour each, as its blocks are."""
+    """[H, W, 3] uint8 that JPEG hardly changes: squares of one color each, as its blocks are."""
     return noise((height // side, width // side, 3), seed=seed).repeat(side, 0).repeat(side, 1)
 
 
-def saved(image, format_name, **kwargs):
+def encode_image(image, format_name, **kwargs):
     out = io.BytesIO()
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(out, format_name, **kwargs)
@@ -68,17 +68,17 @@ def png_chunk(kind, payload):
 
 
 def png(array, *chunks, bits=None):
-    """A PNG of the array's channels; `bits` below 8 for grey values that are below 2 ** bits."""
+    """A PNG of the array's channels; `bits` below 8 for gray values that are below 2 ** bits."""
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     if bits is None:
         bits = 8 * array.itemsize
         rows = array.astype(f">u{array.itemsize}").reshape(height, -1).view(np.uint8)
     else:
         rows = np.packbits(np.unpackbits(array[..., None], axis=2)[..., -bits:].reshape(height, -1), axis=1)
     rows = np.insert(rows, 0, 0, axis=1)
-    header = struct.pack(">LLBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    header = struct.pack(">LLBBBBB", width, height, bits, color_type, 0, 0, 0)
     body = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, payload) for kind, payload in body)
 
@@ -93,7 +93,7 @@ def png_chunks(data):
     return out
 
 
-def with_checksums(data):
+def fix_checksums(data):
     """A PNG whose chunks were changed, with the checksums that they have now, as far as chunks can be found."""
     data, at = bytearray(data), 8
     while at + 12 <= len(data):
@@ -121,24 +121,24 @@ def jpeg_segments(data):
 
 def jpeg_with(segments, pixels, **kwargs):
     """A JPEG of good quality with more segments behind JFIF's."""
-    data = saved(pixels, "JPEG", quality=98, subsampling=0, **kwargs)
+    data = encode_image(pixels, "JPEG", quality=98, subsampling=0, **kwargs)
     return data[:20] + segments + data[20:]
 
 
-def palette(colours, indices, format_name="PNG", **kwargs):
-    """A picture of palette entries."""
+def palette(colors, indices, format_name="PNG", **kwargs):
+    """An image of palette entries."""
     image = Image.frombytes("P", indices.shape[::-1], indices.tobytes())
-    image.putpalette(colours.tobytes())
-    return saved(image, format_name, **kwargs)
+    image.putpalette(colors.tobytes())
+    return encode_image(image, format_name, **kwargs)
 
 
-def directory(entries, order, at, following=0):
+def tiff_ifd(entries, order, at, following=0):
     """A TIFF directory: {tag: (type, count, bytes or a nested directory's entries)}."""
     end = at + 6 + 12 * len(entries)
     table, behind = struct.pack(order + "H", len(entries)), b""
     for tag, (kind, count, value) in sorted(entries.items()):
         if isinstance(value, dict):
-            inner = directory(value, order, end + len(behind))
+            inner = tiff_ifd(value, order, end + len(behind))
             value = struct.pack(order + "L", end + len(behind))
             behind += inner
         elif len(value) > 4:
@@ -182,7 +182,7 @@ def camera_tags(order, orientation=None):
 
 
 def exif_block(order="<", orientation=None):
-    return b"Exif\0\0" + tiff_start(order) + directory(camera_tags(order, orientation), order, 8)
+    return b"Exif\0\0" + tiff_start(order) + tiff_ifd(camera_tags(order, orientation), order, 8)
 
 
 def read_directory(data, order=None, at=None, nested=(EXIF, GPS, INTEROP)):
@@ -202,7 +202,7 @@ def read_directory(data, order=None, at=None, nested=(EXIF, GPS, INTEROP)):
 def bare_tiff(entries, strip, order="<"):
     """A TIFF of given tags; the strip's offset is filled in."""
     for _ in range(2):
-        body = tiff_start(order) + directory(entries, order, 8)
+        body = tiff_start(order) + tiff_ifd(entries, order, 8)
         entries = {**entries, 273: (4, 1, struct.pack(order + "L", len(body)))}
     return body + strip
 
@@ -211,7 +211,7 @@ def exif_of_size(width, height):
     """EXIF that tells a width and a height, each as SHORT. Pillow before 10 writes no sub-IFD that it did not read."""
     inside = {0x9000: (7, 4, b"0230"), 0xA002: number(width), 0xA003: number(height)}
     tags = {0x0100: number(width), 0x0101: number(height), 0x010F: (2, 6, b"Maker\0"), EXIF: (4, 1, inside)}
-    return b"Exif\0\0" + tiff_start("<") + directory(tags, "<", 8)
+    return b"Exif\0\0" + tiff_start("<") + tiff_ifd(tags, "<", 8)
 
 
 def number(value, kind=3, order="<"):
@@ -226,7 +226,7 @@ def cmyk_profile():
     identity = struct.pack(">9l", *(65536 * (i % 4 == 0) for i in range(9)))
     ramp = struct.pack(">2H", 0, 65535)
     table = b"mft2" + bytes(4) + bytes((4, 3, 2, 0)) + identity + struct.pack(">2H", 2, 2) + ramp * 4
-    table += b"".join(struct.pack(">3H", *colour) for colour in grid) + ramp * 3
+    table += b"".join(struct.pack(">3H", *color) for color in grid) + ramp * 3
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">L", 5) + b"test\0" + bytes(78),
         b"cprt": b"text" + bytes(4) + b"none\0",
@@ -236,7 +236,7 @@ def cmyk_profile():
     return icc_profile(b"prtr", b"CMYK", tags)
 
 
-def grey_profile():
+def gray_profile():
     gamma = b"curv" + bytes(4) + struct.pack(">LH", 1, 0x0233) + bytes(2)
     return icc_profile(
         b"mntr", b"GRAY", {b"kTRC": gamma, b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3l", 63190, 65536, 54061)}

@@ -25,7 +25,7 @@ def ray(monkeypatch):
     torch.set_num_threads(threads)
 
 
-def workers():
+def worker_pids():
     """Of this machine's Rays: the numbers of their pools' processes, by the names that they have."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -94,7 +94,7 @@ def options(schemas, api_fields):
     )
     doors = (
         ("Pictures", RestoreOptions, "restore", "GPEN_RestoreFaces"),
-        ("Films, beside those", VideoOptions, "video", "GPEN_RestoreVideo"),
+        ("Videos, beside those", VideoOptions, "video", "GPEN_RestoreVideo"),
     )
     for title, kind, command, node in doors:
         text = documented(ROOT / "gpen_core" / "options.py", kind.__name__)
@@ -200,7 +200,7 @@ restorer = FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25")
 
 ::: gpen_core.faces.face.Face
 
-::: gpen_core.pipeline.inputs.Frame
+::: gpen_core.pipeline.inputs.RestoreInput
 
 ::: gpen_core.pipeline.crops.crop_faces
 

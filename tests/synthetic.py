@@ -66,7 +66,7 @@ def sharpen_state_dict(size, gain=0.0):
     for c in range(3):
         sd["ecd0.0.0.weight"][c, c, 0, 0] = math.sqrt(3.0)
     sd["ecd0.0.1.bias"][:3] = 2.0
-    # ecd1: blur, 3x3 stride 2 with a centre tap  ->  f1 = r2 * (down(x) + 2); down(f0) = r2 * (down(x) + 2)
+    # ecd1: blur, 3x3 stride 2 with a center tap  ->  f1 = r2 * (down(x) + 2); down(f0) = r2 * (down(x) + 2)
     w = sd["ecd1.0.1.weight"]
     for c in range(3):
         w[c, c, 1, 1] = math.sqrt(w.shape[1] * 9) / r2

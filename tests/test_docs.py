@@ -130,7 +130,7 @@ def test_every_link_inside_leads_somewhere(path):
 
 
 def test_the_readme_is_a_beginning():
-    """What there is to know stands in docs/; whoever comes anew sees a picture and the way in."""
+    """What there is to know stands in docs/; whoever comes anew sees an image and the way in."""
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) < 120 and text.index("![") < 600
     assert all(f"docs/{page}.md" in text for page in ("a1111", "comfyui", "cli", "install", "guides", "trouble", "faq"))
@@ -189,7 +189,7 @@ STAND_INS = {
 
 @pytest.fixture
 def desk(tmp_path, portrait, monkeypatch, carried):
-    """A folder as the guides suppose it: photographs, a film, and weights that were carried along."""
+    """A folder as the guides suppose it: photographs, a video, and weights that were carried along."""
     import video_files
 
     monkeypatch.chdir(tmp_path)

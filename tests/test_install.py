@@ -71,7 +71,7 @@ def test_an_opencv_that_fits_numpy_where_there_is_none(run, numpy, opencv, state
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_skip_install_is_honoured(run, how):
+def test_skip_install_is_honored(run, how):
     given = {"COMMANDLINE_ARGS": "--api --skip-install"} if how == "environment" else {}
     assert run({}, *(["--skip-install"] if how == "argument" else []), **given) == ([], "")
 
@@ -86,7 +86,7 @@ def test_without_pip_and_uv_it_says_so(monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("sd_gpen_install", ROOT / "install.py")
     install = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(install)
-    monkeypatch.setattr(install, "wanted", lambda: ["facexlib>=0.3.0"])
+    monkeypatch.setattr(install, "missing_packages", lambda: ["facexlib>=0.3.0"])
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(install.shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["install.py"])

@@ -74,28 +74,28 @@ def installs(make):
 
 
 def test_the_tools_come_first_and_by_their_hashes(make):
-    make.tools()
+    make.dev_python()
     locked, project, facexlib = installs(make)
     assert "--require-hashes" in locked and "--no-deps" in locked and str(make.LOCK) in locked and ".[dev]" in project
     assert facexlib.endswith("--no-deps facexlib>=0.3.0")
-    make.tools()
+    make.dev_python()
     assert not installs(make)
 
 
 def test_a_lock_that_changes_or_goes_back_is_installed_anew_and_costs_the_demo_nothing(make):
-    make.environment(".venv", "demo")
-    make.tools()
+    make.ensure_venv(".venv", "demo")
+    make.dev_python()
     before = make.LOCK.read_text()
     for text in ("another", before):
         make.LOCK.write_text(text)
         installs(make)
-        make.tools()
-        make.environment(".venv", "demo")
+        make.dev_python()
+        make.ensure_venv(".venv", "demo")
         assert len(installs(make)) == 3  # the lock, the project with its tools, facexlib
 
 
 def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
-    monkeypatch.setattr(make, "interpreter", lambda version: "python")
+    monkeypatch.setattr(make, "find_python", lambda version: "python")
     make.test_oldest()
     make.test_newest()
     oldest, newest = (done := installs(make))[:2], done[2:]
@@ -105,24 +105,24 @@ def test_the_oldest_and_the_newest_do_without_the_lock(make, monkeypatch):
 
 
 def test_another_checkout_uses_the_same_environment_and_installs_only_itself(make, tmp_path, monkeypatch):
-    make.tools()
+    make.dev_python()
     installs(make)
     other = tmp_path / "other"
     other.mkdir()
     for name in ("pyproject.toml", LOCK.name):
         (other / name).write_text((tmp_path / name).read_text())
     monkeypatch.setattr(make, "ROOT", other)
-    make.tools()
+    make.dev_python()
     (only,) = installs(make)
     assert only.endswith("--no-deps --editable .")
-    make.tools()
+    make.dev_python()
     assert not installs(make)
 
 
 def test_the_newest_packages_are_looked_up_again_in_a_new_week(make, monkeypatch):
     import datetime
 
-    monkeypatch.setattr(make, "interpreter", lambda version: "python")
+    monkeypatch.setattr(make, "find_python", lambda version: "python")
 
     def install_on(day):
         today = type("Date", (datetime.date,), {"today": classmethod(lambda cls: datetime.date(2026, 11, day))})
@@ -203,9 +203,9 @@ def test_a_host_that_is_not_named_is_said_with_how_to_name_one(make, monkeypatch
 
 
 def test_what_is_installed_is_said_before_it_is(make, capsys):
-    make.environment(".venv", "demo")
+    make.ensure_venv(".venv", "demo")
     assert "PyTorch" in capsys.readouterr().out
-    make.environment(".venv", "demo")
+    make.ensure_venv(".venv", "demo")
     assert capsys.readouterr().out == ""
 
 

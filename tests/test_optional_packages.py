@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from gpen_core.cli import environment, main
-from gpen_core.errors import MissingExtra, UnsupportedPackage
+from gpen_core.errors import MissingDependency, UnsupportedPackage
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.faces.mask import Parser
+from gpen_core.faces.mask import FaceParser
 from gpen_core.optional_packages import PACKAGES, install_command
-from gpen_core.pipeline.model_set import Models, load_detector
+from gpen_core.pipeline.model_set import ModelSet, load_detector
 from gpen_core.video import containers
 from gpen_core.video.probe import probe
 
@@ -32,7 +32,7 @@ def change(monkeypatch, owner, name, error):
 @pytest.fixture
 def newer_av(monkeypatch):
     """A PyAV that nobody has tested, of which `open` has lost an argument."""
-    change(monkeypatch, containers.library(), "open", TypeError("open() got an unexpected keyword argument 'timeout'"))
+    change(monkeypatch, containers.import_av(), "open", TypeError("open() got an unexpected keyword argument 'timeout'"))
     monkeypatch.setattr(metadata, "version", lambda name: "20.1.0")
 
 
@@ -58,7 +58,7 @@ def test_the_command_says_it_in_one_sentence(newer_av, video, capsys):
 
 
 def test_with_a_tested_version_the_error_is_ours(monkeypatch, video):
-    change(monkeypatch, containers.library(), "open", TypeError("a mistake of ours"))
+    change(monkeypatch, containers.import_av(), "open", TypeError("a mistake of ours"))
     with pytest.raises(TypeError, match="a mistake of ours"):
         probe(video)
 
@@ -85,14 +85,14 @@ import numpy, torch
 from facexlib.detection.retinaface import RetinaFace
 from facexlib.parsing.parsenet import ParseNet
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.faces.mask import Parser
+from gpen_core.faces.mask import FaceParser
 
 cpu = torch.device("cpu")
 with torch.device("meta"):
     networks = RetinaFace("mobile0.25", device=torch.device("meta")), ParseNet(in_size=512, out_size=512, parsing_ch=19)
 zeros = [{key: torch.zeros(value.shape, dtype=value.dtype) for key, value in one.state_dict().items()} for one in networks]
-detector, parser = Detector.from_state_dict(zeros[0], cpu), Parser.from_state_dict(zeros[1], cpu)
-rows = next(detector.see(numpy.zeros((1, 64, 64, 3), numpy.float32), 0.4))
+detector, parser = Detector.from_state_dict(zeros[0], cpu), FaceParser.from_state_dict(zeros[1], cpu)
+rows = next(detector.forward(numpy.zeros((1, 64, 64, 3), numpy.float32), 0.4))
 assert rows.shape[1] == 15 and len(parser.network.state_dict()) == len(zeros[1])
 print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "facexlib"), sep="\\n")
 """
@@ -124,15 +124,17 @@ def test_facexlib_is_installed_without_its_dependencies():
 @pytest.mark.parametrize(
     "use",
     [
-        lambda folder: Models.load(["red-256"], "retinaface_resnet50", folder, "cpu", "fp32", None, None, None, None),
+        lambda folder: ModelSet.load(["red-256"], "retinaface_resnet50", folder, "cpu", "fp32", None, None, None, None),
         lambda folder: load_detector("retinaface_resnet50", folder),
         lambda folder: Detector.from_state_dict({}, torch.device("cpu")),
-        lambda folder: Parser.from_state_dict({}, torch.device("cpu")),
+        lambda folder: FaceParser.from_state_dict({}, torch.device("cpu")),
     ],
 )
 def test_without_facexlib_its_first_use_names_it_before_weights_are_looked_for(monkeypatch, tmp_path, use):
     monkeypatch.setitem(sys.modules, "facexlib", None)
-    with pytest.raises(MissingExtra, match=r"^The package facexlib, which finds and parses faces, .* --no-deps facexlib$"):
+    with pytest.raises(
+        MissingDependency, match=r"^The package facexlib, which finds and parses faces, .* --no-deps facexlib$"
+    ):
         use(tmp_path)
 
 
@@ -142,7 +144,7 @@ def test_facexlib_is_named(monkeypatch):
     change(monkeypatch, parsenet, "ParseNet", TypeError("no argument in_size"))
     monkeypatch.setattr(metadata, "version", lambda name: "0.9")
     with pytest.raises(UnsupportedPackage, match=r"facexlib 0\.9 is not supported"):
-        Parser.from_state_dict({"out_mask_conv.conv2d.weight": torch.zeros(1)}, torch.device("cpu"))
+        FaceParser.from_state_dict({"out_mask_conv.conv2d.weight": torch.zeros(1)}, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", PACKAGES)

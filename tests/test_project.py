@@ -196,7 +196,7 @@ def test_the_http_library_is_loaded_only_to_download():
 def test_public_names_are_there():
     code = "import gpen_core; print(all(getattr(gpen_core, n) is not None for n in gpen_core.__all__), dir(gpen_core))"
     told = run_python(code)
-    assert told.startswith("True") and {"Box", "FaceRestorer", "Frame", "OutOfMemory", "network_choices"} <= set(
+    assert told.startswith("True") and {"Box", "FaceRestorer", "RestoreInput", "OutOfMemory", "list_networks"} <= set(
         ast.literal_eval(told.removeprefix("True").strip())
     )
 

@@ -23,11 +23,11 @@ def test_the_trained_network_restores_the_demonstration_photograph(models, astro
     before = demo_pictures.degrade(astronaut)
     result = restorer.restore(before)
     assert [face.restored for face in result.faces] == [True]
-    assert np.isfinite(result.mask).all() and result.changed
+    assert np.isfinite(result.mask).all() and result.is_changed
     target = ROOT / "demo" / f"real-{path.stem}-side-by-side.png"
     target.parent.mkdir(exist_ok=True)
     Image.fromarray(demo_pictures.side_by_side(before, result.image, result.faces)).save(target)
     with capsys.disabled():
         with open_weights(path) as file:
-            print(f"\n{path}: GPEN-{restorer.network.size}, {file.container} format, SHA-256 {file.sha256()}")
+            print(f"\n{path}: GPEN-{restorer.network.size}, {file.file_format} format, SHA-256 {file.sha256()}")
         print(f"Look at {target}")

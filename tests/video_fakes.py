@@ -1,4 +1,4 @@
-"""A network and films that take no time, for tests of what is around them."""
+"""A network and videos that take no time, for tests of what is around them."""
 
 import time
 from functools import lru_cache
@@ -6,32 +6,32 @@ from functools import lru_cache
 import helpers
 import numpy as np
 import torch
-from helpers import FakeDetector, face_at
+from helpers import FakeDetector, make_face
 
 from gpen_core.network import GPEN
-from gpen_core.pipeline.gpen_runner import LoadedNetwork
-from gpen_core.pipeline.model_set import Models
+from gpen_core.pipeline.gpen_runner import GPENRunner
+from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.tools.demo.images import astronaut
 
 SIZE = (240, 192)
-FACE = face_at((120.0, 96.0), 70.0)
+FACE = make_face((120.0, 96.0), 70.0)
 
 
 @lru_cache(maxsize=2)
-def network_of(size):
+def identity_network(size):
     return GPEN.from_state_dict(helpers.identity_weights(size))
 
 
-class StandIn(LoadedNetwork):
+class FakeRunner(GPENRunner):
     """`change` in place of a network; it counts the faces, and fails after so many if it is told to."""
 
     def __init__(self, change, seconds=0.0, size=256):
-        super().__init__(network_of(size), torch.device("cpu"))
+        super().__init__(identity_network(size), torch.device("cpu"))
         self.change, self.seconds = change, seconds
         self.faces, self.fails_after = 0, None
 
-    def restored(self, crops, strip_bytes, pulse):
+    def restore(self, crops, strip_bytes, pulse):
         pulse()
         self.faces += len(crops)
         if self.fails_after is not None and self.faces > self.fails_after:
@@ -40,14 +40,14 @@ class StandIn(LoadedNetwork):
         return np.stack([np.clip(self.change(crop), 0, 1).astype(np.float32) for crop in crops])
 
 
-def inverted(crop):
+def invert(crop):
     return 1 - crop
 
 
-def restorer(change=inverted, faces=(FACE,), seconds=0.0):
+def restorer(change=invert, faces=(FACE,), seconds=0.0):
     """A restorer that does this to the faces, which are at the same place in every frame; and its network."""
-    network = StandIn(change, seconds)
-    return FaceRestorer(Models([network], FakeDetector(faces), torch.device("cpu"))), network
+    network = FakeRunner(change, seconds)
+    return FaceRestorer(ModelSet([network], FakeDetector(faces), torch.device("cpu"))), network
 
 
 def frames(count, noise=4.0, seed=0, size=SIZE):

@@ -1,4 +1,4 @@
-"""Films made for tests: moving noise, a sine as sound, subtitles, chapters, a font; and what their packets are."""
+"""Videos made for tests: moving noise, a sine as sound, subtitles, chapters, a font; and what their packets are."""
 
 import hashlib
 import io
@@ -10,18 +10,18 @@ import pytest
 from video_fakes import SIZE, frames
 
 from gpen_core.video import restore_video as restoring
-from gpen_core.video.containers import library
+from gpen_core.video.containers import import_av
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 
-av = library()
+av = import_av()
 RATE = 25
 needs_rotation = pytest.mark.skipif(
     not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write a display matrix"
 )
 
 
-def moving(count, size, seed=0):
+def moving_noise(count, size, seed=0):
     """Smooth noise that moves to the left by a pixel a frame, [H, W, 3] uint8."""
     width, height = size
     small = np.random.default_rng(seed).integers(30, 226, (max(2, height // 12), (width + 60) // 12, 3), np.uint8)
@@ -30,7 +30,7 @@ def moving(count, size, seed=0):
         yield np.ascontiguousarray(whole[:, number % 60 : number % 60 + width])
 
 
-def make(
+def write_video(
     path,
     count=30,
     size=(96, 64),
@@ -50,7 +50,7 @@ def make(
     container=None,
     pictures=None,
 ):
-    """Writes a film. `times` are pts in `base`; `sound` a codec; `context` attributes of the encoder."""
+    """Writes a video. `times` are pts in `base`; `sound` a codec; `context` attributes of the encoder."""
     with av.open(str(path), "w", format=container) as out:
         out.metadata.update(dict(metadata))
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
@@ -67,7 +67,7 @@ def make(
             heard = out.add_stream(sound, rate=48000)
             heard.layout = "mono"
             heard.metadata["language"] = "deu"
-        texts = av.open(io.BytesIO(lines(count)), format="srt") if subtitle else None
+        texts = av.open(io.BytesIO(subtitles(count)), format="srt") if subtitle else None
         if texts is not None:
             read = out.add_stream_from_template(texts.streams[0], opaque=True)
         if font:
@@ -80,7 +80,7 @@ def make(
                 ]
             )
         out.start_encoding()
-        for number, picture in enumerate(pictures if pictures is not None else moving(count, size)):
+        for number, picture in enumerate(pictures if pictures is not None else moving_noise(count, size)):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixels)
             frame.pts = number if times is None else times[number]
             frame.time_base = video.codec_context.time_base
@@ -98,7 +98,7 @@ def make(
     return path
 
 
-def lines(count):
+def subtitles(count):
     """Subtitles: one each half second, from 0.1 to 0.4 s of it."""
     some = (
         f"{n + 1}\n00:00:{n / 2 + 0.1:06.3f} --> 00:00:{n / 2 + 0.4:06.3f}\nline {n}\n" for n in range(count * 2 // RATE)
@@ -138,18 +138,18 @@ def psnr(one, other, peak=255.0):
     return 10 * np.log10(peak**2 / max(1e-12, float(np.mean((one.astype(np.float64) - other) ** 2))))
 
 
-def film_of(path, count):
-    """A film of so many of `video_fakes`' frames, without loss, with sound."""
-    make(path, count, SIZE, "ffv1", pictures=list(frames(count)), sound="aac")
+def write_lossless_video(path, count):
+    """A video of so many of `video_fakes`' frames, without loss, with sound."""
+    write_video(path, count, SIZE, "ffv1", pictures=list(frames(count)), sound="aac")
     return path
 
 
-def in_segments_of_ten(monkeypatch):
-    """Of the frames of `film_of`."""
-    monkeypatch.setattr(restoring, "SHORTEST", 0.4)
-    monkeypatch.setattr(restoring, "LONGEST", 0.4)
+def use_ten_frame_segments(monkeypatch):
+    """Of the frames that `write_lossless_video` writes."""
+    monkeypatch.setattr(restoring, "MIN_SEGMENT_SECONDS", 0.4)
+    monkeypatch.setattr(restoring, "MAX_SEGMENT_SECONDS", 0.4)
 
 
-def pixels(path):
-    """Of a film's frames."""
-    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+def read_frames(path):
+    """Of a video's frames."""
+    return [np.array(frame.image.pixels) for frame in FrameReader(probe(path)).frames()]

@@ -1,9 +1,9 @@
 """Test extension for A1111 1.10 and Forge: stands in for the checkpoint, so that txt2img and img2img run
 the whole of processing.process_images_inner on the CPU without one. Nothing is written; all in memory.
 
-FAKE_PICTURE       picture that the "VAE" decodes (read anew on each decode; several, separated by os.pathsep:
-                   batch entry i shows picture i modulo their number)
-FAKE_IMG2IMG       "picture" (default): img2img decodes FAKE_PICTURE as well; "init": it gives back what was
+FAKE_PICTURE       image that the "VAE" decodes (read anew on each decode; several, separated by os.pathsep:
+                   batch entry i shows image i modulo their number)
+FAKE_IMG2IMG       "image" (default): img2img decodes FAKE_PICTURE as well; "init": it gives back what was
                    encoded (the initial image, or the crop of it with "only masked")
 FAKE_STEP_SECONDS  time that each sampling step takes (default 0), to try interrupt, skip and progress
 FAKE_FACES         faces that stubbed ReActor "finds": "x1,y1,x2,y2;..." ; without it OpenCV's Haar cascade is used
@@ -64,7 +64,7 @@ class ForgeObjects:
 
 
 class FakeModel(torch.nn.Module):
-    """Latents carry two numbers: channel 0 the batch position + 1 (a sampled picture), channel 1 the number of
+    """Latents carry two numbers: channel 0 the batch position + 1 (a sampled image), channel 1 the number of
     an encoded image + 1."""
 
     def __init__(self):
@@ -156,7 +156,7 @@ class FakeModel(torch.nn.Module):
                 log(f"decoded encoded image {slot} at {width}x{height}")
             else:
                 result.append(picture(max(index, 0), width, height))
-                log(f"decoded picture {max(index, 0)} at {width}x{height}")
+                log(f"decoded image {max(index, 0)} at {width}x{height}")
         return torch.stack(result)
 
 
@@ -208,7 +208,7 @@ def install():
         processing.apply_token_merging = lambda *args, **kwargs: None
     else:
         sd_models.model_data.was_loaded_at_least_once = True
-    log("installed in", "Forge" if FORGE else "A1111", "- picture:", os.environ.get("FAKE_PICTURE"))
+    log("installed in", "Forge" if FORGE else "A1111", "- image:", os.environ.get("FAKE_PICTURE"))
 
 
 # --- ReActor: its detector and its swap model --------------------------------------------------------------

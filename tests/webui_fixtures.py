@@ -31,6 +31,6 @@ def host(webui_models, monkeypatch):
     return made
 
 
-def red(image):
+def is_red(image):
     array = np.asarray(image)
     return (array[..., 0] > 250) & (array[..., 1] < 5) & (array[..., 2] < 5)

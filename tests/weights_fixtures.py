@@ -22,13 +22,13 @@ FILE = "GPEN-TEST.pth"
 ONLINE = DownloadOptions()
 
 
-def saved(value):
+def checkpoint_bytes(value):
     out = io.BytesIO()
     torch.save({"weight": torch.full((300,), float(value))}, out)
     return out.getvalue()
 
 
-BODY, OTHER = saved(1), saved(2)
+BODY, OTHER = checkpoint_bytes(1), checkpoint_bytes(2)
 
 
 def sha(data):
@@ -49,7 +49,7 @@ def serve():
 
 
 @pytest.fixture
-def offer(monkeypatch):
+def publish(monkeypatch):
     """Puts one entry with these sources into the catalog."""
 
     def put(*sources, **changes):
@@ -83,14 +83,14 @@ def modelscope(server, sha256, size=None, path="dir/weights.pth"):
     files = [{"Type": "tree", "Path": "dir"}, {"Type": "blob", "Path": "README.md", "Sha256": sha(b"x"), "Size": 1}]
     files.append({"Type": "blob", "Path": path, "Name": "weights.pth", "Sha256": sha256, "Size": size or len(server.body)})
     server.pages["/listing"] = ws.text(json.dumps({"Code": 200, "Data": {"Files": files}, "Success": True}).encode())
-    return Source(server.url, server.root + "/listing", "dir/weights.pth", trusts_http=True)
+    return Source(server.url, server.root + "/listing", "dir/weights.pth", allows_http=True)
 
 
 def hugging_face(server, sha256, size=None):
     """A source that describes its file before it redirects to where it lies."""
     headers = {"X_Linked_Etag": f'"{sha256}"', "X_Linked_Size": size or len(server.body)}
     server.head = ws.status(302, Location="https://cdn.invalid/x", **headers)
-    return Source(server.url, linked_etag=True, trusts_http=True)
+    return Source(server.url, linked_etag=True, allows_http=True)
 
 
 PUBLISHERS = {"a listing": modelscope, "a header": hugging_face}

@@ -55,7 +55,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def source(self):
-        return Source(self.url, trusts_http=True)
+        return Source(self.url, allows_http=True)
 
     @property
     def gets(self):
@@ -220,7 +220,7 @@ def without_length(handler, body, start):
     handler.hang_up()
 
 
-def in_chunks_that_break_off(handler, body, start):
+def truncated_chunks(handler, body, start):
     """All of the file, and the announcement of a chunk that never comes."""
     handler.start(200, Transfer_Encoding="chunked")
     handler.send(b"%x\r\n%s\r\n" % (len(body), body), chunk=len(body) + 99)
@@ -228,7 +228,7 @@ def in_chunks_that_break_off(handler, body, start):
     handler.hang_up()
 
 
-def chunk_of_less_than_nothing(handler, body, start):
+def negative_chunk_size(handler, body, start):
     handler.start(200, Transfer_Encoding="chunked")
     handler.send(b"-5\r\n" + body)
     handler.hang_up()

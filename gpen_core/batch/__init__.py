@@ -1,1 +1,1 @@
-"""Many pictures from files to files: which files, and the run itself."""
+"""Many images from files to files: which files, and the run itself."""

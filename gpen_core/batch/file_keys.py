@@ -6,16 +6,17 @@ import os
 import sys
 
 from . import remote
-from .locations import SCHEME, Place, Url, place_of
+from .locations import URL_SCHEME, Location, Url, parse_location
 
 MAX_FOLDERS = 10_000  # that a `FileKeyMap` remembers
 
 
-def same_file_key(place: Place) -> str:
-    """A text that is equal for two names of one file. Raises `MissingExtra` for a URL without an installed file system."""
-    if isinstance(place, Url):
-        return remote.key(place)
-    return _without_case(os.path.normcase(_real(str(place))))
+def same_file_key(location: Location) -> str:
+    """A text that is equal for two names of one file. Raises `MissingDependency` for a URL without an installed file
+    system."""
+    if isinstance(location, Url):
+        return remote.object_key(location)
+    return _fold_case(os.path.normcase(_real_path(str(location))))
 
 
 class FileKeyMap:
@@ -24,26 +25,26 @@ class FileKeyMap:
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
 
-    def of(self, text: str) -> str:
-        if SCHEME.match(text):
-            return same_file_key(place_of(text))
+    def key_for(self, text: str) -> str:
+        if URL_SCHEME.match(text):
+            return same_file_key(parse_location(text))
         folder, name = os.path.split(text)
         is_special = name in ("", ".", "..") or os.name == "nt"  # where one file may have two names in a folder
         if is_special or os.path.islink(text):  # noqa: PTH114  a million Paths take longer than all the rest
-            return same_file_key(place_of(text))
+            return same_file_key(parse_location(text))
         if folder not in self._folders:
             if len(self._folders) >= MAX_FOLDERS:
                 self._folders.clear()
-            self._folders[folder] = _real(folder)
-        return _without_case(os.path.normcase(os.path.join(self._folders[folder], name)))
+            self._folders[folder] = _real_path(folder)
+        return _fold_case(os.path.normcase(os.path.join(self._folders[folder], name)))
 
 
-def _real(path: str) -> str:
+def _real_path(path: str) -> str:
     try:
         return os.path.realpath(path)
     except ValueError:  # no file can have such a name, for example one with NUL: reading or writing it gives the error
         return os.path.normpath(path)
 
 
-def _without_case(real: str) -> str:
-    return real.casefold() if sys.platform == "darwin" else real  # there, case rarely distinguishes files
+def _fold_case(path: str) -> str:
+    return path.casefold() if sys.platform == "darwin" else path  # there, case rarely distinguishes files

@@ -1,4 +1,4 @@
-"""Pictures read and written wherever they lie."""
+"""Images read and written wherever they lie."""
 
 from __future__ import annotations
 
@@ -9,40 +9,44 @@ from pathlib import Path
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_write
 from ..images import codecs
-from ..images.codecs import Photo
+from ..images.codecs import EncodedImage
 from . import remote
-from .locations import Place, Url
+from .locations import Location, Url
 
 
-def read(place: Place, max_memory: int | None = None) -> Photo:
+def read(location: Location, max_memory: int | None = None) -> EncodedImage:
     """As `codecs.read`."""
-    if not isinstance(place, Url):
-        return codecs.read(place, max_memory)
-    data = remote.read(place)
+    if not isinstance(location, Url):
+        return codecs.read(location, max_memory)
+    data = remote.read(location)
     try:
         return replace(codecs.decode(data, max_memory), data=data)
     except (InputError, OutOfMemory) as error:
-        raise type(error)(f"{place}: {error}") from error
+        raise type(error)(f"{location}: {error}") from error
 
 
-def needed_bytes(place: Place) -> int:
-    """As `codecs.needed_bytes`."""
-    return remote.looked_into(place, codecs.needed_by) if isinstance(place, Url) else codecs.needed_bytes(place)
+def decode_memory(location: Location) -> int:
+    """As `codecs.required_memory`."""
+    return (
+        remote.read_header(location, codecs.required_memory_of_file)
+        if isinstance(location, Url)
+        else codecs.required_memory(location)
+    )
 
 
-def write_bytes(place: Place, data: bytes) -> None:
-    """`place` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
-    if isinstance(place, Url):
-        remote.write(place, data)
+def write_bytes(location: Location, data: bytes) -> None:
+    """`location` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
+    if isinstance(location, Url):
+        remote.write(location, data)
     else:
-        atomic_write.write_bytes(place, data)
+        atomic_write.write_bytes(location, data)
 
 
-def is_there(place: Place) -> bool:
+def exists(location: Location) -> bool:
     """Whether a file is. Raises `InputError` where a store does not say."""
-    return remote.is_file(place) if isinstance(place, Url) else os.path.isfile(place)
+    return remote.is_file(location) if isinstance(location, Url) else os.path.isfile(location)
 
 
-def format_of(place: Place, fallback: str) -> str:
-    """As `codecs.format_of`."""
-    return codecs.format_of(Path(place.name), fallback)
+def format_of(location: Location, fallback: str) -> str:
+    """As `codecs.output_format`."""
+    return codecs.output_format(Path(location.name), fallback)

@@ -1,39 +1,39 @@
-"""One picture of a run: what is read for it, and where its result goes."""
+"""One image of a run: what is read for it, and where its result goes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from .io import is_there
-from .locations import Place
+from .io import exists
+from .locations import Location
 
 Boxes = tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True)
-class Job:
-    source: Place
-    target: Place
+class ImageJob:
+    source: Location
+    target: Location
     before_swap: Path | None = None
-    """The picture before a face swap."""
+    """The image before a face swap."""
     background: Path | None = None
-    """The same picture enlarged."""
+    """The same image enlarged."""
     boxes: Boxes | None = None
     """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
     region_mask: Path | None = None
-    """A mask of any size over the whole picture: white where faces may be restored, black where not."""
+    """A mask of any size over the whole image: white where faces may be restored, black where not."""
 
     @property
-    def base(self) -> Place:
-        """The picture that faces are put into, whose size, format and metadata the result has."""
+    def base(self) -> Location:
+        """The image that faces are put into, whose size, format and metadata the result has."""
         return self.background or self.source
 
 
-def inputs_of(job: Job) -> list[Place]:
+def input_locations(job: ImageJob) -> list[Location]:
     return [place for place in (job.source, job.before_swap, job.background, job.region_mask) if place is not None]
 
 
-def is_done(job: Job) -> bool:
+def is_done(job: ImageJob) -> bool:
     """Whether its result is there: it is written whole or not at all, by whichever run."""
-    return is_there(job.target)
+    return exists(job.target)

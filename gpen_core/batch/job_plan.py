@@ -20,15 +20,15 @@ from types import TracebackType
 from ..errors import OptionsError, OutputError
 from ..images import codecs
 from .file_keys import FileKeyMap, same_file_key
-from .job import Boxes, Job
-from .locations import Place, Url, is_folder, place_of
-from .paired_files import Companions
-from .sources import Found
+from .job import Boxes, ImageJob
+from .locations import Location, Url, is_folder, parse_location
+from .paired_files import PairedFiles
+from .sources import InputItem
 
-OTHER_PICTURES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
-AT_ONCE = 10_000  # rows
-SOURCE, COMPANION, RESULT = 0, 1, 2
-TABLES = """
+UNSUPPORTED_SUFFIXES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
+BATCH_ROWS = 10_000  # rows
+SOURCE, PAIRED, RESULT = 0, 1, 2
+SCHEMA = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;
     CREATE TABLE jobs (number INTEGER PRIMARY KEY, source BLOB, below BLOB, before_swap BLOB, background BLOB, mask BLOB);
     CREATE TABLE keys (key BLOB, kind INTEGER, number INTEGER);
@@ -37,10 +37,10 @@ TABLES = """
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a run was asked to do with its pictures."""
+class OutputSpec:
+    """What a run was asked to do with its images."""
 
-    out: Place | None
+    out: Location | None
     in_place: bool = False
     before_swap: Path | None = None
     background: Path | None = None
@@ -48,72 +48,72 @@ class Wishes:
     region_mask: Path | None = None
 
 
-class Plan:
-    """Where each result goes, and which pictures before a swap, backgrounds and masks (files, or folders of files of the
-    same names) belong to which picture: a collection of `Job`, in the order in which the pictures were found, each picture
+class JobPlan:
+    """Where each result goes, and which images before a swap, backgrounds and masks (files, or folders of files of the
+    same names) belong to which image: a collection of `ImageJob`, in the order in which the images were found, each image
     once.
 
     Making it raises `OptionsError` where a result would overwrite an input or another result, and `OutputError` where the
     disk is full. It is for one thread at a time, and closed after use."""
 
-    def __init__(self, found: Iterable[Found], wishes: Wishes) -> None:
-        if not wishes.in_place and wishes.out is None:
+    def __init__(self, items: Iterable[InputItem], spec: OutputSpec) -> None:
+        if not spec.in_place and spec.out is None:
             raise OptionsError("Say where the results go: -o FILE or FOLDER, or --in-place.")
-        self._wishes = wishes
-        self._store = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._spec = spec
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
-            with _disk():
-                self._store.executescript(TABLES)
-                self._fill(found)
+            with _convert_database_errors():
+                self._database.executescript(SCHEMA)
+                self._fill(items)
         except BaseException:
             self.close()
             raise
 
-    def _fill(self, found: Iterable[Found]) -> None:
-        wishes, keys = self._wishes, FileKeyMap()
-        companions = (
-            Companions(wishes.before_swap, "--before-swap"),
-            Companions(wishes.background, "--background"),
-            Companions(wishes.region_mask, "--region-mask"),
+    def _fill(self, items: Iterable[InputItem]) -> None:
+        spec, keys = self._spec, FileKeyMap()
+        paired_files = (
+            PairedFiles(spec.before_swap, "--before-swap"),
+            PairedFiles(spec.background, "--background"),
+            PairedFiles(spec.region_mask, "--region-mask"),
         )
-        self._store.execute("BEGIN")
-        for some in _chunks(enumerate(found)):
-            self._take(some, companions, keys)
-        self._drop_repeated()
-        self._count = int(self._store.execute("SELECT count(*) FROM jobs").fetchone()[0])
-        self._result_of = _results(wishes, self._count)
-        for one in companions:
+        self._database.execute("BEGIN")
+        for chunk in _chunks(enumerate(items)):
+            self._insert(chunk, paired_files, keys)
+        self._drop_duplicates()
+        self._count = int(self._database.execute("SELECT count(*) FROM jobs").fetchone()[0])
+        self._output_path = _output_naming(spec, self._count)
+        for one in paired_files:
             one.check(self._count)
-        below = self._store.execute("SELECT source, below, number FROM jobs")
-        results = ((_digest(keys.of(self._target(*texts))), RESULT, number) for *texts, number in below)
-        self._store.executemany("INSERT INTO keys VALUES (?, ?, ?)", results)
-        self._store.execute("COMMIT")
-        if not wishes.in_place:
-            self._refuse_clashes()
+        rows = self._database.execute("SELECT source, below, number FROM jobs")
+        results = ((_digest(keys.key_for(self._target(*texts))), RESULT, number) for *texts, number in rows)
+        self._database.executemany("INSERT INTO keys VALUES (?, ?, ?)", results)
+        self._database.execute("COMMIT")
+        if not spec.in_place:
+            self._raise_if_conflicts()
 
-    def _take(self, some: list[tuple[int, Found]], companions: tuple[Companions, ...], keys: FileKeyMap) -> None:
+    def _insert(self, chunk: list[tuple[int, InputItem]], paired_files: tuple[PairedFiles, ...], keys: FileKeyMap) -> None:
         jobs, inputs = [], []
-        for number, found in some:
-            others = [one.of(found) for one in companions]
-            jobs.append((number, *map(_packed, (found.source, found.below, *others))))
-            inputs.append((_digest(keys.of(found.source)), SOURCE, number))
-            inputs += [(_digest(keys.of(str(path))), COMPANION, number) for path in others if path is not None]
-        self._store.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?)", jobs)
-        self._store.executemany("INSERT INTO keys VALUES (?, ?, ?)", inputs)
+        for number, item in chunk:
+            others = [one.for_image(item) for one in paired_files]
+            jobs.append((number, *map(_encode_text, (item.source, item.relative_path, *others))))
+            inputs.append((_digest(keys.key_for(item.source)), SOURCE, number))
+            inputs += [(_digest(keys.key_for(str(path))), PAIRED, number) for path in others if path is not None]
+        self._database.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?)", jobs)
+        self._database.executemany("INSERT INTO keys VALUES (?, ?, ?)", inputs)
 
-    def _drop_repeated(self) -> None:
-        """Of pictures that are named twice, the first stays."""
-        by_key = self._store.execute("SELECT key, number FROM keys WHERE kind = ? ORDER BY key, number", (SOURCE,))
-        repeated = ((number,) for _, same in groupby(by_key, _first) for _, number in list(same)[1:])
-        self._store.executemany("INSERT INTO repeated VALUES (?)", repeated)
+    def _drop_duplicates(self) -> None:
+        """Of images that are named twice, the first stays."""
+        by_key = self._database.execute("SELECT key, number FROM keys WHERE kind = ? ORDER BY key, number", (SOURCE,))
+        duplicates = ((number,) for _, same in groupby(by_key, _row_key) for _, number in list(same)[1:])
+        self._database.executemany("INSERT INTO repeated VALUES (?)", duplicates)
         for table in ("jobs", "keys"):
-            self._store.execute(f"DELETE FROM {table} WHERE number IN (SELECT number FROM repeated)")
+            self._database.execute(f"DELETE FROM {table} WHERE number IN (SELECT number FROM repeated)")
 
-    def _refuse_clashes(self) -> None:
+    def _raise_if_conflicts(self) -> None:
         """Raises `OptionsError` for the first job whose result may not be written."""
-        by_key = self._store.execute("SELECT key, kind, number FROM keys ORDER BY key, kind, number")
-        clashes = (_clash([row[1:] for row in same]) for _, same in groupby(by_key, _first))
-        first = min((clash for clash in clashes if clash is not None), default=None)
+        by_key = self._database.execute("SELECT key, kind, number FROM keys ORDER BY key, kind, number")
+        conflicts = (_find_conflict([row[1:] for row in same]) for _, same in groupby(by_key, _row_key))
+        first = min((clash for clash in conflicts if clash is not None), default=None)
         if first is None:
             return
         number, other = first
@@ -126,87 +126,89 @@ class Plan:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Job]:
-        with _disk():
-            for _, job in self._numbered():
+    def __iter__(self) -> Iterator[ImageJob]:
+        with _convert_database_errors():
+            for _, job in self._numbered_jobs():
                 yield job
 
     def check_report(self, report: Path) -> None:
-        """Raises `OptionsError` where the report would overwrite a picture or cannot be a file."""
+        """Raises `OptionsError` where the report would overwrite an image or cannot be a file."""
         if is_folder(report):
             raise OptionsError(f"The report {report} is a folder. Name a file, such as {report / 'report.json'}.")
         key = _digest(same_file_key(report))
-        if self._store.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None:
-            raise OptionsError(f"The report {report} would overwrite a picture. Name a file of its own.")
+        if self._database.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None:
+            raise OptionsError(f"The report {report} would overwrite an image. Name a file of its own.")
 
     def close(self) -> None:
-        self._store.close()
+        self._database.close()
 
-    def __enter__(self) -> Plan:
+    def __enter__(self) -> JobPlan:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _job(self, number: int) -> Job:
-        return next(job for _, job in self._numbered("WHERE number = ?", (number,)))
+    def _job(self, number: int) -> ImageJob:
+        return next(job for _, job in self._numbered_jobs("WHERE number = ?", (number,)))
 
-    def _numbered(self, which: str = "ORDER BY number", values: tuple[int, ...] = ()) -> Iterator[tuple[int, Job]]:
-        for number, source, below, *others in self._store.execute(f"SELECT * FROM jobs {which}", values):
-            before, behind, mask = (None if other is None else Path(_text(other)) for other in others)
-            places = place_of(_text(source)), place_of(self._target(source, below))
-            yield number, Job(*places, before, behind, self._wishes.boxes, mask)
+    def _numbered_jobs(
+        self, clause: str = "ORDER BY number", values: tuple[int, ...] = ()
+    ) -> Iterator[tuple[int, ImageJob]]:
+        for number, source, relative_path, *others in self._database.execute(f"SELECT * FROM jobs {clause}", values):
+            before_swap, background, mask = (None if other is None else Path(_decode_text(other)) for other in others)
+            locations = parse_location(_decode_text(source)), parse_location(self._target(source, relative_path))
+            yield number, ImageJob(*locations, before_swap, background, self._spec.boxes, mask)
 
-    def _target(self, source: bytes, below: bytes) -> str:
-        return _text(source) if self._wishes.in_place else self._result_of(_text(below))
+    def _target(self, source: bytes, relative_path: bytes) -> str:
+        return _decode_text(source) if self._spec.in_place else self._output_path(_decode_text(relative_path))
 
 
-def _results(wishes: Wishes, count: int) -> Callable[[str], str]:
-    """Where a result goes by its name below OUT, which is a folder or, for one picture, a file. Raises `OptionsError`."""
-    out = wishes.out
+def _output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:
+    """Where a result goes by its name below OUT, which is a folder or, for one image, a file. Raises `OptionsError`."""
+    out = spec.out
     if out is None:
         return str  # in place, where it is not asked for
     if isinstance(out, Url):
-        return _remote_results(out, count)
+        return _remote_output_naming(out, count)
     suffix = out.suffix.lower()
     known = suffix in codecs.SUFFIXES
-    is_file = known or suffix in OTHER_PICTURES or os.path.lexists(out) or (suffix and count == 1)
+    is_file = known or suffix in UNSUPPORTED_SUFFIXES or os.path.lexists(out) or (suffix and count == 1)
     if is_folder(out) or not is_file:
         return partial(os.path.join, str(out))
     if count > 1:
-        raise OptionsError(f"{count} pictures do not fit into one file: {out}. Give a folder.")
+        raise OptionsError(f"{count} images do not fit into one file: {out}. Give a folder.")
     if not known:
         raise OptionsError(
-            f"{out}: a picture of type {suffix or 'none'} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}; "
+            f"{out}: an image of type {suffix or 'none'} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}; "
             "if a folder is meant, make it first."
         )
     return lambda below: str(out)
 
 
-def _remote_results(out: Url, count: int) -> Callable[[str], str]:
-    """Folders need not be there; what has no picture's suffix is one."""
+def _remote_output_naming(out: Url, count: int) -> Callable[[str], str]:
+    """Folders need not be there; what has no image's suffix is one."""
     suffix = out.suffix.lower()
-    if suffix not in (*codecs.SUFFIXES, *OTHER_PICTURES):
+    if suffix not in (*codecs.SUFFIXES, *UNSUPPORTED_SUFFIXES):
         return lambda below: str(out / below)
     if count > 1:
-        raise OptionsError(f"{count} pictures do not fit into one file: {out}. Give a folder.")
+        raise OptionsError(f"{count} images do not fit into one file: {out}. Give a folder.")
     if suffix not in codecs.SUFFIXES:
         raise OptionsError(
-            f"{out}: a picture of type {suffix} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}."
+            f"{out}: an image of type {suffix} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}."
         )
     return lambda below: str(out)
 
 
-def _clash(same: list[tuple[int, int]]) -> tuple[int, int] | None:
+def _find_conflict(entries: list[tuple[int, int]]) -> tuple[int, int] | None:
     """Of the kinds and numbers that share a place, sorted: the first job whose result may not go there, and the job whose
     result does already, or -1 where an input lies there."""
-    results = [number for kind, number in same if kind == RESULT]
-    if results and same[0][0] != RESULT:
+    results = [number for kind, number in entries if kind == RESULT]
+    if results and entries[0][0] != RESULT:
         return results[0], -1
     return (results[1], results[0]) if len(results) > 1 else None
 
 
-def _first(row: tuple[bytes, int]) -> bytes:
+def _row_key(row: tuple[bytes, int]) -> bytes:
     return row[0]
 
 
@@ -215,23 +217,23 @@ def _digest(key: str) -> bytes:
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _packed(text: object) -> bytes | None:
+def _encode_text(text: object) -> bytes | None:
     """Names that are no text have to stay, too."""
     return None if text is None else str(text).encode(errors="surrogatepass")
 
 
-def _text(data: bytes) -> str:
+def _decode_text(data: bytes) -> str:
     return data.decode(errors="surrogatepass")
 
 
-def _chunks(numbered: Iterable[tuple[int, Found]]) -> Iterator[list[tuple[int, Found]]]:
+def _chunks(numbered: Iterable[tuple[int, InputItem]]) -> Iterator[list[tuple[int, InputItem]]]:
     iterator = iter(numbered)
-    while some := list(islice(iterator, AT_ONCE)):
-        yield some
+    while chunk := list(islice(iterator, BATCH_ROWS)):
+        yield chunk
 
 
 @contextlib.contextmanager
-def _disk() -> Iterator[None]:
+def _convert_database_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Many pictures from files to files on this machine: read, restore and write overlapped."""
+"""Many images from files to files on this machine: read, restore and write overlapped."""
 
 from __future__ import annotations
 
@@ -10,166 +10,170 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..errors import GpenError, InputError, OutOfMemory, OutputError, memory_for, unexpected
+from ..errors import GpenError, InputError, OutOfMemory, OutputError, describe_unexpected, oom_context
 from ..images import codecs
-from ..images.codecs import Photo
-from ..images.image import FloatImage, Picture, luminance
-from ..images.resized_metadata import resized
+from ..images.codecs import EncodedImage
+from ..images.image import FloatImage, ImageData, to_luminance
+from ..images.resized_metadata import with_dimensions
 from ..options import RestoreOptions
 from ..pipeline import devices
-from ..pipeline.inputs import Frame, scale_between
-from ..pipeline.report import Outcome
+from ..pipeline.inputs import RestoreInput, scale_factor
+from ..pipeline.report import ImageOutcome
 from ..pipeline.restorer import FaceRestorer, RestoreResult
-from ..pipeline.upscale import enlarged_size
+from ..pipeline.upscale import output_size
 from ..progress import Progress
 from . import io
 from .file_keys import same_file_key
 from .io import format_of, write_bytes
-from .job import Job, inputs_of
-from .locations import Place
+from .job import ImageJob, input_locations
+from .locations import Location
 
 log = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
 
-WRONG_VALUES = (ValueError, TypeError, LookupError, ArithmeticError)
-"""Of the network's stage, what may be one picture's; a RuntimeError may be the device's, which ends the run."""
+DATA_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
+"""Of the network's stage, what may be one image's; a RuntimeError may be the device's, which ends the run."""
 
 
-def run(
+def process_all(
     restorer: FaceRestorer,
-    jobs: Iterable[Job],
+    jobs: Iterable[ImageJob],
     options: RestoreOptions,
-    finished: Callable[[Outcome], None],
+    on_finished: Callable[[ImageOutcome], None],
     progress: Progress | None = None,
     max_memory: int | None = None,
-) -> list[Outcome]:
-    """As `stream`, and gives all outcomes back."""
-    outcomes: list[Outcome] = []
+) -> list[ImageOutcome]:
+    """As `process`, and gives all outcomes back."""
+    outcomes: list[ImageOutcome] = []
 
-    def noted(outcome: Outcome) -> None:
+    def record(outcome: ImageOutcome) -> None:
         outcomes.append(outcome)
-        finished(outcome)
+        on_finished(outcome)
 
-    stream(restorer, jobs, options, noted, progress, max_memory)
+    process(restorer, jobs, options, record, progress, max_memory)
     return outcomes
 
 
-def stream(
+def process(
     restorer: FaceRestorer,
-    jobs: Iterable[Job],
+    jobs: Iterable[ImageJob],
     options: RestoreOptions,
-    finished: Callable[[Outcome], None],
+    on_finished: Callable[[ImageOutcome], None],
     progress: Progress | None = None,
     max_memory: int | None = None,
-    is_done: Callable[[Job], bool] | None = None,
+    is_done: Callable[[ImageJob], bool] | None = None,
 ) -> None:
-    """Restores the pictures in order, any number of them: one job is asked for ahead, none is kept. While one is in the
-    network, the next is read and the one before is encoded and written, each in a thread of its own. `finished` hears of
+    """Restores the images in order, any number of them: one job is asked for ahead, none is kept. While one is in the
+    network, the next is read and the one before is encoded and written, each in a thread of its own. `on_finished` hears of
     each once its file is complete, in order; it and `progress` are called in the caller's thread, and `jobs` is iterated
-    there. A picture that fails does not stop the others; missing or refused weights do (`WeightsError`). Whatever ends the
+    there. An image that fails does not stop the others; missing or refused weights do (`WeightsError`). Whatever ends the
     run early, a write that has begun is finished, and told, before it is raised.
 
-    `max_memory` is in bytes and bounds the network's activations, and as much again the pictures that are in memory at once
+    `max_memory` is in bytes and bounds the network's activations, and as much again the images that are in memory at once
     (without it, half of the machine's memory does): what does not fit beside others waits, and what is not allowed at all
-    is refused before it is decoded (`OutOfMemory`). How much a picture takes is estimated from its header.
+    is refused before it is decoded (`OutOfMemory`). How much an image takes is estimated from its header.
 
     A job that `is_done` says is done already is skipped, and told so in its turn; nothing of it is read."""
 
-    def restore(frame: Frame) -> RestoreResult:
-        return restorer.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
+    def restore(frame: RestoreInput) -> RestoreResult:
+        return restorer.restore_batch([frame], options, progress=progress, max_memory=max_memory)[0]
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
-        line = _Line(pool, finished, max_memory, devices.host_room(max_memory), options.upscale)
+        pipeline = _Pipeline(pool, on_finished, max_memory, devices.pixel_memory_budget(max_memory), options.upscale)
         try:
-            line.work_through((_turn(job, is_done) for job in jobs), restore)
+            pipeline.run((_pending_job(job, is_done) for job in jobs), restore)
         finally:
-            line.stop()
+            pipeline.stop()
 
 
 @dataclass(frozen=True, eq=False)
-class _Pictures:
+class _JobImages:
     """What a job's files hold."""
 
-    frame: Frame
-    base: Photo
+    restore_input: RestoreInput
+    base: EncodedImage
 
 
 @dataclass(eq=False)
-class _Turn:
+class _PendingJob:
     """A job on its way."""
 
-    job: Job
-    outcome: Outcome
-    is_over: bool = False
+    job: ImageJob
+    outcome: ImageOutcome
+    is_finished: bool = False
     """Nothing is to be read."""
-    need: int | None = None
+    required_bytes: int | None = None
     """Bytes; None before it was asked for."""
 
 
-def _turn(job: Job, is_done: Callable[[Job], bool] | None) -> _Turn:
-    turn = _Turn(job, Outcome(job))
+def _pending_job(job: ImageJob, is_done: Callable[[ImageJob], bool] | None) -> _PendingJob:
+    pending = _PendingJob(job, ImageOutcome(job))
     try:
         if is_done is not None and is_done(job):
-            turn.outcome.status, turn.is_over = "skipped", True
+            pending.outcome.status, pending.is_finished = "skipped", True
     except InputError as error:  # of a store that did not answer
-        turn.outcome.error, turn.is_over = error, True
-    return turn
+        pending.outcome.error, pending.is_finished = error, True
+    return pending
 
 
 @dataclass
-class _Line:
-    """One picture read ahead, one in the network, one being written: no more than three are in memory.
+class _Pipeline:
+    """One image read ahead, one in the network, one being written: no more than three are in memory.
 
     The first is read and the last is written in the caller's thread, as nothing is left to overlap with; a single
-    picture therefore starts no thread."""
+    image therefore starts no thread."""
 
     pool: ThreadPoolExecutor
-    finished: Callable[[Outcome], None]
+    on_finished: Callable[[ImageOutcome], None]
     max_memory: int | None
-    room: int | None
-    """Bytes that the pictures in memory may take together; None where nobody says."""
+    memory_budget: int | None
+    """Bytes that the images in memory may take together; None where nobody says."""
     upscale: float = 1.0
-    reading: Future[_Pictures | None] | None = None
-    writing: tuple[Outcome, Future[None]] | None = None
+    reading: Future[_JobImages | None] | None = None
+    writing: tuple[ImageOutcome, Future[None]] | None = None
 
-    def work_through(self, turns: Iterator[_Turn], network: Callable[[Frame], RestoreResult]) -> None:
-        before, turn = None, next(turns, None)
-        while turn is not None:
-            after = next(turns, None)
-            self.restore(before, turn, after, network)
-            before, turn = turn, after
+    def run(self, jobs: Iterator[_PendingJob], network: Callable[[RestoreInput], RestoreResult]) -> None:
+        previous, current = None, next(jobs, None)
+        while current is not None:
+            following = next(jobs, None)
+            self.restore(previous, current, following, network)
+            previous, current = current, following
 
     def restore(
-        self, before: _Turn | None, turn: _Turn, after: _Turn | None, network: Callable[[Frame], RestoreResult]
+        self,
+        previous: _PendingJob | None,
+        current: _PendingJob,
+        following: _PendingJob | None,
+        network: Callable[[RestoreInput], RestoreResult],
     ) -> None:
-        """One picture through `network`, alone once more if it ran out of memory beside others; then on to its write."""
-        job, outcome = turn.job, turn.outcome
-        pictures = None if turn.is_over else self._read(turn)
-        if after is not None and not after.is_over:
-            self._read_ahead(after, [one for one in (before, turn) if one is not None])
-        result = None if pictures is None else _attempt(outcome, lambda: network(pictures.frame), WRONG_VALUES)
-        if pictures is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._make_room():
-            log.warning("%s: out of memory beside other pictures; trying again alone.", job.source)
+        """One image through `network`, alone once more if it ran out of memory beside others; then on to its write."""
+        job, outcome = current.job, current.outcome
+        images = None if current.is_finished else self._read(current)
+        if following is not None and not following.is_finished:
+            self._prefetch(following, [one for one in (previous, current) if one is not None])
+        result = None if images is None else _attempt(outcome, lambda: network(images.restore_input), DATA_ERRORS)
+        if images is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._release_neighbors():
+            log.warning("%s: out of memory beside other images; trying again alone.", job.source)
             outcome.error = None
-            result = _attempt(outcome, lambda: network(pictures.frame), WRONG_VALUES)
+            result = _attempt(outcome, lambda: network(images.restore_input), DATA_ERRORS)
         self._finish_writing()
-        if pictures is None or result is None:
-            self._tell(outcome)
-        elif after is not None:
-            self.writing = outcome, self.pool.submit(_write, job, outcome, pictures.base, result)
+        if images is None or result is None:
+            self._report(outcome)
+        elif following is not None:
+            self.writing = outcome, self.pool.submit(_write, job, outcome, images.base, result)
         else:
-            _write(job, outcome, pictures.base, result)
-            self._tell(outcome)
+            _write(job, outcome, images.base, result)
+            self._report(outcome)
 
     def stop(self) -> None:
         if self.reading is not None:
             self.reading.cancel()
         self._finish_writing()
 
-    def _make_room(self) -> bool:
-        """Lets go of the pictures before and after this one. False where there are none."""
+    def _release_neighbors(self) -> bool:
+        """Lets go of the images before and after this one. False where there are none."""
         was_shared = self.writing is not None or self.reading is not None
         if self.reading is not None and not self.reading.cancel():
             wait([self.reading])
@@ -177,40 +181,42 @@ class _Line:
         self._finish_writing()
         return was_shared
 
-    def _read(self, turn: _Turn) -> _Pictures | None:
-        job, outcome = turn.job, turn.outcome
+    def _read(self, pending: _PendingJob) -> _JobImages | None:
+        job, outcome = pending.job, pending.outcome
         reading, self.reading = self.reading, None
-        pictures = None if reading is None else reading.result()
-        if pictures is not None or (reading is not None and not isinstance(outcome.error, OutOfMemory)):
-            return pictures
-        self._finish_writing()  # perhaps of this very file, see `_read_ahead`
+        images = None if reading is None else reading.result()
+        if images is not None or (reading is not None and not isinstance(outcome.error, OutOfMemory)):
+            return images
+        self._finish_writing()  # perhaps of this very file, see `_prefetch`
         if isinstance(outcome.error, OutOfMemory):
-            log.warning("%s: out of memory beside other pictures; reading it again alone.", job.source)
+            log.warning("%s: out of memory beside other images; reading it again alone.", job.source)
         outcome.error = None  # of when it was read ahead
         return _read(job, outcome, self.max_memory, self.upscale)
 
-    def _read_ahead(self, turn: _Turn, others: list[_Turn]) -> None:
-        """Not where the pictures would not fit into memory together, and not where an earlier result, not written yet, goes
-        to the file to be read. A plan has no such jobs, except in place for a picture that is named twice; a caller may
+    def _prefetch(self, pending: _PendingJob, others: list[_PendingJob]) -> None:
+        """Not where the images would not fit into memory together, and not where an earlier result, not written yet, goes
+        to the file to be read. A plan has no such jobs, except in place for an image that is named twice; a caller may
         make others."""
-        pending = {same_file_key(one.job.target) for one in others}
-        if pending.isdisjoint(map(same_file_key, inputs_of(turn.job))) and self._fits([*others, turn]):
-            self.reading = self.pool.submit(_read, turn.job, turn.outcome, self.max_memory, self.upscale)
+        targets = {same_file_key(one.job.target) for one in others}
+        if targets.isdisjoint(map(same_file_key, input_locations(pending.job))) and self._fits([*others, pending]):
+            self.reading = self.pool.submit(_read, pending.job, pending.outcome, self.max_memory, self.upscale)
 
-    def _fits(self, turns: list[_Turn]) -> bool:
-        """Whether the last turn's pictures fit beside those in the network; those being written are waited for if that
+    def _fits(self, jobs: list[_PendingJob]) -> bool:
+        """Whether the last turn's images fit beside those in the network; those being written are waited for if that
         helps."""
-        if self.room is None:
+        if self.memory_budget is None:
             return True
-        needs = [self._need(turn) for turn in turns]
-        if sum(needs) > self.room >= sum(needs[-2:]):
+        needs = [self._required_bytes(turn) for turn in jobs]
+        if sum(needs) > self.memory_budget >= sum(needs[-2:]):
             self._finish_writing()
-        return sum(needs[-2:]) <= self.room
+        return sum(needs[-2:]) <= self.memory_budget
 
-    def _need(self, turn: _Turn) -> int:
-        if turn.need is None:
-            turn.need = 0 if turn.is_over else int(sum(map(_needed, inputs_of(turn.job))) * self.upscale**2)
-        return turn.need
+    def _required_bytes(self, pending: _PendingJob) -> int:
+        if pending.required_bytes is None:
+            pending.required_bytes = (
+                0 if pending.is_finished else int(sum(map(_decode_memory, input_locations(pending.job))) * self.upscale**2)
+            )
+        return pending.required_bytes
 
     def _finish_writing(self) -> None:
         if self.writing is None:
@@ -219,16 +225,16 @@ class _Line:
         wait([written])  # where this is interrupted, `writing` stays for `stop`
         self.writing = None
         written.result()  # raises what `_attempt` did not expect
-        self._tell(outcome)
+        self._report(outcome)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report(self, outcome: ImageOutcome) -> None:
         try:
-            self.finished(outcome)
+            self.on_finished(outcome)
         finally:
             _drop_pixels(outcome)
 
 
-def _drop_pixels(outcome: Outcome) -> None:
+def _drop_pixels(outcome: ImageOutcome) -> None:
     outcome.result = None
     error: BaseException | None = outcome.error
     while error is not None:  # the frames of a traceback hold their local variables, pixels among them
@@ -236,95 +242,98 @@ def _drop_pixels(outcome: Outcome) -> None:
         error = error.__cause__
 
 
-def _attempt(outcome: Outcome, work: Callable[[], Out], own: tuple[type[Exception], ...] = (Exception,)) -> Out | None:
-    """What `work` returns; None if it fails for this picture alone, with the reason in `outcome`. So do errors that nobody
-    foresaw, of the types `own`; errors of the weights, options and device end the run."""
-    source = str(outcome.job.source)
+def _attempt(
+    outcome: ImageOutcome, operation: Callable[[], Out], caught: tuple[type[Exception], ...] = (Exception,)
+) -> Out | None:
+    """What `operation` returns; None if it fails for this image alone, with the reason in `outcome`. So do errors that
+    nobody foresaw, of the types `caught`; errors of the weights, options and device end the run."""
+    source = str(outcome.files.source)
     try:
-        with memory_for("this picture", "choose a smaller detection size, or the CPU"):
-            return work()
+        with oom_context("this image", "choose a smaller detection size, or the CPU"):
+            return operation()
     except (InputError, OutputError, OutOfMemory) as error:
         outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
     except GpenError:
         raise
-    except own as error:
-        outcome.error = GpenError(f"{source}: {unexpected(error)} --debug shows where it happened.")
+    except caught as error:
+        outcome.error = GpenError(f"{source}: {describe_unexpected(error)} --debug shows where it happened.")
         outcome.error.__cause__ = error
     return None
 
 
-def attempted(job: Job, work: Callable[[], None]) -> Outcome:
-    """What became of a picture whose work is `work` alone: an error that is its own is in the outcome. Others are raised."""
-    outcome = Outcome(job)
-    _attempt(outcome, work)
+def attempt(job: ImageJob, operation: Callable[[], None]) -> ImageOutcome:
+    """What became of an image whose work is `operation` alone: an error that is its own is in the outcome. Others are
+    raised."""
+    outcome = ImageOutcome(job)
+    _attempt(outcome, operation)
     if outcome.error is None:
         outcome.status = "unchanged"
     return outcome
 
 
-def _needed(place: Place) -> int:
+def _decode_memory(location: Location) -> int:
     try:
-        return io.needed_bytes(place)
+        return io.decode_memory(location)
     except Exception as error:  # which is told when its turn comes
-        log.debug("%s: its need of memory is unknown: %s", place, error)
+        log.debug("%s: its need of memory is unknown: %s", location, error)
         return 0
 
 
-def _read(job: Job, outcome: Outcome, max_memory: int | None, upscale: float) -> _Pictures | None:
+def _read(job: ImageJob, outcome: ImageOutcome, max_memory: int | None, upscale: float) -> _JobImages | None:
     start = time.perf_counter()
-    pictures = _attempt(outcome, lambda: _read_files(job, max_memory, upscale))
-    if pictures is not None:
+    images = _attempt(outcome, lambda: _read_files(job, max_memory, upscale))
+    if images is not None:
         outcome.seconds["read"] = time.perf_counter() - start
-        outcome.size = pictures.base.picture.size
-    return pictures
+        outcome.size = images.base.image.size
+    return images
 
 
-def _read_files(job: Job, max_memory: int | None, upscale: float) -> _Pictures:
-    photo = io.read(job.source, max_memory)
+def _read_files(job: ImageJob, max_memory: int | None, upscale: float) -> _JobImages:
+    encoded = io.read(job.source, max_memory)
     if upscale != 1:  # which takes long: what cannot be written is said before
-        codecs.check_sides(format_of(job.target, photo.format), enlarged_size(photo.picture.size, upscale))
-    before_swap = None if job.before_swap is None else io.read(job.before_swap, max_memory).picture
-    base = photo if job.background is None else io.read(job.background, max_memory)
-    background = None if job.background is None else base.picture
+        codecs.check_dimensions(format_of(job.target, encoded.format), output_size(encoded.image.size, upscale))
+    before_swap = None if job.before_swap is None else io.read(job.before_swap, max_memory).image
+    base = encoded if job.background is None else io.read(job.background, max_memory)
+    background = None if job.background is None else base.image
     region_mask = (
-        None if job.region_mask is None else _region_mask(io.read(job.region_mask, max_memory).picture, photo.picture)
+        None if job.region_mask is None else _region_mask(io.read(job.region_mask, max_memory).image, encoded.image)
     )
-    return _Pictures(Frame(photo.picture, before_swap, background, region_mask, job.boxes), base)
+    return _JobImages(RestoreInput(encoded.image, before_swap, background, region_mask, job.boxes), base)
 
 
-def _region_mask(mask: Picture, picture: Picture) -> FloatImage:
-    """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the picture's."""
-    scale_between(picture.size, mask.size, "mask", smaller=True)
-    return luminance(mask)
+def _region_mask(mask: ImageData, image: ImageData) -> FloatImage:
+    """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the image's."""
+    scale_factor(image.size, mask.size, "mask", allow_smaller=True)
+    return to_luminance(mask)
 
 
-def _write(job: Job, outcome: Outcome, photo: Photo, result: RestoreResult) -> None:
+def _write(job: ImageJob, outcome: ImageOutcome, encoded: EncodedImage, result: RestoreResult) -> None:
     outcome.seconds.update(result.seconds)
     start = time.perf_counter()
-    lost = _attempt(outcome, lambda: _write_file(job, photo, result))
+    lost = _attempt(outcome, lambda: _write_file(job, encoded, result))
     if lost is not None:
         outcome.seconds["write"] = time.perf_counter() - start
         outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *lost), result
-        outcome.sizes = result.smallest_face, result.largest_face
-        outcome.status = "restored" if result.changed else "enlarged" if _is_larger(photo, result) else "unchanged"
-        outcome.size = result.picture.size
+        outcome.detectable_sizes = result.smallest_face, result.largest_face
+        outcome.status = "restored" if result.is_changed else "enlarged" if _is_upscaled(encoded, result) else "unchanged"
+        outcome.size = result.image_data.size
 
 
-def _is_larger(photo: Photo, result: RestoreResult) -> bool:
-    return result.picture.size != photo.picture.size
+def _is_upscaled(encoded: EncodedImage, result: RestoreResult) -> bool:
+    return result.image_data.size != encoded.image.size
 
 
-def _write_file(job: Job, photo: Photo, result: RestoreResult) -> tuple[str, ...]:
+def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> tuple[str, ...]:
     """Notes on what the file that was written is without."""
-    format_name = format_of(job.target, photo.format)
+    format_name = format_of(job.target, encoded.format)
     # A file's name may not tell the truth; under the same suffix it is still copied as it is.
-    same_format = format_name in (photo.format, format_of(job.base, photo.format))
-    is_larger = _is_larger(photo, result)
-    if result.changed or is_larger or not same_format:
-        metadata = resized(photo.metadata, result.picture.size) if is_larger else photo.metadata
-        restored = Photo(result.picture, metadata, photo.format, photo.lossy)
+    same_format = format_name in (encoded.format, format_of(job.base, encoded.format))
+    is_upscaled = _is_upscaled(encoded, result)
+    if result.is_changed or is_upscaled or not same_format:
+        metadata = with_dimensions(encoded.metadata, result.image_data.size) if is_upscaled else encoded.metadata
+        restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
         write_bytes(job.target, codecs.encode(restored, format_name))
-        return photo.left_out
+        return encoded.dropped_note
     if job.target != job.base:  # nothing was restored: the file as it is loses nothing
-        write_bytes(job.target, photo.data)  # not what the file holds by now
+        write_bytes(job.target, encoded.data)  # not what the file holds by now
     return ()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
-WITH_QUERIES = ("http", "https")
+URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
+QUERY_SCHEMES = ("http", "https")
 CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
 """Their URLs name a place within what follows `::`. Elsewhere `::` is a part of a name, which fsspec does not know."""
 
@@ -46,38 +46,38 @@ class Url:
     def path(self) -> str:
         """With the bucket or server, without a query or chain."""
         path = self.link.partition("://")[2]
-        return path.partition("?")[0] if self.scheme in WITH_QUERIES else path
+        return path.partition("?")[0] if self.scheme in QUERY_SCHEMES else path
 
     @property
     def is_pattern(self) -> bool:
-        return self.scheme not in WITH_QUERIES and glob.has_magic(self.link)
+        return self.scheme not in QUERY_SCHEMES and glob.has_magic(self.link)
 
     @property
     def suffix(self) -> str:
         return PurePosixPath(self.name).suffix
 
-    def __truediv__(self, below: str) -> Url:
+    def __truediv__(self, relative_path: str) -> Url:
         folder = self.link if self.link.endswith("://") else f"{self.link.removesuffix('/')}/"
-        return Url(f"{folder}{below}{self.chain}")
+        return Url(f"{folder}{relative_path}{self.chain}")
 
     def __str__(self) -> str:
         return self.text
 
 
-Place = Path | Url
+Location = Path | Url
 
 
-def place_of(text: str) -> Place:
+def parse_location(text: str) -> Location:
     """A `Url` where it begins as one, but `file://` is a path."""
-    scheme = SCHEME.match(text)
+    scheme = URL_SCHEME.match(text)
     if scheme is None:
         return Path(text)
     if scheme[1].lower() in ("file", "local"):
-        return Path(_local(unquote(text[scheme.end() :])))
+        return Path(_local_path(unquote(text[scheme.end() :])))
     return Url(scheme[1].lower() + text[len(scheme[1]) :])
 
 
-def _local(path: str) -> str:
+def _local_path(path: str) -> str:
     """What a URL has after `file://`: on Windows a drive stands behind a slash there."""
     return path[1:] if os.name == "nt" and re.match(r"/[A-Za-z]:", path) else path
 

@@ -1,4 +1,4 @@
-"""Pictures before a swap, backgrounds and masks: which belongs to which picture."""
+"""Images before a swap, backgrounds and masks: which belongs to which image."""
 
 from __future__ import annotations
 
@@ -9,69 +9,69 @@ from pathlib import Path, PurePath
 
 from ..errors import OptionsError
 from .locations import is_folder
-from .sources import Found, pictures_in
+from .sources import InputItem, image_files
 
-NAMED = 5
+MAX_LISTED = 5
 
 
-class Companions:
-    """For each picture the file given, or the one of its name in the folder given: in the same folder below it as the
-    picture's result is below its own, where there is such a folder.
+class PairedFiles:
+    """For each image the file given, or the one of its name in the folder given: in the same folder below it as the
+    image's result is below its own, where there is such a folder.
 
-    What is wrong is kept for `check`, so that it is said of all pictures together."""
+    What is wrong is kept for `check`, so that it is said of all images together."""
 
-    def __init__(self, given: Path | None, option: str) -> None:
-        self.given, self.option = given, option
-        self._is_folder = given is not None and is_folder(given)
-        self._named = lru_cache(maxsize=16)(_named)
+    def __init__(self, path: Path | None, option: str) -> None:
+        self.path, self.option = path, option
+        self._is_folder = path is not None and is_folder(path)
+        self._files_by_stem = lru_cache(maxsize=16)(_files_by_stem)
         self._missing: dict[str, None] = {}
         self._ambiguous: OptionsError | None = None
 
-    def of(self, found: Found) -> Path | None:
-        if self.given is None or not self._is_folder:
-            return self.given
-        named, name = self._named(self._folder(found)), PurePath(found.source).name
+    def for_image(self, item: InputItem) -> Path | None:
+        if self.path is None or not self._is_folder:
+            return self.path
+        by_stem, name = self._files_by_stem(self._folder_for(item)), PurePath(item.source).name
         stem = PurePath(name).stem.casefold()
-        if stem not in named:
-            if len(self._missing) < NAMED:
+        if stem not in by_stem:
+            if len(self._missing) < MAX_LISTED:
                 self._missing[name] = None
             return None
         try:
-            return _companion(name, named[stem], self.option)
+            return _select_file(name, by_stem[stem], self.option)
         except OptionsError as error:
             self._ambiguous = self._ambiguous or error
             return None
 
     def check(self, count: int) -> None:
-        """Raises `OptionsError` where one of the so many pictures has no companion, or one of several."""
-        if self.given is None:
+        """Raises `OptionsError` where one of the so many images has no companion, or one of several."""
+        if self.path is None:
             return
         if not self._is_folder and count > 1:
-            raise OptionsError(f"{self.option} names one file for {count} pictures. Give a folder.")
+            raise OptionsError(f"{self.option} names one file for {count} images. Give a folder.")
         if self._missing:
-            raise OptionsError(f"{self.option}: {self.given} holds no picture named like {', '.join(self._missing)}.")
+            raise OptionsError(f"{self.option}: {self.path} holds no image named like {', '.join(self._missing)}.")
         if self._ambiguous is not None:
             raise self._ambiguous
 
-    def _folder(self, found: Found) -> Path:
-        assert self.given is not None
-        folders, slash, _ = found.below.rpartition("/")
-        deeper = self.given / folders
-        return deeper if slash and is_folder(deeper) else self.given
+    def _folder_for(self, item: InputItem) -> Path:
+        assert self.path is not None
+        folders, slash, _ = item.relative_path.rpartition("/")
+        deeper = self.path / folders
+        return deeper if slash and is_folder(deeper) else self.path
 
 
-def _named(folder: Path) -> dict[str, list[Path]]:
-    named: dict[str, list[Path]] = defaultdict(list)
-    for path in pictures_in(folder):
-        named[path.stem.casefold()].append(path)
-    return dict(named)
+def _files_by_stem(folder: Path) -> dict[str, list[Path]]:
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in image_files(folder):
+        by_stem[path.stem.casefold()].append(path)
+    return dict(by_stem)
 
 
-def _companion(name: str, named: Sequence[Path], option: str) -> Path:
-    """Of those that are named like the picture: the only one, or that of its own kind."""
-    same_kind = [path for path in named if path.name.casefold() == name.casefold()]
-    for some in (named, same_kind):
+def _select_file(name: str, candidates: Sequence[Path], option: str) -> Path:
+    """Of those that are named like the image: the only one, or that of its own kind."""
+    same_kind = [path for path in candidates if path.name.casefold() == name.casefold()]
+    for some in (candidates, same_kind):
         if len(some) == 1:
             return some[0]
-    names = ", ".join(path.name for path in named)
-    raise OptionsError(f"{option}: of {names} in {named[0].parent} any may belong to {name}. Leave one there.")
+    names = ", ".join(path.name for path in candidates)
+    raise OptionsError(f"{option}: of {names} in {candidates[0].parent} any may belong to {name}. Leave one there.")

@@ -1,4 +1,4 @@
-"""Films on many processes and machines: each segment is restored within a worker, into the work folder beside the output,
+"""Videos on many processes and machines: each segment is restored within a worker, into the work folder beside the output,
 which they all share with the command that joins them."""
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from ..errors import OutputError
 from ..images.image import FloatImage
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.report import Machine
+from ..pipeline.report import RuntimeInfo
 from ..pipeline.restorer import FaceRestorer
 from ..video.restore_video import SegmentRestorer
-from ..video.segments import Elsewhere, Finished
+from ..video.segments import SegmentExecutor, SegmentResult
 from . import ray_cluster
-from .ray_cluster import Cluster, Hand
+from .ray_cluster import ClusterConfig, WorkerFn
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a worker has to know of the film; see `ray_cluster.Work`."""
+class VideoWorkerSpec:
+    """What a worker has to know of the video; see `ray_cluster.WorkerSpec`."""
 
     load: Callable[[], FaceRestorer]
     source: Path
@@ -32,59 +32,61 @@ class Work:
     video: VideoOptions
     region_mask: FloatImage | None = None
     max_memory: int | None = None
-    found_key: str = ""
+    analysis_key: str = ""
     """Of the first pass, once it is done."""
-    folder: str = field(default_factory=os.getcwd)
+    working_dir: str = field(default_factory=os.getcwd)
 
-    def begin(self, threads: int) -> Hand:
+    def setup(self, threads: int) -> WorkerFn:
         import torch
 
         torch.set_num_threads(threads)
         restorer = self.load()
-        film = self.source, self.target, restorer, self.options, self.video, self.found_key
-        segments = SegmentRestorer(*film, self.region_mask, self.max_memory, self.max_memory)
-        return partial(_restore, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype)))
+        arguments = self.source, self.target, restorer, self.options, self.video, self.analysis_key
+        segments = SegmentRestorer(*arguments, self.region_mask, self.max_memory, self.max_memory)
+        return partial(_restore_segments, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype)))
 
 
-def elsewhere(work: Work, which: Cluster, begun: Callable[[Machine], None] = lambda machine: None) -> Elsewhere:
-    """For `restore_video`. A segment is restored again, up to three times, where its worker dies. `begun` hears once of what
-    the workers compute on. Raises as `ray_cluster.run`, and `OutputError` where a segment is lost each time."""
-    return partial(_run, work, which, begun)
+def segment_executor(
+    spec: VideoWorkerSpec, config: ClusterConfig, on_start: Callable[[RuntimeInfo], None] = lambda machine: None
+) -> SegmentExecutor:
+    """For `restore_video`. A segment is restored again, up to three times, where its worker dies. `on_start` hears once of
+    what the workers compute on. Raises as `ray_cluster.run`, and `OutputError` where a segment is lost each time."""
+    return partial(_run_segments, spec, config, on_start)
 
 
-def _run(
-    work: Work,
-    which: Cluster,
-    begun: Callable[[Machine], None],
-    found_key: str,
+def _run_segments(
+    spec: VideoWorkerSpec,
+    config: ClusterConfig,
+    on_start: Callable[[RuntimeInfo], None],
+    analysis_key: str,
     count: int,
-    finished: Callable[[Finished], None],
+    on_finished: Callable[[SegmentResult], None],
 ) -> None:
     lost: list[int] = []
     has_begun = False
 
-    def heard(number: int, told: Any) -> None:
+    def on_result(number: int, reply: Any) -> None:
         nonlocal has_begun
-        if told is None:
+        if reply is None:
             lost.append(number)
             return
         if not has_begun:
             has_begun = True
-            sizes, device, dtype = told["machine"]
-            begun(Machine(tuple(sizes), device, dtype))
-        finished(Finished(*told["finished"]))
+            sizes, device, dtype = reply["runtime"]
+            on_start(RuntimeInfo(tuple(sizes), device, dtype))
+        on_finished(SegmentResult(*reply["finished"]))
 
-    ray_cluster.run(range(count), replace(work, found_key=found_key), which, heard, at_once=1)
+    ray_cluster.run(range(count), replace(spec, analysis_key=analysis_key), config, on_result, task_rows=1)
     if lost:
         raise OutputError(
-            f"{work.target} is without {len(lost)} of {count} segments: the worker ended each time that it had one of them, "
+            f"{spec.target} is without {len(lost)} of {count} segments: the worker ended each time that it had one of them, "
             "as if killed (memory? the log of Ray says more)."
         )
 
 
-def _restore(
-    segments: SegmentRestorer, machine: tuple[tuple[int, ...], str, str], rows: list[int], tell: Callable[[Any], None]
+def _restore_segments(
+    segments: SegmentRestorer, runtime: tuple[tuple[int, ...], str, str], rows: list[int], emit: Callable[[Any], None]
 ) -> None:
     """In a worker."""
     for number in rows:
-        tell({"finished": segments.restore(number), "machine": machine})
+        emit({"finished": segments.restore(number), "runtime": runtime})

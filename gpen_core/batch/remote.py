@@ -1,4 +1,4 @@
-"""Pictures on object stores and other machines. The only file that imports fsspec.
+"""Images on object stores and other machines. The only file that imports fsspec.
 
 Which file systems there are (`s3://`, `gs://`, `az://`, `sftp://`, `memory://`, ...) and how they are signed in to is
 fsspec's to say: each needs its own package, and has its own variables or configuration."""
@@ -15,21 +15,21 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
-from ..errors import InputError, MissingExtra, OutputError, UnsupportedPackage, first_line, is_out_of_memory
+from ..errors import InputError, MissingDependency, OutputError, UnsupportedPackage, first_line, is_out_of_memory
 from ..files.regular_file import FileTooLarge
 from ..files.stale_temp import temp_name
 from ..images.open_file import MAX_IMAGE_BYTES
-from ..optional_packages import calls_of
+from ..optional_packages import version_guard
 from .locations import Url
 
 log = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
 
-ATTEMPTS = 3
-PAUSES = (1.0, 4.0)  # seconds before the second and the third
-PASSING_CODES = {408, 425, 429, 500, 502, 503, 504}  # HTTP: ask again later
-PASSING_ERRNOS = {
+MAX_ATTEMPTS = 3
+RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third
+RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP: ask again later
+RETRYABLE_ERRNOS = {
     errno.EAGAIN,
     errno.EBUSY,  # s3fs: "slow down", 503
     errno.EIO,  # s3fs: internal error, 500
@@ -41,104 +41,108 @@ PASSING_ERRNOS = {
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
 }
-PASSING_NAMES = re.compile(
+RETRYABLE_NAMES = re.compile(
     r"time.?out|slow.?down|service.?unavailable|connection(closed|reset)|serverdisconnected|payloaderror", re.I
 )
-OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
 """Where an object appears whole when its upload ends, and is not there before."""
-AT_ONCE = 64 << 20  # bytes asked for by one read, which may return fewer
-STREAMED = {"http", "https"}
+READ_SIZE = 64 << 20  # bytes asked for by one read, which may return fewer
+STREAMING_SCHEMES = {"http", "https"}
 """Servers here may send more than the range they were asked for, which fsspec reads whole: they are read front to back."""
-HEAD = 1 << 20  # bytes at the beginning of a streamed file that are searched for its header
+HEADER_BYTES = 1 << 20  # bytes at the beginning of a streamed file that are searched for its header
 
 
 def _fsspec() -> Any:
     try:
         import fsspec
     except ImportError as error:
-        raise MissingExtra("Pictures named by URLs need fsspec: pip install 'sd-gpen[remote]'") from error
+        raise MissingDependency("Images named by URLs need fsspec: pip install 'sd-gpen[remote]'") from error
     return fsspec
 
 
-def _kind(scheme: str) -> Any:
+def _filesystem_class(scheme: str) -> Any:
     fsspec = _fsspec()
     try:
         return fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
-        known = "s3:// needs s3fs, gs:// gcsfs, az:// adlfs, sftp:// paramiko, https:// aiohttp"
-        raise MissingExtra(f"{scheme}:// cannot be used here ({first_line(error)}). By pip install: {known}.") from error
+        packages = "s3:// needs s3fs, gs:// gcsfs, az:// adlfs, sftp:// paramiko, https:// aiohttp"
+        raise MissingDependency(
+            f"{scheme}:// cannot be used here ({first_line(error)}). By pip install: {packages}."
+        ) from error
 
 
-def key(url: Url) -> str:
-    """Equal for two names of one object. Raises `MissingExtra`."""
-    kind = _kind(url.scheme)
-    scheme = kind.protocol if isinstance(kind.protocol, str) else kind.protocol[0]
-    return f"{scheme}://{kind._strip_protocol(url.link)}{url.chain}"
+def object_key(url: Url) -> str:
+    """Equal for two names of one object. Raises `MissingDependency`."""
+    filesystem = _filesystem_class(url.scheme)
+    scheme = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
+    return f"{scheme}://{filesystem._strip_protocol(url.link)}{url.chain}"
 
 
-def _opened(url: Url) -> tuple[Any, str]:
+def _resolve(url: Url) -> tuple[Any, str]:
     """The file system, which fsspec keeps for further calls, and the path there."""
-    kind, fsspec = _kind(url.scheme), _fsspec()
+    filesystem, fsspec = _filesystem_class(url.scheme), _fsspec()
     if url.chain:
         system, path = fsspec.core.url_to_fs(url.text)
         return system, str(path)
-    return fsspec.filesystem(url.scheme, **kind._get_kwargs_from_urls(url.text)), str(kind._strip_protocol(url.text))
+    return fsspec.filesystem(url.scheme, **filesystem._get_kwargs_from_urls(url.text)), str(
+        filesystem._strip_protocol(url.text)
+    )
 
 
-class _CutOff(ConnectionError):
+class _Truncated(ConnectionError):
     """A file ended before the length that was announced."""
 
 
 def read(url: Url) -> bytes:
     """All of it. Raises `InputError` where that fails, for good or three times in a row."""
 
-    def work() -> bytes:
-        with _file(url) as (file, size):
+    def operation() -> bytes:
+        with _open_file(url) as (file, size):
             data = _read_to_end(file, MAX_IMAGE_BYTES)
-        _refuse_long(url, len(data))
+        _raise_if_too_large(url, len(data))
         if size is not None and len(data) < size:
-            raise _CutOff(f"it ended after {len(data):,} of {size:,} bytes")
+            raise _Truncated(f"it ended after {len(data):,} of {size:,} bytes")
         return data
 
-    return _told(url, "read", InputError, work)
+    return _with_retries(url, "read", InputError, operation)
 
 
-def looked_into(url: Url, look: Callable[[BinaryIO, int], Out]) -> Out:
-    """What `look` makes of the open file and its length in bytes: only what it reads is fetched. Raises as `read` does."""
+def read_header(url: Url, reader: Callable[[BinaryIO, int], Out]) -> Out:
+    """What `reader` makes of the open file and its length in bytes: only what it reads is fetched. Raises as `read` does."""
 
-    def work() -> Out:
-        with _file(url) as (file, size):
-            if url.scheme not in STREAMED:
-                return look(file, size or 0)
-            head = _read_to_end(file, HEAD)
-            return look(io.BytesIO(head), size or len(head))
+    def operation() -> Out:
+        with _open_file(url) as (file, size):
+            if url.scheme not in STREAMING_SCHEMES:
+                return reader(file, size or 0)
+            head = _read_to_end(file, HEADER_BYTES)
+            return reader(io.BytesIO(head), size or len(head))
 
-    return _told(url, "read", InputError, work)
+    return _with_retries(url, "read", InputError, operation)
 
 
-def _read_to_end(file: Any, most: int) -> bytes:
-    """All of the file; of one that has more than `most` bytes, at least one byte more. A read over HTTP returns what has
-    arrived, not all that was asked for."""
+def _read_to_end(file: Any, max_bytes: int) -> bytes:
+    """All of the file; of one that has more than `max_bytes` bytes, at least one byte more. A read over HTTP returns what
+    has arrived, not all that was asked for."""
     data = io.BytesIO()
-    while data.tell() <= most and (piece := file.read(min(AT_ONCE, most + 1 - data.tell()))):
-        data.write(piece)
+    while data.tell() <= max_bytes and (chunk := file.read(min(READ_SIZE, max_bytes + 1 - data.tell()))):
+        data.write(chunk)
     return data.getvalue()
 
 
 @contextlib.contextmanager
-def _file(url: Url) -> Iterator[tuple[Any, int | None]]:
-    system, path = _opened(url)
-    is_streamed = url.scheme in STREAMED
+def _open_file(url: Url) -> Iterator[tuple[Any, int | None]]:
+    system, path = _resolve(url)
+    is_streamed = url.scheme in STREAMING_SCHEMES
     size = system.info(path).get("size") if is_streamed else None
-    _refuse_long(url, size or 0)
-    streamed = {"block_size": 0, "size": size or 1} if is_streamed else {}
-    with system.open(path, "rb", **streamed) as file:  # without a size it would be asked for again
+    _raise_if_too_large(url, size or 0)
+    options = {"block_size": 0, "size": size or 1} if is_streamed else {}
+    with system.open(path, "rb", **options) as file:  # without a size it would be asked for again
         size = size if is_streamed else getattr(file, "size", None)
-        _refuse_long(url, size or 0)
+        _raise_if_too_large(url, size or 0)
         yield file, size
 
 
-def _refuse_long(url: Url, size: int) -> None:
+def _raise_if_too_large(url: Url, size: int) -> None:
     if size > MAX_IMAGE_BYTES:
         raise InputError(f"{url} cannot be read: {FileTooLarge(size, MAX_IMAGE_BYTES).strerror}.")
 
@@ -146,16 +150,16 @@ def _refuse_long(url: Url, size: int) -> None:
 def write(url: Url, data: bytes) -> None:
     """The object holds all of `data` afterwards, or what it held before: it is put at once, or, where files grow as they
     are written, under another name beside it and moved. Raises `OutputError`."""
-    is_object = url.scheme in OBJECTS
+    is_object = url.scheme in OBJECT_STORES
 
-    def work() -> None:
-        system, path = _opened(url)
+    def operation() -> None:
+        system, path = _resolve(url)
         if is_object:
             system.pipe_file(path, data)
         else:
             _write_and_move(system, path, data)
 
-    _told(url, "written", OutputError, work)
+    _with_retries(url, "written", OutputError, operation)
 
 
 def _write_and_move(system: Any, path: str, data: bytes) -> None:
@@ -174,73 +178,73 @@ def _write_and_move(system: Any, path: str, data: bytes) -> None:
 
 def is_file(url: Url) -> bool:
     """Raises `InputError` where nobody says."""
-    return _type(url) not in (None, "directory")
+    return _object_type(url) not in (None, "directory")
 
 
 def is_folder(url: Url) -> bool:
     """Raises `InputError` where nobody says."""
-    return _type(url) == "directory"
+    return _object_type(url) == "directory"
 
 
-def _type(url: Url) -> str | None:
+def _object_type(url: Url) -> str | None:
     """None where nothing is. fsspec's own `isfile` takes every failure for that."""
 
-    def work() -> str | None:
-        system, path = _opened(url)
+    def operation() -> str | None:
+        system, path = _resolve(url)
         try:
             return str(system.info(path)["type"])
         except FileNotFoundError:
             return None
 
-    return _told(url, "looked for", InputError, work)
+    return _with_retries(url, "looked for", InputError, operation)
 
 
-def files_in(url: Url, recursive: bool) -> list[str]:
+def list_files(url: Url, recursive: bool) -> list[str]:
     """What lies in a folder, by its path below it, sorted. Raises `InputError`."""
 
-    def work() -> list[str]:
-        system, path = _opened(url)
+    def operation() -> list[str]:
+        system, path = _resolve(url)
         top = path.rstrip("/")
         names = system.find(path, maxdepth=None if recursive else 1)
         return sorted(name[len(top) :].lstrip("/") for name in names if name.startswith(top))
 
-    return _told(url, "listed", InputError, work)
+    return _with_retries(url, "listed", InputError, operation)
 
 
-def matches(url: Url) -> list[str]:
+def glob(url: Url) -> list[str]:
     """URLs of the files that a pattern matches, sorted. Raises `InputError`."""
 
-    def work() -> list[str]:
-        system, path = _opened(url)
+    def operation() -> list[str]:
+        system, path = _resolve(url)
         found = system.glob(path, detail=True)
         files = (name for name, info in found.items() if info.get("type") != "directory")
         return sorted(f"{system.unstrip_protocol(name)}{url.chain}" for name in files)
 
-    return _told(url, "listed", InputError, work)
+    return _with_retries(url, "listed", InputError, operation)
 
 
-def _told(url: Url, done: str, kind: type[InputError | OutputError], work: Callable[[], Out]) -> Out:
-    """What `work` returns, tried again while what fails may pass. Every file system has errors of its own: all but our own
-    become one of `kind`, so that they are this picture's alone."""
-    for attempt in range(ATTEMPTS):
+def _with_retries(url: Url, action: str, error_type: type[InputError | OutputError], operation: Callable[[], Out]) -> Out:
+    """What `operation` returns, tried again while what fails may pass. Every file system has errors of its own: all but our
+    own become one of `error_type`, so that they are this image's alone."""
+    for attempt in range(MAX_ATTEMPTS):
         try:
-            with calls_of("fsspec"):
-                return work()
-        except (InputError, OutputError, MissingExtra, UnsupportedPackage):
+            with version_guard("fsspec"):
+                return operation()
+        except (InputError, OutputError, MissingDependency, UnsupportedPackage):
             raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            if not _may_pass(error):
-                raise kind(f"{url} cannot be {done}: {_said(error)}.") from error
-            if attempt == ATTEMPTS - 1:
-                raise kind(f"{url} cannot be {done}, tried {ATTEMPTS} times: {_said(error)}.") from error
-            log.debug("%s: %s; trying again.", url, _said(error))
-        time.sleep(PAUSES[attempt])
+            if not _is_retryable(error):
+                raise error_type(f"{url} cannot be {action}: {_error_text(error)}.") from error
+            if attempt == MAX_ATTEMPTS - 1:
+                raise error_type(f"{url} cannot be {action}, tried {MAX_ATTEMPTS} times: {_error_text(error)}.") from error
+            log.debug("%s: %s; trying again.", url, _error_text(error))
+        time.sleep(RETRY_DELAYS[attempt])
     raise AssertionError("unreachable")
 
 
-def _may_pass(error: BaseException | None) -> bool:
+def _is_retryable(error: BaseException | None) -> bool:
     while error is not None:
         found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
         codes = {next((code for code in found if code is not None), None)}  # aiohttp warns where `code` is asked for
@@ -248,17 +252,17 @@ def _may_pass(error: BaseException | None) -> bool:
         if isinstance(response, dict):
             codes.add(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
         numbers = {int(code) for code in codes if isinstance(code, int) or (isinstance(code, str) and code.isdigit())}
-        if numbers & PASSING_CODES or isinstance(error, (TimeoutError, ConnectionError)):
+        if numbers & RETRYABLE_STATUS or isinstance(error, (TimeoutError, ConnectionError)):
             return True
-        if (isinstance(error, OSError) and error.errno in PASSING_ERRNOS) or PASSING_NAMES.search(type(error).__name__):
+        if (isinstance(error, OSError) and error.errno in RETRYABLE_ERRNOS) or RETRYABLE_NAMES.search(type(error).__name__):
             return True
         error = error.__cause__
     return False
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such object"
     strerror = getattr(error, "strerror", None)
-    said = strerror if isinstance(strerror, str) and strerror else first_line(error)
-    return said[:300].rstrip(".") or type(error).__name__
+    text = strerror if isinstance(strerror, str) and strerror else first_line(error)
+    return text[:300].rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""The pictures that the arguments of a run stand for, one after the other: none but the names of one folder, or those
+"""The images that the arguments of a run stand for, one after the other: none but the names of one folder, or those
 that match one pattern, are held at once; of object stores, those in one folder with all that lies deeper."""
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ..errors import InputError, OptionsError
 from ..images import codecs
 from . import input_list, remote
 from .file_keys import same_file_key
-from .locations import SCHEME, Place, Url, is_folder, place_of
+from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """A picture, and what its result is called below the folder that results go to (`/` between folders). As text: of
+class InputItem:
+    """An image, and what its result is called below the folder that results go to (`/` between folders). As text: of
     millions, making a `Path` of each takes longer than all the rest."""
 
     source: str
-    below: str
+    relative_path: str
 
     @classmethod
-    def named(cls, path: Place) -> Found:
+    def from_location(cls, location: Location) -> InputItem:
         """Its result goes directly below OUT."""
-        return cls(str(path), path.name)
+        return cls(str(location), location.name)
 
 
 @dataclass(frozen=True)
@@ -42,138 +42,140 @@ class Sources:
     arguments: tuple[str, ...] = ()
     """Files, folders and glob patterns, also as URLs. Names that stand for nothing stay in: reading them says why."""
     listing: Path | None = None
-    """A list of pictures, see `lists`. Their results keep the whole path below OUT, so that where one goes depends on
+    """A list of images, see `lists`. Their results keep the whole path below OUT, so that where one goes depends on
     nothing else that is in the list."""
     recursive: bool = False
     """What lies deeper in folders, too; their structure, and that below a pattern's fixed part, is kept."""
-    left_out: Place | None = None
+    excluded: Location | None = None
     """A folder that is not looked into on the way: that of the results."""
 
     def __str__(self) -> str:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
 
-    def __iter__(self) -> Iterator[Found]:
-        """In order; a picture that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
+    def __iter__(self) -> Iterator[InputItem]:
+        """In order; an image that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
         for a folder or list that cannot be read."""
         empty, found = [], False
         for argument in self.arguments:
             is_empty = True
-            for one in self._expanded(argument):
+            for one in self._expand(argument):
                 is_empty = False
                 yield one
             found = found or not is_empty
             empty += [argument] * is_empty
         if self.listing is not None:
             for text in input_list.read(self.listing):
-                yield listed(text)
+                yield from_list(text)
                 found = True
         if empty and found:  # with nothing found, the caller has that to say
-            log.warning("No pictures (%s) in %s.", ", ".join(codecs.SUFFIXES), ", ".join(empty))
+            log.warning("No images (%s) in %s.", ", ".join(codecs.SUFFIXES), ", ".join(empty))
 
-    def _expanded(self, argument: str) -> Iterable[Found]:
+    def _expand(self, argument: str) -> Iterable[InputItem]:
         if not argument:
-            raise OptionsError("An input has an empty name. Name a picture, a folder (. is this one) or a pattern.")
-        path = place_of(argument)
+            raise OptionsError("An input has an empty name. Name an image, a folder (. is this one) or a pattern.")
+        path = parse_location(argument)
         if isinstance(path, Url):
-            return self._remote(path)
+            return self._remote_items(path)
         if is_folder(path):
-            return self._in_folder(path)
+            return self._folder_items(path)
         if "\0" not in argument and not os.path.lexists(path) and glob.has_magic(argument):
-            return self._matches(argument) or [Found.named(path)]
-        return [Found.named(path)]
+            return self._glob_items(argument) or [InputItem.from_location(path)]
+        return [InputItem.from_location(path)]
 
-    def _in_folder(self, top: Path) -> Iterator[Found]:
+    def _folder_items(self, top: Path) -> Iterator[InputItem]:
         if not self.recursive:
-            return map(Found.named, pictures_in(top))
-        left_out = same_file_key(self.left_out) if isinstance(self.left_out, Path) else None
-        return _deep(top, "", left_out)
+            return map(InputItem.from_location, image_files(top))
+        excluded = same_file_key(self.excluded) if isinstance(self.excluded, Path) else None
+        return _walk(top, "", excluded)
 
-    def _matches(self, pattern: str) -> list[Found]:
+    def _glob_items(self, pattern: str) -> list[InputItem]:
         paths = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if not is_folder(p)]
-        return [Found(str(path), fixed_below(path, pattern) if self.recursive else path.name) for path in paths]
+        return [InputItem(str(path), below_static_prefix(path, pattern) if self.recursive else path.name) for path in paths]
 
-    def _remote(self, url: Url) -> list[Found]:
-        """Where a name is a picture's, nobody is asked whether it is there."""
+    def _remote_items(self, url: Url) -> list[InputItem]:
+        """Where a name is an image's, nobody is asked whether it is there."""
         if url.is_pattern:
-            return self._remote_matches(url) or [Found(url.text, url.name)]
-        if url.name and (is_picture_name(url.name) or not remote.is_folder(url)):
-            return [Found(url.text, url.name)]
-        return self._in_remote_folder(url)
+            return self._remote_glob_items(url) or [InputItem(url.text, url.name)]
+        if url.name and (is_image_name(url.name) or not remote.is_folder(url)):
+            return [InputItem(url.text, url.name)]
+        return self._remote_folder_items(url)
 
-    def _remote_matches(self, url: Url) -> list[Found]:
+    def _remote_glob_items(self, url: Url) -> list[InputItem]:
         fixed = 0
         if self.recursive:
-            parts = remote.key(url).split("/")[:-1]
+            parts = remote.object_key(url).split("/")[:-1]
             fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-        found = [Url(text) for text in remote.matches(url)]
-        below = ["/".join(remote.key(one).split("/")[fixed:]) if self.recursive else one.name for one in found]
-        return [Found(one.text, kept_inside(name)) for one, name in zip(found, below)]
+        found = [Url(text) for text in remote.glob(url)]
+        relative_paths = [
+            "/".join(remote.object_key(one).split("/")[fixed:]) if self.recursive else one.name for one in found
+        ]
+        return [InputItem(one.text, safe_relative_path(name)) for one, name in zip(found, relative_paths)]
 
-    def _in_remote_folder(self, url: Url) -> list[Found]:
-        left_out = f"{remote.key(self.left_out).rstrip('/')}/" if isinstance(self.left_out, Url) else None
+    def _remote_folder_items(self, url: Url) -> list[InputItem]:
+        excluded = f"{remote.object_key(self.excluded).rstrip('/')}/" if isinstance(self.excluded, Url) else None
         found = []
-        for below in remote.files_in(url, self.recursive):
-            one = url / below
-            *folders, name = below.split("/")
+        for relative_path in remote.list_files(url, self.recursive):
+            one = url / relative_path
+            *folders, name = relative_path.split("/")
             is_hidden = any(folder.startswith(".") for folder in folders)
-            is_left_out = left_out is not None and remote.key(one).startswith(left_out)
-            if is_picture_name(name) and not is_hidden and not is_left_out:
-                found.append(Found(one.text, kept_inside(below)))
+            is_excluded = excluded is not None and remote.object_key(one).startswith(excluded)
+            if is_image_name(name) and not is_hidden and not is_excluded:
+                found.append(InputItem(one.text, safe_relative_path(relative_path)))
         return found
 
 
-def kept_inside(below: str) -> str:
+def safe_relative_path(path: str) -> str:
     """Objects may be called anything, but none leads out of the folder of the results."""
-    below = posixpath.normpath(f"/{below}").lstrip("/")
-    return re.sub(r"[\\:]", "_", below) if os.name == "nt" else below
+    path = posixpath.normpath(f"/{path}").lstrip("/")
+    return re.sub(r"[\\:]", "_", path) if os.name == "nt" else path
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """What is named like a picture, directly in the folder, but for hidden files. Raises `InputError`."""
+def image_files(folder: Path) -> list[Path]:
+    """What is named like an image, directly in the folder, but for hidden files. Raises `InputError`."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    return [path for path in paths if is_picture_name(path.name) and not is_folder(path)]
+    return [path for path in paths if is_image_name(path.name) and not is_folder(path)]
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     return not name.startswith(".") and PurePath(name).suffix.lower() in codecs.SUFFIXES
 
 
-def _deep(folder: Path, below: str, left_out: str | None) -> Iterator[Found]:
-    """A folder's pictures, then those in each of its folders; folders that are hidden, or links, which may lead in circles,
+def _walk(folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
+    """A folder's images, then those in each of its folders; folders that are hidden, or links, which may lead in circles,
     are not looked into."""
-    for path in pictures_in(folder):
-        yield Found(str(path), below + path.name)
-    for deeper in _folders_in(folder):
-        if same_file_key(deeper) != left_out:
-            yield from _deep(deeper, f"{below}{deeper.name}/", left_out)
+    for path in image_files(folder):
+        yield InputItem(str(path), prefix + path.name)
+    for subfolder in _subfolders(folder):
+        if same_file_key(subfolder) != excluded:
+            yield from _walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
 
 
-def _folders_in(folder: Path) -> list[Path]:
+def _subfolders(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
     return [folder / name for name in names]
 
 
-def fixed_below(path: Path, pattern: str) -> str:
+def below_static_prefix(path: Path, pattern: str) -> str:
     """What of the path lies below those folders that the pattern names without a wildcard."""
     parts = Path(pattern).parts[:-1]
     fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return "/".join(path.parts[fixed:])
 
 
-def listed(text: str) -> Found:
-    """A list's picture: a relative path goes below OUT as it is, an absolute one without its root, as does one that leads
+def from_list(text: str) -> InputItem:
+    """A list's image: a relative path goes below OUT as it is, an absolute one without its root, as does one that leads
     up and out of this folder; a URL without what is before `://`."""
-    if SCHEME.match(text):
-        place = place_of(text)
-        if isinstance(place, Url):
-            return Found(text, kept_inside(place.path))
-        text = str(place)
+    if URL_SCHEME.match(text):
+        location = parse_location(text)
+        if isinstance(location, Url):
+            return InputItem(text, safe_relative_path(location.path))
+        text = str(location)
     path = os.path.normpath(text)
     if path.startswith("..") and PurePath(path).parts[0] == "..":
         path = os.path.abspath(path)  # noqa: PTH100  a link stays where it is
-    below = os.path.splitdrive(path)[1].replace(os.sep, "/").lstrip("/")
-    return Found(text, below)
+    relative_path = os.path.splitdrive(path)[1].replace(os.sep, "/").lstrip("/")
+    return InputItem(text, relative_path)

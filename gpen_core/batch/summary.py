@@ -1,4 +1,4 @@
-"""The reports of runs, summed up: of any number of rows, as each picture's last row is kept on disk until the end."""
+"""The reports of runs, summed up: of any number of rows, as each image's last row is kept on disk until the end."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 from . import report_files
 
-MOST_KINDS = 10_000
+MAX_KINDS = 10_000
 """Of errors and reasons; their numbers and names are taken out, so that there are few."""
 OTHERS = "others"
-NO_ROW = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, sqlite3.DataError)
+ROW_ERRORS = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, sqlite3.DataError)
 """What comes of values of other types than `reports` writes."""
 
 
 @dataclass
 class Summary:
-    """What several reports say together. A picture counts once, by the last row about it that is not `skipped`."""
+    """What several reports say together. An image counts once, by the last row about it that is not `skipped`."""
 
     runs: int = 0
-    ended: int = 0
+    completed_runs: int = 0
     """Runs that wrote their end."""
     failed_runs: Counter[str] = field(default_factory=Counter)
     """What ended runs early."""
@@ -35,8 +35,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     """Why faces were left alone."""
     errors: Counter[str] = field(default_factory=Counter)
-    worked_on: int = 0
-    """Pictures that were not skipped, in all runs."""
+    processed: int = 0
+    """Images that were not skipped, in all runs."""
     seconds: float = 0.0
     """Of all runs, one after the other."""
     stages: Counter[str] = field(default_factory=Counter)
@@ -52,81 +52,82 @@ def summarize(paths: Iterable[Path]) -> Summary:
     try:
         store.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;"
-            "CREATE TABLE pictures (input TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID; BEGIN;"
+            "CREATE TABLE images (input TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID; BEGIN;"
         )
         for path in paths:
-            _take(path, summary, store)
-        for (text,) in store.execute("SELECT row FROM pictures"):
-            _count(json.loads(text), summary)
+            _read_report(path, summary, store)
+        for (text,) in store.execute("SELECT row FROM images"):
+            _count_row(json.loads(text), summary)
     finally:
         store.close()
     return summary
 
 
-def _take(path: Path, summary: Summary, store: sqlite3.Connection) -> None:
-    at = 0.0
-    for number, row in enumerate(report_files.rows(path), 1):
+def _read_report(path: Path, summary: Summary, store: sqlite3.Connection) -> None:
+    elapsed = 0.0
+    for number, row in enumerate(report_files.iter_rows(path), 1):
         if row["row"] == "damaged":
             summary.damaged.append(f"{path}, line {row['line']}")
             continue
         try:
-            at = _take_row(row, at, summary, store)
-        except NO_ROW:
+            elapsed = _add_row(row, elapsed, summary, store)
+        except ROW_ERRORS:
             summary.damaged.append(f"{path}, row {number}")
-    summary.seconds += at
+    summary.seconds += elapsed
 
 
-def _take_row(row: dict[str, Any], at: float, summary: Summary, store: sqlite3.Connection) -> float:
-    """The seconds since the run's start, which were `at` before this row. What it raises leaves the summary as it was."""
+def _add_row(row: dict[str, Any], elapsed: float, summary: Summary, store: sqlite3.Connection) -> float:
+    """The seconds since the run's start, which were `elapsed` before this row. What it raises leaves the summary as it
+    was."""
     if row["row"] == "start":
-        summary.seconds += at  # of a run that did not come to its end
+        summary.seconds += elapsed  # of a run that did not come to its end
         summary.runs += 1
         return 0.0
-    if row["row"] == "picture":
-        now = float(row.get("at", at))
-        _keep(row, summary, store)
+    if row["row"] == "image":
+        now = float(row.get("at", elapsed))
+        _store_row(row, summary, store)
         return now
-    seconds = float(row.get("seconds", at))
-    failure = [_kind(str(row["error"]), "")] if "error" in row else []
+    seconds = float(row.get("seconds", elapsed))
+    failure = [_normalize_text(str(row["error"]), "")] if "error" in row else []
     summary.seconds += seconds
-    summary.ended += 1
+    summary.completed_runs += 1
     summary.failed_runs.update(failure)
     return 0.0
 
 
-def _keep(row: dict[str, Any], summary: Summary, store: sqlite3.Connection) -> None:
+def _store_row(row: dict[str, Any], summary: Summary, store: sqlite3.Connection) -> None:
     is_skipped = row.get("status") == "skipped"
     stages: dict[str, Any] = {str(stage): float(seconds) for stage, seconds in (row.get("seconds") or {}).items()}
-    how = "IGNORE" if is_skipped else "REPLACE"
-    values = str(row.get("input")).encode(errors="backslashreplace").decode(), json.dumps(_needed(row))
-    store.execute(f"INSERT OR {how} INTO pictures VALUES (?, ?)", values)
+    conflict_action = "IGNORE" if is_skipped else "REPLACE"
+    values = str(row.get("input")).encode(errors="backslashreplace").decode(), json.dumps(_counted_fields(row))
+    store.execute(f"INSERT OR {conflict_action} INTO images VALUES (?, ?)", values)
     if not is_skipped:
-        summary.worked_on += 1
+        summary.processed += 1
         for stage, seconds in stages.items():
             summary.stages[stage] += seconds
 
 
-def _needed(row: dict[str, Any]) -> dict[str, Any]:
+def _counted_fields(row: dict[str, Any]) -> dict[str, Any]:
     """What of a row is counted."""
     faces = row.get("faces") or []
-    reasons = [_kind(str(face["reason"]), "") for face in faces if not face.get("restored") and face.get("reason")]
+    reasons = [_normalize_text(str(face["reason"]), "") for face in faces if not face.get("restored") and face.get("reason")]
     out: dict[str, Any] = {"status": str(row.get("status")), "faces": len(faces)}
     out["restored"] = sum(bool(face.get("restored")) for face in faces)
     if reasons:
         out["reasons"] = reasons
     if "error" in row:
-        out["error"] = _kind(str(row["error"]), str(row.get("input")))
+        out["error"] = _normalize_text(str(row["error"]), str(row.get("input")))
     return out
 
 
-def _kind(text: str, name: str) -> str:
-    """The text without what differs from picture to picture: its name, and numbers."""
+def _normalize_text(text: str, name: str) -> str:
+    """The text without what differs from image to image: its name, and numbers."""
     if name:
         text = text.replace(name, "FILE")
     return re.sub(r"\d[\d,.]*(?<![,.])", "N", text)
 
 
-def _count(row: dict[str, Any], summary: Summary) -> None:
+def _count_row(row: dict[str, Any], summary: Summary) -> None:
     summary.statuses[str(row["status"])] += 1
     summary.faces += row["faces"]
     summary.restored += row["restored"]
@@ -135,4 +136,4 @@ def _count(row: dict[str, Any], summary: Summary) -> None:
         (summary.errors, [row["error"]] if "error" in row else []),
     ):
         for text in texts:
-            kinds[text if text in kinds or len(kinds) < MOST_KINDS else OTHERS] += 1
+            kinds[text if text in kinds or len(kinds) < MAX_KINDS else OTHERS] += 1

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from ..errors import MissingExtra
+from ..errors import MissingDependency
 from ..options import AUTO_MODELS, DETECTORS
 from ..weights.catalog import CATALOG
 
@@ -51,16 +51,16 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, parser: argparse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     completion.add_argument("shell", choices=SHELLS)
-    completion.set_defaults(command=lambda given: _completion(given, parser))
+    completion.set_defaults(command=lambda args: _completion(args, parser))
 
 
-def _completion(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def _completion(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
         import shtab
     except ImportError as error:
-        raise MissingExtra("Shell completion needs shtab: pip install 'sd-gpen[completion]'") from error
+        raise MissingDependency("Shell completion needs shtab: pip install 'sd-gpen[completion]'") from error
     _mark_values(parser, shtab)
-    sys.stdout.write(shtab.complete(parser, given.shell) + "\n")
+    sys.stdout.write(shtab.complete(parser, args.shell) + "\n")
     return 0
 
 

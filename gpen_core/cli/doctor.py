@@ -10,13 +10,13 @@ from typing import Any
 
 from ..errors import first_line
 from ..weights.catalog import CATALOG
-from ..weights.folders import find_in, weights_in
+from ..weights.folders import find_file, iter_weights
 from . import environment
-from .arguments import models_argument
+from .arguments import add_models_dir_argument
 from .report_text import bytes_text
 from .terminal import printable
 
-FAILED = 1
+EXIT_FAILED = 1
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -26,52 +26,54 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     doctor.add_argument(
         "--report", action="store_true", help="for a bug report: this machine and the weights' digests, too, no file's name"
     )
-    models_argument(doctor)
+    add_models_dir_argument(doctor)
     doctor.set_defaults(command=_doctor)
 
 
-def _doctor(given: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     from .doctor_report import report
 
-    passed, told = tested()
-    passed = passed and not environment.broken()
-    text = report(given.models_dir, told) if given.report else f"{examine(given.models_dir)}\nself-test: {told}"
+    passed, self_test = self_test_line()
+    passed = passed and not environment.has_broken_package()
+    text = (
+        report(args.models_dir, self_test) if args.report else f"{format_findings(args.models_dir)}\nself-test: {self_test}"
+    )
     sys.stdout.write(printable(text) + "\n")
-    return 0 if passed else FAILED
+    return 0 if passed else EXIT_FAILED
 
 
-def examine(given_models_dir: Path | None) -> str:
+def format_findings(given_models_dir: Path | None) -> str:
     """The findings as text, but for the self-test. Nothing is downloaded or changed."""
     lines = [
-        *environment.versions(),
-        f"devices: {environment.devices()}",
-        *environment.models_folder(given_models_dir, _weights),
-        *environment.optional_versions(),
+        *environment.format_packages(),
+        f"devices: {environment.format_devices()}",
+        *environment.format_models_dir(given_models_dir, _weights),
+        *environment.format_optional_packages(),
     ]
     return "\n".join(lines)
 
 
-def tested() -> tuple[bool, str]:
+def self_test_line() -> tuple[bool, str]:
     """Whether nothing is wrong with one face restored, see `self_test`, and a line that says so.
 
     Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
     try:
-        from ..tools.self_test import self_test_outcome
+        from ..tools.self_test import run_self_test
     except (ImportError, OSError) as error:
         return True, f"not run: {first_line(error)}"
-    result = self_test_outcome()
+    result = run_self_test()
     return result.passed, result.text
 
 
 def _weights(folder: Path) -> Iterator[str]:
     known = {}
     for entry in CATALOG:
-        known[entry] = found = find_in(entry.name, [folder])
-        yield f"  {entry.name:22} {_size(found) if found else 'not there'} ({entry.purpose})"
-    for path in weights_in([folder]):
+        known[entry] = found = find_file(entry.name, [folder])
+        yield f"  {entry.name:22} {_describe_file(found) if found else 'not there'} ({entry.purpose})"
+    for path in iter_weights([folder]):
         if path not in known.values():
-            yield f"  {'other weights':22} {_size(path)}"
+            yield f"  {'other weights':22} {_describe_file(path)}"
 
 
-def _size(path: Path) -> str:
+def _describe_file(path: Path) -> str:
     return f"{path.name}, {bytes_text(path.stat().st_size)}"

@@ -10,8 +10,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import MissingExtra, first_line
-from ..optional_packages import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, version_numbers
+from ..errors import MissingDependency, first_line
+from ..optional_packages import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, parse_version
 from ..version import __version__
 from ..weights.folders import models_dirs
 
@@ -27,7 +27,13 @@ MODULES = {
 FOR_DEVELOPERS = ("bench", "dev", "docs", "manual")
 """Extras that users do not need."""
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-FIXED = {"Pillow": "10.0.1", "opencv-python": "4.8.1.78", "requests": "2.32.4", "filelock": "3.20.1", "ray": "2.52.0"}
+SECURE_VERSIONS = {
+    "Pillow": "10.0.1",
+    "opencv-python": "4.8.1.78",
+    "requests": "2.32.4",
+    "filelock": "3.20.1",
+    "ray": "2.52.0",
+}
 """The first version of each without the security holes that are known."""
 
 
@@ -94,7 +100,7 @@ def module_of(package: str) -> str:
     return MODULES.get(package, package)
 
 
-def versions() -> Iterator[str]:
+def format_packages() -> Iterator[str]:
     """Versions of the required packages, one per line."""
     yield f"gpen {__version__}, Python {platform.python_version()}, {platform.platform()}"
     required = requirements().required
@@ -102,22 +108,22 @@ def versions() -> Iterator[str]:
         yield f"  {package:16} {_state(package)}"
     if not required:
         yield "  packages unknown: pyproject.toml is not there"
-    yield from _warnings()
+    yield from _security_warnings()
 
 
-def broken() -> bool:
+def has_broken_package() -> bool:
     """Whether a required package cannot be imported."""
     return any(map(_import_error, requirements().required))
 
 
-def optional_versions() -> Iterator[str]:
+def format_optional_packages() -> Iterator[str]:
     """Versions of the optional packages, one per line."""
     yield "optional packages (not needed to restore):"
     for package in requirements().optional:
-        yield f"  {package:16} {_version(package) or 'not installed'}"
+        yield f"  {package:16} {_installed_version(package) or 'not installed'}"
 
 
-def missing(error: BaseException) -> str | None:
+def explain_import_error(error: BaseException) -> str | None:
     """The message for an `ImportError` of a required package: it is not installed, or cannot be imported. Else None."""
     if not isinstance(error, ImportError) or error.name is None:
         return None
@@ -133,45 +139,47 @@ def missing(error: BaseException) -> str | None:
     )
 
 
-def devices() -> str:
+def format_devices() -> str:
     """The devices that are available, and what `auto` takes."""
     try:
-        from ..pipeline.devices import available_devices, name_of, pick_device, pick_dtype
+        from ..pipeline.devices import available_devices, dtype_name, pick_device, pick_dtype
     except (ImportError, OSError):
         return "unknown without torch"
     device = pick_device("auto")
-    short = name_of(pick_dtype("auto", device))
+    short = dtype_name(pick_dtype("auto", device))
     return f"{', '.join(str(d) for d in available_devices())}; auto takes {device} in {short}"
 
 
-def models_folder(given: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
+def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
     """The models folder, then the lines of `weights` about its files."""
     try:
-        folder = models_dirs(given)[0]
-    except MissingExtra as error:
+        folder = models_dirs(models_dir)[0]
+    except MissingDependency as error:
         yield f"models folder: unknown. {error}"
         return
-    wrong = " (is not a folder)" if folder.exists() else " (does not exist yet)"
-    yield f"models folder: {folder}{'' if folder.is_dir() else wrong}"
+    problem = " (is not a folder)" if folder.exists() else " (does not exist yet)"
+    yield f"models folder: {folder}{'' if folder.is_dir() else problem}"
     yield from weights(folder)
 
 
-def _warnings() -> Iterator[str]:
+def _security_warnings() -> Iterator[str]:
     """A line for each package with known security holes, and a note on hosts."""
-    found = {package: _installed(package) for package in FIXED}
-    old = {
-        package: one for package, one in found.items() if one and version_numbers(one[1]) < version_numbers(FIXED[package])
+    installed = {package: _find_distribution(package) for package in SECURE_VERSIONS}
+    insecure = {
+        package: one
+        for package, one in installed.items()
+        if one and parse_version(one[1]) < parse_version(SECURE_VERSIONS[package])
     }
-    for package, (name, version) in old.items():
-        fixed = FIXED[package]
+    for package, (name, version) in insecure.items():
+        fixed = SECURE_VERSIONS[package]
         yield f'warning: {name} {version} has known security holes, fixed in {fixed}: pip install "{name}>={fixed}"'
-    if old:
+    if insecure:
         yield "note: if a host such as A1111 pins an older version, keep the host's version and update it with the host."
 
 
 def _state(package: str) -> str:
     """The version of a required package, and what is wrong with it."""
-    version, error = _version(package), _import_error(package)
+    version, error = _installed_version(package), _import_error(package)
     if error is None:
         return version or "installed, version unknown"
     if version:
@@ -188,12 +196,12 @@ def _import_error(package: str) -> str | None:
     return None
 
 
-def _version(package: str) -> str | None:
-    found = _installed(package)
+def _installed_version(package: str) -> str | None:
+    found = _find_distribution(package)
     return None if found is None else found[1]
 
 
-def _installed(package: str) -> tuple[str, str] | None:
+def _find_distribution(package: str) -> tuple[str, str] | None:
     """The name under which a package is installed, and its version."""
     names = OPENCV_NAMES if package == "opencv-python" else (package,)
     found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))

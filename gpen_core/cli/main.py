@@ -16,21 +16,23 @@ from pathlib import Path
 from types import FrameType
 
 from ..errors import (
-    ChangedWeights,
     GpenError,
     MissingWeights,
     OutOfMemory,
+    WeightsChanged,
+    describe_unexpected,
     first_line,
     is_out_of_memory,
-    unexpected,
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
 from .exit_status import HungUp, Terminated, exit_status
-from .progress_display import progress_arguments, progress_reporter
+from .progress_display import add_progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
-NO_MEMORY = "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
+OUT_OF_MEMORY_MESSAGE = (
+    "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
+)
 EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
 4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
 ended by SIGTERM or SIGHUP"""
@@ -40,13 +42,13 @@ HF_HUB_OFFLINE=1: download nothing; GPEN_MIRROR: a URL that is asked for a weigh
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
-    _fill_streams()
+    _ensure_standard_streams()
     options = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=_level(options))
+    logging.basicConfig(handlers=[handler], level=_log_level(options))
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -61,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug and isinstance(error, Exception):
             traceback.print_exc()
         if is_out_of_memory(error):  # of importing torch, for one
-            error = OutOfMemory(NO_MEMORY.format(first_line(error) or type(error).__name__))
-        sys.stderr.write(f"gpen: {printable(environment.missing(error) or _message(error))}\n")
+            error = OutOfMemory(OUT_OF_MEMORY_MESSAGE.format(first_line(error) or type(error).__name__))
+        sys.stderr.write(f"gpen: {printable(environment.explain_import_error(error) or _error_message(error))}\n")
         return exit_status({type(error): 1})
 
 
-def _level(options: argparse.Namespace) -> int:
+def _log_level(options: argparse.Namespace) -> int:
     return logging.DEBUG if options.debug else logging.ERROR if options.quiet else logging.WARNING
 
 
@@ -89,7 +91,7 @@ def _signals_as_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fill_streams() -> None:
+def _ensure_standard_streams() -> None:
     """Without them (`2>&-`, pythonw) the first files to be opened would take their numbers, and what is said go there."""
     while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -99,18 +101,18 @@ def _fill_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
 
 
-def _message(error: BaseException) -> str:
+def _error_message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Ended." if isinstance(error, Terminated) else "Interrupted."
     if isinstance(error, MissingWeights):
         return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
-    if isinstance(error, ChangedWeights):
+    if isinstance(error, WeightsChanged):
         return f"{error} To say so: gpen models --accept-changed NAME."
     if isinstance(error, OutOfMemory):
         return f"{error} --max-memory allows more; a smaller --detection-size and --device cpu take less."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
-    return f"{unexpected(error)} --debug shows where it happened."
+    return f"{describe_unexpected(error)} --debug shows where it happened."
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -119,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
-    progress_arguments(shared)
+    add_progress_arguments(shared)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore.add_command(commands, shared, EPILOG)
     video.add_command(commands, shared, EPILOG)
@@ -136,9 +138,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(given: argparse.Namespace) -> int:
+def _demo(args: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    with progress_reporter(given) as progress:
-        run_demo(given.output, sys.stdout, progress)
+    with progress_reporter(args) as progress:
+        run_demo(args.output, sys.stdout, progress)
     return 0

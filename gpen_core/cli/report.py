@@ -20,10 +20,10 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_report)
 
 
-def _report(given: argparse.Namespace) -> int:
+def _report(args: argparse.Namespace) -> int:
     from ..batch.summary import summarize
     from .report_text import summary_lines
 
-    for line in summary_lines(summarize(given.files)):
+    for line in summary_lines(summarize(args.files)):
         sys.stdout.write(printable(f"{line}\n"))
     return 0

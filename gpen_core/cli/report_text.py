@@ -32,34 +32,34 @@ def stages_text(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{stage} {value:,.2f} s" for stage, value in seconds.items())
 
 
-def summary_lines(summary: Summary, most: int = 20) -> Iterator[str]:
-    """The summary of several runs, a line each; of errors and reasons the `most` frequent."""
+def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
+    """The summary of several runs, a line each; of errors and reasons the `max_lines` frequent."""
     from ..faces.face import faces_text
 
     statuses = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
-    pictures = pluralize(summary.statuses.total(), "picture")
-    yield f"{pictures} in {pluralize(summary.runs, 'run')}: {statuses or 'none'}"
-    if summary.runs > summary.ended:
-        yield f"{pluralize(summary.runs - summary.ended, 'run')} did not come to an end (killed, or still going)"
+    image_count = pluralize(summary.statuses.total(), "image")
+    yield f"{image_count} in {pluralize(summary.runs, 'run')}: {statuses or 'none'}"
+    if summary.runs > summary.completed_runs:
+        yield f"{pluralize(summary.runs - summary.completed_runs, 'run')} did not come to an end (killed, or still going)"
     yield faces_text(summary.faces, summary.restored)
-    yield from _most_frequent("skipped", summary.reasons, most)
-    yield from _most_frequent("failed", summary.errors, most)
-    yield from _most_frequent("ended early", summary.failed_runs, most)
+    yield from _most_frequent("skipped", summary.reasons, max_lines)
+    yield from _most_frequent("failed", summary.errors, max_lines)
+    yield from _most_frequent("ended early", summary.failed_runs, max_lines)
     if summary.stages:
         yield f"time by stage: {stages_text(summary.stages)}"
-    if summary.seconds > 0 and summary.worked_on:
-        rate = summary.worked_on / summary.seconds
-        yield f"{pluralize(summary.worked_on, 'picture')} processed in {summary.seconds:,.1f} s: {rate:.3g} per second"
-    for place in summary.damaged[:most]:
-        yield f"note: {place} is damaged and was left out"
-    if len(summary.damaged) > most:
-        yield f"note: {len(summary.damaged) - most:,} more damaged lines were left out"
+    if summary.seconds > 0 and summary.processed:
+        rate = summary.processed / summary.seconds
+        yield f"{pluralize(summary.processed, 'image')} processed in {summary.seconds:,.1f} s: {rate:.3g} per second"
+    for location in summary.damaged[:max_lines]:
+        yield f"note: {location} is damaged and was left out"
+    if len(summary.damaged) > max_lines:
+        yield f"note: {len(summary.damaged) - max_lines:,} more damaged lines were left out"
 
 
-def _most_frequent(what: str, texts: Counter[str], most: int) -> Iterator[str]:
-    shown = texts.most_common(most)
+def _most_frequent(label: str, texts: Counter[str], max_lines: int) -> Iterator[str]:
+    shown = texts.most_common(max_lines)
     for text, number in shown:
-        yield f"  {what}: {number:,} x {text}"
+        yield f"  {label}: {number:,} x {text}"
     rest = texts.total() - sum(number for _, number in shown)
     if rest:
-        yield f"  {what}: {rest:,} for other reasons"
+        yield f"  {label}: {rest:,} for other reasons"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
-from .arguments import models_argument
+from .arguments import add_models_dir_argument
 from .exit_status import exit_status
 from .progress_display import progress_reporter
 from .terminal import printable
@@ -17,94 +17,96 @@ from .terminal import printable
 if TYPE_CHECKING:
     from ..weights.store import Store
 
-NEEDED = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
+DEFAULT_DOWNLOADS = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Adds the three commands to the parser's."""
     download = commands.add_parser("download", parents=[shared], help="fetch weights, verified, into the models folder")
-    download.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(NEEDED)}; see `gpen models`")
+    download.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"default: {' '.join(DEFAULT_DOWNLOADS)}; see `gpen models`"
+    )
     download.add_argument("--mirror", metavar="URL", help="URL/FILE is asked first; default: $GPEN_MIRROR")
     download.add_argument("--require-digest", action="store_true", help="refuse what no published digest vouches for")
-    models_argument(download)
+    add_models_dir_argument(download)
     download.set_defaults(command=_download)
     models = commands.add_parser("models", parents=[shared], help="list the weights that are known and those that are there")
     models.add_argument("--verify", action="store_true", help="hash, compare and read each file")
     models.add_argument(
         "--accept-changed", action="append", metavar="NAME", help="remember a file anew that you have replaced yourself"
     )
-    models_argument(models)
+    add_models_dir_argument(models)
     models.set_defaults(command=_models)
     convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors beside it as .safetensors")
     convert.add_argument("file", metavar="FILE", help="a file, or a name in the models folder")
-    models_argument(convert)
+    add_models_dir_argument(convert)
     convert.set_defaults(command=_convert)
 
 
-def _store(given: argparse.Namespace, **options: Any) -> Store:
+def _open_store(args: argparse.Namespace, **options: Any) -> Store:
     from ..weights.download_options import DownloadOptions
     from ..weights.folders import models_dirs
     from ..weights.store import Store
 
-    return Store(models_dirs(given.models_dir), DownloadOptions.from_environment(**options))
+    return Store(models_dirs(args.models_dir), DownloadOptions.from_environment(**options))
 
 
-def _download(given: argparse.Namespace) -> int:
-    from ..pipeline.model_set import check_structure
+def _download(args: argparse.Namespace) -> int:
+    from ..pipeline.model_set import validate_checkpoint
     from ..weights.catalog import CATALOG, find_entry
-    from .weights_report import describe
+    from .weights_report import describe_weights
 
-    entries = [find_entry(name) for name in given.names or NEEDED]
+    entries = [find_entry(name) for name in args.names or DEFAULT_DOWNLOADS]
     if None in entries:
-        unknown = next(name for name in given.names if find_entry(name) is None)
+        unknown = next(name for name in args.names if find_entry(name) is None)
         raise OptionsError(f"{unknown!r} is not in the catalog: {', '.join(entry.name for entry in CATALOG)}.")
-    store = _store(given, mirror=given.mirror, require_digest=given.require_digest)
+    store = _open_store(args, mirror=args.mirror, require_digest=args.require_digest)
     refused: Counter[type[BaseException]] = Counter()
     for entry in filter(None, entries):
         try:
-            with progress_reporter(given) as progress:
-                path = store.fetch(entry.name, check_structure, progress)
-                record = store.check(path)
-            sys.stdout.write(printable(f"{entry.name}: {path} ({describe(record)})\n"))
+            with progress_reporter(args) as progress:
+                path = store.fetch(entry.name, validate_checkpoint, progress)
+                record = store.verify(path)
+            sys.stdout.write(printable(f"{entry.name}: {path} ({describe_weights(record)})\n"))
         except WeightsError as error:
             sys.stderr.write(printable(f"gpen: {error}\n"))
             refused[type(error)] += 1
     return exit_status(refused, len(entries))
 
 
-def _models(given: argparse.Namespace) -> int:
-    from ..pipeline.model_set import check_structure
-    from .weights_report import describe, lines
+def _models(args: argparse.Namespace) -> int:
+    from ..pipeline.model_set import validate_checkpoint
+    from .weights_report import describe_weights, list_weights
 
-    store = _store(given)
-    for name in given.accept_changed or ():
-        path, record = store.trust(name, check_structure)
-        sys.stdout.write(printable(f"{path} is remembered: {describe(record)}, SHA-256 {record.sha256}\n"))
-    if given.accept_changed:
+    store = _open_store(args)
+    for name in args.accept_changed or ():
+        path, record = store.accept_changed(name, validate_checkpoint)
+        sys.stdout.write(printable(f"{path} is remembered: {describe_weights(record)}, SHA-256 {record.sha256}\n"))
+    if args.accept_changed:
         return 0
     sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
     refused = 0
-    for line in lines(store, given.verify):
-        where = f"  {line.where}" if line.where else ""
-        sys.stdout.write(printable(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{where}\n"))
+    for line in list_weights(store, args.verify):
+        location = f"  {line.folder}" if line.folder else ""
+        sys.stdout.write(printable(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{location}\n"))
         refused += line.is_refused
     if refused:
         sys.stderr.write(printable(f"gpen: {refused} of these files cannot be used.\n"))
     return exit_status({WeightsError: refused} if refused else {})
 
 
-def _convert(given: argparse.Namespace) -> int:
+def _convert(args: argparse.Namespace) -> int:
     from ..errors import MissingWeights
-    from ..network import find_state_dict
+    from ..network import extract_state_dict
     from ..weights import convert
-    from ..weights.folders import locate
+    from ..weights.folders import resolve_path
 
-    store = _store(given, offline=True)
-    path = locate(given.file, store.folders)
+    store = _open_store(args, offline=True)
+    path = resolve_path(args.file, store.folders)
     if not isinstance(path, Path):
-        raise MissingWeights(f"{given.file} is not in {store.folders[0]}. Download it first: gpen download {given.file}")
+        raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Download it first: gpen download {args.file}")
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is a .safetensors file already.")
-    state_dict, record = store.load_file(path, lambda content, entry: find_state_dict(content))
-    sys.stdout.write(printable(f"{convert.write(path, record, state_dict)}\n"))
+    state_dict, record = store.load_file(path, lambda content, entry: extract_state_dict(content))
+    sys.stdout.write(printable(f"{convert.save_safetensors(path, record, state_dict)}\n"))
     return 0

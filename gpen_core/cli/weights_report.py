@@ -7,79 +7,79 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..pipeline.model_set import check_structure
+from ..pipeline.model_set import validate_checkpoint
 from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
-from ..weights.digest import PIN, PUBLISHED, Record
-from ..weights.folders import find_in, weights_in
-from ..weights.store import Store, pin_of
+from ..weights.digest import PIN, PUBLISHED, DigestRecord
+from ..weights.folders import find_file, iter_weights
+from ..weights.store import Store, pinned_digest
 from .report_text import bytes_text
 
 
 @dataclass(frozen=True)
-class Line:
+class WeightsStatus:
     """One weights file, or one that is not there."""
 
     name: str
     file: str
     size: str
     state: str
-    where: str = ""
+    folder: str = ""
     is_refused: bool = False
 
 
-def lines(store: Store, verify: bool = False) -> Iterator[Line]:
+def list_weights(store: Store, verify: bool = False) -> Iterator[WeightsStatus]:
     """One line for each file of the catalog, then one for each other weights file in the folders.
 
     With `verify` each file that is there is hashed, compared and read."""
     known = set()
     for entry in CATALOG:
-        path = find_in(entry.name, store.folders)
+        path = find_file(entry.name, store.folders)
         if path is None:
-            yield Line(entry.name, entry.file, _expected_size(entry), "not there")
+            yield WeightsStatus(entry.name, entry.file, _expected_size(entry), "not there")
         else:
             known.add(path)
-            yield _line(store, entry.name, path, verify)
-    for path in weights_in(store.folders):
+            yield _weights_status(store, entry.name, path, verify)
+    for path in iter_weights(store.folders):
         if path not in known:
-            yield _line(store, "(other weights)", path, verify)
+            yield _weights_status(store, "(other weights)", path, verify)
 
 
-def _line(store: Store, name: str, path: Path, verify: bool) -> Line:
-    state, is_refused = _verified(store, path) if verify else (_unverified(path), False)
-    return Line(name, path.name, bytes_text(path.stat().st_size), state, str(path.parent), is_refused)
+def _weights_status(store: Store, name: str, path: Path, verify: bool) -> WeightsStatus:
+    state, is_refused = _verify(store, path) if verify else (_describe_unverified(path), False)
+    return WeightsStatus(name, path.name, bytes_text(path.stat().st_size), state, str(path.parent), is_refused)
 
 
 def _expected_size(entry: Entry) -> str:
     if entry.bytes is not None:
         return bytes_text(entry.bytes)
-    return f"about {entry.about / 1e6:.0f} MB" if entry.about is not None else "unknown size"
+    return f"about {entry.approximate_bytes / 1e6:.0f} MB" if entry.approximate_bytes is not None else "unknown size"
 
 
-def _unverified(path: Path) -> str:
-    if pin_of(path) is not None:
+def _describe_unverified(path: Path) -> str:
+    if pinned_digest(path) is not None:
         return "pinned: compared whenever it is loaded"
     try:
-        record = digest.recall(path)
+        record = digest.load_record(path)
     except WeightsError as error:
         return str(error)
-    return "not seen before: checked when it is loaded" if record is None else f"remembered: {describe(record)}"
+    return "not seen before: checked when it is loaded" if record is None else f"remembered: {describe_weights(record)}"
 
 
-def _verified(store: Store, path: Path) -> tuple[str, bool]:
+def _verify(store: Store, path: Path) -> tuple[str, bool]:
     try:
-        _, record = store.load_file(path, check_structure)
+        _, record = store.load_file(path, validate_checkpoint)
         if not record.has_digest:
-            vouched = store.published_record(path, record.sha256)
-            if vouched is not None:
-                digest.remember(path, vouched)
-                record = vouched
+            published = store.record_from_publisher(path, record.sha256)
+            if published is not None:
+                digest.save_record(path, published)
+                record = published
     except WeightsError as error:
         return f"REFUSED: {error}", True
-    return f"right: {describe(record)}, SHA-256 {record.sha256}", False
+    return f"right: {describe_weights(record)}, SHA-256 {record.sha256}", False
 
 
-def describe(record: Record) -> str:
+def describe_weights(record: DigestRecord) -> str:
     """How far a file is to be trusted, in words."""
     if record.checked_by == PIN:
         return f"the catalog's digest{f', converted from {record.source}' if record.source else ''}"

@@ -1,1 +1,1 @@
-"""From a picture to its faces and back. Loaded state dicts are passed in; nothing here reads files."""
+"""From an image to its faces and back. Loaded state dicts are passed in; nothing here reads files."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..images.image import FloatImage, Picture, Region
+from ..images.image import FloatImage, ImageData, Region
 from .face import Face, Landmarks
 from .warp import warp
 
@@ -42,39 +42,39 @@ TEMPLATES = {
     / 512,
 }
 # Relative residual of the fit: 0 for the template itself, about 0.6 for a full profile, 0.97 for a mirrored face.
-LARGEST_RESIDUAL = 0.75
-SMALLEST_SPREAD = 1.0  # px: root mean square distance of the landmarks from their centre
+MAX_FIT_RESIDUAL = 0.75
+MIN_SPREAD = 1.0  # px: root mean square distance of the landmarks from their center
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A face's square crop: where it comes from and where it goes back to. Both are 2x3, on pixel centres."""
+    """A face's square crop: where it comes from and where it goes back to. Both are 2x3, on pixel centers."""
 
     matrix: Matrix
-    """Picture -> crop."""
+    """Image -> crop."""
     inverse: Matrix
-    """Crop -> picture."""
+    """Crop -> image."""
     size: int
     """Side of the crop in pixels."""
 
     @property
     def scale(self) -> float:
-        """Crop pixels per picture pixel."""
+        """Crop pixels per image pixel."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
     @property
     def side(self) -> float:
-        """Of the crop's square, in pixels of the picture."""
+        """Of the crop's square, in pixels of the image."""
         return self.size / self.scale
 
-    def within(self, region: Region) -> Alignment:
-        """The same in pixels of that part of the picture."""
+    def relative_to_region(self, region: Region) -> Alignment:
+        """The same in pixels of that part of the image."""
         inverse = self.inverse.copy()
         inverse[:, 2] -= (region.x0, region.y0)
-        return Alignment(self.matrix @ _shift(region.x0, region.y0), inverse, self.size)
+        return Alignment(self.matrix @ _translation(region.x0, region.y0), inverse, self.size)
 
-    def region(self, width: int, height: int) -> Region:
-        """The part of a picture of that size that the crop touches; perhaps empty."""
+    def source_region(self, width: int, height: int) -> Region:
+        """The part of an image of that size that the crop touches; perhaps empty."""
         low, high = -0.5, self.size - 0.5
         corners = np.array([[low, low], [high, low], [low, high], [high, high]])
         xy = corners @ self.inverse[:, :2].T + self.inverse[:, 2]
@@ -82,12 +82,12 @@ class Alignment:
         return Region(max(int(x0), 0), max(int(y0), 0), min(int(x1), width), min(int(y1), height))
 
 
-def template(size: int, name: str = "gpen") -> Landmarks:
+def landmark_template(size: int, name: str = "gpen") -> Landmarks:
     """[5, 2]: the template's points in pixels of a crop of that size."""
     return np.asarray(TEMPLATES[name] * size, np.float64)
 
 
-def similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
+def fit_similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
     """The 2x3 similarity (rotation, one scale, shift; no reflection) that takes `source` [N, 2] nearest to `target`.
 
     Umeyama, IEEE PAMI 13(4), 1991, equations 40 to 43; in two dimensions the solution is one complex quotient.
@@ -99,69 +99,69 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def invert(matrix: Matrix) -> Matrix:
+def invert_affine(matrix: Matrix) -> Matrix:
     """The 2x3 inverse of a 2x3 similarity."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.hstack((linear, -linear @ matrix[:, 2:]))
 
 
-def align(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | str:
+def align_face(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | str:
     """The alignment of a face, or why there is none: a sentence about the landmarks."""
     points = np.asarray(landmarks, np.float64)
     if not np.isfinite(points).all():
         return "its landmarks are not finite"
-    z, t = _complex(points), _complex(template(size, name))
+    z, t = _complex(points), _complex(landmark_template(size, name))
     z, t = z - z.mean(), t - t.mean()
     spread = float(np.sqrt((np.abs(z) ** 2).mean()))
-    if spread < SMALLEST_SPREAD:
+    if spread < MIN_SPREAD:
         return f"its landmarks lie within {spread:.2g} px of each other"
     correlation = abs(np.vdot(z, t)) / np.sqrt(np.vdot(z, z).real * np.vdot(t, t).real)
     residual = float(np.sqrt(max(0.0, 1 - correlation**2)))
-    if residual > LARGEST_RESIDUAL:
-        return f"its landmarks are not those of a face (residual {residual:.2f} of at most {LARGEST_RESIDUAL})"
-    matrix = similarity(points, template(size, name))
-    return Alignment(matrix, invert(matrix), size)
+    if residual > MAX_FIT_RESIDUAL:
+        return f"its landmarks are not those of a face (residual {residual:.2f} of at most {MAX_FIT_RESIDUAL})"
+    matrix = fit_similarity(points, landmark_template(size, name))
+    return Alignment(matrix, invert_affine(matrix), size)
 
 
-def whole_square(side: int, size: int) -> Alignment:
-    """Of a picture that is a face's square already, `side` pixels wide."""
+def full_square(side: int, size: int) -> Alignment:
+    """Of an image that is a face's square already, `side` pixels wide."""
     ratio = size / side
-    shift = (ratio - 1) / 2  # pixel centres
+    shift = (ratio - 1) / 2  # pixel centers
     matrix = np.array([[ratio, 0, shift], [0, ratio, shift]])
-    return Alignment(matrix, invert(matrix), size)
+    return Alignment(matrix, invert_affine(matrix), size)
 
 
-def square_face(picture: Picture, name: str = "gpen") -> Face:
-    """The face that such a picture shows. Raises `InputError` where it is no square."""
-    if picture.width != picture.height:
+def square_face(image: ImageData, name: str = "gpen") -> Face:
+    """The face that such an image shows. Raises `InputError` where it is no square."""
+    if image.width != image.height:
         raise InputError(
-            f"The picture is {picture.width}x{picture.height}. An aligned face is a square: cut it out "
+            f"The image is {image.width}x{image.height}. An aligned face is a square: cut it out "
             "with its template, or let faces be found."
         )
-    return Face((0.0, 0.0, picture.width, picture.height), 1.0, template(picture.width, name))
+    return Face((0.0, 0.0, image.width, image.height), 1.0, landmark_template(image.width, name))
 
 
-def reach(picture: Picture, alignment: Alignment) -> Region:
-    """The part of the picture that a crop is made of."""
+def read_region(image: ImageData, alignment: Alignment) -> Region:
+    """The part of the image that a crop is made of."""
     margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
-    return picture.around(alignment.region(*picture.size), margin)
+    return image.region_with_margin(alignment.source_region(*image.size), margin)
 
 
-def extract(picture: Picture, alignment: Alignment) -> FloatImage:
-    """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the picture its border is repeated."""
-    region = reach(picture, alignment)
-    crop = warp(picture.region(region), alignment.within(region).matrix, (alignment.size, alignment.size))
+def crop_face(image: ImageData, alignment: Alignment) -> FloatImage:
+    """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the image its border is repeated."""
+    region = read_region(image, alignment)
+    crop = warp(image.crop_rgb(region), alignment.relative_to_region(region).matrix, (alignment.size, alignment.size))
     return np.clip(crop, 0, 1, out=crop)
 
 
-def into_region(alignment: Alignment, region: Region, source_size: int) -> Matrix:
+def crop_to_region_matrix(alignment: Alignment, region: Region, source_size: int) -> Matrix:
     """Crop of side `source_size` (the same square in that many pixels) -> pixels of `region`."""
     ratio = alignment.size / source_size
     resized = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
-    return np.asarray(alignment.within(region).inverse @ resized, np.float64)
+    return np.asarray(alignment.relative_to_region(region).inverse @ resized, np.float64)
 
 
-def _shift(x: float, y: float) -> Matrix:
+def _translation(x: float, y: float) -> Matrix:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 

@@ -1,4 +1,4 @@
-"""Putting restored crops back: only inside each face's region of the picture, each pixel to the nearer of two faces."""
+"""Putting restored crops back: only inside each face's region of the image, each pixel to the nearer of two faces."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..images.image import FloatImage, Picture, Pixels, Region
+from ..images.image import FloatImage, ImageData, Pixels, Region
 from . import grain as grains
-from .align import Alignment, into_region
+from .align import Alignment, crop_to_region_matrix
 from .face import Face
 from .warp import warp
 
-SOFTENED_BELOW = 100  # px of the box's shorter side
+BLUR_BELOW = 100  # px of the box's shorter side
 # How fast the share of the nearer face grows, per side of its square by which it is nearer: halfway between two of one size
 # by 20 per side, less than a linear blend over 8 % of a face (half a side) does.
 STEEPNESS = 40.0
@@ -21,9 +21,9 @@ BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 
 class Canvas:
-    """A picture under repair and how much of each pixel is restored."""
+    """An image under repair and how much of each pixel is restored."""
 
-    def __init__(self, original: Picture, region_mask: FloatImage | None = None) -> None:
+    def __init__(self, original: ImageData, region_mask: FloatImage | None = None) -> None:
         """`region_mask` [H, W] in [0, 1] is multiplied into every mask."""
         self.original = original
         self.region_mask = region_mask
@@ -35,39 +35,39 @@ class Canvas:
     def paste(
         self, crop: FloatImage, mask: FloatImage | None, alignment: Alignment, strength: float = 1.0, grain: float = 0.0
     ) -> None:
-        """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the picture.
+        """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the image.
 
         `mask` is square, of any size, over the same area; None takes in the whole square to its edge. The pixel
         becomes that part of the crop, times `strength`, and
         the rest of the original. Where another face has been put, too, the larger part counts for both together, and the
-        face whose centre is nearer, beside its size, lies on top, with a smooth border between them; in which order they
+        face whose center is nearer, beside its size, lies on top, with a smooth border between them; in which order they
         come makes no difference. Other pixels are not touched.
-        `grain`, 0 to 1, is how much of the picture's own the crop gets, see `grain.add`.
+        `grain`, 0 to 1, is how much of the image's own the crop gets, see `grain.add_grain`.
         """
-        region = alignment.region(*self.original.size)
+        region = alignment.source_region(*self.original.size)
         if region.empty:
             return
         size = (region.x1 - region.x0, region.y1 - region.y0)
         if mask is None:
             weight = np.ones(size[::-1], np.float32)
         else:
-            weight = warp(mask, into_region(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
+            weight = warp(mask, crop_to_region_matrix(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
-        neighbours = self.beside(alignment, region)
+        neighbors = self.register_overlaps(alignment, region)
         full = np.float32(strength) if self.region_mask is None else np.float32(strength) * self.region_mask[region.slices]
         before = self.mask[region.slices]
-        share = _share(weight, before, full, alignment, neighbours, region) if neighbours and before.any() else None
+        share = _share(weight, before, full, alignment, neighbors, region) if neighbors and before.any() else None
         weight *= full
         touched = weight > 0
         if not touched.any():
             return
-        restored = warp(crop, into_region(alignment, region, crop.shape[0]), size)
+        restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[0]), size)
         np.clip(restored, 0, 1, out=restored)
         if grain > 0:
-            grains.add(self.original, alignment, region, restored, weight, grain)
-        original = self.original.region(region)
+            grains.add_grain(self.original, alignment, region, restored, weight, grain)
+        original = self.original.crop_rgb(region)
         if share is not None:
-            restored = self._beside(region, original, restored, share, before)
+            restored = self._blend_overlap(region, original, restored, share, before)
             np.maximum(weight, before, out=weight)
         self._make_writable()
         amount = weight[..., None]
@@ -75,18 +75,18 @@ class Canvas:
         restored *= amount
         original *= 1 - amount
         original += restored
-        self.result.put(region, original, touched)
+        self.result.paste(region, original, touched)
         np.copyto(before, weight, where=touched)
 
-    def beside(self, alignment: Alignment, region: Region) -> list[Alignment]:
+    def register_overlaps(self, alignment: Alignment, region: Region) -> list[Alignment]:
         """Remembers a face that is to be put into that region, and gives those whose regions overlap it."""
-        neighbours = [one for one, place in self._pasted if not place.overlap(region).empty]
+        neighbors = [one for one, place in self._pasted if not place.intersection(region).empty]
         self._pasted.append((alignment, region))
-        return neighbours
+        return neighbors
 
-    def take(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
-        """Takes over a region that faces were blended into elsewhere: its samples [h, w, C] in the picture's own range, and
-        its mask [h, w]. Where that is 0 the picture stays; samples of its own type are its own there already."""
+    def write_region(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
+        """Takes over a region that faces were blended into elsewhere: its samples [h, w, C] in the image's own range, and
+        its mask [h, w]. Where that is 0 the image stays; samples of its own type are its own there already."""
         if not mask.any():
             return
         self._make_writable()
@@ -100,16 +100,16 @@ class Canvas:
         if self.result is self.original:
             self.result = self.original.writable()
 
-    def _beside(
+    def _blend_overlap(
         self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, before: FloatImage
     ) -> FloatImage:
-        """The restored colour of two faces together: `share` of it is the new one's."""
-        there = before > 0
-        amount = before[there][:, None]
-        others = (self.result.region(region)[there] - original[there] * (1 - amount)) / amount
-        new = share[there][:, None]
+        """The restored color of two faces together: `share` of it is the new one's."""
+        covered = before > 0
+        amount = before[covered][:, None]
+        others = (self.result.crop_rgb(region)[covered] - original[covered] * (1 - amount)) / amount
+        new = share[covered][:, None]
         # Rounding of what is there may have been enlarged, where little of it is: no more than that little comes back.
-        restored[there] = restored[there] * new + np.clip(others, 0, 1) * (1 - new)
+        restored[covered] = restored[covered] * new + np.clip(others, 0, 1) * (1 - new)
         return restored
 
 
@@ -118,13 +118,13 @@ def _share(
     before: FloatImage,
     full: FloatImage | np.float32,
     alignment: Alignment,
-    neighbours: Sequence[Alignment],
+    neighbors: Sequence[Alignment],
     region: Region,
 ) -> FloatImage:
-    """[h, w]: how much of the restored colour is the new face's, beside those that are there: the nearer lies on top."""
+    """[h, w]: how much of the restored color is the new face's, beside those that are there: the nearer lies on top."""
     old = np.divide(before, full, out=np.zeros_like(before), where=np.asarray(full) > 0)
     np.clip(old, 0, 1, out=old)
-    others = np.minimum.reduce([_distance(one, region) for one in neighbours])
+    others = np.minimum.reduce([_distance(one, region) for one in neighbors])
     nearer = 1 / (1 + np.exp(STEEPNESS * (_distance(alignment, region) - others)))
     on_top = weight * (1 - old * (1 - nearer))
     below = old * (1 - weight * nearer)
@@ -140,8 +140,8 @@ def _distance(alignment: Alignment, region: Region) -> FloatImage:
     return np.asarray(np.hypot(x[None, :], y[:, None]), np.float32)
 
 
-def soften_small(crop: FloatImage, face: Face) -> FloatImage:
+def blur_small_face(crop: FloatImage, face: Face) -> FloatImage:
     """The published softening: one 3x3 binomial blur of the crop where the face is smaller than 100 px."""
-    if face.shorter_side >= SOFTENED_BELOW:
+    if face.shorter_side >= BLUR_BELOW:
         return crop
     return np.asarray(cv2.sepFilter2D(crop, -1, BINOMIAL, BINOMIAL, borderType=cv2.BORDER_REPLICATE), np.float32)

@@ -1,4 +1,4 @@
-"""Faces boxed and numbered on a picture, readable at every size and on every ground."""
+"""Faces boxed and numbered on an image, readable at every size and on every ground."""
 
 from __future__ import annotations
 
@@ -16,96 +16,96 @@ from .align import Alignment
 from .face import Face
 
 RGB8 = NDArray[np.uint8]
-# Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which the colour-blind tell apart.
-TAKEN, LEFT_ALONE = (0, 114, 178), (213, 94, 0)
+# Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which the color-blind tell apart.
+SELECTED_COLOR, SKIPPED_COLOR = (0, 114, 178), (213, 94, 0)
 WHITE = (255, 255, 255)
-# Height of a number: part of the face's shorter side, least part and most of the picture's longer side, least in px.
-NUMBER, LEAST, MOST, LEAST_PX = 0.14, 0.01, 0.045, 11
-DRAWN_AT = 96  # px: numbers are drawn large and reduced
+# Height of a number: part of the face's shorter side, least part and most of the image's longer side, least in px.
+NUMBER_HEIGHT, MIN_HEIGHT, MAX_HEIGHT, MIN_HEIGHT_PX = 0.14, 0.01, 0.045, 11
+GLYPH_SIZE = 96  # px: numbers are drawn large and reduced
 
 
-def numbered(picture: RGB8, faces: Sequence[Face]) -> RGB8:
+def draw_faces(image: RGB8, faces: Sequence[Face]) -> RGB8:
     """[H, W, 3] RGB -> a copy with each face's box, landmarks and number on a plate; those with a reason to be left alone
-    in another colour."""
-    drawn: Any = picture.copy()
+    in another color."""
+    drawn: Any = image.copy()
     for face in faces:
-        _outline(drawn, face)
+        _draw_outline(drawn, face)
     for number, face in enumerate(faces):  # above all boxes
-        _plate(drawn, str(number), face)
+        _draw_label(drawn, str(number), face)
     return np.asarray(drawn, np.uint8)
 
 
-def squared(picture: RGB8, squares: Mapping[int, tuple[Face, Alignment]]) -> RGB8:
+def draw_crop_boxes(image: RGB8, squares: Mapping[int, tuple[Face, Alignment]]) -> RGB8:
     """[H, W, 3] RGB -> a copy with each face's square, its upper edge twice as thick, and its number."""
-    drawn: Any = picture.copy()
+    drawn: Any = image.copy()
     for face, alignment in squares.values():
-        corners = _square(alignment)
-        thick = max(1, round(_height(drawn, face) / 9))
-        for colour, more in ((WHITE, 2 * max(1, thick // 3)), (TAKEN, 0)):
-            cv2.polylines(drawn, [corners], True, colour, thick + more, cv2.LINE_AA)
-            cv2.line(drawn, corners[0], corners[1], colour, 2 * thick + more, cv2.LINE_AA)
+        corners = _crop_corners(alignment)
+        thick = max(1, round(_label_height(drawn, face) / 9))
+        for color, more in ((WHITE, 2 * max(1, thick // 3)), (SELECTED_COLOR, 0)):
+            cv2.polylines(drawn, [corners], True, color, thick + more, cv2.LINE_AA)
+            cv2.line(drawn, corners[0], corners[1], color, 2 * thick + more, cv2.LINE_AA)
     for number, (face, _) in squares.items():
-        _plate(drawn, str(number), face)
+        _draw_label(drawn, str(number), face)
     return np.asarray(drawn, np.uint8)
 
 
-def _square(alignment: Alignment) -> Any:
-    """[4, 2] int32: its corners in the picture, clockwise from the face's upper left."""
+def _crop_corners(alignment: Alignment) -> Any:
+    """[4, 2] int32: its corners in the image, clockwise from the face's upper left."""
     low, high = -0.5, alignment.size - 0.5
     corners = np.array([[low, low], [high, low], [high, high], [low, high]])
     xy = corners @ alignment.inverse[:, :2].T + alignment.inverse[:, 2]
     return np.rint(np.clip(xy, -1e6, 1e6)).astype(np.int32)
 
 
-def _colour(face: Face) -> tuple[int, int, int]:
-    return TAKEN if face.reason is None else LEFT_ALONE
+def _face_color(face: Face) -> tuple[int, int, int]:
+    return SELECTED_COLOR if face.reason is None else SKIPPED_COLOR
 
 
-def _outline(drawn: Any, face: Face) -> None:
-    thick = max(1, round(_height(drawn, face) / 9))
-    (x0, y0), (x1, y1) = _corners(face)
-    for colour, width in ((WHITE, thick + 2 * max(1, thick // 3)), (_colour(face), thick)):
-        cv2.rectangle(drawn, (x0, y0), (x1, y1), colour, width)
+def _draw_outline(drawn: Any, face: Face) -> None:
+    thick = max(1, round(_label_height(drawn, face) / 9))
+    (x0, y0), (x1, y1) = _box_corners(face)
+    for color, width in ((WHITE, thick + 2 * max(1, thick // 3)), (_face_color(face), thick)):
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), color, width)
     for x, y in face.landmarks:
         if np.isfinite((x, y)).all() and max(abs(x), abs(y)) < 1e6:
-            for colour, radius in ((WHITE, thick + 1), (_colour(face), thick)):
-                cv2.circle(drawn, (round(x), round(y)), radius, colour, cv2.FILLED, cv2.LINE_AA)
+            for color, radius in ((WHITE, thick + 1), (_face_color(face), thick)):
+                cv2.circle(drawn, (round(x), round(y)), radius, color, cv2.FILLED, cv2.LINE_AA)
 
 
-def _plate(drawn: Any, text: str, face: Face) -> None:
-    """The number in white on the face's colour, above the box, or within it where there is no room above."""
-    height = _height(drawn, face)
-    glyphs = _letters(text, height)
+def _draw_label(drawn: Any, text: str, face: Face) -> None:
+    """The number in white on the face's color, above the box, or within it where there is no room above."""
+    height = _label_height(drawn, face)
+    glyphs = _render_text(text, height)
     margin = max(2, height // 4)
-    plate = np.full((glyphs.shape[0] + 2 * margin, glyphs.shape[1] + 2 * margin, 3), _colour(face), np.float32)
+    plate = np.full((glyphs.shape[0] + 2 * margin, glyphs.shape[1] + 2 * margin, 3), _face_color(face), np.float32)
     inner = plate[margin:-margin, margin:-margin]
     inner += glyphs[..., None] * (np.array(WHITE, np.float32) - inner)
-    (x0, y0), _ = _corners(face)
+    (x0, y0), _ = _box_corners(face)
     above = y0 - plate.shape[0]
     left, top = max(0, min(x0, drawn.shape[1] - plate.shape[1])), above if above >= 0 else max(0, y0)
     place = drawn[top : top + plate.shape[0], left : left + plate.shape[1]]
     place[:] = np.rint(plate[: place.shape[0], : place.shape[1]])
 
 
-def _height(drawn: Any, face: Face) -> int:
+def _label_height(drawn: Any, face: Face) -> int:
     longest = max(drawn.shape[:2])
     side = face.shorter_side if np.isfinite(face.shorter_side) else 0.0
-    return int(max(LEAST_PX, min(max(NUMBER * side, LEAST * longest), MOST * longest)))
+    return int(max(MIN_HEIGHT_PX, min(max(NUMBER_HEIGHT * side, MIN_HEIGHT * longest), MAX_HEIGHT * longest)))
 
 
-def _corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
+def _box_corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
     x0, y0, x1, y1 = (round(float(v)) for v in np.clip(np.nan_to_num(face.box), -1e6, 1e6))
     return (x0, y0), (x1, y1)
 
 
-def _letters(text: str, height: int) -> NDArray[np.float32]:
+def _render_text(text: str, height: int) -> NDArray[np.float32]:
     """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
-    large = _drawn_large(text)
+    large = _render_glyphs(text)
     width = max(1, round(large.shape[1] * height / large.shape[0]))
     return np.asarray(np.clip(resize(large, (width, height), "cubic"), 0, 1), np.float32)
 
 
-def font(pixels: int) -> Any:
+def load_font(pixels: int) -> Any:
     """Pillow's own, of that height."""
     try:
         return ImageFont.load_default(pixels)
@@ -114,9 +114,9 @@ def font(pixels: int) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _drawn_large(text: str) -> NDArray[np.float32]:
-    sheet = Image.new("L", (DRAWN_AT * (len(text) + 1), 2 * DRAWN_AT))
-    ImageDraw.Draw(sheet).text((DRAWN_AT // 4, DRAWN_AT // 4), text, fill=255, font=font(DRAWN_AT))
+def _render_glyphs(text: str) -> NDArray[np.float32]:
+    sheet = Image.new("L", (GLYPH_SIZE * (len(text) + 1), 2 * GLYPH_SIZE))
+    ImageDraw.Draw(sheet).text((GLYPH_SIZE // 4, GLYPH_SIZE // 4), text, fill=255, font=load_font(GLYPH_SIZE))
     box = sheet.getbbox()
     assert box is not None  # digits are never blank
     return np.asarray(sheet.crop(box), np.float32) / np.float32(255)

@@ -30,7 +30,8 @@ class Face:
     note: str | None = None
     """What was out of the ordinary about restoring it."""
     change: float | None = None
-    """How much it differs from the picture before the swap, see `changed`; None where there was none to compare with."""
+    """How much it differs from the image before the swap, see `swap_detection`; None where there was none to compare
+    with."""
     network: int | None = None
     """Side in pixels of the network that restored it."""
 
@@ -51,7 +52,7 @@ class Face:
         return max(self.width, 0.0) * max(self.height, 0.0)
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
     def outcome_text(self, done: str = "restored") -> str:

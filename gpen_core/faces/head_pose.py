@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from .face import Landmarks
 
-# Centres of the eyes (the middle of each eye's two corners), tip of the nose and corners of the mouth of a mean adult
-# head, in cm: x to the viewer's right, y up, z towards the viewer. From the vertices 33, 133, 362, 263, 1, 61 and 291 of
+# Centers of the eyes (the middle of each eye's two corners), tip of the nose and corners of the mouth of a mean adult
+# head, in cm: x to the viewer's right, y up, z toward the viewer. From the vertices 33, 133, 362, 263, 1, 61 and 291 of
 # MediaPipe's canonical face model (canonical_face_model.obj, Apache License 2.0), which Google fitted to scans.
-HEAD = np.array(
+MEAN_HEAD = np.array(
     [
         [-3.1511, 2.6246, 3.4657],
         [3.1511, 2.6246, 3.4657],
@@ -22,17 +22,17 @@ HEAD = np.array(
         [2.4562, -4.3426, 4.2839],
     ]
 )
-LARGEST_YAW, LARGEST_PITCH, STEP = 90, 45, 5  # degrees
+MAX_YAW, MAX_PITCH, ANGLE_STEP = 90, 45, 5  # degrees
 # Of 173 faces of photographs, seen by RetinaFace mobile0.25 upright and at its best scale, half have a residual of 0.07,
 # none over 0.21; landmarks of faces that are upside down have 0.4 (docs/detection.md).
 PLAUSIBLE_RESIDUAL = 0.25
-LARGEST_RESIDUAL = 0.35
+MAX_POSE_RESIDUAL = 0.35
 """Beyond it, no head looks like this."""
-UPRIGHT_ROLL = 60.0  # degrees: from here on a detector that was trained on upright faces is not to be believed
+MAX_UPRIGHT_ROLL = 60.0  # degrees: from here on a detector that was trained on upright faces is not to be believed
 
 
 @dataclass(frozen=True, eq=False)
-class Poses:
+class HeadPose:
     """How N faces are turned; each array is [N], angles in degrees."""
 
     residual: NDArray[np.float64]
@@ -45,11 +45,11 @@ class Poses:
 
     @property
     def plausible(self) -> NDArray[np.bool_]:
-        """[N]: landmarks of a head that is nearly upright, by `UPRIGHT_ROLL`."""
-        return (self.residual <= PLAUSIBLE_RESIDUAL) & (np.abs(self.roll) <= UPRIGHT_ROLL)
+        """[N]: landmarks of a head that is nearly upright, by `MAX_UPRIGHT_ROLL`."""
+        return (self.residual <= PLAUSIBLE_RESIDUAL) & (np.abs(self.roll) <= MAX_UPRIGHT_ROLL)
 
 
-def poses(landmarks: NDArray[np.floating] | Landmarks) -> Poses:
+def estimate_pose(landmarks: NDArray[np.floating] | Landmarks) -> HeadPose:
     """[N, 5, 2] landmarks in pixels, y down -> the views of the mean head that are nearest to them.
 
     The views are scaled orthographic projections with every yaw to 90 degrees and pitch to 45 in steps of 5, so profiles
@@ -66,16 +66,16 @@ def poses(landmarks: NDArray[np.floating] | Landmarks) -> Poses:
     best = np.abs(match).argmax(axis=1)
     factor = match[np.arange(len(z)), best]
     residual = np.sqrt(np.clip(1 - np.abs(factor) ** 2, 0, 1))
-    return Poses(residual, angles[best, 0], angles[best, 1], np.degrees(np.angle(factor)))
+    return HeadPose(residual, angles[best, 0], angles[best, 1], np.degrees(np.angle(factor)))
 
 
 @lru_cache(maxsize=1)
 def _views() -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """[V, 5] projections of unit norm around their centre, y down, and [V, 2] yaw and pitch."""
-    steps = (np.arange(-limit, limit + 1, STEP) for limit in (LARGEST_YAW, LARGEST_PITCH))
+    """[V, 5] projections of unit norm around their center, y down, and [V, 2] yaw and pitch."""
+    steps = (np.arange(-limit, limit + 1, ANGLE_STEP) for limit in (MAX_YAW, MAX_PITCH))
     angles = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
     yaw, pitch = np.radians(angles).T
-    x, y, z = (HEAD - HEAD.mean(0)).T[:, None, :]  # each [1, 5]
+    x, y, z = (MEAN_HEAD - MEAN_HEAD.mean(0)).T[:, None, :]  # each [1, 5]
     sideways = x * np.cos(yaw)[:, None] + z * np.sin(yaw)[:, None]
     forward = z * np.cos(yaw)[:, None] - x * np.sin(yaw)[:, None]
     up = y * np.cos(pitch)[:, None] - forward * np.sin(pitch)[:, None]

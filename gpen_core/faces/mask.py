@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..images.image import FloatImage
 from ..images.resize import resize
-from ..network.module_loading import compute_in, device_of, fill
-from ..optional_packages import calls_of, require
+from ..network.module_loading import build_from_state_dict, cast_convolutions, device_of
+from ..optional_packages import require, version_guard
 
-Classes = NDArray[np.uint8]
+ClassMap = NDArray[np.uint8]
 """[512, 512] class numbers"""
 
 MASK_SIZE = 512
@@ -27,9 +27,9 @@ BORDER = 26  # px set to zero all around
 SIGMA, KERNEL, PASSES = 4.0, 101, 2
 TAIL = 1 / 256  # of the blur: below it a pixel counts as outside, above 1 - TAIL as inside
 # ParseNet's 19 classes are CelebAMask-HQ's (Lee et al., CVPR 2020). Hair, ears and neck are kept.
-CLASSES = 19
+NUM_CLASSES = 19
 BACKGROUND, HAT, CLOTH = 0, 14, 18
-DROPPED = (BACKGROUND, HAT, CLOTH)
+EXCLUDED_CLASSES = (BACKGROUND, HAT, CLOTH)
 REGIONS = {
     "skin": (1,),
     "nose": (2,),
@@ -43,27 +43,27 @@ REGIONS = {
     "necklace": (16,),
     "neck": (17,),
 }
-ON_INPUT = ("glasses",)  # a restoration may lose what it does not know
-AROUND = 12  # px by which a region reaches out, so that its own edge is kept, too
+INPUT_REGIONS = ("glasses",)  # a restoration may lose what it does not know
+REGION_MARGIN = 12  # px by which a region reaches out, so that its own edge is kept, too
 
 
-def soften(inside: FloatImage, expand: float = 0.0) -> FloatImage:
+def feather_edges(inside: FloatImage, expand: float = 0.0) -> FloatImage:
     """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside.
 
     `expand` pixels are added around it first, or taken away below 0; the border stays out."""
-    mask = _without_border(inside.astype(np.float32))
-    return _blurred(_without_border(grown(mask, expand)) if expand else mask)
+    mask = _clear_border(inside.astype(np.float32))
+    return _blur(_clear_border(dilate(mask, expand)) if expand else mask)
 
 
 @lru_cache(maxsize=4)  # of one size as a rule; not to be written to
-def feather(expand: float = 0.0) -> FloatImage:
+def square_mask(expand: float = 0.0) -> FloatImage:
     """[512, 512]: the whole square but its border; below 0, `expand` makes the border wider."""
-    mask = soften(np.ones((MASK_SIZE, MASK_SIZE), np.float32), expand)
+    mask = feather_edges(np.ones((MASK_SIZE, MASK_SIZE), np.float32), expand)
     mask.setflags(write=False)
     return mask
 
 
-def grown(inside: FloatImage, pixels: float) -> FloatImage:
+def dilate(inside: FloatImage, pixels: float) -> FloatImage:
     """What lies within so many pixels of what is 1; below 0, what lies further than that from what is 0."""
     source = (inside < 0.5 if pixels > 0 else inside >= 0.5).astype(np.uint8)
     if not source.any() or source.all():
@@ -72,18 +72,18 @@ def grown(inside: FloatImage, pixels: float) -> FloatImage:
     return np.asarray(distance <= pixels if pixels > 0 else distance > -pixels, np.float32)
 
 
-def _without_border(mask: FloatImage) -> FloatImage:
+def _clear_border(mask: FloatImage) -> FloatImage:
     mask[:BORDER] = mask[-BORDER:] = mask[:, :BORDER] = mask[:, -BORDER:] = 0
     return mask
 
 
-def _blurred(mask: FloatImage) -> FloatImage:
+def _blur(mask: FloatImage) -> FloatImage:
     for _ in range(PASSES):
         mask = np.asarray(cv2.GaussianBlur(mask, (KERNEL, KERNEL), SIGMA), np.float32)
     return np.asarray(np.clip((mask - TAIL) / (1 - 2 * TAIL), 0, 1), np.float32)
 
 
-class Parser:
+class FaceParser:
     """facexlib's ParseNet. It computes where its network's weights are. Parsing is safe from several threads."""
 
     def __init__(self, network: torch.nn.Module, dtype: torch.dtype = torch.float32) -> None:
@@ -91,62 +91,63 @@ class Parser:
         self.dtype = dtype
 
     @classmethod
-    @calls_of("facexlib")
+    @version_guard("facexlib")
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> Parser:
+    ) -> FaceParser:
         """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`.
 
-        Raises `WeightsError` for other weights, naming what does not fit, and `MissingExtra` without facexlib."""
+        Raises `WeightsError` for other weights, naming what does not fit, and `MissingDependency` without facexlib."""
         require("facexlib")
         if "out_mask_conv.conv2d.weight" not in state_dict:
             raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
         from facexlib.parsing.parsenet import ParseNet
 
-        build = lambda: ParseNet(in_size=MASK_SIZE, out_size=MASK_SIZE, parsing_ch=CLASSES)  # noqa: E731
-        network = fill(build, state_dict, "ParseNet").to(device)
-        return cls(compute_in(network, dtype, "out_mask_conv"), dtype)
+        build = lambda: ParseNet(in_size=MASK_SIZE, out_size=MASK_SIZE, parsing_ch=NUM_CLASSES)  # noqa: E731
+        network = build_from_state_dict(build, state_dict, "ParseNet").to(device)
+        return cls(cast_convolutions(network, dtype, "out_mask_conv"), dtype)
 
     @torch.no_grad()
-    def classes(self, crop: FloatImage) -> Classes:
+    def parse(self, crop: FloatImage) -> ClassMap:
         """[S, S, 3] RGB in [0, 1] -> [512, 512] class numbers."""
         small = resize(crop, (MASK_SIZE, MASK_SIZE))
         on_device = torch.from_numpy(np.ascontiguousarray(small)).to(device_of(self.network))
-        return np.asarray(self.classes_of(on_device.permute(2, 0, 1)).to("cpu", torch.uint8).numpy())  # HWC -> CHW
+        return np.asarray(self.parse_tensor(on_device.permute(2, 0, 1)).to("cpu", torch.uint8).numpy())  # HWC -> CHW
 
     @torch.no_grad()
-    def classes_of(self, crop: torch.Tensor) -> torch.Tensor:
+    def parse_tensor(self, crop: torch.Tensor) -> torch.Tensor:
         """[3, 512, 512] RGB in [0, 1] on the network's device -> [512, 512] class numbers there."""
         logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
         return logits[0].argmax(0)  # type: ignore[no-any-return]
 
     def mask(self, crop: FloatImage, expand: float = 0.0) -> FloatImage:
-        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `classes`, `expand` as for `soften`.
+        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `parse`, `expand` as for
+        `feather_edges`.
 
-        Running out of memory raises torch's error; see `devices.halving`."""
-        return face_in(self.classes(crop), expand)
+        Running out of memory raises torch's error; see `devices.run_with_oom_backoff`."""
+        return face_mask(self.parse(crop), expand)
 
-    def kept(
-        self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], found: Classes | None = None
+    def preserve_mask(
+        self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], classes: ClassMap | None = None
     ) -> FloatImage:
         """[512, 512] in [0, 1]: how much of the input stays, 1 in `regions` (names of `REGIONS`), with soft edges.
 
-        `crop` and `restored` as for `classes`; glasses are found on `crop`, all else on `restored`, whose classes are
-        `found` where they are known. Memory as for `mask`."""
-        on_input = [name for name in regions if name in ON_INPUT]
-        others = [name for name in regions if name not in ON_INPUT]
-        here = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
+        `crop` and `restored` as for `parse`; glasses are found on `crop`, all else on `restored`, whose classes are
+        `classes` where they are known. Memory as for `mask`."""
+        on_input = [name for name in regions if name in INPUT_REGIONS]
+        others = [name for name in regions if name not in INPUT_REGIONS]
+        selected = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
         if on_input:
-            here |= _in(self.classes(crop), on_input)
+            selected |= _class_mask(self.parse(crop), on_input)
         if others:
-            here |= _in(self.classes(restored) if found is None else found, others)
-        return _blurred(grown(here.astype(np.float32), AROUND))
+            selected |= _class_mask(self.parse(restored) if classes is None else classes, others)
+        return _blur(dilate(selected.astype(np.float32), REGION_MARGIN))
 
 
-def face_in(classes: Classes, expand: float = 0.0) -> FloatImage:
-    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `expand` as for `soften`."""
-    return soften(np.isin(classes, DROPPED, invert=True).astype(np.float32), expand)
+def face_mask(classes: ClassMap, expand: float = 0.0) -> FloatImage:
+    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `expand` as for `feather_edges`."""
+    return feather_edges(np.isin(classes, EXCLUDED_CLASSES, invert=True).astype(np.float32), expand)
 
 
-def _in(classes: Classes, regions: Sequence[str]) -> NDArray[np.bool_]:
+def _class_mask(classes: ClassMap, regions: Sequence[str]) -> NDArray[np.bool_]:
     return np.isin(classes, [number for name in regions for number in REGIONS[name]])

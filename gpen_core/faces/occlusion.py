@@ -1,11 +1,10 @@
 """What lies over a face: where the restored crop and the input disagree at low frequencies, beyond what restoring explains.
 
-The statistic is that of `changed`, pixel by pixel and in colour: without its detail, the input is explained by the restored
-crop as far as possible by another brightness, contrast and tint, a shift of part of a pixel and a little more or less
-sharpness; pixels that do not fit have little say in it (weights of Geman and McClure, "Statistical methods for tomographic
-image reconstruction", Bulletin of the ISI 52, 1987). What is left counts beside the face's contrast, and less where the
-restored crop has edges, which restoring may move a little.
-"""
+The statistic is that of `swap_detection`, pixel by pixel and in color: without its detail, the input is explained by the
+restored crop as far as possible by another brightness, contrast and tint, a shift of part of a pixel and a little more or
+less sharpness; pixels that do not fit have little say in it (weights of Geman and McClure, "Statistical methods for
+tomographic image reconstruction", Bulletin of the ISI 52, 1987). What is left counts beside the face's contrast, and less
+where the restored crop has edges, which restoring may move a little."""
 
 from __future__ import annotations
 
@@ -17,94 +16,95 @@ from ..images.image import LUMA, FloatImage
 from ..images.resize import resize
 from .align import Matrix, ellipse_radius
 from .mask import MASK_SIZE
-from .swap_detection import CENTRE, FLOOR, HALF_AXES
+from .swap_detection import CENTER, HALF_AXES, MIN_CONTRAST
 
 SIZE = 96  # px that both crops are compared at
 SIGMA = 1.6  # px of these: what is finer is not looked at
 # Chosen from benchmarks/occlusion.py: see docs/faces.md for the table. In parts of the face's contrast.
-SEED, EDGE = 0.8, 0.35
-MOVED = 0.8  # px of SIZE by which edges may have moved
-SMALLEST = 0.004  # of the square: a smaller spot is nothing
-FILLED = 5  # px of SIZE: gaps up to twice so wide are closed
-GROWN = 1.5  # px of SIZE
+SEED_THRESHOLD, GROW_THRESHOLD = 0.8, 0.35
+EDGE_TOLERANCE = 0.8  # px of SIZE by which edges may have moved
+MIN_AREA = 0.004  # of the square: a smaller spot is nothing
+CLOSING_RADIUS = 5  # px of SIZE: gaps up to twice so wide are closed
+DILATION = 1.5  # px of SIZE
 # One channel is explained by itself, all three's brightness, its slopes in x and y, its Laplacian and one level. If nothing
-# happened their factors are AIM, and by LIMITS they may differ: a tint, less contrast or no colour, a shift by a pixel,
-# another sharpness and brightness fit.
-AIM = np.array([1.0, 0, 0, 0, 0, 0])
-LIMITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.4])
-RIDGE = 0.003  # how strongly the factors are held at AIM, as part of each image's own power
-OUTSIDE = 0.3  # weight of what is not the inner face
-TURNS = 6
-STEP = 1.5  # deviations: beyond it a pixel has no full say in the fit
+# happened, their factors are PRIOR. They may differ from it by PRIOR_LIMITS: a tint, less contrast or no color, a shift by a
+# pixel, another sharpness and brightness fit.
+PRIOR = np.array([1.0, 0, 0, 0, 0, 0])
+PRIOR_LIMITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.4])
+RIDGE = 0.003  # how strongly the factors are held at PRIOR, as part of each image's own power
+OUTSIDE_WEIGHT = 0.3  # weight of what is not the inner face
+ITERATIONS = 6
+ROBUST_SCALE = 1.5  # deviations: beyond it a pixel has no full say in the fit
 
 
-def kept(crop: FloatImage, restored: FloatImage) -> FloatImage:
+def occlusion_mask(crop: FloatImage, restored: FloatImage) -> FloatImage:
     """[512, 512] in [0, 1]: 1 where something lies over the face and the input is to be kept, 0 where there is only face.
 
     `crop` and `restored` are [S, S, 3] RGB in [0, 1] of one square, of any size each: the input and what the network made of
     it. Edges are soft over a pixel of `SIZE`. Nothing is raised."""
-    rest = unexplained(crop, restored)
-    seen = _spots(rest)
-    if not seen.any():
+    rest = residual_map(crop, restored)
+    occluded = _hysteresis_threshold(rest)
+    if not occluded.any():
         return np.zeros((MASK_SIZE, MASK_SIZE), np.float32)
-    size = 2 * FILLED + 1
-    closed = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    size = 2 * CLOSING_RADIUS + 1
+    closed = cv2.morphologyEx(occluded, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     outside = cv2.distanceTransform((closed == 0).astype(np.uint8), cv2.DIST_L2, 5)
-    soft = np.clip(1.5 + GROWN - outside, 0, 1).astype(np.float32)
+    soft = np.clip(1.5 + DILATION - outside, 0, 1).astype(np.float32)
     return np.asarray(np.clip(resize(soft, (MASK_SIZE, MASK_SIZE), "cubic"), 0, 1), np.float32)
 
 
-def unexplained(crop: FloatImage, restored: FloatImage) -> Matrix:
+def residual_map(crop: FloatImage, restored: FloatImage) -> Matrix:
     """[SIZE, SIZE]: what is left of the difference, 1 where it is as large as the face's contrast."""
-    before, after = _small(restored), _small(crop)
+    before, after = _downscale(restored), _downscale(crop)
     dx, dy = (cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0))  # per pixel
-    laplacian, grey = cv2.Laplacian(before, cv2.CV_64F), before @ LUMA.astype(np.float64)
+    laplacian, gray = cv2.Laplacian(before, cv2.CV_64F), before @ LUMA.astype(np.float64)
     level = np.ones((SIZE, SIZE))
-    by_channel = (np.stack((before[..., c], grey, dx[..., c], dy[..., c], laplacian[..., c], level)) for c in range(3))
+    by_channel = (np.stack((before[..., c], gray, dx[..., c], dy[..., c], laplacian[..., c], level)) for c in range(3))
     columns = [np.asarray(images, np.float64) for images in by_channel]  # [6, SIZE, SIZE] each
-    weight = np.clip(2 - ellipse_radius(SIZE, CENTRE, HALF_AXES), OUTSIDE, 1)  # 1 in the inner face, less around it
-    contrast = np.sqrt(_contrast(before, weight) + FLOOR**2)
+    weight = np.clip(2 - ellipse_radius(SIZE, CENTER, HALF_AXES), OUTSIDE_WEIGHT, 1)  # 1 in the inner face, less around it
+    contrast = np.sqrt(_contrast(before, weight) + MIN_CONTRAST**2)
     edges = np.sqrt((dx**2 + dy**2).sum(2) / 3)
-    say = weight
+    robust_weight = weight
     rest = np.zeros((SIZE, SIZE))
-    for _ in range(TURNS):
-        left = np.stack([_fitted(columns[c], after[..., c], say) for c in range(3)], axis=2)
-        faded = np.sqrt(min(1.0, (_contrast(after - left, weight) + FLOOR**2) / contrast**2))
-        rest = np.sqrt((left**2).mean(2)) / (faded * (contrast + MOVED * edges))
+    for _ in range(ITERATIONS):
+        left = np.stack([_fit_residual(columns[c], after[..., c], robust_weight) for c in range(3)], axis=2)
+        faded = np.sqrt(min(1.0, (_contrast(after - left, weight) + MIN_CONTRAST**2) / contrast**2))
+        rest = np.sqrt((left**2).mean(2)) / (faded * (contrast + EDGE_TOLERANCE * edges))
         scale = 1.4826 * np.median(rest[weight > 0.5]) + 0.02
-        say = weight / (1 + (rest / (STEP * scale)) ** 2) ** 2
+        robust_weight = weight / (1 + (rest / (ROBUST_SCALE * scale)) ** 2) ** 2
     return np.asarray(rest)
 
 
-def _spots(rest: Matrix) -> NDArray[np.uint8]:
-    """[SIZE, SIZE] of 0 and 1: connected parts that are beyond EDGE and somewhere beyond SEED, and not tiny."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((rest > EDGE).astype(np.uint8), connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= SMALLEST * SIZE**2
+def _hysteresis_threshold(rest: Matrix) -> NDArray[np.uint8]:
+    """[SIZE, SIZE] of 0 and 1: connected parts that are beyond GROW_THRESHOLD and somewhere beyond SEED_THRESHOLD, and not
+    tiny."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((rest > GROW_THRESHOLD).astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= MIN_AREA * SIZE**2
     strong = np.zeros(count, bool)
-    strong[np.unique(labels[rest > SEED])] = True
+    strong[np.unique(labels[rest > SEED_THRESHOLD])] = True
     good = large & strong
     good[0] = False
     return np.asarray(good[labels], np.uint8)
 
 
-def _fitted(images: Matrix, after: Matrix, say: Matrix) -> Matrix:
-    """[SIZE, SIZE]: one channel of the input less what the images [6, SIZE, SIZE] explain of it, within `LIMITS`."""
+def _fit_residual(images: Matrix, after: Matrix, weight: Matrix) -> Matrix:
+    """[SIZE, SIZE]: one channel of the input less what the images [6, SIZE, SIZE] explain of it, within `PRIOR_LIMITS`."""
     columns = images.reshape(len(images), -1).T
-    weighted = columns * say.reshape(-1, 1)
+    weighted = columns * weight.reshape(-1, 1)
     normal = weighted.T @ columns
-    # A little of AIM: where most pixels have no say, the channel stays itself.
+    # A little of PRIOR: where most pixels have no say, the channel stays itself.
     ridge = np.diag(RIDGE * np.diag(normal) + 1e-9)
-    factors = np.linalg.solve(normal + ridge, weighted.T @ after.ravel() + ridge @ AIM)
-    return np.asarray(after - (columns @ np.clip(factors, AIM - LIMITS, AIM + LIMITS)).reshape(after.shape))
+    factors = np.linalg.solve(normal + ridge, weighted.T @ after.ravel() + ridge @ PRIOR)
+    return np.asarray(after - (columns @ np.clip(factors, PRIOR - PRIOR_LIMITS, PRIOR + PRIOR_LIMITS)).reshape(after.shape))
 
 
 def _contrast(image: Matrix, weight: Matrix) -> float:
     """Variance of the three channels' mean within the weight."""
-    grey = image.mean(2)
-    mean = (grey * weight).sum() / weight.sum()
-    return float(((grey - mean) ** 2 * weight).sum() / weight.sum())
+    gray = image.mean(2)
+    mean = (gray * weight).sum() / weight.sum()
+    return float(((gray - mean) ** 2 * weight).sum() / weight.sum())
 
 
-def _small(crop: FloatImage) -> Matrix:
+def _downscale(crop: FloatImage) -> Matrix:
     small = resize(crop, (SIZE, SIZE))
     return np.asarray(cv2.GaussianBlur(small, (0, 0), SIGMA, borderType=cv2.BORDER_REPLICATE), np.float64)

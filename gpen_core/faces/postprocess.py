@@ -1,4 +1,4 @@
-"""What a restored crop goes through before it is put back: how much of it counts where, and its colours."""
+"""What a restored crop goes through before it is put back: how much of it counts where, and its colors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from ..images.image import FloatImage
 from ..options import OCCLUDERS, RestoreOptions
 from . import mask as masks
 from . import occlusion
-from .color import match_colour, nearest_tone
-from .mask import MASK_SIZE, Parser
+from .color import fit_tone, transfer_color
+from .mask import MASK_SIZE, FaceParser
 
 
 @dataclass(frozen=True, eq=False)
-class Masking:
+class MaskModels:
     """How masks are made: by which parser the face is found, and by which the regions that stay; None where neither is."""
 
-    face: Parser | None
-    regions: Parser | None
+    face_parser: FaceParser | None
+    region_parser: FaceParser | None
 
 
-def mask_of(
-    options: RestoreOptions, masking: Masking, crop: FloatImage, restored: FloatImage, width: float, is_aligned: bool = False
+def build_mask(
+    options: RestoreOptions,
+    mask_models: MaskModels,
+    crop: FloatImage,
+    restored: FloatImage,
+    width: float,
+    is_aligned: bool = False,
 ) -> FloatImage | None:
     """[512, 512]: how much of the restored crop is taken. None: all of it, to the square's edge.
 
@@ -29,40 +34,45 @@ def mask_of(
     aligned already has no mask but the one asked for. Running out of memory raises torch's error."""
     expand = options.mask_expand * width * MASK_SIZE
     mask = classes = None
-    if masking.face is not None and not (is_aligned and options.mask_type == "auto"):
-        classes = masking.face.classes(restored)
-        mask = masks.face_in(classes, expand)
+    if mask_models.face_parser is not None and not (is_aligned and options.mask_type == "auto"):
+        classes = mask_models.face_parser.parse(restored)
+        mask = masks.face_mask(classes, expand)
     elif not is_aligned:
-        mask = masks.feather(min(expand, 0.0))  # it reaches as far as it may already
+        mask = masks.square_mask(min(expand, 0.0))  # it reaches as far as it may already
     regions = [region for region in options.preserve if region != OCCLUDERS]
-    if regions and masking.regions is not None:
-        mask = _without(mask, masking.regions.kept(crop, restored, regions, classes))
-    return _without(mask, occlusion.kept(crop, restored)) if OCCLUDERS in options.preserve else mask
+    if regions and mask_models.region_parser is not None:
+        mask = _exclude(mask, mask_models.region_parser.preserve_mask(crop, restored, regions, classes))
+    return _exclude(mask, occlusion.occlusion_mask(crop, restored)) if OCCLUDERS in options.preserve else mask
 
 
-def _without(mask: FloatImage | None, kept: FloatImage) -> FloatImage:
-    return 1 - kept if mask is None else mask * (1 - kept)
+def _exclude(mask: FloatImage | None, preserved: FloatImage) -> FloatImage:
+    return 1 - preserved if mask is None else mask * (1 - preserved)
 
 
-def shaped(
+def tone_and_mask(
     options: RestoreOptions,
-    masking: Masking,
+    mask_models: MaskModels,
     crop: FloatImage,
     restored: FloatImage,
     width: float,
     is_aligned: bool = False,
-    is_one_tone: bool | None = None,
+    is_monochrome: bool | None = None,
 ) -> tuple[FloatImage, FloatImage | None]:
-    """The restored crop, in the tones of one that is grey or sepia where the options ask for it, and its mask (`mask_of`).
+    """The restored crop, in the tones of one that is gray or sepia where the options ask for it, and its mask
+    (`build_mask`).
 
-    `is_one_tone` says whether it is, where that is known already. The tones come first: colours that a grey face never had
+    `is_monochrome` says whether it is, where that is known already. The tones come first: colors that a gray face never had
     would count as something that lies over it."""
-    if options.color == "auto" and is_one_tone is not False:
-        tone, is_all = nearest_tone(crop)
-        restored = tone.applied(restored) if is_all or is_one_tone else restored
-    return restored, mask_of(options, masking, crop, restored, width, is_aligned)
+    if options.color == "auto" and is_monochrome is not False:
+        tone, fits = fit_tone(crop)
+        restored = tone.apply(restored) if fits or is_monochrome else restored
+    return restored, build_mask(options, mask_models, crop, restored, width, is_aligned)
 
 
-def matched(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage | None) -> FloatImage:
-    """The restored crop with the colours that the crop has inside its mask, where the options ask for it."""
-    return match_colour(restored, crop, masks.feather() if mask is None else mask) if options.color == "match" else restored
+def match_color(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage | None) -> FloatImage:
+    """The restored crop with the colors that the crop has inside its mask, where the options ask for it."""
+    return (
+        transfer_color(restored, crop, masks.square_mask() if mask is None else mask)
+        if options.color == "match"
+        else restored
+    )

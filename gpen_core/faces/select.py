@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from .face import Box, Face
-from .head_pose import LARGEST_RESIDUAL, poses
+from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 
-SMALLEST_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
+MIN_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
 
 
-def in_order(faces: Sequence[Face], order: str) -> list[Face]:
+def sort_faces(faces: Sequence[Face], order: str) -> list[Face]:
     """`reading`: by rows from the top, each from the left; a row is as high as its tallest face. `left-right`: by left
     edge. `large-small`: by area."""
     if order == "large-small":
@@ -21,40 +21,40 @@ def in_order(faces: Sequence[Face], order: str) -> list[Face]:
     if order == "left-right":
         return sorted(faces, key=lambda face: face.box[0])
     rows: list[list[Face]] = []
-    for face in sorted(faces, key=lambda face: face.centre[1]):
-        if rows and face.centre[1] < max(rows[-1], key=lambda other: other.height).box[3]:
+    for face in sorted(faces, key=lambda face: face.center[1]):
+        if rows and face.center[1] < max(rows[-1], key=lambda other: other.height).box[3]:
             rows[-1].append(face)
         else:
             rows.append([face])
-    return [face for row in rows for face in sorted(row, key=lambda face: face.centre[0])]
+    return [face for row in rows for face in sorted(row, key=lambda face: face.center[0])]
 
 
-def heads(faces: Sequence[Face]) -> list[Face]:
-    """The same faces; `reason` is set on those whose landmarks no head can show, see `head_pose.poses`."""
+def flag_implausible(faces: Sequence[Face]) -> list[Face]:
+    """The same faces; `reason` is set on those whose landmarks no head can show, see `head_pose.estimate_pose`."""
     if not faces:
         return []
-    residual = poses(np.stack([face.landmarks for face in faces])).residual
+    residual = estimate_pose(np.stack([face.landmarks for face in faces])).residual
     return [
         replace(
             face,
-            reason=face.reason or f"its landmarks are not those of a head (residual {r:.2f}, at most {LARGEST_RESIDUAL})",
+            reason=face.reason or f"its landmarks are not those of a head (residual {r:.2f}, at most {MAX_POSE_RESIDUAL})",
         )
-        if r > LARGEST_RESIDUAL
+        if r > MAX_POSE_RESIDUAL
         else face
         for face, r in zip(faces, residual)
     ]
 
 
-def choose(
+def select_faces(
     faces: Sequence[Face],
     size: tuple[int, int],
-    which: str | tuple[int, ...] = "all",
+    selection: str | tuple[int, ...] = "all",
     min_face_size: float = 0,
     max_faces: int | None = None,
 ) -> list[Face]:
     """The same faces in the same order; `reason` is set on those to be left alone. Those that have one keep it.
 
-    `size` is (width, height) of the picture. `which` is `all`, `largest`, `center` or numbers counted from 0 in the order
+    `size` is (width, height) of the image. `selection` is `all`, `largest`, `center` or numbers counted from 0 in the order
     given.
     `min_face_size` compares with the shorter side of the box. `max_faces` keeps the largest.
     """
@@ -62,31 +62,31 @@ def choose(
     for n, face in enumerate(faces):
         if n not in reasons and face.shorter_side < min_face_size:
             reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face_size:g} px are asked for"
-    left = [n for n in range(len(faces)) if n not in reasons]
-    wanted = _wanted(faces, left, size, which)
-    reasons.update({n: _not_chosen(n, which) for n in left if n not in wanted})
+    remaining = [n for n in range(len(faces)) if n not in reasons]
+    wanted = _matching_faces(faces, remaining, size, selection)
+    reasons.update({n: _skip_reason(n, selection) for n in remaining if n not in wanted})
     if max_faces is not None:
         by_size = sorted(wanted, key=lambda n: -faces[n].area)
         reasons.update(dict.fromkeys(by_size[max_faces:], f"more than {max_faces} faces: the largest are taken"))
     return [replace(face, reason=reasons.get(n)) for n, face in enumerate(faces)]
 
 
-def inside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:
+def skip_outside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:
     """The same faces; `reason` is set on those that share less than half of the smaller area with every box."""
 
-    def judged(face: Face) -> Face:
-        is_inside = any(inside(face.box, box) for box in boxes)
+    def check(face: Face) -> Face:
+        is_inside = any(matches_box(face.box, box) for box in boxes)
         return face if is_inside or face.reason else replace(face, reason="in none of the boxes given")
 
-    return [judged(face) for face in faces]
+    return [check(face) for face in faces]
 
 
-def inside(face: Box, box: Box) -> bool:
+def matches_box(face: Box, box: Box) -> bool:
     """Whether a face's box and one that was given are of one face."""
-    return _overlap(face, box) >= SMALLEST_OVERLAP
+    return _intersection_over_smaller(face, box) >= MIN_OVERLAP
 
 
-def _overlap(a: Box, b: Box) -> float:
+def _intersection_over_smaller(a: Box, b: Box) -> float:
     """Common area as a part of the smaller one's; 0 for a box without area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -94,18 +94,20 @@ def _overlap(a: Box, b: Box) -> float:
     return max(width, 0.0) * max(height, 0.0) / smaller if smaller > 0 else 0.0
 
 
-def _wanted(faces: Sequence[Face], left: list[int], size: tuple[int, int], which: str | tuple[int, ...]) -> list[int]:
-    if not isinstance(which, str):
-        return [n for n in left if n in which]
-    if which == "all" or not left:
-        return left
-    if which == "largest":
-        return [max(left, key=lambda n: faces[n].area)]
+def _matching_faces(
+    faces: Sequence[Face], remaining: list[int], size: tuple[int, int], selection: str | tuple[int, ...]
+) -> list[int]:
+    if not isinstance(selection, str):
+        return [n for n in remaining if n in selection]
+    if selection == "all" or not remaining:
+        return remaining
+    if selection == "largest":
+        return [max(remaining, key=lambda n: faces[n].area)]
     x, y = size[0] / 2, size[1] / 2
-    return [min(left, key=lambda n: (faces[n].centre[0] - x) ** 2 + (faces[n].centre[1] - y) ** 2)]
+    return [min(remaining, key=lambda n: (faces[n].center[0] - x) ** 2 + (faces[n].center[1] - y) ** 2)]
 
 
-def _not_chosen(n: int, which: str | tuple[int, ...]) -> str:
-    if isinstance(which, str):
-        return f"not the {'most central' if which == 'center' else which} face"
+def _skip_reason(n: int, selection: str | tuple[int, ...]) -> str:
+    if isinstance(selection, str):
+        return f"not the {'most central' if selection == 'center' else selection} face"
     return f"number {n} was not asked for"

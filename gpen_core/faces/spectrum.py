@@ -1,4 +1,4 @@
-"""How strong the noise of a picture is, at which frequencies and in which colours, beside its structure.
+"""How strong the noise of an image is, at which frequencies and in which colors, beside its structure.
 
 Measured are small patches. In each the smooth shading is taken away and the rest is split into rings of frequency. Where a
 patch holds nothing but noise, its energy in every ring is a chi-squared number around the noise's own; structure only adds
@@ -23,25 +23,27 @@ from ..images.image import FloatImage
 
 Matrix = NDArray[np.float64]
 
-FEWEST = 8  # patches that a level is taken from
-EDGES = np.array([1.5, 3, 5, 8, 12, 16, 23]) / 32  # of the rings, in cycles per pixel; the corner of the plane is at 0.71
-CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
-RINGS = len(CENTRES)
+MIN_PATCHES = 8  # patches that a level is taken from
+RING_EDGES = (
+    np.array([1.5, 3, 5, 8, 12, 16, 23]) / 32
+)  # of the rings, in cycles per pixel; the corner of the plane is at 0.71
+RING_CENTERS = (RING_EDGES[1:] + RING_EDGES[:-1]) / 2
+NUM_RINGS = len(RING_CENTERS)
 # How many independent numbers the energy of a ring is worth, by the side of the patch in px (tried with white noise).
-FREEDOM = {32: (8.0, 16.7, 42.7, 78.4, 115.0, 70.0), 16: (4.6, 7.0, 10.9, 24.8, 33.5, 22.3)}
-SIDES = tuple(FREEDOM)
-# Brightness and two differences of colour, orthonormal: noise of the same strength in R, G and B is so in each of them, too.
+DEGREES_OF_FREEDOM = {32: (8.0, 16.7, 42.7, 78.4, 115.0, 70.0), 16: (4.6, 7.0, 10.9, 24.8, 33.5, 22.3)}
+PATCH_SIZES = tuple(DEGREES_OF_FREEDOM)
+# Brightness and two differences of color, orthonormal: noise of the same strength in R, G and B is so in each of them, too.
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-CLIPPED = 0.1  # of a patch's values: from there on black or white have cut the noise off
+MAX_CLIPPED = 0.1  # of a patch's values: from there on black or white have cut the noise off
 NEAR_BLACK, NEAR_WHITE = 0.5 / 255, 254.5 / 255
-LOWER = 0.3  # quantile that the level is taken from, and its place in a normal distribution
+LEVEL_QUANTILE = 0.3  # quantile that the level is taken from, and its place in a normal distribution
 LOWER_Z, TENTH_Z, UPPER_Z = -0.5244, -1.2816, 1.645
-TURNS = 12
+MAX_ITERATIONS = 12
 # Amplitudes of the two lowest rings may be so many times what a Gaussian through the two above them would have: grain, be it
 # enlarged, blurred or compressed, is hardly coarser, but the structure that is left in the flattest patches is.
 SLACK = {1: 1.25, 0: 1.1}
-TRACE = (0.1 / 255) ** 2  # of power: where a ring has less, as if it had that
-PAIRS = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
+MIN_POWER = (0.1 / 255) ** 2  # of power: where a ring has less, as if it had that
+CHANNEL_PAIRS = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,55 +51,56 @@ class Spectrum:
     """Noise: its power in each ring of frequency, as covariances of R, G and B for values in [0, 1]."""
 
     power: Matrix
-    """[RINGS, 3, 3]; white noise of variance v, on its own in each channel, has v times the unit matrix in every ring."""
+    """[NUM_RINGS, 3, 3]; white noise of variance v, on its own in each channel, has v times the unit matrix in every
+    ring."""
 
     @classmethod
-    def none(cls) -> Spectrum:
-        return cls(np.zeros((RINGS, 3, 3)))
+    def zero(cls) -> Spectrum:
+        return cls(np.zeros((NUM_RINGS, 3, 3)))
 
     @property
     def variance(self) -> float:
         """Of one pixel, the mean of the three channels."""
-        return float(np.trace(self.power, axis1=1, axis2=2) @ _areas()) / 3
+        return float(np.trace(self.power, axis1=1, axis2=2) @ _ring_areas()) / 3
 
-    def without(self, other: Spectrum) -> Spectrum:
+    def subtract(self, other: Spectrum) -> Spectrum:
         """What is left when that noise is taken away; never below 0."""
         values, vectors = np.linalg.eigh(self.power - other.power)
         return Spectrum((vectors * np.maximum(values, 0)[:, None, :]) @ vectors.transpose(0, 2, 1))
 
 
-def measure(patches: FloatImage, rounding: float = 0.0) -> Spectrum | None:
-    """The noise of patches [N, P, P, 3] of RGB in [0, 1], P one of `SIDES`; they may overlap. `rounding` is the variance
-    that rounding has added to them.
+def estimate_noise(patches: FloatImage, rounding: float = 0.0) -> Spectrum | None:
+    """The noise of patches [N, P, P, 3] of RGB in [0, 1], P one of `PATCH_SIZES`; they may overlap. `rounding` is the
+    variance that rounding has added to them.
 
-    None where fewer than `FEWEST` are neither black nor white."""
+    None where fewer than `MIN_PATCHES` are neither black nor white."""
     cut = (patches <= NEAR_BLACK) | (patches >= NEAR_WHITE)
-    patches = patches[cut.mean((1, 2, 3)) < CLIPPED]
-    if len(patches) < FEWEST:
+    patches = patches[cut.mean((1, 2, 3)) < MAX_CLIPPED]
+    if len(patches) < MIN_PATCHES:
         return None
-    energy, curvature = energies(patches)
-    if patches.shape[1] < SIDES[0]:
+    energy, curvature = ring_energies(patches)
+    if patches.shape[1] < PATCH_SIZES[0]:
         curvature = None  # in a small patch a curve is a wave of the first ring
-    freedom = _window(patches.shape[1]).freedom
-    own = energy[:, :, :3]  # [N, RINGS, 3]
-    level = np.quantile(own, 0.1, axis=0) / _chi(freedom, TENTH_Z)
+    freedom = _window(patches.shape[1]).degrees_of_freedom
+    own = energy[:, :, :3]  # [N, NUM_RINGS, 3]
+    level = np.quantile(own, 0.1, axis=0) / _chi2_quantile(freedom, TENTH_Z)
     chosen: list[NDArray[np.intp]] = []
-    for _ in range(TURNS):
-        chosen = _alike(own, level, freedom, curvature)
-        lower = np.stack([np.quantile(own[these, ring], LOWER, axis=0) for ring, these in enumerate(chosen)])
-        before, level = level, np.sqrt(level * lower / _chi(freedom, LOWER_Z))
+    for _ in range(MAX_ITERATIONS):
+        chosen = _select_patches(own, level, freedom, curvature)
+        lower = np.stack([np.quantile(own[these, ring], LEVEL_QUANTILE, axis=0) for ring, these in enumerate(chosen)])
+        before, level = level, np.sqrt(level * lower / _chi2_quantile(freedom, LOWER_Z))
         if np.allclose(level, before, rtol=0.01):
             break
-    mean = np.stack([energy[these, ring].mean(0) for ring, these in enumerate(chosen)])  # [RINGS, 6]
-    return Spectrum(_covariances(_without_structure(np.maximum(level - rounding, 0)), mean))
+    mean = np.stack([energy[these, ring].mean(0) for ring, these in enumerate(chosen)])  # [NUM_RINGS, 6]
+    return Spectrum(_covariances(_limit_structure(np.maximum(level - rounding, 0)), mean))
 
 
-def _alike(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matrix | None) -> list[NDArray[np.intp]]:
+def _select_patches(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matrix | None) -> list[NDArray[np.intp]]:
     """For each ring the patches that are like noise of that level in all others, or those that are it most."""
-    beyond = (own / np.maximum(level * _chi(freedom, UPPER_Z), 1e-16)).max(2)  # [N, RINGS]
-    fewest = max(FEWEST, len(own) // 100)
+    beyond = (own / np.maximum(level * _chi2_quantile(freedom, UPPER_Z), 1e-16)).max(2)  # [N, NUM_RINGS]
+    fewest = max(MIN_PATCHES, len(own) // 100)
     chosen = []
-    for ring in range(RINGS):
+    for ring in range(NUM_RINGS):
         others = np.delete(beyond, ring, axis=1).max(1)
         these = np.flatnonzero(others < 1)
         if len(these) < fewest:
@@ -108,23 +111,23 @@ def _alike(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matrix | None
     return chosen
 
 
-def _without_structure(level: Matrix) -> Matrix:
-    """The level [RINGS, 3] with the lowest rings no higher than `SLACK` allows."""
-    square = CENTRES**2
+def _limit_structure(level: Matrix) -> Matrix:
+    """The level [NUM_RINGS, 3] with the lowest rings no higher than `SLACK` allows."""
+    square = RING_CENTERS**2
     for ring, slack in SLACK.items():
-        above, next_above = np.maximum(level[ring + 1], TRACE), np.maximum(level[ring + 2], TRACE)
+        above, next_above = np.maximum(level[ring + 1], MIN_POWER), np.maximum(level[ring + 2], MIN_POWER)
         steps = (square[ring + 1] - square[ring]) / (square[ring + 2] - square[ring + 1])
         level[ring] = np.minimum(level[ring], slack**2 * above * np.maximum(above / next_above, 1) ** steps)
     return level
 
 
 def _covariances(level: Matrix, mean: Matrix) -> Matrix:
-    """[RINGS, 3, 3] of R, G and B from the level in each opponent colour and how these go together on average."""
-    power = np.empty((RINGS, 3, 3))
-    for n, (i, j) in enumerate(PAIRS):
+    """[NUM_RINGS, 3, 3] of R, G and B from the level in each opponent color and how these go together on average."""
+    power = np.empty((NUM_RINGS, 3, 3))
+    for n, (i, j) in enumerate(CHANNEL_PAIRS):
         scale = np.sqrt(level[:, i] * level[:, j])
         spread = np.sqrt(mean[:, i] * mean[:, j])
-        power[:, i, j] = power[:, j, i] = np.divide(mean[:, n], spread, out=np.zeros(RINGS), where=spread > 0) * scale
+        power[:, i, j] = power[:, j, i] = np.divide(mean[:, n], spread, out=np.zeros(NUM_RINGS), where=spread > 0) * scale
     return np.asarray(OPPONENT.T @ power @ OPPONENT)
 
 
@@ -137,62 +140,64 @@ class _Window:
     shading: FloatImage
     """[P * P, 6]: planes and curves as seen through the bell, orthonormal; the last three are curves."""
     rings: FloatImage
-    """[P * (P // 2 + 1) * 2, RINGS]: sums squares of the half plane's real and imaginary parts to the variance of white
+    """[P * (P // 2 + 1) * 2, NUM_RINGS]: sums squares of the half plane's real and imaginary parts to the variance of white
     noise."""
-    freedom: Matrix
-    """[RINGS, 1], see `FREEDOM`."""
+    degrees_of_freedom: Matrix
+    """[NUM_RINGS, 1], see `DEGREES_OF_FREEDOM`."""
 
 
-@lru_cache(maxsize=len(SIDES))
+@lru_cache(maxsize=len(PATCH_SIZES))
 def _window(side: int) -> _Window:
     bell = np.outer(*[np.hanning(side + 2)[1:-1]] * 2).ravel()
     x, y = (np.mgrid[:side, :side] / (side - 1) - 0.5).reshape(2, -1)
     shading, _ = np.linalg.qr(np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=1) * bell[:, None])
     # The noise that is left has the covariance (1 - QQ') B^2 (1 - QQ'): its energy at each frequency.
-    planes = [_half(columns.T.reshape(-1, side, side)) for columns in (shading, shading * bell[:, None] ** 2)]
+    planes = [_half_spectrum(columns.T.reshape(-1, side, side)) for columns in (shading, shading * bell[:, None] ** 2)]
     inner = (shading * bell[:, None] ** 2).T @ shading
     expected = (bell**2).sum() - 2 * (planes[1] * planes[0].conj()).real.sum(0)
     expected = expected + np.einsum("ik,ij,jk->k", planes[0].conj(), inner, planes[0]).real
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]).ravel()
-    number = np.digitize(radius, EDGES) - 1
-    inside = (number[:, None] == np.arange(RINGS)).astype(np.float64)
+    number = np.digitize(radius, RING_EDGES) - 1
+    inside = (number[:, None] == np.arange(NUM_RINGS)).astype(np.float64)
     rings = np.repeat(inside / (inside.T @ expected), 2, axis=0)
-    freedom = np.array(FREEDOM[side])[:, None]
+    freedom = np.array(DEGREES_OF_FREEDOM[side])[:, None]
     return _Window(bell.astype(np.float32), shading.astype(np.float32), rings.astype(np.float32), freedom)
 
 
-def _half(images: NDArray[Any]) -> NDArray[Any]:
+def _half_spectrum(images: NDArray[Any]) -> NDArray[Any]:
     """[N, P, P] -> [N, P * (P // 2 + 1)], complex: the half plane of frequencies."""
     return np.fft.rfft2(images).reshape(len(images), -1)
 
 
-def energies(patches: FloatImage, at_once: int = 64) -> tuple[Matrix, Matrix | None]:
-    """[N, RINGS, 6]: power in each ring of the opponent colours and of how they go together (`PAIRS`), and [N]: how
-    strongly the patch's brightness is curved."""
+def ring_energies(patches: FloatImage, batch_size: int = 64) -> tuple[Matrix, Matrix | None]:
+    """[N, NUM_RINGS, 6]: power in each ring of the opponent colors and of how they go together (`CHANNEL_PAIRS`), and [N]:
+    how strongly the patch's brightness is curved."""
     side = patches.shape[1]
     window = _window(side)
-    energy, curvature = np.empty((len(patches), RINGS, len(PAIRS))), np.empty(len(patches))
-    for start in range(0, len(patches), at_once):
-        some = patches[start : start + at_once]
-        seen = (some.reshape(len(some), -1, 3) @ OPPONENT.T.astype(np.float32)).transpose(0, 2, 1) * window.bell
-        shade = seen @ window.shading  # [n, 3, 6]
-        waves = _half((seen - shade @ window.shading.T).reshape(-1, side, side)).astype(np.complex64, copy=False)
+    energy, curvature = np.empty((len(patches), NUM_RINGS, len(CHANNEL_PAIRS))), np.empty(len(patches))
+    for start in range(0, len(patches), batch_size):
+        some = patches[start : start + batch_size]
+        windowed = (some.reshape(len(some), -1, 3) @ OPPONENT.T.astype(np.float32)).transpose(0, 2, 1) * window.bell
+        shade = windowed @ window.shading  # [n, 3, 6]
+        waves = _half_spectrum((windowed - shade @ window.shading.T).reshape(-1, side, side)).astype(
+            np.complex64, copy=False
+        )
         parts = waves.view(np.float32).reshape(len(some), 3, -1)  # real and imaginary by turns
-        for n, (i, j) in enumerate(PAIRS):
-            energy[start : start + at_once, :, n] = (parts[:, i] * parts[:, j]) @ window.rings
-        curvature[start : start + at_once] = (shade[:, :, 3:] ** 2).sum((1, 2))
+        for n, (i, j) in enumerate(CHANNEL_PAIRS):
+            energy[start : start + batch_size, :, n] = (parts[:, i] * parts[:, j]) @ window.rings
+        curvature[start : start + batch_size] = (shade[:, :, 3:] ** 2).sum((1, 2))
     return energy, curvature
 
 
 @lru_cache(maxsize=1)
-def _areas() -> Matrix:
-    """[RINGS]: the part of all frequencies that each ring stands for; the first one for those below it, too."""
+def _ring_areas() -> Matrix:
+    """[NUM_RINGS]: the part of all frequencies that each ring stands for; the first one for those below it, too."""
     f = np.fft.fftfreq(256)
-    number = np.digitize(np.hypot(f[:, None], f[None, :]), EDGES[1:-1])
-    return np.asarray(np.bincount(number.ravel(), minlength=RINGS) / number.size)
+    number = np.digitize(np.hypot(f[:, None], f[None, :]), RING_EDGES[1:-1])
+    return np.asarray(np.bincount(number.ravel(), minlength=NUM_RINGS) / number.size)
 
 
-def _chi(freedom: Matrix, z: float) -> Matrix:
+def _chi2_quantile(freedom: Matrix, z: float) -> Matrix:
     """The quantile, `z` deviations from the middle, of chi-squared beside its mean (Wilson and Hilferty, PNAS 17, 1931)."""
     part = 2 / (9 * freedom)
     return np.asarray((1 - part + z * np.sqrt(part)) ** 3)

@@ -24,7 +24,7 @@ def warp(
 ) -> FloatImage:
     """Samples `image` ([H, W] or [H, W, C]) on a grid of `size` (width, height) pixels.
 
-    `matrix` [2, 3] is a similarity from pixel centres of the image to those of the grid. Where it enlarges,
+    `matrix` [2, 3] is a similarity from pixel centers of the image to those of the grid. Where it enlarges,
     interpolation is enough. Where it reduces, the image is first reduced by area by the whole part of the factor; what
     is left (below 2) is sampled twice as densely in both directions and averaged, so that nothing aliases.
     Outside the image its border is repeated, or 0 where `replicate` is false.

@@ -36,7 +36,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield part
         if target.exists():
-            _keep_rights(target, part)
+            _copy_permissions(target, part)
         os.replace(part, target)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was left as it was.") from error
@@ -44,7 +44,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _keep_rights(target: Path, part: Path) -> None:
+def _copy_permissions(target: Path, part: Path) -> None:
     """Owner, mode, access lists and other extended attributes of the file that is replaced, as far as they may be set."""
     status = target.stat()
     if status.st_nlink > 1:

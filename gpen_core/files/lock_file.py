@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 
-def lock_at(path: Path) -> FileLock:
+def file_lock(path: Path) -> FileLock:
     """A lock whose file is `path`. Raises `OSError` for a link: filelock before 3.20.1 empties the file that it leads to."""
     if is_link(path):
         raise FileExistsError(errno.EEXIST, f"{path.name} is a link, not a lock file: delete it", str(path))

@@ -26,7 +26,7 @@ class FileTooLarge(OSError):
         super().__init__(errno.EFBIG, f"it has {size:,} bytes, and the limit is {max_size:,}")
 
 
-def open_regular(path: Path, max_size: int | None = None) -> tuple[BinaryIO, os.stat_result]:
+def open_regular_file(path: Path, max_size: int | None = None) -> tuple[BinaryIO, os.stat_result]:
     """Opens a file, or the file that a link leads to, for reading. Returns it and its status. The caller closes the file.
 
     Every error is an `OSError` whose `strerror` gives the reason in plain words: `FileNotFoundError`,

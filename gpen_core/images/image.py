@@ -1,6 +1,6 @@
-"""Any picture in, the same kind of picture out, and in between regions of float32 RGB HWC in [0, 1].
+"""Any image in, the same kind of image out, and in between regions of float32 RGB HWC in [0, 1].
 
-A `Picture` keeps the pixels in the type they came in, so that what is not written to stays bit for bit the input's.
+An `ImageData` keeps the pixels in the type they came in, so that what is not written to stays bit for bit the input's.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FloatImage = NDArray[np.float32]
 
 log = logging.getLogger(__name__)
 
-PEAKS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+MAX_VALUES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+FLOAT_DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
-ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4 A
+ORIENTATION_TAG = 0x0112  # EXIF 2.3, 4.6.4 A
 # What Pillow and OpenCV raise on broken files.
-BROKEN = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -62,12 +62,12 @@ class Region:
     def slices(self) -> tuple[slice, slice]:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    def overlap(self, other: Region) -> Region:
+    def intersection(self, other: Region) -> Region:
         """What both have in common; perhaps empty."""
         low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
         return Region(*low, *high)
 
-    def joined(self, other: Region) -> Region:
+    def union(self, other: Region) -> Region:
         """The smallest rectangle that holds both; an empty one counts for nothing."""
         if self.empty or other.empty:
             return other if self.empty else self
@@ -78,23 +78,23 @@ class Region:
 ASPECT_TOLERANCE = 0.02
 
 
-def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two pictures of those widths and heights have the same proportions, but for 2 % and for rounding: half a
-    pixel in each side is no other shape, however small the picture."""
+def same_aspect_ratio(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two images of those widths and heights have the same proportions, but for 2 % and for rounding: half a
+    pixel in each side is no other shape, however small the image."""
     stretch = math.log(size[0] / other[0]) - math.log(size[1] / other[1])
     return abs(stretch) <= math.log1p(ASPECT_TOLERANCE) + 0.5 / min(size) + 0.5 / min(other)
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """Colour or grey pixels, perhaps with alpha, of 8, 16 bits or float."""
+class ImageData:
+    """Color or gray pixels, perhaps with alpha, of 8, 16 bits or float."""
 
     pixels: Pixels
-    """[H, W, 3] RGB or [H, W, 1] grey; uint8, uint16, float16, float32 or float64 (floats in [0, 1])."""
+    """[H, W, 3] RGB or [H, W, 1] gray; uint8, uint16, float16, float32 or float64 (floats in [0, 1])."""
     alpha: Pixels | None = None
     """[H, W] of the same dtype, never changed."""
-    form: Literal["array", "flat array", "pil"] = "array"
-    """What `native` gives back."""
+    input_type: Literal["array", "flat array", "pil"] = "array"
+    """What `to_input_type` gives back."""
 
     @property
     def height(self) -> int:
@@ -110,63 +110,63 @@ class Picture:
         return self.width, self.height
 
     @property
-    def whole(self) -> Region:
+    def full_region(self) -> Region:
         return Region(0, 0, self.width, self.height)
 
-    def around(self, region: Region, margin: int) -> Region:
-        """The region with so many pixels more on each side, as far as the picture reaches."""
+    def region_with_margin(self, region: Region, margin: int) -> Region:
+        """The region with so many pixels more on each side, as far as the image reaches."""
         grown = Region(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin)
-        return grown.overlap(self.whole)
+        return grown.intersection(self.full_region)
 
     @property
-    def peak(self) -> float:
+    def max_value(self) -> float:
         """The value of white."""
-        return PEAKS.get(self.pixels.dtype, 1.0)
+        return MAX_VALUES.get(self.pixels.dtype, 1.0)
 
-    def region(self, region: Region) -> FloatImage:
+    def crop_rgb(self, region: Region) -> FloatImage:
         """The region's pixels as float32 RGB [h, w, 3] in [0, 1]."""
-        return self._as_rgb(self.pixels[region.slices], 1.0)
+        return self._to_rgb(self.pixels[region.slices], 1.0)
 
-    def put(self, region: Region, rgb: FloatImage, where: NDArray[np.bool_]) -> None:
-        """Writes `rgb` [h, w, 3] in [0, 1], rounded, where `where` [h, w] is true. Only for a `writable` picture."""
+    def paste(self, region: Region, rgb: FloatImage, mask: NDArray[np.bool_]) -> None:
+        """Writes `rgb` [h, w, 3] in [0, 1], rounded, where `mask` [h, w] is true. Only for a `writable` image."""
         if self.pixels.shape[2] == 1:
             rgb = (rgb @ LUMA)[..., None]
-        if self.pixels.dtype in PEAKS:
-            rgb = np.rint(np.clip(rgb, 0, 1) * self.peak)
-        self.pixels[region.slices][where] = rgb[where].astype(self.pixels.dtype)
+        if self.pixels.dtype in MAX_VALUES:
+            rgb = np.rint(np.clip(rgb, 0, 1) * self.max_value)
+        self.pixels[region.slices][mask] = rgb[mask].astype(self.pixels.dtype)
 
-    def writable(self) -> Picture:
+    def writable(self) -> ImageData:
         """A copy whose pixels may be written to."""
         return replace(self, pixels=self.pixels.copy())
 
-    def bgr_255(self, longest: int) -> FloatImage:
-        """The whole picture as float32 BGR in [0, 255], its longer side reduced by area to at most `longest` pixels."""
+    def to_bgr255(self, longest: int) -> FloatImage:
+        """The whole image as float32 BGR in [0, 255], its longer side reduced by area to at most `longest` pixels."""
         pixels = resize(self.pixels, scaled_size(self.size, min(longest, max(self.size))))
         if pixels.shape[2] == 3 and pixels.dtype in (np.uint8, np.uint16):  # before they are four times as large
-            return self._as_rgb(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), 255.0)
-        return np.asarray(cv2.cvtColor(self._as_rgb(pixels, 255.0), cv2.COLOR_RGB2BGR), np.float32)
+            return self._to_rgb(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), 255.0)
+        return np.asarray(cv2.cvtColor(self._to_rgb(pixels, 255.0), cv2.COLOR_RGB2BGR), np.float32)
 
-    def native(self) -> Any:
+    def to_input_type(self) -> Any:
         """An array or a PIL image, of the kind, dtype and channels that came in."""
-        if self.form == "pil":
+        if self.input_type == "pil":
             return to_pil(self)
         if self.alpha is not None:
             return np.dstack((self.pixels, self.alpha))
-        return self.pixels[..., 0] if self.form == "flat array" else self.pixels
+        return self.pixels[..., 0] if self.input_type == "flat array" else self.pixels
 
-    def _as_rgb(self, pixels: Pixels, white: float) -> FloatImage:
+    def _to_rgb(self, pixels: Pixels, white: float) -> FloatImage:
         rgb = pixels.astype(np.float32)
-        if white != self.peak:
-            rgb /= np.float32(self.peak / white)
-        if pixels.dtype in FLOATS:
+        if white != self.max_value:
+            rgb /= np.float32(self.max_value / white)
+        if pixels.dtype in FLOAT_DTYPES:
             rgb = np.clip(rgb, 0, np.float32(white))
         return rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
 
 
-def as_picture(image: object) -> Picture:
-    """Takes an array ([H, W], or [H, W, C] with grey, grey + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]), a PIL
-    image of any mode (turned upright by its EXIF orientation) or a `Picture`. Raises `InputError` for anything else."""
-    if isinstance(image, Picture):
+def to_image_data(image: object) -> ImageData:
+    """Takes an array ([H, W], or [H, W, C] with gray, gray + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]), a PIL
+    image of any mode (turned upright by its EXIF orientation) or an `ImageData`. Raises `InputError` for anything else."""
+    if isinstance(image, ImageData):
         return image
     if isinstance(image, Image.Image):
         return from_pil(image)
@@ -175,54 +175,54 @@ def as_picture(image: object) -> Picture:
     raise InputError(f"Expected a path, a PIL image or a numpy array, got {type(image).__name__}.")
 
 
-def from_array(array: Pixels) -> Picture:
-    """See `as_picture`. The array is not copied and never written to."""
+def from_array(array: Pixels) -> ImageData:
+    """See `to_image_data`. The array is not copied and never written to."""
     array = np.asarray(array)  # without a subclass's own ways
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype not in PEAKS and array.dtype not in FLOATS:
+    if array.dtype not in MAX_VALUES and array.dtype not in FLOAT_DTYPES:
         raise InputError(f"Expected uint8, uint16 or float pixels, got {array.dtype}.")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)) or 0 in array.shape:
         raise InputError(f"Expected [H, W] or [H, W, 1 to 4 channels] with no side of zero, got {list(array.shape)}.")
-    if array.dtype in FLOATS:
+    if array.dtype in FLOAT_DTYPES:
         _check_float_range(array)
     if array.ndim == 2:
-        return Picture(array[..., None], None, "flat array")
-    colours = 1 if array.shape[2] < 3 else 3
-    return Picture(array[..., :colours], array[..., colours] if array.shape[2] in (2, 4) else None)
+        return ImageData(array[..., None], None, "flat array")
+    color_channels = 1 if array.shape[2] < 3 else 3
+    return ImageData(array[..., :color_channels], array[..., color_channels] if array.shape[2] in (2, 4) else None)
 
 
 def _check_float_range(array: Pixels) -> None:
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("The picture holds values that are not finite.")
+        raise InputError("The image holds values that are not finite.")
     if low < -0.5 or high > 1.5:
         raise InputError(f"Expected float pixels in [0, 1], got {low:g} to {high:g}. Divide by 255 or 65535 first.")
 
 
-def from_pil(image: Image.Image) -> Picture:
-    """See `as_picture`. Palette, CMYK and the like become RGB; a CMYK profile is applied."""
+def from_pil(image: Image.Image) -> ImageData:
+    """See `to_image_data`. Palette, CMYK and the like become RGB; a CMYK profile is applied."""
     try:
-        image.load()  # a picture that is still a file is read now
+        image.load()  # an image that is still a file is read now
         array = pil_to_array(image)
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         if is_out_of_memory(error):
             raise
         raise InputError(f"The PIL image of mode {image.mode!r} cannot be read ({error}).") from error
-    return replace(from_array(upright(array, _pil_orientation(image))), form="pil")
+    return replace(from_array(apply_orientation(array, _pil_orientation(image))), input_type="pil")
 
 
 def _pil_orientation(image: Image.Image) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return 1  # Pillow has turned it while loading; before version 11 the tag stays
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except BROKEN as error:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except DECODE_ERRORS as error:
         log.warning("The EXIF block of the PIL image is damaged (%s); its orientation is not known.", error)
         return 1
 
 
 def pil_to_array(image: Image.Image) -> Pixels:
-    """[H, W] or [H, W, C] of uint8, or uint16 for 16-bit grey; `InputError` for modes with no such equivalent."""
+    """[H, W] or [H, W, C] of uint8, or uint16 for 16-bit gray; `InputError` for modes with no such equivalent."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     if image.mode == "I":
@@ -231,10 +231,10 @@ def pil_to_array(image: Image.Image) -> Pixels:
             return values.astype(np.uint16)
     if image.mode in ("I", "F"):
         raise InputError(f"Pixels of PIL mode {image.mode!r} have no defined white. Convert to 8 or 16 bits first.")
-    return np.asarray(_plain_mode(image))
+    return np.asarray(_to_simple_mode(image))
 
 
-def _plain_mode(image: Image.Image) -> Image.Image:
+def _to_simple_mode(image: Image.Image) -> Image.Image:
     key = image.info.get("transparency") if image.mode in ("1", "L", "P", "RGB") else None
     if image.mode in ("L", "RGB", "LA", "RGBA") and key is None:
         return image
@@ -265,32 +265,32 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError) as error:
-            log.warning("The CMYK profile cannot be used (%s); colours are converted without it.", error)
+            log.warning("The CMYK profile cannot be used (%s); colors are converted without it.", error)
     return image.convert("RGB")
 
 
-def to_pil(picture: Picture) -> Image.Image:
-    """L, LA, RGB or RGBA; 16-bit grey as I;16. PIL has no other 16-bit mode and none for float."""
-    array = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
-    if picture.pixels.dtype == np.uint16 and array.shape[2] == 1:
+def to_pil(image: ImageData) -> Image.Image:
+    """L, LA, RGB or RGBA; 16-bit gray as I;16. PIL has no other 16-bit mode and none for float."""
+    array = image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))
+    if image.pixels.dtype == np.uint16 and array.shape[2] == 1:
         return Image.fromarray(np.ascontiguousarray(array[..., 0]))
-    if picture.pixels.dtype != np.uint8:
+    if image.pixels.dtype != np.uint8:
         raise InputError(f"PIL has no mode for {array.shape[2]} channels of {array.dtype}.")
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
 
 
-def rgb8(picture: Picture) -> NDArray[np.uint8]:
+def to_rgb8(image: ImageData) -> NDArray[np.uint8]:
     """[H, W, 3] RGB of 8 bits, rounded, without alpha."""
-    whole = picture.whole
-    return np.asarray(np.rint(picture.region(whole) * 255), np.uint8)
+    whole = image.full_region
+    return np.asarray(np.rint(image.crop_rgb(whole) * 255), np.uint8)
 
 
-def luminance(picture: Picture) -> FloatImage:
+def to_luminance(image: ImageData) -> FloatImage:
     """[H, W] in [0, 1]."""
-    return picture.region(picture.whole) @ LUMA
+    return image.crop_rgb(image.full_region) @ LUMA
 
 
-def upright(array: Pixels, orientation: int) -> Pixels:
+def apply_orientation(array: Pixels, orientation: int) -> Pixels:
     """Applies an EXIF orientation (1 to 8; anything else counts as 1) to [H, W] or [H, W, C]."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""What a picture file carries beside its pixels: taken out of one file and put into the next.
+"""What an image file carries beside its pixels: taken out of one file and put into the next.
 
 The orientation is taken out, since it is applied to the pixels; a CMYK profile is left out, since it describes pixels that
 are no longer there. EXIF is handled as the bytes it came in: Pillow guesses types anew and turns what is not ASCII into "?".
@@ -17,9 +17,9 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from .image import ORIENTATION
-from .png import PNG_SIGNATURE, png_chunk, png_spans, unpacked_length
-from .tiff import WHOLE_NUMBERS, TiffField, read_directory, tiff_header, write_directory
+from .image import ORIENTATION_TAG
+from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
+from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ XMP_ORIENTATION = re.compile(  # bounded, since packets are padded with thousand
 PNG_XMP = "XML:com.adobe.xmp"
 # ImageMagick's names from before PNG had a chunk for EXIF, and what is to be put before the value to make it an APP1.
 RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw profile type xmp": XMP_HEADER}
-PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+PNG_COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
 MARKER_LIMIT = 65533  # payload of one JPEG marker
-LONGEST = {  # bytes that readers accept, Pillow among them: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
+MAX_FIELD_BYTES = {  # bytes that readers accept, Pillow among them: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
     "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
     "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
 }
-TOO_LONG = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # of newer and of older Pillow
-LONG_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "colour profile"}
-MOST_NAMED = 10  # keys of PNG text in a message
+TOO_LONG_ERROR = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # of newer and of older Pillow
+FIELD_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "color profile"}
+MAX_NAMED = 10  # keys of PNG text in a message
 UNKNOWN_DPI = (72.0, 72.0)  # what Pillow and many writers give where there is none
-KEPT = {
-    "PNG": ("exif", "icc", "xmp", "dpi", "text", "png_colour"),
+SUPPORTED_FIELDS = {
+    "PNG": ("exif", "icc", "xmp", "dpi", "text", "png_color"),
     "JPEG": ("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments"),
     "WEBP": ("exif", "icc", "xmp"),
     "TIFF": ("exif", "icc", "xmp", "dpi"),
@@ -71,26 +71,26 @@ class Metadata:
     """JPEG comment."""
     text: tuple[tuple[str, Any], ...] = ()
     """PNG text chunks: what A1111 ("parameters") and ComfyUI ("workflow", "prompt") write."""
-    png_colour: bytes = b""
+    png_color: bytes = b""
     """PNG chunks for gamma, primaries and rendering intent, as they stood."""
     jpeg_segments: bytes = b""
     """JPEG segments with IPTC captions and the rest of a long XMP packet, as they stood."""
     dropped: tuple[str, ...] = ()
-    """What the file had beside all this, by name; see `unkept`."""
+    """What the file had beside all this, by name; see `dropped_fields`."""
 
 
-def collect(image: Image.Image, source: bytes) -> Metadata:
+def read_metadata(image: Image.Image, source: bytes) -> Metadata:
     """`image` has been opened from `source` and its pixels loaded."""
     info = image.info
-    xmp, taken = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
+    xmp, used_keys = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
     return Metadata(
         exif=_exif(image, source),
         icc=_icc(image, source),
         xmp=XMP_ORIENTATION.sub(b"", xmp) if xmp else None,
         dpi=_dpi(image),
         comment=info.get("comment") if isinstance(info.get("comment"), bytes) else None,
-        text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in taken),
-        png_colour=b"".join(c for kind, c in png_chunks(source) if kind in PNG_COLOUR_CHUNKS),
+        text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in used_keys),
+        png_color=b"".join(c for kind, c in png_chunks(source) if kind in PNG_COLOR_CHUNKS),
         jpeg_segments=b"".join(
             _jpeg_segment(name, data)
             for name, data in getattr(image, "applist", [])
@@ -99,12 +99,12 @@ def collect(image: Image.Image, source: bytes) -> Metadata:
     )
 
 
-def orientation(image: Image.Image) -> int:
-    """What EXIF says, else XMP, as Pillow has it since 11; 1 where neither says anything. TIFF: see `files`."""
-    header = tiff_header(tiff := _raw_exif(image))
-    entry = read_directory(tiff, header, header.first).get(ORIENTATION) if header else None
-    if header and entry and isinstance(entry.value, bytes) and entry.kind in WHOLE_NUMBERS:
-        return int(struct.unpack_from(header.order + WHOLE_NUMBERS[entry.kind], entry.value)[0])
+def read_orientation(image: Image.Image) -> int:
+    """What EXIF says, else XMP, as Pillow has it since 11; 1 where neither says anything. TIFF: see `codecs`."""
+    header = parse_tiff_header(tiff := _raw_exif(image))
+    entry = read_directory(tiff, header, header.first).get(ORIENTATION_TAG) if header else None
+    if header and entry and isinstance(entry.value, bytes) and entry.kind in INTEGER_FORMATS:
+        return int(struct.unpack_from(header.order + INTEGER_FORMATS[entry.kind], entry.value)[0])
     match = XMP_ORIENTATION.search(_xmp(image) or b"")
     return int((match[1] or match[2] or b"1") if match else 1)
 
@@ -122,7 +122,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 def _icc(image: Image.Image, source: bytes) -> bytes | None:
     profile = image.info.get("icc_profile")
     if not profile and _has_profile(image, source):
-        log.warning("The colour profile is damaged or incomplete; left out.")
+        log.warning("The color profile is damaged or incomplete; left out.")
     space = profile[16:20] if profile else b""  # ICC.1:2010, 7.2.6
     return None if image.mode == "CMYK" or space in (b"CMYK", b"Lab ") else profile or None
 
@@ -134,47 +134,47 @@ def _has_profile(image: Image.Image, source: bytes) -> bool:
     return in_jpeg or any(kind == b"iCCP" for kind, _ in png_chunks(source))
 
 
-def for_colours(metadata: Metadata, colours: int) -> Metadata:
-    """Without the profile of a grey picture where the file will hold three colours."""
-    if colours == 3 and metadata.icc and metadata.icc[16:20] == b"GRAY":
-        log.warning("The picture is written as RGB; its profile for grey is left out.")
+def drop_gray_profile(metadata: Metadata, channels: int) -> Metadata:
+    """Without the profile of a gray image where the file will hold three colors."""
+    if channels == 3 and metadata.icc and metadata.icc[16:20] == b"GRAY":
+        log.warning("The image is saved as RGB; its gray profile is dropped.")
         return replace(metadata, icc=None)
     return metadata
 
 
-def fitting(metadata: Metadata, format_name: str) -> Metadata:
+def drop_oversized(metadata: Metadata, format_name: str) -> Metadata:
     """Without what is too long for a file of that format, which is logged."""
     without: dict[str, Any] = {}
-    for field, longest in LONGEST.get(format_name, {}).items():
+    for field, longest in MAX_FIELD_BYTES.get(format_name, {}).items():
         length = len(getattr(metadata, field) or b"")
         if length > longest:
-            name = LONG_NAMES[field]
+            name = FIELD_NAMES[field]
             log.warning("The %s (%d bytes) does not fit into a %s; left out.", name, length, format_name)
             without[field] = None
     metadata = replace(metadata, **without)
-    return _with_fitting_text(metadata) if format_name == "PNG" else metadata
+    return _drop_oversized_text(metadata) if format_name == "PNG" else metadata
 
 
-def too_long(source: bytes, error: Exception) -> str | None:
+def oversized_message(source: bytes, error: Exception) -> str | None:
     """What to say where Pillow refused a PNG for the length of its metadata."""
-    if not TOO_LONG.search(str(error)):
+    if not TOO_LONG_ERROR.search(str(error)):
         return None
     profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in png_chunks(source) if kind == b"iCCP")
-    is_profile = any(unpacked_length(one, LONGEST["PNG"]["icc"]) > LONGEST["PNG"]["icc"] for one in profiles)
-    what = "colour profile of the PNG has more than 1 MiB" if is_profile else "text in the PNG is too long"
-    return f"the {what} ({error}). Remove it, with exiftool for example, and try again."
+    is_profile = any(inflated_size(one, MAX_FIELD_BYTES["PNG"]["icc"]) > MAX_FIELD_BYTES["PNG"]["icc"] for one in profiles)
+    problem = "color profile of the PNG has more than 1 MiB" if is_profile else "text in the PNG is too long"
+    return f"the {problem} ({error}). Remove it, with exiftool for example, and try again."
 
 
-def _with_fitting_text(metadata: Metadata) -> Metadata:
+def _drop_oversized_text(metadata: Metadata) -> Metadata:
     kept: list[tuple[str, Any]] = []
     lost: list[tuple[str, Any]] = []
-    left = LONGEST["PNG"]["xmp"] - len(metadata.xmp or b"")
+    left = MAX_FIELD_BYTES["PNG"]["xmp"] - len(metadata.xmp or b"")
     for key, value in metadata.text:
         fits = len(value) <= left
         (kept if fits else lost).append((key, value))
         left -= len(value) if fits else 0
     if lost:
-        log.warning("PNG text (%s) is too long for a PNG; left out.", _names(lost))
+        log.warning("PNG text (%s) is too long for a PNG; left out.", _format_names(lost))
     return replace(metadata, text=tuple(kept))
 
 
@@ -210,16 +210,16 @@ def _raw_exif(image: Image.Image) -> bytes:
 
 def _exif(image: Image.Image, source: bytes) -> bytes | None:
     raw = _raw_exif(image)
-    exif = _tiff_exif(source) if image.format == "TIFF" else _without_orientation(raw)
+    exif = _tiff_exif(source) if image.format == "TIFF" else _strip_orientation(raw)
     if exif is None and raw:
         log.warning("The EXIF block is damaged; left out.")
     return EXIF_HEADER + exif if exif else None
 
 
-def _without_orientation(tiff: bytes) -> bytes | None:
-    """Without a thumbnail too, which would show the picture as it was. All else stays where it is, since a maker's note
+def _strip_orientation(tiff: bytes) -> bytes | None:
+    """Without a thumbnail too, which would show the image as it was. All else stays where it is, since a maker's note
     may point to it. Empty where nothing is left, None where there is no directory."""
-    header = tiff_header(tiff)
+    header = parse_tiff_header(tiff)
     if header is None or header.big or header.first + 2 > len(tiff):
         return None
     (count,) = struct.unpack_from(header.order + "H", tiff, header.first)
@@ -227,7 +227,7 @@ def _without_orientation(tiff: bytes) -> bytes | None:
     entries = [tiff[at : at + 12] for at in range(start, end, 12)]
     if not entries or len(entries[-1]) < 12:
         return None if entries else b""
-    kept = [entry for entry in entries if struct.unpack_from(header.order + "H", entry)[0] != ORIENTATION]
+    kept = [entry for entry in entries if struct.unpack_from(header.order + "H", entry)[0] != ORIENTATION_TAG]
     if not kept:
         return b""
     table = struct.pack(header.order + "H", len(kept)) + b"".join(kept) + bytes(4)  # no further directory
@@ -235,7 +235,7 @@ def _without_orientation(tiff: bytes) -> bytes | None:
 
 
 def _tiff_exif(source: bytes) -> bytes | None:
-    header = tiff_header(source)
+    header = parse_tiff_header(source)
     if header is None:
         return None
     entries = {tag: entry for tag, entry in read_directory(source, header, header.first).items() if tag not in STORAGE_TAGS}
@@ -249,7 +249,7 @@ def _tiff_exif(source: bytes) -> bytes | None:
 def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
     """The byte order and the tags that a TIFF of this metadata has beside those for its pixels."""
     tiff = (metadata.exif or b"")[len(EXIF_HEADER) :]
-    header = tiff_header(tiff)
+    header = parse_tiff_header(tiff)
     order, entries = ("<", {}) if header is None else (header.order, read_directory(tiff, header, header.first))
     entries = {tag: entry for tag, entry in entries.items() if tag not in STORAGE_TAGS}
     if metadata.xmp:
@@ -263,28 +263,28 @@ def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
     return order, entries
 
 
-def _names(text: Sequence[tuple[str, Any]]) -> str:
-    more = len(text) - MOST_NAMED
-    return ", ".join(key for key, _ in text[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _format_names(text: Sequence[tuple[str, Any]]) -> str:
+    more = len(text) - MAX_NAMED
+    return ", ".join(key for key, _ in text[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def warn_of_losses(metadata: Metadata, format_name: str) -> None:
+def warn_about_losses(metadata: Metadata, format_name: str) -> None:
     """Logs what the format cannot hold."""
     names = {
         "exif": "EXIF",
-        "icc": "a colour profile",
+        "icc": "a color profile",
         "xmp": "XMP",
         "dpi": "a resolution",
         "comment": "a JPEG comment",
-        "text": f"PNG text ({_names(metadata.text)})",
-        "png_colour": "PNG colour chunks",
+        "text": f"PNG text ({_format_names(metadata.text)})",
+        "png_color": "PNG color chunks",
         "jpeg_segments": "JPEG segments (IPTC, extended XMP)",
     }
-    lost = [name for field, name in names.items() if field not in KEPT[format_name] and getattr(metadata, field)]
+    lost = [name for field, name in names.items() if field not in SUPPORTED_FIELDS[format_name] and getattr(metadata, field)]
     if metadata.dpi == UNKNOWN_DPI:
         lost = [name for name in lost if name != names["dpi"]]
-    if b"sRGB" in metadata.png_colour and b"cICP" not in metadata.png_colour:  # what is expected of any file
-        lost = [name for name in lost if name != names["png_colour"]]
+    if b"sRGB" in metadata.png_color and b"cICP" not in metadata.png_color:  # what is expected of any file
+        lost = [name for name in lost if name != names["png_color"]]
     if lost:
         log.warning("%s has no place for %s; left out.", format_name, ", ".join(lost))
 
@@ -295,7 +295,7 @@ def save_arguments(metadata: Metadata, format_name: str) -> dict[str, Any]:
     if format_name == "PNG":
         out["pnginfo"] = _png_text(metadata)
     elif format_name == "JPEG":
-        del out["exif"]  # see `with_jpeg_segments`
+        del out["exif"]  # see `insert_jpeg_segments`
     elif format_name == "WEBP":
         exif = metadata.exif.removeprefix(EXIF_HEADER) if metadata.exif else None
         out = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
@@ -316,7 +316,7 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
     return chunks
 
 
-def with_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
+def insert_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
     """Puts EXIF, XMP, IPTC and the comment behind JFIF's segment, the first: in Pillow before 10 long ones break off."""
     segments = b""
     for header, payload in ((b"", metadata.exif), (XMP_HEADER, metadata.xmp)):
@@ -335,34 +335,34 @@ def _jpeg_segment(name: str, payload: bytes) -> bytes:
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, whole chunk) of a PNG up to its pixels; nothing for other data."""
-    spans = png_spans(data) if data.startswith(PNG_SIGNATURE) else ()
+    spans = iter_chunks(data) if data.startswith(PNG_SIGNATURE) else ()
     for kind, start, end in spans:
         if kind == b"IDAT":
             return
         yield kind, data[start:end]
 
 
-def only_pixels(png: bytes, size: tuple[int, int]) -> bytes:
+def strip_to_pixels(png: bytes, size: tuple[int, int]) -> bytes:
     """A PNG of that width and height with no more of `png` than makes its pixels, each chunk whole. A decoder that is given
     the rest takes gigabytes where a chunk of any kind claims them (OpenCV 5), or believes the first of two headers."""
     header = png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])
-    spans = ((start, end) for kind, start, end in png_spans(png) if kind in (b"tRNS", b"IDAT") and end <= len(png))
+    spans = ((start, end) for kind, start, end in iter_chunks(png) if kind in (b"tRNS", b"IDAT") and end <= len(png))
     return b"".join((PNG_SIGNATURE, header, *(png[start:end] for start, end in spans), png_chunk(b"IEND", b"")))
 
 
-def into_png(png: bytes, metadata: Metadata) -> bytes:
-    """Puts the metadata into a PNG that was written without any (by OpenCV): Pillow encodes the chunks on a 1x1 picture."""
+def insert_chunks(png: bytes, metadata: Metadata) -> bytes:
+    """Puts the metadata into a PNG that was written without any (by OpenCV): Pillow encodes the chunks on a 1x1 image."""
     carrier = io.BytesIO()
     Image.new("RGB", (1, 1)).save(carrier, "PNG", **save_arguments(metadata, "PNG"))
     chunks = b"".join(chunk for kind, chunk in png_chunks(carrier.getvalue()) if kind != b"IHDR")
-    return _after_header(png, metadata.png_colour + chunks)
+    return _insert_after_header(png, metadata.png_color + chunks)
 
 
-def with_png_colour(png: bytes, metadata: Metadata) -> bytes:
+def insert_png_color(png: bytes, metadata: Metadata) -> bytes:
     """Puts gamma, primaries and intent back, which Pillow does not write."""
-    return _after_header(png, metadata.png_colour)
+    return _insert_after_header(png, metadata.png_color)
 
 
-def _after_header(png: bytes, chunks: bytes) -> bytes:
+def _insert_after_header(png: bytes, chunks: bytes) -> bytes:
     at = len(PNG_SIGNATURE) + 12 + 13  # IHDR is 13 bytes long and always first
     return png[:at] + chunks + png[at:]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InputError
-from ..files.regular_file import open_regular
+from ..files.regular_file import open_regular_file
 
 MAX_IMAGE_BYTES = 2 << 30  # more than MAX_PIXELS of 16 bits with alpha have without compression
 
@@ -18,7 +18,7 @@ def open_image(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The open file and its size in bytes. Raises `InputError` if it cannot be read, is not a regular file, or has more than
     `MAX_IMAGE_BYTES`."""
     try:
-        file, status = open_regular(path, MAX_IMAGE_BYTES)
+        file, status = open_regular_file(path, MAX_IMAGE_BYTES)
         with file:
             yield file, status.st_size
     except OSError as error:

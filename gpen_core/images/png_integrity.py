@@ -6,10 +6,10 @@ import struct
 import zlib
 
 from .image import Pixels
-from .png import png_spans
+from .png import iter_chunks
 
-AT_ONCE = 1 << 20  # bytes
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type
+CHUNK_SIZE = 1 << 20  # bytes
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the color type
 PALETTE = 3
 # PNG 1.2, 2.6: first column and row of each pass, and its steps.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -17,15 +17,15 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 def check(png: bytes, pixels: Pixels) -> None:
     """Raises `ValueError` where rows are missing. They are counted only where they may be: where the last one is all 0, or
-    would be of a colour of the palette, or where all rows are interlaced."""
+    would be of a color of the palette, or where all rows are interlaced."""
     kind, _, _, interlaced = png[25:29]
     if kind == PALETTE or interlaced or not pixels[-1].any():
-        needed = _needed(png)
-        if (there := _inflated(png, needed)) < needed:
-            raise ValueError(f"its pixels end after {there:,} of {needed:,} bytes")
+        needed = _expected_bytes(png)
+        if (available := _inflated_bytes(png, needed)) < needed:
+            raise ValueError(f"its pixels end after {available:,} of {needed:,} bytes")
 
 
-def _needed(png: bytes) -> int:
+def _expected_bytes(png: bytes) -> int:
     """Bytes of all rows, each with its filter's number."""
     width, height, bits, kind, _, _, interlaced = struct.unpack_from(">LLBBBBB", png, 16)
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
@@ -33,12 +33,12 @@ def _needed(png: bytes) -> int:
     return sum(rows * (1 + -(-columns * bits * CHANNELS[kind] // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
-def _inflated(png: bytes, most: int) -> int:
+def _inflated_bytes(png: bytes, max_bytes: int) -> int:
     inflate, count = zlib.decompressobj(), 0
-    for left in (png[start + 8 : end - 4] for kind, start, end in png_spans(png) if kind == b"IDAT"):
-        while left and count < most and not inflate.eof:
-            count += len(inflate.decompress(left, AT_ONCE))
+    for left in (png[start + 8 : end - 4] for kind, start, end in iter_chunks(png) if kind == b"IDAT"):
+        while left and count < max_bytes and not inflate.eof:
+            count += len(inflate.decompress(left, CHUNK_SIZE))
             left = inflate.unconsumed_tail
-    while count < most and (more := inflate.flush(AT_ONCE)):
+    while count < max_bytes and (more := inflate.flush(CHUNK_SIZE)):
         count += len(more)
-    return min(count, most)
+    return min(count, max_bytes)

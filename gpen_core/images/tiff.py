@@ -12,11 +12,11 @@ from typing import NamedTuple
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # TIFF 6.0, section 2
-MOST_ENTRIES = 0xFFFF
-WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L"}  # of these types: BYTE, SHORT, LONG
+MAX_ENTRIES = 0xFFFF
+INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # of these types: BYTE, SHORT, LONG
 
 
-class Header(NamedTuple):
+class TiffHeader(NamedTuple):
     """Of a TIFF structure, which EXIF is too."""
 
     order: str  # as `struct` writes it
@@ -24,7 +24,7 @@ class Header(NamedTuple):
     first: int  # position of the first directory
 
 
-class Place(NamedTuple):
+class TiffOffset(NamedTuple):
     """An entry of a TIFF directory: what it is and where it and its value stand."""
 
     at: int
@@ -43,16 +43,16 @@ class TiffField(NamedTuple):
     value: bytes | dict[int, TiffField]  # in the structure's byte order; or the directory it points to
 
 
-def tiff_header(data: bytes | bytearray) -> Header | None:
+def parse_tiff_header(data: bytes | bytearray) -> TiffHeader | None:
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     big = 43 in data[2:4]
     if order is None or len(data) < 16 or not (big or 42 in data[2:4]):
         return None
     (first,) = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)
-    return Header(order, big, first)
+    return TiffHeader(order, big, first)
 
 
-def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Place]:
+def iter_entries(data: bytes | bytearray, header: TiffHeader, at: int) -> Iterator[TiffOffset]:
     """The entries of the directory at `at` whose values lie within `data`. `ValueError` where it claims to have more
     entries than a TIFF that is not a BigTIFF can."""
     number, position, size = ("Q", "Q", 20) if header.big else ("H", "L", 12)
@@ -60,7 +60,7 @@ def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Plac
     if at + number_bytes > len(data):
         return
     (count,) = struct.unpack_from(header.order + number, data, at)
-    if count > MOST_ENTRIES:
+    if count > MAX_ENTRIES:
         raise ValueError(f"a TIFF directory of {count:,} entries")
     at += number_bytes
     for entry in range(at, min(at + count * size, len(data) - size + 1), size):
@@ -69,14 +69,14 @@ def directory(data: bytes | bytearray, header: Header, at: int) -> Iterator[Plac
         if length > inline:
             (value_at,) = struct.unpack_from(header.order + position, data, value_at)
         if length and value_at + length <= len(data):
-            yield Place(entry, tag, kind, values, value_at, length)
+            yield TiffOffset(entry, tag, kind, values, value_at, length)
 
 
-def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict[int, TiffField]:
+def read_directory(data: bytes, header: TiffHeader, at: int, owner: int = 0) -> dict[int, TiffField]:
     """The directory at `at` with those for Exif, GPS and interoperability, which belong to `owner`."""
     out: dict[int, TiffField] = {}
     left = len(data)  # only in a hostile file do entries overlap or come twice
-    for place in directory(data, header, at):
+    for place in iter_entries(data, header, at):
         left -= place.length
         if left < 0:
             break
@@ -93,13 +93,13 @@ def read_directory(data: bytes, header: Header, at: int, owner: int = 0) -> dict
 
 def write_directory(entries: dict[int, TiffField], order: str, at: int) -> bytes:
     """The bytes of a directory and of what it points to, to stand at position `at` of a TIFF structure."""
-    here, behind = [struct.pack(order + "H", len(entries))], []
+    inline, trailing = [struct.pack(order + "H", len(entries))], []
     start = at + 2 + 12 * len(entries) + 4
     for tag, (kind, count, value) in sorted(entries.items()):
         data = write_directory(value, order, start) if isinstance(value, dict) else value
         if isinstance(value, dict) or len(data) > 4:
-            behind.append(data + bytes(len(data) % 2))  # on even positions
+            trailing.append(data + bytes(len(data) % 2))  # on even positions
             data = struct.pack(order + "L", start)
-            start += len(behind[-1])
-        here.append(struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00"))
-    return b"".join((*here, bytes(4), *behind))  # no further directory
+            start += len(trailing[-1])
+        inline.append(struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00"))
+    return b"".join((*inline, bytes(4), *trailing))  # no further directory

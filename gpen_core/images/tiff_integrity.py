@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from .image import Pixels
-from .tiff import tiff_header
+from .tiff import parse_tiff_header
 
-PLAIN, LZW, DEFLATE = (1,), (5,), (8, 32946)
-YCBCR, REVERSED, APART, DIFFERENCES = 6, 2, 2, 2  # photometric, fill order, planar configuration, predictor
-PIECE = 1 << 18  # bytes inflated at once
+UNCOMPRESSED, LZW, DEFLATE = (1,), (5,), (8, 32946)
+YCBCR, REVERSED_BITS, PLANAR, HORIZONTAL_PREDICTOR = 6, 2, 2, 2  # photometric, fill order, planar configuration, predictor
+CHUNK_SIZE = 1 << 18  # bytes inflated at once
 
 
 @dataclass(frozen=True)
@@ -30,53 +30,53 @@ class Strip:
 
     number: int
     data: memoryview
-    needed: int
+    expected_bytes: int
     """Bytes that it must stand for."""
-    filled: int
+    padded_bytes: int
     """And those that it does where a writer filled up the last strip to the rows of the others."""
-    row: int
+    row_bytes: int
     """Bytes of a row."""
     first_row: int | None
-    """Of the picture, where the strip has all samples of whole rows."""
+    """Of the image, where the strip has all samples of whole rows."""
 
 
 def check(image: Image.Image, source: bytes, pixels: Pixels) -> None:
     """`ValueError` where strips of `source`, a TIFF, are damaged. `pixels` [H, W] or [H, W, C] is what was decoded."""
     tags = getattr(image, "tag_v2", {})
     compression = tags.get(259, 1)
-    if compression not in (*PLAIN, *LZW, *DEFLATE) or tags.get(262) == YCBCR:
+    if compression not in (*UNCOMPRESSED, *LZW, *DEFLATE) or tags.get(262) == YCBCR:
         return  # these have a syntax of their own, and need fewer bytes than one per sample
     strips = _strips(tags, source)
-    if compression in DEFLATE and tags.get(266, 1) != REVERSED:
+    if compression in DEFLATE and tags.get(266, 1) != REVERSED_BITS:
         _check_deflate(strips, _Checksum(pixels, tags, source))
     for strip in strips:
-        if compression in PLAIN:
-            _expect(strip, len(strip.data), sys.maxsize)
+        if compression in UNCOMPRESSED:
+            _check_length(strip, len(strip.data), sys.maxsize)
 
 
 def _check_deflate(strips: Iterator[Strip], checksum: _Checksum) -> None:
     for strip in strips:
-        if not checksum.is_of(strip):
-            most = strip.filled + strip.row - 1  # where the checksum is right, a few bytes more do no harm
-            _expect(strip, _inflated_length(strip, most), most)
+        if not checksum.matches(strip):
+            most = strip.padded_bytes + strip.row_bytes - 1  # where the checksum is right, a few bytes more do no harm
+            _check_length(strip, _inflated_length(strip, most), most)
 
 
-def _expect(strip: Strip, length: int, most: int) -> None:
-    if not strip.needed <= length <= most:
-        raise ValueError(f"strip {strip.number} holds {length:,} bytes of pixels, not {strip.needed:,}")
+def _check_length(strip: Strip, length: int, most: int) -> None:
+    if not strip.expected_bytes <= length <= most:
+        raise ValueError(f"strip {strip.number} holds {length:,} bytes of pixels, not {strip.expected_bytes:,}")
 
 
 def _inflated_length(strip: Strip, most: int) -> int:
     """Checked against its checksum. No more than `most` bytes and a piece are inflated."""
     stream, length = zlib.decompressobj(), 0
-    for at in range(0, len(strip.data), PIECE):
-        rest: bytes | memoryview = strip.data[at : at + PIECE]
+    for at in range(0, len(strip.data), CHUNK_SIZE):
+        rest: bytes | memoryview = strip.data[at : at + CHUNK_SIZE]
         while True:
-            got = len(stream.decompress(rest, PIECE))
+            got = len(stream.decompress(rest, CHUNK_SIZE))
             rest, length = stream.unconsumed_tail, length + got
             if stream.eof or length > most:
                 return length
-            if not rest and got < PIECE:
+            if not rest and got < CHUNK_SIZE:
                 break
     raise ValueError(f"strip {strip.number} ends before its checksum")
 
@@ -86,23 +86,23 @@ class _Checksum:
     more the file's samples (a palette, say), or the checksum is not at the strip's end, it just does not agree."""
 
     def __init__(self, pixels: Pixels, tags: Any, source: bytes) -> None:
-        header = tiff_header(source)
+        header = parse_tiff_header(source)
         self.pixels = pixels if pixels.ndim == 3 else pixels[..., None]
         self.order = header.order if header else "<"
-        self.differences = tags.get(317, 1) == DIFFERENCES
+        self.has_predictor = tags.get(317, 1) == HORIZONTAL_PREDICTOR
 
-    def is_of(self, strip: Strip) -> bool:
+    def matches(self, strip: Strip) -> bool:
         row_bytes = self.pixels[:1].nbytes
-        if strip.first_row is None or strip.needed % row_bytes:
+        if strip.first_row is None or strip.expected_bytes % row_bytes:
             return False
-        rows, value = self.pixels[strip.first_row : strip.first_row + strip.needed // row_bytes], 1
-        step = max(1, PIECE // row_bytes)
+        rows, value = self.pixels[strip.first_row : strip.first_row + strip.expected_bytes // row_bytes], 1
+        step = max(1, CHUNK_SIZE // row_bytes)
         for at in range(0, len(rows), step):
-            value = zlib.adler32(self._stored(rows[at : at + step]), value)
+            value = zlib.adler32(self._encode_rows(rows[at : at + step]), value)
         return bytes(strip.data[-4:]) == value.to_bytes(4, "big")
 
-    def _stored(self, rows: Pixels) -> memoryview:
-        if self.differences:  # TIFF 6.0, section 14
+    def _encode_rows(self, rows: Pixels) -> memoryview:
+        if self.has_predictor:  # TIFF 6.0, section 14
             rows = np.concatenate((rows[:, :1], rows[:, 1:] - rows[:, :-1]), axis=1)
         return np.ascontiguousarray(rows, f"{self.order}u{rows.itemsize}").data
 
@@ -110,7 +110,7 @@ class _Checksum:
 def _strips(tags: Any, source: bytes) -> Iterator[Strip]:
     """In the file's order. Raises `ValueError` where they are not as many as they must be or lie outside of the file."""
     tiled = 322 in tags
-    offsets, counts = (_numbers(tags, tag) for tag in ((324, 325) if tiled else (273, 279)))
+    offsets, counts = (_int_tags(tags, tag) for tag in ((324, 325) if tiled else (273, 279)))
     if len(offsets) == 1 and counts in ((), (0,)):
         counts = (len(source) - offsets[0],)  # old writers of one strip
     # In a hostile file these may be as many as pixels.
@@ -126,9 +126,9 @@ def _strips(tags: Any, source: bytes) -> Iterator[Strip]:
 
 def _strip_sizes(tags: Any) -> Iterator[tuple[int, int, int, int | None]]:
     """Bytes needed, bytes at most, first row."""
-    width, height = _number(tags, 256), _number(tags, 257)
-    row, planes = _row(tags, width)
-    per_strip = min(height, _number(tags, 278, height))
+    width, height = _int_tag(tags, 256), _int_tag(tags, 257)
+    row, planes = _row_layout(tags, width)
+    per_strip = min(height, _int_tag(tags, 278, height))
     for _ in range(planes):
         for first in range(0, height, per_strip):
             needed = row * min(per_strip, height - first)
@@ -137,30 +137,30 @@ def _strip_sizes(tags: Any) -> Iterator[tuple[int, int, int, int | None]]:
 
 
 def _tile_sizes(tags: Any) -> Iterator[tuple[int, int, int, int | None]]:
-    width, height, across, down = (_number(tags, tag) for tag in (256, 257, 322, 323))
-    row, planes = _row(tags, across)
+    width, height, across, down = (_int_tag(tags, tag) for tag in (256, 257, 322, 323))
+    row, planes = _row_layout(tags, across)
     needed = row * down
     for _ in range(-(-width // across) * -(-height // down) * planes):
         yield needed, needed, row, None
 
 
-def _row(tags: Any, width: int) -> tuple[int, int]:
+def _row_layout(tags: Any, width: int) -> tuple[int, int]:
     """Bytes of a row, and how many planes of such rows there are."""
-    bits = _numbers(tags, 258) or (1,)
-    samples = _number(tags, 277, 1)
-    apart = samples > 1 and tags.get(284, 1) == APART
+    bits = _int_tags(tags, 258) or (1,)
+    samples = _int_tag(tags, 277, 1)
+    apart = samples > 1 and tags.get(284, 1) == PLANAR
     per_pixel = bits[0] if apart else sum(bits) if len(bits) == samples else bits[0] * samples
     return -(-width * per_pixel // 8), samples if apart else 1
 
 
-def _number(tags: Any, tag: int, default: int = 0) -> int:
+def _int_tag(tags: Any, tag: int, default: int = 0) -> int:
     value = tags.get(tag, default)
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"tag {tag} is {str(value)[:20]}")
     return value
 
 
-def _numbers(tags: Any, tag: int) -> tuple[int, ...]:
+def _int_tags(tags: Any, tag: int) -> tuple[int, ...]:
     value = tags.get(tag, ())
     values = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(number, int) for number in values):

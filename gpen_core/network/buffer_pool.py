@@ -11,36 +11,36 @@ import math
 import torch
 
 
-def empty_like_order(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+def empty_like_format(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """[B, C, H, W] of memory in `like`'s type, device and order; what it holds is not defined."""
     last = like.is_contiguous(memory_format=torch.channels_last)
     order = torch.channels_last if last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
 
 
-class Workspace:
+class BufferPool:
     """Buffers by name. Asking for a name again gives the same memory, so what was got before under it is lost."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
 
-    def take(self, name: str, shape: tuple[int, int, int, int], like: torch.Tensor) -> torch.Tensor:
+    def get(self, name: str, shape: tuple[int, int, int, int], like: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] in `like`'s type, device and memory order; what it holds is not defined."""
         if not like.is_contiguous(memory_format=torch.channels_last):
-            return empty_like_order(shape, like)
+            return empty_like_format(shape, like)
         batch, channels, height, width = shape
-        return self.dense(name, (batch, height, width, channels), like).permute(0, 3, 1, 2)  # BHWC -> BCHW
+        return self.get_contiguous(name, (batch, height, width, channels), like).permute(0, 3, 1, 2)  # BHWC -> BCHW
 
-    def dense(self, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    def get_contiguous(self, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         """A tensor in row-major order of `like`'s type and device; what it holds is not defined."""
         if like.device.type != "cpu":
             return torch.empty(shape, dtype=like.dtype, device=like.device)
         numel = math.prod(shape)
-        kept = self._buffers.get(name)
-        if kept is None or kept.dtype != like.dtype or kept.numel() < numel:
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.dtype != like.dtype or buffer.numel() < numel:
             self._buffers.pop(name, None)
-            kept = self._buffers[name] = torch.empty(numel, dtype=like.dtype)
-        return kept[:numel].view(shape)
+            buffer = self._buffers[name] = torch.empty(numel, dtype=like.dtype)
+        return buffer[:numel].view(shape)
 
     def clear(self) -> None:
         """Gives the memory back."""

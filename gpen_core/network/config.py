@@ -69,27 +69,27 @@ class GPENConfig:
             )
         return cls(size, narrow, int(multiplier))
 
-    def layout(self) -> dict[str, Shape]:
+    def parameter_shapes(self) -> dict[str, Shape]:
         """Every key of the released state dict and its shape."""
         out: dict[str, Shape] = {}
-        out.update(self._encoder_layout())
+        out.update(self._encoder_shapes())
         for n in range(1, STYLE_LAYERS + 1):
             out[f"generator.style.{n}.weight"] = (STYLE_DIM, STYLE_DIM)
             out[f"generator.style.{n}.bias"] = (STYLE_DIM,)
         base = self.channels(4)
         out["generator.input.input"] = (1, base, 4, 4)
-        out.update(_styled_conv_layout("generator.conv1", base, base))
-        out.update(_to_rgb_layout("generator.to_rgb1", 2 * base))
+        out.update(_styled_conv_shapes("generator.conv1", base, base))
+        out.update(_to_rgb_shapes("generator.to_rgb1", 2 * base))
         for i in range(self.levels):
             low, high = self.channels(4 << i), self.channels(8 << i)
-            out.update(_styled_conv_layout(f"generator.convs.{2 * i}", 2 * low, high))
+            out.update(_styled_conv_shapes(f"generator.convs.{2 * i}", 2 * low, high))
             out[f"generator.convs.{2 * i}.conv.blur.kernel"] = (4, 4)
-            out.update(_styled_conv_layout(f"generator.convs.{2 * i + 1}", 2 * high, high))
-            out.update(_to_rgb_layout(f"generator.to_rgbs.{i}", 2 * high))
+            out.update(_styled_conv_shapes(f"generator.convs.{2 * i + 1}", 2 * high, high))
+            out.update(_to_rgb_shapes(f"generator.to_rgbs.{i}", 2 * high))
             out[f"generator.to_rgbs.{i}.upsample.kernel"] = (4, 4)
         return out
 
-    def _encoder_layout(self) -> dict[str, Shape]:
+    def _encoder_shapes(self) -> dict[str, Shape]:
         widths = [self.channels(self.size >> n) for n in range(self.levels + 1)]
         out: dict[str, Shape] = {"ecd0.0.0.weight": (widths[0], 3, 1, 1), "ecd0.0.1.bias": (widths[0],)}
         for n in range(1, self.levels + 1):
@@ -110,7 +110,7 @@ RELEASED = {
 RELEASED_SIZES = tuple(RELEASED)
 
 
-def _modulated_layout(key: str, channels_in: int, channels_out: int, kernel: int) -> dict[str, Shape]:
+def _modulated_shapes(key: str, channels_in: int, channels_out: int, kernel: int) -> dict[str, Shape]:
     return {
         f"{key}.conv.weight": (1, channels_out, channels_in, kernel, kernel),
         f"{key}.conv.modulation.weight": (channels_in, STYLE_DIM),
@@ -118,12 +118,12 @@ def _modulated_layout(key: str, channels_in: int, channels_out: int, kernel: int
     }
 
 
-def _styled_conv_layout(key: str, channels_in: int, channels_out: int) -> dict[str, Shape]:
-    out = _modulated_layout(key, channels_in, channels_out, 3)
+def _styled_conv_shapes(key: str, channels_in: int, channels_out: int) -> dict[str, Shape]:
+    out = _modulated_shapes(key, channels_in, channels_out, 3)
     out[f"{key}.noise.weight"] = (1,)
     out[f"{key}.activate.bias"] = (2 * channels_out,)
     return out
 
 
-def _to_rgb_layout(key: str, channels_in: int) -> dict[str, Shape]:
-    return {**_modulated_layout(key, channels_in, 3, 1), f"{key}.bias": (1, 3, 1, 1)}
+def _to_rgb_shapes(key: str, channels_in: int) -> dict[str, Shape]:
+    return {**_modulated_shapes(key, channels_in, 3, 1), f"{key}.bias": (1, 3, 1, 1)}

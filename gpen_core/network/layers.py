@@ -1,6 +1,6 @@
 """The layers of GPEN in their inference form.
 
-What the formulas multiply at every call is multiplied once, when the weights are taken in: the equalised-learning-rate
+What the formulas multiply at every call is multiplied once, when the weights are taken in: the equalized-learning-rate
 factors, the activation's sqrt(2) (leaky ReLU is positively homogeneous: sqrt(2) * lrelu(z) = lrelu(sqrt(2) * z)) and the
 noise weight. Styles stay in float32; convolutions run in the dtype of their weights. Tensors are NCHW.
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import fused_fir, winograd
-from .buffer_pool import Workspace, empty_like_order
+from .buffer_pool import BufferPool, empty_like_format
 from .state_dict import fir_kernel
 
 Weights = dict[str, torch.Tensor]
@@ -27,16 +27,16 @@ Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.T
 SQRT2 = math.sqrt(2)
 SLOPE = 0.2
 EPSILON = 1e-8
-EDGE = 0.75  # of a picture interpolated by two, at its border
+EDGE_GAIN = 0.75  # of an image interpolated by two, at its border
 VECTOR_BYTES = 64  # of a pixel's channels: with fewer, the CPU adds one by one, and a row at a time is 4 times faster
 
 
-def frozen(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
+def frozen_parameter(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
     """A copy that owns its memory, in channels-last order where that has a meaning."""
-    kept = tensor.detach().to(dtype, copy=True)
-    if kept.ndim == 4:
-        kept = kept.contiguous(memory_format=torch.channels_last)
-    return nn.Parameter(kept, requires_grad=False)
+    copied = tensor.detach().to(dtype, copy=True)
+    if copied.ndim == 4:
+        copied = copied.contiguous(memory_format=torch.channels_last)
+    return nn.Parameter(copied, requires_grad=False)
 
 
 def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
@@ -44,22 +44,22 @@ def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
 
 
 class EqualLinear(nn.Module):
-    """Linear layer, then `sqrt(2) * leaky_relu(., 0.2)` where `activated`; [B, in] -> [B, out], float32."""
+    """Linear layer, then `sqrt(2) * leaky_relu(., 0.2)` where `activate`; [B, in] -> [B, out], float32."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lr_mul: float = 1.0, activated: bool = True) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lr_mul: float = 1.0, activate: bool = True) -> None:
         super().__init__()
-        gain = lr_mul * (SQRT2 if activated else 1.0)
-        self.weight = frozen(weight.float() * (gain / math.sqrt(weight.shape[1])), torch.float32)
-        self.bias = frozen(bias.float() * gain, torch.float32)
-        self.activated = activated
+        gain = lr_mul * (SQRT2 if activate else 1.0)
+        self.weight = frozen_parameter(weight.float() * (gain / math.sqrt(weight.shape[1])), torch.float32)
+        self.bias = frozen_parameter(bias.float() * gain, torch.float32)
+        self.activate = activate
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = F.linear(x, self.weight, self.bias)
-        return F.leaky_relu_(out, SLOPE) if self.activated else out
+        return F.leaky_relu_(out, SLOPE) if self.activate else out
 
 
 @dataclass(frozen=True)
-class Styles:
+class StyleCodes:
     """What the latent says to every modulated layer, one behind the other."""
 
     style: torch.Tensor
@@ -67,8 +67,8 @@ class Styles:
     scale: torch.Tensor
     """[B, ...]: one for each demodulated layer's output channels."""
 
-    def of_sample(self, number: int) -> Styles:
-        return Styles(self.style[number : number + 1], self.scale[number : number + 1])
+    def sample(self, number: int) -> StyleCodes:
+        return StyleCodes(self.style[number : number + 1], self.scale[number : number + 1])
 
 
 class Modulation(nn.Module):
@@ -78,10 +78,10 @@ class Modulation(nn.Module):
         super().__init__()
         weight = sd[f"{key}.weight"][0].float() / math.sqrt(sd[f"{key}.weight"][0, 0].numel())  # [O, I, k, k]
         self.affine = (sd[f"{key}.modulation.weight"], sd[f"{key}.modulation.bias"])
-        self.energy = frozen(weight.square().sum((2, 3)), torch.float32) if demodulate else None  # [O, I]
+        self.energy = frozen_parameter(weight.square().sum((2, 3)), torch.float32) if demodulate else None  # [O, I]
         self.inputs = self.outputs = slice(0, 0)
 
-    def forward(self, styles: Styles) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, styles: StyleCodes) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Its style [B, I] and, where demodulated, the output scale [B, O]."""
         style = styles.style[:, self.inputs]
         return style, None if self.energy is None else styles.scale[:, self.outputs]
@@ -94,7 +94,7 @@ class Modulations(nn.Module):
         """Takes their affine layers over. Those that demodulate have the gain sqrt(2)."""
         super().__init__()
         weights, biases = zip(*(one.affine for one in modulations))
-        self.affine = EqualLinear(torch.cat(weights), torch.cat(biases), activated=False)
+        self.affine = EqualLinear(torch.cat(weights), torch.cat(biases), activate=False)
         self._demodulated: list[Modulation] = []
         inputs = outputs = 0
         for one, weight in zip(modulations, weights):
@@ -106,15 +106,15 @@ class Modulations(nn.Module):
                 outputs = one.outputs.stop
                 self._demodulated.append(one)
 
-    def forward(self, w: torch.Tensor) -> Styles:
+    def forward(self, w: torch.Tensor) -> StyleCodes:
         """[B, 512], float32."""
         style = self.affine(w)
         power = style.square()
         sums = [F.linear(power[:, one.inputs], one.energy) for one in self._demodulated if one.energy is not None]
-        return Styles(style, SQRT2 * torch.rsqrt(torch.cat(sums, 1) + EPSILON))
+        return StyleCodes(style, SQRT2 * torch.rsqrt(torch.cat(sums, 1) + EPSILON))
 
 
-def modulated(
+def modulated_conv2d(
     x: torch.Tensor,
     weight: torch.Tensor,
     style: torch.Tensor,
@@ -135,12 +135,12 @@ def modulated(
         return out if bias is None else out.add_(bias[:, None, None])
     samples = []
     for n in range(len(x)):
-        own = own_weight(weight, style[n], None if out_scale is None else out_scale[n], out_axis)
-        samples.append(convolve(x[n : n + 1], own.to(weight.dtype), bias))
+        sample_weight = modulated_weight(weight, style[n], None if out_scale is None else out_scale[n], out_axis)
+        samples.append(convolve(x[n : n + 1], sample_weight.to(weight.dtype), bias))
     return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
-def own_weight(
+def modulated_weight(
     weight: torch.Tensor,
     style: torch.Tensor,
     out_scale: torch.Tensor | None,
@@ -151,8 +151,8 @@ def own_weight(
     `out_axis`. They are written into `out`, where there is one."""
     in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
     in_shape[1 - out_axis] = out_shape[out_axis] = -1
-    own = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
-    return own if out_scale is None else own.mul_(out_scale.view(out_shape))
+    scaled = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
+    return scaled if out_scale is None else scaled.mul_(out_scale.view(out_shape))
 
 
 class StyledConv(nn.Module):
@@ -167,133 +167,137 @@ class StyledConv(nn.Module):
         weight = weight / math.sqrt(weight[0].numel())
         self.channels = weight.shape[0]
         bias = sd[f"{key}.activate.bias"].float() * SQRT2
-        self.weight = frozen(weight.transpose(0, 1) if upsample else weight, dtype)
+        self.weight = frozen_parameter(weight.transpose(0, 1) if upsample else weight, dtype)
         self.modulation = Modulation(sd, f"{key}.conv", demodulate=True)
-        self.bias = frozen(bias[: self.channels], dtype)
-        self.level_bias = frozen(bias[self.channels :].view(1, -1, 1, 1), dtype)
-        self.level_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
-        self.fir = frozen(depthwise_fir(4.0, self.channels), dtype) if upsample else None
+        self.bias = frozen_parameter(bias[: self.channels], dtype)
+        self.skip_bias = frozen_parameter(bias[self.channels :].view(1, -1, 1, 1), dtype)
+        self.skip_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
+        self.fir = frozen_parameter(depthwise_fir(4.0, self.channels), dtype) if upsample else None
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, styles: Styles, memory: Workspace) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, styles: StyleCodes, pool: BufferPool) -> torch.Tensor:
         """x [B, I, S, S], level [B, O, S', S'], the styles -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
-        if fused_fir.applies(level):
-            return self.finish(self._on_gpu(x, styles), level)
-        batch, channels, height, width = level.shape
-        out = empty_like_order((batch, 2 * channels, height, width), level)
-        if self.fir is None and winograd.pays(self.weight, height):
+        if fused_fir.is_supported(skip):
+            return self.finish(self._conv_gpu(x, styles), skip)
+        batch, channels, height, width = skip.shape
+        out = empty_like_format((batch, 2 * channels, height, width), skip)
+        if self.fir is None and winograd.is_faster(self.weight, height):
             for n in range(batch):
-                self._by_winograd(x[n : n + 1], styles.of_sample(n), out[n : n + 1, :channels], memory)
+                self._conv_winograd(x[n : n + 1], styles.sample(n), out[n : n + 1, :channels], pool)
         else:
-            out[:, :channels].copy_(self._by_torch(x, styles))
-        self.activate(level, out)
+            out[:, :channels].copy_(self._conv_torch(x, styles))
+        self.activate(skip, out)
         return out
 
-    def _by_winograd(self, x: torch.Tensor, styles: Styles, out: torch.Tensor, memory: Workspace) -> None:
+    def _conv_winograd(self, x: torch.Tensor, styles: StyleCodes, out: torch.Tensor, pool: BufferPool) -> None:
         side = x.shape[2]
-        convolve = self.convolution(styles, side, side, x, memory)
-        rows = convolve.rows(side + 2)
+        convolve = self.make_convolution(styles, side, side, x, pool)
+        rows = convolve.input_buffer(side + 2)
         rows[:, :, 0] = 0
         rows[:, :, -1] = 0
-        rows[:, :, 1:-1].copy_(winograd.unflattened(x))
+        rows[:, :, 1:-1].copy_(winograd.split_width(x))
         convolve(out)
 
-    def _by_torch(self, x: torch.Tensor, styles: Styles) -> torch.Tensor:
+    def _conv_torch(self, x: torch.Tensor, styles: StyleCodes) -> torch.Tensor:
         style, out_scale = self.modulation(styles)
         if self.fir is None:
-            return modulated(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
-        own = modulated(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
-        return self.blur(own, (1, 1))
+            return modulated_conv2d(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
+        conv_out = modulated_conv2d(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
+        return self.blur(conv_out, (1, 1))
 
-    def _on_gpu(self, x: torch.Tensor, styles: Styles) -> torch.Tensor:
+    def _conv_gpu(self, x: torch.Tensor, styles: StyleCodes) -> torch.Tensor:
         """The same without the bias."""
         style, out_scale = self.modulation(styles)
         if self.fir is None:
-            return modulated(x, self.weight, style, out_scale, _conv3x3, 0)
-        return fused_fir.filtered(modulated(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
+            return modulated_conv2d(x, self.weight, style, out_scale, _conv3x3, 0)
+        return fused_fir.apply_fir(modulated_conv2d(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
 
     def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
         """The FIR after the transposed convolution, and the bias."""
         assert self.fir is not None
         return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
 
-    def own_weight(self, styles: Styles, out: torch.Tensor | None = None) -> torch.Tensor:
+    def modulated_weight(self, styles: StyleCodes, out: torch.Tensor | None = None) -> torch.Tensor:
         """The modulated and demodulated weights for one sample's styles, written into `out` where there is one."""
         style, out_scale = self.modulation(styles)
-        own = own_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
-        return own.to(self.weight.dtype)
+        scaled = modulated_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
+        return scaled.to(self.weight.dtype)
 
-    def folded_weight(self, styles: Styles) -> torch.Tensor:
-        """For one that upsamples: the same with the FIR in it, see `fused_fir.up_weight`."""
+    def fused_up_weight(self, styles: StyleCodes) -> torch.Tensor:
+        """For one that upsamples: the same with the FIR in it, see `fused_fir.fused_up_weight`."""
         style, out_scale = self.modulation(styles)
-        return fused_fir.up_weight(own_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
+        return fused_fir.fused_up_weight(modulated_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 
-    def convolution(
-        self, styles: Styles, width: int, height: int, like: torch.Tensor, memory: Workspace
-    ) -> Direct | winograd.Convolution:
+    def make_convolution(
+        self, styles: StyleCodes, width: int, height: int, like: torch.Tensor, pool: BufferPool
+    ) -> DirectConv | winograd.WinogradConv:
         """The 3x3 convolution for one face, over `height` rows at a time."""
-        if not winograd.pays(self.weight, width):
-            return Direct(self.own_weight(styles), self.bias, width, like, memory)
-        taps = winograd.taps(self.weight, memory)
-        filters = winograd.transformed(self.own_weight(styles, taps), memory)
-        return winograd.Convolution(filters, self.bias, width, height, memory)
+        if not winograd.is_faster(self.weight, width):
+            return DirectConv(self.modulated_weight(styles), self.bias, width, like, pool)
+        weight_buffer = winograd.weight_buffer(self.weight, pool)
+        filters = winograd.transform_weights(self.modulated_weight(styles, weight_buffer), pool)
+        return winograd.WinogradConv(filters, self.bias, width, height, pool)
 
-    def join(self, own: torch.Tensor, level: torch.Tensor, out: torch.Tensor) -> None:
+    def write_and_activate(self, conv_out: torch.Tensor, skip: torch.Tensor, out: torch.Tensor) -> None:
         """Writes the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W], or [..., W / 4, 4], and goes on as
         `activate`."""
         if out.ndim == 5:
-            own, level = winograd.unflattened(own), winograd.unflattened(level)
-        out[:, : self.channels].copy_(own)
-        self.activate(level, out)
+            conv_out, skip = winograd.split_width(conv_out), winograd.split_width(skip)
+        out[:, : self.channels].copy_(conv_out)
+        self.activate(skip, out)
 
-    def finish(self, own: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def finish(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """On a GPU: the convolution's output without its bias and the level's features [B, O, H, W] behind it, both
-        activated: [B, 2 * O, H, W]. `own` is [B, O, H, W], or after `folded_weight` of 2x2 squares,
+        activated: [B, 2 * O, H, W]. `conv_out` is [B, O, H, W], or after `fused_up_weight` of 2x2 squares,
         [B, 4 * O, H / 2, W / 2]."""
-        batch, channels, height, width = level.shape
-        out = empty_like_order((batch, 2 * channels, height, width), level)
-        if own.shape[1] == channels:
-            torch.add(own, self.bias[:, None, None], out=out[:, :channels])
+        batch, channels, height, width = skip.shape
+        out = empty_like_format((batch, 2 * channels, height, width), skip)
+        if conv_out.shape[1] == channels:
+            torch.add(conv_out, self.bias[:, None, None], out=out[:, :channels])
         else:
-            torch.add(fused_fir.squares(own, channels), self.bias, out=fused_fir.squares(out, channels))
-        self.activate(level, out)
+            torch.add(
+                fused_fir.pixel_shuffle_view(conv_out, channels), self.bias, out=fused_fir.pixel_shuffle_view(out, channels)
+            )
+        self.activate(skip, out)
         return out
 
-    def finish_fused(self, own: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def finish_fused(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """`finish` as torch.compile makes one kernel of it."""
-        if own.shape[1] != self.channels:
-            batch, channels, height, width = level.shape
-            own = fused_fir.squares(own, channels).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-        first, second = own + self.bias[:, None, None], self.level_bias + level * self.level_gain
+        if conv_out.shape[1] != self.channels:
+            batch, channels, height, width = skip.shape
+            conv_out = (
+                fused_fir.pixel_shuffle_view(conv_out, channels).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+            )
+        first, second = conv_out + self.bias[:, None, None], self.skip_bias + skip * self.skip_gain
         return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 
-    def activate(self, level: torch.Tensor, out: torch.Tensor) -> None:
+    def activate(self, skip: torch.Tensor, out: torch.Tensor) -> None:
         """Writes the level's features [B, O, H, ...] with their bias behind the convolution's output in `out`
         [B, 2 * O, H, ...] and activates both."""
         second = out[:, self.channels :]
-        bias = self.level_bias.view(1, -1, *(1 for _ in level.shape[2:]))
-        if level.device.type == "cpu" and self.channels * level.element_size() < VECTOR_BYTES:
-            row = bias.expand(1, -1, 1, level.shape[3]).contiguous(memory_format=torch.channels_last)
-            second.copy_(torch.add(row, level, alpha=self.level_gain))
+        bias = self.skip_bias.view(1, -1, *(1 for _ in skip.shape[2:]))
+        if skip.device.type == "cpu" and self.channels * skip.element_size() < VECTOR_BYTES:
+            row = bias.expand(1, -1, 1, skip.shape[3]).contiguous(memory_format=torch.channels_last)
+            second.copy_(torch.add(row, skip, alpha=self.skip_gain))
         else:
-            torch.add(bias, level, alpha=self.level_gain, out=second)
+            torch.add(bias, skip, alpha=self.skip_gain, out=second)
         F.leaky_relu_(out, SLOPE)
 
 
-class Direct:
+class DirectConv:
     """A 3x3 convolution with one face's weights, as torch has it, over images of one width."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, width: int, like: torch.Tensor, memory: Workspace) -> None:
-        self._weight, self._bias, self._width, self._like, self._memory = weight, bias, width, like, memory
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, width: int, like: torch.Tensor, pool: BufferPool) -> None:
+        self._weight, self._bias, self._width, self._like, self._pool = weight, bias, width, like, pool
 
-    def rows(self, height: int) -> torch.Tensor:
+    def input_buffer(self, height: int) -> torch.Tensor:
         """Room for the next input, to be filled: [1, I, height, W]."""
         shape = (1, self._weight.shape[1], height, self._width)
-        self._rows = self._memory.take("middle", shape, self._like)
-        return self._rows
+        self._input = self._pool.get("middle", shape, self._like)
+        return self._input
 
     def __call__(self, out: torch.Tensor) -> None:
         """Writes the convolution of what was filled in, H + 2 rows, with the bias into `out` [1, O, H, W]."""
-        rows = self._rows[:, :, : out.shape[2] + 2]
+        rows = self._input[:, :, : out.shape[2] + 2]
         out.copy_(F.conv2d(rows, self._weight, self._bias, padding=(0, 1)))
 
 
@@ -303,50 +307,50 @@ class ToRGB(nn.Module):
     def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
         super().__init__()
         weight = sd[f"{key}.conv.weight"][0].float()  # [3, I, 1, 1]
-        self.weight = frozen(weight / math.sqrt(weight[0].numel()), dtype)
+        self.weight = frozen_parameter(weight / math.sqrt(weight[0].numel()), dtype)
         self.modulation = Modulation(sd, f"{key}.conv", demodulate=False)
-        self.bias = frozen(sd[f"{key}.bias"].float().view(3), torch.float32)
+        self.bias = frozen_parameter(sd[f"{key}.bias"].float().view(3), torch.float32)
 
-    def forward(self, x: torch.Tensor, styles: Styles, below: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, styles: StyleCodes, prev_rgb: torch.Tensor | None) -> torch.Tensor:
         """x [B, I, S, S], below [B, 3, S / 2, S / 2] -> [B, 3, S, S], float32."""
         style, _ = self.modulation(styles)
-        return self.add(modulated(x, self.weight, style, None, _conv1x1, 0), below)
+        return self.add(modulated_conv2d(x, self.weight, style, None, _conv1x1, 0), prev_rgb)
 
-    def add(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
-        """The convolution's output [B, 3, S, S] without its bias -> the picture so far, float32."""
-        rgb = own.float().add_(self.bias[:, None, None])
-        return rgb if below is None else rgb.add_(upsample_rgb(below))
+    def add(self, conv_out: torch.Tensor, prev_rgb: torch.Tensor | None) -> torch.Tensor:
+        """The convolution's output [B, 3, S, S] without its bias -> the image so far, float32."""
+        rgb = conv_out.float().add_(self.bias[:, None, None])
+        return rgb if prev_rgb is None else rgb.add_(upsample_rgb(prev_rgb))
 
-    def add_fused(self, own: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
+    def add_fused(self, conv_out: torch.Tensor, prev_rgb: torch.Tensor | None) -> torch.Tensor:
         """`add` as torch.compile makes one kernel of it."""
-        rgb = own.float() + self.bias[:, None, None]
-        if below is None:
+        rgb = conv_out.float() + self.bias[:, None, None]
+        if prev_rgb is None:
             return rgb
-        inside = torch.arange(own.shape[2], device=own.device)
-        share = torch.where((inside == 0) | (inside == own.shape[2] - 1), EDGE, 1.0)
-        doubled = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
-        return rgb + doubled * share[:, None] * share
+        positions = torch.arange(conv_out.shape[2], device=conv_out.device)
+        share = torch.where((positions == 0) | (positions == conv_out.shape[2] - 1), EDGE_GAIN, 1.0)
+        upsampled = F.interpolate(prev_rgb, scale_factor=2, mode="bilinear", align_corners=False)
+        return rgb + upsampled * share[:, None] * share
 
-    def own_weight(self, styles: Styles) -> torch.Tensor:
+    def modulated_weight(self, styles: StyleCodes) -> torch.Tensor:
         """The modulated weights for one sample's styles."""
         style, _ = self.modulation(styles)
-        return own_weight(self.weight, style[0], None, out_axis=0).to(self.weight.dtype)
+        return modulated_weight(self.weight, style[0], None, out_axis=0).to(self.weight.dtype)
 
-    def doubled(self, below: torch.Tensor) -> torch.Tensor:
-        """The picture [B, 3, S / 2, S / 2] -> [B, 3, S, S], to which the convolution's output is still to be added."""
-        return upsample_rgb(below).add_(self.bias[:, None, None])
+    def upsample2x(self, prev_rgb: torch.Tensor) -> torch.Tensor:
+        """The image [B, 3, S / 2, S / 2] -> [B, 3, S, S], to which the convolution's output is still to be added."""
+        return upsample_rgb(prev_rgb).add_(self.bias[:, None, None])
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:
     """Zero insertion and the FIR with gain 4 and pad (2, 1): [B, 3, S, S] -> [B, 3, 2 * S, 2 * S], in NCHW order.
 
-    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over a picture with a border of zeros. Interpolation repeats
+    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over an image with a border of zeros. Interpolation repeats
     the border instead, so there a quarter is too much.
     """
-    doubled = F.interpolate(rgb.contiguous(), scale_factor=2, mode="bilinear", align_corners=False)
-    for edge in (doubled[:, :, 0], doubled[:, :, -1], doubled[:, :, :, 0], doubled[:, :, :, -1]):
-        edge.mul_(EDGE)
-    return doubled
+    upsampled = F.interpolate(rgb.contiguous(), scale_factor=2, mode="bilinear", align_corners=False)
+    for edge in (upsampled[:, :, 0], upsampled[:, :, -1], upsampled[:, :, :, 0], upsampled[:, :, :, -1]):
+        edge.mul_(EDGE_GAIN)
+    return upsampled
 
 
 def _conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import WeightsError, name_offenders
+from ..errors import WeightsError, summarize_problems
 
 
-def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor], what: str) -> nn.Module:
-    """Builds the module without initialising it (nothing is drawn from the host's random generator), takes the tensors
+def build_from_state_dict(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor], name: str) -> nn.Module:
+    """Builds the module without initializing it (nothing is drawn from the host's random generator), takes the tensors
     in strictly and returns it in evaluation mode. `WeightsError` names the first five tensors that do not fit."""
     named = dict(state_dict)
     with torch.device("meta"):
@@ -21,11 +21,13 @@ def fill(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor],
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):  # a counter that inference does not read
             named.setdefault(key, torch.zeros(value.shape, dtype=value.dtype))
-    offences = [f"{key} is missing" for key in expected if key not in named]
-    offences += [f"{key} does not belong there" for key in named if key not in expected]
-    offences += [problem for key in expected if key in named and (problem := _problem(key, named[key], expected[key]))]
-    if offences:
-        raise WeightsError(f"These weights do not fit {what}: {name_offenders(offences)}.")
+    problems = [f"{key} is missing" for key in expected if key not in named]
+    problems += [f"{key} does not belong there" for key in named if key not in expected]
+    problems += [
+        problem for key in expected if key in named and (problem := _tensor_problem(key, named[key], expected[key]))
+    ]
+    if problems:
+        raise WeightsError(f"These weights do not fit {name}: {summarize_problems(problems)}.")
     tensors = {key: named[key].to(expected[key].dtype) for key in expected}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)
@@ -36,17 +38,18 @@ def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def compute_in(network: nn.Module, dtype: torch.dtype, *last: str) -> nn.Module:
-    """Lets the convolutions compute in `dtype`, but for those of the layers named by `last`, which give the answer: they
-    compute in float32 on whatever reaches them. Batch norms keep their numbers in float32. The input is to be in `dtype`.
+def cast_convolutions(network: nn.Module, dtype: torch.dtype, *float32_layers: str) -> nn.Module:
+    """Lets the convolutions compute in `dtype`, but for those of the layers named by `float32_layers`, which give the
+    answer: they compute in float32 on whatever reaches them. Batch norms keep their numbers in float32. The input is to be
+    in `dtype`.
 
     float32 leaves the network as it is, number for number."""
     if dtype == torch.float32:
         return network
-    layers = (module for name in last for module in network.get_submodule(name).modules())
-    exact = {module for module in layers if isinstance(module, nn.Conv2d)}
+    layers = (module for name in float32_layers for module in network.get_submodule(name).modules())
+    float32_convs = {module for module in layers if isinstance(module, nn.Conv2d)}
     for module in network.modules():
-        if module in exact:
+        if module in float32_convs:
             module.register_forward_pre_hook(_in_float32)
         elif isinstance(module, nn.Conv2d):
             module.to(dtype)
@@ -57,7 +60,7 @@ def _in_float32(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.float() for x in args)
 
 
-def _problem(key: str, tensor: object, expected: torch.Tensor) -> str | None:
+def _tensor_problem(key: str, tensor: object, expected: torch.Tensor) -> str | None:
     if not isinstance(tensor, torch.Tensor):
         return f"{key} is a {type(tensor).__name__}, not a tensor"
     if tensor.shape != expected.shape:

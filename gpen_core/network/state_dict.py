@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from ..errors import WeightsError, name_offenders
+from ..errors import WeightsError, summarize_problems
 from .config import WRAPPERS, GPENConfig, Shape
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-DEEPEST_WRAPPING = 4
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+MAX_WRAPPER_DEPTH = 4
 
 
 def fir_kernel(gain: float) -> torch.Tensor:
@@ -19,9 +19,9 @@ def fir_kernel(gain: float) -> torch.Tensor:
     return gain * torch.outer(row, row)
 
 
-def find_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
+def extract_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
     """The state dict itself, or the one in `g_ema`, `params_ema`, `params`, `state_dict` or `model`; names as they are."""
-    for _ in range(DEEPEST_WRAPPING):  # a file may hold a mapping that contains itself
+    for _ in range(MAX_WRAPPER_DEPTH):  # a file may hold a mapping that contains itself
         if not isinstance(checkpoint, Mapping):
             break
         inner = next((checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)), None)
@@ -30,45 +30,47 @@ def find_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
         checkpoint = inner
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(f"Expected a state dict (names to tensors), got {type(checkpoint).__name__}.")
-    _refuse([f"{k} is a {type(v).__name__}, not a tensor" for k, v in checkpoint.items() if not isinstance(v, torch.Tensor)])
+    _raise_if_any(
+        [f"{k} is a {type(v).__name__}, not a tensor" for k, v in checkpoint.items() if not isinstance(v, torch.Tensor)]
+    )
     return checkpoint
 
 
-def unwrap(checkpoint: object) -> dict[str, torch.Tensor]:
-    """As `find_state_dict`, with the `module.` that data-parallel training puts before every name taken off."""
-    found = find_state_dict(checkpoint)
+def normalize_state_dict(checkpoint: object) -> dict[str, torch.Tensor]:
+    """As `extract_state_dict`, with the `module.` that data-parallel training puts before every name taken off."""
+    found = extract_state_dict(checkpoint)
     strip = bool(found) and all(str(key).startswith("module.") for key in found)
     return {str(key)[7:] if strip else str(key): value for key, value in found.items()}
 
 
-def checked(checkpoint: object, size: int | None = None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
+def validate_state_dict(checkpoint: object, size: int | None = None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
     """The unwrapped state dict of a GPEN, complete and finite, and its configuration.
 
     Raises `WeightsError` naming the first five offenders, or if it is not of the `size` asked for."""
-    state_dict = unwrap(checkpoint)
+    state_dict = normalize_state_dict(checkpoint)
     config = GPENConfig.from_state_dict(state_dict)
     if size is not None and config.size != size:
         raise WeightsError(
             f"These are the weights of GPEN-{config.size}, and the file is named as those of GPEN-{size}. Nothing was "
             "loaded; rename the file, or download it again."
         )
-    check(state_dict, config)
+    validate(state_dict, config)
     return state_dict, config
 
 
-def check(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:
+def validate(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:
     """Raises `WeightsError` naming the first five offenders if anything is missing, extra, misshapen, non-float,
     non-finite, or a FIR buffer with other values than [1, 3, 3, 1]'s (those buffers alone may be absent)."""
-    check_layout(state_dict, config.layout(), f"GPEN-{config.size}")
+    validate_tensors(state_dict, config.parameter_shapes(), f"GPEN-{config.size}")
 
 
-def check_layout(state_dict: Mapping[str, torch.Tensor], layout: Mapping[str, Shape], what: str) -> None:
-    """As `check`, for any network: `layout` has the shape of each tensor by its name, `what` is the network's name."""
-    _refuse(list(_offences(state_dict, layout)), what)
+def validate_tensors(state_dict: Mapping[str, torch.Tensor], shapes: Mapping[str, Shape], name: str) -> None:
+    """As `validate`, for any network: `shapes` has the shape of each tensor by its name, `name` is the network's name."""
+    _raise_if_any(list(_problems(state_dict, shapes)), name)
 
 
-def _offences(state_dict: Mapping[str, torch.Tensor], layout: Mapping[str, Shape]) -> Iterator[str]:
-    for key, shape in layout.items():
+def _problems(state_dict: Mapping[str, torch.Tensor], shapes: Mapping[str, Shape]) -> Iterator[str]:
+    for key, shape in shapes.items():
         if key not in state_dict:
             if not key.endswith(".kernel"):
                 yield f"{key} is missing"
@@ -76,11 +78,11 @@ def _offences(state_dict: Mapping[str, torch.Tensor], layout: Mapping[str, Shape
             yield f"{key} has shape {list(state_dict[key].shape)}, expected {list(shape)}"
         elif (problem := _value_problem(key, state_dict[key])) is not None:
             yield f"{key} {problem}"
-    yield from (f"{key} does not belong there" for key in state_dict if key not in layout)
+    yield from (f"{key} does not belong there" for key in state_dict if key not in shapes)
 
 
 def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
-    if tensor.layout != torch.strided or tensor.dtype not in FLOATS or tensor.is_meta:
+    if tensor.layout != torch.strided or tensor.dtype not in FLOAT_DTYPES or tensor.is_meta:
         kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
         return f"is {kind}{' without values' if tensor.is_meta else ''}, expected dense float32, float16 or bfloat16"
     if not torch.isfinite(tensor).all():
@@ -92,9 +94,9 @@ def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
     return None
 
 
-def _refuse(offences: list[str], what: str = "GPEN") -> None:
-    if offences:
+def _raise_if_any(problems: list[str], name: str = "GPEN") -> None:
+    if problems:
         raise WeightsError(
-            f"These weights do not fit {what}: {name_offenders(offences)}. "
+            f"These weights do not fit {name}: {summarize_problems(problems)}. "
             "Nothing was loaded; the file is damaged or of another network."
         )

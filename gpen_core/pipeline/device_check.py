@@ -18,7 +18,7 @@ import torch
 from ..errors import OutputError, first_line, is_out_of_memory
 from ..files.atomic_write import write_bytes
 from ..network import GPEN, GPENConfig
-from .torch_postprocess import soften
+from .torch_postprocess import feather_edges
 from .torch_resize import resize
 from .torch_warp import warp
 
@@ -67,8 +67,8 @@ def find_problem(check: DeviceCheck, device: torch.device) -> str | None:
         return first_line(error) or type(error).__name__
     if difference <= check.tolerance:
         return None
-    told = "it differs by {:.2g} of its standard deviation" if check.is_relative else "it differs from the CPU by {:.2g}"
-    return told.format(difference)
+    message = "it differs by {:.2g} of its standard deviation" if check.is_relative else "it differs from the CPU by {:.2g}"
+    return message.format(difference)
 
 
 @lru_cache(maxsize=16)
@@ -98,18 +98,18 @@ def supports_image_ops(device: torch.device) -> bool:
 
 def _recorded_problem(check: DeviceCheck, device: torch.device, record: Path) -> str | None:
     key = f"{device.type}, torch {torch.__version__}, {platform.platform()}"
-    known = _read(record)
+    known = _load_results(record)
     if key in known:
         return known[key]
     problem = find_problem(check, device)
     try:
         write_bytes(record, (json.dumps({**known, key: problem}, indent=1) + "\n").encode())
     except OutputError as error:
-        log.debug("Not remembered: %s", error)
+        log.debug("Could not save the device check: %s", error)
     return problem
 
 
-def _read(record: Path) -> dict[str, str | None]:
+def _load_results(record: Path) -> dict[str, str | None]:
     """What is recorded; nothing if the file does not exist or is not ours."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def _read(record: Path) -> dict[str, str | None]:
 def tiny_gpen() -> GPEN:
     """A GPEN of the released layout's kind, with seeded weights, on the CPU in float32."""
     generator = torch.Generator().manual_seed(7)
-    weights = {key: torch.randn(shape, generator=generator) for key, shape in TINY.layout().items()}
+    weights = {key: torch.randn(shape, generator=generator) for key, shape in TINY.parameter_shapes().items()}
     return GPEN(weights, TINY, torch.float32)
 
 
@@ -146,7 +146,7 @@ def _run_image_ops(device: torch.device) -> torch.Tensor:
     pixels = (image.permute(1, 2, 0)[None] * 255).round()  # CHW -> BHWC
     kinds = (pixels.to(kind) for kind in (torch.uint8, torch.int32, torch.float32))
     levels = [resize(kind, size) / 255 for kind in kinds for size in ((21, 16), (25, 18), (80, 59))]
-    made += [soften(inside.to(device)), *levels, levels[0].rot90(1, (1, 2))]
+    made += [feather_edges(inside.to(device)), *levels, levels[0].rot90(1, (1, 2))]
     return torch.cat([one.flatten() for one in made])
 
 
@@ -164,6 +164,6 @@ IMAGE_OPS = DeviceCheck(
     expected=partial(_run_image_ops, CPU),
     tolerance=2e-3,  # half a level of 8 bits, and what TF32 may cost
     is_relative=False,
-    warning="Pictures are reduced, and faces cut out and put back, by the CPU, not on %s: %s",
+    warning="Images are reduced, and faces cut out and put back, by the CPU, not on %s: %s",
 )
 """Resizing, warping and softening: OpenCV replaces a device that computes them wrongly."""

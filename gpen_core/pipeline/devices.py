@@ -14,15 +14,15 @@ import torch
 
 from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
 from ..network import GPENConfig
-from ..network.memory_estimate import CACHE_STRIP, face_bytes, least_bytes
+from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-LARGEST_BATCH = 8
-SMALLER_MODEL = "take a smaller model (gpen-bfr-512)"
-HOST_SHARE = 0.5  # of the machine's memory that pixels may take without being asked: there are others
-FREE_SHARE = 0.8  # of free device memory that a batch may plan with
+MAX_BATCH_SIZE = 8
+SMALLER_MODEL_HINT = "take a smaller model (gpen-bfr-512)"
+HOST_MEMORY_FRACTION = 0.5  # of the machine's memory that pixels may take without being asked: there are others
+FREE_MEMORY_FRACTION = 0.8  # of free device memory that a batch may plan with
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -36,7 +36,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
     if name == "directml":
-        return _directml()
+        return _directml_device()
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # `meta` can be had everywhere and computes nothing
@@ -48,12 +48,12 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
             ) from error
         raise DeviceError(
             f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). "
-            f"Here there is: {', '.join(str(d) for d in available_devices())}."
+            f"Available: {', '.join(str(d) for d in available_devices())}."
         ) from error
     return device
 
 
-def name_of(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     """`fp32`, `fp16` or `bf16`: the key of `DTYPES`."""
     return next(name for name, known in DTYPES.items() if known == dtype)
 
@@ -69,7 +69,7 @@ def available_devices() -> list[torch.device]:
     return [*found, torch.device("cpu")]
 
 
-def _directml() -> torch.device:
+def _directml_device() -> torch.device:
     try:
         import torch_directml  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
@@ -84,7 +84,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises `DeviceError` for a precision that the device cannot compute in."""
     if name == "auto":
         if device.type == "cpu":
-            return torch.bfloat16 if cpu_computes_in_bf16() else torch.float32
+            return torch.bfloat16 if cpu_supports_bf16() else torch.float32
         return torch.float16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise DeviceError(f"Unknown precision {name!r}; choose auto, {', '.join(DTYPES)}.")
@@ -94,12 +94,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def cpu_computes_in_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this x86 processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Others emulate it, which was seen to
     take eighty times as long. Where neither torch (2.6 and newer) nor the system tells, it does not."""
-    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    if any(ask is not None for ask in asked):
-        return any(ask() for ask in asked if ask is not None)
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if any(check is not None for check in checks):
+        return any(ask() for ask in checks if ask is not None)
     try:
         flags = cpuinfo.read_text().split()
     except OSError:  # not Linux
@@ -107,102 +107,102 @@ def cpu_computes_in_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def host_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
+def host_memory(cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
     """The memory of this machine, or of the container that this runs in; None where the system does not tell."""
-    told = []
+    sizes = []
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # not Linux; "max" where there is none
-        told.append(int(limit.read_text()))
-    return min(told, default=None)
+        sizes.append(int(cgroup_limit.read_text()))
+    return min(sizes, default=None)
 
 
-def host_room(asked: int | None = None) -> int | None:
-    """Bytes that the pixels of images and videos may take: `asked` if it is given, else a share of the machine's memory.
+def pixel_memory_budget(requested: int | None = None) -> int | None:
+    """Bytes that the pixels of images and videos may take: `requested` if it is given, else a share of the machine's memory.
     None where the system does not tell how much there is."""
-    if asked:
-        return asked
-    host = host_bytes()
-    return None if host is None else int(host * HOST_SHARE)
+    if requested:
+        return requested
+    host = host_memory()
+    return None if host is None else int(host * HOST_MEMORY_FRACTION)
 
 
-class Process:
+class ForkGuard:
     """torch's threads do not survive a fork, and who waits for them in the child waits for ever."""
 
-    computed = False
+    has_computed = False
     """Whether anything was computed in this process."""
     is_forked = False
     """Whether it is the child of one in which something was."""
 
     @classmethod
     def after_fork(cls) -> None:
-        cls.is_forked = cls.is_forked or cls.computed
+        cls.is_forked = cls.is_forked or cls.has_computed
 
     @classmethod
-    def compute(cls) -> None:
+    def check(cls) -> None:
         """Raises `DeviceError` in a forked child that would hang."""
         if cls.is_forked:
             raise DeviceError(
                 "This process was forked from one that had loaded networks already; torch's threads are missing here "
                 'and the work would hang. Start processes with multiprocessing.get_context("spawn"), or fork before.'
             )
-        cls.computed = True
+        cls.has_computed = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=Process.after_fork)
+    os.register_at_fork(after_in_child=ForkGuard.after_fork)
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How many faces to run at once, and how large the features between two layers may get (None: as they are)."""
 
-    batch: int
+    batch_size: int
     strip_bytes: int | None
 
 
-def plan(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> Plan:
+def plan_batches(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> BatchPlan:
     """Batch and strips within `max_memory` bytes and what is free on the device.
 
     Raises `OutOfMemory` where `max_memory` is less than one face takes."""
-    least = least_bytes(config, dtype)
-    if max_memory is not None and max_memory < least:
+    required = min_bytes(config, dtype)
+    if max_memory is not None and max_memory < required:
         raise OutOfMemory(
-            f"One face at {config.size}x{config.size} takes about {least / 2**20:.0f} MiB beside the weights; "
+            f"One face at {config.size}x{config.size} takes about {required / 2**20:.0f} MiB beside the weights; "
             f"the budget is {max_memory / 2**20:.0f} MiB. Allow more, or take a smaller model."
         )
     if device.type == "cpu":
-        return Plan(1, CACHE_STRIP)  # no faster in batches: the cores are busy with one
-    allowed = budget(device, max_memory)
+        return BatchPlan(1, CACHE_STRIP_BYTES)  # no faster in batches: the cores are busy with one
+    allowed = memory_budget(device, max_memory)
     if allowed is None:
-        return Plan(1, None)
-    batch = allowed // face_bytes(config, dtype)
-    return Plan(min(LARGEST_BATCH, batch), None) if batch else Plan(1, CACHE_STRIP)
+        return BatchPlan(1, None)
+    batch = allowed // bytes_per_face(config, dtype)
+    return BatchPlan(min(MAX_BATCH_SIZE, batch), None) if batch else BatchPlan(1, CACHE_STRIP_BYTES)
 
 
-def budget(device: torch.device, max_memory: int | None) -> int | None:
+def memory_budget(device: torch.device, max_memory: int | None) -> int | None:
     """Bytes that activations may take: `max_memory`, and no more than CUDA or XPU has free; None where neither is known."""
     budgets = [] if max_memory is None else [max_memory]
     if device.type in ("cuda", "xpu"):
         backend: Any = getattr(torch, device.type)
         if hasattr(backend, "mem_get_info"):  # of xpu, torch 2.7 and newer
             cached = backend.memory_reserved(device) - backend.memory_allocated(device)  # torch's own, to be used again
-            budgets.append(int((backend.mem_get_info(device)[0] + cached) * FREE_SHARE))
+            budgets.append(int((backend.mem_get_info(device)[0] + cached) * FREE_MEMORY_FRACTION))
     return min(budgets, default=None)
 
 
-def halving(
+def run_with_oom_backoff(
     items: Sequence[Item],
-    batch: int,
+    batch_size: int,
     run: Callable[[Sequence[Item]], Out],
-    what: str = "face",
-    advice: str = SMALLER_MODEL,
+    noun: str = "face",
+    advice: str = SMALLER_MODEL_HINT,
 ) -> Iterator[tuple[Sequence[Item], Out]]:
     """Runs `items` in batches; after running out of memory, in batches half as large. Raises `OutOfMemory` if one is too
     many, with `advice` on how to need less."""
     done = 0
     while done < len(items):
-        chunk = items[done : done + batch]
+        chunk = items[done : done + batch_size]
         try:
             out = run(chunk)
         except Exception as error:
@@ -210,11 +210,11 @@ def halving(
                 raise
             if len(chunk) == 1:
                 raise OutOfMemory(
-                    f"There is not enough memory for a single {what} ({first_line(error) or type(error).__name__}). "
+                    f"There is not enough memory for a single {noun} ({first_line(error) or type(error).__name__}). "
                     f"Close other programs, {advice}, or compute on the CPU."
                 ) from error
-            batch = len(chunk) // 2
-            log.warning("Out of memory with %d %ss at once; going on with %d.", len(chunk), what, batch)
+            batch_size = len(chunk) // 2
+            log.warning("Out of memory with a batch of %d %ss; continuing with %d.", len(chunk), noun, batch_size)
             continue
         yield chunk, out
         del out  # of a whole batch, perhaps on the device: it need not be there beside the next

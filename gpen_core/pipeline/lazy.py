@@ -12,7 +12,7 @@ from ..progress import Progress, ProgressEvent, no_progress
 
 Loaded = TypeVar("Loaded")
 
-TICK = 0.2  # seconds: how often a waiting thread calls its progress
+POLL_INTERVAL = 0.2  # seconds: how often a waiting thread calls its progress
 
 
 class Lazy(Generic[Loaded]):
@@ -25,7 +25,7 @@ class Lazy(Generic[Loaded]):
         self._failure: WeightsError | None = None
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded_value(self) -> Loaded | None:
         """The value if it is loaded."""
         return self._value
 
@@ -34,24 +34,24 @@ class Lazy(Generic[Loaded]):
 
         Raises what loading raises. A `WeightsError` also goes to the threads that waited for the same file: they do not
         try again."""
-        value, seen = self._value, self._failure
+        value, previous_failure = self._value, self._failure
         if value is not None:
             return value
-        with _held(self._lock, progress):
+        with _hold_lock(self._lock, progress):
             if (value := self._value) is not None:
                 return value
-            if self._failure is not None and self._failure is not seen:
+            if self._failure is not None and self._failure is not previous_failure:
                 raise self._failure
-            value = self._loading(progress)
+            value = self._try_load(progress)
             self._value = value
         return value
 
-    def take(self) -> Loaded | None:
+    def pop(self) -> Loaded | None:
         """The value if it is loaded; it is forgotten here, and loaded again when it is next needed."""
         value, self._value = self._value, None
         return value
 
-    def _loading(self, progress: Progress) -> Loaded:
+    def _try_load(self, progress: Progress) -> Loaded:
         try:
             return self._load(progress)
         except WeightsError as error:
@@ -60,8 +60,8 @@ class Lazy(Generic[Loaded]):
 
 
 @contextmanager
-def _held(lock: threading.Lock, progress: Progress) -> Iterator[None]:
-    while not lock.acquire(timeout=TICK):
+def _hold_lock(lock: threading.Lock, progress: Progress) -> Iterator[None]:
+    while not lock.acquire(timeout=POLL_INTERVAL):
         progress(ProgressEvent("load", 0, None, "model", "Waiting for a model"))
     try:
         yield

@@ -9,24 +9,24 @@ from os import PathLike
 
 import torch
 
-from ..errors import MissingWeights, OutOfMemory, WeightsError, memory_for, name_offenders
+from ..errors import MissingWeights, OutOfMemory, WeightsError, oom_context, summarize_problems
 from ..faces.detection.retinaface import Detector
-from ..faces.mask import Parser
-from ..faces.postprocess import Masking
-from ..network import GPEN, RELEASED, checked, unwrap
-from ..network.memory_estimate import face_bytes
+from ..faces.mask import FaceParser
+from ..faces.postprocess import MaskModels
+from ..network import GPEN, RELEASED, normalize_state_dict, validate_state_dict
+from ..network.memory_estimate import bytes_per_face
 from ..optional_packages import require
 from ..options import DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import CATALOG, Entry
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, models_dirs
-from ..weights.prefetch import Wanted, fetch_missing
+from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
 from . import rrdb
 from .device_check import verified_device
-from .devices import SMALLER_MODEL, Process, pick_device, pick_dtype
-from .gpen_runner import BySize, LoadedNetwork, sizes_of
+from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
+from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
 from .lazy import Lazy
 from .upscale import LANCZOS, Upscaler
 
@@ -34,59 +34,59 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "gpen-bfr-2048"
 DEFAULT_DETECTOR = DETECTORS[0]
-PARSER = "parsenet"
-CHECKED_DEVICES = "checked-devices.json"
+PARSER_NAME = "parsenet"
+DEVICE_CHECKS_FILE = "checked-devices.json"
 
 
-class Models:
+class ModelSet:
     """The networks of one restorer: one GPEN or several, a detector and perhaps a face parser, on one device."""
 
     def __init__(
         self,
-        networks: Sequence[LoadedNetwork] | BySize,
+        runners: Sequence[GPENRunner] | SizeSelector,
         detector: Detector,
         device: torch.device,
-        load_parser: Callable[[Progress], Parser] | None = None,
-        weights_on: torch.device | None = None,
+        load_parser: Callable[[Progress], FaceParser] | None = None,
+        offload_device: torch.device | None = None,
         load_upscaler: Callable[[str, Progress], Upscaler] | None = None,
     ) -> None:
-        """Of several `networks` that are not by size the first restores. `load_parser` is called when a mask first needs
-        it; it raises `MissingWeights` where ParseNet's file is not there and cannot be fetched. `weights_on` is where the
-        weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once.
+        """Of several `runners` that are not by size the first restores. `load_parser` is called when a mask first needs
+        it; it raises `MissingWeights` where ParseNet's file is not there and cannot be fetched. `offload_device` is where
+        the weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once.
         `load_upscaler` is given a name or a path."""
-        Process.compute()
-        self._by_size = networks if isinstance(networks, BySize) else None
-        self._networks = () if isinstance(networks, BySize) else tuple(networks)
+        ForkGuard.check()
+        self._selector = runners if isinstance(runners, SizeSelector) else None
+        self._runners = () if isinstance(runners, SizeSelector) else tuple(runners)
         self.detector = detector
         self.device = device
-        self._parser = Lazy(load_parser or _no_parser)
-        self._has_no_parser = False
-        self._load_upscaler = load_upscaler or _no_upscaler
+        self._parser = Lazy(load_parser or _missing_parser)
+        self._is_parser_missing = False
+        self._load_upscaler = load_upscaler or _missing_upscaler
         self._upscalers: dict[str, Lazy[Upscaler]] = {}
-        for one in self.networks:
-            one.network.to(weights_on or device)
+        for runner in self.runners:
+            runner.network.to(offload_device or device)
 
     @property
-    def networks(self) -> tuple[LoadedNetwork, ...]:
+    def runners(self) -> tuple[GPENRunner, ...]:
         """Those that are loaded by now."""
-        return self._networks if self._by_size is None else self._by_size.loaded
+        return self._runners if self._selector is None else self._selector.loaded_runners
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Sides of the faces that can be restored, in pixels; one unless each face takes what suits it."""
-        return (self._networks[0].network.size,) if self._by_size is None else self._by_size.sizes
+        return (self._runners[0].network.size,) if self._selector is None else self._selector.sizes
 
     @property
     def dtype(self) -> torch.dtype:
         """What the networks compute in."""
-        return self._networks[0].network.dtype if self._by_size is None else self._by_size.dtype
+        return self._runners[0].network.dtype if self._selector is None else self._selector.dtype
 
-    def network_for(self, side: float, progress: Progress) -> LoadedNetwork:
-        """That for a face whose square is `side` pixels wide. Raises what `BySize.for_side` does."""
-        return self._networks[0] if self._by_size is None else self._by_size.for_side(side, progress)
+    def runner_for(self, side: float, progress: Progress) -> GPENRunner:
+        """That for a face whose square is `side` pixels wide. Raises what `SizeSelector.for_face_size` does."""
+        return self._runners[0] if self._selector is None else self._selector.for_face_size(side, progress)
 
     @classmethod
-    @memory_for("the networks", SMALLER_MODEL)
+    @oom_context("the networks", SMALLER_MODEL_HINT)
     def load(
         cls,
         models: Sequence[str | PathLike[str]],
@@ -97,70 +97,80 @@ class Models:
         progress: Progress | None,
         downloads: DownloadOptions | None,
         detection_dir: Folders | None,
-        weights_on: torch.device | None,
+        offload_device: torch.device | None,
         upscaler: str = LANCZOS,
-    ) -> Models:
+    ) -> ModelSet:
         """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
         fetched with them, loaded when used."""
-        Process.compute()
+        ForkGuard.check()
         require("facexlib")  # before anything is fetched
-        chosen = _checked_device(device)
-        precision = pick_dtype(dtype, chosen)
+        torch_device = _pick_verified_device(device)
+        precision = pick_dtype(dtype, torch_device)
         store = Store(models_dirs(models_dir), downloads)
-        aside_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
-        tell = progress or no_progress
-        aside = _aside(precision, chosen)
-        place = weights_on or chosen
-        build, build_detector = partial(_network, precision), partial(_detector, place, aside)
-        sizes = sizes_of(str(models[0]))
-        wanted = [] if sizes else [Wanted(store, str(model), build) for model in models]
-        wanted.append(Wanted(aside_store, str(detector), build_detector))
+        detection_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
+        notify = progress or no_progress
+        detection_dtype = _detection_dtype(precision, torch_device)
+        weights_device = offload_device or torch_device
+        build_network, build_detector = (
+            partial(_build_network, precision),
+            partial(_build_detector, weights_device, detection_dtype),
+        )
+        sizes = parse_auto_model(str(models[0]))
+        requests = [] if sizes else [WeightRequest(store, str(model), build_network) for model in models]
+        requests.append(WeightRequest(detection_store, str(detector), build_detector))
         if upscaler != LANCZOS:
-            rrdb.require_package()
-            wanted.append(Wanted(store, upscaler, rrdb.checked))
-        fetch_missing(wanted, tell)
+            rrdb.require_backend()
+            requests.append(WeightRequest(store, upscaler, rrdb.validate_state_dict))
+        prefetch(requests, notify)
 
-        def loaded(model: str, told: Progress) -> LoadedNetwork:
-            load_exact = partial(store.load, model, partial(_network, torch.float32))
-            return LoadedNetwork(store.load(model, build, told), chosen, load_exact)
+        def load_runner(model: str, progress: Progress) -> GPENRunner:
+            load_fp32 = partial(store.load, model, partial(_build_network, torch.float32))
+            return GPENRunner(store.load(model, build_network, progress), torch_device, load_fp32)
 
-        networks: Sequence[LoadedNetwork] | BySize
+        runners: Sequence[GPENRunner] | SizeSelector
         if sizes:
-            networks = BySize(sizes, precision, partial(_sized, loaded))
+            runners = SizeSelector(sizes, precision, partial(_load_size, load_runner))
         else:
-            networks = [loaded(str(model), tell) for model in models]
-        finder = aside_store.load(str(detector), build_detector, tell)
+            runners = [load_runner(str(model), notify) for model in models]
+        face_detector = detection_store.load(str(detector), build_detector, notify)
         count = 1 + (0 if sizes else len(models))
-        tell(ProgressEvent("load", count, count, "model", "Loaded"))
-        load_parser = partial(aside_store.load, PARSER, partial(_face_parser, place, aside))
-        return cls(networks, finder, chosen, load_parser, weights_on, partial(_upscaler, store, place, chosen, precision))
+        notify(ProgressEvent("load", count, count, "model", "Loaded"))
+        load_parser = partial(detection_store.load, PARSER_NAME, partial(_build_parser, weights_device, detection_dtype))
+        return cls(
+            runners,
+            face_detector,
+            torch_device,
+            load_parser,
+            offload_device,
+            partial(_load_upscaler, store, weights_device, torch_device, precision),
+        )
 
-    def parser(self, options: RestoreOptions, progress: Progress) -> Parser | None:
+    def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:
         """The face parser where these options need one, loaded when first asked for.
 
         Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
         if options.mask_type == "feather" or (options.mask_type == "auto" and self.device.type == "cpu"):
             return None
-        if self._has_no_parser and options.mask_type == "auto":
-            return self._parser.loaded
+        if self._is_parser_missing and options.mask_type == "auto":
+            return self._parser.loaded_value
         try:
             return self._parser.get(progress)
         except MissingWeights as error:
             if options.mask_type == "parse":
                 raise
-            self._has_no_parser = True  # for every picture that follows: a download is not tried again and again
-            log.warning("Masks are feathered, not parsed: %s", error)
+            self._is_parser_missing = True  # for every image that follows: a download is not tried again and again
+            log.warning("Using feathered masks instead of parsed ones: %s", error)
             return None
 
-    def masking(self, options: RestoreOptions, progress: Progress) -> Masking:
+    def mask_models(self, options: RestoreOptions, progress: Progress) -> MaskModels:
         """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
-        finds_regions = any(region != OCCLUDERS for region in options.preserve)
-        return Masking(self.parser(options, progress), self._parser.get(progress) if finds_regions else None)
+        needs_regions = any(region != OCCLUDERS for region in options.preserve)
+        return MaskModels(self.parser(options, progress), self._parser.get(progress) if needs_regions else None)
 
     def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:
-        """The network that enlarges the picture with these options, loaded when first asked for; None for Lanczos.
+        """The network that enlarges the image with these options, loaded when first asked for; None for Lanczos.
 
-        Raises `MissingExtra` where no package builds it, `MissingWeights` and `WeightsError` as `Store.load` does."""
+        Raises `MissingDependency` where no package builds it, `MissingWeights` and `WeightsError` as `Store.load` does."""
         name = options.upscaler
         if options.upscale == 1 or name == LANCZOS:
             return None
@@ -168,11 +178,11 @@ class Models:
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """All that are loaded by now."""
-        parser = () if (parsing := self._parser.loaded) is None else (parsing.network,)
-        networks = [network for one in self.networks for network in one.networks()]
-        upscalers = [one for lazy in tuple(self._upscalers.values()) if (one := lazy.loaded) is not None]
-        enlarging = (network for one in upscalers for network in one.modules())
-        return (*networks[:1], self.detector.network, *parser, *networks[1:], *enlarging)
+        parser = () if (face_parser := self._parser.loaded_value) is None else (face_parser.network,)
+        networks = [network for one in self.runners for network in one.networks()]
+        upscalers = [one for lazy in tuple(self._upscalers.values()) if (one := lazy.loaded_value) is not None]
+        upscaling = (network for one in upscalers for network in one.modules())
+        return (*networks[:1], self.detector.network, *parser, *networks[1:], *upscaling)
 
     def move_to(self, device: torch.device) -> None:
         """See `FaceRestorer.move_to`."""
@@ -180,12 +190,12 @@ class Models:
             self._move_to(device)
             return
         except OutOfMemory:
-            if not self.drop():
+            if not self.unload():
                 raise
-        log.warning("There is not enough memory for all networks at once; each is loaded again when a face needs it.")
+        log.warning("Not enough memory for all networks at once; unloading them. Each is loaded again when a face needs it.")
         self._move_to(device)
 
-    @memory_for("the networks", SMALLER_MODEL)
+    @oom_context("the networks", SMALLER_MODEL_HINT)
     def _move_to(self, device: torch.device) -> None:
         try:
             for module in self.modules():
@@ -195,38 +205,40 @@ class Models:
                 module.to("cpu")
             raise
 
-    def drop(self) -> bool:
+    def unload(self) -> bool:
         """See `FaceRestorer.drop`."""
-        return self._by_size is not None and self._by_size.drop()
+        return self._selector is not None and self._selector.unload()
 
-    def when_dropped(self, told: Callable[[Sequence[torch.nn.Module]], None]) -> None:
-        """See `FaceRestorer.when_dropped`."""
-        if self._by_size is not None:
-            self._by_size.when_dropped = told
+    def set_unload_callback(self, callback: Callable[[Sequence[torch.nn.Module]], None]) -> None:
+        """See `FaceRestorer.set_unload_callback`."""
+        if self._selector is not None:
+            self._selector.on_unload = callback
 
-    def working_bytes(self) -> int:
+    def activation_bytes(self) -> int:
         """Estimated, beside the weights: one face in one piece, or detection, whichever takes more."""
-        configs = [RELEASED[self.sizes[-1]]] if self._by_size else [one.network.config for one in self._networks]
-        return max(self.detector.working_bytes, *(face_bytes(config, self.dtype) for config in configs))
+        configs = [RELEASED[self.sizes[-1]]] if self._selector else [one.network.config for one in self._runners]
+        return max(self.detector.activation_bytes, *(bytes_per_face(config, self.dtype) for config in configs))
 
     def release_memory(self) -> None:
-        for one in self.networks:
+        for one in self.runners:
             for network in one.networks():
                 network.release_memory()
 
-    def record(self) -> None:
+    def compile(self) -> None:
         """See `FaceRestorer.record`."""
         if self.device.type != "cuda":
-            log.warning("Compiling and recording is for CUDA and ROCm; on %s the network runs as it is.", self.device.type)
+            log.warning(
+                "CUDA graphs and torch.compile need CUDA or ROCm; on %s the network runs uncompiled.", self.device.type
+            )
             return
-        if self._by_size is not None:
-            log.warning("Networks chosen by the size of the face run as they are: name one to compile and record it.")
-        for one in self._networks:
-            if (left_out := one.network.record()) is not None:
-                log.warning("%s", left_out)
+        if self._selector is not None:
+            log.warning("The model auto is not compiled; name one model to compile it.")
+        for one in self._runners:
+            if (failure := one.network.capture()) is not None:
+                log.warning("%s", failure)
 
 
-@memory_for("the face detector", "take retinaface_mobile0.25")
+@oom_context("the face detector", "take retinaface_mobile0.25")
 def load_detector(
     detector: str | PathLike[str] = DEFAULT_DETECTOR,
     models_dir: Folders | None = None,
@@ -236,80 +248,84 @@ def load_detector(
     downloads: DownloadOptions | None = None,
 ) -> Detector:
     """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
-    Process.compute()
+    ForkGuard.check()
     require("facexlib")
-    chosen = _checked_device(device)
-    build = partial(_detector, chosen, _aside(pick_dtype(dtype, chosen), chosen))
+    torch_device = _pick_verified_device(device)
+    build = partial(_build_detector, torch_device, _detection_dtype(pick_dtype(dtype, torch_device), torch_device))
     return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or no_progress)
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
+def _pick_verified_device(device: str | torch.device) -> torch.device:
     """The device asked for, or the CPU in place of one that computes wrongly, see `device_check`. Raises `DeviceError`."""
-    return verified_device(pick_device(device), lambda: models_dirs()[0] / CHECKED_DEVICES)
+    return verified_device(pick_device(device), lambda: models_dirs()[0] / DEVICE_CHECKS_FILE)
 
 
-def check_structure(content: object, entry: Entry | None) -> None:
+def validate_checkpoint(content: object, entry: Entry | None) -> None:
     """Refuses, as `WeightsError`, a file that is not what its name says, as far as tensors, names and shapes can tell."""
     if entry is not None and entry.size is not None:
-        checked(content, entry.size)
+        validate_state_dict(content, entry.size)
         return
     if entry is not None and entry.scale is not None:
-        rrdb.checked(content, entry)
+        rrdb.validate_state_dict(content, entry)
         return
-    broken = [key for key, tensor in unwrap(content).items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        raise WeightsError(f"These tensors hold values that are not finite: {name_offenders(broken)}.")
+    non_finite = [
+        key
+        for key, tensor in normalize_state_dict(content).items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if non_finite:
+        raise WeightsError(f"These tensors hold values that are not finite: {summarize_problems(non_finite)}.")
 
 
-def trust_weights(name: str, models_dir: Folders | None = None) -> str:
+def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
     """For a file that the user has replaced: remembers it anew, and gives its path. See `Store.trust`."""
-    path, _ = Store(models_dirs(models_dir)).trust(name, check_structure)
+    path, _ = Store(models_dirs(models_dir)).accept_changed(name, validate_checkpoint)
     return str(path)
 
 
-def _no_parser(progress: Progress) -> Parser:
+def _missing_parser(progress: Progress) -> FaceParser:
     raise MissingWeights("No face parser was given, so the mask cannot be parsed.")
 
 
-def _no_upscaler(name: str, progress: Progress) -> Upscaler:
+def _missing_upscaler(name: str, progress: Progress) -> Upscaler:
     raise MissingWeights(f"No models folder was given, so the upscaler {name!r} cannot be loaded.")
 
 
-def _upscaler(
-    store: Store, place: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
+def _load_upscaler(
+    store: Store, weights_device: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
 ) -> Upscaler:
-    """`place` is where its weights are."""
-    rrdb.require_package()  # before anything is fetched
+    """`weights_device` is where its weights are."""
+    rrdb.require_backend()  # before anything is fetched
 
     def build(content: object, entry: Entry | None) -> Upscaler:
-        state_dict, layout = rrdb.checked(content, entry)
-        load_exact = partial(_upscaler, store, place, device, torch.float32, name, no_progress)
-        return Upscaler(rrdb.build(state_dict, layout).to(place), layout, device, dtype, load_exact)
+        state_dict, layout = rrdb.validate_state_dict(content, entry)
+        load_fp32 = partial(_load_upscaler, store, weights_device, device, torch.float32, name, no_progress)
+        return Upscaler(rrdb.load_rrdbnet(state_dict, layout).to(weights_device), layout, device, dtype, load_fp32)
 
     return store.load(name, build, progress)
 
 
-def _network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:
+def _build_network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:
     return GPEN.from_state_dict(content, dtype, entry.size if entry else None)
 
 
-def _sized(loaded: Callable[[str, Progress], LoadedNetwork], size: int, progress: Progress) -> LoadedNetwork:
+def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
     """The network of that size, on its device: nobody has moved it there before. Raises as `Store.load` does."""
-    with memory_for("the network", SMALLER_MODEL):
-        one = loaded(next(entry.name for entry in CATALOG if entry.size == size), progress)
-        one.network.to(one.device)
+    with oom_context("the network", SMALLER_MODEL_HINT):
+        runner = load_runner(next(entry.name for entry in CATALOG if entry.size == size), progress)
+        runner.network.to(runner.device)
     progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
-    return one
+    return runner
 
 
-def _detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:
-    return Detector.from_state_dict(unwrap(content), device, dtype)
+def _build_detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:
+    return Detector.from_state_dict(normalize_state_dict(content), device, dtype)
 
 
-def _face_parser(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Parser:
-    return Parser.from_state_dict(unwrap(content), device, dtype)
+def _build_parser(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> FaceParser:
+    return FaceParser.from_state_dict(normalize_state_dict(content), device, dtype)
 
 
-def _aside(precision: torch.dtype, device: torch.device) -> torch.dtype:
+def _detection_dtype(precision: torch.dtype, device: torch.device) -> torch.dtype:
     """What detector and face parser compute in: they were measured in bfloat16 on CPUs, elsewhere it is float32."""
     return precision if precision == torch.bfloat16 and device.type == "cpu" else torch.float32

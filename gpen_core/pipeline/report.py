@@ -1,4 +1,4 @@
-"""What became of pictures, and the same as JSON."""
+"""What became of images, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..version import __version__
 from .restorer import RestoreResult
 
 
-class Files(Protocol):
-    """What a picture is read from and written to: paths or URLs, whose text names them."""
+class FilePair(Protocol):
+    """What an image is read from and written to: paths or URLs, whose text names them."""
 
     @property
     def source(self) -> object: ...
@@ -25,7 +25,7 @@ class Files(Protocol):
     def target(self) -> object: ...
 
 
-class Engine(Protocol):
+class ModelInfo(Protocol):
     """What the networks compute on; a `FaceRestorer` is one."""
 
     @property
@@ -39,8 +39,8 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Machine:
-    """An `Engine` of another process."""
+class RuntimeInfo:
+    """A `ModelInfo` of another process."""
 
     sizes: tuple[int, ...]
     device: str
@@ -48,33 +48,33 @@ class Machine:
 
 
 @dataclass
-class Outcome:
-    """What became of one picture."""
+class ImageOutcome:
+    """What became of one image."""
 
-    job: Files
+    files: FilePair
     status: str = "failed"
     """restored, enlarged or unchanged (no face was restored), skipped (its output was there already), or failed."""
     error: GpenError | None = None
     size: tuple[int, int] | None = None
-    """Width and height of what is written; of the picture that was read, where that failed."""
+    """Width and height of what is written; of the image that was read, where that failed."""
     faces: tuple[Face, ...] = ()
-    sizes: tuple[float, float] | None = None
-    """Of the smallest and largest face that could be found, in pixels; None for a picture that failed."""
+    detectable_sizes: tuple[float, float] | None = None
+    """Of the smallest and largest face that could be found, in pixels; None for an image that failed."""
     notes: tuple[str, ...] = ()
     result: RestoreResult | None = None
-    """Only until `finished` has returned: the pixels of a whole folder would not fit into memory."""
+    """Only until `on_finished` has returned: the pixels of a whole folder would not fit into memory."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"input": str(self.job.source), "output": None, "status": self.status}
+        out: dict[str, Any] = {"input": str(self.files.source), "output": None, "status": self.status}
         if self.status != "failed":
-            out["output"] = str(self.job.target)
+            out["output"] = str(self.files.target)
         if self.error is not None:
             out["error"] = str(self.error)
         if self.size is not None:
             out["width"], out["height"] = self.size
-        if self.sizes is not None:
-            out["smallest_face_px"], out["largest_face_px"] = (round(size, 2) for size in self.sizes)
+        if self.detectable_sizes is not None:
+            out["smallest_face_px"], out["largest_face_px"] = (round(size, 2) for size in self.detectable_sizes)
             out["faces"] = [{"number": n, **face.to_json()} for n, face in enumerate(self.faces)]
         if self.notes:
             out["notes"] = list(self.notes)
@@ -87,11 +87,11 @@ class OutcomeCounts:
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
-        """By `Outcome.status`."""
+        """By `ImageOutcome.status`."""
         self.errors: Counter[type[BaseException]] = Counter()
         """By the type of the error, of those that failed."""
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ImageOutcome) -> None:
         self.statuses[outcome.status] += 1
         if outcome.error is not None:
             self.errors[type(outcome.error)] += 1
@@ -101,8 +101,8 @@ class OutcomeCounts:
         return self.statuses.total()
 
 
-def heading(restorer: Engine | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
-    """What a report says of the run itself, see `report`."""
+def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
+    """What a report says of the run itself, see `format_report`."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
@@ -112,18 +112,18 @@ def heading(restorer: Engine | None, names: dict[str, Any], options: RestoreOpti
     return content
 
 
-def as_json(content: dict[str, Any], indent: int | None = None) -> str:
+def to_json(content: dict[str, Any], indent: int | None = None) -> str:
     """JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may."""
     content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
     text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()
 
 
-def report(
-    restorer: Engine | None,
+def format_report(
+    restorer: ModelInfo | None,
     names: dict[str, Any],
     options: RestoreOptions,
-    outcomes: Iterable[Outcome],
+    outcomes: Iterable[ImageOutcome],
     error: str | None = None,
     seconds: float | None = None,
 ) -> str:
@@ -135,10 +135,10 @@ def report(
     `failed`), perhaps `error`, `width` and `height` of the output in pixels, `smallest_face_px` and `largest_face_px` (sides
     of the faces that could be found), `faces` (`number` and what `Face.to_json` gives), perhaps `notes`, and `seconds` by
     stage. What is not finite is null. Raises nothing of its own."""
-    content = heading(restorer, names, options)
+    content = report_header(restorer, names, options)
     if error is not None:
         content["error"] = error
     if seconds is not None:
         content["seconds"] = round(seconds, 3)
     content["inputs"] = [outcome.to_json() for outcome in outcomes]
-    return as_json(content, indent=2)
+    return to_json(content, indent=2)

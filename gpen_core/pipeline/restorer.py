@@ -1,4 +1,4 @@
-"""The one place that ties the rooms together: picture -> faces -> crops -> network -> picture."""
+"""The one place that ties the rooms together: image -> faces -> crops -> network -> image."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import is_out_of_memory, memory_for
+from ..errors import is_out_of_memory, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.face import Box, Face, faces_text
-from ..faces.select import heads, in_order
-from ..images.image import FloatImage, Picture
+from ..faces.select import flag_implausible, sort_faces
+from ..images.image import FloatImage, ImageData
 from ..network import GPEN
 from ..options import RestoreOptions
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
-from .compositor import Around, Task, WithOpenCV
+from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .device_check import supports_image_ops
-from .devices import SMALLER_MODEL, Process, halving
-from .gpen_runner import LoadedNetwork
-from .inputs import Frame, Repair, enlarged, open_picture
-from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, Models
-from .torch_compositor import OnDevice
-from .torch_image import MOST_KEPT, Uploads
-from .torch_image_source import DeviceScene
-from .torch_postprocess import does
+from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
+from .gpen_runner import GPENRunner
+from .inputs import RestoreInput, RestoreSession, load_image, with_upscaled_background
+from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
+from .torch_compositor import TorchCompositor
+from .torch_image import MAX_CACHED_BYTES, UploadCache
+from .torch_image_source import TorchImageSource
+from .torch_postprocess import supports_options
 from .upscale import LANCZOS
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class RestoreResult:
-    """A restored picture and how it came about."""
+    """A restored image and how it came about."""
 
     mask: NDArray[np.float32]
     """[H, W] in [0, 1]: how much of each of its pixels is restored."""
@@ -51,8 +51,8 @@ class RestoreResult:
     largest_face: float
     """The same of the largest."""
     seconds: dict[str, float]
-    """Wall time by stage: upscale if asked for, detect, align, network, mask, blend; of all pictures restored together."""
-    picture: Picture
+    """Wall time by stage: upscale if asked for, detect, align, network, mask, blend; of all images restored together."""
+    image_data: ImageData
     """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
     to."""
     crops: tuple[FloatImage, ...] = ()
@@ -64,10 +64,10 @@ class RestoreResult:
     def image(self) -> Any:
         """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array);
         with `RestoreOptions.upscale` enlarged, faces or none. Made when first asked for, and never the input itself."""
-        return (self.picture if self.changed else self.picture.writable()).native()
+        return (self.image_data if self.is_changed else self.image_data.writable()).to_input_type()
 
     @property
-    def changed(self) -> bool:
+    def is_changed(self) -> bool:
         return bool(self.mask.any())
 
     @property
@@ -77,20 +77,20 @@ class RestoreResult:
 
 
 @dataclass
-class _Work:
+class _RestoreRun:
     """What the faces of one call have in common."""
 
-    around: Around[Any]
-    watch: StageTimer
+    compositor: FaceCompositor[Any]
+    timer: StageTimer
     progress: Progress
     keep_crops: bool
     max_memory: int | None
     done: int = 0
     total: int = 0
-    crops: dict[Repair, dict[int, FloatImage]] = field(default_factory=dict)
+    crops: dict[RestoreSession, dict[int, FloatImage]] = field(default_factory=dict)
     event: ProgressEvent = field(init=False)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         self.event = ProgressEvent("restore", self.done, self.total, "face", "Restoring faces")
         self.pulse()
 
@@ -106,7 +106,7 @@ class FaceRestorer:
     is not safe in a child that was forked after networks were loaded (torch's threads are missing there): it raises
     `DeviceError`; start such processes with `spawn`."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelSet) -> None:
         self.models = models
 
     @classmethod
@@ -120,7 +120,7 @@ class FaceRestorer:
         progress: Progress | None = None,
         downloads: DownloadOptions | None = None,
         detection_dir: Folders | None = None,
-        weights_on: torch.device | None = None,
+        offload_device: torch.device | None = None,
         upscaler: str = LANCZOS,
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
@@ -130,20 +130,18 @@ class FaceRestorer:
         `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
         of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
         says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
-        `weights_on` leaves the weights on that device, for a host that moves them itself (see `modules`). `upscaler`, as in
-        `RestoreOptions`, is fetched with the others where it is missing.
-        `progress` counts the bytes of a download, then models, and stops the work by raising `Interrupted`.
-        Raises `MissingWeights` (a `WeightsError`) saying which file belongs where, `WeightsError` for a file that is
-        refused, `DeviceError` for a device or precision that is not there, `OutOfMemory` where they do not fit,
-        `MissingExtra` for an upscaler that no package builds.
-        """
-        given = (models_dir, device, dtype, progress, downloads, detection_dir, weights_on, upscaler)
-        return cls(Models.load([model], detector, *given))
+        `offload_device` leaves the weights on that device, for a host that moves them itself (see `modules`). `upscaler`, as
+        in `RestoreOptions`, is fetched with the others where it is missing. `progress` counts the bytes of a download, then
+        models, and stops the work by raising `Interrupted`. Raises `MissingWeights` (a `WeightsError`) saying which file
+        belongs where, `WeightsError` for a file that is refused, `DeviceError` for a device or precision that is not there,
+        `OutOfMemory` where they do not fit, `MissingDependency` for an upscaler that no package builds."""
+        args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler)
+        return cls(ModelSet.load([model], detector, *args))
 
     @property
     def network(self) -> GPEN:
         """The one that restores; the smallest that is loaded by now where each face takes what suits it."""
-        return self.models.networks[0].network
+        return self.models.runners[0].network
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -171,42 +169,42 @@ class FaceRestorer:
 
     def move_to(self, device: torch.device) -> None:
         """Move all networks that are loaded to `device`. Where they do not fit there together, the model `auto` drops its
-        networks (see `drop`).
+        networks (see `unload`).
 
         Raises `OutOfMemory` where they do not fit; all weights are on the CPU then."""
         self.models.move_to(device)
 
-    def drop(self) -> bool:
+    def unload(self) -> bool:
         """Forget the networks that the model `auto` loaded. Each is loaded again when a face needs it. Returns whether
         there were any."""
-        return self.models.drop()
+        return self.models.unload()
 
-    def when_dropped(self, told: Callable[[Sequence[torch.nn.Module]], None]) -> None:
-        """For a host that keeps references to `modules`: `told` is called with the networks that the model `auto` drops to
-        make room, before it loads the next one. Their memory is free only when the host has released them, too."""
-        self.models.when_dropped(told)
+    def set_unload_callback(self, callback: Callable[[Sequence[torch.nn.Module]], None]) -> None:
+        """For a host that keeps references to `modules`: `callback` is called with the networks that the model `auto` drops
+        to make room, before it loads the next one. Their memory is free only when the host has released them, too."""
+        self.models.set_unload_callback(callback)
 
-    def working_bytes(self) -> int:
+    def activation_bytes(self) -> int:
         """For a host that makes room: estimated memory of one face, or of detection, on the device beside the weights."""
-        return self.models.working_bytes()
+        return self.models.activation_bytes()
 
     def release_memory(self) -> None:
         """Gives back what is kept between faces so that the next one is faster (on the CPU, 0.3 to 0.8 GB at 2048)."""
         self.models.release_memory()
 
-    def record(self) -> None:
+    def compile(self) -> None:
         """For many faces on a CUDA or ROCm device: compiles the network (torch.compile) and records it as CUDA graphs, see
         `GPEN.record`. It warns of what does not work; elsewhere it does nothing but that (measured: no faster on a CPU)."""
-        self.models.record()
+        self.models.compile()
 
-    @memory_for("the networks", SMALLER_MODEL)
+    @oom_context("the networks", SMALLER_MODEL_HINT)
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
         """Loads what restoring with these options needs beside the network and the detector: the face parser, the network
         that enlarges, or nothing.
 
         Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
-        be fetched, `MissingExtra` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
-        self.models.masking(options, progress or no_progress)
+        be fetched, `MissingDependency` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
+        self.models.mask_models(options, progress or no_progress)
         self.models.upscaler(options, progress or no_progress)
 
     def restore(
@@ -221,167 +219,168 @@ class FaceRestorer:
         progress: Progress | None = None,
         max_memory: int | None = None,
     ) -> RestoreResult:
-        """Restores the faces of one picture; what goes with it is described at `Frame`. See `restore_all`."""
-        frame = Frame(image, before_swap, background, region_mask, boxes)
-        return self.restore_all([frame], options, progress=progress, max_memory=max_memory)[0]
+        """Restores the faces of one image; what goes with it is described at `RestoreInput`. See `restore_batch`."""
+        restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
+        return self.restore_batch([restore_input], options, progress=progress, max_memory=max_memory)[0]
 
-    @memory_for("these pictures", f"{SMALLER_MODEL}, choose a smaller detection size")
-    def restore_all(
+    @oom_context("these images", f"{SMALLER_MODEL_HINT}, choose a smaller detection size")
+    def restore_batch(
         self,
-        frames: Sequence[Frame],
+        inputs: Sequence[RestoreInput],
         options: RestoreOptions | None = None,
         *,
         progress: Progress | None = None,
         keep_crops: bool = False,
         max_memory: int | None = None,
     ) -> list[RestoreResult]:
-        """Restores the faces of several pictures, in batches across them. Inputs are not changed.
+        """Restores the faces of several images, in batches across them. Inputs are not changed.
 
-        `progress` counts faces, before them tiles of pictures to be enlarged, and is also called between the steps of one
+        `progress` counts faces, before them tiles of images to be enlarged, and is also called between the steps of one
         face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the networks' activations, and
-        what each picture takes that is enlarged or given by its path.
-        Raises `InputError` for what is no picture, for boxes and masks that are not finite and for a background that is
+        what each image takes that is enlarged or given by its path.
+        Raises `InputError` for what is no image, for boxes and masks that are not finite and for a background that is
         smaller or of other proportions; `OptionsError` for one beside `upscale`; `MissingWeights` for a parse mask without
-        ParseNet's file and for an upscaler without its own, `MissingExtra` for one that no package builds; `OutOfMemory` if
-        the pictures, enlarging, detection, one face, its mask or its repetition in float32 do not fit.
-        """
-        Process.compute()
+        ParseNet's file and for an upscaler without its own, `MissingDependency` for one that no package builds;
+        `OutOfMemory` if the images, enlarging, detection, one face, its mask or its repetition in float32 do not fit."""
+        ForkGuard.check()
         options = options or RestoreOptions()
-        tell = progress or no_progress
-        watch = StageTimer()
-        uploads = Uploads(MOST_KEPT)
-        work = _Work(self._around(options, watch, tell, uploads), watch, tell, keep_crops, max_memory)
+        notify = progress or no_progress
+        timer = StageTimer()
+        upload_cache = UploadCache(MAX_CACHED_BYTES)
+        run = _RestoreRun(self._make_compositor(options, timer, notify, upload_cache), timer, notify, keep_crops, max_memory)
         if options.upscale != 1:
-            with work.watch.stage("upscale"):
-                upscaler = self.models.upscaler(options, tell)
-                frames = [enlarged(frame, options, upscaler, tell, max_memory) for frame in frames]
-        with work.watch.stage("detect"):
-            repairs = self.find(frames, options, tell, max_memory, uploads)
-        self._restore_faces(repairs, work)
-        return [self._result(repair, work) for repair in repairs]
+            with run.timer.stage("upscale"):
+                upscaler = self.models.upscaler(options, notify)
+                inputs = [with_upscaled_background(frame, options, upscaler, notify, max_memory) for frame in inputs]
+        with run.timer.stage("detect"):
+            sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache)
+        self._restore_faces(sessions, run)
+        return [self._build_result(repair, run) for repair in sessions]
 
-    def find(
+    def start_sessions(
         self,
-        frames: Sequence[Frame],
+        inputs: Sequence[RestoreInput],
         options: RestoreOptions,
         progress: Progress | None = None,
         max_memory: int | None = None,
-        uploads: Uploads | None = None,
-    ) -> list[Repair]:
-        """The frames with their faces found, numbered and chosen, none restored yet. `uploads` keeps what goes to the device
-        for it."""
-        Process.compute()
-        repairs = [Repair(frame, options, max_memory) for frame in frames]
-        pulse = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
-        looked_at = [repair for repair in repairs if not repair.is_aligned]
-        searched = [(repair.picture, repair.boxes) for repair in looked_at]
-        for repair, faces in zip(looked_at, _find(self.detector, searched, options, pulse, uploads)):
-            repair.take(faces)
-        for repair in repairs:
+        upload_cache: UploadCache | None = None,
+    ) -> list[RestoreSession]:
+        """The frames with their faces found, numbered and chosen, none restored yet. `upload_cache` keeps what goes to the
+        device for it."""
+        ForkGuard.check()
+        sessions = [RestoreSession(frame, options, max_memory) for frame in inputs]
+        on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
+        to_detect = [session for session in sessions if not session.is_aligned]
+        requests = [(repair.image, repair.boxes) for repair in to_detect]
+        for repair, faces in zip(to_detect, _detect(self.detector, requests, options, on_tick, upload_cache)):
+            repair.set_detections(faces)
+        for repair in sessions:
             if repair.is_aligned:
-                repair.take(())
-        return repairs
+                repair.set_detections(())
+        return sessions
 
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
-        """The faces of each picture in the options' order, none restored; `reason` says which no head can be.
+        """The faces of each image in the options' order, none restored; `reason` says which no head can be.
 
-        `images` are what `Frame.image` may be; boxes and landmarks are in pixels of each.
-        Raises `InputError` for what is no picture, `OutOfMemory` where not even one picture fits the device. Safe from
+        `images` are what `RestoreInput.image` may be; boxes and landmarks are in pixels of each.
+        Raises `InputError` for what is no image, `OutOfMemory` where not even one image fits the device. Safe from
         several threads."""
         return detect_faces(self.detector, images, options)
 
-    @memory_for("this picture", "choose a smaller detection size")
-    def choose(self, frame: Frame, options: RestoreOptions | None = None) -> tuple[Face, ...]:
+    @oom_context("this image", "choose a smaller detection size")
+    def select_faces(self, restore_input: RestoreInput, options: RestoreOptions | None = None) -> tuple[Face, ...]:
         """The faces as `restore` numbers and chooses them, none restored; `reason` says why one would be left alone.
 
         Raises what `restore` raises, but for the network's."""
-        return tuple(self.find([frame], options or RestoreOptions())[0].faces)
+        return tuple(self.start_sessions([restore_input], options or RestoreOptions())[0].faces)
 
-    def _restore_faces(self, repairs: Sequence[Repair], work: _Work) -> None:
-        by_size: dict[int, list[Task]] = {}
+    def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
+        by_size: dict[int, list[FaceTask]] = {}
 
         def size_for(side: float) -> int:
-            return self.models.network_for(side, work.progress).network.size
+            return self.models.runner_for(side, run.progress).network.size
 
-        for repair in repairs:
-            for number, alignment, target in repair.alignments(size_for):
-                by_size.setdefault(alignment.size, []).append(Task(repair, number, alignment, target))
-        work.total = sum(map(len, by_size.values()))
-        work.tell()
+        for session in sessions:
+            for number, alignment, target in session.alignments(size_for):
+                by_size.setdefault(alignment.size, []).append(FaceTask(session, number, alignment, target))
+        run.total = sum(map(len, by_size.values()))
+        run.report()
         for size, tasks in by_size.items():
-            self._restore_with(self.models.network_for(size, work.progress), tasks, work)
+            self._restore_tasks(self.models.runner_for(size, run.progress), tasks, run)
 
-    def _around(self, options: RestoreOptions, watch: StageTimer, progress: Progress, uploads: Uploads) -> Around[Any]:
+    def _make_compositor(
+        self, options: RestoreOptions, timer: StageTimer, progress: Progress, upload_cache: UploadCache
+    ) -> FaceCompositor[Any]:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
-        `Models.masking`."""
-        masking = self.models.masking(options, progress)
-        if does(options) and supports_image_ops(self.device):
-            return OnDevice(self.device, masking, watch, uploads)
-        return WithOpenCV(masking, watch)
+        `ModelSet.mask_models`."""
+        mask_models = self.models.mask_models(options, progress)
+        if supports_options(options) and supports_image_ops(self.device):
+            return TorchCompositor(self.device, mask_models, timer, upload_cache)
+        return OpenCVCompositor(mask_models, timer)
 
-    def _restore_with(self, network: LoadedNetwork, tasks: Sequence[Task], work: _Work) -> None:
-        around = work.around
-        around.expect(tasks)
-        for output in network.outputs(tasks, around.crop, work.watch, work.max_memory, work.pulse):
+    def _restore_tasks(self, runner: GPENRunner, tasks: Sequence[FaceTask], run: _RestoreRun) -> None:
+        compositor = run.compositor
+        compositor.begin(tasks)
+        for output in runner.run_batches(tasks, compositor.crop, run.timer, run.max_memory, run.pulse):
             task = output.item
             if output.restored is None:
-                task.repair.leave(task.number, output.note or "")
+                task.session.skip(task.number, output.note or "")
             else:
-                finished = around.put_back(task, output.crop, output.restored, output.note)
-                if work.keep_crops:
-                    work.crops.setdefault(task.repair, {})[task.number] = around.as_array(finished)
-                del finished
-            del output  # see `halving`
-            around.finish(task)
-            work.done += 1
-            work.tell()
+                pasted = compositor.paste(task, output.crop, output.restored, output.note)
+                if run.keep_crops:
+                    run.crops.setdefault(task.session, {})[task.number] = compositor.to_numpy(pasted)
+                del pasted
+            del output  # see `run_with_oom_backoff`
+            compositor.flush(task)
+            run.done += 1
+            run.report()
 
-    def _result(self, repair: Repair, work: _Work) -> RestoreResult:
-        smallest, largest = self.detector.sizes(repair.picture, repair.options.detection_size)
-        crops = tuple(crop for _, crop in sorted(work.crops.get(repair, {}).items()))
+    def _build_result(self, session: RestoreSession, run: _RestoreRun) -> RestoreResult:
+        smallest, largest = self.detector.detectable_sizes(session.image, session.options.detection_size)
+        crops = tuple(crop for _, crop in sorted(run.crops.get(session, {}).items()))
         return RestoreResult(
-            repair.canvas.mask,
-            tuple(repair.faces),
+            session.canvas.mask,
+            tuple(session.faces),
             smallest,
             largest,
-            work.watch.seconds,
-            repair.canvas.result,
+            run.timer.seconds,
+            session.canvas.result,
             crops,
-            tuple(repair.notes),
+            tuple(session.notes),
         )
 
 
-@memory_for("these pictures", "choose a smaller detection size")
+@oom_context("these images", "choose a smaller detection size")
 def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
     """See `FaceRestorer.detect`."""
-    Process.compute()
+    ForkGuard.check()
     options = options or RestoreOptions()
-    found = _find(detector, [(open_picture(image), None) for image in images], options, lambda: None)
-    return [heads(in_order(faces, options.order)) for faces in found]
+    found = _detect(detector, [(load_image(image), None) for image in images], options, lambda: None)
+    return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
 
 
-def _find(
+def _detect(
     detector: Detector,
-    searched: Sequence[tuple[Picture, Sequence[Box] | None]],
+    requests: Sequence[tuple[ImageData, Sequence[Box] | None]],
     options: RestoreOptions,
-    pulse: Callable[[], None],
-    uploads: Uploads | None = None,
+    on_tick: Callable[[], None],
+    upload_cache: UploadCache | None = None,
 ) -> Iterator[list[Face]]:
-    """Pictures are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
-    kept = uploads or Uploads(0)
+    """Images are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
+    cache = upload_cache or UploadCache(0)
 
-    def run(some: Sequence[tuple[Picture, Sequence[Box] | None]]) -> list[list[Face]]:
-        what = ([one for one, _ in some], options, [boxes for _, boxes in some], pulse)
+    def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:
+        args = ([one for one, _ in batch], options, [boxes for _, boxes in batch], on_tick)
         device = detector.device
         if supports_image_ops(device):
             try:
-                return detector.detect(*what, partial(DeviceScene, device=device, uploads=kept))
+                return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache))
             except Exception as error:
-                kept.drop()
-                if len(some) > 1 or not is_out_of_memory(error):
+                cache.clear()
+                if len(batch) > 1 or not is_out_of_memory(error):
                     raise
-            log.warning("A picture does not fit the device beside the face detector; it is reduced by the CPU.")
-        return detector.detect(*what)
+            log.warning("The image does not fit on the device next to the face detector; downscaling it on the CPU.")
+        return detector.detect(*args)
 
-    for _, found in halving(searched, detector.at_once, run, "picture", "choose a smaller detection size"):
+    for _, found in run_with_oom_backoff(requests, detector.batch_size, run, "image", "choose a smaller detection size"):
         yield from found

@@ -17,81 +17,83 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..errors import MissingExtra, WeightsError, first_line
-from ..network import check_layout, unwrap
-from ..network.module_loading import fill
-from ..optional_packages import calls_of
+from ..errors import MissingDependency, WeightsError, first_line
+from ..network import normalize_state_dict, validate_tensors
+from ..network.module_loading import build_from_state_dict
+from ..optional_packages import version_guard
 from ..weights.catalog import Entry
 
-SHUFFLES = {3: 1, 12: 2, 48: 4}  # channels of the first layer: so many pixels a side become channels
-GROWTH = 32  # channels that each layer of a dense block adds, in every released network
+UNSHUFFLE_FACTORS = {3: 1, 12: 2, 48: 4}  # channels of the first layer: so many pixels a side become channels
+GROWTH_CHANNELS = 32  # channels that each layer of a dense block adds, in every released network
 
 
 @dataclass(frozen=True)
 class RRDBLayout:
-    """The numbers that fix an RRDBNet for RGB pictures."""
+    """The numbers that fix an RRDBNet for RGB images."""
 
     features: int
     blocks: int
-    shuffle: int
+    unshuffle: int
     """Squares of so many pixels a side become channels before the first layer."""
 
     @property
     def scale(self) -> int:
         """How many times the network enlarges."""
-        return 4 // self.shuffle
+        return 4 // self.unshuffle
 
     @property
-    def pixel_elements(self) -> int:
+    def elements_per_pixel(self) -> int:
         """Numbers alive at once for each pixel of the input: measured (benchmarks/upscale.py), most of them at the end."""
-        return 64 * self.features // self.shuffle**2
+        return 64 * self.features // self.unshuffle**2
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> RRDBLayout:
         """Derives them from an unwrapped state dict; `WeightsError` if it is of another architecture."""
         first = state_dict.get("conv_first.weight")
         blocks = sum(re.fullmatch(r"body\.\d+\.rdb1\.conv1\.weight", key) is not None for key in state_dict)
-        shuffle = SHUFFLES.get(first.shape[1]) if first is not None and first.ndim == 4 else None
+        shuffle = UNSHUFFLE_FACTORS.get(first.shape[1]) if first is not None and first.ndim == 4 else None
         if first is None or shuffle is None or not blocks:
             some = ", ".join(list(state_dict)[:3]) or "none"
             raise WeightsError(
-                f"These weights are not an RRDBNet as Real-ESRGAN has it for RGB pictures: among {len(state_dict)} tensors "
+                f"These weights are not an RRDBNet as Real-ESRGAN has it for RGB images: among {len(state_dict)} tensors "
                 f"({some}, ...), expected conv_first.weight for 3, 12 or 48 channels and body.0.rdb1.conv1.weight. Take "
                 "realesrnet_x2 or realesrnet_x4, or a file of that architecture such as RealESRGAN_x4plus.pth."
             )
         return cls(int(first.shape[0]), blocks, shuffle)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every name of the released state dicts and its shape."""
         wide = self.features
-        layers = {"conv_first": (3 * self.shuffle**2, wide), "conv_last": (wide, 3)}
+        layers = {"conv_first": (3 * self.unshuffle**2, wide), "conv_last": (wide, 3)}
         layers |= dict.fromkeys(("conv_body", "conv_up1", "conv_up2", "conv_hr"), (wide, wide))
         for block in range(self.blocks):
             for dense in (1, 2, 3):
                 for n in range(1, 6):
-                    out = wide if n == 5 else GROWTH
-                    layers[f"body.{block}.rdb{dense}.conv{n}"] = (wide + (n - 1) * GROWTH, out)
+                    out = wide if n == 5 else GROWTH_CHANNELS
+                    layers[f"body.{block}.rdb{dense}.conv{n}"] = (wide + (n - 1) * GROWTH_CHANNELS, out)
         weights = {f"{name}.weight": (out, into, 3, 3) for name, (into, out) in layers.items()}
         return {**weights, **{f"{name}.bias": (out,) for name, (_, out) in layers.items()}}
 
 
-def checked(content: object, entry: Entry | None = None) -> tuple[dict[str, torch.Tensor], RRDBLayout]:
+def validate_state_dict(content: object, entry: Entry | None = None) -> tuple[dict[str, torch.Tensor], RRDBLayout]:
     """The unwrapped state dict of an RRDBNet, complete and finite, and its layout.
 
     Raises `WeightsError` naming the first five offenders, or if it does not enlarge as often as the entry says."""
-    state_dict = unwrap(content)
+    state_dict = normalize_state_dict(content)
     layout = RRDBLayout.from_state_dict(state_dict)
-    check_layout(state_dict, layout.shapes(), f"an RRDBNet of {layout.features} features and {layout.blocks} blocks")
+    validate_tensors(
+        state_dict, layout.parameter_shapes(), f"an RRDBNet of {layout.features} features and {layout.blocks} blocks"
+    )
     if entry is not None and entry.scale is not None and entry.scale != layout.scale:
         raise WeightsError(
-            f"These weights enlarge {layout.scale} times, and the file is named as those that do it {entry.scale} times. "
+            f"These weights upscale {layout.scale}x, but the file name is that of {entry.scale}x weights. "
             "Nothing was loaded; rename the file, or download it again."
         )
     return state_dict, layout
 
 
-@calls_of("spandrel")
-def by_spandrel(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
+@version_guard("spandrel")
+def load_with_spandrel(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
     """Raises `ImportError` where spandrel is not installed."""
     from spandrel.architectures.ESRGAN import ESRGANArch
 
@@ -100,7 +102,7 @@ def by_spandrel(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> n
     return network.eval().requires_grad_(False)
 
 
-def by_basicsr(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
+def load_with_basicsr(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
     """Raises `ImportError` where basicsr is not installed. Its 1.4.2 imports a module that torchvision 0.17 dropped, for a
     function that is not needed here; something of that name stands in while it is imported."""
     dropped = "torchvision.transforms.functional_tensor"
@@ -114,38 +116,38 @@ def by_basicsr(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn
     finally:
         if not was_there:
             del sys.modules[dropped]
-    kinds = {"num_feat": layout.features, "num_block": layout.blocks, "num_grow_ch": GROWTH, "scale": layout.scale}
-    return fill(lambda: RRDBNet(3, 3, **kinds), state_dict, "basicsr's RRDBNet")
+    kinds = {"num_feat": layout.features, "num_block": layout.blocks, "num_grow_ch": GROWTH_CHANNELS, "scale": layout.scale}
+    return build_from_state_dict(lambda: RRDBNet(3, 3, **kinds), state_dict, "basicsr's RRDBNet")
 
 
-BUILDERS: dict[str, Callable[[Mapping[str, torch.Tensor], RRDBLayout], nn.Module]] = {
-    "spandrel": by_spandrel,
-    "basicsr": by_basicsr,
+LOADERS: dict[str, Callable[[Mapping[str, torch.Tensor], RRDBLayout], nn.Module]] = {
+    "spandrel": load_with_spandrel,
+    "basicsr": load_with_basicsr,
 }
 """By package; the first that is installed is taken."""
 
 
-def require_package() -> None:
-    """Raises `MissingExtra` where no package builds the network: before its weights are fetched."""
-    if not any(importlib.util.find_spec(name) for name in BUILDERS):
-        raise MissingExtra(
-            "To enlarge by a network, install spandrel (pip install 'sd-gpen[upscale]') or basicsr (pip install "
+def require_backend() -> None:
+    """Raises `MissingDependency` where no package builds the network: before its weights are fetched."""
+    if not any(importlib.util.find_spec(name) for name in LOADERS):
+        raise MissingDependency(
+            "To upscale with a network, install spandrel (pip install 'sd-gpen[upscale]') or basicsr (pip install "
             "'sd-gpen[basicsr]'); neither is there. Or take the upscaler lanczos, which needs none."
         )
 
 
-def build(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
-    """The network in float32, by the first package that can be imported. Raises `MissingExtra` where none can."""
-    require_package()
+def load_rrdbnet(state_dict: Mapping[str, torch.Tensor], layout: RRDBLayout) -> nn.Module:
+    """The network in float32, by the first package that can be imported. Raises `MissingDependency` where none can."""
+    require_backend()
     failed = []
-    for name, builder in BUILDERS.items():
+    for name, loader in LOADERS.items():
         if importlib.util.find_spec(name) is None:
             continue
         try:
-            return builder(state_dict, layout)
+            return loader(state_dict, layout)
         except ImportError as error:
             failed.append(f"{name} ({first_line(error)})")
-    raise MissingExtra(
-        f"To enlarge by a network, spandrel or basicsr is needed, and what is installed cannot be imported: "
+    raise MissingDependency(
+        f"Upscaling with a network needs spandrel or basicsr, but the installed one cannot be imported: "
         f"{', '.join(failed)}. Install it anew: pip install 'sd-gpen[upscale]'. Or take the upscaler lanczos."
     )

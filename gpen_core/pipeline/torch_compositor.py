@@ -1,4 +1,4 @@
-"""Faces cut out, masked, coloured and put back on the network's device."""
+"""Faces cut out, masked, colored and put back on the network's device."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 import torch
 
 from ..errors import is_out_of_memory
-from ..faces.align import reach
-from ..faces.postprocess import Masking
+from ..faces.align import read_region
+from ..faces.postprocess import MaskModels
 from ..images.image import FloatImage, Region
 from ..progress import StageTimer
-from .compositor import FEATHERED, MASK, Task, WithOpenCV
-from .devices import halving
-from .inputs import Repair
-from .torch_canvas import DeviceCanvas
-from .torch_image import Part, Uploads
-from .torch_postprocess import mask_of, matched, softened, toned
+from .compositor import FEATHERED_MASK_HINT, MASK_NOUN, FaceTask, OpenCVCompositor
+from .devices import run_with_oom_backoff
+from .inputs import RestoreSession
+from .torch_canvas import TorchCanvas
+from .torch_image import DeviceImage, UploadCache
+from .torch_postprocess import apply_tone, blur_small_face, build_mask, match_color
 
 Made = TypeVar("Made")
 
@@ -27,112 +27,117 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Open:
-    """One picture at work."""
+class _ImageState:
+    """One image at work."""
 
-    source: Region
-    """Of the picture: what its faces are cut out of."""
-    target: Region
-    """Of the picture or its background: where they are put."""
-    left: int = 0
+    source_region: Region
+    """Of the image: what its faces are cut out of."""
+    target_region: Region
+    """Of the image or its background: where they are put."""
+    remaining: int = 0
     """Faces that are not finished."""
-    part: Part | None = None
-    canvas: DeviceCanvas | None = None
+    source_image: DeviceImage | None = None
+    canvas: TorchCanvas | None = None
     is_too_large: bool = False
     """It does not fit the device: its faces are cut out and put back with OpenCV."""
 
 
-class OnDevice:
-    """An `Around` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that `torch_postprocess.does` knows.
+class TorchCompositor:
+    """A `FaceCompositor` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that
+    `torch_postprocess.supports_options` knows.
 
-    A picture is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
+    An image is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
 
-    def __init__(self, device: torch.device, masking: Masking, watch: StageTimer, uploads: Uploads) -> None:
-        """`uploads`: pictures that may be there already."""
+    def __init__(self, device: torch.device, mask_models: MaskModels, timer: StageTimer, upload_cache: UploadCache) -> None:
+        """`upload_cache`: images that may be there already."""
         self._device = device
-        self._uploads = uploads
-        self._masking = masking
-        self._watch = watch
-        self._opencv = WithOpenCV(masking, watch)
-        self._open: dict[Repair, _Open] = {}
+        self._upload_cache = upload_cache
+        self._mask_models = mask_models
+        self._timer = timer
+        self._opencv = OpenCVCompositor(mask_models, timer)
+        self._states: dict[RestoreSession, _ImageState] = {}
 
-    def expect(self, tasks: Sequence[Task]) -> None:
+    def begin(self, tasks: Sequence[FaceTask]) -> None:
         for task in tasks:
-            repair = task.repair
-            source = reach(repair.picture, task.alignment)
-            target = task.target.region(*repair.canvas.original.size)
-            known = self._open.setdefault(repair, _Open(source, target))
-            known.source, known.target = known.source.joined(source), known.target.joined(target)
-            known.left += 1
+            session = task.session
+            source = read_region(session.image, task.alignment)
+            target = task.target.source_region(*session.canvas.original.size)
+            state = self._states.setdefault(session, _ImageState(source, target))
+            state.source_region, state.target_region = state.source_region.union(source), state.target_region.union(target)
+            state.remaining += 1
 
-    def crop(self, task: Task) -> torch.Tensor:
-        part = self._source(task.repair)
-        return self._as_tensor(self._opencv.crop(task)) if part is None else part.crop(task.alignment)
+    def crop(self, task: FaceTask) -> torch.Tensor:
+        source_image = self._source_image(task.session)
+        return self._to_tensor(self._opencv.crop(task)) if source_image is None else source_image.crop(task.alignment)
 
-    def put_back(self, task: Task, crop: torch.Tensor, restored: torch.Tensor, note: str | None) -> torch.Tensor:
-        canvas = self._canvas(task.repair)
+    def paste(self, task: FaceTask, crop: torch.Tensor, restored: torch.Tensor, note: str | None) -> torch.Tensor:
+        canvas = self._canvas(task.session)
         if canvas is None:
-            return self._as_tensor(self._opencv.put_back(task, self.as_array(crop), self.as_array(restored), note))
-        repair, options = task.repair, task.repair.options
+            return self._to_tensor(self._opencv.paste(task, self.to_numpy(crop), self.to_numpy(restored), note))
+        session, options = task.session, task.session.options
 
         def run(outputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-            made = toned(options, crop, outputs[0])
-            return made, mask_of(options, self._masking, made, repair.is_aligned)
+            recolored = apply_tone(options, crop, outputs[0])
+            return recolored, build_mask(options, self._mask_models, recolored, session.is_aligned)
 
-        with self._watch.stage("mask"):
-            ((_, (restored, mask)),) = halving([restored], 1, run, MASK, FEATHERED)
-        with self._watch.stage("blend"):
-            restored = matched(options, crop, restored, mask)
-            canvas.paste(softened(restored, repair.faces[task.number]), mask, task.target, options.strength)
-            repair.mark_restored(task.number, restored.shape[-1], note)
+        with self._timer.stage("mask"):
+            ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)
+        with self._timer.stage("blend"):
+            restored = match_color(options, crop, restored, mask)
+            canvas.paste(blur_small_face(restored, session.faces[task.number]), mask, task.target, options.strength)
+            session.mark_restored(task.number, restored.shape[-1], note)
         return restored
 
-    def finish(self, task: Task) -> None:
-        known = self._open[task.repair]
-        known.left -= 1
-        if known.left:
+    def flush(self, task: FaceTask) -> None:
+        state = self._states[task.session]
+        state.remaining -= 1
+        if state.remaining:
             return
-        del self._open[task.repair]
-        if known.canvas is not None:
-            with self._watch.stage("blend"):
-                known.canvas.close()
+        del self._states[task.session]
+        if state.canvas is not None:
+            with self._timer.stage("blend"):
+                state.canvas.close()
 
-    def as_array(self, crop: torch.Tensor) -> FloatImage:
+    def to_numpy(self, crop: torch.Tensor) -> FloatImage:
         array: FloatImage = crop.permute(1, 2, 0).contiguous().cpu().numpy()  # CHW -> HWC
         return array
 
-    def _as_tensor(self, crop: FloatImage) -> torch.Tensor:
+    def _to_tensor(self, crop: FloatImage) -> torch.Tensor:
         return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)  # HWC -> CHW
 
-    def _source(self, repair: Repair) -> Part | None:
-        """The picture's part that faces are cut out of; None where it does not fit."""
-        known = self._open[repair]
-        if known.part is None and not known.is_too_large:
-            region = known.source.joined(known.target) if repair.canvas.original is repair.picture else known.source
-            whole = self._uploads.take(repair.picture, self._device)
-            known.part = whole or _fitting(known, lambda: Part(repair.picture, region, self._device))
-        return known.part
+    def _source_image(self, session: RestoreSession) -> DeviceImage | None:
+        """The image's part that faces are cut out of; None where it does not fit."""
+        state = self._states[session]
+        if state.source_image is None and not state.is_too_large:
+            region = (
+                state.source_region.union(state.target_region)
+                if session.canvas.original is session.image
+                else state.source_region
+            )
+            cached = self._upload_cache.pop(session.image, self._device)
+            state.source_image = cached or _make_if_fits(state, lambda: DeviceImage(session.image, region, self._device))
+        return state.source_image
 
-    def _canvas(self, repair: Repair) -> DeviceCanvas | None:
+    def _canvas(self, session: RestoreSession) -> TorchCanvas | None:
         """What faces are put into; None where it does not fit."""
-        known, canvas = self._open[repair], repair.canvas
+        state, canvas = self._states[session], session.canvas
 
-        def made() -> DeviceCanvas:
-            shared = known.part if canvas.original is repair.picture else None
-            return DeviceCanvas(canvas, shared or Part(canvas.original, known.target, self._device))
+        def make_canvas() -> TorchCanvas:
+            shared = state.source_image if canvas.original is session.image else None
+            return TorchCanvas(canvas, shared or DeviceImage(canvas.original, state.target_region, self._device))
 
-        if known.canvas is None and not known.is_too_large:
-            known.canvas = _fitting(known, made)
-        return known.canvas
+        if state.canvas is None and not state.is_too_large:
+            state.canvas = _make_if_fits(state, make_canvas)
+        return state.canvas
 
 
-def _fitting(known: _Open, make: Callable[[], Made]) -> Made | None:
+def _make_if_fits(state: _ImageState, make: Callable[[], Made]) -> Made | None:
     """What is made, or None where it does not fit the device."""
     try:
         return make()
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("A picture does not fit the device beside the network; its faces are put back by the CPU.")
-    known.is_too_large, known.part = True, None
+        log.warning("The image does not fit on the device next to the network; pasting its faces on the CPU.")
+    state.is_too_large, state.source_image = True, None
     return None

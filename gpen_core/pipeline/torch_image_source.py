@@ -1,4 +1,4 @@
-"""What a detector looks at, made where it computes: pictures go there once, in samples as they came in."""
+"""What a detector looks at, made where it computes: images go there once, in samples as they came in."""
 
 from __future__ import annotations
 
@@ -7,42 +7,44 @@ from collections.abc import Sequence
 import torch
 
 from ..faces.align import Alignment
-from ..images.image import FLOATS, PEAKS, Picture
+from ..images.image import FLOAT_DTYPES, MAX_VALUES, ImageData
 from ..images.resize import scaled_size
-from .torch_image import Part, Uploads
+from .torch_image import DeviceImage, UploadCache
 from .torch_resize import resize
 
 
-class DeviceScene:
-    """As `faces.detection.image_source.OpenCVScene`, on a device. Running out of memory raises torch's error."""
+class TorchImageSource:
+    """As `faces.detection.image_source.OpenCVImageSource`, on a device. Running out of memory raises torch's error."""
 
-    def __init__(self, pictures: Sequence[Picture], sides: Sequence[int], device: torch.device, uploads: Uploads) -> None:
-        self._parts = [uploads.whole(picture, device) for picture in pictures]
-        first = _scaled(torch.cat([bgr_255(part, sides[0]) for part in self._parts]), sides[0])
+    def __init__(
+        self, images: Sequence[ImageData], sides: Sequence[int], device: torch.device, upload_cache: UploadCache
+    ) -> None:
+        self._images = [upload_cache.get(image, device) for image in images]
+        first = _scaled(torch.cat([to_bgr255(part, sides[0]) for part in self._images]), sides[0])
         self._levels = [first, *(_scaled(first, side) for side in sides[1:])]
 
-    def level(self, number: int, members: Sequence[int], quarters: int) -> torch.Tensor:
+    def pyramid_level(self, number: int, members: Sequence[int], quarters: int) -> torch.Tensor:
         batch = self._levels[number]
         if len(members) < len(batch):
             batch = torch.stack([batch[n] for n in members])
         return batch.rot90(quarters, (1, 2)) if quarters else batch
 
-    def squares(self, wanted: Sequence[tuple[int, Alignment]]) -> torch.Tensor:
-        crops = torch.stack([_square(self._parts[n], alignment) for n, alignment in wanted])
+    def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> torch.Tensor:
+        crops = torch.stack([_crop_or_black(self._images[n], alignment) for n, alignment in wanted])
         return crops.flip(1).mul_(255).permute(0, 2, 3, 1)  # RGB in [0, 1] -> BGR in [0, 255], BCHW -> BHWC
 
 
-def bgr_255(part: Part, longest: int) -> torch.Tensor:
-    """[1, h, w, 3]: as `Picture.bgr_255`, of a part that is the whole picture."""
-    picture, pixels = part.picture, part.samples[None]
-    if max(picture.size) > longest:
+def to_bgr255(device_image: DeviceImage, longest: int) -> torch.Tensor:
+    """[1, h, w, 3]: as `ImageData.to_bgr255`, of a part that is the whole image."""
+    source, pixels = device_image.source, device_image.samples[None]
+    if max(source.size) > longest:
         pixels = _scaled(pixels, longest)
-        if picture.pixels.dtype in PEAKS:
+        if source.pixels.dtype in MAX_VALUES:
             pixels = pixels.add_(0.5).floor_()  # OpenCV gives whole numbers
     pixels = pixels.to(torch.float32)
-    if picture.peak != 255:
-        pixels = pixels / (picture.peak / 255)
-    if picture.pixels.dtype in FLOATS:
+    if source.max_value != 255:
+        pixels = pixels / (source.max_value / 255)
+    if source.pixels.dtype in FLOAT_DTYPES:
         pixels = pixels.clamp(0, 255)
     return pixels.flip(3) if pixels.shape[3] == 3 else pixels.expand(-1, -1, -1, 3)  # RGB -> BGR
 
@@ -52,8 +54,8 @@ def _scaled(batch: torch.Tensor, longest: int) -> torch.Tensor:
     return resize(batch, scaled_size((width, height), longest))
 
 
-def _square(part: Part, alignment: Alignment) -> torch.Tensor:
+def _crop_or_black(device_image: DeviceImage, alignment: Alignment) -> torch.Tensor:
     """[3, S, S] in [0, 1]"""
-    if alignment.region(*part.picture.size).empty:
-        return torch.zeros((3, alignment.size, alignment.size), device=part.device)
-    return part.crop(alignment)
+    if alignment.source_region(*device_image.source.size).empty:
+        return torch.zeros((3, alignment.size, alignment.size), device=device_image.device)
+    return device_image.crop(alignment)

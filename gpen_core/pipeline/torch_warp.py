@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..faces.warp import ROUNDING
 from .torch_resize import downsample
 
-AT_ONCE = 1 << 22  # places sampled at once: their coordinates and values take some 80 MB
+MAX_GRID_POINTS = 1 << 22  # places sampled at once: their coordinates and values take some 80 MB
 
 
 def warp(
@@ -28,36 +28,36 @@ def warp(
     `matrix` and borders as for `faces.warp.warp`. That rounds places to 1/32 px with OpenCV 4, and with OpenCV 5 and here
     does not."""
     factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
-    whole = max(1, int(factor + ROUNDING))
-    if whole > 1:
-        image = downsample(image, whole)
-        matrix = matrix @ np.array([[whole, 0, (whole - 1) / 2], [0, whole, (whole - 1) / 2], [0, 0, 1]], np.float64)
-    finer = 1 if factor <= whole + ROUNDING else 2
+    block = max(1, int(factor + ROUNDING))
+    if block > 1:
+        image = downsample(image, block)
+        matrix = matrix @ np.array([[block, 0, (block - 1) / 2], [0, block, (block - 1) / 2], [0, 0, 1]], np.float64)
+    oversampling = 1 if factor <= block + ROUNDING else 2
     width, height = size
-    back = np.linalg.inv(np.vstack((matrix, [0.0, 0.0, 1.0])))[:2]
-    rows = max(1, AT_ONCE // (width * finer**2))
+    inverse = np.linalg.inv(np.vstack((matrix, [0.0, 0.0, 1.0])))[:2]
+    rows = max(1, MAX_GRID_POINTS // (width * oversampling**2))
     bands = [
-        _band(image, back, width, range(top, min(top + rows, height)), finer, cubic, replicate)
+        _warp_band(image, inverse, width, range(top, min(top + rows, height)), oversampling, cubic, replicate)
         for top in range(0, height, rows)
     ]
     return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
 
 
-def _band(
+def _warp_band(
     image: torch.Tensor,
-    back: NDArray[np.float64],
+    inverse: NDArray[np.float64],
     width: int,
     rows: range,
-    finer: int,
+    oversampling: int,
     cubic: bool,
     replicate: bool,
 ) -> torch.Tensor:
-    """[C, rows, width]: those rows of the grid, `finer` times as dense in both directions and averaged."""
-    step, first = 1 / finer, (1 / finer - 1) / 2  # of places between whole pixels, and where they begin
-    u = torch.arange(width * finer, dtype=torch.float32, device=image.device)
-    v = torch.arange(len(rows) * finer, dtype=torch.float32, device=image.device)
+    """[C, rows, width]: those rows of the grid, `oversampling` times as dense in both directions and averaged."""
+    step, first = 1 / oversampling, (1 / oversampling - 1) / 2  # of places between whole pixels, and where they begin
+    u = torch.arange(width * oversampling, dtype=torch.float32, device=image.device)
+    v = torch.arange(len(rows) * oversampling, dtype=torch.float32, device=image.device)
     axes = []
-    for (a, b, c), side in zip(back.tolist(), (image.shape[2], image.shape[1])):
+    for (a, b, c), side in zip(inverse.tolist(), (image.shape[2], image.shape[1])):
         at_first = a * first + b * (rows.start + first) + c
         to_side = 2 / side  # grid_sample: -1 and 1 are the outer edges of the outermost pixels
         along = u * (a * step * to_side) + ((at_first + 0.5) * to_side - 1)
@@ -69,4 +69,4 @@ def _band(
         padding_mode="border" if replicate else "zeros",
         align_corners=False,
     )
-    return (F.avg_pool2d(out, finer) if finer > 1 else out)[0]
+    return (F.avg_pool2d(out, oversampling) if oversampling > 1 else out)[0]

@@ -1,4 +1,4 @@
-"""The whole picture enlarged, by Lanczos or by a network in tiles."""
+"""The whole image enlarged, by Lanczos or by a network in tiles."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch.nn import functional
 
 from ..errors import OutOfMemory, WeightsError, first_line, is_out_of_memory
 from ..images import memory_estimate
-from ..images.image import FLOATS, FloatImage, Picture, Pixels, Region
+from ..images.image import FLOAT_DTYPES, FloatImage, ImageData, Pixels, Region
 from ..images.resize import Filter, resize
-from ..network.module_loading import compute_in
+from ..network.module_loading import cast_convolutions
 from ..progress import Progress, ProgressEvent
-from .devices import FREE_SHARE, budget, host_bytes
+from .devices import FREE_MEMORY_FRACTION, host_memory, memory_budget
 from .lazy import Lazy
 from .rrdb import RRDBLayout
 
 log = logging.getLogger(__name__)
 
 LANCZOS = "lanczos"
-CONTEXT = 24  # pixels around a tile that the network sees, too: docs/faces.md
-GRID = 4  # tiles begin at multiples of this, so that pixels become channels as they do in the whole picture
-SMALLEST_TILE, LARGEST_TILE = 32, 256  # pixels a side, without those around; of GRID
-ROWS = 256  # are written at once
+TILE_PAD = 24  # pixels around a tile that the network sees, too: docs/faces.md
+TILE_MULTIPLE = 4  # tiles begin at multiples of this, so that pixels become channels as they do in the whole image
+MIN_TILE_SIZE, MAX_TILE_SIZE = 32, 256  # pixels a side, without those around; of GRID
+ROWS_PER_WRITE = 256  # are written at once
 UPSCALING = "Upscaling the image"
 
 
@@ -41,15 +41,15 @@ class Upscaler:
         layout: RRDBLayout,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        load_exact: Callable[[], Upscaler] | None = None,
+        load_fp32: Callable[[], Upscaler] | None = None,
     ) -> None:
-        """`network` is in float32; its convolutions will compute in `dtype`, but for the last. `load_exact` gives the same
+        """`network` is in float32; its convolutions will compute in `dtype`, but for the last. `load_fp32` gives the same
         in float32, for tiles that are not finite in half precision."""
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)][-1:]
-        self.network = compute_in(network, dtype, *last)
+        self.network = cast_convolutions(network, dtype, *last)
         self.layout, self.device, self.dtype = layout, device, dtype
-        self._exact = None if load_exact is None or dtype == torch.float32 else Lazy(lambda progress: load_exact())
-        self._largest = LARGEST_TILE
+        self._fp32_fallback = None if load_fp32 is None or dtype == torch.float32 else Lazy(lambda progress: load_fp32())
+        self._max_tile_size = MAX_TILE_SIZE
 
     @property
     def scale(self) -> int:
@@ -57,66 +57,69 @@ class Upscaler:
 
     def modules(self) -> tuple[nn.Module, ...]:
         """Its own network, and the one in float32 if a tile has needed it."""
-        exact = None if self._exact is None else self._exact.loaded
-        return (self.network,) if exact is None else (self.network, *exact.modules())
+        fallback = None if self._fp32_fallback is None else self._fp32_fallback.loaded_value
+        return (self.network,) if fallback is None else (self.network, *fallback.modules())
 
-    def tiles(self, picture: Picture, progress: Progress, max_memory: int | None) -> Iterator[tuple[Region, FloatImage]]:
-        """The picture's tiles, and what the network makes of each: [h * scale, w * scale, 3] RGB in [0, 1].
+    def upscale_tiles(
+        self, image: ImageData, progress: Progress, max_memory: int | None
+    ) -> Iterator[tuple[Region, FloatImage]]:
+        """The image's tiles, and what the network makes of each: [h * scale, w * scale, 3] RGB in [0, 1].
 
         `progress` is told before each; `max_memory` bounds the network's activations in bytes. Where the memory of the
         device runs out, tiles become smaller from then on; `OutOfMemory` where the smallest do not fit."""
-        side = self._side(max_memory)
-        todo, done = _split([picture.whole], side), 0
+        side = self._tile_size(max_memory)
+        todo, done = _split_regions([image.full_region], side), 0
         while todo:
             progress(ProgressEvent("upscale", done, done + len(todo), "tile", UPSCALING))
             try:
-                enlarged = self._tile(picture, todo[0])
+                output = self._upscale_tile(image, todo[0])
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if side <= SMALLEST_TILE:
+                if side <= MIN_TILE_SIZE:
                     raise OutOfMemory(
-                        f"There is not enough memory to enlarge {side} x {side} pixels ({first_line(error)}). Close "
+                        f"There is not enough memory to upscale {side} x {side} pixels ({first_line(error)}). Close "
                         "other programs, take the upscaler lanczos, or compute on the CPU."
                     ) from error
-                self._largest = side = max(SMALLEST_TILE, side // 2)
-                log.warning("Out of memory while enlarging; going on in tiles of %d pixels.", side)
-                todo = _split(todo, side)
+                self._max_tile_size = side = max(MIN_TILE_SIZE, side // 2)
+                log.warning("Out of memory while upscaling; continuing with %d px tiles.", side)
+                todo = _split_regions(todo, side)
                 continue
-            yield todo.pop(0), enlarged
+            yield todo.pop(0), output
             done += 1
         progress(ProgressEvent("upscale", done, done, "tile", UPSCALING))
 
-    def _side(self, max_memory: int | None) -> int:
+    def _tile_size(self, max_memory: int | None) -> int:
         """Pixels of a tile's side that fit. Raises `OutOfMemory` where the smallest does not fit into `max_memory`."""
-        allowed = budget(self.device, max_memory)
+        allowed = memory_budget(self.device, max_memory)
         if allowed is None:
-            return self._largest
-        pixel = self.layout.pixel_elements * torch.empty(0, dtype=self.dtype).element_size()
-        seen = SMALLEST_TILE + 2 * CONTEXT
-        least = pixel * seen**2
-        if max_memory is not None and max_memory < least:
+            return self._max_tile_size
+        bytes_per_pixel = self.layout.elements_per_pixel * torch.empty(0, dtype=self.dtype).element_size()
+        padded_size = MIN_TILE_SIZE + 2 * TILE_PAD
+        required = bytes_per_pixel * padded_size**2
+        if max_memory is not None and max_memory < required:
             raise OutOfMemory(
-                f"To enlarge, the upscaler looks at {seen} x {seen} pixels, which takes about {least / 2**20:.0f} MiB; the "
-                f"budget is {max_memory / 2**20:.0f} MiB. Allow more, or take the upscaler lanczos."
+                f"The upscaler processes at least {padded_size} x {padded_size} pixels, which takes about "
+                f"{required / 2**20:.0f} MiB; the budget is {max_memory / 2**20:.0f} MiB. "
+                "Allow more, or take the upscaler lanczos."
             )
-        fits = math.isqrt(allowed // pixel) - 2 * CONTEXT
-        return min(self._largest, max(SMALLEST_TILE, fits // GRID * GRID))
+        fits = math.isqrt(allowed // bytes_per_pixel) - 2 * TILE_PAD
+        return min(self._max_tile_size, max(MIN_TILE_SIZE, fits // TILE_MULTIPLE * TILE_MULTIPLE))
 
-    def _tile(self, picture: Picture, tile: Region) -> FloatImage:
-        around = picture.around(tile, CONTEXT)
-        rgb, x0, y0 = picture.region(around), tile.x0 - around.x0, tile.y0 - around.y0
+    def _upscale_tile(self, image: ImageData, tile: Region) -> FloatImage:
+        padded = image.region_with_margin(tile, TILE_PAD)
+        rgb, x0, y0 = image.crop_rgb(padded), tile.x0 - padded.x0, tile.y0 - padded.y0
         out = self._run(rgb)
         if not np.isfinite(out).all():
-            out = self._redone(rgb)
+            out = self._redo_in_fp32(rgb)
         inner = Region(x0, y0, x0 + tile.x1 - tile.x0, y0 + tile.y1 - tile.y0)
-        return np.clip(out[_times(inner, self.scale).slices], 0, 1)
+        return np.clip(out[_scale_region(inner, self.scale).slices], 0, 1)
 
-    def _redone(self, rgb: FloatImage) -> FloatImage:
-        out = None if self._exact is None else self._exact.get()._run(rgb)
+    def _redo_in_fp32(self, rgb: FloatImage) -> FloatImage:
+        out = None if self._fp32_fallback is None else self._fp32_fallback.get()._run(rgb)
         if out is None or not np.isfinite(out).all():
             raise WeightsError(
-                "The upscaler's output is not finite: its weights are damaged, or not for pictures. Nothing was written; "
+                "The upscaler's output is not finite: its weights are damaged, or not for images. Nothing was written; "
                 "download the file again, or take the upscaler lanczos."
             )
         return out
@@ -126,97 +129,99 @@ class Upscaler:
         """[h, w, 3] in [0, 1] -> [h * scale, w * scale, 3]."""
         height, width = rgb.shape[:2]
         x = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None]  # HWC -> NCHW
-        if self.layout.shuffle > 1:
-            x = functional.pad(x, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        if self.layout.unshuffle > 1:
+            x = functional.pad(x, (0, -width % TILE_MULTIPLE, 0, -height % TILE_MULTIPLE), mode="replicate")
         y = self.network(x.to(self.dtype))[0].float().permute(1, 2, 0)  # NCHW -> HWC
         return np.asarray(y[: height * self.scale, : width * self.scale].cpu().numpy())
 
 
-def _times(region: Region, scale: int) -> Region:
+def _scale_region(region: Region, scale: int) -> Region:
     return Region(*(scale * edge for edge in (region.x0, region.y0, region.x1, region.y1)))
 
 
-def _split(regions: Sequence[Region], side: int) -> list[Region]:
+def _split_regions(regions: Sequence[Region], side: int) -> list[Region]:
     """The same in parts of at most `side` pixels each way, about equally large."""
     parts = []
     for region in regions:
-        for y0, y1 in _cuts(region.y0, region.y1, side):
-            parts += [Region(x0, y0, x1, y1) for x0, x1 in _cuts(region.x0, region.x1, side)]
+        for y0, y1 in _split_range(region.y0, region.y1, side):
+            parts += [Region(x0, y0, x1, y1) for x0, x1 in _split_range(region.x0, region.x1, side)]
     return parts
 
 
-def _cuts(start: int, end: int, side: int) -> list[tuple[int, int]]:
+def _split_range(start: int, end: int, side: int) -> list[tuple[int, int]]:
     number = math.ceil((end - start) / side)
-    step = math.ceil((end - start) / number / GRID) * GRID
+    step = math.ceil((end - start) / number / TILE_MULTIPLE) * TILE_MULTIPLE
     return [(at, min(at + step, end)) for at in range(start, end, step)]
 
 
-def enlarged_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+def output_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """Width and height, rounded."""
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def enlarge(
-    picture: Picture, factor: float, upscaler: Upscaler | None, progress: Progress, max_memory: int | None = None
-) -> Picture:
-    """The whole picture `factor` times as large, of the same kind: by `upscaler`, by Lanczos where that is None.
+def upscale(
+    image: ImageData, factor: float, upscaler: Upscaler | None, progress: Progress, max_memory: int | None = None
+) -> ImageData:
+    """The whole image `factor` times as large, of the same kind: by `upscaler`, by Lanczos where that is None.
 
-    The network runs once. Where it enlarges more, its picture is reduced by area; where it enlarges less, Lanczos does the
+    The network runs once. Where it enlarges more, its image is reduced by area; where it enlarges less, Lanczos does the
     rest. Alpha is enlarged bilinearly. `max_memory` is in bytes and bounds the network's activations, and as much again the
-    pictures (without it, most of the machine's memory does): `OutOfMemory` says so before anything is computed. `progress`
+    images (without it, most of the machine's memory does): `OutOfMemory` says so before anything is computed. `progress`
     counts tiles (Lanczos: images) and stops the work by raising `Interrupted`."""
-    size = enlarged_size(picture.size, factor)
-    _refuse_too_large(picture, size, upscaler, max_memory)
+    size = output_size(image.size, factor)
+    _raise_if_too_large(image, size, upscaler, max_memory)
     if upscaler is None:
         progress(ProgressEvent("upscale", 0, 1, "image", UPSCALING))
-        pixels = _resized(picture.pixels, size, "lanczos")
+        pixels = _resize(image.pixels, size, "lanczos")
     else:
-        pixels = _by_network(picture, size, upscaler, progress, max_memory)
-    alpha = None if picture.alpha is None else _resized(picture.alpha, size, "linear")
-    return replace(picture, pixels=pixels, alpha=alpha)
+        pixels = _upscale_with_network(image, size, upscaler, progress, max_memory)
+    alpha = None if image.alpha is None else _resize(image.alpha, size, "linear")
+    return replace(image, pixels=pixels, alpha=alpha)
 
 
-def _by_network(
-    picture: Picture, size: tuple[int, int], upscaler: Upscaler, progress: Progress, max_memory: int | None
+def _upscale_with_network(
+    image: ImageData, size: tuple[int, int], upscaler: Upscaler, progress: Progress, max_memory: int | None
 ) -> Pixels:
     width, height = size
-    target = Picture(np.empty((height, width, picture.pixels.shape[2]), picture.pixels.dtype))
-    native = (picture.width * upscaler.scale, picture.height * upscaler.scale)
-    between = None if native == size else np.empty((native[1], native[0], 3), np.float32)
-    for tile, rgb in upscaler.tiles(picture, progress, max_memory):
-        place = _times(tile, upscaler.scale)
-        if between is None:
-            target.put(place, rgb, np.ones(rgb.shape[:2], np.bool_))
+    target = ImageData(np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype))
+    network_size = (image.width * upscaler.scale, image.height * upscaler.scale)
+    intermediate = None if network_size == size else np.empty((network_size[1], network_size[0], 3), np.float32)
+    for tile, rgb in upscaler.upscale_tiles(image, progress, max_memory):
+        target_region = _scale_region(tile, upscaler.scale)
+        if intermediate is None:
+            target.paste(target_region, rgb, np.ones(rgb.shape[:2], np.bool_))
         else:
-            between[place.slices] = rgb
-    if between is not None:
-        exact = np.clip(resize(between, size, "lanczos"), 0, 1, dtype=np.float32)
-        for y in range(0, height, ROWS):
-            rows = Region(0, y, width, min(y + ROWS, height))
-            target.put(rows, exact[rows.slices], np.ones((rows.y1 - rows.y0, width), np.bool_))
+            intermediate[target_region.slices] = rgb
+    if intermediate is not None:
+        resized = np.clip(resize(intermediate, size, "lanczos"), 0, 1, dtype=np.float32)
+        for y in range(0, height, ROWS_PER_WRITE):
+            rows = Region(0, y, width, min(y + ROWS_PER_WRITE, height))
+            target.paste(rows, resized[rows.slices], np.ones((rows.y1 - rows.y0, width), np.bool_))
     return target.pixels
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], enlarge: Filter) -> Pixels:
+def _resize(pixels: Pixels, size: tuple[int, int], enlarge: Filter) -> Pixels:
     """[H, W] or [H, W, C] enlarged, in its own type; floats stay within [0, 1]."""
     out = resize(pixels, size, enlarge)
-    return np.asarray(np.clip(out, 0, 1) if pixels.dtype in FLOATS else out).astype(pixels.dtype, copy=False)
+    return np.asarray(np.clip(out, 0, 1) if pixels.dtype in FLOAT_DTYPES else out).astype(pixels.dtype, copy=False)
 
 
-def _refuse_too_large(picture: Picture, size: tuple[int, int], upscaler: Upscaler | None, max_memory: int | None) -> None:
-    host = host_bytes()
-    allowed = max_memory if max_memory is not None else None if host is None else int(host * FREE_SHARE)
-    needed = _bytes(picture, size, upscaler)
+def _raise_if_too_large(image: ImageData, size: tuple[int, int], upscaler: Upscaler | None, max_memory: int | None) -> None:
+    total = host_memory()
+    allowed = max_memory if max_memory is not None else None if total is None else int(total * FREE_MEMORY_FRACTION)
+    needed = _estimate_bytes(image, size, upscaler)
     if allowed is not None and needed > allowed:
         raise OutOfMemory(
-            f"Enlarged to {size[0]} x {size[1]} pixels, the picture takes about {needed / 1e9:.2f} GB until it is written, "
-            f"and {allowed / 1e9:.2f} GB are allowed. Nothing was computed: allow more, or enlarge it less."
+            f"Upscaled to {size[0]} x {size[1]} pixels, the image takes about {needed / 1e9:.2f} GB until it is written, "
+            f"and {allowed / 1e9:.2f} GB are allowed. Nothing was computed: allow more, or upscale it less."
         )
 
 
-def _bytes(picture: Picture, size: tuple[int, int], upscaler: Upscaler | None) -> int:
-    channels = picture.pixels.shape[2] + (picture.alpha is not None)
+def _estimate_bytes(image: ImageData, size: tuple[int, int], upscaler: Upscaler | None) -> int:
+    channels = image.pixels.shape[2] + (image.alpha is not None)
     pixels = size[0] * size[1]
-    native = 0 if upscaler is None else picture.width * picture.height * upscaler.scale**2
-    between = 12 * (native + 2 * pixels) if native not in (0, pixels) else 0  # float32 RGB; resized, and clipped
-    return pixels * memory_estimate.per_pixel(channels * picture.pixels.itemsize) + between
+    network_pixels = 0 if upscaler is None else image.width * image.height * upscaler.scale**2
+    intermediate = (
+        12 * (network_pixels + 2 * pixels) if network_pixels not in (0, pixels) else 0
+    )  # float32 RGB; resized, and clipped
+    return pixels * memory_estimate.bytes_per_pixel(channels * image.pixels.itemsize) + intermediate

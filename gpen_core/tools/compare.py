@@ -10,26 +10,26 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionsError, memory_for
-from ..faces.align import Alignment, align, extract
-from ..faces.blend import Canvas, soften_small
+from ..errors import OptionsError, oom_context
+from ..faces.align import Alignment, align_face, crop_face
+from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
-from ..faces.postprocess import matched, shaped
-from ..images.image import FloatImage, Picture, from_array
+from ..faces.postprocess import match_color, tone_and_mask
+from ..images.image import FloatImage, ImageData, from_array
 from ..options import RestoreOptions
-from ..pipeline.inputs import Frame, Repair
+from ..pipeline.inputs import RestoreInput, RestoreSession
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
-from .contact_sheet import CELL, MARGIN, lettered, row, titles
+from .contact_sheet import CELL_SIZE, MARGIN, caption, header_row, sheet_row
 
 RGB8 = NDArray[np.uint8]
 
-AROUND = 0.6  # of the face's square: how much of the picture around it is at hand for what looks at its surroundings
-LARGEST = 65_000  # px: what formats and viewers take
+CONTEXT_MARGIN = 0.6  # of the face's square: how much of the image around it is at hand for what looks at its surroundings
+MAX_SHEET_SIDE = 65_000  # px: what formats and viewers take
 
 
 @dataclass(frozen=True)
-class Choices:
+class CompareGrid:
     """What is set side by side: a row for each model and mask, a column for each strength. None is empty."""
 
     models: tuple[str, ...]
@@ -47,91 +47,95 @@ class Choices:
             RestoreOptions(mask_type=mask_type)
 
 
-@memory_for("this sheet", "choose fewer faces")
+@oom_context("this sheet", "choose fewer faces")
 def contact_sheet(
     restorer: FaceRestorer,
     image: object,
-    choices: Choices,
+    grid: CompareGrid,
     options: RestoreOptions | None = None,
     progress: Progress | None = None,
 ) -> RGB8:
-    """[H, W, 3]: for each chosen face a row per model and mask, the picture's own face first, then one per strength.
+    """[H, W, 3]: for each chosen face a row per model and mask, the image's own face first, then one per strength.
 
-    `restorer` is loaded with all of the models, in their order (`Models.load`). Faces are found once and go through each
+    `restorer` is loaded with all of the models, in their order (`ModelSet.load`). Faces are found once and go through each
     network once; all cells of a face show the same square, upright, at 320 px. Raises `OptionsError` where no face is
     chosen or the sheet would be too large, and what `FaceRestorer.restore` raises."""
     options = replace(options or RestoreOptions(), strength=1.0)
-    tell = progress or no_progress
-    (repair,) = restorer.find([Frame(image)], options, tell)
-    chosen = [number for number, face in enumerate(repair.faces) if face.reason is None]
-    rows = len(chosen) * len(choices.models) * len(choices.mask_types)
+    notify = progress or no_progress
+    (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)
+    chosen = [number for number, face in enumerate(session.faces) if face.reason is None]
+    row_count = len(chosen) * len(grid.models) * len(grid.mask_types)
     if not chosen:
-        raise OptionsError(f"No face to compare: {_why(repair.faces)}.")
-    if (rows + 1) * (CELL + MARGIN) > LARGEST:
-        raise OptionsError(f"{rows} rows make a sheet of more than {LARGEST} px. Choose fewer faces, models or mask types.")
-    lines = [titles(_titles(choices))]
+        raise OptionsError(f"No face to compare: {_skip_reasons(session.faces)}.")
+    if (row_count + 1) * (CELL_SIZE + MARGIN) > MAX_SHEET_SIDE:
+        raise OptionsError(
+            f"{row_count} rows make a sheet of more than {MAX_SHEET_SIDE} px. Choose fewer faces, models or mask types."
+        )
+    sheet_rows = [header_row(_column_titles(grid))]
     for done, number in enumerate(chosen):
         event = ProgressEvent("restore", done, len(chosen), "face", "Restoring faces")
-        tell(event)
-        lines += _lines_of(restorer, repair, number, choices, options, tell, event)
-    return np.vstack(lines)
+        notify(event)
+        sheet_rows += _face_rows(restorer, session, number, grid, options, notify, event)
+    return np.vstack(sheet_rows)
 
 
-def _titles(choices: Choices) -> list[str]:
-    return ["input", *(f"strength {strength:g}" for strength in choices.strengths)]
+def _column_titles(grid: CompareGrid) -> list[str]:
+    return ["input", *(f"strength {strength:g}" for strength in grid.strengths)]
 
 
-def _why(faces: Sequence[Face]) -> str:
+def _skip_reasons(faces: Sequence[Face]) -> str:
     if not faces:
         return "none was found"
     return "; ".join(f"face {number}: {face.reason}" for number, face in enumerate(faces))
 
 
-def _lines_of(
+def _face_rows(
     restorer: FaceRestorer,
-    repair: Repair,
+    session: RestoreSession,
     number: int,
-    choices: Choices,
+    grid: CompareGrid,
     options: RestoreOptions,
-    tell: Progress,
+    notify: Progress,
     event: ProgressEvent,
 ) -> Iterator[RGB8]:
-    face = repair.faces[number]
-    view = align(face.landmarks, CELL, options.template)
-    for name, network in zip(choices.models, restorer.models.networks):
-        size = network.network.size
-        alignment = align(face.landmarks, size, options.template)
-        if isinstance(alignment, str) or isinstance(view, str):
+    face = session.faces[number]
+    cell_alignment = align_face(face.landmarks, CELL_SIZE, options.template)
+    for name, runner in zip(grid.models, restorer.models.runners):
+        size = runner.network.size
+        alignment = align_face(face.landmarks, size, options.template)
+        if isinstance(alignment, str) or isinstance(cell_alignment, str):
             raise OptionsError(f"Face {number} cannot be compared: {alignment}.")
-        (output,) = network.outputs([alignment], repair.crop, StageTimer(), None, partial(tell, event))
+        (output,) = runner.run_batches([alignment], session.crop, StageTimer(), None, partial(notify, event))
         if output.restored is None:
             raise OptionsError(f"Face {number} cannot be compared: {output.note}.")
-        width = repair.width(number, alignment)
-        for mask_type in choices.mask_types:
-            asked = replace(options, mask_type=mask_type)
-            new, mask = shaped(asked, restorer.models.masking(asked, tell), output.crop, output.restored, width)
-            new = soften_small(matched(asked, output.crop, new, mask), face)
+        width = session.width_ratio(number, alignment)
+        for mask_type in grid.mask_types:
+            cell_options = replace(options, mask_type=mask_type)
+            restored, mask = tone_and_mask(
+                cell_options, restorer.models.mask_models(cell_options, notify), output.crop, output.restored, width
+            )
+            restored = blur_small_face(match_color(cell_options, output.crop, restored, mask), face)
             cells = [
-                _cell(repair.picture, new, mask, alignment, view, strength, asked.grain)
-                for strength in (0.0, *choices.strengths)
+                _render_cell(session.image, restored, mask, alignment, cell_alignment, strength, cell_options.grain)
+                for strength in (0.0, *grid.strengths)
             ]
-            yield row(lettered(f"face {number}\n{name}\n{mask_type}", CELL), cells)
+            yield sheet_row(caption(f"face {number}\n{name}\n{mask_type}", CELL_SIZE), cells)
 
 
-def _cell(
-    picture: Picture,
-    new: FloatImage,
+def _render_cell(
+    image: ImageData,
+    restored: FloatImage,
     mask: FloatImage | None,
     alignment: Alignment,
-    view: Alignment,
+    cell_alignment: Alignment,
     strength: float,
     grain: float,
 ) -> RGB8:
-    """The face as the picture would show it, upright."""
-    region = picture.around(alignment.region(*picture.size), math.ceil(AROUND * alignment.side))
-    part = from_array(picture.region(region))
-    canvas = Canvas(part)
+    """The face as the image would show it, upright."""
+    region = image.region_with_margin(alignment.source_region(*image.size), math.ceil(CONTEXT_MARGIN * alignment.side))
+    context = from_array(image.crop_rgb(region))
+    canvas = Canvas(context)
     if strength:
-        canvas.paste(new, mask, alignment.within(region), strength, grain)
-    shown = extract(canvas.result, view.within(region))
-    return np.asarray(np.rint(shown * 255), np.uint8)
+        canvas.paste(restored, mask, alignment.relative_to_region(region), strength, grain)
+    cell = crop_face(canvas.result, cell_alignment.relative_to_region(region))
+    return np.asarray(np.rint(cell * 255), np.uint8)

@@ -1,4 +1,4 @@
-"""Sheets of small pictures: rows with a label and cells of equal height, white between them."""
+"""Sheets of small images: rows with a label and cells of equal height, white between them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..faces.draw import font
+from ..faces.draw import load_font
 
 RGB8 = NDArray[np.uint8]
 
-CELL = 320  # px: side of each face
-MARGIN, LETTERS = 8, 15  # px
-LABELS = 230  # px: width of the column that says what a row is
+CELL_SIZE = 320  # px: side of each face
+MARGIN, FONT_SIZE = 8, 15  # px
+LABEL_WIDTH = 230  # px: width of the column that says what a row is
 
 
-def row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
+def sheet_row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
     """One row: the label and the cells, white between and below them."""
     gap = np.full((label.shape[0], MARGIN, 3), 255, np.uint8)
     parts = [label, *(part for cell in cells for part in (gap, cell))]
@@ -26,16 +26,16 @@ def row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
     return np.vstack([joined, np.full((MARGIN, joined.shape[1], 3), 255, np.uint8)])
 
 
-def titles(words: Sequence[str]) -> RGB8:
+def header_row(words: Sequence[str]) -> RGB8:
     """The first row: what each column of faces is."""
-    return row(lettered("", CELL // 8), [lettered(text, CELL // 8, CELL) for text in words])
+    return sheet_row(caption("", CELL_SIZE // 8), [caption(text, CELL_SIZE // 8, CELL_SIZE) for text in words])
 
 
-def lettered(text: str, height: int, width: int = LABELS) -> RGB8:
+def caption(text: str, height: int, width: int = LABEL_WIDTH) -> RGB8:
     """[height, width, 3]: black on white; of a path its name, and of that as much as there is room for."""
     label = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(label)
     for number, line in enumerate(text.splitlines()):
-        place = MARGIN, MARGIN + number * (LETTERS + MARGIN)
-        draw.text(place, Path(line).name, fill="black", font=font(LETTERS))
+        place = MARGIN, MARGIN + number * (FONT_SIZE + MARGIN)
+        draw.text(place, Path(line).name, fill="black", font=load_font(FONT_SIZE))
     return np.asarray(label, np.uint8)

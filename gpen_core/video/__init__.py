@@ -1,1 +1,1 @@
-"""Films: faces followed through frames, restored and kept steady, in constant memory."""
+"""Videos: faces followed through frames, restored and kept steady, in constant memory."""

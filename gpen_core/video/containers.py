@@ -1,7 +1,8 @@
 """PyAV, imported here only and when first used, and files opened through it.
 
 Everything in this folder works with PyAV 14.2, which ComfyUI asks for, to 19. What later versions add is used where it is
-there: attachments and data streams, chapters. What they changed is handled here: `fraction`, `side_data`, `_metadata`.
+there: attachments and data streams, chapters. What they changed is handled here: `to_fraction`, `side_data`,
+`_metadata_options`.
 
 A file is read through a Python file object, never by its name: FFmpeg takes a name for a URL (`http:`, `concat:`) or for a
 pattern (`frame%03d.png`). No container may open another file, and playlists are no containers.
@@ -17,14 +18,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError, MissingExtra, first_line
-from ..files.regular_file import open_regular
+from ..errors import InputError, MissingDependency, first_line
+from ..files.regular_file import open_regular_file
 from . import matroska
 from .limits import limit_decoders
 
 log = logging.getLogger(__name__)
 
-FORMATS = {
+OUTPUT_FORMATS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
     ".mov": "mov",
@@ -38,7 +39,7 @@ FORMATS = {
     ".mxf": "mxf",
 }
 """FFmpeg's names of the containers that are written."""
-READ = (
+INPUT_FORMATS = (
     "mov",  # also mp4, m4v and 3gp
     "matroska",  # also webm
     "mpegts",
@@ -54,7 +55,7 @@ READ = (
     "nut",
 )
 """FFmpeg's names of the containers that are read: each holds its video itself."""
-CONTAINED = {"format_whitelist": ",".join(READ), "protocol_whitelist": "none"}
+INPUT_OPTIONS = {"format_whitelist": ",".join(INPUT_FORMATS), "protocol_whitelist": "none"}
 """FFmpeg's options for reading: these containers only, and no other file is opened, whatever the container asks for."""
 SIGNATURES = {
     b"#EXTM3U": "an HLS playlist",
@@ -70,14 +71,14 @@ SIGNATURES = {
     b"RIFF": "an image or a sound file",  # AVI, which is RIFF as well, is read
 }
 """What files that are not read begin with."""
-OPEN_SECONDS = 60.0  # that reading a header may take
-BUFFER = 1 << 18  # bytes that are read at once
-LONGEST_DURATION = 2**31 - 1  # of a packet, in its time base: PyAV 14 can set no more
-MICROSECONDS = 1_000_000  # AV_TIME_BASE: a container's duration
+OPEN_TIMEOUT = 60.0  # that reading a header may take
+BUFFER_SIZE = 1 << 18  # bytes that are read at once
+MAX_PACKET_DURATION = 2**31 - 1  # of a packet, in its time base: PyAV 14 can set no more
+AV_TIME_BASE = 1_000_000  # AV_TIME_BASE: a container's duration
 
 
-def library() -> Any:
-    """PyAV, with FFmpeg's log off, as PyAV has it by default. Raises `MissingExtra` where it is not installed.
+def import_av() -> Any:
+    """PyAV, with FFmpeg's log off, as PyAV has it by default. Raises `MissingDependency` where it is not installed.
 
     Older torchvision turns the log on. With PyAV 14 each message then takes Python's lock, also in a decoder's own threads,
     and a decoder that Python frees meanwhile waits for these threads forever."""
@@ -85,15 +86,15 @@ def library() -> Any:
         import av
         import av.error
     except ImportError as error:
-        raise MissingExtra(
-            f'To read and write films, PyAV is needed ({first_line(error)}). Install it: pip install "sd-gpen[video]"'
+        raise MissingDependency(
+            f'To read and write videos, PyAV is needed ({first_line(error)}). Install it: pip install "sd-gpen[video]"'
         ) from error
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
     return av
 
 
-def fraction(value: Any) -> Fraction:
+def to_fraction(value: Any) -> Fraction:
     """A time base, rate or aspect ratio, 0 if it is not set: PyAV 19 has a type of its own for them."""
     return Fraction(value.numerator, value.denominator) if value and value.denominator else Fraction(0)
 
@@ -108,78 +109,79 @@ def side_data(frame: Any, kind: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def _metadata() -> dict[str, str]:
+def _metadata_options() -> dict[str, str]:
     """For `open`: metadata that is no UTF-8 keeps its bytes, as always since PyAV 19."""
-    return {"metadata_errors": "surrogateescape"} if hasattr(library().container.Container, "metadata_errors") else {}
+    return {"metadata_errors": "surrogateescape"} if hasattr(import_av().container.Container, "metadata_errors") else {}
 
 
-def readable(text: str) -> str:
+def to_valid_utf8(text: str) -> str:
     """Metadata to be shown or kept: what is no UTF-8 in it is replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def create(path: Path, format_: str, time_base: Fraction) -> Any:
+def open_output(path: Path, format_: str, time_base: Fraction) -> Any:
     """A container to be written, whose clock counts in `time_base` where it has one of its own."""
-    options = dict(matroska.OPTIONS) if format_ in ("matroska", "webm") else {}
+    options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
         options["video_track_timescale"] = str(time_base.denominator)
     url = f"file:{path.absolute()}"  # a path, whatever its name looks like
-    return library().open(url, "w", format=format_, container_options=options, **_metadata())
+    return import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
 
 
-def knows_chapters() -> bool:
+def supports_chapters() -> bool:
     """Whether this PyAV reads and writes them."""
-    return hasattr(library().container.InputContainer, "chapters")
+    return hasattr(import_av().container.InputContainer, "chapters")
 
 
-def failures() -> tuple[type[BaseException], ...]:
+def av_errors() -> tuple[type[BaseException], ...]:
     """What PyAV raises where a file, a codec or the disk fails."""
-    return (library().error.FFmpegError, OSError, ValueError)
+    return (import_av().error.FFmpegError, OSError, ValueError)
 
 
-def reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """Why it failed, without the name that PyAV adds."""
     return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
 
 
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[Any]:
-    """The video's container, open to be read. Raises `InputError` if it cannot be opened or is not one of `READ`."""
+    """The video's container, open to be read. Raises `InputError` if it cannot be opened or is not one of
+    `INPUT_FORMATS`."""
     try:
-        file, _ = open_regular(path)
+        file, _ = open_regular_file(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}.") from error
-    with file, _container(path, file) as container:
+        raise InputError(f"{path} cannot be read: {error_reason(error)}.") from error
+    with file, _open_container(path, file) as container:
         limit_decoders(container)
         yield container
 
 
-def _container(path: Path, file: BinaryIO) -> Any:
+def _open_container(path: Path, file: BinaryIO) -> Any:
     try:
         # Without options for streams: PyAV 14 crashes where a container (MPG, FLV) tells of its streams later.
-        return library().open(
+        return import_av().open(
             file,
-            container_options=CONTAINED,
-            buffer_size=BUFFER,
-            timeout=(OPEN_SECONDS, None),
-            **_metadata(),
+            container_options=INPUT_OPTIONS,
+            buffer_size=BUFFER_SIZE,
+            timeout=(OPEN_TIMEOUT, None),
+            **_metadata_options(),
         )
-    except failures() as error:
+    except av_errors() as error:
         if getattr(error, "errno", None) == errno.EINVAL:
             raise InputError(
-                f"{path} is {_kind(file)}, not a video in a container that is read here ({', '.join(READ)}). Name the video "
-                "itself, or a folder of frames."
+                f"{path} is {_describe_content(file)}, not a video in a container that is read here "
+                f"({', '.join(INPUT_FORMATS)}). Name the video itself, or a folder of frames."
             ) from error
-        if isinstance(error, library().error.ExitError):
-            raise InputError(f"{path} cannot be read: its header took more than {OPEN_SECONDS:g} s.") from error
+        if isinstance(error, import_av().error.ExitError):
+            raise InputError(f"{path} cannot be read: its header took more than {OPEN_TIMEOUT:g} s.") from error
         raise InputError(
-            f"{path} cannot be read as a film ({reason(error)}). It may be no film, or cut off while it was recorded or "
-            "copied: get it anew, or repair it with the program that recorded it."
+            f"{path} cannot be read as a video ({error_reason(error)}). It may not be a video, or may be cut off: recording "
+            "or copying ended early. Get it again, or repair it with the program that recorded it."
         ) from error
 
 
-def _kind(file: BinaryIO) -> str:
+def _describe_content(file: BinaryIO) -> str:
     file.seek(0)
-    begins = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
-    return next((kind for sign, kind in SIGNATURES.items() if begins.startswith(sign)), "of another kind")
+    head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+    return next((kind for sign, kind in SIGNATURES.items() if head.startswith(sign)), "of another kind")

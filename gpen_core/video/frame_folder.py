@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import OutputError, name_offenders
+from ..errors import OutputError, summarize_problems
 from ..files.atomic_write import atomic_write
 from ..progress import Progress, ProgressEvent
-from .probe import Film, frame_files
+from .probe import VideoInfo, frame_files
 
-STAGED = "frames.part"
-NUMBERED = re.compile(r"(\d{6,})\.png", re.IGNORECASE)
+STAGING_NAME = "frames.part"
+NUMBERED_NAME = re.compile(r"(\d{6,})\.png", re.IGNORECASE)
 
 
 def frame_name(number: int, name: str = "") -> str:
@@ -24,26 +24,26 @@ def frame_name(number: int, name: str = "") -> str:
     return name or f"{number + 1:06d}.png"
 
 
-def staged_in(folder: Path) -> Path:
+def staging_folder(folder: Path) -> Path:
     """The folder that collects the frames of all segments in `folder`."""
-    return folder / STAGED
+    return folder / STAGING_NAME
 
 
-def refuse_clashes(film: Film, target: Path, start: float | None = None, end: float | None = None) -> None:
+def raise_if_frames_exist(info: VideoInfo, target: Path, start: float | None = None, end: float | None = None) -> None:
     """Raises `OutputError` where the folder `target` already contains a name that a frame of the video will get."""
     if not target.is_dir():
         return
-    if film.is_folder:
-        first = 0 if start is None else max(0, film.pts_at(start))
-        last = None if end is None else film.pts_at(end)
-        taken = [path.name for path in frame_files(film.path)[first:last] if os.path.lexists(target / path.name)]
+    if info.is_folder:
+        first = 0 if start is None else max(0, info.pts_at(start))
+        last = None if end is None else info.pts_at(end)
+        existing = [path.name for path in frame_files(info.path)[first:last] if os.path.lexists(target / path.name)]
     else:
         try:
-            matches = filter(None, map(NUMBERED.fullmatch, sorted(path.name for path in target.iterdir())))
+            matches = filter(None, map(NUMBERED_NAME.fullmatch, sorted(path.name for path in target.iterdir())))
         except OSError as error:
             raise OutputError(f"{target} cannot be read: {error.strerror or error}.") from error
-        taken = [match[0] for match in matches if 1 <= int(match[1]) <= (film.count or int(match[1]))]
-    _refuse(target, taken)
+        existing = [match[0] for match in matches if 1 <= int(match[1]) <= (info.frame_count or int(match[1]))]
+    _raise_if_any(target, existing)
 
 
 def move_frames(segments: Sequence[Path], target: Path, progress: Progress) -> None:
@@ -52,10 +52,10 @@ def move_frames(segments: Sequence[Path], target: Path, progress: Progress) -> N
     A new `target` gets its name once all frames are in it. In one that exists, frames are added, and removed again where
     this fails. After a kill the next call continues. Raises `OutputError`, also for a name that is taken."""
     try:
-        staged = staged_in(segments[0].parent)
+        staged = staging_folder(segments[0].parent)
         _stage(segments, staged)
         if os.path.lexists(target):
-            _add(staged, Path(os.path.realpath(target)), progress)
+            _add_frames(staged, Path(os.path.realpath(target)), progress)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged, target)
@@ -72,21 +72,21 @@ def _stage(segments: Sequence[Path], staged: Path) -> None:
             segment.rmdir()
 
 
-def _add(staged: Path, target: Path, progress: Progress) -> None:
+def _add_frames(staged: Path, target: Path, progress: Progress) -> None:
     """The staged frames stay until the work folder is deleted: nothing is lost, whatever ends this."""
     frames = sorted(staged.iterdir())
-    there = [path for path in frames if os.path.lexists(target / path.name)]
-    _refuse(target, [path.name for path in there if not _is_same(path, target / path.name)])
-    missing = [path for path in frames if path not in set(there)]
-    with _removed_on_failure() as added:
-        for done, path in enumerate(missing, len(there) + 1):
+    existing = [path for path in frames if os.path.lexists(target / path.name)]
+    _raise_if_any(target, [path.name for path in existing if not _is_same(path, target / path.name)])
+    missing = [path for path in frames if path not in set(existing)]
+    with _rollback() as added:
+        for done, path in enumerate(missing, len(existing) + 1):
             _link_or_copy(path, target / path.name)
             added.append(target / path.name)
             progress(ProgressEvent("join", done, len(frames), "frame", "Moving the frames"))
 
 
 @contextlib.contextmanager
-def _removed_on_failure() -> Iterator[list[Path]]:
+def _rollback() -> Iterator[list[Path]]:
     added: list[Path] = []
     try:
         yield added
@@ -106,12 +106,14 @@ def _link_or_copy(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except FileExistsError:
-        _refuse(target.parent, [target.name])
+        _raise_if_any(target.parent, [target.name])
     except OSError:  # another file system, or one without hard links
         with atomic_write(target) as part:
             shutil.copyfile(path, part)
 
 
-def _refuse(target: Path, taken: list[str]) -> None:
-    if taken:
-        raise OutputError(f"{target} already contains {name_offenders(taken)}. Name a new or empty folder for the frames.")
+def _raise_if_any(target: Path, existing: list[str]) -> None:
+    if existing:
+        raise OutputError(
+            f"{target} already contains {summarize_problems(existing)}. Name a new or empty folder for the frames."
+        )

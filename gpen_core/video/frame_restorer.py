@@ -1,4 +1,4 @@
-"""The second pass over a film: each frame's faces through the network, steadied over time, put back."""
+"""The second pass over a video: each frame's faces through the network, steadied over time, put back."""
 
 from __future__ import annotations
 
@@ -12,76 +12,78 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..faces.align import Alignment, align, extract
-from ..faces.blend import Canvas, soften_small
+from ..faces.align import Alignment, align_face, crop_face
+from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
-from ..faces.postprocess import Masking, matched, shaped
-from ..images.image import FloatImage, Picture
+from ..faces.postprocess import MaskModels, match_color, tone_and_mask
+from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.gpen_runner import LoadedNetwork, Output
+from ..pipeline.gpen_runner import FaceOutput, GPENRunner
 from ..pipeline.inputs import resize_mask
-from ..pipeline.model_set import Models
+from ..pipeline.model_set import ModelSet
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer, no_progress
-from .analysis import Frame, OneFrame, Survey
-from .temporal_filter import GUIDE, RADIUS, Steadied, Steadiness, TrackFilter
-from .threaded_pipeline import Stages, timed
+from .analysis import FrameLike, FrameT, VideoAnalysis
+from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
+from .threaded_pipeline import ThreadedPipeline, timed
 from .track import Track
-from .track_selection import why_left
+from .track_selection import skip_reasons
 
-DEPTH = 2  # frames between two stages
+PREFETCH_DEPTH = 2  # frames between two stages
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class TrackPlan:
     """A track that is to be restored."""
 
     track: Track
     size: int
     """The side of its network in pixels."""
-    models: Models
-    reduced: int
-    """By this power of two its crops are reduced before anything is done with them: more is not seen in the film."""
-    is_one_tone: bool
-    like: Face
+    models: ModelSet
+    downscale: int
+    """By this power of two its crops are reduced before anything is done with them: more is not seen in the video."""
+    is_monochrome: bool
+    typical_face: Face
     """A face of its usual size."""
 
     @classmethod
-    def of(cls, track: Track, survey: Survey, restorer: FaceRestorer, options: RestoreOptions, progress: Progress) -> Chosen:
-        """Raises as `Models.network_for`."""
-        faces = [align(landmarks, 1, options.template) for landmarks in track.landmarks]
+    def for_track(
+        cls, track: Track, analysis: VideoAnalysis, restorer: FaceRestorer, options: RestoreOptions, progress: Progress
+    ) -> TrackPlan:
+        """Raises as `ModelSet.runner_for`."""
+        faces = [align_face(landmarks, 1, options.template) for landmarks in track.landmarks]
         side = max((one.side for one in faces if not isinstance(one, str)), default=1.0)
-        size = restorer.models.network_for(side, progress).network.size
-        reduced = 1
-        while size >= 2 * reduced * max(side, GUIDE / 2):
-            reduced *= 2
+        size = restorer.models.runner_for(side, progress).network.size
+        downscale = 1
+        while size >= 2 * downscale * max(side, GUIDE_SIZE / 2):
+            downscale *= 2
         x0, y0, x1, y1 = (float(v) for v in np.median(track.boxes, axis=0))
-        like = Face((x0, y0, x1, y1), 1.0, track.landmarks[len(track) // 2])
-        return cls(track, size, restorer.models, reduced, track.number in survey.of_one_tone, like)
+        typical_face = Face((x0, y0, x1, y1), 1.0, track.landmarks[len(track) // 2])
+        return cls(track, size, restorer.models, downscale, track.number in analysis.monochrome_tracks, typical_face)
 
     @property
-    def network(self) -> LoadedNetwork:
+    def network(self) -> GPENRunner:
         """Not kept here: the model `auto` may drop it to make room for another track's, and load it again."""
-        return self.models.network_for(self.size, no_progress)
+        return self.models.runner_for(self.size, no_progress)
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class _FaceSlot:
     """One face of one frame."""
 
-    chosen: Chosen
+    plan: TrackPlan
     alignment: Alignment
-    picture: Picture
+    image: ImageData
 
     def crop(self) -> FloatImage:
-        return extract(self.picture, self.alignment)
+        return crop_face(self.image, self.alignment)
 
 
 @dataclass(frozen=True, eq=False)
-class _Shaped:
+class _MaskedFace:
     """One restored face of one frame."""
 
-    place: _Place
+    slot: _FaceSlot
     crop: FloatImage
     """As it came in, reduced as what was restored is."""
     layers: Sequence[FloatImage]
@@ -91,47 +93,47 @@ class _Shaped:
 
     @property
     def number(self) -> int:
-        return self.place.chosen.track.number
+        return self.slot.plan.track.number
 
 
 @dataclass(frozen=True, eq=False)
-class _Worked(Generic[OneFrame]):
+class _RestoredFaces(Generic[FrameT]):
     """A frame whose faces have been through the network."""
 
-    frame: OneFrame
-    faces: list[_Shaped] = field(default_factory=list)
+    frame: FrameT
+    faces: list[_MaskedFace] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
-class _Steady:
-    shaped: _Shaped
-    steadied: Steadied
+class _FilteredFace:
+    face: _MaskedFace
+    filtered: FilteredFrame
 
 
 @dataclass(frozen=True, eq=False)
-class RestoredFrame(Generic[OneFrame]):
+class RestoredFrame(Generic[FrameT]):
     """A frame of which the faces are restored."""
 
-    frame: OneFrame
-    picture: Picture
+    frame: FrameT
+    image: ImageData
     """The frame's own where nothing was restored."""
     mask: FloatImage | None
     """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
     tracks: tuple[int, ...]
     """Numbers of those that were restored in it."""
     notes: tuple[str, ...] = ()
-    steadiness: Mapping[int, tuple[Steadiness, Steadiness]] = field(default_factory=dict)
+    flicker: Mapping[int, tuple[FlickerMetric, FlickerMetric]] = field(default_factory=dict)
     """By track: how far it differs from the frame before it along what moves, before and after the filter."""
 
 
 @dataclass
-class Restoring:
-    """What all frames of a film have in common, and what was measured."""
+class FrameRestorer:
+    """What all frames of a video have in common, and what was measured."""
 
     options: RestoreOptions
-    masking: Masking
-    chosen: Sequence[Chosen]
+    mask_models: MaskModels
+    plans: Sequence[TrackPlan]
     reasons: Mapping[int, str | None]
     """By track: why it is left alone; None of those that are chosen."""
     rate: float
@@ -140,16 +142,16 @@ class Restoring:
     max_memory: int | None = None
     region_mask: FloatImage | None = None
     """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
-    watch: StageTimer = field(default_factory=StageTimer)
-    depth: int = DEPTH
+    timer: StageTimer = field(default_factory=StageTimer)
+    depth: int = PREFETCH_DEPTH
     """Frames that wait between two stages."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """By track."""
 
     @classmethod
-    def of(
+    def from_analysis(
         cls,
-        found: Survey,
+        analysis: VideoAnalysis,
         restorer: FaceRestorer,
         options: RestoreOptions,
         video: VideoOptions,
@@ -157,162 +159,171 @@ class Restoring:
         progress: Progress,
         region_mask: NDArray[np.floating] | None = None,
         max_memory: int | None = None,
-        watch: StageTimer | None = None,
-    ) -> Restoring:
-        """With the faces of the film chosen and their networks loaded. `region_mask` [H, W] is of any size. Raises as
-        `Models.masking` and `Models.network_for`, and `InputError` for what is no mask."""
-        reasons = why_left(found, options, video, rate)
-        left = [track for track in found.tracks if reasons[track.number] is None]
-        chosen = [Chosen.of(track, found, restorer, options, progress) for track in left]
-        fitted = None if region_mask is None else resize_mask(region_mask, found.size)
-        masking = restorer.models.masking(options, progress)
-        watch = watch or StageTimer()
-        return cls(options, masking, chosen, reasons, rate, video.temporal_smoothing, max_memory, fitted, watch)
+        timer: StageTimer | None = None,
+    ) -> FrameRestorer:
+        """With the faces of the video chosen and their networks loaded. `region_mask` [H, W] is of any size. Raises as
+        `ModelSet.mask_models` and `ModelSet.runner_for`, and `InputError` for what is no mask."""
+        reasons = skip_reasons(analysis, options, video, rate)
+        selected = [track for track in analysis.tracks if reasons[track.number] is None]
+        plans = [TrackPlan.for_track(track, analysis, restorer, options, progress) for track in selected]
+        fitted = None if region_mask is None else resize_mask(region_mask, analysis.size)
+        mask_models = restorer.models.mask_models(options, progress)
+        timer = timer or StageTimer()
+        return cls(options, mask_models, plans, reasons, rate, video.temporal_smoothing, max_memory, fitted, timer)
 
     @property
-    def radius(self) -> int:
+    def filter_radius(self) -> int:
         """How many frames to each side a frame depends on."""
         return RADIUS if self.temporal_smoothing > 0 else 0
 
     @property
-    def networks(self) -> dict[int, int]:
+    def network_sizes(self) -> dict[int, int]:
         """By chosen track: the side of its network in pixels."""
-        return {one.track.number: one.size for one in self.chosen}
+        return {one.track.number: one.size for one in self.plans}
 
     @property
-    def run_up(self) -> int:
+    def preroll(self) -> int:
         """How many frames before the first that is wanted are needed: one more than it depends on, for the measure of how
         far it differs from the one before it."""
-        return self.radius + 1 if self.radius else 0
+        return self.filter_radius + 1 if self.filter_radius else 0
 
-    def run(self, frames: Iterable[OneFrame], wanted: range, stages: Stages) -> Iterator[RestoredFrame[OneFrame]]:
-        """The frames of `wanted`, restored; `frames` begin `run_up` earlier and end `radius` later, as far as there are any.
-        Each stage works in a thread of `stages`. Raises `OutOfMemory`, and what reading the frames raises."""
+    def run(
+        self, frames: Iterable[FrameT], frame_range: range, pipeline: ThreadedPipeline
+    ) -> Iterator[RestoredFrame[FrameT]]:
+        """The frames of `frame_range`, restored; `frames` begin `preroll` earlier and end `filter_radius` later, as far as
+        there are any. Each stage works in a thread of `pipeline`. Raises `OutOfMemory`, and what reading the frames
+        raises."""
         self.filters.clear()
-        decoded = stages.ahead(timed(frames, self.watch, "decode"), self.depth)
-        restored = stages.ahead(self._restored(decoded, stages), self.depth)
-        steadied = stages.ahead(self._steadied(restored), self.depth)
-        return (self._pasted(one, faces) for one, faces in steadied if one.frame.number in wanted)
+        decoded = pipeline.prefetch(timed(frames, self.timer, "decode"), self.depth)
+        restored = pipeline.prefetch(self._restore_frames(decoded, pipeline), self.depth)
+        filtered = pipeline.prefetch(self._filter_frames(restored), self.depth)
+        return (self._paste_faces(one, faces) for one, faces in filtered if one.frame.number in frame_range)
 
-    def _restored(self, frames: Iterable[OneFrame], stages: Stages) -> Iterator[_Worked[OneFrame]]:
+    def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[_RestoredFaces[FrameT]]:
         """Each frame and its faces; several frames go through the network together where that takes faces in batches."""
-        batch = max((one.network.plan(self.max_memory).batch for one in self.chosen), default=1)
-        group: list[tuple[OneFrame, list[_Place]]] = []
+        batch = max((one.network.plan_batches(self.max_memory).batch_size for one in self.plans), default=1)
+        group: list[tuple[FrameT, list[_FaceSlot]]] = []
         for frame in frames:
-            group.append((frame, self._places(frame)))
+            group.append((frame, self._face_slots(frame)))
             if sum(len(places) for _, places in group) >= batch or len(group) >= batch:
-                yield from self._through_network(group, stages)
+                yield from self._run_network(group, pipeline)
                 group = []
-        yield from self._through_network(group, stages)
+        yield from self._run_network(group, pipeline)
 
-    def _places(self, frame: Frame) -> list[_Place]:
-        places = []
-        for chosen in self.chosen:
-            landmarks = chosen.track.landmarks_in(frame.number)
+    def _face_slots(self, frame: FrameLike) -> list[_FaceSlot]:
+        slots = []
+        for plan in self.plans:
+            landmarks = plan.track.landmarks_at(frame.number)
             if landmarks is None:
                 continue
-            alignment = align(landmarks, chosen.size, self.options.template)
-            if not isinstance(alignment, str) and not alignment.region(*frame.picture.size).empty:
-                places.append(_Place(chosen, alignment, frame.picture))
-        return places
+            alignment = align_face(landmarks, plan.size, self.options.template)
+            if not isinstance(alignment, str) and not alignment.source_region(*frame.image.size).empty:
+                slots.append(_FaceSlot(plan, alignment, frame.image))
+        return slots
 
-    def _through_network(
-        self, group: Sequence[tuple[OneFrame, list[_Place]]], stages: Stages
-    ) -> Iterator[_Worked[OneFrame]]:
-        by_size: dict[int, list[tuple[int, _Place]]] = {}
-        for n, (_, places) in enumerate(group):
-            for place in places:
-                by_size.setdefault(place.chosen.size, []).append((n, place))
-        made = [_Worked(frame) for frame, _ in group]
+    def _run_network(
+        self, group: Sequence[tuple[FrameT, list[_FaceSlot]]], pipeline: ThreadedPipeline
+    ) -> Iterator[_RestoredFaces[FrameT]]:
+        by_size: dict[int, list[tuple[int, _FaceSlot]]] = {}
+        for n, (_, slots) in enumerate(group):
+            for slot in slots:
+                by_size.setdefault(slot.plan.size, []).append((n, slot))
+        restored = [_RestoredFaces(frame) for frame, _ in group]
         for items in by_size.values():
-            for output in self._outputs(items, stages):
-                n, place = output.item
+            for output in self._network_outputs(items, pipeline):
+                n, slot = output.item
                 if output.note is not None:
-                    made[n].notes.append(f"face {place.chosen.track.number}: {output.note}")
+                    restored[n].notes.append(f"face {slot.plan.track.number}: {output.note}")
                 if output.restored is not None:
-                    with self.watch.stage("mask"):
-                        made[n].faces.append(self._shaped(place, output.crop, output.restored))
-        yield from made
+                    with self.timer.stage("mask"):
+                        restored[n].faces.append(self._mask_face(slot, output.crop, output.restored))
+        yield from restored
 
-    def _outputs(
-        self, items: Sequence[tuple[int, _Place]], stages: Stages
-    ) -> Iterator[Output[tuple[int, _Place], FloatImage]]:
+    def _network_outputs(
+        self, items: Sequence[tuple[int, _FaceSlot]], pipeline: ThreadedPipeline
+    ) -> Iterator[FaceOutput[tuple[int, _FaceSlot], FloatImage]]:
         """Of places with the same network."""
-        network = items[0][1].chosen.network
-        return network.outputs(items, lambda item: item[1].crop(), self.watch, self.max_memory, stages.check)
+        network = items[0][1].plan.network
+        return network.run_batches(
+            items, lambda item: item[1].crop(), self.timer, self.max_memory, pipeline.raise_if_stopped
+        )
 
-    def _shaped(self, place: _Place, crop: FloatImage, restored: FloatImage) -> _Shaped:
-        chosen = place.chosen
-        width = min(1.0, chosen.like.width * place.alignment.scale / place.alignment.size)
-        restored, mask = shaped(self.options, self.masking, crop, restored, width, is_one_tone=chosen.is_one_tone)
-        layers = [_reduced(restored, chosen.reduced)]
-        if mask is not None and (self.masking.face is not None or self.options.preserve):
+    def _mask_face(self, slot: _FaceSlot, crop: FloatImage, restored: FloatImage) -> _MaskedFace:
+        plan = slot.plan
+        width = min(1.0, plan.typical_face.width * slot.alignment.scale / slot.alignment.size)
+        restored, mask = tone_and_mask(
+            self.options, self.mask_models, crop, restored, width, is_monochrome=plan.is_monochrome
+        )
+        layers = [_downscale(restored, plan.downscale)]
+        if mask is not None and (self.mask_models.face_parser is not None or self.options.preserve):
             layers, mask = [*layers, mask], None
-        return _Shaped(place, _reduced(crop, chosen.reduced), layers, mask)
+        return _MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
 
-    def _steadied(self, frames: Iterable[_Worked[OneFrame]]) -> Iterator[tuple[_Worked[OneFrame], list[_Steady]]]:
+    def _filter_frames(
+        self, frames: Iterable[_RestoredFaces[FrameT]]
+    ) -> Iterator[tuple[_RestoredFaces[FrameT], list[_FilteredFace]]]:
         """Each frame once the filters have finished all of its faces."""
-        waiting: deque[_Worked[OneFrame]] = deque()
-        ready: dict[tuple[int, int], Steadied] = {}
+        waiting: deque[_RestoredFaces[FrameT]] = deque()
+        ready: dict[tuple[int, int], FilteredFrame] = {}
 
-        def collect(upto: float) -> None:
+        def collect(last_number: float) -> None:
             for track, one in self.filters.items():
-                ready.update({(track, done.number): done for done in one.ready(upto)})
-            for chosen in self.chosen:
-                if chosen.track.last + self.radius < upto:
-                    self.filters.pop(chosen.track.number, None)
+                ready.update({(track, done.number): done for done in one.pop_ready(last_number)})
+            for plan in self.plans:
+                if plan.track.last + self.filter_radius < last_number:
+                    self.filters.pop(plan.track.number, None)
 
-        def taken(one: _Worked[OneFrame]) -> tuple[_Worked[OneFrame], list[_Steady]]:
-            return one, [_Steady(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
+        def finish(one: _RestoredFaces[FrameT]) -> tuple[_RestoredFaces[FrameT], list[_FilteredFace]]:
+            return one, [_FilteredFace(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
 
         for one in frames:
             number = one.frame.number
-            with self.watch.stage("smooth"):
+            with self.timer.stage("smooth"):
                 for face in one.faces:
-                    self._filter(face).add(number, _guide(face.crop), face.layers)
+                    self._filter_for(face).add(number, _flow_guide(face.crop), face.layers)
                 collect(number)
             waiting.append(one)
-            while waiting and waiting[0].frame.number + self.radius <= number:
-                yield taken(waiting.popleft())
-        with self.watch.stage("smooth"):
+            while waiting and waiting[0].frame.number + self.filter_radius <= number:
+                yield finish(waiting.popleft())
+        with self.timer.stage("smooth"):
             collect(math.inf)
         while waiting:
-            yield taken(waiting.popleft())
+            yield finish(waiting.popleft())
 
-    def _filter(self, face: _Shaped) -> TrackFilter:
+    def _filter_for(self, face: _MaskedFace) -> TrackFilter:
         if face.number not in self.filters:
-            self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.radius)
+            self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.filter_radius)
         return self.filters[face.number]
 
-    def _pasted(self, one: _Worked[OneFrame], faces: Sequence[_Steady]) -> RestoredFrame[OneFrame]:
+    def _paste_faces(self, one: _RestoredFaces[FrameT], faces: Sequence[_FilteredFace]) -> RestoredFrame[FrameT]:
         frame = one.frame
         if not faces:
-            return RestoredFrame(frame, frame.picture, None, (), tuple(one.notes))
-        with self.watch.stage("blend"):
-            canvas = Canvas(frame.picture, self.region_mask)
+            return RestoredFrame(frame, frame.image, None, (), tuple(one.notes))
+        with self.timer.stage("blend"):
+            canvas = Canvas(frame.image, self.region_mask)
             for face in faces:
-                self._paste(canvas, frame.number, face.shaped, face.steadied.layers)
+                self._paste_face(canvas, frame.number, face.face, face.filtered.layers)
         is_changed = canvas.result is not canvas.original
-        tracks = tuple(sorted(face.shaped.number for face in faces)) if is_changed else ()
-        steadiness = {face.shaped.number: (face.steadied.before, face.steadied.after) for face in faces}
+        tracks = tuple(sorted(face.face.number for face in faces)) if is_changed else ()
+        flicker = {face.face.number: (face.filtered.flicker_before, face.filtered.flicker_after) for face in faces}
         mask = canvas.mask if is_changed else None
-        return RestoredFrame(frame, canvas.result, mask, tracks, tuple(one.notes), steadiness)
+        return RestoredFrame(frame, canvas.result, mask, tracks, tuple(one.notes), flicker)
 
-    def _paste(self, canvas: Canvas, number: int, face: _Shaped, layers: Sequence[FloatImage]) -> None:
-        chosen, options = face.place.chosen, self.options
+    def _paste_face(self, canvas: Canvas, number: int, face: _MaskedFace, layers: Sequence[FloatImage]) -> None:
+        plan, options = face.slot.plan, self.options
         restored, mask = layers[0], layers[1] if len(layers) > 1 else face.mask
-        restored = soften_small(matched(options, face.crop, restored, mask), chosen.like)
-        strength = options.strength * chosen.track.strength(number, self.rate)
-        canvas.paste(restored, mask, face.place.alignment, strength, options.grain)
+        restored = blur_small_face(match_color(options, face.crop, restored, mask), plan.typical_face)
+        strength = options.strength * plan.track.fade_weight(number, self.rate)
+        canvas.paste(restored, mask, face.slot.alignment, strength, options.grain)
 
 
-def _reduced(layer: FloatImage, factor: int) -> FloatImage:
+def _downscale(layer: FloatImage, factor: int) -> FloatImage:
     if factor == 1:
         return layer
     side = layer.shape[0] // factor
     return np.asarray(cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _guide(crop: FloatImage) -> FloatImage:
-    """[GUIDE, GUIDE, 3], or as large as the crop is where that is less."""
-    return _reduced(crop, max(1, crop.shape[0] // GUIDE))
+def _flow_guide(crop: FloatImage) -> FloatImage:
+    """[GUIDE_SIZE, GUIDE_SIZE, 3], or as large as the crop is where that is less."""
+    return _downscale(crop, max(1, crop.shape[0] // GUIDE_SIZE))

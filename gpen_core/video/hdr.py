@@ -1,4 +1,4 @@
-"""What an HDR film says of the display it was made on and of its light (SMPTE ST 2086, CTA-861.3), for encoders."""
+"""What an HDR video says of the display it was made on and of its light (SMPTE ST 2086, CTA-861.3), for encoders."""
 
 from __future__ import annotations
 
@@ -21,46 +21,50 @@ class Mastering:
     light: tuple[int, int] | None = None
     """The brightest pixel and the brightest frame on average, in cd/m2."""
 
-    def options(self, encoder: str) -> dict[str, str]:
+    def encoder_options(self, encoder: str) -> dict[str, str]:
         """An encoder's options that say so; of those that have such."""
         if encoder == "libx265":
-            return _joined("x265-params", self._said("master-display", "max-cll", 50000, 10000))
+            return _as_option("x265-params", self._format_fields("master-display", "max-cll", 50000, 10000))
         if encoder == "libsvtav1":
-            return _joined("svtav1-params", self._said("mastering-display", "content-light", None, None))
+            return _as_option("svtav1-params", self._format_fields("mastering-display", "content-light", None, None))
         return {}
 
-    def _said(self, display: str, light: str, points: int | None, lights: int | None) -> list[str]:
-        said = []
+    def _format_fields(
+        self, display: str, light: str, chromaticity_units: int | None, luminance_units: int | None
+    ) -> list[str]:
+        formatted = []
         if self.display is not None:
             red, green, blue, white, levels = self.display
-            named = zip(("G", "B", "R", "WP", "L"), (green, blue, red, white, levels), (*[points] * 4, lights))
-            said.append(f"{display}=" + "".join(f"{name}({_pair(pair, units)})" for name, pair, units in named))
+            named = zip(
+                ("G", "B", "R", "WP", "L"), (green, blue, red, white, levels), (*[chromaticity_units] * 4, luminance_units)
+            )
+            formatted.append(f"{display}=" + "".join(f"{name}({_format_pair(pair, units)})" for name, pair, units in named))
         if self.light is not None:
-            said.append(f"{light}={self.light[0]},{self.light[1]}")
-        return said
+            formatted.append(f"{light}={self.light[0]},{self.light[1]}")
+        return formatted
 
 
-NOTHING_SAID = Mastering()
+NO_MASTERING = Mastering()
 
 
-def _pair(pair: Point, units: int | None) -> str:
+def _format_pair(pair: Point, units: int | None) -> str:
     return ",".join(f"{float(one):.4f}" if units is None else str(round(one * units)) for one in pair)
 
 
-def _joined(option: str, said: list[str]) -> dict[str, str]:
-    return {option: ":".join(said)} if said else {}
+def _as_option(option: str, values: list[str]) -> dict[str, str]:
+    return {option: ":".join(values)} if values else {}
 
 
-def mastering_of(frame: Any) -> Mastering:
+def read_mastering(frame: Any) -> Mastering:
     """A PyAV frame's side data (FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata)."""
     display: tuple[Point, ...] | None = None
     light = None
-    if (said := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:
-        numbers = struct.unpack("=22i", said[:88])
+    if (data := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:
+        numbers = struct.unpack("=22i", data[:88])
         if all(numbers[20:]) and all(numbers[1:20:2]):
             values = [Fraction(numbers[n], numbers[n + 1]) for n in range(0, 20, 2)]
             low, high = values[8:]
             display = (*zip(values[0:8:2], values[1:8:2]), (high, low))
-    if (said := side_data(frame, "CONTENT_LIGHT_LEVEL")) is not None:
-        light = struct.unpack("=2I", said[:8])
+    if (data := side_data(frame, "CONTENT_LIGHT_LEVEL")) is not None:
+        light = struct.unpack("=2I", data[:8])
     return Mastering(display, light)  # type: ignore[arg-type]

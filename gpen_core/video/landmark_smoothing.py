@@ -1,6 +1,6 @@
 """A track's landmarks over time: a two-sided mean in coordinates that move with the face, so that nothing lags.
 
-Where the picture tells the face's motion, all that is left in those coordinates is the detector's jitter, and whatever the
+Where the image tells the face's motion, all that is left in those coordinates is the detector's jitter, and whatever the
 face itself does: turning, opening its mouth. The mean is as wide as it can be without the second being lost in the first:
 wider ones are taken as long as they agree with all narrower ones within what the jitter explains (Lepski's rule, as the
 intersection of confidence intervals: Goldenshluger and Nemirovski, Math. Methods of Statistics 6(2), 1997).
@@ -15,51 +15,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..faces.align import Matrix, similarity
+from ..faces.align import Matrix, fit_similarity
 
-Complex = NDArray[np.complex128]
-Reals = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+FloatArray = NDArray[np.float64]
 
 WIDTHS = (0.04, 0.08, 0.16, 0.32, 0.64, 1.28)  # seconds: standard deviations of the Gaussian
-REACH = 3.0  # of them
-PLAIN = 0.08  # seconds: where the picture does not tell the motion, it is that of the landmarks smoothed by this
-PASSING = 0.5  # of its weight that a frame keeps beyond each pair of frames of that kind
-JUMPED = 1000.0  # such pairs leave no weight
-BREAK = 0.15  # of the face: landmarks that are further from their own smooth path jump, and nothing is carried over
-JITTER = 0.012  # of the face: a detector's landmarks are off by that much for many frames on end
-CONFIDENT = 1.0  # standard deviations; with 2 a head that turns within 0.2 s is held back by 7 % of the face, so by 5
-CHANGING = 0.1  # seconds: the width changes no faster than that
-RAYLEIGH = 1.1774  # median length of a plane's normal vector, in standard deviations of one coordinate
+TRUNCATE = 3.0  # of them
+PLAIN_WIDTH = 0.08  # seconds: where the image does not tell the motion, it is that of the landmarks smoothed by this
+UNKNOWN_MOTION_WEIGHT = 0.5  # of its weight that a frame keeps beyond each pair of frames of that kind
+JUMP_COUNT = 1000.0  # such pairs leave no weight
+JUMP_DISTANCE = 0.15  # of the face: landmarks that are further from their own smooth path jump, and nothing is carried over
+MIN_JITTER = 0.012  # of the face: a detector's landmarks are off by that much for many frames on end
+CONFIDENCE_SIGMAS = (
+    1.0  # standard deviations; with 2 a head that turns within 0.2 s is held back by 7 % of the face, so by 5
+)
+INDEX_WIDTH = 0.1  # seconds: the width changes no faster than that
+RAYLEIGH_MEDIAN = 1.1774  # median length of a plane's normal vector, in standard deviations of one coordinate
 
 
-def smoothed(landmarks: Reals, boxes: Reals, motions: Sequence[Matrix | None], rate: float) -> tuple[Reals, Reals]:
+def smooth_landmarks(
+    landmarks: FloatArray, boxes: FloatArray, motions: Sequence[Matrix | None], rate: float
+) -> tuple[FloatArray, FloatArray]:
     """Landmarks [n, 5, 2] and boxes [n, 4] of a track's frames, smoothed and without gaps.
 
     Both are nan where nothing was detected. `motions` are the n - 1 motions [2, 3] of the face from each frame to the next,
-    None where the picture does not tell it, which it must within a gap. `rate`: frames a second."""
-    z = np.concatenate((_complex(landmarks), _complex(boxes.reshape(-1, 2, 2)).mean(1, keepdims=True)), 1)  # [n, 6]
+    None where the image does not tell it, which it must within a gap. `rate`: frames a second."""
+    z = np.concatenate((_to_complex(landmarks), _to_complex(boxes.reshape(-1, 2, 2)).mean(1, keepdims=True)), 1)  # [n, 6]
     sides = np.stack((boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]), 1)  # [n, 2]
     face = np.sqrt(np.maximum(sides, 0).prod(1))
-    scale, shift, passed = _carried(z, face, motions, rate)
-    window = _Window(_seen(z), passed, rate)
+    scale, shift, passed = _accumulate_motion(z, face, motions, rate)
+    kernel = _Kernel(_is_detected(z), passed, rate)
     still = (z - shift[:, None]) / scale[:, None]
-    mean = _adapted(window, still, float(np.nanmedian(face / np.abs(scale))))
+    mean = _adaptive_mean(kernel, still, float(np.nanmedian(face / np.abs(scale))))
     back = mean * scale[:, None] + shift[:, None]
-    half = window.mean(sides / np.abs(scale)[:, None], WIDTHS[-1])[0] * np.abs(scale)[:, None] / 2
-    middle = _real(back[:, 5])
-    return _real(back[:, :5]), np.hstack((middle - half, middle + half))
+    half = kernel.mean(sides / np.abs(scale)[:, None], WIDTHS[-1])[0] * np.abs(scale)[:, None] / 2
+    middle = _to_real(back[:, 5])
+    return _to_real(back[:, :5]), np.hstack((middle - half, middle + half))
 
 
-def _carried(z: Complex, face: Reals, motions: Sequence[Matrix | None], rate: float) -> tuple[Complex, Complex, Reals]:
+def _accumulate_motion(
+    z: ComplexArray, face: FloatArray, motions: Sequence[Matrix | None], rate: float
+) -> tuple[ComplexArray, ComplexArray, FloatArray]:
     """Per frame the scale and the shift from the track's coordinates (those of its first frame) to the frame's, and how
-    many pairs of frames have passed whose motion the picture does not tell."""
+    many pairs of frames have passed whose motion the image does not tell."""
     a, b, passed = np.ones(len(z), complex), np.zeros(len(z), complex), np.zeros(len(z))
-    plain: Complex | None = None
+    plain: ComplexArray | None = None
     for t, motion in enumerate(motions):
         passes = 0.0
         if motion is None:
-            plain = _plain(z, rate) if plain is None else plain
-            motion, passes = _own(z, plain, face, t)
+            plain = _fit_lines(z, rate) if plain is None else plain
+            motion, passes = _landmark_motion(z, plain, face, t)
         turn = complex(motion[0, 0], motion[1, 0])
         a[t + 1] = turn * a[t]
         b[t + 1] = turn * b[t] + complex(motion[0, 2], motion[1, 2])
@@ -67,21 +73,21 @@ def _carried(z: Complex, face: Reals, motions: Sequence[Matrix | None], rate: fl
     return a, b, passed
 
 
-def _own(z: Complex, plain: Complex, face: Reals, t: int) -> tuple[Matrix, float]:
+def _landmark_motion(z: ComplexArray, plain: ComplexArray, face: FloatArray, t: int) -> tuple[Matrix, float]:
     """The motion of the landmarks themselves from frame t to the next, and what passing it counts."""
-    jumps = np.abs(z[t : t + 2] - plain[t : t + 2]).mean(1) > BREAK * face[t : t + 2]
+    jumps = np.abs(z[t : t + 2] - plain[t : t + 2]).mean(1) > JUMP_DISTANCE * face[t : t + 2]
     if jumps.any() or not np.isfinite(plain[t : t + 2]).all():
-        motion, passes = similarity(_real(z[t, :5]), _real(z[t + 1, :5])), JUMPED
+        motion, passes = fit_similarity(_to_real(z[t, :5]), _to_real(z[t + 1, :5])), JUMP_COUNT
     else:
-        motion, passes = similarity(_real(plain[t, :5]), _real(plain[t + 1, :5])), 1.0
+        motion, passes = fit_similarity(_to_real(plain[t, :5]), _to_real(plain[t + 1, :5])), 1.0
     return motion, passes
 
 
-def _plain(z: Complex, rate: float) -> Complex:
-    """[n, 6]: straight lines fitted around each frame, without regard to the picture."""
-    window = _Window(_seen(z), np.zeros(len(z)), rate)
+def _fit_lines(z: ComplexArray, rate: float) -> ComplexArray:
+    """[n, 6]: straight lines fitted around each frame, without regard to the image."""
+    kernel = _Kernel(_is_detected(z), np.zeros(len(z)), rate)
     time = np.arange(len(z), dtype=float)[:, None]
-    means = [window.mean(v, PLAIN)[0] for v in (time, time**2, z, time * z)]
+    means = [kernel.mean(v, PLAIN_WIDTH)[0] for v in (time, time**2, z, time * z)]
     t, tt, x, tx = means
     variance = tt - t**2
     slope = np.divide(tx - t * x, variance, out=np.zeros_like(x), where=variance > 1e-6)
@@ -89,50 +95,50 @@ def _plain(z: Complex, rate: float) -> Complex:
 
 
 @dataclass(frozen=True, eq=False)
-class _Window:
+class _Kernel:
     """What is averaged with what."""
 
-    seen: NDArray[np.bool_]
-    passed: Reals
+    detected: NDArray[np.bool_]
+    unknown_motions: FloatArray
     rate: float
 
-    def mean(self, values: NDArray[Any], width: float) -> tuple[NDArray[Any], Reals]:
+    def mean(self, values: NDArray[Any], width: float) -> tuple[NDArray[Any], FloatArray]:
         """[n, m] averaged over frames by a Gaussian of that width in seconds, and [n] the variance that is left of what is
         different in every frame. nan where nothing was seen within reach."""
         n = len(values)
         sigma = max(width * self.rate, 1e-3)
-        known = np.where(self.seen[:, None], values, 0)
+        known = np.where(self.detected[:, None], values, 0)
         total, weights, squares = np.zeros_like(known), np.zeros(n), np.zeros(n)
-        reach = min(int(np.ceil(REACH * sigma)), n - 1)
+        reach = min(int(np.ceil(TRUNCATE * sigma)), n - 1)
         for k in range(-reach, reach + 1):
-            here, there = slice(max(0, -k), n - max(0, k)), slice(max(0, k), n + min(0, k))
-            weight = np.exp(-0.5 * (k / sigma) ** 2) * self.seen[there]
-            weight = weight * PASSING ** np.abs(self.passed[there] - self.passed[here])
-            total[here] += weight[:, None] * known[there]
-            weights[here] += weight
-            squares[here] += weight**2
+            target, source = slice(max(0, -k), n - max(0, k)), slice(max(0, k), n + min(0, k))
+            weight = np.exp(-0.5 * (k / sigma) ** 2) * self.detected[source]
+            weight = weight * UNKNOWN_MOTION_WEIGHT ** np.abs(self.unknown_motions[source] - self.unknown_motions[target])
+            total[target] += weight[:, None] * known[source]
+            weights[target] += weight
+            squares[target] += weight**2
         good = weights > 1e-9
         mean, left = np.full_like(total, np.nan), np.full(n, np.nan)
         mean[good], left[good] = total[good] / weights[good, None], squares[good] / weights[good] ** 2
         return mean, left
 
 
-def _adapted(window: _Window, still: Complex, face: float) -> Complex:
+def _adaptive_mean(kernel: _Kernel, still: ComplexArray, face: float) -> ComplexArray:
     """[n, 6]: each frame's mean over the widest window that loses nothing of the landmarks' own motion."""
-    noise = max(_noise(window, still), JITTER * face)
-    means, left = zip(*(window.mean(still, width) for width in WIDTHS))
+    noise = max(_estimate_noise(kernel, still), MIN_JITTER * face)
+    means, left = zip(*(kernel.mean(still, width) for width in WIDTHS))
     best = np.full(len(still), len(WIDTHS) - 1.0)
     for k in range(len(WIDTHS) - 1, 0, -1):
         for j in range(k):
             off = np.sqrt((np.abs(means[k] - means[j])[:, :5] ** 2).mean(1))
-            allowed = CONFIDENT * noise * (np.sqrt(left[k]) + np.sqrt(left[j])) + noise
+            allowed = CONFIDENCE_SIGMAS * noise * (np.sqrt(left[k]) + np.sqrt(left[j])) + noise
             best[off > allowed] = np.minimum(best[off > allowed], k - 1)
-    steady = _Window(np.ones(len(still), bool), window.passed, window.rate)
-    index = steady.mean(best[:, None], CHANGING)[0][:, 0]
-    return _between(np.stack(means), index)
+    uniform = _Kernel(np.ones(len(still), bool), kernel.unknown_motions, kernel.rate)
+    index = uniform.mean(best[:, None], INDEX_WIDTH)[0][:, 0]
+    return _interpolate(np.stack(means), index)
 
 
-def _between(means: Complex, index: Reals) -> Complex:
+def _interpolate(means: ComplexArray, index: FloatArray) -> ComplexArray:
     """[n, 6]: between the two means [k, n, 6] on either side of the index [n]; the next wider that is known."""
     for k in range(len(means) - 1, 0, -1):
         means[k - 1] = np.where(np.isfinite(means[k - 1]), means[k - 1], means[k])
@@ -142,22 +148,22 @@ def _between(means: Complex, index: Reals) -> Complex:
     return np.asarray((1 - share) * means[low, frames] + share * means[low + 1, frames], complex)
 
 
-def _noise(window: _Window, still: Complex) -> float:
+def _estimate_noise(kernel: _Kernel, still: ComplexArray) -> float:
     """Standard deviation of a coordinate by what three frames in line differ from a straight line; 0 if there are none."""
     if len(still) < 3:
         return 0.0
     bent = np.abs(still[2:] - 2 * still[1:-1] + still[:-2])[:, :5]
-    plain = np.isfinite(bent).all(1) & (window.passed[2:] == window.passed[:-2])
-    return float(np.median(bent[plain])) / RAYLEIGH / np.sqrt(6) if plain.any() else 0.0
+    plain = np.isfinite(bent).all(1) & (kernel.unknown_motions[2:] == kernel.unknown_motions[:-2])
+    return float(np.median(bent[plain])) / RAYLEIGH_MEDIAN / np.sqrt(6) if plain.any() else 0.0
 
 
-def _seen(z: Complex) -> NDArray[np.bool_]:
+def _is_detected(z: ComplexArray) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(z).all(axis=1))
 
 
-def _complex(points: Reals) -> Complex:
+def _to_complex(points: FloatArray) -> ComplexArray:
     return np.asarray(points[..., 0] + 1j * points[..., 1], complex)
 
 
-def _real(z: Complex) -> Reals:
+def _to_real(z: ComplexArray) -> FloatArray:
     return np.stack((z.real, z.imag), -1)

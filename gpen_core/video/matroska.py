@@ -14,13 +14,13 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-SEGMENT, TRACKS, ENTRY, CLUSTER = 0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675
-UID, VIDEO, WIDTH, VOID = 0x73C5, 0xE0, 0xB0, 0xEC
+SEGMENT, TRACKS, TRACK_ENTRY, CLUSTER = 0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675
+TRACK_UID, VIDEO, PIXEL_WIDTH, VOID = 0x73C5, 0xE0, 0xB0, 0xEC
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
-OPTIONS = {"fflags": "+bitexact", "write_crc32": "0"}
+MUXER_OPTIONS = {"fflags": "+bitexact", "write_crc32": "0"}
 """For FFmpeg's muxer: tracks are numbered from 1 for tags, and no checksum stands over their entries."""
-HEAD = 1 << 20  # bytes in which the tracks' entries lie
-UNKNOWN = -1
+HEADER_BYTES = 1 << 20  # bytes in which the tracks' entries lie
+UNKNOWN_SIZE = -1
 
 
 @dataclass(frozen=True)
@@ -28,93 +28,93 @@ class Element:
     """One element: where it begins in its buffer, where its content does, and where it ends."""
 
     id: int
-    at: int
-    begin: int
+    start: int
+    data_start: int
     end: int
 
 
-def set_aspect(path: Path, aspect: Fraction) -> None:
+def set_sample_aspect_ratio(path: Path, aspect: Fraction) -> None:
     """Says in the first video track of a Matroska file just written that pixels have that width to their height."""
     with open(path, "rb+") as file:
-        head = file.read(HEAD)
-        entry = _video_entry(head)
-        new = None if entry is None else _with_display_width(head[entry.begin : entry.end], aspect)
+        head = file.read(HEADER_BYTES)
+        entry = _video_track_entry(head)
+        new = None if entry is None else _with_display_width(head[entry.data_start : entry.end], aspect)
         if entry is None or new is None:
             log.warning("%s: the shape of its pixels (%s) could not be written: players show them square.", path, aspect)
             return
-        file.seek(entry.begin)
+        file.seek(entry.data_start)
         file.write(new)
 
 
-def _video_entry(head: bytes) -> Element | None:
-    segment = next((one for one in _elements(head, 0, len(head)) if one.id == SEGMENT), None)
+def _video_track_entry(head: bytes) -> Element | None:
+    segment = next((one for one in _iter_elements(head, 0, len(head)) if one.id == SEGMENT), None)
     if segment is None:
         return None
-    for one in _elements(head, segment.begin, len(head)):
+    for one in _iter_elements(head, segment.data_start, len(head)):
         if one.id == CLUSTER:
             return None
         if one.id == TRACKS:
-            entries = [entry for entry in _elements(head, one.begin, one.end) if entry.id == ENTRY]
-            return next((entry for entry in entries if any(c.id == VIDEO for c in _children(head, entry))), None)
+            entries = [entry for entry in _iter_elements(head, one.data_start, one.end) if entry.id == TRACK_ENTRY]
+            return next((entry for entry in entries if any(c.id == VIDEO for c in _iter_children(head, entry))), None)
     return None
 
 
-def _children(data: bytes, element: Element) -> Iterator[Element]:
-    return _elements(data, element.begin, element.end)
+def _iter_children(data: bytes, element: Element) -> Iterator[Element]:
+    return _iter_elements(data, element.data_start, element.end)
 
 
 def _with_display_width(entry: bytes, aspect: Fraction) -> bytes | None:
     """A track entry's content, as long as before; None where there is no room."""
     parts = []
-    for one in _elements(entry, 0, len(entry)):
-        content = entry[one.begin : one.end]
-        if one.id == UID and int.from_bytes(content, "big") < 256:
-            parts.append(_element(UID, content[-1:]))
+    for one in _iter_elements(entry, 0, len(entry)):
+        content = entry[one.data_start : one.end]
+        if one.id == TRACK_UID and int.from_bytes(content, "big") < 256:
+            parts.append(_encode_element(TRACK_UID, content[-1:]))
         elif one.id == VIDEO:
-            parts.append(_element(VIDEO, _shown_wider(content, aspect)))
+            parts.append(_encode_element(VIDEO, _set_display_width(content, aspect)))
         elif one.id != VOID:
-            parts.append(entry[one.at : one.end])
+            parts.append(entry[one.start : one.end])
     new = b"".join(parts)
     room = len(entry) - len(new)
     if room == 0:
         return new
-    return new + bytes([VOID]) + _size(room - 2, 1) + bytes(room - 2) if 2 <= room < 128 else None
+    return new + bytes([VOID]) + _encode_size(room - 2, 1) + bytes(room - 2) if 2 <= room < 128 else None
 
 
-def _shown_wider(video: bytes, aspect: Fraction) -> bytes:
+def _set_display_width(video: bytes, aspect: Fraction) -> bytes:
     """A video element's content with a width to be displayed; the height is that of the pixels where none is said."""
-    parts, shown = [], 0
-    for one in _elements(video, 0, len(video)):
-        if one.id == WIDTH:
-            shown = round(int.from_bytes(video[one.begin : one.end], "big") * aspect)
+    parts, display_width = [], 0
+    for one in _iter_elements(video, 0, len(video)):
+        if one.id == PIXEL_WIDTH:
+            display_width = round(int.from_bytes(video[one.data_start : one.end], "big") * aspect)
         if one.id not in (DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT):
-            parts.append(video[one.at : one.end])
-    return b"".join((*parts, _element(DISPLAY_WIDTH, shown.to_bytes(2, "big"))))
+            parts.append(video[one.start : one.end])
+    return b"".join((*parts, _encode_element(DISPLAY_WIDTH, display_width.to_bytes(2, "big"))))
 
 
-def _elements(data: bytes, at: int, end: int) -> Iterator[Element]:
-    while at < end - 1:
-        id_, begin = _number(data, at, keep_marker=True)
-        size, begin = _number(data, begin, keep_marker=False)
-        last = end if size == UNKNOWN else begin + size
-        yield Element(id_, at, begin, last)
-        at = last
+def _iter_elements(data: bytes, offset: int, end: int) -> Iterator[Element]:
+    while offset < end - 1:
+        id_, begin = _read_vint(data, offset, keep_marker=True)
+        size, begin = _read_vint(data, begin, keep_marker=False)
+        last = end if size == UNKNOWN_SIZE else begin + size
+        yield Element(id_, offset, begin, last)
+        offset = last
 
 
-def _number(data: bytes, at: int, keep_marker: bool) -> tuple[int, int]:
+def _read_vint(data: bytes, offset: int, keep_marker: bool) -> tuple[int, int]:
     """A number of variable length and where it ends; all ones stand for an unknown size."""
-    length = 9 - data[at].bit_length()
-    value = int.from_bytes(data[at : at + length], "big")
+    length = 9 - data[offset].bit_length()
+    value = int.from_bytes(data[offset : offset + length], "big")
     if not keep_marker:
         value -= 1 << 7 * length
-        value = UNKNOWN if value == (1 << 7 * length) - 1 else value
-    return value, at + length
+        value = UNKNOWN_SIZE if value == (1 << 7 * length) - 1 else value
+    return value, offset + length
 
 
-def _size(size: int, length: int) -> bytes:
+def _encode_size(size: int, length: int) -> bytes:
     return (size + (1 << 7 * length)).to_bytes(length, "big")
 
 
-def _element(id_: int, content: bytes) -> bytes:
+def _encode_element(id_: int, content: bytes) -> bytes:
     head = id_.to_bytes((id_.bit_length() + 7) // 8, "big")
-    return head + _size(len(content), 1 if len(content) < 127 else 2) + content
+    return head + _encode_size(len(content), 1 if len(content) < 127 else 2) + content

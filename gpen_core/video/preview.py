@@ -1,4 +1,4 @@
-"""A few frames of a film before and after, to look at before hours are spent."""
+"""A few frames of a video before and after, to look at before hours are spent."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..errors import InputError, memory_for
-from ..faces.draw import font
-from ..images.image import FloatImage, Picture, rgb8
-from ..optional_packages import calls_of
+from ..errors import InputError, oom_context
+from ..faces.draw import load_font
+from ..images.image import FloatImage, ImageData, to_rgb8
+from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.inputs import Frame
+from ..pipeline.inputs import RestoreInput
 from ..pipeline.restorer import FaceRestorer, RestoreResult
 from ..progress import Progress, ProgressEvent, no_progress
-from .probe import Film
-from .reader import FilmFrame, Reader
-from .restore_video import film_of
+from .probe import VideoInfo
+from .reader import DecodedFrame, FrameReader
+from .restore_video import probe_video
 
 RGB8 = NDArray[np.uint8]
 
-WIDTH = 720  # px: of each picture; less where the film is smaller
-LETTERS, MARGIN = 18, 8  # px
+MAX_WIDTH = 720  # px: of each image; less where the video is smaller
+FONT_SIZE, MARGIN = 18, 8  # px
 
 
-@memory_for("this preview", "choose a smaller detection size")
-@calls_of("av")
+@oom_context("this preview", "choose a smaller detection size")
+@version_guard("av")
 def preview(
     source: Path,
     count: int,
@@ -41,48 +41,50 @@ def preview(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> RGB8:
-    """[H, W, 3]: `count` frames spread over the film, a row for each: as it is, and with its faces restored.
+    """[H, W, 3]: `count` frames spread over the video, a row for each: as it is, and with its faces restored.
 
     Each frame stands for itself: nothing is followed or steadied, and `faces` chooses among those of the frame. Raises
-    `InputError` for a film whose length is not known, and what `restore_video` raises."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
-    film = film_of(source, video)
+    `InputError` for a video whose length is not known, and what `restore_video` raises."""
+    options, video, notify = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
+    info = probe_video(source, video)
     rows = []
-    for done, frame in enumerate(_spread(film, video, count), 1):
-        result = restorer.restore_all([Frame(frame.picture, region_mask=region_mask)], options, max_memory=max_memory)[0]
+    for done, frame in enumerate(_sample_frames(info, video, count), 1):
+        result = restorer.restore_batch(
+            [RestoreInput(frame.image, region_mask=region_mask)], options, max_memory=max_memory
+        )[0]
         rows.append(_row(frame, result))
-        tell(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
+        notify(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
     return np.vstack(rows)
 
 
-def _spread(film: Film, video: VideoOptions, count: int) -> Iterator[FilmFrame]:
+def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator[DecodedFrame]:
     """In the middles of `count` equal parts of what is to be restored; the last frame before where there is none."""
     start = video.start or 0.0
-    end = min((seconds for seconds in (video.end, film.seconds) if seconds is not None), default=None)
+    end = min((seconds for seconds in (video.end, info.duration) if seconds is not None), default=None)
     if end is None:
-        raise InputError(f"{film.path} does not say how long it is. Say where to end, in seconds.")
-    last: FilmFrame | None = None
+        raise InputError(f"{info.path} does not say how long it is. Say where to end, in seconds.")
+    last: DecodedFrame | None = None
     for n in range(count):
         at = start + (n + 0.5) / count * (end - start)
-        last = next(iter(Reader(film, at, video.end).frames()), last)
+        last = next(iter(FrameReader(info, at, video.end).frames()), last)
         if last is None:
-            raise InputError(f"{film.path} has no frame after {at:.2f} s; start or end earlier.")
+            raise InputError(f"{info.path} has no frame after {at:.2f} s; start or end earlier.")
         yield last
 
 
-def _row(frame: FilmFrame, result: RestoreResult) -> RGB8:
+def _row(frame: DecodedFrame, result: RestoreResult) -> RGB8:
     text = f"{frame.seconds:.2f} s: {result.summary}"
-    before, after = (_small(picture) for picture in (frame.picture, result.picture))
+    before, after = (_downscale(image) for image in (frame.image, result.image_data))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
-    pictures = np.hstack([before, gap, after])
-    label = Image.new("RGB", (pictures.shape[1], LETTERS + 2 * MARGIN), "white")
-    ImageDraw.Draw(label).text((MARGIN, MARGIN), text, fill="black", font=font(LETTERS))
-    return np.vstack([np.asarray(label, np.uint8), pictures])
+    images = np.hstack([before, gap, after])
+    label = Image.new("RGB", (images.shape[1], FONT_SIZE + 2 * MARGIN), "white")
+    ImageDraw.Draw(label).text((MARGIN, MARGIN), text, fill="black", font=load_font(FONT_SIZE))
+    return np.vstack([np.asarray(label, np.uint8), images])
 
 
-def _small(picture: Picture) -> RGB8:
-    pixels = rgb8(picture)
-    if picture.width <= WIDTH:
+def _downscale(image: ImageData) -> RGB8:
+    pixels = to_rgb8(image)
+    if image.width <= MAX_WIDTH:
         return pixels
-    size = (WIDTH, max(1, round(picture.height * WIDTH / picture.width)))
+    size = (MAX_WIDTH, max(1, round(image.height * MAX_WIDTH / image.width)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)

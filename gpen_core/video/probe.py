@@ -1,4 +1,4 @@
-"""What is known of a film before it is decoded: its streams, size, time, colours and how it is turned."""
+"""What is known of a video before it is decoded: its streams, size, time, colors and how it is turned."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from ..errors import InputError, OptionsError
 from ..images import codecs
-from ..images.image import Picture
-from ..optional_packages import calls_of
-from .containers import MICROSECONDS, failures, fraction, open_input, readable, reason, side_data
-from .hdr import NOTHING_SAID, Mastering, mastering_of
-from .limits import refuse_large
-from .planes import BT709, LIMITED, Colours, Layout, plain_format
+from ..images.image import ImageData
+from ..optional_packages import version_guard
+from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_data, to_fraction, to_valid_utf8
+from .hdr import NO_MASTERING, Mastering, read_mastering
+from .limits import raise_if_too_large
+from .planes import BT709, LIMITED, ColorSpec, PixelFormat, planar_format
 
-FOLDER_RATE = Fraction(25)  # pictures a second, where nothing else is said
-SRGB = 13  # ITU-T H.273, table 3
+DEFAULT_FRAME_RATE = Fraction(25)  # images a second, where nothing else is said
+SRGB_TRANSFER = 13  # ITU-T H.273, table 3
 # The matrix (a, b, c, d) takes (x, y) to (a x + c y, b x + d y): as the EXIF orientation that does the same.
 ORIENTATIONS = {
     (1, 0, 0, 1): 1,
@@ -32,13 +32,13 @@ ORIENTATIONS = {
     (0, -1, -1, 0): 7,
     (0, -1, 1, 0): 8,
 }
-ROUNDING = 1e-3  # of a tick: what seconds in floating point may be off
-ANGLES = {1: 0, 2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
+TICK_TOLERANCE = 1e-3  # of a tick: what seconds in floating point may be off
+ROTATION_DEGREES = {1: 0, 2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One of a film's streams."""
+class StreamInfo:
+    """One of a video's streams."""
 
     index: int
     kind: str
@@ -46,203 +46,203 @@ class Stream:
     codec: str
     """FFmpeg's name; of an attachment, its file's name."""
     language: str | None = None
-    is_picture: bool = False
-    """A video stream that is one cover picture."""
+    is_cover: bool = False
+    """A video stream that is one cover image."""
 
     def __str__(self) -> str:
         return f"stream {self.index} ({self.kind}, {self.codec})"
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film, or a folder of pictures."""
+class VideoInfo:
+    """A video, or a folder of images."""
 
     path: Path
     size: tuple[int, int]
     """Width and height in pixels as displayed, upright."""
     time_base: Fraction
     """Seconds of a frame's `pts`."""
-    rate: Fraction | None
+    frame_rate: Fraction | None
     """Frames a second, on average."""
-    seconds: float | None
-    is_length_said: bool
+    duration: float | None
+    has_stream_duration: bool
     """Whether the length is the video stream's own, as the file says it: if frames end before, it was cut off."""
-    count: int | None
+    frame_count: int | None
     """Frames, estimated from rate and length where the file does not say."""
     format: str
     """FFmpeg's name of the planes' layout, upright."""
     decoded_format: str
     """The same before it is turned."""
-    origin: int
+    start_pts: int
     """`pts` of the first frame, from which on seconds are counted."""
-    colours: Colours
+    colors: ColorSpec
     orientation: int
     """How the coded frames are turned to be upright, as EXIF says it, 1 to 8."""
-    aspect: Fraction
+    sample_aspect_ratio: Fraction
     """Width of a pixel to its height, upright."""
-    streams: tuple[Stream, ...]
-    video: int
+    streams: tuple[StreamInfo, ...]
+    video_index: int
     """Index of the stream that is restored; -1 for a folder."""
     codec: str
     is_folder: bool = False
-    mastering: Mastering = NOTHING_SAID
+    mastering: Mastering = NO_MASTERING
 
     @property
     def bits(self) -> int:
         """Of a sample: 8, 10, 12 or 16."""
-        layout = Layout.of(self.format)
+        layout = PixelFormat.parse(self.format)
         assert layout is not None
         return layout.bits
 
     @property
     def rotation(self) -> int:
         """Degrees clockwise by which the coded frames are turned to be upright."""
-        return ANGLES[self.orientation]
+        return ROTATION_DEGREES[self.orientation]
 
     @property
-    def others(self) -> tuple[Stream, ...]:
+    def other_streams(self) -> tuple[StreamInfo, ...]:
         """What is copied: all streams but the one that is restored."""
-        return tuple(one for one in self.streams if one.index != self.video)
+        return tuple(one for one in self.streams if one.index != self.video_index)
 
     @property
-    def frame_seconds(self) -> Fraction:
+    def frame_duration(self) -> Fraction:
         """How long a frame is shown, on average."""
-        return 1 / (self.rate or FOLDER_RATE)
+        return 1 / (self.frame_rate or DEFAULT_FRAME_RATE)
 
     @property
     def frame_ticks(self) -> int:
         """The same in `time_base`."""
-        return max(1, round(self.frame_seconds / self.time_base))
+        return max(1, round(self.frame_duration / self.time_base))
 
     def seconds_at(self, pts: int) -> float:
         """From the first frame on."""
-        return float((pts - self.origin) * self.time_base)
+        return float((pts - self.start_pts) * self.time_base)
 
     def pts_at(self, seconds: float) -> int:
         """The first timestamp that is not before so many seconds after the first frame."""
-        return self.origin + math.ceil(seconds / self.time_base - ROUNDING)
+        return self.start_pts + math.ceil(seconds / self.time_base - TICK_TOLERANCE)
 
 
-@calls_of("av")
-def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None) -> Film:
-    """Looks at a film, or at a folder of pictures shown at `fps` a second (25 where that is None).
+@version_guard("av")
+def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None) -> VideoInfo:
+    """Looks at a video, or at a folder of images shown at `fps` a second (25 where that is None).
 
-    The first frame is decoded, unless the header says that frames are too large (`TooLarge`), or take more than `max_memory`
-    bytes with any encoder (`OutOfMemory`).
-    Raises `InputError` for a file that is not there, is no film, has no video stream, no frame
-    that can be decoded, or alpha; `OptionsError` for `fps` with a film that has a rate of its own."""
+    The first frame is decoded, unless the header says that frames are too large (`ImageTooLarge`), or take more than
+    `max_memory` bytes with any encoder (`OutOfMemory`). Raises `InputError` for a file that is not there, is no video, has
+    no video stream, no frame that can be decoded, or alpha; `OptionsError` for `fps` with a video that has a rate of its
+    own."""
     if path.is_dir():
         return _probe_folder(path, fps, max_memory)
     if fps is not None:
-        raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of pictures only.")
+        raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of images only.")
     with open_input(path) as container:
         stream = _video_stream(path, container)
-        _refuse_alpha(path, stream)
-        refuse_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
+        _raise_if_alpha(path, stream)
+        raise_if_too_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
         frame = _first_frame(path, container, stream)
-        return _film(path, container, stream, frame)
+        return _video_info(path, container, stream, frame)
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    streams = [one for one in container.streams.video if not _is_picture(one)]
+    streams = [one for one in container.streams.video if not _is_cover(one)]
     if not streams:
         kinds = ", ".join(dict.fromkeys(one.type for one in container.streams)) or "nothing"
-        raise InputError(f"{path} has no video stream, only {kinds}. Name a film.")
+        raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
     if streams[0].codec_context is None:
-        raise InputError(f"{path}: no decoder for its video stream is part of this PyAV. Convert the film to H.264 first.")
+        raise InputError(f"{path}: no decoder for its video stream is part of this PyAV. Convert the video to H.264 first.")
     return streams[0]
 
 
-def _is_picture(stream: Any) -> bool:
+def _is_cover(stream: Any) -> bool:
     return stream.type == "video" and bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
-def _refuse_alpha(path: Path, stream: Any, format_: Any = None) -> None:
+def _raise_if_alpha(path: Path, stream: Any, format_: Any = None) -> None:
     format_ = format_ or stream.codec_context.format
     alpha = stream.metadata.get("alpha_mode") == "1"
     if format_ is not None and format_.name != "pal8":
         alpha |= any(component.is_alpha for component in format_.components)
     if alpha:
-        named = format_.name if format_ is not None else "alpha_mode"
+        source = format_.name if format_ is not None else "alpha_mode"
         raise InputError(
-            f"{path} has an alpha channel ({named}), which is not supported: it would be lost. Restore a film without it, "
-            "or save the frames as pictures and restore these with `gpen restore`, which keeps alpha."
+            f"{path} has an alpha channel ({source}), which is not supported: it would be lost. Restore a video without it, "
+            "or save the frames as images and restore these with `gpen restore`, which keeps alpha."
         )
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> Any:
-    said, codec = "", stream.codec_context.name  # PyAV 19 crashes where the context is asked after it could not be opened
+    message, codec = "", stream.codec_context.name  # PyAV 19 crashes where the context is asked after it could not be opened
     try:
         for packet in container.demux(stream):
             try:
                 for frame in packet.decode():
                     return frame
-            except failures() as error:
-                said = said or reason(error)
-    except failures() as error:
-        said = said or reason(error)
-    why = f" that can be decoded ({said})" if said else ""
-    raise InputError(f"{path} holds no frame{why}. Get the film anew; the video stream is {codec}.")
+            except av_errors() as error:
+                message = message or error_reason(error)
+    except av_errors() as error:
+        message = message or error_reason(error)
+    cause = f" that can be decoded ({message})" if message else ""
+    raise InputError(f"{path} holds no frame{cause}. Get the video anew; the video stream is {codec}.")
 
 
-def _film(path: Path, container: Any, stream: Any, frame: Any) -> Film:
-    _refuse_alpha(path, stream, frame.format)
-    orientation = orientation_of(frame)
-    name = decoded = _format(frame)
-    size, aspect = (frame.width, frame.height), fraction(stream.sample_aspect_ratio) or Fraction(1)
+def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInfo:
+    _raise_if_alpha(path, stream, frame.format)
+    orientation = read_orientation(frame)
+    name = decoded = _pixel_format(frame)
+    size, aspect = (frame.width, frame.height), to_fraction(stream.sample_aspect_ratio) or Fraction(1)
     if orientation >= 5:
-        layout = Layout.of(name)
+        layout = PixelFormat.parse(name)
         assert layout is not None
-        name, size, aspect = layout.turned.name, size[::-1], 1 / aspect
-    rate, own = _rate(stream), _own_seconds(stream)
-    seconds = own or (container.duration / MICROSECONDS if container.duration else None)
+        name, size, aspect = layout.rotated.name, size[::-1], 1 / aspect
+    rate, stream_duration = _frame_rate(stream), _stream_duration(stream)
+    seconds = stream_duration or (container.duration / AV_TIME_BASE if container.duration else None)
     count = stream.frames or (round(seconds * rate) if seconds and rate else None)
-    return Film(
+    return VideoInfo(
         path=path,
         size=size,
-        time_base=fraction(stream.time_base),
-        rate=rate,
-        seconds=seconds,
-        is_length_said=own is not None,
-        count=count,
+        time_base=to_fraction(stream.time_base),
+        frame_rate=rate,
+        duration=seconds,
+        has_stream_duration=stream_duration is not None,
+        frame_count=count,
         format=name,
         decoded_format=decoded,
-        origin=frame.pts or 0,
-        colours=_colours(stream.codec_context, frame),
+        start_pts=frame.pts or 0,
+        colors=_color_spec(stream.codec_context, frame),
         orientation=orientation,
-        aspect=aspect,
-        streams=tuple(_stream(one) for one in container.streams),
-        video=stream.index,
+        sample_aspect_ratio=aspect,
+        streams=tuple(_stream_info(one) for one in container.streams),
+        video_index=stream.index,
         codec=stream.codec_context.name,
-        mastering=mastering_of(frame),
+        mastering=read_mastering(frame),
     )
 
 
-def _format(frame: Any) -> str:
+def _pixel_format(frame: Any) -> str:
     components = frame.format.components
-    return plain_format(frame.format.name, max(one.bits for one in components), frame.format.is_rgb)
+    return planar_format(frame.format.name, max(one.bits for one in components), frame.format.is_rgb)
 
 
-def _rate(stream: Any) -> Fraction | None:
-    for rate in (fraction(stream.average_rate), fraction(stream.guessed_rate)):
+def _frame_rate(stream: Any) -> Fraction | None:
+    for rate in (to_fraction(stream.average_rate), to_fraction(stream.guessed_rate)):
         if 0 < rate <= 1000:
             return rate
     return None
 
 
-def _own_seconds(stream: Any) -> float | None:
+def _stream_duration(stream: Any) -> float | None:
     """Of the video stream; sound may be longer."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if told:  # Matroska's statistics
-        return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
+    parsed = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if parsed:  # Matroska's statistics
+        return int(parsed[1]) * 3600 + int(parsed[2]) * 60 + float(parsed[3])
     return None
 
 
-def _colours(context: Any, frame: Any) -> Colours:
+def _color_spec(context: Any, frame: Any) -> ColorSpec:
     full = 2 if frame.format.name.startswith("yuvj") else 0
-    return Colours(
+    return ColorSpec(
         full or int(context.color_range) or int(frame.color_range),
         int(context.colorspace),
         int(context.color_primaries),
@@ -250,15 +250,15 @@ def _colours(context: Any, frame: Any) -> Colours:
     )
 
 
-def _stream(stream: Any) -> Stream:
+def _stream_info(stream: Any) -> StreamInfo:
     name = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
     if stream.type == "data" and "timecode" in stream.metadata:
         name = "tmcd"
-    language = None if stream.language is None else readable(stream.language)
-    return Stream(stream.index, stream.type or "data", readable(name or "unknown"), language, _is_picture(stream))
+    language = None if stream.language is None else to_valid_utf8(stream.language)
+    return StreamInfo(stream.index, stream.type or "data", to_valid_utf8(name or "unknown"), language, _is_cover(stream))
 
 
-def orientation_of(frame: Any) -> int:
+def read_orientation(frame: Any) -> int:
     """The EXIF orientation (1 to 8) of a PyAV frame's display matrix; 1 for none, and for angles between."""
     matrix = side_data(frame, "DISPLAYMATRIX")
     if matrix is None:
@@ -268,61 +268,63 @@ def orientation_of(frame: Any) -> int:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """A folder's pictures in natural order: 2 before 10."""
+    """A folder's images in natural order: 2 before 10."""
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() in codecs.SUFFIXES and path.name[0] != "."]
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    return sorted(paths, key=_natural)
+    return sorted(paths, key=_natural_key)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
     parts = re.findall(r"\d+|\D+", path.name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.Photo:
+def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.EncodedImage:
     """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`, and `OutOfMemory`
     as `codecs.read` does."""
-    photo = codecs.read(path, max_memory)
-    if photo.picture.alpha is not None:
-        raise InputError(f"{path} has an alpha channel, which is not supported in a film. Save the frames without it.")
-    if size is not None and photo.picture.size != size:
-        got = "{} x {}".format(*photo.picture.size)
-        raise InputError(f"{path} has {got} pixels and the first frame {size[0]} x {size[1]}: all must be of one size.")
-    return photo
+    encoded = codecs.read(path, max_memory)
+    if encoded.image.alpha is not None:
+        raise InputError(f"{path} has an alpha channel, which is not supported in a video. Save the frames without it.")
+    if size is not None and encoded.image.size != size:
+        size_text = "{} x {}".format(*encoded.image.size)
+        raise InputError(
+            f"{path} has {size_text} pixels and the first frame {size[0]} x {size[1]}: all must be of one size."
+        )
+    return encoded
 
 
-def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> Film:
+def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> VideoInfo:
     paths = frame_files(path)
     if not paths:
-        raise InputError(f"{path} holds no pictures ({', '.join(codecs.SUFFIXES)}). Name a film or a folder of frames.")
-    rate = FOLDER_RATE if fps is None else fps
+        raise InputError(f"{path} holds no images ({', '.join(codecs.SUFFIXES)}). Name a video or a folder of frames.")
+    rate = DEFAULT_FRAME_RATE if fps is None else fps
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")
-    picture = read_frame(paths[0], max_memory=max_memory).picture
-    name = "gbrp" if picture.peak == 255 else "gbrp16le"
-    return Film(
+    image = read_frame(paths[0], max_memory=max_memory).image
+    name = "gbrp" if image.max_value == 255 else "gbrp16le"
+    return VideoInfo(
         path=path,
-        size=picture.size,
+        size=image.size,
         time_base=1 / rate,
-        rate=rate,
-        seconds=float(len(paths) / rate),
-        is_length_said=True,
-        count=len(paths),
+        frame_rate=rate,
+        duration=float(len(paths) / rate),
+        has_stream_duration=True,
+        frame_count=len(paths),
         format=name,
         decoded_format=name,
-        origin=0,
-        colours=Colours(LIMITED, BT709, BT709, SRGB),
+        start_pts=0,
+        colors=ColorSpec(LIMITED, BT709, BT709, SRGB_TRANSFER),
         orientation=1,
-        aspect=Fraction(1),
+        sample_aspect_ratio=Fraction(1),
         streams=(),
-        video=-1,
-        codec="pictures",
+        video_index=-1,
+        codec="images",
         is_folder=True,
     )
 
 
-def rgb_picture(picture: Picture) -> Picture:
-    """Grey as RGB, which frames are."""
-    return picture if picture.pixels.shape[2] == 3 else Picture(picture.pixels.repeat(3, axis=2))
+def as_rgb(image: ImageData) -> ImageData:
+    """Gray as RGB, which frames are."""
+    return image if image.pixels.shape[2] == 3 else ImageData(image.pixels.repeat(3, axis=2))

@@ -1,4 +1,4 @@
-"""The segments of a film in the making, and processes that make them."""
+"""The segments of a video in the making, and processes that make them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..files.atomic_write import write_bytes
-from .frame_folder import staged_in
+from .frame_folder import staging_folder
 
 
-class Finished(NamedTuple):
+class SegmentResult(NamedTuple):
     """A segment that lies in the work folder."""
 
     number: int
-    part: str
-    """The folder in it, see `Work.part`."""
+    folder_name: str
+    """The folder in it, see `WorkDir.subfolder`."""
     seconds: dict[str, float]
     """By stage."""
 
 
-class Elsewhere(Protocol):
-    """Has a film's segments restored by other processes, each by a `SegmentRestorer`."""
+class SegmentExecutor(Protocol):
+    """Has a video's segments restored by other processes, each by a `SegmentRestorer`."""
 
-    def __call__(self, found_key: str, count: int, finished: Callable[[Finished], None]) -> None:
-        """Once the first pass is in the work folder, under this key: returns when `finished` was called, in this thread, for
-        each of so many segments, in any order. Raises what keeps one from being made."""
+    def __call__(self, analysis_key: str, count: int, on_finished: Callable[[SegmentResult], None]) -> None:
+        """Once the first pass is in the work folder, under this key: returns when `on_finished` was called, in this thread,
+        for each of so many segments, in any order. Raises what keeps one from being made."""
 
 
-class Parts:
-    """The segments in the work folder: of each its film, and what became of its faces."""
+class SegmentStore:
+    """The segments in the work folder: of each its video, and what became of its faces."""
 
     def __init__(self, folder: Path, ranges: Sequence[range]) -> None:
         self.folder, self.ranges = folder, ranges
@@ -42,12 +42,12 @@ class Parts:
 
     def is_missing(self, n: int) -> bool:
         """Whether it is to be restored: it was never finished, or its frames are neither in it nor staged any more."""
-        return not self.reports[n].exists() or not (self.files[n].exists() or staged_in(self.folder).exists())
+        return not self.reports[n].exists() or not (self.files[n].exists() or staging_folder(self.folder).exists())
 
-    def tell(self, n: int, content: dict[str, Any]) -> None:
+    def write_report(self, n: int, content: dict[str, Any]) -> None:
         """That a segment is finished, and what became of its faces. Raises `OutputError`."""
         write_bytes(self.reports[n], json.dumps(content).encode())
 
-    def told(self, n: int) -> dict[str, Any]:
+    def read_report(self, n: int) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.reports[n].read_bytes())
         return content

@@ -1,27 +1,27 @@
-"""Pictures in memory that follow each other, restored as a film."""
+"""Images in memory that follow each other, restored as a video."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import OptionsError, memory_for
+from ..errors import OptionsError, oom_context
 from ..faces.face import Face
-from ..images.image import FloatImage, Picture, as_picture
+from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
-from .analysis import Survey, looked_at, survey
-from .frame_restorer import DEPTH, RestoredFrame, Restoring
-from .threaded_pipeline import Stages
+from .analysis import VideoAnalysis, detect_frames, track_faces
+from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .threaded_pipeline import ThreadedPipeline
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceFrame:
-    """One picture by its place."""
+    """One image by its place."""
 
     number: int
-    picture: Picture
+    image: ImageData
 
     @property
     def pts(self) -> int:
@@ -30,9 +30,9 @@ class SequenceFrame:
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """What became of one picture."""
+    """What became of one image."""
 
-    picture: Picture
+    image: ImageData
     """The input's own where nothing was restored."""
     mask: FloatImage | None
     """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
@@ -42,7 +42,7 @@ class SequenceResult:
 
 def restore_sequence(
     restorer: FaceRestorer,
-    pictures: Callable[[], Iterable[object]],
+    images: Callable[[], Iterable[object]],
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     rate: float = 24.0,
@@ -51,57 +51,63 @@ def restore_sequence(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> Iterator[SequenceResult]:
-    """Restores pictures of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
+    """Restores images of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
 
-    `pictures` gives them twice, the same each time: arrays or whatever else `Frame.image` may be but a path. Cuts are found,
-    faces followed and evened out over time; of `video`, `temporal_smoothing` and `min_duration` count. `region_mask`,
+    `images` gives them twice, the same each time: arrays or whatever else `RestoreInput.image` may be but a path. Cuts are
+    found, faces followed and evened out over time; of `video`, `temporal_smoothing` and `min_duration` count. `region_mask`,
     `progress`, `max_memory` and errors as in `restore_video`."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), ReplayableProgress(progress or no_progress)
+    options, video, progress_replay = (
+        options or RestoreOptions(),
+        video or VideoOptions(),
+        ReplayableProgress(progress or no_progress),
+    )
     if options.upscale != 1:
-        raise OptionsError("Pictures that are a film keep their size: enlarge them before or after.")
-    with memory_for("these pictures", "choose a smaller detection size"):
-        found = _surveyed(restorer, pictures, options, rate, tell)
-        work = Restoring.of(found, restorer, options, video, rate, tell, region_mask, max_memory)
-        tell(_restoring(0, found))
-        with Stages(tell.replay) as stages:
-            for one in work.run(_frames(pictures), range(found.count), stages):
-                yield _result(one, found, work)
-                tell(_restoring(one.frame.number + 1, found))
+        raise OptionsError("Images that are a video keep their size: enlarge them before or after.")
+    with oom_context("these images", "choose a smaller detection size"):
+        analysis = _analyze(restorer, images, options, rate, progress_replay)
+        frame_restorer = FrameRestorer.from_analysis(
+            analysis, restorer, options, video, rate, progress_replay, region_mask, max_memory
+        )
+        progress_replay(_restoring(0, analysis))
+        with ThreadedPipeline(progress_replay.replay) as pipeline:
+            for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):
+                yield _result(one, analysis, frame_restorer)
+                progress_replay(_restoring(one.frame.number + 1, analysis))
 
 
-def _restoring(done: int, found: Survey) -> ProgressEvent:
-    return ProgressEvent("restore", done, found.count, "frame", "Restoring frames")
+def _restoring(done: int, found: VideoAnalysis) -> ProgressEvent:
+    return ProgressEvent("restore", done, found.frame_count, "frame", "Restoring frames")
 
 
-def _frames(pictures: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
-    for number, one in enumerate(pictures()):
-        yield SequenceFrame(number, as_picture(one))
+def _frames(images: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
+    for number, one in enumerate(images()):
+        yield SequenceFrame(number, to_image_data(one))
 
 
-def _surveyed(
+def _analyze(
     restorer: FaceRestorer,
-    pictures: Callable[[], Iterable[object]],
+    images: Callable[[], Iterable[object]],
     options: RestoreOptions,
     rate: float,
-    tell: ReplayableProgress,
-) -> Survey:
-    with Stages(tell.replay) as stages:
-        frames = stages.ahead(_frames(pictures), DEPTH)
-        found = looked_at(frames, restorer, options, stages.check, StageTimer())
+    progress: ReplayableProgress,
+) -> VideoAnalysis:
+    with ThreadedPipeline(progress.replay) as pipeline:
+        frames = pipeline.prefetch(_frames(images), PREFETCH_DEPTH)
+        detections = detect_frames(frames, restorer, options, pipeline.raise_if_stopped, StageTimer())
 
         def analyzed(done: int) -> None:
-            tell(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
+            progress(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
 
-        return survey(found, rate, options, analyzed)
+        return track_faces(detections, rate, options, analyzed)
 
 
-def _result(one: RestoredFrame[SequenceFrame], found: Survey, work: Restoring) -> SequenceResult:
-    networks = work.networks
+def _result(one: RestoredFrame[SequenceFrame], analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> SequenceResult:
+    networks = frame_restorer.network_sizes
     faces = []
-    for track in found.tracks:
-        face = track.face(one.frame.number)
+    for track in analysis.tracks:
+        face = track.face_at(one.frame.number)
         if face is not None:
             is_restored = track.number in one.tracks
             network = networks.get(track.number) if is_restored else None
-            faces.append(replace(face, restored=is_restored, reason=work.reasons[track.number], network=network))
-    return SequenceResult(one.picture, one.mask, tuple(faces))
+            faces.append(replace(face, restored=is_restored, reason=frame_restorer.reasons[track.number], network=network))
+    return SequenceResult(one.image, one.mask, tuple(faces))

@@ -6,12 +6,12 @@ import contextlib
 from fractions import Fraction
 from typing import Any
 
-from .probe import Stream
+from .probe import StreamInfo
 
-DERIVED = ("tmcd", "bin_data")
+GENERATED_CODECS = ("tmcd", "bin_data")
 
 
-def add_copy(container: Any, stream: Any) -> Any:
+def add_stream_copy(container: Any, stream: Any) -> Any:
     """A stream of an output like one of an input. Raises what PyAV does where the container has no place for it."""
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
@@ -28,6 +28,6 @@ def set_time_base(stream: Any, time_base: Fraction) -> None:
         stream.time_base = time_base
 
 
-def is_derived(stream: Stream) -> bool:
+def is_generated(stream: StreamInfo) -> bool:
     """Whether a container writes it by itself: QuickTime's timecode, from metadata, and the texts of chapters."""
-    return stream.kind == "data" and stream.codec in DERIVED
+    return stream.kind == "data" and stream.codec in GENERATED_CODECS

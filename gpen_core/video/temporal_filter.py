@@ -12,61 +12,61 @@ from numpy.typing import NDArray
 
 from ..errors import OptionsError
 from ..images.image import FloatImage
-from .flow import MEAN, Guide, Meeting, carried, meet, prepare
+from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, match, prepare, warp_by_flow
 
 # Flicker of noise falls to 0.39 of what it was, with a radius of 2 to 0.47 (benchmarks/flicker.py, shake). On a face that
 # turns, talks and blinks, restored by sharpening, lower amounts kept more noise than they spared of the clean face, and a
 # radius of 5 gained little and takes nearly twice as long.
-AMOUNT = 1.0
+DEFAULT_AMOUNT = 1.0
 RADIUS = 3  # frames to each side
-GUIDE = 256  # px: a guide's side
-STEPS = 65535.0  # layers are kept in 16 bits
-BAND = 128  # rows filtered at once: they stay in the processor's cache
+GUIDE_SIZE = 256  # px: a guide's side
+LAYER_SCALE = 65535.0  # layers are kept in 16 bits
+BAND_ROWS = 128  # rows filtered at once: they stay in the processor's cache
 
-Kept = NDArray[np.uint16]
+QuantizedLayer = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, eq=False)
-class _Frame:
+class _WindowFrame:
     number: int
-    guide: Guide
-    layers: list[Kept]
-    met: dict[int, Meeting] = field(default_factory=dict)
+    guide: FlowInput
+    layers: list[QuantizedLayer]
+    matches: dict[int, FlowMatch] = field(default_factory=dict)
     """By another frame's number: how this one lies in that one."""
 
 
 @dataclass
-class Steadiness:
+class FlickerMetric:
     """How far following crops of a track differ along the flow, where it agrees; sums, so that segments can be added."""
 
     weight: float = 0.0
     squares: float = 0.0
 
     @property
-    def value(self) -> float:
+    def rms(self) -> float:
         """Root mean square difference of values in [0, 1]; nan where nothing was compared."""
         return math.sqrt(self.squares / self.weight) if self.weight > 0 else math.nan
 
-    def add(self, other: Steadiness) -> None:
+    def add(self, other: FlickerMetric) -> None:
         self.weight += other.weight
         self.squares += other.squares
 
-    def compare(self, now: FloatImage, before: FloatImage, meeting: Meeting) -> None:
-        """`now` [G, G, 3] and the frame `before` it, which it meets."""
-        squares = cv2.transform((now - carried(before, meeting.flow, cv2.INTER_CUBIC)) ** 2, MEAN)
-        self.weight += float(meeting.gate.sum())
-        self.squares += float((meeting.gate * squares).sum())
+    def compare(self, current: FloatImage, previous: FloatImage, match: FlowMatch) -> None:
+        """`current` [G, G, 3] and the frame `previous` before it."""
+        squares = cv2.transform((current - warp_by_flow(previous, match.flow, cv2.INTER_CUBIC)) ** 2, CHANNEL_MEAN)
+        self.weight += float(match.confidence.sum())
+        self.squares += float((match.confidence * squares).sum())
 
 
 @dataclass(frozen=True, eq=False)
-class Steadied:
+class FilteredFrame:
     """One frame of a track after the filter."""
 
     number: int
     layers: list[FloatImage]
-    before: Steadiness = field(default_factory=Steadiness)
+    flicker_before: FlickerMetric = field(default_factory=FlickerMetric)
     """How far the first layer differs from the frame before it, as it came; nothing for a track's first frame."""
-    after: Steadiness = field(default_factory=Steadiness)
+    flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
     """The same of what is given."""
 
 
@@ -80,16 +80,16 @@ class TrackFilter:
     At most 2 `radius` + 1 frames are held, in 16 bits.
     """
 
-    def __init__(self, amount: float = AMOUNT, radius: int = RADIUS) -> None:
+    def __init__(self, amount: float = DEFAULT_AMOUNT, radius: int = RADIUS) -> None:
         """`amount` in [0, 1]: 0 hands all through as it is. Raises `OptionsError`."""
         if not 0 <= amount <= 1:
             raise OptionsError(f"temporal_smoothing is {amount}; expected a number from 0 (each frame by itself) to 1.")
         if radius < 0:
             raise OptionsError(f"The window reaches 0 or more frames to each side, not {radius}.")
         self.amount, self.radius = amount, radius
-        self._window: list[_Frame] = []
-        self._waiting: list[int] = []
-        self._through: list[Steadied] = []
+        self._window: list[_WindowFrame] = []
+        self._pending: list[int] = []
+        self._passthrough: list[FilteredFrame] = []
         self._last: tuple[int, tuple[FloatImage, FloatImage]] | None = None
 
     @property
@@ -104,82 +104,87 @@ class TrackFilter:
         [S, S, 3]. All are in [0, 1].
         """
         if not self.is_active:
-            self._through.append(Steadied(number, list(layers)))
+            self._passthrough.append(FilteredFrame(number, list(layers)))
             return
         if self._window and number <= self._window[-1].number:
             raise ValueError(f"Frame {number} came after frame {self._window[-1].number}: a track goes forwards.")
-        frame = _Frame(number, prepare(guide), [_keep(layer) for layer in layers])
+        frame = _WindowFrame(number, prepare(guide), [_quantize(layer) for layer in layers])
         for other in self._window:
             if number - other.number <= self.radius:
-                frame.met[other.number], other.met[number] = meet(frame.guide, other.guide)
+                frame.matches[other.number], other.matches[number] = match(frame.guide, other.guide)
         self._window.append(frame)
-        self._waiting.append(number)
+        self._pending.append(number)
 
-    def ready(self, upto: float = math.inf) -> Iterator[Steadied]:
-        """The frames that need no further ones, in order: all of the track's up to number `upto` have been added."""
-        while self._through:
-            yield self._through.pop(0)
-        while self._waiting and self._waiting[0] + self.radius <= upto:
-            number = self._waiting.pop(0)
+    def pop_ready(self, last_number: float = math.inf) -> Iterator[FilteredFrame]:
+        """The frames that need no further ones, in order: all of the track's up to number `last_number` have been added."""
+        while self._passthrough:
+            yield self._passthrough.pop(0)
+        while self._pending and self._pending[0] + self.radius <= last_number:
+            number = self._pending.pop(0)
             frame = next(frame for frame in self._window if frame.number == number)
-            layers = [self._filtered(frame, index) for index in range(len(frame.layers))]
-            done = Steadied(number, layers)
+            layers = [self._filter_layer(frame, index) for index in range(len(frame.layers))]
+            done = FilteredFrame(number, layers)
             self._measure(frame, done)
-            oldest = (self._waiting[0] if self._waiting else number + 1) - self.radius
+            oldest = (self._pending[0] if self._pending else number + 1) - self.radius
             self._window = [frame for frame in self._window if frame.number >= oldest]
             yield done
 
-    def _filtered(self, frame: _Frame, index: int) -> FloatImage:
+    def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
         total = np.ones(layer.shape[:2], np.float32)
         out = layer.astype(np.float32)
         for other in self._window:
-            if other.number in frame.met:
-                near = self.amount * _kernel(frame.number - other.number, self.radius)
-                _add_along(out, total, other.layers[index], frame.met[other.number], near)
+            if other.number in frame.matches:
+                temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
+                _accumulate_warped(out, total, other.layers[index], frame.matches[other.number], temporal_weight)
         out /= total if out.ndim == 2 else total[..., None]
-        out /= STEPS
+        out /= LAYER_SCALE
         return np.clip(out, 0, 1, out=out)
 
-    def _measure(self, frame: _Frame, done: Steadied) -> None:
+    def _measure(self, frame: _WindowFrame, done: FilteredFrame) -> None:
         """Compares the frame with the one before it."""
-        size = frame.guide.grey.shape
-        both = _reduced(frame.layers[0].astype(np.float32) / np.float32(STEPS), size), _reduced(done.layers[0], size)
-        if self._last and self._last[0] in frame.met:
-            for sums, now, before in zip((done.before, done.after), both, self._last[1]):
-                sums.compare(now, before, frame.met[self._last[0]])
+        size = frame.guide.gray.shape
+        both = (
+            _downscale(frame.layers[0].astype(np.float32) / np.float32(LAYER_SCALE), size),
+            _downscale(done.layers[0], size),
+        )
+        if self._last and self._last[0] in frame.matches:
+            for sums, now, before in zip((done.flicker_before, done.flicker_after), both, self._last[1]):
+                sums.compare(now, before, frame.matches[self._last[0]])
         self._last = (frame.number, both)
 
 
-def _kernel(distance: int, radius: int) -> float:
+def _temporal_weight(distance: int, radius: int) -> float:
     """A Gaussian that is a quarter at the window's end."""
     return float(0.25 ** ((distance / radius) ** 2))
 
 
-def _keep(layer: FloatImage) -> Kept:
-    return np.asarray(np.rint(np.clip(layer, 0, 1) * np.float32(STEPS)), np.uint16)
+def _quantize(layer: FloatImage) -> QuantizedLayer:
+    return np.asarray(np.rint(np.clip(layer, 0, 1) * np.float32(LAYER_SCALE)), np.uint16)
 
 
-def _reduced(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
+def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
     if layer.shape[:2] == size:
         return layer
     return np.asarray(cv2.resize(layer, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _add_along(out: FloatImage, total: FloatImage, layer: Kept, meeting: Meeting, near: float) -> None:
+def _accumulate_warped(
+    out: FloatImage, total: FloatImage, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float
+) -> None:
     """Adds what the layer shows along the flow to `out`, in the layer's steps, and its weight to `total`."""
     size = layer.shape[0]
-    ratio = size / meeting.gate.shape[0]
-    gate = near * cv2.resize(meeting.gate, (size, size), interpolation=cv2.INTER_LINEAR)
-    flow = ratio * cv2.resize(meeting.flow, (size, size), interpolation=cv2.INTER_LINEAR)
+    ratio = size / match.confidence.shape[0]
+    confidence = temporal_weight * cv2.resize(match.confidence, (size, size), interpolation=cv2.INTER_LINEAR)
+    flow = ratio * cv2.resize(match.flow, (size, size), interpolation=cv2.INTER_LINEAR)
     x, y = np.arange(size, dtype=np.float32)[None, :], np.arange(size, dtype=np.float32)[:, None]
-    for top in range(0, size, BAND):
-        rows = slice(top, top + BAND)
-        weight = gate[rows]
+    for top in range(0, size, BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        weight = confidence[rows]
         if not weight.any():
             continue
-        there = cv2.remap(
+        warped = cv2.remap(
             layer, flow[rows, :, 0] + x, flow[rows, :, 1] + y[rows], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
-        out[rows] += there * (weight if layer.ndim == 2 else weight[..., None])
+        out[rows] += warped * (weight if layer.ndim == 2 else weight[..., None])
         total[rows] += weight

@@ -15,85 +15,85 @@ from ..progress import StageTimer
 
 Item = TypeVar("Item")
 
-BEAT = 0.1  # seconds after which whoever waits looks whether it is over: Windows' locks cannot be interrupted
+POLL_SECONDS = 0.1  # seconds after which whoever waits looks whether it is over: Windows' locks cannot be interrupted
 
 
 @dataclass(frozen=True, eq=False)
-class _Given(Generic[Item]):
+class _QueueItem(Generic[Item]):
     """What goes from thread to thread: an item, or how it ended."""
 
     items: tuple[Item, ...] = ()
     error: BaseException | None = None
 
 
-class Stages:
+class ThreadedPipeline:
     """Threads that make items ahead of whoever takes them. As a context it ends them all, whatever happens.
 
-    What a stage raises is raised where its items are taken. `check` raises `Interrupted` in a stage that works on while
-    the others have ended. Where the thread that made this waits for an item, it calls `pulse` every tenth of a second, which
-    may end it all by raising."""
+    What a stage raises is raised where its items are taken. `raise_if_stopped` raises `Interrupted` in a stage that works on
+    while the others have ended. Where the thread that made this waits for an item, it calls `on_tick` every tenth of a
+    second, which may end it all by raising."""
 
-    def __init__(self, pulse: Callable[[], None] | None = None) -> None:
-        self._pulse, self._home = pulse, threading.get_ident()
-        self._is_over = threading.Event()
+    def __init__(self, on_tick: Callable[[], None] | None = None) -> None:
+        self._on_tick, self._owner_thread = on_tick, threading.get_ident()
+        self._stop_event = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> Stages:
+    def __enter__(self) -> ThreadedPipeline:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._is_over.set()
+        self._stop_event.set()
         for thread in self._threads:
             thread.join()
 
-    def check(self) -> None:
-        if self._is_over.is_set():
+    def raise_if_stopped(self) -> None:
+        if self._stop_event.is_set():
             raise Interrupted("The work has ended.")
 
-    def ahead(self, items: Iterable[Item], depth: int) -> Iterator[Item]:
+    def prefetch(self, items: Iterable[Item], depth: int) -> Iterator[Item]:
         """The same items, made in a thread, at most `depth` of them before they are taken."""
-        waiting: queue.Queue[_Given[Item]] = queue.Queue(depth)
-        thread = threading.Thread(target=self._make, args=(items, waiting), name="gpen-video", daemon=True)
+        item_queue: queue.Queue[_QueueItem[Item]] = queue.Queue(depth)
+        thread = threading.Thread(target=self._produce, args=(items, item_queue), name="gpen-video", daemon=True)
         self._threads.append(thread)
         thread.start()
-        return self._take(waiting)
+        return self._consume(item_queue)
 
-    def _make(self, items: Iterable[Item], waiting: queue.Queue[_Given[Item]]) -> None:
+    def _produce(self, items: Iterable[Item], item_queue: queue.Queue[_QueueItem[Item]]) -> None:
         error: BaseException | None = None
         try:
             for item in items:
-                self._put(waiting, _Given((item,)))
+                self._put(item_queue, _QueueItem((item,)))
         except BaseException as raised:
             error = raised
         finally:
             if isinstance(items, Generator):
                 items.close()
         with contextlib.suppress(Interrupted):
-            self._put(waiting, _Given((), error))
+            self._put(item_queue, _QueueItem((), error))
 
-    def _put(self, waiting: queue.Queue[_Given[Item]], given: _Given[Item]) -> None:
+    def _put(self, item_queue: queue.Queue[_QueueItem[Item]], entry: _QueueItem[Item]) -> None:
         while True:
-            self.check()
+            self.raise_if_stopped()
             with contextlib.suppress(queue.Full):
-                waiting.put(given, timeout=BEAT)
+                item_queue.put(entry, timeout=POLL_SECONDS)
                 return
 
-    def _take(self, waiting: queue.Queue[_Given[Item]]) -> Iterator[Item]:
+    def _consume(self, item_queue: queue.Queue[_QueueItem[Item]]) -> Iterator[Item]:
         while True:
-            self.check()
-            if self._pulse is not None and waiting.empty() and threading.get_ident() == self._home:
-                self._pulse()
+            self.raise_if_stopped()
+            if self._on_tick is not None and item_queue.empty() and threading.get_ident() == self._owner_thread:
+                self._on_tick()
             with contextlib.suppress(queue.Empty):
-                given = waiting.get(timeout=BEAT)
-                if given.error is not None:
-                    raise given.error
-                if not given.items:
+                entry = item_queue.get(timeout=POLL_SECONDS)
+                if entry.error is not None:
+                    raise entry.error
+                if not entry.items:
                     return
-                yield given.items[0]
-                del given  # else its pixels stay until the next
+                yield entry.items[0]
+                del entry  # else its pixels stay until the next
 
 
-def timed(items: Iterable[Item], watch: StageTimer, stage: str) -> Iterator[Item]:
+def timed(items: Iterable[Item], timer: StageTimer, stage: str) -> Iterator[Item]:
     """The same items; the time that each took to come is the stage's."""
     source = iter(items)
     while True:
@@ -103,6 +103,6 @@ def timed(items: Iterable[Item], watch: StageTimer, stage: str) -> Iterator[Item
         except StopIteration:
             return
         finally:
-            watch.seconds[stage] = watch.seconds.get(stage, 0.0) + time.perf_counter() - start
+            timer.seconds[stage] = timer.seconds.get(stage, 0.0) + time.perf_counter() - start
         yield item
         del item

@@ -1,4 +1,4 @@
-"""One face through the frames of a film, and which of several are to be restored."""
+"""One face through the frames of a video, and which of several are to be restored."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ..errors import InputError
 from ..faces.face import Face, Landmarks
 from ..files.atomic_write import write_bytes
 
-Reals = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-RAMP = 0.2  # seconds in which a face that comes or goes is restored more and more, or less and less
-BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-FILLED = "not detected in this frame: placed by the frames around it"
+FADE_SECONDS = 0.2  # seconds in which a face that comes or goes is restored more and more, or less and less
+READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+FILLED_NOTE = "not detected in this frame: placed by the frames around it"
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A face in n frames that follow each other, in pixels of the film's frames."""
+    """A face in n frames that follow each other, in pixels of the video's frames."""
 
     number: int
     """Counted from 0 by first appearance, then in reading order."""
     first: int
     """The number of its first frame."""
-    landmarks: Reals
+    landmarks: FloatArray
     """[n, 5, 2], smoothed over time."""
-    boxes: Reals
+    boxes: FloatArray
     """[n, 4]: x0, y0, x1, y1, smoothed over time."""
-    scores: Reals
+    scores: FloatArray
     """[n]: the detector's; nan where the face was not detected and its place is filled in."""
-    raw: Reals
+    raw: FloatArray
     """[n, 5, 2]: the landmarks as they were detected; nan where they were not."""
-    begins_softly: bool
-    """False where it begins with the film or at a cut: there its strength does not grow, but is full at once."""
-    ends_softly: bool
+    fade_in: bool
+    """False where it begins with the video or at a cut: there its strength does not grow, but is full at once."""
+    fade_out: bool
     person: int
-    """The number of the first track that shows the same face, as far as the picture tells: a face that is hidden for a while
+    """The number of the first track that shows the same face, as far as the image tells: a face that is hidden for a while
     goes on in a new track."""
 
     def __len__(self) -> int:
@@ -55,42 +55,42 @@ class Track:
         """The number of its last frame."""
         return self.first + len(self) - 1
 
-    def face(self, number: int) -> Face | None:
-        """The face in that frame of the film; None where the track is not there. A filled-in face has a note and the score
+    def face_at(self, number: int) -> Face | None:
+        """The face in that frame of the video; None where the track is not there. A filled-in face has a note and the score
         of the last detection before it."""
-        landmarks = self.landmarks_in(number)
+        landmarks = self.landmarks_at(number)
         if landmarks is None:
             return None
         n = last_seen = number - self.first
         while np.isnan(self.scores[last_seen]):  # at most a gap's length; in its first frame it is seen
             last_seen -= 1
         x0, y0, x1, y1 = (float(v) for v in self.boxes[n])
-        note = None if last_seen == n else FILLED
+        note = None if last_seen == n else FILLED_NOTE
         return Face((x0, y0, x1, y1), float(self.scores[last_seen]), landmarks.copy(), note=note)
 
-    def landmarks_in(self, number: int) -> Landmarks | None:
-        """[5, 2] in that frame of the film; None where the track is not there."""
+    def landmarks_at(self, number: int) -> Landmarks | None:
+        """[5, 2] in that frame of the video; None where the track is not there."""
         return self.landmarks[number - self.first] if self.first <= number <= self.last else None
 
-    def strength(self, number: int, rate: float) -> float:
+    def fade_weight(self, number: int, rate: float) -> float:
         """0 to 1: how much of the restored face that frame gets, so that none appears or disappears at once. `rate`: frames
         a second. 0 where the track is not there."""
         if not self.first <= number <= self.last:
             return 0.0
-        steps = max(1.0, RAMP * rate)
-        grown = (number - self.first + 1) / (steps + 1) if self.begins_softly else 1.0
-        left = (self.last - number + 1) / (steps + 1) if self.ends_softly else 1.0
-        part = min(grown, left, 1.0)
-        return part * part * (3 - 2 * part)
+        steps = max(1.0, FADE_SECONDS * rate)
+        fade_in_part = (number - self.first + 1) / (steps + 1) if self.fade_in else 1.0
+        fade_out_part = (self.last - number + 1) / (steps + 1) if self.fade_out else 1.0
+        progress = min(fade_in_part, fade_out_part, 1.0)
+        return progress * progress * (3 - 2 * progress)
 
     @property
-    def areas(self) -> Reals:
+    def areas(self) -> FloatArray:
         """[n]: of its boxes, in square pixels."""
         return np.asarray(np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0).prod(1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, as arrays by name."""
-        about = [self.number, self.first, self.begins_softly, self.ends_softly, self.person]
+        about = [self.number, self.first, self.fade_in, self.fade_out, self.person]
         return {
             "about": np.array(about, np.int64),
             "landmarks": self.landmarks,
@@ -127,25 +127,25 @@ def load_tracks(path: Path) -> tuple[Track, ...]:
                 n, _, name = key.partition(".")
                 by_track.setdefault(int(n), {})[name] = arrays[key]
         return tuple(Track.from_arrays(by_track[n]) for n in sorted(by_track))
-    except BROKEN as error:
-        raise InputError(f"{path} does not hold a film's tracks: {error}. Delete it and begin anew.") from error
+    except READ_ERRORS as error:
+        raise InputError(f"{path} does not hold a video's tracks: {error}. Delete it and begin anew.") from error
 
 
-def choose_tracks(
+def select_tracks(
     tracks: Sequence[Track],
     size: tuple[int, int],
-    which: str | tuple[int, ...] = "all",
+    selection: str | tuple[int, ...] = "all",
     min_seconds: float = 0.0,
     rate: float = 25.0,
     cuts: Sequence[int] = (),
 ) -> dict[int, str | None]:
     """By number of the track: why it is left alone, or None.
 
-    `size` is (width, height) of the film, `rate` its frames a second, `cuts` the numbers of the frames that begin a shot,
-    in order. `which` is `all`, numbers of tracks, which stand for the other tracks of the same person, too, or by shot
+    `size` is (width, height) of the video, `rate` its frames a second, `cuts` the numbers of the frames that begin a shot,
+    in order. `selection` is `all`, numbers of tracks, which stand for the other tracks of the same person, too, or by shot
     `largest`: who takes the largest area, summed over its frames, or `center`: who is nearest to the middle on the mean of
-    its frames, a frame without the face counting as the corner. Who is in the film for less than `min_seconds` altogether is
-    left out first."""
+    its frames, a frame without the face counting as the corner. Who is in the video for less than `min_seconds` altogether
+    is left out first."""
     reasons: dict[int, str | None] = {track.number: None for track in tracks}
     shown: dict[int, int] = {}
     for track in tracks:
@@ -153,24 +153,24 @@ def choose_tracks(
     for track in tracks:
         seconds = shown[track.person] / rate
         if seconds < min_seconds:
-            reasons[track.number] = f"in the film for {seconds:.2g} s, {min_seconds:g} s are asked for"
-    left = [track for track in tracks if reasons[track.number] is None]
-    if not isinstance(which, str):
-        others = [track for track in left if not {track.number, track.person} & _people(tracks, which)]
+            reasons[track.number] = f"in the video for {seconds:.2g} s, {min_seconds:g} s are asked for"
+    remaining = [track for track in tracks if reasons[track.number] is None]
+    if not isinstance(selection, str):
+        others = [track for track in remaining if not {track.number, track.person} & _with_persons(tracks, selection)]
         reasons.update({track.number: f"number {track.number} was not asked for" for track in others})
-    elif which != "all":
-        word = "most central" if which == "center" else which
-        kept = _foremost(left, size, which, cuts)
-        reasons.update({track.number: f"not the {word} face" for track in left if track.number not in kept})
+    elif selection != "all":
+        word = "most central" if selection == "center" else selection
+        kept = _select_per_shot(remaining, size, selection, cuts)
+        reasons.update({track.number: f"not the {word} face" for track in remaining if track.number not in kept})
     return reasons
 
 
-def _people(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
+def _with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
     """Those numbers and the persons behind them."""
     return {*numbers, *(track.person for track in tracks if track.number in numbers)}
 
 
-def _foremost(tracks: Sequence[Track], size: tuple[int, int], which: str, cuts: Sequence[int]) -> set[int]:
+def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: str, cuts: Sequence[int]) -> set[int]:
     """The numbers of the tracks of each shot's one face."""
     shots: dict[int, dict[int, list[Track]]] = {}
     for track in tracks:
@@ -181,17 +181,17 @@ def _foremost(tracks: Sequence[Track], size: tuple[int, int], which: str, cuts: 
         frames = 1 + max(track.last for group in people.values() for track in group) - begin
 
         def rank(group: Sequence[Track], frames: int = frames) -> float:
-            if which == "largest":
+            if selection == "largest":
                 return -float(sum(track.areas.sum() for track in group))
-            return _eccentricity(group, size, frames)
+            return _distance_from_center(group, size, frames)
 
         kept |= {track.number for track in min(people.values(), key=rank)}
     return kept
 
 
-def _eccentricity(group: Sequence[Track], size: tuple[int, int], frames: int) -> float:
+def _distance_from_center(group: Sequence[Track], size: tuple[int, int], frames: int) -> float:
     """Mean distance from the middle in a shot of so many frames."""
     middle = np.array(size) / 2
-    centres = np.concatenate([(track.boxes[:, :2] + track.boxes[:, 2:]) / 2 for track in group])
-    there = float(np.hypot(*(centres - middle).T).sum())
-    return (there + max(0, frames - len(centres)) * float(np.hypot(*middle))) / frames
+    centers = np.concatenate([(track.boxes[:, :2] + track.boxes[:, 2:]) / 2 for track in group])
+    total = float(np.hypot(*(centers - middle).T).sum())
+    return (total + max(0, frames - len(centers)) * float(np.hypot(*middle))) / frames

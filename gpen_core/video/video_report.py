@@ -1,4 +1,4 @@
-"""What became of a film, as JSON."""
+"""What became of a video, as JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.report import Engine, as_json, heading
+from ..pipeline.report import ModelInfo, report_header, to_json
 from .restore_video import TrackOutcome, VideoResult
-from .temporal_filter import Steadiness
+from .temporal_filter import FlickerMetric
 
 
 def report(
-    restorer: Engine | None,
+    restorer: ModelInfo | None,
     names: dict[str, Any],
     options: RestoreOptions,
     video: VideoOptions,
@@ -27,34 +27,34 @@ def report(
     perhaps `error`, and of what was written: `width`, `height`, `frames_per_second`, `frame_count`, `cuts` (numbers of the
     frames that begin a shot), `tracks` (each face: `number`, `person` (the number of the first track of the same face),
     `first` and `last` frame, `from` and `to` in seconds, `filled` frames in which it was not detected, `restored` frames,
-    perhaps `reason`, `network`, and `steadiness`), `frames` (each: `number`, `seconds`, `restored` tracks, `left` tracks),
-    `segments`, `segments_found` (finished by an earlier run), `seconds` by stage and `notes`. `steadiness` is the root mean
-    square difference of following frames of the restored face along what moves, of values in 0 to 255: `by_itself` as the
-    network gave them, `written` as they were written; null where there was nothing to compare."""
-    content = {**heading(restorer, names, options), "video": dict(vars(video))}
+    perhaps `reason`, `network`, and `flicker`), `frames` (each: `number`, `seconds`, `restored` tracks, `skipped` tracks),
+    `segments`, `segments_found` (finished by an earlier run), `seconds` by stage and `notes`. `flicker` is the root mean
+    square difference of following frames of the restored face along what moves, of values in 0 to 255: `before` as the
+    network gave them, `after` as they were written; null where there was nothing to compare."""
+    content = {**report_header(restorer, names, options), "video": dict(vars(video))}
     if error is not None:
         content["error"] = error
     if result is not None:
-        content.update(_outcome(result))
-    return as_json(content, indent=1)
+        content.update(_result_fields(result))
+    return to_json(content, indent=1)
 
 
-def _outcome(result: VideoResult) -> dict[str, Any]:
-    film, survey = result.film, result.survey
-    seconds = [round(film.seconds_at(int(pts)), 4) for pts in survey.pts]
-    there: list[set[int]] = [set() for _ in range(survey.count)]
-    for track in survey.tracks:
-        for faces in there[track.first : track.last + 1]:
+def _result_fields(result: VideoResult) -> dict[str, Any]:
+    info, analysis = result.info, result.analysis
+    seconds = [round(info.seconds_at(int(pts)), 4) for pts in analysis.pts]
+    visible: list[set[int]] = [set() for _ in range(analysis.frame_count)]
+    for track in analysis.tracks:
+        for faces in visible[track.first : track.last + 1]:
             faces.add(track.number)
     return {
-        "width": survey.size[0],
-        "height": survey.size[1],
-        "frames_per_second": None if film.rate is None else round(float(film.rate), 4),
-        "frame_count": survey.count,
-        "cuts": list(survey.cuts),
-        "tracks": [_track(one, seconds) for one in result.tracks],
+        "width": analysis.size[0],
+        "height": analysis.size[1],
+        "frames_per_second": None if info.frame_rate is None else round(float(info.frame_rate), 4),
+        "frame_count": analysis.frame_count,
+        "cuts": list(analysis.cuts),
+        "tracks": [_track_fields(one, seconds) for one in result.tracks],
         "frames": [
-            {"number": n, "seconds": seconds[n], "restored": list(done), "left": sorted(there[n] - set(done))}
+            {"number": n, "seconds": seconds[n], "restored": list(done), "skipped": sorted(visible[n] - set(done))}
             for n, done in enumerate(result.restored)
         ],
         "segments": result.segments[0],
@@ -64,8 +64,8 @@ def _outcome(result: VideoResult) -> dict[str, Any]:
     }
 
 
-def _track(one: TrackOutcome, seconds: list[float]) -> dict[str, Any]:
-    track = one.track
+def _track_fields(outcome: TrackOutcome, seconds: list[float]) -> dict[str, Any]:
+    track = outcome.track
     return {
         "number": track.number,
         "person": track.person,
@@ -74,12 +74,12 @@ def _track(one: TrackOutcome, seconds: list[float]) -> dict[str, Any]:
         "from": seconds[track.first],
         "to": seconds[track.last],
         "filled": int(np.isnan(track.scores).sum()),
-        "restored": one.frames,
-        "reason": one.reason,
-        "network": one.network,
-        "steadiness": {"by_itself": _levels(one.before), "written": _levels(one.after)},
+        "restored": outcome.frames,
+        "reason": outcome.reason,
+        "network": outcome.network,
+        "flicker": {"before": _levels(outcome.flicker_before), "after": _levels(outcome.flicker_after)},
     }
 
 
-def _levels(steadiness: Steadiness) -> float | None:
-    return None if math.isnan(steadiness.value) else round(255 * steadiness.value, 4)
+def _levels(flicker: FlickerMetric) -> float | None:
+    return None if math.isnan(flicker.rms) else round(255 * flicker.rms, 4)

@@ -1,4 +1,4 @@
-"""The folder beside a film in the making, in which finished parts wait for the next run."""
+"""The folder beside a video in the making, in which finished parts wait for the next run."""
 
 from __future__ import annotations
 
@@ -15,49 +15,51 @@ import torch
 from filelock import Timeout
 
 from ..errors import InputError, OutputError
-from ..files.lock_file import is_link, lock_at
+from ..files.lock_file import file_lock, is_link
 from ..progress import Progress, ProgressEvent
 from .probe import frame_files
 
 SUFFIX = ".unfinished"
-CHUNK = 2**22  # bytes
-KEPT = 16  # digits of a digest that name a folder
-CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers leave these in any folder
-OWN = re.compile(f"[0-9a-f]{{{KEPT}}}")
+CHUNK_SIZE = 2**22  # bytes
+KEY_LENGTH = 16  # digits of a digest that name a folder
+IGNORED_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers leave these in any folder
+KEY_PATTERN = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
-class InUse(OutputError):
+class OutputLocked(OutputError):
     """Another run is writing this output."""
 
 
-class Work:
-    """One run's part of the folder: what was found in the film, and the segments that are finished."""
+class WorkDir:
+    """One run's part of the folder: what was found in the video, and the segments that are finished."""
 
     def __init__(self, target: Path) -> None:
         self.target = target if target.name not in ("", "..") else target.resolve()
         self.folder = self.target.with_name(self.target.name + SUFFIX)
 
     @property
-    def is_begun(self) -> bool:
+    def has_progress(self) -> bool:
         """Whether something waits in it for the next run."""
-        return any(self.folder.glob("*/survey.npz"))
+        return any(self.folder.glob("*/analysis.npz"))
 
     @contextlib.contextmanager
-    def locked(self, restart: bool) -> Iterator[None]:
+    def lock(self, restart: bool) -> Iterator[None]:
         """Keeps other runs off this output. With `restart`, what an earlier run has left is deleted first. An empty work
-        folder is deleted at the end. Raises `InUse` where another run holds the lock, and `OutputError` where the folder
-        cannot be made, is a link, or belongs to somebody else."""
+        folder is deleted at the end. Raises `OutputLocked` where another run holds the lock, and `OutputError` where the
+        folder cannot be made, is a link, or belongs to somebody else."""
         lock = None
         try:
-            self._refuse_others()
-            lock = lock_at(self.folder.with_name(f".{self.folder.name}.lock"))
+            self._raise_if_foreign()
+            lock = file_lock(self.folder.with_name(f".{self.folder.name}.lock"))
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
             if restart:
                 self._delete()
                 self.folder.mkdir(exist_ok=True)
         except Timeout as error:
-            raise InUse(f"{self.target} is being written by another run. Wait for it, or give another output.") from error
+            raise OutputLocked(
+                f"{self.target} is being written by another run. Wait for it, or give another output."
+            ) from error
         except OSError as error:
             if lock is not None:
                 lock.release()
@@ -73,14 +75,14 @@ class Work:
                 with contextlib.suppress(OSError):  # Windows: a waiting process has it open
                     Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _refuse_others(self) -> None:
+    def _raise_if_foreign(self) -> None:
         """Raises `OutputError` for a link, which would be written through, and for what gpen did not make."""
         folder = self.folder
         if is_link(folder):
             raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it, or name another output.")
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file, but gpen needs a folder there. Rename it, or name another output.")
-        entries = [path for path in folder.glob("*") if path.name not in CLUTTER]
+        entries = [path for path in folder.glob("*") if path.name not in IGNORED_FILES]
         if entries and not any(map(_is_own, entries)):
             raise OutputError(
                 f"{folder} contains {entries[0].name}, so gpen did not make it. Rename it, or name another output."
@@ -93,19 +95,19 @@ class Work:
             shutil.rmtree(path, ignore_errors=True)  # all that can be deleted
         for path in filter(Path.exists, own):
             shutil.rmtree(path)  # raises why not
-        if all(path.name in CLUTTER for path in self.folder.iterdir()):
+        if all(path.name in IGNORED_FILES for path in self.folder.iterdir()):
             shutil.rmtree(self.folder)
 
-    def part(self, key: str) -> Path:
-        """The folder of what was made under that key, see `key_of`; it is made."""
+    def subfolder(self, key: str) -> Path:
+        """The folder of what was made under that key, see `cache_key`; it is made."""
         folder = self.folder / key
         if is_link(folder):
             raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it and try again.")
         folder.mkdir(exist_ok=True)
         return folder
 
-    def others(self, keys: Iterable[str]) -> list[str]:
-        """What other runs have left, with other options or of another film."""
+    def other_runs(self, keys: Iterable[str]) -> list[str]:
+        """What other runs have left, with other options or of another video."""
         return sorted(path.name for path in filter(_is_own, self.folder.iterdir()) if path.name not in keys)
 
     def clear(self) -> str | None:
@@ -118,17 +120,18 @@ class Work:
 
 
 def _is_own(path: Path) -> bool:
-    return OWN.fullmatch(path.name) is not None and not is_link(path) and path.is_dir()
+    return KEY_PATTERN.fullmatch(path.name) is not None and not is_link(path) and path.is_dir()
 
 
-def key_of(*parts: Any) -> str:
+def cache_key(*parts: Any) -> str:
     """A name for what is made of these: digests, options, anything that JSON knows."""
     text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEPT]
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def digest_of_file(path: Path, progress: Progress) -> str:
-    """SHA-256 of a film's content, or of a folder's frames with their names. Raises `InputError` where it cannot be read."""
+def source_digest(path: Path, progress: Progress) -> str:
+    """SHA-256 of a video's content, or of a folder's frames with their names. Raises `InputError` where it cannot be
+    read."""
     digest = hashlib.sha256()
     files = frame_files(path) if path.is_dir() else [path]
     try:
@@ -137,7 +140,7 @@ def digest_of_file(path: Path, progress: Progress) -> str:
         for one in files:
             digest.update(one.name.encode() if path.is_dir() else b"")
             with one.open("rb") as data:
-                while chunk := data.read(CHUNK):
+                while chunk := data.read(CHUNK_SIZE):
                     digest.update(chunk)
                     done += len(chunk)
                     progress(ProgressEvent("read", done, total, "byte", "Reading the video"))
@@ -146,7 +149,7 @@ def digest_of_file(path: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def digest_of_networks(networks: Iterable[torch.nn.Module]) -> str:
+def networks_digest(networks: Iterable[torch.nn.Module]) -> str:
     """SHA-256 of what they compute with, whatever file it came from."""
     digest = hashlib.sha256()
     for network in networks:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 
-NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
-def cure(error: BaseException) -> str:
+def recovery_advice(error: BaseException) -> str:
     """Advice that fits the error: free space only where space was short."""
-    if getattr(error, "errno", None) in NO_SPACE:
+    if getattr(error, "errno", None) in DISK_FULL:
         return "free space there and try again"
     return "name another place, or an output of another kind, such as .mkv"

@@ -17,81 +17,81 @@ from ..errors import OutputError
 from ..files.atomic_write import write_bytes
 from ..files.stale_temp import DAY, remove_stale, temp_name
 from ..images import codecs
-from ..images.codecs import Photo
-from ..images.image import Picture
+from ..images.codecs import EncodedImage
+from ..images.image import ImageData
 from ..images.metadata import Metadata
-from .containers import create, failures, reason
-from .encoding import PICTURES, Encoding, encoder_rate, new_stream, segment_shift
+from .containers import av_errors, error_reason, open_output
+from .encoding import IMAGE_SEQUENCE, Encoding, encoder_frame_rate, new_stream, segment_pts_offset
 from .frame_folder import frame_name
 from .planes import BT709, FULL, LIMITED, Planes
-from .probe import Film, rgb_picture
-from .reader import FilmFrame
-from .write_errors import cure
+from .probe import VideoInfo, as_rgb
+from .reader import DecodedFrame
+from .write_errors import recovery_advice
 
-SEGMENTS = ("nut", "mov")  # containers with timestamps in any time base; together they hold every codec
+SEGMENT_FORMATS = ("nut", "mov")  # containers with timestamps in any time base; together they hold every codec
 
 
 class SegmentWriter:
     """Writes frames one by one; `path` appears when it is closed.
 
-    A segment of a film is a file that only `join` needs to read, one of a folder of pictures is a folder. Leaving a `with`
+    A segment of a video is a file that only `join` needs to read, one of a folder of images is a folder. Leaving a `with`
     block by an error leaves nothing behind; nor does a segment without frames. Raises `OutputError` where the disk or the
     encoder fails."""
 
-    def __init__(self, path: Path, film: Film, encoding: Encoding) -> None:
-        """`encoding` as `check_output` gives it."""
+    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
+        """`encoding` as `resolve_encoding` gives it."""
         self.path = path
-        self._part = path.with_name(temp_name(path.name))
-        self._sink: _Pictures | _Video | None = None
-        with self._guarded():
+        self._temp_path = path.with_name(temp_name(path.name))
+        self._sink: _ImageSink | _VideoSink | None = None
+        with self._discard_on_error():
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_stale(path, DAY)
-            self._sink = (_Pictures if encoding.encoder == PICTURES else _Video)(self._part, film, encoding)
+            self._sink = (_ImageSink if encoding.encoder == IMAGE_SEQUENCE else _VideoSink)(self._temp_path, info, encoding)
         self.count = 0
 
-    def write(self, frame: FilmFrame, result: Picture | None = None, touched: NDArray[np.bool_] | None = None) -> None:
-        """Adds a frame: as decoded, or with what `result` (upright, of its size and depth) has otherwise where `touched`
+    def write(self, frame: DecodedFrame, result: ImageData | None = None, mask: NDArray[np.bool_] | None = None) -> None:
+        """Adds a frame: as decoded, or with what `result` (upright, of its size and depth) has otherwise where `mask`
         [H, W] is true. Where it is false nothing changes, but for chroma samples that stand for touched pixels, too."""
         assert self._sink is not None, "the writer is closed"
-        with self._guarded():
-            if result is None or touched is None or not touched.any():
+        with self._discard_on_error():
+            if result is None or mask is None or not mask.any():
                 self._sink.write(frame, None, None)
             else:
-                self._sink.write(frame, result, touched)
+                self._sink.write(frame, result, mask)
         self.count += 1
 
     def close(self) -> None:
         """Writes what the encoder holds back and gives the segment its name."""
         if self._sink is None:
             return
-        with self._guarded():
+        with self._discard_on_error():
             if self.count:
                 self._sink.close()
                 if self.path.is_dir():  # of a run that was killed before it reported the segment
                     shutil.rmtree(self.path)
-                os.replace(self._part, self.path)
+                os.replace(self._temp_path, self.path)
         self.discard()
 
     def discard(self) -> None:
         """Ends the writer; what is not yet a whole segment is removed."""
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.end()
-        if self._part.is_dir():
-            shutil.rmtree(self._part, ignore_errors=True)
+            sink.release()
+        if self._temp_path.is_dir():
+            shutil.rmtree(self._temp_path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+            self._temp_path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _discard_on_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
             self.discard()
-            if isinstance(error, failures()):
-                said = reason(error)
+            if isinstance(error, av_errors()):
+                message = error_reason(error)
                 raise OutputError(
-                    f"{self.path} cannot be written: {said}. What is finished is kept: {cure(error)}."
+                    f"{self.path} cannot be written: {message}. What is finished is kept: {recovery_advice(error)}."
                 ) from error
             raise
 
@@ -105,42 +105,42 @@ class SegmentWriter:
             self.discard()
 
 
-class _Video:
+class _VideoSink:
     """The encoder counts frames; their timestamps are put onto its packets."""
 
-    def __init__(self, path: Path, film: Film, encoding: Encoding) -> None:
-        self._film, self._encoding, self._path = film, encoding, path
-        self._times: list[int] = []
-        for name in SEGMENTS:
-            self._container = create(path, name, film.time_base)
+    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
+        self._info, self._encoding, self._path = info, encoding, path
+        self._timestamps: list[int] = []
+        for name in SEGMENT_FORMATS:
+            self._container = open_output(path, name, info.time_base)
             if encoding.encoder in self._container.supported_codecs:
                 break
-        self._stream = new_stream(self._container, film, encoding)
-        self._step, self._shift = 1 / encoder_rate(film), segment_shift(film)
+        self._stream = new_stream(self._container, info, encoding)
+        self._frame_duration, self._pts_offset = 1 / encoder_frame_rate(info), segment_pts_offset(info)
 
-    def write(self, frame: FilmFrame, result: Picture | None, touched: NDArray[np.bool_] | None) -> None:
-        coded = frame.coded
-        planes = planes_of_rgb(rgb_picture(coded.picture), self._film) if isinstance(coded, Photo) else coded
-        if result is not None and touched is not None:
-            planes = planes.changed(frame.picture, result, touched)
-        encoded = to_format(planes, self._encoding)
-        encoded.pts, encoded.time_base = len(self._times), self._step
-        self._times.append(frame.pts)
+    def write(self, frame: DecodedFrame, result: ImageData | None, mask: NDArray[np.bool_] | None) -> None:
+        coded = frame.native
+        planes = rgb_to_planes(as_rgb(coded.image), self._info) if isinstance(coded, EncodedImage) else coded
+        if result is not None and mask is not None:
+            planes = planes.apply_difference(frame.image, result, mask)
+        encoded = to_encoder_frame(planes, self._encoding)
+        encoded.pts, encoded.time_base = len(self._timestamps), self._frame_duration
+        self._timestamps.append(frame.pts)
         self._mux(self._stream.encode(encoded))
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
-            ticks = packet.time_base / self._step
+            ticks = packet.time_base / self._frame_duration
             pts, dts = round(packet.pts * ticks), round(packet.dts * ticks)
-            packet.pts = self._time(pts) + self._shift
-            packet.dts = min(self._time(dts) + self._shift, packet.pts)
-            packet.time_base = self._film.time_base
+            packet.pts = self._timestamp(pts) + self._pts_offset
+            packet.dts = min(self._timestamp(dts) + self._pts_offset, packet.pts)
+            packet.time_base = self._info.time_base
             self._container.mux(packet)
 
-    def _time(self, number: int) -> int:
+    def _timestamp(self, number: int) -> int:
         """A frame's timestamp; before the first and beyond the last, as if frames followed there, too."""
-        inside = min(max(number, 0), len(self._times) - 1)
-        return self._times[inside] + (number - inside) * self._film.frame_ticks
+        inside = min(max(number, 0), len(self._timestamps) - 1)
+        return self._timestamps[inside] + (number - inside) * self._info.frame_ticks
 
     def close(self) -> None:
         self._mux(self._stream.encode(None))
@@ -148,33 +148,33 @@ class _Video:
         with open(self._path, "rb+") as file:
             os.fsync(file.fileno())
 
-    def end(self) -> None:
-        with contextlib.suppress(*failures()):
+    def release(self) -> None:
+        with contextlib.suppress(*av_errors()):
             self._container.close()
 
 
-def planes_of_rgb(picture: Picture, film: Film) -> Planes:
-    """A picture's own values as planes G, B, R, brought to the film's depth."""
-    pixels = picture.pixels
-    if picture.peak != 2**film.bits - 1:
-        pixels = np.rint(picture.region(picture.whole) * (2**film.bits - 1)).astype(
-            np.uint8 if film.bits == 8 else np.uint16
+def rgb_to_planes(image: ImageData, info: VideoInfo) -> Planes:
+    """An image's own values as planes G, B, R, brought to the video's depth."""
+    pixels = image.pixels
+    if image.max_value != 2**info.bits - 1:
+        pixels = np.rint(image.crop_rgb(image.full_region) * (2**info.bits - 1)).astype(
+            np.uint8 if info.bits == 8 else np.uint16
         )
     arrays = tuple(np.ascontiguousarray(pixels[..., channel]) for channel in (1, 2, 0))
-    return Planes(arrays, film.format, film.colours)
+    return Planes(arrays, info.format, info.colors)
 
 
-def to_format(planes: Planes, encoding: Encoding) -> Any:
+def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
     """A PyAV frame in the encoder's format, padded to its size."""
-    frame = planes.padded(encoding.size).to_frame()
+    frame = planes.pad(encoding.size).to_frame()
     if planes.format == encoding.format:
         return frame
-    colours, interpolation = planes.colours, None
+    colors, interpolation = planes.colors, None
     if planes.layout.kind == "gbrp":
         source, range_, matrix, interpolation = FULL, LIMITED, BT709, "BICUBIC"
     else:
-        source = range_ = FULL if colours.is_full else LIMITED
-        matrix = colours.matrix_for(planes.size)
+        source = range_ = FULL if colors.is_full_range else LIMITED
+        matrix = colors.effective_matrix(planes.size)
     return frame.reformat(
         format=encoding.format,
         src_color_range=source,
@@ -185,29 +185,31 @@ def to_format(planes: Planes, encoding: Encoding) -> Any:
     )
 
 
-class _Pictures:
+class _ImageSink:
     """A folder of frames, each named as the one that it was, else by its number."""
 
-    def __init__(self, path: Path, film: Film, encoding: Encoding) -> None:
-        self._path, self._film = path, film
+    def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
+        self._path, self._info = path, info
         path.mkdir()
 
-    def write(self, frame: FilmFrame, result: Picture | None, touched: NDArray[np.bool_] | None) -> None:
-        photo = frame.coded if isinstance(frame.coded, Photo) else Photo(frame.picture, Metadata(), "PNG", False)
+    def write(self, frame: DecodedFrame, result: ImageData | None, mask: NDArray[np.bool_] | None) -> None:
+        encoded = (
+            frame.native if isinstance(frame.native, EncodedImage) else EncodedImage(frame.image, Metadata(), "PNG", False)
+        )
         name = frame_name(frame.number, frame.name)
-        if result is None or touched is None:
-            data = photo.data or self._encoded(photo, name)
+        if result is None or mask is None:
+            data = encoded.data or self._encode(encoded, name)
         else:
-            pixels = np.where(touched[..., None], result.pixels, frame.picture.pixels)
-            data = self._encoded(Photo(Picture(pixels), photo.metadata, photo.format, photo.lossy), name)
+            pixels = np.where(mask[..., None], result.pixels, frame.image.pixels)
+            data = self._encode(EncodedImage(ImageData(pixels), encoded.metadata, encoded.format, encoded.lossy), name)
         write_bytes(self._path / name, data)
 
     @staticmethod
-    def _encoded(photo: Photo, name: str) -> bytes:
-        return codecs.encode(photo, codecs.format_of(Path(name), "PNG"))
+    def _encode(encoded: EncodedImage, name: str) -> bytes:
+        return codecs.encode(encoded, codecs.output_format(Path(name), "PNG"))
 
     def close(self) -> None:
-        """Each picture is there already."""
+        """Each image is there already."""
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Nothing is open."""

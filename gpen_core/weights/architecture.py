@@ -14,14 +14,14 @@ from . import file_format
 
 GPEN, RETINAFACE = "gpen", "retinaface"
 # Names that no other network has; others in the same folders (GFPGAN, CodeFormer, RestoreFormer, YOLO) have none of them.
-TENSORS = {
+SIGNATURE_TENSORS = {
     GPEN: ("ecd0.0.0.weight", "final_linear.0.weight", "generator.style.1.weight"),
     RETINAFACE: ("BboxHead.0.conv1x1.weight", "LandmarkHead.0.conv1x1.weight"),
 }
-LARGEST_NAMES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
-STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
+MAX_NAMES_BYTES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
+STRING_OPCODES = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
 # What zipfile, pickletools and json raise on damaged files.
-DAMAGED = (
+READ_ERRORS = (
     ValueError,
     struct.error,
     zipfile.BadZipFile,
@@ -32,51 +32,51 @@ DAMAGED = (
     RecursionError,  # JSON that is nested deeply
 )
 
-_known: dict[Path, tuple[int, int, str | None]] = {}
+_cache: dict[Path, tuple[int, int, str | None]] = {}
 
 
-def kind_of(path: Path) -> str | None:
+def detect_architecture(path: Path) -> str | None:
     """`gpen`, `retinaface`, or None for anything else: damaged files, too, and those of torch before 1.6.
 
     Remembered for as long as the file's size and time are the same. Safe from several threads."""
     try:
         state = path.stat()
-        known = _known.get(path)
+        known = _cache.get(path)
         if known is None or known[:2] != (state.st_size, state.st_mtime_ns):
-            known = _known[path] = (state.st_size, state.st_mtime_ns, _kind(set(_names(path))))
+            known = _cache[path] = (state.st_size, state.st_mtime_ns, _match_architecture(set(_tensor_names(path))))
         return known[2]
     except OSError:  # gone, or not to be read: nothing to choose
         return None
 
 
-def _kind(names: set[str]) -> str | None:
+def _match_architecture(names: set[str]) -> str | None:
     plain = {name.removeprefix("module.") for name in names}
-    return next((kind for kind, some in TENSORS.items() if plain.issuperset(some)), None)
+    return next((kind for kind, some in SIGNATURE_TENSORS.items() if plain.issuperset(some)), None)
 
 
-def _names(path: Path) -> Iterable[str]:
+def _tensor_names(path: Path) -> Iterable[str]:
     with open(path, "rb") as file:
-        container = file_format.container(file.read(file_format.START), path.stat().st_size)
-    read = {"safetensors": _of_safetensors, "zip": _of_zip}.get(container)
+        container = file_format.file_format(file.read(file_format.HEADER_BYTES), path.stat().st_size)
+    read = {"safetensors": _safetensors_names, "zip": _zip_names}.get(container)
     try:
         return read(path) if read is not None else ()
-    except DAMAGED:
+    except READ_ERRORS:
         return ()  # whoever chooses it by its name hears what is wrong with it
 
 
-def _of_safetensors(path: Path) -> list[str]:
+def _safetensors_names(path: Path) -> list[str]:
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > LARGEST_NAMES:
+        if length > MAX_NAMES_BYTES:
             return []
         header = json.loads(file.read(length))
     return list(header) if isinstance(header, dict) else []
 
 
-def _of_zip(path: Path) -> list[str]:
+def _zip_names(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         name = next((name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)), None)
-        if name is None or archive.getinfo(name).file_size > LARGEST_NAMES:
+        if name is None or archive.getinfo(name).file_size > MAX_NAMES_BYTES:
             return []
         pickled = archive.read(name)
-    return [str(argument) for code, argument, _ in pickletools.genops(pickled) if code.name in STRINGS]
+    return [str(argument) for code, argument, _ in pickletools.genops(pickled) if code.name in STRING_OPCODES]

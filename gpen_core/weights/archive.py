@@ -14,22 +14,26 @@ from typing import BinaryIO, cast
 
 import torch
 
-from .unpickler import Refused, Storage, unpickle
+from .unpickler import Storage, UnsafeCheckpoint, unpickle
 
-LARGEST_PICKLE = 1 << 20  # of a network with 200 tensors: 30 kB; with the optimiser's state of 1000: 350 kB
-LARGEST_DIRECTORY = 4 << 20  # bytes that list the members, 100 or so for each
-MOST_DIMENSIONS = 8
-MOST_SHARED, SMALL = 4, 16 << 20  # times the file's bytes that all tensors together may take, and bytes that nobody minds
-NOTES = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
-CODE = re.compile(r"constants\.pkl|code/.*")
-DATA = re.compile(r"data/[0-9]+")
+MAX_PICKLE_BYTES = 1 << 20  # of a network with 200 tensors: 30 kB; with the optimiser's state of 1000: 350 kB
+MAX_DIRECTORY_BYTES = 4 << 20  # bytes that list the members, 100 or so for each
+MAX_DIMENSIONS = 8
+MAX_SHARING, MIN_TENSOR_ALLOWANCE = (
+    4,
+    16 << 20,
+)  # times the file's bytes that all tensors together may take, and bytes that nobody minds
+METADATA_MEMBERS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
+CODE_MEMBER = re.compile(r"constants\.pkl|code/.*")
+STORAGE_MEMBER = re.compile(r"data/[0-9]+")
 
 
 def read(file: BinaryIO, size: int) -> object:
     """The checkpoint of a file of `size` bytes: dicts, lists, numbers and tensors, each in memory of its own storage.
 
-    Raises `Refused` with the reason; `zipfile.BadZipFile`, `OSError` and what `unpickle` raises for damaged files."""
-    _refuse_long_directory(file, size)
+    Raises `UnsafeCheckpoint` with the reason; `zipfile.BadZipFile`, `OSError` and what `unpickle` raises for damaged
+    files."""
+    _check_directory_size(file, size)
     with zipfile.ZipFile(file) as archive:
         return _Reader(archive, size).content()
 
@@ -37,61 +41,63 @@ def read(file: BinaryIO, size: int) -> object:
 class _Reader:
     def __init__(self, archive: zipfile.ZipFile, length: int) -> None:
         self.archive = archive
-        self.length = length
+        self.file_size = length
         self.members = _members(archive, length)
         self.storages: dict[str, torch.Tensor] = {}
 
     def content(self) -> object:
         if "data.pkl" not in self.members:
-            raise Refused("it is a zip file without data.pkl, so no checkpoint")
-        if self.members["data.pkl"].file_size > LARGEST_PICKLE:
-            raise Refused(f"its pickle is larger than {LARGEST_PICKLE:,} bytes")
+            raise UnsafeCheckpoint("it is a zip file without data.pkl, so no checkpoint")
+        if self.members["data.pkl"].file_size > MAX_PICKLE_BYTES:
+            raise UnsafeCheckpoint(f"its pickle is larger than {MAX_PICKLE_BYTES:,} bytes")
         if "byteorder" in self.members and self.archive.read(self.members["byteorder"]) != b"little":
-            raise Refused("its numbers are in big-endian order")
+            raise UnsafeCheckpoint("its numbers are in big-endian order")
         content = unpickle(self.archive.read(self.members["data.pkl"]), self.tensor)
-        self.refuse_multiplied(content)
+        self.check_aliasing(content)
         return content
 
-    def refuse_multiplied(self, content: object) -> None:
+    def check_aliasing(self, content: object) -> None:
         """Whoever goes on copies, converts or looks through each tensor as many times as a dict or a list names it."""
-        left, seen, claimed = [content], set[int](), 0
+        left, visited, claimed = [content], set[int](), 0
         while left:
             part = left.pop()
             if isinstance(part, torch.Tensor):
                 claimed += part.numel() * part.dtype.itemsize
-            elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:  # it may hold itself
-                seen.add(id(part))
+            elif isinstance(part, (dict, list, tuple)) and id(part) not in visited:  # it may hold itself
+                visited.add(id(part))
                 left += part.values() if isinstance(part, dict) else part
-        if claimed > MOST_SHARED * self.length + SMALL:
-            raise Refused(f"its tensors would take {claimed:,} bytes, from a file of {self.length:,}")
+        if claimed > MAX_SHARING * self.file_size + MIN_TENSOR_ALLOWANCE:
+            raise UnsafeCheckpoint(f"its tensors would take {claimed:,} bytes, from a file of {self.file_size:,}")
 
     def tensor(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
         """A dense view of a storage; no element lies outside of it, and it has no more elements than the storage."""
-        if len(size) > MOST_DIMENSIONS:
-            raise Refused(f"a tensor in it has {len(size)} dimensions")
+        if len(size) > MAX_DIMENSIONS:
+            raise UnsafeCheckpoint(f"a tensor in it has {len(size)} dimensions")
         numel, last = 1, offset
         for length, step in zip(size, stride):
             numel *= length
             last += (length - 1) * step
         if (numel and last >= storage.numel) or numel > storage.numel or offset > storage.numel:
-            raise Refused(f"a tensor of size {list(size)} in it reaches beyond its storage of {storage.numel} numbers")
-        return self.numbers(storage).as_strided(size, stride, offset)
+            raise UnsafeCheckpoint(
+                f"a tensor of size {list(size)} in it reaches beyond its storage of {storage.numel} numbers"
+            )
+        return self.storage_tensor(storage).as_strided(size, stride, offset)
 
-    def numbers(self, storage: Storage) -> torch.Tensor:
+    def storage_tensor(self, storage: Storage) -> torch.Tensor:
         if storage.key not in self.storages:
             self.storages[storage.key] = self.load(storage)
         known = self.storages[storage.key]
         if known.dtype != storage.dtype or known.numel() != storage.numel:
-            raise Refused(f"its storage {storage.key} is described in two ways")
+            raise UnsafeCheckpoint(f"its storage {storage.key} is described in two ways")
         return known
 
     def load(self, storage: Storage) -> torch.Tensor:
-        """One storage's numbers, read once; `Refused` if the archive has another amount of them."""
+        """One storage's numbers, read once; `UnsafeCheckpoint` if the archive has another amount of them."""
         info = self.members.get(f"data/{storage.key}")
         expected = storage.numel * storage.dtype.itemsize
         if info is None or info.file_size != expected:
-            there = "is not there" if info is None else f"has {info.file_size:,} bytes"
-            raise Refused(f"its storage {storage.key[:20]!r} {there}, expected {expected:,} bytes")
+            found = "is not there" if info is None else f"has {info.file_size:,} bytes"
+            raise UnsafeCheckpoint(f"its storage {storage.key[:20]!r} {found}, expected {expected:,} bytes")
         numbers = torch.empty(storage.numel, dtype=storage.dtype)
         if expected:
             with cast(zipfile.ZipExtFile, self.archive.open(info)) as stored:
@@ -100,12 +106,12 @@ class _Reader:
                 while filled < expected:
                     count = stored.readinto(view[filled : filled + (1 << 20)])
                     if not count:
-                        raise Refused(f"its storage {storage.key} ends too early")
+                        raise UnsafeCheckpoint(f"its storage {storage.key} ends too early")
                     filled += count
         return numbers
 
 
-def _refuse_long_directory(file: BinaryIO, size: int) -> None:
+def _check_directory_size(file: BinaryIO, size: int) -> None:
     """Before zipfile reads it: a directory of a million members takes seconds and half a gigabyte.
 
     The sizes stand at fixed places of the two records that end a zip file (APPNOTE 4.3.14 and 4.3.16)."""
@@ -115,8 +121,8 @@ def _refuse_long_directory(file: BinaryIO, size: int) -> None:
     for signature, form, place in records:
         for match in re.finditer(re.escape(signature), tail):
             (listed,) = struct.unpack_from(form, tail, match.start() + place)
-            if listed > LARGEST_DIRECTORY:
-                raise Refused(f"the list of its members has {listed:,} bytes")
+            if listed > MAX_DIRECTORY_BYTES:
+                raise UnsafeCheckpoint(f"the list of its members has {listed:,} bytes")
 
 
 def _members(archive: zipfile.ZipFile, length: int) -> dict[str, zipfile.ZipInfo]:
@@ -127,19 +133,19 @@ def _members(archive: zipfile.ZipFile, length: int) -> dict[str, zipfile.ZipInfo
     end = 0
     for info in infos:
         folder, _, name = info.filename.partition("/")
-        if CODE.fullmatch(name):
-            raise Refused("it is a TorchScript archive, which holds code")
-        is_known = name == "data.pkl" or name in NOTES or DATA.fullmatch(name)
+        if CODE_MEMBER.fullmatch(name):
+            raise UnsafeCheckpoint("it is a TorchScript archive, which holds code")
+        is_known = name == "data.pkl" or name in METADATA_MEMBERS or STORAGE_MEMBER.fullmatch(name)
         if not is_known or folder != top or folder in ("", ".", ".."):
-            raise Refused(f"it holds {info.filename[:100]!r}, which no checkpoint needs")
+            raise UnsafeCheckpoint(f"it holds {info.filename[:100]!r}, which no checkpoint needs")
         if name in found:
-            raise Refused(f"it holds {name} twice")
+            raise UnsafeCheckpoint(f"it holds {name} twice")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
-            raise Refused(f"{info.filename[:100]!r} in it is compressed or encrypted, which torch.save never does")
+            raise UnsafeCheckpoint(f"{info.filename[:100]!r} in it is compressed or encrypted, which torch.save never does")
         if info.header_offset < end:
-            raise Refused(f"{info.filename[:100]!r} in it overlaps another member")
+            raise UnsafeCheckpoint(f"{info.filename[:100]!r} in it overlaps another member")
         end = info.header_offset + info.file_size
         found[name] = info
     if end > length:
-        raise Refused("its members claim to be larger than the whole file")
+        raise UnsafeCheckpoint("its members claim to be larger than the whole file")
     return found

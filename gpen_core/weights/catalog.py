@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-GPEN_LICENCE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
-FACEXLIB_LICENCE = "facexlib weights: MIT."
+GPEN_LICENSE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
+FACEXLIB_LICENSE = "facexlib weights: MIT."
 SUFFIXES = (".safetensors", ".pth", ".pt")
 """Of weights files; the first is preferred where several lie side by side."""
 
@@ -27,7 +27,7 @@ class Source:
     """The file's `Path` in that listing."""
     linked_etag: bool = False
     """It answers with the header `X-Linked-Etag`, the digest of a large file (Hugging Face)."""
-    trusts_http: bool = False
+    allows_http: bool = False
     """The user named it: plain http is allowed for it, though not for where it redirects to."""
 
     @property
@@ -51,28 +51,28 @@ class Entry:
     name: str
     file: str
     purpose: str
-    licence: str
+    license: str
     sources: tuple[Source, ...]
     """Asked in this order."""
     bytes: int | None = None
     sha256: str | None = None
-    about: int | None = None
+    approximate_bytes: int | None = None
     """Bytes of its tensors alone, where they were computed from the layout: the file is a little larger."""
     size: int | None = None
     """Side in pixels of the faces that it restores; None where it restores none."""
     scale: int | None = None
-    """How many times it enlarges a picture; None where it enlarges none."""
+    """How many times it enlarges an image; None where it enlarges none."""
     aliases: tuple[str, ...] = ()
     """Other names of the same file, on disk or on the command line."""
 
     @property
-    def largest(self) -> int:
+    def max_size(self) -> int:
         """More bytes than this cannot be the file."""
         if self.bytes is not None:
             return self.bytes
-        return 2 * self.about if self.about is not None else 2**30
+        return 2 * self.approximate_bytes if self.approximate_bytes is not None else 2**30
 
-    def pin_for(self, file: str) -> str | None:
+    def digest_for(self, file: str) -> str | None:
         """The SHA-256 that a file of that name must have: a `.safetensors` of the same tensors is another file."""
         released = [name.lower() for name in (self.file, *self.aliases)]
         return self.sha256 if PurePath(file).name.lower() in released else None
@@ -83,13 +83,13 @@ CATALOG = (
         "gpen-bfr-2048",
         "GPEN-BFR-2048.pth",
         "face restoration at 2048 x 2048",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (
             _modelscope("pytorch_model-2048.pt"),
             _hugging_face("shaitanzx/FooocusExtend", "faces/GPEN-BFR-2048.pt"),
             Source(ALIBABA + "GPEN-BFR-2048.pth"),
         ),
-        about=285_180_804,
+        approximate_bytes=285_180_804,
         size=2048,
         aliases=("pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
     ),
@@ -97,14 +97,14 @@ CATALOG = (
         "gpen-bfr-1024",
         "GPEN-BFR-1024.pth",
         "face restoration at 1024 x 1024",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (
             _modelscope("pytorch_model.pt"),
             _hugging_face("shaitanzx/FooocusExtend", "faces/GPEN-BFR-1024.pt"),
             Source(ALIBABA + "GPEN-BFR-1024.pth"),
             Source("https://carimage-1253226081.cos.ap-beijing.myqcloud.com/gpen/GPEN-BFR-1024.pth"),
         ),
-        about=284_843_696,
+        approximate_bytes=284_843_696,
         size=1024,
         aliases=("GPEN-BFR-1024.pt",),
     ),
@@ -112,7 +112,7 @@ CATALOG = (
         "gpen-bfr-512",
         "GPEN-BFR-512.pth",
         "face restoration at 512 x 512",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (
             _hugging_face("akhaliq/GPEN-BFR-512", "GPEN-BFR-512.pth"),
             Source("https://github.com/vinthony/video-retalking/releases/download/v0.0.1/GPEN-BFR-512.pth"),
@@ -126,16 +126,16 @@ CATALOG = (
         "gpen-bfr-256",
         "GPEN-BFR-256.pth",
         "face restoration at 256 x 256",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (Source(ALIBABA + "GPEN-BFR-256.pth"),),
-        about=75_517_192,
+        approximate_bytes=75_517_192,
         size=256,
     ),
     Entry(
         "retinaface_resnet50",
         "detection_Resnet50_Final.pth",
         "finds faces",
-        FACEXLIB_LICENCE,
+        FACEXLIB_LICENSE,
         (
             Source(FACEXLIB + "v0.1.0/detection_Resnet50_Final.pth"),
             _hugging_face("akhaliq/RetinaFace-R50", "RetinaFace-R50.pth"),
@@ -149,7 +149,7 @@ CATALOG = (
         "retinaface_mobile0.25",
         "detection_mobilenet0.25_Final.pth",
         "finds faces, fast",
-        FACEXLIB_LICENCE,
+        FACEXLIB_LICENSE,
         (Source(FACEXLIB + "v0.1.0/detection_mobilenet0.25_Final.pth"),),
         bytes=1_789_735,
         sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
@@ -158,7 +158,7 @@ CATALOG = (
         "parsenet",
         "parsing_parsenet.pth",
         "tells face, hair, hat and clothes apart",
-        FACEXLIB_LICENCE,
+        FACEXLIB_LICENSE,
         (Source(FACEXLIB + "v0.2.2/parsing_parsenet.pth"),),
         bytes=85_331_193,
         sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
@@ -167,7 +167,7 @@ CATALOG = (
         "realesrnet_x2",
         "realesrnet_x2.pth",
         "enlarges the background 2 times",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (_hugging_face("akhaliq/realesrnet_x2", "realesrnet_x2.pth"), Source(ALIBABA + "realesrnet_x2.pth")),
         bytes=77_228_423,
         sha256="a8bc646e373d3aa593842d071f2bd876d3db2cc969f8d3efa6cf961cc421c2d1",
@@ -177,14 +177,14 @@ CATALOG = (
         "realesrnet_x4",
         "realesrnet_x4.pth",
         "enlarges the background 4 times",
-        GPEN_LICENCE,
+        GPEN_LICENSE,
         (Source(ALIBABA + "realesrnet_x4.pth"),),
         scale=4,
     ),
 )
 
 
-def stem(name: str) -> str:
+def base_name(name: str) -> str:
     """A file's name in lower case without a weights file's suffix."""
     lower = name.lower()
     return next((lower[: -len(s)] for s in SUFFIXES if lower.endswith(s)), lower)
@@ -192,5 +192,5 @@ def stem(name: str) -> str:
 
 def find_entry(name: str) -> Entry | None:
     """The entry of that name, file name or alias, without regard to case or to a weights file's suffix."""
-    wanted = stem(name)
-    return next((e for e in CATALOG if wanted in map(stem, (e.name, e.file, *e.aliases))), None)
+    wanted = base_name(name)
+    return next((e for e in CATALOG if wanted in map(base_name, (e.name, e.file, *e.aliases))), None)

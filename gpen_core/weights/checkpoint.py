@@ -14,12 +14,12 @@ from safetensors.torch import load as tensors_of
 
 from ..errors import WeightsError, first_line, is_out_of_memory
 from . import archive
-from .unpickler import Refused
+from .unpickler import UnsafeCheckpoint
 from .weights_file import WeightsFile, open_weights
 
 # What torch, safetensors, zipfile and pickletools raise on damaged files.
-BROKEN = (
-    Refused,
+READ_ERRORS = (
+    UnsafeCheckpoint,
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     pickle.UnpicklingError,
@@ -65,10 +65,10 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
             # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
             file.file.seek(0)
             return _load_safetensors(file.file.read())
-        if is_pinned and (TORCH_READS_SAFELY or file.container == "legacy"):
+        if is_pinned and (TORCH_READS_SAFELY or file.file_format == "legacy"):
             return _load_with_torch(file)
         return _load_archive(file)
-    except BROKEN as error:
+    except READ_ERRORS as error:
         if is_out_of_memory(error):  # which the file is not to blame for
             raise
         raise WeightsError(
@@ -93,9 +93,9 @@ def _load_archive(file: WeightsFile) -> object:
         "html": "it is a web page, not a file of weights",
         "unknown": "it is no file that torch.save wrote in zip format",
     }
-    reason = reasons.get(file.container)
+    reason = reasons.get(file.file_format)
     if reason is not None:
-        raise Refused(reason)
+        raise UnsafeCheckpoint(reason)
     return archive.read(file.file, file.size)
 
 
@@ -106,15 +106,15 @@ def _load_with_torch(file: WeightsFile) -> object:
             warnings.filterwarnings("ignore", noise, UserWarning)
         content: object = torch.load(file.file, map_location="cpu", weights_only=True)
     if content is None:  # A1111 replaces torch.load by one that returns None on refusal
-        raise Refused("the host's own check of weights files refused it")
+        raise UnsafeCheckpoint("the host's own check of weights files refused it")
     return content
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, Refused):
+    if isinstance(error, UnsafeCheckpoint):
         return str(error)
     if isinstance(error, (pickle.UnpicklingError, RuntimeError)) and "weights_only" in str(error):
         # torch goes on to advise loading it without the check: that advice must not reach anyone.
         return "torch found more in it than tensors"
-    said = first_line(error).rstrip(".")
-    return f"{type(error).__name__}{f', {said}' if said else ''}"
+    message = first_line(error).rstrip(".")
+    return f"{type(error).__name__}{f', {message}' if message else ''}"

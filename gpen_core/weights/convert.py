@@ -9,13 +9,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..errors import OutputError, WeightsError, is_out_of_memory, memory_for
+from ..errors import OutputError, WeightsError, is_out_of_memory, oom_context
 from . import digest
-from .digest import Record
+from .digest import DigestRecord
 from .partial_file import acquire, remove_stale
 
 
-def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
+def save_safetensors(source: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor]) -> Path:
     """Writes the tensors of `source` beside it, reads them back, compares bit by bit, and gives the file its name.
 
     It inherits how far `record` says that the source is to be trusted. Raises `OutputError` if it is there already or
@@ -24,11 +24,11 @@ def write(source: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) 
     target = source.with_suffix(".safetensors")
     if target.exists():
         raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")
-    with memory_for(f"a second copy of {source}, to compare what was written"):
-        return _write(source, target, record, state_dict)
+    with oom_context(f"a second copy of {source}, to compare what was written"):
+        return _save(source, target, record, state_dict)
 
 
-def _write(source: Path, target: Path, record: Record, state_dict: Mapping[str, torch.Tensor]) -> Path:
+def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor]) -> Path:
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
     try:
         remove_stale(target)
@@ -36,15 +36,15 @@ def _write(source: Path, target: Path, record: Record, state_dict: Mapping[str, 
         try:
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             _compare(load_file(part.path), tensors)
-            sha256 = digest.sha256_of(part.path)
-            digest.remember(target, Record(sha256, record.checked_by, f"{source.name} {record.sha256}"))
-            part.finish(target)
+            sha256 = digest.file_sha256(part.path)
+            digest.save_record(target, DigestRecord(sha256, record.checked_by, f"{source.name} {record.sha256}"))
+            part.commit(target)
         finally:
             part.discard()
     except (OSError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
-        digest.forget(target)
+        digest.delete_record(target)
         raise OutputError(f"{target} cannot be written: {error}.") from error
     return target
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import ChangedWeights, WeightsError
+from ..errors import WeightsChanged, WeightsError
 from .partial_file import acquire, remove_stale
 from .weights_file import WeightsFile, open_weights
 
@@ -22,7 +22,7 @@ PIN, PUBLISHED, STRUCTURE = "pin", "published", "structure"
 
 
 @dataclass(frozen=True)
-class Record:
+class DigestRecord:
     """What was known of a file when it was first taken."""
 
     sha256: str
@@ -39,7 +39,7 @@ class Record:
         return self.checked_by in (PIN, PUBLISHED)
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
     with open_weights(path) as file:
         return file.sha256()
@@ -51,28 +51,28 @@ def record_path(path: Path) -> Path:
     return real.with_name(f".{real.name}.gpen.json")
 
 
-def recall(path: Path) -> Record | None:
-    """What is remembered of the file; `ChangedWeights` if the record itself is damaged."""
+def load_record(path: Path) -> DigestRecord | None:
+    """What is remembered of the file; `WeightsChanged` if the record itself is damaged."""
     note = record_path(path)
     try:
         content = json.loads(note.read_text("utf-8"))
-        record = Record(**{name: content.get(name) for name in Record.__dataclass_fields__})
+        record = DigestRecord(**{name: content.get(name) for name in DigestRecord.__dataclass_fields__})
         if record.checked_by not in (PIN, PUBLISHED, STRUCTURE) or not is_sha256(record.sha256):
             raise ValueError("no digest in it")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ChangedWeights(
+        raise WeightsChanged(
             f"{note}, which remembers the digest of {path.name}, cannot be read ({error}). "
             f"The weights were not loaded. If you trust {path.name}, say so: a new record is written then."
         ) from error
     return record
 
 
-def remember(path: Path, record: Record) -> None:
+def save_record(path: Path, record: DigestRecord) -> None:
     """Writes the record beside the file. Where nothing can be written there, nothing is remembered, which is logged."""
     note = record_path(path)
-    dated = Record(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
+    dated = DigestRecord(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
     try:
         remove_stale(note)
         part = acquire(note, None)
@@ -86,16 +86,16 @@ def remember(path: Path, record: Record) -> None:
         log.info("The digest of %s could not be remembered: %s.", path, error)
 
 
-def forget(path: Path) -> None:
+def delete_record(path: Path) -> None:
     """Forgets the file: for whoever has just written it anew."""
     record_path(path).unlink(missing_ok=True)
 
 
-def check(file: WeightsFile, pin: str | None) -> Record:
+def verify(file: WeightsFile, pin: str | None) -> DigestRecord:
     """Hashes the file and compares: with the pin if there is one, else with what is remembered.
 
     Gives what is known of it, `structure` for a file not seen before. `WeightsError` if it is not the pinned file, or has
-    changed since it was remembered (`ChangedWeights`); nobody has read it then.
+    changed since it was remembered (`WeightsChanged`); nobody has read it then.
     """
     path, sha256 = file.path, file.sha256()
     if pin is not None:
@@ -104,15 +104,15 @@ def check(file: WeightsFile, pin: str | None) -> Record:
                 f"{path} was refused before it was read: its SHA-256 is {sha256}, expected {pin}. The file is damaged or "
                 "is another one. Delete or rename it and run again: it is downloaded anew."
             )
-        return Record(sha256, PIN)
-    known = recall(path)
+        return DigestRecord(sha256, PIN)
+    known = load_record(path)
     if known is not None and known.sha256 != sha256:
-        raise ChangedWeights(
+        raise WeightsChanged(
             f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "
             f"remembered {known.sha256}{f' of {known.date}' if known.date else ''}). If you replaced it yourself, "
             f"say so, and it is remembered anew (in {record_path(path).name} beside it); if not, delete it."
         )
-    return known or Record(sha256, STRUCTURE)
+    return known or DigestRecord(sha256, STRUCTURE)
 
 
 def is_sha256(text: object) -> bool:

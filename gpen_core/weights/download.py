@@ -18,20 +18,20 @@ from urllib.parse import quote
 from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
-from ..files.lock_file import lock_at
+from ..files.lock_file import file_lock
 from ..progress import Progress, ProgressEvent
 from . import digest, remote_digest
 from .catalog import Entry, Source
-from .digest import PIN, PUBLISHED, STRUCTURE, Record
+from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord
 from .download_options import DownloadOptions
 from .partial_file import PartialFile, acquire, remove_stale
-from .remote_digest import Published
-from .request import Fault, Patience
+from .remote_digest import RemoteDigest
+from .request import RetryPolicy, SourceError
 from .transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-SPARE_DISK = 16 << 20  # bytes that a download leaves free
+MIN_FREE_DISK = 16 << 20  # bytes that a download leaves free
 
 Check = Callable[[Path], object]
 
@@ -45,7 +45,7 @@ class _Candidate:
     """A source, and what is known of its file before it is fetched."""
 
     source: Source
-    known: Published
+    known: RemoteDigest
     digests: tuple[str, ...]
     """Any of these is right; none: the file can be checked by its structure only."""
     checked_by: str
@@ -68,7 +68,7 @@ class Download:
         options: DownloadOptions,
         progress: Progress,
         check: Check,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> None:
         """`check(path)` raises `WeightsError` if a file is not the entry's by its structure; it is asked before a file
         without a digest gets its name. `progress` counts bytes; it stops the work by raising `Interrupted`."""
@@ -77,7 +77,7 @@ class Download:
         self.options = options
         self.progress = progress
         self.check = check
-        self.patience = patience or Patience()
+        self.policy = policy or RetryPolicy()
 
     def run(self) -> Path:
         """The path of the file, fetched unless it was there. `DownloadFailed` says what every source did."""
@@ -87,13 +87,13 @@ class Download:
                 if not self.target.exists():
                     self._fetch()
         except OSError as error:
-            raise DownloadFailed(self._why_not_written(error)) from error
+            raise DownloadFailed(self._write_error_message(error)) from error
         return self.target
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         """Held by one process of those that share the folder; the others wait, and can be cancelled meanwhile."""
-        lock = lock_at(self.target.with_name(f".{self.target.name}.lock"))
+        lock = file_lock(self.target.with_name(f".{self.target.name}.lock"))
         while True:
             try:
                 lock.acquire(timeout=0.2)
@@ -110,92 +110,92 @@ class Download:
             lock.release()
 
     def _fetch(self) -> None:
-        log.warning("%s %s is being downloaded.", self.entry.licence, self.entry.file)
+        log.warning("%s %s is being downloaded.", self.entry.license, self.entry.file)
         faults: list[str] = []
         for candidate in self._candidates(faults):
             try:
                 return self._fetch_from(candidate)
-            except (Fault, WeightsError) as fault:
+            except (SourceError, WeightsError) as fault:
                 log.info("%s: %s", candidate.source.url, fault)
                 faults.append(f"{candidate.source.url}: {fault}")
         raise DownloadFailed(
             f"{self.entry.file} ({self.entry.purpose}) could not be downloaded into {self.target.parent}:\n  "
             + "\n  ".join(faults)
             + f"\nTry again later, name a mirror ($GPEN_MIRROR), or put the file there by hand "
-            f"({self.entry.licence})"
+            f"({self.entry.license})"
         )
 
     def _candidates(self, faults: list[str]) -> Iterator[_Candidate]:
         """The sources in the order in which they are tried; those whose file no digest can vouch for come last."""
         mirrors = _mirrors(self.entry, self.options.mirror)
         if self.entry.sha256 is not None:
-            known = Published(self.entry.sha256, self.entry.bytes)
+            known = RemoteDigest(self.entry.sha256, self.entry.bytes)
             yield from (_Candidate(s, known, (self.entry.sha256,), PIN) for s in (*mirrors, *self.entry.sources))
             return
-        told = {source: self._ask(source) for source in self.entry.sources if source.publishes_digest}
-        digests = tuple(dict.fromkeys(known.sha256 for known in told.values() if known.sha256))
-        vouched = [_Candidate(s, replace(k, validator=None), (k.sha256,), PUBLISHED) for s, k in told.items() if k.sha256]
+        infos = {source: self._fetch_info(source) for source in self.entry.sources if source.publishes_digest}
+        digests = tuple(dict.fromkeys(known.sha256 for known in infos.values() if known.sha256))
+        vouched = [_Candidate(s, replace(k, validator=None), (k.sha256,), PUBLISHED) for s, k in infos.items() if k.sha256]
         if len(vouched) == 1:
             yield from (replace(vouched[0], source=s) for s in mirrors)
         elif digests:
-            yield from (_Candidate(s, self._ask(s), digests, PUBLISHED) for s in mirrors)
+            yield from (_Candidate(s, self._fetch_info(s), digests, PUBLISHED) for s in mirrors)
         yield from vouched
-        rest = [s for s in self.entry.sources if not (s in told and told[s].sha256)]
+        rest = [s for s in self.entry.sources if not (s in infos and infos[s].sha256)]
         for source in (*(mirrors if not digests else ()), *rest):
             if self.options.require_digest:
                 faults.append(f"{source.url}: nobody publishes a digest of its file, and one is required")
             else:
-                yield _Candidate(source, self._ask(source), (), STRUCTURE)
+                yield _Candidate(source, self._fetch_info(source), (), STRUCTURE)
 
-    def _ask(self, source: Source) -> Published:
+    def _fetch_info(self, source: Source) -> RemoteDigest:
         waiting = ProgressEvent("download", 0, None, "byte", "Waiting for the server")
-        return remote_digest.ask(source, self.patience, lambda: self._tell(waiting))
+        return remote_digest.fetch_info(source, self.policy, lambda: self._report_progress(waiting))
 
     def _fetch_from(self, candidate: _Candidate) -> None:
-        self._refuse_change(candidate.source, candidate.digests)
-        told = candidate.known.bytes or 0
-        if told > max(self.entry.largest, self.entry.bytes or 0):
-            raise Fault(f"announces {told:,} bytes, far more than the file can have")
+        self._raise_if_changed(candidate.source, candidate.digests)
+        announced = candidate.known.bytes or 0
+        if announced > max(self.entry.max_size, self.entry.bytes or 0):
+            raise SourceError(f"announces {announced:,} bytes, far more than the file can have")
         partial = acquire(self.target, candidate.identity)
         try:
-            self._refuse_full_disk(candidate, partial)
+            self._check_disk_space(candidate, partial)
             in_one_piece = self._complete(candidate, partial)
             try:
-                sha256 = self._verified(candidate, partial)
-            except Fault:
+                sha256 = self._verify(candidate, partial)
+            except SourceError:
                 if in_one_piece:
                     raise
                 partial.truncate()  # its beginning may be another source's fault, or an earlier run's
                 self._complete(candidate, partial)
-                sha256 = self._verified(candidate, partial)
-            self._keep(candidate, partial, sha256)
+                sha256 = self._verify(candidate, partial)
+            self._commit(candidate, partial, sha256)
         finally:
             partial.unlock()
 
     def _complete(self, candidate: _Candidate, partial: PartialFile) -> bool:
         known = candidate.known
-        return Transfer(candidate.source, self.entry.largest, known.bytes, known.validator, self.patience, self._tell).run(
-            partial
-        )
+        return Transfer(
+            candidate.source, self.entry.max_size, known.bytes, known.validator, self.policy, self._report_progress
+        ).run(partial)
 
-    def _verified(self, candidate: _Candidate, partial: PartialFile) -> str:
+    def _verify(self, candidate: _Candidate, partial: PartialFile) -> str:
         """The digest of the whole file on disk; a file that is wrong is deleted."""
         size = partial.size
         self.progress(ProgressEvent("verify", size, size, "byte", f"Verifying {self.entry.file}"))
-        sha256 = digest.sha256_of(partial.path)
+        sha256 = digest.file_sha256(partial.path)
         try:
             if candidate.digests and sha256 not in candidate.digests:
                 expected = " or ".join(candidate.digests)
-                raise Fault(f"sent a file with the SHA-256 {sha256}, expected {expected}; it was deleted")
-            self._refuse_change(candidate.source, (sha256,))
+                raise SourceError(f"sent a file with the SHA-256 {sha256}, expected {expected}; it was deleted")
+            self._raise_if_changed(candidate.source, (sha256,))
             if candidate.checked_by == STRUCTURE:
                 self.check(partial.path)
-        except (Fault, WeightsError):
+        except (SourceError, WeightsError):
             partial.discard()
             raise
         return sha256
 
-    def _keep(self, candidate: _Candidate, partial: PartialFile, sha256: str) -> None:
+    def _commit(self, candidate: _Candidate, partial: PartialFile, sha256: str) -> None:
         if candidate.checked_by == STRUCTURE:
             log.warning(
                 "%s: no source publishes a digest of this file, so it could be checked only by its structure (tensors, "
@@ -204,45 +204,47 @@ class Download:
                 sha256,
             )
         if candidate.checked_by != PIN:
-            digest.remember(self.target, Record(sha256, candidate.checked_by, candidate.source.url))
-        partial.finish(self.target)
+            digest.save_record(self.target, DigestRecord(sha256, candidate.checked_by, candidate.source.url))
+        partial.commit(self.target)
         remove_stale(self.target)
 
-    def _refuse_change(self, source: Source, digests: tuple[str, ...]) -> None:
+    def _raise_if_changed(self, source: Source, digests: tuple[str, ...]) -> None:
         """A source whose digest differs from the one remembered of the same source has changed its file."""
-        before = digest.recall(self.target)
+        before = digest.load_record(self.target)
         if before is not None and before.source == source.url and digests and before.sha256 not in digests:
-            raise Fault(
+            raise SourceError(
                 f"has another file than on {before.date} (SHA-256 {' or '.join(digests)}, remembered {before.sha256}); "
                 f"delete {digest.record_path(self.target)} if you accept that"
             )
 
-    def _refuse_full_disk(self, candidate: _Candidate, partial: PartialFile) -> None:
-        needed = (candidate.known.bytes or self.entry.bytes or self.entry.about or 0) - partial.size
+    def _check_disk_space(self, candidate: _Candidate, partial: PartialFile) -> None:
+        needed = (candidate.known.bytes or self.entry.bytes or self.entry.approximate_bytes or 0) - partial.size
         free = shutil.disk_usage(self.target.parent).free
-        if free < needed + SPARE_DISK:
+        if free < needed + MIN_FREE_DISK:
             raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
 
-    def _tell(self, event: ProgressEvent) -> None:
-        self.progress(replace(event, total=event.total or self.entry.about, text=f"{self.entry.file}: {event.text}"))
+    def _report_progress(self, event: ProgressEvent) -> None:
+        self.progress(
+            replace(event, total=event.total or self.entry.approximate_bytes, text=f"{self.entry.file}: {event.text}")
+        )
 
-    def _why_not_written(self, error: OSError) -> str:
+    def _write_error_message(self, error: OSError) -> str:
         folder = self.target.parent
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
-            what = f"The disk is full ({error.strerror})"
-            help_ = "Make room there and run again: what was fetched is kept"
+            problem = f"The disk is full ({error.strerror})"
+            advice = "Make room there and run again: what was fetched is kept"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            what = f"Nothing can be written there ({error.strerror})"
-            help_ = "Make the folder writable"
+            problem = f"Nothing can be written there ({error.strerror})"
+            advice = "Make the folder writable"
         else:
-            what, help_ = f"{error.strerror or error}", "Make the folder usable"
+            problem, advice = f"{error.strerror or error}", "Make the folder usable"
         return (
-            f"{self.entry.file} ({self.entry.purpose}) cannot be downloaded into {folder}. {what}. {help_}, or name another "
-            "models folder."
+            f"{self.entry.file} ({self.entry.purpose}) cannot be downloaded into {folder}. {problem}. {advice}, "
+            "or name another models folder."
         )
 
 
 def _mirrors(entry: Entry, mirror: str | None) -> tuple[Source, ...]:
     if mirror is None:
         return ()
-    return (Source(f"{mirror.rstrip('/')}/{quote(entry.file)}", trusts_http=True),)
+    return (Source(f"{mirror.rstrip('/')}/{quote(entry.file)}", allows_http=True),)

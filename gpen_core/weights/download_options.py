@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..errors import OptionsError
 
-TRUE = ("1", "on", "true", "yes")
+TRUE_VALUES = ("1", "on", "true", "yes")
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ class DownloadOptions:
         environ: Mapping[str, str] = os.environ,
     ) -> DownloadOptions:
         """What is given, and `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
-        told = any(environ.get(name, "").lower() in TRUE for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
-        return cls(offline or told, require_digest, mirror or environ.get("GPEN_MIRROR") or None)
+        env_offline = any(environ.get(name, "").lower() in TRUE_VALUES for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
+        return cls(offline or env_offline, require_digest, mirror or environ.get("GPEN_MIRROR") or None)

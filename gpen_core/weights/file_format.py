@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import struct
 
-START = 512  # bytes that tell
-ZIP, OLD_TORCH = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+HEADER_BYTES = 512  # bytes that tell
+ZIP, LEGACY_TORCH = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def container(start: bytes, size: int) -> str:
+def file_format(start: bytes, size: int) -> str:
     """A file's format by its first bytes and size: `zip`, `legacy` (torch before 1.6), `safetensors`, `html`, `unknown`."""
     if start.startswith(ZIP):
         return "zip"
-    if start.startswith(OLD_TORCH):
+    if start.startswith(LEGACY_TORCH):
         return "legacy"
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= size:
         return "safetensors"

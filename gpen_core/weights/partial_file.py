@@ -65,7 +65,7 @@ class PartialFile:
         else:
             os.replace(self.path, self.unlocked)
 
-    def finish(self, target: Path) -> None:
+    def commit(self, target: Path) -> None:
         """Writes everything to the disk, then gives the file its final name in one step."""
         with open(self.path, "rb+") as file:
             os.fsync(file.fileno())

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 from .catalog import Source
 from .digest import is_sha256
-from .http_stream import Pulse
-from .request import Fault, Patience, announced_size, number, request, validator_of
+from .http_stream import OnTick
+from .request import RetryPolicy, SourceError, content_length, get_validator, parse_number, request
 
 log = logging.getLogger(__name__)
 
-LARGEST_LISTING = 4 << 20
-LONGEST_ANSWER = 10.0  # seconds: there is the download itself to wait for
+MAX_LISTING_BYTES = 4 << 20
+MAX_WAIT = 10.0  # seconds: there is the download itself to wait for
 
 
 @dataclass(frozen=True)
-class Published:
+class RemoteDigest:
     """What a source says of its file before it is fetched; None where it does not say."""
 
     sha256: str | None = None
@@ -27,49 +27,51 @@ class Published:
     validator: str | None = None
 
 
-def ask(source: Source, patience: Patience, pulse: Pulse = lambda: None) -> Published:
+def fetch_info(source: Source, policy: RetryPolicy, on_tick: OnTick = lambda: None) -> RemoteDigest:
     """The digest and length that the source publishes. Where it does not answer, nothing is known, which is logged.
 
-    `pulse()` is called while it is waited for; what it raises ends the wait."""
-    connect, read, answer = (min(limit, LONGEST_ANSWER) for limit in (patience.connect, patience.read, patience.answer))
-    hasty = replace(patience, connect=connect, read=read, answer=answer)
+    `on_tick()` is called while it is waited for; what it raises ends the wait."""
+    connect, read, answer = (min(limit, MAX_WAIT) for limit in (policy.connect, policy.read, policy.answer))
+    short_policy = replace(policy, connect=connect, read=read, answer=answer)
     try:
-        known = _from_listing(source, hasty, pulse) if source.listing else _from_headers(source, hasty, pulse)
-    except (Fault, ValueError, OSError, RecursionError) as fault:  # the last of JSON that is nested deeply
+        known = (
+            _from_listing(source, short_policy, on_tick) if source.listing else _from_headers(source, short_policy, on_tick)
+        )
+    except (SourceError, ValueError, OSError, RecursionError) as fault:  # the last of JSON that is nested deeply
         log.info("%s did not tell the digest of its file: %s.", source.listing or source.url, fault)
-        return Published()
+        return RemoteDigest()
     return known
 
 
-def _from_listing(source: Source, patience: Patience, pulse: Pulse) -> Published:
-    with request("GET", Source(source.listing or "", trusts_http=source.trusts_http), patience, pulse) as response:
+def _from_listing(source: Source, policy: RetryPolicy, on_tick: OnTick) -> RemoteDigest:
+    with request("GET", Source(source.listing or "", allows_http=source.allows_http), policy, on_tick) as response:
         if response.status_code != 200:
-            raise Fault(f"answered {response.status_code}")
-        text, until = b"", time.monotonic() + patience.answer
-        for chunk in response.chunks():
-            pulse()
+            raise SourceError(f"answered {response.status_code}")
+        text, until = b"", time.monotonic() + policy.answer
+        for chunk in response.iter_bytes():
+            on_tick()
             text += chunk
-            if len(text) > LARGEST_LISTING:
-                raise Fault("sent an endless listing")
+            if len(text) > MAX_LISTING_BYTES:
+                raise SourceError("sent an endless listing")
             if time.monotonic() > until:
-                raise Fault(f"did not send its listing within {patience.answer:.0f} s")
+                raise SourceError(f"did not send its listing within {policy.answer:.0f} s")
     content = json.loads(text)
     data = content.get("Data") if isinstance(content, dict) else None
     files = data.get("Files") if isinstance(data, dict) else None
     for file in files if isinstance(files, list) else []:
         if isinstance(file, dict) and file.get("Path") == source.path:
-            sha256, size = str(file.get("Sha256")).lower(), number(str(file.get("Size")))
-            return Published(sha256 if is_sha256(sha256) else None, size)
-    raise Fault(f"has no {source.path} in its listing")
+            sha256, size = str(file.get("Sha256")).lower(), parse_number(str(file.get("Size")))
+            return RemoteDigest(sha256 if is_sha256(sha256) else None, size)
+    raise SourceError(f"has no {source.path} in its listing")
 
 
-def _from_headers(source: Source, patience: Patience, pulse: Pulse) -> Published:
+def _from_headers(source: Source, policy: RetryPolicy, on_tick: OnTick) -> RemoteDigest:
     """A HEAD request's answer; for a file that lies elsewhere, Hugging Face describes it before it redirects there."""
-    with request("HEAD", source, patience, pulse) as response:
+    with request("HEAD", source, policy, on_tick) as response:
         if source.linked_etag:
             sha256 = response.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
-            size = number(response.headers.get("X-Linked-Size", ""))
-            return Published(sha256 if is_sha256(sha256) else None, size)
+            size = parse_number(response.headers.get("X-Linked-Size", ""))
+            return RemoteDigest(sha256 if is_sha256(sha256) else None, size)
         if response.status_code != 200:
-            raise Fault(f"answered {response.status_code}")
-        return Published(None, announced_size(response, 0), validator_of(response))
+            raise SourceError(f"answered {response.status_code}")
+        return RemoteDigest(None, content_length(response, 0), get_validator(response))

@@ -1,4 +1,5 @@
-"""One question to a source over HTTP: redirects followed where they may lead, and waited for no longer than `Patience`."""
+"""One question to a source over HTTP: redirects followed where they may lead, and waited for no longer than
+`RetryPolicy`."""
 
 from __future__ import annotations
 
@@ -13,30 +14,30 @@ import requests
 
 from ..version import __version__
 from .catalog import Source
-from .http_stream import Line, Pulse, TooSlow
+from .http_stream import OnTick, StreamingRequest, TooSlow
 
-MOST_REDIRECTS = 8
+MAX_REDIRECTS = 8
 
 
-class Fault(Exception):
+class SourceError(Exception):
     """A source did not give the file; the text says what it did instead."""
 
 
-class PassingFault(Fault):
+class RetryableError(SourceError):
     """One that may be gone on the next try."""
 
-    def __init__(self, text: str, wait: float = 0.0) -> None:
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
         super().__init__(text)
-        self.wait = wait
+        self.retry_after = retry_after
         """Seconds that the source asks to be left alone."""
 
 
-class NobodyThere(PassingFault):
+class ConnectError(RetryableError):
     """No connection came about: its name is not known, or nothing listens there."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for a source."""
 
     connect: float = 15.0
@@ -45,47 +46,47 @@ class Patience:
     """Seconds between two bytes."""
     answer: float = 60.0
     """Seconds until an answer's headers are complete, from the question on."""
-    slowest: float = 1024.0
+    min_speed: float = 1024.0
     """Bytes per second, measured over `window` seconds, and over all tries together: less is as good as nothing."""
     window: float = 60.0
-    tries: int = 5
+    max_tries: int = 5
     """In a row without a single new byte, or below the slowest pace."""
-    tries_unheard: int = 2
+    max_connect_tries: int = 2
     """The same where nobody is there and not a byte was ever received: most likely there is no network."""
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
+    base_delay: float = 1.0
+    max_delay: float = 30.0
     sleep: Callable[[float], None] = field(default=time.sleep)
     jitter: Callable[[], float] = field(default=random.random)
 
     def is_slow(self, received: int, seconds: float) -> bool:
         """Whether so many bytes in so many seconds are below the slowest pace; never within the first `window`."""
-        return seconds >= self.window and received < self.slowest * seconds
+        return seconds >= self.window and received < self.min_speed * seconds
 
-    def wait_before(self, failures: int, asked: float) -> float:
+    def delay(self, failures: int, retry_after: float) -> float:
         """Seconds: twice as long each time, a random share of it off so that many clients do not return at once."""
-        backed_off = min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait) * (0.5 + self.jitter() / 2)
-        return min(max(backed_off, asked), 2 * self.longest_wait)
+        backed_off = min(self.base_delay * 2.0 ** (failures - 1), self.max_delay) * (0.5 + self.jitter() / 2)
+        return min(max(backed_off, retry_after), 2 * self.max_delay)
 
 
 class Response:
     """An answer whose body is read when it is asked for; close it, which hangs up."""
 
-    def __init__(self, line: Line, got: requests.Response) -> None:
-        self._line = line
-        self.status_code = got.status_code
-        self.reason = got.reason or ""
-        self.headers = got.headers
-        self.is_redirect = got.is_redirect
+    def __init__(self, stream: StreamingRequest, response: requests.Response) -> None:
+        self._stream = stream
+        self.status_code = response.status_code
+        self.reason = response.reason or ""
+        self.headers = response.headers
+        self.is_redirect = response.is_redirect
 
-    def chunks(self) -> Iterator[bytes]:
+    def iter_bytes(self) -> Iterator[bytes]:
         """The body in pieces, an empty one whenever nothing comes for a moment. Raises `requests.RequestException`."""
         try:
-            yield from self._line.chunks()
+            yield from self._stream.iter_bytes()
         except ValueError as error:  # of a chunk whose length is below 0
             raise requests.exceptions.ChunkedEncodingError(error) from error
 
     def close(self) -> None:
-        self._line.hang_up()
+        self._stream.close()
 
     def __enter__(self) -> Response:
         return self
@@ -95,16 +96,16 @@ class Response:
 
 
 def request(
-    method: str, source: Source, patience: Patience, pulse: Pulse, headers: dict[str, str] | None = None
+    method: str, source: Source, policy: RetryPolicy, on_tick: OnTick, headers: dict[str, str] | None = None
 ) -> Response:
     """The answer to a request, redirects followed as long as they lead to https. Proxies come from the environment.
 
-    `pulse()` is called while it is waited for, at least every second; what it raises ends the wait and the connection.
-    Raises `PassingFault` where nobody answers, `Fault` for an address or a redirect that is refused and for a source that
-    takes too long to answer."""
+    `on_tick()` is called while it is waited for, at least every second; what it raises ends the wait and the connection.
+    Raises `RetryableError` where nobody answers, `SourceError` for an address or a redirect that is refused and for a source
+    that takes too long to answer."""
     url = source.url
-    for hop in range(MOST_REDIRECTS):
-        response = send(method, url, patience, pulse, headers, allow_http=source.trusts_http and hop == 0)
+    for hop in range(MAX_REDIRECTS):
+        response = send(method, url, policy, on_tick, headers, allow_http=source.allows_http and hop == 0)
         if not response.is_redirect or (method == "HEAD" and "X-Linked-Etag" in response.headers):
             return response
         location = response.headers["Location"]
@@ -113,43 +114,43 @@ def request(
             url = urljoin(url, location)
             urlsplit(url)
         except ValueError as error:
-            raise Fault(f"redirects to what is no address ({error})") from error
-    raise Fault(f"redirects more than {MOST_REDIRECTS} times")
+            raise SourceError(f"redirects to what is no address ({error})") from error
+    raise SourceError(f"redirects more than {MAX_REDIRECTS} times")
 
 
 def send(
     method: str,
     url: str,
-    patience: Patience,
-    pulse: Pulse,
+    policy: RetryPolicy,
+    on_tick: OnTick,
     headers: dict[str, str] | None = None,
     allow_http: bool = False,
 ) -> Response:
     """One request, its answer's body not read yet, redirects not followed."""
     scheme = urlsplit(url).scheme
     if scheme != "https" and not (allow_http and scheme == "http"):
-        raise Fault(f"leads to {url[:100]}, which is not https")
-    agreed = {"User-Agent": f"sd-gpen/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
-    line = Line(method, url, agreed, (patience.connect, patience.read))
+        raise SourceError(f"leads to {url[:100]}, which is not https")
+    all_headers = {"User-Agent": f"sd-gpen/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
+    stream = StreamingRequest(method, url, all_headers, (policy.connect, policy.read))
     try:
-        return Response(line, _answer(line, patience, pulse))
+        return Response(stream, _wait_for_response(stream, policy, on_tick))
     except BaseException:
-        line.hang_up()
+        stream.close()
         raise
 
 
-def _answer(line: Line, patience: Patience, pulse: Pulse) -> requests.Response:
+def _wait_for_response(stream: StreamingRequest, policy: RetryPolicy, on_tick: OnTick) -> requests.Response:
     try:
-        return line.response(patience.answer, pulse)
+        return stream.response(policy.answer, on_tick)
     except TooSlow as error:
-        raise Fault(f"did not answer within {patience.answer:.0f} s") from error
+        raise SourceError(f"did not answer within {policy.answer:.0f} s") from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.SSLError) as error:
-        raise Fault(f"cannot be asked ({describe(error)})") from error
+        raise SourceError(f"cannot be asked ({describe_error(error)})") from error
     except requests.RequestException as error:
-        kind = NobodyThere if _never_connected(error) else PassingFault
-        raise kind(f"did not answer ({describe(error)})") from error
+        kind = ConnectError if _never_connected(error) else RetryableError
+        raise kind(f"did not answer ({describe_error(error)})") from error
     except ValueError as error:  # requests looks at where a redirect leads, followed or not
-        raise Fault(f"redirects to what is no address ({error})") from error
+        raise SourceError(f"redirects to what is no address ({error})") from error
 
 
 def _never_connected(error: requests.RequestException) -> bool:
@@ -159,7 +160,7 @@ def _never_connected(error: requests.RequestException) -> bool:
     return type(reason).__name__ in ("NewConnectionError", "NameResolutionError")
 
 
-def describe(error: requests.RequestException) -> str:
+def describe_error(error: requests.RequestException) -> str:
     """What went wrong, in the words of the library that noticed it first."""
     cause: BaseException = error
     while cause.args and isinstance(cause.args[-1], BaseException) and cause.args[-1] is not cause:
@@ -172,20 +173,20 @@ def describe(error: requests.RequestException) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
-def announced_size(response: Response, offset: int) -> int | None:
+def content_length(response: Response, offset: int) -> int | None:
     """The whole file's length as the answer's header has it."""
     if response.status_code == 206:
         total = re.fullmatch(r"bytes [0-9]+-[0-9]+/([0-9]+)", response.headers.get("Content-Range", ""))
-        return number(total[1]) if total else None
-    length = number(response.headers.get("Content-Length", ""))
+        return parse_number(total[1]) if total else None
+    length = parse_number(response.headers.get("Content-Length", ""))
     return None if length is None else length + offset
 
 
-def number(text: str) -> int | None:
+def parse_number(text: str) -> int | None:
     """A header's number of bytes or seconds; None for what is none, or longer than any can be."""
     return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
 
 
-def validator_of(response: Response) -> str | None:
+def get_validator(response: Response) -> str | None:
     """What changes when the file does: its entity tag, else its date; None if the source tells neither."""
     return response.headers.get("ETag") or response.headers.get("Last-Modified")

@@ -17,23 +17,23 @@ from .catalog import Source
 from .file_format import is_web_page
 from .partial_file import PartialFile
 from .request import (
-    Fault,
-    NobodyThere,
-    PassingFault,
-    Patience,
+    ConnectError,
     Response,
-    announced_size,
-    describe,
+    RetryableError,
+    RetryPolicy,
+    SourceError,
+    content_length,
+    describe_error,
+    get_validator,
     request,
-    validator_of,
 )
 
 log = logging.getLogger(__name__)
 
-WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
+RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
-class _TooMuch(Fault):
+class _TooLarge(SourceError):
     """More than the file can have."""
 
 
@@ -43,124 +43,126 @@ class Transfer:
     def __init__(
         self,
         source: Source,
-        largest: int,
+        max_size: int,
         size: int | None,
         validator: str | None,
-        patience: Patience,
+        policy: RetryPolicy,
         progress: Progress,
     ) -> None:
-        """`size` is the file's length in bytes where it is known, `largest` what it cannot exceed; `validator` is what
-        the source's answers must go on to say of the file (see `validator_of`) where no digest tells."""
+        """`size` is the file's length in bytes where it is known, `max_size` what it cannot exceed; `validator` is what
+        the source's answers must go on to say of the file (see `get_validator`) where no digest tells."""
         self.source = source
-        self.largest = size if size is not None else largest
+        self.max_size = size if size is not None else max_size
         self.size = size
         self.validator = validator
-        self.patience = patience
+        self.policy = policy
         self.progress = progress
 
     def run(self, partial: PartialFile) -> bool:
-        """Completes the file; says whether it came in one piece. Raises `Fault` when the source does not serve it, in
+        """Completes the file; says whether it came in one piece. Raises `SourceError` when the source does not serve it, in
         spite of several tries.
 
         The partial holds what came then; it was begun anew where the source did not go on where it ended."""
-        failures, most, began = 0, partial.size, time.monotonic()
-        at_first = most
+        failures, largest_size, began = 0, partial.size, time.monotonic()
+        initial_size = largest_size
         while True:
             try:
                 start = partial.size
                 self._fetch_rest(partial)
                 return start == 0
-            except PassingFault as fault:
+            except RetryableError as fault:
                 # What a source sends earns it new tries only at the slowest pace, over all tries and waits together.
-                is_slow = self.patience.is_slow(partial.size - at_first, time.monotonic() - began)
-                failures = 1 if partial.size > most and not is_slow else failures + 1
-                most = max(most, partial.size)
-                is_unheard = isinstance(fault, NobodyThere) and most == at_first
-                if failures >= (self.patience.tries_unheard if is_unheard else self.patience.tries):
+                is_slow = self.policy.is_slow(partial.size - initial_size, time.monotonic() - began)
+                failures = 1 if partial.size > largest_size and not is_slow else failures + 1
+                largest_size = max(largest_size, partial.size)
+                is_unreachable = isinstance(fault, ConnectError) and largest_size == initial_size
+                if failures >= (self.policy.max_connect_tries if is_unreachable else self.policy.max_tries):
                     raise
-                wait = self.patience.wait_before(failures, fault.wait)
+                wait = self.policy.delay(failures, fault.retry_after)
                 log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)
                 self._wait(wait, partial)
 
     def _wait(self, seconds: float, partial: PartialFile) -> None:
         while seconds > 0:  # in small steps, so that it can be cancelled
-            self._wait_at(partial.size)
-            self.patience.sleep(min(seconds, 0.2))
+            self._report_waiting(partial.size)
+            self.policy.sleep(min(seconds, 0.2))
             seconds -= 0.2
 
-    def _wait_at(self, done: int) -> None:
+    def _report_waiting(self, done: int) -> None:
         self._report(done, "Waiting for the server")
 
     def _fetch_rest(self, partial: PartialFile) -> None:
         offset = partial.size
         if self.size is not None and offset == self.size:
             return
-        if offset > self.largest:
+        if offset > self.max_size:
             partial.truncate()
             offset = 0
-        with request("GET", self.source, self.patience, lambda: self._wait_at(offset), _range(offset)) as response:
+        with request(
+            "GET", self.source, self.policy, lambda: self._report_waiting(offset), _range_header(offset)
+        ) as response:
             if offset and response.status_code == 416:
                 if response.headers.get("Content-Range") == f"bytes */{offset}" and self.size is None:
                     return  # there is no more than this
                 partial.truncate()
-                raise PassingFault("has no such part of the file (416); it was begun anew")
-            _refuse_status(response)
-            _refuse_type(response)
-            if self.validator is not None and validator_of(response) != self.validator:
+                raise RetryableError("has no such part of the file (416); it was begun anew")
+            _check_status(response)
+            _check_content_type(response)
+            if self.validator is not None and get_validator(response) != self.validator:
                 partial.truncate()
-                raise Fault("changed the file while it was being fetched; run again")
-            start = _start(response) if response.status_code == 206 else 0
+                raise SourceError("changed the file while it was being fetched; run again")
+            start = _range_start(response) if response.status_code == 206 else 0
             if start not in (offset, 0):
                 partial.truncate()
-                raise PassingFault("sent another part of the file than it was asked for; it was begun anew")
-            self._refuse_length(response, start)
+                raise RetryableError("sent another part of the file than it was asked for; it was begun anew")
+            self._check_length(response, start)
             if start != offset:
                 partial.truncate()
             self._receive(response, partial)
 
-    def _refuse_length(self, response: Response, offset: int) -> None:
-        announced = announced_size(response, offset)
+    def _check_length(self, response: Response, offset: int) -> None:
+        announced = content_length(response, offset)
         if announced is None:
             return
         if self.size is None:
-            if announced > self.largest:
-                raise Fault(f"announces {announced:,} bytes, far more than the file can have")
+            if announced > self.max_size:
+                raise SourceError(f"announces {announced:,} bytes, far more than the file can have")
             self.size = announced
         elif announced != self.size:
-            raise Fault(f"serves a file of {announced:,} bytes, expected {self.size:,}")
+            raise SourceError(f"serves a file of {announced:,} bytes, expected {self.size:,}")
 
     def _receive(self, response: Response, partial: PartialFile) -> None:
         size = partial.size
-        limit = self.largest if self.size is None else self.size
+        limit = self.max_size if self.size is None else self.size
         try:
             with partial.open_append() as append:
-                for chunk in self._chunks(response, size):
+                for chunk in self._iter_bytes(response, size):
                     if size + len(chunk) > limit:
-                        raise _TooMuch(f"sent more than the {limit:,} bytes that the file can have")
+                        raise _TooLarge(f"sent more than the {limit:,} bytes that the file can have")
                     append(chunk)
                     size += len(chunk)
-        except _TooMuch:
+        except _TooLarge:
             partial.truncate()
             raise
         except requests.RequestException as error:
-            raise PassingFault(f"broke off after {size:,} bytes ({describe(error)})") from error
+            raise RetryableError(f"broke off after {size:,} bytes ({describe_error(error)})") from error
         if self.size is not None and size < self.size:
-            raise PassingFault(f"ended after {size:,} of {self.size:,} bytes")
+            raise RetryableError(f"ended after {size:,} of {self.size:,} bytes")
         self.progress(ProgressEvent("download", size, self.size or size, "byte", self._text))
 
-    def _chunks(self, response: Response, done: int) -> Iterator[bytes]:
+    def _iter_bytes(self, response: Response, done: int) -> Iterator[bytes]:
         """The body in pieces, with progress told and the pace watched in between, also while nothing comes."""
-        pace = _Pace(self.patience)
-        told = 0.0
-        for chunk in response.chunks():
+        pace = _StallGuard(self.policy)
+        reported_at = 0.0
+        for chunk in response.iter_bytes():
             if done == 0 and is_web_page(chunk):
-                raise Fault("sent a web page, not the file")
+                raise SourceError("sent a web page, not the file")
             if chunk:
                 yield chunk
             done += len(chunk)
             pace.check(len(chunk))
-            if time.monotonic() - told > 0.1:
-                told = time.monotonic()
+            if time.monotonic() - reported_at > 0.1:
+                reported_at = time.monotonic()
                 self._report(done, self._text)
 
     def _report(self, done: int, text: str) -> None:
@@ -171,38 +173,38 @@ class Transfer:
         return f"Downloading from {urlsplit(self.source.url).hostname}"
 
 
-class _Pace:
+class _StallGuard:
     """Notices a source that keeps the line open and sends next to nothing."""
 
-    def __init__(self, patience: Patience) -> None:
-        self.patience = patience
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.policy = policy
         self.since, self.received = time.monotonic(), 0
 
     def check(self, count: int) -> None:
         self.received += count
         elapsed = time.monotonic() - self.since
-        if self.patience.is_slow(self.received, elapsed):
-            raise Fault(f"sends only {self.received / elapsed:.0f} bytes per second")
-        if elapsed >= self.patience.window:
+        if self.policy.is_slow(self.received, elapsed):
+            raise SourceError(f"sends only {self.received / elapsed:.0f} bytes per second")
+        if elapsed >= self.policy.window:
             self.since, self.received = time.monotonic(), 0
 
 
-def _range(offset: int) -> dict[str, str]:
+def _range_header(offset: int) -> dict[str, str]:
     return {"Range": f"bytes={offset}-"} if offset else {}
 
 
-def _start(response: Response) -> int:
+def _range_start(response: Response) -> int:
     """Where a part of the file begins; -1 if the answer does not say."""
     found = re.match(r"bytes ([0-9]{1,15})-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else -1
 
 
-def _refuse_status(response: Response) -> None:
+def _check_status(response: Response) -> None:
     status = response.status_code
-    if status in WORTH_A_RETRY:
-        raise PassingFault(f"answered {status} {response.reason or ''}".strip(), _wait_asked_for(response))
+    if status in RETRY_STATUS:
+        raise RetryableError(f"answered {status} {response.reason or ''}".strip(), _wait_asked_for(response))
     if status not in (200, 206):
-        raise Fault(f"answered {status} {response.reason or ''}".strip())
+        raise SourceError(f"answered {status} {response.reason or ''}".strip())
 
 
 def _wait_asked_for(response: Response) -> float:
@@ -213,10 +215,10 @@ def _wait_asked_for(response: Response) -> float:
         return 0.0
 
 
-def _refuse_type(response: Response) -> None:
+def _check_content_type(response: Response) -> None:
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
-        raise Fault("sent a web page, not the file")
+        raise SourceError("sent a web page, not the file")
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise Fault(f"sent the file packed with {encoding}, though asked for it as it is")
+        raise SourceError(f"sent the file packed with {encoding}, though asked for it as it is")

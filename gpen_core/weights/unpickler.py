@@ -26,17 +26,17 @@ STORAGES = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
 }
-PLAIN = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "BINFLOAT"})
+PLAIN_OPCODES = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "BINFLOAT"})
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class Refused(Exception):
+class UnsafeCheckpoint(Exception):
     """The reason why a file is no state dict of dense tensors, without the file's name."""
 
 
 @dataclass(frozen=True)
-class Word:
+class GlobalName:
     """A global name that is known; nothing stands behind it."""
 
     name: str
@@ -51,9 +51,9 @@ class Storage:
     numel: int
 
 
-ORDERED_DICT = Word("collections.OrderedDict")
-REBUILD_TENSOR = Word("torch._utils._rebuild_tensor_v2")
-REBUILD_PARAMETER = Word("torch._utils._rebuild_parameter")
+ORDERED_DICT = GlobalName("collections.OrderedDict")
+REBUILD_TENSOR = GlobalName("torch._utils._rebuild_tensor_v2")
+REBUILD_PARAMETER = GlobalName("torch._utils._rebuild_parameter")
 GLOBALS: dict[str, object] = {word.name: word for word in (ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER)}
 GLOBALS.update({f"torch.{name}": dtype for name, dtype in STORAGES.items()})
 
@@ -63,17 +63,17 @@ MakeTensor = Callable[[Storage, int, tuple[int, ...], tuple[int, ...]], torch.Te
 def unpickle(data: bytes, make_tensor: MakeTensor) -> object:
     """What the pickle describes: dicts, lists, tuples, numbers, text and tensors.
 
-    `make_tensor(storage, offset, size, stride)` checks and makes each tensor. Raises `Refused`; ValueError, LookupError
-    or struct.error for bytes that are no pickle."""
-    machine = _Machine(make_tensor)
+    `make_tensor(storage, offset, size, stride)` checks and makes each tensor. Raises `UnsafeCheckpoint`; ValueError,
+    LookupError or struct.error for bytes that are no pickle."""
+    machine = _PickleVM(make_tensor)
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name == "STOP":
             return machine.result()
         machine.step(opcode.name, argument)
-    raise Refused("its pickle has no end")
+    raise UnsafeCheckpoint("its pickle has no end")
 
 
-class _Machine:
+class _PickleVM:
     def __init__(self, make_tensor: MakeTensor) -> None:
         self.make_tensor = make_tensor
         self.stack: list[Any] = []
@@ -81,8 +81,8 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Carries out one opcode by its name in pickletools; `Refused` for one that no state dict needs."""
-        if name in PLAIN:
+        """Carries out one opcode by its name in pickletools; `UnsafeCheckpoint` for one that no state dict needs."""
+        if name in PLAIN_OPCODES:
             self.stack.append(argument)
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name])
@@ -92,31 +92,31 @@ class _Machine:
             self.memo[argument] = self.top()
         elif name in ("BINGET", "LONG_BINGET"):
             if argument not in self.memo:
-                raise Refused("its pickle is damaged")
+                raise UnsafeCheckpoint("its pickle is damaged")
             self.stack.append(self.memo[argument])
         elif (handler := HANDLERS.get(name)) is not None:
             handler(self, argument)
         else:
-            raise Refused(f"its pickle asks for {name}, which no state dict needs")
+            raise UnsafeCheckpoint(f"its pickle asks for {name}, which no state dict needs")
 
     def result(self) -> object:
-        """What is left at the end; `Refused` if it contains words or storages, which mean nothing by themselves."""
+        """What is left at the end; `UnsafeCheckpoint` if it contains words or storages, which mean nothing by themselves."""
         if len(self.stack) != 1 or self.marks:
-            raise Refused("its pickle is damaged")
-        seen: set[int] = set()
+            raise UnsafeCheckpoint("its pickle is damaged")
+        visited: set[int] = set()
         todo = [self.stack[0]]
         while todo:
             one = todo.pop()
-            if isinstance(one, (Word, Storage, torch.dtype)):
-                raise Refused(f"it holds a {type(one).__name__.lower()} where a value should be")
-            if isinstance(one, (dict, list, tuple)) and id(one) not in seen:
-                seen.add(id(one))
+            if isinstance(one, (GlobalName, Storage, torch.dtype)):
+                raise UnsafeCheckpoint("it holds a function name, storage or dtype where a value should be")
+            if isinstance(one, (dict, list, tuple)) and id(one) not in visited:
+                visited.add(id(one))
                 todo.extend(one.values() if isinstance(one, dict) else one)
         return self.stack[0]
 
     def top(self) -> Any:
         if not self.stack:
-            raise Refused("its pickle is damaged")
+            raise UnsafeCheckpoint("its pickle is damaged")
         return self.stack[-1]
 
     def pop(self) -> Any:
@@ -126,7 +126,7 @@ class _Machine:
 
     def pop_many(self, count: int) -> list[Any]:
         if count > len(self.stack) - (self.marks[-1] if self.marks else 0):
-            raise Refused("its pickle is damaged")
+            raise UnsafeCheckpoint("its pickle is damaged")
         cut = len(self.stack) - count
         values = self.stack[cut:]
         del self.stack[cut:]
@@ -135,7 +135,7 @@ class _Machine:
     def pop_to_mark(self) -> list[Any]:
         start = self.marks.pop() if self.marks else -1
         if not 0 <= start <= len(self.stack):
-            raise Refused("its pickle is damaged")
+            raise UnsafeCheckpoint("its pickle is damaged")
         values = self.stack[start:]
         del self.stack[start:]
         return values
@@ -145,12 +145,14 @@ class _Machine:
 
     def protocol(self, version: int) -> None:
         if version != PROTOCOL:
-            raise Refused(f"its pickle is of protocol {version}, expected {PROTOCOL} (what torch.save writes)")
+            raise UnsafeCheckpoint(f"its pickle is of protocol {version}, expected {PROTOCOL} (what torch.save writes)")
 
     def find_global(self, argument: str) -> None:
         name = argument.replace(" ", ".", 1)  # pickletools gives "module name"
         if name not in GLOBALS:
-            raise Refused(f"it names {name[:100]!r}, and only dense tensors are read from a file without a known digest")
+            raise UnsafeCheckpoint(
+                f"it names {name[:100]!r}, and only dense tensors are read from a file without a known digest"
+            )
         self.stack.append(GLOBALS[name])
 
     def reduce(self, _: object) -> None:
@@ -162,15 +164,17 @@ class _Machine:
         elif function == REBUILD_PARAMETER and _is_parameter(arguments):
             self.stack.append(arguments[0])
         else:
-            raise Refused(f"its pickle would call {getattr(function, 'name', type(function).__name__)} in an unknown way")
+            raise UnsafeCheckpoint(
+                f"its pickle would call {getattr(function, 'name', type(function).__name__)} in an unknown way"
+            )
 
     def tensor(self, *arguments: Any) -> torch.Tensor:
         """From storage, offset, size, stride; what follows (requires_grad, backward hooks) has no use here."""
         if len(arguments) != 6 or not isinstance(arguments[0], Storage):
-            raise Refused("a tensor in it is not built as torch.save does")
+            raise UnsafeCheckpoint("a tensor in it is not built as torch.save does")
         storage, offset, size, stride = arguments[:4]
         if not (_are_counts((offset,)) and _are_counts(size) and _are_counts(stride) and len(size) == len(stride)):
-            raise Refused("a tensor in it has a size, stride or offset that is no whole number from 0 up")
+            raise UnsafeCheckpoint("a tensor in it has a size, stride or offset that is no whole number from 0 up")
         return self.make_tensor(storage, offset, size, stride)
 
     def storage(self, _: object) -> None:
@@ -178,29 +182,29 @@ class _Machine:
             case ("storage", torch.dtype() as dtype, str(key), str(), int(numel)) if _are_counts((numel,)):
                 self.stack.append(Storage(dtype, key, numel))
             case _:
-                raise Refused("its pickle refers to something outside that is no storage of numbers")
+                raise UnsafeCheckpoint("its pickle refers to something outside that is no storage of numbers")
 
     def build(self, _: object) -> None:
         """The state of an OrderedDict is the version numbers of its modules (`_metadata`): of no use here."""
         target, state = self.pop_many(2)
         if not isinstance(target, dict) or not isinstance(state, dict):
-            raise Refused("its pickle sets the state of something that is no dict")
+            raise UnsafeCheckpoint("its pickle sets the state of something that is no dict")
         self.stack.append(target)
 
     def set_items(self, values: list[Any]) -> None:
         target = self.top()
         if not isinstance(target, dict) or len(values) % 2:
-            raise Refused("its pickle is damaged")
+            raise UnsafeCheckpoint("its pickle is damaged")
         for key, value in zip(values[::2], values[1::2]):
             # Large whole numbers can be chosen so that all have the same hash, which makes a dict slow.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)):
-                raise Refused(f"a dict in it has a {type(key).__name__} as a key")
+                raise UnsafeCheckpoint(f"a dict in it has a {type(key).__name__} as a key")
             target[key] = value
 
     def append(self, values: list[Any]) -> None:
         target = self.top()
         if not isinstance(target, list):
-            raise Refused("its pickle is damaged")
+            raise UnsafeCheckpoint("its pickle is damaged")
         target.extend(values)
 
 
@@ -212,9 +216,9 @@ def _are_counts(values: object) -> bool:
     return isinstance(values, tuple) and all(type(value) is int and 0 <= value < 2**62 for value in values)
 
 
-HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _Machine.protocol,
-    "MARK": _Machine.mark,
+HANDLERS: dict[str, Callable[[_PickleVM, Any], None]] = {
+    "PROTO": _PickleVM.protocol,
+    "MARK": _PickleVM.mark,
     "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_to_mark())),
     "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
     "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
@@ -222,8 +226,8 @@ HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
     "APPEND": lambda machine, _: machine.append(machine.pop_many(1)),
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
-    "GLOBAL": _Machine.find_global,
-    "REDUCE": _Machine.reduce,
-    "BINPERSID": _Machine.storage,
-    "BUILD": _Machine.build,
+    "GLOBAL": _PickleVM.find_global,
+    "REDUCE": _PickleVM.reduce,
+    "BINPERSID": _PickleVM.storage,
+    "BUILD": _PickleVM.build,
 }

@@ -14,50 +14,50 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
-from gpen_core import GpenError, find_in
+from gpen_core import GpenError, find_file
 
 from . import api_body, api_restore, engine, host
-from .api_reply import Sent, refused, sendable, unread
-from .api_types import JobReply, ModelReply, Problem, RestoreReply, schema
-from .budget import Budget
-from .job_queue import DONE, KEPT_SECONDS, STOPPED, WAITING, WORKING, Job, Line
+from .api_reply import BudgetedResponse, http_error, reply_budget, sanitize_text
+from .api_types import ErrorReply, JobReply, ModelReply, RestoreReply, request_schema
+from .budget import MemoryBudget
+from .job_queue import DONE, RESULT_TTL, STOPPED, WAITING, WORKING, Job, JobQueue
 
-MOST_BYTES = 256 << 20  # of requests that are not done
+MAX_REQUEST_BYTES = 256 << 20  # of requests that are not done
 ERRORS = {
-    400: "No picture, or a damaged one.",
+    400: "No image, or a damaged one.",
     404: "No such model or job.",
     408: "The body stopped arriving.",
     409: "Stopped by the user, or not finished yet.",
     410: "The result was removed to make room for newer ones.",
-    413: "Too large: told by the picture's header, before it is decoded.",
+    413: "Too large: told by the image's header, before it is decoded.",
     422: "Invalid value.",
     429: "The server's memory limit is reached; retry later.",
     503: "The weights are missing and cannot be fetched, or are refused.",
     507: "Out of memory.",
 }
 
-GONE = "The result was removed to make room for newer ones. Send the request again."
+RESULT_REMOVED = "The result was removed to make room for newer ones. Send the request again."
 
-line = Line()
-requests = Budget(MOST_BYTES, "The waiting requests hold too many bytes. Retry when some are done.")
+job_queue = JobQueue()
+request_budget = MemoryBudget(MAX_REQUEST_BYTES, "The waiting requests hold too many bytes. Retry when some are done.")
 
 
 def add_routes(app: FastAPI) -> None:
     """Only with --api; behind --api-auth where that is set."""
     if not getattr(shared.cmd_opts, "api", False):
         return
-    accounts = _accounts(getattr(shared.cmd_opts, "api_auth", None))
-    guards = [Depends(_guard(accounts))] if accounts else []
+    accounts = _parse_accounts(getattr(shared.cmd_opts, "api_auth", None))
+    guards = [Depends(_basic_auth(accounts))] if accounts else []
 
     def add(method: str, path: str, handler: Any, reply: Any, *errors: int, status: int = 200) -> None:
-        told = {number: {"model": Problem, "description": ERRORS[number]} for number in errors}
-        more: dict[str, Any] = {"dependencies": guards, "tags": ["GPEN"], "responses": told}
-        if method == "POST":  # read by `_received`: FastAPI would read a body of any length
-            content = {"application/json": {"schema": schema()}}
-            more["openapi_extra"] = {"requestBody": {"content": content, "required": True}}
+        error_responses = {number: {"model": ErrorReply, "description": ERRORS[number]} for number in errors}
+        route_options: dict[str, Any] = {"dependencies": guards, "tags": ["GPEN"], "responses": error_responses}
+        if method == "POST":  # read by `_create_job`: FastAPI would read a body of any length
+            content = {"application/json": {"schema": request_schema()}}
+            route_options["openapi_extra"] = {"requestBody": {"content": content, "required": True}}
         kind = Response if reply is None else JSONResponse
-        more |= {"response_model": reply, "status_code": status, "response_class": kind}
-        app.add_api_route(f"/gpen/v1{path}", handler, methods=[method], **more)
+        route_options |= {"response_model": reply, "status_code": status, "response_class": kind}
+        app.add_api_route(f"/gpen/v1{path}", handler, methods=[method], **route_options)
 
     add("GET", "/models", models, list[ModelReply])
     add("POST", "/restore", restore, RestoreReply, 400, 404, 408, 409, 413, 422, 429, 503, 507)
@@ -69,115 +69,120 @@ def add_routes(app: FastAPI) -> None:
 
 def models() -> list[ModelReply]:
     """The GPEN models that can be asked for."""
-    there = host.models_dirs()
-    return [ModelReply(name=sendable(name), there=find_in(name, there) is not None) for name in engine.files()]
+    folders = host.models_dirs()
+    return [
+        ModelReply(name=sanitize_text(name), downloaded=find_file(name, folders) is not None)
+        for name in engine.model_files()
+    ]
 
 
-async def restore(http: Request) -> Response:
-    """Restores the faces of one picture. A client that goes away stops it."""
-    job = await _received(http, lambda: unread.check(1))
-    watching = asyncio.create_task(_stop_when_gone(http, job))
+async def restore(request: Request) -> Response:
+    """Restores the faces of one image. A client that goes away stops it."""
+    job = await _create_job(request, lambda: reply_budget.check(1))
+    watcher = asyncio.create_task(_stop_on_disconnect(request, job))
     try:
         await run_in_threadpool(job.run)
     finally:
-        watching.cancel()
+        watcher.cancel()
         job.release()
-    return _result(job)
+    return _result_response(job)
 
 
-async def add_job(http: Request) -> JobReply:
-    """Restores the faces of one picture when its turn comes. Answers at once, with the job's id."""
-    job = await _received(http)
+async def add_job(request: Request) -> JobReply:
+    """Restores the faces of one image when its turn comes. Answers at once, with the job's id."""
+    job = await _create_job(request)
     try:
-        line.add(job)
+        job_queue.add(job)
     except GpenError as error:
         job.release()
-        raise _problem(type(error), str(error)) from error
-    return _told(job)
+        raise _to_http_error(type(error), str(error)) from error
+    return _job_reply(job)
 
 
 def get_job(name: str) -> JobReply:
     """How far a job is."""
-    return _told(_found(name))
+    return _job_reply(_find_job(name))
 
 
 async def get_result(name: str) -> Response:
-    """A finished job's picture; of one that failed, the answer that /restore would have given."""
-    job = _found(name)
+    """A finished job's image; of one that failed, the answer that /restore would have given."""
+    job = _find_job(name)
     if job.status in (WAITING, WORKING):
         raise HTTPException(409, f"The job is {job.status}. Ask /gpen/v1/jobs/{name} until its status is {DONE}.")
     try:
-        unread.check(len(job.result or b""))
+        reply_budget.check(len(job.result or b""))
     except GpenError as error:
-        raise _problem(type(error), str(error)) from error
-    return _result(job)
+        raise _to_http_error(type(error), str(error)) from error
+    return _result_response(job)
 
 
 def delete_job(name: str) -> Response:
     """Stops a job, or forgets its result."""
-    _found(name)
-    line.drop(name)
+    _find_job(name)
+    job_queue.cancel(name)
     return Response(status_code=204)
 
 
-async def _stop_when_gone(http: Request, job: Job) -> None:
-    while (await http.receive())["type"] != "http.disconnect":  # the body has been read: nothing else is to come
+async def _stop_on_disconnect(request: Request, job: Job) -> None:
+    while (await request.receive())["type"] != "http.disconnect":  # the body has been read: nothing else is to come
         pass
     job.stop()
 
 
-async def _received(http: Request, begin: Callable[[], None] | None = None) -> Job:
-    """The job that a request asks for; `begin` is called when its turn comes."""
-    hold = requests.hold()
+async def _create_job(request: Request, on_start: Callable[[], None] | None = None) -> Job:
+    """The job that a request asks for; `on_start` is called when its turn comes."""
+    reservation = request_budget.reserve()
     try:
-        body = await api_body.read(http, hold)
-        return await run_in_threadpool(api_restore.job_for, body, hold, begin)
+        body = await api_body.read(request, reservation)
+        return await run_in_threadpool(api_restore.create_job, body, reservation, on_start)
     except GpenError as error:
-        hold.release()
-        raise _problem(type(error), str(error)) from error
+        reservation.release()
+        raise _to_http_error(type(error), str(error)) from error
     except BaseException:  # also where the host cancels it
-        hold.release()
+        reservation.release()
         raise
 
 
-def _found(name: str) -> Job:
-    job = line.find(name)
+def _find_job(name: str) -> Job:
+    job = job_queue.find(name)
     if job is None:
-        minutes = round(KEPT_SECONDS / 60)
-        raise refused(404, f"There is no job {name[:50]!r}. Results are kept for {minutes} minutes; send the request again.")
+        minutes = round(RESULT_TTL / 60)
+        raise http_error(
+            404, f"There is no job {name[:50]!r}. Results are kept for {minutes} minutes; send the request again."
+        )
     return job
 
 
-def _result(job: Job) -> Response:
+def _result_response(job: Job) -> Response:
     if job.result is not None:
-        return Sent(job.result)
-    if job.is_dropped:
-        raise refused(410, GONE)
+        return BudgetedResponse(job.result)
+    if job.is_evicted:
+        raise http_error(410, RESULT_REMOVED)
     assert job.failure is not None
-    raise _problem(job.failure.kind, job.failure.text)
+    raise _to_http_error(job.failure.kind, job.failure.text)
 
 
-def _problem(kind: type[Exception], text: str) -> HTTPException:
+def _to_http_error(kind: type[Exception], text: str) -> HTTPException:
     if not issubclass(kind, GpenError):
         text = "Internal error. See the host's log."
-    return refused(api_restore.status_of(kind), text)
+    return http_error(api_restore.http_status(kind), text)
 
 
-def _told(job: Job) -> JobReply:
-    error = GONE if job.is_dropped else None
+def _job_reply(job: Job) -> JobReply:
+    error = RESULT_REMOVED if job.is_evicted else None
     if job.failure is not None:
-        error = sendable(job.failure.text) or STOPPED
+        error = sanitize_text(job.failure.text) or STOPPED
     event = job.event
-    progress: dict[str, Any] = {} if event is None else {**asdict(event), "text": sendable(event.text)}
-    return JobReply(id=job.id, status=job.status, ahead=line.ahead(job), error=error, **progress)
+    progress: dict[str, Any] = {} if event is None else {**asdict(event), "text": sanitize_text(event.text)}
+    return JobReply(id=job.id, status=job.status, position=job_queue.position(job), error=error, **progress)
 
 
-def _accounts(given: str | None) -> dict[str, str]:
-    pairs = (account.partition(":") for account in given.split(",")) if given else ()
+def _parse_accounts(text: str | None) -> dict[str, str]:
+    pairs = (account.partition(":") for account in text.split(",")) if text else ()
     return {name: password for name, _, password in pairs}
 
 
-def _guard(accounts: dict[str, str]) -> Any:
+def _basic_auth(accounts: dict[str, str]) -> Any:
     def check(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008  FastAPI's way
         known = accounts.get(credentials.username, "")
         right = secrets.compare_digest(credentials.password.encode(), known.encode())

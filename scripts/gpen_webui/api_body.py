@@ -11,18 +11,18 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from gpen_core import GpenError, TooLarge
+from gpen_core import GpenError, ImageTooLarge
 
-from .api_types import PICTURES, RestoreRequest
-from .budget import Hold
+from .api_types import IMAGE_FIELDS, RestoreRequest
+from .budget import Reservation
 
-LARGEST_BASE64 = 128 << 20  # characters of one picture
-LARGEST_BODY = 2 * LARGEST_BASE64 + (1 << 20)  # bytes
-LARGEST_NUMBER = 10**18
-LONGEST_TEXT = 1000  # characters of a string that is no picture
-MOST_VALUES = 10_000  # in one body: each takes some 100 bytes as a Python object, for as few as 2 bytes sent
-STALLED_SECONDS = 60.0
-NESTING = (b",", b"[", b"{")  # as many values as these, at most
+MAX_BASE64_LENGTH = 128 << 20  # characters of one image
+MAX_BODY_BYTES = 2 * MAX_BASE64_LENGTH + (1 << 20)  # bytes
+MAX_NUMBER = 10**18
+MAX_TEXT_LENGTH = 1000  # characters of a string that is no image
+MAX_VALUES = 10_000  # in one body: each takes some 100 bytes as a Python object, for as few as 2 bytes sent
+STALL_TIMEOUT = 60.0
+VALUE_SEPARATORS = (b",", b"[", b"{")  # as many values as these, at most
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -30,41 +30,42 @@ class BadRequest(GpenError):
     """The body is not what the API expects."""
 
 
-class Stalled(GpenError):
+class RequestStalled(GpenError):
     """The client has sent nothing for a while."""
 
 
-async def read(http: Request, hold: Hold) -> bytearray:
-    """The body, which `hold` counts as it arrives. Raises `TooLarge`, `Full`, `Stalled` and `BadRequest`."""
-    _expect_json(http.headers.get("content-type", ""))
-    announced = http.headers.get("content-length", "")
-    if announced.isdecimal() and announced.isascii():
-        _check_length(int(announced[:20]))
-        hold.check(int(announced[:20]))
-    body, chunks = bytearray(), http.stream()
+async def read(request: Request, reservation: Reservation) -> bytearray:
+    """The body, which `reservation` counts as it arrives. Raises `ImageTooLarge`, `CapacityExceeded`, `RequestStalled` and
+    `BadRequest`."""
+    _expect_json(request.headers.get("content-type", ""))
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and content_length.isascii():
+        _check_length(int(content_length[:20]))
+        reservation.check(int(content_length[:20]))
+    body, chunks = bytearray(), request.stream()
     try:
         while True:
-            with anyio.fail_after(STALLED_SECONDS):
+            with anyio.fail_after(STALL_TIMEOUT):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return body
             _check_length(len(body) + len(chunk))
-            hold.resize(len(body) + len(chunk))
+            reservation.resize(len(body) + len(chunk))
             body += chunk
     except TimeoutError as error:
-        raise Stalled(f"Nothing was received for {STALLED_SECONDS:.0f} seconds. Send the request again.") from error
+        raise RequestStalled(f"Nothing was received for {STALL_TIMEOUT:.0f} seconds. Send the request again.") from error
     except ClientDisconnect as error:
         raise BadRequest("The connection was closed before the whole body had been received.") from error
 
 
 def parse(body: bytearray) -> RestoreRequest:
     """The request in a body, which is emptied. Raises `BadRequest`."""
-    if sum(map(body.count, NESTING)) > MOST_VALUES:
-        raise BadRequest(f"The body has more than {MOST_VALUES} values. Send fewer boxes.")
+    if sum(map(body.count, VALUE_SEPARATORS)) > MAX_VALUES:
+        raise BadRequest(f"The body has more than {MAX_VALUES} values. Send fewer boxes.")
     try:
         text = str(body, "utf-8-sig")
         body.clear()
-        given = json.loads(text)
+        values = json.loads(text)
     except UnicodeDecodeError as error:
         raise BadRequest(f"Expected JSON in UTF-8; byte {error.start} is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -73,10 +74,12 @@ def parse(body: bytearray) -> RestoreRequest:
         raise BadRequest(f"Expected JSON; {error}") from None
     except RecursionError:
         raise BadRequest("Expected one JSON object; got one that is nested too deeply.") from None
-    if not isinstance(given, dict):
-        raise BadRequest(f"Expected a JSON object with the field image; got {type(given).__name__}.")
-    _check([*given, *(value for key, value in given.items() if key not in PICTURES or not isinstance(value, str))])
-    return _request({key: value for key, value in given.items() if key in RestoreRequest.__annotations__})
+    if not isinstance(values, dict):
+        raise BadRequest(f"Expected a JSON object with the field image; got {type(values).__name__}.")
+    _check_values(
+        [*values, *(value for key, value in values.items() if key not in IMAGE_FIELDS or not isinstance(value, str))]
+    )
+    return _validate({key: value for key, value in values.items() if key in RestoreRequest.__annotations__})
 
 
 def _expect_json(content_type: str) -> None:
@@ -87,35 +90,35 @@ def _expect_json(content_type: str) -> None:
 
 
 def _check_length(length: int) -> None:
-    if length > LARGEST_BODY:
-        raise TooLarge(f"The body has more than {LARGEST_BODY} bytes. Send a smaller picture.")
+    if length > MAX_BODY_BYTES:
+        raise ImageTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes. Send a smaller image.")
 
 
-def _check(unseen: list[Any]) -> None:
+def _check_values(pending: list[Any]) -> None:
     """Refuses what no reply could quote: numbers that JSON does not have, long strings, halves of surrogate pairs."""
-    while unseen:
-        value = unseen.pop()
+    while pending:
+        value = pending.pop()
         if isinstance(value, list):
-            unseen += value
+            pending += value
         elif isinstance(value, dict):
-            unseen += [*value, *value.values()]
+            pending += [*value, *value.values()]
         elif isinstance(value, str):
             _check_text(value)
-        elif isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
-            raise BadRequest(f"Expected finite numbers below {LARGEST_NUMBER:.0e}, got {str(value)[:20]}.")
+        elif isinstance(value, (int, float)) and not abs(value) < MAX_NUMBER:
+            raise BadRequest(f"Expected finite numbers below {MAX_NUMBER:.0e}, got {str(value)[:20]}.")
 
 
 def _check_text(text: str) -> None:
-    if len(text) > LONGEST_TEXT:
-        raise BadRequest(f"Expected at most {LONGEST_TEXT} characters; got {len(text)} in {text[:20]!r}...")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise BadRequest(f"Expected at most {MAX_TEXT_LENGTH} characters; got {len(text)} in {text[:20]!r}...")
     if SURROGATE.search(text):
         raise BadRequest(f"Expected Unicode text; got half of a surrogate pair in {text[:20]!r}.")
 
 
-def _request(given: dict[str, Any]) -> RestoreRequest:
-    parsed = getattr(RestoreRequest, "model_validate", None) or RestoreRequest.parse_obj  # pydantic 2 or 1
+def _validate(values: dict[str, Any]) -> RestoreRequest:
+    validate = getattr(RestoreRequest, "model_validate", None) or RestoreRequest.parse_obj  # pydantic 2 or 1
     try:
-        request: RestoreRequest = parsed(given)
+        request: RestoreRequest = validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

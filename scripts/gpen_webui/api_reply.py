@@ -7,41 +7,41 @@ from fastapi import HTTPException
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .budget import Budget
+from .budget import MemoryBudget
 
 RETRY_SECONDS = "10"
-LONGEST_DETAIL = 2000  # characters
-STALLED_SECONDS = 60.0
-PIECE = 1 << 20  # bytes
-MOST_SENT = 256 << 20  # bytes of replies that their clients have not read yet
+MAX_DETAIL_LENGTH = 2000  # characters
+STALL_TIMEOUT = 60.0
+CHUNK_BYTES = 1 << 20  # bytes
+MAX_UNREAD_BYTES = 256 << 20  # bytes of replies that their clients have not read yet
 
-unread = Budget(MOST_SENT, "Clients have too many results left to read. Retry later.")
+reply_budget = MemoryBudget(MAX_UNREAD_BYTES, "Clients have too many results left to read. Retry later.")
 
 
-class Sent(Response):
+class BudgetedResponse(Response):
     """A JSON document whose bytes are counted until the client has read them. A client that reads nothing is cut off."""
 
     media_type = "application/json"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hold, body = unread.hold(), memoryview(self.body)
-        hold.resize(len(body), is_forced=True)
+        reservation, body = reply_budget.reserve(), memoryview(self.body)
+        reservation.resize(len(body), force=True)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for start in range(0, len(body), PIECE):
-                piece, more = bytes(body[start : start + PIECE]), start + PIECE < len(body)
-                with anyio.fail_after(STALLED_SECONDS):
-                    await send({"type": "http.response.body", "body": piece, "more_body": more})
+            for start in range(0, len(body), CHUNK_BYTES):
+                chunk, more = bytes(body[start : start + CHUNK_BYTES]), start + CHUNK_BYTES < len(body)
+                with anyio.fail_after(STALL_TIMEOUT):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": more})
         finally:
-            hold.release()
+            reservation.release()
 
 
-def sendable(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Text that can be sent: not too long, and without what UTF-8 does not have, such as bytes of file names."""
     whole = text.encode("utf-8", "backslashreplace").decode()
-    return whole if len(whole) <= LONGEST_DETAIL else f"{whole[: LONGEST_DETAIL - 3]}..."
+    return whole if len(whole) <= MAX_DETAIL_LENGTH else f"{whole[: MAX_DETAIL_LENGTH - 3]}..."
 
 
-def refused(status: int, problem: str) -> HTTPException:
+def http_error(status: int, detail: str) -> HTTPException:
     """What a client is told of an error."""
-    return HTTPException(status, sendable(problem), headers={"Retry-After": RETRY_SECONDS} if status == 429 else None)
+    return HTTPException(status, sanitize_text(detail), headers={"Retry-After": RETRY_SECONDS} if status == 429 else None)

@@ -12,29 +12,29 @@ from functools import partial
 from typing import Any
 
 from gpen_core import (
+    EncodedImage,
     ErrorConverter,
     GpenError,
+    ImageTooLarge,
     InputError,
     Interrupted,
     OptionsError,
     OutOfMemory,
-    Photo,
     Progress,
     ProgressEvent,
     RestoreOptions,
-    TooLarge,
     WeightsError,
 )
 
 from . import controls, engine, host
-from .api_body import LARGEST_BASE64, BadRequest, Stalled, parse
-from .budget import Full, Hold
+from .api_body import MAX_BASE64_LENGTH, BadRequest, RequestStalled, parse
+from .budget import CapacityExceeded, Reservation
 from .job_queue import Job
 
-SPACE = b" \t\r\n\v\f"
-LARGEST_PICTURE = 64_000_000  # pixels
+WHITESPACE = b" \t\r\n\v\f"
+MAX_PIXELS = 64_000_000  # pixels
 
-_parsing = threading.Lock()  # of one body at a time, which takes several times its length
+_parse_lock = threading.Lock()  # of one body at a time, which takes several times its length
 
 
 class UnknownModel(GpenError):
@@ -42,13 +42,13 @@ class UnknownModel(GpenError):
 
 
 # The first that fits.
-STATUS: tuple[tuple[type[GpenError], int], ...] = (
+HTTP_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (UnknownModel, 404),
-    (Stalled, 408),
+    (RequestStalled, 408),
     (BadRequest, 422),
-    (Full, 429),
+    (CapacityExceeded, 429),
     (OptionsError, 422),
-    (TooLarge, 413),
+    (ImageTooLarge, 413),
     (InputError, 400),
     (Interrupted, 409),
     (WeightsError, 503),
@@ -57,8 +57,8 @@ STATUS: tuple[tuple[type[GpenError], int], ...] = (
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request whose names and values are known to be good; its pictures are not decoded yet."""
+class RestoreJob:
+    """A request whose names and values are known to be good; its images are not decoded yet."""
 
     image: bytes
     before_swap: bytes | None
@@ -67,81 +67,83 @@ class Asked:
     boxes: list[list[float]] | None
 
 
-def job_for(body: bytearray, hold: Hold, begin: Callable[[], None] | None = None) -> Job:
-    """The job that a body asks for. Empties the body, and `hold` counts what is left.
+def create_job(body: bytearray, reservation: Reservation, on_start: Callable[[], None] | None = None) -> Job:
+    """The job that a body asks for. Empties the body, and `reservation` counts what is left.
 
-    `begin` is called when the job's turn comes. Raises `GpenError` for invalid values."""
-    with _parsing, _memory_for("the request"):
+    `on_start` is called when the job's turn comes. Raises `GpenError` for invalid values."""
+    with _parse_lock, _oom_context("the request"):
         request = parse(body)
         given = request.model or controls.default_model()
-        model = controls.model_named(given)
+        model = controls.find_model(given)
         if model is None:
             raise UnknownModel(f"There is no model {given!r}. /gpen/v1/models lists them.")
-        before_swap = None if request.before_swap is None else _bytes(request.before_swap, "before_swap")
-        asked = Asked(_bytes(request.image, "image"), before_swap, model, request.options(), request.boxes)
-    hold.resize(len(asked.image) + len(before_swap or b""))
-    return Job(partial(_restore, asked, begin), hold)
+        before_swap = None if request.before_swap is None else _decode_base64(request.before_swap, "before_swap")
+        restore_job = RestoreJob(
+            _decode_base64(request.image, "image"), before_swap, model, request.options(), request.boxes
+        )
+    reservation.resize(len(restore_job.image) + len(before_swap or b""))
+    return Job(partial(_restore, restore_job, on_start), reservation)
 
 
-def status_of(kind: type[Exception]) -> int:
+def http_status(kind: type[Exception]) -> int:
     """The HTTP status that says what kind of error it is."""
-    return next((status for one, status in STATUS if issubclass(kind, one)), 500)
+    return next((status for one, status in HTTP_STATUS if issubclass(kind, one)), 500)
 
 
-def _restore(asked: Asked, begin: Callable[[], None] | None, progress: Progress) -> bytes:
-    """Decodes, restores and encodes when its turn comes, so that the pictures of one request alone are in memory."""
-    with host.in_line():
+def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Progress) -> bytes:
+    """Decodes, restores and encodes when its turn comes, so that the images of one request alone are in memory."""
+    with host.queued():
         # The client may have gone while others worked.
         progress(ProgressEvent("read", 0, None, "image", "Reading the image"))
-        if begin is not None:
-            begin()
-        photo = _photo(asked.image, "image")
-        before_swap = None if asked.before_swap is None else _photo(asked.before_swap, "before_swap").picture
+        if on_start is not None:
+            on_start()
+        encoded = _decode_image(job.image, "image")
+        before_swap = None if job.before_swap is None else _decode_image(job.before_swap, "before_swap").image
         result = engine.restore(
-            photo.picture, asked.model, asked.options, before_swap=before_swap, boxes=asked.boxes, told=progress
+            encoded.image, job.model, job.options, before_swap=before_swap, boxes=job.boxes, progress=progress
         )
-        with _memory_for("the reply"):
-            written = replace(photo, picture=result.picture).to_bytes("PNG")
+        with _oom_context("the reply"):
+            png = replace(encoded, image=result.image_data).to_bytes("PNG")
             return _reply(
-                written,
+                png,
                 faces=[face.to_json() for face in result.faces],
-                notes=[*result.notes, *photo.left_out],
-                model=asked.model,
+                notes=[*result.notes, *encoded.dropped_note],
+                model=job.model,
             )
 
 
-def _reply(image: bytes, **more: Any) -> bytes:
-    """A `RestoreReply` as JSON, with few copies of the picture."""
-    rest = json.dumps(more, allow_nan=False, separators=(",", ":"))[1:].encode("ascii")
+def _reply(image: bytes, **fields: Any) -> bytes:
+    """A `RestoreReply` as JSON, with few copies of the image."""
+    rest = json.dumps(fields, allow_nan=False, separators=(",", ":"))[1:].encode("ascii")
     return b"".join((b'{"image":"', base64.b64encode(image), b'",', rest))
 
 
-def _bytes(text: str, what: str) -> bytes:
-    """Raises `TooLarge`, by the picture's header, before anything is decoded."""
-    if len(text) > LARGEST_BASE64:
-        raise TooLarge(f"{what} has {len(text)} characters; {LARGEST_BASE64} are allowed.")
+def _decode_base64(text: str, name: str) -> bytes:
+    """Raises `ImageTooLarge`, by the image's header, before anything is decoded."""
+    if len(text) > MAX_BASE64_LENGTH:
+        raise ImageTooLarge(f"{name} has {len(text)} characters; {MAX_BASE64_LENGTH} are allowed.")
     try:
-        whole = text.encode("ascii").translate(None, SPACE)
+        whole = text.encode("ascii").translate(None, WHITESPACE)
         start = whole.find(b",") + 1
         data = base64.b64decode(whole[start:] or whole, validate=True)
     except UnicodeEncodeError as error:
-        raise InputError(f"{what} is no picture in base64 (character {error.start} is not ASCII).") from None
+        raise InputError(f"{name} is no image in base64 (character {error.start} is not ASCII).") from None
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"{what} is no picture in base64 ({error}).") from error
-    with _about(what):
-        Photo.check_size(data, LARGEST_PICTURE)
+        raise InputError(f"{name} is no image in base64 ({error}).") from error
+    with _prefix_errors(name):
+        EncodedImage.check_size(data, MAX_PIXELS)
     return data
 
 
-def _photo(data: bytes, what: str) -> Photo:
-    with _about(what):
-        return Photo.from_bytes(data, max_pixels=LARGEST_PICTURE)
+def _decode_image(data: bytes, name: str) -> EncodedImage:
+    with _prefix_errors(name):
+        return EncodedImage.from_bytes(data, max_pixels=MAX_PIXELS)
 
 
-def _memory_for(what: str) -> ErrorConverter:
-    problem = f"There is not enough memory for {what}. Send a smaller picture, or retry later."
+def _oom_context(name: str) -> ErrorConverter:
+    problem = f"There is not enough memory for {name}. Send a smaller image, or retry later."
     return ErrorConverter(lambda error: OutOfMemory(problem) if isinstance(error, MemoryError) else None)
 
 
-def _about(what: str) -> ErrorConverter:
-    return ErrorConverter(lambda error: type(error)(f"{what}: {error}") if isinstance(error, InputError) else None)
+def _prefix_errors(name: str) -> ErrorConverter:
+    return ErrorConverter(lambda error: type(error)(f"{name}: {error}") if isinstance(error, InputError) else None)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from gpen_core import REGIONS, RestoreOptions
 
 DEFAULTS = RestoreOptions()
-PICTURES = ("image", "before_swap")
+IMAGE_FIELDS = ("image", "before_swap")
 
 
 class RestoreRequest(BaseModel):
@@ -17,7 +17,7 @@ class RestoreRequest(BaseModel):
 
     image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
     before_swap: Optional[str] = Field(
-        None, description="The picture before a face swap: only faces that differ are restored."
+        None, description="The image before a face swap: only faces that differ are restored."
     )
     model: Optional[str] = Field(
         None,
@@ -37,7 +37,7 @@ class RestoreRequest(BaseModel):
     angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
     preserve: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
     mask_expand: float = Field(DEFAULTS.mask_expand, ge=-0.5, le=0.5, description="In widths of the face.")
-    grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the picture's own.")
+    grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the image's own.")
     boxes: Optional[list[list[float]]] = Field(
         None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
     )
@@ -50,9 +50,9 @@ class RestoreRequest(BaseModel):
 
 
 class RestoreReply(BaseModel):
-    """The restored picture and its faces."""
+    """The restored image and its faces."""
 
-    image: str = Field(description="PNG as base64, with the EXIF block and the color profile of the picture sent.")
+    image: str = Field(description="PNG as base64, with the EXIF block and the color profile of the image sent.")
     faces: list[dict[str, Any]] = Field(
         description="box, score, landmarks, restored, reason, note, change, network of each."
     )
@@ -64,7 +64,7 @@ class ModelReply(BaseModel):
     """A model's file name, and whether it is there or would be downloaded."""
 
     name: str
-    there: bool
+    downloaded: bool
 
 
 class JobReply(BaseModel):
@@ -72,7 +72,7 @@ class JobReply(BaseModel):
 
     id: str
     status: str = Field(description="waiting, working, done, failed or stopped.")
-    ahead: int = Field(0, description="Jobs that come before it.")
+    position: int = Field(0, description="Jobs that come before it.")
     stage: Optional[str] = Field(
         None,
         description="download, verify, load, read, detect, upscale or restore; null before the job begins.",
@@ -86,13 +86,13 @@ class JobReply(BaseModel):
     error: Optional[str] = Field(None, description="What went wrong, or that the result is gone.")
 
 
-class Problem(BaseModel):
+class ErrorReply(BaseModel):
     """What went wrong: what was expected, what came, what to do."""
 
     detail: str
 
 
-def schema() -> dict[str, Any]:
+def request_schema() -> dict[str, Any]:
     """Of the requests, for the description of a route."""
     described = getattr(RestoreRequest, "model_json_schema", None) or RestoreRequest.schema  # pydantic 2 or 1
     return dict(described())

@@ -14,13 +14,13 @@ def register() -> None:
     restorer.register()
     script_callbacks.on_ui_settings(settings.add)
     script_callbacks.on_before_ui(_before_ui)
-    script_callbacks.on_after_component(preview.notice)
+    script_callbacks.on_after_component(preview.on_component)
     script_callbacks.on_app_started(_app_started)
     script_callbacks.on_script_unloaded(engine.release)
 
 
 def _before_ui() -> None:
-    preview.forget()
+    preview.reset()
     xyz.add()
     reactor.wrap()
 

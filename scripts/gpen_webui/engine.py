@@ -9,37 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpen_core import AUTO_MODELS, DETECTORS, GpenError, RestoreOptions, detector_choices, find_in, network_choices, state_of
+from gpen_core import (
+    AUTO_MODELS,
+    DETECTORS,
+    GpenError,
+    RestoreOptions,
+    find_file,
+    fingerprint,
+    list_detectors,
+    list_networks,
+)
 
 from . import failure_cache, host
 from .host_progress import HostProgress, progress_scope
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core import Face, FaceRestorer, Frame, Progress, RestoreResult, SelfTest
+    from gpen_core import Face, FaceRestorer, Progress, RestoreInput, RestoreResult, SelfTest
 
 CPU = torch.device("cpu")
 
 _lock = threading.RLock()
-_failed: set[torch.device] = set()
-_kept: dict[tuple[Any, ...], FaceRestorer] = {}
+_failed_devices: set[torch.device] = set()
+_cache: dict[tuple[Any, ...], FaceRestorer] = {}
 
 
-def files() -> list[str]:
+def model_files() -> list[str]:
     """File names of the networks of the catalog and of those in the models folders."""
-    return network_choices(host.models_dirs())
+    return list_networks(host.models_dirs())
 
 
-def choices() -> list[str]:
+def model_choices() -> list[str]:
     """The files, and what takes several of them by the size of the face."""
-    return [*files(), *AUTO_MODELS]
+    return [*model_files(), *AUTO_MODELS]
 
 
-def detectors() -> list[str]:
-    """See `detector_choices`."""
-    return detector_choices(host.models_dirs())
+def available_detectors() -> list[str]:
+    """See `list_detectors`."""
+    return list_detectors(host.models_dirs())
 
 
-def detector() -> str:
+def default_detector() -> str:
     return str(host.option("detector", DETECTORS[0]))
 
 
@@ -50,43 +59,43 @@ def restore(
     before_swap: object | None = None,
     region_mask: Any = None,
     boxes: Any = None,
-    told: Progress | None = None,
-    finder: str | None = None,
+    progress: Progress | None = None,
+    detector: str | None = None,
 ) -> RestoreResult:
-    """See `FaceRestorer.restore`. `model` is one of `choices`: a path is refused. `told` hears of the progress, too, and may
-    stop the work; `finder` is another detector than the setting's. Raises `GpenError`."""
-    if model not in choices() and find_in(model, host.models_dirs()) is None:
-        raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(choices())}.")
-    from gpen_core import Frame
+    """See `FaceRestorer.restore`. `model` is one of `model_choices`: a path is refused. `progress` hears of the progress,
+    too, and may stop the work; `detector` is another detector than the setting's. Raises `GpenError`."""
+    if model not in model_choices() and find_file(model, host.models_dirs()) is None:
+        raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(model_choices())}.")
+    from gpen_core import RestoreInput
 
-    frame = Frame(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
-    finder = finder or detector()
-    wanted = (model, finder, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
-    with _lock, progress_scope(), failure_cache.asked_once(wanted, host.models_dirs()):
-        return _restore(frame, model, finder, options, HostProgress(told))
+    frame = RestoreInput(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
+    detector = detector or default_detector()
+    request = (model, detector, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
+    with _lock, progress_scope(), failure_cache.fail_fast(request, host.models_dirs()):
+        return _restore(frame, model, detector, options, HostProgress(progress))
 
 
-def faces(image: object, model: str, options: RestoreOptions, finder: str) -> tuple[Face, ...]:
-    """See `FaceRestorer.choose`. Raises `GpenError`."""
-    from gpen_core import Frame
+def select_faces(image: object, model: str, options: RestoreOptions, detector: str) -> tuple[Face, ...]:
+    """See `FaceRestorer.select_faces`. Raises `GpenError`."""
+    from gpen_core import RestoreInput
 
     with _lock, progress_scope():
-        restorer = _restorer(_device(), model, finder, HostProgress())
+        restorer = _get_restorer(_device(), model, detector, HostProgress())
         with _on_device(restorer), _without_autocast(restorer.device):
-            return restorer.choose(Frame(image), options)
+            return restorer.select_faces(RestoreInput(image), options)
 
 
 def self_test() -> SelfTest:
-    """See `self_test_outcome`: on the device and in the precision that pictures are restored with here."""
-    from gpen_core import self_test_outcome
+    """See `run_self_test`: on the device and in the precision that images are restored with here."""
+    from gpen_core import run_self_test
 
     with _lock:
         device = _device()
         if device.type != "cpu":
-            host.make_room()
+            host.free_memory()
         try:
             with _without_autocast(device):
-                return self_test_outcome(device, _precision())
+                return run_self_test(device, _precision())
         finally:
             host.collect_garbage()
 
@@ -94,62 +103,62 @@ def self_test() -> SelfTest:
 def release() -> None:
     """Forgets the networks: another model is chosen, or the scripts are reloaded."""
     with _lock:
-        _kept.clear()
+        _cache.clear()
         host.collect_garbage()
 
 
 def _device() -> torch.device:
-    return CPU if host.device() in _failed else host.device()
+    return CPU if host.device() in _failed_devices else host.device()
 
 
 def _precision() -> str:
     return str(host.option("precision", "auto"))
 
 
-def _restore(frame: Frame, model: str, finder: str, options: RestoreOptions, progress: Progress) -> RestoreResult:
+def _restore(frame: RestoreInput, model: str, detector: str, options: RestoreOptions, progress: Progress) -> RestoreResult:
     device = _device()
     try:
-        return _restore_on(device, frame, model, finder, options, progress)
+        return _restore_on(device, frame, model, detector, options, progress)
     except RuntimeError as error:
         if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
             raise
         host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
-        _failed.add(device)
-        return _restore_on(CPU, frame, model, finder, options, progress)
+        _failed_devices.add(device)
+        return _restore_on(CPU, frame, model, detector, options, progress)
 
 
 def _restore_on(
-    device: torch.device, frame: Frame, model: str, finder: str, options: RestoreOptions, progress: Progress
+    device: torch.device, frame: RestoreInput, model: str, detector: str, options: RestoreOptions, progress: Progress
 ) -> RestoreResult:
-    restorer = _restorer(device, model, finder, progress)
+    restorer = _get_restorer(device, model, detector, progress)
     restorer.prepare(options, progress)
     with _on_device(restorer), _without_autocast(device):
-        return restorer.restore_all([frame], options, progress=progress)[0]
+        return restorer.restore_batch([frame], options, progress=progress)[0]
 
 
-def _restorer(device: torch.device, model: str, finder: str, progress: Progress) -> FaceRestorer:
+def _get_restorer(device: torch.device, model: str, detector: str, progress: Progress) -> FaceRestorer:
     from gpen_core import FaceRestorer
 
     precision = _precision()
     folders = host.models_dirs()
-    states = _states(model, finder)  # files that were replaced are loaded anew
-    key = (str(device), model, finder, precision, folders, states)
-    if key not in _kept:
+    states = _fingerprints(model, detector)  # files that were replaced are loaded anew
+    key = (str(device), model, detector, precision, folders, states)
+    if key not in _cache:
         release()  # one at a time: memory is the host's
-        restorer = FaceRestorer.load(model, finder, folders, device, precision, progress=progress, weights_on=CPU)
-        _kept[(*key[:-1], _states(model, finder))] = restorer  # now that they are fetched
+        restorer = FaceRestorer.load(model, detector, folders, device, precision, progress=progress, offload_device=CPU)
+        _cache[(*key[:-1], _fingerprints(model, detector))] = restorer  # now that they are fetched
         return restorer
-    return _kept[key]
+    return _cache[key]
 
 
-def _states(model: str, finder: str) -> tuple[Any, ...]:
-    return tuple(state_of(name, host.models_dirs()) for name in (model, finder))
+def _fingerprints(model: str, detector: str) -> tuple[Any, ...]:
+    return tuple(fingerprint(name, host.models_dirs()) for name in (model, detector))
 
 
 @contextmanager
 def _on_device(restorer: FaceRestorer) -> Iterator[None]:
     if restorer.device.type != "cpu":
-        host.make_room()
+        host.free_memory()
     try:
         restorer.move_to(restorer.device)
         yield

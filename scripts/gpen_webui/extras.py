@@ -13,14 +13,14 @@ from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
 
 NAME = host.NAME
-NOT_SAVED = "Nothing is saved for this picture; a setting of GPEN saves such pictures as they were."
-FILMS = (
-    "Batch from Directory takes a film's frames, too, each by itself. Faces stay steady over time only with gpen video on "
+NOT_SAVED_NOTE = "Nothing is saved for this image; a setting of GPEN saves such images as they were."
+VIDEO_NOTE = (
+    "Batch from Directory takes a video's frames, too, each by itself. Faces stay steady over time only with gpen video on "
     "the command line and with ComfyUI's Restore Video (GPEN)."
 )
 REACTOR = "ReActor"
-BESIDE_CODEFORMER, AFTER_SWAPS = 3100, 20100
-TRAINING = 5000  # the host's own operations for pictures to learn from come before this
+ORDER_AFTER_CODEFORMER, ORDER_AFTER_SWAPS = 3100, 20100
+LAST_TRAINING_ORDER = 5000  # the host's own operations for images to learn from come before this
 
 
 class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
@@ -32,21 +32,25 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
     def order(self) -> int:
         """Beside the host's own restorers, unless something comes later that may swap faces."""
         known = getattr(scripts, "postprocessing_scripts_data", None)
-        orders = [AFTER_SWAPS - 1] if known is None else [_order(one.script_class) for one in known]
-        return AFTER_SWAPS if any(TRAINING < order < AFTER_SWAPS for order in orders) else BESIDE_CODEFORMER
+        orders = [ORDER_AFTER_SWAPS - 1] if known is None else [_order(one.script_class) for one in known]
+        return (
+            ORDER_AFTER_SWAPS
+            if any(LAST_TRAINING_ORDER < order < ORDER_AFTER_SWAPS for order in orders)
+            else ORDER_AFTER_CODEFORMER
+        )
 
     def ui(self) -> dict[str, Any]:
         with panel(NAME, in_accordion=True) as enable:
             if runs_before_reactor():
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
             parts = controls.build()
-            parts |= controls.build_more(parts["model"])
+            parts |= controls.build_advanced(parts["model"])
             preview.build(parts)
-            gr.HTML(f"<small>{FILMS}</small>")
+            gr.HTML(f"<small>{VIDEO_NOTE}</small>")
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:
-        failure_cache.forget()
+        failure_cache.clear()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
         if args.get("enable") and args.get("only_swapped"):
@@ -56,28 +60,28 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         if not args.get("enable"):  # the API passes None for every argument of an operation that it does not know
             return
         try:
-            values = controls.values(**args)
+            values = controls.parse_values(**args)
             if values.strength > 0:
                 self._restore(pp, values)
         except GpenError as error:
-            self._failed(pp, error)
+            self._report_failure(pp, error)
 
-    def _failed(self, pp: Any, error: GpenError) -> None:
-        """The picture is not saved as if it were a result, unless the user wants it so."""
-        if host.option("keep_failed", False) or not host.can_leave_out():
-            host.tell(str(error))
-            pp.info[f"{NAME} failed"] = host.brief(error)
+    def _report_failure(self, pp: Any, error: GpenError) -> None:
+        """The image is not saved as if it were a result, unless the user wants it so."""
+        if host.option("keep_failed", False) or not host.can_skip_saving():
+            host.notify(str(error))
+            pp.info[f"{NAME} failed"] = host.short_reason(error)
         else:
-            host.tell(f"{error} {NOT_SAVED}")
-            host.leave_out(error)
+            host.notify(f"{error} {NOT_SAVED_NOTE}")
+            host.skip_saving(error)
 
-    def _restore(self, pp: Any, values: controls.Values) -> None:
+    def _restore(self, pp: Any, values: controls.ControlValues) -> None:
         before = getattr(pp, "gpen_before", None)
         if values.only_swapped and before is None:
-            raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
-        result = engine.restore(pp.image, values.model, values.options, before_swap=before, finder=values.finder)
+            raise GpenError("The image before the swap is not known, so no face can be told to be changed.")
+        result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
-        pp.info.update(infotext.told(values, sum(face.restored for face in result.faces)))
+        pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
 
 
 def _order(operation: Any) -> int:

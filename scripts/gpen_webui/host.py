@@ -28,19 +28,19 @@ from gpen_core import (
 
 NAME = "GPEN"
 
-ALSO_IN = ("facerestore_models", "GFPGAN")  # where ReActor for ComfyUI and the hosts' own restorers keep theirs
-BRIEFLY: tuple[tuple[type[GpenError], str], ...] = (
+EXTRA_MODEL_FOLDERS = ("facerestore_models", "GFPGAN")  # where ReActor for ComfyUI and the hosts' own restorers keep theirs
+SHORT_REASONS: tuple[tuple[type[GpenError], str], ...] = (
     (MissingWeights, "weights are missing"),
     (WeightsError, "weights were refused"),
     (OptionsError, "a value that it cannot have"),
-    (InputError, "a picture that it cannot restore"),
+    (InputError, "an image that it cannot restore"),
     (DeviceError, "the device is not available"),
     (OutOfMemory, "out of memory"),
     (Interrupted, "interrupted"),
 )
 DIGEST, SHORTER = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), r"\1..."  # toasts cut off long words
 
-_told: tuple[str, object] | None = None
+_last_notification: tuple[str, object] | None = None
 
 
 def is_sdnext() -> bool:
@@ -76,7 +76,7 @@ def models_dirs() -> tuple[Path, ...]:
     models = Path(paths.models_path)
     named = getattr(shared.cmd_opts, "gpen_models_path", None) or option("models_path", "")
     first = Path(named) if named else models / "GPEN"
-    return (first, *(models / name for name in ALSO_IN))
+    return (first, *(models / name for name in EXTRA_MODEL_FOLDERS))
 
 
 def make_models_folder() -> None:
@@ -88,7 +88,7 @@ def make_models_folder() -> None:
 
 
 @contextmanager
-def in_line() -> Iterator[None]:
+def queued() -> Iterator[None]:
     """Work of ours that no job of the host's is: when its turn comes, shown as a job."""
     with queue_lock:
         shared.state.begin("gpen")  # SD.Next names the argument otherwise
@@ -98,14 +98,14 @@ def in_line() -> Iterator[None]:
             shared.state.end()
 
 
-def make_room() -> None:
+def free_memory() -> None:
     """Asks the memory manager of Forge (`utils`) or reForge (`forge_util`) to take other models off the device."""
     for name in ("modules_forge.utils", "modules_forge.forge_util"):
         try:
-            ask = importlib.import_module(name).prepare_free_memory
+            free = importlib.import_module(name).prepare_free_memory
         except (ImportError, AttributeError):  # another host
             continue
-        ask()
+        free()
         return
 
 
@@ -117,7 +117,7 @@ def collect_garbage() -> None:
     devices.torch_gc()
 
 
-def where_weights_go() -> str:
+def weights_help() -> str:
     """What this host has in place of the command line's options."""
     return (
         f"In this host weights lie in {models_dirs()[0]} (--gpen-models-path, or the setting of GPEN's models folder); a "
@@ -125,32 +125,32 @@ def where_weights_go() -> str:
     )
 
 
-def brief(error: GpenError) -> str:
-    """A few words without a path, for a picture's metadata."""
-    return next((words for kind, words in BRIEFLY if isinstance(error, kind)), "not restored")
+def short_reason(error: GpenError) -> str:
+    """A few words without a path, for an image's metadata."""
+    return next((words for kind, words in SHORT_REASONS if isinstance(error, kind)), "not restored")
 
 
-def can_leave_out() -> bool:
-    """Whether the picture in hand is one of the Extras page, whose jobs bear the operation's name."""
+def can_skip_saving() -> bool:
+    """Whether the image in hand is one of the Extras page, whose jobs bear the operation's name."""
     return bool(shared.state.job == NAME)
 
 
-def leave_out(error: GpenError) -> None:
-    """Makes the Extras page save nothing for the picture in hand, as its Skip does. SD.Next can but end the run."""
+def skip_saving(error: GpenError) -> None:
+    """Makes the Extras page save nothing for the image in hand, as its Skip does. SD.Next can but end the run."""
     if is_sdnext():
         raise error
     shared.state.skipped = True
 
 
-def tell(problem: str, p: Any = None) -> None:
-    """Shows a failure to the user: in the log and as a message on the page, in full once in a run; and below the picture
+def notify(message: str, p: Any = None) -> None:
+    """Shows a failure to the user: in the log and as a message on the page, in full once in a run; and below the image
     where the host has a place for it."""
-    global _told
-    said = (problem, getattr(shared.state, "job_timestamp", None))
-    is_new, _told = said != _told, said
-    log.error("GPEN: %s", problem if is_new else f"as before: {problem[:60]}...")
+    global _last_notification
+    notification = (message, getattr(shared.state, "job_timestamp", None))
+    is_new, _last_notification = notification != _last_notification, notification
+    log.error("GPEN: %s", message if is_new else f"as before: {message[:60]}...")
     if p is not None and hasattr(p, "comment"):
-        p.comment(f"GPEN: {problem}")
+        p.comment(f"GPEN: {message}")
     warn = getattr(gr, "Warning", None)  # where no page listens, it goes into the log
     if warn is not None and is_new:
-        warn(f"GPEN: {DIGEST.sub(SHORTER, problem)}")
+        warn(f"GPEN: {DIGEST.sub(SHORTER, message)}")

@@ -21,22 +21,22 @@ COUNTERS = ("job_no", "job_count", "sampling_step", "sampling_steps")
 class HostProgress:
     """Shows progress events and passes them on; raises `Interrupted` once the user has interrupted or skipped."""
 
-    def __init__(self, told: Progress | None = None) -> None:
-        self._told = told
-        self._text, self._from, self._since = "", 0, 0.0
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._text, self._start_done, self._start_time = "", 0, 0.0
 
     def __call__(self, event: ProgressEvent) -> None:
         state = shared.state
         if state.interrupted or state.skipped:
-            raise Interrupted("Interrupted: the picture is left as it was.")
+            raise Interrupted("Interrupted: the image is left as it was.")
         state.sampling_step = event.done if event.total else 0  # not where the last work ended
         if event.total:
             state.sampling_steps = event.total
-        state.textinfo = f"GPEN: {self._in_words(event)}"
-        if self._told is not None:
-            self._told(event)
+        state.textinfo = f"GPEN: {self._format(event)}"
+        if self._progress is not None:
+            self._progress(event)
 
-    def _in_words(self, event: ProgressEvent) -> str:
+    def _format(self, event: ProgressEvent) -> str:
         """The figures of a download come first, because the bar cuts long texts off."""
         if event.unit != "byte":
             return f"{event.text} {event.done}/{event.total}" if event.total else event.text
@@ -47,16 +47,16 @@ class HostProgress:
 
     def _rate(self, event: ProgressEvent) -> str:
         now, done = time.monotonic(), event.done
-        if event.text != self._text or done < self._from:
-            self._text, self._from, self._since = event.text, done, now
-        seconds = now - self._since
-        return f", {(done - self._from) / MB / seconds:.1f} MB/s" if seconds > 1 and done > self._from else ""
+        if event.text != self._text or done < self._start_done:
+            self._text, self._start_done, self._start_time = event.text, done, now
+        seconds = now - self._start_time
+        return f", {(done - self._start_done) / MB / seconds:.1f} MB/s" if seconds > 1 and done > self._start_done else ""
 
 
 @contextmanager
 def progress_scope() -> Iterator[None]:
     """Makes the bar show our share of the job in hand. The host counts a job as done before we begin: its Extras page when
-    it takes up a picture, the others when a picture is sampled. Everything is put back in the end."""
+    it takes up an image, the others when an image is sampled. Everything is put back in the end."""
     state = shared.state
     before = {name: getattr(state, name) for name in COUNTERS}
     state.job_no, state.job_count = max(before["job_no"] - 1, 0), max(before["job_count"], 1)

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from gpen_core import GpenError, Interrupted, Progress, ProgressEvent
 
 from . import host
-from .budget import Full, Hold
+from .budget import CapacityExceeded, Reservation
 
-MOST_WAITING = 8
-MOST_FINISHED = 256
-MOST_RESULT_BYTES = 256 << 20  # of finished jobs; the newest result is kept whatever its size
-KEPT_SECONDS = 600.0
+MAX_WAITING = 8
+MAX_FINISHED = 256
+MAX_RESULT_BYTES = 256 << 20  # of finished jobs; the newest result is kept whatever its size
+RESULT_TTL = 600.0
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "working", "done", "failed", "stopped"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What an exception said. The exception itself would keep the request and its pictures in memory."""
+    """What an exception said. The exception itself would keep the request and its images in memory."""
 
     kind: type[Exception]
     text: str
@@ -34,7 +34,7 @@ class Job:
 
     work: Callable[[Progress], bytes] | None
     """None once it has ended: it holds the request."""
-    hold: Hold | None = None
+    reservation: Reservation | None = None
     """The bytes of the request, released at the end."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     status: str = WAITING
@@ -42,9 +42,9 @@ class Job:
     """The last one; None before it has begun."""
     result: bytes | None = None
     failure: Failure | None = None
-    is_dropped: bool = False
+    is_evicted: bool = False
     """Whether the result was removed to make room for newer ones."""
-    forget_at: float | None = None
+    expires_at: float | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -56,7 +56,7 @@ class Job:
         self.status = WORKING
         status = FAILED
         try:
-            self._go_on_only_if_wanted()
+            self._raise_if_stopped()
             assert self.work is not None
             self.result = self.work(self.progress)
             status = DONE
@@ -72,47 +72,47 @@ class Job:
     def release(self) -> None:
         """Forgets the request."""
         self.work = None
-        if self.hold is not None:
-            self.hold.release()
+        if self.reservation is not None:
+            self.reservation.release()
 
     def progress(self, event: ProgressEvent) -> None:
         """Keeps the event. Raises `Interrupted` once the job is stopped."""
-        self._go_on_only_if_wanted()
+        self._raise_if_stopped()
         self.event = event
 
-    def _go_on_only_if_wanted(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stop.is_set():
             raise Interrupted("Stopped: whoever asked for it does not want it any more.")
 
 
-def _later(seconds: float, then: Callable[[], object]) -> None:
-    timer = threading.Timer(seconds, then)
+def _call_later(seconds: float, callback: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, callback)
     timer.daemon = True
     timer.start()
 
 
-class Line:
+class JobQueue:
     """Jobs one after the other in a thread of their own, which ends when there are none. `later` calls back in time."""
 
     def __init__(
         self,
-        later: Callable[[float, Callable[[], object]], None] = _later,
+        call_later: Callable[[float, Callable[[], object]], None] = _call_later,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._later, self._clock = later, clock
+        self._call_later, self._clock = call_later, clock
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
-        self._busy = self._timed = False
+        self._is_running = self._has_timer = False
 
     def add(self, job: Job) -> None:
-        """Raises `Full`."""
+        """Raises `CapacityExceeded`."""
         with self._lock:
             waiting = self._waiting()
-            if len(waiting) >= MOST_WAITING:
-                raise Full(f"{len(waiting)} jobs are already waiting. Retry when some are done.")
+            if len(waiting) >= MAX_WAITING:
+                raise CapacityExceeded(f"{len(waiting)} jobs are already waiting. Retry when some are done.")
             self._jobs[job.id] = job
-            if not self._busy:
-                self._busy = True
+            if not self._is_running:
+                self._is_running = True
                 threading.Thread(target=self._run, name="gpen-jobs", daemon=True).start()
 
     def find(self, name: str) -> Job | None:
@@ -122,12 +122,12 @@ class Line:
         with self._lock:
             return [one for one in self._jobs.values() if one.status in (WAITING, WORKING)]
 
-    def ahead(self, job: Job) -> int:
+    def position(self, job: Job) -> int:
         """How many jobs come before this one."""
         unfinished = self.unfinished()
         return unfinished.index(job) if job in unfinished else 0
 
-    def drop(self, name: str) -> bool:
+    def cancel(self, name: str) -> bool:
         """Stops it and forgets it. False where there is no such job."""
         with self._lock:
             job = self._jobs.pop(name, None)
@@ -145,7 +145,7 @@ class Line:
         with self._lock:
             job = next(iter(self._waiting()), None)
             if job is None:
-                self._busy = False
+                self._is_running = False
             else:
                 job.status = WORKING  # so that it does not count as waiting any more
             return job
@@ -153,37 +153,37 @@ class Line:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             job.run()
-            self._keep(job)
+            self._retain(job)
 
-    def _keep(self, job: Job) -> None:
+    def _retain(self, job: Job) -> None:
         """For a while, with one timer for all jobs."""
         with self._lock:
-            job.forget_at = self._clock() + KEPT_SECONDS
-            self._make_room()
-            is_first, self._timed = not self._timed, True
+            job.expires_at = self._clock() + RESULT_TTL
+            self._evict()
+            is_first, self._has_timer = not self._has_timer, True
         if is_first:
-            self._later(KEPT_SECONDS, self._forget_old)
+            self._call_later(RESULT_TTL, self._expire)
 
     def _finished(self) -> list[Job]:
-        return [job for job in self._jobs.values() if job.forget_at is not None]  # in the order in which they ended
+        return [job for job in self._jobs.values() if job.expires_at is not None]  # in the order in which they ended
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         finished = self._finished()
-        for job in finished[:-MOST_FINISHED]:
+        for job in finished[:-MAX_FINISHED]:
             del self._jobs[job.id]
         held = sum(len(job.result or b"") for job in finished)
         for job in finished[:-1]:
-            if held > MOST_RESULT_BYTES and job.result is not None:
+            if held > MAX_RESULT_BYTES and job.result is not None:
                 held -= len(job.result)
-                job.result, job.is_dropped = None, True
+                job.result, job.is_evicted = None, True
 
-    def _forget_old(self) -> None:
+    def _expire(self) -> None:
         with self._lock:
             now = self._clock()
             for job in self._finished():
-                if job.forget_at is not None and job.forget_at <= now:
+                if job.expires_at is not None and job.expires_at <= now:
                     del self._jobs[job.id]
-            left = [job.forget_at for job in self._finished() if job.forget_at is not None]
-            self._timed = bool(left)
-        if left:
-            self._later(min(left) - now, self._forget_old)
+            expiries = [job.expires_at for job in self._finished() if job.expires_at is not None]
+            self._has_timer = bool(expiries)
+        if expiries:
+            self._call_later(min(expiries) - now, self._expire)

@@ -1,4 +1,4 @@
-"""The Script "GPEN Face Restore" of txt2img and img2img: works on the finished picture, after ReActor and ADetailer."""
+"""The Script "GPEN Face Restore" of txt2img and img2img: works on the finished image, after ReActor and ADetailer."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class GpenScript(scripts.Script):
         tab = "img2img" if is_img2img else "txt2img"
         with panel(TITLE, f"gpen_{tab}") as enable:
             parts = controls.build()
-            save_before = gr.Checkbox(label='Also save the picture before, as "-before-gpen"', value=False)
-            more = controls.build_more(parts["model"])
+            save_before = gr.Checkbox(label='Also save the image before, as "-before-gpen"', value=False)
+            more = controls.build_advanced(parts["model"])
         self.infotext_fields = infotext.fields({"enable": enable, **parts, **more})
         self.paste_field_names = [infotext.MODEL, infotext.STRENGTH]
         return [enable, *parts.values(), save_before, *more.values()]
@@ -41,21 +41,21 @@ class GpenScript(scripts.Script):
     def before_process(self, p: Any, *args: Any) -> None:
         """Refuses a caller of the API whose values cannot be, before anything is sampled. What is raised here the host only
         logs; so it is raised by what it calls next of `p`, which lives for this one request."""
-        given = _given(args)
-        if not (given.get("enable") and getattr(p, "is_api", False)):
+        named = _named_args(args)
+        if not (named.get("enable") and getattr(p, "is_api", False)):
             return
-        given.pop("save_before", None)
+        named.pop("save_before", None)
         try:
-            values = controls.values(**given)
-            if controls.model_named(values.model) is None:
-                raise OptionsError(f"GPEN model is {values.model!r}; expected one of {', '.join(engine.choices())}.")
+            values = controls.parse_values(**named)
+            if controls.find_model(values.model) is None:
+                raise OptionsError(f"GPEN model is {values.model!r}; expected one of {', '.join(engine.model_choices())}.")
         except GpenError as error:
-            p.setup_prompts = partial(_refuse, str(error))
+            p.setup_prompts = partial(_reject, str(error))
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
-        given = _given(args)
-        enabled = bool(given.get("enable")) or hasattr(p, "gpen_xyz")
-        if enabled and given.get("only_swapped"):  # ReActor comes after this
+        named = _named_args(args)
+        enabled = bool(named.get("enable")) or hasattr(p, "gpen_xyz")
+        if enabled and named.get("only_swapped"):  # ReActor comes after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
@@ -63,60 +63,62 @@ class GpenScript(scripts.Script):
             self.postprocess_image_after_composite(p, pp, *args)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
-        problem = restorer.take_problem()  # of the face restorer, which has no place to show it
+        problem = restorer.pop_error()  # of the face restorer, which has no place to show it
         if problem:
-            host.tell(problem, p)
-        changes = getattr(p, "gpen_xyz", {})
-        given = _given(args) | changes
-        if not (given.get("enable") or changes):
+            host.notify(problem, p)
+        overrides = getattr(p, "gpen_xyz", {})
+        named = _named_args(args) | overrides
+        if not (named.get("enable") or overrides):
             return
-        save_before = bool(given.pop("save_before", False))
-        infotext.into(p.extra_generation_params, infotext.asked(given))  # until it is known what became of it
+        save_before = bool(named.pop("save_before", False))
+        infotext.apply(p.extra_generation_params, infotext.from_request(named))  # until it is known what became of it
         try:
-            self._restore(p, pp, controls.values(**given), save_before)
+            self._restore(p, pp, controls.parse_values(**named), save_before)
         except Interrupted as stop:
             host.log.info("GPEN: %s", stop)
         except GpenError as error:
-            host.tell(str(error), p)
+            host.notify(str(error), p)
 
-    def _restore(self, p: Any, pp: Any, values: controls.Values, save_before: bool) -> None:
-        infotext.into(p.extra_generation_params, infotext.told(values, 0))
+    def _restore(self, p: Any, pp: Any, values: controls.ControlValues, save_before: bool) -> None:
+        infotext.apply(p.extra_generation_params, infotext.format_infotext(values, 0))
         if values.strength == 0:
             return
-        before = _before(p, pp.image) if values.only_swapped else None
+        before = _image_before_swap(p, pp.image) if values.only_swapped else None
         mask = getattr(p, "mask_for_overlay", None)
-        if mask is not None and _is_crop(p):
+        if mask is not None and _is_masked_crop(p):
             x, y, width, height = p.paste_to
             mask = mask.crop((x, y, x + width, y + height))
         region_mask = None if mask is None else np.asarray(mask.convert("L"), np.float32) / 255
         result = engine.restore(
-            pp.image, values.model, values.options, before_swap=before, region_mask=region_mask, finder=values.finder
+            pp.image, values.model, values.options, before_swap=before, region_mask=region_mask, detector=values.detector
         )
-        if save_before and result.changed:
-            _save(p, pp.image)
+        if save_before and result.is_changed:
+            _save_before(p, pp.image)
         pp.image = result.image
-        infotext.into(p.extra_generation_params, infotext.told(values, sum(face.restored for face in result.faces)))
+        infotext.apply(
+            p.extra_generation_params, infotext.format_infotext(values, sum(face.restored for face in result.faces))
+        )
 
 
-def _refuse(problem: str) -> NoReturn:
+def _reject(message: str) -> NoReturn:
     from fastapi import HTTPException  # where there is an API, there is FastAPI
 
-    raise HTTPException(422, f"{TITLE}: {problem}")
+    raise HTTPException(422, f"{TITLE}: {message}")
 
 
-def _given(args: Sequence[Any]) -> dict[str, Any]:
+def _named_args(args: Sequence[Any]) -> dict[str, Any]:
     """What `ui`'s controls say, by name; a caller of the API may leave out the last ones."""
-    return dict(zip(("enable", *controls.NAMES, "save_before", *controls.MORE), args))
+    return dict(zip(("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES), args))
 
 
-def _before(p: Any, image: Image.Image) -> Image.Image:
-    """The picture as it was sampled; with "only masked", put where it belongs in the whole one."""
-    kept, index = getattr(p, "gpen_before", None), getattr(p, "batch_index", 0)
-    if kept is None or index >= len(kept):
-        raise GpenError("The picture before the swap is not known, so no face can be told to be changed.")
-    sampled = Image.fromarray(kept[index])
+def _image_before_swap(p: Any, image: Image.Image) -> Image.Image:
+    """The image as it was sampled; with "only masked", put where it belongs in the whole one."""
+    images_before, index = getattr(p, "gpen_before", None), getattr(p, "batch_index", 0)
+    if images_before is None or index >= len(images_before):
+        raise GpenError("The image before the swap is not known, so no face can be told to be changed.")
+    sampled = Image.fromarray(images_before[index])
     place = getattr(p, "paste_to", None)
-    if place is None or _is_crop(p):
+    if place is None or _is_masked_crop(p):
         return sampled
     x, y, width, height = place
     whole = image.convert("RGB")
@@ -124,12 +126,12 @@ def _before(p: Any, image: Image.Image) -> Image.Image:
     return whole
 
 
-def _is_crop(p: Any) -> bool:
-    """Whether "only masked" gave the masked part alone: the host's setting to put it into the whole picture is off."""
+def _is_masked_crop(p: Any) -> bool:
+    """Whether "only masked" gave the masked part alone: the host's setting to put it into the whole image is off."""
     return getattr(p, "paste_to", None) is not None and not getattr(shared.opts, "overlay_inpaint", True)
 
 
-def _save(p: Any, image: Image.Image) -> None:
+def _save_before(p: Any, image: Image.Image) -> None:
     n = getattr(p, "batch_index", 0)
     images.save_image(
         image, p.outpath_samples, "", p.seeds[n], p.prompts[n], shared.opts.samples_format, p=p, suffix="-before-gpen"

@@ -11,7 +11,7 @@ from modules import ui_components
 
 from . import host
 
-TICK = "Restore faces with GPEN"
+ENABLE_LABEL = "Restore faces with GPEN"
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def panel(label: str, elem_id: str | None = None, in_accordion: bool = False) ->
         with ui_components.InputAccordion(False, label=label, elem_id=elem_id) as enable:
             yield enable
     elif in_accordion:
-        yield gr.Checkbox(label=TICK, value=False)
+        yield gr.Checkbox(label=ENABLE_LABEL, value=False)
     else:
         with gr.Accordion(label, open=False):
-            yield gr.Checkbox(label=TICK, value=False)
+            yield gr.Checkbox(label=ENABLE_LABEL, value=False)

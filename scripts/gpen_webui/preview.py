@@ -15,61 +15,63 @@ from gpen_core import GpenError
 
 from . import controls, engine, host
 
-SOURCE = "extras_image"  # the host's name of the picture on its Extras page
-CHOOSE = "Choose a picture above first."
-KEY = "Blue: would be restored. Orange: would be skipped."
+SOURCE = "extras_image"  # the host's name of the image on its Extras page
+NO_IMAGE = "Choose an image above first."
+LEGEND = "Blue: would be restored. Orange: would be skipped."
 
-Shown = tuple[Any, Any, str]
+PreviewOutput = tuple[Any, Any, str]
 
-_source: list[Any] = []
+_source_components: list[Any] = []
 
 
-def forget() -> None:
+def reset() -> None:
     """A new page is built: components of the one before are not to be used in it."""
-    _source.clear()
+    _source_components.clear()
 
 
-def notice(component: Any, **made_with: Any) -> None:
+def on_component(component: Any, **made_with: Any) -> None:
     """The host tells of each of its components."""
     if made_with.get("elem_id") == SOURCE:
-        _source[:] = [component]
+        _source_components[:] = [component]
 
 
 def build(parts: dict[str, Any]) -> None:
-    """Nothing where the host has no picture to show it of, such as in the main page."""
-    if not _source:
+    """Nothing where the host has no image to show it of, such as in the main page."""
+    if not _source_components:
         return
     with gr.Accordion("Preview", open=False):
         with gr.Row():
             buttons = gr.Button("Show faces and their numbers"), gr.Button("Before and after")
-        said = gr.HTML()
+        message = gr.HTML()
         with gr.Row():
-            pictures = [gr.Image(label=label, type="pil", interactive=False) for label in ("Before", "After")]
-    for button, look in zip(buttons, (_faces, _before_and_after)):
-        shown = partial(_show, look, tuple(parts))
-        button.click(fn=shown, inputs=[_source[0], *parts.values()], outputs=[*pictures, said])
+            image_views = [gr.Image(label=label, type="pil", interactive=False) for label in ("Before", "After")]
+    for button, render in zip(buttons, (_draw_faces, _before_and_after)):
+        shown = partial(_run, render, tuple(parts))
+        button.click(fn=shown, inputs=[_source_components[0], *parts.values()], outputs=[*image_views, message])
 
 
-def _show(look: Callable[[Image.Image, controls.Values], Shown], names: Sequence[str], image: Any, *given: Any) -> Shown:
+def _run(
+    render: Callable[[Image.Image, controls.ControlValues], PreviewOutput], names: Sequence[str], image: Any, *values: Any
+) -> PreviewOutput:
     if image is None:
-        return None, None, CHOOSE
+        return None, None, NO_IMAGE
     try:
-        with host.in_line():
-            return look(image, controls.values(**dict(zip(names, given))))
+        with host.queued():
+            return render(image, controls.parse_values(**dict(zip(names, values))))
     except GpenError as error:
         return image, None, html.escape(str(error))
 
 
-def _faces(image: Image.Image, values: controls.Values) -> Shown:
-    from gpen_core import faces_text, numbered
+def _draw_faces(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
+    from gpen_core import draw_faces, faces_text
 
-    faces = engine.faces(image, values.model, values.options, values.finder)
-    drawn = numbered(np.asarray(image.convert("RGB")), faces)
+    faces = engine.select_faces(image, values.model, values.options, values.detector)
+    drawn = draw_faces(np.asarray(image.convert("RGB")), faces)
     counts = faces_text(len(faces), sum(face.reason is None for face in faces), done="to restore")
-    left = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
-    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{counts}. {KEY}{left}"
+    skipped = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
+    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{counts}. {LEGEND}{skipped}"
 
 
-def _before_and_after(image: Image.Image, values: controls.Values) -> Shown:
-    result = engine.restore(image, values.model, values.options, finder=values.finder)
+def _before_and_after(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
+    result = engine.restore(image, values.model, values.options, detector=values.detector)
     return image, gr.update(value=result.image, label="After"), f"{result.summary}. Nothing is saved."

@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image
 
 from . import host
-from .restorer import NAME, by_settings
+from .restorer import NAME, restore_with_settings
 
 MODULE, FUNCTION = "reactor_swapper", "restore_face"
 PARAMETERS = ["image", "enhancement_options"]
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def wrap() -> None:
@@ -34,7 +34,7 @@ def _wrap_in(module: Any) -> None:
     if getattr(original, "gpen", False):
         return
     if not callable(original) or list(inspect.signature(original).parameters) != PARAMETERS:
-        _tell_once(f"ReActor's {FUNCTION} is not as expected: choosing GPEN there may run GFPGAN.")
+        _warn_once(f"ReActor's {FUNCTION} is not as expected: choosing GPEN there may run GFPGAN.")
         return
 
     @functools.wraps(original)
@@ -46,19 +46,19 @@ def _wrap_in(module: Any) -> None:
 
     restore_face.gpen = True  # type: ignore[attr-defined]
     setattr(module, FUNCTION, restore_face)
-    _tell_once(
+    _warn_once(
         "ReActor's Restore Face runs GPEN where GPEN is chosen. ReActor's modes Save Original, several sources and source "
-        "folder swap after saving: there, only this way or the Extras page restores the swapped picture."
+        "folder swap after saving: there, only this way or the Extras page restores the swapped image."
     )
 
 
 def _restore(image: Image.Image, enhancement_options: Any) -> Image.Image:
     strength = float(getattr(enhancement_options, "restorer_visibility", 1.0))
-    restored: Image.Image = by_settings(image, lambda problem: host.tell(f"In ReActor: {problem}"), strength)
+    restored: Image.Image = restore_with_settings(image, lambda problem: host.notify(f"In ReActor: {problem}"), strength)
     return restored
 
 
-def _tell_once(text: str) -> None:
-    if text not in _told:
-        _told.add(text)
+def _warn_once(text: str) -> None:
+    if text not in _warned:
+        _warned.add(text)
         host.log.warning("GPEN: %s", text)

@@ -14,7 +14,7 @@ from . import controls, engine, host
 
 NAME = host.NAME
 
-_problem: str | None = None
+_last_error: str | None = None
 
 
 class GpenRestorer:
@@ -25,32 +25,32 @@ class GpenRestorer:
 
     def restore(self, np_image: Any) -> Any:
         """[H, W, 3] uint8 RGB -> the same. What goes wrong is kept for the next place that can show it."""
-        return np.asarray(by_settings(np_image, _keep))
+        return np.asarray(restore_with_settings(np_image, _keep_error))
 
 
-def by_settings(image: Any, tell: Callable[[str], None], strength: float | None = None) -> Any:
-    """The picture restored as the settings say; the picture itself where it fails, which `tell` hears, or is stopped."""
+def restore_with_settings(image: Any, on_error: Callable[[str], None], strength: float | None = None) -> Any:
+    """The image restored as the settings say; the image itself where it fails, which `on_error` hears, or is stopped."""
     try:
-        values = controls.values(enable=True, strength=strength)
+        values = controls.parse_values(enable=True, strength=strength)
         return engine.restore(image, values.model, values.options).image
     except Interrupted as stop:
         host.log.info("GPEN: %s", stop)
     except GpenError as error:
-        tell(str(error))
+        on_error(str(error))
     return image
 
 
-def _keep(problem: str) -> None:
-    global _problem
-    host.tell(problem)
-    _problem = problem
+def _keep_error(problem: str) -> None:
+    global _last_error
+    host.notify(problem)
+    _last_error = problem
 
 
-def take_problem() -> str | None:
+def pop_error() -> str | None:
     """What went wrong since this was last asked."""
-    global _problem
-    told, _problem = _problem, None
-    return told
+    global _last_error
+    error, _last_error = _last_error, None
+    return error
 
 
 def register() -> None:

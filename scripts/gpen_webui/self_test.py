@@ -11,7 +11,7 @@ from modules import shared
 from . import engine, host
 
 TITLE = "Self-test"
-EXPLAINED = (
+EXPLANATION = (
     "Restores one face with demonstration weights, on this host's device and in the precision that was applied. Nothing is "
     "downloaded or saved."
 )
@@ -20,7 +20,7 @@ ADVICE = "Try the precision fp32, then the start option --use-cpu gpen; the docu
 
 def option(section: tuple[str, str]) -> shared.OptionInfo:
     """A line of the settings that is none: as with the hosts' own explanations there, nothing of it is set or saved."""
-    info = shared.OptionInfo(EXPLAINED, TITLE, build, section=section)
+    info = shared.OptionInfo(EXPLANATION, TITLE, build, section=section)
     info.do_not_save = True
     return info
 
@@ -29,14 +29,14 @@ def build(**made_with: Any) -> gr.HTML:
     """What the host takes for the setting's component never changes: SD.Next saves what does."""
     explained = gr.HTML(**made_with)
     button = gr.Button(TITLE, elem_id="gpen_self_test")
-    said = gr.HTML("", elem_id="gpen_self_test_said")
-    button.click(fn=run, inputs=[], outputs=[said])
+    output = gr.HTML("", elem_id="gpen_self_test_said")
+    button.click(fn=run, inputs=[], outputs=[output])
     return explained
 
 
 def run() -> str:
     """HTML: one line that says what came of it, in the log, too. It waits until the host has nothing else in hand."""
-    with host.in_line():
+    with host.queued():
         result = engine.self_test()
     line = f"self-test: {result.text}" if result.passed else f"self-test: {result.text.rstrip('.')}. {ADVICE}"
     (host.log.info if result.passed else host.log.error)("GPEN %s", line)

@@ -24,33 +24,33 @@ DETECTOR_LABEL = "Face detector (one of your own is listed from the models folde
 
 def add() -> None:
     """Adds our options to the host's."""
-    _add("model", _listed(engine.choices, MODEL_LABEL))
-    _add("detector", _listed(engine.detectors, DETECTOR_LABEL))
+    _add("model", _file_dropdown(engine.model_choices, MODEL_LABEL))
+    _add("detector", _file_dropdown(engine.available_detectors, DETECTOR_LABEL))
     rows = {
         "angles": (
             "auto",
-            "Angles of heads (auto: tilted ones, and turned pictures where nothing is upright; all: always every angle)",
+            "Angles of heads (auto: tilted ones, and turned images where nothing is upright; all: always every angle)",
             ANGLES,
         ),
         "precision": ("auto", "Precision", PRECISIONS),
         "mask_type": ("auto", "Mask type (auto: parsed on a GPU, a soft square on the CPU)", MASK_TYPES),
-        "color": (DEFAULTS.color, "Color (auto: gray stays gray; match keeps the picture's own)", COLORS),
+        "color": (DEFAULTS.color, "Color (auto: gray stays gray; match keeps the image's own)", COLORS),
     }
     for name, (default, label, choices) in rows.items():
         _add(name, shared.OptionInfo(default, label, gr.Dropdown, {"choices": list(choices)}, section=SECTION))
-    for name, info in _plain().items():
+    for name, info in _simple_options().items():
         _add(name, info)
     _add("self_test", self_test.option(SECTION))
 
 
-def _listed(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
+def _file_dropdown(names: Callable[[], list[str]], label: str) -> shared.OptionInfo:
     """Files that are there and those that would be fetched; the button beside them looks anew."""
     return shared.OptionInfo(
-        names()[0], label, gr.Dropdown, lambda: {"choices": names()}, section=SECTION, refresh=failure_cache.forget
-    ).info(models_list.in_words(names()))
+        names()[0], label, gr.Dropdown, lambda: {"choices": names()}, section=SECTION, refresh=failure_cache.clear
+    ).info(models_list.availability_html(names()))
 
 
-def _plain() -> dict[str, shared.OptionInfo]:
+def _simple_options() -> dict[str, shared.OptionInfo]:
     strength = {"minimum": 0, "maximum": 1, "step": 0.01}
     return {
         "strength": shared.OptionInfo(1.0, "Strength where none is asked for", gr.Slider, strength, section=SECTION),
@@ -62,7 +62,7 @@ def _plain() -> dict[str, shared.OptionInfo]:
             section=SECTION,
         ),
         "keep_failed": shared.OptionInfo(
-            False, "Save a picture of the Extras page as it was where GPEN could not restore it", section=SECTION
+            False, "Save an image of the Extras page as it was where GPEN could not restore it", section=SECTION
         ),
         "unload": shared.OptionInfo(False, "Move the networks off the device after use", section=SECTION),
         "wrap_reactor": shared.OptionInfo(

@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import scripts
 
-from gpen_core import CHOICES, COLORS, MASK_TYPES
+from gpen_core import COLORS, FACE_CHOICES, MASK_TYPES
 
 from . import engine
 from .controls import BY_NUMBER
@@ -27,8 +27,8 @@ def add() -> None:
 def _axes(option: Any) -> list[Any]:
     return [
         option(f"{LABEL}Strength", float, _set("strength")),
-        option(f"{LABEL}Model", str, _set("model"), choices=engine.choices),
-        option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(CHOICES)),
+        option(f"{LABEL}Model", str, _set("model"), choices=engine.model_choices),
+        option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(FACE_CHOICES)),
         option(f"{LABEL}Mask type", str, _set("mask_type"), choices=lambda: list(MASK_TYPES)),
         option(f"{LABEL}Color", str, _set("color"), choices=lambda: list(COLORS)),
         option(f"{LABEL}Grain", float, _set("grain")),
@@ -44,5 +44,5 @@ def _set(name: str) -> Any:
 
 def _set_faces(p: Any, value: Any, values: Any) -> None:
     """A choice, or numbers such as "0,2-4"."""
-    chosen = {"faces": value} if value in CHOICES else {"faces": BY_NUMBER, "numbers": value}
+    chosen = {"faces": value} if value in FACE_CHOICES else {"faces": BY_NUMBER, "numbers": value}
     p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), **chosen}

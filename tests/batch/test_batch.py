@@ -7,13 +7,13 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-from cli_fixtures import names
+from cli_fixtures import file_names
 from PIL import Image
 
 from gpen_core.batch import local as batch
-from gpen_core.batch.job import Job
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.sources import Found, Sources
+from gpen_core.batch.job import ImageJob
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.sources import InputItem, Sources
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
 from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
@@ -24,8 +24,8 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def red():
-    """Finds one face in every picture and reddens it."""
-    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((SIDE / 2, SIDE / 2), 40)])
+    """Finds one face in every image and reddens it."""
+    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def blind(red, monkeypatch):
 
 
 def picture(path, mode="RGB", side=SIDE, **how):
-    """A textured picture file."""
+    """A textured image file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.rint(helpers.texture(side, side, sigma=1.5) * 255).astype(np.uint8)
     Image.fromarray(pixels).convert(mode).save(path, **how)
@@ -53,8 +53,8 @@ def link(path, target):
 
 def run(restorer, jobs, progress=None, **options):
     heard = []
-    jobs = [Job(Path(source), Path(target)) for source, target in jobs]
-    outcomes = batch.run(restorer, jobs, RestoreOptions(**options), heard.append, progress)
+    jobs = [ImageJob(Path(source), Path(target)) for source, target in jobs]
+    outcomes = batch.process_all(restorer, jobs, RestoreOptions(**options), heard.append, progress)
     assert heard == outcomes
     return outcomes
 
@@ -72,7 +72,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def expanded(*arguments):
-    with Plan(Sources(arguments), Wishes(None, in_place=True)) as planned:
+    with JobPlan(Sources(arguments), OutputSpec(None, in_place=True)) as planned:
         return [job.source for job in planned]
 
 
@@ -95,7 +95,7 @@ def expanded(*arguments):
         (["x" * 5000], ["x" * 5000]),
     ],
 )
-def test_arguments_name_each_picture_once(tree, arguments, expected):
+def test_arguments_name_each_image_once(tree, arguments, expected):
     assert [path.as_posix() for path in expanded(*arguments)] == expected
 
 
@@ -105,7 +105,7 @@ def test_a_name_with_brackets_is_a_name_first(tree):
     assert expanded("b[1].png") == [Path("b[1].png")]
 
 
-def test_a_link_and_its_target_are_one_picture(tree):
+def test_a_link_and_its_target_are_one_image(tree):
     link(tree / "link.png", tree / "b.png")
     assert expanded("b.png", "link.png") == [Path("b.png")]
     assert expanded("link.png") == [Path("link.png")]
@@ -116,10 +116,10 @@ def test_an_empty_name_is_refused_since_it_would_mean_this_folder(tree):
         expanded("b.png", "")
 
 
-def test_a_folder_without_pictures_is_told(tree, caplog):
+def test_a_folder_without_images_is_told(tree, caplog):
     (tree / "empty").mkdir()
     assert expanded("empty", "b.png") == [Path("b.png")]
-    assert re.search(r"No pictures .* in empty\.", caplog.text)
+    assert re.search(r"No images .* in empty\.", caplog.text)
 
 
 def test_a_folder_that_cannot_be_listed_is_an_input_error(tree, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_listed_is_an_input_error(tree, monkeypatch):
 
 
 def targets(sources, out):
-    with Plan([Found.named(Path(source)) for source in sources], Wishes(Path(out))) as planned:
+    with JobPlan([InputItem.from_location(Path(source)) for source in sources], OutputSpec(Path(out))) as planned:
         return [job.target.as_posix() for job in planned]
 
 
@@ -161,9 +161,9 @@ def test_a_result_goes_to_a_file_or_into_a_folder(tree, sources, out, expected):
         (["b.png"], "out.gif", r"\.gif cannot be written.*\.png"),
         (["b.png"], "out.jgp", r"\.jgp cannot be written.*\.png"),
         (["b.png"], "c.txt", r"\.txt cannot be written"),
-        (["b.png", "a.JPG"], "out.png", "2 pictures do not fit into one file"),
-        (["b.png", "a.JPG"], "out.gif", "2 pictures do not fit into one file"),
-        (["b.png", "a.JPG"], "c.txt", "2 pictures do not fit into one file"),
+        (["b.png", "a.JPG"], "out.png", "2 images do not fit into one file"),
+        (["b.png", "a.JPG"], "out.gif", "2 images do not fit into one file"),
+        (["b.png", "a.JPG"], "c.txt", "2 images do not fit into one file"),
         (["b.png", "deep/b.png"], "out", "would both become"),
         (["b.png"], "b.png", "is an input"),
         (["b.png"], ".", "is an input"),
@@ -177,7 +177,7 @@ def test_what_would_overwrite_or_cannot_be_written_is_refused(tree, sources, out
         targets(sources, out)
 
 
-def test_an_input_is_recognised_through_links(tree):
+def test_an_input_is_recognized_through_links(tree):
     link(tree / "link.png", tree / "b.png")
     link(tree / "linked", tree)
     for source, out in (("b.png", "link.png"), ("link.png", "b.png"), ("b.png", "linked"), ("linked/b.png", "b.png")):
@@ -187,18 +187,18 @@ def test_an_input_is_recognised_through_links(tree):
 
 def test_in_place_means_each_input_itself(tree):
     sources = [Path("b.png"), Path("deep/d.tiff")]
-    with Plan(map(Found.named, sources), Wishes(None, in_place=True)) as planned:
-        assert list(planned) == [Job(source, source) for source in sources]
+    with JobPlan(map(InputItem.from_location, sources), OutputSpec(None, in_place=True)) as planned:
+        assert list(planned) == [ImageJob(source, source) for source in sources]
 
 
 def test_nowhere_to_write_to_is_refused(tree):
     with pytest.raises(OptionsError, match="--in-place"):
-        Plan([Found("b.png", "b.png")], Wishes(None))
+        JobPlan([InputItem("b.png", "b.png")], OutputSpec(None))
 
 
 @pytest.mark.parametrize("report", ["b.png", "./b.png", "out/b.png", "deep"])
-def test_a_report_over_a_picture_or_a_folder_is_refused(tree, report):
-    with Plan([Found("b.png", "b.png")], Wishes(Path("out"))) as planned:
+def test_a_report_over_an_image_or_a_folder_is_refused(tree, report):
+    with JobPlan([InputItem("b.png", "b.png")], OutputSpec(Path("out"))) as planned:
         with pytest.raises(OptionsError, match="report"):
             planned.check_report(Path(report))
         planned.check_report(Path("out/b.json"))
@@ -209,7 +209,7 @@ def test_a_report_over_a_picture_or_a_folder_is_refused(tree, report):
 
 @pytest.mark.parametrize("how", ["no face", "strength 0", "too small"])
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff", "a.bmp", "a.JPEG"])
-def test_an_unchanged_picture_is_copied_byte_for_byte(red, monkeypatch, tmp_path, name, how):
+def test_an_unchanged_image_is_copied_byte_for_byte(red, monkeypatch, tmp_path, name, how):
     source, target = picture(tmp_path / name), tmp_path / "out" / name
     if how == "no face":
         monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([]))
@@ -226,14 +226,14 @@ def test_a_copy_is_made_although_the_name_tells_another_format(blind, tmp_path):
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "b.jpg").read_bytes() == source.read_bytes() == before
 
 
-def test_an_unchanged_picture_in_place_is_not_written_at_all(blind, tmp_path, monkeypatch):
+def test_an_unchanged_image_in_place_is_not_written_at_all(blind, tmp_path, monkeypatch):
     source = picture(tmp_path / "a.png")
     monkeypatch.setattr(batch, "write_bytes", lambda *_: pytest.fail("written"))
     (outcome,) = run(blind, [(source, source)])
     assert outcome.status == "unchanged"
 
 
-def test_an_unchanged_picture_is_converted_where_another_format_is_asked_for(blind, tmp_path):
+def test_an_unchanged_image_is_converted_where_another_format_is_asked_for(blind, tmp_path):
     source, target = picture(tmp_path / "a.png"), tmp_path / "a.bmp"
     run(blind, [(source, target)])
     with Image.open(source) as before, Image.open(target) as after:
@@ -265,19 +265,21 @@ def test_a_copy_is_without_nothing(blind, tmp_path, name, notes):
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_a_restored_picture_is_written_whole(red, tmp_path, in_place):
+def test_a_restored_image_is_written_whole(red, tmp_path, in_place):
     source = picture(tmp_path / "a.png")
-    before = codecs.read(source).picture.native()
+    before = codecs.read(source).image.to_input_type()
     target = source if in_place else tmp_path / "new" / "b.png"
     restored = []
-    jobs = [Job(source, target)]
-    (outcome,) = batch.run(red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.picture.native()))
+    jobs = [ImageJob(source, target)]
+    (outcome,) = batch.process_all(
+        red, jobs, RestoreOptions(), lambda outcome: restored.append(outcome.result.image_data.to_input_type())
+    )
     assert outcome.status == "restored"
-    after = codecs.read(target).picture.native()
+    after = codecs.read(target).image.to_input_type()
     assert np.array_equal(after, restored[0])
     assert not np.array_equal(after, before)
-    assert in_place or np.array_equal(codecs.read(source).picture.native(), before)
-    assert names(target.parent) == [target.name]
+    assert in_place or np.array_equal(codecs.read(source).image.to_input_type(), before)
+    assert file_names(target.parent) == [target.name]
 
 
 def test_in_place_through_a_link_writes_the_file_and_keeps_the_link(red, tmp_path):
@@ -303,21 +305,21 @@ def test_a_failing_disk_leaves_what_was_there(red, tmp_path, monkeypatch, in_pla
     assert isinstance(outcome.error, OutputError)
     assert "No space left" in str(outcome.error)
     assert target.read_bytes() == before
-    assert names(tmp_path) == ["a.png", "b.png"]
+    assert file_names(tmp_path) == ["a.png", "b.png"]
 
 
-def test_a_broken_picture_does_not_stop_the_others(red, tmp_path):
+def test_a_broken_image_does_not_stop_the_others(red, tmp_path):
     (tmp_path / "b.png").write_bytes(picture(tmp_path / "a.png").read_bytes()[:300])
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("missing.png", "a.png", "b.png", "c.png")]
     picture(tmp_path / "c.png")
     outcomes = run(red, jobs)
     assert [outcome.status for outcome in outcomes] == ["failed", "restored", "failed", "restored"]
-    assert names(tmp_path / "out") == ["a.png", "c.png"]
+    assert file_names(tmp_path / "out") == ["a.png", "c.png"]
     for outcome in outcomes:
-        assert outcome.error is None or str(outcome.job.source) in str(outcome.error)
+        assert outcome.error is None or str(outcome.files.source) in str(outcome.error)
 
 
-def test_a_picture_that_its_target_cannot_hold_is_named(red, tmp_path):
+def test_an_image_that_its_target_cannot_hold_is_named(red, tmp_path):
     source = picture(tmp_path / "a.png", "RGBA")
     (outcome,) = run(red, [(source, tmp_path / "a.jpg")])
     assert isinstance(outcome.error, OutputError)
@@ -339,12 +341,12 @@ def test_a_progress_that_interrupts_leaves_nothing_half_written(red, tmp_path, s
     for target in (tmp_path / "out.png", source):
         with pytest.raises(Interrupted):
             run(red, [(source, target)], progress)
-    assert names(tmp_path) == ["a.png"]
+    assert file_names(tmp_path) == ["a.png"]
     assert source.read_bytes() == before
 
 
 def test_running_out_of_memory_outside_the_network_is_out_of_memory_too(red, tmp_path, monkeypatch):
-    errors = iter([RuntimeError("CUDA out of memory."), MemoryError()] * 2)  # two pictures, each tried again alone
+    errors = iter([RuntimeError("CUDA out of memory."), MemoryError()] * 2)  # two images, each tried again alone
     detect = red.detector.detect
 
     def greedy(*args):
@@ -356,11 +358,11 @@ def test_running_out_of_memory_outside_the_network_is_out_of_memory_too(red, tmp
     jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png", "c.png")]
     outcomes = run(red, jobs)
     assert [type(outcome.error) for outcome in outcomes] == [OutOfMemory, OutOfMemory, type(None)]
-    assert all(str(outcome.job.source) in str(outcome.error) for outcome in outcomes[:2])
-    assert names(tmp_path / "out") == ["c.png"]
+    assert all(str(outcome.files.source) in str(outcome.error) for outcome in outcomes[:2])
+    assert file_names(tmp_path / "out") == ["c.png"]
 
 
-def test_a_picture_out_of_memory_beside_others_is_tried_again_alone(red, tmp_path, monkeypatch, caplog):
+def test_an_image_out_of_memory_beside_others_is_tried_again_alone(red, tmp_path, monkeypatch, caplog):
     errors = iter([MemoryError()])
     detect = red.detector.detect
 
@@ -372,7 +374,7 @@ def test_a_picture_out_of_memory_beside_others_is_tried_again_alone(red, tmp_pat
     monkeypatch.setattr(red.detector, "detect", greedy)
     jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png")]
     assert [outcome.error for outcome in run(red, jobs)] == [None, None]
-    assert names(tmp_path / "out") == ["a.png", "b.png"] and "trying again alone" in caplog.text
+    assert file_names(tmp_path / "out") == ["a.png", "b.png"] and "trying again alone" in caplog.text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), WeightsError("refused"), KeyboardInterrupt()])
@@ -380,10 +382,10 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(red, "restore_all", fail)
+    monkeypatch.setattr(red, "restore_batch", fail)
     with pytest.raises(type(error)):
         run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")])
-    assert names(tmp_path) == ["a.png"]
+    assert file_names(tmp_path) == ["a.png"]
 
 
 # What is told
@@ -392,7 +394,7 @@ def test_other_errors_end_the_run(red, tmp_path, monkeypatch, error):
 def test_the_report_tells_every_face_and_stage(red, tmp_path):
     source = picture(tmp_path / "a.png", side=SIDE)
     outcomes = run(red, [(source, tmp_path / "out.png"), (tmp_path / "no.png", tmp_path / "out2.png")], detection_size=64)
-    told = json.loads(report.report(red, {"model": "m", "detector": "d"}, RestoreOptions(faces="0,2"), outcomes))
+    told = json.loads(report.format_report(red, {"model": "m", "detector": "d"}, RestoreOptions(faces="0,2"), outcomes))
     assert (told["model"], told["detector"]) == ("m", "d")
     assert (told["size"], told["device"], told["dtype"]) == (256, "cpu", "float32")
     assert told["options"]["faces"] == [0, 2]
@@ -422,12 +424,12 @@ def strict(constant):
 
 
 def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, tmp_path, monkeypatch):
-    odd = helpers.face_at((48, 48), 40)
+    odd = helpers.make_face((48, 48), 40)
     object.__setattr__(odd, "box", (math.nan, -math.inf, 60.0, 60.0))
     monkeypatch.setattr(red.models, "detector", helpers.FakeDetector([odd]))
     outcomes = run(red, [(picture(tmp_path / "a.png"), tmp_path / "b.png")], strength=0)
-    outcomes[0].job = Job(Path("not-utf8-\udcff.png"), Path("größe.png"))
-    text = report.report(red, {"model": "m"}, RestoreOptions(), outcomes, "ended")
+    outcomes[0].files = ImageJob(Path("not-utf8-\udcff.png"), Path("größe.png"))
+    text = report.format_report(red, {"model": "m"}, RestoreOptions(), outcomes, "ended")
     (told,) = json.loads(text.encode(), parse_constant=strict)["inputs"]
     assert told["faces"][0]["box"] == [None, None, 60, 60]
     assert (told["input"], told["output"]) == ("not-utf8-\udcff.png", "größe.png")
@@ -435,17 +437,17 @@ def test_the_report_is_valid_json_whatever_the_detector_and_the_names_hold(red, 
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
-def test_a_picture_without_faces_is_copied_as_it_was_read(blind, tmp_path, monkeypatch, change):
+def test_an_image_without_faces_is_copied_as_it_was_read(blind, tmp_path, monkeypatch, change):
     sources = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png", "c.png")]
     read = [source.read_bytes() for source in sources]
-    restore_all = blind.restore_all
+    restore_all = blind.restore_batch
 
     def while_it_is_restored(frames, *args, **kwargs):
         if sources[1].exists():
             sources[1].unlink() if change == "gone" else sources[1].write_bytes(b"another")
         return restore_all(frames, *args, **kwargs)
 
-    monkeypatch.setattr(blind, "restore_all", while_it_is_restored)
+    monkeypatch.setattr(blind, "restore_batch", while_it_is_restored)
     # The second is read ahead while the first is in the network, or after it: either way what was read is what counts.
     outcomes = run(blind, [(source, tmp_path / "out" / source.name) for source in sources[1:2] + sources[::2]])
     assert [outcome.status for outcome in outcomes] == ["unchanged"] * 3

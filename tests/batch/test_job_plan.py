@@ -13,9 +13,9 @@ import pytest
 from gpen_core.batch import input_list
 from gpen_core.batch import job_plan as planning
 from gpen_core.batch.file_keys import FileKeyMap, same_file_key
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.sources import Found, Sources
-from gpen_core.errors import InputError, MissingExtra, OptionsError, OutputError
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.sources import InputItem, Sources
+from gpen_core.errors import InputError, MissingDependency, OptionsError, OutputError
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def jobs(sources, out="out", **wishes):
-    with Plan(sources, Wishes(out if out is None else Path(out), **wishes)) as planned:
+    with JobPlan(sources, OutputSpec(out if out is None else Path(out), **wishes)) as planned:
         made = list(planned)
         assert len(made) == len(planned)
         assert list(planned) == made  # as often as it is asked for
@@ -44,7 +44,7 @@ def targets(sources, out="out", **wishes):
 
 
 def test_what_lies_deeper_is_taken_and_its_folders_are_kept_but_out_is_not_looked_into(tree):
-    found = jobs(Sources((".",), recursive=True, left_out=Path("out")))
+    found = jobs(Sources((".",), recursive=True, excluded=Path("out")))
     expected = ["a.JPG", "b.png", "deep/b.png", "deep/d.tiff", "deep/er/e.webp", "folder.png/f.bmp"]
     assert [job.source.as_posix() for job in found] == expected
     assert [job.target.as_posix() for job in found] == [f"out/{name}" for name in expected]
@@ -78,7 +78,7 @@ def test_companions_lie_in_the_same_folders(tree):
     for name in ("masks/deep/b.png", "masks/b.png"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(b"x")
-    found = [Found("b.png", "b.png"), Found("deep/b.png", "deep/b.png"), Found("deep/er/b.png", "deep/er/b.png")]
+    found = [InputItem("b.png", "b.png"), InputItem("deep/b.png", "deep/b.png"), InputItem("deep/er/b.png", "deep/er/b.png")]
     limits = [job.region_mask for job in jobs(found, region_mask=Path("masks"))]
     assert limits == [Path("masks/b.png"), Path("masks/deep/b.png"), Path("masks/b.png")]
 
@@ -132,7 +132,7 @@ def test_a_list_that_is_missing_is_an_input_error(tree):
 
 def test_a_parquet_list_without_pyarrow_says_what_to_install(tree, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'sd-gpen\[parquet\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install 'sd-gpen\[parquet\]'"):
         jobs(Sources(listing=a_list(tree, b"PAR1...")))
 
 
@@ -157,12 +157,12 @@ def test_a_parquet_list_has_a_column_path(tree):
 
 
 def many(count, *more):
-    return [Found(f"a/{n}.png", f"{n}.png") for n in range(count)] + [Found(*one) for one in more]
+    return [InputItem(f"a/{n}.png", f"{n}.png") for n in range(count)] + [InputItem(*one) for one in more]
 
 
 @pytest.mark.parametrize("at_once", [3, 10_000])
 def test_the_first_clash_of_a_long_run_is_named(tree, monkeypatch, at_once):
-    monkeypatch.setattr(planning, "AT_ONCE", at_once)
+    monkeypatch.setattr(planning, "BATCH_ROWS", at_once)
     both = many(500, ("b/400.png", "400.png"), ("b/20.png", "20.png"))
     with pytest.raises(OptionsError, match=r"a.400\.png and b.400\.png would both become out.400\.png\. Restore them"):
         jobs(both)
@@ -171,14 +171,14 @@ def test_the_first_clash_of_a_long_run_is_named(tree, monkeypatch, at_once):
     assert len(jobs(many(500, ("b/400.png", "b/400.png")))) == 500 + 1
 
 
-def test_pictures_named_twice_in_a_long_run_are_restored_once(tree):
+def test_images_named_twice_in_a_long_run_are_restored_once(tree):
     twice = many(300) + many(300, ("./a/../a/7.png", "x.png"))
     assert [job.source.as_posix() for job in jobs(twice)] == [f"a/{n}.png" for n in range(300)]
 
 
 def test_a_companion_is_an_input_too(tree):
     with pytest.raises(OptionsError, match="is an input"):
-        jobs([Found("deep/b.png", "b.png")], ".", region_mask=Path("b.png"))
+        jobs([InputItem("deep/b.png", "b.png")], ".", region_mask=Path("b.png"))
 
 
 def test_where_links_lead_is_seen_for_folders_and_files(tree):
@@ -189,13 +189,13 @@ def test_where_links_lead_is_seen_for_folders_and_files(tree):
         pytest.skip("links cannot be made here")
     keys = FileKeyMap()
     for name in ("linked/d.tiff", "deep/d.tiff", "link.png", "b.png", "new/x.png", "deep/..", ".", "linked/../b.png"):
-        assert keys.of(name) == keys.of(name) == same_file_key(Path(name))
-    assert keys.of("linked/d.tiff") == keys.of("deep/d.tiff")
-    assert keys.of("link.png") == keys.of("b.png")
+        assert keys.key_for(name) == keys.key_for(name) == same_file_key(Path(name))
+    assert keys.key_for("linked/d.tiff") == keys.key_for("deep/d.tiff")
+    assert keys.key_for("link.png") == keys.key_for("b.png")
 
 
 def test_a_full_disk_is_told_with_what_to_do(tree, monkeypatch):
-    monkeypatch.setattr(planning, "TABLES", planning.TABLES + "PRAGMA max_page_count = 20;")
+    monkeypatch.setattr(planning, "SCHEMA", planning.SCHEMA + "PRAGMA max_page_count = 20;")
     with pytest.raises(OutputError, match=r"temporary file.*full.*TMPDIR"):
         jobs(many(5000))
 
@@ -206,13 +206,13 @@ def test_a_full_disk_is_told_with_what_to_do(tree, monkeypatch):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path, monkeypatch):
     """Python's own; SQLite's is bounded by its cache."""
-    monkeypatch.setattr(planning, "AT_ONCE", 500)
+    monkeypatch.setattr(planning, "BATCH_ROWS", 500)
 
     def peak(count):
         listing = a_list(tmp_path, "".join(f"archive/{n % 17}/{n:07d}.jpg\n" for n in range(count)))
         tracemalloc.start()
         try:
-            with Plan(Sources(listing=listing), Wishes(tmp_path / "out")) as planned:
+            with JobPlan(Sources(listing=listing), OutputSpec(tmp_path / "out")) as planned:
                 most = tracemalloc.get_traced_memory()[1]  # before pathlib fills the interpreter's own table of names
                 assert sum(1 for _ in planned) == count
             return most
@@ -226,8 +226,9 @@ def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_nothing_of_the_plan_is_left_on_disk(tmp_path):
     code = (
-        "import os, signal\nfrom gpen_core.batch.job_plan import *\nfrom gpen_core.batch.sources import Found\n"
-        "plan = Plan((Found(f'a/{n}.png', f'{n}.png') for n in range(30000)), Wishes(__import__('pathlib').Path('out')))\n"
+        "import os, signal\nfrom gpen_core.batch.job_plan import *\nfrom gpen_core.batch.sources import InputItem\n"
+        "from pathlib import Path\n"
+        "plan = JobPlan((InputItem(f'a/{n}.png', f'{n}.png') for n in range(30000)), OutputSpec(Path('out')))\n"
         "print(len(plan), flush=True)\nos.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))"
     )
     ends = tmp_path / "temporary"
@@ -240,8 +241,8 @@ def test_nothing_of_the_plan_is_left_on_disk(tmp_path):
     assert os.name == "nt" or not list(ends.iterdir())
 
 
-def test_what_has_no_pictures_is_told_when_others_have(tree, caplog):
+def test_what_has_no_images_is_told_when_others_have(tree, caplog):
     (tree / "empty").mkdir()
     with caplog.at_level(logging.WARNING):
         assert len(jobs(Sources(("empty",), listing=a_list(tree, "b.png")))) == 1
-    assert re.search(r"No pictures .* in empty\.", caplog.text)
+    assert re.search(r"No images .* in empty\.", caplog.text)

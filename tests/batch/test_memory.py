@@ -1,4 +1,4 @@
-"""Pictures that are large in memory: how many at once, and which are refused before they are decoded."""
+"""Images that are large in memory: how many at once, and which are refused before they are decoded."""
 
 import os
 import struct
@@ -17,7 +17,7 @@ from PIL import Image
 
 from gpen_core import OutOfMemory, RestoreOptions
 from gpen_core.batch import local
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.errors import InputError
 from gpen_core.images import codecs
 from gpen_core.pipeline import devices
@@ -28,8 +28,8 @@ SIDE = 13377
 
 @pytest.fixture(scope="module")
 def red():
-    """Finds one face near the middle of every picture."""
-    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((200, 150), 40)])
+    """Finds one face near the middle of every image."""
+    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((200, 150), 40)])
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def huge(tmp_path):
 
 
 def test_what_is_not_allowed_is_refused_before_it_is_decoded(huge, monkeypatch):
-    assert codecs.needed_bytes(huge) > 5e9
+    assert codecs.required_memory(huge) > 5e9
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(
         OutOfMemory, match=rf"huge\.png: {SIDE} x {SIDE} pixels take up to 10\.\d+ GB .* 4\.00 GB are allowed"
@@ -66,8 +66,8 @@ def test_the_restorer_refuses_what_its_own_budget_does_not_allow(red, huge):
 
 def test_a_run_goes_on_without_it_and_its_status_says_so(red, huge, tmp_path):
     Image.new("RGB", (60, 50)).save(tmp_path / "small.png")
-    jobs = [Job(path, tmp_path / "out" / path.name) for path in (huge, tmp_path / "small.png")]
-    outcomes = local.run(red, jobs, RestoreOptions(), lambda _: None, max_memory=10**9)
+    jobs = [ImageJob(path, tmp_path / "out" / path.name) for path in (huge, tmp_path / "small.png")]
+    outcomes = local.process_all(red, jobs, RestoreOptions(), lambda _: None, max_memory=10**9)
     assert [type(one.error) for one in outcomes] == [OutOfMemory, type(None)]
     assert "1.00 GB are allowed" in str(outcomes[0].error)
 
@@ -75,13 +75,13 @@ def test_a_run_goes_on_without_it_and_its_status_says_so(red, huge, tmp_path):
 @pytest.mark.parametrize("share", [0.5, 1.5, 2.5, 3.5])
 @pytest.mark.parametrize("told", [False, True])
 @pytest.mark.slow
-def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monkeypatch, share, told):
+def test_as_many_images_are_in_memory_as_there_is_room_for(red, tmp_path, monkeypatch, share, told):
     """By `max_memory`, and without it by half of the machine's."""
     names = [f"{n}.png" for n in range(5)]
     for name in names:
         Image.new("RGB", (400, 300), (int(name[0]), 9, 9)).save(tmp_path / name)
-    room = int(share * codecs.needed_bytes(tmp_path / names[0]))
-    monkeypatch.setattr(devices, "host_bytes", lambda: None if told else 2 * room)
+    room = int(share * codecs.required_memory(tmp_path / names[0]))
+    monkeypatch.setattr(devices, "host_memory", lambda: None if told else 2 * room)
     held, most, lock = set(), [], threading.Lock()
 
     def hold(name):
@@ -92,20 +92,20 @@ def test_as_many_pictures_are_in_memory_as_there_is_room_for(red, tmp_path, monk
     read, write = codecs.read, local.write_bytes
     monkeypatch.setattr(codecs, "read", lambda path, max_memory: (hold(path.name), read(path))[1])
     monkeypatch.setattr(local, "write_bytes", lambda path, data: (write(path, data), held.discard(path.name)))
-    plan = red.models.networks[0].plan
-    monkeypatch.setattr(red.models.networks[0], "plan", lambda max_memory: plan(None))
-    jobs = [Job(tmp_path / name, tmp_path / "out" / name) for name in names]
-    outcomes = local.run(red, jobs, RestoreOptions(), lambda _: None, max_memory=room if told else None)
+    plan = red.models.runners[0].plan_batches
+    monkeypatch.setattr(red.models.runners[0], "plan_batches", lambda max_memory: plan(None))
+    jobs = [ImageJob(tmp_path / name, tmp_path / "out" / name) for name in names]
+    outcomes = local.process_all(red, jobs, RestoreOptions(), lambda _: None, max_memory=room if told else None)
     assert [one.status for one in outcomes] == ["restored"] * 5
     assert max(most) == min(3, max(1, int(share)))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\xff\xff\xff\xff" + bytes(9), b"RIFF\0\0\0\0WEBPVP8 "])
-def test_what_is_no_picture_is_estimated_by_its_length(tmp_path, data):
+def test_what_is_no_image_is_estimated_by_its_length(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
-    assert codecs.needed_bytes(tmp_path / "a.png") == 2 * len(data)
+    assert codecs.required_memory(tmp_path / "a.png") == 2 * len(data)
     with pytest.raises(InputError):
-        codecs.needed_bytes(tmp_path)
+        codecs.required_memory(tmp_path)
 
 
 # Reads, restores and writes one image of each kind, each in a process of its own, whose peak is its own: a fork of one that
@@ -116,7 +116,7 @@ import cv2, torch
 from pathlib import Path
 from gpen_core import RestoreOptions, FaceRestorer
 from gpen_core.batch import local
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.images import codecs
 def told(field):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
@@ -124,13 +124,14 @@ model, detector, folder, small, *kinds = sys.argv[1:]
 def measure(kind):
     restorer = FaceRestorer.load(Path(model), Path(detector), device="cpu", dtype="fp32")
     def run(path):
-        return local.run(restorer, [Job(path, path.with_name("out-" + path.name))], RestoreOptions(), lambda _: None)[0]
+        jobs = [ImageJob(path, path.with_name("out-" + path.name))]
+        return local.process_all(restorer, jobs, RestoreOptions(), lambda _: None)[0]
     large = Path(folder, kind)
     run(Path(small))
     open("/proc/self/clear_refs", "w").write("5")
     before = told("VmRSS")
     status = run(large).status
-    print(kind, status, told("VmHWM") - before, codecs.needed_bytes(large), restorer.working_bytes(), flush=True)
+    print(kind, status, told("VmHWM") - before, codecs.required_memory(large), restorer.activation_bytes(), flush=True)
 for kind in kinds:
     child = os.fork()
     if not child:
@@ -150,7 +151,7 @@ KINDS = {
     "rgb.bmp": lambda rgb: cv2.imencode(".bmp", rgb)[1],
     "rgb.jpg": lambda rgb: cv2.imencode(".jpg", rgb)[1],
     "rgba.webp": lambda rgb: cv2.imencode(".webp", np.dstack((rgb, rgb[..., :1])), [cv2.IMWRITE_WEBP_QUALITY, 101])[1],
-    "grey.png": lambda rgb: cv2.imencode(".png", rgb[..., 0])[1],
+    "gray.png": lambda rgb: cv2.imencode(".png", rgb[..., 0])[1],
 }
 
 
@@ -174,7 +175,7 @@ def measured(models, astronaut, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux tells peaks")
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_picture_takes_more_than_was_estimated(measured, kind):
+def test_no_image_takes_more_than_was_estimated(measured, kind):
     rows, said = measured
     assert kind in rows, said
     status, peak, estimated, activations = rows[kind]

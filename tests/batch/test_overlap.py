@@ -11,12 +11,12 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-from cli_fixtures import names
+from cli_fixtures import file_names
 from PIL import Image
 
 from gpen_core import ProgressEvent
 from gpen_core.batch import local as batch
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
 from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
@@ -27,10 +27,10 @@ PHASES = ("read", "restore", "write")
 
 
 class Inverting:
-    """A restorer that inverts every picture."""
+    """A restorer that inverts every image."""
 
-    def restore_all(self, frames, options, *, progress=None, max_memory=None):
-        return [self.restore(frame.image, progress) for frame in frames]
+    def restore_batch(self, inputs, options, *, progress=None, max_memory=None):
+        return [self.restore(frame.image, progress) for frame in inputs]
 
     def restore(self, picture, progress):
         if progress is not None:
@@ -42,8 +42,8 @@ class Inverting:
 
 
 class Watch:
-    """Calls `at(phase, number, "begin" or "end")` around each phase of each picture, in whichever thread works on it, and
-    notes the same in `log`. The pictures' numbers are their widths less 10."""
+    """Calls `at(phase, number, "begin" or "end")` around each phase of each image, in whichever thread works on it, and
+    notes the same in `log`. The images' numbers are their widths less 10."""
 
     def __init__(self, monkeypatch):
         self.log = []
@@ -66,11 +66,11 @@ class Watch:
         monkeypatch.setattr(owner, name, watched)
 
     def _around_writing(self, monkeypatch):
-        """Writing a picture begins with encoding it."""
+        """Writing an image begins with encoding it."""
         encode, write = codecs.encode, batch.write_bytes
 
         def encoded(photo, format_name):
-            self.note("write", photo.picture.width - 10, "begin")
+            self.note("write", photo.image.width - 10, "begin")
             return encode(photo, format_name)
 
         def written(place, data):
@@ -102,10 +102,10 @@ def no_thread_is_left():
 
 
 def make(folder, count):
-    """Pictures 0.png, 1.png, ... and the jobs to restore them."""
+    """Images 0.png, 1.png, ... and the jobs to restore them."""
     for n in range(count):
         Image.new("RGB", (10 + n, 12), (200, 10 * n, 30)).save(folder / f"{n}.png")
-    return [Job(folder / f"{n}.png", folder / "out" / f"{n}.png") for n in range(count)]
+    return [ImageJob(folder / f"{n}.png", folder / "out" / f"{n}.png") for n in range(count)]
 
 
 def run(watch, jobs, finished=lambda outcome: None, progress=None):
@@ -113,22 +113,22 @@ def run(watch, jobs, finished=lambda outcome: None, progress=None):
     heard = []
 
     def note(outcome):
-        heard.append(int(outcome.job.source.stem))
+        heard.append(int(outcome.files.source.stem))
         watch.note("tell", heard[-1], "")
         finished(outcome)
 
     try:
-        return heard, batch.run(watch.restorer, jobs, RestoreOptions(), note, progress)
+        return heard, batch.process_all(watch.restorer, jobs, RestoreOptions(), note, progress)
     except BaseException as error:
         error.heard = heard
         raise
 
 
 def whole(folder):
-    """The numbers of the pictures in a folder, each inverted and complete, with nothing else there."""
+    """The numbers of the images in a folder, each inverted and complete, with nothing else there."""
     for path in folder.iterdir():
-        assert tuple(codecs.decode(path.read_bytes()).picture.pixels[-1, -1]) == (55, 255 - 10 * int(path.stem), 225)
-    return [int(Path(name).stem) for name in names(folder)]
+        assert tuple(codecs.decode(path.read_bytes()).image.pixels[-1, -1]) == (55, 255 - 10 * int(path.stem), 225)
+    return [int(Path(name).stem) for name in file_names(folder)]
 
 
 # What overlaps
@@ -150,7 +150,7 @@ def test_one_is_read_and_one_is_written_while_one_is_restored(watch, tmp_path):
     assert heard == whole(tmp_path / "out") == list(range(count))
 
 
-def test_no_more_than_three_pictures_are_in_memory_and_none_afterwards(watch, tmp_path, monkeypatch):
+def test_no_more_than_three_images_are_in_memory_and_none_afterwards(watch, tmp_path, monkeypatch):
     count = 6
     photos, results, seen = weakref.WeakSet(), weakref.WeakSet(), []
     meet = threading.Barrier(3, action=lambda: seen.append((len(photos), len(results))), timeout=PATIENCE)
@@ -201,7 +201,7 @@ def test_callables_are_called_in_the_callers_thread_and_while_nothing_is_written
     assert threads == {threading.get_ident()}
 
 
-def test_one_picture_starts_no_thread(watch, tmp_path, monkeypatch):
+def test_one_image_starts_no_thread(watch, tmp_path, monkeypatch):
     monkeypatch.setattr(batch.ThreadPoolExecutor, "submit", lambda *_: pytest.fail("a thread"))
     heard, _ = run(watch, make(tmp_path, 1))
     assert heard == whole(tmp_path / "out") == [0]
@@ -212,7 +212,7 @@ def test_one_picture_starts_no_thread(watch, tmp_path, monkeypatch):
 
 
 def mixed(folder):
-    """Pictures of several kinds, some of which fail."""
+    """Images of several kinds, some of which fail."""
     folder.mkdir()
     for n, name in enumerate(("a.png", "b.jpg", "alpha.png", "d.webp", "e.tiff", "f.bmp")):
         pixels = np.rint(helpers.texture(96, 96, seed=n, sigma=1.5) * 255).astype(np.uint8)
@@ -220,20 +220,20 @@ def mixed(folder):
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:300])
     order = ["missing.png", "a.png", "b.jpg", "broken.png", "alpha.png", "d.webp", "e.tiff", "f.bmp"]
     target = {"alpha.png": "alpha.jpg", "e.tiff": "e.png"}
-    return [Job(folder / name, folder / "out" / target.get(name, name)) for name in order]
+    return [ImageJob(folder / name, folder / "out" / target.get(name, name)) for name in order]
 
 
 def test_results_and_outcomes_are_those_of_single_runs(tmp_path):
     together, alone, heard = mixed(tmp_path / "1"), mixed(tmp_path / "2"), []
-    outcomes = batch.run(Inverting(), together, RestoreOptions(), heard.append)
-    expected = [batch.run(Inverting(), [job], RestoreOptions(), lambda outcome: None)[0] for job in alone]
+    outcomes = batch.process_all(Inverting(), together, RestoreOptions(), heard.append)
+    expected = [batch.process_all(Inverting(), [job], RestoreOptions(), lambda outcome: None)[0] for job in alone]
     assert heard == outcomes
     assert [list(one.seconds) for one in outcomes] == [list(one.seconds) for one in expected]
     assert sum(one.status == "restored" for one in outcomes) == 5
     for one, other in zip(outcomes, expected):
         one.seconds = other.seconds = {}
         assert str(one.to_json()).replace(str(tmp_path / "1"), str(tmp_path / "2")) == str(other.to_json())
-    assert names(tmp_path / "1" / "out") == names(tmp_path / "2" / "out")
+    assert file_names(tmp_path / "1" / "out") == file_names(tmp_path / "2" / "out")
     for path in (tmp_path / "1" / "out").iterdir():
         assert path.read_bytes() == (tmp_path / "2" / "out" / path.name).read_bytes()
 
@@ -251,16 +251,16 @@ def test_a_source_that_is_an_earlier_target_is_read_after_it_is_written(watch, t
             target.symlink_to(last.source)
         except OSError:
             pytest.skip("links cannot be made here")
-    run(watch, [Job(first.source, target), *jobs[1:-1], last])
+    run(watch, [ImageJob(first.source, target), *jobs[1:-1], last])
     assert watch.when("read", 1 + between, "begin") > watch.when("write", 0, "end")
     assert codecs.decode(last.target.read_bytes()) is not None
     assert np.array_equal(np.asarray(Image.open(last.target)), np.asarray(Image.open(first.source)))  # inverted twice
 
 
-def test_in_place_a_picture_named_twice_is_restored_twice(watch, tmp_path):
+def test_in_place_an_image_named_twice_is_restored_twice(watch, tmp_path):
     source = make(tmp_path, 1)[0].source
     before = np.asarray(Image.open(source))
-    heard, _ = run(watch, [Job(source, source)] * 3)
+    heard, _ = run(watch, [ImageJob(source, source)] * 3)
     assert heard == [0, 0, 0]
     assert np.array_equal(np.asarray(Image.open(source)), 255 - before)
 
@@ -269,7 +269,7 @@ def test_in_place_a_picture_named_twice_is_restored_twice(watch, tmp_path):
 
 
 def failing(watch, error, *where):
-    """Raises `error` where the phase of the picture begins."""
+    """Raises `error` where the phase of the image begins."""
 
     def at(*event):
         if event == (*where, "begin"):
@@ -293,7 +293,7 @@ def failing(watch, error, *where):
         ("write", RuntimeError("a bug"), GpenError),
     ],
 )
-def test_a_picture_that_fails_fails_alone(watch, tmp_path, phase, error, kind, number):
+def test_an_image_that_fails_fails_alone(watch, tmp_path, phase, error, kind, number):
     failing(watch, error, phase, number)
     heard, outcomes = run(watch, make(tmp_path, 5))
     assert heard == [0, 1, 2, 3, 4]
@@ -307,7 +307,7 @@ def test_a_picture_that_fails_fails_alone(watch, tmp_path, phase, error, kind, n
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_reading_that_runs_out_of_memory_is_tried_again_alone(watch, tmp_path, caplog, ahead):
-    """Read ahead it is beside others; the second time nothing else is in memory. The first picture has no others."""
+    """Read ahead it is beside others; the second time nothing else is in memory. The first image has no others."""
     number, failures = (2, [MemoryError()]) if ahead else (0, [MemoryError()] * 9)
     running = set()
 
@@ -330,7 +330,7 @@ def test_reading_that_runs_out_of_memory_is_tried_again_alone(watch, tmp_path, c
         assert isinstance(outcomes[0].error, OutOfMemory) and [one.status for one in outcomes][1:] == ["restored"] * 4
 
 
-def test_a_picture_read_beside_one_that_runs_out_of_memory_keeps_nothing_of_it(watch, tmp_path):
+def test_an_image_read_beside_one_that_runs_out_of_memory_keeps_nothing_of_it(watch, tmp_path):
     """Its reading is dropped to make room, and with it what went wrong there."""
     failed, tried = set(), threading.Event()
 
@@ -398,7 +398,7 @@ def test_other_errors_end_the_run_after_what_came_before(watch, tmp_path, phase,
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_an_error_of_finished_ends_the_run(watch, tmp_path, number):
     def finished(outcome):
-        if outcome.job.source.stem == str(number):
+        if outcome.files.source.stem == str(number):
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted) as raised:
@@ -514,7 +514,7 @@ def test_ctrl_c_while_a_read_is_waited_for(watch, tmp_path, ctrl_c):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_interruption_of_the_last_write_leaves_what_was_there(watch, tmp_path, monkeypatch, count):
-    jobs = [Job(job.source, job.source) for job in make(tmp_path, count)]
+    jobs = [ImageJob(job.source, job.source) for job in make(tmp_path, count)]
     before, replace = jobs[-1].source.read_bytes(), os.replace
 
     def interrupt(part, target):
@@ -527,7 +527,7 @@ def test_an_interruption_of_the_last_write_leaves_what_was_there(watch, tmp_path
         run(watch, jobs)
     assert raised.value.heard == list(range(count - 1))
     assert jobs[-1].source.read_bytes() == before
-    assert len(names(tmp_path)) == count
+    assert len(file_names(tmp_path)) == count
 
 
 # The process around it

@@ -12,15 +12,15 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from cli_fixtures import broken, names
-from ray_fixtures import workers, write_photos
+from cli_fixtures import file_names, write_broken_png
+from ray_fixtures import worker_pids, write_photos
 
 from gpen_core.batch import ray_images
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.batch.locations import Url
-from gpen_core.batch.ray_cluster import AT_ONCE, ON_GPU_AT_ONCE, Cluster, error_of, run, said
-from gpen_core.batch.ray_images import Told, Work
-from gpen_core.errors import ChangedWeights, GpenError, InputError, OptionsError, TooLarge
+from gpen_core.batch.ray_cluster import GPU_TASK_ROWS, TASK_ROWS, ClusterConfig, decode_error, encode_error, run
+from gpen_core.batch.ray_images import ImageWorkerSpec, RemoteOutcome
+from gpen_core.errors import GpenError, ImageTooLarge, InputError, OptionsError, WeightsChanged
 from gpen_core.options import RestoreOptions
 
 pytest_plugins = ["cli_fixtures", "ray_fixtures"]
@@ -84,26 +84,31 @@ class FakeRay(ModuleType):
 
 
 def test_jobs_and_errors_come_back_as_they_went(monkeypatch):
-    job = Job(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
+    job = ImageJob(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
     FakeRay(monkeypatch, CPU=1).answer = FakeRay.lose
     outcomes = []
-    ray_images.run([job], Work(refused, RestoreOptions()), Cluster(), outcomes.append)
-    assert [outcome.job for outcome in outcomes] == [job] and "the worker ended each time" in str(outcomes[0].error)
-    error = error_of(said(TooLarge("x.png: too large")))
-    assert type(error) is TooLarge and str(error) == "x.png: too large"
-    assert type(error_of(said(ZeroDivisionError("by zero")))) is GpenError
-    assert type(error_of(["is_out_of_memory", "not an error"])) is GpenError
+    ray_images.run([job], ImageWorkerSpec(refused, RestoreOptions()), ClusterConfig(), outcomes.append)
+    assert [outcome.files for outcome in outcomes] == [job] and "the worker ended each time" in str(outcomes[0].error)
+    error = decode_error(encode_error(ImageTooLarge("x.png: too large")))
+    assert type(error) is ImageTooLarge and str(error) == "x.png: too large"
+    assert type(decode_error(encode_error(ZeroDivisionError("by zero")))) is GpenError
+    assert type(decode_error(["is_out_of_memory", "not an error"])) is GpenError
 
 
 @pytest.mark.parametrize(
     ("has", "asked", "threads_told", "wanted"),
     [
-        ({"CPU": 16.0}, Cluster(), "", (4, 4, 4, 0)),
-        ({"CPU": 2.0}, Cluster(workers=2), "", (2, 1, 1, 0)),
-        ({"CPU": 2.0}, Cluster(workers=2), "8", (2, 8, 1, 0)),  # as the local run; still two processes on two processors
-        ({"CPU": 64.0, "GPU": 8.0}, Cluster(), "", (8, 8, 1, 1)),
-        ({"CPU": 64.0, "GPU": 8.0}, Cluster(device="cpu", workers=8), "", (8, 8, 8, 0)),
-        ({}, Cluster("auto", 4, "cuda"), "", (4, 1, 1, 1)),  # machines that are yet to come
+        ({"CPU": 16.0}, ClusterConfig(), "", (4, 4, 4, 0)),
+        ({"CPU": 2.0}, ClusterConfig(workers=2), "", (2, 1, 1, 0)),
+        (
+            {"CPU": 2.0},
+            ClusterConfig(workers=2),
+            "8",
+            (2, 8, 1, 0),
+        ),  # as the local run; still two processes on two processors
+        ({"CPU": 64.0, "GPU": 8.0}, ClusterConfig(), "", (8, 8, 1, 1)),
+        ({"CPU": 64.0, "GPU": 8.0}, ClusterConfig(device="cpu", workers=8), "", (8, 8, 8, 0)),
+        ({}, ClusterConfig("auto", 4, "cuda"), "", (4, 1, 1, 1)),  # machines that are yet to come
     ],
 )
 def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads_told, wanted):
@@ -116,13 +121,13 @@ def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads
     assert pool["compute"]["size"] == workers and pool["fn_constructor_args"][1] == threads
     assert pool["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": str(threads)}
     assert (pool["num_cpus"], pool["num_gpus"]) == (cpus, gpus or None)
-    assert max(map(len, ray.calls[0])) == (ON_GPU_AT_ONCE if gpus else AT_ONCE)
+    assert max(map(len, ray.calls[0])) == (GPU_TASK_ROWS if gpus else TASK_ROWS)
 
 
 def test_more_workers_than_gpus_are_refused(monkeypatch):
     FakeRay(monkeypatch, CPU=8, GPU=2)
     with pytest.raises(OptionsError, match="4 workers need as many GPUs; this machine has 2"):
-        run(range(4), Halving(), Cluster(workers=4), print)
+        run(range(4), Halving(), ClusterConfig(workers=4), print)
 
 
 def test_tasks_grow_smaller_so_that_all_workers_end_together(monkeypatch):
@@ -131,7 +136,7 @@ def test_tasks_grow_smaller_so_that_all_workers_end_together(monkeypatch):
     def sizes(workers, at_once):
         ray = FakeRay(monkeypatch, CPU=workers)
         ray.answer = FakeRay.lose
-        run(rows, Halving(), Cluster(workers=workers), lambda *_: None, at_once)
+        run(rows, Halving(), ClusterConfig(workers=workers), lambda *_: None, at_once)
         assert [row for task in ray.calls[0] for row in task] == [list(row) for row in enumerate(rows)]
         return [len(task) for task in ray.calls[0]]
 
@@ -149,7 +154,7 @@ def test_rows_that_are_lost_are_tried_again_alone(monkeypatch):
         return ray.work(tasks[1:], kind, arguments)
 
     ray.answer = answer
-    run([1, 2, 3, 4, 5], Halving(), Cluster(), lambda *one: heard.append(one), 2)
+    run([1, 2, 3, 4, 5], Halving(), ClusterConfig(), lambda *one: heard.append(one), 2)
     assert [len(task) for task in ray.calls[0]] == [2, 1, 1, 1] and [len(task) for task in ray.calls[1]] == [1, 1]
     assert [row for row, what in heard if what is None] == [1] and sorted(row for row, _ in heard) == [1, 2, 3, 4, 5]
     assert [pool["compute"]["max_tasks_in_flight_per_actor"] for pool in ray.pools] == [2, 1]
@@ -158,9 +163,9 @@ def test_rows_that_are_lost_are_tried_again_alone(monkeypatch):
 class Halving:
     """A work whose hand cannot do the number 0."""
 
-    folder = "."
+    working_dir = "."
 
-    def begin(self, threads):
+    def setup(self, threads):
         def hand(rows, tell):
             for row in rows:
                 tell(threads * 60 // row)
@@ -179,13 +184,13 @@ def test_what_was_done_before_a_worker_ended_is_heard_and_what_was_heard_before_
     ray.answer = answer
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with pytest.raises(GpenError, match="ZeroDivisionError"):
-        run([2, 3, 0, 1, 5, 6, 7, 8], Halving(), Cluster(workers=1), lambda *one: heard.append(one), 4)
+        run([2, 3, 0, 1, 5, 6, 7, 8], Halving(), ClusterConfig(workers=1), lambda *one: heard.append(one), 4)
     assert heard == [(2, 60), (3, 40)]
 
 
 def test_what_a_worker_tells_is_what_the_report_has():
     told = {"input": "a", "output": None, "status": "failed", "error": "a: no", "seconds": {}}
-    outcome = Told(Job(Path("a"), Path("b")), error=InputError("a: no"), told=told)
+    outcome = RemoteOutcome(ImageJob(Path("a"), Path("b")), error=InputError("a: no"), content=told)
     assert outcome.to_json() == told
 
 
@@ -207,8 +212,8 @@ def told(path):
 
 
 @pytest.mark.slow
-def test_the_files_of_a_local_run_and_one_bad_picture(ray, restore, photos, tmp_path):
-    broken(photos / "bad.png")
+def test_the_files_of_a_local_run_and_one_bad_image(ray, restore, photos, tmp_path):
+    write_broken_png(photos / "bad.png")
     reports = tmp_path / "local.json", tmp_path / "ray.json"
     runs = [
         restore(photos, "-o", tmp_path / report.stem, "--report", report, *how) for report, how in zip(reports, ((), ON_TWO))
@@ -234,13 +239,13 @@ def test_the_files_of_a_local_run_and_one_bad_picture(ray, restore, photos, tmp_
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a worker by /proc")
-def test_a_killed_worker_loses_no_picture(ray, restore, photos, tmp_path):
-    before, killed = set(workers()), []
+def test_a_killed_worker_loses_no_image(ray, restore, photos, tmp_path):
+    before, killed = set(worker_pids()), []
 
     def kill():
         while len(contents_now(tmp_path / "out")) < 3:
             time.sleep(0.01)
-        (one, *_) = sorted(set(workers()) - before)
+        (one, *_) = sorted(set(worker_pids()) - before)
         os.kill(one, signal.SIGKILL)
         killed.append(one)
 
@@ -249,7 +254,7 @@ def test_a_killed_worker_loses_no_picture(ray, restore, photos, tmp_path):
     ran = restore(photos, "-o", tmp_path / "out", "--report", tmp_path / "run.json", *ON_TWO)
     assert killed and ran.status == 0
     assert {one["status"] for one in told(tmp_path / "run.json").values()} == {"restored"}
-    assert names(tmp_path / "out") == names(photos)
+    assert file_names(tmp_path / "out") == file_names(photos)
     restore(photos, "-o", tmp_path / "local")
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
 
@@ -261,20 +266,20 @@ def contents_now(folder):
 DEADLY = """
 import os, signal
 from gpen_core.batch import local
-stream = local.stream
+process = local.process
 
 def deadly(restorer, jobs, *more):
     if any("deadly" in str(job.source) for job in jobs):
         os.kill(os.getpid(), signal.SIGKILL)
-    stream(restorer, jobs, *more)
+    process(restorer, jobs, *more)
 
-local.stream = deadly
+local.process = deadly
 """
 
 
 @pytest.mark.slow
-def test_a_picture_that_kills_whoever_has_it_fails_alone(ray, restore, photos, tmp_path, monkeypatch):
-    """A module that every Python of the run imports first stands in for a picture at which a library crashes."""
+def test_an_image_that_kills_whoever_has_it_fails_alone(ray, restore, photos, tmp_path, monkeypatch):
+    """A module that every Python of the run imports first stands in for an image at which a library crashes."""
     (tmp_path / "python").mkdir()
     (tmp_path / "python" / "gpen_deadly.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "python"), os.environ["PYTHONPATH"]]))
@@ -286,7 +291,7 @@ def test_a_picture_that_kills_whoever_has_it_fails_alone(ray, restore, photos, t
     ran = restore(photos, "-o", tmp_path / "out", "--report", tmp_path / "run.json", *ON_TWO)
     failed = [one for one in told(tmp_path / "run.json").values() if one["status"] != "restored"]
     assert ran.status == 1 and [Path(one["input"]).name for one in failed] == ["deadly.png"]
-    assert "the worker ended" in failed[0]["error"] and len(names(tmp_path / "out")) == 11
+    assert "the worker ended" in failed[0]["error"] and len(file_names(tmp_path / "out")) == 11
 
 
 def deadly_partial(load, *arguments):
@@ -302,7 +307,7 @@ def deadly_partial(load, *arguments):
 
 
 def refused():
-    raise ChangedWeights("red.pth is another")
+    raise WeightsChanged("red.pth is another")
 
 
 def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path, monkeypatch):
@@ -310,11 +315,15 @@ def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the worker is in this process
     FakeRay(monkeypatch, CPU=1)
     for work, kind, why in (
-        (Work(refused, RestoreOptions()), ChangedWeights, "red.pth is another"),
-        (Work(refused, RestoreOptions(), folder=str(tmp_path / "none")), InputError, "not there for its workers"),
+        (ImageWorkerSpec(refused, RestoreOptions()), WeightsChanged, "red.pth is another"),
+        (
+            ImageWorkerSpec(refused, RestoreOptions(), working_dir=str(tmp_path / "none")),
+            InputError,
+            "not there for its workers",
+        ),
     ):
         with pytest.raises(kind, match=why):
-            run(["unread"], work, Cluster(), print)
+            run(["unread"], work, ClusterConfig(), print)
     assert os.getcwd() == here  # noqa: PTH109
 
 

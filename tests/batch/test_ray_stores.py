@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from cli_fixtures import names
+from cli_fixtures import file_names
 from ray_fixtures import write_photos
 
 pytest_plugins = ["cli_fixtures", "ray_fixtures"]
@@ -25,7 +25,7 @@ def photos(tmp_path, portrait):
 
 def told(path):
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return {row["input"].rpartition("/")[2]: row for row in rows if row["row"] == "picture"}
+    return {row["input"].rpartition("/")[2]: row for row in rows if row["row"] == "image"}
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_store_that_is_busy_for_a_while_or_for_ever(ray, restore, store, photo
     assert "s3://cluster/in/deep/05.png cannot be read, tried 3 times" in rows["05.png"]["error"]
     assert 3 <= said["05.png"] <= 100
     restore(photos, "-o", tmp_path / "local")
-    for name in set(names(photos)) - {"05.png"}:
+    for name in set(file_names(photos)) - {"05.png"}:
         assert bucket.cat_file(f"cluster/out/deep/{name}") == (tmp_path / "local" / name).read_bytes()
 
     left.clear()
@@ -126,19 +126,19 @@ def little_disk(tmp_path):
     subprocess.run(("umount", str(folder)), check=True)
 
 
-def test_a_full_disk_is_told_of_each_picture_that_it_does_not_hold(ray, restore, photos, little_disk, tmp_path):
+def test_a_full_disk_is_told_of_each_image_that_it_does_not_hold(ray, restore, photos, little_disk, tmp_path):
     ran = restore(photos, "-o", little_disk / "out", "--report", tmp_path / "run.jsonl", "--ray", "--workers", "2")
     rows = told(tmp_path / "run.jsonl")
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
     assert ran.status == 1 and 0 < len(failed) < 8 and len(rows) == 8
     assert all("No space left on device" in rows[name]["error"] for name in failed)
-    assert set(names(little_disk / "out")) == set(names(photos)) - failed  # nothing half-written
+    assert set(file_names(little_disk / "out")) == set(file_names(photos)) - failed  # nothing half-written
     restore(photos, "-o", tmp_path / "local")
-    for name in names(little_disk / "out"):
+    for name in file_names(little_disk / "out"):
         assert (little_disk / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
 
 
-def test_a_machine_that_leaves_loses_no_picture(ray, restore, photos, tmp_path):
+def test_a_machine_that_leaves_loses_no_image(ray, restore, photos, tmp_path):
     """Two of Ray's nodes on this one, with one worker each."""
     from ray.cluster_utils import Cluster
 
@@ -161,5 +161,7 @@ def test_a_machine_that_leaves_loses_no_picture(ray, restore, photos, tmp_path):
     assert ran.status == 0 and gone and gone[0] < 8
     assert {row["status"] for row in told(tmp_path / "run.jsonl").values()} == {"restored"}
     restore(photos, "-o", tmp_path / "local")
-    assert names(tmp_path / "out") == names(photos)
-    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes() for name in names(photos))
+    assert file_names(tmp_path / "out") == file_names(photos)
+    assert all(
+        (tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes() for name in file_names(photos)
+    )

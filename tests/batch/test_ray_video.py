@@ -1,4 +1,4 @@
-"""`gpen video --ray`: the film of a local run, whatever happens to a worker. The tests of films need Ray and PyAV."""
+"""`gpen video --ray`: the video of a local run, whatever happens to a worker. The tests of videos need Ray and PyAV."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 import pytest
 import video_files
-from ray_fixtures import workers
+from ray_fixtures import worker_pids
 from video_fakes import SIZE, frames
 
-from gpen_core.video.work_dir import Work
+from gpen_core.video.work_dir import WorkDir
 
 pytest_plugins = ["cli_fixtures", "ray_fixtures"]
 
@@ -23,7 +23,7 @@ COUNT = 50  # five segments of ten, at 2 a second
 @pytest.fixture
 def film(tmp_path):
     path = tmp_path / "film.mkv"
-    return video_files.make(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
+    return video_files.write_video(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def test_what_contradicts_is_refused(video, film, tmp_path, arguments, why):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a worker by /proc")
 def test_a_killed_worker_changes_nothing(ray, video, film, tmp_path):
     assert video(film, tmp_path / "local.mkv", "--report", tmp_path / "local.json").status == 0
-    target, before, killed = tmp_path / "out.mkv", set(workers()), []
+    target, before, killed = tmp_path / "out.mkv", set(worker_pids()), []
 
     def kill():
-        while not list(Work(target).folder.glob("*/*.json")):
+        while not list(WorkDir(target).folder.glob("*/*.json")):
             time.sleep(0.01)
-        (one, *_) = sorted(set(workers()) - before)
+        (one, *_) = sorted(set(worker_pids()) - before)
         os.kill(one, signal.SIGKILL)
         killed.append(one)
 
@@ -76,4 +76,4 @@ def test_a_killed_worker_changes_nothing(ray, video, film, tmp_path):
     here, there = (json.loads((tmp_path / name).read_text("utf-8")) for name in ("local.json", "ray.json"))
     differs = {key for key in here if here[key] != there[key]}
     assert differs <= {"output", "seconds"} and there["segments"] == 5 and there["device"] == "cpu"
-    assert not Work(target).folder.exists()
+    assert not WorkDir(target).folder.exists()

@@ -1,4 +1,4 @@
-"""Pictures named by URLs: found, read with bounded retries, written whole, and told apart."""
+"""Images named by URLs: found, read with bounded retries, written whole, and told apart."""
 
 import io
 import sys
@@ -12,11 +12,11 @@ from PIL import Image
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.file_keys import same_file_key
-from gpen_core.batch.job import Job, is_done
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.locations import Url, place_of
-from gpen_core.batch.sources import Found, Sources
-from gpen_core.errors import InputError, MissingExtra, OptionsError, OutOfMemory, OutputError
+from gpen_core.batch.job import ImageJob, is_done
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.locations import Url, parse_location
+from gpen_core.batch.sources import InputItem, Sources
+from gpen_core.errors import InputError, MissingDependency, OptionsError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
 
 fsspec = pytest.importorskip("fsspec")
@@ -25,7 +25,7 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((SIDE / 2, SIDE / 2), 40)])
+    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +76,17 @@ def shaky(monkeypatch):
     ],
 )
 def test_a_url_has_a_name(text, name, suffix, path):
-    url = place_of(text)
+    url = parse_location(text)
     assert (url.name, url.suffix, url.path, str(url)) == (name, suffix, path, text)
 
 
 @pytest.mark.parametrize("text", ["a/b.png", "C:/a.png", "c://a.png", "s3:/a.png", "a b://c", "://x"])
 def test_what_is_no_url_is_a_path(text):
-    assert isinstance(place_of(text), Path)
+    assert isinstance(parse_location(text), Path)
 
 
 def test_file_urls_are_paths(tmp_path):
-    assert place_of((tmp_path / "a b.png").as_uri()) == tmp_path / "a b.png"
+    assert parse_location((tmp_path / "a b.png").as_uri()) == tmp_path / "a b.png"
 
 
 def test_below_a_folder_is_one_slash():
@@ -95,15 +95,15 @@ def test_below_a_folder_is_one_slash():
 
 
 def test_two_names_of_one_object_are_one(memory):
-    keys = {same_file_key(place_of(text)) for text in ("memory://a/b.png", "memory:///a/b.png", "MEMORY://a/b.png")}
+    keys = {same_file_key(parse_location(text)) for text in ("memory://a/b.png", "memory:///a/b.png", "MEMORY://a/b.png")}
     assert len(keys) == 1 and keys != {same_file_key(Path("a/b.png"))}
 
 
 def test_without_fsspec_or_its_backend_it_is_said_what_to_install(monkeypatch):
-    with pytest.raises(MissingExtra, match=r"nosuch:// cannot be used here .*s3fs"):
+    with pytest.raises(MissingDependency, match=r"nosuch:// cannot be used here .*s3fs"):
         same_file_key(Url("nosuch://b/a.png"))
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(MissingExtra, match=r"sd-gpen\[remote\]"):
+    with pytest.raises(MissingDependency, match=r"sd-gpen\[remote\]"):
         same_file_key(Url("memory://b/a.png"))
 
 
@@ -118,7 +118,9 @@ def tree(memory, photo):
 
 
 def found(argument, recursive=False, out="memory://results"):
-    with Plan(Sources((argument,), recursive=recursive, left_out=place_of(out)), Wishes(place_of(out))) as planned:
+    with JobPlan(
+        Sources((argument,), recursive=recursive, excluded=parse_location(out)), OutputSpec(parse_location(out))
+    ) as planned:
         return [(str(job.source), str(job.target)) for job in planned]
 
 
@@ -140,7 +142,7 @@ def test_a_pattern(tree, recursive, below):
     assert found("memory://in/none*.png") == [("memory://in/none*.png", "memory://results/none*.png")]
 
 
-def test_a_picture_is_not_asked_for_and_what_is_missing_is_told_by_reading(tree):
+def test_an_image_is_not_asked_for_and_what_is_missing_is_told_by_reading(tree):
     assert found("memory://in/missing.png") == [("memory://in/missing.png", "memory://results/missing.png")]
     assert found("memory://in/nothing") == [("memory://in/nothing", "memory://results/nothing")]
 
@@ -153,7 +155,7 @@ def test_a_local_folder_into_a_store_and_back(tree, tmp_path, photo):
 
 def test_a_lists_urls_keep_their_bucket(tree, tmp_path):
     (tmp_path / "list.txt").write_text("memory://in/b.png\nmemory://in/deep/../../../x/d.png\n")
-    with Plan(Sources(listing=tmp_path / "list.txt"), Wishes(tmp_path / "out")) as planned:
+    with JobPlan(Sources(listing=tmp_path / "list.txt"), OutputSpec(tmp_path / "out")) as planned:
         assert [job.target for job in planned] == [tmp_path / "out/in/b.png", tmp_path / "out/x/d.png"]
 
 
@@ -163,17 +165,17 @@ def test_a_lists_urls_keep_their_bucket(tree, tmp_path):
         (["memory://in/b.png"], "memory:///in", "is an input"),
         (["memory://in/b.png", "memory://in/deep/b.png"], "memory://results", "would both become memory://results/b.png"),
         (["memory://in/b.png", "memory://in/a.JPG"], "memory://results.png", None),
-        (["memory://in/b.png", "memory://in/a.JPG"], "memory://results/x.png", "2 pictures do not fit"),
+        (["memory://in/b.png", "memory://in/a.JPG"], "memory://results/x.png", "2 images do not fit"),
         (["memory://in/b.png"], "memory://results/x.gif", r"\.gif cannot be written"),
     ],
 )
 def test_clashes_are_refused(tree, sources, out, why):
-    todo = [Found.named(place_of(text)) for text in sources]
+    todo = [InputItem.from_location(parse_location(text)) for text in sources]
     if why is None:
-        Plan(todo, Wishes(place_of(out))).close()
+        JobPlan(todo, OutputSpec(parse_location(out))).close()
         return
     with pytest.raises(OptionsError, match=why):
-        Plan(todo, Wishes(place_of(out)))
+        JobPlan(todo, OutputSpec(parse_location(out)))
 
 
 def test_a_store_that_cannot_be_listed_is_an_input_error(shaky):
@@ -187,12 +189,12 @@ def test_a_store_that_cannot_be_listed_is_an_input_error(shaky):
 
 def run(red, *jobs, **more):
     heard = []
-    todo = [Job(place_of(str(source)), place_of(str(target))) for source, target in jobs]
-    local.stream(red, todo, RestoreOptions(), heard.append, **more)
+    todo = [ImageJob(parse_location(str(source)), parse_location(str(target))) for source, target in jobs]
+    local.process(red, todo, RestoreOptions(), heard.append, **more)
     return heard
 
 
-def test_pictures_are_restored_as_files_are(red, memory, photo, tmp_path):
+def test_images_are_restored_as_files_are(red, memory, photo, tmp_path):
     (tmp_path / "a.png").write_bytes(photo)
     memory.pipe_file("/in/a.png", photo)
     run(red, (tmp_path / "a.png", tmp_path / "out.png"))
@@ -207,7 +209,7 @@ def test_pictures_are_restored_as_files_are(red, memory, photo, tmp_path):
     assert memory.cat_file("/out/deep/a.png") == memory.cat_file("/out/b.png") == (tmp_path / "out.png").read_bytes()
     assert one.to_json()["output"] == "memory://out/deep/a.png"
     assert Image.open(io.BytesIO(memory.cat_file("/out/b.png"))).getexif()[0x010E] == "kept"
-    assert access.needed_bytes(Url("memory://in/a.png")) == access.needed_bytes(tmp_path / "a.png")
+    assert access.decode_memory(Url("memory://in/a.png")) == access.decode_memory(tmp_path / "a.png")
 
 
 def test_what_is_there_is_skipped(red, memory, photo):
@@ -219,7 +221,7 @@ def test_what_is_there_is_skipped(red, memory, photo):
     assert memory.cat_file("/out/a.png") == b"as it was"
 
 
-def test_what_is_too_large_or_broken_is_this_pictures_alone(red, memory, photo):
+def test_what_is_too_large_or_broken_is_this_images_alone(red, memory, photo):
     memory.pipe_file("/in/a.png", photo[:300])
     with pytest.raises(InputError, match=r"memory://in/a\.png: .*damaged"):
         access.read(Url("memory://in/a.png"))
@@ -248,11 +250,11 @@ def test_what_may_pass_is_tried_three_times(shaky, photo, fault, times):
     fsspec.filesystem("shaky").pipe_file("/in/a.png", photo)
     shaky.faults += [("open", fault)] * times
     if times < 3:
-        assert access.read(Url("shaky://in/a.png")).picture.size == (SIDE, SIDE)
+        assert access.read(Url("shaky://in/a.png")).image.size == (SIDE, SIDE)
     else:
         with pytest.raises(InputError, match=r"shaky://in/a\.png cannot be read, tried 3 times: "):
             access.read(Url("shaky://in/a.png"))
-    assert shaky.pauses == list(remote.PAUSES[:times]) and not shaky.faults
+    assert shaky.pauses == list(remote.RETRY_DELAYS[:times]) and not shaky.faults
 
 
 @pytest.mark.parametrize(("fault", "said"), [("forbidden", "Forbidden"), ("strange", "no such thing")])
@@ -263,7 +265,7 @@ def test_what_will_not_pass_is_tried_once(shaky, fault, said):
     assert shaky.pauses == [] and not shaky.store
 
 
-def test_a_store_that_answers_503_costs_one_picture_and_its_reason_is_told(red, shaky, photo):
+def test_a_store_that_answers_503_costs_one_image_and_its_reason_is_told(red, shaky, photo):
     store = fsspec.filesystem("shaky")
     for n in range(3):
         store.pipe_file(f"/in/{n}.png", photo)
@@ -276,7 +278,7 @@ def test_a_store_that_answers_503_costs_one_picture_and_its_reason_is_told(red, 
     assert sorted(path for path in shaky.store if path.startswith("/out")) == ["/out/1.png", "/out/2.png"]
 
 
-def test_a_store_that_does_not_say_what_is_there_costs_one_picture(red, shaky, photo):
+def test_a_store_that_does_not_say_what_is_there_costs_one_image(red, shaky, photo):
     fsspec.filesystem("shaky").pipe_file("/in/a.png", photo)
     shaky.faults += [("info", "503")] * 3
     jobs = [("shaky://in/a.png", f"shaky://out/{n}.png") for n in range(2)]
@@ -300,7 +302,7 @@ def test_what_grows_is_written_beside_and_moved(shaky, monkeypatch):
         assert {path: bytes(file.getvalue()) for path, file in shaky.store.items()} == {"/out/deep/a.png": b"old"}
     access.write_bytes(Url("shaky://out/deep/a.png"), b"new")
     assert shaky.store["/out/deep/a.png"].getvalue() == b"new" and len(shaky.store) == 1
-    monkeypatch.setattr(remote, "OBJECTS", {*remote.OBJECTS, "shakyobjects"})
+    monkeypatch.setattr(remote, "OBJECT_STORES", {*remote.OBJECT_STORES, "shakyobjects"})
     shaky.log.clear()
     access.write_bytes(Url("shakyobjects://out/b.png"), b"x")
     assert [name for name, _ in shaky.log if name in ("put", "move")] == ["put"]
@@ -360,7 +362,7 @@ def test_over_http_an_input_is_read_whole(photo, length, monkeypatch):
     with ws.running(data, ws.serve if length else without_length) as server:
         server.head = None if length else ws.status(405)
         assert remote.read(Url(server.url)) == data
-        assert access.needed_bytes(Url(server.url)) > SIDE * SIDE * 18
+        assert access.decode_memory(Url(server.url)) > SIDE * SIDE * 18
 
 
 # Archives
@@ -380,7 +382,7 @@ def archive(photo, tmp_path):
     ("argument", "names"),
     [("zip://b.png", ["b.png"]), ("zip://*.png", ["b.png"]), ("zip://", ["b.png"]), ("zip://deep", ["deep/a.png"])],
 )
-def test_pictures_in_an_archive_are_found_and_read(archive, photo, tmp_path, argument, names):
+def test_images_in_an_archive_are_found_and_read(archive, photo, tmp_path, argument, names):
     jobs = found(argument + archive, out=str(tmp_path / "out"))
     assert jobs == [(f"zip://{name}{archive}", str(tmp_path / "out" / Path(name).name)) for name in names]
     assert [remote.read(Url(source)) for source, _ in jobs] == [photo for _ in names]
@@ -392,13 +394,13 @@ def test_pictures_in_an_archive_are_found_and_read(archive, photo, tmp_path, arg
 @pytest.mark.parametrize("name", ["nul\0.png", "half\udc00\ud800.png", "x::memory:__in_a.png", "~", "con.png"])
 @pytest.mark.parametrize("out", ["memory://out", None])
 @pytest.mark.slow
-def test_an_odd_name_costs_no_other_picture_and_names_one_object(red, memory, photo, tmp_path, name, out):
+def test_an_odd_name_costs_no_other_image_and_names_one_object(red, memory, photo, tmp_path, name, out):
     """One that no file here can have fails by itself."""
     memory.pipe_file(f"/in/{name}.png", photo)
     memory.pipe_file("/in/z.png", photo)
     memory.pipe_file("/in/x", photo)  # which fsspec would open in place of the one with ::, and only of that
-    with Plan(Sources(("memory://in",)), Wishes(place_of(out or str(tmp_path)))) as planned:
-        outcomes = {str(one.job.source): one for one in run(red, *((job.source, job.target) for job in planned))}
+    with JobPlan(Sources(("memory://in",)), OutputSpec(parse_location(out or str(tmp_path)))) as planned:
+        outcomes = {str(one.files.source): one for one in run(red, *((job.source, job.target) for job in planned))}
     good, odd = outcomes["memory://in/z.png"], outcomes[f"memory://in/{name}.png"]
     no_file = out is None and ("\0" in name or "\ud800" in name)
     why = "no file can have such a name" if no_file else "there is no such object" if "::" in name else None

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from gpen_core.batch import local, report_files, summary
-from gpen_core.batch.job import Job, is_done
+from gpen_core.batch.job import ImageJob, is_done
 from gpen_core.cli.report_text import summary_lines
 from gpen_core.errors import InputError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.report import Outcome, OutcomeCounts
+from gpen_core.pipeline.report import ImageOutcome, OutcomeCounts
 
 NAMES = {"model": "red-256", "detector": "fake"}
 SIDE = 96
@@ -22,7 +22,7 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((SIDE / 2, SIDE / 2), 40)])
+    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def todo(tmp_path):
     for n in range(4):
         source = tmp_path / f"{n}.png"
         Image.fromarray(np.rint(helpers.texture(SIDE, SIDE, sigma=1.5) * 255).astype(np.uint8)).save(source)
-        made.append(Job(source, tmp_path / "out" / f"{n}.png"))
+        made.append(ImageJob(source, tmp_path / "out" / f"{n}.png"))
     return made
 
 
 def outcome(name, status="restored", error=None, **seconds):
-    return Outcome(Job(Path(name), Path("out") / name), status, error, seconds=seconds)
+    return ImageOutcome(ImageJob(Path(name), Path("out") / name), status, error, seconds=seconds)
 
 
 def written(path):
@@ -54,8 +54,8 @@ def test_what_is_there_is_skipped_in_its_turn_and_nothing_of_it_is_read(red, tod
         todo[n].target.write_bytes(b"as it was")
         todo[n].source.unlink()
     heard = []
-    local.stream(red, iter(todo), RestoreOptions(), heard.append, is_done=is_done)
-    assert [one.job for one in heard] == todo
+    local.process(red, iter(todo), RestoreOptions(), heard.append, is_done=is_done)
+    assert [one.files for one in heard] == todo
     assert [one.status for one in heard] == ["skipped" if n in there else "restored" for n in range(4)]
     assert all((todo[n].target.read_bytes() == b"as it was") == (n in there) for n in range(4))
     told = heard[there[0]].to_json()
@@ -66,7 +66,7 @@ def test_a_folder_of_the_outputs_name_is_not_the_output(red, todo):
     todo[0].target.mkdir(parents=True)
     assert not is_done(todo[0])
     heard = []
-    local.stream(red, todo[:1], RestoreOptions(), heard.append, is_done=is_done)
+    local.process(red, todo[:1], RestoreOptions(), heard.append, is_done=is_done)
     assert isinstance(heard[0].error, OutputError)
 
 
@@ -92,16 +92,16 @@ def test_no_outcome_is_kept_by_a_stream_of_jobs(red, todo):
         ahead.pop(0)
         most = max(most, len(ahead))
 
-    local.stream(red, jobs(), RestoreOptions(), finished, is_done=lambda job: True)
+    local.process(red, jobs(), RestoreOptions(), finished, is_done=lambda job: True)
     assert most <= 2 and not ahead
 
 
 # Lines, as they end
 
 
-def test_each_picture_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
+def test_each_image_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
     path = tmp_path / "new" / "report.jsonl"
-    report = report_files.of(path, NAMES, RestoreOptions(strength=0.5), appends=False)
+    report = report_files.open_report(path, NAMES, RestoreOptions(strength=0.5), append=False)
     report.begin(red)
     seen = []
 
@@ -110,13 +110,13 @@ def test_each_picture_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
         seen.append(len(written(path)))
 
     (tmp_path / "1.png").write_bytes(b"broken")
-    local.stream(red, todo, RestoreOptions(), finished)
+    local.process(red, todo, RestoreOptions(), finished)
     report.end(None)
     assert seen == [2, 3, 4, 5]
     first, *pictures, last = written(path)
     assert {"row": "start", "model": "red-256", "device": "cpu", "size": 256}.items() <= first.items()
     assert first["options"]["strength"] == 0.5
-    assert [one["row"] for one in pictures] == ["picture"] * 4
+    assert [one["row"] for one in pictures] == ["image"] * 4
     assert [one["status"] for one in pictures] == ["restored", "failed", "restored", "restored"]
     assert "1.png" in pictures[1]["error"] and pictures[0]["faces"][0]["restored"]
     assert [one["at"] for one in pictures] == sorted(one["at"] for one in pictures)
@@ -125,14 +125,14 @@ def test_each_picture_is_a_whole_line_as_soon_as_it_ends(red, todo, tmp_path):
 
 def test_what_ends_a_run_before_its_start_is_in_the_report(tmp_path):
     path = tmp_path / "report.jsonl"
-    report_files.of(path, NAMES, RestoreOptions(), appends=False).end("no weights")
+    report_files.open_report(path, NAMES, RestoreOptions(), append=False).end("no weights")
     first, last = written(path)
     assert first["model"] == "red-256" and "device" not in first
     assert (last["error"], last["counts"]) == ("no weights", {})
 
 
 def run(path, *outcomes, appends=False, ends=True, options=RestoreOptions(), names=NAMES):  # noqa: B008  frozen
-    report = report_files.of(path, names, options, appends)
+    report = report_files.open_report(path, names, options, appends)
     report.begin(None) if path.suffix == ".jsonl" else None
     for one in outcomes:
         report.add(one)
@@ -146,17 +146,17 @@ def test_a_run_that_goes_on_adds_to_the_lines_and_one_that_begins_anew_does_not(
     path = tmp_path / "report.jsonl"
     run(path, outcome("a.png"), ends=False)
     with path.open("ab") as file:
-        file.write(b'{"row": "picture", "inp')  # of a machine that lost its power
+        file.write(b'{"row": "image", "inp')  # of a machine that lost its power
     run(path, outcome("a.png", "skipped"), outcome("b.png"), appends=True)
-    kinds = [row["row"] for row in report_files.rows(path)]
-    assert kinds == ["start", "picture", "damaged", "start", "picture", "picture", "end"]
+    kinds = [row["row"] for row in report_files.iter_rows(path)]
+    assert kinds == ["start", "image", "damaged", "start", "image", "image", "end"]
     run(path, outcome("a.png"))
-    assert [row["row"] for row in report_files.rows(path)] == ["start", "picture", "end"]
+    assert [row["row"] for row in report_files.iter_rows(path)] == ["start", "image", "end"]
 
 
-def test_a_report_that_cannot_be_written_stops_no_picture_and_is_told_at_the_end(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_stops_no_image_and_is_told_at_the_end(tmp_path, monkeypatch):
     path = tmp_path / "report.jsonl"
-    report = report_files.of(path, NAMES, RestoreOptions(), appends=False)
+    report = report_files.open_report(path, NAMES, RestoreOptions(), append=False)
     report.begin(None)
     whole = report.file
 
@@ -177,13 +177,13 @@ def test_a_report_that_cannot_be_written_stops_no_picture_and_is_told_at_the_end
     report.file = Full()
     with pytest.raises(OutputError, match="without 2 rows: No space left"):
         report.end(None)
-    assert [row["row"] for row in report_files.rows(path)] == ["start", "damaged", "picture", "damaged"]
+    assert [row["row"] for row in report_files.iter_rows(path)] == ["start", "damaged", "image", "damaged"]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
-        report_files.of(tmp_path / "file" / "report.jsonl", NAMES, RestoreOptions(), appends=False)
+        report_files.open_report(tmp_path / "file" / "report.jsonl", NAMES, RestoreOptions(), append=False)
 
 
 # Other options than before
@@ -192,11 +192,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path
 @pytest.mark.parametrize("name", ["report.json", "report.jsonl"])
 def test_one_warning_where_what_is_there_was_made_otherwise(tmp_path, caplog, name):
     path = tmp_path / name
-    report_files.warn_of_others(path, NAMES, RestoreOptions())
+    report_files.warn_about_option_changes(path, NAMES, RestoreOptions())
     run(path, outcome("a.png"), options=RestoreOptions(strength=0.5, preserve="eyes"))
-    report_files.warn_of_others(path, NAMES, RestoreOptions(strength=0.5, preserve="eyes"))
+    report_files.warn_about_option_changes(path, NAMES, RestoreOptions(strength=0.5, preserve="eyes"))
     assert not caplog.records
-    report_files.warn_of_others(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(preserve="eyes"))
+    report_files.warn_about_option_changes(path, {**NAMES, "model": "gpen-bfr-512"}, RestoreOptions(preserve="eyes"))
     (record,) = caplog.records
     assert "model: red-256, now gpen-bfr-512; strength: 0.5, now 1.0)" in record.getMessage()
 
@@ -205,14 +205,14 @@ def test_of_several_runs_in_one_file_each_counts(tmp_path, caplog):
     path = tmp_path / "report.jsonl"
     run(path, options=RestoreOptions(strength=0.5))
     run(path, appends=True)
-    report_files.warn_of_others(path, NAMES, RestoreOptions())
+    report_files.warn_about_option_changes(path, NAMES, RestoreOptions())
     (record,) = caplog.records
     assert "strength: 0.5, now 1.0" in record.getMessage()
 
 
 def test_what_is_no_report_is_told_but_stops_nothing(tmp_path, caplog):
     (tmp_path / "report.json").write_text("[1]")
-    report_files.warn_of_others(tmp_path / "report.json", NAMES, RestoreOptions())
+    report_files.warn_about_option_changes(tmp_path / "report.json", NAMES, RestoreOptions())
     assert "no report" in caplog.text and "is not known" in caplog.text
 
 
@@ -223,36 +223,36 @@ def test_reports_are_summed_up(red, todo, tmp_path):
     (tmp_path / "2.png").write_bytes(b"broken")
     first, second = tmp_path / "first.json", tmp_path / "second.jsonl"
     for path, jobs, options in ((first, todo[:1], RestoreOptions(min_face_size=41)), (second, todo[1:], RestoreOptions())):
-        report = report_files.of(path, NAMES, options, appends=False)
+        report = report_files.open_report(path, NAMES, options, append=False)
         report.begin(red)
-        local.stream(red, jobs, options, report.add)
+        local.process(red, jobs, options, report.add)
         report.end(None)
     total = summary.summarize([first, second])
     assert total.statuses == {"restored": 2, "unchanged": 1, "failed": 1}
-    assert (total.runs, total.ended, total.faces, total.restored, total.worked_on) == (2, 2, 3, 2, 4)
+    assert (total.runs, total.completed_runs, total.faces, total.restored, total.processed) == (2, 2, 3, 2, 4)
     assert list(total.reasons.values()) == [1] and "N px" in next(iter(total.reasons))
     ((error, number),) = total.errors.items()
     assert error.startswith("FILE: ") and number == 1
     assert total.stages["network"] > 0 and total.seconds >= total.stages["network"]
 
 
-def test_a_picture_counts_once_by_what_became_of_it_last(tmp_path):
+def test_an_image_counts_once_by_what_became_of_it_last(tmp_path):
     path = tmp_path / "report.jsonl"
     run(path, outcome("a.png"), outcome("b.png", "failed", InputError("b.png: 3 x 7 pixels")), ends=False)
     run(path, outcome("a.png", "skipped"), outcome("b.png", network=2.0), outcome("c.png", "skipped"), appends=True)
     total = summary.summarize([path])
     assert total.statuses == {"restored": 2, "skipped": 1} and not total.errors
-    assert (total.runs, total.ended, total.worked_on, total.stages["network"]) == (2, 1, 3, 2.0)
+    assert (total.runs, total.completed_runs, total.processed, total.stages["network"]) == (2, 1, 3, 2.0)
     text = "\n".join(summary_lines(total))
-    assert "3 pictures in 2 runs: 2 restored, 1 skipped" in text and "1 run did not come to an end" in text
+    assert "3 images in 2 runs: 2 restored, 1 skipped" in text and "1 run did not come to an end" in text
 
 
 def test_the_time_of_a_run_that_was_killed_is_that_of_its_last_row(tmp_path):
     path = tmp_path / "report.jsonl"
-    rows = [{"row": "start"}, *({"row": "picture", "input": f"{n}", "status": "restored", "at": n} for n in range(5))]
+    rows = [{"row": "start"}, *({"row": "image", "input": f"{n}", "status": "restored", "at": n} for n in range(5))]
     rows += [
         {"row": "start"},
-        {"row": "picture", "input": "x", "status": "restored", "at": 3},
+        {"row": "image", "input": "x", "status": "restored", "at": 3},
         {"row": "end", "seconds": 4.0},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -297,12 +297,12 @@ def test_names_that_are_no_text_are_summed_up_too(tmp_path):
 
 HOSTILE = {
     "nested": "[" * 100_000,
-    "nested within": '{"row": "picture", "input": "a", "faces": ' + "[" * 100_000,
-    "a number as stages": '{"row": "picture", "input": "a", "status": "restored", "seconds": 3}',
-    "text as seconds": '{"row": "picture", "input": "a", "seconds": {"read": "long"}}',
-    "text as time": '{"row": "picture", "input": "a", "at": "noon"}',
-    "faces of text": '{"row": "picture", "input": "a", "faces": ["x"]}',
-    "a face's number": '{"row": "picture", "input": "a", "faces": 3}',
+    "nested within": '{"row": "image", "input": "a", "faces": ' + "[" * 100_000,
+    "a number as stages": '{"row": "image", "input": "a", "status": "restored", "seconds": 3}',
+    "text as seconds": '{"row": "image", "input": "a", "seconds": {"read": "long"}}',
+    "text as time": '{"row": "image", "input": "a", "at": "noon"}',
+    "faces of text": '{"row": "image", "input": "a", "faces": ["x"]}',
+    "a face's number": '{"row": "image", "input": "a", "faces": 3}',
     "a huge number": '{"row": "end", "seconds": 1' + "0" * 400 + "}",
     "digits": '{"row": "end", "seconds": ' + "9" * 5000 + "}",
     "a list as end": '{"row": "end", "seconds": [1]}',
@@ -315,7 +315,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_a_hostile_report_is_damaged_rows_or_an_input_error(tmp_path, caplog, line, name):
     path = tmp_path / name
-    row = '{"row": "picture", "input": "b", "status": "restored", "seconds": {"read": 1.5}}'
+    row = '{"row": "image", "input": "b", "status": "restored", "seconds": {"read": 1.5}}'
     text = f"{row}\n{line}\n" if name == "a.jsonl" else f'{{"inputs": [{row}, {line}]}}'
     path.write_text(text, encoding="utf-8")
     try:
@@ -326,11 +326,11 @@ def test_a_hostile_report_is_damaged_rows_or_an_input_error(tmp_path, caplog, li
         assert total.statuses["restored"] == 1 and total.stages == {"read": 1.5}
         assert len(total.damaged) == 1 or name == "a.json"
     assert list(summary_lines(summary.Summary()))
-    report_files.warn_of_others(path, {"model": "m", "detector": "d"}, RestoreOptions())
+    report_files.warn_about_option_changes(path, {"model": "m", "detector": "d"}, RestoreOptions())
 
 
 def test_what_a_row_calls_itself_is_not_believed_in_a_report_of_one_piece(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"inputs": [{"row": "damaged", "input": "b", "status": "restored"}]}', encoding="utf-8")
     total = summary.summarize([path])
-    assert (total.statuses, total.runs, total.ended) == ({"restored": 1}, 1, 1)
+    assert (total.statuses, total.runs, total.completed_runs) == ({"restored": 1}, 1, 1)

@@ -12,8 +12,8 @@ from PIL import Image
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.job import is_done
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.locations import Url, place_of
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.locations import Url, parse_location
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OutputError
 from gpen_core.options import RestoreOptions
@@ -27,7 +27,7 @@ SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please r
 
 @pytest.fixture(scope="module")
 def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.face_at((SIDE / 2, SIDE / 2), 40)])
+    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,11 @@ def bucket(s3_at):
 
 def restore(red, argument, out, **more):
     heard = []
-    with Plan(Sources((argument,), recursive=True, left_out=place_of(out)), Wishes(place_of(out))) as planned:
-        local.stream(red, planned, RestoreOptions(), heard.append, **more)
-    return [(str(one.job.target), one.status) for one in heard]
+    with JobPlan(
+        Sources((argument,), recursive=True, excluded=parse_location(out)), OutputSpec(parse_location(out))
+    ) as planned:
+        local.process(red, planned, RestoreOptions(), heard.append, **more)
+    return [(str(one.files.target), one.status) for one in heard]
 
 
 def test_a_bucket_with_what_lies_deeper_is_restored_and_gone_on_with(red, bucket, photo, tmp_path):
@@ -85,9 +87,9 @@ def test_a_bucket_with_what_lies_deeper_is_restored_and_gone_on_with(red, bucket
     assert (tmp_path / "new" / "deep" / "er" / "b.png").exists()
 
 
-def test_only_a_pictures_head_is_fetched_to_know_what_it_needs(bucket, photo):
+def test_only_an_images_head_is_fetched_to_know_what_it_needs(bucket, photo):
     bucket.pipe_file("photos/a.png", photo)
-    assert access.needed_bytes(Url("s3://photos/a.png")) > SIDE * SIDE * 3
+    assert access.decode_memory(Url("s3://photos/a.png")) > SIDE * SIDE * 3
 
 
 def test_what_is_not_there_is_told(red, bucket):
@@ -99,7 +101,7 @@ def test_what_is_not_there_is_told(red, bucket):
 
 
 def is_there(text):
-    return access.is_there(Url(text))
+    return access.exists(Url(text))
 
 
 def test_a_store_that_goes_on_answering_503_is_given_up(s3_at, monkeypatch):
@@ -127,7 +129,7 @@ def test_a_store_that_goes_on_answering_503_is_given_up(s3_at, monkeypatch):
     try:
         store = s3_at(f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setattr(type(store), "retries", 1)  # its own, of each of ours
-        monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
+        monkeypatch.setattr(remote, "RETRY_DELAYS", (0.0, 0.0))
         with pytest.raises(InputError, match=r"cannot be read, tried 3 times: "):
             access.read(Url("s3://photos/a.png"))
         with pytest.raises(OutputError, match=r"cannot be written, tried 3 times: .*reduce your request rate"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_fixtures import DETECTOR, broken, names
+from cli_fixtures import DETECTOR, file_names, write_broken_png
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted
@@ -55,7 +55,7 @@ def test_a_bad_value_is_refused_by_name_before_anything_is_loaded(gpen, face, tm
     assert ran.status == 2
     option = arguments[0].partition("=")[0].removeprefix("--")
     assert option.replace("-", "_") in ran.err.replace("-", "_")
-    assert names(tmp_path) == ["face.png"]
+    assert file_names(tmp_path) == ["face.png"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--in-place", "-o", "out.png")])
@@ -102,7 +102,7 @@ def test_a_target_that_cannot_be_is_refused_and_nothing_is_written(
     ran = restore(*arguments)
     assert ran.status == 2
     assert re.search(why, ran.err)
-    assert names(tmp_path) == ["face.png", "other", "plain.png"]
+    assert file_names(tmp_path) == ["face.png", "other", "plain.png"]
     assert face.read_bytes() == before
 
 
@@ -114,17 +114,17 @@ def test_a_device_or_precision_that_is_not_there_is_usage(restore, face, tmp_pat
     ran = restore(face, "-o", tmp_path / "out.png", *arguments)
     assert ran.status == 2
     assert named in ran.err
-    assert names(tmp_path) == ["face.png"]
+    assert file_names(tmp_path) == ["face.png"]
 
 
 # Some or no inputs: status 1 and 3
 
 
 def test_a_broken_input_among_good_ones(restore, face, plain, tmp_path):
-    broken(tmp_path / "broken.png")
+    write_broken_png(tmp_path / "broken.png")
     ran = restore(face, tmp_path / "broken.png", tmp_path / "missing.png", plain, "-o", tmp_path / "out")
     assert ran.status == 1
-    assert names(tmp_path / "out") == ["face.png", "plain.png"]
+    assert file_names(tmp_path / "out") == ["face.png", "plain.png"]
     assert len(ran.err.strip().splitlines()) == 2
     assert "broken.png" in ran.err
     assert "missing.png" in ran.err
@@ -132,7 +132,12 @@ def test_a_broken_input_among_good_ones(restore, face, plain, tmp_path):
 
 def test_nothing_but_broken_and_missing_inputs(restore, tmp_path):
     (tmp_path / "folder").mkdir()
-    arguments = broken(tmp_path / "broken.png"), tmp_path / "missing.png", tmp_path / "*.tiff", tmp_path / ("x" * 5000)
+    arguments = (
+        write_broken_png(tmp_path / "broken.png"),
+        tmp_path / "missing.png",
+        tmp_path / "*.tiff",
+        tmp_path / ("x" * 5000),
+    )
     ran = restore(*arguments, "-o", tmp_path / "out")
     assert ran.status == 3
     assert all(argument.name in ran.err for argument in arguments)
@@ -145,7 +150,7 @@ def test_an_empty_folder(restore, tmp_path):
     assert ran.status == 3
     assert str(tmp_path) in ran.err
     assert json.loads(report.read_text())["inputs"] == []
-    assert names(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 # Weights: status 4
@@ -200,7 +205,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_model_that_is_none_is_refused_by_its_path(restore, models, face, tmp_path, kind):
-    model = tmp_path / "spoilt.pth"
+    model = tmp_path / "spoiled.pth"
     SPOILT[kind](model, models / "red-256.pth")
     assert_refused(restore(face, "-o", tmp_path / "out.png", model=model), tmp_path, model)
 
@@ -226,7 +231,7 @@ def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path
     torch.save({"params": Executes(tmp_path / "canary")}, tmp_path / "evil.pth")
     ran = restore(face, "-o", tmp_path / "out.png", option, tmp_path / "evil.pth")
     assert_refused(ran, tmp_path, tmp_path / "evil.pth")
-    assert names(tmp_path) == ["evil.pth", "face.png"]
+    assert file_names(tmp_path) == ["evil.pth", "face.png"]
 
 
 # Memory: status 5
@@ -242,7 +247,7 @@ def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeyp
     ran = restore(face, plain, "-o", tmp_path / "out")
     assert ran.status == 5
     assert str(face) in ran.err
-    assert names(tmp_path / "out") == ["plain.png"]
+    assert file_names(tmp_path / "out") == ["plain.png"]
 
 
 def test_too_small_a_memory_budget_names_both_amounts(restore, face, tmp_path):
@@ -264,7 +269,7 @@ def test_memory_may_be_given_with_a_unit(restore, plain, tmp_path, monkeypatch, 
         asked.append(max_memory)
         raise Interrupted("enough")
 
-    monkeypatch.setattr(FaceRestorer, "restore_all", restore_all)
+    monkeypatch.setattr(FaceRestorer, "restore_batch", restore_all)
     restore(plain, "-o", tmp_path / "out.png", "--max-memory", text)
     assert asked == [number]
 
@@ -278,21 +283,21 @@ def test_an_interruption_keeps_what_is_done_and_leaves_nothing_half_written(
     restore, face, plain, tmp_path, monkeypatch, error, in_place
 ):
     before = face.read_bytes()
-    whole = FaceRestorer.restore_all
+    whole = FaceRestorer.restore_batch
 
     def restore_one(self, frames, *args, **kwargs):
         if frames[0].image.width == 256:
             raise error
         return whole(self, frames, *args, **kwargs)
 
-    monkeypatch.setattr(FaceRestorer, "restore_all", restore_one)
+    monkeypatch.setattr(FaceRestorer, "restore_batch", restore_one)
     report, out = tmp_path.parent / f"{tmp_path.name}.json", tmp_path / "out"
     ran = restore(plain, face, "--report", report, *(["--in-place"] if in_place else ["-o", out]))
     assert ran.status == 130
     assert re.search("gpen: [A-Za-z]", ran.err)
     assert face.read_bytes() == before
-    assert names(tmp_path) == ["face.png", *([] if in_place else ["out"]), "plain.png"]
-    assert in_place or names(out) == ["plain.png"]
+    assert file_names(tmp_path) == ["face.png", *([] if in_place else ["out"]), "plain.png"]
+    assert in_place or file_names(out) == ["plain.png"]
     told = json.loads(report.read_text())
     assert [one["status"] for one in told["inputs"]] == ["unchanged"]
     assert told["error"]
@@ -306,7 +311,7 @@ def fail(*args, **kwargs):
 
 
 def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
-    monkeypatch.setattr(FaceRestorer, "restore_all", fail)
+    monkeypatch.setattr(FaceRestorer, "restore_batch", fail)
     ran = restore(face, "-o", tmp_path / "out.png")
     assert ran.status == 1
     (line,) = ran.err.strip().splitlines()
@@ -317,13 +322,13 @@ def test_an_unexpected_error_is_one_line(restore, face, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError])
 def test_debug_shows_where_an_error_comes_from(restore, face, tmp_path, monkeypatch, caplog, error):
-    """Of one picture's in the log, of one that ends the run on stderr."""
+    """Of one image's in the log, of one that ends the run on stderr."""
 
     def fail(*args, **kwargs):
         raise error("a bug")
 
     caplog.set_level("DEBUG")
-    monkeypatch.setattr(FaceRestorer, "restore_all", fail)
+    monkeypatch.setattr(FaceRestorer, "restore_batch", fail)
     ran = restore(face, "-o", tmp_path / "out.png", "--debug")
     assert ran.status == 1
     assert "Traceback" in caplog.text + ran.err
@@ -396,7 +401,7 @@ def test_a_signal_leaves_whole_files_and_a_report(face, models, tmp_path, interr
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere names cannot hold such")
 def test_names_cannot_speak_to_the_terminal(gpen, tmp_path, caplog):
     name = "a\x1b]0;title\x07\x1b[2J\x9b31m\u202e.png"
-    broken(tmp_path / name)
+    write_broken_png(tmp_path / name)
     ran = gpen("restore", tmp_path / name, "-o", tmp_path / "out.png", "--models-dir", tmp_path, "--offline")
     assert ran.status != 0
     assert all(one.isprintable() or one == "\n" for one in ran.err)

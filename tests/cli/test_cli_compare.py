@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli_fixtures import names, pixels
+from cli_fixtures import file_names, pixels
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -24,7 +24,7 @@ def test_a_sheet_is_written(compare, face, tmp_path):
     ran = compare(face, "-o", out, "--models", "red-256,identity-256", "--strengths", "0,1", "--mask-types", "feather")
     assert ran.status == 0 and str(out) in ran.out
     sheet = pixels(out)
-    assert f"{sheet.shape[1]}x{sheet.shape[0]} px" in ran.out and names(tmp_path) == ["face.png", "sheet.png"]
+    assert f"{sheet.shape[1]}x{sheet.shape[0]} px" in ran.out and file_names(tmp_path) == ["face.png", "sheet.png"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_sheet_is_written(compare, face, tmp_path):
 def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arguments, status, said):
     ran = compare(face, "-o", tmp_path / "sheet.png", *arguments)
     assert ran.status == status and said in ran.err
-    assert names(tmp_path) == ["face.png"]
+    assert file_names(tmp_path) == ["face.png"]
 
 
 def test_the_photograph_itself_is_never_overwritten(compare, face):
@@ -73,7 +73,7 @@ def test_auto_takes_what_is_there_and_the_report_says_which(restore, face, tmp_p
 )
 def test_looks_that_cannot_be_are_refused_before_anything_is_read(restore, face, tmp_path, arguments, said):
     ran = restore(face, "-o", tmp_path / "out.png", *arguments)
-    assert ran.status == 2 and said in ran.err and names(tmp_path) == ["face.png"]
+    assert ran.status == 2 and said in ran.err and file_names(tmp_path) == ["face.png"]
 
 
 def test_a_floor_that_is_no_size_is_a_wrong_use(restore, face, tmp_path):
@@ -82,7 +82,7 @@ def test_a_floor_that_is_no_size_is_a_wrong_use(restore, face, tmp_path):
 
 
 @pytest.mark.slow
-def test_grey_stays_grey_unless_asked_otherwise(restore, face, tmp_path):
+def test_gray_stays_gray_unless_asked_otherwise(restore, face, tmp_path):
     from PIL import Image
 
     Image.open(face).convert("L").convert("RGB").save(face)

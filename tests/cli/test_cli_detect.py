@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from cli_fixtures import broken, names, pixels
+from cli_fixtures import file_names, pixels, write_broken_png
 from PIL import Image
 
 from gpen_core.batch import io
@@ -45,19 +45,19 @@ def test_faces_are_listed_in_order_with_their_boxes(detect, group):
 def test_nothing_is_written_unless_asked(detect, group, tmp_path):
     before = group.read_bytes()
     detect(group)
-    assert names(tmp_path) == ["group.png"] and group.read_bytes() == before
+    assert file_names(tmp_path) == ["group.png"] and group.read_bytes() == before
 
 
-def test_numbered_pictures_are_written(detect, group, plain, tmp_path):
+def test_numbered_images_are_written(detect, group, plain, tmp_path):
     out = tmp_path / "numbered"
     assert detect(group, plain, "-o", out).status == 0
-    assert names(out) == ["group.png", "plain.png"]
+    assert file_names(out) == ["group.png", "plain.png"]
     drawn, before = pixels(out / "group.png"), pixels(group)
     assert drawn.shape == before.shape and 0.005 < (drawn != before).any(2).mean() < 0.3
     np.testing.assert_array_equal(pixels(out / "plain.png"), pixels(plain))
 
 
-def test_what_a_numbered_picture_is_without_is_said_once(detect, plain, tmp_path):
+def test_what_a_numbered_image_is_without_is_said_once(detect, plain, tmp_path):
     data = plain.read_bytes()
     plain.write_bytes(data[:-12] + bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4, "big") + data[-12:])
     assert "C2PA" not in detect(plain).err
@@ -65,11 +65,11 @@ def test_what_a_numbered_picture_is_without_is_said_once(detect, plain, tmp_path
     assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and str(plain) in ran.err
 
 
-def test_every_kind_of_picture_can_be_numbered(detect, astronaut, tmp_path):
-    grey = Image.fromarray(astronaut).convert("L")
-    grey.save(tmp_path / "a.jpg")
-    grey.convert("LA").save(tmp_path / "b.png")
-    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "c.tiff")
+def test_every_kind_of_image_can_be_numbered(detect, astronaut, tmp_path):
+    gray = Image.fromarray(astronaut).convert("L")
+    gray.save(tmp_path / "a.jpg")
+    gray.convert("LA").save(tmp_path / "b.png")
+    Image.fromarray(np.asarray(gray).astype(np.uint16) * 257).save(tmp_path / "c.tiff")
     out = tmp_path / "out"
     ran = detect(tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "c.tiff", "-o", out)
     assert ran.status == 0 and ran.out.count(": 1 face (") == 3
@@ -82,8 +82,8 @@ def test_an_input_is_never_overwritten(detect, group, tmp_path):
 
 
 @pytest.mark.parametrize(("others", "status"), [(True, 1), (False, 3)])
-def test_what_is_no_picture_is_said_and_the_others_are_listed(detect, group, tmp_path, others, status):
-    bad = broken(tmp_path / "bad.png")
+def test_what_is_no_image_is_said_and_the_others_are_listed(detect, group, tmp_path, others, status):
+    bad = write_broken_png(tmp_path / "bad.png")
     ran = detect(bad, *([group] if others else []))
     assert ran.status == status and "bad.png" in ran.err
     assert ("6 faces" in ran.out) == others
@@ -138,7 +138,7 @@ def test_a_box_of_nan_is_refused_with_its_number(restore, group, tmp_path):
 @pytest.mark.parametrize(
     ("error", "status", "said"), [(MemoryError(), 5, "not enough memory"), (ValueError("a bug"), 1, "Unexpected ValueError")]
 )
-def test_an_error_of_one_picture_is_its_own_and_ends_as_restore_does(detect, group, plain, monkeypatch, error, status, said):
+def test_an_error_of_one_image_is_its_own_and_ends_as_restore_does(detect, group, plain, monkeypatch, error, status, said):
     read = io.read
 
     def fails(place, *more):

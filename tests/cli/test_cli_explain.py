@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cli_fixtures import names, pixels
+from cli_fixtures import file_names, pixels
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -20,7 +20,7 @@ def explain(gpen, models):
 def test_every_stage_is_written_and_the_result_is_what_restore_gives(explain, restore, face, tmp_path):
     ran = explain(face, "-o", tmp_path / "way", "--mask-type", "feather")
     assert ran.status == 0 and "face 0: restored at 256 px" in ran.out
-    written = names(tmp_path / "way")
+    written = file_names(tmp_path / "way")
     assert written[0] == "1-found.png" and written[-1] == "6-sheet.png" and len(written) == 8
     assert all(f"{tmp_path / 'way' / name}: " in ran.out for name in written)
     restore(face, "-o", tmp_path / "out.png", "--mask-type", "feather")
@@ -29,12 +29,12 @@ def test_every_stage_is_written_and_the_result_is_what_restore_gives(explain, re
 
 def test_a_face_that_is_left_alone_is_said_with_its_reason(explain, face, tmp_path):
     ran = explain(face, "-o", tmp_path / "way", "--min-face-size", "5000")
-    assert ran.status == 0 and "face 0: skipped (" in ran.out and "6-sheet.png" not in names(tmp_path / "way")
+    assert ran.status == 0 and "face 0: skipped (" in ran.out and "6-sheet.png" not in file_names(tmp_path / "way")
 
 
-def test_a_picture_without_faces_has_its_stages_too(explain, plain, tmp_path):
+def test_an_image_without_faces_has_its_stages_too(explain, plain, tmp_path):
     assert explain(plain, "-o", tmp_path / "way").status == 0
-    assert names(tmp_path / "way") == ["1-found.png", "2-squares.png", "4-mask.png", "5-result.png"]
+    assert file_names(tmp_path / "way") == ["1-found.png", "2-squares.png", "4-mask.png", "5-result.png"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_picture_without_faces_has_its_stages_too(explain, plain, tmp_path):
 )
 def test_what_cannot_be_is_said_and_nothing_written(explain, face, tmp_path, arguments, status, said):
     ran = explain(face, "-o", tmp_path / "way", *arguments)
-    assert ran.status == status and said in ran.err and names(tmp_path) == ["face.png"]
+    assert ran.status == status and said in ran.err and file_names(tmp_path) == ["face.png"]
 
 
 @pytest.mark.parametrize("name", ["1-found", "2-squares", "3-face-0-cut", "3-face-7-mask", "4-mask", "5-result", "6-sheet"])
@@ -56,7 +56,7 @@ def test_the_photograph_itself_is_never_overwritten(explain, face, tmp_path, nam
     before = photo.read_bytes()
     ran = explain(photo, "-o", tmp_path)
     assert ran.status == 2 and f"{photo} is the photograph itself" in ran.err
-    assert photo.read_bytes() == before and names(tmp_path) == [photo.name] and ran.out == ""
+    assert photo.read_bytes() == before and file_names(tmp_path) == [photo.name] and ran.out == ""
 
 
 def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, face, tmp_path):
@@ -68,12 +68,12 @@ def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, fac
     for photo, folder in ((face, way), (face, other), (other / "5-result.png", way)):
         ran = explain(photo, "-o", folder)
         assert ran.status == 2 and f"{folder / '5-result.png'} is the photograph itself" in ran.err
-        assert face.read_bytes() == before and names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
+        assert face.read_bytes() == before and file_names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
 
 
 @pytest.mark.slow
-def test_the_pictures_of_another_run_are_replaced(explain, plain, tmp_path):
+def test_the_images_of_another_run_are_replaced(explain, plain, tmp_path):
     for _ in range(2):
         assert explain(plain, "-o", tmp_path / "way").status == 0
     beside = plain.rename(tmp_path / "way" / "face.png")
-    assert explain(beside, "-o", tmp_path / "way").status == 0 and len(names(tmp_path / "way")) == 5
+    assert explain(beside, "-o", tmp_path / "way").status == 0 and len(file_names(tmp_path / "way")) == 5

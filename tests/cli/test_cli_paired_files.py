@@ -1,14 +1,14 @@
-"""`gpen restore` with the picture before a face swap, and with an enlarged background."""
+"""`gpen restore` with the image before a face swap, and with an enlarged background."""
 
 import json
 
 import numpy as np
 import pytest
-from cli_fixtures import broken, names, pixels
+from cli_fixtures import file_names, pixels, write_broken_png
 from PIL import Image
 
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.sources import Found
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.sources import InputItem
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -77,7 +77,7 @@ def test_a_folder_of_originals_by_name(restore, face, swapped, tmp_path):
 
 @pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 @pytest.mark.slow
-def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_none(restore, face, tmp_path, option):
+def test_of_two_companions_of_one_name_that_of_the_images_kind_is_taken_else_none(restore, face, tmp_path, option):
     folder = tmp_path / "companions"
     folder.mkdir()
     for suffix in (".jpg", ".webp"):
@@ -86,14 +86,14 @@ def test_of_two_companions_of_one_name_that_of_the_pictures_kind_is_taken_else_n
     assert ran.status == 2 and "face.jpg, face.webp" in ran.err and not (tmp_path / "out.png").exists()
     Image.open(face).save(folder / "Face.PNG")
     assert restore(face, "-o", tmp_path / "out.png", option, folder).status == 0
-    with Plan([Found.named(face)], Wishes(tmp_path / "out.png", before_swap=folder)) as planned:
+    with JobPlan([InputItem.from_location(face)], OutputSpec(tmp_path / "out.png", before_swap=folder)) as planned:
         assert [job.before_swap for job in planned] == [folder / "Face.PNG"]
 
 
 @pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_path, option):
     ran = restore(face, plain, "-o", tmp_path / "out", option, face)
-    assert ran.status == 2 and "one file for 2 pictures" in ran.err
+    assert ran.status == 2 and "one file for 2 images" in ran.err
     (tmp_path / "empty").mkdir()
     ran = restore(face, plain, "-o", tmp_path / "out", option, tmp_path / "empty")
     assert ran.status == 2 and "face.png, plain.png" in ran.err
@@ -104,11 +104,15 @@ def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_
 
 @pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 @pytest.mark.slow
-def test_companions_that_cannot_be_used_fail_the_picture(restore, face, plain, tmp_path, option):
-    for companion, problem in ((broken(tmp_path / "b.png"), "b.png"), (tmp_path / "none.png", "none.png"), (plain, "64x48")):
+def test_companions_that_cannot_be_used_fail_the_image(restore, face, plain, tmp_path, option):
+    for companion, problem in (
+        (write_broken_png(tmp_path / "b.png"), "b.png"),
+        (tmp_path / "none.png", "none.png"),
+        (plain, "64x48"),
+    ):
         ran = restore(face, "-o", tmp_path / "out.png", option, companion)
         assert ran.status == 3 and problem in ran.err
-    assert "out.png" not in names(tmp_path)
+    assert "out.png" not in file_names(tmp_path)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from cli_fixtures import broken
+from cli_fixtures import write_broken_png
 from reference_pages import commands_of, flags_of
 from tqdm import tqdm
 
@@ -86,7 +86,7 @@ def test_json_says_how_far_and_how_long_it_will_take(capsys, clock):
     assert [(one["stage"], one["unit"]) for one in told] == [("download", "byte")] * 4 + [("load", "model")]
 
 
-def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
+def test_json_counts_images_beside_what_is_done_to_each(capsys, clock):
     with progress_reporter(given("json"), 2) as show:
         for picture in (1, 2):
             for face in (0, 1, 2):
@@ -97,7 +97,7 @@ def test_json_counts_pictures_beside_what_is_done_to_each(capsys, clock):
     pictures = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "batch"]
     faces = [(one["done"], one["seconds_left"]) for one in told if one["stage"] == "restore"]
     assert pictures == [(0, None), (1, 3.0), (2, 0.0)]
-    assert faces == [(0, None), (1, 1.0), (2, 0.0)] * 2  # each picture begins anew
+    assert faces == [(0, None), (1, 1.0), (2, 0.0)] * 2  # each image begins anew
     assert {(one["stage"], one["unit"]) for one in told} == {("batch", "image"), ("restore", "face")}
 
 
@@ -119,7 +119,7 @@ def test_only_bytes_are_shown_in_powers_of_1024(terminal, capsys):
     assert "3.00M/9.00M" in bytes_ and f"{3 << 20}/{9 << 20}" in frames
 
 
-def test_of_several_pictures_one_bar_shows_where_each_is(terminal, capsys):
+def test_of_several_images_one_bar_shows_where_each_is(terminal, capsys):
     terminal()
     with progress_reporter(given(), 3) as show:
         show(ProgressEvent("download", 3_000_000, 75_000_000, "byte", "Downloading"))
@@ -173,7 +173,7 @@ def test_quiet_says_errors_and_nothing_else(restore, face, tmp_path, terminal):
     ran = restore(face, "-o", tmp_path / "out.png", "-q", "--boxes", "0,0,9,9")
     assert ran.status == 0 and ran.err == ""
     assert "no face was found in box 0" in restore(face, "-o", tmp_path / "out.png", "--boxes", "0,0,9,9").err
-    ran = restore(broken(tmp_path / "no.png"), "-o", tmp_path / "out.png", "-q")
+    ran = restore(write_broken_png(tmp_path / "no.png"), "-o", tmp_path / "out.png", "-q")
     assert ran.status == 3 and "no.png" in ran.err and len(ran.err.splitlines()) == 1
 
 

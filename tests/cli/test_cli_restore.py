@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cli_fixtures import DETECTOR, broken, names, pixels
+from cli_fixtures import DETECTOR, file_names, pixels, write_broken_png
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted, RestoreOptions
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_one_file_to_a_file(restore, face, tmp_path):
     assert restore(face, "-o", tmp_path / "new" / "out.png").status == 0
-    assert names(tmp_path / "new") == ["out.png"]
+    assert file_names(tmp_path / "new") == ["out.png"]
     assert not np.array_equal(pixels(tmp_path / "new" / "out.png"), pixels(face))
 
 
@@ -36,7 +36,7 @@ def test_a_folder_to_a_new_folder(restore, face, plain, tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     out = tmp_path.parent / f"{tmp_path.name}-out"
     assert restore(tmp_path, "-o", out).status == 0
-    assert names(out) == ["face.png", "plain.png"]
+    assert file_names(out) == ["face.png", "plain.png"]
     assert (out / "plain.png").read_bytes() == plain.read_bytes()
 
 
@@ -45,7 +45,7 @@ def test_a_folder_to_a_new_folder(restore, face, plain, tmp_path):
 def test_a_pattern_that_no_shell_expanded(restore, face, plain, tmp_path, monkeypatch, pattern):
     monkeypatch.chdir(tmp_path)
     assert restore(pattern, "plain.png", "-o", "out").status == 0
-    assert names(tmp_path / "out") == ["face.png", "plain.png"]
+    assert file_names(tmp_path / "out") == ["face.png", "plain.png"]
 
 
 def test_in_place_overwrites_the_input_and_leaves_nothing_else(restore, face, plain, tmp_path):
@@ -53,11 +53,11 @@ def test_in_place_overwrites_the_input_and_leaves_nothing_else(restore, face, pl
     assert restore(face, plain, "--in-place").status == 0
     assert not np.array_equal(pixels(face), before)
     assert plain.read_bytes() == untouched
-    assert names(tmp_path) == ["face.png", "plain.png"]
+    assert file_names(tmp_path) == ["face.png", "plain.png"]
 
 
 @pytest.mark.slow
-def test_what_a_restored_picture_is_without_is_said_once(restore, face, tmp_path):
+def test_what_a_restored_image_is_without_is_said_once(restore, face, tmp_path):
     data = face.read_bytes()
     face.write_bytes(data[:-12] + bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4, "big") + data[-12:])
     assert "C2PA" not in restore(face, "-o", tmp_path / "same.png", "--strength", 0).err
@@ -81,7 +81,7 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
         seen.append((options, frames[0].boxes))
         raise Interrupted("enough")
 
-    monkeypatch.setattr(FaceRestorer, "restore_all", look)
+    monkeypatch.setattr(FaceRestorer, "restore_batch", look)
     text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face-size 30 --max-faces 3 --confidence 0.7"
     more = "--detection-size 900 --template ffhq --mask-type feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
     restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split())
@@ -186,7 +186,7 @@ def test_from_an_array_the_face_turns_red_and_nothing_else(red, portrait, dtype)
 @pytest.mark.slow
 def test_the_report_tells_what_was_done(restore, face, plain, tmp_path):
     report = tmp_path / "new" / "report.json"
-    broken(tmp_path / "broken.png")
+    write_broken_png(tmp_path / "broken.png")
     inputs = (face, plain, tmp_path / "broken.png")
     assert restore(*inputs, "-o", tmp_path / "out", "--report", report, "--dtype", "bf16").status == 1
     told = json.loads(report.read_text())
@@ -230,7 +230,7 @@ def test_the_program_restores(models, face, plain, tmp_path):
     ran = program("restore", "*.png", "missing.jpg", *named, "-o", "out", folder=tmp_path)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.strip().splitlines() == ["gpen: missing.jpg cannot be read: No such file or directory."]
-    assert names(tmp_path / "out") == ["face.png", "plain.png"]
+    assert file_names(tmp_path / "out") == ["face.png", "plain.png"]
     assert not np.array_equal(pixels(tmp_path / "out" / "face.png"), pixels(face))
 
 
@@ -258,7 +258,7 @@ def test_the_demo_restores_seven_faces_and_says_with_what(gpen, small_demo, tmp_
     assert demo.NOTICE in ran.out
     assert "not what the trained model does" in ran.out
     pictures = [f"{name}-{what}.png" for name in ("astronaut", "collage") for what in ("input", "restored", "side-by-side")]
-    assert [name for name in names(out) if name != "models"] == sorted([*pictures, "report.json"])
+    assert [name for name in file_names(out) if name != "models"] == sorted([*pictures, "report.json"])
     told = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert told["notice"] == demo.NOTICE
     assert [len(one["faces"]) for one in told["inputs"]] == [1, 6]
@@ -293,4 +293,4 @@ def test_the_demo_that_cannot_be_written_says_so(gpen, small_demo, tmp_path, mon
 
 def test_compile_is_for_gpus_and_says_so_elsewhere(restore, face, tmp_path, caplog):
     assert restore(face, "-o", tmp_path / "out.png", "--compile").status == 0
-    assert "Compiling and recording is for CUDA and ROCm; on cpu the network runs as it is." in caplog.text
+    assert "CUDA graphs and torch.compile need CUDA or ROCm; on cpu the network runs uncompiled." in caplog.text

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_fixtures import DETECTOR, broken, names
+from cli_fixtures import DETECTOR, file_names, write_broken_png
 from PIL import Image
 
 pytest_plugins = ["cli_fixtures"]
@@ -32,7 +32,7 @@ def below(folder):
 
 
 def statuses(path):
-    return [row["status"] for row in map(json.loads, Path(path).read_text("utf-8").splitlines()) if row["row"] == "picture"]
+    return [row["status"] for row in map(json.loads, Path(path).read_text("utf-8").splitlines()) if row["row"] == "image"]
 
 
 @pytest.mark.slow
@@ -56,10 +56,10 @@ def test_a_list(restore, tree):
     [
         (("-o", "out"), 2, "INPUT"),
         (("--input-list", "none.txt", "-o", "out"), 3, "none.txt cannot be read"),
-        (("--input-list", "empty.txt", "-o", "out"), 3, "No pictures in empty.txt"),
+        (("--input-list", "empty.txt", "-o", "out"), 3, "No images in empty.txt"),
         (("in", "in/b", "-o", "out"), 2, "would both become"),
         (("in", "in/b/c", "--recursive", "-o", "in"), 2, "is an input"),
-        (("in", "--in-place", "--skip-existing"), 2, "--skip-existing would skip every picture"),
+        (("in", "--in-place", "--skip-existing"), 2, "--skip-existing would skip every image"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(restore, tree, arguments, status, why):
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(restore, tree, argumen
 def test_a_run_goes_on_where_another_ended(restore, tree):
     assert restore("in", "-o", "out", "--report", "report.jsonl").status == 0
     before = Path("out/a.png").stat()
-    broken(Path("in/x.png"))
+    write_broken_png(Path("in/x.png"))
     again = ("in", "--recursive", "-o", "out", "--report", "report.jsonl", "--skip-existing")
     assert restore(*again).status == 1
     assert Path("out/a.png").stat() == before
@@ -97,7 +97,7 @@ def test_reports_are_summed_up(restore, gpen, tree, face):
     assert restore("in/b/a.png", "-o", "other", "--report", "b.jsonl").status == 0
     ran = gpen("report", "a.json", "b.jsonl")
     assert ran.status == 0
-    assert "4 pictures in 2 runs: 2 unchanged, 1 restored, 1 failed" in ran.out
+    assert "4 images in 2 runs: 2 unchanged, 1 restored, 1 failed" in ran.out
     assert "1 face found, 1 restored" in ran.out and "failed: 1 x FILE cannot be read" in ran.out
     assert "per second" in ran.out and "network" in ran.out
     assert gpen("report", "none.json").status == 3
@@ -122,7 +122,7 @@ def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
 
 
 @pytest.mark.parametrize("option", ["--report", "--input-list", "--region-mask", "--before-swap", "--background"])
-def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
+def test_what_is_no_image_is_a_file_of_this_machine(restore, tree, option):
     ran = restore("in", "-o", "out", option, "s3://bucket/file.txt")
     assert ran.status == 2 and "expected a file or folder of this machine, got 's3://bucket/file.txt'" in ran.err
 
@@ -130,7 +130,7 @@ def test_what_is_no_picture_is_a_file_of_this_machine(restore, tree, option):
 @pytest.mark.skipif(os.name == "nt", reason="has no kill -9")
 @pytest.mark.slow
 def test_what_was_killed_leaves_whole_lines_and_goes_on(models, restore, tree, portrait):
-    """Killed when it has told of the third picture, whatever it does by then."""
+    """Killed when it has told of the third image, whatever it does by then."""
     for n in range(12):
         Image.fromarray(portrait).save(f"in/face{n:02d}.png")
     named = ("--model", models / "red-256.pth", "--detector", models / DETECTOR, "--device", "cpu")
@@ -144,8 +144,8 @@ def test_what_was_killed_leaves_whole_lines_and_goes_on(models, restore, tree, p
     running.wait()
     done = statuses("report.jsonl")
     assert 3 <= len(done) < 13 and report.read_bytes().endswith(b"\n")
-    whole = [name for name in names(Path("out")) if not name.startswith(".")]
+    whole = [name for name in file_names(Path("out")) if not name.startswith(".")]
     assert len(done) <= len(whole) <= len(done) + 1  # one may have been written and not yet told
     assert restore("in", "-o", "out", "--report", "report.jsonl", "--skip-existing").status == 0
     assert statuses("report.jsonl")[len(done) :] == ["skipped"] * len(whole) + ["restored"] * (13 - len(whole))
-    assert names(Path("out")) == sorted(["a.png", *(f"face{n:02d}.png" for n in range(12))])
+    assert file_names(Path("out")) == sorted(["a.png", *(f"face{n:02d}.png" for n in range(12))])

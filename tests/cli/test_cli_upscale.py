@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from gpen_core.images import codecs
-from gpen_core.images.image import as_picture
+from gpen_core.images.image import to_image_data
 from gpen_core.pipeline import rrdb as networks
-from gpen_core.pipeline.upscale import enlarge
+from gpen_core.pipeline.upscale import upscale
 from gpen_core.progress import no_progress
 
 pytest_plugins = ["cli_fixtures"]
@@ -32,13 +32,13 @@ def report_of(path):
     return told
 
 
-def test_the_picture_becomes_larger_and_its_face_is_restored(restore, face, tmp_path):
+def test_the_image_becomes_larger_and_its_face_is_restored(restore, face, tmp_path):
     out, report = tmp_path / "out.png", tmp_path / "report.json"
     assert restore(face, "-o", out, "--upscale", 1.5, "--report", report).status == 0
     told = report_of(report)
     assert (told["status"], told["width"], told["height"]) == ("restored", 384, 384) and told["seconds"]["upscale"] > 0
     photo = cli_fixtures.pixels(face)
-    larger = enlarge(as_picture(photo), 1.5, None, no_progress).native()
+    larger = upscale(to_image_data(photo), 1.5, None, no_progress).to_input_type()
     got = cli_fixtures.pixels(out)
     assert got.shape == (384, 384, 3) and np.array_equal(got[-20:], larger[-20:]) and not np.array_equal(got, larger)
 
@@ -64,7 +64,7 @@ def test_in_place_and_what_the_file_says_of_its_size(restore, tmp_path):
 def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):
     rgba = np.full((20, 30, 4), 40_000, np.uint16)
     source = tmp_path / "a.png"
-    source.write_bytes(codecs.encode(codecs.Photo(as_picture(rgba), codecs.Metadata(), "PNG", False), "PNG"))
+    source.write_bytes(codecs.encode(codecs.EncodedImage(to_image_data(rgba), codecs.Metadata(), "PNG", False), "PNG"))
     assert restore(source, "-o", tmp_path / "b.tif", "--upscale", 3).status == 0
     assert np.array_equal(cli_fixtures.pixels(tmp_path / "b.tif"), np.full((60, 90, 4), 40_000, np.uint16))
 
@@ -81,7 +81,7 @@ def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):
 def test_what_contradicts_is_a_usage_error(restore, face, tmp_path, monkeypatch, arguments, told):
     monkeypatch.chdir(tmp_path)
     ran = restore(face, "-o", tmp_path / "out.png", *arguments)
-    assert ran.status == 2 and told in ran.err and cli_fixtures.names(tmp_path) == ["face.png"]
+    assert ran.status == 2 and told in ran.err and cli_fixtures.file_names(tmp_path) == ["face.png"]
 
 
 def test_an_upscaler_of_another_architecture_is_refused_by_its_name(restore, plain, tmp_path):
@@ -103,19 +103,19 @@ def test_a_network_without_a_package_is_refused_and_lanczos_is_not(restore, plai
     assert restore(plain, "-o", tmp_path / "out.png", "--upscale", 2).status == 0
 
 
-def test_a_result_beyond_memory_fails_that_picture_and_leaves_nothing(restore, plain, tmp_path):
+def test_a_result_beyond_memory_fails_that_image_and_leaves_nothing(restore, plain, tmp_path):
     large = tmp_path / "large.png"
     Image.new("RGB", (1250, 1250)).save(large)
     out = tmp_path / "out"
     ran = restore(large, plain, "-o", out, "--upscale", 8, "--max-memory", "1G")
-    assert ran.status == 5 and "large.png: Enlarged to 10000 x 10000 pixels" in ran.err
-    assert cli_fixtures.names(out) == ["plain.png"] and cli_fixtures.pixels(out / "plain.png").shape == (384, 512, 3)
+    assert ran.status == 5 and "large.png: Upscaled to 10000 x 10000 pixels" in ran.err
+    assert cli_fixtures.file_names(out) == ["plain.png"] and cli_fixtures.pixels(out / "plain.png").shape == (384, 512, 3)
 
 
 def test_what_the_format_cannot_hold_is_said_before_it_is_computed(restore, tmp_path, monkeypatch):
-    monkeypatch.setattr("gpen_core.pipeline.inputs.enlarge", lambda *_: pytest.fail("it was computed"))
+    monkeypatch.setattr("gpen_core.pipeline.inputs.upscale", lambda *_: pytest.fail("it was computed"))
     wide = tmp_path / "wide.webp"
     Image.new("RGB", (4100, 20)).save(wide)
     ran = restore(wide, "-o", tmp_path / "out.webp", "--upscale", 4)
     assert ran.status == 1 and "WEBP holds at most 16383 pixels a side, not 16400 x 80" in ran.err
-    assert cli_fixtures.names(tmp_path) == ["wide.webp"]
+    assert cli_fixtures.file_names(tmp_path) == ["wide.webp"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import video_fakes
 import video_files
-from cli_fixtures import names
+from cli_fixtures import file_names
 from PIL import Image
 from video_fakes import SIZE, frames
 
@@ -22,8 +22,8 @@ from gpen_core.cli import video as commands
 from gpen_core.cli.main import make_parser
 from gpen_core.video import restore_video as restoring
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
-from gpen_core.video.work_dir import Work
+from gpen_core.video.reader import FrameReader
+from gpen_core.video.work_dir import WorkDir
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -35,14 +35,14 @@ COUNT = 12
 def film(tmp_path):
     """Twelve frames of one face at 2 a second, lossless, with sound: segments of five seconds have ten."""
     path = tmp_path / "film.mkv"
-    return video_files.make(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
+    return video_files.write_video(path, COUNT, SIZE, "ffv1", rate=2, pictures=list(frames(COUNT)), sound="aac")
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     """The network of `video_fakes` in place of what the arguments name; it inverts."""
     runner, network = video_fakes.restorer()
-    monkeypatch.setattr(commands, "loaded", lambda given, options: runner)
+    monkeypatch.setattr(commands, "load_restorer", lambda given, options: runner)
     return network
 
 
@@ -58,20 +58,20 @@ def video(gpen, models):
 
 
 def pixels(path):
-    return [np.array(frame.picture.pixels) for frame in Reader(probe(path)).frames()]
+    return [np.array(frame.image.pixels) for frame in FrameReader(probe(path)).frames()]
 
 
-# A film
+# A video
 
 
 @pytest.mark.slow
-def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
+def test_a_video_with_its_sound_and_a_report(video, film, tmp_path):
     """Real detection and a real network, which adds red."""
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", told)
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == f"{out}: {COUNT} frames, 1 face followed, 1 restored, 0 skipped\n"
-    assert names(tmp_path / "new") == ["out.mkv"] and video_files.digests(out) == video_files.digests(film)
+    assert file_names(tmp_path / "new") == ["out.mkv"] and video_files.digests(out) == video_files.digests(film)
     before, after = np.stack(pixels(film)).astype(float), np.stack(pixels(out)).astype(float)
     more = (after - before)[:, 84:110, 108:134].mean(axis=(1, 2))  # [COUNT, 3]
     assert (more[:, 0] > more[:, 1:].max(1) + 20).all() and np.array_equal(before[:, :, :8], after[:, :, :8])
@@ -84,15 +84,15 @@ def test_a_film_with_its_sound_and_a_report(video, film, tmp_path):
     assert (content["segments"], content["segments_found"]) == (2, 0) and content["seconds"]["network"] > 0
 
 
-def test_a_film_without_faces_is_one_too(video, tmp_path):
-    film = video_files.make(tmp_path / "plain.mp4", 3, sound="aac")
+def test_a_video_without_faces_is_one_too(video, tmp_path):
+    film = video_files.write_video(tmp_path / "plain.mp4", 3, sound="aac")
     ran = video(film, "-o", tmp_path / "out.mp4")
     assert ran.status == 0 and ran.out.endswith("3 frames, 0 faces followed, 0 restored, 0 skipped\n")
     assert len(pixels(tmp_path / "out.mp4")) == 3
 
 
-def test_a_film_of_odd_size_says_what_becomes_of_it(stand_in, video, tmp_path):
-    film = video_files.make(tmp_path / "odd.mkv", 3, (95, 63), "ffv1")
+def test_a_video_of_odd_size_says_what_becomes_of_it(stand_in, video, tmp_path):
+    film = video_files.write_video(tmp_path / "odd.mkv", 3, (95, 63), "ffv1")
     ran = video(film, "-o", tmp_path / "out.mp4")
     assert ran.status == 0 and "95 x 63 becomes 96 x 64" in ran.err
     assert probe(tmp_path / "out.mp4").size == (96, 64)
@@ -121,13 +121,13 @@ def test_seconds_as_they_are_written():
 @pytest.mark.parametrize("text", ["x", "", ":", "1:", "1:60", "1:2:3:4", "-1", "1:-2", "nan", "inf", "0x10"])
 def test_seconds_that_are_none(video, film, tmp_path, text):
     ran = video(film, "-o", tmp_path / "out.mkv", f"--end={text}")
-    assert ran.status == 2 and names(tmp_path) == ["film.mkv"]
+    assert ran.status == 2 and file_names(tmp_path) == ["film.mkv"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--fps", 12), "can be set for a folder of pictures only"),
+        (("--fps", 12), "can be set for a folder of images only"),
         (("--codec", "h266"), "No video encoder 'h266'"),
         (("--codec", "ffv1", "--crf", 3), "ffv1 has no quality"),
         (("--crf", 99), "from 0 to 51"),
@@ -140,7 +140,7 @@ def test_seconds_that_are_none(video, film, tmp_path, text):
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_loaded(video, film, tmp_path, arguments, says):
     ran = video(film, "-o", tmp_path / "out.mkv", *arguments, model="no-such-model")
-    assert ran.status == 2 and says in ran.err and names(tmp_path) == ["film.mkv"]
+    assert ran.status == 2 and says in ran.err and file_names(tmp_path) == ["film.mkv"]
 
 
 @pytest.mark.parametrize(
@@ -149,18 +149,18 @@ def test_options_that_cannot_be_are_refused_before_anything_is_loaded(video, fil
         ("out.txt", 2, ".txt is no container that is written. Choose one of .mp4"),
         ("out.webm", 3, r"A .webm file cannot hold video of libx264"),
         ("out.avi", 3, "A .avi file cannot hold stream 2 (subtitle, "),
-        ("film.mkv", 2, "is the film itself"),
-        ("file", 2, "is a file, and without a suffix a folder of pictures is meant"),
+        ("film.mkv", 2, "is the video itself"),
+        ("file", 2, "is a file, and without a suffix a folder of images is meant"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(video, tmp_path, name, status, says):
-    film = video_files.make(tmp_path / "film.mkv", 30, sound="aac", subtitle=True)
+    film = video_files.write_video(tmp_path / "film.mkv", 30, sound="aac", subtitle=True)
     (tmp_path / "file").write_bytes(b"")
     codec = ("--codec", "h264") if name == "out.webm" else ()
     content = film.read_bytes()
     ran = video(film, "-o", tmp_path / name, *codec, model="no-such-model")
     assert ran.status == status and says in ran.err
-    assert names(tmp_path) == ["file", "film.mkv"] and film.read_bytes() == content
+    assert file_names(tmp_path) == ["file", "film.mkv"] and film.read_bytes() == content
 
 
 def test_a_report_that_would_be_in_the_way(video, film, tmp_path):
@@ -168,7 +168,7 @@ def test_a_report_that_would_be_in_the_way(video, film, tmp_path):
     for report, says in ((film, "would overwrite"), (tmp_path / "out.mkv", "would overwrite"), (tmp_path, "is a folder")):
         ran = video(film, "-o", tmp_path / "out.mkv", "--report", report)
         assert ran.status == 2 and says in ran.err and film.read_bytes() == content
-    assert names(tmp_path) == ["film.mkv"]
+    assert file_names(tmp_path) == ["film.mkv"]
 
 
 def sound_only(path):
@@ -196,34 +196,34 @@ def no_film(path):
 
 
 def with_alpha(path):
-    return video_files.make(path, 2, codec="ffv1", pixels="bgra")
+    return video_files.write_video(path, 2, codec="ffv1", pixels="bgra")
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda path: path, "No such file"),
-        (no_film, "cannot be read as a film"),
+        (no_film, "cannot be read as a video"),
         (sound_only, "has no video stream, only audio"),
         (no_frames, "holds no frame"),
         (with_alpha, "has an alpha channel"),
     ],
 )
-def test_a_film_that_is_none(video, tmp_path, make, says):
+def test_a_video_that_is_none(video, tmp_path, make, says):
     """Said before anything is loaded, and in the report."""
     told = tmp_path / "report.json"
     ran = video(make(tmp_path / "in.mkv"), "-o", tmp_path / "out.mkv", "--report", told, model="no-such-model")
     assert ran.status == 3 and says in ran.err
     assert says in json.loads(told.read_text("utf-8"))["error"]
-    assert set(names(tmp_path)) <= {"in.mkv", "report.json"}
+    assert set(file_names(tmp_path)) <= {"in.mkv", "report.json"}
 
 
-def test_a_start_behind_the_end_of_the_film(video, film, tmp_path):
+def test_a_start_behind_the_end_of_the_video(video, film, tmp_path):
     ran = video(film, "-o", tmp_path / "out.mkv", "--start", "1:00", model="no-such-model")
-    assert ran.status == 3 and "nothing comes after the start, 60 s" in ran.err and names(tmp_path) == ["film.mkv"]
+    assert ran.status == 3 and "nothing comes after the start, 60 s" in ran.err and file_names(tmp_path) == ["film.mkv"]
 
 
-def test_a_film_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, film, tmp_path):
+def test_a_video_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, film, tmp_path):
     data = film.read_bytes()
     film.write_bytes(data[: len(data) * 2 // 3])
     ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
@@ -234,9 +234,9 @@ def test_a_film_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, 
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_says_too_that_the_film_was_cut_off(stand_in, video, tmp_path):
+def test_a_run_that_goes_on_says_too_that_the_video_was_cut_off(stand_in, video, tmp_path):
     pictures = list(frames(30))
-    film = video_files.make(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
+    film = video_files.write_video(tmp_path / "long.mkv", 30, SIZE, "ffv1", rate=2, pictures=pictures)
     film.write_bytes(film.read_bytes()[:-100_000])
     stand_in.fails_after = 18
     assert video(film, "-o", tmp_path / "out.mkv").status == 1
@@ -246,7 +246,7 @@ def test_a_run_that_goes_on_says_too_that_the_film_was_cut_off(stand_in, video, 
     assert ran.status == 0 and told["segments_found"] >= 1 and any("cut off" in note for note in told["notes"])
 
 
-# A folder of pictures
+# A folder of images
 
 
 @pytest.fixture
@@ -257,44 +257,44 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def test_a_folder_of_pictures_at_a_rate_of_its_own(stand_in, video, folder, tmp_path):
+def test_a_folder_of_images_at_a_rate_of_its_own(stand_in, video, folder, tmp_path):
     assert video(folder, "-o", tmp_path / "out.mp4", "--fps", 12).status == 0
-    assert probe(tmp_path / "out.mp4").rate == 12
+    assert probe(tmp_path / "out.mp4").frame_rate == 12
     assert video(folder, "-o", tmp_path / "pictures", "--fps", 12).status == 0
-    assert names(tmp_path / "pictures") == names(folder) and names(tmp_path) == ["in", "out.mp4", "pictures"]
+    assert file_names(tmp_path / "pictures") == file_names(folder) and file_names(tmp_path) == ["in", "out.mp4", "pictures"]
 
 
 def test_rates_that_cannot_be(video, folder, tmp_path):
     for fps in (0, -1, "nan", 1e-9):
         assert video(folder, "-o", tmp_path / "out.mp4", f"--fps={fps}").status == 2
-    assert names(tmp_path) == ["in"]
+    assert file_names(tmp_path) == ["in"]
 
 
 def test_folders_with_nothing_in_them_or_of_two_sizes(stand_in, video, folder, tmp_path):
     Image.new("RGB", (30, 40)).save(folder / "shot 3.png")
     ran = video(folder, "-o", tmp_path / "out.mp4")
-    assert ran.status == 3 and "all must be of one size" in ran.err and names(tmp_path) == ["in"]
+    assert ran.status == 3 and "all must be of one size" in ran.err and file_names(tmp_path) == ["in"]
     (tmp_path / "empty").mkdir()
     ran = video(tmp_path / "empty", "-o", tmp_path / "out.mp4")
-    assert ran.status == 3 and "holds no pictures" in ran.err
+    assert ran.status == 3 and "holds no images" in ran.err
 
 
 def test_this_folder_is_written_by_its_name(stand_in, video, folder, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert video(folder, "-o", ".").status == 0
-    assert names(tmp_path / "here") == names(folder) and names(tmp_path) == ["here", "in"]
+    assert file_names(tmp_path / "here") == file_names(folder) and file_names(tmp_path) == ["here", "in"]
 
 
-def test_what_lies_beside_the_pictures_does_not_count(stand_in, video, folder, tmp_path):
+def test_what_lies_beside_the_images_does_not_count(stand_in, video, folder, tmp_path):
     """The next run goes on although a file browser has left a file there."""
     stand_in.fails_after = 1
     assert video(folder, "-o", tmp_path / "out.mp4").status == 1
-    (kept,) = (tmp_path / "out.mp4.unfinished").glob("*/survey.npz")
+    (kept,) = (tmp_path / "out.mp4.unfinished").glob("*/analysis.npz")
     stamp = kept.stat().st_mtime_ns
     (folder / "Thumbs.db").write_bytes(b"x")
     assert video(folder, "-o", tmp_path / "out.mp4").status == 1
-    assert [path.stat().st_mtime_ns for path in (tmp_path / "out.mp4.unfinished").glob("*/survey.npz")] == [stamp]
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "out.mp4.unfinished").glob("*/analysis.npz")] == [stamp]
 
 
 # A preview
@@ -310,7 +310,7 @@ def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film
         before, after = (sheet[34:][:height][:, left:][:, :width] for left in (0, width + 8))
         assert np.abs(255 - before - after)[88:104, 112:128].mean() < 8
         assert np.abs(before - after)[:8].mean() < 4
-    assert names(tmp_path / "new") == ["out.preview.jpg", "sheet.png"] and names(tmp_path) == ["film.mkv", "new"]
+    assert file_names(tmp_path / "new") == ["out.preview.jpg", "sheet.png"] and file_names(tmp_path) == ["film.mkv", "new"]
 
 
 # Going on
@@ -319,8 +319,8 @@ def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film
 @pytest.fixture
 def short_segments(monkeypatch):
     """Of four frames."""
-    monkeypatch.setattr(restoring, "SHORTEST", 2.0)
-    monkeypatch.setattr(restoring, "LONGEST", 2.0)
+    monkeypatch.setattr(restoring, "MIN_SEGMENT_SECONDS", 2.0)
+    monkeypatch.setattr(restoring, "MAX_SEGMENT_SECONDS", 2.0)
 
 
 @pytest.mark.slow
@@ -329,7 +329,7 @@ def test_a_mistake_that_is_none_of_ours_is_told_and_what_is_finished_is_kept(
 ):
     stand_in.fails_after = 10
     ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
-    assert ran.status == 1 and "the network broke" in ran.err and names(tmp_path / "out.mkv.unfinished") != []
+    assert ran.status == 1 and "the network broke" in ran.err and file_names(tmp_path / "out.mkv.unfinished") != []
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["error"] == "the network broke"
     stand_in.fails_after = None
     ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json")
@@ -346,7 +346,7 @@ def test_fresh_begins_anew(stand_in, short_segments, video, film, tmp_path):
 
 
 def test_two_runs_on_one_output(stand_in, video, film, tmp_path):
-    with Work(tmp_path / "out.mkv").locked(False):
+    with WorkDir(tmp_path / "out.mkv").lock(False):
         ran = video(film, "-o", tmp_path / "out.mkv")
     assert ran.status == 1 and "is being written by another run" in ran.err and "goes on" not in ran.err
     assert video(film, "-o", tmp_path / "out.mkv").status == 0
@@ -356,10 +356,10 @@ def test_an_interruption_in_the_first_pass_leaves_nothing(stand_in, video, film,
     def interrupted(*arguments):
         raise Interrupted("enough")
 
-    monkeypatch.setattr(restoring, "survey", interrupted)
+    monkeypatch.setattr(restoring, "track_faces", interrupted)
     ran = video(film, "-o", tmp_path / "out.mkv")
     assert ran.status == 130 and "goes on" not in ran.err
-    assert [name for name in names(tmp_path) if not name.endswith(".lock")] == ["film.mkv"]
+    assert [name for name in file_names(tmp_path) if not name.endswith(".lock")] == ["film.mkv"]
 
 
 @pytest.fixture
@@ -388,19 +388,19 @@ def limited(stand_in, small_disk, after, most):
 def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tmp_path, where):
     """One message, nothing half-written, and when there is space again what was finished is not done anew."""
     out, count = tmp_path / "out.mkv", 32  # the network is some frames ahead of the disk
-    video_files.make(film, count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
+    video_files.write_video(film, count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
     segment = film.stat().st_size * 4 // count
     limited(stand_in, small_disk, *((28, segment // 2) if where == "segment" else (count, segment * 2)))
     ran = video(film, "-o", out, "--codec", "ffv1")
     small_disk(None)
     assert ran.status == 1 and ran.err.count("cannot be written: File too large") == 1
     assert f"waits in {out}.unfinished: the same command goes on from there" in ran.err
-    assert [name for name in names(tmp_path) if not name.startswith(".")] == ["film.mkv", "out.mkv.unfinished"]
+    assert [name for name in file_names(tmp_path) if not name.startswith(".")] == ["film.mkv", "out.mkv.unfinished"]
     assert not list(tmp_path.rglob(".*.part"))
-    stand_in.change, stand_in.faces = video_fakes.inverted, 0
+    stand_in.change, stand_in.faces = video_fakes.invert, 0
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", tmp_path / "report.json")
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))["segments_found"]
-    assert ran.status == 0 and len(pixels(out)) == count and names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]
+    assert ran.status == 0 and len(pixels(out)) == count and file_names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]
     assert (found, stand_in.faces) == (8, 0) if where == "join" else 1 <= found < 8 and stand_in.faces < count
 
 
@@ -410,19 +410,19 @@ def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tm
 def test_without_pyav_it_names_the_extra(video, film, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     ran = video(film, "-o", tmp_path / "out.mkv")
-    assert ran.status == 1 and 'pip install "sd-gpen[video]"' in ran.err and names(tmp_path) == ["film.mkv"]
+    assert ran.status == 1 and 'pip install "sd-gpen[video]"' in ran.err and file_names(tmp_path) == ["film.mkv"]
 
 
 def test_without_pyav_a_folder_becomes_a_folder(stand_in, video, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    assert video(folder, "-o", tmp_path / "out").status == 0 and names(tmp_path / "out") == names(folder)
+    assert video(folder, "-o", tmp_path / "out").status == 0 and file_names(tmp_path / "out") == file_names(folder)
 
 
 def test_without_weights(video, film, tmp_path):
     ran = video(film, "-o", tmp_path / "out.mkv", "--report", tmp_path / "report.json", model="gpen-bfr-512")
     assert ran.status == 4 and "GPEN-BFR-512" in ran.err
     assert "GPEN-BFR-512" in json.loads((tmp_path / "report.json").read_text("utf-8"))["error"]
-    assert names(tmp_path) == ["film.mkv", "report.json"]
+    assert file_names(tmp_path) == ["film.mkv", "report.json"]
 
 
 # As a program of its own
@@ -433,9 +433,9 @@ sys.path.insert(0, "tests")
 import video_fakes
 from gpen_core.cli import main, video
 from gpen_core.video import restore_video
-restore_video.SHORTEST = restore_video.LONGEST = 2.0
+restore_video.MIN_SEGMENT_SECONDS = restore_video.MAX_SEGMENT_SECONDS = 2.0
 seconds = float(sys.argv.pop(1))
-video.loaded = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
+video.load_restorer = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
 sys.exit(main())
 """
 
@@ -474,7 +474,9 @@ def ended(film, out, report, name):
 @pytest.mark.slow
 def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path, interruptible):
     count = 40
-    film = video_files.make(tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac")
+    film = video_files.write_video(
+        tmp_path / "film.mkv", count, SIZE, "ffv1", rate=2, pictures=list(frames(count)), sound="aac"
+    )
     out, report = tmp_path / "out.mkv", tmp_path / "report.json"
     for name, status in (("SIGKILL", -9), ("SIGINT", 130), ("SIGTERM", 143)):
         report.unlink(missing_ok=True)
@@ -491,4 +493,4 @@ def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path, in
     told = json.loads(report.read_text("utf-8"))
     assert (told["segments"], told["segments_found"], told["frame_count"]) == (10, before, count)
     assert len(pixels(out)) == count and video_files.digests(out) == video_files.digests(film)
-    assert names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]
+    assert file_names(tmp_path) == ["film.mkv", "out.mkv", "report.json"]

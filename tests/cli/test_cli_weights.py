@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import weights_server as ws
-from cli_fixtures import names
+from cli_fixtures import file_names
 from safetensors.torch import load_file
 
 from gpen_core import FaceRestorer, ProgressEvent, RestoreOptions
@@ -66,7 +66,7 @@ def test_download_from_a_mirror(gpen, online, mirror, tmp_path, weights_256, cap
     assert ran.status == 0
     assert ran.out == f"gpen-bfr-256: {tmp_path / FILE} (its structure only, nobody vouches for it)\n"
     assert (tmp_path / FILE).read_bytes() == weights_256
-    assert names(tmp_path) == [f".{FILE}.gpen.json", f".{FILE}.lock", FILE]
+    assert file_names(tmp_path) == [f".{FILE}.gpen.json", f".{FILE}.lock", FILE]
     assert [record.message.split(".")[0] for record in caplog.records if record.levelname == "WARNING"] == [
         "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only",
         "GPEN-BFR-256",
@@ -97,13 +97,13 @@ def test_download_goes_on_after_one_that_fails(gpen, online, mirror, tmp_path):
 def test_download_can_demand_a_digest(gpen, online, mirror, tmp_path):
     ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root, "--require-digest")
     assert ran.status == 4 and "nobody publishes a digest of its file" in ran.err
-    assert FILE not in names(tmp_path)
+    assert FILE not in file_names(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [("no-such-model",), ("gpen-bfr-256", "--mirror", "ftp://a.example")])
 def test_a_wrong_name_or_mirror_is_a_usage_error(gpen, tmp_path, wrong):
     ran = gpen("download", *wrong, "--models-dir", tmp_path)
-    assert ran.status == 2 and names(tmp_path) == []
+    assert ran.status == 2 and file_names(tmp_path) == []
 
 
 def test_download_offline_says_so(gpen, tmp_path):
@@ -111,7 +111,7 @@ def test_download_offline_says_so(gpen, tmp_path):
     assert ran.status == 4 and "downloads are switched off" in ran.err
 
 
-def spoilt(weights, change):
+def spoiled(weights, change):
     sd = torch.load(io.BytesIO(weights), weights_only=True)
     out = io.BytesIO()
     torch.save(change(sd), out)
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_is_not_the_network_is_refused(
     gpen, online, mirror, models, weights_256, tmp_path, face, kind, how
 ):
     change, words = BAD_CHECKPOINTS[kind]
-    body = spoilt(weights_256, change)
+    body = spoiled(weights_256, change)
     mirror.body = body
     mirror.pages[f"/{FILE}"] = lambda handler, _, start: ws.serve(handler, body, start)
     if how == "by hand":
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_is_not_the_network_is_refused(
         ran = gpen("restore", face, "-o", tmp_path / "out.png", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
     else:
         ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root)
-        assert FILE not in names(tmp_path)
+        assert FILE not in file_names(tmp_path)
     assert ran.status == 4
     assert words in ran.err
 
@@ -165,7 +165,7 @@ def test_restore_fetches_what_is_missing(gpen, online, mirror, models, tmp_path,
     ran = gpen(*command, "--models-dir", folder, "--offline")
     assert ran.status == 4 and "downloads are switched off" in ran.err and mirror.requests == []
     assert gpen(*command, "--models-dir", folder).status == 0
-    assert (tmp_path / "out.png").exists() and FILE in names(folder)
+    assert (tmp_path / "out.png").exists() and FILE in file_names(folder)
     assert gpen(*command, "--models-dir", folder, "--offline").status == 0
 
 
@@ -205,7 +205,9 @@ def test_auto_masks_do_without_a_parser_that_cannot_be_fetched(caplog):
     restorer.models.device = torch.device("cuda")
     for _ in range(3):
         restorer.prepare(RestoreOptions(mask_type="auto"))
-    assert len(tried) == 1 and "Masks are feathered, not parsed: parsing_parsenet.pth is not there." in caplog.text
+    assert (
+        len(tried) == 1 and "Using feathered masks instead of parsed ones: parsing_parsenet.pth is not there." in caplog.text
+    )
     with pytest.raises(MissingWeights):
         restorer.prepare(RestoreOptions(mask_type="parse"))
 
@@ -285,7 +287,7 @@ def test_models_verify_learns_that_a_source_publishes_the_digest(gpen, monkeypat
         monkeypatch.setattr(catalog, "CATALOG", entries)
         ran = gpen("models", "--verify", "--models-dir", tmp_path)
     assert f"right: the digest published at {source.url}" in line_of(ran.out, "gpen-bfr-256 ")
-    assert digest.recall(tmp_path / FILE).checked_by == "published"
+    assert digest.load_record(tmp_path / FILE).checked_by == "published"
 
 
 # convert
@@ -327,7 +329,7 @@ def test_convert_takes_the_state_dict_out_of_a_checkpoint(gpen, tmp_path):
         "module.a": (2,),
         "b": (3, 2),
     }
-    assert digest.recall(tmp_path / "a.safetensors").checked_by == "structure"
+    assert digest.load_record(tmp_path / "a.safetensors").checked_by == "structure"
 
 
 def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path):
@@ -353,4 +355,4 @@ def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, 
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     path.write_bytes(b"x")
     assert gpen("models", "--accept-changed", FILE, "--models-dir", tmp_path).status == 4
-    assert digest.recall(path).sha256 == digest_now
+    assert digest.load_record(path).sha256 == digest_now

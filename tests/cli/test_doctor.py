@@ -11,7 +11,7 @@ import torch
 
 from gpen_core import cli
 from gpen_core.cli import doctor_report, environment
-from gpen_core.errors import MissingExtra
+from gpen_core.errors import MissingDependency
 from gpen_core.optional_packages import not_installed
 from gpen_core.pipeline import devices
 from gpen_core.tools import self_test as selftest
@@ -73,7 +73,7 @@ def test_versions_are_those_that_are_running(examine, tmp_path):
     ],
 )
 def test_the_devices_and_what_auto_takes(examine, tmp_path, monkeypatch, cuda, mps, line):
-    monkeypatch.setattr(devices, "cpu_computes_in_bf16", lambda: False)
+    monkeypatch.setattr(devices, "cpu_supports_bf16", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -214,7 +214,7 @@ def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_pa
         raise WeightsError(f"{path} cannot be read: Permission denied.")
 
     (tmp_path / "uncle-ben.pth").write_bytes(b"x")
-    monkeypatch.setattr(doctor_report.digest, "sha256_of", refused)
+    monkeypatch.setattr(doctor_report.digest, "file_sha256", refused)
     text = examine(tmp_path, "--report")
     assert "cannot be read: the file cannot be read: Permission denied." in line_of(text, "another file")
     assert "uncle" not in text
@@ -229,8 +229,8 @@ def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_pa
     ],
 )
 def test_only_the_home_itself_is_shortened(text, said):
-    assert doctor_report.shortened(text, ("/home/jo",)) == said
-    assert doctor_report.shortened(text, ("/",)) == text  # an account whose home is the root
+    assert doctor_report.redact_home_dirs(text, ("/home/jo",)) == said
+    assert doctor_report.redact_home_dirs(text, ("/",)) == text  # an account whose home is the root
 
 
 def test_accelerators_are_named(examine, tmp_path, monkeypatch):
@@ -344,7 +344,7 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp
 def test_without_facexlib_the_command_and_its_purpose_are_given(examine, tmp_path, tested, monkeypatch, arguments):
     monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
     monkeypatch.setitem(sys.modules, environment.module_of("facexlib"), None)
-    tested.append(MissingExtra(not_installed("facexlib")))
+    tested.append(MissingDependency(not_installed("facexlib")))
     text = examine(tmp_path, *arguments, status=1)
     line = line_of(text, "facexlib ")
     assert line.startswith(
@@ -385,7 +385,9 @@ def test_a_version_with_known_holes_is_named_with_the_fixed_one(examine, tmp_pat
 
     def distributions(name):
         versions = [type("Installed", (), {"version": said[name]})] if name in said else []
-        return versions or (found(name=name) if name not in environment.OPENCV_NAMES + tuple(environment.FIXED) else [])
+        return versions or (
+            found(name=name) if name not in environment.OPENCV_NAMES + tuple(environment.SECURE_VERSIONS) else []
+        )
 
     monkeypatch.setattr(environment.metadata, "distributions", distributions)
     (warning,) = re.findall("^warning: .*$", examine(tmp_path), re.MULTILINE)

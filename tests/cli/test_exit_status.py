@@ -5,19 +5,19 @@ import shutil
 import signal
 
 import pytest
-from cli_fixtures import DETECTOR, broken
+from cli_fixtures import DETECTOR, write_broken_png
 
 from gpen_core.cli.exit_status import ExitStatus, HungUp, Terminated, exit_status
 from gpen_core.errors import (
     DeviceError,
+    ImageTooLarge,
     InputError,
     Interrupted,
-    MissingExtra,
+    MissingDependency,
     MissingWeights,
     OptionsError,
     OutOfMemory,
     OutputError,
-    TooLarge,
 )
 from gpen_core.faces.detection.retinaface import Detector
 
@@ -31,13 +31,13 @@ pytest_plugins = ["cli_fixtures"]
         ({}, 0, 3),
         ({InputError: 1}, 1, 3),
         ({InputError: 2}, 2, 3),
-        ({InputError: 1, TooLarge: 1}, 2, 3),
+        ({InputError: 1, ImageTooLarge: 1}, 2, 3),
         ({InputError: 1}, 2, 1),
         ({OutputError: 1}, 1, 1),
         ({OutputError: 1}, 2, 1),
         ({InputError: 1, OutputError: 1}, 2, 1),
         ({ValueError: 1}, 1, 1),
-        ({MissingExtra: 1}, 1, 1),
+        ({MissingDependency: 1}, 1, 1),
         ({OptionsError: 1}, 1, 2),
         ({DeviceError: 1}, 1, 2),
         ({MissingWeights: 1}, 3, 4),
@@ -108,7 +108,7 @@ def test_an_input_that_would_be_overwritten_is_2(command, source, tmp_path):
 def test_no_readable_input_is_3(command, tmp_path, kind):
     path = tmp_path / ("in.mkv" if command.name == "video" else "in.png")
     if kind == "broken":
-        broken(path)
+        write_broken_png(path)
     elif kind == "empty folder":
         path.mkdir()
     elif kind == "empty file":
@@ -182,7 +182,7 @@ def test_some_of_several_inputs(command, source, tmp_path, monkeypatch, error, s
     folder = tmp_path / "several"
     folder.mkdir()
     shutil.copy(source, folder / "good.png")
-    broken(folder / "bad.png")
+    write_broken_png(folder / "bad.png")
     if error is not None:
         fail_with(monkeypatch, error)
     where = tmp_path / "written"

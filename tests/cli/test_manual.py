@@ -23,7 +23,7 @@ def page(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("make_py", ROOT / "make.py")
     make = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make)
-    monkeypatch.setattr(make, "bare", lambda name: sys.executable)
+    monkeypatch.setattr(make, "create_venv", lambda name: sys.executable)
     monkeypatch.setattr(make, "run", lambda *command: "pip" in command or subprocess.run(command, cwd=ROOT, check=True))
     monkeypatch.setattr(sys, "argv", ["make.py", "manual", "--output", str(tmp_path / "gpen.1")])
     monkeypatch.setenv("COLUMNS", "80")

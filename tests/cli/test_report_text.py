@@ -15,12 +15,14 @@ def test_sizes_and_times_have_their_units():
 
 
 def test_a_summary_counts_in_words_and_lists_the_most_frequent_reasons():
-    summary = Summary(runs=2, ended=1, statuses=Counter(restored=1, failed=1200), faces=3, restored=1, worked_on=1201)
+    summary = Summary(
+        runs=2, completed_runs=1, statuses=Counter(restored=1, failed=1200), faces=3, restored=1, processed=1201
+    )
     summary.reasons = Counter({"too small": 2})
     summary.errors = Counter({"a": 1000, "b": 150, "c": 50})
     summary.seconds, summary.stages = 2402.0, Counter(detect=1.0)
-    assert list(summary_lines(summary, most=2)) == [
-        "1,201 pictures in 2 runs: 1,200 failed, 1 restored",
+    assert list(summary_lines(summary, max_lines=2)) == [
+        "1,201 images in 2 runs: 1,200 failed, 1 restored",
         "1 run did not come to an end (killed, or still going)",
         "3 faces found, 1 restored, 2 skipped",
         "  skipped: 2 x too small",
@@ -28,9 +30,9 @@ def test_a_summary_counts_in_words_and_lists_the_most_frequent_reasons():
         "  failed: 150 x b",
         "  failed: 50 for other reasons",
         "time by stage: detect 1.00 s",
-        "1,201 pictures processed in 2,402.0 s: 0.5 per second",
+        "1,201 images processed in 2,402.0 s: 0.5 per second",
     ]
 
 
 def test_an_empty_summary_says_none():
-    assert list(summary_lines(Summary())) == ["0 pictures in 0 runs: none", "0 faces found, 0 restored, 0 skipped"]
+    assert list(summary_lines(Summary())) == ["0 images in 0 runs: none", "0 faces found, 0 restored, 0 skipped"]

@@ -6,24 +6,24 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.align import align, ellipse_radius, extract, invert, similarity, template
-from gpen_core.images.image import as_picture
+from gpen_core.faces.align import align_face, crop_face, ellipse_radius, fit_similarity, invert_affine, landmark_template
+from gpen_core.images.image import to_image_data
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("compositor_backend")
 
 GOLDEN = json.loads((helpers.DATA / "align.json").read_text())
 
 
 @pytest.mark.parametrize("size", [256, 512, 1024, 2048])
 def test_template_is_the_one_the_weights_were_run_with(size):
-    np.testing.assert_allclose(template(size), GOLDEN["templates"][str(size)], atol=1e-4)
+    np.testing.assert_allclose(landmark_template(size), GOLDEN["templates"][str(size)], atol=1e-4)
 
 
 @pytest.mark.parametrize("number", range(24))
 def test_published_alignment(number):
     case = GOLDEN["cases"][number]
     size = case["size"]
-    alignment = align(np.array(case["landmarks"]), size)
+    alignment = align_face(np.array(case["landmarks"]), size)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
     expected, found = corners @ np.array(case["inverse"]).T, corners @ alignment.inverse.T
     assert np.abs(found - expected).max() < 1e-3  # input pixels
@@ -38,7 +38,7 @@ def test_there_are_24_cases():
 def test_similarity_is_the_least_squares_one():
     rng = np.random.default_rng(1)
     source, target = rng.normal(size=(5, 2)) * 40, rng.normal(size=(5, 2)) * 9
-    best = similarity(source, target)
+    best = fit_similarity(source, target)
 
     def residual(matrix):
         return ((source @ matrix[:, :2].T + matrix[:, 2] - target) ** 2).sum()
@@ -50,12 +50,12 @@ def test_similarity_is_the_least_squares_one():
 
 
 def test_inverse_undoes_the_matrix():
-    matrix = similarity(np.array([[10.0, 20], [50, 30], [30, 60]]), np.array([[5.0, 5], [9, 7], [6, 12]]))
-    composed = np.vstack((matrix, [0, 0, 1])) @ np.vstack((invert(matrix), [0, 0, 1]))
+    matrix = fit_similarity(np.array([[10.0, 20], [50, 30], [30, 60]]), np.array([[5.0, 5], [9, 7], [6, 12]]))
+    composed = np.vstack((matrix, [0, 0, 1])) @ np.vstack((invert_affine(matrix), [0, 0, 1]))
     np.testing.assert_allclose(composed, np.eye(3), atol=1e-12)
 
 
-GOOD = template(512)
+GOOD = landmark_template(512)
 DEGENERATE = {
     "one point": np.full((5, 2), 100.0),
     "less than a pixel": GOOD * 0.004,
@@ -69,7 +69,7 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_landmarks_leave_the_face_alone_and_say_why(case):
-    reason = align(DEGENERATE[case], 512)
+    reason = align_face(DEGENERATE[case], 512)
     assert isinstance(reason, str) and "landmarks" in reason
     face = helpers.Face((10.0, 10.0, 90.0, 90.0), 0.99, DEGENERATE[case])
     image = helpers.texture(100, 100)
@@ -83,49 +83,49 @@ def test_degenerate_landmarks_leave_the_face_alone_and_say_why(case):
 def test_turned_heads_and_profiles_are_aligned(angle, profile):
     turn = np.radians(angle)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    alignment = align((GOOD * [profile, 1]) @ rotation.T * 0.3 + 400, 512)
+    alignment = align_face((GOOD * [profile, 1]) @ rotation.T * 0.3 + 400, 512)
     assert not isinstance(alignment, str)
     assert 1 < alignment.scale < 5
 
 
 def test_ffhq_template_shows_more_of_the_head():
-    face = helpers.face_at((200, 200), 100)
-    gpen, ffhq = align(face.landmarks, 512), align(face.landmarks, 512, "ffhq")
+    face = helpers.make_face((200, 200), 100)
+    gpen, ffhq = align_face(face.landmarks, 512), align_face(face.landmarks, 512, "ffhq")
     assert ffhq.scale / gpen.scale == pytest.approx(1 / 0.890, abs=0.01)
 
 
-def test_crop_shows_the_picture_where_the_matrix_says():
+def test_crop_shows_the_image_where_the_matrix_says():
     y, x = np.mgrid[0:300, 0:400].astype(np.float32)
     image = np.dstack((x / 400, y / 300, np.zeros_like(x)))
-    face = helpers.face_at((210, 140), 90, tilt=20)
-    alignment = align(face.landmarks, 256)
-    crop = extract(as_picture(image), alignment)
+    face = helpers.make_face((210, 140), 90, tilt=20)
+    alignment = align_face(face.landmarks, 256)
+    crop = crop_face(to_image_data(image), alignment)
     v, u = np.mgrid[0:256, 0:256]
     expected = np.dstack((u, v, np.ones_like(u))) @ alignment.inverse.T / [400, 300]
     assert np.abs(crop[..., :2] - expected).max() < 1e-3
 
 
-def test_border_is_repeated_beyond_the_picture():
+def test_border_is_repeated_beyond_the_image():
     image = np.zeros((100, 100, 3), np.float32)
     image[:, 0] = (1.0, 0.5, 0.25)
-    face = helpers.face_at((0, 50), 60)
-    crop = extract(as_picture(image), align(face.landmarks, 256))
+    face = helpers.make_face((0, 50), 60)
+    crop = crop_face(to_image_data(image), align_face(face.landmarks, 256))
     np.testing.assert_allclose(crop[128, 20], (1.0, 0.5, 0.25), atol=1e-3)
 
 
-def test_a_face_at_the_edge_is_restored_as_far_as_the_picture_goes():
+def test_a_face_at_the_edge_is_restored_as_far_as_the_image_goes():
     image = helpers.texture(200, 160, sigma=1)
-    face = helpers.face_at((4, 100), 90)
+    face = helpers.make_face((4, 100), 90)
     result = helpers.restorer(helpers.constant_weights(256, (0.2, 0.6, 0.4)), [face]).restore(image)
     assert result.faces[0].restored
     assert result.mask[100, 0] == 1 and np.allclose(result.image[100, 0], (0.2, 0.6, 0.4), atol=1e-4)
 
 
-def test_a_face_outside_the_picture_is_left_alone():
+def test_a_face_outside_the_image_is_left_alone():
     image = helpers.texture(64, 64)
-    face = helpers.face_at((900, 900), 50)
+    face = helpers.make_face((900, 900), 50)
     result = helpers.restorer(helpers.identity_weights(256), [face]).restore(image)
-    assert result.faces[0].reason == "it lies outside the picture" and np.array_equal(result.image, image)
+    assert result.faces[0].reason == "it lies outside the image" and np.array_equal(result.image, image)
 
 
 def test_an_ellipses_edge_is_at_one():

@@ -4,19 +4,19 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.align import align
-from gpen_core.faces.blend import Canvas, soften_small
-from gpen_core.faces.mask import feather, soften
-from gpen_core.images.image import as_picture
+from gpen_core.faces.align import align_face
+from gpen_core.faces.blend import Canvas, blur_small_face
+from gpen_core.faces.mask import feather_edges, square_mask
+from gpen_core.images.image import to_image_data
 from gpen_core.options import RestoreOptions
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("compositor_backend")
 
 ONES = np.ones((512, 512), np.float32)
 
 
-def flat(size, colour):
-    return np.broadcast_to(np.float32(colour), (size, size, 3)).copy()
+def flat(size, color):
+    return np.broadcast_to(np.float32(color), (size, size, 3)).copy()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
@@ -25,7 +25,7 @@ def flat(size, colour):
 def test_pixels_outside_the_mask_are_bit_for_bit_the_inputs(dtype, strength):
     image = helpers.texture(120, 150)
     image = (image * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else image.astype(dtype)
-    face = helpers.face_at((70, 60), 40, tilt=30)
+    face = helpers.make_face((70, 60), 40, tilt=30)
     options = RestoreOptions(strength=strength)
     result = helpers.restorer(helpers.constant_weights(256, (1, 0, 1)), [face]).restore(image, options)
     outside = result.mask == 0
@@ -43,10 +43,10 @@ RED_AND_GREEN = flat(256, (1, 0, 0)), flat(256, (0, 1, 0))
 
 def pair(picture, order=(0, 1), strength=1.0, crops=RED_AND_GREEN, at=(220, 350), masks=None):
     """Two faces side by side, their squares overlapping."""
-    canvas = Canvas(as_picture(picture))
-    alignments = [align(helpers.face_at((x, 200), SIDE).landmarks, 256) for x in at]
+    canvas = Canvas(to_image_data(picture))
+    alignments = [align_face(helpers.make_face((x, 200), SIDE).landmarks, 256) for x in at]
     for n in order:
-        canvas.paste(crops[n], feather() if masks is None else masks[n], alignments[n], strength)
+        canvas.paste(crops[n], square_mask() if masks is None else masks[n], alignments[n], strength)
     return canvas
 
 
@@ -93,44 +93,44 @@ def test_the_part_of_two_faces_together_is_the_larger_one():
     np.testing.assert_array_equal(canvas.result.pixels[right.mask == 0], left.result.pixels[right.mask == 0])
 
 
-def test_a_face_that_is_nearer_fades_into_its_neighbour_as_its_mask_does():
+def test_a_face_that_is_nearer_fades_into_its_neighbor_as_its_mask_does():
     """Without a step where its mask ends inside the other's."""
     picture = np.zeros((400, 570, 3), np.float32)
     narrow = np.zeros((512, 512), np.float32)
     narrow[200:312, 200:312] = 1
     for order in ((0, 1), (1, 0)):
-        canvas = pair(picture, order, masks=(soften(narrow), feather()), at=(280, 330))
+        canvas = pair(picture, order, masks=(feather_edges(narrow), square_mask()), at=(280, 330))
         step = np.abs(np.diff(canvas.result.pixels[200, 200:400], axis=0)).max()
-        assert step < 1.1 * np.abs(np.diff(soften(narrow), axis=1)).max() * 512 / (2 * SIDE)
+        assert step < 1.1 * np.abs(np.diff(feather_edges(narrow), axis=1)).max() * 512 / (2 * SIDE)
 
 
 def test_a_limit_of_nothing_beside_a_face_leaves_both():
     picture = np.zeros((400, 570, 3), np.float32)
     region_mask = np.zeros((400, 570), np.float32)
     region_mask[:, :285] = 1
-    canvas = Canvas(as_picture(picture), region_mask)
-    for x, colour in ((220, (1, 0, 0)), (350, (0, 1, 0))):
-        canvas.paste(flat(256, colour), feather(), align(helpers.face_at((x, 200), SIDE).landmarks, 256))
+    canvas = Canvas(to_image_data(picture), region_mask)
+    for x, color in ((220, (1, 0, 0)), (350, (0, 1, 0))):
+        canvas.paste(flat(256, color), square_mask(), align_face(helpers.make_face((x, 200), SIDE).landmarks, 256))
     assert not canvas.result.pixels[:, 285:].any() and np.isfinite(canvas.result.pixels).all()
     assert canvas.result.pixels[200, 220].tolist() == pytest.approx([1, 0, 0], abs=0.01)
 
 
-@pytest.mark.parametrize("colour", [(0.2, 0.4, 0.8), (0, 0, 0), (1, 1, 1)])
+@pytest.mark.parametrize("color", [(0.2, 0.4, 0.8), (0, 0, 0), (1, 1, 1)])
 @pytest.mark.parametrize("side", [50, 150, 500])
 @pytest.mark.slow
-def test_a_constant_network_leaves_exactly_its_colour(colour, side):
+def test_a_constant_network_leaves_exactly_its_color(color, side):
     span = side * 3
     image = (helpers.texture(span, span) * 255).astype(np.uint8)
-    face = helpers.face_at((span / 2, span / 2), side, tilt=9)
-    result = helpers.restorer(helpers.constant_weights(256, colour), [face]).restore(image)
+    face = helpers.make_face((span / 2, span / 2), side, tilt=9)
+    result = helpers.restorer(helpers.constant_weights(256, color), [face]).restore(image)
     full = result.mask == 1
     assert full.sum() > 0.5 * side**2
-    assert (result.image[full] == np.rint(np.float32(colour) * 255)).all()
+    assert (result.image[full] == np.rint(np.float32(color) * 255)).all()
 
 
 def test_strength_zero_changes_nothing_and_runs_nothing():
     image = helpers.texture(200, 200)
-    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [helpers.face_at((100, 100), 80)])
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [helpers.make_face((100, 100), 80)])
     result = restorer.restore(image, RestoreOptions(strength=0))
     assert np.array_equal(result.image, image) and not result.mask.any()
     assert not result.faces[0].restored and result.faces[0].reason == "the strength is 0"
@@ -139,14 +139,14 @@ def test_strength_zero_changes_nothing_and_runs_nothing():
 
 def test_half_strength_is_half_way():
     image = np.zeros((200, 200, 3), np.float32)
-    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0.5, 0)), [helpers.face_at((100, 100), 80)])
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0.5, 0)), [helpers.make_face((100, 100), 80)])
     result = restorer.restore(image, RestoreOptions(strength=0.5, color="none"))
     np.testing.assert_allclose(result.image[100, 100], (0.5, 0.25, 0), atol=1e-5)
 
 
-def test_grey_pictures_stay_grey():
+def test_gray_images_stay_gray():
     image = (helpers.texture(200, 200)[..., 0] * 255).astype(np.uint8)
-    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [helpers.face_at((100, 100), 80)])
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [helpers.make_face((100, 100), 80)])
     result = restorer.restore(image)
     assert result.image.shape == image.shape and result.image[100, 100] == round(0.299 * 255)
 
@@ -154,7 +154,7 @@ def test_grey_pictures_stay_grey():
 def test_alpha_is_kept():
     image = (helpers.texture(200, 200) * 255).astype(np.uint8)
     alpha = (helpers.texture(200, 200, seed=9)[..., :1] * 255).astype(np.uint8)
-    face = helpers.face_at((100, 100), 80)
+    face = helpers.make_face((100, 100), 80)
     result = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face]).restore(np.dstack((image, alpha)))
     assert np.array_equal(result.image[..., 3:], alpha) and (result.image[100, 100, :3] == (255, 0, 0)).all()
 
@@ -162,6 +162,6 @@ def test_alpha_is_kept():
 def test_faces_under_100_pixels_are_softened_as_published():
     crop = np.zeros((9, 9, 3), np.float32)
     crop[4, 4] = 1
-    small, large = (soften_small(crop, helpers.face_at((0, 0), side)) for side in (99, 100))
+    small, large = (blur_small_face(crop, helpers.make_face((0, 0), side)) for side in (99, 100))
     np.testing.assert_allclose(small[3:6, 3:6, 0], np.outer([1, 2, 1], [1, 2, 1]) / 16)
     assert np.array_equal(large, crop)

@@ -1,4 +1,4 @@
-"""Colours: matched to the input's, and none added to what is grey or of one tone."""
+"""Colors: matched to the input's, and none added to what is gray or of one tone."""
 
 import io
 
@@ -10,26 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpen_core.faces.align import align, extract
-from gpen_core.faces.color import match_colour, nearest_tone
-from gpen_core.faces.mask import feather
-from gpen_core.images.image import LUMA, as_picture
+from gpen_core.faces.align import align_face, crop_face
+from gpen_core.faces.color import fit_tone, transfer_color
+from gpen_core.faces.mask import square_mask
+from gpen_core.images.image import LUMA, to_image_data
 from gpen_core.options import RestoreOptions
-from gpen_core.tools.demo.images import HEAD, astronaut
+from gpen_core.tools.demo.images import HEAD_BOX, astronaut
 
-both_ways = pytest.mark.usefixtures("both_ways")
+compositor_backend = pytest.mark.usefixtures("compositor_backend")
 ONES = np.ones((512, 512), np.float32)
 
 
-def flat(size, colour):
-    return np.full((size, size, 3), colour, np.float32)
+def flat(size, color):
+    return np.full((size, size, 3), color, np.float32)
 
 
-def test_matched_colours_are_the_inputs():
+def test_matched_colors_are_the_inputs():
     crop = helpers.texture(256, 256, seed=1) * np.float32([0.5, 0.8, 1]) + np.float32([0.1, 0, 0])
     restored = helpers.texture(256, 256, seed=2) * np.float32(0.6) + np.float32(0.2)
-    inside = feather()[::2, ::2] >= 0.5
-    matched = match_colour(restored, crop, feather())
+    inside = square_mask()[::2, ::2] >= 0.5
+    matched = transfer_color(restored, crop, square_mask())
     assert abs(restored[inside].mean(0) - crop[inside].mean(0)).max() > 0.05
     np.testing.assert_allclose(matched[inside].mean(0), crop[inside].mean(0), atol=0.01)
     np.testing.assert_allclose(matched[inside].std(0), crop[inside].std(0), atol=0.01)
@@ -39,16 +39,16 @@ def test_matched_colours_are_the_inputs():
 def test_matching_a_flat_face_or_an_empty_mask_is_harmless(empty):
     crop, restored = helpers.texture(64, 64), flat(64, (0.3, 0.3, 0.3))
     mask = ONES * (0 if empty else 1)
-    matched = match_colour(restored, crop, mask)
+    matched = transfer_color(restored, crop, mask)
     expected = restored if empty else np.broadcast_to(crop.mean((0, 1)), restored.shape)
     np.testing.assert_allclose(matched, expected, atol=1e-5)
 
 
-@both_ways
+@compositor_backend
 @pytest.mark.slow
 def test_color_match_takes_a_cast_away():
     image = helpers.texture(300, 300, sigma=1) * np.float32(0.6)
-    face = helpers.face_at((150, 150), 120)
+    face = helpers.make_face((150, 150), 120)
     restorer = helpers.restorer(helpers.red_weights(256, 0.5), [face])
     cast, matched = (restorer.restore(image, RestoreOptions(color=color)).image for color in ("none", "match"))
     inside = (slice(120, 180), slice(120, 180), 0)
@@ -63,39 +63,39 @@ def jpeg(image, quality):
 
 
 def head():
-    """The astronaut's, in colour, and her face."""
-    x0, y0, x1, y1 = HEAD
+    """The astronaut's, in color, and her face."""
+    x0, y0, x1, y1 = HEAD_BOX
     image = cv2.resize(astronaut()[y0:y1, x0:x1].astype(np.float32) / 255, (560, 560), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image, 0, 1), helpers.face_at((324, 265), 235)
+    return np.clip(image, 0, 1), helpers.make_face((324, 265), 235)
 
 
-def in_grey(image):
+def in_gray(image):
     return np.repeat((image @ LUMA)[..., None], 3, axis=2)
 
 
 def in_sepia(image):
-    return in_grey(image) ** np.float32([0.85, 1, 1.3])
+    return in_gray(image) ** np.float32([0.85, 1, 1.3])
 
 
 def crop_of(image, face, size=256):
-    return extract(as_picture(image), align(face.landmarks, size))
+    return crop_face(to_image_data(image), align_face(face.landmarks, size))
 
 
 FORMATS = [None, 60, 75, 95]
 
 
-@both_ways
+@compositor_backend
 @pytest.mark.parametrize("quality", FORMATS)
 @pytest.mark.slow
-def test_a_grey_photograph_stays_grey_with_a_checkpoint_that_adds_red(quality):
+def test_a_gray_photograph_stays_gray_with_a_checkpoint_that_adds_red(quality):
     image, face = head()
-    grey = np.rint(in_grey(image) * 255).astype(np.uint8)
-    given = grey if quality is None else np.rint(jpeg(in_grey(image), quality) * 255).astype(np.uint8)
+    gray = np.rint(in_gray(image) * 255).astype(np.uint8)
+    given = gray if quality is None else np.rint(jpeg(in_gray(image), quality) * 255).astype(np.uint8)
     restorer = helpers.restorer(helpers.red_weights(256), [face])
     plain, auto = (restorer.restore(given, RestoreOptions(color=color)) for color in ("none", "auto"))
     assert np.ptp(plain.image[265, 324]) > 50 and auto.mask[265, 324] == 1
     assert np.ptp(auto.image.astype(int), axis=2).max() <= (0 if quality is None else 1)
-    assert auto.changed and RestoreOptions().color == "auto"
+    assert auto.is_changed and RestoreOptions().color == "auto"
 
 
 @pytest.mark.parametrize("quality", FORMATS)
@@ -103,35 +103,35 @@ def test_sepia_keeps_its_line_of_tones(quality):
     image, face = head()
     sepia = in_sepia(image) if quality is None else jpeg(in_sepia(image), quality)
     crop = crop_of(sepia, face)
-    tone, is_all = nearest_tone(crop)
+    tone, is_all = fit_tone(crop)
     assert is_all
-    inside = feather()[::2, ::2] == 1
+    inside = square_mask()[::2, ::2] == 1
     reddened = np.clip(crop + np.float32([0.3, 0, 0]), 0, 1)
-    toned = tone.applied(reddened)
+    toned = tone.apply(reddened)
     luma = toned @ LUMA
-    ideal = in_sepia(toned)  # of that luminance in grey: sepia's own is close to it
+    ideal = in_sepia(toned)  # of that luminance in gray: sepia's own is close to it
     expected = ideal - (ideal @ LUMA - luma)[..., None]
     assert np.abs(toned - expected)[inside].mean() < 0.012  # the red that was added is twenty times as much
     assert np.abs(luma - reddened @ LUMA)[inside].mean() < 0.004
 
 
 SIDES = (40, 80, 400)
-LIGHTS = ((1.0, 1.0), (0.25, 1.0), (0.1, 1.0), (1.0, 0.3), (1.0, 0.15))  # light and colour
+LIGHTS = ((1.0, 1.0), (0.25, 1.0), (0.1, 1.0), (1.0, 0.3), (1.0, 0.15))  # light and color
 
 
-def assert_told_apart(light, colour, quality, side):
-    """The head in that light, size and JPEG quality is known to be in colour, and in grey known to be grey."""
+def assert_told_apart(light, color, quality, side):
+    """The head in that light, size and JPEG quality is known to be in color, and in gray known to be gray."""
     image, face = head()
-    grey = in_grey(image)
-    changed = (grey + colour * (image - grey)) * np.float32(light)
+    gray = in_gray(image)
+    changed = (gray + color * (image - gray)) * np.float32(light)
     small = cv2.resize(changed, (side, side), interpolation=cv2.INTER_AREA)
     changed = cv2.resize(small if quality is None else jpeg(small, quality), (560, 560), interpolation=cv2.INTER_CUBIC)
-    assert [nearest_tone(crop_of(one, face))[1] for one in (changed, in_grey(changed))] == [False, True]
+    assert [fit_tone(crop_of(one, face))[1] for one in (changed, in_gray(changed))] == [False, True]
 
 
 @pytest.mark.parametrize("light", LIGHTS, ids=str)
 @pytest.mark.parametrize("quality", FORMATS)
-def test_no_coloured_face_turns_grey(light, quality):
+def test_no_colored_face_turns_gray(light, quality):
     """Every pair of light, quality and side occurs."""
     assert_told_apart(*light, quality, SIDES[(LIGHTS.index(light) + FORMATS.index(quality)) % 3])
 
@@ -143,16 +143,16 @@ def test_no_coloured_face_turns_grey(light, quality):
     side=st.integers(40, 400),
 )
 @pytest.mark.slow
-def test_no_coloured_face_turns_grey_in_any_light_quality_or_size(light, quality, side):
+def test_no_colored_face_turns_gray_in_any_light_quality_or_size(light, quality, side):
     assert_told_apart(*light, quality, side)
 
 
-@both_ways
+@compositor_backend
 @pytest.mark.slow
-def test_a_grey_face_in_a_coloured_picture_stays_grey_and_the_coloured_one_beside_it_does_not():
+def test_a_gray_face_in_a_colored_image_stays_gray_and_the_colored_one_beside_it_does_not():
     image, face = head()
-    both = np.concatenate((image, in_grey(image)), axis=1)
-    other = helpers.face_at((324 + 560, 265), 235)
+    both = np.concatenate((image, in_gray(image)), axis=1)
+    other = helpers.make_face((324 + 560, 265), 235)
     restorer = helpers.restorer(helpers.red_weights(256), [face, other])
     result = restorer.restore(both, RestoreOptions())
     reds = result.image[..., 0] - result.image[..., 1]

@@ -6,14 +6,14 @@ import pytest
 from PIL import ImageFont
 
 from gpen_core.faces import draw
-from gpen_core.faces.draw import LEFT_ALONE, TAKEN, numbered
+from gpen_core.faces.draw import SELECTED_COLOR, SKIPPED_COLOR, draw_faces
 from gpen_core.faces.face import Face
 
 
 def plate_of(drawn, face):
     """The number's plate above the box, found by its color."""
     left, bottom = round(face.box[0]), round(face.box[1])
-    is_plate = (drawn == TAKEN).all(2)
+    is_plate = (drawn == SELECTED_COLOR).all(2)
     top = bottom - np.argmin(is_plate[bottom - 1 :: -1, left])
     right = left + np.argmin(is_plate[top, left:])
     return drawn[top:bottom, left:right]
@@ -22,9 +22,9 @@ def plate_of(drawn, face):
 def letters_of(drawn, face):
     """[height, W] in [0, 1]: how white each pixel of the number is."""
     plate = plate_of(drawn, face)
-    rows, columns = (np.flatnonzero((plate != TAKEN).any((axis, 2))) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((plate != SELECTED_COLOR).any((axis, 2))) for axis in (1, 0))
     white = plate[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, 0] / 255
-    assert TAKEN[0] == 0
+    assert SELECTED_COLOR[0] == 0
     return white
 
 
@@ -32,31 +32,31 @@ def letters_of(drawn, face):
 @pytest.mark.parametrize(("side", "shape"), [(40, (400, 600)), (40, (3000, 4000)), (1000, (1500, 1600))])
 def test_a_number_is_large_enough_and_stands_out(ground, side, shape):
     picture = np.full((*shape, 3), ground, np.uint8)
-    face = helpers.face_at((shape[1] / 2, shape[0] / 2 + 40), side)
-    drawn = numbered(picture, [face])
+    face = helpers.make_face((shape[1] / 2, shape[0] / 2 + 40), side)
+    drawn = draw_faces(picture, [face])
     assert np.all(picture == ground)  # a copy was drawn on
     height = len(letters_of(drawn, face))
     assert height >= max(11, 0.01 * max(shape)) and height <= max(11, 0.045 * max(shape))
     plate = plate_of(drawn, face)
-    white, blue = (plate > 200).all(2).mean(), (np.abs(plate.astype(int) - TAKEN) < 60).all(2).mean()
+    white, blue = (plate > 200).all(2).mean(), (np.abs(plate.astype(int) - SELECTED_COLOR) < 60).all(2).mean()
     assert white > 0.1 and blue > 0.2
 
 
-def test_faces_that_are_left_alone_have_another_colour():
+def test_faces_that_are_left_alone_have_another_color():
     picture = np.full((300, 600, 3), 200, np.uint8)
-    taken, left = helpers.face_at((150, 150), 100), helpers.face_at((450, 150), 100)
+    taken, left = helpers.make_face((150, 150), 100), helpers.make_face((450, 150), 100)
     left = Face(left.box, left.score, left.landmarks, reason="smaller than the minimum")
-    drawn = numbered(picture, [taken, left])
-    assert (drawn[:, :300] == TAKEN).all(2).any() and not (drawn[:, :300] == LEFT_ALONE).all(2).any()
-    assert (drawn[:, 300:] == LEFT_ALONE).all(2).any() and not (drawn[:, 300:] == TAKEN).all(2).any()
+    drawn = draw_faces(picture, [taken, left])
+    assert (drawn[:, :300] == SELECTED_COLOR).all(2).any() and not (drawn[:, :300] == SKIPPED_COLOR).all(2).any()
+    assert (drawn[:, 300:] == SKIPPED_COLOR).all(2).any() and not (drawn[:, 300:] == SELECTED_COLOR).all(2).any()
 
 
 @pytest.mark.parametrize(
     "box", [(-50, -50, 20, 20), (590, 5, 700, 120), (0, 0, 600, 300), (np.nan,) * 4, (0, 0, np.inf, 9), (700, 400, 800, 500)]
 )
-def test_boxes_beyond_the_picture_are_no_trouble(box):
+def test_boxes_beyond_the_image_are_no_trouble(box):
     face = Face(box, 0.9, np.full((5, 2), np.nan))
-    assert numbered(np.zeros((300, 600, 3), np.uint8), [face] * 12).shape == (300, 600, 3)
+    assert draw_faces(np.zeros((300, 600, 3), np.uint8), [face] * 12).shape == (300, 600, 3)
 
 
 def test_numbers_are_drawn_with_pillow_before_10_1_too(monkeypatch):
@@ -66,15 +66,15 @@ def test_numbers_are_drawn_with_pillow_before_10_1_too(monkeypatch):
         return old
 
     monkeypatch.setattr(ImageFont, "load_default", load_default)
-    picture, faces = np.zeros((400, 2000, 3), np.uint8), [helpers.face_at((150 * n + 100, 200), 60) for n in range(11)]
+    picture, faces = np.zeros((400, 2000, 3), np.uint8), [helpers.make_face((150 * n + 100, 200), 60) for n in range(11)]
     fresh = helpers.fresh_module(draw)  # it keeps the numbers that it has drawn
-    letters = letters_of(fresh.numbered(picture, faces), faces[10])
+    letters = letters_of(fresh.draw_faces(picture, faces), faces[10])
     assert letters.shape[0] == 20 and 10 <= letters.shape[1] <= 40 and letters.max() > 0.8
 
 
 def test_each_number_looks_its_own():
-    faces = [helpers.face_at((200 * n + 200, 300), 60) for n in range(10)]
-    picture = numbered(np.zeros((600, 2400, 3), np.uint8), faces)
+    faces = [helpers.make_face((200 * n + 200, 300), 60) for n in range(10)]
+    picture = draw_faces(np.zeros((600, 2400, 3), np.uint8), faces)
     drawn = [letters_of(picture, face) for face in faces]
     assert {len(one) for one in drawn} == {24}
     assert all(a.shape[1] <= 24 and 0.1 < a.mean() < 0.8 for a in drawn)

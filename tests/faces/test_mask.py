@@ -56,13 +56,13 @@ def checkerboard(size):
     numbers = np.random.default_rng(8).integers(0, 8, (8, 8))
     corners, classes = np.array(list(CORNERS)), np.array(list(CORNERS.values()))
     block = np.ones((size // 8, size // 8))
-    colours = np.kron(corners[numbers].transpose(2, 0, 1), block).transpose(1, 2, 0)
-    return (colours * 0.5 + 0.5).astype(np.float32), np.kron(classes[numbers], np.ones((64, 64), int))
+    colors = np.kron(corners[numbers].transpose(2, 0, 1), block).transpose(1, 2, 0)
+    return (colors * 0.5 + 0.5).astype(np.float32), np.kron(classes[numbers], np.ones((64, 64), int))
 
 
 def assert_classes(parser, size):
     crop, expected = checkerboard(size)
-    found = parser.classes(crop)
+    found = parser.parse(crop)
     inner = (slice(16, 48),) * 2  # of each block: the net halves four times
     for row in range(0, 512, 64):
         for column in range(0, 512, 64):
@@ -78,7 +78,7 @@ def test_parser_gives_the_classes(parser, size):
 @pytest.mark.slow
 def test_a_parser_of_the_released_width_gives_the_classes():
     weights = parsenet_weights_for(CORNERS, channels={})
-    assert_classes(masks.Parser.from_state_dict(weights, CPU), 512)
+    assert_classes(masks.FaceParser.from_state_dict(weights, CPU), 512)
 
 
 @pytest.mark.slow
@@ -89,9 +89,9 @@ def test_bfloat16_gives_the_same_classes(parser, parsenet_weights):
     assert half.network.encoder[0].conv2d.weight.dtype == torch.bfloat16
     crop, _ = checkerboard(512)
     soft = np.clip(crop * 0.7 + helpers.texture(512, 512, sigma=2) * 0.3, 0, 1)
-    expected = parser.classes(soft)
+    expected = parser.parse(soft)
     assert len(np.unique(expected)) == len(CORNERS)
-    assert (half.classes(soft) == expected).mean() > 0.999  # measured: all
+    assert (half.parse(soft) == expected).mean() > 0.999  # measured: all
 
 
 @pytest.mark.slow
@@ -100,7 +100,9 @@ def test_bfloat16_gives_nearly_the_classes_of_seeded_weights(astronaut):
     """The hand-made network passes its input through; this one computes. Untrained, its classes are close rivals."""
     weights = helpers.parsenet().state_dict()
     crop = astronaut / np.float32(255)
-    expected, found = (masks.Parser.from_state_dict(weights, CPU, d).classes(crop) for d in (torch.float32, torch.bfloat16))
+    expected, found = (
+        masks.FaceParser.from_state_dict(weights, CPU, d).parse(crop) for d in (torch.float32, torch.bfloat16)
+    )
     assert len(np.unique(expected)) > 5
     assert (found == expected).mean() > 0.98  # measured: 0.992
 
@@ -115,7 +117,7 @@ def test_hair_ears_and_neck_stay_background_hat_and_clothes_go(parser):
 
 
 def test_feather_is_one_inside_and_zero_at_the_border():
-    mask = masks.feather()
+    mask = masks.square_mask()
     assert mask.shape == (512, 512) and mask.dtype == np.float32
     assert (mask[60:-60, 60:-60] == 1).all()
     assert not mask[:8].any() and not mask[:, -8:].any()
@@ -126,20 +128,20 @@ def test_feather_is_one_inside_and_zero_at_the_border():
 @pytest.mark.slow
 def test_parse_mask_limits_what_is_restored(parser):
     image = helpers.texture(300, 300, sigma=1)
-    face = helpers.face_at((150, 150), 120)
+    face = helpers.make_face((150, 150), 120)
     for corner in ((-1, -1, 1), (-1, 1, -1)):
         number = CORNERS[corner]
-        colour = tuple(0.5 + 0.5 * v for v in corner)
-        restorer = helpers.restorer(helpers.constant_weights(256, colour), [face], load_parser=lambda progress: parser)
+        color = tuple(0.5 + 0.5 * v for v in corner)
+        restorer = helpers.restorer(helpers.constant_weights(256, color), [face], load_parser=lambda progress: parser)
         result = restorer.restore(image, RestoreOptions(mask_type="parse"))
-        assert result.changed == (number in KEPT)
+        assert result.is_changed == (number in KEPT)
         assert np.array_equal(result.image[result.mask == 0], image[result.mask == 0])
 
 
 @pytest.mark.slow
 def test_parse_runs_on_the_restored_face_not_on_the_input(parser):
     cloth = np.broadcast_to(np.float32([1, 0, 1]), (300, 300, 3))
-    face = helpers.face_at((150, 150), 120)
+    face = helpers.make_face((150, 150), 120)
     skin = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face], load_parser=lambda progress: parser)
     assert skin.restore(cloth, RestoreOptions(mask_type="parse", color="none")).mask.max() == 1
 
@@ -148,9 +150,9 @@ def test_auto_does_not_parse_on_the_cpu():
     def load():
         raise AssertionError("the parser was loaded")
 
-    face = helpers.face_at((150, 150), 120)
+    face = helpers.make_face((150, 150), 120)
     restorer = helpers.restorer(helpers.identity_weights(256), [face], load_parser=load)
-    assert restorer.restore(helpers.texture(300, 300)).changed
+    assert restorer.restore(helpers.texture(300, 300)).is_changed
 
 
 def test_parse_without_a_parser_is_missing_weights():
@@ -161,7 +163,7 @@ def test_parse_without_a_parser_is_missing_weights():
 
 def test_other_weights_are_no_parser(parsenet_weights):
     with pytest.raises(WeightsError, match="not a ParseNet"):
-        masks.Parser.from_state_dict({"conv.weight": torch.zeros(1)}, CPU)
+        masks.FaceParser.from_state_dict({"conv.weight": torch.zeros(1)}, CPU)
     with pytest.raises(WeightsError, match=r"encoder\.0\.conv2d\.bias is missing"):
         helpers.narrow_parser({k: v for k, v in parsenet_weights.items() if k != "encoder.0.conv2d.bias"})
 
@@ -185,23 +187,23 @@ NOTHING = np.zeros((512, 512, 3), np.float32)
 BLOCK = 128  # px: each of the cube's corners is shown in so large a square
 
 
-def colour_of(corner):
+def color_of(corner):
     return np.float32(corner) * 0.5 + 0.5
 
 
-class Once(masks.Parser):
-    """Parses each picture once."""
+class Once(masks.FaceParser):
+    """Parses each image once."""
 
-    def classes(self, crop):
+    def parse(self, crop):
         self.seen = getattr(self, "seen", {})
         if id(crop) not in self.seen:
-            self.seen[id(crop)] = super().classes(crop)
+            self.seen[id(crop)] = super().parse(crop)
         return self.seen[id(crop)]
 
 
 @pytest.fixture(scope="module")
 def charts():
-    """Hand-made parsers and a picture for each that shows seven classes; between them, all of those with a name."""
+    """Hand-made parsers and an image for each that shows seven classes; between them, all of those with a name."""
     numbers = sorted(number for several in CELEBAMASK.values() for number in several)
     made = []
     for some in (numbers[:7], numbers[7:14], numbers[14:]):
@@ -210,7 +212,7 @@ def charts():
         places = {}
         for place, corner in zip([(r, c) for r in (0, 192, 384) for c in (0, 192, 384)], list(CORNERS)[1:]):
             square = slice(place[0], place[0] + BLOCK), slice(place[1], place[1] + BLOCK)
-            chart[square] = colour_of(corner)
+            chart[square] = color_of(corner)
             if corner in corners:
                 places[corners[corner]] = square
         network = helpers.narrow_parser(parsenet_weights_for(corners)).network
@@ -225,8 +227,8 @@ def test_each_region_stays_the_inputs(charts, region):
     found = 0
     for parser, chart, places in charts:
         pair = (chart, NOTHING) if region == "glasses" else (NOTHING, chart)
-        kept = parser.kept(*pair, [region])
-        assert not parser.kept(*pair[::-1], [region]).any()
+        kept = parser.preserve_mask(*pair, [region])
+        assert not parser.preserve_mask(*pair[::-1], [region]).any()
         for number, (rows, columns) in places.items():
             core = kept[rows.start + 20 : rows.stop - 20, columns.start + 20 : columns.stop - 20]
             is_meant = number in CELEBAMASK[region]
@@ -240,16 +242,16 @@ def test_each_region_stays_the_inputs(charts, region):
 
 @pytest.mark.parametrize("mask", ["feather", "parse"])
 @pytest.mark.slow
-def test_kept_regions_leave_the_pictures_own_pixels(mask):
+def test_kept_regions_leave_the_images_own_pixels(mask):
     corners = {WHITE: 1, GREEN: 4, BLACK: 13}
     parser = helpers.narrow_parser(parsenet_weights_for(corners))
     image = helpers.texture(300, 300, sigma=1)
-    face = helpers.face_at((150, 150), 120)
+    face = helpers.make_face((150, 150), 120)
     results = {}
-    for colour in (WHITE, GREEN):
-        weights = helpers.constant_weights(256, tuple(colour_of(colour)))
+    for color in (WHITE, GREEN):
+        weights = helpers.constant_weights(256, tuple(color_of(color)))
         restorer = helpers.restorer(weights, [face], load_parser=lambda progress: parser)
-        results[colour] = restorer.restore(image, RestoreOptions(mask_type=mask, preserve="eyes", color="none"))
+        results[color] = restorer.restore(image, RestoreOptions(mask_type=mask, preserve="eyes", color="none"))
     assert results[WHITE].mask.max() == 1  # all of it is skin
     assert not results[GREEN].mask.any() and np.array_equal(results[GREEN].image, image)  # all of it is eyes
 
@@ -257,9 +259,11 @@ def test_kept_regions_leave_the_pictures_own_pixels(mask):
 @pytest.mark.slow
 def test_the_restored_face_is_parsed_once_for_its_mask_and_its_regions(monkeypatch):
     parsed = []
-    monkeypatch.setattr(masks.Parser, "classes", lambda self, crop: parsed.append(crop) or np.ones((512, 512), np.uint8))
+    monkeypatch.setattr(masks.FaceParser, "parse", lambda self, crop: parsed.append(crop) or np.ones((512, 512), np.uint8))
     restorer = helpers.restorer(
-        helpers.red_weights(256), [helpers.face_at((150, 150), 120)], load_parser=lambda _: masks.Parser(torch.nn.Identity())
+        helpers.red_weights(256),
+        [helpers.make_face((150, 150), 120)],
+        load_parser=lambda _: masks.FaceParser(torch.nn.Identity()),
     )
     restorer.restore(helpers.texture(300, 300), RestoreOptions(mask_type="parse", preserve="eyes"))
     assert len(parsed) == 1
@@ -284,24 +288,24 @@ def test_a_grown_mask_has_its_edge_so_much_further_out(pixels):
     disc = np.zeros((512, 512), np.float32)
     y, x = np.mgrid[:512, :512] - 255.5
     disc[np.hypot(x, y) <= 120] = 1
-    mask = masks.soften(disc, pixels)
+    mask = masks.feather_edges(disc, pixels)
     assert half_width(mask) == pytest.approx(120 + pixels, abs=2)
     assert mask[256, 256] == 1 and not mask[:8].any()
     assert np.abs(np.diff(mask, axis=1)).max() < 0.1
 
 
 def test_growing_never_passes_the_squares_border_and_shrinking_away_everything_is_nothing():
-    assert np.array_equal(masks.soften(np.ones((512, 512), np.float32), 200), masks.feather())
-    assert half_width(masks.feather(-100)) == pytest.approx(256 - 26 - 100, abs=2)
-    assert not masks.soften(np.pad(np.ones((12, 12), np.float32), 250), -50).any()
-    assert not masks.soften(np.zeros((512, 512), np.float32), 50).any()
+    assert np.array_equal(masks.feather_edges(np.ones((512, 512), np.float32), 200), masks.square_mask())
+    assert half_width(masks.square_mask(-100)) == pytest.approx(256 - 26 - 100, abs=2)
+    assert not masks.feather_edges(np.pad(np.ones((12, 12), np.float32), 250), -50).any()
+    assert not masks.feather_edges(np.zeros((512, 512), np.float32), 50).any()
 
 
 @pytest.mark.slow
 def test_mask_expand_is_a_part_of_the_faces_width():
     image = helpers.texture(600, 600, sigma=1)
     for side in (100, 200):
-        face = helpers.face_at((300, 300), side)
+        face = helpers.make_face((300, 300), side)
         restorer = helpers.restorer(helpers.red_weights(256), [face])
         widths = [
             int((restorer.restore(image, RestoreOptions(mask_expand=grow)).mask[300] >= 0.5).sum()) for grow in (0, -0.25)

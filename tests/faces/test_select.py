@@ -4,16 +4,16 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.select import choose, in_order
+from gpen_core.faces.select import select_faces, sort_faces
 
 SIZE = (1000, 600)
 # Two rows of people; names by place.
 PEOPLE = {
-    "top left": helpers.face_at((150, 130), 100),
-    "top middle": helpers.face_at((500, 160), 80),
-    "top right": helpers.face_at((850, 120), 40),
-    "low left": helpers.face_at((300, 420), 60),
-    "low right": helpers.face_at((620, 400), 120),
+    "top left": helpers.make_face((150, 130), 100),
+    "top middle": helpers.make_face((500, 160), 80),
+    "top right": helpers.make_face((850, 120), 40),
+    "low left": helpers.make_face((300, 420), 60),
+    "low right": helpers.make_face((620, 400), 120),
 }
 
 
@@ -31,15 +31,15 @@ def names(faces):
 )
 def test_orders(order, expected):
     shuffled = [list(PEOPLE.values())[n] for n in np.random.default_rng(2).permutation(5)]
-    assert names(in_order(shuffled, order)) == expected
+    assert names(sort_faces(shuffled, order)) == expected
 
 
 @pytest.mark.parametrize("which", ["all", "largest", "center", (0, 4)])
 @pytest.mark.parametrize("min_face_size", [0, 50])
 @pytest.mark.parametrize("max_faces", [None, 1, 2])
 def test_every_face_stays_in_its_place_and_the_rest_has_a_reason(which, min_face_size, max_faces):
-    faces = in_order(list(PEOPLE.values()), "reading")
-    chosen = choose(faces, SIZE, which, min_face_size, max_faces)
+    faces = sort_faces(list(PEOPLE.values()), "reading")
+    chosen = select_faces(faces, SIZE, which, min_face_size, max_faces)
     assert names(chosen) == names(faces)
     taken = [face for face in chosen if face.reason is None]
     assert (
@@ -50,23 +50,25 @@ def test_every_face_stays_in_its_place_and_the_rest_has_a_reason(which, min_face
 
 
 def taken(**options):
-    return names(face for face in choose(in_order(list(PEOPLE.values()), "reading"), SIZE, **options) if face.reason is None)
+    return names(
+        face for face in select_faces(sort_faces(list(PEOPLE.values()), "reading"), SIZE, **options) if face.reason is None
+    )
 
 
 def test_largest_is_by_area():
-    assert taken(which="largest") == ["low right"]
+    assert taken(selection="largest") == ["low right"]
 
 
-def test_center_is_nearest_to_the_pictures_centre():
-    assert taken(which="center") == ["top middle"]
+def test_center_is_nearest_to_the_images_center():
+    assert taken(selection="center") == ["top middle"]
 
 
 def test_numbers_count_in_the_order_given():
-    assert taken(which=(1, 3)) == ["top middle", "low left"]
+    assert taken(selection=(1, 3)) == ["top middle", "low left"]
 
 
 def test_numbers_beyond_the_last_face_take_nothing():
-    assert taken(which=(7,)) == []
+    assert taken(selection=(7,)) == []
 
 
 def test_minimum_size_is_the_shorter_side():
@@ -74,7 +76,7 @@ def test_minimum_size_is_the_shorter_side():
 
 
 def test_largest_is_sought_among_those_large_enough():
-    assert taken(which="largest", min_face_size=500) == []
+    assert taken(selection="largest", min_face_size=500) == []
 
 
 def test_at_most_so_many_takes_the_largest():
@@ -83,4 +85,4 @@ def test_at_most_so_many_takes_the_largest():
 
 
 def test_no_faces():
-    assert choose([], SIZE, "center") == [] and in_order([], "reading") == []
+    assert select_faces([], SIZE, "center") == [] and sort_faces([], "reading") == []

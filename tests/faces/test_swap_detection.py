@@ -9,13 +9,13 @@ import pytest
 
 from gpen_core.errors import InputError
 from gpen_core.faces import swap_detection as changed
-from gpen_core.faces.align import align, extract, template
+from gpen_core.faces.align import align_face, crop_face, landmark_template
 from gpen_core.faces.face import Face
-from gpen_core.faces.swap_detection import THRESHOLD, changes
-from gpen_core.images.image import as_picture
+from gpen_core.faces.swap_detection import THRESHOLD, face_differences
+from gpen_core.images.image import to_image_data
 from gpen_core.tools.demo import images as demo_pictures
 
-# In the astronaut's picture, as the demonstration's detector finds them.
+# In the astronaut's image, as the demonstration's detector finds them.
 LANDMARKS = np.array([[204.8, 100.8], [247.4, 103.4], [223.6, 129.2], [202.5, 138.1], [244.2, 140.6]])
 SWAPPED = 4  # the fifth of the six
 SIZE = 192
@@ -35,12 +35,12 @@ def original():
 
 @pytest.fixture(scope="module")
 def faces():
-    x0, y0, x1, _ = demo_pictures.HEAD
+    x0, y0, x1, _ = demo_pictures.HEAD_BOX
     middle = (x1 - x0) / 2
     found = []
-    for centre, side, tilt, _ in demo_pictures.COLLAGE:
+    for center, side, tilt, _ in demo_pictures.COLLAGE:
         matrix = cv2.getRotationMatrix2D((middle, middle), tilt, side / (x1 - x0))
-        found.append(face_of((LANDMARKS - (x0, y0) - middle) @ matrix[:, :2].T + centre))
+        found.append(face_of((LANDMARKS - (x0, y0) - middle) @ matrix[:, :2].T + center))
     return found
 
 
@@ -48,7 +48,7 @@ def paste(image, face, crop, amount=1.0):
     """Puts a crop [SIZE, SIZE, 3] into the inner face, with a soft edge."""
     y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
     mask = np.clip((1 - np.hypot((x - 0.5) / 0.25, (y - 0.6) / 0.29)) / 0.25, 0, 1).astype(np.float32)
-    back, size = align(face.landmarks, SIZE).inverse, image.shape[1::-1]
+    back, size = align_face(face.landmarks, SIZE).inverse, image.shape[1::-1]
     weight = amount * cv2.warpAffine(mask, back, size)[..., None]
     pasted = cv2.warpAffine(crop, back, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.rint(np.clip(image + weight * (pasted - image), 0, 255)).astype(np.uint8)
@@ -60,12 +60,12 @@ def someone_else(number):
     small = (data.lfw_subset()[number] * 255).astype(np.float32)
     scale = SIZE / 40  # LFW's eyes are 8.5 px apart
     matrix = np.array([[scale, 0, (0.5 - 12 / 40) * SIZE], [0, scale, (0.475 - 8.7 / 40) * SIZE]])
-    grey = cv2.warpAffine(small, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = cv2.warpAffine(small, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def crop_of(image, face):
-    return extract(as_picture(image), align(face.landmarks, SIZE)) * 255
+    return crop_face(to_image_data(image), align_face(face.landmarks, SIZE)) * 255
 
 
 def in_the_light_of(crop, like):
@@ -99,7 +99,7 @@ def scaled(faces, x, y=None):
 
 
 def measured(original, swapped, faces):
-    return changes(as_picture(original), as_picture(swapped), faces)
+    return face_differences(to_image_data(original), to_image_data(swapped), faces)
 
 
 def judged(original, swapped, faces):
@@ -123,19 +123,19 @@ STEPS = {
     "JPEG 75": lambda image: jpeg(image, 75),
     "JPEG 60": lambda image: jpeg(image, 60),
     "one level brighter": lambda image: np.minimum(image, 254) + np.uint8(1),
-    "colours": warmer,
+    "colors": warmer,
     "darker": lambda image: np.rint(image * 0.9).astype(np.uint8),
     "less contrast": lambda image: np.rint(image * 0.9 + 12).astype(np.uint8),
     "blurred": lambda image: cv2.GaussianBlur(image, (0, 0), 1),
     "restored": restored,
-    "restored, colours, JPEG 60": lambda image: jpeg(warmer(restored(image)), 60),
+    "restored, colors, JPEG 60": lambda image: jpeg(warmer(restored(image)), 60),
     "shifted by half a pixel": lambda image: cv2.warpAffine(
         image, np.array([[1.0, 0, 0.5], [0, 1, 0.5]]), image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
     ),
 }
 
 
-def test_identical_pictures_have_no_change_at_all(original, faces):
+def test_identical_images_have_no_change_at_all(original, faces):
     assert measured(original, original.copy(), faces) == [0.0] * 6
 
 
@@ -199,9 +199,9 @@ def test_a_vanished_face_is_not_asked_about(original, faces):
     assert measured(original, without, faces[:3] + faces[4:]) == [0.0] * 5
 
 
-def test_flat_pictures_have_no_change():
-    grey = np.full((100, 100, 3), 96, np.uint8)
-    assert measured(grey, grey + np.uint8(4), [helpers.face_at((50, 50), 40)]) == pytest.approx([0], abs=1e-4)
+def test_flat_images_have_no_change():
+    gray = np.full((100, 100, 3), 96, np.uint8)
+    assert measured(gray, gray + np.uint8(4), [helpers.make_face((50, 50), 40)]) == pytest.approx([0], abs=1e-4)
 
 
 def test_sizes_scaled_in_x_and_y_on_their_own(original, swapped, faces):
@@ -222,8 +222,8 @@ def test_whole_pixels_are_no_other_shape(original, faces, size):
 
 
 KINDS = {
-    "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-    "grey and alpha": lambda image: np.dstack((cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), image[..., 0])),
+    "gray": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+    "gray and alpha": lambda image: np.dstack((cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), image[..., 0])),
     "alpha": lambda image: np.dstack((image, image[..., 1])),
     "uint16": lambda image: image.astype(np.uint16) * 257,
     "float32": lambda image: (image / 255).astype(np.float32),
@@ -232,7 +232,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_any_kind(original, swapped, faces, kind):
+def test_images_of_any_kind(original, swapped, faces, kind):
     convert, plain = KINDS[kind], measured(original, swapped, faces)
     for pair in ((original, convert(swapped)), (convert(original), swapped), (convert(original), convert(swapped))):
         assert measured(*pair, faces) == pytest.approx(plain, abs=0.01)
@@ -290,13 +290,13 @@ def test_innocent_changes_are_allowed_for_to_their_limits_and_no_further():
     before += np.sin(np.arange(size) * 0.5)[None]  # nearly its own Laplacian: the two may stand for each other
     moved = cv2.warpAffine(before, np.float64([[1, 0, 2], [0, 1, 1]]), (size,) * 2, borderMode=cv2.BORDER_REFLECT)
     pictures = [(0.5 + 0.2 * (one - one.mean())).astype(np.float32) for one in (before, 2.2 * moved)]
-    face = Face((0, 0, size, size), 0.99, template(size))  # its crop is the whole picture
-    (told,) = changed.changes(*(as_picture(np.dstack([one] * 3)) for one in pictures), [face])
+    face = Face((0, 0, size, size), 0.99, landmark_template(size))  # its crop is the whole image
+    (told,) = changed.face_differences(*(to_image_data(np.dstack([one] * 3)) for one in pictures), [face])
     before, after = (
         cv2.GaussianBlur(one.astype(np.float64), (0, 0), changed.SIGMA, borderType=cv2.BORDER_REPLICATE) for one in pictures
     )
     y, x = (np.mgrid[:size, :size] + 0.5) / size
-    (cx, cy), (ax, ay) = changed.CENTRE, changed.HALF_AXES
+    (cx, cy), (ax, ay) = changed.CENTER, changed.HALF_AXES
     inside = np.hypot((x - cx) / ax, (y - cy) / ay) <= 1
     gradients = [cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0)]
     columns = np.stack(
@@ -308,9 +308,9 @@ def test_innocent_changes_are_allowed_for_to_their_limits_and_no_further():
         fixed = [n for n in range(4) if held[n] is not None]
         free = [n for n in range(4) if held[n] is None]
         x = np.zeros(4)
-        x[fixed] = [held[n] * changed.LIMITS[n] for n in fixed]
+        x[fixed] = [held[n] * changed.FACTOR_LIMITS[n] for n in fixed]
         x[free] = np.linalg.lstsq(columns[:, free], target - columns @ x, rcond=None)[0]
-        if (np.abs(x) <= changed.LIMITS + 1e-9).all():
+        if (np.abs(x) <= changed.FACTOR_LIMITS + 1e-9).all():
             best = min(best, ((target - columns @ x) ** 2).mean())
-    contrast = (before[inside].var() + after[inside].var()) / 2 + changed.FLOOR**2
+    contrast = (before[inside].var() + after[inside].var()) / 2 + changed.MIN_CONTRAST**2
     assert told == pytest.approx(np.sqrt(best / contrast), rel=1e-5)

@@ -6,10 +6,10 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.align import align
+from gpen_core.faces.align import align_face
 from gpen_core.faces.blend import Canvas
 from gpen_core.faces.warp import warp
-from gpen_core.images.image import as_picture
+from gpen_core.images.image import to_image_data
 
 
 def similarity_matrix(scale, degrees, x, y):
@@ -50,21 +50,21 @@ def test_whole_factors_are_area_means(factor):
 @pytest.mark.parametrize("scale", [2.0, 2.6, 3.95, 5.5, 13.0])
 @pytest.mark.parametrize("tilt", [0, 17])
 @pytest.mark.slow
-def test_noise_of_the_crop_does_not_alias_into_the_picture(size, scale, tilt):
+def test_noise_of_the_crop_does_not_alias_into_the_image(size, scale, tilt):
     side = size / scale * 0.55
     span = int(size / scale * 1.6) + 8
-    face = helpers.face_at((span / 2 + 0.37, span / 2 - 0.21), side, tilt)
-    alignment = align(face.landmarks, size)
+    face = helpers.make_face((span / 2 + 0.37, span / 2 - 0.21), side, tilt)
+    alignment = align_face(face.landmarks, size)
     assert alignment.scale == pytest.approx(scale, rel=1e-3)
     noise = np.random.default_rng(4).normal(0.5, 0.05, (size, size, 3)).astype(np.float32)
-    canvas = Canvas(as_picture(np.full((span, span, 3), 0.5, np.float32)))
+    canvas = Canvas(to_image_data(np.full((span, span, 3), 0.5, np.float32)))
     canvas.paste(noise, np.ones((512, 512), np.float32), alignment)
     arrived = canvas.result.pixels[canvas.mask == 1].std() / 0.05
     assert 0.3 / scale < arrived <= 1.3 / scale
 
 
 @pytest.mark.parametrize("scale", [0.15, 0.3, 0.52, 0.8])
-def test_noise_of_the_picture_does_not_alias_into_the_crop(scale):
+def test_noise_of_the_image_does_not_alias_into_the_crop(scale):
     image = np.random.default_rng(4).normal(0.5, 0.05, (900, 900)).astype(np.float32)
     out = warp(image, similarity_matrix(scale, 11, 3.3, -7.1), (100, 100))
     assert out.std() / 0.05 <= 1.3 * scale

@@ -96,7 +96,7 @@ def test_what_nobody_has_touched_for_a_day_is_deleted(tmp_path, owner):
 @pytest.mark.parametrize(
     "name",
     [
-        f".b.png.{hostname()}-{GONE}-0123456789ab.part",  # another picture's
+        f".b.png.{hostname()}-{GONE}-0123456789ab.part",  # another image's
         f".a.png.{hostname()}-{GONE}-0123456789ab.part.png",
         f".a.png.0123456789abcdef.{hostname()}-{GONE}-0123456789ab.part",  # a download's
         ".a.png.0123456789abcdef.part",  # another download's
@@ -124,7 +124,7 @@ def test_a_link_and_a_folder_of_such_a_name_stay(tmp_path, kind):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links as Unix has them")
-def test_through_a_link_to_a_picture_it_is_tidied_where_the_picture_lies(tmp_path):
+def test_through_a_link_to_an_image_it_is_tidied_where_the_image_lies(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "a.png").write_bytes(b"before")
     left(tmp_path / "there", "a.png", f"{hostname()}-{GONE}-")

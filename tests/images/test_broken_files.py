@@ -12,8 +12,8 @@ from PIL import Image
 
 from gpen_core.errors import InputError, OutputError
 from gpen_core.images import codecs
-from gpen_core.images.codecs import FORMATS, Photo, decode, encode
-from gpen_core.images.image import Picture, from_array
+from gpen_core.images.codecs import FORMATS, EncodedImage, decode, encode
+from gpen_core.images.image import ImageData, from_array
 
 
 def refused(data):
@@ -24,7 +24,7 @@ def refused(data):
 
 def several(count, format_name, **kwargs):
     pages = [Image.fromarray(made.noise((8, 8, 3), seed=n)) for n in range(count)]
-    return made.saved(pages[0], format_name, save_all=True, append_images=pages[1:], **kwargs)
+    return made.encode_image(pages[0], format_name, save_all=True, append_images=pages[1:], **kwargs)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -32,7 +32,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         codecs.read(tmp_path / "nothing here.png")
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         codecs.read(tmp_path)
 
@@ -40,10 +40,10 @@ def test_a_folder_is_no_picture(tmp_path):
 @pytest.mark.parametrize(
     "data", [b"", b"\0", b"hello, I am a text\n" * 20, bytes(made.noise(5000)), b"GIF89a" + bytes(50), b"%PDF-1.7\n"]
 )
-def test_what_is_no_picture_is_an_input_error_that_names_the_file(tmp_path, data):
-    path = tmp_path / "a picture.png"
+def test_what_is_no_image_is_an_input_error_that_names_the_file(tmp_path, data):
+    path = tmp_path / "an picture.png"
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"a picture\.png: .*not a PNG, JPEG, WebP, TIFF or BMP picture"):
+    with pytest.raises(InputError, match=r"an picture\.png: .*not a PNG, JPEG, WebP, TIFF or BMP image"):
         codecs.read(path)
 
 
@@ -75,14 +75,14 @@ def test_a_tiff_that_claims_huge_dimensions_is_refused(tag):
 
 def bmp_in_runs(width, height, runs):
     sizes = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(runs), 2835, 2835, 16, 0)
-    colours = bytes(value for n in range(16) for value in (n, 2 * n, 3 * n, 0))  # blue, green, red
-    start = 14 + len(sizes) + len(colours)
-    return b"BM" + struct.pack("<LLL", start + len(runs), 0, start) + sizes + colours + runs
+    colors = bytes(value for n in range(16) for value in (n, 2 * n, 3 * n, 0))  # blue, green, red
+    start = 14 + len(sizes) + len(colors)
+    return b"BM" + struct.pack("<LLL", start + len(runs), 0, start) + sizes + colors + runs
 
 
 def test_a_bmp_in_runs_is_read_unless_it_claims_more_pixels_than_can_be_unpacked_in_time():
     rows = b"\3\1\0\0" + b"\3\2\0\1"  # three pixels and the row's end, from below
-    assert decode(bmp_in_runs(3, 2, rows)).picture.native().tolist() == [[[6, 4, 2]] * 3, [[3, 2, 1]] * 3]
+    assert decode(bmp_in_runs(3, 2, rows)).image.to_input_type().tolist() == [[[6, 4, 2]] * 3, [[3, 2, 1]] * 3]
     assert "in runs (RLE) of 1048576 x 20 pixels" in refused(bmp_in_runs(1 << 20, 20, b"\1\1\0\0" * 2))
 
 
@@ -95,15 +95,15 @@ def test_of_a_16_bit_png_opencv_is_given_nothing_but_its_pixels(monkeypatch):
     huge = made.png_chunk(b"IHDR", struct.pack(">LLBBBBB", 20_000, 20_000, 16, 2, 0, 0, 0))
     claim = struct.pack(">L", (1 << 31) - 1) + b"\1\2\3\4" + bytes(60)  # where Pillow has stopped reading
     data = whole[:8] + huge + whole[8:-12] + claim
-    assert np.array_equal(decode(data).picture.pixels, pixels)
+    assert np.array_equal(decode(data).image.pixels, pixels)
     (got,) = given
     assert [kind for kind, _ in made.png_chunks(got)] == [b"IHDR", b"tRNS", b"IDAT", b"IEND"]
     assert struct.unpack_from(">LL", got, 16) == (9, 8)
 
 
 def test_a_webp_whose_canvas_is_wider_than_any_webp_is_refused_before_it_is_painted():
-    """An animation of one picture has a canvas of any size, and 300 bytes could take minutes."""
-    still = made.saved(made.noise((8, 8, 3)), "WEBP")[12:]
+    """An animation of one image has a canvas of any size, and 300 bytes could take minutes."""
+    still = made.encode_image(made.noise((8, 8, 3)), "WEBP")[12:]
     canvas = bytes((2, 0, 0, 0)) + (16_000_000 - 1).to_bytes(3, "little") + (8 - 1).to_bytes(3, "little")
     frame = bytes(6) + bytes((7, 0, 0, 7, 0, 0)) + bytes(4) + still
     chunks = (b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame)
@@ -118,14 +118,14 @@ def test_a_side_of_millions_of_pixels_is_refused():
 
 
 @pytest.mark.parametrize("name", ("TIFF", "WEBP", "PNG"))
-def test_a_file_of_several_pictures_is_refused_since_the_others_would_be_lost(name):
-    assert "holds 3 pictures" in refused(several(3, name))
+def test_a_file_of_several_images_is_refused_since_the_others_would_be_lost(name):
+    assert "holds 3 images" in refused(several(3, name))
 
 
 def test_a_phones_photograph_with_previews_behind_it_is_read():
     first = decode(several(2, "MPO", quality=98))
     assert (first.format, first.lossy) == ("JPEG", True)
-    assert np.array_equal(first.picture.native(), np.asarray(Image.open(io.BytesIO(several(2, "MPO", quality=98)))))
+    assert np.array_equal(first.image.to_input_type(), np.asarray(Image.open(io.BytesIO(several(2, "MPO", quality=98)))))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_tiff_that_would_be_read_wrongly_is_refused_with_a_way_out(data, said)
     assert said in refused(data) and "Save" in refused(data)
 
 
-def test_12_bit_grey_is_refused_and_not_read_as_a_dark_16_bit_picture():
+def test_12_bit_gray_is_refused_and_not_read_as_a_dark_16_bit_image():
     entries = {256: made.number(8), 257: made.number(8), 258: made.number(12), 259: made.number(1), 262: made.number(1)}
     entries |= {277: made.number(1), 278: made.number(8), 279: made.number(96)}
     assert "12 bits" in refused(made.bare_tiff(entries, bytes(made.noise(96))))
@@ -154,14 +154,14 @@ def test_12_bit_grey_is_refused_and_not_read_as_a_dark_16_bit_picture():
 WHOLE = {
     "png": made.png(made.noise((40, 40, 3))),
     "png 16": made.png(made.noise((40, 40, 3), np.uint16)),
-    "jpeg": made.saved(made.noise((40, 40, 3)), "JPEG"),
-    "webp": made.saved(made.noise((40, 40, 3)), "WEBP"),
-    "webp lossless": made.saved(made.noise((40, 40, 3)), "WEBP", lossless=True),
+    "jpeg": made.encode_image(made.noise((40, 40, 3)), "JPEG"),
+    "webp": made.encode_image(made.noise((40, 40, 3)), "WEBP"),
+    "webp lossless": made.encode_image(made.noise((40, 40, 3)), "WEBP", lossless=True),
     "tiff": made.tiff_rgb(made.noise((40, 40, 3))),
-    "tiff lzw": made.saved(made.noise((40, 40, 3)), "TIFF", compression="tiff_lzw"),
+    "tiff lzw": made.encode_image(made.noise((40, 40, 3)), "TIFF", compression="tiff_lzw"),
     "tiff 16": made.tiff_rgb(made.noise((40, 40, 3), np.uint16)),
     "tiff 16 deflate": made.tiff_rgb(made.noise((40, 40, 3), np.uint16), compression="zlib"),
-    "bmp": made.saved(made.noise((40, 40, 3)), "BMP"),
+    "bmp": made.encode_image(made.noise((40, 40, 3)), "BMP"),
 }
 
 
@@ -174,13 +174,13 @@ def test_a_file_that_is_cut_off_is_an_input_error(kind):
 
 @pytest.mark.parametrize("missing", (1, 2, 5, 12, 30))
 @pytest.mark.parametrize("kind", WHOLE)
-def test_a_file_with_its_end_missing_is_a_whole_picture_or_an_input_error(kind, missing):
+def test_a_file_with_its_end_missing_is_a_whole_image_or_an_input_error(kind, missing):
     try:
         got = decode(WHOLE[kind][:-missing])
     except InputError as error:
         assert len(str(error)) > 20
     else:
-        assert got.picture.native().shape == (40, 40, 3)
+        assert got.image.to_input_type().shape == (40, 40, 3)
 
 
 def rich_files():
@@ -194,17 +194,17 @@ def rich_files():
     carrier = decode(jpeg)
     return {
         "jpeg": jpeg,
-        "jpeg cmyk": made.saved(Image.fromarray(small).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),
+        "jpeg cmyk": made.encode_image(Image.fromarray(small).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),
         "png": made.png(small, *text),
         "png 16": made.png(deep, *text),
         "png palette": made.palette(made.noise((16, 3)), made.noise((8, 9)) % 16, transparency=3),
-        "webp": made.saved(small, "WEBP", lossless=True, exif=exif, xmp=xmp),
-        "webp lossy": made.saved(small, "WEBP"),
+        "webp": made.encode_image(small, "WEBP", lossless=True, exif=exif, xmp=xmp),
+        "webp lossy": made.encode_image(small, "WEBP"),
         "tiff": encode(carrier, "TIFF"),
-        "tiff 16": encode(Photo(from_array(deep), carrier.metadata, "TIFF", False), "TIFF"),
-        "tiff lzw": made.saved(small, "TIFF", compression="tiff_lzw", tiffinfo={274: 6}),
+        "tiff 16": encode(EncodedImage(from_array(deep), carrier.metadata, "TIFF", False), "TIFF"),
+        "tiff lzw": made.encode_image(small, "TIFF", compression="tiff_lzw", tiffinfo={274: 6}),
         "bigtiff": made.tiff_rgb(small, bigtiff=True),
-        "bmp": made.saved(small, "BMP"),
+        "bmp": made.encode_image(small, "BMP"),
     }
 
 
@@ -217,23 +217,23 @@ damage = st.lists(
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(sorted(RICH)), bytes_to_set=damage, head=st.booleans(), cut=st.integers(0, 400))
 @pytest.mark.slow
-def test_a_damaged_file_is_a_picture_that_can_be_written_or_an_input_error(kind, bytes_to_set, head, cut):
+def test_a_damaged_file_is_an_image_that_can_be_written_or_an_input_error(kind, bytes_to_set, head, cut):
     data = bytearray(RICH[kind])
     for where, value in bytes_to_set:
         data[int(where * (min(200, len(data)) if head else len(data)))] = value
     if kind.startswith("png"):
-        data = made.with_checksums(data)  # else nothing behind the checksums is reached
+        data = made.fix_checksums(data)  # else nothing behind the checksums is reached
     try:
         got = decode(bytes(data[: len(data) - max(0, cut - 350)]))
     except InputError as error:
         assert str(error)
         return
-    assert isinstance(got, Photo) and isinstance(got.picture, Picture)
-    if got.picture.width * got.picture.height > 10**6:
+    assert isinstance(got, EncodedImage) and isinstance(got.image, ImageData)
+    if got.image.width * got.image.height > 10**6:
         return
     for format_name in FORMATS:
         try:
             again = decode(encode(got, format_name))
         except OutputError:
             continue
-        assert (again.picture.width, again.picture.height) == (got.picture.width, got.picture.height)
+        assert (again.image.width, again.image.height) == (got.image.width, got.image.height)

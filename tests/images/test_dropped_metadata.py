@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpen_core.images.codecs import FORMATS, decode, encode
-from gpen_core.images.dropped_metadata import left_out
+from gpen_core.images.dropped_metadata import dropped_note
 from gpen_core.images.metadata import Metadata
 
 EIGHT = made.noise((9, 11, 3))
@@ -22,7 +22,7 @@ def jpeg(marker, payload, behind=b""):
 
 
 def webp(chunk, payload):
-    data = made.saved(EIGHT, "WEBP", lossless=True)
+    data = made.encode_image(EIGHT, "WEBP", lossless=True)
     data += chunk + struct.pack("<L", len(payload)) + payload + bytes(len(payload) % 2)
     return data[:4] + struct.pack("<L", len(data) - 8) + data[8:]
 
@@ -41,8 +41,8 @@ UNKEPT = {
     "FLIR": (jpeg(0xE1, b"FLIR\0\1\0\0data"), ("FLIR data (JPEG APP1)",)),
     "GoPro": (jpeg(0xE6, b"GoPro\0DEVC"), ("GoPro data (JPEG APP6)",)),
     "GPMF": (jpeg(0xE6, b"GPMFDEVC"), ("GoPro data (JPEG APP6)",)),
-    "MPF": (jpeg(0xE2, b"MPF\0II*\0"), ("further pictures (JPEG APP2 MPF)",)),
-    "MPF with them": (jpeg(0xE2, b"MPF\0II*\0", made.saved(EIGHT, "JPEG")), ("further pictures (JPEG APP2 MPF)",)),
+    "MPF": (jpeg(0xE2, b"MPF\0II*\0"), ("further images (JPEG APP2 MPF)",)),
+    "MPF with them": (jpeg(0xE2, b"MPF\0II*\0", made.encode_image(EIGHT, "JPEG")), ("further images (JPEG APP2 MPF)",)),
     "FlashPix": (jpeg(0xE2, b"FPXR\0\0\1"), ("FlashPix data (JPEG APP2)",)),
     "C2PA in a JPEG": (jpeg(0xEB, b"JP\0\1\0\0\0\1" + C2PA_BOX), ("a C2PA manifest",)),
     "C2PA in two parts": (
@@ -57,15 +57,15 @@ UNKEPT = {
     "unknown": (jpeg(0xE9, b"Maker_1.0\0\1\2\3"), ('JPEG APP9 "Maker_1.0"',)),
     "unknown without a name": (jpeg(0xE9, b"\x1b[31m\0\1"), ("JPEG APP9",)),
     "rest of a later Exif": (jpeg(0xE1, b"Exif\0\xffII*\0"), ('JPEG APP1 "Exif"',)),
-    "a film behind": (jpeg(0xFE, b"hello", b"\0\0\0\x18ftypmp42" + bytes(40)), ("52 bytes behind the picture",)),
+    "a video behind": (jpeg(0xFE, b"hello", b"\0\0\0\x18ftypmp42" + bytes(40)), ("52 bytes behind the image",)),
     "PNG C2PA": (made.png(EIGHT, (b"caBX", C2PA_BOX)), ("a C2PA manifest",)),
     "PNG private": (behind_the_pixels(made.png(EIGHT), (b"maKr", b"x"), (b"maKr", b"y")), ("PNG chunk maKr",)),
     "PNG public": (made.png(EIGHT, (b"oFFs", bytes(9)), (b"mDCV", bytes(24))), ("PNG chunk oFFs", "PNG chunk mDCV")),
-    "PNG behind": (made.png(EIGHT) + b"PK\3\4", ("4 bytes behind the picture",)),
+    "PNG behind": (made.png(EIGHT) + b"PK\3\4", ("4 bytes behind the image",)),
     "WebP C2PA": (webp(b"C2PA", C2PA_BOX), ("a C2PA manifest",)),
     "WebP private": (webp(b"MAKR", b"abc"), ("WebP chunk MAKR",)),
     "TIFF C2PA": (tiff(0xCD41, MANIFEST), ("a C2PA manifest",)),
-    "TIFF pages within": (tiff(330, made.number(8, 4)), ("further pictures (TIFF SubIFDs)",)),
+    "TIFF pages within": (tiff(330, made.number(8, 4)), ("further images (TIFF SubIFDs)",)),
 }
 
 
@@ -87,33 +87,33 @@ ORDINARY = {
         EIGHT,
         exif=made.exif_block(),
         comment=b"a comment",
-        icc_profile=made.grey_profile(),
+        icc_profile=made.gray_profile(),
     )
     + b"\0\0\r\n",
-    "jpeg progressive": made.saved(made.noise((300, 300, 3)), "JPEG", progressive=True, restart_marker_blocks=2),
+    "jpeg progressive": made.encode_image(made.noise((300, 300, 3)), "JPEG", progressive=True, restart_marker_blocks=2),
     "png": behind_the_pixels(
         made.png(EIGHT, (b"bKGD", bytes(6)), (b"sBIT", b"\x08\x08\x08"), (b"pHYs", bytes(9)), (b"tEXt", b"a\0b")),
         (b"tIME", b"\x07\xe8\1\1\0\0\0"),
     ),
     "png 16": made.png(made.noise((9, 11, 3), np.uint16), (b"gAMA", struct.pack(">L", 45455))),
     "png palette": made.palette(made.noise((16, 3)), made.noise((8, 9)) % 16, transparency=3),
-    "webp": made.saved(EIGHT, "WEBP", exif=made.exif_block(), xmp=b"<x/>", icc_profile=made.grey_profile()),
-    "webp alpha": made.saved(made.noise((9, 11, 4)), "WEBP"),
-    "tiff": made.saved(EIGHT, "TIFF", icc_profile=made.grey_profile(), tiffinfo={270: "words", 34377: b"8BIM"}),
-    "bmp": made.saved(EIGHT, "BMP"),
+    "webp": made.encode_image(EIGHT, "WEBP", exif=made.exif_block(), xmp=b"<x/>", icc_profile=made.gray_profile()),
+    "webp alpha": made.encode_image(made.noise((9, 11, 4)), "WEBP"),
+    "tiff": made.encode_image(EIGHT, "TIFF", icc_profile=made.gray_profile(), tiffinfo={270: "words", 34377: b"8BIM"}),
+    "bmp": made.encode_image(EIGHT, "BMP"),
 }
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_an_ordinary_file_loses_nothing(name):
     assert decode(ORDINARY[name]).metadata.dropped == ()
-    assert left_out(decode(ORDINARY[name]).metadata) == ()
+    assert dropped_note(decode(ORDINARY[name]).metadata) == ()
 
 
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("name", UNKEPT)
 def test_what_is_named_is_not_in_the_new_file(name, target, caplog):
-    """And is not told twice: the caller says it, with the picture's name."""
+    """And is not told twice: the caller says it, with the image's name."""
     written = encode(decode(UNKEPT[name][0]), target)
     assert decode(written).metadata.dropped == ()
     assert all(text not in caplog.text for text in UNKEPT[name][1])
@@ -126,18 +126,18 @@ def test_a_manifest_does_not_hide_in_an_exif_block():
 
 
 def test_one_note_says_it_all():
-    (note,) = left_out(Metadata(dropped=("FLIR data (JPEG APP1)", "PNG chunk maKr")))
+    (note,) = dropped_note(Metadata(dropped=("FLIR data (JPEG APP1)", "PNG chunk maKr")))
     assert "FLIR data (JPEG APP1); PNG chunk maKr" in note and "C2PA" not in note and "original" in note
 
 
 def test_a_manifest_is_said_to_fit_no_more():
-    (note,) = left_out(decode(UNKEPT["PNG C2PA"][0]).metadata)
+    (note,) = dropped_note(decode(UNKEPT["PNG C2PA"][0]).metadata)
     assert "C2PA manifest" in note and "signature" in note
 
 
 def test_thousands_of_unknown_chunks_make_no_long_note():
     chunks = [(bytes((0x61 + n // 676, 0x61 + n // 26 % 26, 0x41 + n % 26, 0x61)), b"") for n in range(3000)]
-    (note,) = left_out(decode(made.png(EIGHT, *chunks)).metadata)
+    (note,) = dropped_note(decode(made.png(EIGHT, *chunks)).metadata)
     assert len(note) < 400
 
 
@@ -147,5 +147,5 @@ def test_a_name_is_no_more_than_printable_text():
 
 def test_an_mpo_names_its_previews():
     pages = [Image.fromarray(made.noise((8, 8, 3), seed=n)) for n in range(2)]
-    data = made.saved(pages[0], "MPO", save_all=True, append_images=pages[1:])
-    assert decode(data).metadata.dropped == ("further pictures (JPEG APP2 MPF)",)
+    data = made.encode_image(pages[0], "MPO", save_all=True, append_images=pages[1:])
+    assert decode(data).metadata.dropped == ("further images (JPEG APP2 MPF)",)

@@ -15,7 +15,7 @@ EMPTY = bytes.fromhex("ffda 0008 01 01 00 01 3f 00")
 
 def jpeg(more=0, mode="RGB", side=640):
     """Progressive, with so many empty scans more than libjpeg's own."""
-    plain = made.saved(Image.new(mode, (side, side), 99 if mode == "L" else (9, 99, 9)), "JPEG", progressive=True)
+    plain = made.encode_image(Image.new(mode, (side, side), 99 if mode == "L" else (9, 99, 9)), "JPEG", progressive=True)
     assert plain.endswith(b"\xff\xd9")
     return plain[:-2] + EMPTY * more + plain[-2:]
 
@@ -27,9 +27,9 @@ def in_tiff(data, side=640):
     return struct.pack("<2sHLH", b"II", 42, 8, len(tags)) + b"".join(entries) + bytes(4) + data
 
 
-def test_as_many_scans_as_any_picture_needs_are_read():
+def test_as_many_scans_as_any_image_needs_are_read():
     scans = jpeg().count(b"\xff\xda")
-    assert decode(jpeg(100 - scans)).picture.size == (640, 640)
+    assert decode(jpeg(100 - scans)).image.size == (640, 640)
     with pytest.raises(InputError, match=r"the JPEG has more than 100 scans\. Save it again as PNG"):
         decode(jpeg(101 - scans))
 
@@ -44,14 +44,14 @@ def test_thousands_of_scans_are_refused_at_once(wrap):
 
 
 def test_a_jpeg_in_a_tiff_is_read():
-    assert int(decode(in_tiff(jpeg(0, "L"))).picture.pixels.mean()) == 99
+    assert int(decode(in_tiff(jpeg(0, "L"))).image.pixels.mean()) == 99
 
 
-def test_markers_in_metadata_and_behind_the_picture_are_no_scans():
+def test_markers_in_metadata_and_behind_the_image_are_no_scans():
     thumbnail = made.jpeg_segment(0xE1, b"Exif\0\0" + EMPTY * 200)
     whole = jpeg()
     data = whole[:2] + thumbnail + whole[2:] + EMPTY * 200
-    assert decode(data).picture.size == (640, 640)
+    assert decode(data).image.size == (640, 640)
 
 
 def test_every_scan_is_counted_whatever_stands_between():

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gpen_core.images.codecs import FORMATS, Photo, decode, encode
+from gpen_core.images.codecs import FORMATS, EncodedImage, decode, encode
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
 
@@ -20,13 +20,13 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = made.XMP_WITH_ORIENTATION.replace(b' tiff:Orientation="%d"', b"")
 PARAMETERS = "a photo of a café, (masterpiece:1.2)\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Seed: 1"
 WORKFLOW = json.dumps({"nodes": [{"title": "写真 ✓", "value": 0.5}]}, ensure_ascii=False)
-COLOUR_CHUNKS = [(b"gAMA", struct.pack(">L", 45455)), (b"sRGB", b"\0")]
+COLOR_CHUNKS = [(b"gAMA", struct.pack(">L", 45455)), (b"sRGB", b"\0")]
 EIGHT, SIXTEEN = made.noise((9, 11, 3)), made.noise((9, 11, 3), np.uint16)
 STORED_IN_TIFF = {256, 257, 258, 259, 262, 273, 277, 278, 279, 317, 338, 339, 700, 34675, 282, 283, 296}
 
 
 def jpeg(exif=None, comment=None, segments=b"", xmp=XMP, icc=SRGB, **kwargs):
-    data = made.saved(EIGHT, "JPEG", icc_profile=icc, dpi=(300, 240), **({"exif": exif} if exif else {}), **kwargs)
+    data = made.encode_image(EIGHT, "JPEG", icc_profile=icc, dpi=(300, 240), **({"exif": exif} if exif else {}), **kwargs)
     parts = made.jpeg_segment(0xE1, made.XMP_HEADER + xmp) if xmp else b""
     parts += made.jpeg_segment(0xFE, comment) if comment else b""
     return data[:20] + parts + segments + data[20:]  # after JFIF's segment, where there is one
@@ -38,7 +38,7 @@ def png(pixels, exif=None, chunks=()):
     text.add_text("prompt", WORKFLOW)
     text.add_itxt("workflow", WORKFLOW, "ja", "流れ", zip=True)
     text.add_text("Software", "x" * 400, zip=True)
-    carrier = made.saved(EIGHT, "PNG", icc_profile=SRGB, dpi=(300, 240), pnginfo=text)
+    carrier = made.encode_image(EIGHT, "PNG", icc_profile=SRGB, dpi=(300, 240), pnginfo=text)
     inner = [chunk for chunk in made.png_chunks(carrier) if chunk[0] not in (b"IHDR", b"IDAT", b"IEND")]
     inner += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)] + ([(b"eXIf", exif[6:])] if exif else [])
     return made.png(pixels, *chunks, *inner)
@@ -58,18 +58,20 @@ def tiff(pixels, order="<", orientation=None):
 
 
 def webp(exif=None, **kwargs):
-    return made.saved(EIGHT, "WEBP", lossless=True, icc_profile=SRGB, xmp=XMP, **({"exif": exif} if exif else {}), **kwargs)
+    return made.encode_image(
+        EIGHT, "WEBP", lossless=True, icc_profile=SRGB, xmp=XMP, **({"exif": exif} if exif else {}), **kwargs
+    )
 
 
 BLOCK = made.exif_block("<")
 SOURCES = {
     "jpeg": (lambda: jpeg(BLOCK, b"hello"), ("icc", "xmp", "dpi", "exif")),
-    "png": (lambda: png(EIGHT, BLOCK, COLOUR_CHUNKS), ("icc", "xmp", "dpi", "exif")),
-    "png 16": (lambda: png(SIXTEEN, BLOCK, COLOUR_CHUNKS), ("icc", "xmp", "dpi", "exif")),
+    "png": (lambda: png(EIGHT, BLOCK, COLOR_CHUNKS), ("icc", "xmp", "dpi", "exif")),
+    "png 16": (lambda: png(SIXTEEN, BLOCK, COLOR_CHUNKS), ("icc", "xmp", "dpi", "exif")),
     "webp": (lambda: webp(BLOCK), ("icc", "xmp", "exif")),
     "tiff": (lambda: tiff(EIGHT), ("icc", "xmp", "dpi", "exif")),
     "tiff 16": (lambda: tiff(SIXTEEN), ("icc", "xmp", "dpi", "exif")),
-    "bmp": (lambda: made.saved(EIGHT, "BMP", dpi=(300, 240)), ("dpi",)),
+    "bmp": (lambda: made.encode_image(EIGHT, "BMP", dpi=(300, 240)), ("dpi",)),
 }
 HOLDS = {
     "PNG": {"icc", "xmp", "dpi", "exif"},
@@ -133,7 +135,7 @@ def test_another_round_adds_and_loses_nothing(source):
 
 
 LOST = {  # what each source has -> the words for it
-    "icc": "colour profile",
+    "icc": "color profile",
     "xmp": "XMP",
     "dpi": "resolution",
     "exif": "EXIF",
@@ -196,11 +198,11 @@ def test_a_makers_note_stays_where_it_was_since_it_may_point_into_the_block():
 
 
 @pytest.mark.parametrize("orientation", (None, 6))
-def test_a_thumbnail_is_left_out_since_it_shows_the_picture_as_it_was(orientation):
+def test_a_thumbnail_is_left_out_since_it_shows_the_image_as_it_was(orientation):
     start, tags = made.tiff_start("<"), made.camera_tags("<", orientation)
-    at = 8 + len(made.directory(tags, "<", 8))
+    at = 8 + len(made.tiff_ifd(tags, "<", 8))
     thumbnail = {0x0103: made.number(6), 0x0201: made.number(at + 50, 4), 0x0202: made.number(4, 4)}
-    block = b"Exif\0\0" + start + made.directory(tags, "<", 8, at) + made.directory(thumbnail, "<", at) + b"\xff\xd8\xff\xd9"
+    block = b"Exif\0\0" + start + made.tiff_ifd(tags, "<", 8, at) + made.tiff_ifd(thumbnail, "<", at) + b"\xff\xd8\xff\xd9"
     image = Image.open(io.BytesIO(encode(decode(jpeg(block)), "JPEG")))
     assert exif_of(image, b"") == made.read_directory(made.exif_block("<"))
     (following,) = struct.unpack_from("<L", image.info["exif"], 6 + 8 + 2 + 12 * 4)
@@ -209,10 +211,10 @@ def test_a_thumbnail_is_left_out_since_it_shows_the_picture_as_it_was(orientatio
 
 @pytest.mark.parametrize("source", ("jpeg", "png", "webp"))
 def test_where_the_orientation_was_all_there_was_nothing_stays(source):
-    block = b"Exif\0\0" + made.tiff_start(">") + made.directory({0x0112: (3, 1, b"\0\6")}, ">", 8)
+    block = b"Exif\0\0" + made.tiff_start(">") + made.tiff_ifd({0x0112: (3, 1, b"\0\6")}, ">", 8)
     make = {"jpeg": jpeg, "png": lambda exif: png(EIGHT, exif), "webp": webp}[source]
     first = decode(make(block))
-    assert first.picture.native().shape == (11, 9, 3) and first.metadata.exif is None
+    assert first.image.to_input_type().shape == (11, 9, 3) and first.metadata.exif is None
     assert carried(encode(first, "JPEG"))["exif"] is None
 
 
@@ -223,12 +225,12 @@ BROKEN_EXIF = {
     "cut off": made.exif_block("<", 6)[6:60],
     "more entries than bytes": made.tiff_start("<") + struct.pack("<H", 5000) + made.exif_block("<", 6)[16:],
     "loops": made.tiff_start("<")
-    + made.directory({made.EXIF: (4, 1, struct.pack("<L", 8)), made.GPS: (4, 1, struct.pack("<L", 8))}, "<", 8),
+    + made.tiff_ifd({made.EXIF: (4, 1, struct.pack("<L", 8)), made.GPS: (4, 1, struct.pack("<L", 8))}, "<", 8),
     "values out of reach": made.tiff_start("<")
-    + made.directory({0x010F: (2, 2, b"\xff\xff\xff\xff")}, "<", 8).replace(b"\2\0\2\0\0\0", b"\2\0\0\0\0\xff"),
+    + made.tiff_ifd({0x010F: (2, 2, b"\xff\xff\xff\xff")}, "<", 8).replace(b"\2\0\2\0\0\0", b"\2\0\0\0\0\xff"),
     "the same directory a thousand times": made.tiff_start("<")
     + (b"\xd0\x07" + struct.pack("<HHLL", made.EXIF, 4, 1, 8) * 2000 + bytes(4)),
-    "unknown type": made.tiff_start("<") + made.directory({0x010F: (99, 1, b"abcd")}, "<", 8),
+    "unknown type": made.tiff_start("<") + made.tiff_ifd({0x010F: (99, 1, b"abcd")}, "<", 8),
 }
 
 
@@ -236,17 +238,17 @@ WITH_EXIF = {"jpeg": jpeg, "png": lambda exif: png(EIGHT, exif), "webp": webp}
 
 
 def assert_whole(source, block, target):
-    """A picture whose EXIF block may be damaged is read, and written with its profile and XMP."""
+    """An image whose EXIF block may be damaged is read, and written with its profile and XMP."""
     first = decode(WITH_EXIF[source](block))
     again = decode(encode(first, target))
-    assert (again.picture.height, again.picture.width) == (first.picture.height, first.picture.width)
+    assert (again.image.height, again.image.width) == (first.image.height, first.image.width)
     if target not in ("JPEG", "BMP"):
         assert again.metadata.icc == SRGB and again.metadata.xmp == XMP
 
 
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("damage", BROKEN_EXIF)
-def test_a_damaged_exif_block_costs_no_picture(damage, target):
+def test_a_damaged_exif_block_costs_no_image(damage, target):
     """Every pair of damage, source and target occurs."""
     turn = list(BROKEN_EXIF).index(damage) + list(FORMATS).index(target)
     assert_whole(list(WITH_EXIF)[turn % 3], b"Exif\0\0" + BROKEN_EXIF[damage], target)
@@ -260,7 +262,7 @@ def test_a_damaged_exif_block_costs_no_picture(damage, target):
     damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
     kept=st.floats(0, 1),
 )
-def test_an_exif_block_damaged_anywhere_costs_no_picture(source, target, order, damage, kept):
+def test_an_exif_block_damaged_anywhere_costs_no_image(source, target, order, damage, kept):
     block = bytearray(made.exif_block(order, 1)[6:])
     for where, value in damage:
         block[int(where * len(block))] = value
@@ -280,15 +282,15 @@ def test_tags_about_pixels_that_are_no_longer_so_do_not_reach_a_tiff():
         0x0111: made.number(7, 4),
         0x0213: made.number(1),
     }
-    block = b"Exif\0\0" + made.tiff_start("<") + made.directory(tags, "<", 8)
+    block = b"Exif\0\0" + made.tiff_start("<") + made.tiff_ifd(tags, "<", 8)
     written = encode(decode(jpeg(block)), "TIFF")
-    assert np.array_equal(decode(written).picture.native(), decode(jpeg(block)).picture.native())
+    assert np.array_equal(decode(written).image.to_input_type(), decode(jpeg(block)).image.to_input_type())
     assert 0x0213 not in made.read_directory(written)
 
 
 def test_an_exif_block_too_long_for_a_jpeg_is_left_out_and_told(caplog):
     note = made.noise(70000).tobytes()
-    block = b"Exif\0\0" + made.tiff_start("<") + made.directory({0x010F: (2, 4, b"abc\0"), 0x927C: (7, 70000, note)}, "<", 8)
+    block = b"Exif\0\0" + made.tiff_start("<") + made.tiff_ifd({0x010F: (2, 4, b"abc\0"), 0x927C: (7, 70000, note)}, "<", 8)
     first = decode(png(EIGHT, block))
     assert carried(encode(first, "PNG"))["exif"] == made.read_directory(block) and not caplog.records
     found = carried(encode(first, "JPEG"))
@@ -301,10 +303,10 @@ def test_a_resolution_of_a_rare_type_breaks_no_jpeg(kind):
     value = struct.pack("<2L", 300, 1) if kind == 5 else made.number(72, kind)[2]
     entries |= {258: made.number(8), 282: (kind, 1, value), 283: (kind, 1, value), 296: made.number(1)}  # of no unit
     written = encode(decode(made.bare_tiff(entries, EIGHT[..., 0].tobytes())), "JPEG")
-    assert decode(written).picture.native().shape == (9, 11)
+    assert decode(written).image.to_input_type().shape == (9, 11)
 
 
-# --- XMP and colour ---
+# --- XMP and color ---
 
 
 def test_xmp_that_an_older_program_hid_in_png_text_is_found():
@@ -320,46 +322,46 @@ def test_png_text_that_only_looks_like_a_hidden_profile_stays_text():
 
 
 def test_an_xmp_packet_too_long_for_a_jpeg_is_left_out_and_told(caplog):
-    first = Photo(from_array(EIGHT), Metadata(xmp=XMP + b" " * 70000, exif=BLOCK), "PNG", False)
+    first = EncodedImage(from_array(EIGHT), Metadata(xmp=XMP + b" " * 70000, exif=BLOCK), "PNG", False)
     found = carried(encode(first, "JPEG"))
     assert found["xmp"] is None and found["exif"] == EXPECTED["exif"] and "XMP" in caplog.text
 
 
 @pytest.mark.parametrize("source", ("png", "tiff", "jpeg"))
-def test_a_profile_for_other_colours_than_rgb_and_grey_is_not_embedded(source):
-    profile = made.cmyk_profile()  # by mistake in a picture that is RGB
-    data = made.saved(EIGHT, source.upper(), icc_profile=profile)
+def test_a_profile_for_other_colors_than_rgb_and_gray_is_not_embedded(source):
+    profile = made.cmyk_profile()  # by mistake in an image that is RGB
+    data = made.encode_image(EIGHT, source.upper(), icc_profile=profile)
     for target in FORMATS:
         assert carried(encode(decode(data), target))["icc"] is None
 
 
 @pytest.mark.parametrize("pixels, target", [(EIGHT[..., 0], "WEBP"), (SIXTEEN[..., :2], "TIFF")], ids=("webp", "tiff"))
-def test_a_profile_for_grey_does_not_reach_a_picture_in_colour(pixels, target, caplog):
-    first = Photo(from_array(pixels), Metadata(icc=made.grey_profile()), "PNG", False)
-    assert carried(encode(first, target))["icc"] is None and "grey" in caplog.text
+def test_a_profile_for_gray_does_not_reach_an_image_in_color(pixels, target, caplog):
+    first = EncodedImage(from_array(pixels), Metadata(icc=made.gray_profile()), "PNG", False)
+    assert carried(encode(first, target))["icc"] is None and "gray" in caplog.text
 
 
 @pytest.mark.parametrize("target", ("PNG", "JPEG", "TIFF"))
-def test_a_profile_for_grey_stays_with_a_grey_picture(target):
-    first = decode(made.saved(EIGHT[..., 0], "PNG", icc_profile=made.grey_profile()))
-    assert carried(encode(first, target))["icc"] == made.grey_profile()
+def test_a_profile_for_gray_stays_with_a_gray_image(target):
+    first = decode(made.encode_image(EIGHT[..., 0], "PNG", icc_profile=made.gray_profile()))
+    assert carried(encode(first, target))["icc"] == made.gray_profile()
 
 
 def test_a_profile_longer_than_one_jpeg_segment_arrives():
     profile = SRGB + made.noise(200000).tobytes()
-    first = Photo(from_array(EIGHT), Metadata(icc=profile), "PNG", False)
+    first = EncodedImage(from_array(EIGHT), Metadata(icc=profile), "PNG", False)
     for target in ("PNG", "JPEG", "WEBP", "TIFF"):
         assert carried(encode(first, target))["icc"] == profile
 
 
-@pytest.mark.parametrize("pixels", (EIGHT, SIXTEEN, SIXTEEN[..., :2]), ids=("8 bits", "16 bits", "16 bits grey alpha"))
+@pytest.mark.parametrize("pixels", (EIGHT, SIXTEEN, SIXTEEN[..., :2]), ids=("8 bits", "16 bits", "16 bits gray alpha"))
 @pytest.mark.parametrize(
     "chunks",
-    [COLOUR_CHUNKS, [(b"gAMA", struct.pack(">L", 100000)), (b"cHRM", bytes(32))], [(b"cICP", b"\x0c\x0d\0\1")]],
+    [COLOR_CHUNKS, [(b"gAMA", struct.pack(">L", 100000)), (b"cHRM", bytes(32))], [(b"cICP", b"\x0c\x0d\0\1")]],
 )
 def test_gamma_and_primaries_of_a_png_are_kept_as_they_stood(pixels, chunks):
     first = decode(made.png(pixels, *chunks))
-    assert np.array_equal(first.picture.native(), pixels), "a gamma was applied"
+    assert np.array_equal(first.image.to_input_type(), pixels), "a gamma was applied"
     written = made.png_chunks(encode(first, "PNG"))
     kinds = [kind for kind, _ in written]
     for chunk in chunks:
@@ -367,10 +369,10 @@ def test_gamma_and_primaries_of_a_png_are_kept_as_they_stood(pixels, chunks):
         assert kinds.index(chunk[0]) < kinds.index(b"IDAT")
 
 
-@pytest.mark.parametrize("chunks, told", [(COLOUR_CHUNKS, False), ([(b"gAMA", struct.pack(">L", 100000))], True)])
+@pytest.mark.parametrize("chunks, told", [(COLOR_CHUNKS, False), ([(b"gAMA", struct.pack(">L", 100000))], True)])
 def test_a_lost_gamma_is_told_unless_it_is_the_one_that_everything_expects(chunks, told, caplog):
     encode(decode(made.png(EIGHT, *chunks)), "JPEG")
-    assert ("PNG colour" in caplog.text) == told
+    assert ("PNG color" in caplog.text) == told
 
 
 # --- PNG text, JPEG comments, resolution ---
@@ -378,7 +380,7 @@ def test_a_lost_gamma_is_told_unless_it_is_the_one_that_everything_expects(chunk
 
 @pytest.mark.parametrize("dpi, told", [((72.0, 72.0), False), ((300.0, 300.0), True)])
 def test_a_lost_resolution_is_told_unless_it_is_the_one_that_stands_for_none(dpi, told, caplog):
-    encode(Photo(from_array(EIGHT), Metadata(dpi=dpi, comment=b"hello"), "JPEG", True), "WEBP")
+    encode(EncodedImage(from_array(EIGHT), Metadata(dpi=dpi, comment=b"hello"), "JPEG", True), "WEBP")
     assert ("resolution" in caplog.text) == told and "comment" in caplog.text
 
 
@@ -396,7 +398,7 @@ def test_png_text_arrives_as_it_was(pixels):
 def test_text_of_every_alphabet_arrives(text):
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", text)
-    image = Image.open(io.BytesIO(encode(decode(made.saved(EIGHT, "PNG", pnginfo=info)), "PNG")))
+    image = Image.open(io.BytesIO(encode(decode(made.encode_image(EIGHT, "PNG", pnginfo=info)), "PNG")))
     assert image.text.get("Comment", "") == text
 
 
@@ -413,9 +415,9 @@ def test_a_jpeg_comment_arrives_byte_for_byte(comment):
 
 
 def test_long_segments_all_fit_into_one_jpeg():
-    block = b"Exif\0\0" + made.tiff_start("<") + made.directory({0x927C: (7, 65000, made.noise(65000).tobytes())}, "<", 8)
+    block = b"Exif\0\0" + made.tiff_start("<") + made.tiff_ifd({0x927C: (7, 65000, made.noise(65000).tobytes())}, "<", 8)
     xmp, comment, profile = XMP + b" " * 65000, b"c" * 65000, SRGB + bytes(150000)
-    first = Photo(from_array(EIGHT), Metadata(exif=block, xmp=xmp, icc=profile, comment=comment), "JPEG", True)
+    first = EncodedImage(from_array(EIGHT), Metadata(exif=block, xmp=xmp, icc=profile, comment=comment), "JPEG", True)
     written = encode(first, "JPEG")
     assert carried(written) == {"exif": made.read_directory(block), "xmp": xmp, "icc": profile, "dpi": (72, 72)}
     assert decode(written).metadata == Metadata(exif=block, xmp=xmp, icc=profile, comment=comment, dpi=(72, 72))
@@ -433,8 +435,8 @@ def test_iptc_captions_and_the_rest_of_a_long_xmp_packet_stay_in_a_jpeg(caplog):
 
 @pytest.mark.parametrize("source", ("jpeg", "png", "webp", "tiff"))
 @pytest.mark.parametrize("target", FORMATS)
-def test_a_picture_without_metadata_gets_none(source, target):
-    first = decode(made.saved(EIGHT, source.upper()))
+def test_an_image_without_metadata_gets_none(source, target):
+    first = decode(made.encode_image(EIGHT, source.upper()))
     assert first.metadata == Metadata()
     found = carried(encode(first, target))
     assert (found["icc"], found["xmp"], found["exif"]) == (None, None, None)

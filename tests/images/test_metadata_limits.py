@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from gpen_core.errors import InputError
-from gpen_core.images.codecs import Photo, decode, encode
+from gpen_core.images.codecs import EncodedImage, decode, encode
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
 
@@ -19,7 +19,7 @@ MARKER = 65533
 
 
 def icc(length):
-    profile = made.grey_profile()
+    profile = made.gray_profile()
     return (profile[:16] + b"RGB " + profile[20:]).ljust(length, b"\0")
 
 
@@ -30,7 +30,7 @@ def exif(length):
 
 def written(metadata, format_name, dtype=np.uint8):
     """Read with Pillow, and as we do."""
-    data = encode(Photo(from_array(made.noise((8, 8, 3), dtype)), metadata, format_name, False), format_name)
+    data = encode(EncodedImage(from_array(made.noise((8, 8, 3), dtype)), metadata, format_name, False), format_name)
     with Image.open(io.BytesIO(data)) as image:
         image.load()
     return decode(data).metadata
@@ -57,7 +57,7 @@ def test_metadata_is_kept_up_to_the_longest_and_left_out_beyond(format_name, fie
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_long_profile_is_left_out_of_a_png_of_any_depth(dtype, caplog):
     assert written(Metadata(icc=icc(MIB + 1)), "PNG", dtype).icc is None
-    assert "The colour profile (1048577 bytes) does not fit into a PNG" in caplog.text
+    assert "The color profile (1048577 bytes) does not fit into a PNG" in caplog.text
 
 
 @pytest.mark.parametrize("format_name", ["WEBP", "TIFF"])
@@ -70,7 +70,7 @@ def test_formats_without_such_limits_keep_all(format_name, caplog):
 
 def test_png_text_is_kept_as_far_as_readers_read_it(monkeypatch, caplog):
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 3000)
-    monkeypatch.setattr("gpen_core.images.metadata.LONGEST", {"PNG": {"icc": MIB, "xmp": 3000}})
+    monkeypatch.setattr("gpen_core.images.metadata.MAX_FIELD_BYTES", {"PNG": {"icc": MIB, "xmp": 3000}})
     texts = tuple((name, letter * length) for name, letter, length in (("a", "x", 1500), ("b", "y", 1501), ("c", "z", 900)))
     kept = written(Metadata(text=texts, xmp=b"x" * 600), "PNG")
     assert [key for key, _ in kept.text] == ["a", "c"]
@@ -80,7 +80,7 @@ def test_png_text_is_kept_as_far_as_readers_read_it(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("chunk", "said"),
     [
-        ((b"iCCP", b"a\0\0" + zlib.compress(icc(MIB + 1))), "colour profile of the PNG has more than 1 MiB"),
+        ((b"iCCP", b"a\0\0" + zlib.compress(icc(MIB + 1))), "color profile of the PNG has more than 1 MiB"),
         ((b"zTXt", b"workflow\0\0" + zlib.compress(bytes(MIB + 1))), "text in the PNG is too long"),
     ],
 )
@@ -93,4 +93,4 @@ def test_a_profile_that_cannot_be_used_is_told(caplog):
     lost = made.jpeg_segment(0xE2, b"ICC_PROFILE\0\1\2" + icc(400))  # the first of two
     assert decode(made.jpeg_with(lost, made.noise((8, 8, 3)))).metadata.icc is None
     assert decode(made.png(made.noise((8, 8, 3)), (b"iCCP", b"a\0\0no deflated data"))).metadata.icc is None
-    assert caplog.text.count("The colour profile is damaged or incomplete; left out.") == 2
+    assert caplog.text.count("The color profile is damaged or incomplete; left out.") == 2

@@ -13,18 +13,18 @@ from gpen_core.images.codecs import decode, encode
 
 SQUARES = made.blocks()
 TURNED = {
-    "jpeg": lambda p, o: made.saved(p, "JPEG", quality=98, subsampling=0, exif=made.exif_block(">", o)),
-    "png": lambda p, o: made.saved(p, "PNG", exif=made.exif_block("<", o)),
+    "jpeg": lambda p, o: made.encode_image(p, "JPEG", quality=98, subsampling=0, exif=made.exif_block(">", o)),
+    "png": lambda p, o: made.encode_image(p, "PNG", exif=made.exif_block("<", o)),
     "png 16": lambda p, o: made.png(p.astype(np.uint16) * 257, (b"eXIf", made.exif_block(">", o)[6:])),
-    "webp": lambda p, o: made.saved(p, "WEBP", lossless=True, exif=made.exif_block("<", o)),
+    "webp": lambda p, o: made.encode_image(p, "WEBP", lossless=True, exif=made.exif_block("<", o)),
     "tiff": lambda p, o: made.tiff_rgb(p, extratags=[(274, "H", 1, o, True)]),
-    "tiff grey": lambda p, o: made.tiff(p[..., 0], photometric="minisblack", extratags=[(274, "H", 1, o, True)]),
+    "tiff gray": lambda p, o: made.tiff(p[..., 0], photometric="minisblack", extratags=[(274, "H", 1, o, True)]),
     "tiff big-endian": lambda p, o: made.tiff_rgb(p, byteorder=">", extratags=[(274, "H", 1, o, True)]),
-    "tiff lzw": lambda p, o: made.saved(p, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
-    "tiff deflate": lambda p, o: made.saved(p, "TIFF", compression="tiff_adobe_deflate", tiffinfo={274: o}),
-    "tiff jpeg": lambda p, o: made.saved(p, "TIFF", compression="jpeg", quality=98, tiffinfo={274: o}),
+    "tiff lzw": lambda p, o: made.encode_image(p, "TIFF", compression="tiff_lzw", tiffinfo={274: o}),
+    "tiff deflate": lambda p, o: made.encode_image(p, "TIFF", compression="tiff_adobe_deflate", tiffinfo={274: o}),
+    "tiff jpeg": lambda p, o: made.encode_image(p, "TIFF", compression="jpeg", quality=98, tiffinfo={274: o}),
     "tiff 16": lambda p, o: made.tiff_rgb(p.astype(np.uint16) * 257, extratags=[(274, "H", 1, o, True)]),
-    "tiff 16 grey": lambda p, o: made.tiff(
+    "tiff 16 gray": lambda p, o: made.tiff(
         p[..., 0].astype(np.uint16) * 257, photometric="minisblack", extratags=[(274, "H", 1, o, True)]
     ),
     "tiff 16 deflate": lambda p, o: made.tiff_rgb(
@@ -41,7 +41,7 @@ XMP_ONLY = {
     "jpeg": lambda xmp: made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES),
     "png": lambda xmp: made.png(SQUARES, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)),
     "png 16": lambda xmp: made.png(SQUARES.astype(np.uint16) * 257, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)),
-    "webp": lambda xmp: made.saved(SQUARES, "WEBP", lossless=True, xmp=xmp),
+    "webp": lambda xmp: made.encode_image(SQUARES, "WEBP", lossless=True, xmp=xmp),
     "tiff": lambda xmp: made.tiff_rgb(SQUARES, extratags=[(700, "B", len(xmp), xmp, True)]),
     "tiff 16": lambda xmp: made.tiff_rgb(SQUARES.astype(np.uint16) * 257, extratags=[(700, "B", len(xmp), xmp, True)]),
 }
@@ -50,9 +50,9 @@ XMP_ONLY = {
 def assert_shown(data, orientation, tolerance=0, pixels=SQUARES):
     """The pixels are upright, now and after another round, and no tag tells the next program to turn them again."""
     first = decode(data)
-    shown = made.SHOWN[orientation](pixels if first.picture.pixels.shape[2] == 3 else pixels[..., 0])
+    shown = made.ORIENTED[orientation](pixels if first.image.pixels.shape[2] == 3 else pixels[..., 0])
     for got in (first, decode(encode(first, first.format))):
-        values = got.picture.native() / (got.picture.peak / 255)
+        values = got.image.to_input_type() / (got.image.max_value / 255)
         assert values.shape == shown.shape
         assert np.abs(values - shown).max() <= tolerance
     written = encode(first, first.format)
@@ -80,14 +80,14 @@ def test_every_orientation_is_turned_upright(kind, orientation):
     size=st.tuples(*[st.integers(1, 5).map(lambda blocks: 8 * blocks)] * 2),
     seed=st.integers(0, 99),
 )
-def test_a_picture_of_any_size_is_turned_upright_exactly_once(kind, orientation, size, seed):
+def test_an_image_of_any_size_is_turned_upright_exactly_once(kind, orientation, size, seed):
     pixels = made.blocks(*size, seed=seed)
     assert_shown(TURNED[kind](pixels, orientation), orientation, 8 if "jpeg" in kind else 0, pixels)
 
 
 @pytest.mark.parametrize("orientation", (1, 3, 6))
 @pytest.mark.parametrize("kind", XMP_ONLY)
-def test_where_exif_is_silent_xmp_says_how_a_picture_is_turned(kind, orientation):
+def test_where_exif_is_silent_xmp_says_how_an_image_is_turned(kind, orientation):
     assert_shown(XMP_ONLY[kind](made.XMP_WITH_ORIENTATION % orientation), orientation, 8 if kind == "jpeg" else 0)
 
 
@@ -103,7 +103,7 @@ def test_where_exif_is_silent_xmp_says_how_a_picture_is_turned(kind, orientation
 def test_exif_counts_more_than_xmp_and_both_tags_go(xmp):
     exif = made.exif_block("<", 8)
     assert_shown(made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES, exif=exif), 8, tolerance=8)
-    assert_shown(made.saved(SQUARES, "WEBP", lossless=True, exif=exif, xmp=xmp), 8)
+    assert_shown(made.encode_image(SQUARES, "WEBP", lossless=True, exif=exif, xmp=xmp), 8)
     assert_shown(made.tiff_rgb(SQUARES, extratags=[(274, "H", 1, 8, True), (700, "B", len(xmp), xmp, True)]), 8)
 
 
@@ -119,5 +119,5 @@ def test_exif_that_an_older_program_hid_in_png_text_is_found():
 @pytest.mark.parametrize("value", (0, 9, 65535))
 @pytest.mark.parametrize("kind", ("jpeg", "png", "tiff", "tiff 16"))
 def test_an_orientation_that_does_not_exist_turns_nothing(kind, value):
-    got = decode(TURNED[kind](SQUARES, value)).picture
-    assert np.abs(got.native() / (got.peak / 255) - SQUARES).max() <= (8 if kind == "jpeg" else 0)
+    got = decode(TURNED[kind](SQUARES, value)).image
+    assert np.abs(got.to_input_type() / (got.max_value / 255) - SQUARES).max() <= (8 if kind == "jpeg" else 0)

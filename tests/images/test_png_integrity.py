@@ -1,4 +1,4 @@
-"""A PNG whose data end cleanly before its last row is an InputError, not a picture with a black end."""
+"""A PNG whose data end cleanly before its last row is an InputError, not an image with a black end."""
 
 import io
 import struct
@@ -31,8 +31,8 @@ def png(bits, kind, rows=HEIGHT, value=0xA5, tail=0, interlace=0, data=None):
 
 @pytest.mark.parametrize(("bits", "kind"), KINDS)
 @pytest.mark.parametrize("tail", [0, 1, HEIGHT])
-def test_a_whole_picture_is_read_black_rows_or_not(bits, kind, tail):
-    assert decode(png(bits, kind, tail=tail)).picture.size == (WIDTH, HEIGHT)
+def test_a_whole_image_is_read_black_rows_or_not(bits, kind, tail):
+    assert decode(png(bits, kind, tail=tail)).image.size == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize(("bits", "kind"), KINDS)
@@ -43,16 +43,16 @@ def test_missing_rows_are_damage(bits, kind, rows):
 
 
 def interlaced(array):
-    """Of grey bytes, in the seven passes."""
+    """Of gray bytes, in the seven passes."""
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     parts = (array[y::dy, x::dx] for x, y, dx, dy in passes)
     return b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
 
 
-def test_interlaced_pictures_are_counted_pass_by_pass():
+def test_interlaced_images_are_counted_pass_by_pass():
     array = made.noise((HEIGHT, WIDTH))
     whole = interlaced(array)
-    assert (decode(png(8, 0, interlace=1, data=whole)).picture.pixels[..., 0] == array).all()
+    assert (decode(png(8, 0, interlace=1, data=whole)).image.pixels[..., 0] == array).all()
     with pytest.raises(InputError, match="damaged"):
         decode(png(8, 0, interlace=1, data=whole[:-7]))
 
@@ -60,11 +60,11 @@ def test_interlaced_pictures_are_counted_pass_by_pass():
 def test_what_follows_the_last_row_is_no_damage():
     array = np.zeros((HEIGHT, WIDTH), np.uint8)
     body = b"".join(b"\0" + row.tobytes() for row in array) + bytes(500)
-    assert decode(png(8, 0, data=body)).picture.size == (WIDTH, HEIGHT)
+    assert decode(png(8, 0, data=body)).image.size == (WIDTH, HEIGHT)
 
 
-def test_pillows_own_black_pictures_are_read():
+def test_pillows_own_black_images_are_read():
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         out = io.BytesIO()
         Image.new(mode, (300, 200)).save(out, "PNG")
-        assert decode(out.getvalue()).picture.size == (300, 200)
+        assert decode(out.getvalue()).image.size == (300, 200)

@@ -1,4 +1,4 @@
-"""Metadata that tells a picture's size."""
+"""Metadata that tells an image's size."""
 
 import struct
 
@@ -6,8 +6,8 @@ import image_files as made
 import pytest
 from PIL import Image
 
-from gpen_core.images.metadata import EXIF_HEADER, Metadata, collect
-from gpen_core.images.resized_metadata import resized
+from gpen_core.images.metadata import EXIF_HEADER, Metadata, read_metadata
+from gpen_core.images.resized_metadata import with_dimensions
 
 XMP = (
     b'<rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:PixelXDimension="64" exif:Other="64"'
@@ -25,8 +25,8 @@ def test_exif_tells_the_new_size_and_all_else_as_before(tmp_path):
     path = camera_file(tmp_path)
     with Image.open(path) as image:
         image.load()
-        before = collect(image, path.read_bytes())
-    after = resized(before, (70_000, 96))
+        before = read_metadata(image, path.read_bytes())
+    after = with_dimensions(before, (70_000, 96))
     assert len(after.exif) == len(before.exif) and after.exif != before.exif
     exif = Image.Exif()
     exif.load(after.exif)
@@ -42,13 +42,13 @@ def test_exif_of_either_byte_order_and_its_innermost_directory(order):
         inside[0xA002], inside[0xA003] = made.number(width, kind, order), made.number(height, kind, order)
         inside[made.INTEROP][2][0x1001] = made.number(width, kind, order)
         inside[made.INTEROP][2][0x1002] = made.number(height, kind, order)
-        return b"Exif\0\0" + made.tiff_start(order) + made.directory(tags, order, 8)
+        return b"Exif\0\0" + made.tiff_start(order) + made.tiff_ifd(tags, order, 8)
 
-    assert resized(Metadata(exif=block(64, 48, 3)), (320, 240)).exif == block(320, 240, 4)
+    assert with_dimensions(Metadata(exif=block(64, 48, 3)), (320, 240)).exif == block(320, 240, 4)
 
 
 def test_xmp_tells_the_new_size_and_nothing_else_is_touched():
-    after = resized(Metadata(xmp=XMP), (320, 240)).xmp
+    after = with_dimensions(Metadata(xmp=XMP), (320, 240)).xmp
     expected = XMP.replace(b'PixelXDimension="64"', b'PixelXDimension="320"').replace(b"'48'", b"'240'")
     assert after == expected.replace(b"> 48 <", b"> 240 <")
 
@@ -57,14 +57,14 @@ def test_xmp_tells_the_new_size_and_nothing_else_is_touched():
     "exif", [None, b"", b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0" + bytes(40), b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(9)]
 )
 def test_what_is_damaged_stays_as_it_is(exif):
-    assert resized(Metadata(exif=exif, comment=b"c"), (3, 4)) == Metadata(exif=exif, comment=b"c")
+    assert with_dimensions(Metadata(exif=exif, comment=b"c"), (3, 4)) == Metadata(exif=exif, comment=b"c")
 
 
 def test_a_directory_that_names_itself_ends():
     loop = struct.pack("<2sHLHHHLLL", b"II", 42, 8, 1, 0x8769, 4, 1, 8, 0)
-    assert resized(Metadata(exif=EXIF_HEADER + loop), (3, 4)).exif == EXIF_HEADER + loop
+    assert with_dimensions(Metadata(exif=EXIF_HEADER + loop), (3, 4)).exif == EXIF_HEADER + loop
 
 
 def test_sizes_of_another_type_are_left_alone():
     entry = struct.pack("<2sHLHHHL4sL", b"II", 42, 8, 1, 0x0100, 2, 4, b"64 \0", 0)
-    assert resized(Metadata(exif=EXIF_HEADER + entry), (3, 4)).exif == EXIF_HEADER + entry
+    assert with_dimensions(Metadata(exif=EXIF_HEADER + entry), (3, 4)).exif == EXIF_HEADER + entry

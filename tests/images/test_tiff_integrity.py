@@ -13,16 +13,16 @@ from PIL import Image
 
 from gpen_core.errors import InputError
 from gpen_core.images import tiff_integrity
-from gpen_core.images.codecs import Photo, decode, encode
+from gpen_core.images.codecs import EncodedImage, decode, encode
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
 
-GREY = made.noise((10, 40))
-COLOUR, DEEP = made.blocks(40, 48, 4), made.blocks(40, 48, 4).astype(np.uint16) * 257
+GRAY = made.noise((10, 40))
+COLOR, DEEP = made.blocks(40, 48, 4), made.blocks(40, 48, 4).astype(np.uint16) * 257
 
 
 def stored(strips, rows=4, compression=8, order="<", big=False, height=10, width=40, counts=None, **tags):
-    """A grey TIFF of these strips, byte by byte."""
+    """A gray TIFF of these strips, byte by byte."""
     position, number = ("Q", 16) if big else ("L", 4)
     inline = struct.calcsize("=" + position)
     counts = [len(strip) for strip in strips] if counts is None else counts
@@ -44,7 +44,7 @@ def stored(strips, rows=4, compression=8, order="<", big=False, height=10, width
     return head + b"".join(strips)
 
 
-def deflated(array=GREY, rows=4):
+def deflated(array=GRAY, rows=4):
     return [zlib.compress(array[y : y + rows].tobytes()) for y in range(0, len(array), rows)]
 
 
@@ -91,7 +91,7 @@ def flipped(data, bit):
 
 
 def one_strip(photo):
-    return encode(Photo(from_array(photo), Metadata(), "TIFF", False), "TIFF")
+    return encode(EncodedImage(from_array(photo), Metadata(), "TIFF", False), "TIFF")
 
 
 def opencv(array):
@@ -106,50 +106,50 @@ WHOLE = {
     "BigTIFF": stored(deflated(), big=True),
     "big-endian": stored(deflated(), order=">"),
     "padding behind strips": stored([strip + bytes(7) for strip in deflated()]),
-    "last strip filled up": stored(deflated(np.vstack((GREY, GREY[:2])))),
+    "last strip filled up": stored(deflated(np.vstack((GRAY, GRAY[:2])))),
     "some bytes more": stored([zlib.compress(zlib.decompress(strip) + b"more") for strip in deflated()]),
-    "plain": stored([GREY.tobytes()], rows=10, compression=1),
-    "plain, padded": stored([GREY[:5].tobytes() + bytes(9), GREY[5:].tobytes() + bytes(9)], rows=5, compression=1),
-    "plain, without a size": stored([GREY.tobytes()], rows=10, compression=1, counts=[0]),
-    "lzw": stored([lzw(GREY[y : y + 4].tobytes()) for y in (0, 4, 8)], compression=5),
-    "lzw, padded": stored([lzw(GREY.tobytes()) + bytes(5)], rows=10, compression=5),
-    "lzw, last strip filled up": stored([lzw(np.vstack((GREY, GREY))[y : y + 8].tobytes()) for y in (0, 8)], 8, 5),
-    "lzw, a byte more": stored([lzw(GREY.tobytes() + b"x")], rows=10, compression=5),
-    "lzw without an end": stored([packed(lzw_codes(GREY.tobytes())[:-1])], rows=10, compression=5),
+    "plain": stored([GRAY.tobytes()], rows=10, compression=1),
+    "plain, padded": stored([GRAY[:5].tobytes() + bytes(9), GRAY[5:].tobytes() + bytes(9)], rows=5, compression=1),
+    "plain, without a size": stored([GRAY.tobytes()], rows=10, compression=1, counts=[0]),
+    "lzw": stored([lzw(GRAY[y : y + 4].tobytes()) for y in (0, 4, 8)], compression=5),
+    "lzw, padded": stored([lzw(GRAY.tobytes()) + bytes(5)], rows=10, compression=5),
+    "lzw, last strip filled up": stored([lzw(np.vstack((GRAY, GRAY))[y : y + 8].tobytes()) for y in (0, 8)], 8, 5),
+    "lzw, a byte more": stored([lzw(GRAY.tobytes() + b"x")], rows=10, compression=5),
+    "lzw without an end": stored([packed(lzw_codes(GRAY.tobytes())[:-1])], rows=10, compression=5),
     "rows without limit": stored(deflated(rows=10), rows=2**32 - 1),
 }
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_odd_but_whole_files_are_read(name):
-    assert np.array_equal(decode(WHOLE[name]).picture.native(), GREY)
+    assert np.array_equal(decode(WHOLE[name]).image.to_input_type(), GRAY)
 
 
 @pytest.mark.parametrize("how", ("tiff_adobe_deflate", "tiff_deflate", "tiff_lzw"))
 @pytest.mark.parametrize("mode", ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"))
 @pytest.mark.parametrize("predictor", (1, 2))
 def test_whatever_pillow_writes_is_read(mode, how, predictor):
-    image = Image.fromarray(COLOUR)
+    image = Image.fromarray(COLOR)
     image = Image.fromarray(DEEP[..., 0]) if mode == "I;16" else image.convert(mode)
     size = 512 if mode != "1" else 12
     info = {278: size // 12} if predictor == 1 or mode == "1" else {317: 2}
-    data = made.saved(image, "TIFF", compression=how, tiffinfo=info)
-    assert decode(data).picture.size == (48, 40)
+    data = made.encode_image(image, "TIFF", compression=how, tiffinfo=info)
+    assert decode(data).image.size == (48, 40)
 
 
 @pytest.mark.parametrize("layout", ({}, {"tile": (16, 16)}, {"rowsperstrip": 7}, {"bigtiff": True}, {"byteorder": ">"}))
 @pytest.mark.parametrize("predictor", (False, True))
-@pytest.mark.parametrize("pixels", (COLOUR, DEEP), ids=("8 bits", "16 bits"))
+@pytest.mark.parametrize("pixels", (COLOR, DEEP), ids=("8 bits", "16 bits"))
 def test_whatever_tifffile_writes_is_read(pixels, predictor, layout):
     data = made.tiff_rgb(pixels, compression="zlib", predictor=predictor, **layout)
-    assert np.array_equal(decode(data).picture.native(), pixels)
+    assert np.array_equal(decode(data).image.to_input_type(), pixels)
 
 
 def test_planes_of_their_own_are_read():
     data = made.tiff(
-        COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib", rowsperstrip=7
+        COLOR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib", rowsperstrip=7
     )
-    assert np.array_equal(decode(data).picture.native(), COLOUR)
+    assert np.array_equal(decode(data).image.to_input_type(), COLOR)
     assert "damaged" in refused(data[:-3] + flipped(data[-3:], 0))
 
 
@@ -158,25 +158,25 @@ def test_planes_of_their_own_are_read():
 DEFLATED = {
     "strips": stored(deflated()),
     "padded": stored([strip + bytes(7) for strip in deflated()]),
-    "ours": one_strip(COLOUR[:16, :24]),
+    "ours": one_strip(COLOR[:16, :24]),
     "ours, 16 bits": one_strip(DEEP[:16, :24]),
-    "tiles": made.tiff_rgb(COLOUR, compression="zlib", predictor=True, tile=(16, 16)),
-    "planes": made.tiff(COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib"),
+    "tiles": made.tiff_rgb(COLOR, compression="zlib", predictor=True, tile=(16, 16)),
+    "planes": made.tiff(COLOR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib"),
 }
 
 
 @pytest.mark.parametrize("name", DEFLATED)
 @pytest.mark.slow
-def test_no_flipped_bit_of_a_deflated_strip_changes_the_picture(name):
+def test_no_flipped_bit_of_a_deflated_strip_changes_the_image(name):
     data = DEFLATED[name]
-    pixels = decode(data).picture.native()
+    pixels = decode(data).image.to_input_type()
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         pieces = list(zip(file.pages[0].dataoffsets, file.pages[0].databytecounts))
     passed = 0
     for offset, count in pieces:
         for bit in range(8 * offset, 8 * (offset + count), 5):
             try:
-                got = decode(flipped(data, bit)).picture.native()
+                got = decode(flipped(data, bit)).image.to_input_type()
             except InputError as error:
                 assert "damaged" in str(error)
             else:
@@ -188,19 +188,19 @@ def test_no_flipped_bit_of_a_deflated_strip_changes_the_picture(name):
 DAMAGED = {
     "checksum": stored([*deflated()[:2], deflated()[2][:-1] + b"!"]),
     "cut": stored([deflated()[0][:-4], *deflated()[1:]]),
-    "too little": stored([zlib.compress(GREY[:4].tobytes()[:-1]), *deflated()[1:]]),
-    "a row more": stored([zlib.compress(GREY[:5].tobytes()), *deflated()[1:]]),
+    "too little": stored([zlib.compress(GRAY[:4].tobytes()[:-1]), *deflated()[1:]]),
+    "a row more": stored([zlib.compress(GRAY[:5].tobytes()), *deflated()[1:]]),
     "a bomb": stored([zlib.compress(bytes(10**7)), *deflated()[1:]]),
     "narrower": stored(deflated(), width=8),
     "lower": stored(deflated(), height=6),
     "lower, in one strip": stored(deflated(rows=10), rows=10, height=8),
     "fewer rows in a strip": stored(deflated(rows=5), rows=4, height=8),
     "outside": stored(deflated(), counts=[len(deflated()[0]), len(deflated()[1]), 2**31]),
-    "plain, too little": stored([GREY.tobytes()], rows=10, compression=1, counts=[399]),
-    "plain, outside": stored([GREY.tobytes()], rows=10, compression=1, counts=[401]),
-    "lzw, too little": stored([lzw(GREY.tobytes()[:-1])], rows=10, compression=5),
-    "lzw, cut": stored([lzw(GREY.tobytes())[:-9]], rows=10, compression=5),
-    "lzw, outside": stored([lzw(GREY.tobytes())], rows=10, compression=5, counts=[2**31]),
+    "plain, too little": stored([GRAY.tobytes()], rows=10, compression=1, counts=[399]),
+    "plain, outside": stored([GRAY.tobytes()], rows=10, compression=1, counts=[401]),
+    "lzw, too little": stored([lzw(GRAY.tobytes()[:-1])], rows=10, compression=5),
+    "lzw, cut": stored([lzw(GRAY.tobytes())[:-9]], rows=10, compression=5),
+    "lzw, outside": stored([lzw(GRAY.tobytes())], rows=10, compression=5, counts=[2**31]),
 }
 
 
@@ -225,15 +225,15 @@ def test_a_bomb_is_not_inflated_to_its_end(monkeypatch):
 
     monkeypatch.setattr(tiff_integrity.zlib, "decompressobj", Counted)
     refused(DAMAGED["a bomb"])
-    assert 0 < sum(inflated) <= 2 * tiff_integrity.PIECE
+    assert 0 < sum(inflated) <= 2 * tiff_integrity.CHUNK_SIZE
 
 
 def test_output_that_waits_in_the_decoder_is_counted(monkeypatch):
     """A single piece of input may stand for many of output."""
     flat = np.zeros((10, 40), np.uint8)
     data = stored([strip + b"\0" for strip in deflated(flat)])  # the padding hides the checksum from the short way
-    monkeypatch.setattr(tiff_integrity, "PIECE", 3)
-    assert np.array_equal(decode(data).picture.native(), flat)
+    monkeypatch.setattr(tiff_integrity, "CHUNK_SIZE", 3)
+    assert np.array_equal(decode(data).image.to_input_type(), flat)
 
 
 @pytest.mark.parametrize("tag, value", [(278, 0), (256, 0), (322, 16), (325, 5)])

@@ -17,7 +17,7 @@ def generator():
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(fused_fir, "applies", lambda x: x.is_contiguous(memory_format=torch.channels_last))
+    monkeypatch.setattr(fused_fir, "is_supported", lambda x: x.is_contiguous(memory_format=torch.channels_last))
 
 
 def ordered(*shape, generator):
@@ -33,10 +33,10 @@ def test_one_convolution_does_what_a_transposed_one_and_its_filter_do(generator,
     x, weight = ordered(2, inputs, side, side, generator=generator), torch.randn(inputs, outputs, 3, 3, generator=generator)
     full = F.conv_transpose2d(x, weight, stride=2)
     expected = F.conv2d(full, depthwise_fir(4.0, outputs), padding=1, groups=outputs)
-    own = F.conv2d(x, fused_fir.up_weight(weight, torch.float32), padding=1)
+    own = F.conv2d(x, fused_fir.fused_up_weight(weight, torch.float32), padding=1)
     own = own.contiguous(memory_format=torch.channels_last)
     result = torch.empty_like(expected, memory_format=torch.channels_last)
-    fused_fir.squares(result, outputs).copy_(fused_fir.squares(own, outputs))
+    fused_fir.pixel_shuffle_view(result, outputs).copy_(fused_fir.pixel_shuffle_view(own, outputs))
     assert near(result, expected)
 
 
@@ -45,13 +45,13 @@ def test_one_convolution_does_what_a_filter_and_a_strided_one_do(generator, inpu
     x, weight = ordered(2, inputs, side, side, generator=generator), torch.randn(outputs, inputs, 3, 3, generator=generator)
     blurred = F.conv2d(x, depthwise_fir(1.0, inputs), padding=2, groups=inputs)
     expected = F.conv2d(blurred, weight, stride=2)
-    assert near(fused_fir.down(x, weight), expected)
+    assert near(fused_fir.fused_down_conv(x, weight), expected)
 
 
 @pytest.mark.parametrize(("gain", "padding", "side"), [(4.0, 1, 9), (1.0, 2, 8), (1.0, 2, 4)])
 def test_banded_products_do_what_the_filter_does(generator, gain, padding, side):
     x = ordered(2, 6, side, side, generator=generator)
-    result = fused_fir.filtered(x, gain, padding)
+    result = fused_fir.apply_fir(x, gain, padding)
     assert near(result, F.conv2d(x, depthwise_fir(gain, 6), padding=padding, groups=6))
     assert result.is_contiguous(memory_format=torch.channels_last)
 
@@ -65,7 +65,7 @@ def test_the_network_gives_what_it_gives_on_a_cpu(monkeypatch, request, size, la
     x = torch.cat([torch.from_numpy(synthetic.random_input(size, seed)) for seed in range(2)])
     expected = network(x)
     request.getfixturevalue("as_on_a_gpu")
-    monkeypatch.setattr(fused_fir, "LARGEST_BANDED", largest_banded)
+    monkeypatch.setattr(fused_fir, "MAX_BANDED_SIZE", largest_banded)
     assert (network(x) - expected).abs().max() <= 5e-5 * expected.std()
     assert (network(x[1:]) - expected[1:]).abs().max() <= 5e-5 * expected.std()
 

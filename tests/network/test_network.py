@@ -12,8 +12,8 @@ from reference_gpen import reference_gpen
 
 from gpen_core.errors import InputError, WeightsError
 from gpen_core.network import GPEN, RELEASED_SIZES, GPENConfig
-from gpen_core.network.blocks import strips
-from gpen_core.network.memory_estimate import CACHE_STRIP
+from gpen_core.network.blocks import row_strips
+from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES
 
 TOLERANCE = 1e-4  # of the golden file's standard deviation
 KINDS = ("random", "sharpen")
@@ -43,7 +43,7 @@ def golden_error(y, golden):
 def test_network_gives_what_the_published_one_gives(size, kind, record_property):
     state_dict, x, golden = golden_case(size, kind)
     net = GPEN.from_state_dict(state_dict)
-    in_strips = CACHE_STRIP if size == 2048 else None  # in one piece, 2048 takes 2.5 GB
+    in_strips = CACHE_STRIP_BYTES if size == 2048 else None  # in one piece, 2048 takes 2.5 GB
     error = golden_error(net(x, strip_bytes=in_strips), golden)
     record_property("error", float(error))
     assert error <= TOLERANCE
@@ -99,7 +99,7 @@ def test_half_precision_stays_within_fifty_decibels(dtype, size, kind):
 
 @pytest.fixture(scope="module")
 def whole():
-    """Called with a size, it gives a network, two pictures, and what comes out in one piece."""
+    """Called with a size, it gives a network, two images, and what comes out in one piece."""
 
     @lru_cache
     def make(size):
@@ -114,7 +114,7 @@ def whole():
     ("size", "strip_bytes"),
     [
         *((256, 1), (256, 1 << 20), (256, 4 << 20)),
-        *(pytest.param(512, strip_bytes, marks=pytest.mark.nightly) for strip_bytes in (1, CACHE_STRIP)),
+        *(pytest.param(512, strip_bytes, marks=pytest.mark.nightly) for strip_bytes in (1, CACHE_STRIP_BYTES)),
     ],
 )
 @pytest.mark.slow
@@ -136,18 +136,18 @@ def test_strips_give_what_one_piece_gives(whole, size, strip_bytes):
     ],
 )
 def test_strips_are_as_high_as_the_budget_allows(side, row_bytes, budget, height):
-    cut = list(strips(side, row_bytes, budget))
+    cut = list(row_strips(side, row_bytes, budget))
     assert cut == [(top, top + height) for top in range(0, side, height)]
 
 
 def test_a_low_level_is_one_strip():
-    assert list(strips(4, 10**9, 1)) == [(0, 4)]
+    assert list(row_strips(4, 10**9, 1)) == [(0, 4)]
 
 
 @pytest.mark.parametrize("size", RELEASED_SIZES)
 def test_layout_is_derived_from_keys_and_shapes(size):
     config = GPENConfig.from_state_dict({key: torch.empty(shape, device="meta") for key, shape in LAYOUT[str(size)].items()})
-    assert {key: list(shape) for key, shape in config.layout().items()} == LAYOUT[str(size)]
+    assert {key: list(shape) for key, shape in config.parameter_shapes().items()} == LAYOUT[str(size)]
     assert (config.narrow, config.channel_multiplier) == ((0.5, 1) if size == 256 else (1.0, 2))
 
 

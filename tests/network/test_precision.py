@@ -14,9 +14,9 @@ from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.network import GPEN
 from gpen_core.pipeline.restorer import FaceRestorer
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("compositor_backend")
 
-FACES = [helpers.face_at((80, 80), 60), helpers.face_at((220, 220), 60)]
+FACES = [helpers.make_face((80, 80), 60), helpers.make_face((220, 220), 60)]
 
 
 def half_restorer(load_exact, faces=FACES):
@@ -27,14 +27,14 @@ def spoil(restorer, monkeypatch, value, faces=(1,)):
     """In place of the network, which takes seconds in bfloat16: what it gives, for those faces with `value` in one pixel."""
     count = iter(range(99))
 
-    def spoilt(x, pulse, strip_bytes):
+    def spoiled(x, pulse, strip_bytes):
         y = x.clone()
         y[:, 0] += 0.5  # as `helpers.red_weights` do
         if next(count) in faces:
             y[0, 1, 7, 9] = value
         return y
 
-    monkeypatch.setattr(restorer.network, "forward", spoilt)
+    monkeypatch.setattr(restorer.network, "forward", spoiled)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -54,8 +54,9 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
     spoil(restorer, monkeypatch, value, faces=(0, 1))
     result = restorer.restore(image)
     assert [face.restored for face in result.faces] == [True, True]
-    assert {face.note for face in result.faces} == {"redone in float32: not finite in bfloat16"}
-    assert json.loads(json.dumps(result.faces[0].to_json()))["note"] == "redone in float32: not finite in bfloat16"
+    note = "restored in float32 because the bfloat16 output was not finite"
+    assert {face.note for face in result.faces} == {note}
+    assert json.loads(json.dumps(result.faces[0].to_json()))["note"] == note
     assert len(loaded) == 1  # for both faces
     assert np.abs(result.image - expected).max() < 0.02 and np.isfinite(result.image).all()
 

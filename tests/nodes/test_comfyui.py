@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from gpen_core import Face
-from gpen_core.images.image import Picture
+from gpen_core.images.image import ImageData
 from gpen_core.network import GPENConfig
 from gpen_core.tools.demo import images as demo_pictures
 
@@ -65,7 +65,7 @@ def portrait():
 
 
 @pytest.fixture(scope="session")
-def grey():
+def gray():
     return torch.full((1, 100, 120, 3), 0.5)
 
 
@@ -212,11 +212,11 @@ def test_a_node_shows_how_far_it_is(host):
     said = []
     server.send_progress_text = lambda text, node_id: said.append(text)
     shown.clear()
-    event, reporter = host.module("gpen_core").ProgressEvent, host.module("nodes.host_progress").Reporter("5")
+    event, reporter = host.module("gpen_core").ProgressEvent, host.module("nodes.host_progress").NodeProgress("5")
     reporter(event("analyze", 1200, None, "frame", "Looking for faces"))
     reporter(event("download", 2_000_000, None, "byte", "Downloading"))
     reporter(event("restore", 1, 4, "face", "Restoring faces"))
-    reporter.part(0.5, 1.0)(event("restore", 1, 2, "face", "Restoring faces"))
+    reporter.subrange(0.5, 1.0)(event("restore", 1, 2, "face", "Restoring faces"))
     reporter(event("restore", 4, 4, "face", "Restoring faces"))
     assert said == [
         "Looking for faces: frame 1,200",
@@ -244,15 +244,15 @@ def test_every_choice_has_a_default_that_is_among_them(host):
 
 def test_the_choices_are_bare_names_and_stay_the_same_after_a_download(comfy_models, monkeypatch, tmp_path):
     empty = fake_comfyui.Host(tmp_path, monkeypatch).module("nodes.folders")
-    before = empty.choices()
-    assert before[0] == "GPEN-BFR-2048.pth" and [*empty.missing(), "auto", "auto:256"] == before
+    before = empty.model_choices()
+    assert before[0] == "GPEN-BFR-2048.pth" and [*empty.missing_models(), "auto", "auto:256"] == before
     (tmp_path / "facerestore_models").mkdir()
     (tmp_path / "facerestore_models" / "gpen-bfr-2048.safetensors").touch()
-    assert empty.choices() == before and empty.missing() == before[1:-2]
+    assert empty.model_choices() == before and empty.missing_models() == before[1:-2]
 
 
 def test_other_files_are_offered_if_they_are_gpens(host):
-    choices = host.module("nodes.folders").choices()
+    choices = host.module("nodes.folders").model_choices()
     assert choices[-4:] == ["gpen-red-256.pth", "my-gpen.pth", "auto", "auto:256"] and "codeformer.pth" not in choices
 
 
@@ -277,11 +277,11 @@ def test_a_new_input_comes_behind_all_others_since_saved_graphs_know_values_by_t
     assert all(one.optional for one in inputs[ids.index("preserve") :])
 
 
-def test_a_grey_image_stays_grey_unless_asked_otherwise(host, red, portrait):
-    grey = portrait.mean(dim=3, keepdim=True).expand(-1, -1, -1, 3).contiguous()
-    for color, is_grey in (("auto", True), ("none", False)):
-        image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=grey, color=color)
-        assert mask.max() == 1 and bool((image[..., 0] - image[..., 1]).abs().max() < 1e-6) == is_grey
+def test_a_gray_image_stays_gray_unless_asked_otherwise(host, red, portrait):
+    gray = portrait.mean(dim=3, keepdim=True).expand(-1, -1, -1, 3).contiguous()
+    for color, is_gray in (("auto", True), ("none", False)):
+        image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=gray, color=color)
+        assert mask.max() == 1 and bool((image[..., 0] - image[..., 1]).abs().max() < 1e-6) == is_gray
 
 
 def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
@@ -328,17 +328,17 @@ def test_no_step_of_eight_bits(host, red, portrait):
     assert torch.equal(image[mask == 0], fine[mask == 0])
 
 
-def test_no_face(host, red, grey):
-    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=grey)
-    assert torch.equal(image, grey) and not mask.any() and summary == "0 faces found, 0 restored, 0 skipped"
+def test_no_face(host, red, gray):
+    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=gray)
+    assert torch.equal(image, gray) and not mask.any() and summary == "0 faces found, 0 restored, 0 skipped"
     assert isinstance(crop, fake_comfyui.ExecutionBlocker) and crop.message is None
 
 
-def test_strength_zero_needs_no_model(host, grey):
+def test_strength_zero_needs_no_model(host, gray):
     assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.0, model=None) == []
     assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.1, model=None) == ["model"]
-    image, mask, *_ = host.run("GPEN_RestoreFaces", image=grey, strength=0.0)
-    assert image is grey and not mask.any()
+    image, mask, *_ = host.run("GPEN_RestoreFaces", image=gray, strength=0.0)
+    assert image is gray and not mask.any()
 
 
 @pytest.mark.slow
@@ -477,7 +477,7 @@ def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
 
 
 def test_inputs_are_folded_where_the_core_can(host, monkeypatch):
-    folded = host.module("nodes.comfy").folded
+    folded = host.module("nodes.comfy").advanced_optional
 
     class Newer:
         class Input:
@@ -527,9 +527,9 @@ def test_a_background_gives_the_size(host, red, portrait):
 @pytest.mark.parametrize(
     ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "before_swap")]
 )
-def test_batches_of_different_lengths_are_refused(host, red, grey, node, first, second):
+def test_batches_of_different_lengths_are_refused(host, red, gray, node, first, second):
     with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
-        host.run(f"GPEN_{node}", model=red, **{first: grey.repeat(2, 1, 1, 1), second: grey.repeat(3, 1, 1, 1)})
+        host.run(f"GPEN_{node}", model=red, **{first: gray.repeat(2, 1, 1, 1), second: gray.repeat(3, 1, 1, 1)})
 
 
 def test_detected_boxes_select_the_same_faces(host, red, portrait):
@@ -543,7 +543,7 @@ def test_detected_boxes_select_the_same_faces(host, red, portrait):
     assert len(host.management.loaded[0][0]) == 1  # the detector alone
 
 
-def test_detecting_in_grey_and_alpha(host, red, portrait):
+def test_detecting_in_gray_and_alpha(host, red, portrait):
     for channels in (portrait[..., :1], torch.cat((portrait, portrait[..., :1]), 3)):
         _, _, preview, count = host.run("GPEN_DetectFaces", model=red, image=channels)
         assert count == 1 and preview.shape[-1] == 3
@@ -568,20 +568,20 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
 
 
 @pytest.mark.slow
-def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, red, portrait, grey, monkeypatch):
+def test_a_video_goes_through_in_parts_and_only_changed_frames_are_copied(host, red, portrait, gray, monkeypatch):
     empty = torch.full_like(portrait, 0.25)
     film = torch.cat((portrait, empty, portrait, empty, empty))
     whole = host.run("GPEN_RestoreFaces", model=red, image=film)
     parts, copies, shown = [], [], fake_comfyui.ProgressBar.shown
-    restore_all, writable = type(red.restorer).restore_all, Picture.writable
-    monkeypatch.setattr(host.module("nodes.model"), "BYTES_AT_ONCE", portrait[0].numel() * 4)  # two frames are more
+    restore_all, writable = type(red.restorer).restore_batch, ImageData.writable
+    monkeypatch.setattr(host.module("nodes.model"), "MAX_CHUNK_BYTES", portrait[0].numel() * 4)  # two frames are more
 
     def watched(self, frames, *args, **kwargs):
         parts.append(len(frames))
         return restore_all(self, frames, *args, **kwargs)
 
-    monkeypatch.setattr(type(red.restorer), "restore_all", watched)
-    picture = sys.modules[f"{host.name}.gpen_core.images.image"].Picture
+    monkeypatch.setattr(type(red.restorer), "restore_batch", watched)
+    picture = sys.modules[f"{host.name}.gpen_core.images.image"].ImageData
     monkeypatch.setattr(picture, "writable", lambda self: (copies.append(self), writable(self))[1])
     shown.clear()
     image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
@@ -592,9 +592,9 @@ def test_a_film_goes_through_in_parts_and_only_changed_frames_are_copied(host, r
     assert at == sorted(at) and at[-1] == 1 and 0.3 < at[len(at) // 2] < 0.9
 
 
-def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, grey):
-    image = host.run("GPEN_RestoreFaces", model=red, image=grey)[0]
-    assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr()
+def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, gray):
+    image = host.run("GPEN_RestoreFaces", model=red, image=gray)[0]
+    assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr()
 
 
 def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portrait):
@@ -615,26 +615,28 @@ def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, 
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
     values = {"image": [film], "crops": [crops], "faces": edited, "strength": [1.0]}
     assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
-    with pytest.raises(Exception, match="There are 2 faces to put back, but 1 squares came"):
+    with pytest.raises(Exception, match="There are 2 faces to paste, but 1 crops"):
         host.run("GPEN_PasteFaces", **{**values, "faces": [faces[:1]]})
     with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):
         host.run("GPEN_PasteFaces", **{**values, "image": [portrait]})
 
 
-def test_without_a_face_the_image_passes_through(host, red, grey):
-    crops, faces, masks, count, _ = host.run("GPEN_CropFaces", model=red, image=grey, size=128)
+def test_without_a_face_the_image_passes_through(host, red, gray):
+    crops, faces, masks, count, _ = host.run("GPEN_CropFaces", model=red, image=gray, size=128)
     assert faces.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
-    back, mask, count = host.run("GPEN_PasteFaces", image=[grey], crops=[crops], faces=[faces * 0], strength=[1.0])
-    assert torch.equal(back, grey) and not mask.any() and count == 0
+    back, mask, count = host.run("GPEN_PasteFaces", image=[gray], crops=[crops], faces=[faces * 0], strength=[1.0])
+    assert torch.equal(back, gray) and not mask.any() and count == 0
 
 
 def test_taken_out_in_parts(host, red, portrait, monkeypatch):
     film = portrait.repeat(5, 1, 1, 1)
-    monkeypatch.setattr(host.module("nodes.model"), "BYTES_AT_ONCE", portrait[0].numel() * 4)
+    monkeypatch.setattr(host.module("nodes.model"), "MAX_CHUNK_BYTES", portrait[0].numel() * 4)
     module, parts = sys.modules[f"{host.name}.gpen_core.pipeline.restorer"], []
-    find = module.FaceRestorer.find
+    find = module.FaceRestorer.start_sessions
     monkeypatch.setattr(
-        module.FaceRestorer, "find", lambda self, frames, *more: (parts.append(len(frames)), find(self, frames, *more))[1]
+        module.FaceRestorer,
+        "start_sessions",
+        lambda self, frames, *more: (parts.append(len(frames)), find(self, frames, *more))[1],
     )
     assert host.run("GPEN_CropFaces", model=red, image=film, size=64)[3] == 5 and parts == [2, 2, 1]
 
@@ -648,9 +650,9 @@ def test_an_aligned_face_is_not_looked_for(host, red):
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_box_that_is_not_finite_is_in_no_mask(host, grey, value):
+def test_a_box_that_is_not_finite_is_in_no_mask(host, gray, value):
     face = Face((0.0, 0.0, value, 9.0), 0.9, np.zeros((5, 2)))
-    assert not host.module("nodes.tensors").box_mask(grey[0].numpy(), [face]).any()
+    assert not host.module("nodes.tensors").box_mask(gray[0].numpy(), [face]).any()
 
 
 def test_what_is_moved_after_a_partial_load_is_counted_as_loaded(host, computed_red, portrait):
@@ -702,15 +704,15 @@ def auto(host):
             raise module("gpen_core.errors").OutOfMemory("full")
         network = Network(size)
         alive.add(network)
-        return module("gpen_core.pipeline.gpen_runner").LoadedNetwork(network, torch.device("cpu"))
+        return module("gpen_core.pipeline.gpen_runner").GPENRunner(network, torch.device("cpu"))
 
-    networks = module("gpen_core.pipeline.gpen_runner").BySize((256, 512), torch.float32, load)
-    models = module("gpen_core.pipeline.model_set").Models(networks, helpers.FakeDetector([]), torch.device("cpu"))
+    networks = module("gpen_core.pipeline.gpen_runner").SizeSelector((256, 512), torch.float32, load)
+    models = module("gpen_core.pipeline.model_set").ModelSet(networks, helpers.FakeDetector([]), torch.device("cpu"))
     return module("nodes.model").GpenModel(module("gpen_core").FaceRestorer(models)), networks
 
 
 def at_work(host, model):
-    return model.at_work(host.module("gpen_core").RestoreOptions(), host.module("nodes.host_progress").Reporter())
+    return model.device_session(host.module("gpen_core").RestoreOptions(), host.module("nodes.host_progress").NodeProgress())
 
 
 def test_networks_that_auto_drops_are_freed_for_the_next(host, auto):
@@ -719,16 +721,16 @@ def test_networks_that_auto_drops_are_freed_for_the_next(host, auto):
     try:
         for side in (200, 300, 200, 300):
             with at_work(host, model):  # ComfyUI gets the network of the last turn
-                assert len(host.management.loaded[-1][0]) == 1 + len(networks.loaded)
+                assert len(host.management.loaded[-1][0]) == 1 + len(networks.loaded_runners)
                 host.management.loaded.clear()  # ComfyUI refers to them weakly
-                networks.for_side(side, lambda *what: None)
+                networks.for_face_size(side, lambda *what: None)
     finally:
         gc.enable()
 
 
 def test_networks_of_auto_that_do_not_fit_together_are_dropped_and_the_rest_loaded(host, auto, monkeypatch):
     model, networks = auto
-    networks.for_side(200, lambda *what: None)
+    networks.for_face_size(200, lambda *what: None)
     tried = []
 
     def load_models_gpu(patchers, memory_required=0, force_full_load=False):
@@ -738,7 +740,7 @@ def test_networks_of_auto_that_do_not_fit_together_are_dropped_and_the_rest_load
 
     monkeypatch.setattr(host.management, "load_models_gpu", load_models_gpu)
     with at_work(host, model):
-        assert tried == [2, 1] and networks.loaded == ()
+        assert tried == [2, 1] and networks.loaded_runners == ()
 
 
 def test_out_of_memory_while_loading_is_the_error_that_comfyui_acts_on(host, monkeypatch):

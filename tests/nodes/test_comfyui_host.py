@@ -82,13 +82,13 @@ def host(tmp_path_factory, detector_weights):
     close = cv2.resize(demo_pictures.astronaut()[40:200, 145:305], (1600, 1600), interpolation=cv2.INTER_CUBIC)
     running.save_input("close.png", close)
     running.save_input("lying.png", np.ascontiguousarray(np.rot90(demo_pictures.collage())))
-    running.save_input("grey.png", np.full((200, 300, 3), 128, np.uint8))
+    running.save_input("gray.png", np.full((200, 300, 3), 128, np.uint8))
     yield running
     running.stop()
 
 
 def near(a, b):
-    """ComfyUI writes its 8-bit pictures truncated, masks too: what is shown as 0 may be a little more."""
+    """ComfyUI writes its 8-bit images truncated, masks too: what is shown as 0 may be a little more."""
     return np.abs(a.astype(int) - b).max() <= 1
 
 
@@ -148,7 +148,7 @@ def test_chosen_faces(host):
 
 
 def test_no_face_leaves_the_image_and_blocks_the_crops(host):
-    graph = {**image("grey.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
+    graph = {**image("gray.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
     out = host.run(graph)
     (restored,), (mask,) = host.picture(out["image"]), host.picture(out["mask"])
     assert (restored[..., :3] == 128).all() and not mask[..., 0].any() and "crops" not in out
@@ -361,10 +361,10 @@ def left_in_temp(host):
     return [path for path in (host.base / "temp").rglob("*") if path.is_file()]
 
 
-def test_the_film_workflow_keeps_sound_and_timestamps(host):
+def test_the_video_workflow_keeps_sound_and_timestamps(host):
     """From Load Video to the file that Save Video writes."""
     times = [n * 40 + 7 * (n % 3) for n in range(30)]  # ms
-    source = video_files.make(
+    source = video_files.write_video(
         host.base / "input" / "film.mp4",
         30,
         (512, 384),
@@ -381,7 +381,7 @@ def test_the_film_workflow_keeps_sound_and_timestamps(host):
     assert video_files.digests(target) == video_files.digests(source)
     before, after = times_and_frames(source), times_and_frames(target)
     assert [at for at, _ in after] == [at for at, _ in before] and len(after) == 30
-    print(f"30 frames through the film workflow: {time.monotonic() - start:.1f} s")
+    print(f"30 frames through the video workflow: {time.monotonic() - start:.1f} s")
     reds = [(frame[..., 0] > 200) & (frame[..., 1] < 60) for _, frame in after]
     assert all(one.sum() > 5000 for one in reds)
     far = np.s_[250:, :150]  # from the face
@@ -418,8 +418,8 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
         assert all((one[..., 0].astype(int) - one[..., 1] > 150).sum() > 1000 for one in pictures)
 
 
-def test_an_interrupted_film_leaves_nothing(host):
-    video_files.make(
+def test_an_interrupted_video_leaves_nothing(host):
+    video_files.write_video(
         host.base / "input" / "long.mkv",
         60,
         (256, 192),
@@ -434,7 +434,7 @@ def test_an_interrupted_film_leaves_nothing(host):
         "save": node("SaveVideo", video=["restore", 0], filename_prefix="none", format="auto", codec="auto"),
     }
     prompt = host.queue(graph)
-    host.wait_for(lambda: any(path.name == "survey.npz" for path in left_in_temp(host)))  # the second pass has begun
+    host.wait_for(lambda: any(path.name == "analysis.npz" for path in left_in_temp(host)))  # the second pass has begun
     time.sleep(2)
     start = time.monotonic()
     host.post("/interrupt")

@@ -58,7 +58,7 @@ def red(host, monkeypatch):
 
 def face_frames(count=COUNT, path="pan", size=SIZE):
     """The astronaut's face moving in a small frame."""
-    made = synthetic_video.film(demo_pictures.astronaut(), path, count, size, middle=(225, 170), width=420)
+    made = synthetic_video.render_video(demo_pictures.astronaut(), path, count, size, middle=(225, 170), width=420)
     return [frame for frame, _ in made]
 
 
@@ -66,7 +66,7 @@ def face_frames(count=COUNT, path="pan", size=SIZE):
 def film(tmp_path_factory):
     """With sound, subtitles, and frames that do not come evenly."""
     path = tmp_path_factory.mktemp("films") / "a film.mkv"
-    return video_files.make(
+    return video_files.write_video(
         path, COUNT, SIZE, times=TIMES, base=Fraction(1, 1000), sound="aac", subtitle=True, pictures=face_frames()
     )
 
@@ -95,7 +95,7 @@ def empty_temp(host):
 
 
 @pytest.mark.slow
-def test_a_film_goes_in_and_out_as_a_file(host, red, film):
+def test_a_video_goes_in_and_out_as_a_file(host, red, film):
     video, summary = host.run(NODE, model=red, video=of_file(host, film))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mkv"
@@ -204,7 +204,7 @@ def test_strength_zero_needs_no_model_and_reads_nothing(host):
 
 
 def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
-    video = of_file(host, video_files.make(tmp_path / "noise.mp4", 6))
+    video = of_file(host, video_files.write_video(tmp_path / "noise.mp4", 6))
     out, summary = host.run(NODE, model=red, video=video)
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [
@@ -238,21 +238,21 @@ def test_one_mask_counts_for_all_frames(host, red, film):
         host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
 
 
-def test_what_is_no_film_is_said_before_anything_is_loaded(host, red, tmp_path):
-    (tmp_path / "text.mp4").write_text("no film")
-    with pytest.raises(host.module("gpen_core").InputError, match=r"text\.mp4 cannot be read as a film"):
+def test_what_is_no_video_is_said_before_anything_is_loaded(host, red, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(host.module("gpen_core").InputError, match=r"text\.mp4 cannot be read as a video"):
         host.run(NODE, model=red, video=of_file(host, tmp_path / "text.mp4"))
     assert not host.management.loaded and not left_in_temp(host)
 
 
 def test_without_pyav_it_is_said_what_to_do(host, red, film, monkeypatch):
     containers = host.module("gpen_core.video.containers")
-    missing = host.module("gpen_core").MissingExtra
+    missing = host.module("gpen_core").MissingDependency
 
     def library():
         raise missing("PyAV is needed (no module)")
 
-    monkeypatch.setattr(containers, "library", library)
+    monkeypatch.setattr(containers, "import_av", library)
     with pytest.raises(missing, match=r"(?s)PyAV is needed.*ComfyUI's own requirements"):
         host.run(NODE, model=red, video=of_file(host, film))
     assert not left_in_temp(host)
@@ -319,11 +319,11 @@ def test_frames_beyond_white_are_warned_of_once(host, red, batch, caplog):
 
 
 def test_frames_without_faces_come_back(host, red):
-    grey = torch.full((3, 96, 128, 3), 0.5)
-    image, mask, _, summary = run_frames(host, red, grey)
-    assert torch.equal(image, grey) and image.data_ptr() != grey.data_ptr() and not mask.any()
+    gray = torch.full((3, 96, 128, 3), 0.5)
+    image, mask, _, summary = run_frames(host, red, gray)
+    assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr() and not mask.any()
     assert summary == "0 faces found, 0 restored, 0 skipped"
-    assert run_frames(host, red, grey, strength=0.0)[0] is grey and "no images" in run_frames(host, red, grey[:0])[3]
+    assert run_frames(host, red, gray, strength=0.0)[0] is gray and "no images" in run_frames(host, red, gray[:0])[3]
 
 
 def test_frames_take_one_mask_and_nothing_else(host, red, batch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpen_core import FaceRestorer, Frame, InputError, RestoreOptions, crop_faces, paste_faces
+from gpen_core import FaceRestorer, InputError, RestoreInput, RestoreOptions, crop_faces, paste_faces
 from gpen_core.tools.demo import images as demo_pictures
 
 
@@ -19,7 +19,7 @@ def collage():
 
 @pytest.fixture(scope="module")
 def cropped(restorer, collage):
-    (one,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask_type="feather"), 128)
+    (one,) = crop_faces(restorer, [RestoreInput(collage)], RestoreOptions(mask_type="feather"), 128)
     return one
 
 
@@ -27,7 +27,7 @@ def test_crops_are_upright_squares(restorer, cropped, collage):
     assert len(cropped.crops) == len(cropped.faces) == 3
     assert all(one.shape == (128, 128, 3) and 0 <= one.min() < one.max() <= 1 for one in cropped.pixels)
     assert [crop.number for crop in cropped.crops] == [0, 1, 2]
-    (own,) = crop_faces(restorer, [Frame(collage)], RestoreOptions(mask_type="feather", faces="largest"))
+    (own,) = crop_faces(restorer, [RestoreInput(collage)], RestoreOptions(mask_type="feather", faces="largest"))
     assert [one.shape for one in own.pixels] == [(256, 256, 3)]
     assert sum(face.reason is not None for face in own.faces) == 2
 
@@ -38,27 +38,27 @@ def eight_bits(pixels):
 
 @pytest.mark.parametrize("kept", [lambda pixels: pixels, eight_bits])
 def test_crops_pasted_back_untouched_change_nothing(cropped, collage, kept):
-    """128 pixels hold far less than the picture has there."""
+    """128 pixels hold far less than the image has there."""
     pasted = paste_faces(collage, cropped.crops, [kept(one) for one in cropped.pixels])
-    assert np.abs(pasted.picture.native() - collage).max() < 1 / 255
-    assert (pasted.picture.native()[pasted.mask == 0] == collage[pasted.mask == 0]).all()
+    assert np.abs(pasted.image_data.to_input_type() - collage).max() < 1 / 255
+    assert (pasted.image_data.to_input_type()[pasted.mask == 0] == collage[pasted.mask == 0]).all()
 
 
 def test_what_was_changed_is_pasted_and_no_more(cropped, collage):
     edited = [one.copy() for one in cropped.pixels]
     edited[1][50:80, 50:80] = (0, 1, 0)
     pasted = paste_faces(collage, cropped.crops, edited)
-    changed = (pasted.picture.native() != collage).any(2)
+    changed = (pasted.image_data.to_input_type() != collage).any(2)
     x0, _, x1, _ = (round(v) for v in cropped.faces[1].box)
     assert changed.sum() > 1000 and not changed[:, : x0 - 50].any() and not changed[:, x1 + 50 :].any()
-    assert (np.abs(pasted.picture.native() - (0, 1, 0)).max(2) < 0.01).sum() > 1000
+    assert (np.abs(pasted.image_data.to_input_type() - (0, 1, 0)).max(2) < 0.01).sum() > 1000
     assert not (changed & (pasted.mask == 0)).any()
 
 
 def test_other_sizes_strength_masks_and_limit(cropped, collage):
     white = [np.ones((side, side, 3), np.float32) for side in (64, 128, 300)]
     whole = paste_faces(collage, cropped.crops, white)
-    assert whole.mask.max() == 1 and (whole.picture.native()[whole.mask == 1] > 0.9999).all()
+    assert whole.mask.max() == 1 and (whole.image_data.to_input_type()[whole.mask == 1] > 0.9999).all()
     assert paste_faces(collage, cropped.crops, white, strength=0.5).mask.max() == 0.5
     region_mask = np.zeros((10, 10), np.float32)
     assert not paste_faces(collage, cropped.crops, white, region_mask=region_mask).mask.any()
@@ -78,7 +78,7 @@ def test_pasting_into_another_size(cropped, collage, factor):
 
 
 def test_what_does_not_fit_is_refused(cropped, collage):
-    with pytest.raises(InputError, match="There are 3 faces to put back, but 2 crops"):
+    with pytest.raises(InputError, match="There are 3 faces to paste, but 2 crops"):
         paste_faces(collage, cropped.crops, cropped.pixels[:2])
     with pytest.raises(InputError, match="3 crops and 1 masks"):
         paste_faces(collage, cropped.crops, cropped.pixels, [None])
@@ -91,18 +91,20 @@ def test_what_does_not_fit_is_refused(cropped, collage):
 
 
 def test_an_aligned_face_goes_straight_into_the_network(restorer):
-    grey = np.full((300, 300, 3), 0.5, np.float32)  # in which nothing could be found
-    result = restorer.restore_all([Frame(grey, is_aligned=True), Frame(grey)], RestoreOptions(strength=0.5, color="none"))
+    gray = np.full((300, 300, 3), 0.5, np.float32)  # in which nothing could be found
+    result = restorer.restore_batch(
+        [RestoreInput(gray, is_aligned=True), RestoreInput(gray)], RestoreOptions(strength=0.5, color="none")
+    )
     assert [len(one.faces) for one in result] == [1, 0]
     assert result[0].faces[0].restored and (result[0].mask == 0.5).all()
     assert np.abs(result[0].image - (0.625, 0.5, 0.5)).max() < 1e-6
     with pytest.raises(InputError, match=r"300x200\. An aligned face is a square"):
-        restorer.restore_all([Frame(grey[:200], is_aligned=True)])
+        restorer.restore_batch([RestoreInput(gray[:200], is_aligned=True)])
 
 
 def test_an_aligned_face_is_not_moved(models):
     identity = FaceRestorer.load("identity-256", "retinaface_mobile0.25", models, device="cpu", dtype="fp32")
     x = np.linspace(0.2, 0.8, 256, dtype=np.float32)
     ramp = np.repeat((x[:, None] + x[None])[..., None] / 2, 3, 2)
-    result = identity.restore_all([Frame(ramp, is_aligned=True)])[0]
+    result = identity.restore_batch([RestoreInput(ramp, is_aligned=True)])[0]
     assert np.abs(result.image - ramp).max() < 2 / 255

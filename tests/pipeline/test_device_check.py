@@ -120,7 +120,7 @@ def test_the_cpu_agrees_with_itself(check):
     ],
 )
 def test_what_comes_out_wrong_is_seen(check, change, said):
-    """`mps` is not there; what would be computed on it is, on the CPU, and spoilt."""
+    """`mps` is not there; what would be computed on it is, on the CPU, and spoiled."""
     right = CHECKS[check]
     with helpers.FakeMps(change):
         assert said in device_check.find_problem(replace(right, run=lambda device: right.run(CPU)), MPS)
@@ -139,7 +139,7 @@ def test_the_network_is_checked_whole_and_in_strips(monkeypatch, wrong_call):
     assert calls == [None, None, 1]  # the CPU's, whole, in strips
 
 
-@pytest.mark.parametrize("operation", ["warp", "resize", "soften"])
+@pytest.mark.parametrize("operation", ["warp", "resize", "feather_edges"])
 def test_each_image_operation_is_checked(monkeypatch, operation):
     mps, right = helpers.FakeMps(), getattr(device_check, operation)
     monkeypatch.setattr(device_check, operation, lambda *given, **named: right(*given, **named) + 2.55 * mps.is_used)

@@ -7,7 +7,7 @@ import torch
 
 from gpen_core.errors import DeviceError, OutOfMemory, is_out_of_memory
 from gpen_core.network import GPENConfig
-from gpen_core.network.memory_estimate import CACHE_STRIP, face_bytes
+from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face
 from gpen_core.pipeline import devices
 
 SMALL = GPENConfig(256, 0.5, 1)
@@ -62,7 +62,7 @@ def test_a_device_that_cannot_compute_is_refused_with_those_there_are(monkeypatc
         devices.pick_device(name)
     message = str(refused.value)
     assert repr(name) in message
-    assert message.endswith("Here there is: cpu.")
+    assert message.endswith("Available: cpu.")
     assert "\n" not in message
 
 
@@ -134,52 +134,54 @@ def test_auto_takes_bfloat16_where_the_processor_computes_in_it(monkeypatch, tmp
     monkeypatch.setattr(torch, "cpu", cpu)
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
-    assert devices.cpu_computes_in_bf16(tmp_path / "cpuinfo") is computes
-    monkeypatch.setattr(devices, "cpu_computes_in_bf16", lambda: computes)
+    assert devices.cpu_supports_bf16(tmp_path / "cpuinfo") is computes
+    monkeypatch.setattr(devices, "cpu_supports_bf16", lambda: computes)
     assert devices.pick_dtype("auto", CPU) == (torch.bfloat16 if computes else torch.float32)
 
 
 def test_a_face_takes_more_memory_at_a_larger_size_less_in_half_precision_and_in_strips():
-    small, large = (face_bytes(config, torch.float32) for config in (SMALL, LARGE))
+    small, large = (bytes_per_face(config, torch.float32) for config in (SMALL, LARGE))
     assert large > 8 * small
-    assert 0.45 * large < face_bytes(LARGE, torch.float16) < 0.6 * large
+    assert 0.45 * large < bytes_per_face(LARGE, torch.float16) < 0.6 * large
     assert large >= 4 * 2048**2 * LARGE.channels(2048)  # at least one plane of the widest level
-    in_strips = face_bytes(LARGE, torch.float32, CACHE_STRIP)
+    in_strips = bytes_per_face(LARGE, torch.float32, CACHE_STRIP_BYTES)
     assert 0.5e9 < in_strips < 1e9 < large / 1.5
 
 
-@pytest.mark.parametrize(("faces", "batch"), [(1, 1), (3.5, 3), (1000, devices.LARGEST_BATCH)])
+@pytest.mark.parametrize(("faces", "batch"), [(1, 1), (3.5, 3), (1000, devices.MAX_BATCH_SIZE)])
 def test_a_batch_stays_within_max_memory(faces, batch):
-    budget = int(face_bytes(SMALL, torch.float32) * faces)
-    assert devices.plan(SMALL, torch.float32, torch.device("mps"), budget) == devices.Plan(batch, None)
+    budget = int(bytes_per_face(SMALL, torch.float32) * faces)
+    assert devices.plan_batches(SMALL, torch.float32, torch.device("mps"), budget) == devices.BatchPlan(batch, None)
 
 
 def test_a_budget_for_less_than_a_face_in_one_piece_is_kept_by_strips():
-    budget = face_bytes(LARGE, torch.float32) - 1
-    assert devices.plan(LARGE, torch.float32, torch.device("mps"), budget) == devices.Plan(1, CACHE_STRIP)
+    budget = bytes_per_face(LARGE, torch.float32) - 1
+    assert devices.plan_batches(LARGE, torch.float32, torch.device("mps"), budget) == devices.BatchPlan(1, CACHE_STRIP_BYTES)
 
 
 def test_a_batch_stays_within_what_the_device_has_free(monkeypatch):
-    one = face_bytes(SMALL, torch.float32)
+    one = bytes_per_face(SMALL, torch.float32)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * one, 100 * one))
-    assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
-    assert devices.plan(SMALL, torch.float32, CUDA, max_memory=2 * one).batch == 2
+    assert devices.plan_batches(SMALL, torch.float32, CUDA).batch_size == int(5 * devices.FREE_MEMORY_FRACTION)
+    assert devices.plan_batches(SMALL, torch.float32, CUDA, max_memory=2 * one).batch_size == 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 100 * one))
-    assert devices.plan(SMALL, torch.float32, CUDA) == devices.Plan(1, CACHE_STRIP)  # an estimate: it is tried
+    assert devices.plan_batches(SMALL, torch.float32, CUDA) == devices.BatchPlan(
+        1, CACHE_STRIP_BYTES
+    )  # an estimate: it is tried
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7 * one)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * one)  # torch keeps the rest for the next batch
-    assert devices.plan(SMALL, torch.float32, CUDA).batch == int(5 * devices.FREE_SHARE)
+    assert devices.plan_batches(SMALL, torch.float32, CUDA).batch_size == int(5 * devices.FREE_MEMORY_FRACTION)
 
 
 def test_the_cpu_takes_one_face_at_a_time_in_strips():
-    assert devices.plan(SMALL, torch.float32, CPU, 2**40) == devices.Plan(1, CACHE_STRIP)
+    assert devices.plan_batches(SMALL, torch.float32, CPU, 2**40) == devices.BatchPlan(1, CACHE_STRIP_BYTES)
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")])
 def test_too_small_a_budget_names_what_is_needed_and_what_was_given(device):
-    needed = face_bytes(LARGE, torch.float32, CACHE_STRIP)
+    needed = bytes_per_face(LARGE, torch.float32, CACHE_STRIP_BYTES)
     with pytest.raises(OutOfMemory) as refused:
-        devices.plan(LARGE, torch.float32, device, 100 * MIB)
+        devices.plan_batches(LARGE, torch.float32, device, 100 * MIB)
     assert [int(number) for number in re.findall(r"(\d+) MiB", str(refused.value))] == [round(needed / MIB), 100]
 
 
@@ -202,7 +204,7 @@ class Machine:
 @pytest.mark.parametrize("room", [1, 2, 5, 100])
 def test_halving_runs_every_item_once_and_in_order(count, batch, room):
     machine = Machine(room)
-    done = list(devices.halving(range(count), batch, machine))
+    done = list(devices.run_with_oom_backoff(range(count), batch, machine))
     assert [item for chunk, _ in done for item in chunk] == list(range(count))
     assert [item for _, out in done for item in out] == [item * 10 for item in range(count)]
     assert all(len(chunk) <= min(batch, room) for chunk, _ in done)
@@ -210,7 +212,7 @@ def test_halving_runs_every_item_once_and_in_order(count, batch, room):
 
 def test_halving_halves_and_does_not_grow_again():
     machine = Machine(room=2)
-    list(devices.halving(range(9), 8, machine))
+    list(devices.run_with_oom_backoff(range(9), 8, machine))
     assert [len(chunk) for chunk in machine.tried] == [8, 4, 2, 2, 2, 2, 1]
 
 
@@ -233,10 +235,10 @@ def test_halving_halves_and_does_not_grow_again():
     ],
     ids=lambda error: str(error)[:20],
 )
-def test_every_backends_out_of_memory_is_recognised(error):
+def test_every_backends_out_of_memory_is_recognized(error):
     machine = Machine(0, error)
     with pytest.raises(OutOfMemory) as ended:
-        list(devices.halving(range(4), 4, machine))
+        list(devices.run_with_oom_backoff(range(4), 4, machine))
     assert [len(chunk) for chunk in machine.tried] == [4, 2, 1]
     assert ended.value.__cause__ is error
     assert "single face" in str(ended.value)
@@ -246,7 +248,7 @@ def test_every_backends_out_of_memory_is_recognised(error):
 def test_other_errors_pass_through_untried(error):
     machine = Machine(0, error)
     with pytest.raises(type(error)) as passed:
-        list(devices.halving(range(4), 4, machine))
+        list(devices.run_with_oom_backoff(range(4), 4, machine))
     assert passed.value is error
     assert len(machine.tried) == 1
 

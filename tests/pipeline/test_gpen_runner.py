@@ -11,13 +11,13 @@ import torch
 from gpen_core import FaceRestorer, RestoreOptions
 from gpen_core.errors import MissingWeights, OptionsError, OutOfMemory
 from gpen_core.network import GPEN
-from gpen_core.pipeline.devices import Plan
-from gpen_core.pipeline.gpen_runner import BySize, LoadedNetwork, choose_size, sizes_of
-from gpen_core.pipeline.inputs import Frame
-from gpen_core.pipeline.model_set import Models
+from gpen_core.pipeline.devices import BatchPlan
+from gpen_core.pipeline.gpen_runner import GPENRunner, SizeSelector, parse_auto_model, select_size
+from gpen_core.pipeline.inputs import RestoreInput
+from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.weights.download_options import DownloadOptions
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("compositor_backend")
 
 CPU = torch.device("cpu")
 
@@ -34,18 +34,18 @@ CPU = torch.device("cpu")
     ],
 )
 def test_the_names_of_the_choice(model, sizes):
-    assert sizes_of(model) == sizes
+    assert parse_auto_model(model) == sizes
 
 
 @pytest.mark.parametrize("model", ["auto:", "auto:300", "auto:my.pth", "auto:512:1024"])
 def test_a_floor_that_is_no_size_is_refused(model):
     with pytest.raises(OptionsError, match="256, 512, 1024, 2048"):
-        sizes_of(model)
+        parse_auto_model(model)
 
 
 @pytest.mark.parametrize(("side", "size"), [(10, 512), (512, 512), (512.1, 1024), (1024, 1024), (1500, 2048), (9000, 2048)])
 def test_the_smallest_that_is_wide_enough(side, size):
-    assert choose_size(side, (512, 1024, 2048)) == size
+    assert select_size(side, (512, 1024, 2048)) == size
 
 
 class Tiny:
@@ -65,9 +65,9 @@ class Tiny:
         return x
 
 
-class TinyLoaded(LoadedNetwork):
-    def plan(self, max_memory):
-        return Plan(2, None)
+class TinyLoaded(GPENRunner):
+    def plan_batches(self, max_memory):
+        return BatchPlan(2, None)
 
 
 def by_size(missing=(), room=9):
@@ -78,62 +78,62 @@ def by_size(missing=(), room=9):
         asked.append(size)
         if size in missing:
             raise MissingWeights(f"no {size}")
-        if len(networks.loaded) >= room:
+        if len(networks.loaded_runners) >= room:
             raise OutOfMemory("full")
         return TinyLoaded(Tiny(size), CPU)
 
-    networks = BySize((256, 512, 1024, 2048), torch.float32, load)
+    networks = SizeSelector((256, 512, 1024, 2048), torch.float32, load)
     return networks, asked
 
 
 def test_networks_are_loaded_when_first_needed_and_kept():
     networks, asked = by_size()
-    assert networks.loaded == ()
-    first = networks.for_side(300, print)
-    assert first.network.size == 512 and networks.for_side(400, print) is first
-    networks.for_side(200, print)
-    assert asked == [512, 256] and [one.network.size for one in networks.loaded] == [256, 512]
+    assert networks.loaded_runners == ()
+    first = networks.for_face_size(300, print)
+    assert first.network.size == 512 and networks.for_face_size(400, print) is first
+    networks.for_face_size(200, print)
+    assert asked == [512, 256] and [one.network.size for one in networks.loaded_runners] == [256, 512]
 
 
 @pytest.mark.parametrize(
     ("missing", "side", "size"),
     [((512,), 300, 1024), ((2048,), 2000, 1024), ((512, 1024, 2048), 300, 256), ((1024, 2048), 1500, 512)],
 )
-def test_what_cannot_be_had_is_asked_for_once_and_its_neighbour_taken(missing, side, size, caplog):
+def test_what_cannot_be_had_is_asked_for_once_and_its_neighbor_taken(missing, side, size, caplog):
     networks, asked = by_size(missing)
     with caplog.at_level(logging.WARNING):
-        assert {networks.for_side(side, print).network.size for _ in range(3)} == {size}
-    assert len(asked) == len(set(asked)) and "cannot be had" in caplog.text
+        assert {networks.for_face_size(side, print).network.size for _ in range(3)} == {size}
+    assert len(asked) == len(set(asked)) and "is not available; using another size" in caplog.text
 
 
 def test_nothing_to_be_had_is_missing_weights_of_the_one_that_was_wanted():
     networks, _ = by_size((256, 512, 1024, 2048))
     with pytest.raises(MissingWeights, match="no 512"):
-        networks.for_side(300, print)
+        networks.for_face_size(300, print)
 
 
 def test_others_are_let_go_where_memory_does_not_allow_them(caplog):
     networks, asked = by_size(room=1)
     for side in (200, 300, 200):
-        networks.for_side(side, print)
-    assert asked == [256, 512, 512, 256, 256] and len(networks.loaded) == 1
+        networks.for_face_size(side, print)
+    assert asked == [256, 512, 512, 256, 256] and len(networks.loaded_runners) == 1
     alone, _ = by_size(room=0)
     with pytest.raises(OutOfMemory):
-        alone.for_side(200, print)
+        alone.for_face_size(200, print)
 
 
 def restorer_of(networks, faces):
-    return FaceRestorer(Models(networks, helpers.FakeDetector(faces), CPU))
+    return FaceRestorer(ModelSet(networks, helpers.FakeDetector(faces), CPU))
 
 
-def test_each_face_of_a_picture_takes_its_own_network():
+def test_each_face_of_an_image_takes_its_own_network():
     networks, _ = by_size()
-    faces = [helpers.face_at((x, 300), side) for x, side in ((100, 100), (400, 250), (900, 600))]
+    faces = [helpers.make_face((x, 300), side) for x, side in ((100, 100), (400, 250), (900, 600))]
     image = helpers.texture(700, 1300, sigma=2)
     result = restorer_of(networks, faces).restore(image, RestoreOptions(color="none"))
     assert [face.network for face in result.faces] == [256, 512, 2048]
     assert [face.to_json()["network"] for face in result.faces] == [256, 512, 2048]
-    assert {one.network.size: one.network.ran for one in networks.loaded} == {256: 1, 512: 1, 2048: 1}
+    assert {one.network.size: one.network.ran for one in networks.loaded_runners} == {256: 1, 512: 1, 2048: 1}
     assert helpers.psnr(result.image, image) > 35
 
 
@@ -141,8 +141,8 @@ def test_the_size_in_the_output_counts():
     networks, _ = by_size()
     image = helpers.texture(200, 200, sigma=2)
     large = cv2.resize(image, (800, 800), interpolation=cv2.INTER_CUBIC)
-    restorer = restorer_of(networks, [helpers.face_at((100, 100), 100)])
-    results = [restorer.restore_all([Frame(image, background=b)])[0] for b in (None, np.clip(large, 0, 1))]
+    restorer = restorer_of(networks, [helpers.make_face((100, 100), 100)])
+    results = [restorer.restore_batch([RestoreInput(image, background=b)])[0] for b in (None, np.clip(large, 0, 1))]
     assert [result.faces[0].network for result in results] == [256, 1024]
 
 
@@ -152,8 +152,8 @@ def test_it_is_loaded_by_name_with_a_detector_alone_and_reports_none(tmp_path, d
     offline = DownloadOptions(offline=True)
     restorer = FaceRestorer.load("auto:256", "retinaface_mobile0.25", tmp_path, "cpu", "fp32", downloads=offline)
     assert restorer.sizes == (256, 512, 1024, 2048) and len(restorer.modules()) == 1
-    assert restorer.working_bytes() > 0 and restorer.dtype == torch.float32
+    assert restorer.activation_bytes() > 0 and restorer.dtype == torch.float32
     image = cv2.resize(helpers.texture(200, 200), (300, 300))
-    result = restorer.restore_all([Frame(image, is_aligned=True)], RestoreOptions(color="none"))[0]
+    result = restorer.restore_batch([RestoreInput(image, is_aligned=True)], RestoreOptions(color="none"))[0]
     assert result.faces[0].network == 256  # 512 would suit, and is not there
     assert isinstance(restorer.network, GPEN) and len(restorer.modules()) == 2

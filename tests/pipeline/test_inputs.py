@@ -1,4 +1,4 @@
-"""What goes with a picture: a background, a mask, boxes, the picture before a swap; and several pictures at once."""
+"""What goes with an image: a background, a mask, boxes, the image before a swap; and several images at once."""
 
 import math
 from dataclasses import replace
@@ -10,16 +10,16 @@ import torch
 
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.errors import InputError
-from gpen_core.faces.align import align
+from gpen_core.faces.align import align_face
 from gpen_core.faces.face import Face
-from gpen_core.faces.select import inside_boxes
-from gpen_core.pipeline.devices import Plan
-from gpen_core.pipeline.inputs import Frame
-from gpen_core.pipeline.model_set import LoadedNetwork
+from gpen_core.faces.select import skip_outside_boxes
+from gpen_core.pipeline.devices import BatchPlan
+from gpen_core.pipeline.inputs import RestoreInput
+from gpen_core.pipeline.model_set import GPENRunner
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("compositor_backend")
 
-LEFT, RIGHT = helpers.face_at((90, 100), 80), helpers.face_at((310, 100), 80)
+LEFT, RIGHT = helpers.make_face((90, 100), 80), helpers.make_face((310, 100), 80)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def is_red(image):
     return np.abs(image - np.float32([1, 0, 0])).max(-1) < 1e-6  # interpolation's weights add up to 1 but for rounding
 
 
-def centre_of(face, scale=1.0):
-    x, y = face.centre
+def center_of(face, scale=1.0):
+    x, y = face.center
     return round(y * scale), round(x * scale)
 
 
@@ -54,7 +54,7 @@ def test_faces_go_into_the_background_at_its_scale(identity, picture):
     result = identity.restore(picture, background=background)
     assert result.image.shape == background.shape and result.mask.shape == (600, 1200)
     assert (result.image[result.mask == 0] == untouched[result.mask == 0]).all() and (background == untouched).all()
-    assert all(face.restored for face in result.faces) and result.mask[centre_of(LEFT, 3)] == 1
+    assert all(face.restored for face in result.faces) and result.mask[center_of(LEFT, 3)] == 1
     # The network gives its input back: the face, enlarged, lies where it should, to a fraction of a pixel.
     assert helpers.psnr(result.image[result.mask == 1], untouched[result.mask == 1]) > 40
     shifted = np.roll(untouched, 2, axis=1)
@@ -66,7 +66,7 @@ def test_the_background_decides_kind_and_depth(red, picture):
     background[..., 3] = 777
     image = red.restore(picture, background=background).image
     assert image.dtype == np.uint16 and (image[..., 3] == 777).all()
-    assert tuple(image[centre_of(LEFT, 2)]) == (65535, 0, 0, 777)
+    assert tuple(image[center_of(LEFT, 2)]) == (65535, 0, 0, 777)
 
 
 @pytest.mark.parametrize("size", [(199, 399), (199, 400), (200, 396), (100, 200)])
@@ -77,15 +77,15 @@ def test_a_smaller_background_is_refused(red, picture, size):
 
 def test_a_face_that_a_stretched_background_makes_no_face_of_is_left_alone_and_says_why(picture, monkeypatch):
     """By 2 %, which is allowed; its landmarks are at the edge of what counts as a face."""
-    points = helpers.face_at((200, 100), 80).landmarks
+    points = helpers.make_face((200, 100), 80).landmarks
     middle = points.mean(0)
 
     def fits(width, stretch):
-        return not isinstance(align(((points - middle) * (width, 1) + middle) * (stretch, 1), 256), str)
+        return not isinstance(align_face(((points - middle) * (width, 1) + middle) * (stretch, 1), 256), str)
 
     width = next(w for w in np.linspace(0, -1, 2000) if fits(w, 1) and not fits(w, 1.019))
-    face = replace(helpers.face_at((200, 100), 80), landmarks=(points - middle) * (width, 1) + middle)
-    monkeypatch.setattr("gpen_core.pipeline.inputs.heads", list)
+    face = replace(helpers.make_face((200, 100), 80), landmarks=(points - middle) * (width, 1) + middle)
+    monkeypatch.setattr("gpen_core.pipeline.inputs.flag_implausible", list)
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face])
     assert restorer.restore(picture).faces[0].restored
     background = np.zeros((2000, 4076, 3), np.uint8)
@@ -95,7 +95,7 @@ def test_a_face_that_a_stretched_background_makes_no_face_of_is_left_alone_and_s
 
 
 def test_a_background_of_other_proportions_is_refused(red, picture):
-    with pytest.raises(InputError, match="400x400, the picture 400x200"):
+    with pytest.raises(InputError, match="400x400, the image 400x200"):
         red.restore(picture, background=np.zeros((400, 400, 3), np.uint8))
 
 
@@ -115,9 +115,9 @@ def test_a_mask_of_another_size_and_half_strength(red, picture):
 
 
 def test_faces_outside_the_mask_are_not_run(red, picture, monkeypatch):
-    monkeypatch.setattr("gpen_core.pipeline.gpen_runner.LoadedNetwork.restored", None)
+    monkeypatch.setattr("gpen_core.pipeline.gpen_runner.GPENRunner.restore", None)
     result = red.restore(picture, region_mask=np.zeros((200, 400)))
-    assert (result.image == picture).all() and not result.changed
+    assert (result.image == picture).all() and not result.is_changed
 
 
 @pytest.mark.parametrize("region_mask", [np.ones((3, 3, 3)), np.full((4, 4), np.nan), np.ones((0, 4))])
@@ -165,14 +165,14 @@ def test_landmarks_that_no_head_shows_are_left_alone_with_a_reason(picture):
 
 
 def test_largest_is_chosen_among_the_boxed():
-    small, large = helpers.face_at((50, 50), 40), helpers.face_at((150, 50), 80)
+    small, large = helpers.make_face((50, 50), 40), helpers.make_face((150, 50), 80)
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [small, large])
     result = restorer.restore(np.zeros((100, 200, 3), np.uint8), RestoreOptions(faces="largest"), boxes=[small.box])
     assert [face.restored for face in result.faces] == [True, False]
 
 
 def test_a_reason_is_kept():
-    (face,) = inside_boxes(inside_boxes([LEFT], []), [LEFT.box])
+    (face,) = skip_outside_boxes(skip_outside_boxes([LEFT], []), [LEFT.box])
     assert face.reason == "in none of the boxes given"
 
 
@@ -186,24 +186,24 @@ def test_only_changed_faces_are_restored(red, picture):
 
 
 @pytest.mark.slow
-def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
+def test_several_images_at_once_equal_one_by_one(red, picture, monkeypatch):
     frames = [
-        Frame(picture),
-        Frame(picture[:, ::-1].copy(), region_mask=np.ones((1, 1))),
-        Frame((picture * 255).astype(np.uint8)),
+        RestoreInput(picture),
+        RestoreInput(picture[:, ::-1].copy(), region_mask=np.ones((1, 1))),
+        RestoreInput((picture * 255).astype(np.uint8)),
     ]
-    singly = [red.restore_all([frame])[0] for frame in frames]
+    singly = [red.restore_batch([frame])[0] for frame in frames]
     sizes = []
-    run = LoadedNetwork.run
+    run = GPENRunner.run
 
     def watched(self, x, *args):
         sizes.append(len(x))
         return run(self, x, *args)
 
-    monkeypatch.setattr(LoadedNetwork, "run", watched)
-    monkeypatch.setattr(LoadedNetwork, "plan", lambda self, max_memory: Plan(4, None))
-    together = red.restore_all(frames, keep_crops=True)
-    assert sizes == [4, 2]  # faces are batched across pictures
+    monkeypatch.setattr(GPENRunner, "run", watched)
+    monkeypatch.setattr(GPENRunner, "plan_batches", lambda self, max_memory: BatchPlan(4, None))
+    together = red.restore_batch(frames, keep_crops=True)
+    assert sizes == [4, 2]  # faces are batched across images
     for one, other in zip(singly, together):
         assert (one.image == other.image).all() and (one.mask == other.mask).all()
         assert one.image.dtype == other.image.dtype
@@ -214,12 +214,12 @@ def test_several_pictures_at_once_equal_one_by_one(red, picture, monkeypatch):
 def test_what_comes_back_is_never_the_input_itself(identity, picture):
     nothing = helpers.restorer(helpers.identity_weights(256), [])
     result = nothing.restore(picture)
-    assert not result.changed and np.array_equal(result.image, picture)
+    assert not result.is_changed and np.array_equal(result.image, picture)
     assert not np.shares_memory(result.image, picture) and result.image is result.image
 
 
-def test_no_pictures(red):
-    assert red.restore_all([]) == []
+def test_no_images(red):
+    assert red.restore_batch([]) == []
 
 
 def test_detect_gives_faces_in_order(red, picture):
@@ -246,14 +246,14 @@ def test_modules_may_wait_elsewhere():
     network = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), []).network
     detector = helpers.FakeDetector([])
     detector.network = torch.nn.Identity()
-    restorer = helpers.restorer_of(network, detector, weights_on=torch.device("meta"))
+    restorer = helpers.build_restorer(network, detector, weights_on=torch.device("meta"))
     assert restorer.network.constant.is_meta and restorer.modules() == (restorer.network, detector.network)
 
 
 def test_choose_gives_the_faces_that_would_be_restored(red, picture):
     for options in (RestoreOptions(), RestoreOptions(faces=(7,)), RestoreOptions(min_face_size=1000)):
         result = red.restore(picture, options)
-        chosen = red.choose(Frame(picture), options)
+        chosen = red.select_faces(RestoreInput(picture), options)
         assert [face.reason for face in chosen] == [face.reason for face in result.faces]
         assert [face.reason is None for face in chosen] == [face.restored for face in result.faces] and chosen
         assert not any(face.restored for face in chosen)

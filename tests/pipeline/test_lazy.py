@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from gpen_core import FaceRestorer, Interrupted, RestoreOptions
-from gpen_core.errors import ErrorConverter, GpenError, MissingWeights, OutOfMemory, memory_for
-from gpen_core.optional_packages import calls_of
-from gpen_core.pipeline.gpen_runner import BySize, LoadedNetwork
-from gpen_core.pipeline.model_set import Models
+from gpen_core.errors import ErrorConverter, GpenError, MissingWeights, OutOfMemory, oom_context
+from gpen_core.optional_packages import version_guard
+from gpen_core.pipeline.gpen_runner import GPENRunner, SizeSelector
+from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.progress import no_progress
 
 CPU = torch.device("cpu")
@@ -50,9 +50,9 @@ def by_size(make=Small):
     def load(size, progress):
         asked.append(size)
         time.sleep(0.02)
-        return LoadedNetwork(make(size), CPU)
+        return GPENRunner(make(size), CPU)
 
-    return BySize((256, 512, 1024), torch.float32, load), asked
+    return SizeSelector((256, 512, 1024), torch.float32, load), asked
 
 
 def together(work):
@@ -72,7 +72,7 @@ def together(work):
 
 def test_threads_that_need_the_same_network_load_it_once():
     networks, asked = by_size()
-    found = together(lambda: networks.for_side(300, no_progress))
+    found = together(lambda: networks.for_face_size(300, no_progress))
     assert asked == [512] and len({id(one) for one in found}) == 1
 
 
@@ -86,7 +86,7 @@ def test_threads_that_need_the_same_parser_or_upscaler_load_it_once(options):
         return object()
 
     detector = helpers.FakeDetector([])
-    models = Models([LoadedNetwork(Small(256), CPU)], detector, CPU, load_parser=load, load_upscaler=load)
+    models = ModelSet([GPENRunner(Small(256), CPU)], detector, CPU, load_parser=load, load_upscaler=load)
     together(lambda: FaceRestorer(models).prepare(options))
     assert len(loaded) == 1
 
@@ -101,8 +101,8 @@ def test_threads_that_need_the_same_network_in_float32_load_it_once():
 
     half = Small(256)
     half.dtype = torch.bfloat16
-    network = LoadedNetwork(half, CPU, load_exact)
-    assert len({id(one) for one in together(network.exact)}) == len(loaded) == 1
+    network = GPENRunner(half, CPU, load_exact)
+    assert len({id(one) for one in together(network.fp32_fallback)}) == len(loaded) == 1
     assert network.networks() == (half, loaded[0])
 
 
@@ -114,7 +114,7 @@ def test_threads_that_wait_for_a_missing_file_do_not_ask_for_it_again():
         time.sleep(0.2)
         raise MissingWeights("parsing_parsenet.pth is not there.")
 
-    restorer = helpers.restorer_of(Small(256), helpers.FakeDetector([]), load_parser=load)
+    restorer = helpers.build_restorer(Small(256), helpers.FakeDetector([]), load_parser=load)
     errors = together(lambda: restorer.prepare(RestoreOptions(mask_type="parse")))
     assert [type(error) for error in errors] == [MissingWeights] * THREADS and len(asked) == 1
     with pytest.raises(MissingWeights):
@@ -128,20 +128,20 @@ def test_waiting_for_another_threads_network_can_be_interrupted():
     def load(size, progress):
         begun.set()
         may_end.wait(20)
-        return LoadedNetwork(Small(size), CPU)
+        return GPENRunner(Small(size), CPU)
 
     def stop(event):
         assert (event.stage, event.unit) == ("load", "model")
         raise Interrupted
 
-    networks = BySize((512,), torch.float32, load)
+    networks = SizeSelector((512,), torch.float32, load)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(networks.for_side, 300, no_progress)
+        first = pool.submit(networks.for_face_size, 300, no_progress)
         assert begun.wait(20)
         with pytest.raises(Interrupted):
-            networks.for_side(300, stop)
+            networks.for_face_size(300, stop)
         may_end.set()
-        assert networks.for_side(300, no_progress) is first.result()
+        assert networks.for_face_size(300, no_progress) is first.result()
 
 
 # Memory
@@ -171,32 +171,32 @@ def moved(make):
     """As `by_size`, on a GPU that stands in: loading moves the network there, as with the model `auto`."""
 
     def load(size, progress):
-        one = LoadedNetwork(make(size), torch.device("cuda"))
+        one = GPENRunner(make(size), torch.device("cuda"))
         try:
             one.network.to("cuda")
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemory("full") from error
         return one
 
-    return BySize((256, 512, 1024), torch.float32, load)
+    return SizeSelector((256, 512, 1024), torch.float32, load)
 
 
 @pytest.mark.usefixtures("without_collector")
 def test_dropped_networks_are_free_before_the_next_is_loaded():
     networks = moved(room_for_one())
     for side in (200, 300, 900, 200):
-        networks.for_side(side, no_progress)
-        assert len(networks.loaded) == 1
+        networks.for_face_size(side, no_progress)
+        assert len(networks.loaded_runners) == 1
 
 
 @pytest.mark.usefixtures("without_collector")
 def test_a_host_that_keeps_networks_can_release_those_that_are_dropped():
     networks = moved(room_for_one())
-    restorer = FaceRestorer(Models(networks, helpers.FakeDetector([]), CPU))
+    restorer = FaceRestorer(ModelSet(networks, helpers.FakeDetector([]), CPU))
     kept = {}
-    restorer.when_dropped(lambda dropped: [kept.pop(id(module)) for module in dropped] and None)
+    restorer.set_unload_callback(lambda dropped: [kept.pop(id(module)) for module in dropped] and None)
     for side in (200, 300, 900):
-        networks.for_side(side, no_progress)
+        networks.for_face_size(side, no_progress)
         kept.update({id(module): module for module in restorer.modules() if isinstance(module, Small)})
     assert [network.size for network in kept.values()] == [1024]
 
@@ -206,7 +206,7 @@ def test_a_host_that_keeps_networks_can_release_those_that_are_dropped():
 )
 def test_networks_that_do_not_fit_the_device_are_out_of_memory_and_back_on_the_cpu(error):
     network = Small(256)
-    restorer = helpers.restorer_of(network, helpers.FakeDetector([]))
+    restorer = helpers.build_restorer(network, helpers.FakeDetector([]))
 
     class Full(torch.nn.Identity):
         def to(self, device):
@@ -224,8 +224,8 @@ def test_networks_that_do_not_fit_the_device_are_out_of_memory_and_back_on_the_c
 @pytest.mark.parametrize(
     ("context", "error"),
     [
-        (memory_for("this"), MemoryError),
-        (calls_of("av"), TypeError),
+        (oom_context("this"), MemoryError),
+        (version_guard("av"), TypeError),
         (ErrorConverter(lambda error: OutOfMemory()), ValueError),
     ],
 )
@@ -245,7 +245,7 @@ def test_what_an_error_became_keeps_nothing_of_its_frames(context, error, monkey
 
 
 def test_an_error_that_is_not_about_memory_passes_through():
-    restorer = helpers.restorer_of(Small(256), helpers.FakeDetector([]))
+    restorer = helpers.build_restorer(Small(256), helpers.FakeDetector([]))
 
     def fail():
         raise RuntimeError("aten::something is not implemented for PrivateUse1")
@@ -259,14 +259,14 @@ def test_an_error_that_is_not_about_memory_passes_through():
 def test_auto_drops_networks_that_do_not_fit_the_device_together(caplog):
     make = room_for_one()
     networks, asked = by_size(make)
-    restorer = FaceRestorer(Models(networks, helpers.FakeDetector([]), CPU))
+    restorer = FaceRestorer(ModelSet(networks, helpers.FakeDetector([]), CPU))
     for side in (200, 300):
-        networks.for_side(side, no_progress)
+        networks.for_face_size(side, no_progress)
     restorer.move_to(torch.device("cuda"))
-    assert networks.loaded == () and "each is loaded again when a face needs it" in caplog.text
-    networks.for_side(300, no_progress)
+    assert networks.loaded_runners == () and "Each is loaded again when a face needs it" in caplog.text
+    networks.for_face_size(300, no_progress)
     restorer.move_to(torch.device("cuda"))
-    assert asked == [256, 512, 512] and networks.loaded[0].network.place == "cuda"
+    assert asked == [256, 512, 512] and networks.loaded_runners[0].network.place == "cuda"
 
 
 @pytest.mark.parametrize("options", [RestoreOptions(mask_type="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])
@@ -274,6 +274,6 @@ def test_a_parser_or_upscaler_that_does_not_fit_is_out_of_memory(options):
     def load(*what):
         raise torch.cuda.OutOfMemoryError(FULL)
 
-    models = Models([LoadedNetwork(Small(256), CPU)], helpers.FakeDetector([]), CPU, load_parser=load, load_upscaler=load)
+    models = ModelSet([GPENRunner(Small(256), CPU)], helpers.FakeDetector([]), CPU, load_parser=load, load_upscaler=load)
     with pytest.raises(OutOfMemory, match="not enough memory for the networks"):
         FaceRestorer(models).prepare(options)

@@ -12,11 +12,11 @@ import torch
 from gpen_core import RestoreOptions
 from gpen_core.errors import OutOfMemory
 from gpen_core.network import GPENConfig
-from gpen_core.network.memory_estimate import CACHE_STRIP, face_bytes
-from gpen_core.pipeline.devices import Plan
-from gpen_core.pipeline.model_set import LoadedNetwork, Models
+from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face
+from gpen_core.pipeline.devices import BatchPlan
+from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 
-FACES = [helpers.face_at((80, 80), 60), helpers.face_at((220, 220), 60)]
+FACES = [helpers.make_face((80, 80), 60), helpers.make_face((220, 220), 60)]
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 DIRECTML = torch.device("privateuseone")
 
@@ -39,23 +39,23 @@ class Crowded:
 def test_a_host_that_names_its_folder_needs_no_platformdirs(models, monkeypatch):
     monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert Models.load(["red-256"], "retinaface_mobile0.25", models, "cpu", "fp32", None, None, None, None).networks
+    assert ModelSet.load(["red-256"], "retinaface_mobile0.25", models, "cpu", "fp32", None, None, None, None).runners
 
 
 def test_out_of_memory_with_one_face_goes_on_in_strips_for_all_that_follow():
     network, one = Crowded(), torch.zeros(1)
-    loaded = LoadedNetwork(network, DIRECTML)
-    for _ in range(3):  # pictures: each is planned anew
-        plan = loaded.plan(None)
+    loaded = GPENRunner(network, DIRECTML)
+    for _ in range(3):  # images: each is planned anew
+        plan = loaded.plan_batches(None)
         assert loaded.run(one, plan.strip_bytes, print) is one
-    assert network.calls == [(1, None), *[(1, CACHE_STRIP)] * 3]
-    assert loaded.plan(10 * face_bytes(network.config, network.dtype)) == Plan(1, CACHE_STRIP)
+    assert network.calls == [(1, None), *[(1, CACHE_STRIP_BYTES)] * 3]
+    assert loaded.plan_batches(10 * bytes_per_face(network.config, network.dtype)) == BatchPlan(1, CACHE_STRIP_BYTES)
 
 
 def test_out_of_memory_with_several_faces_is_the_batchs_matter():
     network = Crowded()
     with pytest.raises(RuntimeError, match="out of memory"):
-        LoadedNetwork(network, DIRECTML).run(torch.zeros(2), None, print)
+        GPENRunner(network, DIRECTML).run(torch.zeros(2), None, print)
     assert network.calls == [(2, None)]
 
 
@@ -78,7 +78,7 @@ def test_out_of_memory_in_the_float32_twin_is_said_as_such(monkeypatch):
 
 def test_out_of_memory_in_the_face_parser_is_said_as_such():
     class Parser:
-        def classes(self, crop):
+        def parse(self, crop):
             raise OUT_OF_MEMORY
 
     restorer = helpers.restorer(helpers.identity_weights(256), FACES, load_parser=lambda progress: Parser())
@@ -93,7 +93,7 @@ def test_out_of_memory_in_detection_advises_what_helps_there(monkeypatch):
         raise OUT_OF_MEMORY
 
     monkeypatch.setattr(restorer.detector, "detect", detect)
-    with pytest.raises(OutOfMemory, match=r"single picture .*a smaller detection size") as refused:
+    with pytest.raises(OutOfMemory, match=r"single image .*a smaller detection size") as refused:
         restorer.restore(helpers.texture(300, 300))
     assert "smaller model" not in str(refused.value) and "--" not in str(refused.value)
 
@@ -105,7 +105,7 @@ import helpers
 from gpen_core import DeviceError
 from gpen_core.pipeline.model_set import load_detector
 def load():
-    return helpers.restorer(helpers.identity_weights(256), [helpers.face_at((80, 80), 60)])
+    return helpers.restorer(helpers.identity_weights(256), [helpers.make_face((80, 80), 60)])
 restorer = load() if sys.argv[1] != "before" else None
 child = os.fork()
 if child == 0:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 from compositor_backends import (
+    CUDA_OOM,
     DEVICES,
-    FULL,
     KINDS,
     OPENCV_ROUNDS,
     Sharpening,
+    make_image,
     needs_exact_opencv,
-    picture,
-    raising,
-    with_torch,
+    raise_on_calls,
+    use_torch_compositor,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,19 +24,19 @@ from torch.overrides import TorchFunctionMode
 
 from gpen_core import RestoreOptions
 from gpen_core.errors import OutOfMemory
-from gpen_core.faces.align import Alignment, invert
-from gpen_core.faces.detection.image_source import OpenCVScene
+from gpen_core.faces.align import Alignment, invert_affine
+from gpen_core.faces.detection.image_source import OpenCVImageSource
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.images.image import as_picture
-from gpen_core.pipeline.inputs import Frame
-from gpen_core.pipeline.model_set import LoadedNetwork, Models
+from gpen_core.images.image import to_image_data
+from gpen_core.pipeline.inputs import RestoreInput
+from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer, detect_faces
-from gpen_core.pipeline.torch_image import Part, Uploads
-from gpen_core.pipeline.torch_image_source import DeviceScene
+from gpen_core.pipeline.torch_image import DeviceImage, UploadCache
+from gpen_core.pipeline.torch_image_source import TorchImageSource
 from gpen_core.tools.demo import images as demo_pictures
 
 CPU = torch.device("cpu")
-SIZES = {  # of pictures, and the sides of their levels
+SIZES = {  # of images, and the sides of their levels
     "by two": ((300, 400), (200, 67)),
     "by three and four": ((240, 360), (120, 30)),
     "by a part": ((301, 473), (317, 106, 35)),
@@ -51,14 +51,14 @@ SIZES = {  # of pictures, and the sides of their levels
 
 
 def scenes(images, sides, device):
-    pictures = [as_picture(image) for image in images]
-    return OpenCVScene(pictures, sides), DeviceScene(pictures, sides, torch.device(device), Uploads(0))
+    pictures = [to_image_data(image) for image in images]
+    return OpenCVImageSource(pictures, sides), TorchImageSource(pictures, sides, torch.device(device), UploadCache(0))
 
 
 def noise(height, width, kind):
     """Black and white pixels: nothing is steeper."""
     values = np.random.default_rng(5).random((height, width, 4 if kind == "rgba" else 3)) > 0.5
-    values = values[..., 0] if kind == "grey" else values
+    values = values[..., 0] if kind == "gray" else values
     dtype = kind if kind.startswith(("uint", "float")) else "uint8"
     return (values * {"uint8": 255, "uint16": 65535}.get(dtype, 1)).astype(dtype)
 
@@ -67,7 +67,7 @@ def changes(device, shape, sides, kind):
     """What OpenCV's levels and ours differ by."""
     opencv, ours = scenes([noise(*shape, kind), noise(*shape, kind)[::-1]], sides, device)
     for n in range(len(sides)):
-        expected, found = opencv.level(n, (0, 1), 0), ours.level(n, (0, 1), 0)
+        expected, found = opencv.pyramid_level(n, (0, 1), 0), ours.pyramid_level(n, (0, 1), 0)
         assert tuple(found.shape) == expected.shape and found.dtype == torch.float32
         yield np.abs(found.cpu().numpy() - expected)
 
@@ -81,7 +81,7 @@ def two_kinds_each():
 @pytest.mark.parametrize(("size", "kind"), two_kinds_each())
 def test_levels_are_opencvs(device, size, kind):
     """Within 0.0001 of 255: sums are added in another order. Of whole numbers, which OpenCV rounds, what lies half way may
-    be one lower or higher; of 8 bits that was at most one value of 10,000, and three of a very small picture."""
+    be one lower or higher; of 8 bits that was at most one value of 10,000, and three of a very small image."""
     for change in changes(device, *SIZES[size], kind):
         if kind.startswith("float"):
             assert change.max() < 1e-4
@@ -106,18 +106,18 @@ def test_levels_of_any_size_are_nearly_opencvs(device, shape, part, kind):
 
 @pytest.mark.parametrize("quarters", range(4))
 def test_levels_are_turned_and_some_left_out(quarters):
-    images = [picture(90, 120, "uint8"), picture(90, 120, "uint8")[:, ::-1], picture(90, 120, "uint8")[::-1]]
+    images = [make_image(90, 120, "uint8"), make_image(90, 120, "uint8")[:, ::-1], make_image(90, 120, "uint8")[::-1]]
     opencv, ours = scenes(images, (120, 40), "cpu")
     for n, members in ((0, (0, 1, 2)), (1, (2, 0))):
-        expected, found = (scene.level(n, members, quarters) for scene in (opencv, ours))
+        expected, found = (scene.pyramid_level(n, members, quarters) for scene in (opencv, ours))
         assert np.abs(found.numpy() - expected).max() < 1e-3
 
 
 def test_what_is_not_reduced_is_not_written_to():
-    image = picture(40, 60, "float32")
+    image = make_image(40, 60, "float32")
     before = image.copy()
-    scene = DeviceScene([as_picture(image)], (60, 20), CPU, Uploads(0))
-    assert np.array_equal(image, before) and scene.level(0, (0,), 0).max() > 1
+    scene = TorchImageSource([to_image_data(image)], (60, 20), CPU, UploadCache(0))
+    assert np.array_equal(image, before) and scene.pyramid_level(0, (0,), 0).max() > 1
 
 
 @needs_exact_opencv
@@ -130,10 +130,10 @@ def test_squares_are_opencvs(device, kind):
     for n, (scale, degrees) in enumerate([(0.3, 0), (0.9, 25), (1, 180), (3, 250), (1.7, 45)]):
         a, b = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
         matrix = np.array([[a, -b, 20.3], [b, a, 60.7]])
-        wanted.append((n % 2, Alignment(matrix, invert(matrix), 160)))
-    matrix = np.array([[1.0, 0.0, 900.0], [0.0, 1.0, 0.0]])  # beyond the picture
-    wanted.append((0, Alignment(matrix, invert(matrix), 160)))
-    expected, found = opencv.squares(wanted), ours.squares(wanted)
+        wanted.append((n % 2, Alignment(matrix, invert_affine(matrix), 160)))
+    matrix = np.array([[1.0, 0.0, 900.0], [0.0, 1.0, 0.0]])  # beyond the image
+    wanted.append((0, Alignment(matrix, invert_affine(matrix), 160)))
+    expected, found = opencv.crops(wanted), ours.crops(wanted)
     assert tuple(found.shape) == expected.shape == (6, 160, 160, 3)
     assert np.abs(found.cpu().numpy() - expected).max() < 0.5 and expected[:5].std(axis=(1, 2, 3)).min() > 10
     assert not found[5].any()
@@ -159,7 +159,7 @@ PHOTOGRAPHS = {
     "as it is": lambda image: image,
     "lying": lying,
     "tilted": tilted,
-    "grey": lambda image: image[..., 1],
+    "gray": lambda image: image[..., 1],
     "16 bits": lambda image: image.astype(np.uint16) * 257,
     "float": lambda image: image / np.float32(255),
     "float16": lambda image: (image / np.float32(255)).astype(np.float16),
@@ -187,9 +187,9 @@ def assert_same(found, expected):
 @pytest.mark.slow
 def test_the_same_faces_are_found(monkeypatch, detector_weights, astronaut, device, kind):
     image = PHOTOGRAPHS[kind](astronaut)
-    with_torch(monkeypatch, False)
+    use_torch_compositor(monkeypatch, False)
     expected = detect_faces(Detector.from_state_dict(detector_weights, CPU), [image])[0]
-    with_torch(monkeypatch)
+    use_torch_compositor(monkeypatch)
     assert_same(detect_faces(Detector.from_state_dict(detector_weights, torch.device(device)), [image])[0], expected)
 
 
@@ -197,26 +197,26 @@ def test_a_box_that_leads_is_looked_into_there_too(monkeypatch, detector_weights
     detector = Detector.from_state_dict(detector_weights, CPU)
     canvas = np.full((600, 800, 3), 110, np.uint8)
     canvas[200:244, 300:344] = resized(astronaut, 44)
-    pictures, boxes = [as_picture(canvas)] * 2, [[(300, 200, 344, 244), (-90, -90, -40, -40)], None]
+    pictures, boxes = [to_image_data(canvas)] * 2, [[(300, 200, 344, 244), (-90, -90, -40, -40)], None]
     expected = detector.detect(pictures, boxes=boxes)
-    found = detector.detect(pictures, boxes=boxes, make_scene=on_cpu)
+    found = detector.detect(pictures, boxes=boxes, make_source=on_cpu)
     assert_same(found[0], expected[0])
     assert found[1] == expected[1] == []
 
 
 def on_cpu(pictures, sides):
-    return DeviceScene(pictures, sides, CPU, Uploads(0))
+    return TorchImageSource(pictures, sides, CPU, UploadCache(0))
 
 
 def noted_parts(monkeypatch):
     parts = []
-    making = Part.__init__
-    monkeypatch.setattr(Part, "__init__", lambda self, *what: parts.append(self) or making(self, *what))
+    making = DeviceImage.__init__
+    monkeypatch.setattr(DeviceImage, "__init__", lambda self, *what: parts.append(self) or making(self, *what))
     return parts
 
 
-def test_a_picture_goes_there_once_and_in_8_bits(monkeypatch, detector_weights, astronaut):
-    with_torch(monkeypatch)
+def test_an_image_goes_there_once_and_in_8_bits(monkeypatch, detector_weights, astronaut):
+    use_torch_compositor(monkeypatch)
     parts = noted_parts(monkeypatch)
     detector = Detector.from_state_dict(detector_weights, CPU)
     assert len(detect_faces(detector, [tilted(astronaut)])[0]) == 1  # which is looked at again
@@ -228,22 +228,24 @@ def test_a_picture_goes_there_once_and_in_8_bits(monkeypatch, detector_weights, 
 def test_what_detection_brought_there_is_cut_out_of_as_far_as_it_is_kept(
     monkeypatch, detector_weights, astronaut, most, count
 ):
-    with_torch(monkeypatch)
+    use_torch_compositor(monkeypatch)
     parts = noted_parts(monkeypatch)
-    monkeypatch.setattr("gpen_core.pipeline.restorer.MOST_KEPT", most)
+    monkeypatch.setattr("gpen_core.pipeline.restorer.MAX_CACHED_BYTES", most)
     detector = Detector.from_state_dict(detector_weights, CPU)
-    restorer = FaceRestorer(Models([LoadedNetwork(Sharpening(), CPU)], detector, CPU))
-    results = restorer.restore_all([Frame(astronaut), Frame(astronaut[::-1]), Frame(tilted(astronaut))])
-    assert all(result.changed for result in results) and len(parts) == count
-    whole = [part for part in parts if part.region == part.picture.whole]
+    restorer = FaceRestorer(ModelSet([GPENRunner(Sharpening(), CPU)], detector, CPU))
+    results = restorer.restore_batch(
+        [RestoreInput(astronaut), RestoreInput(astronaut[::-1]), RestoreInput(tilted(astronaut))]
+    )
+    assert all(result.is_changed for result in results) and len(parts) == count
+    whole = [part for part in parts if part.region == part.source.full_region]
     assert len(whole) == 3
 
 
 def test_what_is_kept_elsewhere_is_not_taken(astronaut):
-    picture, uploads = as_picture(astronaut), Uploads(1 << 20)
-    part = uploads.whole(picture, CPU)
-    assert uploads.whole(picture, CPU) is part and uploads.take(picture, torch.device("meta")) is None
-    assert uploads.whole(picture, CPU) is not part
+    picture, uploads = to_image_data(astronaut), UploadCache(1 << 20)
+    part = uploads.get(picture, CPU)
+    assert uploads.get(picture, CPU) is part and uploads.pop(picture, torch.device("meta")) is None
+    assert uploads.get(picture, CPU) is not part
 
 
 def test_what_counts_is_where_the_detector_is(monkeypatch, astronaut):
@@ -254,7 +256,7 @@ def test_what_counts_is_where_the_detector_is(monkeypatch, astronaut):
         device = torch.device("meta")
 
         def detect(self, pictures, options, boxes, pulse, make_scene):
-            made.append(make_scene(pictures, [512]).level(0, [0], 0).device)
+            made.append(make_scene(pictures, [512]).pyramid_level(0, [0], 0).device)
             return super().detect(pictures, options, boxes, pulse)
 
     detect_faces(Elsewhere([]), [astronaut])
@@ -274,45 +276,47 @@ class NoDoubles(TorchFunctionMode):
 def test_nothing_is_float64_there(detector_weights, astronaut, kind, size):
     """The sizes are this test's own, so that nothing of them was cached before."""
     detector = Detector.from_state_dict(detector_weights, CPU)
-    picture = as_picture(PHOTOGRAPHS[kind](astronaut))
+    picture = to_image_data(PHOTOGRAPHS[kind](astronaut))
     with NoDoubles():
-        assert len(detector.detect([picture], RestoreOptions(detection_size=size), make_scene=on_cpu)[0]) == 1
+        assert len(detector.detect([picture], RestoreOptions(detection_size=size), make_source=on_cpu)[0]) == 1
 
 
 # Memory
 
 
-@pytest.mark.parametrize("what", [(Part, "__init__"), (DeviceScene, "squares")], ids=lambda what: what[0].__name__)
-def test_a_picture_that_does_not_fit_is_reduced_by_the_cpu(monkeypatch, detector_weights, astronaut, what, caplog):
+@pytest.mark.parametrize("what", [(DeviceImage, "__init__"), (TorchImageSource, "crops")], ids=lambda what: what[0].__name__)
+def test_an_image_that_does_not_fit_is_reduced_by_the_cpu(monkeypatch, detector_weights, astronaut, what, caplog):
     detector, image = Detector.from_state_dict(detector_weights, CPU), tilted(astronaut)
-    (expected,) = detector.detect([as_picture(image)])[0]
-    with_torch(monkeypatch)
-    raising(FULL, what, monkeypatch, (0,))
+    (expected,) = detector.detect([to_image_data(image)])[0]
+    use_torch_compositor(monkeypatch)
+    raise_on_calls(CUDA_OOM, what, monkeypatch, (0,))
     with caplog.at_level(logging.WARNING):
         (found,) = detect_faces(detector, [image])[0]
-    assert caplog.text.count("it is reduced by the CPU") == 1
+    assert caplog.text.count("downscaling it on the CPU") == 1
     assert found.box == expected.box and np.array_equal(found.landmarks, expected.landmarks)
 
 
-def test_pictures_that_do_not_fit_together_are_fewer(monkeypatch, detector_weights, astronaut, caplog):
-    monkeypatch.setattr(Detector, "at_once", 4)
-    with_torch(monkeypatch)
-    raising(FULL, (Part, "__init__"), monkeypatch, (3,))
+def test_images_that_do_not_fit_together_are_fewer(monkeypatch, detector_weights, astronaut, caplog):
+    monkeypatch.setattr(Detector, "batch_size", 4)
+    use_torch_compositor(monkeypatch)
+    raise_on_calls(CUDA_OOM, (DeviceImage, "__init__"), monkeypatch, (3,))
     with caplog.at_level(logging.WARNING):
         found = detect_faces(Detector.from_state_dict(detector_weights, CPU), [astronaut] * 4)
     assert [len(faces) for faces in found] == [1] * 4
-    assert "going on with 2" in caplog.text and "by the CPU" not in caplog.text
+    assert "continuing with 2" in caplog.text and "by the CPU" not in caplog.text
 
 
 def test_memory_that_is_not_there_either_way_is_said(monkeypatch, detector_weights, astronaut):
-    with_torch(monkeypatch)
-    raising(FULL, (Detector, "see"), monkeypatch, range(99))
+    use_torch_compositor(monkeypatch)
+    raise_on_calls(CUDA_OOM, (Detector, "forward"), monkeypatch, range(99))
     with pytest.raises(OutOfMemory, match="smaller detection size"):
         detect_faces(Detector.from_state_dict(detector_weights, CPU), [astronaut])
 
 
 def test_other_errors_of_the_device_are_not_hidden(monkeypatch, detector_weights, astronaut):
-    with_torch(monkeypatch)
-    raising(RuntimeError("CUDA error: an illegal memory access was encountered"), (Part, "__init__"), monkeypatch, (0,))
+    use_torch_compositor(monkeypatch)
+    raise_on_calls(
+        RuntimeError("CUDA error: an illegal memory access was encountered"), (DeviceImage, "__init__"), monkeypatch, (0,)
+    )
     with pytest.raises(RuntimeError, match="illegal"):
         detect_faces(Detector.from_state_dict(detector_weights, CPU), [astronaut])

@@ -1,4 +1,4 @@
-"""Masks and colours in torch beside those of `faces`."""
+"""Masks and colors in torch beside those of `faces`."""
 
 import helpers
 import numpy as np
@@ -7,8 +7,8 @@ import torch
 from compositor_backends import DEVICES
 
 from gpen_core.faces import mask as masks
-from gpen_core.faces.blend import soften_small
-from gpen_core.faces.color import match_colour, nearest_tone
+from gpen_core.faces.blend import blur_small_face
+from gpen_core.faces.color import fit_tone, transfer_color
 from gpen_core.options import RestoreOptions
 from gpen_core.pipeline import torch_postprocess
 
@@ -33,17 +33,20 @@ def matmul_precision():
 def test_soft_edges_are_the_same(device, precision, matmul_precision):
     matmul_precision(precision)
     inside = (helpers.texture(512, 512, sigma=4)[..., 0] > 0.5).astype(np.float32)
-    expected, found = masks.soften(inside), torch_postprocess.soften(torch.from_numpy(inside).to(device)).cpu().numpy()
+    expected, found = (
+        masks.feather_edges(inside),
+        torch_postprocess.feather_edges(torch.from_numpy(inside).to(device)).cpu().numpy(),
+    )
     assert np.abs(found - expected).max() < (2e-3 if precision == "high" else 1e-5)
     assert 0.1 < expected.mean() < 0.9 and not found[:8].any() and not found[:, -8:].any()
-    ones = torch_postprocess.soften(torch.ones((512, 512), device=device)).cpu().numpy()
+    ones = torch_postprocess.feather_edges(torch.ones((512, 512), device=device)).cpu().numpy()
     assert (ones[60:-60, 60:-60] == 1).all()  # exactly
-    assert np.array_equal(torch_postprocess.feather(torch.device(device)).cpu().numpy(), masks.feather())
+    assert np.array_equal(torch_postprocess.square_mask(torch.device(device)).cpu().numpy(), masks.square_mask())
 
 
 def test_input_of_soft_edges_is_not_changed():
     inside = torch.ones((512, 512))
-    torch_postprocess.soften(inside)
+    torch_postprocess.feather_edges(inside)
     assert (inside == 1).all()
 
 
@@ -54,7 +57,7 @@ def test_parsed_masks_are_the_same(device, side=1024):
     weights = helpers.parsenet(19, **helpers.NARROW).state_dict()
     crop = helpers.texture(side, side, sigma=3)
     expected = helpers.narrow_parser(weights).mask(crop)
-    found = torch_postprocess.parsed(helpers.narrow_parser(weights, device), tensor(crop, device)).cpu().numpy()
+    found = torch_postprocess.parse_mask(helpers.narrow_parser(weights, device), tensor(crop, device)).cpu().numpy()
     assert 0.05 < expected.mean() < 0.95
     assert (np.abs(found - expected) < 1 / 255).mean() > 0.99  # untrained, its classes are close rivals
 
@@ -64,39 +67,41 @@ def test_parsed_masks_are_the_same(device, side=1024):
 def test_tones_are_the_same(side, tint):
     crop = helpers.texture(side, side, sigma=2)[..., :1] * np.float32(tint)
     restored = helpers.texture(side, side, seed=9)
-    expected = nearest_tone(crop)[0].applied(restored)
-    found = torch_postprocess.toned(RestoreOptions(), tensor(crop), tensor(restored))
+    expected = fit_tone(crop)[0].apply(restored)
+    found = torch_postprocess.apply_tone(RestoreOptions(), tensor(crop), tensor(restored))
     difference = np.abs(array(found) - expected)
     assert difference.max() < 1 / 255 and np.abs(expected - restored).max() > 0.1
 
 
-def test_a_face_with_colours_of_its_own_is_left():
+def test_a_face_with_colors_of_its_own_is_left():
     crop, restored = (tensor(helpers.texture(256, 256, seed)) for seed in (1, 2))
-    assert torch_postprocess.toned(RestoreOptions(), crop, restored) is restored
+    assert torch_postprocess.apply_tone(RestoreOptions(), crop, restored) is restored
 
 
 @pytest.mark.parametrize("mask", ["feather", "none at all", "a part"])
 @pytest.mark.parametrize("side", [256, 512, 1024])
-def test_matched_colours_are_the_same(side, mask):
+def test_matched_colors_are_the_same(side, mask):
     crop, restored = helpers.texture(side, side, 1), helpers.texture(side, side, 2) * np.float32([0.5, 1, 0.8])
-    part = {"feather": masks.feather().copy(), "none at all": np.zeros((512, 512), np.float32)}.get(mask)
+    part = {"feather": masks.square_mask().copy(), "none at all": np.zeros((512, 512), np.float32)}.get(mask)
     if part is None:
-        part = masks.soften((helpers.texture(512, 512, sigma=4)[..., 0] > 0.5).astype(np.float32))
-    expected = match_colour(restored, crop, part)
-    found = torch_postprocess.matched(RestoreOptions(color="match"), tensor(crop), tensor(restored), torch.from_numpy(part))
+        part = masks.feather_edges((helpers.texture(512, 512, sigma=4)[..., 0] > 0.5).astype(np.float32))
+    expected = transfer_color(restored, crop, part)
+    found = torch_postprocess.match_color(
+        RestoreOptions(color="match"), tensor(crop), tensor(restored), torch.from_numpy(part)
+    )
     assert np.abs(array(found) - expected).max() < 1e-4
     assert np.array_equal(expected, restored) == (mask == "none at all")
 
 
 def test_a_flat_channel_keeps_its_contrast():
     crop, restored = helpers.texture(256, 256), np.full((256, 256, 3), 0.3, np.float32)
-    expected = match_colour(restored, crop, masks.feather())
-    found = torch_postprocess.matched(RestoreOptions(color="match"), tensor(crop), tensor(restored), None)
+    expected = transfer_color(restored, crop, masks.square_mask())
+    found = torch_postprocess.match_color(RestoreOptions(color="match"), tensor(crop), tensor(restored), None)
     assert np.abs(array(found) - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("side", [99, 100])
 def test_small_faces_are_softened_the_same(side):
-    crop, face = helpers.texture(256, 256), helpers.face_at((0, 0), side)
-    found = array(torch_postprocess.softened(tensor(crop), face))
-    assert np.abs(found - soften_small(crop, face)).max() < 1e-6 and np.array_equal(found, crop) == (side == 100)
+    crop, face = helpers.texture(256, 256), helpers.make_face((0, 0), side)
+    found = array(torch_postprocess.blur_small_face(tensor(crop), face))
+    assert np.abs(found - blur_small_face(crop, face)).max() < 1e-6 and np.array_equal(found, crop) == (side == 100)

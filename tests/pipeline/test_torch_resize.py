@@ -24,7 +24,7 @@ def test_batches_are_resized_as_opencv_does(device, size):
 def test_bands_change_nothing(monkeypatch):
     batch = (torch.from_numpy(noise(2, 301, 473, 3)) * 255).to(torch.uint8)
     whole = torch_resize.area_resize(batch, (317, 202))
-    monkeypatch.setattr(torch_resize, "AT_ONCE", 100_000)
+    monkeypatch.setattr(torch_resize, "MAX_BAND_VALUES", 100_000)
     assert torch.equal(torch_resize.area_resize(batch, (317, 202)), whole)
 
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpen_core.faces import warp as opencv
-from gpen_core.faces.align import align, extract
-from gpen_core.images.image import as_picture
+from gpen_core.faces.align import align_face, crop_face
+from gpen_core.images.image import to_image_data
 from gpen_core.pipeline import torch_warp as ours
-from gpen_core.pipeline.torch_image import Part
+from gpen_core.pipeline.torch_image import DeviceImage
 
 GOLDEN = json.loads((helpers.DATA / "align.json").read_text())["cases"]
 LEVEL = 1 / 255
@@ -81,7 +81,7 @@ def test_any_similarity_is_what_opencv_does(device, scale, degrees, place, cubic
 
 
 @needs_exact_opencv
-def test_large_pictures_are_as_exact():
+def test_large_images_are_as_exact():
     image, matrix = noise(300, 4500), similarity(0.9, 2, -3000.4, 100.2)
     expected = opencv.warp(image, matrix, (1000, 200))
     assert np.abs(array(ours.warp(tensor(image, "cpu"), matrix, (1000, 200))) - expected).max() < LEVEL
@@ -91,7 +91,7 @@ def test_large_pictures_are_as_exact():
 def test_bands_change_nothing(monkeypatch, scale):
     image, matrix = tensor(noise(230, 311), "cpu"), similarity(scale, 25, 40, -10)
     whole = ours.warp(image, matrix, (120, 91))
-    monkeypatch.setattr(ours, "AT_ONCE", 2000)
+    monkeypatch.setattr(ours, "MAX_GRID_POINTS", 2000)
     torch.testing.assert_close(ours.warp(image, matrix, (120, 91)), whole, atol=1e-4, rtol=0)
 
 
@@ -100,8 +100,8 @@ def test_bands_change_nothing(monkeypatch, scale):
 @pytest.mark.parametrize("number", range(len(GOLDEN)))
 def test_golden_alignments_cut_out_the_same_crops(device, number):
     case = GOLDEN[number]
-    alignment = align(np.array(case["landmarks"]), min(case["size"], 512))
+    alignment = align_face(np.array(case["landmarks"]), min(case["size"], 512))
     span = int(np.ceil(np.max(case["landmarks"]))) + 20  # its square may reach over the border
-    image = as_picture((noise(span, span, number) * 255).astype(np.uint8))
-    part = Part(image, image.whole, torch.device(device))
-    assert np.abs(array(part.crop(alignment)) - extract(image, alignment)).max() < LEVEL / 2
+    image = to_image_data((noise(span, span, number) * 255).astype(np.uint8))
+    part = DeviceImage(image, image.full_region, torch.device(device))
+    assert np.abs(array(part.crop(alignment)) - crop_face(image, alignment)).max() < LEVEL / 2

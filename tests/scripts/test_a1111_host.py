@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from a1111_host import decoded, encoded, opened
 from PIL import Image
-from webui_fixtures import red
+from webui_fixtures import is_red
 
 from gpen_core.tools.demo import images as demo_pictures
 
@@ -59,7 +59,7 @@ def test_it_loads(host):
 
 
 def test_models(host):
-    models = {one["name"]: one["there"] for one in host.call("/gpen/v1/models")[1]}
+    models = {one["name"]: one["downloaded"] for one in host.call("/gpen/v1/models")[1]}
     assert models["gpen-red-256.pth"] and models["GPEN-BFR-1024.pth"] and not models["GPEN-BFR-512.pth"]
     assert {"/gpen/v1/restore", "/gpen/v1/models"} <= set(host.call("/openapi.json")[1]["paths"])
 
@@ -72,7 +72,7 @@ def test_restoring_over_the_api(host, photo, mode):
     restored = opened(answer["image"])
     assert restored.mode == {"P": "RGB"}.get(mode, mode) and restored.size == image.size
     if mode.startswith("RGB"):
-        found = red(np.asarray(restored))
+        found = is_red(np.asarray(restored))
         assert found.sum() > 10_000 and not found[300:].any()
         assert (np.asarray(restored)[300:, :, :3] == photo[300:]).all()
 
@@ -118,7 +118,7 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
     ("body", "status", "text"),
     [
         ({"image": "no base64"}, 400, "is not a PNG"),
-        ({"image": "no picture"}, 400, "no picture in base64"),
+        ({"image": "no image"}, 400, "no image in base64"),
         ({"model": "/etc/passwd"}, 404, "no model"),
         ({"strength": 2}, 422, "1"),
         ({"faces": "some"}, 422, "faces"),
@@ -131,7 +131,7 @@ def test_refusals(host, photo, body, status, text):
     assert got == status and text in str(answer) and "Traceback" not in str(answer)
 
 
-def test_the_hosts_own_extras_api_leaves_the_picture_alone(host, photo):
+def test_the_hosts_own_extras_api_leaves_the_image_alone(host, photo):
     body = {"image": encoded(photo), "upscaling_resize": 1, "upscaler_1": "None"}
     status, answer = host.call("/sdapi/v1/extra-single-image", body)
     assert status == 200 and (decoded(answer["image"])[..., :3] == photo).all()
@@ -141,13 +141,13 @@ def test_txt2img(host, photo):
     (plain,), (info,) = host.generate("txt2img")
     assert (plain == photo).all() and "GPEN" not in info
     (restored,), (info,) = host.generate("txt2img", **ON)
-    assert red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN strength: 1.0, GPEN faces: 1" in info
+    assert is_red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN strength: 1.0, GPEN faces: 1" in info
 
 
-def test_a_batch_has_its_keys_in_every_picture(host):
+def test_a_batch_has_its_keys_in_every_image(host):
     pictures, infos = host.generate("txt2img", batch_size=3, do_not_save_grid=True, **ON)
     assert len(infos) == 3 and all("GPEN faces: 1" in info for info in infos)
-    assert all(red(picture).sum() > 10_000 for picture in pictures[-3:])
+    assert all(is_red(picture).sum() > 10_000 for picture in pictures[-3:])
 
 
 def test_hires_fix(host):
@@ -155,7 +155,7 @@ def test_hires_fix(host):
     if host.is_forge:
         more["hr_additional_modules"] = ["Use same choices"]
     (restored,), _ = host.generate("txt2img", **more, **ON)
-    assert restored.shape[:2] == (768, 768) and red(restored).sum() > 20_000
+    assert restored.shape[:2] == (768, 768) and is_red(restored).sum() > 20_000
 
 
 @pytest.mark.parametrize("only_masked", [False, True])
@@ -172,17 +172,17 @@ def test_inpainting_is_limited_to_the_mask(host, photo, only_masked):
         "denoising_strength": 0.5,
     }
     pictures, infos = host.generate("img2img", **more, **ON)
-    found = red(pictures[0])
+    found = is_red(pictures[0])
     assert found[:, :220].sum() > 5000 and not found[:, 224:].any() and "GPEN faces: 1" in infos[0]
 
 
 def test_restore_faces_with_the_setting(host):
     host.call("/sdapi/v1/options", {"face_restoration_model": "GPEN"})
     (restored,), (info,) = host.generate("txt2img", restore_faces=True)
-    assert red(restored).sum() > 10_000 and "Face restoration: GPEN" in info
+    assert is_red(restored).sum() > 10_000 and "Face restoration: GPEN" in info
 
 
-def test_a_missing_file_keeps_the_picture(host, photo):
+def test_a_missing_file_keeps_the_image(host, photo):
     (restored,), (info,) = host.generate("txt2img", **args(True, "GPEN-BFR-512.pth", 1.0))
     assert (restored == photo).all() and "GPEN faces: 0" in info
     assert "GPEN-BFR-512.pth" in host.log.read_text("utf-8")
@@ -201,7 +201,7 @@ def test_interrupt_within_twelve_faces(host):
     worker.join()
     print(f"interrupted after {time.monotonic() - start:.2f} s")
     assert answers[0][0] == 409
-    assert red(host.generate("txt2img", **ON)[0][0]).any()
+    assert is_red(host.generate("txt2img", **ON)[0][0]).any()
 
 
 def test_a_wrong_password_is_refused(data):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from a1111_host import decoded, encoded
 from PIL import Image
-from webui_fixtures import red
+from webui_fixtures import is_red
 
 from gpen_core.tools.demo import images as demo_pictures
 
@@ -43,7 +43,7 @@ def test_it_loads(host):
 
 def test_restoring_over_our_api(host, photo):
     status, answer = host.call("/gpen/v1/restore", {"image": encoded(photo), "model": "gpen-red-256.pth"})
-    assert status == 200 and red(decoded(answer["image"])).sum() > 10_000
+    assert status == 200 and is_red(decoded(answer["image"])).sum() > 10_000
 
 
 def test_the_self_test_of_the_settings_page(host):
@@ -59,7 +59,7 @@ def test_the_process_page_restores_and_saves(host, photo):
     before = saved(host)
     (shown,), text = host.press_process(photo, Model="gpen-red-256.pth")
     with Image.open(shown) as image:
-        assert red(np.asarray(image.convert("RGB"))).sum() > 10_000
+        assert is_red(np.asarray(image.convert("RGB"))).sum() > 10_000
     assert "GPEN model: gpen-red-256.pth" in text and "GPEN faces: 1" in text and len(saved(host) - before) == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from fake_webui import Component
 from PIL import Image
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 from gpen_core import FaceRestorer, OutOfMemory, ProgressEvent, RestoreOptions
 
@@ -40,7 +40,7 @@ def test_extras_is_off_unless_ticked(host, photo):
 
 def test_extras_restores_and_says_so(host, photo):
     pp = host.run_extras(photo, **ON)
-    assert red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
+    assert is_red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
     detector = {"GPEN detector": "retinaface_mobile0.25"}  # another than the default
     assert pp.info == {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1, **detector}
     assert host.state.textinfo.startswith("GPEN: ")
@@ -50,7 +50,7 @@ def test_extras_keeps_alpha(host, photo):
     rgba = photo.convert("RGBA")
     rgba.putalpha(Image.linear_gradient("L").resize(rgba.size))
     out = host.run_extras(rgba, **ON).image
-    assert out.mode == "RGBA" and out.getchannel("A").tobytes() == rgba.getchannel("A").tobytes() and red(out).any()
+    assert out.mode == "RGBA" and out.getchannel("A").tobytes() == rgba.getchannel("A").tobytes() and is_red(out).any()
 
 
 @pytest.mark.parametrize("image", [Image.new("RGB", (1, 1)), Image.new("L", (70, 50), 9), Image.new("RGBA", (64, 64))])
@@ -62,15 +62,15 @@ def test_extras_without_a_face(host, image):
 def test_extras_works_after_upscaling_and_the_swap(host, photo):
     assert [one.name for one in host.in_order()] == ["Upscale", "ReActor", "GPEN"]
     pp = host.run_extras(photo, Upscale={"factor": 2}, ReActor={"enable": True}, **ON)
-    assert pp.image.size == (1024, 1024) and red(pp.image).sum() > 40_000  # nothing came after it
+    assert pp.image.size == (1024, 1024) and is_red(pp.image).sum() > 40_000  # nothing came after it
 
 
 @pytest.mark.slow
 def test_extras_restores_only_what_the_swap_changed(host, photo):
     given = {"GPEN": {**ON["GPEN"], "only_swapped": True}}
-    assert not red(host.run_extras(photo, Upscale={"factor": 2}, **given).image).any()
+    assert not is_red(host.run_extras(photo, Upscale={"factor": 2}, **given).image).any()
     pp = host.run_extras(photo, Upscale={"factor": 2}, ReActor={"enable": True}, **given)
-    assert red(pp.image).any() and pp.info["GPEN faces"] == 1
+    assert is_red(pp.image).any() and pp.info["GPEN faces"] == 1
 
 
 @pytest.fixture(params=["a1111", "sdnext"])
@@ -85,7 +85,7 @@ ABSENT = {"GPEN": {"enable": True, "model": "GPEN-BFR-512.pth"}}
 
 @pytest.mark.parametrize("model", ["gpen-broken.pth", "GPEN-BFR-512.pth", "../../etc/passwd"])
 @pytest.mark.slow
-def test_a_picture_that_was_not_restored_is_not_saved(either, photo, model, caplog):
+def test_an_image_that_was_not_restored_is_not_saved(either, photo, model, caplog):
     saved, info = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert saved == [] and (model in info) == either.sdnext  # which shows why a run ended
     assert model in caplog.text and len(either.toasts) == 1 and model in either.toasts[0]
@@ -114,7 +114,7 @@ def test_bad_numbers_and_interrupts_save_nothing_either(host, photo, monkeypatch
     assert host.extras_page([photo, photo], **ON)[0] == [] and "Interrupted" in host.toasts[1]
 
 
-def test_in_the_main_page_the_picture_is_always_kept(host, photo):
+def test_in_the_main_page_the_image_is_always_kept(host, photo):
     """Where the operation runs as a Script, `skipped` would stop the generation."""
     host.state.job = "task(txt2img-1)"
     pp = types.SimpleNamespace(image=photo, info={})
@@ -158,13 +158,13 @@ def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, web
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 4
     now = missing.time.monotonic()
-    monkeypatch.setattr(missing.time, "monotonic", lambda: now + 60 * missing.MINUTES + 1)
+    monkeypatch.setattr(missing.time, "monotonic", lambda: now + 60 * missing.RETRY_MINUTES + 1)
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 5
     host.buttons[0][0]()  # "refresh"
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 6
-    host.extras[-1].image_changed()  # another picture is put into the page
+    host.extras[-1].image_changed()  # another image is put into the page
     host.extras_page([photo] * 2, **ABSENT)
     assert len(asked) == 7
 
@@ -178,7 +178,7 @@ def test_messages_name_what_this_host_has(host, photo, webui_models):
 
 def test_the_bar_moves_and_counts(host, photo):
     bar, state = sys.modules["gpen_webui.host_progress"], host.state
-    state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four pictures
+    state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 2, 4, 20, 20  # at the second of four images
     tell = bar.HostProgress()
     with bar.progress_scope():
         tell(ProgressEvent("load", 0, None, "model", "Loading it"))
@@ -226,9 +226,9 @@ def test_a_users_order_that_puts_it_before_reactor_is_warned_of(webui_models, mo
 
 def test_the_controls_are_what_is_understood(host):
     controls = sys.modules["gpen_webui.controls"]
-    assert list(host.extras[-1].ui()) == ["enable", *controls.NAMES, *controls.MORE]
+    assert list(host.extras[-1].ui()) == ["enable", *controls.CONTROL_NAMES, *controls.ADVANCED_NAMES]
     script = host.script_classes[0]()
-    assert len(script.ui(False)) == len(controls.NAMES) + len(controls.MORE) + 2
+    assert len(script.ui(False)) == len(controls.CONTROL_NAMES) + len(controls.ADVANCED_NAMES) + 2
     assert all(one.label for one in script.ui(True))
 
 
@@ -240,12 +240,12 @@ def args(model=RED, strength=1.0, only_swapped=False, save=False):
 
 
 @pytest.mark.slow
-def test_every_picture_of_a_batch_has_its_keys(host, astronaut):
+def test_every_image_of_a_batch_has_its_keys(host, astronaut):
     blank = np.full_like(astronaut, 90)
     pictures, infos, _ = host.generate([astronaut, blank, astronaut], *args())
     assert [info["GPEN faces"] for info in infos] == [1, 0, 1]
     assert all(info["GPEN model"] == RED and info["GPEN strength"] == 1.0 for info in infos)
-    assert red(pictures[0]).any() and (pictures[1] == 90).all()
+    assert is_red(pictures[0]).any() and (pictures[1] == 90).all()
 
 
 def test_off_and_strength_zero_change_nothing(host, astronaut):
@@ -257,41 +257,41 @@ def test_off_and_strength_zero_change_nothing(host, astronaut):
 
 
 def test_fewer_arguments_take_defaults(host, astronaut):
-    assert red(host.generate([astronaut], True)[0][0]).any()
+    assert is_red(host.generate([astronaut], True)[0][0]).any()
 
 
 def test_inpainting_is_limited_to_the_mask(host, astronaut):
     mask = Image.new("L", (512, 512), 0)
     mask.paste(255, (0, 0, 220, 512))
     (picture,), _, _ = host.generate([astronaut], *args(), mask=mask)
-    assert red(picture)[:, :220].any() and (picture[:, 220:] == astronaut[:, 220:]).all()
+    assert is_red(picture)[:, :220].any() and (picture[:, 220:] == astronaut[:, 220:]).all()
 
 
 @pytest.mark.slow
 def test_only_masked_compares_with_what_was_sampled(host, astronaut):
     whole = Image.new("RGB", (700, 600), (40, 50, 60))
     place = {"paste_to": (100, 50, 512, 512), "whole": whole}
-    assert not red(host.generate([astronaut], *args(only_swapped=True), **place)[0][0]).any()
-    assert red(host.generate([astronaut], *args(only_swapped=True), swapped=True, **place)[0][0]).any()
+    assert not is_red(host.generate([astronaut], *args(only_swapped=True), **place)[0][0]).any()
+    assert is_red(host.generate([astronaut], *args(only_swapped=True), swapped=True, **place)[0][0]).any()
 
 
 @pytest.mark.slow
 def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
     host.opts.overlay_inpaint = False
     mask = Image.new("L", (700, 600), 0)
-    mask.paste(255, (0, 0, 320, 600))  # of the whole picture, in which the part begins at 100, 50
+    mask.paste(255, (0, 0, 320, 600))  # of the whole image, in which the part begins at 100, 50
     script = host.script_classes[0]()
     p = fake_webui.types.SimpleNamespace(
         extra_generation_params={}, mask_for_overlay=mask, paste_to=(100, 50, 512, 512), batch_index=0
     )
     pp = fake_webui.types.SimpleNamespace(image=Image.fromarray(astronaut))
     script.postprocess_image_after_composite(p, pp, *args())
-    assert red(pp.image)[:, :220].any() and (np.asarray(pp.image)[:, 220:] == astronaut[:, 220:]).all()
+    assert is_red(pp.image)[:, :220].any() and (np.asarray(pp.image)[:, 220:] == astronaut[:, 220:]).all()
 
 
 def test_what_is_left_out_or_odd(host, photo, astronaut):
     given = {"enable": True, "faces": "by number"}
-    assert red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
+    assert is_red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
     assert host.extras_page([photo], GPEN={"enable": True, "strength": "high"})[0] == [] and "strength" in host.toasts[0]
     host.opts.gpen_model = "GPEN-BFR-512.pth"
     assert host.generate([astronaut], True, None, None)[1][0]["GPEN strength"] == 1.0
@@ -302,12 +302,12 @@ def test_only_changed_faces_in_the_main_page(host, astronaut):
     assert host.generate([astronaut], *args(only_swapped=True), swapped=True)[1][0]["GPEN faces"] == 1
 
 
-def test_an_error_is_shown_below_the_picture(host, astronaut):
+def test_an_error_is_shown_below_the_image(host, astronaut):
     pictures, infos, p = host.generate([astronaut], *args(model="GPEN-BFR-512.pth"))
     assert (pictures[0] == astronaut).all() and infos[0]["GPEN faces"] == 0 and "GPEN-BFR-512.pth" in p.comments[0]
 
 
-def test_the_picture_before_is_saved_where_asked_for(host, astronaut):
+def test_the_image_before_is_saved_where_asked_for(host, astronaut):
     host.generate([astronaut, np.zeros_like(astronaut)], *args(save=True))
     ((saved, more),) = host.saved
     assert (np.asarray(saved[0]) == astronaut).all() and more["suffix"] == "-before-gpen"
@@ -334,10 +334,10 @@ def test_the_restorer_is_listed_once_also_after_a_reload(host, astronaut):
         assert [one.name() for one in host.shared.face_restorers] == ["CodeFormer", "GPEN"]
         host.load()
     out = host.shared.face_restorers[-1].restore(astronaut)
-    assert out.dtype == np.uint8 and out.shape == astronaut.shape and red(out).any()
+    assert out.dtype == np.uint8 and out.shape == astronaut.shape and is_red(out).any()
 
 
-def test_a_problem_of_the_restorer_is_told_at_the_next_picture(host, astronaut):
+def test_a_problem_of_the_restorer_is_told_at_the_next_image(host, astronaut):
     host.opts.gpen_model = "GPEN-BFR-512.pth"
     assert host.shared.face_restorers[-1].restore(astronaut) is astronaut
     comments = host.generate([astronaut, astronaut])[2].comments
@@ -364,9 +364,9 @@ def test_reactor_runs_what_is_chosen_there(host, photo, monkeypatch):
     assert module.restore_face is wrapped  # once
     assert wrapped(photo, choice("CodeFormer")) == "GFPGAN"
     assert wrapped(photo, types.SimpleNamespace(face_restorer=None)) == "GFPGAN"
-    assert red(wrapped(photo, choice("GPEN"))).any()
+    assert is_red(wrapped(photo, choice("GPEN"))).any()
     half = np.asarray(wrapped(photo, choice("GPEN", 0.5))).astype(int) - np.asarray(photo)
-    assert half[..., 0].max() > 20 and not red(wrapped(photo, choice("GPEN", 0.5))).any()
+    assert half[..., 0].max() > 20 and not is_red(wrapped(photo, choice("GPEN", 0.5))).any()
     host.opts.gpen_wrap_reactor = False
     assert wrapped(photo, choice("GPEN")) == "GFPGAN"
 
@@ -382,7 +382,7 @@ def test_reactor_is_left_alone_where_it_looks_different_or_the_setting_is_off(ho
     assert not hasattr(module.restore_face, "gpen")
 
 
-def test_a_failure_in_reactor_keeps_the_picture(host, photo, monkeypatch, caplog):
+def test_a_failure_in_reactor_keeps_the_image(host, photo, monkeypatch, caplog):
     module = reactor_module(monkeypatch)
     host.fire("on_before_ui")
     host.opts.gpen_model = "GPEN-BFR-512.pth"
@@ -418,7 +418,7 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
     host.extras[-1].ui()
     trust, _ = next(one for one in Component.made if one.kind == "Button" and "Accept" in str(one.args)).clicked
     try:
-        assert red(host.run_extras(photo, **chosen).image).any()
+        assert is_red(host.run_extras(photo, **chosen).image).any()
         torch.save(helpers.identity_weights(256), file)
         host.state.skipped = False
         host.run_extras(photo, **chosen)
@@ -427,7 +427,7 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
         assert max(map(len, host.toasts[-1].replace("/", " ").split())) < 40  # toasts cut off long words
         assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)
-        assert pp.info["GPEN faces"] == 1 and not red(pp.image).any()  # the new one's
+        assert pp.info["GPEN faces"] == 1 and not is_red(pp.image).any()  # the new one's
     finally:
         file.unlink()
 
@@ -470,10 +470,10 @@ def test_what_names_files_cannot_be_set_over_the_hosts_api(host):
 
 
 def test_detection_size_and_angles_come_from_the_settings(host):
-    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    options = sys.modules["gpen_webui.controls"].parse_values(enable=True).options
     assert (options.detection_size, options.angles) == (2000, "auto")
     host.opts.gpen_detection_size, host.opts.gpen_angles = 1000.0, "all"  # gradio's sliders may give floats
-    options = sys.modules["gpen_webui.controls"].values(enable=True).options
+    options = sys.modules["gpen_webui.controls"].parse_values(enable=True).options
     assert (options.detection_size, options.angles) == (1000, "all")
 
 
@@ -525,11 +525,11 @@ def test_a_device_that_is_too_full_for_the_networks_is_said_in_a_sentence(host, 
 @pytest.mark.parametrize("name", ["utils", "forge_util"])
 def test_forge_is_asked_to_make_room(host, monkeypatch, name):
     asked = []
-    sys.modules["gpen_webui.host"].make_room()  # elsewhere nothing happens
+    sys.modules["gpen_webui.host"].free_memory()  # elsewhere nothing happens
     utils = types.SimpleNamespace(prepare_free_memory=lambda: asked.append(1))
     monkeypatch.setitem(sys.modules, "modules_forge", types.ModuleType("modules_forge"))
     monkeypatch.setitem(sys.modules, f"modules_forge.{name}", utils)
-    sys.modules["gpen_webui.host"].make_room()
+    sys.modules["gpen_webui.host"].free_memory()
     assert asked == [1]
 
 
@@ -544,7 +544,7 @@ def sdnext(webui_models, monkeypatch):
 
 
 def test_sdnext_has_no_list_of_restorers_and_its_folders_elsewhere(sdnext, photo):
-    assert red(sdnext.run_extras(photo, **ON).image).any()
+    assert is_red(sdnext.run_extras(photo, **ON).image).any()
     assert [path.name for path in sys.modules["gpen_webui.host"].models_dirs()] == ["GPEN", "facerestore_models", "GFPGAN"]
 
 
@@ -557,11 +557,11 @@ def test_sdnext_makes_the_accordion_itself_and_ours_can_be_ticked(sdnext):
     assert not [one for one in Component.made if one.kind == "InputAccordion"]
 
 
-def test_sdnext_has_one_place_for_finished_pictures(sdnext, host, astronaut):
+def test_sdnext_has_one_place_for_finished_images(sdnext, host, astronaut):
     for running, expected in ((sdnext, True), (host, False)):  # elsewhere the later place would restore a second time
         p, pp = types.SimpleNamespace(extra_generation_params={}), types.SimpleNamespace(image=Image.fromarray(astronaut))
         running.script_classes[0]().postprocess_image(p, pp, *args())
-        assert red(pp.image).any() == expected
+        assert is_red(pp.image).any() == expected
 
 
 def test_sdnexts_password_guards_our_routes(sdnext):
@@ -590,5 +590,5 @@ def test_directml_that_fails_is_not_tried_again_until_the_host_restarts(host, ph
 
     monkeypatch.setattr(FaceRestorer, "load", on_device)
     for _ in range(3):
-        assert engine.restore(photo, RED, RestoreOptions()).changed
+        assert engine.restore(photo, RED, RestoreOptions()).is_changed
     assert tried == ["privateuseone", "cpu"]

@@ -14,7 +14,7 @@ import fake_webui
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -45,7 +45,7 @@ def test_restoring(api, astronaut):
     host, client = api()
     answer = client.post("/gpen/v1/restore", json={"image": "data:image/png;base64," + encoded(astronaut)})
     assert answer.status_code == 200 and answer.json()["model"] == RED
-    assert red(Image.open(io.BytesIO(base64.b64decode(answer.json()["image"])))).any()
+    assert is_red(Image.open(io.BytesIO(base64.b64decode(answer.json()["image"])))).any()
     assert answer.json()["faces"][0]["restored"] and host.lock.held == 1 and host.jobs == ["gpen", "end"]
 
 
@@ -61,7 +61,7 @@ def test_boxes_lead_and_one_without_a_face_is_named(api, astronaut):
 
 
 @pytest.mark.slow
-def test_the_picture_before_a_swap(api, astronaut):
+def test_the_image_before_a_swap(api, astronaut):
     _, client = api()
     for before_swap, expected in ((astronaut, False), (fake_webui.swap(astronaut), True)):
         answer = client.post("/gpen/v1/restore", json={"image": encoded(astronaut), "before_swap": encoded(before_swap)})
@@ -126,8 +126,8 @@ def test_a_model_may_be_named_in_any_capitals(api, astronaut, name):
 def test_the_catalogs_names_are_known(api):
     _, _ = api()
     controls = sys.modules["gpen_webui.controls"]
-    assert controls.model_named("gpen-bfr-2048") == controls.model_named("PYTORCH_MODEL-2048.pt") == "GPEN-BFR-2048.pth"
-    assert controls.model_named("gpen-bfr-4096") is None and controls.model_named("retinaface_resnet50") is None
+    assert controls.find_model("gpen-bfr-2048") == controls.find_model("PYTORCH_MODEL-2048.pt") == "GPEN-BFR-2048.pth"
+    assert controls.find_model("gpen-bfr-4096") is None and controls.find_model("retinaface_resnet50") is None
 
 
 def test_the_reply_keeps_exif_and_profile(api, astronaut):
@@ -140,7 +140,7 @@ def test_the_reply_keeps_exif_and_profile(api, astronaut):
     answer = client.post("/gpen/v1/restore", json={"image": base64.b64encode(made.getvalue()).decode()})
     restored = Image.open(io.BytesIO(base64.b64decode(answer.json()["image"])))
     assert restored.getexif()[0x010F] == "a camera" and restored.info["icc_profile"] == profile
-    assert restored.getexif().get(0x0112, 1) == 1 and red(restored).any()
+    assert restored.getexif().get(0x0112, 1) == 1 and is_red(restored).any()
 
 
 def test_sixteen_bits_stay(api, astronaut):
@@ -190,7 +190,7 @@ def test_a_client_that_goes_away_stops_the_work(api, astronaut, monkeypatch):
 
 def test_models(api):
     _, client = api()
-    models = {one["name"]: one["there"] for one in client.get("/gpen/v1/models").json()}
+    models = {one["name"]: one["downloaded"] for one in client.get("/gpen/v1/models").json()}
     assert models[RED] and not models["GPEN-BFR-2048.pth"]
 
 
@@ -217,14 +217,14 @@ def test_limits_of_size(api, astronaut, monkeypatch):
     _, client = api()
     import gpen_webui.api_restore as routes
 
-    monkeypatch.setattr(routes, "LARGEST_PICTURE", 512 * 512 - 1)
+    monkeypatch.setattr(routes, "MAX_PIXELS", 512 * 512 - 1)
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut)}).status_code == 413
-    monkeypatch.setattr(routes, "LARGEST_BASE64", 100)
+    monkeypatch.setattr(routes, "MAX_BASE64_LENGTH", 100)
     assert client.post("/gpen/v1/restore", json={"image": encoded(np.zeros((99, 99, 3), np.uint8))}).status_code == 413
 
 
 @pytest.mark.parametrize("format_name", ["EPS", "ICO", "PPM", "PDF"])
-def test_only_pictures_of_the_usual_kinds_are_opened(api, astronaut, format_name):
+def test_only_images_of_the_usual_kinds_are_opened(api, astronaut, format_name):
     """Pillow has plugins that start other programs, such as Ghostscript."""
     _, client = api()
     made = io.BytesIO()

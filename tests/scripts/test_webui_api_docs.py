@@ -11,7 +11,7 @@ import threading
 import fake_webui
 import pytest
 from PIL import Image
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -69,7 +69,7 @@ def test_the_commands_work(address, client, tmp_path, astronaut):
     assert RED in done.stdout
     restored = Image.open(tmp_path / "restored.png")
     assert restored.size == (512, 512) and '"restored":true' in (tmp_path / "result.json").read_text()
-    assert not red(restored).any() and (restored.getpixel((230, 130))[0] > 200)  # strength 0.8
+    assert not is_red(restored).any() and (restored.getpixel((230, 130))[0] > 200)  # strength 0.8
     name = json.loads((tmp_path / "job.json").read_text())["id"]
     assert client.get(f"/gpen/v1/jobs/{name}").status_code == 404  # deleted
 

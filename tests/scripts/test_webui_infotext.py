@@ -1,4 +1,4 @@
-"""What pictures say of GPEN, how that comes back into the controls, and the controls themselves, in a fake A1111."""
+"""What images say of GPEN, how that comes back into the controls, and the controls themselves, in a fake A1111."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_webui import Component
 from PIL import Image
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 from gpen_core import DETECTORS
 
@@ -21,13 +21,13 @@ def parts(host):
     script = host.script_classes[0]()
     made = script.ui(False)
     controls = sys.modules["gpen_webui.controls"]
-    names = ("enable", *controls.NAMES, "save_before", *controls.MORE)
+    names = ("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES)
     readers = {names[made.index(component)]: reader for component, reader in script.infotext_fields}
     return dict(zip(names, made)), readers
 
 
 def quoted(parameters):
-    """As the host writes a picture's parameters and reads them again: all is text, and quoted where it has commas."""
+    """As the host writes an image's parameters and reads them again: all is text, and quoted where it has commas."""
     written = {key: json.dumps(str(value)) if "," in str(value) else str(value) for key, value in parameters.items()}
     return {key: json.loads(value) if value.startswith('"') else value for key, value in written.items()}
 
@@ -72,7 +72,7 @@ SAID = {
 def arguments(**chosen):
     controls = sys.modules["gpen_webui.controls"]
     given = {"enable": True, "model": RED, **chosen}
-    return [given.get(name) for name in ("enable", *controls.NAMES, "save_before", *controls.MORE)]
+    return [given.get(name) for name in ("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES)]
 
 
 def test_what_differs_from_the_default_is_written_and_pasted(host, astronaut):
@@ -99,11 +99,11 @@ def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronau
     assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
     assert (back["preserve"], back["mask_expand"], back["grain"]) == ("", 0, 0)
     assert back["only_swapped"] is False and back["confidence"] == 0.9
-    assert back["detector"] == DETECTORS[0]  # what the picture was made with, not what is set now
+    assert back["detector"] == DETECTORS[0]  # what the image was made with, not what is set now
 
 
 def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
-    as_set = sys.modules["gpen_webui.controls"].AS_SET
+    as_set = sys.modules["gpen_webui.controls"].USE_SETTING
     for named in (MOBILE, "no-longer-there.pth"):
         assert pasted(host, {**PLAIN, "GPEN detector": named})["detector"] == as_set
 
@@ -117,7 +117,7 @@ def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
     assert back["preserve"] == "eyes,mouth"
 
 
-def test_a_picture_without_gpen_changes_only_the_tick(host):
+def test_an_image_without_gpen_changes_only_the_tick(host):
     back = pasted(host, {"Steps": "20", "Face restoration": "GPEN"})
     assert back.pop("enable") is False and set(back.values()) == {None}
 
@@ -128,7 +128,7 @@ def test_infotexts_of_earlier_versions_are_valid(host, more):
     assert back["enable"] and back["model"] == RED and back["strength"] == 0.7 and back["faces"] == "all"
 
 
-def test_keys_of_the_picture_before_do_not_stay(host, astronaut):
+def test_keys_of_the_image_before_do_not_stay(host, astronaut):
     _, _, p = host.generate([astronaut], *arguments(**CHOSEN))
     script = host.script_classes[0]()
     script.postprocess_image_after_composite(p, types.SimpleNamespace(image=Image.fromarray(astronaut)), *arguments())
@@ -141,7 +141,7 @@ def test_calls_of_earlier_versions_are_valid(host, astronaut):
     """Values are given by their place: these are the first eleven, behind which others came."""
     saved = (True, RED, 1.0, "by number", "0", "reading", 0, "feather", "none", False, True)
     (picture,), (info,), _ = host.generate([astronaut], *saved)
-    assert red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1
+    assert is_red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1
 
 
 def test_numbers_are_seen_only_where_they_count(host):
@@ -172,7 +172,7 @@ def test_a_detector_that_is_not_listed_is_refused(host, astronaut):
     assert "detector is" in p.comments[0] and "as in the settings" in p.comments[0]
 
 
-def test_axes_for_faces_mask_and_colour(host, astronaut):
+def test_axes_for_faces_mask_and_color(host, astronaut):
     plot = host.add_plot()
     host.fire("on_before_ui")
     axes = {option.label: option for option in plot.axis_options}

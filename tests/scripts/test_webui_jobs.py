@@ -11,7 +11,7 @@ import weakref
 import fake_webui
 import pytest
 from PIL import Image
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 from gpen_core.images import codecs
 
@@ -41,8 +41,10 @@ class Api:
         self.client = TestClient(app)
         self.jobs = sys.modules["gpen_webui.job_queue"]
         self.timers, self.now, self.ended = [], 0.0, threading.Semaphore(0)
-        self.line = self.jobs.Line(lambda seconds, then: self.timers.append((self.now + seconds, then)), lambda: self.now)
-        monkeypatch.setattr(sys.modules["gpen_webui.api"], "line", self.line)
+        self.queue = self.jobs.JobQueue(
+            lambda seconds, then: self.timers.append((self.now + seconds, then)), lambda: self.now
+        )
+        monkeypatch.setattr(sys.modules["gpen_webui.api"], "job_queue", self.queue)
         self.open, self.begun = threading.Event(), threading.Semaphore(0)
         self.open.set()
         progress = self.jobs.Job.progress
@@ -103,9 +105,9 @@ def test_a_job_is_done_and_forgotten_after_a_while(api, body):
     assert progress == {"stage": "restore", "done": 1, "total": 1, "unit": "face", "text": "Restoring faces"}
     result = api.get(name, "/result")
     assert result.status_code == 200 and result.json()["model"] == RED
-    assert red(Image.open(io.BytesIO(base64.b64decode(result.json()["image"])))).any()
+    assert is_red(Image.open(io.BytesIO(base64.b64decode(result.json()["image"])))).any()
     api.wait_until(lambda: api.timers)
-    api.let_pass(api.jobs.KEPT_SECONDS)
+    api.let_pass(api.jobs.RESULT_TTL)
     assert api.get(name).status_code == api.get(name, "/result").status_code == 404 and not api.timers
 
 
@@ -114,10 +116,10 @@ def test_one_timer_forgets_all_jobs_each_in_its_time(api, body):
     for _ in range(2):
         names.append(api.post({**body, "model": "gpen-broken.pth"}).json()["id"])
         api.wait()
-        api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+        api.wait_until(lambda: api.queue.find(names[-1]).expires_at is not None)
         api.let_pass(60)
     assert len(api.timers) == 1
-    api.let_pass(api.jobs.KEPT_SECONDS - 120)
+    api.let_pass(api.jobs.RESULT_TTL - 120)
     assert [api.get(name).status_code for name in names] == [404, 200] and len(api.timers) == 1
     api.let_pass(60)
     assert api.get(names[1]).status_code == 404 and not api.timers
@@ -126,12 +128,12 @@ def test_one_timer_forgets_all_jobs_each_in_its_time(api, body):
 @pytest.mark.slow
 def test_the_oldest_results_make_room_and_that_is_said(api, body, monkeypatch):
     size = len(body["image"])
-    monkeypatch.setattr(api.jobs, "MOST_RESULT_BYTES", 3 * size)  # of a red face's picture, which has fewer
+    monkeypatch.setattr(api.jobs, "MAX_RESULT_BYTES", 3 * size)  # of a red face's image, which has fewer
     names = []
     for _ in range(4):
         names.append(api.post(body).json()["id"])
         api.wait()
-    api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+    api.wait_until(lambda: api.queue.find(names[-1]).expires_at is not None)
     answers = [api.get(name, "/result").status_code for name in names]
     assert answers[0] == 410 and answers[-1] == 200 and answers == sorted(answers, reverse=True)
     told = api.get(names[0]).json()
@@ -140,17 +142,17 @@ def test_the_oldest_results_make_room_and_that_is_said(api, body, monkeypatch):
 
 
 def test_so_many_finished_jobs_are_remembered(api, body, monkeypatch):
-    monkeypatch.setattr(api.jobs, "MOST_FINISHED", 2)
+    monkeypatch.setattr(api.jobs, "MAX_FINISHED", 2)
     names = []
     for _ in range(3):
         names.append(api.post({**body, "model": "gpen-broken.pth"}).json()["id"])
         api.wait()
-    api.wait_until(lambda: api.line.find(names[-1]).forget_at is not None)
+    api.wait_until(lambda: api.queue.find(names[-1]).expires_at is not None)
     assert [api.get(name).status_code for name in names] == [404, 200, 200]
 
 
 @pytest.mark.parametrize("more", [{}, {"model": "gpen-broken.pth"}, {"preserve": "eyes"}])
-def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, more, monkeypatch):
+def test_a_finished_job_keeps_neither_its_request_nor_its_images(api, body, more, monkeypatch):
     """Also where it failed: an exception's traceback would keep them."""
     photos, decode = [], codecs.decode
 
@@ -162,8 +164,8 @@ def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, mo
     monkeypatch.setattr(codecs, "decode", watched)
     name = api.post({**body, **more}).json()["id"]
     api.wait()
-    api.wait_until(lambda: api.line.find(name).forget_at is not None)
-    job = api.line.find(name)
+    api.wait_until(lambda: api.queue.find(name).expires_at is not None)
+    job = api.queue.find(name)
     assert job.status == ("failed" if more else "done") and job.work is None
     gc.collect()
     assert len(photos) == 1 and photos[0]() is None
@@ -171,14 +173,14 @@ def test_a_finished_job_keeps_neither_its_request_nor_its_pictures(api, body, mo
 
 @pytest.mark.slow
 def test_a_full_line_answers_429(api, body, monkeypatch):
-    monkeypatch.setattr(api.jobs, "MOST_WAITING", 2)
+    monkeypatch.setattr(api.jobs, "MAX_WAITING", 2)
     api.open.clear()
     first = api.post(body).json()["id"]
     assert api.begun.acquire(timeout=PATIENCE)  # the first is being worked on, and waits no more
     names = [api.post(body).json()["id"] for _ in range(2)]
     refused = api.post(body)
     assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
-    assert [api.get(name).json()["ahead"] for name in (first, *names)] == [0, 1, 2]
+    assert [api.get(name).json()["position"] for name in (first, *names)] == [0, 1, 2]
     assert api.get(names[0], "/result").status_code == 409
     api.open.set()
     for _ in range(3):
@@ -190,7 +192,7 @@ def test_a_full_line_answers_429(api, body, monkeypatch):
 
 @pytest.mark.slow
 def test_requests_hold_so_many_bytes_until_they_are_done(api, body, monkeypatch):
-    requests = sys.modules["gpen_webui.api"].requests
+    requests = sys.modules["gpen_webui.api"].request_budget
     monkeypatch.setattr(requests, "limit", int(1.5 * len(body["image"])))
     api.open.clear()
     api.post(body)
@@ -206,7 +208,7 @@ def test_requests_hold_so_many_bytes_until_they_are_done(api, body, monkeypatch)
 def test_a_job_that_is_deleted_before_its_turn_holds_no_bytes(api, body, monkeypatch):
     api.open.clear()
     first, second = api.post(body).json()["id"], api.post(body).json()["id"]
-    monkeypatch.setattr(sys.modules["gpen_webui.api"].requests, "limit", 2 * len(body["image"]))
+    monkeypatch.setattr(sys.modules["gpen_webui.api"].request_budget, "limit", 2 * len(body["image"]))
     assert api.post(body).status_code == 429
     api.client.delete(f"/gpen/v1/jobs/{second}")
     posted = api.post(body)
@@ -221,7 +223,7 @@ def test_deleting_stops_the_work(api, body):
     api.open.clear()
     working, waiting = api.post(body).json()["id"], api.post(body).json()["id"]
     assert api.begun.acquire(timeout=PATIENCE)
-    job = sys.modules["gpen_webui.api"].line.find(working)
+    job = sys.modules["gpen_webui.api"].job_queue.find(working)
     for name in (waiting, working):
         assert api.client.delete(f"/gpen/v1/jobs/{name}").status_code == 204
         assert api.get(name).status_code == api.client.delete(f"/gpen/v1/jobs/{name}").status_code == 404
@@ -266,8 +268,8 @@ def test_what_nobody_foresaw_is_logged_and_the_line_goes_on(api, body, monkeypat
 
 
 def test_results_are_forgotten_by_a_timer(api, monkeypatch):
-    monkeypatch.setattr(api.jobs, "KEPT_SECONDS", 0.0)
-    line, job = api.jobs.Line(), api.jobs.Job(lambda progress: b"1")
+    monkeypatch.setattr(api.jobs, "RESULT_TTL", 0.0)
+    line, job = api.jobs.JobQueue(), api.jobs.Job(lambda progress: b"1")
     line.add(job)
     end = time.monotonic() + PATIENCE
     while line.find(job.id) is not None:

@@ -62,7 +62,7 @@ def exchange(client, path, receive, **headers):
 
 
 @pytest.mark.parametrize("path", ["restore", "jobs"])
-def test_a_picture_is_decoded_when_its_turn_comes(client, body, path, monkeypatch):
+def test_an_image_is_decoded_when_its_turn_comes(client, body, path, monkeypatch):
     turn, decoded, decode = Turn(), [], codecs.decode
     monkeypatch.setattr(sys.modules["gpen_webui.host"], "queue_lock", turn)
     monkeypatch.setattr(codecs, "decode", lambda *args, **more: (decoded.append(1), decode(*args, **more))[1])
@@ -73,7 +73,7 @@ def test_a_picture_is_decoded_when_its_turn_comes(client, body, path, monkeypatc
     turn.gate.set()
     post.join(PATIENCE)
     assert answers[0].status_code in (200, 202)
-    while sys.modules["gpen_webui.api"].line.unfinished():
+    while sys.modules["gpen_webui.api"].job_queue.unfinished():
         post.join(0.001)
     assert decoded
 
@@ -153,7 +153,7 @@ def test_a_body_that_announces_too_many_bytes_is_not_read(client):
 
 
 def test_a_body_without_a_length_is_read_no_further_than_the_limit(client, monkeypatch):
-    monkeypatch.setattr(sys.modules["gpen_webui.api_body"], "LARGEST_BODY", 1000)
+    monkeypatch.setattr(sys.modules["gpen_webui.api_body"], "MAX_BODY_BYTES", 1000)
     pieces = []
 
     async def receive():
@@ -164,8 +164,8 @@ def test_a_body_without_a_length_is_read_no_further_than_the_limit(client, monke
 
 
 def test_a_body_that_stalls_is_given_up_and_its_bytes_released(client, body, monkeypatch):
-    monkeypatch.setattr(sys.modules["gpen_webui.api_body"], "STALLED_SECONDS", 0.05)
-    monkeypatch.setattr(sys.modules["gpen_webui.api"].requests, "limit", 100)
+    monkeypatch.setattr(sys.modules["gpen_webui.api_body"], "STALL_TIMEOUT", 0.05)
+    monkeypatch.setattr(sys.modules["gpen_webui.api"].request_budget, "limit", 100)
     messages = [{"type": "http.request", "body": b" " * 99, "more_body": True}]
 
     async def receive():
@@ -179,8 +179,8 @@ def test_a_body_that_stalls_is_given_up_and_its_bytes_released(client, body, mon
 
 def test_a_client_that_reads_no_result_is_cut_off_and_others_wait(client, body, monkeypatch):
     reply, statuses = sys.modules["gpen_webui.api_reply"], []
-    monkeypatch.setattr(reply, "STALLED_SECONDS", 0.2)
-    monkeypatch.setattr(reply.unread, "limit", 10)
+    monkeypatch.setattr(reply, "STALL_TIMEOUT", 0.2)
+    monkeypatch.setattr(reply.reply_budget, "limit", 10)
 
     async def read_nothing(message):
         if message["type"] == "http.response.start":
@@ -206,5 +206,5 @@ def test_a_client_that_reads_no_result_is_cut_off_and_others_wait(client, body, 
 
 def test_a_model_whose_file_name_is_not_unicode_does_not_hide_the_others(client, monkeypatch):
     engine = sys.modules["gpen_webui.engine"]
-    monkeypatch.setattr(engine, "files", lambda: ["gpen-\udcff-256.pth", RED])
+    monkeypatch.setattr(engine, "model_files", lambda: ["gpen-\udcff-256.pth", RED])
     assert [one["name"] for one in client.get("/gpen/v1/models").json()] == ["gpen-\\udcff-256.pth", RED]

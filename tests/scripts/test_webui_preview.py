@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_webui import Component
 from PIL import Image
-from webui_fixtures import RED, red
+from webui_fixtures import RED, is_red
 
 pytest_plugins = ["webui_fixtures"]
 
@@ -37,7 +37,7 @@ def test_faces_are_shown_with_their_numbers(host, astronaut):
     drawn = shown["value"]
     assert before is photo and shown["label"] == "Faces" and drawn.size == photo.size and "2 faces" in said and "0: " in said
     changed = (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any(2)
-    assert changed[:, :512].any() and changed[:, 512:].any() and not red(drawn).any()
+    assert changed[:, :512].any() and changed[:, 512:].any() and not is_red(drawn).any()
     blue = (np.asarray(drawn) == (0, 114, 178)).all(2)
     assert blue[:, 512:].any() and not blue[:, :512].any()  # only the second would be restored
     assert host.jobs == ["gpen", "end"] and host.lock.held == 1
@@ -50,17 +50,19 @@ def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
     host.opts.gpen_model = RED
     photo = Image.fromarray(astronaut)
     before, after, said = buttons(host)("Before and after", photo)
-    assert before is photo and red(after["value"]).any() and after["label"] == "After" and "1 face found, 1 restored" in said
+    assert (
+        before is photo and is_red(after["value"]).any() and after["label"] == "After" and "1 face found, 1 restored" in said
+    )
 
 
-def test_without_a_picture_or_with_a_wrong_value_it_says_so(host, astronaut):
+def test_without_an_image_or_with_a_wrong_value_it_says_so(host, astronaut):
     click = buttons(host)
-    assert click("Before and after", None)[2].startswith("Choose a picture")
+    assert click("Before and after", None)[2].startswith("Choose an image")
     _, after, said = click("Show faces and their numbers", Image.fromarray(astronaut), order="<random>")
     assert after is None and "order is" in said and "<random>" not in said
 
 
-def test_there_is_none_where_the_host_has_no_picture(host):
+def test_there_is_none_where_the_host_has_no_image(host):
     host.extras[-1].ui()
     assert not [one for one in Component.made if one.kind == "Button" and "Accept" not in str(one.args)]
     buttons(host)

@@ -55,4 +55,4 @@ def test_what_can_be_goes_on(script, args):
 
 def test_off_and_in_the_page_nothing_is_refused(script):
     assert begin(script, False, "none", 7) == begin(script) == "sampled"
-    assert begin(script, True, "none", 7, is_api=False) == "sampled"  # there it is shown below the picture
+    assert begin(script, True, "none", 7, is_api=False) == "sampled"  # there it is shown below the image

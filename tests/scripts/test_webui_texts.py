@@ -12,7 +12,7 @@ pytest_plugins = ["webui_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
-# Words that the hosts' pages have themselves, and so their localisation: ours would be laid over it.
+# Words that the hosts' pages have themselves, and so their localization: ours would be laid over it.
 HOSTS_OWN = {"Model", "GPEN"}
 
 

@@ -7,14 +7,14 @@ import torch
 
 from gpen_core import FaceRestorer, OptionsError, RestoreOptions
 from gpen_core.network import GPEN
-from gpen_core.pipeline.gpen_runner import LoadedNetwork
-from gpen_core.pipeline.model_set import Models
-from gpen_core.tools.compare import Choices, contact_sheet
-from gpen_core.tools.contact_sheet import CELL, LABELS, MARGIN
+from gpen_core.pipeline.gpen_runner import GPENRunner
+from gpen_core.pipeline.model_set import ModelSet
+from gpen_core.tools.compare import CompareGrid, contact_sheet
+from gpen_core.tools.contact_sheet import CELL_SIZE, LABEL_WIDTH, MARGIN
 
 CPU = torch.device("cpu")
-FACES = [helpers.face_at((150, 150), 120), helpers.face_at((420, 160), 120, tilt=30)]
-STEP = CELL + MARGIN
+FACES = [helpers.make_face((150, 150), 120), helpers.make_face((420, 160), 120, tilt=30)]
+STEP = CELL_SIZE + MARGIN
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ class Counted(helpers.FakeDetector):
         return super().detect(*args, **kwargs)
 
 
-class CountedNetwork(LoadedNetwork):
+class CountedNetwork(GPENRunner):
     runs = 0
 
     def run(self, *args, **kwargs):
@@ -42,56 +42,58 @@ class CountedNetwork(LoadedNetwork):
 def restorer():
     weights = helpers.constant_weights(256, (1, 0, 0)), helpers.constant_weights(256, (0, 1, 0))
     networks = [CountedNetwork(GPEN.from_state_dict(one), CPU) for one in weights]
-    return FaceRestorer(Models(networks, Counted(FACES), CPU))
+    return FaceRestorer(ModelSet(networks, Counted(FACES), CPU))
 
 
 def cell(sheet, row, column):
-    """`row` 0 is the first below the titles, `column` 0 the picture's own face."""
-    top = CELL // 8 + MARGIN + row * STEP
-    left = LABELS + MARGIN + column * STEP
-    return sheet[top : top + CELL, left : left + CELL]
+    """`row` 0 is the first below the titles, `column` 0 the image's own face."""
+    top = CELL_SIZE // 8 + MARGIN + row * STEP
+    left = LABEL_WIDTH + MARGIN + column * STEP
+    return sheet[top : top + CELL_SIZE, left : left + CELL_SIZE]
 
 
 def test_a_row_for_each_face_and_model_a_column_for_each_strength(restorer, picture):
-    networks, detector = restorer.models.networks, restorer.detector
-    choices = Choices(("red", "green"), (0.0, 0.5, 1.0), ("feather",))
+    networks, detector = restorer.models.runners, restorer.detector
+    choices = CompareGrid(("red", "green"), (0.0, 0.5, 1.0), ("feather",))
     sheet = contact_sheet(restorer, picture, choices, RestoreOptions(color="none"))
-    assert sheet.shape == (CELL // 8 + MARGIN + 4 * STEP, LABELS + MARGIN + 4 * STEP, 3) and sheet.dtype == np.uint8
+    assert (
+        sheet.shape == (CELL_SIZE // 8 + MARGIN + 4 * STEP, LABEL_WIDTH + MARGIN + 4 * STEP, 3) and sheet.dtype == np.uint8
+    )
     assert detector.runs == 1 and [network.runs for network in networks] == [2, 2]  # once for each face
     middle = (slice(100, 220),) * 2
-    for row, colour in enumerate(((255, 0, 0), (0, 255, 0)) * 2):
+    for row, color in enumerate(((255, 0, 0), (0, 255, 0)) * 2):
         own, none, half, full = (cell(sheet, row, column) for column in range(4))
         assert np.array_equal(own, none)
-        np.testing.assert_allclose(full[middle].mean((0, 1)), colour, atol=2)
+        np.testing.assert_allclose(full[middle].mean((0, 1)), color, atol=2)
         expected = (own[middle].astype(int) + full[middle]) / 2
         assert np.abs(half[middle] - expected).mean() < 2
         assert np.abs(full[:5].astype(int) - own[:5]).max() <= 1  # the mask ends before the square does
     assert not np.array_equal(cell(sheet, 0, 0), cell(sheet, 2, 0))
-    labels = sheet[CELL // 8 + MARGIN :, :LABELS].min(axis=2)
+    labels = sheet[CELL_SIZE // 8 + MARGIN :, :LABEL_WIDTH].min(axis=2)
     assert all((labels[row * STEP : (row + 1) * STEP] < 128).any() for row in range(4))
 
 
 def test_cells_show_what_restoring_gives(restorer, picture):
-    from gpen_core.faces.align import align, extract
-    from gpen_core.images.image import as_picture
+    from gpen_core.faces.align import align_face, crop_face
+    from gpen_core.images.image import to_image_data
 
     options = RestoreOptions(faces="0", color="none")
-    choices = Choices(("red",), (0.7,), ("feather",))
+    choices = CompareGrid(("red",), (0.7,), ("feather",))
     sheet = contact_sheet(restorer, picture, choices, options)
     result = restorer.restore(picture, RestoreOptions(faces="0", color="none", strength=0.7, mask_type="feather"))
-    expected = extract(as_picture(result.image), align(FACES[0].landmarks, CELL))
+    expected = crop_face(to_image_data(result.image), align_face(FACES[0].landmarks, CELL_SIZE))
     assert np.abs(cell(sheet, 0, 1) / 255 - expected).max() <= 0.51 / 255
 
 
 def test_no_face_to_compare_is_said_with_the_reason(restorer, picture):
     with pytest.raises(OptionsError, match=r"No face to compare: face 0: .*; face 1: "):
-        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)), RestoreOptions(min_face_size=500))
+        contact_sheet(restorer, picture, CompareGrid(("red",), (1.0,), ("feather",)), RestoreOptions(min_face_size=500))
 
 
 def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch):
-    monkeypatch.setattr("gpen_core.tools.compare.LARGEST", 3 * STEP - 1)
+    monkeypatch.setattr("gpen_core.tools.compare.MAX_SHEET_SIDE", 3 * STEP - 1)
     with pytest.raises(OptionsError, match="Choose fewer"):
-        contact_sheet(restorer, picture, Choices(("red",), (1.0,), ("feather",)))
+        contact_sheet(restorer, picture, CompareGrid(("red",), (1.0,), ("feather",)))
 
 
 @pytest.mark.parametrize(
@@ -107,4 +109,4 @@ def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch)
 )
 def test_choices_that_cannot_be(given):
     with pytest.raises(OptionsError):
-        Choices(**{"models": ("a",), "strengths": (1.0,), "mask_types": ("auto",), **given})
+        CompareGrid(**{"models": ("a",), "strengths": (1.0,), "mask_types": ("auto",), **given})

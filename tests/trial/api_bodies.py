@@ -8,10 +8,10 @@ import json
 import struct
 import zlib
 
-from gpen_core.images.codecs import Photo, encode
+from gpen_core.images.codecs import EncodedImage, encode
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
-from gpen_core.tools.demo.images import HEAD, astronaut
+from gpen_core.tools.demo.images import HEAD_BOX, astronaut
 
 from .. import image_files as made
 from . import images
@@ -19,7 +19,7 @@ from .damage import damaged, dice
 
 ENCODINGS = ("utf-8",) * 12 + ("utf-8-sig", "utf-16", "utf-32-le", "latin-1")
 MOST_REQUESTS = 8
-LARGEST_SIDE = 3000  # px, of the pictures in waiting requests
+LARGEST_SIDE = 3000  # px, of the images in waiting requests
 
 STRENGTHS = ("0", "1", "0.5", "-0.1", "1.0001", '"0.5"', '"nan"', '"inf"', "true")
 PATHS = (
@@ -77,14 +77,14 @@ PICTURES = (
 @functools.cache
 def small_pictures() -> tuple[bytes, ...]:
     """One with a face and some without."""
-    x0, y0, x1, y1 = HEAD
+    x0, y0, x1, y1 = HEAD_BOX
     face = astronaut()[y0:y1:2, x0:x1:2]
-    jpeg = encode(Photo(from_array(face.copy()), Metadata(), "JPEG", lossy=True), "JPEG")
+    jpeg = encode(EncodedImage(from_array(face.copy()), Metadata(), "JPEG", lossy=True), "JPEG")
     return (
         jpeg,
         made.png(made.noise((40, 60, 3))),
         made.png(made.noise((1, 1, 3))),
-        made.saved(made.noise((30, 30, 3)), "WEBP"),
+        made.encode_image(made.noise((30, 30, 3)), "WEBP"),
     )
 
 
@@ -127,7 +127,7 @@ def body(lot) -> bytes:
 
 
 def _picture(lot) -> str:
-    """A JSON string, mostly of a picture that can be read."""
+    """A JSON string, mostly of an image that can be read."""
     match lot.choice(("whole", "whole", "whole", "face", "damaged", "text", "claims")):
         case "whole":
             data = lot.choice(small_pictures()[1:])

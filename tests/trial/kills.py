@@ -55,16 +55,16 @@ def table(rows):
     return "\n".join([HEAD, "|---|" + "--:|" * 8, *(line(name, row) for name, row in rows.items())])
 
 
-def started(command):
+def spawn(command):
     nowhere = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}  # nothing leaves the machine
     environ = {**os.environ, **nowhere, "GPEN_OFFLINE": "", "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-m", "gpen_core", *command], cwd=ROOT, env=environ, **quiet)
 
 
-def ended(command):
+def run_to_end(command):
     """How long it takes in seconds, and its status."""
-    start, process = time.monotonic(), started(command)
+    start, process = time.monotonic(), spawn(command)
     _, said = process.communicate(timeout=ENDS)
     if process.returncode:
         print(said.decode(errors="replace")[-2000:], file=sys.stderr)
@@ -73,7 +73,7 @@ def ended(command):
 
 def kill_one(operation, begun, moment, row):
     """Kills `moment` seconds after the work itself has begun, which most of a process's time comes before."""
-    process = started(operation.command())
+    process = spawn(operation.command())
     until = time.monotonic() + ENDS
     while not begun() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.003)
@@ -92,7 +92,7 @@ def try_once(operation, moment, row):
     row.outputs.update(operation.outputs())
     row.wrong_records += operation.wrong_records()
     row.parts += len(operation.parts())
-    status = ended(operation.command())[1]
+    status = run_to_end(operation.command())[1]
     row.left += len(operation.parts())
     after = Counter(operation.outputs())
     row.outputs["torn"] += after["torn"]

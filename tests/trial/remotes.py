@@ -1,6 +1,6 @@
 """Inputs on other machines: servers that send what they like, objects with odd names, archives that are damaged.
 
-Whatever comes, an input is the whole picture or an error of its own, in bounded time and memory, and nothing is written
+Whatever comes, an input is the whole image or an error of its own, in bounded time and memory, and nothing is written
 outside of the folder for results.
 """
 
@@ -16,8 +16,8 @@ from unittest import mock
 
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
-from gpen_core.batch.job_plan import Plan, Wishes
-from gpen_core.batch.locations import Url, place_of
+from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.locations import Url, parse_location
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OptionsError
 
@@ -114,7 +114,7 @@ def short_of_patience():
     with (
         mock.patch.dict(fsspec.config.conf, {"http": timeout}),
         mock.patch.object(remote, "MAX_IMAGE_BYTES", LARGEST),
-        mock.patch.object(remote, "PAUSES", (0.0, 0.0)),
+        mock.patch.object(remote, "RETRY_DELAYS", (0.0, 0.0)),
     ):
         HTTPFileSystem.clear_instance_cache()
         try:
@@ -129,7 +129,7 @@ def attempt_http(told):
         server.head = HEADS[told["head"]] if told["head"] else None
         place = Url(server.url)
         with contextlib.suppress(InputError):
-            access.needed_bytes(place)
+            access.decode_memory(place)
         try:
             photo = access.read(place)
         except InputError as error:
@@ -137,7 +137,7 @@ def attempt_http(told):
             well = set(told["ways"]) <= set(GOOD) and told["head"] in (None, "405", "no length")
             assert not well, f"a good answer was refused: {error}"
             return REFUSED
-    assert (photo.picture.pixels == whole().picture.pixels).all(), "another picture than the server's"
+    assert (photo.image.pixels == whole().image.pixels).all(), "another image than the server's"
     return ACCEPTED
 
 
@@ -173,7 +173,7 @@ def attempt_names(told):
             outcomes = copied("memory://in", out, told["recursive"])
         except (InputError, OptionsError):  # two results of one name, say
             return REFUSED
-        assert "memory://in/good.png" in [source for source, error in outcomes if error is None], "it cost another picture"
+        assert "memory://in/good.png" in [source for source, error in outcomes if error is None], "it cost another image"
         assert all(name.startswith(("/in/", "/out/")) for name in store.store), f"it wrote {sorted(store.store)}"
     return REFUSED if any(error for _, error in outcomes) else ACCEPTED
 
@@ -185,14 +185,14 @@ def memory_file(path):
 
 
 def copied(argument, out, recursive):
-    """(source, error) of each picture that the argument stands for, read and written to its result's name."""
-    with Plan(Sources((argument,), recursive=recursive), Wishes(place_of(out))) as planned:
-        return [(str(job.source), local.attempted(job, lambda job=job: copy(job)).error) for job in planned]
+    """(source, error) of each image that the argument stands for, read and written to its result's name."""
+    with JobPlan(Sources((argument,), recursive=recursive), OutputSpec(parse_location(out))) as planned:
+        return [(str(job.source), local.attempt(job, lambda job=job: copy(job)).error) for job in planned]
 
 
 def copy(job):
     data = access.read(job.source).data
-    assert data == PICTURE, "another picture than its name's"
+    assert data == PICTURE, "another image than its name's"
     access.write_bytes(job.target, data)
 
 

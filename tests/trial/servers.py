@@ -16,7 +16,7 @@ from gpen_core.errors import WeightsError
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.request import Patience
+from gpen_core.weights.request import RetryPolicy
 
 from .. import weights_server as ws
 from .answers import BODY, HEADS, LISTINGS, MODES
@@ -29,8 +29,8 @@ FORMATS = ("http",)
 
 def patience():
     """As little as tells a slow server from a busy machine, and nothing is slept."""
-    few = {"connect": 4.0, "read": 2.0, "answer": 4.0, "window": 2.0, "slowest": 200.0, "tries": 3}
-    return Patience(**few, sleep=lambda _: None, jitter=lambda: 1.0)
+    few = {"connect": 4.0, "read": 2.0, "answer": 4.0, "window": 2.0, "min_speed": 200.0, "max_tries": 3}
+    return RetryPolicy(**few, sleep=lambda _: None, jitter=lambda: 1.0)
 
 
 def structure_of(path):
@@ -52,7 +52,7 @@ def misbehaving(answers, head=None, listing=None):
         server.head = HEADS[head][1] if head else None
         if listing:
             server.pages["/listing"] = LISTINGS[listing]
-        yield server, Source(server.url, server.root + "/listing" if listing else None, "weights.pth", trusts_http=True)
+        yield server, Source(server.url, server.root + "/listing" if listing else None, "weights.pth", allows_http=True)
 
 
 def check_folder(folder, arrived):

@@ -1,7 +1,7 @@
-"""Thousands of pictures in one process, and what it holds meanwhile: `python -m tests.trial.soak --pictures 2000`.
+"""Thousands of images in one process, and what it holds meanwhile: `python -m tests.trial.soak --pictures 2000`.
 
-Memory, descriptors and threads are read after each picture. As the pictures differ, and with them what is held while they
-are worked on, a figure is the mean over the last pictures, which are the same ones each time. Ends with 1 if it grows.
+Memory, descriptors and threads are read after each image. As the images differ, and with them what is held while they
+are worked on, a figure is the mean over the last images, which are the same ones each time. Ends with 1 if it grows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.batch import local
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.options import RestoreOptions
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
@@ -28,8 +28,8 @@ from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_
 from .soak_images import make
 
 MOST_GROWTH = 0.03  # of memory, from the first mark to the last
-MARKS = (0.1, 0.25, 0.5, 1.0)  # of all pictures
-DIFFERENT = 100  # pictures, restored again and again
+MARKS = (0.1, 0.25, 0.5, 1.0)  # of all images
+DIFFERENT = 100  # images, restored again and again
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def sample():
 
 
 def at(samples, number, window):
-    """What was held while the last `window` of the first `number` pictures were told: mean memory, most of the others."""
+    """What was held while the last `window` of the first `number` images were told: mean memory, most of the others."""
     some = samples[number - window : number]
     memory = sum(one.memory for one in some) / window
     return Sample(memory, max(one.descriptors for one in some), max(one.threads for one in some))
@@ -91,11 +91,11 @@ def jobs(folder, count, different, seed):
         suffix, data = make(number, seed)
         sources.append(folder / f"{number}{suffix}")
         sources[-1].write_bytes(data)
-    return [Job(source, folder / "out" / source.name) for source in (sources * (count // different + 1))[:count]]
+    return [ImageJob(source, folder / "out" / source.name) for source in (sources * (count // different + 1))[:count]]
 
 
 def soak(count, different, seed):
-    """A sample after each picture, and how many came out how."""
+    """A sample after each image, and how many came out how."""
     samples, statuses, threads = [], Counter(), torch.get_num_threads()
     torch.set_num_threads(1)  # where other work takes the cores, several wait for each other more than they compute
 
@@ -107,13 +107,13 @@ def soak(count, different, seed):
 
     with tempfile.TemporaryDirectory() as folder:
         restorer = loaded(Path(folder))
-        local.run(restorer, jobs(Path(folder), count, different, seed), RestoreOptions(), finished)
+        local.process_all(restorer, jobs(Path(folder), count, different, seed), RestoreOptions(), finished)
     torch.set_num_threads(threads)
     return samples, statuses
 
 
 def table(marks):
-    rows = ["| pictures | memory | descriptors | threads |", "|--:|--:|--:|--:|"]
+    rows = ["| images | memory | descriptors | threads |", "|--:|--:|--:|--:|"]
     for number, one in marks.items():
         rows.append(f"| {number:,} | {one.memory / 1e6:,.1f} MB | {one.descriptors} | {one.threads} |")
     return "\n".join(rows)

@@ -1,14 +1,14 @@
-"""Small pictures of every kind by lot: formats, depths, alpha, with and without a face, and some that are broken."""
+"""Small images of every kind by lot: formats, depths, alpha, with and without a face, and some that are broken."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from gpen_core.images.codecs import SUFFIXES, Photo, encode
+from gpen_core.images.codecs import SUFFIXES, EncodedImage, encode
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
-from gpen_core.tools.demo.images import HEAD, astronaut
+from gpen_core.tools.demo.images import HEAD_BOX, astronaut
 
 from .damage import dice
 
@@ -18,7 +18,7 @@ BROKEN = 0.1  # of all
 
 
 def make(number, seed):
-    """One picture's suffix and bytes, the same each time."""
+    """One image's suffix and bytes, the same each time."""
     lot = dice("soak", seed, number)
     suffix = lot.choice((".png", ".jpg", ".webp", ".tiff", ".bmp"))
     array = face(lot) if lot.random() < 0.6 else texture(lot)
@@ -28,12 +28,12 @@ def make(number, seed):
         array = np.dstack((array, np.full(array.shape[:2], lot.randrange(256), np.uint8)))
     if suffix in DEEP and lot.random() < 0.4:
         array = array.astype(np.uint16) * 257
-    data = encode(Photo(from_array(array), Metadata(), "PNG", lot.random() < 0.5), SUFFIXES[suffix])
+    data = encode(EncodedImage(from_array(array), Metadata(), "PNG", lot.random() < 0.5), SUFFIXES[suffix])
     return suffix, data[: lot.randrange(1, len(data))] if lot.random() < BROKEN else data
 
 
 def face(lot):
-    x0, y0, x1, y1 = HEAD
+    x0, y0, x1, y1 = HEAD_BOX
     side = lot.randrange(SMALLEST, LARGEST + 1)
     return cv2.resize(astronaut()[y0:y1, x0:x1], (side, side), interpolation=cv2.INTER_AREA)
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from gpen_core import cli
 from gpen_core.batch import local
-from gpen_core.batch.job import Job
+from gpen_core.batch.job import ImageJob
 from gpen_core.errors import GpenError, OutputError
 from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
@@ -50,7 +50,7 @@ def disk(request, monkeypatch, tmp_path):
 def restorer():
     network = GPEN.from_state_dict(helpers.identity_weights(256))
     network.forward = lambda x, pulse, strip_bytes: x * 0.5
-    return helpers.restorer_of(network, helpers.FakeDetector([helpers.face_at((60, 60), 40)]))
+    return helpers.build_restorer(network, helpers.FakeDetector([helpers.make_face((60, 60), 40)]))
 
 
 def at_each_call(disk, begin, work, check):
@@ -86,15 +86,15 @@ def old_or_new(path, old, is_new):
     return "new"
 
 
-# Pictures and reports
+# Images and reports
 
 
 def is_picture(data):
-    return codecs.decode(data).picture.size == (150, 150)
+    return codecs.decode(data).image.size == (150, 150)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_a_picture(disk, restorer, tmp_path, in_place):
+def test_an_image(disk, restorer, tmp_path, in_place):
     source, out = tmp_path / "a.png", tmp_path / "out" / "a.png"
     Image.fromarray(np.rint(helpers.texture(150, 150, sigma=1) * 255).astype(np.uint8)).save(source)
     before = source.read_bytes()
@@ -105,7 +105,7 @@ def test_a_picture(disk, restorer, tmp_path, in_place):
         out.unlink(missing_ok=True)
 
     def work():
-        (outcome,) = local.run(restorer, [Job(source, target)], RestoreOptions(), lambda outcome: None)
+        (outcome,) = local.process_all(restorer, [ImageJob(source, target)], RestoreOptions(), lambda outcome: None)
         if outcome.error is not None:
             raise outcome.error
 
@@ -119,7 +119,7 @@ def test_a_picture(disk, restorer, tmp_path, in_place):
 
 @pytest.mark.slow
 def test_a_report(disk, restorer, tmp_path, monkeypatch, capsys):
-    """The picture is written all the same, and the exit status is not 0."""
+    """The image is written all the same, and the exit status is not 0."""
     report, source, out = tmp_path / "report.json", tmp_path / "a.png", tmp_path / "out" / "a.png"
     Image.new("RGB", (150, 150)).save(source)
     monkeypatch.setattr(FaceRestorer, "load", lambda *_, **__: restorer)
@@ -161,7 +161,7 @@ def test_a_download(disk, tmp_path, pinned):
         def check(error):
             found = old_or_new(target, None, lambda data: data == BODY)
             assert (found == "new") == (error is None)
-            record = digest.recall(target)
+            record = digest.load_record(target)
             assert record is None or record.sha256 == hashlib.sha256(BODY).hexdigest()
             left = [folder / name for name in parts(folder)]
             assert len(left) <= (error is not None) and all(BODY.startswith(path.read_bytes()) for path in left)
@@ -173,7 +173,7 @@ def test_the_record_beside_weights(disk, tmp_path):
     """Where it cannot be written, the weights are loaded all the same."""
     path = tmp_path / "few.safetensors"
     save_file({"a": torch.arange(12.0)}, path)
-    whole, note = digest.sha256_of(path), digest.record_path(path)
+    whole, note = digest.file_sha256(path), digest.record_path(path)
 
     def work():
         assert Store([tmp_path], DownloadOptions(offline=True)).load_file(path, lambda content, _: content)[0]["a"][3] == 3
@@ -208,14 +208,14 @@ def test_a_conversion(disk, tmp_path, monkeypatch):
 
     def work():
         if not target.exists():
-            convert.write(path, digest.Record("a" * 64, digest.STRUCTURE), {"a": torch.arange(12.0)})
+            convert.save_safetensors(path, digest.DigestRecord("a" * 64, digest.STRUCTURE), {"a": torch.arange(12.0)})
 
     def check(error):
         assert target.exists() == (error is None) and path.read_bytes() == source and parts(tmp_path) == []
-        record = digest.recall(target)
+        record = digest.load_record(target)
         if error is None:
             assert load_file(target)["a"][3] == 3
-            assert record is None or record.sha256 == digest.sha256_of(target)
+            assert record is None or record.sha256 == digest.file_sha256(target)
         else:
             assert record is None
 

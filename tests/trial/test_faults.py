@@ -1,4 +1,4 @@
-"""Memory that runs out at each step: `OutOfMemory` and nothing else, that picture alone, and no file is torn."""
+"""Memory that runs out at each step: `OutOfMemory` and nothing else, that image alone, and no file is torn."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from gpen_core.batch import local
 from gpen_core.errors import OutOfMemory
 from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.inputs import Repair
+from gpen_core.pipeline.inputs import RestoreSession
 from gpen_core.pipeline.model_set import GPEN
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.weights import archive, checkpoint, convert, digest
@@ -22,7 +22,7 @@ from gpen_core.weights import archive, checkpoint, convert, digest
 from .faults import NO_MEMORY, parts, replace
 
 VICTIM, COUNT = 1, 3
-FACES = [helpers.face_at((60, 60), 40)]
+FACES = [helpers.make_face((60, 60), 40)]
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +38,38 @@ def networks():
 class Parser:
     network = torch.nn.Identity()
 
-    def classes(self, face):
+    def parse(self, face):
         return np.ones((512, 512), np.uint8)
 
 
 @pytest.fixture
 def restorer(networks):
-    return helpers.restorer_of(networks[0], helpers.FakeDetector(FACES), lambda: networks[1], lambda progress: Parser())
+    return helpers.build_restorer(networks[0], helpers.FakeDetector(FACES), lambda: networks[1], lambda progress: Parser())
 
 
 STEPS = {
     "reading": lambda restorer: (ImageFile.ImageFile, "load"),
     "turning into numbers": lambda restorer: (codecs, "pil_to_array"),
     "detecting": lambda restorer: (restorer.detector, "detect"),
-    "aligning": lambda restorer: (Repair, "crop"),
+    "aligning": lambda restorer: (RestoreSession, "crop"),
     "network": lambda restorer: (restorer.network, "forward"),
-    "loading float32": lambda restorer: (restorer.models.networks[0], "exact"),
-    "float32": lambda restorer: (restorer.models.networks[0].exact().network, "forward"),
-    "parsing": lambda restorer: (Parser, "classes"),
-    "blending": lambda restorer: (Repair, "put_back"),
+    "loading float32": lambda restorer: (restorer.models.runners[0], "fp32_fallback"),
+    "float32": lambda restorer: (restorer.models.runners[0].fp32_fallback().network, "forward"),
+    "parsing": lambda restorer: (Parser, "parse"),
+    "blending": lambda restorer: (RestoreSession, "paste"),
     "encoding": lambda restorer: (codecs, "encode"),
     "writing": lambda restorer: (local, "write_bytes"),
 }
-# Only where there are files. The number of the picture at work is told by what the step is given.
+# Only where there are files. The number of the image at work is told by what the step is given.
 IN_FILES = {
-    "encoding": lambda photo, format_name: photo.picture.width - 150,
+    "encoding": lambda photo, format_name: photo.image.width - 150,
     "writing": lambda target, data: int(target.stem),
 }
 at_work = threading.local()
 
 
 def break_at(monkeypatch, restorer, step, error):
-    """That step fails for the victim, each time; for every picture where nobody says which is at work."""
+    """That step fails for the victim, each time; for every image where nobody says which is at work."""
     owner, name = STEPS[step](restorer)
 
     def failing(whole, *args, **kwargs):
@@ -85,7 +85,7 @@ def break_at(monkeypatch, restorer, step, error):
 
 @pytest.fixture
 def numbered(monkeypatch, restorer):
-    """Each thread says which picture it works on."""
+    """Each thread says which image it works on."""
 
     def working(number_of):
         def work(whole, *args, **kwargs):
@@ -98,7 +98,7 @@ def numbered(monkeypatch, restorer):
         return work
 
     replace(monkeypatch, codecs, "read", working(lambda path, *_: int(path.stem)))
-    replace(monkeypatch, restorer, "restore_all", working(lambda frames, *_: frames[0].image.width - 150))
+    replace(monkeypatch, restorer, "restore_batch", working(lambda frames, *_: frames[0].image.width - 150))
     monkeypatch.setattr(FaceRestorer, "load", lambda *_, **__: restorer)
 
 
@@ -130,7 +130,7 @@ def test_in_python_it_is_out_of_memory(step, said, restorer, folder, monkeypatch
 @pytest.mark.parametrize("said", NO_MEMORY)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.slow
-def test_in_a_folder_that_picture_fails_alone(step, said, in_place, restorer, numbered, folder, tmp_path, monkeypatch):
+def test_in_a_folder_that_image_fails_alone(step, said, in_place, restorer, numbered, folder, tmp_path, monkeypatch):
     before, report = contents(folder), tmp_path / "report.json"
     out = folder if in_place else tmp_path / "out"
     where = ["--in-place"] if in_place else ["-o", str(out)]
@@ -168,7 +168,7 @@ CONVERTING = {
     "writing": (convert, "save_file"),
     "reading back": (convert, "load_file"),
     "comparing": (torch, "equal"),
-    "hashing": (digest, "sha256_of"),
+    "hashing": (digest, "file_sha256"),
 }
 
 

@@ -10,7 +10,7 @@ from . import soak, soak_images
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a process holds")
-def test_a_hundred_and_twenty_pictures_leave_nothing():
+def test_a_hundred_and_twenty_images_leave_nothing():
     samples, statuses = soak.soak(120, different=30, seed=1)
     assert soak.growth(soak.at(samples, 60, 30), soak.at(samples, 120, 30)) == []
     assert set(statuses) == {"restored", "unchanged", "failed"} and sum(statuses.values()) == 120
@@ -41,7 +41,7 @@ def test_what_a_process_holds_is_seen(tmp_path):
     assert after.descriptors == before.descriptors + 3 and after.memory > before.memory + (len(filled) >> 1)
 
 
-def test_pictures_are_the_same_each_time_and_of_every_kind():
+def test_images_are_the_same_each_time_and_of_every_kind():
     made = [soak_images.make(number, 1) for number in range(40)]
     assert {suffix for suffix, _ in made} == {".png", ".jpg", ".webp", ".tiff", ".bmp"}
     assert made[:5] == [soak_images.make(number, 1) for number in range(5)]

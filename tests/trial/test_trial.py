@@ -20,7 +20,7 @@ from gpen_core.weights.download import DownloadFailed
 from . import api, checkpoint_bases, entry, image_bases, images, run, servers
 from .answers import ARRIVES, BODY, FAILS, HEADS, LISTINGS, MODES
 from .cases import KINDS, make
-from .watch import watched
+from .watch import audited
 from .worker import peak
 
 SEED = 1
@@ -55,7 +55,7 @@ def test_a_broken_file_is_accepted_or_refused_and_nothing_is_written(kind, own_f
     KINDS[kind].attempt(make(kind, SEED, 0))  # loads what is loaded once, which may write where it is cached
     there, memory = set(own_folder.iterdir()), peak()
     for number in range(NUMBERS[kind.partition("/")[0]]):
-        with watched(own_folder):
+        with audited(own_folder):
             outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
         assert set(own_folder.iterdir()) == there, number
     assert peak() - memory < MOST_MEMORY
@@ -81,7 +81,7 @@ def test_cases_are_the_same_in_another_process():
 
 
 def test_what_is_broken_is_whole_before(quiet):
-    """Else the mutators would only break what is broken. Of the pictures, those of several pages alone are refused."""
+    """Else the mutators would only break what is broken. Of the images, those of several pages alone are refused."""
     for format_name, files in image_bases.bases().items():
         refused = [n for n, data in enumerate(files) if entry.picture(data) == entry.REFUSED]
         assert refused in ([], [len(files) - 1]), format_name
@@ -115,9 +115,9 @@ def test_what_a_reader_may_not_do_is_noticed(deed, own_folder, tmp_path_factory)
         "run": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
         "call": lambda: __import__("socket").getaddrinfo("localhost", 80),
     }
-    with pytest.raises(AssertionError, match="did more than read"), watched(own_folder):
+    with pytest.raises(AssertionError, match="did more than read"), audited(own_folder):
         deeds[deed]()
-    with watched(own_folder):
+    with audited(own_folder):
         (own_folder / "mine").write_text("a")
 
 
@@ -167,7 +167,7 @@ def test_every_body_is_answered_and_what_waits_takes_little_memory(kind, web, ow
     KINDS[kind].attempt(make(kind, SEED, 0))  # loads what is loaded once
     there, memory, outcomes = set(own_folder.iterdir()), peak(), []
     for number in range(60):
-        with watched(own_folder):
+        with audited(own_folder):
             outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
         assert set(own_folder.iterdir()) == there, number
     assert peak() - memory < MOST_MEMORY and set(outcomes) == {entry.ACCEPTED, entry.REFUSED}
@@ -204,7 +204,7 @@ def test_a_remote_input_is_whole_or_an_error_of_its_own(kind, own_folder, quiet)
         pytest.importorskip("aiohttp")
     outcomes = []
     for number in range(25):
-        with watched(own_folder, KINDS[kind].calls):
+        with audited(own_folder, KINDS[kind].calls):
             outcomes.append(KINDS[kind].attempt(make(kind, SEED, number)))
         assert not list(own_folder.iterdir()), number
     assert set(outcomes) == {entry.ACCEPTED, entry.REFUSED}

@@ -7,7 +7,7 @@ import pytest
 
 from . import videos
 from .cases import KINDS, make
-from .watch import watched
+from .watch import audited
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ def outcomes(kind, count, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.CRITICAL)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     videos.attempt(make("video/files", SEED, 0))  # loads the networks
-    with watched(tmp_path):
+    with audited(tmp_path):
         return [KINDS[kind].attempt(make(kind, SEED, number)) for number in range(count)]
 
 

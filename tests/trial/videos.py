@@ -41,7 +41,7 @@ PATIENCE = 0.02  # seconds in which a connection would have arrived
 
 
 def encoded(pictures, format_name, codec, pixels, rate=25):
-    """The bytes of a video of these pictures [H, W, 3] uint8; the same in every process."""
+    """The bytes of a video of these images [H, W, 3] uint8; the same in every process."""
     import av
 
     out, pictures = io.BytesIO(), list(pictures)
@@ -61,7 +61,7 @@ def encoded(pictures, format_name, codec, pixels, rate=25):
 
 
 def bars():
-    """A few small pictures, each brighter than the one before and with a wider red bar."""
+    """A few small images, each brighter than the one before and with a wider red bar."""
     for number in range(FRAMES):
         picture = np.full((SIZE[1], SIZE[0], 3), 20 * number + 40, np.uint8)
         picture[:, : 4 * number + 4] = (200, 60, 30)
@@ -183,7 +183,7 @@ def taken_output(lot):
     """A sound video to a folder of frames, where the folder, its work folder and its lock may be somebody's."""
     frames = [f"out/{lot.choice((1, 3, FRAMES, FRAMES + 1)):06d}.{lot.choice(('png', 'PNG', 'jpg'))}" for _ in range(2)]
     names = (*frames, "out", "out/notes.txt", WORK, f"{WORK}/notes.txt", LOCK)
-    names += (f"{WORK}/{EARLIER}/000000.part", f"{WORK}/{EARLIER}/survey.npz")
+    names += (f"{WORK}/{EARLIER}/000000.part", f"{WORK}/{EARLIER}/analysis.npz")
     there = [
         (lot.choice(("file", "folder", "link", "link to nothing")), lot.choice(names))
         for _ in range(lot.choice((0, 1, 2, 4)))

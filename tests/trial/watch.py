@@ -21,11 +21,11 @@ NEVER = (
 )
 CALLS = ("socket.connect", "socket.sendto", "socket.getaddrinfo")
 
-_watching: list[Watch] = []
+_watching: list[AuditGuard] = []
 _hooked: list[bool] = []
 
 
-class Watch:
+class AuditGuard:
     """What was done outside of `folder`; `calls` are the hosts that may be called."""
 
     def __init__(self, folder: Path, calls: tuple[str, ...] = ()) -> None:
@@ -60,12 +60,12 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watched(folder: Path, calls: tuple[str, ...] = ()):
+def audited(folder: Path, calls: tuple[str, ...] = ()):
     """Fails where the block did more than it may, whether or not it failed otherwise."""
     if not _hooked:
         sys.addaudithook(lambda event, args: [watch.hear(event, args) for watch in _watching] and None)
         _hooked.append(True)
-    watch = Watch(folder, calls)
+    watch = AuditGuard(folder, calls)
     _watching.append(watch)
     try:
         yield watch

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from .cases import KINDS, make
-from .watch import watched
+from .watch import audited
 
 try:
     import resource
@@ -41,7 +41,7 @@ def peak() -> int:
 
 def attempt(kind: str, data: bytes, folder: Path) -> str:
     before = set(folder.iterdir())
-    with watched(folder, KINDS[kind].calls):
+    with audited(folder, KINDS[kind].calls):
         outcome = KINDS[kind].attempt(data)
     left = [path.name for path in folder.iterdir() if path not in before]
     assert not left, f"it left {left}"

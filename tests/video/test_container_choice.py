@@ -1,39 +1,39 @@
-"""Which container a film goes into where nobody has named one."""
+"""Which container a video goes into where nobody has named one."""
 
 import pytest
 import video_files
 
-from gpen_core import InputError, OptionsError, VideoOptions, suffix_for
+from gpen_core import InputError, OptionsError, VideoOptions, output_suffix
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.MKV", "film.mov", "film.avi", "film.ts"])
 def test_its_own_where_that_holds_all(tmp_path, name):
-    film = video_files.make(tmp_path / name, 3, sound="aac")
-    assert suffix_for(film) == name[4:].lower()
+    film = video_files.write_video(tmp_path / name, 3, sound="aac")
+    assert output_suffix(film) == name[4:].lower()
 
 
 def test_mp4_where_its_own_is_not_written(tmp_path):
-    film = video_files.make(tmp_path / "film.3gp", 3, container="mp4")
-    assert suffix_for(film) == ".mp4"
+    film = video_files.write_video(tmp_path / "film.3gp", 3, container="mp4")
+    assert output_suffix(film) == ".mp4"
     (tmp_path / "bare").write_bytes(film.read_bytes())
-    assert suffix_for(tmp_path / "bare") == ".mp4"
+    assert output_suffix(tmp_path / "bare") == ".mp4"
 
 
 def test_another_where_its_own_cannot_hold_a_stream(tmp_path):
-    film = video_files.make(tmp_path / "film.webm", 3, sound="aac", container="matroska")
-    assert suffix_for(film) == ".mp4"
-    film = video_files.make(tmp_path / "subtitled.avi", 30, subtitle=True, container="matroska")
-    assert suffix_for(film) == ".mkv"
+    film = video_files.write_video(tmp_path / "film.webm", 3, sound="aac", container="matroska")
+    assert output_suffix(film) == ".mp4"
+    film = video_files.write_video(tmp_path / "subtitled.avi", 30, subtitle=True, container="matroska")
+    assert output_suffix(film) == ".mkv"
 
 
 def test_it_must_hold_what_is_encoded_too(tmp_path):
-    film = video_files.make(tmp_path / "film.mp4", 3)
-    assert suffix_for(film, VideoOptions(codec="prores")) in (".mkv", ".mov")
+    film = video_files.write_video(tmp_path / "film.mp4", 3)
+    assert output_suffix(film, VideoOptions(codec="prores")) in (".mkv", ".mov")
 
 
 def test_what_cannot_be_is_said(tmp_path):
-    (tmp_path / "text.mp4").write_text("no film")
-    with pytest.raises(InputError, match="cannot be read as a film"):
-        suffix_for(tmp_path / "text.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        output_suffix(tmp_path / "text.mp4")
     with pytest.raises(OptionsError, match="No video encoder 'nothing'"):
-        suffix_for(video_files.make(tmp_path / "film.mp4", 3), VideoOptions(codec="nothing"))
+        output_suffix(video_files.write_video(tmp_path / "film.mp4", 3), VideoOptions(codec="nothing"))

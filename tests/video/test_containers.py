@@ -13,10 +13,10 @@ from PIL import Image
 
 from gpen_core.errors import InputError
 from gpen_core.video import containers
-from gpen_core.video.encoding import Encoding, check_output
-from gpen_core.video.mux import join
+from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.mux import concatenate
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 from gpen_core.video.writer import SegmentWriter
 
 SCHEMES = ("http", "tcp", "ftp", "rtmp", "rtsp", "tls", "gopher")
@@ -25,7 +25,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return video_files.make(tmp_path_factory.mktemp("video") / "a.mp4", 5, (32, 32))
+    return video_files.write_video(tmp_path_factory.mktemp("video") / "a.mp4", 5, (32, 32))
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_a_name_is_no_address(tmp_path, monkeypatch, video, silent, scheme):
     name = Path(f"{scheme}:{silent}")
     shutil.copy(video, name)
     film = probe(name)
-    assert len(list(Reader(film).frames())) == 5
+    assert len(list(FrameReader(film).frames())) == 5
     output = Path(f"{scheme}:{silent}.mp4")
     write(film, output)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name.name, output.name]
-    assert len(list(Reader(probe(output)).frames())) == 5
+    assert len(list(FrameReader(probe(output)).frames())) == 5
 
 
 NAMES = (
@@ -75,26 +75,26 @@ def test_odd_names_are_names(tmp_path, monkeypatch, video, name):
     monkeypatch.chdir(tmp_path)
     shutil.copy(video, Path(name))
     film = probe(Path(name))
-    assert len(list(Reader(film).frames())) == 5
+    assert len(list(FrameReader(film).frames())) == 5
     segment = Path(f"{name}.part")
     write_segment(film, segment)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, segment.name])
 
 
 def write_segment(film, path):
-    with SegmentWriter(path, film, check_output(film, Path("out.mp4"), Encoding())) as writer:
-        for frame in Reader(film).frames():
+    with SegmentWriter(path, film, resolve_encoding(film, Path("out.mp4"), Encoding())) as writer:
+        for frame in FrameReader(film).frames():
             writer.write(frame)
 
 
 def write(film, path):
     segment = Path("a segment")
     write_segment(film, segment)
-    join([segment], film, path)
+    concatenate([segment], film, path)
     segment.unlink()
 
 
-def test_a_numbered_picture_does_not_read_its_siblings(tmp_path):
+def test_a_numbered_image_does_not_read_its_siblings(tmp_path):
     for number in range(3):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"frame{number:03d}.png")
     pattern = tmp_path / "frame%03d.png"
@@ -113,13 +113,13 @@ PLAYLISTS = {
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("suffix", [".mp4", ".m3u8", ".ts"])
 def test_a_playlist_is_refused_by_name(tmp_path, kind, suffix):
-    video_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
+    video_files.write_video(tmp_path / "neighbor.ts", 5, (32, 32))
     path = tmp_path / f"holiday{suffix}"
     path.write_text(PLAYLISTS[kind].format(neighbor="neighbor.ts"))
     with pytest.raises(InputError) as caught:
         probe(path)
     assert str(path) in str(caught.value) and "neighbor" not in str(caught.value)
-    assert kind in str(caught.value) or "cannot be read as a film" in str(caught.value)
+    assert kind in str(caught.value) or "cannot be read as a video" in str(caught.value)
 
 
 def test_a_playlist_that_names_itself_opens_nothing(tmp_path):
@@ -131,9 +131,9 @@ def test_a_playlist_that_names_itself_opens_nothing(tmp_path):
 
 def test_a_playlist_opens_nothing_even_if_its_format_were_read(tmp_path, monkeypatch):
     """The second lock: FFmpeg has no protocol to open another file with."""
-    video_files.make(tmp_path / "neighbor.ts", 5, (32, 32))
+    video_files.write_video(tmp_path / "neighbor.ts", 5, (32, 32))
     for name, kind in (("hls", "an HLS playlist"), ("concat", "a playlist (ffconcat)")):
-        monkeypatch.setitem(containers.CONTAINED, "format_whitelist", name)
+        monkeypatch.setitem(containers.INPUT_OPTIONS, "format_whitelist", name)
         path = tmp_path / "list"
         path.write_text(PLAYLISTS[kind].format(neighbor=tmp_path / "neighbor.ts"))
         with pytest.raises(InputError, match="cannot be read"):
@@ -160,7 +160,7 @@ def with_frames_elsewhere(data, path):
 
 
 def test_a_track_in_another_file_is_not_read(tmp_path):
-    neighbor = video_files.make(tmp_path / "neighbor.mov", 5, (32, 32))
+    neighbor = video_files.write_video(tmp_path / "neighbor.mov", 5, (32, 32))
     data = with_frames_elsewhere(neighbor.read_bytes(), str(neighbor))
     (tmp_path / "a.mov").write_bytes(data)
     with av.open(str(tmp_path / "a.mov"), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
@@ -174,16 +174,16 @@ def test_a_track_in_another_file_is_not_read(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".nut", ".flv", ".mxf"])
 def test_containers_are_read_whatever_their_name(tmp_path, suffix):
     codec = {".webm": "libvpx-vp9", ".mpg": "mpeg2video", ".mxf": "mpeg2video"}.get(suffix, "libx264")
-    path = video_files.make(tmp_path / f"a{suffix}", 12, (64, 64), codec)
+    path = video_files.write_video(tmp_path / f"a{suffix}", 12, (64, 64), codec)
     path = path.rename(tmp_path / "no suffix")
-    assert len(list(Reader(probe(path)).frames())) == 12
+    assert len(list(FrameReader(probe(path)).frames())) == 12
 
 
 @pytest.mark.parametrize("format_", ["asf", "h264", "hevc", "3gp"])
 def test_more_containers_are_read(tmp_path, format_):
     codec = {"hevc": "libx265", "asf": "mpeg4"}.get(format_, "libx264")
-    path = video_files.make(tmp_path / "a", 12, (64, 64), codec, container=format_)
-    assert len(list(Reader(probe(path)).frames())) == 12
+    path = video_files.write_video(tmp_path / "a", 12, (64, 64), codec, container=format_)
+    assert len(list(FrameReader(probe(path)).frames())) == 12
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -194,11 +194,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_metadata_that_is_not_unicode_keeps_its_bytes(tmp_path):
-    path = video_files.make(tmp_path / "a.mkv", 5, (32, 32), metadata={"comment": "Caf__"})
+    path = video_files.write_video(tmp_path / "a.mkv", 5, (32, 32), metadata={"comment": "Caf__"})
     path.write_bytes(path.read_bytes().replace(b"Caf__", b"Caf\xe9_"))
     film = probe(path)
     write_segment(film, tmp_path / "segment")
-    join([tmp_path / "segment"], film, tmp_path / "b.mkv")
+    concatenate([tmp_path / "segment"], film, tmp_path / "b.mkv")
     assert b"Caf\xe9_" in (tmp_path / "b.mkv").read_bytes()
 
 

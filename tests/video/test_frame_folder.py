@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from video_fakes import frames, restorer
-from video_files import film_of
+from video_files import write_lossless_video
 
 from gpen_core import Interrupted, OutputError, VideoOptions, restore_video
-from gpen_core.video.segments import Parts
-from gpen_core.video.work_dir import Work
+from gpen_core.video.segments import SegmentStore
+from gpen_core.video.work_dir import WorkDir
 
 COUNT = 6
 EXACT = VideoOptions(temporal_smoothing=0)
@@ -45,7 +45,7 @@ def killed(*_):
 def test_a_run_that_was_killed_before_it_reported_a_segment_goes_on(source, tmp_path, monkeypatch):
     target = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "tell", killed)
+        patch.setattr(SegmentStore, "write_report", killed)
         with pytest.raises(SystemExit):
             run(source, target)
     run(source, target)
@@ -85,7 +85,7 @@ def test_a_killed_move_goes_on(source, tmp_path, monkeypatch):
 def test_a_run_that_was_killed_before_it_deleted_its_work_goes_on(source, tmp_path, monkeypatch, is_kept):
     target = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Work, "clear", killed)
+        patch.setattr(WorkDir, "clear", killed)
         with pytest.raises(SystemExit):
             run(source, target)
     assert names(target) == names(source)
@@ -109,8 +109,8 @@ def test_a_name_that_is_taken_is_refused_before_any_work(source, tmp_path, is_fo
     assert names(taken) == [] if is_folder else taken.read_bytes() == b"mine"
 
 
-def test_a_number_that_is_taken_is_refused_for_a_film(tmp_path):
-    film = film_of(tmp_path / "film.mkv", COUNT)
+def test_a_number_that_is_taken_is_refused_for_a_video(tmp_path):
+    film = write_lossless_video(tmp_path / "film.mkv", COUNT)
     (tmp_path / "out").mkdir()
     for name in ("000003.png", "000099.png", "cover.png"):
         (tmp_path / "out" / name).write_bytes(b"mine")

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import video_files
-from helpers import face_at
+from helpers import make_face
 from video_fakes import SIZE, frames, restorer
 
 from gpen_core import InputError, OutOfMemory, VideoOptions, restore_video
-from gpen_core.errors import TooLarge
+from gpen_core.errors import ImageTooLarge
 from gpen_core.pipeline import devices
 from gpen_core.video import limits
 from gpen_core.video.encoding import Encoding
-from gpen_core.video.frame_memory import depth_for, needed_bytes
-from gpen_core.video.frame_restorer import DEPTH, Chosen
+from gpen_core.video.frame_memory import estimate_bytes, prefetch_depth
+from gpen_core.video.frame_restorer import PREFETCH_DEPTH, TrackPlan
 from gpen_core.video.probe import probe
 from gpen_core.video.track import Track
 
@@ -24,34 +24,37 @@ from gpen_core.video.track import Track
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     path: Path = tmp_path_factory.mktemp("films") / "film.mkv"
-    video_files.make(path, 12, SIZE, "ffv1", pictures=list(frames(12)))
+    video_files.write_video(path, 12, SIZE, "ffv1", pictures=list(frames(12)))
     return probe(path)
 
 
 def chosen(first, count):
-    points = np.tile(face_at((120.0, 96.0), 70.0).landmarks, (count, 1, 1))
+    points = np.tile(make_face((120.0, 96.0), 70.0).landmarks, (count, 1, 1))
     track = Track(0, first, points, np.zeros((count, 4)), np.ones(count), points, False, False, 0)
-    return Chosen(track, 256, restorer()[0].models, 1, False, face_at((120.0, 96.0), 70.0))
+    return TrackPlan(track, 256, restorer()[0].models, 1, False, make_face((120.0, 96.0), 70.0))
 
 
 ENCODING = Encoding(encoder="ffv1", format="yuv420p", size=SIZE)
 
 
 def test_without_a_budget_as_many_wait_as_is_fast(film):
-    assert depth_for(film, ENCODING, [], 3, None) == DEPTH
+    assert prefetch_depth(film, ENCODING, [], 3, None) == PREFETCH_DEPTH
 
 
 def test_a_smaller_budget_lets_fewer_wait_and_too_small_a_one_is_refused(film):
-    least, usual = (needed_bytes(film, ENCODING, [], 3, depth) for depth in (1, DEPTH))
+    least, usual = (estimate_bytes(film, ENCODING, [], 3, depth) for depth in (1, PREFETCH_DEPTH))
     assert least < usual
-    assert depth_for(film, ENCODING, [], 3, usual) == DEPTH and depth_for(film, ENCODING, [], 3, usual - 1) == 1
+    assert (
+        prefetch_depth(film, ENCODING, [], 3, usual) == PREFETCH_DEPTH
+        and prefetch_depth(film, ENCODING, [], 3, usual - 1) == 1
+    )
     with pytest.raises(OutOfMemory, match=r"240 x 192 take about 0\.4 GB .* 0\.4 GB are allowed"):
-        depth_for(film, ENCODING, [], 3, least - 1)
+        prefetch_depth(film, ENCODING, [], 3, least - 1)
 
 
 def test_faces_that_are_there_together_count_together(film):
     def needed(*some, radius=3):
-        return needed_bytes(film, ENCODING, some, radius, 1)
+        return estimate_bytes(film, ENCODING, some, radius, 1)
 
     none, one = needed(), needed(chosen(0, 50))
     together, after = needed(chosen(0, 50), chosen(40, 50)), needed(chosen(0, 50), chosen(60, 50))
@@ -73,7 +76,7 @@ def test_the_estimate_is_near_what_was_measured(film, monkeypatch, size, encoder
     """MiB beyond an idle process, on two cores, with one face (docs/video.md)."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     large, encoding = replace(film, size=size), replace(ENCODING, encoder=encoder, size=size)
-    assert 0.95 < needed_bytes(large, encoding, [], 3, depth, count) / 2**20 / measured < 1.25
+    assert 0.95 < estimate_bytes(large, encoding, [], 3, depth, count) / 2**20 / measured < 1.25
 
 
 @pytest.mark.parametrize("cores", [2, 64])
@@ -83,10 +86,10 @@ def test_8k_fits_into_half_of_32_gib(film, monkeypatch, encoder, format_, cores)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     large = replace(film, size=(7680, 4320), format=format_)
     encoding = Encoding(encoder=encoder, format=format_, size=large.size)
-    assert depth_for(large, encoding, [], 3, int(15.5 * 2**30)) >= 1
+    assert prefetch_depth(large, encoding, [], 3, int(15.5 * 2**30)) >= 1
 
 
-def test_a_film_beyond_the_budget_is_refused_before_anything_is_loaded(film, tmp_path, monkeypatch):
+def test_a_video_beyond_the_budget_is_refused_before_anything_is_loaded(film, tmp_path, monkeypatch):
     runner, _ = restorer()
     monkeypatch.setattr(runner, "prepare", lambda *_: pytest.fail("networks were loaded"))
     with pytest.raises(OutOfMemory, match="while they are at work"):
@@ -95,21 +98,21 @@ def test_a_film_beyond_the_budget_is_refused_before_anything_is_loaded(film, tmp
 
 
 def test_without_a_budget_half_of_the_memory_is_allowed(film, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "host_bytes", lambda: 600 << 20)
+    monkeypatch.setattr(devices, "host_memory", lambda: 600 << 20)
     with pytest.raises(OutOfMemory, match=r"0\.3 GB are allowed"):
         restore_video(film.path, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
 
 
 def test_large_frames_are_refused_by_the_header_before_one_is_decoded(film, tmp_path, monkeypatch):
-    monkeypatch.setitem(limits.DECODER, "max_pixels", "1000")  # decoding would fail, and be told
+    monkeypatch.setitem(limits.DECODER_OPTIONS, "max_pixels", "1000")  # decoding would fail, and be told
     with pytest.raises(OutOfMemory, match="240 x 192 take"):
         probe(film.path, max_memory=2**20)
     monkeypatch.setattr(limits, "MAX_PIXELS", 240 * 192 - 1)
-    with pytest.raises(TooLarge, match="240 x 192 pixels"):
+    with pytest.raises(ImageTooLarge, match="240 x 192 pixels"):
         probe(film.path)
 
 
 def test_a_decoder_refuses_frames_that_are_larger_than_any_header_may_say(film, monkeypatch):
-    monkeypatch.setitem(limits.DECODER, "max_pixels", "1000")
+    monkeypatch.setitem(limits.DECODER_OPTIONS, "max_pixels", "1000")
     with pytest.raises(InputError, match="holds no frame that can be decoded"):
         probe(film.path)

@@ -1,15 +1,15 @@
-"""Landmarks smoothed over time, from numbers alone: what the picture tells of the motion is given."""
+"""Landmarks smoothed over time, from numbers alone: what the image tells of the motion is given."""
 
 import numpy as np
 import pytest
 
-from gpen_core.faces.align import template
-from gpen_core.video.face_motion import STILL
-from gpen_core.video.landmark_smoothing import JITTER, smoothed
+from gpen_core.faces.align import landmark_template
+from gpen_core.video.face_motion import IDENTITY
+from gpen_core.video.landmark_smoothing import MIN_JITTER, smooth_landmarks
 
 RATE = 25
 SIDE = 100.0
-FACE = template(180) - 40  # px: spread like those of a face of 100 px
+FACE = landmark_template(180) - 40  # px: spread like those of a face of 100 px
 
 
 def landmarks(shifts):
@@ -23,7 +23,7 @@ def boxes(points):
     return np.hstack((middle - SIDE / 2, middle + SIDE / 2))
 
 
-def jittered(points, seed=0, amount=JITTER):
+def jittered(points, seed=0, amount=MIN_JITTER):
     return points + np.random.default_rng(seed).normal(0, amount * SIDE, points.shape)
 
 
@@ -34,41 +34,41 @@ def rms(values):
 def test_a_still_face_hardly_moves():
     truth = landmarks(np.zeros((60, 2)))
     raw = jittered(truth)
-    smooth, _ = smoothed(raw, boxes(raw), [STILL] * 59, RATE)
+    smooth, _ = smooth_landmarks(raw, boxes(raw), [IDENTITY] * 59, RATE)
     assert rms(smooth - truth) < rms(raw - truth) / 3
     assert rms(np.diff(smooth, axis=0)) < rms(np.diff(raw, axis=0)) / 30
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5])
 def test_a_head_that_turns_is_not_held_back(seconds):
-    """The landmarks move by a fifth of the face within that time while the picture as a whole does not."""
+    """The landmarks move by a fifth of the face within that time while the image as a whole does not."""
     t = np.arange(80) / RATE
     turned = 0.2 * SIDE * np.clip((t - 1.5) / seconds, 0, 1)
     shifts = np.zeros((80, 5, 2))
     shifts[:, 2, 0], shifts[:, [0, 1, 3, 4], 0] = turned, turned[:, None] * 0.5
     truth = landmarks(shifts)
     raw = jittered(truth)
-    smooth, _ = smoothed(raw, boxes(raw), [STILL] * 79, RATE)
+    smooth, _ = smooth_landmarks(raw, boxes(raw), [IDENTITY] * 79, RATE)
     assert np.abs(smooth - truth).max() < 0.06 * SIDE
     assert rms(smooth - truth) < 0.9 * rms(raw - truth)
 
 
 @pytest.mark.parametrize("speed", [2.0, 10.0])
-def test_where_the_picture_tells_nothing_the_landmarks_own_path_is_smoothed_without_lag(speed):
+def test_where_the_image_tells_nothing_the_landmarks_own_path_is_smoothed_without_lag(speed):
     shifts = np.stack((speed * np.arange(60), np.zeros(60)), 1)
     truth = landmarks(shifts)
     raw = jittered(truth)
-    smooth, _ = smoothed(raw, boxes(raw), [None] * 59, RATE)
+    smooth, _ = smooth_landmarks(raw, boxes(raw), [None] * 59, RATE)
     assert rms(smooth - truth) < 0.7 * rms(raw - truth)
     assert abs((smooth - truth).mean()) < 0.05 * speed
 
 
-def test_nothing_is_carried_over_a_jump_that_the_picture_does_not_tell():
+def test_nothing_is_carried_over_a_jump_that_the_image_does_not_tell():
     truth = landmarks(np.stack((np.where(np.arange(40) < 20, 0, 150.0), np.zeros(40)), 1))
     raw = jittered(truth)
-    motions = [STILL] * 39
+    motions = [IDENTITY] * 39
     motions[19] = None
-    smooth, _ = smoothed(raw, boxes(raw), motions, RATE)
+    smooth, _ = smooth_landmarks(raw, boxes(raw), motions, RATE)
     assert np.abs(smooth - truth).max() < 0.03 * SIDE
 
 
@@ -78,8 +78,8 @@ def test_a_gap_is_filled_along_the_motion():
     raw = jittered(truth)
     box = boxes(raw)
     raw[20:32], box[20:32] = np.nan, np.nan
-    motions = [STILL + np.array([[0, 0, dx], [0, 0, dy]]) for dx, dy in np.diff(shifts, axis=0)]
-    smooth, smooth_boxes = smoothed(raw, box, motions, RATE)
+    motions = [IDENTITY + np.array([[0, 0, dx], [0, 0, dy]]) for dx, dy in np.diff(shifts, axis=0)]
+    smooth, smooth_boxes = smooth_landmarks(raw, box, motions, RATE)
     assert np.abs(smooth - truth).max() < 0.02 * SIDE
     assert np.abs(smooth_boxes - boxes(truth)).max() < 0.02 * SIDE
 
@@ -93,16 +93,16 @@ def test_zoom_and_turn_carry_the_box_too():
     box = np.hstack((truth.mean(1) - half, truth.mean(1) + half))
     steps = spin[1:] / spin[:-1]
     motions = [np.array([[s.real, -s.imag, 0], [s.imag, s.real, 0]]) for s in steps]
-    smooth, smooth_boxes = smoothed(jittered(truth), box, motions, RATE)
+    smooth, smooth_boxes = smooth_landmarks(jittered(truth), box, motions, RATE)
     assert np.abs(smooth - truth).max() < 0.03 * SIDE
     assert np.abs(smooth_boxes - box).max() < 0.5
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("motion", [STILL, None])
+@pytest.mark.parametrize("motion", [IDENTITY, None])
 def test_short_tracks_stay_where_they_are(n, motion):
     truth = landmarks(np.zeros((n, 2)))
-    smooth, box = smoothed(truth, boxes(truth), [motion] * (n - 1), RATE)
+    smooth, box = smooth_landmarks(truth, boxes(truth), [motion] * (n - 1), RATE)
     assert np.allclose(smooth, truth) and np.allclose(box, boxes(truth))
 
 
@@ -110,5 +110,5 @@ def test_short_tracks_stay_where_they_are(n, motion):
 def test_any_rate_will_do(rate):
     truth = landmarks(np.zeros((30, 2)))
     raw = jittered(truth)
-    smooth, _ = smoothed(raw, boxes(raw), [STILL] * 29, rate)
+    smooth, _ = smooth_landmarks(raw, boxes(raw), [IDENTITY] * 29, rate)
     assert np.isfinite(smooth).all() and rms(smooth - truth) <= rms(raw - truth) * 1.001

@@ -1,4 +1,4 @@
-"""Frames before and after, spread over a film."""
+"""Frames before and after, spread over a video."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,18 @@ from video_fakes import SIZE, frames, restorer
 
 from gpen_core import InputError, Interrupted, ProgressEvent, RestoreOptions, VideoOptions
 from gpen_core.video import preview as previews
-from gpen_core.video.preview import LETTERS, MARGIN, preview
+from gpen_core.video.preview import FONT_SIZE, MARGIN, preview
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 
-COUNT, LABEL = 20, LETTERS + 2 * MARGIN
+COUNT, LABEL = 20, FONT_SIZE + 2 * MARGIN
 WIDTH, HEIGHT = SIZE
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.mkv"
-    return video_files.make(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)))
+    return video_files.write_video(path, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT)))
 
 
 def rows(sheet, height=HEIGHT, width=WIDTH):
@@ -33,7 +33,7 @@ def rows(sheet, height=HEIGHT, width=WIDTH):
 def test_a_row_for_each_frame_as_it_is_and_restored(film):
     told = []
     sheet = preview(film, 4, restorer()[0], progress=told.append)
-    known = [frame.picture.pixels for frame in Reader(probe(film)).frames()]
+    known = [frame.image.pixels for frame in FrameReader(probe(film)).frames()]
     both = rows(sheet)
     assert told == [ProgressEvent("restore", n, 4, "frame", "Restoring frames") for n in range(1, 5)]
     for n, (before, after) in zip((3, 8, 13, 18), both):  # the first after 1/8, 3/8 ... of 20 frames
@@ -45,18 +45,18 @@ def test_a_row_for_each_frame_as_it_is_and_restored(film):
 
 def test_frames_between_rare_key_frames_of_a_transport_stream(tmp_path):
     rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
-    path = video_files.make(tmp_path / "film.ts", 120, SIZE, options=rare)
-    known = [frame.picture.pixels for frame in Reader(probe(path)).frames()]
+    path = video_files.write_video(tmp_path / "film.ts", 120, SIZE, options=rare)
+    known = [frame.image.pixels for frame in FrameReader(probe(path)).frames()]
     both = rows(preview(path, 2, restorer()[0]))
     assert all(np.array_equal(before, known[n]) for n, (before, _) in zip((30, 90), both))
 
 
 def test_one_frame_is_the_middle_of_the_part_asked_for(film):
     ((before, _),) = rows(preview(film, 1, restorer()[0], None, VideoOptions(start=0.4, end=0.6)))
-    assert np.array_equal(before, [frame.picture.pixels for frame in Reader(probe(film)).frames()][13])
+    assert np.array_equal(before, [frame.image.pixels for frame in FrameReader(probe(film)).frames()][13])
 
 
-def test_an_end_behind_the_films_shows_what_the_film_has(film):
+def test_an_end_behind_the_videos_shows_what_the_video_has(film):
     whole, beyond = (preview(film, 3, restorer()[0], None, VideoOptions(end=end)) for end in (None, 100.0))
     assert np.array_equal(whole, beyond)
 
@@ -70,27 +70,27 @@ def test_frames_are_restored_one_by_one_as_they_are_read(film, monkeypatch):
     """None waits in memory."""
     order = []
 
-    class Noting(Reader):
+    class Noting(FrameReader):
         def frames(self):
             for frame in super().frames():
                 order.append("read")
                 yield frame
 
-    monkeypatch.setattr(previews, "Reader", Noting)
+    monkeypatch.setattr(previews, "FrameReader", Noting)
     preview(film, 3, restorer()[0], progress=lambda event: order.append("restored"))
     assert order == ["read", "restored"] * 3
 
 
 def test_large_frames_are_reduced(film, monkeypatch):
-    monkeypatch.setattr(previews, "WIDTH", 120)
+    monkeypatch.setattr(previews, "MAX_WIDTH", 120)
     assert len(rows(preview(film, 2, restorer()[0]), 96, 120)) == 2
 
 
-def test_a_film_of_16_bits_and_a_folder(tmp_path):
+def test_a_video_of_16_bits_and_a_folder(tmp_path):
     from PIL import Image
 
     pictures = list(frames(3))
-    deep = video_files.make(tmp_path / "deep.mkv", 3, SIZE, "ffv1", "yuv420p10le", pictures=pictures)
+    deep = video_files.write_video(tmp_path / "deep.mkv", 3, SIZE, "ffv1", "yuv420p10le", pictures=pictures)
     (tmp_path / "folder").mkdir()
     for n, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "folder" / f"{n}.png")
@@ -115,8 +115,8 @@ def test_without_faces_both_are_the_same(film):
 def test_what_has_no_such_frame_or_no_length(film, tmp_path):
     with pytest.raises(InputError, match="no frame after"):
         preview(film, 2, restorer()[0], None, VideoOptions(start=50, end=60))
-    raw = video_files.make(tmp_path / "raw.h264", 10, SIZE, container="h264")
-    if probe(raw).seconds is None:
+    raw = video_files.write_video(tmp_path / "raw.h264", 10, SIZE, container="h264")
+    if probe(raw).duration is None:
         with pytest.raises(InputError, match=r"does not say how long it is\. Say where to end"):
             preview(raw, 2, restorer()[0])
     assert len(rows(preview(raw, 2, restorer()[0], None, VideoOptions(end=0.2)))) == 2

@@ -1,4 +1,4 @@
-"""What is known of a film before it is decoded, and what is refused."""
+"""What is known of a video before it is decoded, and what is refused."""
 
 from fractions import Fraction
 
@@ -8,46 +8,46 @@ import pytest
 import video_files
 from PIL import Image
 
-from gpen_core.errors import InputError, MissingExtra, OptionsError
+from gpen_core.errors import InputError, MissingDependency, OptionsError
 from gpen_core.video import containers
 from gpen_core.video.probe import frame_files, probe
 
 
 def test_size_time_and_streams(tmp_path):
-    film = probe(video_files.make(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
-    assert (film.size, film.rate, film.count, film.seconds, film.bits) == ((96, 64), 25, 30, 1.2, 8)
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 30, (96, 64), sound="aac"))
+    assert (film.size, film.frame_rate, film.frame_count, film.duration, film.bits) == ((96, 64), 25, 30, 1.2, 8)
     assert film.time_base == Fraction(1, 12800) and film.codec == "h264" and not film.is_folder
     assert [(one.kind, one.codec, one.language) for one in film.streams] == [
         ("video", "h264", "und"),
         ("audio", "aac", "deu"),
     ]
-    assert [one.index for one in film.others] == [1]
+    assert [one.index for one in film.other_streams] == [1]
 
 
-def test_ten_bits_and_colour_tags(tmp_path):
+def test_ten_bits_and_color_tags(tmp_path):
     tags = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
-    path = video_files.make(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
+    path = video_files.write_video(tmp_path / "a.mkv", 3, codec="libx265", pixels="yuv420p10le", context=tags)
     film = probe(path)
     assert film.bits == 10 and film.format == "yuv420p10le"
-    assert (film.colours.range, film.colours.matrix, film.colours.primaries, film.colours.transfer) == (1, 9, 9, 16)
+    assert (film.colors.range, film.colors.matrix, film.colors.primaries, film.colors.transfer) == (1, 9, 9, 16)
 
 
 def test_pixels_that_are_not_square(tmp_path):
-    film = probe(video_files.make(tmp_path / "a.mp4", 3, context={"sample_aspect_ratio": Fraction(4, 3)}))
-    assert film.aspect == Fraction(4, 3) and film.size == (96, 64)
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 3, context={"sample_aspect_ratio": Fraction(4, 3)}))
+    assert film.sample_aspect_ratio == Fraction(4, 3) and film.size == (96, 64)
 
 
 @video_files.needs_rotation
 @pytest.mark.parametrize(
     ("turn", "orientation"), [((90, False, False), 8), ((180, False, False), 3), ((270, False, False), 6)]
 )
-def test_a_turned_film_has_the_size_that_is_shown(tmp_path, turn, orientation):
-    path = video_files.make(tmp_path / "a.mp4", 3, rotation=turn, context={"sample_aspect_ratio": Fraction(4, 3)})
+def test_a_turned_video_has_the_size_that_is_shown(tmp_path, turn, orientation):
+    path = video_files.write_video(tmp_path / "a.mp4", 3, rotation=turn, context={"sample_aspect_ratio": Fraction(4, 3)})
     film = probe(path)
     assert film.orientation == orientation
     quarter = turn[0] % 180 == 90
     assert film.size == ((64, 96) if quarter else (96, 64))
-    assert film.aspect == (Fraction(3, 4) if quarter else Fraction(4, 3))
+    assert film.sample_aspect_ratio == (Fraction(3, 4) if quarter else Fraction(4, 3))
 
 
 def test_no_such_file(tmp_path):
@@ -56,20 +56,20 @@ def test_no_such_file(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, I am a text\n" * 40, bytes(range(256)) * 50])
-def test_what_is_no_film(tmp_path, data):
+def test_what_is_no_video(tmp_path, data):
     (tmp_path / "a.mp4").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.mp4 cannot be read as a film .*get it anew"):
+    with pytest.raises(InputError, match=r"a\.mp4 cannot be read as a video .*Get it again"):
         probe(tmp_path / "a.mp4")
 
 
-def test_a_film_without_its_index_was_cut_off(tmp_path):
-    whole = video_files.make(tmp_path / "a.mp4", 30).read_bytes()
+def test_a_video_without_its_index_was_cut_off(tmp_path):
+    whole = video_files.write_video(tmp_path / "a.mp4", 30).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cut off while it was recorded or copied"):
+    with pytest.raises(InputError, match="may be cut off"):
         probe(tmp_path / "cut.mp4")
 
 
-def test_sound_alone_is_no_film(tmp_path):
+def test_sound_alone_is_no_video(tmp_path):
     with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as out:
         stream = out.add_stream("aac", rate=48000)
         stream.layout = "mono"
@@ -79,15 +79,17 @@ def test_sound_alone_is_no_film(tmp_path):
         probe(tmp_path / "a.m4a")
 
 
-def test_a_film_without_frames(tmp_path):
-    path = video_files.make(tmp_path / "a.mkv", 0, sound=None)
-    with pytest.raises(InputError, match=r"holds no frame|cannot be read as a film"):
+def test_a_video_without_frames(tmp_path):
+    path = video_files.write_video(tmp_path / "a.mkv", 0, sound=None)
+    with pytest.raises(InputError, match=r"holds no frame|cannot be read as a video"):
         probe(path)
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "yuva420p"), ("ffv1", "bgra"), ("prores_ks", "yuva444p10le")])
 def test_alpha_is_refused(tmp_path, codec, pixels):
-    path = video_files.make(tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut")
+    path = video_files.write_video(
+        tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut"
+    )
     with pytest.raises(InputError, match=r"alpha channel .* not supported"):
         probe(path)
 
@@ -95,21 +97,21 @@ def test_alpha_is_refused(tmp_path, codec, pixels):
 def test_a_folder_of_frames_in_natural_order(tmp_path):
     for number in (10, 9, 1):
         Image.fromarray(np.full((8, 12, 3), number, np.uint8)).save(tmp_path / f"frame {number}.png")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     film = probe(tmp_path)
-    assert film.is_folder and film.size == (12, 8) and (film.rate, film.count) == (25, 3)
+    assert film.is_folder and film.size == (12, 8) and (film.frame_rate, film.frame_count) == (25, 3)
     assert [path.stem for path in frame_files(tmp_path)] == ["frame 1", "frame 9", "frame 10"]
     assert probe(tmp_path, Fraction(30000, 1001)).time_base == Fraction(1001, 30000)
 
 
 def test_an_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r"holds no pictures"):
+    with pytest.raises(InputError, match=r"holds no images"):
         probe(tmp_path)
 
 
 def test_a_frame_rate_is_for_folders_only(tmp_path):
-    with pytest.raises(OptionsError, match="folder of pictures only"):
-        probe(video_files.make(tmp_path / "a.mp4", 2), Fraction(30))
+    with pytest.raises(OptionsError, match="folder of images only"):
+        probe(video_files.write_video(tmp_path / "a.mp4", 2), Fraction(30))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(OptionsError, match="above 0"):
         probe(tmp_path, Fraction(-1))
@@ -117,5 +119,5 @@ def test_a_frame_rate_is_for_folders_only(tmp_path):
 
 def test_without_pyav_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(MissingExtra, match=r'pip install "sd-gpen\[video\]"'):
-        containers.library()
+    with pytest.raises(MissingDependency, match=r'pip install "sd-gpen\[video\]"'):
+        containers.import_av()

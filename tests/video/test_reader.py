@@ -1,4 +1,4 @@
-"""Frames as they were decoded, from any of them on, out of films that are whole and of films that are not."""
+"""Frames as they were decoded, from any of them on, out of videos that are whole and of videos that are not."""
 
 import logging
 from fractions import Fraction
@@ -10,13 +10,13 @@ import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError
-from gpen_core.images.image import upright
+from gpen_core.images.image import apply_orientation
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 
 
 def same(one, other):
-    planes = all(np.array_equal(a, b) for a, b in zip(one.coded.arrays, other.coded.arrays))
+    planes = all(np.array_equal(a, b) for a, b in zip(one.native.arrays, other.native.arrays))
     return planes and (one.number, one.pts, one.seconds) == (other.number, other.pts, other.seconds)
 
 
@@ -32,17 +32,17 @@ def decoded(path):
 
 
 def test_frames_are_as_decoded(tmp_path):
-    path = video_files.make(tmp_path / "a.mp4", 30, (96, 64))
-    frames = list(Reader(probe(path)).frames())
+    path = video_files.write_video(tmp_path / "a.mp4", 30, (96, 64))
+    frames = list(FrameReader(probe(path)).frames())
     assert [frame.number for frame in frames] == list(range(30))
     for frame, (pts, planes) in zip(frames, decoded(path)):
         assert frame.pts == pts and frame.seconds == pytest.approx(frame.number / 25)
-        assert np.array_equal(frame.coded.arrays[0], planes[:64])
-        assert [one.shape for one in frame.coded.arrays] == [(64, 96), (32, 48), (32, 48)]
+        assert np.array_equal(frame.native.arrays[0], planes[:64])
+        assert [one.shape for one in frame.native.arrays] == [(64, 96), (32, 48), (32, 48)]
 
 
-def test_the_picture_is_what_was_encoded(tmp_path):
-    """Against the source: the colours' matrix and range are those of the tags. The other matrix is 20 dB off."""
+def test_the_image_is_what_was_encoded(tmp_path):
+    """Against the source: the colors' matrix and range are those of the tags. The other matrix is 20 dB off."""
     for tags in ({"colorspace": 1, "color_range": 1}, {"colorspace": 5, "color_range": 1}):
         source = np.zeros((64, 96, 3), np.uint8)
         source[:, :48], source[:, 48:] = (200, 60, 40), (30, 90, 220)
@@ -58,65 +58,65 @@ def test_the_picture_is_what_was_encoded(tmp_path):
             frame.pts = 0
             out.mux(video.encode(frame))
             out.mux(video.encode())
-        (read,) = Reader(probe(tmp_path / "a.mp4")).frames()
-        assert video_files.psnr(read.picture.pixels, source) > 45
+        (read,) = FrameReader(probe(tmp_path / "a.mp4")).frames()
+        assert video_files.psnr(read.image.pixels, source) > 45
 
 
-def test_ten_bits_are_a_picture_of_sixteen(tmp_path):
-    path = video_files.make(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
-    frames = list(Reader(probe(path)).frames())
-    eight = list(video_files.moving(3, (96, 64)))
-    assert frames[0].picture.pixels.dtype == np.uint16 and frames[0].coded.arrays[0].max() > 255
-    assert video_files.psnr(frames[1].picture.pixels / 257, eight[1]) > 27
+def test_ten_bits_are_an_image_of_sixteen(tmp_path):
+    path = video_files.write_video(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
+    frames = list(FrameReader(probe(path)).frames())
+    eight = list(video_files.moving_noise(3, (96, 64)))
+    assert frames[0].image.pixels.dtype == np.uint16 and frames[0].native.arrays[0].max() > 255
+    assert video_files.psnr(frames[1].image.pixels / 257, eight[1]) > 27
 
 
 @video_files.needs_rotation
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_a_turned_film_is_read_upright(tmp_path, orientation):
+def test_a_turned_video_is_read_upright(tmp_path, orientation):
     turns = {3: (180,), 6: (270,), 8: (90,), 2: (0, True), 4: (0, False, True), 5: (90, True), 7: (270, True)}
-    plain = video_files.make(tmp_path / "plain.mp4", 2)
-    turned = video_files.make(tmp_path / "turned.mp4", 2, rotation=turns[orientation])
+    plain = video_files.write_video(tmp_path / "plain.mp4", 2)
+    turned = video_files.write_video(tmp_path / "turned.mp4", 2, rotation=turns[orientation])
     film = probe(turned)
     if turns[orientation][1:]:  # which of the two diagonals it is, is FFmpeg's to say
         orientation = film.orientation
         assert orientation in ((2,), (4,), (5, 7))[(turns[orientation][0] > 0) * 2 if orientation > 4 else orientation // 4]
     else:
         assert film.orientation == orientation
-    one, other = next(Reader(probe(plain)).frames()), next(Reader(film).frames())
-    assert other.picture.size == film.size
-    for a, b in zip(one.coded.arrays, other.coded.arrays):
-        assert np.array_equal(upright(a, orientation), b)
-    assert np.array_equal(upright(one.picture.pixels, orientation), other.picture.pixels)
+    one, other = next(FrameReader(probe(plain)).frames()), next(FrameReader(film).frames())
+    assert other.image.size == film.size
+    for a, b in zip(one.native.arrays, other.native.arrays):
+        assert np.array_equal(apply_orientation(a, orientation), b)
+    assert np.array_equal(apply_orientation(one.image.pixels, orientation), other.image.pixels)
 
 
 @video_files.needs_rotation
 def test_a_quarter_turn_of_422_repeats_its_chroma(tmp_path):
-    path = video_files.make(tmp_path / "a.mov", 2, codec="prores_ks", pixels="yuv422p10le", rotation=(90,))
-    frame = next(Reader(probe(path)).frames())
-    assert frame.coded.format == "yuv444p10le"
-    y, cb, _ = frame.coded.arrays
+    path = video_files.write_video(tmp_path / "a.mov", 2, codec="prores_ks", pixels="yuv422p10le", rotation=(90,))
+    frame = next(FrameReader(probe(path)).frames())
+    assert frame.native.format == "yuv444p10le"
+    y, cb, _ = frame.native.arrays
     assert y.shape == cb.shape == (96, 64) and np.array_equal(cb[0::2], cb[1::2])
 
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": "keyint=40:open-gop=1:bframes=5"}])
 @pytest.mark.parametrize("first", [1, 39, 41, 75, 119])
 def test_going_on_gives_the_same_frames(tmp_path, first, options):
-    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48), options=options))
-    frames = list(Reader(film).frames())
-    rest = list(Reader(film).frames(first, times_of(frames)))
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 120, (64, 48), options=options))
+    frames = list(FrameReader(film).frames())
+    rest = list(FrameReader(film).frames(first, times_of(frames)))
     assert len(rest) == 120 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
-    assert all(same(a, b) for a, b in zip(frames[first:], Reader(film).frames(first)))
+    assert all(same(a, b) for a, b in zip(frames[first:], FrameReader(film).frames(first)))
 
 
 def test_start_and_end_in_seconds(tmp_path):
-    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48)))
-    frames = list(Reader(film).frames())
-    part = list(Reader(film, 3.2, 4.0).frames())
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 120, (64, 48)))
+    frames = list(FrameReader(film).frames())
+    part = list(FrameReader(film, 3.2, 4.0).frames())
     assert [frame.number for frame in part] == list(range(20)) and part[0].pts == frames[80].pts
     assert [frame.pts for frame in part] == [frame.pts for frame in frames[80:100]]
-    rest = list(Reader(film, 3.2, 4.0).frames(5, times_of(part)))
+    rest = list(FrameReader(film, 3.2, 4.0).frames(5, times_of(part)))
     assert all(same(a, b) for a, b in zip(part[5:], rest)) and len(rest) == 15
-    assert list(Reader(film, 99).frames()) == []
+    assert list(FrameReader(film, 99).frames()) == []
 
 
 CONTAINERS = {
@@ -137,8 +137,8 @@ def rare_keys(request, tmp_path_factory):
     """A video and its 280 frames."""
     format_, codec, options = CONTAINERS[request.param]
     path = tmp_path_factory.mktemp("video") / f"a.{request.param}"
-    film = probe(video_files.make(path, 280, (64, 48), codec, options=options, container=format_))
-    frames = list(Reader(film).frames())
+    film = probe(video_files.write_video(path, 280, (64, 48), codec, options=options, container=format_))
+    frames = list(FrameReader(film).frames())
     assert [frame.number for frame in frames] == list(range(280))
     return film, frames
 
@@ -146,97 +146,97 @@ def rare_keys(request, tmp_path_factory):
 @pytest.mark.parametrize("seconds", [1.0, 3.0, 10.0])
 def test_a_start_between_key_frames_loses_no_frame(rare_keys, seconds):
     film, frames = rare_keys
-    reader = Reader(film, seconds)
+    reader = FrameReader(film, seconds)
     first = round(seconds * 25)
     part = list(reader.frames())
     assert times_of(part) == times_of(frames[first:]) and not reader.notes
     assert [frame.number for frame in part] == list(range(280 - first))
-    assert all(np.array_equal(a.picture.pixels, b.picture.pixels) for a, b in zip(part, frames[first:]))
+    assert all(np.array_equal(a.image.pixels, b.image.pixels) for a, b in zip(part, frames[first:]))
 
 
 @pytest.mark.parametrize("first", [75, 250, 279])
 def test_frames_after_a_resume_have_their_numbers(rare_keys, first):
     film, frames = rare_keys
-    rest = list(Reader(film).frames(first, times_of(frames)))
+    rest = list(FrameReader(film).frames(first, times_of(frames)))
     assert len(rest) == 280 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
 
 
 def test_frames_after_a_resume_of_a_part(rare_keys):
     film, frames = rare_keys
-    part = list(Reader(film, 3.0, 11.0).frames())
-    rest = list(Reader(film, 3.0, 11.0).frames(50, times_of(part)))
+    part = list(FrameReader(film, 3.0, 11.0).frames())
+    rest = list(FrameReader(film, 3.0, 11.0).frames(50, times_of(part)))
     assert times_of(rest) == times_of(frames[125:275]) and [frame.number for frame in rest] == list(range(50, 200))
 
 
 def test_a_frame_that_was_not_there_before_is_not_counted(tmp_path):
     """What a seek decodes otherwise than the first pass has no number, and what it misses is decoded from further back."""
-    film = probe(video_files.make(tmp_path / "a.mp4", 120, (64, 48)))
-    frames = list(Reader(film).frames())
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 120, (64, 48)))
+    frames = list(FrameReader(film).frames())
     known = frames[:80] + frames[81:]
-    assert times_of(Reader(film).frames(75, times_of(known))) == times_of(known[75:])
+    assert times_of(FrameReader(film).frames(75, times_of(known))) == times_of(known[75:])
     times = times_of(frames)
     times.insert(100, times[99] + 7)
-    assert [frame.number for frame in Reader(film).frames(75, times)] == list(range(75, 100))
+    assert [frame.number for frame in FrameReader(film).frames(75, times)] == list(range(75, 100))
 
 
 def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
     """The second one's timestamps are set right; a seek alone could not tell which of the two it reached."""
     one, two = (
-        video_files.make(
-            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=video_files.moving(120, (64, 48), n)
+        video_files.write_video(
+            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=video_files.moving_noise(120, (64, 48), n)
         )
         for n in range(2)
     )
     (tmp_path / "both.ts").write_bytes(one.read_bytes() + two.read_bytes())
     film = probe(tmp_path / "both.ts")
-    frames = list(Reader(film).frames())
+    frames = list(FrameReader(film).frames())
     for first in (80, 119, 130, 200):
-        rest = list(Reader(film).frames(first, times_of(frames)))
+        rest = list(FrameReader(film).frames(first, times_of(frames)))
         assert len(rest) == len(frames) - first and all(same(a, b) for a, b in zip(frames[first:], rest))
 
 
 def test_times_of_a_variable_rate(tmp_path):
     times = [0, 10, 15, 40, 41, 90, 200, 230]
-    film = probe(video_files.make(tmp_path / "a.mp4", 8, times=times, base=Fraction(1, 100)))
-    frames = list(Reader(film).frames())
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 8, times=times, base=Fraction(1, 100)))
+    frames = list(FrameReader(film).frames())
     assert [round(frame.seconds * 100) for frame in frames] == times
-    assert [frame.pts for frame in Reader(film).frames(6, times_of(frames))] == [frame.pts for frame in frames[6:]]
+    assert [frame.pts for frame in FrameReader(film).frames(6, times_of(frames))] == [frame.pts for frame in frames[6:]]
 
 
 def test_seconds_count_from_the_first_frame(tmp_path):
-    path = video_files.make(tmp_path / "a.ts", 50, times=range(250, 300), base=Fraction(1, 25))
+    path = video_files.write_video(tmp_path / "a.ts", 50, times=range(250, 300), base=Fraction(1, 25))
     film = probe(path)
-    assert film.origin > 0
-    frames = list(Reader(film, 1.0).frames())
+    assert film.start_pts > 0
+    frames = list(FrameReader(film, 1.0).frames())
     assert frames[0].seconds == pytest.approx(1.0) and len(frames) == 25
 
 
-def test_a_film_cut_off_gives_what_is_there(tmp_path, caplog):
-    whole = video_files.make(tmp_path / "a.mkv", 100, sound="aac").read_bytes()
+def test_a_video_cut_off_gives_what_is_there(tmp_path, caplog):
+    whole = video_files.write_video(tmp_path / "a.mkv", 100, sound="aac").read_bytes()
     path = tmp_path / "cut.mkv"
     path.write_bytes(whole[: len(whole) // 2])
-    reader = Reader(probe(path))
+    reader = FrameReader(probe(path))
     with caplog.at_level(logging.WARNING):
         frames = list(reader.frames())
     assert 20 < len(frames) < 80 and [frame.number for frame in frames] == list(range(len(frames)))
     assert any("was cut off" in note for note in reader.notes) and "cut.mkv" in caplog.text
-    whole_ones = list(Reader(probe(tmp_path / "a.mkv")).frames())
+    whole_ones = list(FrameReader(probe(tmp_path / "a.mkv")).frames())
     assert all(same(a, b) for a, b in zip(frames[:-5], whole_ones))
 
 
 def test_what_cannot_be_decoded_is_left_out_and_said_once(tmp_path):
-    path = video_files.make(tmp_path / "a.mkv", 60, (64, 48), codec="ffv1", options={"g": "1", "slicecrc": "1"})
-    reader = Reader(probe(path))
+    path = video_files.write_video(tmp_path / "a.mkv", 60, (64, 48), codec="ffv1", options={"g": "1", "slicecrc": "1"})
+    reader = FrameReader(probe(path))
     whole = list(reader.frames())
     assert reader.notes == []
-    film = video_files.make(tmp_path / "b.mp4", 60, (64, 48), codec="libx264", options={"g": "10", "bf": "0"})
+    film = video_files.write_video(tmp_path / "b.mp4", 60, (64, 48), codec="libx264", options={"g": "10", "bf": "0"})
     data = bytearray(film.read_bytes())
     with av.open(str(film)) as container:
         broken = [packet.pos for packet in container.demux(video=0) if packet.size][25:27]
     for at in broken:
         data[at + 4 : at + 40] = bytes(36)
     film.write_bytes(data)
-    reader = Reader(probe(film))
+    reader = FrameReader(probe(film))
     frames = list(reader.frames())
     assert len(whole) == 60 and 50 <= len(frames) < 60 and frames[-1].seconds == pytest.approx(59 / 25)
     assert len(reader.notes) == len(set(reader.notes)) >= 1
@@ -244,26 +244,26 @@ def test_what_cannot_be_decoded_is_left_out_and_said_once(tmp_path):
 
 def test_sizes_that_change_are_refused(tmp_path):
     data = b"".join(
-        video_files.make(tmp_path / f"{n}.ts", 10, size, container="mpegts").read_bytes()
+        video_files.write_video(tmp_path / f"{n}.ts", 10, size, container="mpegts").read_bytes()
         for n, size in enumerate([(96, 64), (64, 64)])
     )
     (tmp_path / "both.ts").write_bytes(data)
     with pytest.raises(InputError, match="64 x 64 pixels and the first 96 x 64"):
-        list(Reader(probe(tmp_path / "both.ts")).frames())
+        list(FrameReader(probe(tmp_path / "both.ts")).frames())
 
 
 def test_a_folder_of_frames(tmp_path):
-    pictures = list(video_files.moving(4, (24, 16)))
+    pictures = list(video_files.moving_noise(4, (24, 16)))
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     film = probe(tmp_path, Fraction(10))
-    frames = list(Reader(film).frames())
+    frames = list(FrameReader(film).frames())
     assert [(frame.number, frame.pts, frame.seconds, frame.name) for frame in frames] == [
         (n, n, n / 10, f"{n}.png") for n in range(4)
     ]
-    assert all(np.array_equal(frame.picture.pixels, picture) for frame, picture in zip(frames, pictures))
-    assert [frame.name for frame in Reader(film, 0.1, 0.3).frames()] == ["1.png", "2.png"]
-    assert [frame.name for frame in Reader(film).frames(2, range(4))] == ["2.png", "3.png"]
+    assert all(np.array_equal(frame.image.pixels, picture) for frame, picture in zip(frames, pictures))
+    assert [frame.name for frame in FrameReader(film, 0.1, 0.3).frames()] == ["1.png", "2.png"]
+    assert [frame.name for frame in FrameReader(film).frames(2, range(4))] == ["2.png", "3.png"]
     Image.fromarray(pictures[0][:8]).save(tmp_path / "9 odd one.png")
     with pytest.raises(InputError, match=r"9 odd one\.png has 24 x 8 pixels and the first frame 24 x 16"):
-        list(Reader(film).frames())
+        list(FrameReader(film).frames())

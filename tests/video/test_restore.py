@@ -1,4 +1,4 @@
-"""A film from file to file: restored, whole or not at all, and gone on with after whatever ended it."""
+"""A video from file to file: restored, whole or not at all, and gone on with after whatever ended it."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import video_files
-from helpers import face_at
-from video_fakes import SIZE, frames, network_of, restorer
-from video_files import film_of, in_segments_of_ten, pixels
+from helpers import make_face
+from video_fakes import SIZE, frames, identity_network, restorer
+from video_files import read_frames, use_ten_frame_segments, write_lossless_video
 
 from gpen_core import (
     InputError,
@@ -20,12 +20,12 @@ from gpen_core import (
     VideoOptions,
     restore_video,
 )
-from gpen_core.video.analysis import Survey
-from gpen_core.video.restore_video import segments
+from gpen_core.video.analysis import VideoAnalysis
+from gpen_core.video.restore_video import segment_ranges
 from gpen_core.video.track import Track
-from gpen_core.video.track_selection import why_left
+from gpen_core.video.track_selection import skip_reasons
 from gpen_core.video.video_report import report
-from gpen_core.video.work_dir import Work
+from gpen_core.video.work_dir import WorkDir
 
 EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 COUNT = 30
@@ -34,18 +34,18 @@ COUNT = 30
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """Of ten frames."""
-    in_segments_of_ten(monkeypatch)
+    use_ten_frame_segments(monkeypatch)
 
 
 @pytest.fixture
 def film(tmp_path):
-    return film_of(tmp_path / "film.mkv", COUNT)
+    return write_lossless_video(tmp_path / "film.mkv", COUNT)
 
 
 def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
     target = tmp_path / "out.mkv"
     result = restore_video(film, target, restorer()[0], RestoreOptions(), EXACT)
-    before, after = pixels(film), pixels(target)
+    before, after = read_frames(film), read_frames(target)
     assert len(after) == COUNT and [track.frames for track in result.tracks] == [COUNT]
     for one, other in zip(before, after):
         assert np.array_equal(one[:8], other[:8]) and np.array_equal(one[:, :8], other[:, :8])  # the corners of the frame
@@ -71,7 +71,7 @@ def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_pat
     assert result.segments[0] == 3 and result.segments[1] >= 1
     assert whole[1].faces == COUNT > again[1].faces
     assert [one.frames for one in result.tracks] == [COUNT]  # those of the first run, too
-    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+    assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
     assert not (tmp_path / "out.mkv.unfinished").exists()
 
 
@@ -83,8 +83,8 @@ def test_the_measured_steadiness_is_that_of_one_run(film, tmp_path):
     with pytest.raises(RuntimeError):
         restore_video(film, tmp_path / "out.mkv", broken[0], None, VideoOptions(codec="ffv1"))
     parts = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
-    assert parts.tracks[0].after.value == pytest.approx(whole.tracks[0].after.value, rel=1e-9)
-    assert 0 < whole.tracks[0].after.value < 0.6 * whole.tracks[0].before.value
+    assert parts.tracks[0].flicker_after.rms == pytest.approx(whole.tracks[0].flicker_after.rms, rel=1e-9)
+    assert 0 < whole.tracks[0].flicker_after.rms < 0.6 * whole.tracks[0].flicker_before.rms
 
 
 @pytest.mark.parametrize("change", ["options", "video", "network", "film"])
@@ -101,10 +101,10 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
     elif change == "video":
         video = replace(EXACT, temporal_smoothing=0.5)
     elif change == "network":
-        again[1].network = network_of.__wrapped__(256)
+        again[1].network = identity_network.__wrapped__(256)
         next(iter(again[1].network.parameters())).data[0] += 1
     else:
-        video_files.make(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
+        video_files.write_video(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
     assert any("a restart deletes it" in note for note in result.notes)
@@ -133,7 +133,7 @@ def test_each_stage_counts_in_its_own_unit_to_its_end(film, tmp_path):
 def test_two_runs_on_one_output(film, tmp_path):
     target = tmp_path / "out.mkv"
     target.write_bytes(b"what was there")
-    with Work(target).locked(False), pytest.raises(OutputError, match="by another run"):
+    with WorkDir(target).lock(False), pytest.raises(OutputError, match="by another run"):
         restore_video(film, target, restorer()[0], None, EXACT)
     assert target.read_bytes() == b"what was there"
 
@@ -156,7 +156,7 @@ def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, t
     assert restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT).segments == (3, 1)
 
 
-def test_a_film_is_never_written_over_itself_nor_enlarged(film):
+def test_a_video_is_never_written_over_itself_nor_enlarged(film):
     content = film.read_bytes()
     with pytest.raises(OptionsError, match="itself"):
         restore_video(film, film, restorer()[0])
@@ -165,15 +165,19 @@ def test_a_film_is_never_written_over_itself_nor_enlarged(film):
     assert film.read_bytes() == content and len(list(film.parent.iterdir())) == 1
 
 
-def test_a_part_of_the_film(film, tmp_path):
+def test_a_part_of_the_video(film, tmp_path):
     result = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, replace(EXACT, start=0.4, end=0.8))
     assert len(result.restored) == 10
     assert all(
-        map(np.array_equal, (one[:8] for one in pixels(film)[10:20]), (one[:8] for one in pixels(tmp_path / "out.mkv")))
+        map(
+            np.array_equal,
+            (one[:8] for one in read_frames(film)[10:20]),
+            (one[:8] for one in read_frames(tmp_path / "out.mkv")),
+        )
     )
 
 
-def test_a_folder_of_pictures_and_back(tmp_path):
+def test_a_folder_of_images_and_back(tmp_path):
     from PIL import Image
 
     (tmp_path / "in").mkdir()
@@ -191,81 +195,81 @@ def test_a_mask_limits_what_is_restored(film, tmp_path):
     region_mask = np.zeros((4, 4), np.float32)
     region_mask[:, :2] = 1
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=region_mask)
-    before, after = pixels(film)[5], pixels(tmp_path / "out.mkv")[5]
+    before, after = read_frames(film)[5], read_frames(tmp_path / "out.mkv")[5]
     assert np.array_equal(before[:, 170:], after[:, 170:]) and not np.array_equal(before[:, 100:110], after[:, 100:110])
 
 
 @pytest.mark.slow
-def test_a_face_that_is_grey_stays_so(tmp_path):
-    grey = [np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8) for frame in frames(COUNT)]
-    video_files.make(tmp_path / "grey.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=grey)
+def test_a_face_that_is_gray_stays_so(tmp_path):
+    gray = [np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8) for frame in frames(COUNT)]
+    video_files.write_video(tmp_path / "gray.mkv", COUNT, SIZE, "ffv1", pixels="yuv444p", pictures=gray)
     runner, _ = restorer(lambda crop: crop + np.array((0.3, 0, 0)))
-    restore_video(tmp_path / "grey.mkv", tmp_path / "out.mkv", runner, None, EXACT)
-    assert max(np.ptp(frame.astype(int), axis=2).max() for frame in pixels(tmp_path / "out.mkv")) <= 3
+    restore_video(tmp_path / "gray.mkv", tmp_path / "out.mkv", runner, None, EXACT)
+    assert max(np.ptp(frame.astype(int), axis=2).max() for frame in read_frames(tmp_path / "out.mkv")) <= 3
 
 
 def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
     runner, network = restorer()
     result = restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(strength=0), EXACT)
     assert network.faces == 0 and [one.reason for one in result.tracks] == ["the strength is 0"]
-    assert all(map(np.array_equal, pixels(film), pixels(tmp_path / "out.mkv")))
+    assert all(map(np.array_equal, read_frames(film), read_frames(tmp_path / "out.mkv")))
 
 
 @pytest.mark.slow
-def test_the_report_tells_of_tracks_frames_and_steadiness(film, tmp_path):
+def test_the_report_has_tracks_frames_and_flicker(film, tmp_path):
     runner, _ = restorer()
     options, video = RestoreOptions(), VideoOptions(codec="ffv1", temporal_smoothing=1)
     result = restore_video(film, tmp_path / "out.mkv", runner, options, video)
     told = json.loads(report(runner, {"model": "m"}, options, video, result))
     (track,) = told["tracks"]
     assert (track["number"], track["first"], track["last"], track["restored"]) == (0, 0, COUNT - 1, COUNT)
-    assert 0 < track["steadiness"]["written"] < track["steadiness"]["by_itself"]
+    assert 0 < track["flicker"]["after"] < track["flicker"]["before"]
     assert [one["restored"] for one in told["frames"]] == [[0]] * COUNT and told["frames"][25]["seconds"] == 1.0
     assert told["segments"] == 3 and {"decode", "detect", "network", "encode"} <= set(told["seconds"])
 
 
 def test_segments_end_at_cuts():
-    assert segments(0, [], 25) == []
-    assert segments(25, [], 25) == [range(10), range(10, 20), range(20, 25)]
+    assert segment_ranges(0, [], 25) == []
+    assert segment_ranges(25, [], 25) == [range(10), range(10, 20), range(20, 25)]
 
 
 def test_segments_are_of_two_to_five_seconds(monkeypatch):
     monkeypatch.undo()
-    assert segments(260, [40, 90, 120], 25) == [range(120), range(120, 245), range(245, 260)]
-    assert segments(260, [10], 25) == [range(125), range(125, 250), range(250, 260)]
+    assert segment_ranges(260, [40, 90, 120], 25) == [range(120), range(120, 245), range(245, 260)]
+    assert segment_ranges(260, [10], 25) == [range(125), range(125, 250), range(250, 260)]
 
 
 def track(number, side, first=0, count=50):
     box = np.tile([0.0, 0.0, side, side * 1.2], (count, 1))
-    points = np.tile(face_at((side / 2, side / 2), side).landmarks, (count, 1, 1))
+    points = np.tile(make_face((side / 2, side / 2), side).landmarks, (count, 1, 1))
     return Track(number, first, points, box, np.ones(count), points, False, False, number)
 
 
 def surveyed(*tracks, cuts=()):
-    return Survey((400, 300), np.arange(100), cuts, tracks, frozenset())
+    return VideoAnalysis((400, 300), np.arange(100), cuts, tracks, frozenset())
 
 
 def test_tracks_are_left_alone_by_size_and_number():
     found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 60.0), track(3, 50.0, first=50), cuts=(50,))
-    reasons = why_left(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
+    reasons = skip_reasons(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
     assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
     assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
-    reasons = why_left(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
+    reasons = skip_reasons(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons[1] is None and reasons[3] is None  # of each shot
     assert reasons[2] == "more than 1 faces: the largest are taken"
-    assert set(why_left(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
+    assert set(skip_reasons(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
 
 
 def test_a_damaged_survey_is_told(tmp_path):
     survey = surveyed(track(0, 40.0), cuts=(50,))
-    assert Survey.load(tmp_path) is None
+    assert VideoAnalysis.load(tmp_path) is None
     survey.save(tmp_path)
-    again = Survey.load(tmp_path)
+    again = VideoAnalysis.load(tmp_path)
     assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
     assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
-    (tmp_path / "survey.npz").write_bytes((tmp_path / "survey.npz").read_bytes()[:100])
+    (tmp_path / "analysis.npz").write_bytes((tmp_path / "analysis.npz").read_bytes()[:100])
     with pytest.raises(InputError, match="or restart"):
-        Survey.load(tmp_path)
+        VideoAnalysis.load(tmp_path)
 
 
 def test_values_that_cannot_be():

@@ -1,4 +1,4 @@
-"""A film whose segments are restored by other processes, for which restorers of this one stand in."""
+"""A video whose segments are restored by other processes, for which restorers of this one stand in."""
 
 import random
 
@@ -7,13 +7,13 @@ import pytest
 import torch
 import video_files
 from video_fakes import SIZE, frames, restorer
-from video_files import film_of, in_segments_of_ten, pixels
+from video_files import read_frames, use_ten_frame_segments, write_lossless_video
 
 from gpen_core import FaceRestorer, InputError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.errors import DeviceError
 from gpen_core.video import restore_video as restoring
 from gpen_core.video.restore_video import SegmentRestorer
-from gpen_core.video.segments import Finished
+from gpen_core.video.segments import SegmentResult
 
 VIDEO = VideoOptions(codec="ffv1", temporal_smoothing=1)
 COUNT = 35
@@ -22,12 +22,12 @@ COUNT = 35
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """Of ten frames, the last of five."""
-    in_segments_of_ten(monkeypatch)
+    use_ten_frame_segments(monkeypatch)
 
 
 @pytest.fixture
 def film(tmp_path):
-    return film_of(tmp_path / "film.mkv", COUNT)
+    return write_lossless_video(tmp_path / "film.mkv", COUNT)
 
 
 class Half(FaceRestorer):
@@ -51,7 +51,7 @@ class Others:
             if turn == self.most:
                 raise OutputError("no more")
             self.told.append(workers[turn % 2].restore(number))
-            assert Finished(*list(self.told[-1])) == self.told[-1]
+            assert SegmentResult(*list(self.told[-1])) == self.told[-1]
             finished(self.told[-1])
 
     def worker(self, found_key, kind):
@@ -62,16 +62,16 @@ class Others:
 
 
 @pytest.mark.slow
-def test_other_processes_make_the_film_of_one(film, tmp_path):
+def test_other_processes_make_the_video_of_one(film, tmp_path):
     whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
     runner, network = restorer()
     others, said = Others(film, tmp_path / "out.mkv"), []
-    result = restore_video(film, tmp_path / "out.mkv", runner, None, VIDEO, elsewhere=others, progress=said.append)
-    assert all(map(np.array_equal, pixels(tmp_path / "out.mkv"), pixels(tmp_path / "whole.mkv")))
+    result = restore_video(film, tmp_path / "out.mkv", runner, None, VIDEO, executor=others, progress=said.append)
+    assert all(map(np.array_equal, read_frames(tmp_path / "out.mkv"), read_frames(tmp_path / "whole.mkv")))
     assert video_files.packets(tmp_path / "out.mkv") == video_files.packets(tmp_path / "whole.mkv")
     assert network.faces == 0 and all(one.faces > 0 for one in others.networks)
     assert (result.segments, result.restored, result.notes) == ((4, 0), whole.restored, whole.notes)
-    assert result.tracks[0].after.value == pytest.approx(whole.tracks[0].after.value, rel=1e-9)
+    assert result.tracks[0].flicker_after.rms == pytest.approx(whole.tracks[0].flicker_after.rms, rel=1e-9)
     done = [event.done for event in said if event.stage == "restore"]
     assert done[0] == 0 and done[-1] == COUNT and done == sorted(done)
     assert result.seconds["network"] == pytest.approx(sum(one.seconds["network"] for one in others.told))
@@ -81,38 +81,38 @@ def test_other_processes_make_the_film_of_one(film, tmp_path):
 @pytest.mark.slow
 def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkeypatch):
     """Each begins at a frame that no seek leads to."""
-    for name in ("SHORTEST", "LONGEST"):
+    for name in ("MIN_SEGMENT_SECONDS", "MAX_SEGMENT_SECONDS"):
         monkeypatch.setattr(restoring, name, 2.0)
     rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
-    film = video_files.make(tmp_path / "film.ts", COUNT, SIZE, rate=5, options=rare, pictures=list(frames(COUNT)))
+    film = video_files.write_video(tmp_path / "film.ts", COUNT, SIZE, rate=5, options=rare, pictures=list(frames(COUNT)))
     restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
     target = tmp_path / "out.mkv"
-    result = restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target))
+    result = restore_video(film, target, restorer()[0], None, VIDEO, executor=Others(film, target))
     assert result.segments == (4, 0)
-    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+    assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
 
 
 @pytest.mark.slow
 def test_either_goes_on_where_the_other_ended(film, tmp_path):
     target = tmp_path / "out.mkv"
     with pytest.raises(OutputError, match="no more"):
-        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target, most=2))
+        restore_video(film, target, restorer()[0], None, VIDEO, executor=Others(film, target, most=2))
     broken, network = restorer()
     network.fails_after = 20
     with pytest.raises(RuntimeError):
         restore_video(film, target, broken, None, VIDEO)
     others = Others(film, target)
-    result = restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=others)
+    result = restore_video(film, target, restorer()[0], None, VIDEO, executor=others)
     assert result.segments[0] == 4 and 2 <= result.segments[1] == sum(not one.seconds for one in others.told) < 4
     restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
-    assert all(map(np.array_equal, pixels(target), pixels(tmp_path / "whole.mkv")))
+    assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
 
 
 @pytest.mark.slow
 def test_a_local_run_takes_what_others_made(film, tmp_path):
     target = tmp_path / "out.mkv"
     with pytest.raises(OutputError):
-        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=Others(film, target, most=3))
+        restore_video(film, target, restorer()[0], None, VIDEO, executor=Others(film, target, most=3))
     assert restore_video(film, target, restorer()[0], None, VIDEO).segments == (4, 3)
 
 
@@ -121,7 +121,7 @@ def test_segments_of_two_precisions_are_not_joined(film, tmp_path):
     target = tmp_path / "out.mkv"
     others = Others(film, target, kinds=(FaceRestorer, Half))
     with pytest.raises(DeviceError, match="give all workers the same device and precision"):
-        restore_video(film, target, restorer()[0], None, VIDEO, elsewhere=others)
+        restore_video(film, target, restorer()[0], None, VIDEO, executor=others)
     assert not target.exists()
 
 

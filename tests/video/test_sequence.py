@@ -1,4 +1,4 @@
-"""Pictures in memory as a film: what `restore_video` does with the same frames in a file."""
+"""Images in memory as a video: what `restore_video` does with the same frames in a file."""
 
 import gc
 import weakref
@@ -11,7 +11,7 @@ import torch
 import video_files
 from compositor_backends import OPENCV_ROUNDS
 from PIL import Image
-from video_fakes import FACE, SIZE, StandIn, frames, inverted, restorer
+from video_fakes import FACE, SIZE, FakeRunner, frames, invert, restorer
 
 from gpen_core import (
     FaceRestorer,
@@ -24,10 +24,10 @@ from gpen_core import (
     restore_video,
 )
 from gpen_core.network import RELEASED
-from gpen_core.pipeline.gpen_runner import BySize
-from gpen_core.pipeline.model_set import Models
+from gpen_core.pipeline.gpen_runner import SizeSelector
+from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 from gpen_core.video.sequence import restore_sequence
 
 COUNT, RATE = 16, 25.0
@@ -39,7 +39,7 @@ def run(pictures, runner=None, options=None, video=None, **more):
 
 
 def pixels(results):
-    return [np.array(one.picture.region(one.picture.whole)) for one in results]
+    return [np.array(one.image.crop_rgb(one.image.full_region)) for one in results]
 
 
 def paths(pictures, folder):
@@ -55,18 +55,18 @@ def test_it_gives_what_the_same_frames_in_a_folder_give(tmp_path, smoothing):
     pictures = list(frames(COUNT))
     video = VideoOptions(temporal_smoothing=smoothing)
     restore_video(paths(pictures, tmp_path / "in"), tmp_path / "out", restorer()[0], None, video)
-    written = [frame.picture.pixels / 255 for frame in Reader(probe(tmp_path / "out")).frames()]
+    written = [frame.image.pixels / 255 for frame in FrameReader(probe(tmp_path / "out")).frames()]
     off = [np.abs(one - other).max() for one, other in zip(pixels(run(pictures, video=video)), written)]
     assert len(off) == COUNT and max(off) <= 1 / 255
 
 
 @pytest.mark.slow
-def test_it_gives_what_the_same_frames_in_a_lossless_film_give(tmp_path):
-    film = video_files.make(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
+def test_it_gives_what_the_same_frames_in_a_lossless_video_give(tmp_path):
+    film = video_files.write_video(tmp_path / "in.mkv", COUNT, SIZE, "ffv1", "bgr0", pictures=list(frames(COUNT)))
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
-    known = [frame.picture.pixels for frame in Reader(probe(film)).frames()]
+    known = [frame.image.pixels for frame in FrameReader(probe(film)).frames()]
     assert all(map(np.array_equal, known, frames(COUNT)))  # RGB, nothing lost
-    written = [frame.picture.pixels / 255 for frame in Reader(probe(tmp_path / "out.mkv")).frames()]
+    written = [frame.image.pixels / 255 for frame in FrameReader(probe(tmp_path / "out.mkv")).frames()]
     assert max(np.abs(one - other).max() for one, other in zip(pixels(run(known)), written)) <= 1 / 255
 
 
@@ -80,7 +80,7 @@ def test_the_noise_of_the_restored_face_is_evened_out():
     assert all(np.abs(one[:8] - other[:8]).max() < 1e-6 for one, other in zip(smoothed, given))
 
 
-def test_faces_masks_and_pictures_of_each_frame():
+def test_faces_masks_and_images_of_each_frame():
     results = run(frames(4))
     for one, given in zip(results, frames(4)):
         (face,) = one.faces
@@ -88,20 +88,20 @@ def test_faces_masks_and_pictures_of_each_frame():
         assert np.abs(np.array(face.box) - FACE.box).max() < 2
         assert one.mask.shape == SIZE[::-1] and one.mask[96, 120] == 1 and one.mask[0, 0] == 0
         inside = slice(92, 100), slice(116, 124)
-        assert np.abs(1 - given[inside] / 255 - one.picture.region(one.picture.whole)[inside]).mean() < 0.06
+        assert np.abs(1 - given[inside] / 255 - one.image.crop_rgb(one.image.full_region)[inside]).mean() < 0.06
 
 
-def test_what_is_left_alone_says_why_and_the_picture_is_its_own():
+def test_what_is_left_alone_says_why_and_the_image_is_its_own():
     for options, video, reason in (
         (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
         (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
         (RestoreOptions(faces=(3,)), VideoOptions(), "was not asked for"),
-        (None, VideoOptions(min_duration=5), "in the film for"),
+        (None, VideoOptions(min_duration=5), "in the video for"),
     ):
         runner, network = restorer()
         for one, given in zip(run(frames(3), runner, options, video), frames(3)):
             assert reason in one.faces[0].reason and not one.faces[0].restored
-            assert one.mask is None and np.array_equal(one.picture.pixels, given)
+            assert one.mask is None and np.array_equal(one.image.pixels, given)
         assert network.faces == 0
 
 
@@ -131,15 +131,15 @@ def test_tracks_of_several_sizes_go_on_where_memory_holds_one_network():
     def load(size, progress):
         if len(alive):
             raise OutOfMemory("full")
-        network = StandIn(inverted)
+        network = FakeRunner(invert)
         network.network = SimpleNamespace(size=size, dtype=torch.float32, config=RELEASED[256])
         alive.add(network)
         asked.append(size)
         return network
 
-    faces = helpers.face_at((60, 100), 60), helpers.face_at((170, 90), 150)
-    networks = BySize((256, 512), torch.float32, load)
-    runner = FaceRestorer(Models(networks, helpers.FakeDetector(faces), torch.device("cpu")))
+    faces = helpers.make_face((60, 100), 60), helpers.make_face((170, 90), 150)
+    networks = SizeSelector((256, 512), torch.float32, load)
+    runner = FaceRestorer(ModelSet(networks, helpers.FakeDetector(faces), torch.device("cpu")))
     gc.disable()  # memory must be free at once
     try:
         results = run(frames(2), runner)
@@ -153,16 +153,16 @@ def test_a_mask_limits_what_is_restored():
     region_mask = np.zeros((4, 4), np.float32)
     region_mask[:, :2] = 1
     for one, given in zip(run(frames(3), region_mask=region_mask), frames(3)):
-        result = np.array(one.picture.region(one.picture.whole))
+        result = np.array(one.image.crop_rgb(one.image.full_region))
         assert np.abs(result[:, 170:] - given[:, 170:] / 255).max() < 1e-6 and one.mask[:, :100].max() == 1
 
 
-def test_pictures_are_not_enlarged():
+def test_images_are_not_enlarged():
     with pytest.raises(OptionsError, match="keep their size"):
         run(frames(2), options=RestoreOptions(upscale=2))
 
 
-def test_pictures_are_asked_for_twice_and_results_come_as_they_are_made():
+def test_images_are_asked_for_twice_and_results_come_as_they_are_made():
     asked, told = [], []
 
     def pictures():
@@ -190,7 +190,7 @@ def test_it_stops_when_it_is_told_to_and_when_nobody_takes_more():
     before = threading.active_count()
     with pytest.raises(Interrupted):
         run(frames(COUNT), progress=stop)
-    results = restore_sequence(restorer(inverted)[0], lambda: frames(COUNT), rate=RATE)
+    results = restore_sequence(restorer(invert)[0], lambda: frames(COUNT), rate=RATE)
     next(results)
     results.close()
     assert threading.active_count() == before

@@ -1,4 +1,4 @@
-"""Cuts are found, and what only looks like one is none: films made of photographs that move fast."""
+"""Cuts are found, and what only looks like one is none: videos made of photographs that move fast."""
 
 import pickle
 
@@ -7,8 +7,8 @@ import pytest
 import synthetic_video
 
 from gpen_core.faces.warp import warp
-from gpen_core.images.image import Picture, as_picture
-from gpen_core.video.shots import CutFinder
+from gpen_core.images.image import ImageData, to_image_data
+from gpen_core.video.shots import CutDetector
 
 SIZE = (320, 180)
 
@@ -21,7 +21,7 @@ def photos(astronaut):
 
 
 def shot(photo, path="still", count=6, **named):
-    return [frame for frame, _ in synthetic_video.film(photo, path, count, SIZE, **named)]
+    return [frame for frame, _ in synthetic_video.render_video(photo, path, count, SIZE, **named)]
 
 
 def moved(photo, places, noise=0.0, blur=1, zoom=1.0, turn=0.0, seed=0):
@@ -29,17 +29,19 @@ def moved(photo, places, noise=0.0, blur=1, zoom=1.0, turn=0.0, seed=0):
     rng = np.random.default_rng(seed)
     out = []
     for n, x in enumerate(places):
-        rest = synthetic_video._at_rest((photo.shape[1] / 2, photo.shape[0] / 2), SIZE[0] / (0.55 * photo.shape[1]), SIZE)
+        rest = synthetic_video._rest_matrix(
+            (photo.shape[1] / 2, photo.shape[0] / 2), SIZE[0] / (0.55 * photo.shape[1]), SIZE
+        )
         motion = synthetic_video._about_middle((x * SIZE[0], 0, n * turn, n * np.log(zoom)), SIZE)
         frame = warp(photo.astype(np.float32), motion @ np.vstack((rest, [0, 0, 1])), SIZE)
         smeared = sum(np.roll(frame, k, axis=1) for k in range(blur)) / blur
-        out.append(synthetic_video.noisy(smeared, noise, rng))
+        out.append(synthetic_video.add_noise(smeared, noise, rng))
     return out
 
 
 def cuts(frames):
-    finder = CutFinder()
-    return [n for n, frame in enumerate(frames) if finder.is_cut(as_picture(frame))]
+    finder = CutDetector()
+    return [n for n, frame in enumerate(frames) if finder.is_cut(to_image_data(frame))]
 
 
 @pytest.mark.parametrize("path", ["still", "pan", "shake"])
@@ -80,7 +82,7 @@ def test_a_flash_is_none(photos, count, gain, more):
 def test_one_who_passes_close_in_front_is_none(photos):
     head = np.ascontiguousarray(photos[0][30:220, 140:310])
     for photo in photos[1:]:
-        passing = synthetic_video.passing(synthetic_video.film(photo, "pan", 16, SIZE), head, 2, 14, side=220)
+        passing = synthetic_video.with_passerby(synthetic_video.render_video(photo, "pan", 16, SIZE), head, 2, 14, side=220)
         assert cuts(frame for frame, _, _ in passing) == []
 
 
@@ -103,21 +105,21 @@ def test_another_size_is_a_cut(photos):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_any_picture_is_taken(photos, dtype, channels):
+def test_any_image_is_taken(photos, dtype, channels):
     peak = 65535 if dtype == np.uint16 else 1
-    finder = CutFinder()
+    finder = CutDetector()
     frames = [frame for photo in photos[:2] for frame in shot(photo, count=2)]
-    told = [finder.is_cut(Picture((frame[..., :channels] / 255 * peak).astype(dtype))) for frame in frames]
+    told = [finder.is_cut(ImageData((frame[..., :channels] / 255 * peak).astype(dtype))) for frame in frames]
     assert told == [False, False, True, False]
 
 
-def test_tiny_pictures_are_taken():
+def test_tiny_images_are_taken():
     assert cuts([np.full((1, 1, 3), v, np.uint8) for v in (0, 90, 255)]) == []
     assert cuts(list(np.random.default_rng(1).integers(0, 255, (4, 3, 500, 3), np.uint8))) != [0]
 
 
 def test_two_small_frames_are_kept(photos):
-    finder, one = CutFinder(), 108 * 192 * 4  # bytes of a frame
+    finder, one = CutDetector(), 108 * 192 * 4  # bytes of a frame
     for frame in shot(photos[0], "pan", 9):
-        finder.is_cut(as_picture(frame))
+        finder.is_cut(to_image_data(frame))
     assert 2 * one < len(pickle.dumps(finder)) < 2 * one + 2000

@@ -8,10 +8,10 @@ import pytest
 import synthetic_video
 
 from gpen_core.errors import OptionsError
-from gpen_core.faces.align import invert
+from gpen_core.faces.align import invert_affine
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import flow
-from gpen_core.video.temporal_filter import Steadiness, TrackFilter
+from gpen_core.video.temporal_filter import FlickerMetric, TrackFilter
 
 SIDE = 128
 FACE = {"middle": (224, 126), "width": 120}
@@ -20,8 +20,8 @@ INNER = (slice(16, -16), slice(16, -16))
 
 def crops(path="shake", count=9, noise=0.0, side=SIDE, speed=1.0, seed=1):
     """[count] crops in [0, 1] and the photograph's way into each."""
-    frames, matrices = synthetic_video.pictures(
-        synthetic_video.film(astronaut(), path, count, (side, side), noise, seed, speed=speed, **FACE)
+    frames, matrices = synthetic_video.split_frames(
+        synthetic_video.render_video(astronaut(), path, count, (side, side), noise, seed, speed=speed, **FACE)
     )
     return [frame.astype(np.float32) / 255 for frame in frames], matrices
 
@@ -31,19 +31,19 @@ def filtered(guides, layers, amount=1.0, radius=2, first=0):
     out = []
     for number, (guide, layer) in enumerate(zip(guides, layers), first):
         track.add(number, guide, layer if isinstance(layer, list) else [layer])
-        out += track.ready(number)
-    out += track.ready()
+        out += track.pop_ready(number)
+    out += track.pop_ready()
     assert [one.number for one in out] == list(range(first, first + len(guides)))
     return [one.layers if isinstance(layers[0], list) else one.layers[0] for one in out], total(out)
 
 
 def total(out):
     """Root mean square difference of following crops, before and after the filter."""
-    before, after = Steadiness(), Steadiness()
+    before, after = FlickerMetric(), FlickerMetric()
     for one in out:
-        before.add(one.before)
-        after.add(one.after)
-    return before.value, after.value
+        before.add(one.flicker_before)
+        after.add(one.flicker_after)
+    return before.rms, after.rms
 
 
 def sharpened(crop):
@@ -51,7 +51,7 @@ def sharpened(crop):
 
 
 def undone(images, matrices):
-    return np.stack(list(synthetic_video.undone([image * 255 for image in images], matrices, (512, 512))))[
+    return np.stack(list(synthetic_video.unwarp([image * 255 for image in images], matrices, (512, 512))))[
         :, 80:172, 184:264
     ]
 
@@ -80,7 +80,7 @@ def test_without_a_filter_the_layers_come_back_at_once_as_they_are(amount, radiu
     track = TrackFilter(amount, radius)
     for number, guide in enumerate(guides):
         track.add(number, guide, [guide])
-        (given,) = track.ready(number)
+        (given,) = track.pop_ready(number)
         assert given.number == number and given.layers[0] is guide
 
 
@@ -139,7 +139,7 @@ def changed_at(guides, numbers, draw):
 
 
 def shut(image):
-    """Both eyes closed: the lids have the cheek's colour, with a dark line."""
+    """Both eyes closed: the lids have the cheek's color, with a dark line."""
     y, x = np.mgrid[:SIDE, :SIDE]
     for eye in ((42, 48), (84, 46)):
         inside = np.clip(1.3 - np.hypot((x - eye[0]) / 11, (y - eye[1]) / 7), 0, 0.3)[..., None] / 0.3
@@ -190,19 +190,19 @@ def test_a_flash_is_not_spread():
 def test_noise_does_not_close_the_gate():
     for noise in (0.0, 4.0, 10.0):
         guides, _ = crops(count=2, noise=noise)
-        one, _ = flow.meet(*map(flow.prepare, guides))
-        assert one.gate[INNER].mean() > 0.9
+        one, _ = flow.match(*map(flow.prepare, guides))
+        assert one.confidence[INNER].mean() > 0.9
 
 
 @pytest.mark.parametrize(("noise", "most"), [(0.0, 0.2), (8.0, 0.4)])
 def test_flow_finds_the_known_motion(noise, most):
     guides, matrices = crops(count=2, noise=noise, side=256, speed=3)
-    found = flow.meet(*map(flow.prepare, guides))[0].flow
-    way = (np.vstack((matrices[1], [0, 0, 1])) @ np.vstack((invert(matrices[0]), [0, 0, 1])))[:2]
+    found = flow.match(*map(flow.prepare, guides))[0].flow
+    way = (np.vstack((matrices[1], [0, 0, 1])) @ np.vstack((invert_affine(matrices[0]), [0, 0, 1])))[:2]
     y, x = np.mgrid[:256, :256]
     points = np.stack((x, y), -1)
-    off = np.hypot(*np.moveaxis(found - (synthetic_video.moved(points, way) - points), -1, 0))[INNER]
-    assert np.abs(synthetic_video.moved(points, way) - points).mean() > 1
+    off = np.hypot(*np.moveaxis(found - (synthetic_video.transform_points(points, way) - points), -1, 0))[INNER]
+    assert np.abs(synthetic_video.transform_points(points, way) - points).mean() > 1
     assert np.sqrt((off**2).mean()) < most
 
 
@@ -226,8 +226,8 @@ def test_a_gap_counts_by_the_frames_numbers():
     track = TrackFilter(1.0, 2)
     for number, guide in zip((0, 1, 4), guides):
         track.add(number, guide, [guide])
-    assert [one.number for one in track.ready(4)] == [0, 1]
-    (last,) = track.ready()
+    assert [one.number for one in track.pop_ready(4)] == [0, 1]
+    (last,) = track.pop_ready()
     (alone,) = last.layers
     assert last.number == 4 and np.abs(alone - guides[2]).max() < 1 / 65535
 
@@ -243,7 +243,7 @@ def test_no_more_than_the_window_is_held_in_16_bits():
             track.add(number, guide, [cv2.resize(guide, (side, side))])
             held = tracemalloc.get_traced_memory()[0] - before
             assert held < (min(number + 1, 5) + 0.5) * frame  # guides and flow are small
-            assert [one.number for one in track.ready(number)] == ([number - 2] if number >= 2 else [])
+            assert [one.number for one in track.pop_ready(number)] == ([number - 2] if number >= 2 else [])
     finally:
         tracemalloc.stop()
 
@@ -252,4 +252,4 @@ def test_steadiness_of_what_is_alike_is_measured_as_alike():
     guides, _ = crops("still", 5)
     _, (before, after) = filtered(guides, guides)
     assert before < 1e-4 and after < 1e-4
-    assert np.isnan(Steadiness().value)
+    assert np.isnan(FlickerMetric().rms)

@@ -8,7 +8,7 @@ import pytest
 from gpen_core import ProgressEvent
 from gpen_core.errors import Interrupted
 from gpen_core.progress import ReplayableProgress, StageTimer
-from gpen_core.video.threaded_pipeline import Stages, timed
+from gpen_core.video.threaded_pipeline import ThreadedPipeline, timed
 
 
 def counting(made, until=100):
@@ -19,8 +19,8 @@ def counting(made, until=100):
 
 def test_items_come_in_order_and_no_more_than_the_depth_ahead():
     made = []
-    with Stages() as stages:
-        taken = stages.ahead(counting(made), 2)
+    with ThreadedPipeline() as stages:
+        taken = stages.prefetch(counting(made), 2)
         assert next(taken) == 0
         time.sleep(0.3)
         assert len(made) <= 1 + 2 + 1  # taken, waiting, and in the making
@@ -28,9 +28,9 @@ def test_items_come_in_order_and_no_more_than_the_depth_ahead():
 
 
 def test_stages_follow_each_other():
-    with Stages() as stages:
-        doubled = (2 * n for n in stages.ahead(range(5), 1))
-        assert list(stages.ahead(doubled, 1)) == [0, 2, 4, 6, 8]
+    with ThreadedPipeline() as stages:
+        doubled = (2 * n for n in stages.prefetch(range(5), 1))
+        assert list(stages.prefetch(doubled, 1)) == [0, 2, 4, 6, 8]
 
 
 def test_what_a_stage_raises_is_raised_where_its_items_are_taken():
@@ -38,8 +38,8 @@ def test_what_a_stage_raises_is_raised_where_its_items_are_taken():
         yield 1
         raise ValueError("broken")
 
-    with Stages() as stages:
-        taken = stages.ahead((n for n in stages.ahead(failing(), 1)), 1)
+    with ThreadedPipeline() as stages:
+        taken = stages.prefetch((n for n in stages.prefetch(failing(), 1)), 1)
         assert next(taken) == 1
         with pytest.raises(ValueError, match="broken"):
             next(taken)
@@ -56,8 +56,8 @@ def test_all_end_where_one_fails_or_no_more_is_taken():
             closed.append(threading.current_thread().name)
 
     before = threading.active_count()
-    with pytest.raises(KeyError), Stages() as stages:
-        for _ in stages.ahead((n for n in stages.ahead(endless(), 1)), 1):
+    with pytest.raises(KeyError), ThreadedPipeline() as stages:
+        for _ in stages.prefetch((n for n in stages.prefetch(endless(), 1)), 1):
             raise KeyError("the caller")
     assert threading.active_count() == before
     assert closed == ["gpen-video"]  # in the thread that it ran in
@@ -71,13 +71,13 @@ def test_a_stage_at_work_is_told_that_the_others_have_ended():
         try:
             while True:
                 time.sleep(0.01)
-                stages.check()
+                stages.raise_if_stopped()
         except Interrupted:
             told.append(True)
             raise
 
-    with Stages() as stages:
-        assert next(stages.ahead(long(), 1)) == 0
+    with ThreadedPipeline() as stages:
+        assert next(stages.prefetch(long(), 1)) == 0
     assert told == [True]
 
 
@@ -105,13 +105,13 @@ def test_whoever_waits_can_be_ended():
 
     def slow(stages):
         while True:
-            stages.check()
+            stages.raise_if_stopped()
             time.sleep(0.02)
         yield 0
 
     start = time.monotonic()
-    with pytest.raises(KeyError), Stages(pulse) as stages:
-        next(stages.ahead((n for n in stages.ahead(slow(stages), 1)), 1))
+    with pytest.raises(KeyError), ThreadedPipeline(pulse) as stages:
+        next(stages.prefetch((n for n in stages.prefetch(slow(stages), 1)), 1))
     assert pulses == [threading.current_thread()] * 3 and time.monotonic() - start < 5
 
 

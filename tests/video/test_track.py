@@ -4,32 +4,32 @@ import numpy as np
 import pytest
 
 from gpen_core.errors import InputError, OutputError
-from gpen_core.video.track import FILLED, Track, choose_tracks, load_tracks, save_tracks
+from gpen_core.video.track import FILLED_NOTE, Track, load_tracks, save_tracks, select_tracks
 
 RATE = 25.0
 SIZE = (1000, 600)
 
 
-def track(number, first, count, centre=(500, 300), side=100, person=None, soft=(True, True)):
-    x, y = centre
+def track(number, first, count, center=(500, 300), side=100, person=None, soft=(True, True)):
+    x, y = center
     box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
-    landmarks = np.random.default_rng(number).normal(size=(count, 5, 2)) + centre
+    landmarks = np.random.default_rng(number).normal(size=(count, 5, 2)) + center
     scores = np.linspace(0.9, 1, count)
     person = number if person is None else person
     return Track(number, first, landmarks, np.tile(box, (count, 1)), scores, landmarks + 1, *soft, person)
 
 
 def kept(tracks, *arguments, **named):
-    return [number for number, reason in choose_tracks(tracks, SIZE, *arguments, **named).items() if reason is None]
+    return [number for number, reason in select_tracks(tracks, SIZE, *arguments, **named).items() if reason is None]
 
 
 def test_a_face_of_a_frame():
     one = track(3, 10, 4)
     one.scores[1] = np.nan
     assert (len(one), one.last) == (4, 13)
-    assert one.face(9) is None and one.face(14) is None
-    seen, filled = one.face(10), one.face(11)
-    assert (seen.note, filled.note) == (None, FILLED)
+    assert one.face_at(9) is None and one.face_at(14) is None
+    seen, filled = one.face_at(10), one.face_at(11)
+    assert (seen.note, filled.note) == (None, FILLED_NOTE)
     assert seen.score == filled.score == 0.9
     assert seen.box == (450.0, 250.0, 550.0, 350.0)
     assert np.array_equal(filled.landmarks, one.landmarks[1])
@@ -39,7 +39,7 @@ def test_a_face_of_a_frame():
 @pytest.mark.parametrize("rate", [10.0, 25.0, 60.0])
 def test_strength_grows_within_a_fifth_of_a_second_and_only_where_the_track_begins_softly(soft, rate):
     one = track(0, 100, 50, soft=soft)
-    strengths = np.array([one.strength(n, rate) for n in range(98, 152)])
+    strengths = np.array([one.fade_weight(n, rate) for n in range(98, 152)])
     assert (strengths[[0, 1, -2, -1]] == 0).all() and strengths[27] == 1
     inside = strengths[2:-2]
     for values, is_soft in ((inside, soft[0]), (inside[::-1], soft[1])):
@@ -51,7 +51,7 @@ def test_strength_grows_within_a_fifth_of_a_second_and_only_where_the_track_begi
 
 def test_a_flash_never_comes_to_its_full_strength():
     one = track(0, 0, 3)
-    assert max(one.strength(n, RATE) for n in range(3)) < 0.5
+    assert max(one.fade_weight(n, RATE) for n in range(3)) < 0.5
 
 
 def test_all_or_by_numbers():
@@ -59,20 +59,20 @@ def test_all_or_by_numbers():
     assert kept(tracks) == [0, 1, 2, 3]
     assert kept(tracks, (1, 3)) == [1, 3]
     assert kept(tracks, (0,)) == kept(tracks, (2,)) == [0, 2]
-    assert choose_tracks(tracks, SIZE, (1,))[0] == "number 0 was not asked for"
+    assert select_tracks(tracks, SIZE, (1,))[0] == "number 0 was not asked for"
 
 
 def test_flashes_are_dropped_but_not_the_short_parts_of_one_who_stays():
     tracks = [track(0, 0, 20), track(1, 0, 4), track(2, 22, 4, person=0)]
     assert kept(tracks, min_seconds=0.5, rate=RATE) == [0, 2]
-    assert choose_tracks(tracks, SIZE, min_seconds=0.5, rate=RATE)[1] == "in the film for 0.16 s, 0.5 s are asked for"
+    assert select_tracks(tracks, SIZE, min_seconds=0.5, rate=RATE)[1] == "in the video for 0.16 s, 0.5 s are asked for"
 
 
 def test_the_largest_of_each_shot_by_area_over_time():
     tracks = [track(0, 0, 100, side=100), track(1, 40, 10, side=200), track(2, 100, 30, side=50), track(3, 100, 30, side=40)]
     assert kept(tracks, "largest", cuts=(100,)) == [0, 2]
     assert kept(tracks, "largest") == [0]
-    assert choose_tracks(tracks, SIZE, "largest", cuts=(100,))[1] == "not the largest face"
+    assert select_tracks(tracks, SIZE, "largest", cuts=(100,))[1] == "not the largest face"
 
 
 def test_the_largest_stays_so_when_hidden_for_a_while():
@@ -83,7 +83,7 @@ def test_the_largest_stays_so_when_hidden_for_a_while():
 def test_the_most_central_over_the_shot():
     tracks = [track(0, 0, 100, (560, 300)), track(1, 0, 100, (200, 300)), track(2, 30, 5, (500, 300))]
     assert kept(tracks, "center") == [0]
-    assert choose_tracks(tracks, SIZE, "center")[2] == "not the most central face"
+    assert select_tracks(tracks, SIZE, "center")[2] == "not the most central face"
 
 
 def test_flashes_are_not_the_largest():
@@ -94,7 +94,7 @@ def test_flashes_are_not_the_largest():
 
 def test_no_tracks_at_all():
     for which in ("all", "largest", "center", (0,)):
-        assert choose_tracks((), SIZE, which) == {}
+        assert select_tracks((), SIZE, which) == {}
 
 
 def test_written_tracks_are_read_back(tmp_path):
@@ -106,7 +106,7 @@ def test_written_tracks_are_read_back(tmp_path):
     assert len(again) == 2
     for one, other in zip(tracks, again):
         assert all(np.array_equal(a, other.arrays()[key], equal_nan=True) for key, a in one.arrays().items())
-        assert (other.begins_softly, other.ends_softly) == (one.begins_softly, one.ends_softly)
+        assert (other.fade_in, other.fade_out) == (one.fade_in, one.fade_out)
     save_tracks(tmp_path / "none.npz", ())
     assert load_tracks(tmp_path / "none.npz") == ()
 
@@ -120,7 +120,7 @@ def test_a_file_that_holds_no_tracks_is_said_so(tmp_path):
     broken += [bytes(rng.integers(0, 256, 300, np.uint8))]
     for content in broken:
         bad.write_bytes(content)
-        with pytest.raises(InputError, match="does not hold a film's tracks"):
+        with pytest.raises(InputError, match="does not hold a video's tracks"):
             load_tracks(bad)
     np.savez(bad, **{"0.about": np.zeros(5, int), "0.landmarks": np.zeros((2, 5, 2))})
     with pytest.raises(InputError, match="does not hold"):

@@ -1,15 +1,15 @@
-"""Faces followed through films whose motion is known; what a detector would find is made, with its jitter and its gaps."""
+"""Faces followed through videos whose motion is known; what a detector would find is made, with its jitter and its gaps."""
 
 import numpy as np
 import pytest
 import synthetic_video
 
 from gpen_core.faces.face import Face
-from gpen_core.images.image import Picture, as_picture
-from gpen_core.video.track import FILLED
+from gpen_core.images.image import ImageData, to_image_data
+from gpen_core.video.track import FILLED_NOTE
 from gpen_core.video.tracker import Tracker
 
-# In the astronaut's picture, as the demonstration's detector finds them.
+# In the astronaut's image, as the demonstration's detector finds them.
 LANDMARKS = np.array([[204.8, 100.8], [247.4, 103.4], [223.6, 129.2], [202.5, 138.1], [244.2, 140.6]])
 BOX = np.array([[178.0, 62.0], [270.0, 186.0]])
 RATE = 25
@@ -22,21 +22,21 @@ def face_of(matrix, rng=None, score=0.99, landmarks=LANDMARKS, box=BOX):
     scale = np.hypot(matrix[0, 0], matrix[1, 0])
     size = np.sqrt(np.prod(box[1] - box[0])) * scale
     jitter = np.zeros((7, 2)) if rng is None else rng.normal(0, JITTER * size, (7, 2))
-    middle, half = synthetic_video.moved(box.mean(0), matrix), scale * (box[1] - box[0]) / 2
+    middle, half = synthetic_video.transform_points(box.mean(0), matrix), scale * (box[1] - box[0]) / 2
     corners = np.stack((middle - half, middle + half)) + jitter[5:]
-    return Face(tuple(corners.ravel()), score, synthetic_video.moved(landmarks, matrix) + jitter[:5])
+    return Face(tuple(corners.ravel()), score, synthetic_video.transform_points(landmarks, matrix) + jitter[:5])
 
 
 def followed(frames, matrices, faces, cuts=(), rate=RATE):
     tracker = Tracker(rate)
     for n, frame in enumerate(frames):
-        tracker.add(n, as_picture(frame), faces[n], n in cuts)
+        tracker.add(n, to_image_data(frame), faces[n], n in cuts)
     return tracker.finish()
 
 
 def a_film(photo, path="pan", count=50, noise=4.0, speed=1.0, seed=1):
-    return synthetic_video.pictures(
-        synthetic_video.film(photo, path, count, SIZE, noise=noise, seed=seed, speed=speed, **REST)
+    return synthetic_video.split_frames(
+        synthetic_video.render_video(photo, path, count, SIZE, noise=noise, seed=seed, speed=speed, **REST)
     )
 
 
@@ -47,7 +47,9 @@ def detected(matrices, seed=3, without=()):
 
 def off(landmarks, matrices, first=0):
     """[n, 5, 2]: distance from the truth in sizes of the face."""
-    truth = np.stack([synthetic_video.moved(LANDMARKS, matrix) for matrix in matrices])[first : first + len(landmarks)]
+    truth = np.stack([synthetic_video.transform_points(LANDMARKS, matrix) for matrix in matrices])[
+        first : first + len(landmarks)
+    ]
     sizes = np.array([np.hypot(m[0, 0], m[1, 0]) for m in matrices])[first : first + len(landmarks)]
     return (landmarks - truth) / (sizes[:, None, None] * np.sqrt(np.prod(BOX[1] - BOX[0])))
 
@@ -60,7 +62,7 @@ def test_jitter_is_gone_and_the_landmarks_are_nearer_to_the_truth(astronaut, pat
     raw, smooth = off(track.raw, matrices), off(track.landmarks, matrices)
     assert np.std(np.diff(smooth, axis=0)) < np.std(np.diff(raw, axis=0)) / 10
     assert np.sqrt((smooth**2).mean()) < np.sqrt((raw**2).mean()) / 2.5
-    assert len(track) == 50 and not track.begins_softly and not track.ends_softly
+    assert len(track) == 50 and not track.fade_in and not track.fade_out
 
 
 @pytest.mark.parametrize("speed", [1, 3, 6])
@@ -68,27 +70,27 @@ def test_jitter_is_gone_and_the_landmarks_are_nearer_to_the_truth(astronaut, pat
 def test_nothing_lags_however_fast(astronaut, speed):
     frames, matrices = a_film(astronaut, "pan", speed=speed)
     (track,) = followed(frames, matrices, detected(matrices))
-    error = (track.landmarks - np.stack([synthetic_video.moved(LANDMARKS, m) for m in matrices])).mean(1)[1:-1]
+    error = (track.landmarks - np.stack([synthetic_video.transform_points(LANDMARKS, m) for m in matrices])).mean(1)[1:-1]
     velocity = (np.stack([m[:, 2] for m in matrices[2:]]) - np.stack([m[:, 2] for m in matrices[:-2]])) / 2
     lag = -((error - error.mean(0)) * velocity).sum() / (velocity**2).sum()
     assert abs(lag) < 0.05  # frames
     assert np.abs(velocity).max() > 2 * speed
 
 
-def test_a_gap_of_almost_half_a_second_is_filled_by_the_picture(astronaut):
+def test_a_gap_of_almost_half_a_second_is_filled_by_the_image(astronaut):
     frames, matrices = a_film(astronaut, "shake")
     gap = range(20, 32)
     (track,) = followed(frames, matrices, detected(matrices, without=gap))
     assert [n for n in range(50) if np.isnan(track.scores[n])] == list(gap)
     assert np.hypot(*np.moveaxis(off(track.landmarks, matrices)[20:32], 2, 0)).max() < 0.015
-    assert track.face(25).note == FILLED and track.face(25).score == 0.99 and track.face(33).note is None
+    assert track.face_at(25).note == FILLED_NOTE and track.face_at(25).score == 0.99 and track.face_at(33).note is None
 
 
 def test_a_longer_gap_ends_the_track_and_the_face_is_known_again(astronaut):
     frames, matrices = a_film(astronaut, "shake")
     tracks = followed(frames, matrices, detected(matrices, without=range(20, 34)))
     assert [(track.first, track.last, track.person) for track in tracks] == [(0, 19, 0), (34, 49, 0)]
-    assert [(track.begins_softly, track.ends_softly) for track in tracks] == [(False, True), (True, False)]
+    assert [(track.fade_in, track.fade_out) for track in tracks] == [(False, True), (True, False)]
 
 
 def test_a_gap_behind_something_is_not_filled(astronaut):
@@ -104,10 +106,10 @@ def test_a_cut_ends_every_track_at_once(astronaut):
     frames, matrices = a_film(astronaut, "still", 20)
     tracks = followed(frames, matrices, detected(matrices), cuts=(12,))
     assert [(track.first, track.last, track.person) for track in tracks] == [(0, 11, 0), (12, 19, 1)]
-    assert not any(track.begins_softly or track.ends_softly for track in tracks)
+    assert not any(track.fade_in or track.fade_out for track in tracks)
 
 
-def test_a_picture_of_another_size_is_a_cut(astronaut):
+def test_an_image_of_another_size_is_a_cut(astronaut):
     frames, matrices = a_film(astronaut, "still", 6)
     frames[3:] = [frame[:-20, :-10] for frame in frames[3:]]
     assert [track.first for track in followed(frames, matrices, detected(matrices))] == [0, 3]
@@ -116,17 +118,17 @@ def test_a_picture_of_another_size_is_a_cut(astronaut):
 def test_a_face_that_comes_and_goes_does_so_softly(astronaut):
     frames, matrices = a_film(astronaut, "still", 30)
     (track,) = followed(frames, matrices, detected(matrices, without=[*range(8), *range(25, 30)]))
-    assert (track.first, track.last, track.begins_softly, track.ends_softly) == (8, 24, True, True)
+    assert (track.first, track.last, track.fade_in, track.fade_out) == (8, 24, True, True)
 
 
 def two_people(photo, count=60):
     """One stands, another, mirrored and darker, passes in front of them; faces, the standing one's while it is seen."""
-    still = synthetic_video.film(photo, "still", count, SIZE, noise=2, seed=1, **REST)
+    still = synthetic_video.render_video(photo, "still", count, SIZE, noise=2, seed=1, **REST)
     other = np.ascontiguousarray(photo[30:220, 140:310][:, ::-1] // 5 * 3)
     mirrored = np.array([[169 - (x - 140), y - 30] for x, y in LANDMARKS])[[1, 0, 2, 4, 3]]
     box = np.array([[169 - 130, 32], [169 - 38, 156]])
     rng, frames, faces = np.random.default_rng(4), [], []
-    for frame, matrix, there in synthetic_video.passing(still, other, 5, count - 5, side=150):
+    for frame, matrix, there in synthetic_video.with_passerby(still, other, 5, count - 5, side=150):
         stands = face_of(matrix, rng)
         found = [stands]
         if there is not None:
@@ -134,7 +136,7 @@ def two_people(photo, count=60):
             gone = np.hypot(*(np.array(passer.box[:2]) - stands.box[:2])) < 75
             found = [passer] if gone else [passer, stands]
         frames.append(frame)
-        faces.append([face for face in found if 0 < face.centre[0] < SIZE[0] and 0 < face.centre[1] < SIZE[1]])
+        faces.append([face for face in found if 0 < face.center[0] < SIZE[0] and 0 < face.center[1] < SIZE[1]])
     return frames, faces
 
 
@@ -177,12 +179,12 @@ def test_tracks_are_numbered_by_first_appearance_then_as_read(astronaut):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_deeper_pictures_are_followed_like_any(astronaut, dtype):
+def test_deeper_images_are_followed_like_any(astronaut, dtype):
     frames, matrices = a_film(astronaut, "pan", 12)
     peak = 65535 if dtype == np.uint16 else 1
     tracker, faces = Tracker(RATE), detected(matrices)
     for n, frame in enumerate(frames):
-        tracker.add(n, Picture((frame / 255 * peak).astype(dtype)), faces[n], False)
+        tracker.add(n, ImageData((frame / 255 * peak).astype(dtype)), faces[n], False)
     (track,) = tracker.finish()
     (plain,) = followed(frames, matrices, faces)
     assert np.abs(track.landmarks - plain.landmarks).max() < 0.1
@@ -190,12 +192,12 @@ def test_deeper_pictures_are_followed_like_any(astronaut, dtype):
 
 def test_frames_must_come_in_order_and_all_of_them(astronaut):
     tracker = Tracker(RATE)
-    tracker.add(5, as_picture(astronaut), [], False)
+    tracker.add(5, to_image_data(astronaut), [], False)
     with pytest.raises(ValueError, match="frame 7 came after frame 5"):
-        tracker.add(7, as_picture(astronaut), [], False)
+        tracker.add(7, to_image_data(astronaut), [], False)
 
 
-def test_a_film_without_faces_has_no_tracks(astronaut):
+def test_a_video_without_faces_has_no_tracks(astronaut):
     assert followed([astronaut] * 3, None, [[], [], []]) == () == Tracker(RATE).finish()
 
 
@@ -203,6 +205,6 @@ def test_no_more_than_a_frame_is_kept(astronaut):
     frames, matrices = a_film(astronaut, "still", 8, noise=0)
     tracker, faces = Tracker(RATE), detected(matrices)
     for n, frame in enumerate(frames):
-        tracker.add(n, as_picture(frame), faces[n], False)
+        tracker.add(n, to_image_data(frame), faces[n], False)
     arrays = [v for v in vars(tracker).values() if isinstance(v, np.ndarray)]
     assert [array.nbytes for array in arrays] == [SIZE[0] * SIZE[1]]

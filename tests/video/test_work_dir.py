@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 from video_fakes import restorer
-from video_files import film_of
+from video_files import write_lossless_video
 
 from gpen_core import OutputError, VideoOptions, restore_video
-from gpen_core.video.work_dir import Work
+from gpen_core.video.work_dir import WorkDir
 
 EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 KEY = "0123456789abcdef"
@@ -28,7 +28,7 @@ def linked(tmp_path):
 
 
 def test_a_work_folder_that_is_a_link_is_refused(tmp_path, linked):
-    film = film_of(tmp_path / "film.mkv", 3)
+    film = write_lossless_video(tmp_path / "film.mkv", 3)
     (tmp_path / "mine").mkdir()
     linked(tmp_path / "out.mkv.unfinished", tmp_path / "mine", is_folder=True)
     with pytest.raises(OutputError, match=r"out\.mkv\.unfinished is a link"):
@@ -38,11 +38,11 @@ def test_a_work_folder_that_is_a_link_is_refused(tmp_path, linked):
 
 def test_a_part_of_the_work_folder_that_is_a_link_is_refused(tmp_path, linked):
     (tmp_path / "mine").mkdir()
-    work = Work(tmp_path / "out.mkv")
-    with work.locked(False):
+    work = WorkDir(tmp_path / "out.mkv")
+    with work.lock(False):
         linked(work.folder / KEY, tmp_path / "mine", is_folder=True)
         with pytest.raises(OutputError, match=f"{KEY} is a link"):
-            work.part(KEY)
+            work.subfolder(KEY)
         assert work.clear() is not None
     assert (tmp_path / "mine").is_dir()
 
@@ -54,37 +54,37 @@ def test_a_folder_of_that_name_that_gpen_did_not_make_is_refused(tmp_path, resta
     mine.write_text("chapter 1")
     with (
         pytest.raises(OutputError, match=r"contains novel\.txt, so gpen did not make it"),
-        Work(tmp_path / "out.mkv").locked(restart),
+        WorkDir(tmp_path / "out.mkv").lock(restart),
     ):
         pytest.fail("it was used")
     assert mine.read_text() == "chapter 1"
 
 
 def test_files_that_others_put_into_the_work_folder_stay(tmp_path):
-    work = Work(tmp_path / "out.mkv")
-    with work.locked(False):
-        (work.part(KEY) / "000000.json").write_text("{}")
+    work = WorkDir(tmp_path / "out.mkv")
+    with work.lock(False):
+        (work.subfolder(KEY) / "000000.json").write_text("{}")
         for name in ("notes.txt", ".DS_Store"):
             (work.folder / name).write_text("mine")
-    with work.locked(True):
+    with work.lock(True):
         assert not (work.folder / KEY).exists()
-        work.part(KEY)
+        work.subfolder(KEY)
         assert "holds files that gpen did not make" in str(work.clear())
     assert (work.folder / "notes.txt").read_text() == "mine"
 
 
 def test_what_a_file_browser_leaves_does_not_count(tmp_path):
-    work = Work(tmp_path / "out.mkv")
+    work = WorkDir(tmp_path / "out.mkv")
     work.folder.mkdir()
     (work.folder / ".DS_Store").write_bytes(b"x")
-    with work.locked(False):
+    with work.lock(False):
         assert work.clear() is None
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_that_name_is_refused_and_stays(tmp_path):
     (tmp_path / "out.mkv.unfinished").write_text("mine")
-    with pytest.raises(OutputError, match="Rename it, or name"), Work(tmp_path / "out.mkv").locked(False):
+    with pytest.raises(OutputError, match="Rename it, or name"), WorkDir(tmp_path / "out.mkv").lock(False):
         pytest.fail("it was used")
     assert (tmp_path / "out.mkv.unfinished").read_text() == "mine"
 
@@ -93,14 +93,14 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path, linked):
     mine = tmp_path / "mine.txt"
     mine.write_text("mine")
     linked(tmp_path / ".out.mkv.unfinished.lock", mine)
-    with pytest.raises(OutputError, match="is a link, not a lock file"), Work(tmp_path / "out.mkv").locked(False):
+    with pytest.raises(OutputError, match="is a link, not a lock file"), WorkDir(tmp_path / "out.mkv").lock(False):
         pytest.fail("it was used")
     assert mine.read_text() == "mine"
 
 
 def test_a_work_folder_that_cannot_be_deleted_does_not_fail_the_finished_video(tmp_path, monkeypatch):
     """As on Windows, where another program has a file in it open."""
-    film = film_of(tmp_path / "film.mkv", 3)
+    film = write_lossless_video(tmp_path / "film.mkv", 3)
 
     def locked(path, ignore_errors=False):
         if not ignore_errors:
@@ -109,4 +109,4 @@ def test_a_work_folder_that_cannot_be_deleted_does_not_fail_the_finished_video(t
     monkeypatch.setattr(shutil, "rmtree", locked)
     result = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT)
     assert "could not be deleted (used by another process)" in result.notes[-1]
-    assert (tmp_path / "out.mkv").exists() and Work(tmp_path / "out.mkv").is_begun
+    assert (tmp_path / "out.mkv").exists() and WorkDir(tmp_path / "out.mkv").has_progress

@@ -1,4 +1,4 @@
-"""Frames encoded: untouched ones bit for bit before the encoder, touched ones as the picture says; never half a segment."""
+"""Frames encoded: untouched ones bit for bit before the encoder, touched ones as the image says; never half a segment."""
 
 import contextlib
 import os
@@ -13,12 +13,12 @@ import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError, OptionsError, OutputError
-from gpen_core.images.image import Picture
+from gpen_core.images.image import ImageData
 from gpen_core.video import writer as writers
-from gpen_core.video.encoding import Encoding, check_output
-from gpen_core.video.planes import Layout
+from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.planes import PixelFormat
 from gpen_core.video.probe import probe
-from gpen_core.video.reader import Reader
+from gpen_core.video.reader import FrameReader
 from gpen_core.video.writer import SegmentWriter
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv410p", "yuv411p", "yuv440p", "gray", "gbrp", "yuv420p10le", "yuv422p12le"]
@@ -27,96 +27,98 @@ FORMATS += ["gbrp10le", "gray16le"]
 
 def lossless(tmp_path, pixels="yuv420p", size=(96, 64), count=3):
     return probe(
-        video_files.make(tmp_path / f"{pixels}.nut", count, size, codec="ffv1", pixels={"gbrp": "bgr0"}.get(pixels, pixels))
+        video_files.write_video(
+            tmp_path / f"{pixels}.nut", count, size, codec="ffv1", pixels={"gbrp": "bgr0"}.get(pixels, pixels)
+        )
     )
 
 
 def written(tmp_path, film, encoding, change=None, name="segment.nut"):
     """All frames through a segment: (frames before, frames after)."""
-    frames = list(Reader(film).frames())
+    frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / name, film, encoding) as writer:
         for frame in frames:
             writer.write(frame, *(change(frame) if change else ()))
-    return frames, list(Reader(probe(tmp_path / name)).frames())
+    return frames, list(FrameReader(probe(tmp_path / name)).frames())
 
 
 def same_planes(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one.coded.arrays, other.coded.arrays))
+    return all(np.array_equal(a, b) for a, b in zip(one.native.arrays, other.native.arrays))
 
 
 @pytest.mark.parametrize("size", [(96, 64), (95, 63)], ids=str)
 @pytest.mark.parametrize("pixels", FORMATS)
 def test_untouched_frames_are_encoded_as_decoded(tmp_path, pixels, size):
     film = lossless(tmp_path, pixels, size)
-    encoding = check_output(film, tmp_path / "out.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1"))
     assert (encoding.format, encoding.size, encoding.notes) == ({"gbrp": "bgr0"}.get(pixels, pixels), size, ())
     nothing = np.zeros(size[::-1], bool)
-    for change in (None, lambda frame: (None, None), lambda frame: (Picture(255 - frame.picture.pixels), nothing)):
+    for change in (None, lambda frame: (None, None), lambda frame: (ImageData(255 - frame.image.pixels), nothing)):
         before, after = written(tmp_path, film, encoding, change)
         assert len(after) == 3 and all(map(same_planes, before, after))
 
 
 def face(frame):
     """A lighter, redder oval."""
-    height, width = frame.picture.pixels.shape[:2]
+    height, width = frame.image.pixels.shape[:2]
     y, x = np.mgrid[:height, :width]
     inside = ((x - 41) / 25) ** 2 + ((y - 30) / 18) ** 2 < 1
-    rgb = frame.picture.pixels.astype(float) * 0.8 + frame.picture.peak * np.array([0.15, 0.05, 0.02])
-    pixels = np.where(inside[..., None], np.rint(rgb), frame.picture.pixels).astype(frame.picture.pixels.dtype)
-    return Picture(pixels), inside
+    rgb = frame.image.pixels.astype(float) * 0.8 + frame.image.max_value * np.array([0.15, 0.05, 0.02])
+    pixels = np.where(inside[..., None], np.rint(rgb), frame.image.pixels).astype(frame.image.pixels.dtype)
+    return ImageData(pixels), inside
 
 
 @pytest.mark.parametrize("size", [(96, 64), (95, 63)], ids=str)
 @pytest.mark.parametrize("pixels", [one for one in FORMATS if one != "yuv410p"])
-def test_only_touched_pixels_change_and_become_the_picture(tmp_path, pixels, size):
+def test_only_touched_pixels_change_and_become_the_image(tmp_path, pixels, size):
     """Luma outside is untouched bit for bit, chroma but for the samples that stand for touched pixels."""
     film = lossless(tmp_path, pixels, size)
-    before, after = written(tmp_path, film, check_output(film, tmp_path / "out.mkv", Encoding("ffv1")), face)
-    layout = Layout.of(pixels)
+    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1")), face)
+    layout = PixelFormat.parse(pixels)
     for one, other in zip(before, after):
         wanted, inside = face(one)
-        assert np.array_equal(one.coded.arrays[0][~inside], other.coded.arrays[0][~inside])
+        assert np.array_equal(one.native.arrays[0][~inside], other.native.arrays[0][~inside])
         far = cv2.dilate(inside.astype(np.uint8), np.ones((25, 25))) == 0
-        assert np.array_equal(one.picture.pixels[far], other.picture.pixels[far])
+        assert np.array_equal(one.image.pixels[far], other.image.pixels[far])
         if pixels.startswith("yuv"):
-            blocks = np.zeros(one.coded.arrays[1].shape, bool)
+            blocks = np.zeros(one.native.arrays[1].shape, bool)
             y, x = np.nonzero(inside)
-            blocks[y // layout.down, x // layout.across] = True
+            blocks[y // layout.subsampling_y, x // layout.subsampling_x] = True
             for number in (1, 2):
-                assert np.array_equal(one.coded.arrays[number][~blocks], other.coded.arrays[number][~blocks])
+                assert np.array_equal(one.native.arrays[number][~blocks], other.native.arrays[number][~blocks])
         if pixels.startswith("gray"):
             continue
         core = cv2.erode(inside.astype(np.uint8), np.ones((7, 7))) > 0
-        off = np.abs(other.picture.pixels[core].astype(float) - wanted.pixels[core]) * 255 / wanted.peak
-        assert off.mean() < 1.2 and off.max() < (4 if layout.across == 1 else 12), (off.mean(), off.max())
+        off = np.abs(other.image.pixels[core].astype(float) - wanted.pixels[core]) * 255 / wanted.max_value
+        assert off.mean() < 1.2 and off.max() < (4 if layout.subsampling_x == 1 else 12), (off.mean(), off.max())
 
 
 def test_what_did_not_change_inside_stays_as_decoded(tmp_path):
     """RGB of 8 bits cannot tell all planes apart: differences are added, not values."""
     film = lossless(tmp_path, "yuv420p")
     everywhere = np.ones((64, 96), bool)
-    encoding = check_output(film, tmp_path / "out.mkv", Encoding("ffv1"))
-    before, after = written(tmp_path, film, encoding, lambda frame: (frame.picture, everywhere))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1"))
+    before, after = written(tmp_path, film, encoding, lambda frame: (frame.image, everywhere))
     assert all(map(same_planes, before, after))
 
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
-def test_a_film_of_odd_size_becomes_even_for_h264(tmp_path, target):
+def test_a_video_of_odd_size_becomes_even_for_h264(tmp_path, target):
     film = lossless(tmp_path, "yuv420p", (95, 63))
-    encoding = check_output(film, tmp_path / target, Encoding("h264", 1))
+    encoding = resolve_encoding(film, tmp_path / target, Encoding("h264", 1))
     assert encoding.size == (96, 64) and "95 x 63 becomes 96 x 64" in encoding.notes[0]
     before, after = written(tmp_path, film, encoding)
-    assert video_files.psnr(before[1].coded.arrays[0], after[1].coded.arrays[0][:63, :95]) > 50
-    padded = after[1].coded.arrays[0]
+    assert video_files.psnr(before[1].native.arrays[0], after[1].native.arrays[0][:63, :95]) > 50
+    padded = after[1].native.arrays[0]
     assert video_files.psnr(padded[:, 94], padded[:, 95]) > 40  # the border repeated, not black
 
 
 def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
     film = lossless(tmp_path, "yuv420p10le", (95, 63))
-    encoding = check_output(film, tmp_path / "out.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding())
     assert (encoding.encoder, encoding.size) == ("libx265", (96, 64)) and len(encoding.notes) == 1
     written(tmp_path, film, encoding)
-    assert check_output(lossless(tmp_path, "yuv444p", (95, 63)), tmp_path / "out.mkv", Encoding("hevc")).size == (95, 63)
+    assert resolve_encoding(lossless(tmp_path, "yuv444p", (95, 63)), tmp_path / "out.mkv", Encoding("hevc")).size == (95, 63)
     assert capfd.readouterr().err == ""
 
 
@@ -140,7 +142,7 @@ def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
 )
 def test_the_pixel_format_that_keeps_most(tmp_path, pixels, codec, encoder, gets):
     film = lossless(tmp_path, pixels, (96, 64), 1)
-    encoding = check_output(film, tmp_path / "out.mkv", Encoding(codec))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding(codec))
     assert (encoding.encoder, encoding.format) == (encoder, gets)
     lost = {("yuv422p12le", "h264"), ("yuv444p", "av1"), ("gray16le", "auto"), ("gbrp", "h264"), ("gbrp10le", "auto")}
     assert bool(encoding.notes) == ((pixels, codec) in lost)
@@ -158,19 +160,19 @@ def natural(astronaut, count=24, size=(320, 240)):
 @pytest.mark.parametrize(("codec", "at_least"), [("h264", 44), ("hevc", 43), ("av1", 43)])
 def test_re_encoding_at_the_default_quality_cannot_be_seen(tmp_path, astronaut, codec, at_least):
     """Luma's PSNR against what was decoded; what a player shows differs by less than one level in the mean."""
-    path = video_files.make(tmp_path / "a.mp4", 24, (320, 240), options={"crf": "20"}, pictures=natural(astronaut))
+    path = video_files.write_video(tmp_path / "a.mp4", 24, (320, 240), options={"crf": "20"}, pictures=natural(astronaut))
     film = probe(path)
-    before, after = written(tmp_path, film, check_output(film, tmp_path / "out.mp4", Encoding(codec)))
-    worst = min(video_files.psnr(a.coded.arrays[0], b.coded.arrays[0]) for a, b in zip(before, after))
+    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mp4", Encoding(codec)))
+    worst = min(video_files.psnr(a.native.arrays[0], b.native.arrays[0]) for a, b in zip(before, after))
     print(codec, round(worst, 2), (tmp_path / "segment.nut").stat().st_size / path.stat().st_size)
     assert len(after) == 24 and worst > at_least
 
 
 def test_crf_sets_the_quality(tmp_path, astronaut):
-    film = probe(video_files.make(tmp_path / "a.mp4", 8, (320, 240), pictures=natural(astronaut)))
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 8, (320, 240), pictures=natural(astronaut)))
     sizes = []
     for crf in (10, 20, 35):
-        written(tmp_path, film, check_output(film, tmp_path / "o.mp4", Encoding("h264", crf)))
+        written(tmp_path, film, resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", crf)))
         sizes.append((tmp_path / "segment.nut").stat().st_size)
     assert sizes[0] > 1.5 * sizes[1] > 3 * sizes[2]
 
@@ -178,32 +180,32 @@ def test_crf_sets_the_quality(tmp_path, astronaut):
 def test_unknown_codecs_containers_and_qualities(tmp_path):
     film = lossless(tmp_path)
     with pytest.raises(OptionsError, match=r"No video encoder 'h266' .*h264, hevc"):
-        check_output(film, tmp_path / "o.mp4", Encoding("h266"))
+        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h266"))
     with pytest.raises(OptionsError, match=r"No video encoder 'aac'"):
-        check_output(film, tmp_path / "o.mp4", Encoding("aac"))
+        resolve_encoding(film, tmp_path / "o.mp4", Encoding("aac"))
     with pytest.raises(OptionsError, match=r"\.txt is no container.*\.mkv"):
-        check_output(film, tmp_path / "o.txt", Encoding())
+        resolve_encoding(film, tmp_path / "o.txt", Encoding())
     with pytest.raises(OptionsError, match="ffv1 has no quality"):
-        check_output(film, tmp_path / "o.mkv", Encoding("ffv1", 20))
+        resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1", 20))
     with pytest.raises(OptionsError, match="from 0 to 51 for libx264, got 99"):
-        check_output(film, tmp_path / "o.mp4", Encoding("h264", 99))
+        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", 99))
     with pytest.raises(InputError, match=r"A \.webm file cannot hold video of libx264.*\.mkv"):
-        check_output(film, tmp_path / "o.webm", Encoding("h264"))
-    assert check_output(film, tmp_path / "o.webm", Encoding()).encoder == "libsvtav1"
+        resolve_encoding(film, tmp_path / "o.webm", Encoding("h264"))
+    assert resolve_encoding(film, tmp_path / "o.webm", Encoding()).encoder == "libsvtav1"
 
 
 def test_nvenc_that_is_not_there_is_refused_before_work(tmp_path):
-    film = probe(video_files.make(tmp_path / "a.mp4", 2, (320, 240)))
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 2, (320, 240)))
     try:
         av.CodecContext.create("h264_nvenc", "w")
     except av.error.FFmpegError:
         pytest.skip("this PyAV has no nvenc")
     with contextlib.suppress(OptionsError):
-        encoding = check_output(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
-        assert encoding.options["cq"] == "18"  # a machine that has it
+        encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
+        assert encoding.encoder_options["cq"] == "18"  # a machine that has it
         return
     with pytest.raises(OptionsError, match="may need a device that is not there"):
-        check_output(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
+        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited there")
@@ -211,8 +213,8 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path):
     import resource
 
     film = lossless(tmp_path, "yuv444p", (160, 120), 20)
-    frames = list(Reader(film).frames())
-    encoding = check_output(film, tmp_path / "o.mkv", Encoding("ffv1"))
+    frames = list(FrameReader(film).frames())
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1"))
     work = tmp_path / "work"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -232,19 +234,19 @@ def test_a_folder_that_may_not_be_made(tmp_path):
     film = lossless(tmp_path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"s\.nut cannot be written"):
-        SegmentWriter(tmp_path / "file" / "s.nut", film, check_output(film, tmp_path / "o.mkv", Encoding()))
+        SegmentWriter(tmp_path / "file" / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", Encoding()))
 
 
 def test_an_error_inside_leaves_nothing_and_comes_through(tmp_path):
     film = lossless(tmp_path)
-    (frame, *_) = Reader(film).frames()
+    (frame, *_) = FrameReader(film).frames()
     work = tmp_path / "work"
-    encoding = check_output(film, tmp_path / "o.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding())
     with pytest.raises(KeyboardInterrupt), SegmentWriter(work / "s.nut", film, encoding) as writer:
         writer.write(frame)
         raise KeyboardInterrupt
     assert list(work.iterdir()) == []
-    with SegmentWriter(work / "s.nut", film, check_output(film, tmp_path / "o.mkv", Encoding())):
+    with SegmentWriter(work / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", Encoding())):
         pass
     assert list(work.iterdir()) == []
 
@@ -255,8 +257,8 @@ def test_a_segment_is_there_only_when_it_is_whole(tmp_path, monkeypatch):
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(writers.os, "fsync", lambda fd: (synced.append(path.exists()), fsync(fd)))
-    writer = SegmentWriter(path, film, check_output(film, tmp_path / "o.mkv", Encoding()))
-    for frame in Reader(film).frames():
+    writer = SegmentWriter(path, film, resolve_encoding(film, tmp_path / "o.mkv", Encoding()))
+    for frame in FrameReader(film).frames():
         writer.write(frame)
         assert not path.exists()
     writer.close()
@@ -264,41 +266,41 @@ def test_a_segment_is_there_only_when_it_is_whole(tmp_path, monkeypatch):
     assert synced == [False] and [one.name for one in path.parent.iterdir()] == ["s.nut"]
 
 
-def test_frames_of_a_folder_become_a_film_and_come_back(tmp_path):
+def test_frames_of_a_folder_become_a_video_and_come_back(tmp_path):
     source = tmp_path / "frames"
     source.mkdir()
-    pictures = list(video_files.moving(5, (96, 64)))
+    pictures = list(video_files.moving_noise(5, (96, 64)))
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(source / f"{number}.png")
     film = probe(source, Fraction(12))
-    encoding = check_output(film, tmp_path / "o.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1"))
     assert encoding.format == "bgr0"
-    frames = list(Reader(film).frames())
+    frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "s.nut", film, encoding) as writer:
         for frame in frames:
             writer.write(frame, *face(frame))
-    again = list(Reader(probe(tmp_path / "s.nut")).frames())
+    again = list(FrameReader(probe(tmp_path / "s.nut")).frames())
     for one, other in zip(frames, again):
         wanted, inside = face(one)
-        assert np.array_equal(np.dstack([other.coded.arrays[k] for k in (2, 0, 1)]), wanted.pixels)
+        assert np.array_equal(np.dstack([other.native.arrays[k] for k in (2, 0, 1)]), wanted.pixels)
         assert inside.any()
-    encoding = check_output(film, tmp_path / "o.mp4", Encoding("h264", 4))
+    encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", 4))
     with SegmentWriter(tmp_path / "t.nut", film, encoding) as writer:
         for frame in frames:
             writer.write(frame)
-    again = list(Reader(probe(tmp_path / "t.nut")).frames())
-    assert video_files.psnr(again[3].picture.pixels, pictures[3]) > 27  # chroma of half the size
+    again = list(FrameReader(probe(tmp_path / "t.nut")).frames())
+    assert video_files.psnr(again[3].image.pixels, pictures[3]) > 27  # chroma of half the size
 
 
-def test_pictures_are_written_with_the_names_of_the_frames(tmp_path):
+def test_images_are_written_with_the_names_of_the_frames(tmp_path):
     source = tmp_path / "frames"
     source.mkdir()
-    for number, picture in enumerate(video_files.moving(3, (96, 64))):
+    for number, picture in enumerate(video_files.moving_noise(3, (96, 64))):
         Image.fromarray(picture).save(source / f"shot {number}.{'png' if number else 'tif'}")
     film = probe(source)
-    encoding = check_output(film, tmp_path / "out", Encoding())
-    assert encoding.codec == "pictures"
-    frames = list(Reader(film).frames())
+    encoding = resolve_encoding(film, tmp_path / "out", Encoding())
+    assert encoding.codec == "images"
+    frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         writer.write(frames[0], *face(frames[0]))
         writer.write(frames[1])
@@ -308,20 +310,20 @@ def test_pictures_are_written_with_the_names_of_the_frames(tmp_path):
 
 
 def test_a_folder_has_no_place_for_sound(tmp_path):
-    film = probe(video_files.make(tmp_path / "a.mp4", 3, sound="aac"))
-    assert check_output(film, tmp_path / "out", Encoding()).notes == (
-        "stream 1 (audio, aac) is not in a folder of pictures.",
+    film = probe(video_files.write_video(tmp_path / "a.mp4", 3, sound="aac"))
+    assert resolve_encoding(film, tmp_path / "out", Encoding()).notes == (
+        "stream 1 (audio, aac) is not in a folder of images.",
     )
 
 
-def test_a_films_frames_as_pictures_are_numbered(tmp_path):
+def test_a_videos_frames_as_images_are_numbered(tmp_path):
     film = lossless(tmp_path, "yuv420p10le")
-    encoding = check_output(film, tmp_path / "out", Encoding())
-    frames = list(Reader(film).frames())
+    encoding = resolve_encoding(film, tmp_path / "out", Encoding())
+    frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in frames:
             writer.write(frame)
     names = sorted(path.name for path in (tmp_path / "segment").iterdir())
     assert names == ["000001.png", "000002.png", "000003.png"]
     pixels = cv2.imread(str(tmp_path / "segment" / "000002.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
-    assert pixels.dtype == np.uint16 and np.array_equal(pixels, frames[1].picture.pixels)
+    assert pixels.dtype == np.uint16 and np.array_equal(pixels, frames[1].image.pixels)

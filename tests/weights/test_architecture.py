@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.weights import architecture
-from gpen_core.weights.architecture import GPEN, RETINAFACE, kind_of
-from gpen_core.weights.folders import detector_choices, network_choice, network_choices
+from gpen_core.weights.architecture import GPEN, RETINAFACE, detect_architecture
+from gpen_core.weights.folders import list_detectors, list_networks, match_network_name
 
 # Names as the other restorers' files in the same folders have them.
 CODEFORMER = {"params_ema": {"quantize.embedding.weight": torch.zeros(2), "encoder.blocks.0.weight": torch.zeros(2)}}
@@ -41,7 +41,7 @@ def folder(tmp_path, detector_weights):
 
 
 def test_kinds_are_told_by_names_of_tensors(folder):
-    told = {path.name: kind_of(path) for path in folder.iterdir() if kind_of(path) is not None}
+    told = {path.name: detect_architecture(path) for path in folder.iterdir() if detect_architecture(path) is not None}
     assert told == {
         "portraits.pth": GPEN,
         "fine-tuned.pt": GPEN,
@@ -50,15 +50,15 @@ def test_kinds_are_told_by_names_of_tensors(folder):
         "faces.pth": RETINAFACE,
         "detection_mobilenet0.25_Final.safetensors": RETINAFACE,
     }
-    assert kind_of(folder / "missing.pth") is None
+    assert detect_architecture(folder / "missing.pth") is None
 
 
 def test_choices_have_them_and_no_others(folder):
-    assert network_choices([folder]) == [
+    assert list_networks([folder]) == [
         *(f"GPEN-BFR-{size}.pth" for size in (2048, 1024, 512, 256)),
         *("fine-tuned.pt", "gpen-damaged.pth", "mine.safetensors", "portraits.pth"),
     ]
-    assert detector_choices([folder]) == [
+    assert list_detectors([folder]) == [
         *("retinaface_resnet50", "retinaface_mobile0.25"),
         *("faces.pth", "faces.safetensors"),
     ]
@@ -71,7 +71,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path):
 
     torch.save({"ecd0.0.0.weight": Canary()}, tmp_path / "bad.pth")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps(Canary()))
-    assert kind_of(tmp_path / "bad.pth") is None and kind_of(tmp_path / "bare.pth") is None
+    assert detect_architecture(tmp_path / "bad.pth") is None and detect_architecture(tmp_path / "bare.pth") is None
     assert not (tmp_path / "canary").exists()
 
 
@@ -79,14 +79,14 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch, de
     path = tmp_path / "some.safetensors"
     save_file(detector_weights, path)
     reads = []
-    container = architecture.file_format.container
+    container = architecture.file_format.file_format
     monkeypatch.setattr(
-        architecture.file_format, "container", lambda start, size: reads.append(size) or container(start, size)
+        architecture.file_format, "file_format", lambda start, size: reads.append(size) or container(start, size)
     )
-    assert [kind_of(path) for _ in range(3)] == [RETINAFACE] * 3 and len(reads) == 1
+    assert [detect_architecture(path) for _ in range(3)] == [RETINAFACE] * 3 and len(reads) == 1
     save_file(helpers.identity_weights(256), path)
     os.utime(path, (time.time() + 5,) * 2)
-    assert kind_of(path) == GPEN and len(reads) == 2
+    assert detect_architecture(path) == GPEN and len(reads) == 2
 
 
 def test_telling_is_fast_beside_reading(tmp_path):
@@ -102,13 +102,13 @@ def test_telling_is_fast_beside_reading(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(architecture.zipfile, "ZipFile", Watching)
-        assert kind_of(tmp_path / "large.pth") == GPEN
+        assert detect_architecture(tmp_path / "large.pth") == GPEN
     assert [name.split("/")[-1] for name in opened] == ["data.pkl"]
 
 
 def test_a_choice_is_named_in_any_capitals(folder):
-    named = {network_choice(name, [folder]) for name in ("gpen-BFR-512", "GPEN-BFR-512.SafeTensors")}
+    named = {match_network_name(name, [folder]) for name in ("gpen-BFR-512", "GPEN-BFR-512.SafeTensors")}
     assert named == {"GPEN-BFR-512.pth"}
-    for name in network_choices([folder]):
-        assert network_choice(name.upper(), [folder]) == name
-    assert all(network_choice(name, [folder]) is None for name in ("", "parsenet", "../GPEN-BFR-512", "/etc/passwd"))
+    for name in list_networks([folder]):
+        assert match_network_name(name.upper(), [folder]) == name
+    assert all(match_network_name(name, [folder]) is None for name in ("", "parsenet", "../GPEN-BFR-512", "/etc/passwd"))

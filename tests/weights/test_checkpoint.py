@@ -215,7 +215,7 @@ def test_damaged_bytes_never_end_in_another_error(tmp_path, pinned):
 STRANGE = {
     "sparse": lambda: torch.eye(3).to_sparse(),
     "meta": lambda: torch.empty(3, device="meta"),
-    "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     "bool": lambda: torch.ones(3, dtype=torch.bool),
     "complex": lambda: torch.ones(3, dtype=torch.complex64),
     "expanded": lambda: torch.ones(1).expand(3),

@@ -15,7 +15,7 @@ from gpen_core.files.process_id import hostname
 from gpen_core.weights import checkpoint, convert, digest
 from gpen_core.weights.weights_file import open_weights
 
-RECORD = digest.Record("a" * 64, digest.PUBLISHED)
+RECORD = digest.DigestRecord("a" * 64, digest.PUBLISHED)
 TO_CONVERT = {
     **TENSORS,
     "t": torch.arange(24.0).view(4, 6).t(),
@@ -34,14 +34,14 @@ TO_CONVERT = {
 
 
 def test_a_conversion_keeps_every_bit_and_leaves_a_record(tmp_path):
-    target = convert.write(tmp_path / "a.b.pth", RECORD, TO_CONVERT)
+    target = convert.save_safetensors(tmp_path / "a.b.pth", RECORD, TO_CONVERT)
     assert target == tmp_path / "a.b.safetensors"
     assert {key: bits(value) for key, value in load_file(target).items()} == {key: bits(t) for key, t in TO_CONVERT.items()}
-    record = digest.recall(target)
-    assert (record.sha256, record.checked_by) == (digest.sha256_of(target), digest.PUBLISHED)
+    record = digest.load_record(target)
+    assert (record.sha256, record.checked_by) == (digest.file_sha256(target), digest.PUBLISHED)
     assert record.source == "a.b.pth " + "a" * 64 and record.date
     with open_weights(target) as file:
-        assert digest.check(file, None) == record
+        assert digest.verify(file, None) == record
     assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
     header = target.read_bytes()[8:][: struct.unpack("<Q", target.read_bytes()[:8])[0]]
     assert json.loads(header)["__metadata__"] == {"format": "pt", "source": "a.b.pth", "source_sha256": "a" * 64}
@@ -51,7 +51,7 @@ def test_a_conversion_leaves_what_is_there_as_it_is(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"precious")
     for source in ("a.pth", "a.safetensors"):
         with pytest.raises(OutputError, match=r"a\.safetensors is there already and was left as it is"):
-            convert.write(tmp_path / source, RECORD, TENSORS)
+            convert.save_safetensors(tmp_path / source, RECORD, TENSORS)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
 
 
@@ -62,29 +62,29 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(convert, "save_file", full)
     with pytest.raises(OutputError, match=r"a\.safetensors cannot be written: .*No space left on device"):
-        convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+        convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
     monkeypatch.setattr(convert, "save_file", lambda tensors, *rest: save_file({**tensors, "b": tensors["b"] + 1}, *rest))
     with pytest.raises(WeightsError, match="could not be read back"):
-        convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+        convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("stride", [6, 2**61])
 def test_a_tensor_of_one_number_with_a_stride_is_converted(tmp_path, stride):
     path = hand_made(tmp_path / "a.pth", b"}" + op("a") + tensor(size=(1,), stride=(stride,)) + b"s")
-    assert load_file(convert.write(path, RECORD, checkpoint.load(path)))["a"].shape == (1,)
+    assert load_file(convert.save_safetensors(path, RECORD, checkpoint.load(path)))["a"].shape == (1,)
 
 
 def test_a_conversion_into_a_missing_folder_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
-        convert.write(tmp_path / "missing" / "a.pth", RECORD, TENSORS)
+        convert.save_safetensors(tmp_path / "missing" / "a.pth", RECORD, TENSORS)
 
 
 def test_a_conversion_that_cannot_be_named_leaves_no_record(tmp_path, monkeypatch):
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: replace(a, b) if str(b).endswith(".json") else replace(a, tmp_path))
     with pytest.raises(OutputError):
-        convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+        convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
     assert not list(tmp_path.iterdir())
 
 
@@ -92,7 +92,7 @@ def test_what_a_killed_conversion_left_is_deleted(tmp_path):
     """Of the file and of its record."""
     for name in ("a.safetensors", ".a.safetensors.gpen.json"):
         (tmp_path / f".{name}.0123456789abcdef.{hostname()}-{2**22 + 1}-0123456789ab.part").write_bytes(b"half of it")
-    target = convert.write(tmp_path / "a.pth", RECORD, TENSORS)
+    target = convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
     assert {path.name for path in tmp_path.iterdir()} == {target.name, digest.record_path(target).name}
 
 
@@ -106,5 +106,5 @@ def test_a_file_that_has_its_name_is_there_though_its_folder_cannot_be_synced(tm
         return whole(path, *rest)
 
     monkeypatch.setattr(os, "open", few)
-    target = convert.write(tmp_path / "a.pth", RECORD, TENSORS)
-    assert digest.recall(target).sha256 == digest.sha256_of(target)
+    target = convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
+    assert digest.load_record(target).sha256 == digest.file_sha256(target)

@@ -24,8 +24,8 @@ from gpen_core.weights import partial_file
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.http_stream import CHUNK
-from gpen_core.weights.request import Patience
+from gpen_core.weights.http_stream import CHUNK_SIZE
+from gpen_core.weights.request import RetryPolicy
 
 BODY = random.Random(5).randbytes(400_000)
 OTHER = random.Random(6).randbytes(400_000)
@@ -47,7 +47,7 @@ def fetch(tmp_path, waits):
     """Runs a download into tmp_path/models with little patience; sleeping is only noted."""
 
     def run(*sources, progress=no_progress, options=DownloadOptions(), check=lambda path: None, **changes):  # noqa: B008
-        patience = Patience(connect=2, read=0.4, sleep=waits.append, jitter=lambda: 1.0)
+        patience = RetryPolicy(connect=2, read=0.4, sleep=waits.append, jitter=lambda: 1.0)
         entry = entry_of(*(s.source if isinstance(s, ws.Server) else s for s in sources), **changes)
         return Download(entry, tmp_path / "models", options, progress, check, patience).run()
 
@@ -89,7 +89,7 @@ FAULTS = {
     "drops at every tenth and ignores Range": ([ws.ignore_range(ws.drop_after(40_000))], ("broke off", 1)),
     "stalls once": ([ws.stall_after(200_000), ws.serve], None),
     "stalls before the first byte": ([ws.stall_after(0)], ("broke off", 0)),
-    "never sends more than half": ([ws.drop_after(200_000), ws.drop_after(0)], ("broke off", 200_000 - CHUNK)),
+    "never sends more than half": ([ws.drop_after(200_000), ws.drop_after(0)], ("broke off", 200_000 - CHUNK_SIZE)),
     "ignores Range": ([ws.drop_after(150_000), ws.ignore_range()], None),
     "sends another part": ([ws.drop_after(150_000), ws.wrong_range, ws.serve], None),
     "answers 416": ([ws.drop_after(150_000), ws.status(416), ws.serve], None),
@@ -102,7 +102,7 @@ FAULTS = {
     "announces too much": ([ws.announce(10**9)], ("serves a file of 1,000,000,000 bytes", 0)),
     "continues with a shorter file": (
         [ws.drop_after(150_000), ws.ignore_range(ws.announce(1000))],
-        ("serves a file of 1,000 bytes", 150_000 - CHUNK),
+        ("serves a file of 1,000 bytes", 150_000 - CHUNK_SIZE),
     ),
     "announces nothing": ([ws.without_length], None),
     "announces nothing and sends too much": ([ws.other(BODY * 2), ws.without_length], ("serves a file of 800,000", 0)),
@@ -116,7 +116,7 @@ FAULTS = {
     "redirects to no address": ([ws.redirect("http://[::1")], ("redirects to what is no address", 0)),
     "announces a length of 5,000 digits": ([ws.announce_as("9" * 5000)], None),
     "announces a length in other scripts' digits": ([ws.announce_as("\u00b2\u00b3")], None),
-    "sends a chunk of less than nothing": ([ws.chunk_of_less_than_nothing], ("broke off", 0)),
+    "sends a chunk of less than nothing": ([ws.negative_chunk_size], ("broke off", 0)),
     "redirects to ftp": ([ws.redirect("ftp://example.com/x")], ("which is not https", 0)),
 }
 
@@ -165,7 +165,7 @@ def test_the_next_source_takes_over(fetch, serve, tmp_path, first):
 def test_the_next_source_continues_what_the_first_began(fetch, serve):
     first, second = serve(ws.drop_after(300_000), ws.status(404)), serve()
     fetch(first, second)
-    assert 300_000 - CHUNK < second.gets[0].start <= 300_000
+    assert 300_000 - CHUNK_SIZE < second.gets[0].start <= 300_000
 
 
 def test_a_bad_beginning_by_one_source_does_not_spoil_the_next(fetch, serve, tmp_path):
@@ -203,14 +203,14 @@ def test_a_wait_that_cannot_be_is_no_obstacle(fetch, serve, nonsense):
 
 
 def test_the_jitter_takes_up_to_half_off():
-    waits = [Patience(jitter=lambda share=share: share).wait_before(3, 0) for share in (0.0, 0.5, 1.0)]
+    waits = [RetryPolicy(jitter=lambda share=share: share).delay(3, 0) for share in (0.0, 0.5, 1.0)]
     assert waits == [2.0, 3.0, 4.0]
-    assert Patience(jitter=lambda: 1.0).wait_before(50, 0) == 30
+    assert RetryPolicy(jitter=lambda: 1.0).delay(50, 0) == 30
 
 
 def test_a_trickle_is_given_up(serve, tmp_path):
     server = serve(ws.slowly(16384, 0.05))
-    patience = Patience(connect=2, read=2, window=0.1, slowest=1e9)
+    patience = RetryPolicy(connect=2, read=2, window=0.1, min_speed=1e9)
     with pytest.raises(DownloadFailed, match="bytes per second"):
         Download(entry_of(server.source), tmp_path, DownloadOptions(), lambda *_: None, print, patience).run()
 
@@ -461,7 +461,7 @@ def test_proxies_come_from_the_environment(fetch, serve, monkeypatch):
     monkeypatch.setenv("http_proxy", proxy.root)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    assert fetch(Source("http://weights.invalid/weights.pth", trusts_http=True)).read_bytes() == BODY
+    assert fetch(Source("http://weights.invalid/weights.pth", allows_http=True)).read_bytes() == BODY
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import weights_server as ws
 
-from gpen_core.weights.http_stream import CHUNK
+from gpen_core.weights.http_stream import CHUNK_SIZE
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = random.Random(11).randbytes(3_000_000)
@@ -26,7 +26,7 @@ from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download
 from gpen_core.weights.download_options import DownloadOptions
 url, size, sha256, folder = sys.argv[1:]
-entry = Entry("gpen-test", "GPEN-TEST.pth", "tests", "For tests.", (Source(url, trusts_http=True),), int(size), sha256)
+entry = Entry("gpen-test", "GPEN-TEST.pth", "tests", "For tests.", (Source(url, allows_http=True),), int(size), sha256)
 print(Download(entry, Path(folder), DownloadOptions(), lambda *told: None, lambda path: None).run())
 """
 
@@ -94,13 +94,13 @@ def test_killed_at_twenty_moments_it_ends_with_the_right_file(tmp_path):
 
 def test_a_kill_loses_less_than_a_chunk_of_what_was_received(tmp_path):
     """The server sends a piece and waits: whatever it sent before the last chunk is on disk."""
-    with ws.running(BODY, ws.stall_after(10 * CHUNK + 100, seconds=20)) as server:
+    with ws.running(BODY, ws.stall_after(10 * CHUNK_SIZE + 100, seconds=20)) as server:
         process = child(server, tmp_path)
-        wait_for(lambda: (part := unfinished(tmp_path)) and part.stat().st_size >= 10 * CHUNK)
+        wait_for(lambda: (part := unfinished(tmp_path)) and part.stat().st_size >= 10 * CHUNK_SIZE)
         process.kill()
         process.communicate()
         size = unfinished(tmp_path).stat().st_size
         server.answers = [ws.serve]
         finish(child(server, tmp_path))
     assert [request.start for request in server.gets] == [0, size]
-    assert 10 * CHUNK <= size <= 10 * CHUNK + 100
+    assert 10 * CHUNK_SIZE <= size <= 10 * CHUNK_SIZE + 100

@@ -55,7 +55,7 @@ def test_what_was_hashed_is_what_is_loaded_and_recorded(tmp_path, after_hashing,
     if link:
         path = tmp_path / name
         path.symlink_to(real)
-    other, before = save(tmp_path / f"other-{name}", 2), digest.sha256_of(real)
+    other, before = save(tmp_path / f"other-{name}", 2), digest.file_sha256(real)
     after_hashing(lambda: os.replace(other, path))
     number, record = load(path)
     assert (number, record.sha256) == (1.0, before)
@@ -77,13 +77,13 @@ def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path, after_hashing,
     after_hashing(overwrite)
     with pytest.raises(WeightsError, match="was changed while it was read"):
         load(path)
-    assert digest.recall(path) is None
+    assert digest.load_record(path) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file keeps its name there")
-def test_a_pinned_file_too(tmp_path, offer, load, place, after_hashing):
+def test_a_pinned_file_too(tmp_path, publish, load, place, after_hashing):
     body = save(tmp_path / "x.pth", 1).read_bytes()
-    offer(sha256=sha(body))
+    publish(sha256=sha(body))
     path = place(body)
     other = save(tmp_path / "y.pth", 2)
     after_hashing(lambda: os.replace(other, path))

@@ -11,12 +11,13 @@ import weights_server as ws
 
 from gpen_core.errors import MissingWeights
 from gpen_core.progress import no_progress
-from gpen_core.weights import catalog, folders, prefetch
+from gpen_core.weights import catalog, folders
+from gpen_core.weights import prefetch as prefetching
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.prefetch import Wanted, fetch_missing
-from gpen_core.weights.request import Patience
+from gpen_core.weights.prefetch import WeightRequest, prefetch
+from gpen_core.weights.request import RetryPolicy
 from gpen_core.weights.store import Store
 
 BODIES = {"large": random.Random(1).randbytes(300_000), "small": random.Random(2).randbytes(50_000)}
@@ -31,9 +32,11 @@ def entry(name, *sources):
 def known(monkeypatch):
     def make(**sources):
         entries = {name: entry(name, *some) for name, some in sources.items()}
-        monkeypatch.setattr(prefetch, "locate", lambda name, places: folders.find_in(name, places) or entries[name])
+        monkeypatch.setattr(
+            prefetching, "resolve_path", lambda name, places: folders.find_file(name, places) or entries[name]
+        )
         monkeypatch.setattr(folders, "find_entry", entries.get)
-        monkeypatch.setattr("gpen_core.weights.store.locate", prefetch.locate)
+        monkeypatch.setattr("gpen_core.weights.store.resolve_path", prefetching.resolve_path)
 
     return make
 
@@ -42,12 +45,12 @@ def nowhere():
     """An address at which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return Source(f"http://127.0.0.1:{probe.getsockname()[1]}/x.pth", trusts_http=True)
+        return Source(f"http://127.0.0.1:{probe.getsockname()[1]}/x.pth", allows_http=True)
 
 
 def wanted(tmp_path, offline=False):
     stores = [Store([tmp_path / place], DownloadOptions(offline)) for place in ("models", "aside")]
-    return [Wanted(store, name, lambda *_: None) for store, name in zip(stores, ("large", "small"))]
+    return [WeightRequest(store, name, lambda *_: None) for store, name in zip(stores, ("large", "small"))]
 
 
 def test_the_smaller_comes_first_and_bytes_are_counted_together(known, tmp_path):
@@ -55,7 +58,7 @@ def test_the_smaller_comes_first_and_bytes_are_counted_together(known, tmp_path)
     with contextlib.ExitStack() as servers:
         serving = {name: servers.enter_context(ws.running(body)) for name, body in BODIES.items()}
         known(**{name: [server.source] for name, server in serving.items()})
-        fetch_missing(wanted(tmp_path), told.append)
+        prefetch(wanted(tmp_path), told.append)
     assert (tmp_path / "models" / "large.pth").read_bytes() == BODIES["large"]
     assert (tmp_path / "aside" / "small.pth").read_bytes() == BODIES["small"]
     assert {event.unit for event in told} == {"byte"} and {event.stage for event in told} == {"download", "verify"}
@@ -70,7 +73,7 @@ def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path
         known(large=[server.source], small=[nowhere()])
         start = time.monotonic()
         with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Missing, too: large\.pth \(0 MB\)"):
-            fetch_missing(wanted(tmp_path), no_progress)
+            prefetch(wanted(tmp_path), no_progress)
         assert time.monotonic() - start < 10 and not server.requests
     assert not list(tmp_path.rglob("large.pth*"))
 
@@ -78,7 +81,7 @@ def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path
 def test_offline_all_that_is_missing_is_named(known, tmp_path):
     known(large=[nowhere()], small=[nowhere()])
     with pytest.raises(MissingWeights, match=r"2 files are missing") as raised:
-        fetch_missing(wanted(tmp_path, offline=True), lambda *_: None)
+        prefetch(wanted(tmp_path, offline=True), lambda *_: None)
     assert all(f"{name}.pth" in str(raised.value) for name in BODIES) and "\n" in str(raised.value)
 
 
@@ -93,11 +96,11 @@ def test_where_nobody_is_there_it_is_said_soon(tmp_path, source, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     sources = {"refused": nowhere(), "unknown": Source("https://no-such-host.invalid/x.pth")}
     waits = []
-    patience = Patience(sleep=waits.append, jitter=lambda: 1.0)
+    patience = RetryPolicy(sleep=waits.append, jitter=lambda: 1.0)
     with pytest.raises(DownloadFailed, match="did not answer"):
         Download(entry("small", sources[source]), tmp_path, DownloadOptions(), lambda *_: None, print, patience).run()
     assert sum(waits) == pytest.approx(1.0)  # one wait, before the second and last try
 
 
 def test_the_catalog_knows_sizes():
-    assert all(one.bytes or one.about for one in catalog.CATALOG if one.name != "realesrnet_x4")
+    assert all(one.bytes or one.approximate_bytes for one in catalog.CATALOG if one.name != "realesrnet_x4")

@@ -13,17 +13,17 @@ from gpen_core.weights import remote_digest
 from gpen_core.weights.catalog import Entry, Source
 from gpen_core.weights.download import Download, DownloadFailed
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.request import Patience
+from gpen_core.weights.request import RetryPolicy
 
 BODY = bytes(range(256)) * 400
-ENTRY = {"file": "GPEN-TEST.pth", "purpose": "tests", "licence": "For tests."}
+ENTRY = {"file": "GPEN-TEST.pth", "purpose": "tests", "license": "For tests."}
 SLOW = {"headers": ws.drip_headers, "continue": ws.continue_for_ever, "body": ws.drip_body}
 LONG = 60.0  # seconds: a test that comes to it fails, and does not hang
 
 
 def patience(**changes):
     few = {"connect": 2, "read": 5, "answer": 0.5, "window": 0.5, "sleep": lambda _: None}
-    return Patience(**{**few, **changes})
+    return RetryPolicy(**{**few, **changes})
 
 
 def download(folder, sources, progress=no_progress, **changes):
@@ -72,18 +72,18 @@ def test_whoever_waits_is_told_again_and_again_and_can_stop(slow, tmp_path):
 def test_a_head_or_a_listing_that_drips_is_given_up(kind):
     with ws.running(BODY, SLOW[kind]) as server:
         server.head = SLOW[kind]
-        assert remote_digest.ask(server.source, patience()) == remote_digest.Published()
+        assert remote_digest.fetch_info(server.source, patience()) == remote_digest.RemoteDigest()
         assert server.hung_up.wait(LONG)
         server.hung_up.clear()
-        listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
-        assert remote_digest.ask(listed, patience()) == remote_digest.Published()
+        listed = Source(server.url, listing=server.url, path="x", allows_http=True)
+        assert remote_digest.fetch_info(listed, patience()) == remote_digest.RemoteDigest()
         assert server.hung_up.wait(LONG)
 
 
 def test_a_listing_whose_body_drips_is_given_up():
     with ws.running(BODY, ws.drip_body) as server:
-        listed = Source(server.url, listing=server.url, path="x", trusts_http=True)
-        assert remote_digest.ask(listed, patience()) == remote_digest.Published()
+        listed = Source(server.url, listing=server.url, path="x", allows_http=True)
+        assert remote_digest.fetch_info(listed, patience()) == remote_digest.RemoteDigest()
         assert server.hung_up.wait(LONG)
 
 
@@ -117,7 +117,7 @@ def test_whom_nobody_reaches_is_told_without_the_librarys_objects(tmp_path, monk
 
     monkeypatch.setattr(socket, name, fail)
     with pytest.raises(DownloadFailed, match=rf"did not answer \([A-Z].*{words}") as failed:
-        download(tmp_path, [Source(f"{scheme}://{host}/x.pth", trusts_http=True)]).run()
+        download(tmp_path, [Source(f"{scheme}://{host}/x.pth", allows_http=True)]).run()
     assert "object at" not in str(failed.value)
 
 
@@ -126,12 +126,12 @@ def test_a_source_that_breaks_off_and_is_busy_in_turn_is_measured_over_all_its_t
     turn = [ws.drop_after(20_000), *[ws.status(503)] * 3]
     with ws.running(BODY * 20, *turn * 125) as server:
         with pytest.raises(DownloadFailed, match=r"503|broke off"):
-            download(tmp_path, [server.source], window=0.1, slowest=1e9).run()
+            download(tmp_path, [server.source], window=0.1, min_speed=1e9).run()
         assert 5 <= len(server.gets) < 50  # of 500 that the whole file would take
 
 
 def test_a_source_that_breaks_off_but_is_fast_enough_has_all_its_tries_each_time(tmp_path):
     turn = [ws.drop_after(20_000), *[ws.status(503)] * 3]
     with ws.running(BODY, *turn * 10) as server:
-        path = download(tmp_path, [server.source], window=0.01, slowest=10).run()
+        path = download(tmp_path, [server.source], window=0.01, min_speed=10).run()
     assert path.read_bytes() == BODY

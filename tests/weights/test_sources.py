@@ -20,28 +20,28 @@ pytest_plugins = ["weights_fixtures"]
 # A mirror
 
 
-def test_a_mirrors_file_must_be_one_that_a_source_publishes(offer, load, serve, tmp_path):
+def test_a_mirrors_file_must_be_one_that_a_source_publishes(publish, load, serve, tmp_path):
     mirror, source = serve(), serve(ws.status(404))
-    offer(modelscope(source, sha(BODY)))
+    publish(modelscope(source, sha(BODY)))
     mirror.pages[f"/{FILE}"] = lambda handler, body, start: ws.serve(handler, OTHER, start)
     options = DownloadOptions(mirror=mirror.root, require_digest=True)
     with pytest.raises(DownloadFailed, match=f"expected {sha(BODY)}"):
         load(options=options)
     mirror.pages[f"/{FILE}"] = lambda handler, body, start: ws.serve(handler, BODY, start)
     assert load(options=options) == 1
-    assert digest.recall(tmp_path / "models" / FILE).checked_by == PUBLISHED
+    assert digest.load_record(tmp_path / "models" / FILE).checked_by == PUBLISHED
 
 
-def test_a_mirror_may_have_either_of_two_published_files(offer, load, serve):
+def test_a_mirror_may_have_either_of_two_published_files(publish, load, serve):
     mirror, first, second = serve(), serve(ws.status(404)), serve(ws.status(404))
-    offer(modelscope(first, sha(BODY)), hugging_face(second, sha(OTHER)))
+    publish(modelscope(first, sha(BODY)), hugging_face(second, sha(OTHER)))
     mirror.pages[f"/{FILE}"] = lambda handler, body, start: ws.serve(handler, OTHER, start)
     assert load(options=DownloadOptions(mirror=mirror.root, require_digest=True)) == 2
 
 
-def test_a_mirror_without_any_digest_is_checked_by_structure(offer, load, serve, caplog):
+def test_a_mirror_without_any_digest_is_checked_by_structure(publish, load, serve, caplog):
     mirror = serve()
-    offer(serve(ws.status(404)).source)
+    publish(serve(ws.status(404)).source)
     mirror.pages[f"/{FILE}"] = lambda handler, body, start: ws.serve(handler, BODY, start)
     assert load(options=DownloadOptions(mirror=mirror.root)) == 1
     assert "only by its structure" in caplog.text
@@ -72,31 +72,31 @@ def secure(server, path=ws.FILE):
     return f"https://127.0.0.1:{server.server_port}{path}"
 
 
-def test_https_is_followed_to_https(offer, load, https):
+def test_https_is_followed_to_https(publish, load, https):
     https.pages["/start"] = ws.redirect(ws.FILE)
     https.pages["/far"] = ws.redirect(secure(https, "/start"))
-    offer(Source(secure(https, "/far")), sha256=sha(BODY), bytes=len(BODY))
+    publish(Source(secure(https, "/far")), sha256=sha(BODY), bytes=len(BODY))
     assert load() == 1
 
 
-def test_https_is_not_followed_to_http(offer, load, https, serve):
+def test_https_is_not_followed_to_http(publish, load, https, serve):
     plain = serve()
     https.pages["/start"] = ws.redirect(plain.url)
-    offer(Source(secure(https, "/start")), sha256=sha(BODY))
+    publish(Source(secure(https, "/start")), sha256=sha(BODY))
     with pytest.raises(DownloadFailed, match=f"leads to {plain.url}, which is not https"):
         load()
     assert plain.requests == []
 
 
-def test_a_circle_ends(offer, load, https):
+def test_a_circle_ends(publish, load, https):
     https.pages["/start"] = ws.redirect(secure(https, "/start"))
-    offer(Source(secure(https, "/start")), sha256=sha(BODY))
+    publish(Source(secure(https, "/start")), sha256=sha(BODY))
     with pytest.raises(DownloadFailed, match="redirects more than 8 times"):
         load()
 
 
-def test_a_certificate_that_nobody_signed_is_refused_without_a_second_try(offer, load, https, monkeypatch):
+def test_a_certificate_that_nobody_signed_is_refused_without_a_second_try(publish, load, https, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    offer(Source(secure(https)), sha256=sha(BODY))
+    publish(Source(secure(https)), sha256=sha(BODY))
     with pytest.raises(DownloadFailed, match=r"cannot be asked .*(?i:certificate)"):
         load()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gpen_core.errors import MissingExtra, MissingWeights
+from gpen_core.errors import MissingDependency, MissingWeights
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
-from gpen_core.weights.catalog import CATALOG, find_entry, stem
+from gpen_core.weights.catalog import CATALOG, base_name, find_entry
 
 
 def touch(folder, *names):
@@ -55,7 +55,9 @@ def test_platformdirs_is_needed_only_where_no_folder_is_named(monkeypatch, tmp_p
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert folders.models_dirs(tmp_path) == (tmp_path,)
     monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
-    with pytest.raises(MissingExtra, match=r"^The package platformdirs, which finds the default models folder, is not inst"):
+    with pytest.raises(
+        MissingDependency, match=r"^The package platformdirs, which finds the default models folder, is not inst"
+    ):
         folders.models_dirs()
     monkeypatch.setenv("GPEN_MODELS_DIR", str(tmp_path / "environment"))
     assert folders.models_dirs() == (tmp_path / "environment",)
@@ -89,54 +91,54 @@ def test_a_tilde_stands_for_the_home_folder(monkeypatch):
 )
 def test_a_name_finds_its_file_without_regard_to_case(tmp_path, there, asked):
     folder = touch(tmp_path, there, "something-else.pth", "notes.txt")
-    assert folders.locate(asked, [folder]) == folder / there
+    assert folders.resolve_path(asked, [folder]) == folder / there
 
 
 def test_safetensors_come_before_pth_and_pth_before_pt(tmp_path):
     folder = touch(tmp_path, "gpen-bfr-512.pt", "gpen-bfr-512.pth", "gpen-bfr-512.safetensors")
     for suffix in (".safetensors", ".pth", ".pt"):
-        assert folders.locate("gpen-bfr-512", [folder]).suffix == suffix
+        assert folders.resolve_path("gpen-bfr-512", [folder]).suffix == suffix
         (folder / f"gpen-bfr-512{suffix}").unlink()
 
 
 def test_a_folder_that_bears_the_name_is_not_taken(tmp_path):
     touch(tmp_path / "gpen-bfr-512.safetensors", "x")
     touch(tmp_path, "GPEN-BFR-512.pth")
-    assert folders.locate("gpen-bfr-512", [tmp_path]).name == "GPEN-BFR-512.pth"
+    assert folders.resolve_path("gpen-bfr-512", [tmp_path]).name == "GPEN-BFR-512.pth"
 
 
 def test_a_path_is_taken_as_it_is_before_anything_in_the_folder(tmp_path, monkeypatch):
     own = touch(tmp_path / "own", "a.pth") / "a.pth"
     folder = touch(tmp_path / "models", "a.safetensors")
-    assert folders.locate(str(own), [folder]) == own
+    assert folders.resolve_path(str(own), [folder]) == own
     monkeypatch.chdir(own.parent)
-    assert folders.locate("a.pth", [folder]) == Path("a.pth")
+    assert folders.resolve_path("a.pth", [folder]) == Path("a.pth")
 
 
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_what_is_not_there_is_the_catalogs_entry(tmp_path, entry):
     for name in (entry.name, entry.file.upper(), *entry.aliases):
-        assert folders.locate(name, [tmp_path, tmp_path / "not" / "there"]) is entry
+        assert folders.resolve_path(name, [tmp_path, tmp_path / "not" / "there"]) is entry
 
 
 def test_the_first_folder_that_has_the_file_is_taken(tmp_path):
     first, second = touch(tmp_path / "1", "my-own.pth"), touch(tmp_path / "2", "my-own.safetensors", "GPEN-BFR-512.pth")
-    assert folders.locate("my-own", [first, second]) == first / "my-own.pth"
-    assert folders.locate("gpen-bfr-512", [first, second]) == second / "GPEN-BFR-512.pth"
-    assert folders.locate("gpen-bfr-512", [tmp_path / "not there", second]) == second / "GPEN-BFR-512.pth"
+    assert folders.resolve_path("my-own", [first, second]) == first / "my-own.pth"
+    assert folders.resolve_path("gpen-bfr-512", [first, second]) == second / "GPEN-BFR-512.pth"
+    assert folders.resolve_path("gpen-bfr-512", [tmp_path / "not there", second]) == second / "GPEN-BFR-512.pth"
 
 
 def test_unfinished_downloads_and_records_are_no_weights(tmp_path):
     touch(tmp_path, ".GPEN-BFR-512.pth.0123456789abcdef.part", ".GPEN-BFR-512.pth.gpen.json", ".GPEN-BFR-512.pth", "a.pth")
-    assert folders.locate("gpen-bfr-512", [tmp_path]) is find_entry("gpen-bfr-512")
-    assert [path.name for path in folders.weights_in([tmp_path])] == ["a.pth"]
+    assert folders.resolve_path("gpen-bfr-512", [tmp_path]) is find_entry("gpen-bfr-512")
+    assert [path.name for path in folders.iter_weights([tmp_path])] == ["a.pth"]
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "sub/no-such-model.pth", "", "x" * 5000])
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, name):
     touch(tmp_path, "other.pth")
     with pytest.raises(MissingWeights) as missing:
-        folders.locate(name, [tmp_path])
+        folders.resolve_path(name, [tmp_path])
     for what in (repr(name), str(tmp_path), "gpen-bfr-2048", "retinaface_resnet50"):
         assert what in str(missing.value)
 
@@ -145,7 +147,11 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, name):
 
 
 def test_no_name_in_the_catalog_stands_for_two_files():
-    names = [stem(name) for entry in CATALOG for name in {stem(entry.name), stem(entry.file), *map(stem, entry.aliases)}]
+    names = [
+        base_name(name)
+        for entry in CATALOG
+        for name in {base_name(entry.name), base_name(entry.file), *map(base_name, entry.aliases)}
+    ]
     assert len(names) == len(set(names))
     assert find_entry("no-such-model") is None
 
@@ -154,11 +160,11 @@ def test_no_name_in_the_catalog_stands_for_two_files():
 def test_an_entry_is_whole(entry):
     assert entry.sources and all(source.url.startswith("https://") for source in entry.sources)
     assert all(source.listing is None or source.listing.startswith("https://") for source in entry.sources)
-    assert not any(source.trusts_http for source in entry.sources)
-    assert entry.licence.endswith(".") and entry.purpose and entry.file.endswith(".pth")
+    assert not any(source.allows_http for source in entry.sources)
+    assert entry.license.endswith(".") and entry.purpose and entry.file.endswith(".pth")
     assert (entry.sha256 is None) == (entry.bytes is None)
     assert entry.sha256 is None or digest.is_sha256(entry.sha256)
-    assert entry.largest >= (entry.bytes or entry.about or 0)
+    assert entry.max_size >= (entry.bytes or entry.approximate_bytes or 0)
     with pytest.raises(FrozenInstanceError):
         entry.sha256 = "0" * 64
 
@@ -176,23 +182,26 @@ def test_the_figures_are_those_that_were_published():
     widths = {256: GPENConfig(256, 0.5, 1), 1024: GPENConfig(1024, 1, 2), 2048: GPENConfig(2048, 1, 2)}
     for size, config in widths.items():
         entry = find_entry(f"gpen-bfr-{size}")
-        assert entry.about == 4 * sum(math.prod(shape) for shape in config.layout().values()) and entry.size == size
+        assert (
+            entry.approximate_bytes == 4 * sum(math.prod(shape) for shape in config.parameter_shapes().values())
+            and entry.size == size
+        )
 
 
 def test_a_pin_is_for_the_released_file_and_its_aliases_only():
     entry = find_entry("retinaface_resnet50")
     for name in ("detection_Resnet50_Final.pth", "DETECTION_resnet50_final.PTH", "/a/b/RetinaFace-R50.pth"):
-        assert entry.pin_for(name) == entry.sha256
-    assert entry.pin_for("detection_Resnet50_Final.safetensors") is None
+        assert entry.digest_for(name) == entry.sha256
+    assert entry.digest_for("detection_Resnet50_Final.safetensors") is None
 
 
 def test_the_state_of_auto_is_that_of_every_network_there(tmp_path):
-    assert folders.state_of("auto", [tmp_path]) is None
+    assert folders.fingerprint("auto", [tmp_path]) is None
     states = []
     for name in ("GPEN-BFR-512.pth", "my-gpen.pth"):
         (tmp_path / name).write_bytes(b"one")
-        states.append(folders.state_of("auto", [tmp_path]))
+        states.append(folders.fingerprint("auto", [tmp_path]))
     (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"another")
-    states.append(folders.state_of("auto:256", [tmp_path]))
+    states.append(folders.fingerprint("auto:256", [tmp_path]))
     assert [len(state) for state in states] == [1, 2, 2] and len(set(states)) == 3
-    assert states[1][1] == states[2][1] == folders.state_of("my-gpen.pth", [tmp_path])
+    assert states[1][1] == states[2][1] == folders.fingerprint("my-gpen.pth", [tmp_path])

@@ -7,14 +7,14 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-KEPT = 16  # picture sizes; one of 2000 x 1500 takes 2 MB
+CACHE_SIZE = 16  # image sizes; one of 2000 x 1500 takes 2 MB
 
 
-@lru_cache(maxsize=KEPT)
-def priors(
+@lru_cache(maxsize=CACHE_SIZE)
+def anchors(
     height: int, width: int, min_sizes: tuple[tuple[int, ...], ...], steps: tuple[int, ...], device: torch.device
 ) -> torch.Tensor:
-    """[P, 4]: centre x, y and side in x, y of every prior, as parts of a picture of that size; not to be written to.
+    """[P, 4]: center x, y and side in x, y of every prior, as parts of an image of that size; not to be written to.
 
     Bit for bit facexlib's `PriorBox`, whose loop in Python takes a quarter of a second for 1080p. Safe from several
     threads."""

@@ -1,4 +1,4 @@
-"""What a detector looks at: reductions of whole pictures, and squares cut out of them; here with OpenCV."""
+"""What a detector looks at: reductions of whole images, and squares cut out of them; here with OpenCV."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ...images.image import FloatImage, Picture
+from ...images.image import FloatImage, ImageData
 from ...images.resize import resize_longest
-from ..align import Alignment, extract
-from .rotation import turned
+from ..align import Alignment, crop_face
+from .rotation import rotate90
 
-Batch = FloatImage | torch.Tensor
+ImageBatch = FloatImage | torch.Tensor
 """[B, H, W, 3] BGR in [0, 255]; a tensor lies where the detector computes."""
 
 
-class Scene(Protocol):
-    """Pictures of equal size that are searched together. They are known by their numbers."""
+class ImageSource(Protocol):
+    """Images of equal size that are searched together. They are known by their numbers."""
 
-    def level(self, number: int, members: Sequence[int], quarters: int) -> Batch:
-        """Those pictures reduced to one of the sides that were asked for, turned counter-clockwise by so many quarters."""
+    def pyramid_level(self, number: int, members: Sequence[int], quarters: int) -> ImageBatch:
+        """Those images reduced to one of the sides that were asked for, turned counter-clockwise by so many quarters."""
 
-    def squares(self, wanted: Sequence[tuple[int, Alignment]]) -> Batch:
-        """Squares of one size cut out of the pictures as `align.extract` does; one that lies beyond its picture is black."""
-
-
-MakeScene = Callable[[Sequence[Picture], Sequence[int]], Scene]
-"""Of pictures of equal size, and the longer side of each level, the largest first; see `pyramid.level_sides`."""
+    def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> ImageBatch:
+        """Squares of one size cut out of the images as `align.crop_face` does; one that lies beyond its image is
+        black."""
 
 
-class OpenCVScene:
+ImageSourceFactory = Callable[[Sequence[ImageData], Sequence[int]], ImageSource]
+"""Of images of equal size, and the longer side of each level, the largest first; see `pyramid.pyramid_sizes`."""
+
+
+class OpenCVImageSource:
     """On the CPU."""
 
-    def __init__(self, pictures: Sequence[Picture], sides: Sequence[int]) -> None:
-        self._pictures = pictures
-        whole = np.stack([picture.bgr_255(sides[0]) for picture in pictures])
+    def __init__(self, images: Sequence[ImageData], sides: Sequence[int]) -> None:
+        self._images = images
+        whole = np.stack([image.to_bgr255(sides[0]) for image in images])
         first = resize_longest(whole, sides[0])
         self._levels = [first, *(resize_longest(first, side) for side in sides[1:])]
 
-    def level(self, number: int, members: Sequence[int], quarters: int) -> FloatImage:
+    def pyramid_level(self, number: int, members: Sequence[int], quarters: int) -> FloatImage:
         batch = self._levels[number]
         if len(members) < len(batch):
             batch = batch[list(members)]
-        return turned(batch, quarters) if quarters else batch
+        return rotate90(batch, quarters) if quarters else batch
 
-    def squares(self, wanted: Sequence[tuple[int, Alignment]]) -> FloatImage:
-        crops = np.stack([_square(self._pictures[n], alignment) for n, alignment in wanted])
+    def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> FloatImage:
+        crops = np.stack([_crop(self._images[n], alignment) for n, alignment in wanted])
         return np.asarray(crops[..., ::-1] * np.float32(255))  # RGB in [0, 1] -> BGR in [0, 255]
 
 
-def _square(picture: Picture, alignment: Alignment) -> FloatImage:
-    if alignment.region(*picture.size).empty:  # a box may reach out of the picture, middle and all
+def _crop(image: ImageData, alignment: Alignment) -> FloatImage:
+    if alignment.source_region(*image.size).empty:  # a box may reach out of the image, middle and all
         return np.zeros((alignment.size, alignment.size, 3), np.float32)
-    return extract(picture, alignment)
+    return crop_face(image, alignment)

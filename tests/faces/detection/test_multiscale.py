@@ -5,14 +5,14 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from helpers import face_row
+from helpers import detection_row
 
 from gpen_core import RestoreOptions
-from gpen_core.faces.detection.multiscale import find
-from gpen_core.faces.detection.pyramid import REACH
-from gpen_core.faces.detection.refine import FAINT
+from gpen_core.faces.detection.multiscale import detect_faces
+from gpen_core.faces.detection.pyramid import SCALE_RANGE
+from gpen_core.faces.detection.refine import MIN_SCORE
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.images.image import as_picture
+from gpen_core.images.image import to_image_data
 from gpen_core.tools.demo import images as demo_pictures
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def detector(detector_weights):
 
 @pytest.fixture(scope="module")
 def truth(detector, astronaut):
-    (face,) = detector.detect([as_picture(astronaut)])[0]
+    (face,) = detector.detect([to_image_data(astronaut)])[0]
     return face
 
 
@@ -53,13 +53,13 @@ def off(face, box, landmarks):
 def counted(detector, monkeypatch):
     """The pixels of each pass of the network from now on."""
     passes = []
-    see = detector.see
+    see = detector.forward
 
     def counting(batch, confidence):
         passes.append(batch.shape[:3])
         return see(batch, confidence)
 
-    monkeypatch.setattr(detector, "see", counting)
+    monkeypatch.setattr(detector, "forward", counting)
     return passes
 
 
@@ -69,7 +69,7 @@ def counted(detector, monkeypatch):
 def test_a_face_of_any_size_is_found_once(detector, astronaut, truth, size):
     factor = size / FACE
     image = textured(astronaut, factor)
-    faces = detector.detect([as_picture(image)])[0]
+    faces = detector.detect([to_image_data(image)])[0]
     assert len(faces) == 1
     scale = image.shape[0] / 512
     box, landmarks = (np.array(truth.box) + 0.5) * scale - 0.5, (truth.landmarks + 0.5) * scale - 0.5
@@ -78,30 +78,30 @@ def test_a_face_of_any_size_is_found_once(detector, astronaut, truth, size):
 
 
 @pytest.mark.slow
-def test_a_face_that_fills_the_picture_is_found_once(detector, astronaut, truth):
+def test_a_face_that_fills_the_image_is_found_once(detector, astronaut, truth):
     x0, y0, x1, y1 = truth.box
     side = (y1 - y0) / 0.9
     left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
     close = astronaut[top : top + round(side), left : left + round(side)]
     for factor in (1, 4, 12):
         image = textured(close, factor)
-        faces = detector.detect([as_picture(image)])[0]
+        faces = detector.detect([to_image_data(image)])[0]
         assert len(faces) == 1
         assert off(faces[0], np.array([x0 - left, y0 - top, x1 - left, y1 - top]) * factor, faces[0].landmarks)[0] < 0.15
 
 
 @pytest.mark.slow
-def test_tiny_and_huge_faces_in_one_picture_are_each_found_once(detector, astronaut):
+def test_tiny_and_huge_faces_in_one_image_are_each_found_once(detector, astronaut):
     canvas = np.full((1800, 2600, 3), 110, np.uint8)
     head = astronaut[0:280, 60:340]
     places = {(40, 40): 6.0, (1750, 60): 2.5, (1760, 900): 1.0, (2150, 900): 0.6, (2150, 1200): 0.3, (1800, 1250): 1.2}
     for n, ((x, y), factor) in enumerate(places.items()):
         tile = textured(head, factor, n)
         canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    faces = detector.detect([as_picture(canvas)], RestoreOptions(detection_size=2600))[0]
+    faces = detector.detect([to_image_data(canvas)], RestoreOptions(detection_size=2600))[0]
     assert len(faces) == len(places)
     for (x, y), factor in places.items():
-        inside = [f for f in faces if x < f.centre[0] < x + 280 * factor and y < f.centre[1] < y + 280 * factor]
+        inside = [f for f in faces if x < f.center[0] < x + 280 * factor and y < f.center[1] < y + 280 * factor]
         assert len(inside) == 1
         assert inside[0].shorter_side == pytest.approx(FACE * factor, rel=0.15)
 
@@ -113,7 +113,7 @@ def test_a_photograph_may_be_turned_by_any_angle(detector, astronaut, truth, deg
     matrix = cv2.getRotationMatrix2D((255.5, 255.5), -degrees, 1)  # clockwise
     matrix[:, 2] += 107
     image = cv2.warpAffine(astronaut, matrix, (726, 726), borderValue=(117, 117, 117))
-    faces = detector.detect([as_picture(image)], RestoreOptions(angles=angles))[0]
+    faces = detector.detect([to_image_data(image)], RestoreOptions(angles=angles))[0]
     assert len(faces) == 1
     landmarks = truth.landmarks @ matrix[:, :2].T + matrix[:, 2]
     error = np.hypot(*(faces[0].landmarks - landmarks).T).mean() / FACE
@@ -121,8 +121,8 @@ def test_a_photograph_may_be_turned_by_any_angle(detector, astronaut, truth, deg
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_picture_turned_by_quarters_gives_the_turned_landmarks(detector, astronaut, truth, quarters):
-    faces = detector.detect([as_picture(np.ascontiguousarray(np.rot90(astronaut, quarters)))])[0]
+def test_an_image_turned_by_quarters_gives_the_turned_landmarks(detector, astronaut, truth, quarters):
+    faces = detector.detect([to_image_data(np.ascontiguousarray(np.rot90(astronaut, quarters)))])[0]
     x, y = truth.landmarks.T
     expected = np.stack(((y, 511 - x), (511 - x, 511 - y), (511 - y, x))[quarters - 1], axis=1)
     assert len(faces) == 1
@@ -130,7 +130,7 @@ def test_a_picture_turned_by_quarters_gives_the_turned_landmarks(detector, astro
 
 
 def test_upright_never_turns(detector, astronaut, monkeypatch):
-    image = as_picture(np.ascontiguousarray(astronaut[::-1, ::-1]))
+    image = to_image_data(np.ascontiguousarray(astronaut[::-1, ::-1]))
     (face,) = detector.detect([image])[0]
     assert face.landmarks[0, 0] > face.landmarks[1, 0] + 10  # upside down, the left eye is on the right
     passes = counted(detector, monkeypatch)
@@ -142,21 +142,21 @@ def test_heads_among_others_may_lie(detector, astronaut):
     canvas = np.full((600, 1200, 3), 117, np.uint8)
     for n, quarters in enumerate((0, 1, 2)):
         canvas[100:380, 80 + 380 * n : 360 + 380 * n] = np.rot90(astronaut[0:280, 60:340], quarters)
-    faces = sorted(detector.detect([as_picture(canvas)])[0], key=lambda face: face.centre[0])
+    faces = sorted(detector.detect([to_image_data(canvas)])[0], key=lambda face: face.center[0])
     assert len(faces) == 3
     ups = [face.landmarks[:2].mean(0) - face.landmarks[3:].mean(0) for face in faces]  # mouth to eyes
     assert ups[0][1] < -30 and ups[1][0] < -30 and ups[2][1] > 30
 
 
 @pytest.mark.slow
-def test_pictures_without_a_face_have_none_and_cost_half_as_much_again(detector, monkeypatch):
+def test_images_without_a_face_have_none_and_cost_half_as_much_again(detector, monkeypatch):
     passes = counted(detector, monkeypatch)
     for seed, shape in enumerate([(1500, 2000), (1080, 1920), (700, 1000)]):
         image = np.rint(helpers.texture(*shape, seed=seed, sigma=2) * 255).astype(np.uint8)
         cost = {}
         for angles in ("upright", "auto", "all"):
             passes.clear()
-            assert detector.detect([as_picture(image)], RestoreOptions(angles=angles)) == [[]]
+            assert detector.detect([to_image_data(image)], RestoreOptions(angles=angles)) == [[]]
             cost[angles] = sum(np.prod(shape) for shape in passes)
         assert cost["auto"] <= 1.5 * cost["upright"]
         assert 3.5 < cost["all"] / cost["upright"] < 4.5
@@ -166,16 +166,16 @@ def test_pictures_without_a_face_have_none_and_cost_half_as_much_again(detector,
 def test_the_levels_below_the_first_cost_an_eighth(detector, monkeypatch, astronaut):
     passes = counted(detector, monkeypatch)
     image = textured(astronaut, 4)
-    assert len(detector.detect([as_picture(image)], RestoreOptions())[0]) == 1
+    assert len(detector.detect([to_image_data(image)], RestoreOptions())[0]) == 1
     first, *below = [height * width for _, height, width in passes]
     assert 0.1 < sum(below) / first < 0.15
 
 
 @pytest.mark.slow
-def test_pictures_of_one_size_go_together_through_every_level(detector, monkeypatch):
+def test_images_of_one_size_go_together_through_every_level(detector, monkeypatch):
     passes = counted(detector, monkeypatch)
     collage = demo_pictures.collage()
-    pictures = [as_picture(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
+    pictures = [to_image_data(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
     together = detector.detect(pictures, RestoreOptions(detection_size=600))
     levels = [shape for shape in passes if shape[1:] != (160, 160)]
     assert sorted(levels) == [(1, 93, 200), (1, 280, 600), (2, 133, 200), (2, 400, 600)]
@@ -203,7 +203,7 @@ def tiny(astronaut, size=8):
 def test_where_a_box_is_given_it_is_looked_into(detector, astronaut, truth, wider):
     canvas, scale = tiny(astronaut)
     box = np.array(truth.box) * scale + [300, 200, 300, 200] + [-wider, -wider, wider, wider]
-    picture = as_picture(canvas)
+    picture = to_image_data(canvas)
     assert detector.detect([picture]) == [[]]
     (face,) = detector.detect([picture], boxes=[[tuple(box)]])[0]
     assert np.abs(face.landmarks - (truth.landmarks * scale + [300, 200])).max() < 2
@@ -214,7 +214,7 @@ def test_a_box_may_hold_a_head_that_lies(detector, astronaut, truth):
     canvas, scale = tiny(astronaut, 10)
     x0, y0, x1, y1 = np.array(truth.box) * scale + [300, 200, 300, 200]
     box = (y0, 800 - x1, y1, 800 - x0)  # after a turn by a quarter, counter-clockwise
-    picture = as_picture(np.ascontiguousarray(np.rot90(canvas)))
+    picture = to_image_data(np.ascontiguousarray(np.rot90(canvas)))
     (face,) = detector.detect([picture], boxes=[[box]])[0]
     assert face.landmarks[:2, 0].mean() < face.landmarks[3:, 0].mean() - 2
     assert detector.detect([picture], RestoreOptions(angles="upright"), boxes=[[box]])[0] != [face]
@@ -222,7 +222,7 @@ def test_a_box_may_hold_a_head_that_lies(detector, astronaut, truth):
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 50), (50, 5, 5, 50), (900, 900, 950, 950), (-80, -80, -20, -20), (0, 0, 0, 0)])
 def test_a_box_that_can_hold_nothing_holds_nothing(detector, box):
-    assert detector.detect([as_picture(np.full((100, 120, 3), 110, np.uint8))], boxes=[[box]]) == [[]]
+    assert detector.detect([to_image_data(np.full((100, 120, 3), 110, np.uint8))], boxes=[[box]]) == [[]]
 
 
 # What is believed, with a detector that says what it is told
@@ -242,17 +242,17 @@ def told(answers):
 
 
 def searched(answers, shape=(250, 250), boxes=None, **options):
-    picture = as_picture(np.full((*shape, 3), 110, np.uint8))
+    picture = to_image_data(np.full((*shape, 3), 110, np.uint8))
     see, asked = told(answers)
     options = RestoreOptions(**options)
-    (rows,) = find(see, REACH["retinaface_mobile0.25"], [picture], options, [boxes])
+    (rows,) = detect_faces(see, SCALE_RANGE["retinaface_mobile0.25"], [picture], options, [boxes])
     return rows, asked
 
 
 def test_a_clear_face_is_not_looked_at_again():
-    rows, asked = searched({1: [face_row(50, 50, 80, score=0.999)]}, shape=(600, 600))
+    rows, asked = searched({1: [detection_row(50, 50, 80, score=0.999)]}, shape=(600, 600))
     assert len(rows) == 1 and [shape[1] for shape, _ in asked] == [600, 200]
-    assert {least for _, least in asked} == {FAINT}
+    assert {least for _, least in asked} == {MIN_SCORE}
 
 
 def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
@@ -266,26 +266,28 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
         told.append(f"read {width}")
         yield np.zeros((0, 15))
 
-    picture = as_picture(np.full((900, 900, 3), 110, np.uint8))
+    picture = to_image_data(np.full((900, 900, 3), 110, np.uint8))
     options = RestoreOptions(angles="upright", detection_size=900)
-    assert len(find(see, REACH["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
+    assert len(detect_faces(see, SCALE_RANGE["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
     assert told == ["start 900", "start 300", "read 900", "start 100", "read 300", "read 100"]
 
 
 @pytest.mark.parametrize(("again", "is_face"), [(0.98, False), (0.995, True)])
 def test_a_faint_face_has_to_be_clear_when_looked_at_again(again, is_face):
-    first, look = face_row(100, 100, 80, score=0.5), face_row(32, 20, 96, score=again)
+    first, look = detection_row(100, 100, 80, score=0.5), detection_row(32, 20, 96, score=again)
     rows, asked = searched({0: [first], 1: [], 2: [look]}, shape=(600, 600))
     assert [shape[1] for shape, _ in asked][:3] == [600, 200, 160]
     assert (len(rows) == 1) == is_face
 
 
 def test_what_is_not_seen_again_goes():
-    assert len(searched({0: [face_row(100, 100, 40, score=0.95)]}, shape=(600, 600), angles="upright")[0]) == 0
+    assert len(searched({0: [detection_row(100, 100, 40, score=0.95)]}, shape=(600, 600), angles="upright")[0]) == 0
 
 
-def test_a_candidate_beyond_the_picture_is_no_trouble():
-    rows, asked = searched({0: [face_row(700, 700, 20, score=0.95), face_row(-300, 5, 30, score=0.95)]}, shape=(600, 600))
+def test_a_candidate_beyond_the_image_is_no_trouble():
+    rows, asked = searched(
+        {0: [detection_row(700, 700, 20, score=0.95), detection_row(-300, 5, 30, score=0.95)]}, shape=(600, 600)
+    )
     assert len(rows) == 0 and len(asked) > 2
 
 

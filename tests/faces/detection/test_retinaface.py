@@ -1,4 +1,4 @@
-"""RetinaFace: exactly facexlib's numbers in one pass, on pictures of any size."""
+"""RetinaFace: exactly facexlib's numbers in one pass, on images of any size."""
 
 import helpers
 import numpy as np
@@ -9,9 +9,9 @@ from facexlib.detection.retinaface_utils import PriorBox
 
 from gpen_core import RestoreOptions
 from gpen_core.errors import Interrupted, WeightsError
-from gpen_core.faces.detection.anchors import priors
+from gpen_core.faces.detection.anchors import anchors
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.images.image import as_picture
+from gpen_core.images.image import to_image_data
 from gpen_core.tools.demo import images as demo_pictures
 
 CPU = torch.device("cpu")
@@ -61,20 +61,20 @@ def test_decodes_exactly_as_facexlib(kind, shape):
     confidence = threshold(network, rgb)
     expected = facexlib_rows(network, rgb, confidence)
     detector = Detector.from_state_dict(network.state_dict(), CPU)
-    (found,) = detector.see(as_picture(rgb).bgr_255(2000)[None], confidence)
+    (found,) = detector.forward(to_image_data(rgb).to_bgr255(2000)[None], confidence)
     assert detector.name == f"retinaface_{kind}"
     assert 3 < len(expected) < 400  # some were suppressed, some are left
     np.testing.assert_array_equal(found.astype(np.float32), expected)
 
 
-def test_pictures_of_a_batch_have_their_own_rows(detector_weights, astronaut):
+def test_images_of_a_batch_have_their_own_rows(detector_weights, astronaut):
     detector = Detector.from_state_dict(detector_weights, CPU)
-    grey = np.full_like(astronaut, 117)
-    batches = [as_picture(one).bgr_255(512)[None] for one in (grey, astronaut, grey, astronaut[:, ::-1])]
-    together = list(detector.see(np.concatenate(batches), 0.01))
+    gray = np.full_like(astronaut, 117)
+    batches = [to_image_data(one).to_bgr255(512)[None] for one in (gray, astronaut, gray, astronaut[:, ::-1])]
+    together = list(detector.forward(np.concatenate(batches), 0.01))
     assert [len(found) > 1 for found in together] == [False, True, False, True]
     for batch, found in zip(batches, together):
-        (alone,) = detector.see(batch, 0.01)
+        (alone,) = detector.forward(batch, 0.01)
         assert (found[:, 4] == -np.sort(-found[:, 4])).all()
         np.testing.assert_allclose(found, alone, atol=1e-2)
 
@@ -83,17 +83,17 @@ def test_pictures_of_a_batch_have_their_own_rows(detector_weights, astronaut):
 @pytest.mark.parametrize("size", [(1080, 1920), (1500, 2000), (97, 203), (1, 1), (160, 160), (31, 2000)])
 def test_priors_are_facexlibs_bit_for_bit(kind, size):
     config = generate_config(kind)
-    ours = priors(*size, tuple(map(tuple, config["min_sizes"])), tuple(config["steps"]), CPU)
+    ours = anchors(*size, tuple(map(tuple, config["min_sizes"])), tuple(config["steps"]), CPU)
     assert torch.equal(ours, PriorBox(config, image_size=size).forward())
 
 
 def test_priors_are_kept_by_size():
     asked = (40, 60, ((16, 32),), (8,), CPU)
-    assert priors(*asked) is priors(*asked) and priors(*asked) is not priors(60, *asked[1:])
+    assert anchors(*asked) is anchors(*asked) and anchors(*asked) is not anchors(60, *asked[1:])
 
 
 def test_finds_the_face_of_a_photograph(detector_weights, astronaut):
-    faces = Detector.from_state_dict(detector_weights, CPU).detect([as_picture(astronaut)])[0]
+    faces = Detector.from_state_dict(detector_weights, CPU).detect([to_image_data(astronaut)])[0]
     assert len(faces) == 1
     left_eye, right_eye, nose, left_mouth, right_mouth = faces[0].landmarks
     assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
@@ -105,34 +105,34 @@ def test_depth_of_the_pixels_does_not_matter(detector_weights, astronaut, factor
     detector = Detector.from_state_dict(detector_weights, CPU)
     image = astronaut / np.float32(255)
     image = (image * factor).round().astype(np.uint16) if factor > 255 else image
-    expected, found = (detector.detect([as_picture(p)])[0] for p in (astronaut, image))
+    expected, found = (detector.detect([to_image_data(p)])[0] for p in (astronaut, image))
     np.testing.assert_allclose(rows(found), rows(expected), atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3), (3000, 1, 3), (7, 5, 3)])
-def test_pictures_of_any_shape_are_accepted(detector_weights, shape):
-    assert Detector.from_state_dict(detector_weights, CPU).detect([as_picture(np.zeros(shape, np.uint8))]) == [[]]
+def test_images_of_any_shape_are_accepted(detector_weights, shape):
+    assert Detector.from_state_dict(detector_weights, CPU).detect([to_image_data(np.zeros(shape, np.uint8))]) == [[]]
 
 
-def test_what_is_found_goes_from_tiny_to_the_whole_picture(detector_weights):
+def test_what_is_found_goes_from_tiny_to_the_whole_image(detector_weights):
     detector = Detector.from_state_dict(detector_weights, CPU)
-    wide = as_picture(np.zeros((300, 4000, 3), np.uint8))
-    assert [detector.sizes(wide, size)[0] for size in (2000, 8000)] == [32, 16]
-    assert detector.sizes(wide, 2000)[1] == 4000
+    wide = to_image_data(np.zeros((300, 4000, 3), np.uint8))
+    assert [detector.detectable_sizes(wide, size)[0] for size in (2000, 8000)] == [32, 16]
+    assert detector.detectable_sizes(wide, 2000)[1] == 4000
 
 
 def test_pulse_is_called_before_every_pass_and_may_stop_it(detector_weights, astronaut):
     detector = Detector.from_state_dict(detector_weights, CPU)
     called = []
     detector.network.register_forward_hook(lambda *args: called.append("pass"))
-    detector.detect([as_picture(astronaut)], pulse=lambda: called.append("pulse"))
+    detector.detect([to_image_data(astronaut)], on_tick=lambda: called.append("pulse"))
     assert called == ["pulse", "pass"] * (len(called) // 2) and len(called) >= 4
 
     def stop():
         raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        detector.detect([as_picture(astronaut)], pulse=stop)
+        detector.detect([to_image_data(astronaut)], on_tick=stop)
 
 
 @pytest.mark.slow
@@ -142,9 +142,9 @@ def test_a_resnet50_is_searched_the_same_way():
     detector = Detector.from_state_dict(network.state_dict(), CPU)
     passes = []
     detector.network.register_forward_hook(lambda module, args, out: passes.append(args[0].shape[2:]))
-    detector.detect([as_picture(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detection_size=400))
+    detector.detect([to_image_data(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detection_size=400))
     assert [tuple(shape) for shape in passes[:2]] == [(300, 400), (100, 133)]
-    assert not detector.reach.is_measured
+    assert not detector.scale_range.is_measured
 
 
 def test_counters_of_batch_norm_may_be_absent(detector_weights):
@@ -188,7 +188,7 @@ def test_bfloat16_finds_the_same_faces(detector_weights, astronaut, degraded, de
     for image in (astronaut, collage, np.ascontiguousarray(collage[:, ::-1])):
         image = demo_pictures.degrade(image) if degraded else image
         expected, found = (
-            rows(detector.detect([as_picture(image)], RestoreOptions(detection_size=detection_size))[0])
+            rows(detector.detect([to_image_data(image)], RestoreOptions(detection_size=detection_size))[0])
             for detector in (exact, half)
         )
         assert len(found) == len(expected) >= 1
@@ -212,7 +212,11 @@ def test_heads_and_batch_norms_stay_in_float32(kind):
     network = Detector.from_state_dict(seeded(kind).state_dict(), CPU, torch.bfloat16).network
     answers = []
     network.register_forward_hook(lambda module, args, out: answers.extend(out))
-    list(Detector(network, f"retinaface_{kind}", torch.bfloat16).see(as_picture(picture(64, 96)).bgr_255(96)[None], 1.0))
+    list(
+        Detector(network, f"retinaface_{kind}", torch.bfloat16).forward(
+            to_image_data(picture(64, 96)).to_bgr255(96)[None], 1.0
+        )
+    )
     assert [answer.dtype for answer in answers] == [torch.float32] * 3
     for name, module in network.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
