@@ -25,7 +25,7 @@ from untrained import blind_resnet50
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from detection import DETECTION_SIZE, ground  # noqa: E402
+from rendered_faces import DETECTION_SIZE, ground  # noqa: E402
 
 from gpen_core import RestoreOptions  # noqa: E402
 from gpen_core.faces.detection.retinaface import MEAN_BGR, Detector  # noqa: E402

@@ -55,8 +55,9 @@ if TYPE_CHECKING:
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
     from .video.container_choice import output_suffix
-    from .video.restore_video import TrackOutcome, VideoResult, restore_video
+    from .video.restore_video import restore_video
     from .video.sequence import SequenceResult, restore_sequence
+    from .video.video_result import TrackOutcome, VideoResult
     from .weights.catalog import SUFFIXES
     from .weights.download_options import DownloadOptions
     from .weights.folders import (
@@ -93,7 +94,8 @@ _LAZY = {
     ".progress": ("Progress", "ProgressEvent"),
     ".pipeline.restorer": ("FaceRestorer", "RestoreResult"),
     ".tools.self_test": ("SelfTest", "run_self_test"),
-    ".video.restore_video": ("TrackOutcome", "VideoResult", "restore_video"),
+    ".video.restore_video": ("restore_video",),
+    ".video.video_result": ("TrackOutcome", "VideoResult"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
     ".video.container_choice": ("output_suffix",),
     ".weights.catalog": ("SUFFIXES",),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from video_fakes import SIZE, frames
 
-from gpen_core.video import restore_video as restoring
+from gpen_core.video import segments
 from gpen_core.video.containers import import_av
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -146,8 +146,8 @@ def write_lossless_video(path, count):
 
 def use_ten_frame_segments(monkeypatch):
     """Of the frames that `write_lossless_video` writes."""
-    monkeypatch.setattr(restoring, "MIN_SEGMENT_SECONDS", 0.4)
-    monkeypatch.setattr(restoring, "MAX_SEGMENT_SECONDS", 0.4)
+    monkeypatch.setattr(segments, "MIN_SEGMENT_SECONDS", 0.4)
+    monkeypatch.setattr(segments, "MAX_SEGMENT_SECONDS", 0.4)
 
 
 def read_frames(path):

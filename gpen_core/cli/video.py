@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..images.image import FloatImage
     from ..pipeline.report import ModelInfo, RuntimeInfo
     from ..pipeline.restorer import FaceRestorer
-    from ..video.restore_video import VideoResult
     from ..video.segments import SegmentExecutor
+    from ..video.video_result import VideoResult
 
 log = logging.getLogger(__name__)
 

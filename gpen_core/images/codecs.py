@@ -6,7 +6,6 @@ import io
 import logging
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import ImageTooLarge, InputError, OutOfMemory, OutputError, is_out_of_memory, oom_context
 from . import jpeg_scans, memory_estimate, png_integrity, tiff_integrity
 from .dropped_metadata import dropped_fields, dropped_note
+from .encoders import color_channels, encode_png16, encode_tiff, to_8bit
 from .image import (
     DECODE_ERRORS,
     MAX_VALUES,
@@ -33,7 +33,6 @@ from .metadata import (
     Metadata,
     drop_gray_profile,
     drop_oversized,
-    insert_chunks,
     insert_jpeg_segments,
     insert_png_color,
     oversized_message,
@@ -41,12 +40,10 @@ from .metadata import (
     read_orientation,
     save_arguments,
     strip_to_pixels,
-    tiff_entries,
     warn_about_losses,
 )
 from .open_file import open_image
-from .png import PNG_SIGNATURE, png_chunk
-from .tiff import INTEGER_FORMATS, TiffField, iter_entries, parse_tiff_header, write_directory
+from .tiff import INTEGER_FORMATS, iter_entries, parse_tiff_header
 
 log = logging.getLogger(__name__)
 
@@ -333,14 +330,14 @@ def encode(encoded: EncodedImage, format_name: str) -> bytes:
         raise OutputError(f"{format_name} cannot hold an alpha channel. Choose a .png, .webp or .tiff name for the output.")
     check_dimensions(format_name, image.size)
     if image.pixels.dtype not in MAX_VALUES or (image.pixels.dtype != np.uint8 and format_name not in ("PNG", "TIFF")):
-        image = _to_8bit(image)
-    metadata = drop_gray_profile(encoded.metadata, _color_channels(image, format_name))
+        image = to_8bit(image)
+    metadata = drop_gray_profile(encoded.metadata, color_channels(image, format_name))
     warn_about_losses(metadata, format_name)
     metadata = drop_oversized(metadata, format_name)
     if format_name == "TIFF":
-        return _encode_tiff(image, metadata)
+        return encode_tiff(image, metadata)
     if format_name == "PNG" and image.pixels.dtype == np.uint16:
-        return _encode_png16(image, metadata)
+        return encode_png16(image, metadata)
     out = io.BytesIO()
     to_pil(image).save(out, format_name, **_quality(encoded, format_name), **save_arguments(metadata, format_name))
     complete = {"PNG": insert_png_color, "JPEG": insert_jpeg_segments}.get(format_name)
@@ -363,84 +360,3 @@ def _quality(encoded: EncodedImage, format_name: str) -> dict[str, Any]:
         lossy = {"quality": JPEG_QUALITY, "method": 4}
         return lossy if encoded.format == "WEBP" and encoded.lossy else {"lossless": True, "exact": True}
     return {}
-
-
-def _to_8bit(image: ImageData) -> ImageData:
-    if image.pixels.dtype == np.uint8:
-        return image
-    factor = 255 / image.max_value
-    alpha = None if image.alpha is None else np.rint(image.alpha * factor).clip(0, 255).astype(np.uint8)
-    return ImageData(np.rint(image.pixels * factor).clip(0, 255).astype(np.uint8), alpha)
-
-
-def _color_channels(image: ImageData, format_name: str) -> int:
-    """1 or 3 in the file: WebP has no gray, and of TIFFs with 16-bit gray and alpha few programs read any, Pillow none."""
-    rare = format_name == "TIFF" and image.pixels.dtype == np.uint16 and image.alpha is not None
-    return 3 if rare or format_name == "WEBP" else int(image.pixels.shape[2])
-
-
-def _stack_channels(image: ImageData, format_name: str) -> Pixels:
-    """[H, W, 1 to 4]."""
-    times = _color_channels(image, format_name) // image.pixels.shape[2]
-    planes = [image.pixels] * times + ([] if image.alpha is None else [image.alpha])
-    return planes[0] if len(planes) == 1 else np.dstack(planes)
-
-
-def _encode_png16(image: ImageData, metadata: Metadata) -> bytes:
-    array = _stack_channels(image, "PNG")
-    if array.shape[2] == 2:
-        return insert_chunks(_encode_png_gray_alpha(array), metadata)
-    order = [0] if array.shape[2] == 1 else [2, 1, 0, 3][: array.shape[2]]
-    done, png = cv2.imencode(".png", np.ascontiguousarray(array[..., order]))  # RGB(A) -> BGR(A)
-    if not done:
-        raise OutputError("OpenCV could not encode the image as a 16-bit PNG.")
-    return insert_chunks(png.tobytes(), metadata)
-
-
-def _encode_png_gray_alpha(array: Pixels) -> bytes:
-    """16-bit gray with alpha, which neither Pillow nor OpenCV writes; each row holds differences to the one above."""
-    height, width = array.shape[:2]
-    rows = array.astype(">u2").view(np.uint8).reshape(height, -1)
-    rows = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))  # wraps around
-    rows = np.insert(rows, 0, 2, axis=1)  # PNG 1.2, 6.4: filter type Up
-    header = struct.pack(">LLBBBBB", width, height, 16, 4, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")
-    return PNG_SIGNATURE + b"".join(png_chunk(kind, payload) for kind, payload in chunks)
-
-
-def _encode_tiff(image: ImageData, metadata: Metadata) -> bytes:
-    """A TIFF of one deflated strip, differences between neighbors: Pillow has no mode for 16-bit color, and OpenCV
-    writes no tags. In the EXIF block's byte order, which some of its values depend on."""
-    array = _stack_channels(image, "TIFF")
-    height, width, channels = array.shape
-    differences = array.copy()
-    differences[:, 1:] -= array[:, :-1]  # wraps around, as TIFF 6.0 section 14 has it
-    order, entries = tiff_entries(metadata)
-    strip = zlib.compress(differences.astype(f"{order}u{array.itemsize}", copy=False).tobytes(), 6)
-    numbers: dict[int, tuple[int, ...]] = {
-        TiffImagePlugin.IMAGEWIDTH: (width,),
-        TiffImagePlugin.IMAGELENGTH: (height,),
-        TiffImagePlugin.BITSPERSAMPLE: (8 * array.itemsize,) * channels,
-        TiffImagePlugin.COMPRESSION: (8,),  # Adobe deflate
-        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (1 if channels < 3 else 2,),
-        TiffImagePlugin.STRIPOFFSETS: (0,),
-        TiffImagePlugin.SAMPLESPERPIXEL: (channels,),
-        TiffImagePlugin.ROWSPERSTRIP: (height,),
-        TiffImagePlugin.STRIPBYTECOUNTS: (len(strip),),
-        TiffImagePlugin.PREDICTOR: (2,),
-        TiffImagePlugin.SAMPLEFORMAT: (1,) * channels,
-    }
-    if image.alpha is not None:
-        numbers[TiffImagePlugin.EXTRASAMPLES] = (2,)  # unassociated alpha
-    for tag, values in numbers.items():
-        entries[tag] = _tiff_field(tag, values, order)
-    start = len(write_directory(entries, order, 8)) + 8
-    entries[TiffImagePlugin.STRIPOFFSETS] = _tiff_field(TiffImagePlugin.STRIPOFFSETS, (start,), order)
-    header = (b"II*\x00" if order == "<" else b"MM\x00*") + struct.pack(order + "L", 8)
-    return header + write_directory(entries, order, 8) + strip
-
-
-def _tiff_field(tag: int, values: tuple[int, ...], order: str) -> TiffField:
-    """As SHORT where all but sizes and positions must be, else as LONG."""
-    large = tag in (256, 257, 273, 278, 279)
-    return TiffField(4 if large else 3, len(values), struct.pack(f"{order}{len(values)}{'L' if large else 'H'}", *values))

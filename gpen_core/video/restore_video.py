@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, OptionsError, oom_context
-from ..faces.face import faces_text
 from ..images.image import FloatImage
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress, pluralize
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .encoding import Encoding, is_image_sequence, resolve_encoding
@@ -29,57 +28,15 @@ from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
 from .probe import DEFAULT_FRAME_RATE, VideoInfo, probe
 from .reader import DecodedFrame, FrameReader
-from .segments import SegmentExecutor, SegmentResult, SegmentStore
+from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
 from .temporal_filter import RADIUS, FlickerMetric
 from .threaded_pipeline import ThreadedPipeline, timed
 from .timestamps import check_timestamps
-from .track import Track
+from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
 from .writer import SegmentWriter
 
 log = logging.getLogger(__name__)
-
-MIN_SEGMENT_SECONDS, MAX_SEGMENT_SECONDS = 2.0, 5.0  # seconds of a segment: it ends at a cut, if there is one
-
-
-@dataclass(frozen=True, eq=False)
-class TrackOutcome:
-    """What became of one face of the video."""
-
-    track: Track
-    reason: str | None
-    """Why it was left alone."""
-    network: int | None = None
-    """Side in pixels of the network that restored it."""
-    frames: int = 0
-    """In how many it was restored."""
-    flicker_before: FlickerMetric = field(default_factory=FlickerMetric)
-    """How far following frames of the restored face differ along what moves, each restored by itself."""
-    flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
-    """The same as it was written."""
-
-
-@dataclass(frozen=True, eq=False)
-class VideoResult:
-    """What became of a video."""
-
-    info: VideoInfo
-    target: Path
-    analysis: VideoAnalysis
-    tracks: tuple[TrackOutcome, ...]
-    restored: tuple[tuple[int, ...], ...]
-    """Of each frame: the numbers of the tracks that were restored in it."""
-    seconds: dict[str, float]
-    """By stage: of the thread that it ran in. Stages overlap."""
-    notes: tuple[str, ...]
-    segments: tuple[int, int]
-    """How many there were, and how many of them an earlier run had finished."""
-
-    @property
-    def summary(self) -> str:
-        """One line for people: `48 frames, 3 faces followed, 2 restored, 1 skipped`."""
-        restored = sum(track.frames > 0 for track in self.tracks)
-        return f"{pluralize(len(self.restored), 'frame')}, {faces_text(len(self.tracks), restored, 'followed')}"
 
 
 @dataclass
@@ -307,19 +264,6 @@ class SegmentRestorer:
             with oom_context("this video", "choose a smaller detection size"), version_guard("av"):
                 _restore_missing(self._run, self._analysis, self._frame_restorer, self._store, [number])
         return SegmentResult(number, self._store.folder.name, dict(self._run.timer.seconds))
-
-
-def segment_ranges(count: int, cuts: Sequence[int], rate: float) -> list[range]:
-    """The frames of each segment: as many as are shown in five seconds, or up to a cut after two and more."""
-    min_frames, max_frames = max(1, round(MIN_SEGMENT_SECONDS * rate)), max(1, round(MAX_SEGMENT_SECONDS * rate))
-    out: list[range] = []
-    first = 0
-    while first < count:
-        ends = [cut for cut in cuts if first + min_frames <= cut <= first + max_frames]
-        last = min(ends[-1] if ends else first + max_frames, count)
-        out.append(range(first, last))
-        first = last
-    return out
 
 
 def _segment_store(run: _Run, analysis: VideoAnalysis, key: str) -> SegmentStore:

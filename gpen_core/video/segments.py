@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 from ..files.atomic_write import write_bytes
 from .frame_folder import staging_folder
 
+MIN_SEGMENT_SECONDS, MAX_SEGMENT_SECONDS = 2.0, 5.0  # seconds of a segment: it ends at a cut, if there is one
+
 
 class SegmentResult(NamedTuple):
     """A segment that lies in the work folder."""
@@ -51,3 +53,16 @@ class SegmentStore:
     def read_report(self, n: int) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.reports[n].read_bytes())
         return content
+
+
+def segment_ranges(count: int, cuts: Sequence[int], rate: float) -> list[range]:
+    """The frames of each segment: as many as are shown in five seconds, or up to a cut after two and more."""
+    min_frames, max_frames = max(1, round(MIN_SEGMENT_SECONDS * rate)), max(1, round(MAX_SEGMENT_SECONDS * rate))
+    out: list[range] = []
+    first = 0
+    while first < count:
+        ends = [cut for cut in cuts if first + min_frames <= cut <= first + max_frames]
+        last = min(ends[-1] if ends else first + max_frames, count)
+        out.append(range(first, last))
+        first = last
+    return out

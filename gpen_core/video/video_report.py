@@ -9,8 +9,8 @@ import numpy as np
 
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.report import ModelInfo, report_header, to_json
-from .restore_video import TrackOutcome, VideoResult
 from .temporal_filter import FlickerMetric
+from .video_result import TrackOutcome, VideoResult
 
 
 def report(

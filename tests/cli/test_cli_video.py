@@ -21,6 +21,7 @@ from gpen_core import Interrupted
 from gpen_core.cli import video as commands
 from gpen_core.cli.main import make_parser
 from gpen_core.video import restore_video as restoring
+from gpen_core.video import segments
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
 from gpen_core.video.work_dir import WorkDir
@@ -319,8 +320,8 @@ def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film
 @pytest.fixture
 def short_segments(monkeypatch):
     """Of four frames."""
-    monkeypatch.setattr(restoring, "MIN_SEGMENT_SECONDS", 2.0)
-    monkeypatch.setattr(restoring, "MAX_SEGMENT_SECONDS", 2.0)
+    monkeypatch.setattr(segments, "MIN_SEGMENT_SECONDS", 2.0)
+    monkeypatch.setattr(segments, "MAX_SEGMENT_SECONDS", 2.0)
 
 
 @pytest.mark.slow
@@ -432,8 +433,8 @@ import sys
 sys.path.insert(0, "tests")
 import video_fakes
 from gpen_core.cli import main, video
-from gpen_core.video import restore_video
-restore_video.MIN_SEGMENT_SECONDS = restore_video.MAX_SEGMENT_SECONDS = 2.0
+from gpen_core.video import segments
+segments.MIN_SEGMENT_SECONDS = segments.MAX_SEGMENT_SECONDS = 2.0
 seconds = float(sys.argv.pop(1))
 video.load_restorer = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
 sys.exit(main())

@@ -21,7 +21,7 @@ from gpen_core import (
     restore_video,
 )
 from gpen_core.video.analysis import VideoAnalysis
-from gpen_core.video.restore_video import segment_ranges
+from gpen_core.video.segments import segment_ranges
 from gpen_core.video.track import Track
 from gpen_core.video.track_selection import skip_reasons
 from gpen_core.video.video_report import report

@@ -11,7 +11,7 @@ from video_files import read_frames, use_ten_frame_segments, write_lossless_vide
 
 from gpen_core import FaceRestorer, InputError, OutputError, RestoreOptions, VideoOptions, restore_video
 from gpen_core.errors import DeviceError
-from gpen_core.video import restore_video as restoring
+from gpen_core.video import segments
 from gpen_core.video.restore_video import SegmentRestorer
 from gpen_core.video.segments import SegmentResult
 
@@ -82,7 +82,7 @@ def test_other_processes_make_the_video_of_one(film, tmp_path):
 def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkeypatch):
     """Each begins at a frame that no seek leads to."""
     for name in ("MIN_SEGMENT_SECONDS", "MAX_SEGMENT_SECONDS"):
-        monkeypatch.setattr(restoring, name, 2.0)
+        monkeypatch.setattr(segments, name, 2.0)
     rare = {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}
     film = video_files.write_video(tmp_path / "film.ts", COUNT, SIZE, rate=5, options=rare, pictures=list(frames(COUNT)))
     restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VIDEO)
