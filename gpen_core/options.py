@@ -1,9 +1,14 @@
-"""Everything that a caller can ask of a restoration."""
+"""Every option of a restoration, each declared once: its default, its meaning, its range, and where it is offered.
+
+The command line, the ComfyUI nodes, the controls and the API of A1111, the text in a saved image and the reference pages are
+made from these declarations. A new option is a field here, and the code that does what it says.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from operator import index
 from typing import Any
@@ -20,8 +25,6 @@ OCCLUDERS = "occluders"
 REGIONS = (
     "eyes", "brows", "nose", "mouth", "skin", "ears", "hair", "neck", "glasses", "earrings", "necklace", OCCLUDERS
 )  # fmt: skip
-LARGEST_EXPANSION = 0.5  # of the face's width
-MAX_UPSCALE = 8.0
 ANGLES = ("auto", "upright", "all")
 MAX_RANGE_LENGTH = 10_000  # faces
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
@@ -30,114 +33,269 @@ AUTO_MODELS = (AUTO, f"{AUTO}:256")
 """In place of a model: each face is restored by the network of its size, from 512 on or from 256 on."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """How to restore the faces of one image. A value that cannot be raises `OptionsError`."""
-
-    strength: float = 1.0
-    """0 leaves the image as it is, 1 takes the restored face whole."""
-    faces: str | tuple[int, ...] = "all"
-    """`all`, `largest`, `center`, or numbers in the chosen order, from 0 (also as text: `0,2-4`)."""
-    order: str = "reading"
-    """How faces are numbered: `reading`, `left-right` or `large-small`."""
-    min_face_size: float = 0.0
-    """Pixels: faces whose box has a shorter side are left alone."""
-    max_faces: int | None = None
-    """At most so many, the largest."""
-    confidence: float = 0.9
-    """Of the detector, 0 to 1."""
-    detection_size: int = 2000
-    """Pixels: a longer side is reduced to this for the smallest faces, and further for larger ones."""
-    template: str = "gpen"
-    """`gpen`, which the released weights were run with, or `ffhq`."""
-    mask_type: str = "auto"
-    """`feather`, `parse` (needs ParseNet), or `auto`: parse where ParseNet is there and the device is not the CPU."""
-    color: str = "auto"
-    """`auto` gives a face that is gray, or of one tone, back as it was; `match` gives every restored face the colors of
-    the input's; `none` leaves them as the network gives them."""
-    angles: str = "auto"
-    """At which angles heads may stand: `upright`, `all`, or `auto`: all where nothing plausible is found upright."""
-    grain: float = 0.0
-    """0 to 1: how much of the image's own grain the restored faces get."""
-    preserve: str | tuple[str, ...] = ()
-    """Of `REGIONS` (also as text: `eyes,mouth`): what stays the input's. All but `occluders` need ParseNet."""
-    mask_expand: float = 0.0
-    """Parts of the face's width by which the mask's edge moves outwards, inwards below 0; at most a half either way."""
-    upscale: float = 1.0
-    """1 to 8: the whole image is enlarged so many times, and the faces are restored at that size."""
-    upscaler: str = "lanczos"
-    """What enlarges the rest of the image: `lanczos`, a network's name, or a file of one."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "faces", _parse_faces(self.faces))
-        _check_choice("order", self.order, ORDERS)
-        _check_choice("template", self.template, TEMPLATES)
-        _check_choice("mask_type", self.mask_type, MASK_TYPES)
-        _check_choice("color", self.color, COLORS)
-        _check_choice("angles", self.angles, ANGLES)
-        object.__setattr__(self, "preserve", _parse_regions(self.preserve))
-        _check_range("strength", self.strength, 0, 1)
-        _check_range("grain", self.grain, 0, 1)
-        _check_range("mask_expand", self.mask_expand, -LARGEST_EXPANSION, LARGEST_EXPANSION)
-        _check_range("upscale", self.upscale, 1, MAX_UPSCALE)
-        if not isinstance(self.upscaler, str) or not self.upscaler:
-            raise OptionsError(f"upscaler is {self.upscaler!r}; expected lanczos, the name of a network or a file.")
-        _check_range("confidence", self.confidence, 0, 1)
-        _check_range("min_face_size", self.min_face_size, 0)
-        _check_range("detection_size", self.detection_size, 32, whole=True)
-        if self.max_faces is not None:
-            _check_range("max_faces", self.max_faces, 0, whole=True)
-        _to_python_numbers(
-            self,
-            ("strength", "confidence", "min_face_size", "grain", "mask_expand", "upscale"),
-            ("detection_size", "max_faces"),
-        )
+CLI, COMFYUI, A1111, API = "cli", "comfyui", "a1111", "api"
+FRONT_ENDS = frozenset((CLI, COMFYUI, A1111, API))
+FACE_PARSER = "face_parser"
+"""The weights of ParseNet, in `OptionSpec.weights`."""
 
 
 @dataclass(frozen=True)
-class VideoOptions:
-    """What is asked of a video beside `RestoreOptions`. A value that cannot be raises `OptionsError`."""
+class OptionSpec:
+    """What front ends have to know about one option."""
 
-    temporal_smoothing: float = 1.0
-    """0 to 1: how much restored faces are evened out over time; 0 takes every frame by itself."""
-    start: float | None = None
-    """Seconds from the first frame: what comes before is left out."""
-    end: float | None = None
-    """Seconds from the first frame: this and what follows is left out."""
-    min_duration: float = 0.0
-    """Seconds: who is in the video for less is left alone."""
-    codec: str = "auto"
-    """`auto` (H.264, with more than 8 bits HEVC), `h264`, `hevc`, `av1`, `ffv1`, or an encoder's name."""
-    crf: int | None = None
-    """The encoder's constant quality: less is better and larger; None takes the default."""
-    fps: float | None = None
-    """Frames a second of a folder of images; None: 25."""
+    help: str
+    """Its meaning in English, the only copy: whole sentences. Translations are keyed by it."""
+    label: str
+    """Its name for people."""
+    group: str
+    """`selection`, `detection`, `look`, `upscale` or `video`: options that are shown together."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """Both ends are included. None: there is none."""
+    step: float | None = None
+    """Of a slider. An integer: only whole numbers are accepted."""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    """The values there are; of `multiple`, any of them may be taken together."""
+    multiple: bool = False
+    convert: Callable[[Any], Any] | None = None
+    """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
+    placeholder: str = ""
+    """An example of a value that is text."""
+    infotext: str = ""
+    """Its name in the parameters that A1111 writes into an image; empty: it is not written."""
+    front_ends: frozenset[str] = FRONT_ENDS
+    """Where it is offered. What can name a file is for the command line and Python only: a request can name no path."""
+    host_defaults: Mapping[str, Any] = field(default_factory=dict)
+    """By front end, where its default is another one."""
+    is_advanced: bool = False
+    """Whether it is folded away at first sight."""
+    on_device: bool = True
+    """Whether values beside the default are computed on the GPU. Else faces are composited by the CPU."""
+    weights: Callable[[Any], tuple[str, ...]] = lambda value: ()
+    """The further weights that a value needs on any device."""
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.step, int)
+
+    @property
+    def range_text(self) -> str:
+        """`0 to 1`, `64 to 8192 px`, `0 s or more`; empty where there is no range."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.minimum is None:
+            return ""
+        return f"{self.minimum:g}{unit} or more" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}{unit}"
+
+    def validate(self, name: str, value: Any, default: Any) -> Any:
+        """The value as Python's own type. Raises `OptionsError`."""
+        if self.convert is not None:
+            return self.convert(value)
+        if value is None and default is None:
+            return None
+        if self.multiple:
+            return _parse_choices(name, value, self.choices, self.placeholder)
+        if self.choices:
+            _check_choice(name, value, self.choices)
+            return value
+        if self.minimum is None:
+            if not isinstance(value, str) or not value:
+                raise OptionsError(f"{name} is {value!r}; expected {self.placeholder}.")
+            return value
+        _check_range(name, value, self.minimum, math.inf if self.maximum is None else self.maximum, self.is_whole)
+        return int(value) if self.is_whole else float(value)
+
+
+def _option(default: Any, label: str, text: str, group: str, **about: Any) -> Any:
+    return field(default=default, metadata={"spec": OptionSpec(text, label, group, **about)})
+
+
+@dataclass(frozen=True)
+class Option:
+    """A declared option of `RestoreOptions` or `VideoOptions`."""
+
+    name: str
+    default: Any
+    spec: OptionSpec
+
+    def default_for(self, front_end: str) -> Any:
+        return self.spec.host_defaults.get(front_end, self.default)
+
+
+class _Declared:
+    """Validates each field by its declaration."""
 
     def __post_init__(self) -> None:
-        _check_range("temporal_smoothing", self.temporal_smoothing, 0, 1)
-        _check_range("min_duration", self.min_duration, 0)
-        for name in ("start", "end", "fps"):
-            if getattr(self, name) is not None:
-                _check_range(name, getattr(self, name), 0)
-        if self.crf is not None:
-            _check_range("crf", self.crf, 0, 255, whole=True)
+        for option in declared_options(type(self)):
+            value = option.spec.validate(option.name, getattr(self, option.name), option.default)
+            object.__setattr__(self, option.name, value)
+
+
+def declared_options(kind: type, front_end: str | None = None, *groups: str) -> list[Option]:
+    """The options of `RestoreOptions` or `VideoOptions`, in their order: those that this front end offers, of these groups;
+    without groups, of all."""
+    options = (Option(one.name, one.default, one.metadata["spec"]) for one in fields(kind))
+    return [
+        one
+        for one in options
+        if (front_end is None or front_end in one.spec.front_ends) and (not groups or one.spec.group in groups)
+    ]
+
+
+def changed_options(options: Any) -> Iterator[tuple[Option, Any]]:
+    """Those that are not at their default, each with its value."""
+    for option in declared_options(type(options)):
+        value = getattr(options, option.name)
+        if value != option.default:
+            yield option, value
+
+
+def required_weights(options: RestoreOptions) -> frozenset[str]:
+    """The weights beside network and detector that these options need on any device, such as `FACE_PARSER`."""
+    return frozenset(
+        name for option in declared_options(type(options)) for name in option.spec.weights(getattr(options, option.name))
+    )
+
+
+def supported_on_device(options: RestoreOptions) -> bool:
+    """Whether all that these options ask for is computed on the GPU."""
+    return all(option.spec.on_device for option, _ in changed_options(options))
+
+
+COMMAND_LINE_ONLY = frozenset((CLI,))
+VIDEO_FRONT_ENDS = frozenset((CLI, COMFYUI))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(_Declared):
+    """How to restore the faces of one image. A value that cannot be raises `OptionsError`.
+
+    docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
+
+    strength: float = _option(
+        1.0, "Strength", "How much of each restored face is taken: 0 keeps the image as it is, 1 takes the whole face.",
+        "look", minimum=0, maximum=1, step=0.01, infotext="GPEN strength",
+    )  # fmt: skip
+    faces: str | tuple[int, ...] = _option(
+        "all", "Faces",
+        "Which faces are restored: all, largest, center (the one nearest to the middle), or numbers from 0 such as 0,2-4.",
+        "selection", convert=lambda value: _parse_faces(value), placeholder="all, largest, center or 0,2-4",
+        infotext="GPEN selection",
+    )  # fmt: skip
+    order: str = _option(
+        "reading", "Order",
+        "How faces are numbered, from 0: reading (by rows, each from the left), left-right, or large-small.",
+        "selection", choices=ORDERS, infotext="GPEN order", is_advanced=True,
+    )  # fmt: skip
+    min_face_size: int = _option(
+        0, "Min face size", "Faces whose box has a shorter side below this are skipped.",
+        "selection", minimum=0, maximum=8192, step=1, unit="px", infotext="GPEN min face size", is_advanced=True,
+    )  # fmt: skip
+    max_faces: int | None = _option(
+        None, "Max faces", "At most this many faces are restored, the largest first. 0 restores all.",
+        "selection", minimum=0, maximum=1000, step=1, infotext="GPEN max faces", is_advanced=True,
+    )  # fmt: skip
+    confidence: float = _option(
+        0.9, "Confidence", "Minimum score of a detected face. Lower finds more faces, and more that are none.",
+        "detection", minimum=0, maximum=1, step=0.01, infotext="GPEN confidence", is_advanced=True,
+    )  # fmt: skip
+    detection_size: int = _option(
+        2000, "Detection size",
+        "The image is downscaled to this longer side to find the smallest faces. Larger finds smaller faces, slower.",
+        "detection", minimum=64, maximum=8192, step=8, unit="px", infotext="GPEN detection size", is_advanced=True,
+    )  # fmt: skip
+    angles: str = _option(
+        "auto", "Angles", "At which angles faces are looked for: upright, all, or auto (all where none is found upright).",
+        "detection", choices=ANGLES, infotext="GPEN angles", is_advanced=True,
+    )  # fmt: skip
+    template: str = _option(
+        "gpen", "Template", "How faces are aligned: gpen, as the released weights expect, or ffhq.",
+        "look", choices=TEMPLATES, infotext="GPEN template", is_advanced=True,
+    )  # fmt: skip
+    mask_type: str = _option(
+        "auto", "Mask type",
+        "How faces are blended in: feather (a soft square), parse (the face's outline, found by ParseNet), or auto (parse "
+        "on a GPU, feather on the CPU).",
+        "look", choices=MASK_TYPES, infotext="GPEN mask type", is_advanced=True,
+        weights=lambda value: (FACE_PARSER,) if value == "parse" else (),
+    )  # fmt: skip
+    mask_expand: float = _option(
+        0.0, "Mask expand", "Moves the mask's edge outward by this part of the face's width, inward below 0.",
+        "look", minimum=-0.5, maximum=0.5, step=0.01, infotext="GPEN mask expand", is_advanced=True, on_device=False,
+    )  # fmt: skip
+    color: str = _option(
+        "auto", "Color",
+        "auto keeps gray and sepia faces as they are. match gives each face the colors it had. none changes no color.",
+        "look", choices=COLORS, infotext="GPEN color", is_advanced=True,
+    )  # fmt: skip
+    grain: float = _option(
+        0.0, "Grain", "How much of the image's own grain the restored faces get.",
+        "look", minimum=0, maximum=1, step=0.05, infotext="GPEN grain", is_advanced=True, on_device=False,
+    )  # fmt: skip
+    preserve: str | tuple[str, ...] = _option(
+        (), "Preserve", "Regions of the face that stay as they are in the image, such as eyes,mouth.",
+        "look", choices=REGIONS, multiple=True, placeholder="eyes,mouth", infotext="GPEN preserve", is_advanced=True,
+        on_device=False, weights=lambda value: (FACE_PARSER,) if set(value) - {OCCLUDERS} else (),
+    )  # fmt: skip
+    upscale: float = _option(
+        1.0, "Upscale", "Upscales the whole image this many times; the faces are restored at that size.",
+        "upscale", minimum=1, maximum=8, step=0.5, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    upscaler: str = _option(
+        "lanczos", "Upscaler",
+        "What upscales the rest of the image: lanczos, realesrnet_x2, realesrnet_x4, or the file of an RRDBNet (needs "
+        "spandrel or basicsr).",
+        "upscale", placeholder="lanczos, the name of a network or a file", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "max_faces", self.max_faces or None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions(_Declared):
+    """What is asked of a video beside `RestoreOptions`. A value that cannot be raises `OptionsError`.
+
+    docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
+
+    temporal_smoothing: float = _option(
+        1.0, "Temporal smoothing", "How much restored faces are smoothed over time. 0 restores every frame by itself.",
+        "video", minimum=0, maximum=1, step=0.05, front_ends=VIDEO_FRONT_ENDS,
+    )  # fmt: skip
+    min_duration: float = _option(
+        0.0, "Min duration", "Faces that are in the video for a shorter time are skipped.",
+        "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
+    )  # fmt: skip
+    start: float | None = _option(
+        None, "Start", "Time from the first frame at which the output begins, in seconds or H:M:S.",
+        "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    end: float | None = _option(
+        None, "End", "Time from the first frame at which the output ends, in seconds or H:M:S.",
+        "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    fps: float | None = _option(
+        None, "Frame rate", "Frames per second of a folder of images. 25 where it is not given.",
+        "video", minimum=0, step=0.1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    codec: str = _option(
+        "auto", "Codec", "auto (H.264; HEVC for more than 8 bits), h264, hevc, av1, ffv1, or the name of an encoder.",
+        "video", placeholder="auto, h264, hevc, av1, ffv1 or the name of an encoder", is_advanced=True,
+        front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    crf: int | None = _option(
+        None, "Quality (CRF)",
+        "The encoder's constant quality: lower is better and larger. The encoder's default where none is given.",
+        "video", minimum=0, maximum=255, step=1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.fps == 0:
             raise OptionsError("fps is 0; expected frames a second, such as 25.")
         if self.end is not None and self.end <= (self.start or 0):
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
-        if not isinstance(self.codec, str) or not self.codec:
-            raise OptionsError(f"codec is {self.codec!r}; expected auto, h264, hevc, av1, ffv1 or the name of an encoder.")
-        _to_python_numbers(self, ("temporal_smoothing", "start", "end", "min_duration", "fps"), ("crf",))
-
-
-def _to_python_numbers(options: object, floats: tuple[str, ...], integers: tuple[str, ...]) -> None:
-    """Converts NumPy numbers and fractions, which JSON cannot hold, to Python's own."""
-    for names, kind in ((floats, float), (integers, int)):
-        for name in names:
-            value = getattr(options, name)
-            if value is not None:
-                object.__setattr__(options, name, kind(value))
 
 
 def _parse_faces(value: Any) -> str | tuple[int, ...]:
@@ -153,17 +311,17 @@ def _parse_faces(value: Any) -> str | tuple[int, ...]:
     return numbers
 
 
-def _parse_regions(value: Any) -> tuple[str, ...]:
-    """In the order of `REGIONS`, each once."""
+def _parse_choices(name: str, value: Any, choices: tuple[str, ...], example: str) -> tuple[str, ...]:
+    """Several of `choices`, also as text with commas: in the order of `choices`, each once."""
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     try:
         names = frozenset(parts)
-        known = names <= frozenset(REGIONS)
+        known = names <= frozenset(choices)
     except TypeError:
         known = False
     if not known:
-        raise OptionsError(f"preserve is {value!r}; expected regions from {', '.join(REGIONS)}, such as eyes,mouth.")
-    return tuple(region for region in REGIONS if region in names)
+        raise OptionsError(f"{name} is {value!r}; expected some of {', '.join(choices)}, such as {example}.")
+    return tuple(choice for choice in choices if choice in names)
 
 
 def _parse_range(part: Any) -> range:

@@ -91,7 +91,11 @@ class RestoreFaces(RestoreNodeBase):
         if frames_are_video:
             _check_video_inputs({"background": background is not None, "bboxes": bboxes is not None, "aligned": aligned})
             return cls.restore_video_frames(
-                model, inputs.restore_options(**values), VideoOptions(temporal_smoothing), image, region_mask
+                model,
+                inputs.restore_options(**values),
+                VideoOptions(temporal_smoothing=temporal_smoothing),
+                image,
+                region_mask,
             )
         count = len(image)
         inputs_per_frame = zip(

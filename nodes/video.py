@@ -111,7 +111,9 @@ class RestoreVideo(RestoreNodeBase):
             video_io.temp_folder() as work_folder,
             video_io.delete_after_use(video_io.get_source(video, work_folder), work_folder) as source,
         ):
-            video_options = VideoOptions(temporal_smoothing, source.start, source.end, min_duration)
+            video_options = VideoOptions(
+                temporal_smoothing=temporal_smoothing, start=source.start, end=source.end, min_duration=min_duration
+            )
             try:
                 result = _restore_file(
                     require_model(model),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import sys
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -71,42 +69,27 @@ def command_line():
     return out
 
 
-def documented(path, name):
-    """Field -> what stands below it in the class."""
-    (found,) = [n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, ast.ClassDef) and n.name == name]
-    pairs = zip(found.body, found.body[1:])
-    return {
-        one.target.id: ast.literal_eval(text.value)
-        for one, text in pairs
-        if isinstance(one, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
-
-
 def options(schemas, api_fields):
     """One table of every option: default, meaning, and what it is called behind each door."""
     from gpen_core.cli.main import make_parser
-    from gpen_core.options import RestoreOptions, VideoOptions
+    from gpen_core.options import RestoreOptions, VideoOptions, declared_options
 
     flags = {name: flags_of(command) for name, _, command in commands_of(make_parser())}
-    out = (
-        MADE
-        + "\n# Options\n\nOf a restoration, as they are called behind each door. A1111's controls have the same words.\n"
-    )
+    out = MADE + "\n# Options\n\nOf a restoration, as each front end calls them. A1111's controls have the same words.\n"
     doors = (
-        ("Pictures", RestoreOptions, "restore", "GPEN_RestoreFaces"),
+        ("Images", RestoreOptions, "restore", "GPEN_RestoreFaces"),
         ("Videos, beside those", VideoOptions, "video", "GPEN_RestoreVideo"),
     )
     for title, kind, command, node in doors:
-        text = documented(ROOT / "gpen_core" / "options.py", kind.__name__)
         inputs = {one.id for one in schemas[node].inputs}
-        out += f"\n## {title}\n\n" + head("Python", "Default", "Meaning", f"gpen {command}", "ComfyUI", "API")
-        for one in fields(kind):
+        out += f"\n## {title}\n\n" + head("Python", "Default", "Meaning", "Values", f"gpen {command}", "ComfyUI", "API")
+        for one in declared_options(kind):
             flag = "--" + one.name.replace("_", "-")
-            assert one.default is not MISSING
             out += row(
                 code(one.name),
                 code(one.default if one.default != "" else '""'),
-                text[one.name],
+                one.spec.help,
+                ", ".join(map(code, one.spec.choices)) or one.spec.range_text,
                 code(flag) if flag in flags[command] else "",
                 code(one.name) if one.name in inputs else "",
                 code(one.name) if one.name in api_fields else "",

@@ -7,7 +7,14 @@ import pytest
 
 from gpen_core import GpenError
 from gpen_core.errors import OptionsError
-from gpen_core.options import RestoreOptions, VideoOptions
+from gpen_core.options import (
+    RestoreOptions,
+    VideoOptions,
+    changed_options,
+    declared_options,
+    required_weights,
+    supported_on_device,
+)
 
 
 def test_defaults_are_those_of_the_published_pipeline():
@@ -15,7 +22,7 @@ def test_defaults_are_those_of_the_published_pipeline():
         "strength": 1.0,
         "faces": "all",
         "order": "reading",
-        "min_face_size": 0.0,
+        "min_face_size": 0,
         "max_faces": None,
         "confidence": 0.9,
         "detection_size": 2000,
@@ -41,9 +48,9 @@ def test_options_are_frozen():
     [
         *(("strength", value) for value in (-0.01, 1.01, math.nan, math.inf, "1", None)),
         *(("confidence", value) for value in (-0.1, 1.1, math.nan, "high")),
-        *(("min_face_size", value) for value in (-1, math.nan, math.inf, None)),
-        *(("max_faces", value) for value in (-1, 1.5, "2", math.inf)),
-        *(("detection_size", value) for value in (0, 31, -2000, 1000.5, math.nan, math.inf, None)),
+        *(("min_face_size", value) for value in (-1, 12.5, 8193, math.nan, math.inf, None)),
+        *(("max_faces", value) for value in (-1, 1.5, 1001, "2", math.inf)),
+        *(("detection_size", value) for value in (0, 63, 8193, -2000, 1000.5, math.nan, math.inf, None)),
         *(("order", value) for value in ("random", "", "Reading", None)),
         *(("template", value) for value in ("arcface", None)),
         *(("mask_type", value) for value in ("none", True)),
@@ -71,9 +78,9 @@ def test_a_value_that_cannot_be_is_refused_and_named(name, value):
     [
         *(("strength", value) for value in (0, 1, 0.5)),
         *(("confidence", value) for value in (0, 1)),
-        *(("min_face_size", value) for value in (0, 80, 12.5)),
-        *(("max_faces", value) for value in (None, 0, 10**400)),
-        *(("detection_size", value) for value in (32, 8000)),
+        *(("min_face_size", value) for value in (0, 80, 8192)),
+        *(("max_faces", value) for value in (None, 1, 1000)),
+        *(("detection_size", value) for value in (64, 8192)),
         *(("order", value) for value in ("reading", "left-right", "large-small")),
         *(("template", value) for value in ("gpen", "ffhq")),
         *(("mask_type", value) for value in ("auto", "feather", "parse")),
@@ -135,7 +142,7 @@ def test_numpys_numbers_are_numbers():
         RestoreOptions(strength=np.float32("nan"))
 
 
-NUMBERS = {"int": (np.int64(40), int), "float": (np.float32(1), float)}  # by annotation: a value and what is kept
+NUMBERS = {"int": (np.int64(80), int), "float": (np.float32(1), float)}  # by annotation: a value and what is kept
 FLOATS = {"mask_expand": np.float32(0.5)}
 
 
@@ -154,3 +161,51 @@ def test_a_number_beyond_a_float_is_refused():
     for options, name in ((RestoreOptions, "min_face_size"), (VideoOptions, "start")):
         with pytest.raises(OptionsError, match=name):
             options(**{name: 10**400})
+
+
+EVERY_OPTION = [*declared_options(RestoreOptions), *declared_options(VideoOptions)]
+
+
+@pytest.mark.parametrize("option", EVERY_OPTION, ids=lambda option: option.name)
+def test_each_option_says_what_people_need(option):
+    assert option.spec.label and option.spec.help.endswith(".") and option.spec.help[-2] != "."
+    assert option.spec.minimum is None or option.spec.step is not None
+    assert len(option.spec.help) <= 160
+
+
+def test_groups_and_front_ends_select_options():
+    detection = [option.name for option in declared_options(RestoreOptions, "cli", "detection")]
+    assert detection == ["confidence", "detection_size", "angles"]
+    assert "upscaler" not in [option.name for option in declared_options(RestoreOptions, "api")]
+
+
+def test_what_can_name_a_file_is_not_offered_to_requests():
+    """A request can name no path: see SECURITY.md."""
+    for front_end in ("api", "comfyui", "a1111"):
+        offered = declared_options(RestoreOptions, front_end)
+        free_text = {option.name for option in offered if option.spec.minimum is None and not option.spec.choices}
+        assert free_text == {"faces"}
+        with pytest.raises(OptionsError):
+            RestoreOptions(faces="/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("options", "weights", "on_device"),
+    [
+        ({}, set(), True),
+        ({"mask_type": "feather", "color": "match"}, set(), True),
+        ({"mask_type": "parse"}, {"face_parser"}, True),
+        ({"preserve": "eyes"}, {"face_parser"}, False),
+        ({"preserve": "occluders"}, set(), False),
+        ({"grain": 0.5}, set(), False),
+        ({"mask_expand": 0.1}, set(), False),
+    ],
+)
+def test_what_options_need(options, weights, on_device):
+    made = RestoreOptions(**options)
+    assert required_weights(made) == weights and supported_on_device(made) is on_device
+    assert {option.name for option, _ in changed_options(made)} == set(options)
+
+
+def test_no_limit_of_faces_has_one_form():
+    assert RestoreOptions(max_faces=0) == RestoreOptions()

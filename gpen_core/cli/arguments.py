@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..batch.locations import parse_location
-from ..options import ANGLES, COLORS, DETECTORS, FACE_CHOICES, ORDERS, PRECISIONS, REGIONS, TEMPLATES, RestoreOptions
+from ..options import CLI, DETECTORS, PRECISIONS, Option, RestoreOptions, VideoOptions, declared_options
 
 DEFAULTS = RestoreOptions()
+GROUP_TITLES = {
+    "selection": "which faces",
+    "detection": "finding faces",
+    "look": "how restored faces look",
+    "upscale": "upscaling",
+    "video": "video",
+}
 
 
 def options_from_args(args: argparse.Namespace) -> RestoreOptions:
@@ -36,40 +45,56 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_order_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--order", default=DEFAULTS.order, choices=ORDERS)
+def add_option_arguments(
+    parser: argparse.ArgumentParser,
+    kind: type[RestoreOptions | VideoOptions],
+    *groups: str,
+    without: Collection[str] = (),
+    helps: Mapping[str, str] | None = None,
+    types: Mapping[str, Callable[[str], Any]] | None = None,
+) -> None:
+    """The declared options of these groups, each group under its title, but for those in `without`.
+
+    `helps` replaces texts of options that mean something else to this command, `types` how their values are read."""
+    for group in groups:
+        add = parser.add_argument_group(GROUP_TITLES[group]).add_argument
+        for option in declared_options(kind, CLI, group):
+            if option.name not in without:
+                help_ = (helps or {}).get(option.name, option.spec.help)
+                add(f"--{option.name.replace('_', '-')}", **_argument(option, help_, (types or {}).get(option.name)))
 
 
-def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those about finding faces, but for their order."""
-    add = parser.add_argument
-    add("--detector", default=DETECTORS[0], metavar="NAME|FILE")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps, directml")
-    add("--dtype", default="auto", choices=PRECISIONS)
-    add("--confidence", type=float, default=DEFAULTS.confidence, metavar="C", help="of the detector, 0 to 1")
-    add(
-        "--detection-size",
-        type=int,
-        default=DEFAULTS.detection_size,
-        metavar="PX",
-        help="longer side for the smallest faces; larger ones are found at any",
-    )
-    add(
-        "--angles",
-        default=DEFAULTS.angles,
-        choices=ANGLES,
-        help="auto: turned heads, too, and turned images where nothing is found upright; all: always every angle",
-    )
+def _argument(option: Option, text: str, read: Callable[[str], Any] | None) -> dict[str, Any]:
+    spec, default = option.spec, option.default_for(CLI)
+    is_number = spec.minimum is not None
+    if spec.multiple:
+        text, default = f"{text.rstrip('.')}; any of {', '.join(spec.choices)}.", ",".join(default)
+    facts = [spec.range_text] if is_number else []
+    if default not in (None, ""):
+        facts.append(f"default: {default:g}" if is_number else f"default: {default}")
+    facts_text = f" ({'; '.join(facts)})" if facts else ""
+    argument: dict[str, Any] = {"default": default, "help": f"{text[:1].lower()}{text[1:].rstrip('.')}{facts_text}"}
+    if spec.choices and not spec.multiple:
+        return {**argument, "choices": spec.choices}
+    argument["type"] = read or ((int if spec.is_whole else float) if is_number else str)
+    return {**argument, "metavar": _metavar(option)}
+
+
+def _metavar(option: Option) -> str:
+    spec = option.spec
+    if spec.minimum is None:
+        return option.name.upper()
+    return spec.unit.upper() or ("N" if spec.is_whole else "X")
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which detector and device, and what may be downloaded for them."""
+    add = parser.add_argument_group("model and device").add_argument
+    add("--detector", default=DETECTORS[0], metavar="NAME|FILE", help="network that finds faces (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps, directml (default: %(default)s)")
+    add("--dtype", default="auto", choices=PRECISIONS, help="precision of the network (default: %(default)s)")
     add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
     add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
-
-
-def add_selection_arguments(parser: argparse.ArgumentParser, faces_help: str = "numbers count from 0 in --order") -> None:
-    """Those about which of the faces found are restored."""
-    add = parser.add_argument
-    add("--faces", default=DEFAULTS.faces, metavar=f"{'|'.join(FACE_CHOICES)}|0,2-4", help=faces_help)
-    add("--min-face-size", type=float, default=DEFAULTS.min_face_size, metavar="PX", help="shorter side of a face's box")
-    add("--max-faces", type=int, default=DEFAULTS.max_faces, metavar="N", help="the largest N")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "what was found and done, as JSON") -> None:
@@ -111,15 +136,3 @@ def _parse_bytes(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
     return value
-
-
-def add_appearance_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those about what a restored face looks like, but for the mask and the strength."""
-    add = parser.add_argument
-    add("--template", default=DEFAULTS.template, choices=TEMPLATES)
-    add("--mask-expand", type=float, default=DEFAULTS.mask_expand, metavar="F", help="of the face's width; negative shrinks")
-    add("--color", default=DEFAULTS.color, choices=COLORS, help="auto: what is gray stays gray; match: the input's colors")
-    add("--grain", type=float, default=DEFAULTS.grain, metavar="0..1", help="of the image's own, on the restored faces")
-    add(
-        "--preserve", default=",".join(DEFAULTS.preserve), metavar="REGION,...", help=f"stays as it is: {', '.join(REGIONS)}"
-    )

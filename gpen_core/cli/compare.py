@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..options import MASK_TYPES
+from ..options import MASK_TYPES, RestoreOptions
 from .arguments import (
-    add_appearance_arguments,
-    add_detection_arguments,
+    add_device_arguments,
     add_models_dir_argument,
-    add_order_argument,
-    add_selection_arguments,
+    add_option_arguments,
     options_from_args,
 )
 from .progress_display import progress_reporter
@@ -31,10 +29,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add("--strengths", default="0.5,1", metavar="0,0.5,1", help="a column for each")
     add("--mask-types", default="auto", metavar="A,B", help=f"of {', '.join(MASK_TYPES)}")
     add_models_dir_argument(compare)
-    add_detection_arguments(compare)
-    add_order_argument(compare)
-    add_selection_arguments(compare)
-    add_appearance_arguments(compare)
+    add_device_arguments(compare)
+    columns = ("strength", "mask_type")
+    add_option_arguments(compare, RestoreOptions, "selection", "detection", "look", without=columns)
     compare.set_defaults(command=_compare)
 
 

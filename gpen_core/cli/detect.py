@@ -12,7 +12,7 @@ from ..batch.locations import parse_location
 from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import pluralize
-from .arguments import add_detection_arguments, add_models_dir_argument, add_order_argument, options_from_args
+from .arguments import add_device_arguments, add_models_dir_argument, add_option_arguments, options_from_args
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
@@ -33,8 +33,9 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "-o", "--output", type=parse_location, metavar="DIR", help="write the images there, the faces numbered"
     )
     add_models_dir_argument(detect)
-    add_detection_arguments(detect)
-    add_order_argument(detect)
+    add_device_arguments(detect)
+    others = ("faces", "min_face_size", "max_faces")
+    add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
     detect.set_defaults(command=_detect)
 
 

@@ -7,15 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..options import MASK_TYPES
+from ..options import RestoreOptions
 from .arguments import (
-    DEFAULTS,
-    add_appearance_arguments,
-    add_detection_arguments,
+    add_device_arguments,
     add_model_argument,
     add_models_dir_argument,
-    add_order_argument,
-    add_selection_arguments,
+    add_option_arguments,
     options_from_args,
     parse_local_path,
 )
@@ -42,12 +39,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     add_models_dir_argument(explain)
     add_model_argument(explain)
-    add_detection_arguments(explain)
-    add_order_argument(explain)
-    add_selection_arguments(explain)
-    add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
-    add_appearance_arguments(explain)
+    add_device_arguments(explain)
+    add_option_arguments(explain, RestoreOptions, "selection", "detection", "look")
     explain.set_defaults(command=_explain, compile=False)
 
 

@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..version import __version__
 from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
+from .command_parser import CommandParser
 from .exit_status import HungUp, Terminated, exit_status
 from .progress_display import add_progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
@@ -33,11 +34,16 @@ from .terminal import PrintableFormatter, printable
 OUT_OF_MEMORY_MESSAGE = (
     "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
 )
-EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage; 3 no input could be read;
-4 weights missing or refused; 5 out of memory on every fallback; 130 interrupted, 143 and 129
-ended by SIGTERM or SIGHUP"""
-VARIABLES = """Environment: GPEN_MODELS_DIR: the models folder, unless --models-dir names one; GPEN_OFFLINE=1 or
-HF_HUB_OFFLINE=1: download nothing; GPEN_MIRROR: a URL that is asked for a weights file first"""
+DESCRIPTION = """Restores faces in images and videos with GPEN.
+
+  gpen restore photo.jpg -o restored/       restore the faces of images
+  gpen video clip.mp4 -o restored.mp4       restore the faces of a video"""
+EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage;
+3 no input could be read; 4 weights missing or refused; 5 out of memory on every
+fallback; 130 interrupted, 143 and 129 ended by SIGTERM or SIGHUP"""
+VARIABLES = """environment: GPEN_MODELS_DIR: the models folder, unless --models-dir names one;
+GPEN_OFFLINE=1 or HF_HUB_OFFLINE=1: download nothing; GPEN_MIRROR: a URL that is asked
+for a weights file first"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,10 +123,10 @@ def _error_message(error: BaseException) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's function is its `command`."""
-    parser = argparse.ArgumentParser("gpen", description="Restores faces with GPEN.", epilog=f"{EPILOG}. {VARIABLES}")
+    parser = CommandParser("gpen", description=DESCRIPTION, epilog=f"{EPILOG}.\n\n{VARIABLES}")
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = CommandParser(add_help=False)
     add_progress_arguments(shared)
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     restore.add_command(commands, shared, EPILOG)

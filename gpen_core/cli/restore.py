@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch.locations import parse_location
 from ..errors import InputError, MissingDependency, OptionsError
-from ..options import MASK_TYPES, RestoreOptions
+from ..options import RestoreOptions
 from .arguments import (
     DEFAULTS,
-    add_appearance_arguments,
-    add_detection_arguments,
+    add_device_arguments,
     add_model_argument,
     add_models_dir_argument,
-    add_order_argument,
+    add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
-    add_selection_arguments,
     options_from_args,
     parse_local_path,
 )
@@ -36,6 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DESCRIPTION = """Finds the faces of images, restores them with GPEN and puts them back. All else stays as it is.
+
+  gpen restore photo.jpg -o restored/
+  gpen restore "shots/**/*.png" -o restored/ --strength 0.7 --faces largest"""
 LOAD_ARGUMENTS = (
     "model",
     "detector",
@@ -49,21 +51,24 @@ LOAD_ARGUMENTS = (
     "quiet",
 )
 """The arguments that `load_restorer` has."""
-UPSCALER_HELP = (
-    "for what is no face: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet's file (needs spandrel or basicsr)"
-)
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
     """Adds the command to the parser's."""
-    parser = commands.add_parser("restore", parents=[shared], help="restore the faces of images", epilog=epilog)
+    parser = commands.add_parser(
+        "restore",
+        parents=[shared],
+        help="restore the faces of images",
+        usage="gpen restore INPUT... (-o OUT | --in-place) [options]",
+        description=DESCRIPTION,
+        epilog=epilog,
+    )
     add_models_dir_argument(parser)
     _add_arguments(parser)
     parser.set_defaults(command=_restore)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    default = DEFAULTS
     add = parser.add_argument
     inputs = add(
         "inputs", nargs="+", metavar="INPUT", default=[], help="image, folder or glob pattern; or s3://..., gs://..."
@@ -80,15 +85,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     destination.add_argument("-o", "--output", type=parse_location, metavar="OUT", help="a folder, or for one input a file")
     destination.add_argument("--in-place", action="store_true", help="overwrite the inputs")
     add_model_argument(parser)
-    add_detection_arguments(parser)
-    add_order_argument(parser)
-    add_selection_arguments(parser)
-    add("--strength", type=float, default=default.strength, metavar="0..1")
+    add_device_arguments(parser)
+    add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale")
+    add = parser.add_argument_group("other images that guide the restoration").add_argument
     add("--boxes", type=_parse_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
-    add("--mask-type", default=default.mask_type, choices=MASK_TYPES)
-    add_appearance_arguments(parser)
-    add("--upscale", type=float, default=default.upscale, metavar="F", help="enlarge the whole image, up to 8 times")
-    add("--upscaler", default=default.upscaler, metavar="NAME|FILE", help=UPSCALER_HELP)
     add(
         "--before-swap",
         type=parse_local_path,

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
-from ..options import MASK_TYPES, RestoreOptions, VideoOptions
+from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
 from .arguments import (
-    DEFAULTS,
-    add_appearance_arguments,
-    add_detection_arguments,
+    add_device_arguments,
     add_model_argument,
     add_models_dir_argument,
+    add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
-    add_selection_arguments,
     options_from_args,
 )
 from .progress_display import progress_reporter
@@ -36,14 +34,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VIDEO_DEFAULTS = VideoOptions()
-FACES_HELP = "of each shot; numbers count from 0 by first appearance, see --report"
+DESCRIPTION = """Follows the faces of a video, restores them steadily and keeps its sound. Needs PyAV.
+
+  gpen video clip.mp4 -o restored.mp4
+  gpen video clip.mp4 -o sheet.jpg --preview 4"""
+FACES_HELP = (
+    "Which faces of each shot are restored: all, largest, center, or numbers from 0 by first appearance (see --report)."
+)
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
     """Adds the command to the parser's."""
-    text = "restore the faces of a video, steadily, with its sound (needs PyAV)"
-    parser = commands.add_parser("video", parents=[shared], help=text, description=f"{text}.", epilog=epilog)
+    parser = commands.add_parser(
+        "video",
+        parents=[shared],
+        help="restore the faces of a video, steadily, with its sound (needs PyAV)",
+        usage="gpen video IN -o OUT [options]",
+        description=DESCRIPTION,
+        epilog=epilog,
+    )
     add = parser.add_argument
     add("input", type=Path, metavar="IN", help="a video, or a folder of images")
     add(
@@ -56,36 +65,13 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     )
     add_models_dir_argument(parser)
     add_model_argument(parser)
-    add_detection_arguments(parser)
-    add_selection_arguments(parser, FACES_HELP)
-    add(
-        "--min-duration",
-        type=float,
-        default=VIDEO_DEFAULTS.min_duration,
-        metavar="S",
-        help="leave who is in the video for less seconds",
+    add_device_arguments(parser)
+    add_option_arguments(
+        parser, RestoreOptions, "selection", "detection", "look", without=("order",), helps={"faces": FACES_HELP}
     )
-    add("--strength", type=float, default=DEFAULTS.strength, metavar="0..1")
-    add(
-        "--temporal-smoothing",
-        type=float,
-        default=VIDEO_DEFAULTS.temporal_smoothing,
-        metavar="0..1",
-        help="how much faces are evened out over time",
-    )
-    add("--mask-type", default=DEFAULTS.mask_type, choices=MASK_TYPES)
-    add_appearance_arguments(parser)
+    times = {"start": _parse_seconds, "end": _parse_seconds}
+    add_option_arguments(parser, VideoOptions, "video", types=times)
     add("--region-mask", type=Path, metavar="MASKFILE", help="restore only where this image is white, in every frame")
-    add("--start", type=_parse_seconds, metavar="T", help="seconds or H:M:S from the first frame")
-    add("--end", type=_parse_seconds, metavar="T", help="seconds or H:M:S from the first frame")
-    add("--fps", type=float, metavar="F", help="frames a second of a folder of images (25)")
-    add(
-        "--codec",
-        default=VIDEO_DEFAULTS.codec,
-        metavar="C",
-        help="auto (h264; hevc for more than 8 bits), av1, ffv1, h264_nvenc ...",
-    )
-    add("--crf", type=int, metavar="N", help="the encoder's quality: less is better and larger")
     add("--preview", type=int, metavar="N", help="write no video and no report, but a sheet of N frames before and after")
     add("--restart", action="store_true", help="do not go on where an earlier run ended")
     add_run_arguments(parser)

@@ -19,7 +19,7 @@ from ..faces.face import Box, Face, faces_text
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import FloatImage, ImageData
 from ..network import GPEN
-from ..options import RestoreOptions
+from ..options import RestoreOptions, supported_on_device
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
@@ -32,7 +32,6 @@ from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .torch_compositor import TorchCompositor
 from .torch_image import MAX_CACHED_BYTES, UploadCache
 from .torch_image_source import TorchImageSource
-from .torch_postprocess import supports_options
 from .upscale import LANCZOS
 
 log = logging.getLogger(__name__)
@@ -314,7 +313,7 @@ class FaceRestorer:
         """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
         `ModelSet.mask_models`."""
         mask_models = self.models.mask_models(options, progress)
-        if supports_options(options) and supports_image_ops(self.device):
+        if supported_on_device(options) and supports_image_ops(self.device):
             return TorchCompositor(self.device, mask_models, timer, upload_cache)
         return OpenCVCompositor(mask_models, timer)
 

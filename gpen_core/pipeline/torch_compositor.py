@@ -44,7 +44,7 @@ class _ImageState:
 
 class TorchCompositor:
     """A `FaceCompositor` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that
-    `torch_postprocess.supports_options` knows.
+    `options.supported_on_device` knows.
 
     An image is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
 

@@ -25,15 +25,11 @@ from .torch_resize import resize_crop
 MIN_STD = 1e-4  # as `color.match_color`: below it a channel has no contrast to be changed
 
 
-def supports_options(options: RestoreOptions) -> bool:
-    """Whether all that these options ask for is done here."""
-    return not options.preserve and options.mask_expand == 0 and options.grain == 0
-
-
 def build_mask(
     options: RestoreOptions, mask_models: MaskModels, restored: torch.Tensor, is_aligned: bool
 ) -> torch.Tensor | None:
-    """[512, 512] in [0, 1] as `faces.postprocess.build_mask`, of options that `supports_options` knows. Memory as there."""
+    """[512, 512] in [0, 1] as `faces.postprocess.build_mask`, of options that `supported_on_device` knows.
+    Memory as there."""
     if mask_models.face_parser is not None and not (is_aligned and options.mask_type == "auto"):
         return parse_mask(mask_models.face_parser, restored)
     return None if is_aligned else square_mask(restored.device)

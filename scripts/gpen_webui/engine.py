@@ -18,6 +18,7 @@ from gpen_core import (
     fingerprint,
     list_detectors,
     list_networks,
+    required_weights,
 )
 
 from . import failure_cache, host
@@ -70,7 +71,7 @@ def restore(
 
     frame = RestoreInput(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
     detector = detector or default_detector()
-    request = (model, detector, options.mask_type, options.preserve, options.upscale > 1 and options.upscaler)
+    request = (model, detector, options.mask_type, required_weights(options), options.upscale > 1 and options.upscaler)
     with _lock, progress_scope(), failure_cache.fail_fast(request, host.models_dirs()):
         return _restore(frame, model, detector, options, HostProgress(progress))
 

@@ -66,7 +66,7 @@ def test_what_a_restored_image_is_without_is_said_once(restore, face, tmp_path):
     assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and note in ran.err
 
 
-@pytest.mark.parametrize("arguments", [("--strength", 0), ("--confidence", 1), ("--min-face-size", 200), ("--max-faces", 0)])
+@pytest.mark.parametrize("arguments", [("--strength", 0), ("--confidence", 1), ("--min-face-size", 200), ("--faces", 7)])
 def test_a_face_that_is_not_wanted_leaves_a_byte_for_byte_copy(restore, face, tmp_path, arguments):
     out, report = tmp_path / "out.png", tmp_path / "report.json"
     assert restore(face, "-o", out, "--report", report, *arguments).status == 0
@@ -85,7 +85,19 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face-size 30 --max-faces 3 --confidence 0.7"
     more = "--detection-size 900 --template ffhq --mask-type feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
     restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split())
-    wanted = RestoreOptions(0.4, (0, 2, 3), "large-small", 30, 3, 0.7, 900, "ffhq", "feather", "match", "all")
+    wanted = RestoreOptions(
+        strength=0.4,
+        faces=(0, 2, 3),
+        order="large-small",
+        min_face_size=30,
+        max_faces=3,
+        confidence=0.7,
+        detection_size=900,
+        template="ffhq",
+        mask_type="feather",
+        color="match",
+        angles="all",
+    )
     assert seen == [(wanted, ((1, 2, 30, 40.5), (5, 6, 7, 8)))]
 
 

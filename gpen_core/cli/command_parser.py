@@ -1,0 +1,69 @@
+"""The parser of the command line: short errors that say what was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".flv", ".mxf"))
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one message, without the usage of all its arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """The arguments' values. An unknown command or option ends the program with a suggestion."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        commands = self._commands()
+        name = next((one for one in arguments if not one.startswith("-")), None)
+        if commands and name is not None and name not in commands:
+            self.error(_unknown_command_message(arguments, name, commands))
+        known, extra = self.parse_known_args(arguments, namespace)
+        if extra:
+            command = commands.get(name or "", self)
+            command.error(_unknown_arguments_message(extra, command))
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2 and one message."""
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"{self.prog}: {message}{end} `{self.prog} --help` lists all arguments.\n")
+
+    def _commands(self) -> dict[str, argparse.ArgumentParser]:
+        groups = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return {name: parser for group in groups for name, parser in group.choices.items()}
+
+
+def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict[str, argparse.ArgumentParser]) -> str:
+    if Path(name).suffix or Path(name).exists():
+        command = "video" if Path(name).suffix.lower() in VIDEO_SUFFIXES else "restore"
+        return f"{name!r} is not a command. Did you mean: gpen {command} {shlex.join(arguments)} ?"
+    near = difflib.get_close_matches(name, commands, 1)
+    suggestion = f"Did you mean {near[0]}?" if near else f"There are {', '.join(commands)}"
+    return f"{name!r} is not a command. {suggestion}"
+
+
+def _unknown_arguments_message(extra: Sequence[str], command: argparse.ArgumentParser) -> str:
+    flags = [flag for action in command._actions for flag in action.option_strings]
+    unknown = [one.partition("=")[0] for one in extra if one.startswith("-")] or list(extra[:1])
+    near = [_closest_flag(name, flags) for name in unknown]
+    suggestion = f" Did you mean {' '.join(filter(None, near))}?" if any(near) else ""
+    return f"unknown argument{'s' if len(unknown) > 1 else ''}: {' '.join(unknown)}.{suggestion}"
+
+
+def _closest_flag(name: str, flags: Sequence[str]) -> str | None:
+    """The flag that it is the beginning of, or that is spelled like it."""
+    longer = [flag for flag in flags if flag.startswith(name) and len(name) > 3]
+    return next(iter([*longer, *difflib.get_close_matches(name, flags, 1, 0.7)]), None)
