@@ -91,9 +91,9 @@ class _RestoreRun:
 
     def report(self) -> None:
         self.event = ProgressEvent("restore", self.done, self.total, "face", "Restoring faces")
-        self.pulse()
+        self.on_tick()
 
-    def pulse(self) -> None:
+    def on_tick(self) -> None:
         """Sends the same event again. It is called between the layers of a network, where making one would cost time."""
         self.progress(self.event)
 
@@ -320,7 +320,7 @@ class FaceRestorer:
     def _restore_tasks(self, runner: GPENRunner, tasks: Sequence[FaceTask], run: _RestoreRun) -> None:
         compositor = run.compositor
         compositor.begin(tasks)
-        for output in runner.run_batches(tasks, compositor.crop, run.timer, run.max_memory, run.pulse):
+        for output in runner.run_batches(tasks, compositor.crop, run.timer, run.max_memory, run.on_tick):
             task = output.item
             if output.restored is None:
                 task.session.skip(task.number, output.note or "")
