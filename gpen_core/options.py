@@ -58,6 +58,8 @@ class OptionSpec:
     choices: tuple[str, ...] = ()
     """The values there are; of `multiple`, any of them may be taken together."""
     multiple: bool = False
+    suggestions: tuple[str, ...] = ()
+    """Of a value that is text: some to choose from in a list that others can be typed into."""
     convert: Callable[[Any], Any] | None = None
     """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
     placeholder: str = ""
@@ -180,12 +182,14 @@ class RestoreOptions(_Declared):
         "all", "Faces",
         "Which faces are restored: all, largest, center (the one nearest to the middle), or numbers from 0 such as 0,2-4.",
         "selection", convert=lambda value: _parse_faces(value), placeholder="all, largest, center or 0,2-4",
+        suggestions=FACE_CHOICES,
         infotext="GPEN selection",
     )  # fmt: skip
     order: str = _option(
         "reading", "Order",
         "How faces are numbered, from 0: reading (by rows, each from the left), left-right, or large-small.",
         "selection", choices=ORDERS, infotext="GPEN order", is_advanced=True,
+        host_defaults={A1111: "left-right", API: "left-right"},  # as ReActor counts
     )  # fmt: skip
     min_face_size: int = _option(
         0, "Min face size", "Faces whose box has a shorter side below this are skipped.",
