@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         required_weights,
     )
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
+    from .pipeline.gpen_runner import parse_auto_model
     from .pipeline.inputs import RestoreInput
     from .pipeline.model_set import accept_changed_weights
     from .pipeline.restorer import FaceRestorer, RestoreResult
@@ -73,12 +74,14 @@ if TYPE_CHECKING:
         list_networks,
         match_network_name,
         models_dirs,
+        present_sizes,
     )
 
 _LAZY = {
     ".pipeline.crops": ("FaceCrops", "FaceCrop", "PasteResult", "crop_faces", "paste_faces"),
     ".faces.draw": ("draw_faces",),
     ".faces.face": ("Box", "Face", "faces_text"),
+    ".pipeline.gpen_runner": ("parse_auto_model",),
     ".pipeline.inputs": ("RestoreInput",),
     ".pipeline.model_set": ("accept_changed_weights",),
     ".options": (
@@ -117,6 +120,7 @@ _LAZY = {
         "match_network_name",
         "list_networks",
         "fingerprint",
+        "present_sizes",
     ),
     ".weights.download_options": ("DownloadOptions",),
 }
@@ -186,6 +190,8 @@ __all__ = [
     "run_self_test",
     "fingerprint",
     "output_suffix",
+    "parse_auto_model",
+    "present_sizes",
     "accept_changed_weights",
     "paste_faces",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -171,13 +171,23 @@ def select_size(side: float, sizes: Sequence[int]) -> int:
 class SizeSelector:
     """Networks of several sizes: each is loaded when a face first needs it, and kept while memory allows."""
 
-    def __init__(self, sizes: Sequence[int], dtype: torch.dtype, load: Callable[[int, Progress], GPENRunner]) -> None:
-        """`load` raises `MissingWeights` for one that is not there and cannot be fetched: it is not asked for again."""
-        self.sizes = tuple(sizes)
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        dtype: torch.dtype,
+        load: Callable[[int, Progress], GPENRunner],
+        present: Collection[int] | None = None,
+    ) -> None:
+        """Of `sizes` those in `present` are chosen among (default: all), or the largest alone where that names none of them.
+        `load` raises `MissingWeights` for one that is not there and cannot be fetched: it is not asked for again."""
+        chosen = tuple(size for size in sorted(sizes) if present is None or size in present)
+        self.sizes = chosen or (max(sizes),)
+        self._suitable_sizes = tuple(sizes)
+        self._is_fetching = not chosen
         self.dtype = dtype
         self.on_unload: Callable[[Sequence[torch.nn.Module]], None] = _ignore_unload
         """Called with the networks that are dropped; see `FaceRestorer.set_unload_callback`."""
-        self._runners = {size: Lazy(partial(load, size)) for size in sorted(sizes)}
+        self._runners = {size: Lazy(partial(load, size)) for size in self.sizes}
         self._missing: dict[int, MissingWeights] = {}
 
     @property
@@ -197,6 +207,16 @@ class SizeSelector:
             except MissingWeights as error:
                 self._missing[size] = error
                 log.warning("GPEN-%d is not available; using another size: %s", size, error)
+
+    def advise(self, side: float, size: int) -> str | None:
+        """For a face whose square is `side` pixels wide and that the network of that size restores: a sentence on the one
+        that would suit it better, if that is not there."""
+        better = select_size(side, self._suitable_sizes)
+        if better > size:
+            return f"GPEN-BFR-{better} would suit the largest faces better than GPEN-BFR-{size}, but its file is not there."
+        if better < size and self._is_fetching:
+            return f"GPEN-BFR-{better} would restore these faces faster than GPEN-BFR-{size}, which serves every size."
+        return None
 
     def unload(self, except_size: int | None = None) -> bool:
         """Forget the networks, except that of the size `except_size`; they are loaded again when needed. Whether there were

@@ -20,7 +20,7 @@ from ..options import DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import CATALOG, Entry
 from ..weights.download_options import DownloadOptions
-from ..weights.folders import Folders, models_dirs
+from ..weights.folders import Folders, models_dirs, present_sizes
 from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
 from . import rrdb
@@ -85,6 +85,10 @@ class ModelSet:
         """That for a face whose square is `side` pixels wide. Raises what `SizeSelector.for_face_size` does."""
         return self._runners[0] if self._selector is None else self._selector.for_face_size(side, progress)
 
+    def advise(self, side: float, size: int) -> str | None:
+        """See `SizeSelector.advise`."""
+        return None if self._selector is None else self._selector.advise(side, size)
+
     @classmethod
     @oom_context("the networks", SMALLER_MODEL_HINT)
     def load(
@@ -129,7 +133,9 @@ class ModelSet:
 
         runners: Sequence[GPENRunner] | SizeSelector
         if sizes:
-            runners = SizeSelector(sizes, precision, partial(_load_size, load_runner))
+            runners = SizeSelector(
+                sizes, precision, partial(_load_size, load_runner), present_sizes(models_dirs(models_dir))
+            )
         else:
             runners = [load_runner(str(model), notify) for model in models]
         face_detector = detection_store.load(str(detector), build_detector, notify)

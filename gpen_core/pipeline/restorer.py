@@ -124,8 +124,10 @@ class FaceRestorer:
     ) -> FaceRestorer:
         """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
 
-        With the model `auto` each face takes the smallest released network whose square is at least as wide as its own, from
-        512 on, loaded when first needed; `auto:256` begins at 256.
+        With the model `auto` each face takes the smallest released network that is there and whose square is at least as
+        wide as its own, from 512 on, loaded when first needed; `auto:256` begins at 256. A face that is larger than all of
+        them takes the largest, and the result's notes name the one that would suit it. Where none is there, that for 2048 is
+        fetched.
         `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
         of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
         says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
@@ -296,11 +298,15 @@ class FaceRestorer:
     def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
         by_size: dict[int, list[FaceTask]] = {}
 
-        def size_for(side: float) -> int:
-            return self.models.runner_for(side, run.progress).network.size
+        def size_for(session: RestoreSession, side: float) -> int:
+            size = self.models.runner_for(side, run.progress).network.size
+            advice = self.models.advise(side, size)
+            if advice is not None and advice not in session.notes:
+                session.notes.append(advice)
+            return size
 
         for session in sessions:
-            for number, alignment, target in session.alignments(size_for):
+            for number, alignment, target in session.alignments(partial(size_for, session)):
                 by_size.setdefault(alignment.size, []).append(FaceTask(session, number, alignment, target))
         run.total = sum(map(len, by_size.values()))
         run.report()

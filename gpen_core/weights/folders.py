@@ -102,6 +102,11 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
     return [*(entry.file for entry in networks), *sorted(others)]
 
 
+def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
+    """The sizes of the released networks whose files are there, rising."""
+    return tuple(sorted(e.size for e in CATALOG if e.size is not None and find_file(e.name, folders) is not None))
+
+
 def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
     """The one of `list_networks` that a name means: in any capitals, with or without its suffix, and the catalog's names
     and aliases, too. None if there is none: a path is no name."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpen_core import FaceRestorer, RestoreOptions
+from gpen_core import FaceRestorer, RestoreOptions, present_sizes
 from gpen_core.errors import MissingWeights, OptionsError, OutOfMemory
 from gpen_core.network import GPEN
 from gpen_core.pipeline.devices import BatchPlan
@@ -70,7 +70,7 @@ class TinyLoaded(GPENRunner):
         return BatchPlan(2, None)
 
 
-def by_size(missing=(), room=9):
+def by_size(missing=(), room=9, present=None):
     """All sizes, those loaded by now, and how often each was asked for."""
     asked = []
 
@@ -82,7 +82,7 @@ def by_size(missing=(), room=9):
             raise OutOfMemory("full")
         return TinyLoaded(Tiny(size), CPU)
 
-    networks = SizeSelector((256, 512, 1024, 2048), torch.float32, load)
+    networks = SizeSelector((256, 512, 1024, 2048), torch.float32, load, present)
     return networks, asked
 
 
@@ -104,6 +104,41 @@ def test_what_cannot_be_had_is_asked_for_once_and_its_neighbor_taken(missing, si
     with caplog.at_level(logging.WARNING):
         assert {networks.for_face_size(side, print).network.size for _ in range(3)} == {size}
     assert len(asked) == len(set(asked)) and "is not available; using another size" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("present", "side", "size", "advice"),
+    [
+        ((512, 2048), 300, 512, None),
+        ((512, 2048), 600, 2048, None),
+        ((512,), 600, 512, "GPEN-BFR-1024 would suit the largest faces better"),
+        ((4096, 256), 200, 256, None),
+        ((), 300, 2048, "GPEN-BFR-512 would restore these faces faster"),
+        ((), 1500, 2048, None),
+        ((2048,), 300, 2048, None),
+        ((1024,), 9000, 1024, "GPEN-BFR-2048 would suit"),
+    ],
+)
+def test_of_what_is_there_the_smallest_that_suits_is_taken_and_what_is_missing_is_named(present, side, size, advice):
+    networks, asked = by_size(present=present)
+    assert networks.for_face_size(side, print).network.size == size and asked == [size]
+    told = networks.advise(side, size)
+    assert told is None if advice is None else advice in told
+
+
+def test_the_note_of_an_image_names_the_network_that_its_faces_need_once():
+    networks, _ = by_size(present=(256,))
+    faces = [helpers.make_face((x, 300), 500) for x in (300, 900)]
+    result = restorer_of(networks, faces).restore(helpers.texture(700, 1300, sigma=2), RestoreOptions(color="none"))
+    assert [face.network for face in result.faces] == [256, 256] and len(result.notes) == 1
+    assert "GPEN-BFR-1024" in result.notes[0]
+
+
+def test_the_sizes_that_are_there(tmp_path):
+    assert present_sizes([tmp_path]) == ()
+    for name in ("GPEN-BFR-512.pth", "pytorch_model-2048.pt", "gpen-bfr-256.safetensors", "GPEN-BFR-1024.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert present_sizes([tmp_path]) == (256, 512, 2048)
 
 
 def test_nothing_to_be_had_is_missing_weights_of_the_one_that_was_wanted():
@@ -151,9 +186,11 @@ def test_it_is_loaded_by_name_with_a_detector_alone_and_reports_none(tmp_path, d
     helpers.write_weights(tmp_path, weights)
     offline = DownloadOptions(offline=True)
     restorer = FaceRestorer.load("auto:256", "retinaface_mobile0.25", tmp_path, "cpu", "fp32", downloads=offline)
-    assert restorer.sizes == (256, 512, 1024, 2048) and len(restorer.modules()) == 1
+    assert restorer.sizes == (256,) and len(restorer.modules()) == 1
     assert restorer.activation_bytes() > 0 and restorer.dtype == torch.float32
     image = cv2.resize(helpers.texture(200, 200), (300, 300))
     result = restorer.restore_batch([RestoreInput(image, is_aligned=True)], RestoreOptions(color="none"))[0]
-    assert result.faces[0].network == 256  # 512 would suit, and is not there
+    assert result.faces[0].network == 256
+    (note,) = result.notes
+    assert "GPEN-BFR-512 would suit" in note and "GPEN-BFR-256" in note
     assert isinstance(restorer.network, GPEN) and len(restorer.modules()) == 2
