@@ -15,7 +15,19 @@ from PIL import Image
 pytest.importorskip("fastapi")  # a host's own: tests that need the fake are skipped where it is not installed
 
 COUNTERS = ("job_no", "job_count", "sampling_steps", "sampling_step")
-GRADIO = ("Row", "Dropdown", "Slider", "Textbox", "Checkbox", "HTML", "Accordion", "Button", "Image")
+GRADIO = (
+    "Row",
+    "Dropdown",
+    "Slider",
+    "Textbox",
+    "Checkbox",
+    "CheckboxGroup",
+    "Number",
+    "HTML",
+    "Accordion",
+    "Button",
+    "Image",
+)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +48,9 @@ class Component:
     def change(self, **event):
         self.changed = event
 
+    def load(self, **event):
+        self.loaded = event
+
     def click(self, fn, inputs, outputs):
         self.clicked, self.inputs = (fn, outputs), inputs
 
@@ -52,7 +67,7 @@ def component(name):
 
 class AxisOption:
     def __init__(self, label, kind, apply, choices=None):
-        self.label, self.apply, self.choices = label, apply, choices
+        self.label, self.kind, self.apply, self.choices = label, kind, apply, choices
 
 
 class Script:
@@ -75,8 +90,8 @@ class OptionInfo:
         self.default, self.label, self.component_args, self.section = default, label, component_args, section
         self.refresh, self.told, self.component = refresh, "", component
 
-    def info(self, text):
-        self.told = text
+    def html(self, text):
+        self.told += text
         return self
 
 
@@ -108,6 +123,7 @@ class Upscale(ScriptPostprocessing):
     def process(self, pp, factor=None):
         if factor:
             pp.image = pp.image.resize((pp.image.width * factor, pp.image.height * factor))
+            pp.info["Postprocess upscale by"] = factor
 
 
 class ReActor(ScriptPostprocessing):
@@ -142,6 +158,7 @@ class Host:
 
     def __init__(self, models, monkeypatch, sdnext=False, operation_order=(), api_account=None, **flags):
         self.events, self.saved, self.collected, self.toasts = {}, [], 0, []
+        self.page, self.models = Component(), models
         self.buttons, self.refreshed = [], []
         self.opts = Options(postprocessing_operation_order=list(operation_order), samples_format="png")
         self.opts.gpen_detector, self.opts.gpen_precision = "retinaface_mobile0.25", "fp32"
@@ -184,7 +201,11 @@ class Host:
             "modules.call_queue": module("modules.call_queue", queue_lock=self.lock),
             "modules.ui_common": module("modules.ui_common", create_refresh_button=self._refresh_button),
             "gradio": module(
-                "gradio", update=dict, Warning=self.toasts.append, **{name: component(name) for name in GRADIO}
+                "gradio",
+                update=dict,
+                Warning=self.toasts.append,
+                context=types.SimpleNamespace(Context=types.SimpleNamespace(root_block=self.page)),
+                **{name: component(name) for name in GRADIO},
             ),
         }
         for name, made in given.items():
@@ -212,6 +233,10 @@ class Host:
         self.extras = [value() for value in (Upscale, ReActor)]
         self.extras += [value() for value in classes if issubclass(value, ScriptPostprocessing)]
         self.scripts.scripts_postproc = types.SimpleNamespace(scripts_in_preferred_order=self.in_order)
+
+    def report(self):
+        """The text below the result of the Extras page, once its run has ended."""
+        return sys.modules["gpen_webui.run_report"].lines_html()
 
     def fire(self, event, *args, **more):
         for callback in self.events.get(event, []):

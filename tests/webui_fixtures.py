@@ -2,6 +2,8 @@
 
 PYTEST_DONT_REWRITE"""
 
+import sys
+
 import helpers
 import numpy as np
 import pytest
@@ -34,3 +36,11 @@ def host(webui_models, monkeypatch):
 def is_red(image):
     array = np.asarray(image)
     return (array[..., 0] > 250) & (array[..., 1] < 5) & (array[..., 2] < 5)
+
+
+def script_arguments(**chosen):
+    """The values of the controls of txt2img and img2img as the page gives them, by their places; the red network is on."""
+    names = ("enable", *sys.modules["gpen_webui.controls"].CONTROL_NAMES, "save_before")
+    values = {"enable": True, "model": RED, **chosen}
+    assert set(values) <= set(names)
+    return [values.get(name) for name in names]

@@ -14,9 +14,9 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
-from gpen_core import GpenError, find_file
+from gpen_core import GpenError, download_size
 
-from . import api_body, api_restore, engine, host
+from . import api_body, api_restore, engine, models_list
 from .api_reply import BudgetedResponse, http_error, reply_budget, sanitize_text
 from .api_types import ErrorReply, JobReply, ModelReply, RestoreReply, request_schema
 from .budget import MemoryBudget
@@ -68,11 +68,10 @@ def add_routes(app: FastAPI) -> None:
 
 
 def models() -> list[ModelReply]:
-    """The GPEN models that can be asked for."""
-    folders = host.models_dirs()
+    """The GPEN models that can be asked for; the first is the default of the settings."""
     return [
-        ModelReply(name=sanitize_text(name), downloaded=find_file(name, folders) is not None)
-        for name in engine.model_files()
+        ModelReply(name=sanitize_text(name), downloaded=models_list.is_downloaded(name), download_bytes=download_size(name))
+        for name in engine.model_choices()
     ]
 
 

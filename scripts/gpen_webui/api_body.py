@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from gpen_core import GpenError, ImageTooLarge
 
-from .api_types import IMAGE_FIELDS, RestoreRequest
+from .api_types import IMAGE_FIELDS, BaseRequest, RestoreRequest
 from .budget import Reservation
 
 MAX_BASE64_LENGTH = 128 << 20  # characters of one image
@@ -58,7 +58,7 @@ async def read(request: Request, reservation: Reservation) -> bytearray:
         raise BadRequest("The connection was closed before the whole body had been received.") from error
 
 
-def parse(body: bytearray) -> RestoreRequest:
+def parse(body: bytearray) -> BaseRequest:
     """The request in a body, which is emptied. Raises `BadRequest`."""
     if sum(map(body.count, VALUE_SEPARATORS)) > MAX_VALUES:
         raise BadRequest(f"The body has more than {MAX_VALUES} values. Send fewer boxes.")
@@ -79,7 +79,7 @@ def parse(body: bytearray) -> RestoreRequest:
     _check_values(
         [*values, *(value for key, value in values.items() if key not in IMAGE_FIELDS or not isinstance(value, str))]
     )
-    return _validate({key: value for key, value in values.items() if key in RestoreRequest.__annotations__})
+    return _validate(values)
 
 
 def _expect_json(content_type: str) -> None:
@@ -115,10 +115,10 @@ def _check_text(text: str) -> None:
         raise BadRequest(f"Expected Unicode text; got half of a surrogate pair in {text[:20]!r}.")
 
 
-def _validate(values: dict[str, Any]) -> RestoreRequest:
+def _validate(values: dict[str, Any]) -> BaseRequest:
     validate = getattr(RestoreRequest, "model_validate", None) or RestoreRequest.parse_obj  # pydantic 2 or 1
     try:
-        request: RestoreRequest = validate(values)
+        request: BaseRequest = validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

@@ -18,6 +18,7 @@ from gpen_core import (
     ImageTooLarge,
     InputError,
     Interrupted,
+    MissingDependency,
     OptionsError,
     OutOfMemory,
     Progress,
@@ -52,6 +53,7 @@ HTTP_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (InputError, 400),
     (Interrupted, 409),
     (WeightsError, 503),
+    (MissingDependency, 503),
     (OutOfMemory, 507),
 )
 

@@ -1,19 +1,20 @@
-"""What the API takes and gives: its schema."""
+"""What the API takes and gives: its schema. The fields of a request are made from the declared options."""
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Literal, Optional, Union
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
-from gpen_core import REGIONS, RestoreOptions
+from gpen_core import Option, RestoreOptions, declared_options
 
-DEFAULTS = RestoreOptions()
+FRONT_END = "api"
+OPTIONS = declared_options(RestoreOptions, FRONT_END)
 IMAGE_FIELDS = ("image", "before_swap")
 
 
-class RestoreRequest(BaseModel):
-    """What to restore and how; see `RestoreOptions` of gpen_core."""
+class BaseRequest(BaseModel, extra="forbid"):
+    """What to restore."""
 
     image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
     before_swap: Optional[str] = Field(
@@ -21,32 +22,38 @@ class RestoreRequest(BaseModel):
     )
     model: Optional[str] = Field(
         None,
-        description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512, or auto: by the size of the face; "
-        "default: the setting.",
+        description="One of /gpen/v1/models in any capitals, such as gpen-bfr-512. auto restores each face with the "
+        "smallest downloaded network that suits it. Default: the setting, which is auto at first.",
     )
-    strength: float = Field(DEFAULTS.strength, ge=0, le=1)
-    faces: str = Field(str(DEFAULTS.faces), description="all, largest, center, or numbers from 0 such as 0,2-4.")
-    order: str = Field(DEFAULTS.order, description="reading, left-right or large-small.")
-    min_face_size: float = Field(DEFAULTS.min_face_size, ge=0, description="Pixels.")
-    max_faces: Optional[int] = Field(None, ge=0)
-    confidence: float = Field(DEFAULTS.confidence, ge=0, le=1)
-    detection_size: int = Field(DEFAULTS.detection_size, ge=32, le=8192, description="Pixels of the longer side.")
-    template: str = Field(DEFAULTS.template, description="gpen or ffhq.")
-    mask_type: str = Field(DEFAULTS.mask_type, description="auto, feather or parse.")
-    color: str = Field(DEFAULTS.color, description="auto, none or match.")
-    angles: str = Field(DEFAULTS.angles, description="auto, upright or all.")
-    preserve: str = Field("", description=f"Regions that stay as they are, by commas: {', '.join(REGIONS)}.")
-    mask_expand: float = Field(DEFAULTS.mask_expand, ge=-0.5, le=0.5, description="In widths of the face.")
-    grain: float = Field(DEFAULTS.grain, ge=0, le=1, description="How much of the image's own.")
     boxes: Optional[list[list[float]]] = Field(
         None, description="x0, y0, x1, y1 of each in pixels: only faces there, looked for closely."
     )
 
     def options(self) -> RestoreOptions:
         """Raises `OptionsError`."""
-        return RestoreOptions(
-            **{name: value for name, value in vars(self).items() if name in RestoreOptions.__dataclass_fields__}
-        )
+        return RestoreOptions(**{option.name: getattr(self, option.name) for option in OPTIONS})
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    """As pydantic's `create_model` takes it: type and field."""
+    spec, default = option.spec, option.default_for(FRONT_END)
+    kind: Any = str
+    if spec.choices:
+        kind = Literal[spec.choices]
+    elif spec.minimum is not None:
+        kind = int if spec.is_whole else float
+    if spec.multiple:
+        kind, default = Union[list[kind], str], list(default)
+    if default is None:
+        kind = Optional[kind]
+    limits: dict[str, Any] = {"ge": spec.minimum, "le": spec.maximum}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return kind, Field(default, description=f"{spec.help} In {spec.unit}." if spec.unit else spec.help, **given)
+
+
+_fields: dict[str, Any] = {option.name: _field(option) for option in OPTIONS}
+RestoreRequest: type[BaseRequest] = create_model("RestoreRequest", __base__=BaseRequest, **_fields)
+RestoreRequest.__doc__ = "What to restore and how. An unknown field is refused."
 
 
 class RestoreReply(BaseModel):
@@ -65,6 +72,7 @@ class ModelReply(BaseModel):
 
     name: str
     downloaded: bool
+    download_bytes: Optional[int] = Field(None, description="About how much a download would be; null if unknown.")
 
 
 class JobReply(BaseModel):

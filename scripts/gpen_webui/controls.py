@@ -1,58 +1,33 @@
-"""The controls that the Extras page and the main page share, and what their values mean."""
+"""The controls that the Extras page and the main page share, made from the declared options, and what their values mean."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import gradio as gr
 
-from gpen_core import (
-    AUTO_MODELS,
-    COLORS,
-    FACE_CHOICES,
-    MASK_TYPES,
-    ORDERS,
-    REGIONS,
-    OptionsError,
-    RestoreOptions,
-    match_network_name,
-)
+from gpen_core import AUTO_MODELS, Option, OptionsError, RestoreOptions, match_network_name
 
 from . import engine, host, models_list
+from .option_widgets import OPTIONS, default_value, from_widget, label, to_widget, widget
 
-BY_NUMBER = "by number"
 USE_SETTING = "as in the settings"
-NO_LIMIT = 0  # of "at most so many faces"
-DEFAULTS = RestoreOptions()
-CONTROL_NAMES = ("model", "strength", "faces", "numbers", "order", "min_face_size", "mask_type", "color", "only_swapped")
-ADVANCED_NAMES = (
-    "detector",
-    "confidence",
-    "max_faces",
-    "preserve",
-    "mask_expand",
-    "grain",
-)  # last: saved calls of the API give values by their place
 TOOLTIPS = {
-    "model": "The number is the side of a face in pixels. What is missing is downloaded when first used.",
-    "strength": "0 leaves the image as it is, 1 takes the restored faces whole.",
-    "faces": "Which faces are restored.",
-    "numbers": "Of the faces to restore, from 0, such as 0,2-4.",
-    "order": "How faces are numbered: in rows like text, from left to right, or from large to small.",
-    "min_face_size": "Faces whose box has a shorter side are left alone.",
-    "mask_type": "auto: parsed on a GPU, a soft square on the CPU. parse: skin and hair, found by ParseNet.",
-    "color": "auto: gray and sepia faces stay so. match gives all restored faces the colors that they had.",
-    "only_swapped": "Only faces that differ from the image before ReActor or another swap.",
-    "detector": "What finds faces; one of your own is listed from the models folder.",
-    "confidence": "How sure the detector must be of a face. Lower finds more, and more that is none.",
-    "max_faces": "Only so many, the largest. 0: all.",
-    "preserve": f"Regions that stay as they were, by commas: {', '.join(REGIONS)}.",
-    "mask_expand": "Moves the mask's edge outwards by so many widths of the face, inwards below 0.",
-    "grain": "How much of the image's own grain restored faces get.",
+    "model": "auto restores each face with the smallest downloaded network that suits it. The number is the face size (px).",
+    "only_swapped": "Restore only faces that differ from the image before ReActor or another face swap.",
+    "detector": "The network that finds faces. Your own detectors in the models folder are listed, too.",
 }
+"""Of the controls that are no declared options."""
 
+FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.spec.is_advanced))
+MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
+CONTROL_NAMES = (*FIRST_ROW, *MORE)
+COLUMNS = 3
+
+AddMore = Callable[[dict[str, Any]], None]
 
 _ids = count()
 
@@ -72,116 +47,59 @@ class ControlValues:
 
     enable: bool
     model: str
-    strength: float
     options: RestoreOptions
     only_swapped: bool
-    selection: str
-    """`all`, `largest`, `center`, or the numbers as they were written."""
     detector: str
-    """The detector."""
 
 
-def build() -> dict[str, Any]:
-    """The controls below the checkbox, by name, in the order of `parse_values`."""
+def build(*add_more: AddMore) -> dict[str, Any]:
+    """The controls below the checkbox, by name, in the order of `CONTROL_NAMES`.
+
+    `add_more` are called within the accordion, each with the controls, which it may add to."""
     with gr.Row():
         model = gr.Dropdown(label="Model", choices=engine.model_choices(), value=default_model())
         refresh = models_list.refresh_button(model)
-        strength = gr.Slider(
-            label="Strength", minimum=0.0, maximum=1.0, step=0.01, value=float(host.option("strength", 1.0))
-        )
-    models_list.availability_line(refresh)
-    with gr.Row():
-        faces = gr.Dropdown(label="Faces", choices=[*FACE_CHOICES, BY_NUMBER], value=DEFAULTS.faces)
-        numbers = gr.Textbox(label="Numbers", value="0", placeholder="from 0, such as 0,2-4", visible=False)
-        order = gr.Dropdown(label="Order", choices=list(ORDERS), value=DEFAULTS.order, visible=False)
-        min_face_size = gr.Slider(label="Min face size (px)", minimum=0, maximum=512, step=1, value=0)
-    faces.change(fn=_toggle_number_controls, inputs=[faces], outputs=[numbers, order], show_progress=False)
-    with gr.Row():
-        mask_type = gr.Dropdown(
-            label="Mask type", choices=list(MASK_TYPES), value=str(host.option("mask_type", DEFAULTS.mask_type))
-        )
-        color = gr.Dropdown(label="Color", choices=list(COLORS), value=str(host.option("color", DEFAULTS.color)))
-        only_swapped = gr.Checkbox(label="Only swapped faces", value=False)
-    return _with_tooltips(
-        CONTROL_NAMES, (model, strength, faces, numbers, order, min_face_size, mask_type, color, only_swapped)
-    )
-
-
-def build_advanced(model: gr.Dropdown) -> dict[str, Any]:
-    """What is seldom needed, folded away; `model` is the list of models above."""
+        parts = {"model": model, **{name: build_option(OPTIONS[name]) for name in FIRST_ROW[1:]}}
+    models_list.availability_line(model, refresh)
     with gr.Accordion("More", open=False):
-        with gr.Row():
-            detector = gr.Dropdown(label="Detector", choices=[USE_SETTING, *engine.available_detectors()], value=USE_SETTING)
-            confidence = gr.Slider(label="Confidence", minimum=0.0, maximum=1.0, step=0.01, value=DEFAULTS.confidence)
-            max_faces = gr.Slider(label="Max faces (0: all)", minimum=NO_LIMIT, maximum=64, step=1, value=NO_LIMIT)
-        with gr.Row():
-            preserve = gr.Textbox(label="Preserve", value="", placeholder="such as eyes,mouth")
-            mask_expand = gr.Slider(
-                label="Expand the mask", minimum=-0.5, maximum=0.5, step=0.01, value=DEFAULTS.mask_expand
-            )
-            grain = gr.Slider(label="Grain", minimum=0.0, maximum=1.0, step=0.05, value=DEFAULTS.grain)
+        for start in range(0, len(MORE), COLUMNS):
+            with gr.Row():
+                parts |= {name: _build_one(name) for name in MORE[start : start + COLUMNS]}
+        for add in add_more:
+            add(parts)
         models_list.accept_changed_button(model)
-    return _with_tooltips(ADVANCED_NAMES, (detector, confidence, max_faces, preserve, mask_expand, grain))
+    for name, part in parts.items():  # the hosts find tooltips by ids; a page may have several of us
+        text = OPTIONS[name].spec.help if name in OPTIONS else TOOLTIPS.get(name)
+        if text:
+            part.webui_tooltip, part.elem_id = text, f"gpen_{name}_{next(_ids)}"
+    return parts
 
 
-def _with_tooltips(names: tuple[str, ...], components: tuple[Any, ...]) -> dict[str, Any]:
-    """With tooltips as hosts of this family have them, which need an id; a page may have several of us."""
-    for name, part in zip(names, components):
-        part.webui_tooltip, part.elem_id = TOOLTIPS[name], f"gpen_{name}_{next(_ids)}"
-    return dict(zip(names, components))
+def _build_one(name: str) -> Any:
+    if name == "detector":
+        return gr.Dropdown(label="Detector", choices=[USE_SETTING, *engine.available_detectors()], value=USE_SETTING)
+    if name == "only_swapped":
+        return gr.Checkbox(label="Only swapped faces", value=False)
+    return build_option(OPTIONS[name])
 
 
-def _toggle_number_controls(faces: Any) -> list[Any]:
-    return [gr.update(visible=faces == BY_NUMBER) for _ in ("numbers", "order")]
+def build_option(option: Option) -> Any:
+    """The component of a declared option, at its default."""
+    kind, made_with = widget(option.spec)
+    return kind(label=label(option.spec), value=to_widget(option.spec, default_value(option)), **made_with)
 
 
 def parse_values(
-    enable: Any = None,
-    model: Any = None,
-    strength: Any = None,
-    faces: Any = None,
-    numbers: Any = None,
-    order: Any = None,
-    min_face_size: Any = None,
-    mask_type: Any = None,
-    color: Any = None,
-    only_swapped: Any = None,
-    detector: Any = None,
-    confidence: Any = None,
-    max_faces: Any = None,
-    preserve: Any = None,
-    mask_expand: Any = None,
-    grain: Any = None,
+    enable: Any = None, model: Any = None, only_swapped: Any = None, detector: Any = None, **given: Any
 ) -> ControlValues:
-    """Raises `OptionsError` for a value that cannot be."""
-    strength = float(host.option("strength", 1.0)) if strength is None else strength
-    faces_choice = DEFAULTS.faces if faces is None else faces
-    selection = str("0" if numbers is None else numbers) if faces_choice == BY_NUMBER else faces_choice
-    options = RestoreOptions(
-        strength=strength,
-        faces=selection,
-        order=order or DEFAULTS.order,
-        min_face_size=min_face_size or 0,
-        mask_type=mask_type or str(host.option("mask_type", DEFAULTS.mask_type)),
-        color=color or str(host.option("color", DEFAULTS.color)),
-        detection_size=int(host.option("detection_size", DEFAULTS.detection_size)),
-        angles=str(host.option("angles", DEFAULTS.angles)),
-        confidence=DEFAULTS.confidence if confidence is None else confidence,
-        max_faces=_to_int(max_faces) or None,
-        preserve=preserve or (),
-        mask_expand=DEFAULTS.mask_expand if mask_expand is None else mask_expand,
-        grain=DEFAULTS.grain if grain is None else grain,
-    )
+    """`given` are options by their names. Raises `OptionsError` for a value that cannot be, and for an unknown name."""
+    unknown = [name for name in given if name not in OPTIONS]
+    if unknown:
+        known = ", ".join(("enable", *CONTROL_NAMES))
+        raise OptionsError(f"GPEN has no option {unknown[0]!r}; expected some of {known}.")
+    options = RestoreOptions(**{name: from_widget(option, given.get(name)) for name, option in OPTIONS.items()})
     named = str(model or default_model())
-    known = find_model(named) or named
-    return ControlValues(
-        bool(enable), known, float(strength), options, bool(only_swapped), str(selection), _parse_detector(detector)
-    )
-
-
-def _to_int(value: Any) -> Any:
-    """Sliders may give 3.0; what is no whole number is for `RestoreOptions` to refuse."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
 
 
 def _parse_detector(name: Any) -> str:

@@ -40,8 +40,8 @@ def model_files() -> list[str]:
 
 
 def model_choices() -> list[str]:
-    """The files, and what takes several of them by the size of the face."""
-    return [*model_files(), *AUTO_MODELS]
+    """What restores each face with the network of its size, which is the default, then the files."""
+    return [*AUTO_MODELS, *model_files()]
 
 
 def available_detectors() -> list[str]:

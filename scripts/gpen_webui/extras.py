@@ -13,7 +13,8 @@ from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
 
 NAME = host.NAME
-NOT_SAVED_NOTE = "Nothing is saved for this image; a setting of GPEN saves such images as they were."
+NOT_SAVED_NOTE = "Nothing is saved for this image. A setting of GPEN saves such images unchanged."
+KEPT_NOTE = "The image of the operations before it is kept."
 VIDEO_NOTE = (
     "Batch from Directory takes a video's frames, too, each by itself. Faces stay steady over time only with gpen video on "
     "the command line and with ComfyUI's Restore Video (GPEN)."
@@ -43,17 +44,17 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         with panel(NAME, in_accordion=True) as enable:
             if runs_before_reactor():
                 gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
-            parts = controls.build()
-            parts |= controls.build_advanced(parts["model"])
-            preview.build(parts)
-            gr.HTML(f"<small>{VIDEO_NOTE}</small>")
+            parts = controls.build(preview.build, _add_video_note)
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:
         failure_cache.clear()
 
     def process_firstpass(self, pp: Any, **args: Any) -> None:
-        if args.get("enable") and args.get("only_swapped"):
+        if not args.get("enable"):
+            return
+        pp.gpen_first = pp.image
+        if args.get("only_swapped"):
             pp.gpen_before = pp.image.copy()
 
     def process(self, pp: Any, **args: Any) -> None:
@@ -61,18 +62,20 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             return
         try:
             values = controls.parse_values(**args)
-            if values.strength > 0:
+            if values.options.strength > 0:
                 self._restore(pp, values)
         except GpenError as error:
             self._report_failure(pp, error)
 
     def _report_failure(self, pp: Any, error: GpenError) -> None:
-        """The image is not saved as if it were a result, unless the user wants it so."""
-        if host.option("keep_failed", False) or not host.can_skip_saving():
-            host.notify(str(error))
-            pp.info[f"{NAME} failed"] = host.short_reason(error)
+        """What earlier operations made is kept, and its parameters say that GPEN failed. An image that nothing was made of
+        is not saved as if it were a result, unless the user wants it so."""
+        is_changed = bool(pp.info) or pp.image is not getattr(pp, "gpen_first", pp.image)
+        if is_changed or host.option("keep_failed", False) or not host.can_skip_saving():
+            pp.info[infotext.FAILED] = host.short_reason(error)
+            host.notify(error, note=KEPT_NOTE if is_changed else "")
         else:
-            host.notify(f"{error} {NOT_SAVED_NOTE}")
+            host.notify(error, note=NOT_SAVED_NOTE)
             host.skip_saving(error)
 
     def _restore(self, pp: Any, values: controls.ControlValues) -> None:
@@ -82,6 +85,11 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
+        host.report_notes(result.notes)
+
+
+def _add_video_note(parts: dict[str, Any]) -> None:
+    gr.HTML(f"<small>{VIDEO_NOTE}</small>")
 
 
 def _order(operation: Any) -> int:

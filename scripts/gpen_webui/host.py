@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,14 @@ from gpen_core import (
     GpenError,
     InputError,
     Interrupted,
+    MissingDependency,
     MissingWeights,
     OptionsError,
     OutOfMemory,
     WeightsError,
 )
+
+from . import run_report
 
 NAME = "GPEN"
 
@@ -32,13 +34,14 @@ EXTRA_MODEL_FOLDERS = ("facerestore_models", "GFPGAN")  # where ReActor for Comf
 SHORT_REASONS: tuple[tuple[type[GpenError], str], ...] = (
     (MissingWeights, "weights are missing"),
     (WeightsError, "weights were refused"),
-    (OptionsError, "a value that it cannot have"),
-    (InputError, "an image that it cannot restore"),
+    (OptionsError, "a value is invalid"),
+    (InputError, "the image cannot be restored"),
     (DeviceError, "the device is not available"),
+    (MissingDependency, "a Python package is missing"),
     (OutOfMemory, "out of memory"),
     (Interrupted, "interrupted"),
 )
-DIGEST, SHORTER = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), r"\1..."  # toasts cut off long words
+MAX_TOAST_LENGTH, LONG_WORD = 120, 40  # characters: toasts cut off long words
 
 _last_notification: tuple[str, object] | None = None
 
@@ -142,15 +145,36 @@ def skip_saving(error: GpenError) -> None:
     shared.state.skipped = True
 
 
-def notify(message: str, p: Any = None) -> None:
-    """Shows a failure to the user: in the log and as a message on the page, in full once in a run; and below the image
-    where the host has a place for it."""
+def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> None:
+    """Shows a failure to the user: one short sentence as a message on the page; all of it in the log and, for as long as the
+    result is shown, below the image. In full once in a run. `place` is where it happened, if not in GPEN's own controls."""
     global _last_notification
+    message = " ".join(filter(None, (place and f"In {place}:", str(error), note)))
     notification = (message, getattr(shared.state, "job_timestamp", None))
     is_new, _last_notification = notification != _last_notification, notification
     log.error("GPEN: %s", message if is_new else f"as before: {message[:60]}...")
-    if p is not None and hasattr(p, "comment"):
-        p.comment(f"GPEN: {message}")
+    _show_below(message, p)
     warn = getattr(gr, "Warning", None)  # where no page listens, it goes into the log
     if warn is not None and is_new:
-        warn(f"GPEN: {DIGEST.sub(SHORTER, message)}")
+        warn(f"GPEN restored nothing{place and f' in {place}'}: {_toast_reason(error)}.")
+
+
+def report_notes(notes: Iterable[str], p: Any = None) -> None:
+    """What is to be known of a result, such as a network that would suit better."""
+    for note in notes:
+        log.info("GPEN: %s", note)
+        _show_below(note, p)
+
+
+def _show_below(text: str, p: Any) -> None:
+    if p is not None and hasattr(p, "comment"):
+        p.comment(f"GPEN: {text}")
+    else:
+        run_report.add(text)
+
+
+def _toast_reason(error: GpenError) -> str:
+    """A value or an image that is wrong is named, if that takes few words."""
+    text = str(error).rstrip(".")
+    is_short = len(text) <= MAX_TOAST_LENGTH and max(map(len, text.split()), default=0) < LONG_WORD
+    return text if is_short and isinstance(error, (OptionsError, InputError, MissingDependency)) else short_reason(error)

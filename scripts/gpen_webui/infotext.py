@@ -1,4 +1,4 @@
-"""What an image's parameters say of GPEN, and how they come back into the controls."""
+"""What an image's parameters say of GPEN, and how they come back into the controls: by the declared options."""
 
 from __future__ import annotations
 
@@ -6,40 +6,27 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from gpen_core import DETECTORS, FACE_CHOICES
+from gpen_core import DETECTORS, GpenError, Option
 
-from . import controls, engine, host
-from .controls import BY_NUMBER, DEFAULTS, USE_SETTING, ControlValues
+from . import controls, engine
+from .controls import USE_SETTING, ControlValues
+from .option_widgets import FRONT_END, OPTIONS, format_value, to_widget
 
 Reader = Callable[[Mapping[str, Any]], Any]
 
-MODEL, STRENGTH, FACES = "GPEN model", "GPEN strength", "GPEN faces"
-SELECTION, DETECTOR = "GPEN selection", "GPEN detector"
-ONLY_SWAPPED = "GPEN only swapped"
-OPTIONS = {  # by the control's name, which is the option's
-    "order": "GPEN order",
-    "min_face_size": "GPEN min face size",
-    "mask_type": "GPEN mask type",
-    "color": "GPEN color",
-    "confidence": "GPEN confidence",
-    "max_faces": "GPEN max faces",
-    "preserve": "GPEN preserve",
-    "mask_expand": "GPEN mask expand",
-    "grain": "GPEN grain",
-}
-KEYS = (MODEL, STRENGTH, FACES, SELECTION, DETECTOR, ONLY_SWAPPED, *OPTIONS.values())
+MODEL, FACES, DETECTOR, ONLY_SWAPPED = "GPEN model", "GPEN faces", "GPEN detector", "GPEN only swapped"
+FAILED = "GPEN failed"
+WRITTEN = {name: option for name, option in OPTIONS.items() if option.spec.infotext}
+KEYS = (MODEL, FACES, *(option.spec.infotext for option in WRITTEN.values()), DETECTOR, ONLY_SWAPPED, FAILED)
 
 
 def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any]:
-    """Model, strength, faces restored, and what differs from gpen_core's defaults."""
-    options = values.options
-    entries: dict[str, Any] = {MODEL: values.model, STRENGTH: round(values.strength, 3), FACES: restored_count}
-    if values.selection != DEFAULTS.faces:
-        entries[SELECTION] = values.selection
-    for name, key in OPTIONS.items():
-        value = getattr(options, name)
-        if value != getattr(DEFAULTS, name):
-            entries[key] = _format_value(value)
+    """Model, faces restored, and what differs from this host's declared defaults."""
+    entries: dict[str, Any] = {MODEL: values.model, FACES: restored_count}
+    for name, option in WRITTEN.items():
+        value = getattr(values.options, name)
+        if value != option.default_for(FRONT_END):
+            entries[option.spec.infotext] = format_value(value)
     if values.detector != DETECTORS[0]:
         entries[DETECTOR] = values.detector
     if values.only_swapped:
@@ -47,17 +34,9 @@ def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any
     return entries
 
 
-def _format_value(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return round(value, 3) if isinstance(value, float) else value
-
-
-def from_request(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Of values that are not known to be good."""
-    strength = args.get("strength")
-    strength = strength if isinstance(strength, (int, float)) else host.option("strength", 1.0)
-    return {MODEL: str(args.get("model") or controls.default_model()), STRENGTH: float(strength), FACES: 0}
+def format_failure(model: Any, reason: str) -> dict[str, Any]:
+    """Where nothing was restored, and why: a few words."""
+    return {MODEL: str(model or controls.default_model()), FACES: 0, FAILED: reason}
 
 
 def apply(parameters: dict[str, Any], entries: Mapping[str, Any]) -> None:
@@ -70,37 +49,29 @@ def apply(parameters: dict[str, Any], entries: Mapping[str, Any]) -> None:
 def fields(parts: Mapping[str, Any]) -> list[tuple[Any, str | Reader]]:
     """Each control with the key, or with what reads its value; None leaves the control as it is: not our image's."""
     readers: dict[str, str | Reader] = {
-        "enable": lambda parameters: STRENGTH in parameters,
+        "enable": lambda parameters: MODEL in parameters,
         "model": MODEL,
-        "strength": STRENGTH,
-        "faces": _if_gpen(_read_faces),
-        "numbers": _if_gpen(_read_numbers),
         "detector": _if_gpen(_read_detector),
         "only_swapped": _if_gpen(lambda parameters: str(parameters.get(ONLY_SWAPPED)) == "True"),
     }
-    for name, key in OPTIONS.items():
-        readers[name] = _if_gpen(partial(_read_option, name, key))
+    readers |= {name: _if_gpen(partial(_read_option, option)) for name, option in WRITTEN.items()}
     return [(parts[name], reader) for name, reader in readers.items()]
 
 
 def _if_gpen(read: Reader) -> Reader:
-    return lambda parameters: read(parameters) if STRENGTH in parameters else None
+    return lambda parameters: read(parameters) if MODEL in parameters else None
 
 
-def _read_option(name: str, key: str, parameters: Mapping[str, Any]) -> Any:
-    """A number as a number: sliders take no text."""
-    default = {"max_faces": controls.NO_LIMIT, "preserve": ""}.get(name, getattr(DEFAULTS, name))
-    value = parameters.get(key, default)
-    return value if isinstance(default, str) else float(value)
-
-
-def _read_faces(parameters: Mapping[str, Any]) -> str:
-    selection = str(parameters.get(SELECTION, DEFAULTS.faces))
-    return selection if selection in FACE_CHOICES else BY_NUMBER
-
-
-def _read_numbers(parameters: Mapping[str, Any]) -> str | None:
-    return str(parameters[SELECTION]) if _read_faces(parameters) == BY_NUMBER else None
+def _read_option(option: Option, parameters: Mapping[str, Any]) -> Any:
+    """As the control has it; None for text that means no value."""
+    spec, default = option.spec, option.default_for(FRONT_END)
+    value = parameters.get(spec.infotext, default)
+    try:
+        if spec.minimum is not None and isinstance(value, str):  # sliders take no text
+            value = int(float(value)) if spec.is_whole else float(value)
+        return to_widget(spec, spec.validate(option.name, value, default))
+    except (GpenError, ValueError, OverflowError):
+        return None
 
 
 def _read_detector(parameters: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from . import controls, engine, host, infotext, restorer
 from .panel import panel
 
 TITLE = "GPEN Face Restore"
+SAVE_BEFORE = "save_before"
 
 
 class GpenScript(scripts.Script):
@@ -31,12 +32,10 @@ class GpenScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         tab = "img2img" if is_img2img else "txt2img"
         with panel(TITLE, f"gpen_{tab}") as enable:
-            parts = controls.build()
-            save_before = gr.Checkbox(label='Also save the image before, as "-before-gpen"', value=False)
-            more = controls.build_advanced(parts["model"])
-        self.infotext_fields = infotext.fields({"enable": enable, **parts, **more})
-        self.paste_field_names = [infotext.MODEL, infotext.STRENGTH]
-        return [enable, *parts.values(), save_before, *more.values()]
+            parts = controls.build(_add_save_before)
+        self.infotext_fields = infotext.fields({"enable": enable, **parts})
+        self.paste_field_names = list(infotext.KEYS)
+        return [enable, *parts.values()]
 
     def before_process(self, p: Any, *args: Any) -> None:
         """Refuses a caller of the API whose values cannot be, before anything is sampled. What is raised here the host only
@@ -44,7 +43,7 @@ class GpenScript(scripts.Script):
         named = _named_args(args)
         if not (named.get("enable") and getattr(p, "is_api", False)):
             return
-        named.pop("save_before", None)
+        named.pop(SAVE_BEFORE, None)
         try:
             values = controls.parse_values(**named)
             if controls.find_model(values.model) is None:
@@ -64,24 +63,26 @@ class GpenScript(scripts.Script):
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         problem = restorer.pop_error()  # of the face restorer, which has no place to show it
-        if problem:
+        if problem is not None:
             host.notify(problem, p)
         overrides = getattr(p, "gpen_xyz", {})
         named = _named_args(args) | overrides
         if not (named.get("enable") or overrides):
             return
-        save_before = bool(named.pop("save_before", False))
-        infotext.apply(p.extra_generation_params, infotext.from_request(named))  # until it is known what became of it
+        save_before = bool(named.pop(SAVE_BEFORE, False))
         try:
             self._restore(p, pp, controls.parse_values(**named), save_before)
-        except Interrupted as stop:
-            host.log.info("GPEN: %s", stop)
         except GpenError as error:
-            host.notify(str(error), p)
+            entries = infotext.format_failure(named.get("model"), host.short_reason(error))
+            infotext.apply(p.extra_generation_params, entries)
+            if isinstance(error, Interrupted):
+                host.log.info("GPEN: %s", error)
+            else:
+                host.notify(error, p)
 
     def _restore(self, p: Any, pp: Any, values: controls.ControlValues, save_before: bool) -> None:
         infotext.apply(p.extra_generation_params, infotext.format_infotext(values, 0))
-        if values.strength == 0:
+        if values.options.strength == 0:
             return
         before = _image_before_swap(p, pp.image) if values.only_swapped else None
         mask = getattr(p, "mask_for_overlay", None)
@@ -98,6 +99,11 @@ class GpenScript(scripts.Script):
         infotext.apply(
             p.extra_generation_params, infotext.format_infotext(values, sum(face.restored for face in result.faces))
         )
+        host.report_notes(result.notes, p)
+
+
+def _add_save_before(parts: dict[str, Any]) -> None:
+    parts[SAVE_BEFORE] = gr.Checkbox(label='Also save the image before, as "-before-gpen"', value=False)
 
 
 def _reject(message: str) -> NoReturn:
@@ -107,8 +113,17 @@ def _reject(message: str) -> NoReturn:
 
 
 def _named_args(args: Sequence[Any]) -> dict[str, Any]:
-    """What `ui`'s controls say, by name; a caller of the API may leave out the last ones."""
-    return dict(zip(("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES), args))
+    """What `ui`'s controls say, by name; a caller of the API may leave out the last ones.
+
+    It may also give a dict of values by their names, alone or behind the others; one that does not say `enable` is on."""
+    named = dict(zip(("enable", *controls.CONTROL_NAMES, SAVE_BEFORE), args))
+    given = [value for value in args if isinstance(value, dict)]
+    if not given:
+        return named
+    named = {"enable": True, **{name: value for name, value in named.items() if not isinstance(value, dict)}}
+    for values in given:
+        named |= values
+    return named
 
 
 def _image_before_swap(p: Any, image: Image.Image) -> Image.Image:

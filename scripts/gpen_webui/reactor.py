@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -54,7 +55,7 @@ def _wrap_in(module: Any) -> None:
 
 def _restore(image: Image.Image, enhancement_options: Any) -> Image.Image:
     strength = float(getattr(enhancement_options, "restorer_visibility", 1.0))
-    restored: Image.Image = restore_with_settings(image, lambda problem: host.notify(f"In ReActor: {problem}"), strength)
+    restored: Image.Image = restore_with_settings(image, partial(host.notify, place="ReActor"), strength)
     return restored
 
 

@@ -14,7 +14,7 @@ from . import controls, engine, host
 
 NAME = host.NAME
 
-_last_error: str | None = None
+_last_error: GpenError | None = None
 
 
 class GpenRestorer:
@@ -28,7 +28,7 @@ class GpenRestorer:
         return np.asarray(restore_with_settings(np_image, _keep_error))
 
 
-def restore_with_settings(image: Any, on_error: Callable[[str], None], strength: float | None = None) -> Any:
+def restore_with_settings(image: Any, on_error: Callable[[GpenError], None], strength: float | None = None) -> Any:
     """The image restored as the settings say; the image itself where it fails, which `on_error` hears, or is stopped."""
     try:
         values = controls.parse_values(enable=True, strength=strength)
@@ -36,17 +36,17 @@ def restore_with_settings(image: Any, on_error: Callable[[str], None], strength:
     except Interrupted as stop:
         host.log.info("GPEN: %s", stop)
     except GpenError as error:
-        on_error(str(error))
+        on_error(error)
     return image
 
 
-def _keep_error(problem: str) -> None:
+def _keep_error(problem: GpenError) -> None:
     global _last_error
     host.notify(problem)
     _last_error = problem
 
 
-def pop_error() -> str | None:
+def pop_error() -> GpenError | None:
     """What went wrong since this was last asked."""
     global _last_error
     error, _last_error = _last_error, None

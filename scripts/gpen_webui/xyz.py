@@ -1,15 +1,16 @@
-"""Axes of the X/Y/Z plot: GPEN's strength, model, faces, mask type, color and grain."""
+"""Axes of the X/Y/Z plot: the model, the detector and every declared option."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from modules import scripts
 
-from gpen_core import COLORS, FACE_CHOICES, MASK_TYPES
+from gpen_core import Option
 
 from . import engine
-from .controls import BY_NUMBER
+from .option_widgets import OPTIONS
 
 LABEL = "[GPEN] "
 
@@ -24,25 +25,19 @@ def add() -> None:
             return
 
 
-def _axes(option: Any) -> list[Any]:
-    return [
-        option(f"{LABEL}Strength", float, _set("strength")),
-        option(f"{LABEL}Model", str, _set("model"), choices=engine.model_choices),
-        option(f"{LABEL}Faces", str, _set_faces, choices=lambda: list(FACE_CHOICES)),
-        option(f"{LABEL}Mask type", str, _set("mask_type"), choices=lambda: list(MASK_TYPES)),
-        option(f"{LABEL}Color", str, _set("color"), choices=lambda: list(COLORS)),
-        option(f"{LABEL}Grain", float, _set("grain")),
-    ]
+def _axes(axis: Any) -> list[Any]:
+    files = {"model": engine.model_choices, "detector": engine.available_detectors}
+    named = [axis(f"{LABEL}{name.title()}", str, partial(_apply, name), choices=choices) for name, choices in files.items()]
+    return [*named, *(_option_axis(axis, option) for option in OPTIONS.values())]
 
 
-def _set(name: str) -> Any:
-    def apply(p: Any, value: Any, values: Any) -> None:
-        p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), name: value}
+def _option_axis(axis: Any, option: Option) -> Any:
+    spec = option.spec
+    kind = str if spec.minimum is None else (int if spec.is_whole else float)
+    choices = spec.choices or spec.suggestions
+    more = {"choices": lambda: list(choices)} if choices else {}
+    return axis(f"{LABEL}{spec.label}", kind, partial(_apply, option.name), **more)
 
-    return apply
 
-
-def _set_faces(p: Any, value: Any, values: Any) -> None:
-    """A choice, or numbers such as "0,2-4"."""
-    chosen = {"faces": value} if value in FACE_CHOICES else {"faces": BY_NUMBER, "numbers": value}
-    p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), **chosen}
+def _apply(name: str, p: Any, value: Any, values: Any) -> None:
+    p.gpen_xyz = {**getattr(p, "gpen_xyz", {}), name: value}

@@ -14,9 +14,9 @@ import pytest
 import torch
 from fake_webui import Component
 from PIL import Image
-from webui_fixtures import RED, is_red
+from webui_fixtures import RED, is_red, script_arguments
 
-from gpen_core import FaceRestorer, OutOfMemory, ProgressEvent, RestoreOptions
+from gpen_core import FaceRestorer, MissingDependency, OutOfMemory, ProgressEvent, RestoreOptions, declared_options
 
 pytest_plugins = ["webui_fixtures"]
 
@@ -42,7 +42,7 @@ def test_extras_restores_and_says_so(host, photo):
     pp = host.run_extras(photo, **ON)
     assert is_red(pp.image).sum() > 10_000 and (np.asarray(pp.image)[300:] == np.asarray(photo)[300:]).all()
     detector = {"GPEN detector": "retinaface_mobile0.25"}  # another than the default
-    assert pp.info == {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1, **detector}
+    assert pp.info == {"GPEN model": RED, "GPEN faces": 1, **detector}
     assert host.state.textinfo.startswith("GPEN: ")
 
 
@@ -88,9 +88,10 @@ ABSENT = {"GPEN": {"enable": True, "model": "GPEN-BFR-512.pth"}}
 def test_an_image_that_was_not_restored_is_not_saved(either, photo, model, caplog):
     saved, info = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert saved == [] and (model in info) == either.sdnext  # which shows why a run ended
-    assert model in caplog.text and len(either.toasts) == 1 and model in either.toasts[0]
-    assert "Nothing is saved" in either.toasts[0]
-    assert len(either.extras_page([photo], **ON)[0]) == 1
+    assert model in caplog.text and model in either.report() and "Nothing is saved" in either.report()
+    (toast,) = either.toasts
+    assert toast.startswith("GPEN restored nothing: ") and len(toast) < 130 and str(either.models) not in toast
+    assert len(either.extras_page([photo], **ON)[0]) == 1 and either.report() == ""
 
 
 @pytest.mark.parametrize(("model", "words"), [("GPEN-BFR-512.pth", "missing"), ("gpen-broken.pth", "refused")])
@@ -98,20 +99,30 @@ def test_the_setting_saves_it_with_one_short_line(either, photo, model, words):
     either.opts.gpen_keep_failed = True
     (pp,), _ = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert np.array_equal(np.asarray(pp.image), np.asarray(photo)) and pp.info == {"GPEN failed": f"weights {WERE[words]}"}
-    assert model in either.toasts[0] and "Nothing is saved" not in either.toasts[0]
+    assert WERE[words] in either.toasts[0] and model in either.report() and "Nothing is saved" not in either.report()
 
 
 WERE = {"missing": "are missing", "refused": "were refused"}
 
 
 def test_bad_numbers_and_interrupts_save_nothing_either(host, photo, monkeypatch):
-    bad = {"GPEN": {**ON["GPEN"], "faces": "by number", "numbers": "first"}}
+    bad = {"GPEN": {**ON["GPEN"], "faces": "first"}}
     assert host.extras_page([photo], **bad)[0] == [] and "first" in host.toasts[0]
     ui = host.extras[0].process  # the user stops while the operation before ours works
     monkeypatch.setattr(
         host.extras[0], "process", lambda pp, **given: (ui(pp, **given), setattr(host.state, "interrupted", True))
     )
-    assert host.extras_page([photo, photo], **ON)[0] == [] and "Interrupted" in host.toasts[1]
+    assert host.extras_page([photo, photo], **ON)[0] == [] and "interrupted" in host.toasts[1]
+
+
+def test_what_earlier_operations_made_is_kept_and_not_called_restored(either, photo):
+    """SD.Next has no first pass: there, operations that write parameters are seen."""
+    (pp,), info = either.extras_page([photo], Upscale={"factor": 2}, **ABSENT)
+    assert pp.image.size == (1024, 1024) and not is_red(pp.image).any()
+    assert "GPEN failed: weights are missing" in info and "GPEN faces" not in info
+    assert "The image of the operations before it is kept" in either.report() and len(either.toasts) == 1
+    (pp,), _ = either.extras_page([photo], Upscale={"factor": 2}, **ON)
+    assert pp.info["GPEN faces"] == 1 and "GPEN failed" not in pp.info
 
 
 def test_in_the_main_page_the_image_is_always_kept(host, photo):
@@ -171,7 +182,7 @@ def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, web
 
 def test_messages_name_what_this_host_has(host, photo, webui_models):
     host.extras_page([photo], **ABSENT)
-    (said,) = host.toasts
+    said = host.report()
     assert "--gpen-models-path" in said and "$GPEN_MIRROR" in said and str(webui_models / "GPEN") in said
     assert not any(option in said for option in ("--models-dir", "--mirror", "--max-memory"))
 
@@ -226,17 +237,17 @@ def test_a_users_order_that_puts_it_before_reactor_is_warned_of(webui_models, mo
 
 def test_the_controls_are_what_is_understood(host):
     controls = sys.modules["gpen_webui.controls"]
-    assert list(host.extras[-1].ui()) == ["enable", *controls.CONTROL_NAMES, *controls.ADVANCED_NAMES]
+    assert list(host.extras[-1].ui()) == ["enable", *controls.CONTROL_NAMES]
     script = host.script_classes[0]()
-    assert len(script.ui(False)) == len(controls.CONTROL_NAMES) + len(controls.ADVANCED_NAMES) + 2
+    assert len(script.ui(False)) == len(controls.CONTROL_NAMES) + 2
     assert all(one.label for one in script.ui(True))
 
 
 # txt2img and img2img
 
 
-def args(model=RED, strength=1.0, only_swapped=False, save=False):
-    return (True, model, strength, "all", "0", "reading", 0, "auto", "none", only_swapped, save)
+def args(save=False, **chosen):
+    return script_arguments(color="none", save_before=save, **chosen)
 
 
 @pytest.mark.slow
@@ -244,7 +255,7 @@ def test_every_image_of_a_batch_has_its_keys(host, astronaut):
     blank = np.full_like(astronaut, 90)
     pictures, infos, _ = host.generate([astronaut, blank, astronaut], *args())
     assert [info["GPEN faces"] for info in infos] == [1, 0, 1]
-    assert all(info["GPEN model"] == RED and info["GPEN strength"] == 1.0 for info in infos)
+    assert all(info["GPEN model"] == RED and info["GPEN color"] == "none" for info in infos)
     assert is_red(pictures[0]).any() and (pictures[1] == 90).all()
 
 
@@ -290,11 +301,10 @@ def test_only_masked_where_the_host_leaves_the_part_alone(host, astronaut):
 
 
 def test_what_is_left_out_or_odd(host, photo, astronaut):
-    given = {"enable": True, "faces": "by number"}
-    assert is_red(host.run_extras(photo, GPEN=given).image).any()  # number 0, as the page has it
+    assert is_red(host.run_extras(photo, GPEN={"enable": True, "faces": ""}).image).any()  # all
     assert host.extras_page([photo], GPEN={"enable": True, "strength": "high"})[0] == [] and "strength" in host.toasts[0]
     host.opts.gpen_model = "GPEN-BFR-512.pth"
-    assert host.generate([astronaut], True, None, None)[1][0]["GPEN strength"] == 1.0
+    assert host.generate([astronaut], True, None, None)[1][0]["GPEN failed"] == "weights are missing"
 
 
 def test_only_changed_faces_in_the_main_page(host, astronaut):
@@ -304,7 +314,9 @@ def test_only_changed_faces_in_the_main_page(host, astronaut):
 
 def test_an_error_is_shown_below_the_image(host, astronaut):
     pictures, infos, p = host.generate([astronaut], *args(model="GPEN-BFR-512.pth"))
-    assert (pictures[0] == astronaut).all() and infos[0]["GPEN faces"] == 0 and "GPEN-BFR-512.pth" in p.comments[0]
+    assert (pictures[0] == astronaut).all() and "GPEN-BFR-512.pth" in p.comments[0]
+    assert infos[0] == {"GPEN model": "GPEN-BFR-512.pth", "GPEN faces": 0, "GPEN failed": "weights are missing"}
+    assert host.toasts == ["GPEN restored nothing: weights are missing."] and host.report() == ""
 
 
 def test_the_image_before_is_saved_where_asked_for(host, astronaut):
@@ -317,11 +329,11 @@ def test_an_axis_of_the_plot_takes_over(host, astronaut):
     plot = host.add_plot()
     for _ in range(2):  # the plot's module outlives "Reload UI"
         host.fire("on_before_ui")
-    assert [one.label for one in plot.axis_options][:2] == ["[GPEN] Strength", "[GPEN] Model"]
-    assert RED in plot.axis_options[1].choices()
+    axes = {one.label.removeprefix("[GPEN] "): one for one in plot.axis_options}
+    assert len(axes) == len(plot.axis_options) and RED in axes["Model"].choices()
     p = types.SimpleNamespace()
-    plot.axis_options[0].apply(p, 0.5, [])
-    plot.axis_options[1].apply(p, RED, [])
+    axes["Strength"].apply(p, 0.5, [])
+    axes["Model"].apply(p, RED, [])
     _, infos, _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
     assert infos[0]["GPEN strength"] == 0.5 and infos[0]["GPEN model"] == RED
 
@@ -394,10 +406,11 @@ def test_a_failure_in_reactor_keeps_the_image(host, photo, monkeypatch, caplog):
 
 def test_settings_and_the_flag(host):
     host.fire("on_ui_settings")
-    names = {"model", "detector", "precision", "mask_type", "color", "strength", "unload", "wrap_reactor", "models_path"}
-    names |= {"detection_size", "angles", "keep_failed", "self_test"}
+    names = {"model", "detector", "precision", "unload", "wrap_reactor", "models_path", "keep_failed", "self_test"}
+    names |= {option.name for option in declared_options(RestoreOptions, "a1111", "look", "detection")}
     assert {key.removeprefix("gpen_") for key in host.opts.added} == names
     assert all(info.section == ("gpen", "GPEN") and info.label for info in host.opts.added.values())
+    assert all(len(info.label) < 25 for info in host.opts.added.values())
     assert {info.category_id for info in host.opts.added.values()} == {"postprocessing"}
     sys.path.insert(0, str(fake_webui.ROOT))
     try:
@@ -423,9 +436,9 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
         host.state.skipped = False
         host.run_extras(photo, **chosen)
         host.state.skipped = False
-        assert "Accept this model" in host.toasts[-1]
-        assert max(map(len, host.toasts[-1].replace("/", " ").split())) < 40  # toasts cut off long words
-        assert "is remembered as it is now" in trust(name) and "none of the GPEN models" in trust("../x.pth")
+        assert "Accept this model" in host.report()
+        assert max(map(len, host.toasts[-1].split())) < 40  # toasts cut off long words
+        assert "is remembered as it is now" in trust(name) and "no file of a GPEN model" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)
         assert pp.info["GPEN faces"] == 1 and not is_red(pp.image).any()  # the new one's
     finally:
@@ -438,9 +451,9 @@ def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
     host.extras[-1].ui()
     line = next(one for one in Component.made if one.kind == "HTML")
     for text in (model.told, line.args[0]):
-        there, _, absent = text.partition("Downloaded when first used")
-        assert RED in there and "GPEN-BFR-512.pth (284 MB)" in absent and "GPEN-BFR-2048.pth (285 MB)" in absent
-    assert "retinaface_mobile0.25" in host.opts.added["gpen_detector"].told.partition("Downloaded")[0]
+        assert f"{RED}: <span>downloaded</span>" in text and "GPEN-BFR-2048.pth: 285 MB <span>download</span>" in text
+    assert "retinaface_mobile0.25: <span>downloaded</span>" in host.opts.added["gpen_detector"].told
+    assert host.buttons[0][1]()["choices"][:2] == ["auto", "auto:256"] and model.default == "auto"
     file = webui_models / "GPEN" / "any name.pth"
     shutil.copy(webui_models / "GPEN" / RED, file)
     try:
@@ -467,6 +480,49 @@ def test_what_names_files_cannot_be_set_over_the_hosts_api(host):
         "gpen_models_path",
         "gpen_detector",
     }
+
+
+def test_a_page_that_is_loaded_again_shows_the_files_that_are_there_now(host, webui_models):
+    host.fire("on_before_ui")
+    for _ in range(2):
+        host.extras[-1].ui()
+    host.fire("on_after_component", Component(), elem_id="footer")
+    event = host.page.loaded
+    file = webui_models / "GPEN" / "gpen-later.pth"
+    shutil.copy(webui_models / "GPEN" / RED, file)
+    try:
+        shown = event["fn"]()
+    finally:
+        file.unlink()
+    assert [one.kind for one in event["outputs"]] == ["Dropdown", "HTML"] * 2 and len(shown) == 4
+    assert file.name in shown[0]["choices"] and file.name in shown[1] and "value" not in shown[0]
+
+
+def test_the_default_model_is_auto_and_auto_takes_what_is_there(host, webui_models, photo, monkeypatch):
+    host.opts.gpen_model = None  # as it is where nothing was set
+    host.extras[-1].ui()
+    assert next(one for one in Component.made if one.label == "Model").value == "auto"
+    models, _ = watched_loads(monkeypatch)
+    (pp,), _ = host.extras_page([photo], Upscale={"factor": 2}, GPEN={"enable": True})
+    assert models == ["auto"] and pp.info["GPEN failed"] == "weights are missing"
+    assert "GPEN-BFR-2048.pth" in host.report()  # what would have been fetched
+    file = webui_models / "GPEN" / "GPEN-BFR-512.safetensors"
+    helpers.write_weights(file.parent, {file.name: helpers.constant_weights(512, (1, 0, 0))})
+    try:
+        (pp,), _ = host.extras_page([photo], Upscale={"factor": 4}, GPEN={"enable": True})
+        assert pp.info["GPEN model"] == "auto" and pp.info["GPEN faces"] == 1 and is_red(pp.image).any()
+        assert "GPEN-BFR-1024 would suit" in host.report()
+    finally:
+        file.unlink()
+
+
+def test_a_missing_package_has_its_own_message(host, photo, monkeypatch):
+    def load(*given, **named):
+        raise MissingDependency("The package facexlib, which finds and parses faces, is not installed.")
+
+    monkeypatch.setattr(FaceRestorer, "load", load)
+    assert host.extras_page([photo], **ON)[0] == []
+    assert "package facexlib" in host.toasts[0] and "facexlib" in host.report() and "weights" not in host.report()
 
 
 def test_detection_size_and_angles_come_from_the_settings(host):

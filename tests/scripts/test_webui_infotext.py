@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 from fake_webui import Component
 from PIL import Image
-from webui_fixtures import RED, is_red
+from webui_fixtures import RED, script_arguments
 
 from gpen_core import DETECTORS
 
 pytest_plugins = ["webui_fixtures"]
-MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN strength": 1.0, "GPEN faces": 1}
+MOBILE, PLAIN = "retinaface_mobile0.25", {"GPEN model": RED, "GPEN faces": 1}
 
 
 def parts(host):
     """The script's controls by name, and how each is pasted."""
     script = host.script_classes[0]()
     made = script.ui(False)
-    controls = sys.modules["gpen_webui.controls"]
-    names = ("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES)
+    names = ("enable", *sys.modules["gpen_webui.controls"].CONTROL_NAMES, "save_before")
     readers = {names[made.index(component)]: reader for component, reader in script.infotext_fields}
     return dict(zip(names, made)), readers
 
@@ -44,39 +43,33 @@ def pasted(host, parameters):
 
 CHOSEN = {
     "strength": 0.5,
-    "faces": "by number",
-    "numbers": "0,2-4",
-    "order": "left-right",
+    "faces": "0,2-4",
+    "order": "reading",
     "min_face_size": 24,
     "mask_type": "feather",
     "color": "match",
     "confidence": 0.8,
     "max_faces": 3,
+    "detection_size": 1000,
     "detector": MOBILE,
 }
 SAID = {
-    "GPEN model": RED,
+    **PLAIN,
     "GPEN strength": 0.5,
-    "GPEN faces": 1,
     "GPEN selection": "0,2-4",
-    "GPEN order": "left-right",
-    "GPEN min face size": 24.0,
+    "GPEN order": "reading",
+    "GPEN min face size": 24,
     "GPEN mask type": "feather",
     "GPEN color": "match",
     "GPEN confidence": 0.8,
     "GPEN max faces": 3,
+    "GPEN detection size": 1000,
     "GPEN detector": MOBILE,
 }
 
 
-def arguments(**chosen):
-    controls = sys.modules["gpen_webui.controls"]
-    given = {"enable": True, "model": RED, **chosen}
-    return [given.get(name) for name in ("enable", *controls.CONTROL_NAMES, "save_before", *controls.ADVANCED_NAMES)]
-
-
 def test_what_differs_from_the_default_is_written_and_pasted(host, astronaut):
-    _, (info,), _ = host.generate([astronaut], *arguments(**CHOSEN))
+    _, (info,), _ = host.generate([astronaut], *script_arguments(**CHOSEN))
     assert info == SAID
     host.opts.gpen_detector = DETECTORS[0]  # another setting where it is pasted
     back = pasted(host, quoted(info))
@@ -91,13 +84,13 @@ def test_extras_says_the_same(host, astronaut):
 
 def test_what_is_default_is_not_written_and_comes_back_as_default(host, astronaut):
     host.opts.gpen_detector = MOBILE
-    _, (info,), _ = host.generate([astronaut], *arguments())
+    _, (info,), _ = host.generate([astronaut], *script_arguments())
     assert info == {**PLAIN, "GPEN detector": MOBILE}  # the setting is not the default
     host.opts.gpen_mask_type = "parse"
     back = pasted(host, quoted(PLAIN))
-    assert (back["faces"], back["numbers"], back["order"]) == ("all", None, "reading")
+    assert (back["faces"], back["order"], back["strength"]) == ("all", "left-right", 1)
     assert (back["mask_type"], back["color"], back["min_face_size"], back["max_faces"]) == ("auto", "auto", 0, 0)
-    assert (back["preserve"], back["mask_expand"], back["grain"]) == ("", 0, 0)
+    assert (back["preserve"], back["mask_expand"], back["grain"]) == ([], 0, 0)
     assert back["only_swapped"] is False and back["confidence"] == 0.9
     assert back["detector"] == DETECTORS[0]  # what the image was made with, not what is set now
 
@@ -109,12 +102,12 @@ def test_a_detector_that_is_set_or_gone_is_left_to_the_settings(host):
 
 
 def test_what_stays_and_the_masks_edge_come_back(host, astronaut):
-    _, (info,), _ = host.generate([astronaut], *arguments(mask_expand=-0.1, grain=0.25))
+    _, (info,), _ = host.generate([astronaut], *script_arguments(mask_expand=-0.1, grain=0.25))
     assert (info["GPEN mask expand"], info["GPEN grain"]) == (-0.1, 0.25)
     back = pasted(host, quoted(info))
     assert (back["mask_expand"], back["grain"]) == (-0.1, 0.25)
     back = pasted(host, {**PLAIN, "GPEN preserve": "eyes,mouth"})
-    assert back["preserve"] == "eyes,mouth"
+    assert back["preserve"] == ["eyes", "mouth"]
 
 
 def test_an_image_without_gpen_changes_only_the_tick(host):
@@ -122,38 +115,41 @@ def test_an_image_without_gpen_changes_only_the_tick(host):
     assert back.pop("enable") is False and set(back.values()) == {None}
 
 
-@pytest.mark.parametrize("more", [{}, {"GPEN faces": "0"}])
-def test_infotexts_of_earlier_versions_are_valid(host, more):
-    back = pasted(host, quoted({"GPEN model": RED, "GPEN strength": 0.7, **more}))
-    assert back["enable"] and back["model"] == RED and back["strength"] == 0.7 and back["faces"] == "all"
+@pytest.mark.parametrize(
+    ("key", "text", "name"),
+    [
+        ("strength", "much", "strength"),
+        ("strength", "nan", "strength"),
+        ("max faces", "inf", "max_faces"),
+        ("color", "blue", "color"),
+        ("selection", "some", "faces"),
+        ("preserve", "eyes,ankles", "preserve"),
+    ],
+)
+def test_a_value_that_cannot_be_leaves_the_control_as_it_is(host, key, text, name):
+    back = pasted(host, {**PLAIN, f"GPEN {key}": text})
+    assert back[name] is None and back["enable"] and back["grain"] == 0
 
 
 def test_keys_of_the_image_before_do_not_stay(host, astronaut):
-    _, _, p = host.generate([astronaut], *arguments(**CHOSEN))
+    _, _, p = host.generate([astronaut], *script_arguments(**CHOSEN))
     script = host.script_classes[0]()
-    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=Image.fromarray(astronaut)), *arguments())
+    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=Image.fromarray(astronaut)), *script_arguments())
     assert {key for key in p.extra_generation_params if key.startswith("GPEN")} == {*PLAIN, "GPEN detector"}
-    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=None), *arguments(order="random"))
-    assert set(p.extra_generation_params) == set(PLAIN) and p.extra_generation_params["GPEN faces"] == 0
+    script.postprocess_image_after_composite(p, types.SimpleNamespace(image=None), *script_arguments(order="random"))
+    assert p.extra_generation_params == {"GPEN model": RED, "GPEN faces": 0, "GPEN failed": "a value is invalid"}
 
 
-def test_calls_of_earlier_versions_are_valid(host, astronaut):
-    """Values are given by their place: these are the first eleven, behind which others came."""
-    saved = (True, RED, 1.0, "by number", "0", "reading", 0, "feather", "none", False, True)
-    (picture,), (info,), _ = host.generate([astronaut], *saved)
-    assert is_red(picture).any() and info["GPEN selection"] == "0" and len(host.saved) == 1
-
-
-def test_numbers_are_seen_only_where_they_count(host):
+def test_the_first_row_is_short_and_more_is_folded(host):
     made = host.extras[-1].ui()
-    event = made["faces"].changed
-    assert event["inputs"] == [made["faces"]] and event["outputs"] == [made["numbers"], made["order"]]
-    assert event["fn"]("by number") == [{"visible": True}] * 2 and event["fn"]("all") == [{"visible": False}] * 2
-    assert not any(part.kwargs["visible"] for part in (made["numbers"], made["order"]))
-
-
-def test_every_control_has_a_tooltip_and_more_is_folded(host):
-    made = host.extras[-1].ui()
+    labels = [one.label for one in Component.made if one.label]
+    assert labels[:4] == ["GPEN", "Model", "Strength", "Faces"]
+    kinds = [one.kind for one in Component.made]
+    accordion = next(n for n, one in enumerate(Component.made) if one.args[:1] == ("More",))
+    assert accordion == kinds.index("Accordion")  # the only one but the operation's own
+    inputs = [one for one in Component.made[:accordion] if one.kind in ("Dropdown", "Slider", "Textbox", "Checkbox")]
+    assert len(inputs) == 3 and Component.made.index(inputs[-1]) < accordion
+    assert made["faces"].kwargs["allow_custom_value"] and made["faces"].choices == ["all", "largest", "center"]
     tipped = [part for one in (made, host.extras[-1].ui()) for name, part in one.items() if name != "enable"]
     assert all(part.webui_tooltip for part in tipped)
     assert len({part.elem_id for part in tipped}) == len(tipped)  # the host finds them by their ids
@@ -164,25 +160,9 @@ def test_every_control_has_a_tooltip_and_more_is_folded(host):
 @pytest.mark.slow
 def test_confidence_and_most_faces_count(host, astronaut, confidence, found):
     two = np.hstack([astronaut, astronaut])
-    assert host.generate([two], *arguments(confidence=confidence, max_faces=1.0))[1][0]["GPEN faces"] == found
+    assert host.generate([two], *script_arguments(confidence=confidence, max_faces=1.0))[1][0]["GPEN faces"] == found
 
 
 def test_a_detector_that_is_not_listed_is_refused(host, astronaut):
-    _, _, p = host.generate([astronaut], *arguments(detector="../../etc/passwd"))
+    _, _, p = host.generate([astronaut], *script_arguments(detector="../../etc/passwd"))
     assert "detector is" in p.comments[0] and "as in the settings" in p.comments[0]
-
-
-def test_axes_for_faces_mask_and_color(host, astronaut):
-    plot = host.add_plot()
-    host.fire("on_before_ui")
-    axes = {option.label: option for option in plot.axis_options}
-    chosen = {"Faces": "0-1", "Mask type": "feather", "Color": "match", "Grain": 0.5}
-    p = types.SimpleNamespace()
-    for name, value in chosen.items():
-        axes[f"[GPEN] {name}"].apply(p, value, [])
-    _, (info,), _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
-    assert info["GPEN selection"] == "0-1" and (info["GPEN mask type"], info["GPEN color"]) == ("feather", "match")
-    assert info["GPEN grain"] == 0.5
-    axes["[GPEN] Faces"].apply(p, "largest", [])
-    assert p.gpen_xyz["faces"] == "largest" and axes["[GPEN] Faces"].choices() == ["all", "largest", "center"]
-    assert axes["[GPEN] Mask type"].choices()[0] == "auto" and axes["[GPEN] Color"].choices()[0] == "auto"

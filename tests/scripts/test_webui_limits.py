@@ -207,4 +207,4 @@ def test_a_client_that_reads_no_result_is_cut_off_and_others_wait(client, body, 
 def test_a_model_whose_file_name_is_not_unicode_does_not_hide_the_others(client, monkeypatch):
     engine = sys.modules["gpen_webui.engine"]
     monkeypatch.setattr(engine, "model_files", lambda: ["gpen-\udcff-256.pth", RED])
-    assert [one["name"] for one in client.get("/gpen/v1/models").json()] == ["gpen-\\udcff-256.pth", RED]
+    assert [one["name"] for one in client.get("/gpen/v1/models").json()] == ["auto", "auto:256", "gpen-\\udcff-256.pth", RED]

@@ -33,7 +33,7 @@ def buttons(host):
 def test_faces_are_shown_with_their_numbers(host, astronaut):
     photo = Image.fromarray(np.hstack([astronaut, astronaut])).convert("RGBA")
     click = buttons(host)
-    before, shown, said = click("Show faces and their numbers", photo, faces="by number", numbers="1")
+    before, shown, said = click("Show faces and their numbers", photo, faces="1")
     drawn = shown["value"]
     assert before is photo and shown["label"] == "Faces" and drawn.size == photo.size and "2 faces" in said and "0: " in said
     changed = (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any(2)

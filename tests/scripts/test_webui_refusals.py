@@ -34,10 +34,12 @@ def begin(script, *args, is_api=True):
         (RED, float("nan")),
         (RED, "high"),
         (RED, 1, "some"),
-        (RED, 1, "all", "0", "random"),
-        (RED, 1, "all", "0", "reading", -1),
-        (RED, 1, "all", "0", "reading", 0, "round"),
-        (RED, 1, "all", "0", "reading", 0, "auto", "blue"),
+        ({"order": "random"},),
+        ({"enable": True, "min_face_size": -1},),
+        (RED, {"mask_type": "round"}),
+        (RED, {"color": "blue"}),
+        ({"colour": "auto"},),
+        ({"upscaler": "/etc/passwd"},),
     ],
 )
 def test_what_cannot_be_is_refused_before_sampling(script, args):
@@ -47,7 +49,8 @@ def test_what_cannot_be_is_refused_before_sampling(script, args):
 
 
 @pytest.mark.parametrize(
-    "args", [(), (None, None), (RED.upper(), 0.5), ("gpen-bfr-2048", 1), (RED, 1, "by number", "0,2-4")]
+    "args",
+    [(), (None, None), (RED.upper(), 0.5), ("gpen-bfr-2048", 1), (RED, 1, "0,2-4"), ({"faces": "0", "preserve": ["eyes"]},)],
 )
 def test_what_can_be_goes_on(script, args):
     assert begin(script, True, *args) == "sampled"
@@ -55,4 +58,5 @@ def test_what_can_be_goes_on(script, args):
 
 def test_off_and_in_the_page_nothing_is_refused(script):
     assert begin(script, False, "none", 7) == begin(script) == "sampled"
+    assert begin(script, {"enable": False, "strength": 7}) == "sampled"
     assert begin(script, True, "none", 7, is_api=False) == "sampled"  # there it is shown below the image

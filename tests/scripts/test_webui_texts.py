@@ -1,5 +1,6 @@
 """The page's Chinese (localizations/zh_CN.json), which the host merges into the user's own of that name."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ HOSTS_OWN = {"Model", "GPEN"}
 def texts_of(part):
     """What stands on it and does not change."""
     if part.kind == "HTML":
-        return set(re.findall(r"<(?:span|small)>(.*?)</", str(part.value)))
+        return {html.unescape(text) for text in re.findall(r"<(?:span|small)>([^<]*?)</", str(part.value))}
     title = part.args[0] if part.args and part.kind in ("Accordion", "Button") else part.label
     return {title, part.kwargs.get("placeholder"), getattr(part, "webui_tooltip", None)} - {None, ""}
 
@@ -38,6 +39,8 @@ def texts(webui_models, monkeypatch):
         host.fire("on_ui_settings")
         found = found.union(*map(texts_of, Component.made))
         found |= {info.label for info in host.opts.added.values()}
+        told = " ".join(info.told for info in host.opts.added.values())
+        found |= {html.unescape(text) for text in re.findall(r"<span class='info'>(.*?)</span>", told)}
         found |= {host.setting("gpen_self_test").value}
     return found
 

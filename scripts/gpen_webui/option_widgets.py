@@ -1,0 +1,80 @@
+"""How a declared option looks on this host's pages, and how its value gets in and out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from gpen_core import Option, OptionSpec, RestoreOptions, declared_options
+
+from . import host
+
+FRONT_END = "a1111"
+SETTING_GROUPS = ("look", "detection")
+"""Their options have a default in the settings; which faces are restored is chosen for each image."""
+
+OPTIONS: Mapping[str, Option] = {option.name: option for option in declared_options(RestoreOptions, FRONT_END)}
+"""All that this host offers, by name."""
+
+
+def widget(spec: OptionSpec) -> tuple[Any, dict[str, Any]]:
+    """The gradio component of an option, and what it is made with beside label and value."""
+    if spec.multiple:
+        return gr.CheckboxGroup, {"choices": list(spec.choices)}
+    if spec.choices:
+        return gr.Dropdown, {"choices": list(spec.choices)}
+    if spec.suggestions:
+        return gr.Dropdown, {"choices": list(spec.suggestions), "allow_custom_value": True}
+    if spec.minimum is None:
+        return gr.Textbox, {"placeholder": spec.placeholder}
+    if spec.maximum is None:
+        return gr.Number, {"minimum": spec.minimum}
+    return gr.Slider, {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
+
+
+def label(spec: OptionSpec) -> str:
+    return f"{spec.label} ({spec.unit})" if spec.unit else spec.label
+
+
+def default_value(option: Option) -> Any:
+    """Of the settings where it has one there, else the declared default of this host."""
+    default = option.default_for(FRONT_END)
+    return host.option(option.name, default) if option.spec.group in SETTING_GROUPS else default
+
+
+def to_widget(spec: OptionSpec, value: Any) -> Any:
+    """An option's value as its component has it."""
+    if spec.multiple:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
+    if spec.minimum is not None and value is None:
+        return spec.minimum
+    return value if spec.minimum is not None else format_value(value)
+
+
+def from_widget(option: Option, value: Any) -> Any:
+    """The value that a component or a caller gives, for `RestoreOptions` to check; the default for None and empty text."""
+    if value is None or (value == "" and not option.spec.multiple):
+        value = default_value(option)
+    is_whole = option.spec.is_whole and isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value  # sliders may give 3.0
+
+
+def format_value(value: Any) -> Any:
+    """A value as text or a plain number, as it stands in an image's parameters: `0,2-4`, `eyes,mouth`, 0.5."""
+    if isinstance(value, tuple) and all(isinstance(one, int) for one in value):
+        return ",".join(_ranges(value))
+    if isinstance(value, (tuple, list)):
+        return ",".join(value)
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _ranges(numbers: tuple[int, ...]) -> list[str]:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
