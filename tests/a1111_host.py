@@ -91,13 +91,30 @@ class WebUI:
             return error.code, json.loads(error.read() or b"null")
 
     def press(self, elem_id):
-        """What a button without inputs shows, of the hosts with gradio 3."""
+        """What a button without inputs shows."""
         config = self.call("/config")[1]
         (button,) = [part["id"] for part in config["components"] if part["props"].get("elem_id") == elem_id]
         (number,) = [n for n, one in enumerate(config["dependencies"]) if button in _targets(one)]
-        status, answer = self.call("/run/predict", {"fn_index": number, "data": [], "session_hash": "test"})
-        assert status == 200, answer
-        return answer["data"][0]
+        return self.run_event(config, number)[0]
+
+    def run_event(self, config, number):
+        """What an event of the page without inputs gives to its outputs."""
+        number = config["dependencies"][number].get("id", number)
+        given = {"fn_index": number, "data": [], "session_hash": f"test{number}"}
+        if config["version"].startswith("3"):
+            status, answer = self.call("/run/predict", given)
+            assert status == 200, answer
+            return answer["data"]
+        assert self.call("/queue/join", given)[0] == 200
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/queue/data?session_hash={given['session_hash']}", timeout=PATIENCE
+        ) as stream:
+            for line in stream:
+                said = json.loads(line.partition(b":")[2] or b"{}")
+                if said.get("msg") == "process_completed":
+                    assert said["success"], said
+                    return said["output"]["data"]
+        raise ConnectionError("the stream ended before the event")
 
     def generate(self, kind, **more):
         """The images [H, W, 3] of txt2img or img2img, and their infotexts."""

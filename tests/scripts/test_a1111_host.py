@@ -60,6 +60,7 @@ def test_it_loads(host):
 
 def test_models(host):
     models = {one["name"]: one["downloaded"] for one in host.call("/gpen/v1/models")[1]}
+    assert next(iter(models)) == "auto" and models["auto"]
     assert models["gpen-red-256.pth"] and models["GPEN-BFR-1024.pth"] and not models["GPEN-BFR-512.pth"]
     assert {"/gpen/v1/restore", "/gpen/v1/models"} <= set(host.call("/openapi.json")[1]["paths"])
 
@@ -89,15 +90,34 @@ def test_lying_faces_and_boxes_over_the_api(host):
 
 def test_the_settings_page_has_detection(host):
     page = str(host.call("/config")[1])
-    assert "Detection size: a longer side" in page and "Angles of heads" in page
+    assert "Detection size (px)" in page and "setting_gpen_angles" in page and "setting_gpen_preserve" in page
+
+
+def events_of(config, trigger, elem_id):
+    """Numbers of the events of that kind that change a component whose id begins so."""
+    ours = {one["id"] for one in config["components"] if str(one["props"].get("elem_id")).startswith(elem_id)}
+    return [
+        number
+        for number, one in enumerate(config["dependencies"])
+        if ours & set(one["outputs"]) and any(trigger in target for target in one["targets"])
+    ]
+
+
+def test_a_page_that_is_loaded_again_lists_the_files_of_now(host):
+    config = host.call("/config")[1]
+    (number,) = events_of(config, "load", "gpen_model_")
+    helpers.write_weights(host.data / "models" / "GPEN", {"gpen-later.pth": helpers.constant_weights(256, (0, 1, 0))})
+    assert "gpen-later.pth" not in str(config) and str(host.run_event(config, number)).count("gpen-later.pth") >= 6
+
+
+def test_the_extras_page_has_a_place_for_what_went_wrong(host):
+    assert len(events_of(host.call("/config")[1], "change", "gpen_report_extras")) == 1
 
 
 def test_the_self_test_of_the_settings_page(host):
     assert host.call("/sdapi/v1/options", {"gpen_strength": 1.0})[0] == 200  # which saves all that is to be saved
     saved = json.loads((host.data / "config.json").read_text("utf-8"))
     assert "gpen_strength" in saved and "gpen_self_test" not in saved
-    if host.call("/config")[1]["version"].startswith("4"):
-        pytest.skip("gradio 4 tells over a stream")
     assert host.press("gpen_self_test").startswith("self-test: passed (")
 
 
@@ -121,6 +141,8 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
         ({"image": "no image"}, 400, "no image in base64"),
         ({"model": "/etc/passwd"}, 404, "no model"),
         ({"strength": 2}, 422, "1"),
+        ({"mask-type": "parse"}, 422, "mask-type"),
+        ({"upscaler": "/etc/passwd"}, 422, "upscaler"),
         ({"faces": "some"}, 422, "faces"),
         ({"model": "GPEN-BFR-512.pth"}, 503, "https://"),
         ({"model": "gpen-broken.pth"}, 503, "gpen-broken.pth"),
@@ -141,7 +163,17 @@ def test_txt2img(host, photo):
     (plain,), (info,) = host.generate("txt2img")
     assert (plain == photo).all() and "GPEN" not in info
     (restored,), (info,) = host.generate("txt2img", **ON)
-    assert is_red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN strength: 1.0, GPEN faces: 1" in info
+    assert is_red(restored).sum() > 10_000 and "GPEN model: gpen-red-256.pth, GPEN faces: 1" in info
+
+
+def test_arguments_may_be_a_dict(host):
+    chosen = {"model": "gpen-red-256.pth", "strength": 0.5, "faces": "0", "preserve": ["occluders"]}
+    for given in ([chosen], [True, chosen]):
+        _, (info,) = host.generate("txt2img", **args(*given))
+        assert "GPEN faces: 1, GPEN strength: 0.5, " in info and "GPEN preserve: occluders" in info
+    body = {"prompt": "a face", "steps": 1, **args({"colour": "auto"})}
+    status, answer = host.call("/sdapi/v1/txt2img", body)
+    assert status == 422 and "colour" in str(answer)
 
 
 def test_a_batch_has_its_keys_in_every_image(host):
@@ -184,7 +216,7 @@ def test_restore_faces_with_the_setting(host):
 
 def test_a_missing_file_keeps_the_image(host, photo):
     (restored,), (info,) = host.generate("txt2img", **args(True, "GPEN-BFR-512.pth", 1.0))
-    assert (restored == photo).all() and "GPEN faces: 0" in info
+    assert (restored == photo).all() and "GPEN faces: 0, GPEN failed: weights are missing" in info
     assert "GPEN-BFR-512.pth" in host.log.read_text("utf-8")
 
 

@@ -36,9 +36,10 @@ def saved(host):
 
 def test_it_loads(host):
     assert "gpen.py:" not in host.log.read_text("utf-8")  # as a failure's traceback has it
-    labels = [part["props"].get("label") for part in host.call("/config")[1]["components"]]
+    components = host.call("/config")[1]["components"]
+    labels = [part["props"].get("label") for part in components]
     assert labels.count("GPEN") == 2 and "GPEN Face Restore" in labels  # the operation's box and the settings' page
-    assert any("Model of the restorer GPEN" in str(label) for label in labels)  # the settings
+    assert "setting_gpen_model" in [part["props"].get("elem_id") for part in components]
 
 
 def test_restoring_over_our_api(host, photo):
