@@ -27,6 +27,9 @@ GRADIO = (
     "Accordion",
     "Button",
     "Image",
+    "Gallery",
+    "State",
+    "SelectData",
 )
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,6 +50,9 @@ class Component:
 
     def change(self, **event):
         self.changed = event
+
+    def select(self, **event):
+        self.selected = event
 
     def load(self, **event):
         self.loaded = event

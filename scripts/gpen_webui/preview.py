@@ -1,25 +1,33 @@
-"""Two buttons on the Extras page that save nothing: the faces with their numbers, and before and after side by side."""
+"""Two buttons on the Extras page that save nothing: the faces with their numbers, and each face before and after. A click on
+a face chooses it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gpen_core import GpenError
+from gpen_core import FACE_CHOICES, GpenError, OptionsError, RestoreOptions
 
 from . import controls, engine, host
+from .option_widgets import format_value
+
+if TYPE_CHECKING:
+    from gpen_core import Face
 
 SOURCE = "extras_image"  # the host's name of the image on its Extras page
 NO_IMAGE = "Choose an image above first."
-LEGEND = "Blue: would be restored. Orange: would be skipped."
+LEGEND = "Blue: would be restored. Orange: would be skipped. Click a face below to choose it, or to leave it out."
+CROP_MARGIN, CROP_SIDE, GAP = 1.6, 384, 8
+"""A crop's side in sides of the face's box, and in pixels; pixels between before and after."""
 
-PreviewOutput = tuple[Any, Any, str]
+PreviewOutput = tuple[Any, list[tuple[Image.Image, str]], list[int], str]
+"""The whole image, crops with their captions, the number of the face in each crop, and HTML."""
 
 _source_components: list[Any] = []
 
@@ -39,27 +47,41 @@ def build(parts: dict[str, Any]) -> None:
     """Nothing where the host has no image to show it of, such as in the main page."""
     if not _source_components:
         return
-    with gr.Accordion("Preview", open=False):
-        with gr.Row():
-            buttons = gr.Button("Show faces and their numbers"), gr.Button("Before and after")
-        message = gr.HTML()
-        with gr.Row():
-            image_views = [gr.Image(label=label, type="pil", interactive=False) for label in ("Before", "After")]
+    with gr.Row():
+        buttons = gr.Button("Show faces and their numbers"), gr.Button("Before and after")
+    message, numbers = gr.HTML(), gr.State([])
+    image = gr.Image(label="Preview", type="pil", interactive=False)
+    crops = gr.Gallery(label="Faces", columns=2, object_fit="contain", show_label=True)
     for button, render in zip(buttons, (_draw_faces, _before_and_after)):
         shown = partial(_run, render, tuple(parts))
-        button.click(fn=shown, inputs=[_source_components[0], *parts.values()], outputs=[*image_views, message])
+        button.click(fn=shown, inputs=[_source_components[0], *parts.values()], outputs=[image, crops, numbers, message])
+    crops.select(fn=_choose, inputs=[numbers, parts["faces"]], outputs=[parts["faces"]], show_progress=False)
+
+
+def toggle_number(faces: Any, number: int) -> str:
+    """The text of the control Faces once that face was clicked: it alone at first, then one more or less."""
+    try:
+        chosen = RestoreOptions(faces=faces).faces
+    except OptionsError:
+        chosen = FACE_CHOICES[0]
+    known = set() if isinstance(chosen, str) else set(chosen)
+    return str(format_value(tuple(sorted(known ^ {number}))) or FACE_CHOICES[0])
+
+
+def _choose(numbers: list[int], faces: Any, event: gr.SelectData) -> Any:
+    return gr.update(value=toggle_number(faces, numbers[event.index]))
 
 
 def _run(
     render: Callable[[Image.Image, controls.ControlValues], PreviewOutput], names: Sequence[str], image: Any, *values: Any
 ) -> PreviewOutput:
     if image is None:
-        return None, None, NO_IMAGE
+        return None, [], [], NO_IMAGE
     try:
         with host.queued():
             return render(image, controls.parse_values(**dict(zip(names, values))))
     except GpenError as error:
-        return image, None, html.escape(str(error))
+        return image, [], [], html.escape(str(error))
 
 
 def _draw_faces(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
@@ -69,9 +91,28 @@ def _draw_faces(image: Image.Image, values: controls.ControlValues) -> PreviewOu
     drawn = draw_faces(np.asarray(image.convert("RGB")), faces)
     counts = faces_text(len(faces), sum(face.reason is None for face in faces), done="to restore")
     skipped = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
-    return image, gr.update(value=Image.fromarray(drawn), label="Faces"), f"{counts}. {LEGEND}{skipped}"
+    crops, numbers = _crops(enumerate(faces), image)
+    return Image.fromarray(drawn), crops, numbers, f"{counts}. <span>{LEGEND}</span>{skipped}"
 
 
 def _before_and_after(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
     result = engine.restore(image, values.model, values.options, detector=values.detector)
-    return image, gr.update(value=result.image, label="After"), f"{result.summary}. Nothing is saved."
+    restored = ((number, face) for number, face in enumerate(result.faces) if face.restored)
+    crops, numbers = _crops(restored, image, result.image)
+    notes = "".join(f"<br>{html.escape(note)}" for note in result.notes)
+    return result.image, crops, numbers, f"{result.summary}. <span>Nothing is saved.</span>{notes}"
+
+
+def _crops(faces: Iterable[tuple[int, Face]], *images: Image.Image) -> tuple[list[tuple[Image.Image, str]], list[int]]:
+    """Each face in each of the images, side by side, with its number as the caption; and the numbers."""
+    crops, numbers = [], []
+    for number, face in faces:
+        (x, y), half = face.center, max(face.width, face.height) * CROP_MARGIN / 2
+        box = (round(x - half), round(y - half), round(x + half), round(y + half))
+        sheet = Image.new("RGB", (len(images) * (CROP_SIDE + GAP) - GAP, CROP_SIDE), "white")
+        for place, image in enumerate(images):
+            crop = image.convert("RGB").crop(box).resize((CROP_SIDE, CROP_SIDE), Image.Resampling.LANCZOS)
+            sheet.paste(crop, (place * (CROP_SIDE + GAP), 0))
+        crops.append((sheet, str(number)))
+        numbers.append(number)
+    return crops, numbers

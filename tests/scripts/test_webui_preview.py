@@ -33,14 +33,15 @@ def buttons(host):
 def test_faces_are_shown_with_their_numbers(host, astronaut):
     photo = Image.fromarray(np.hstack([astronaut, astronaut])).convert("RGBA")
     click = buttons(host)
-    before, shown, said = click("Show faces and their numbers", photo, faces="1")
-    drawn = shown["value"]
-    assert before is photo and shown["label"] == "Faces" and drawn.size == photo.size and "2 faces" in said and "0: " in said
+    drawn, crops, numbers, said = click("Show faces and their numbers", photo, faces="1")
+    assert drawn.size == photo.size and "2 faces" in said and "0: " in said
     changed = (np.asarray(drawn) != np.asarray(photo.convert("RGB"))).any(2)
     assert changed[:, :512].any() and changed[:, 512:].any() and not is_red(drawn).any()
     blue = (np.asarray(drawn) == (0, 114, 178)).all(2)
     assert blue[:, 512:].any() and not blue[:, :512].any()  # only the second would be restored
     assert host.jobs == ["gpen", "end"] and host.lock.held == 1
+    assert numbers == [0, 1] and [text for _, text in crops] == ["0", "1"]
+    assert all(min(crop.size) >= 256 for crop, _ in crops)
 
 
 @pytest.mark.parametrize("sdnext", [False, True])
@@ -48,18 +49,31 @@ def test_faces_are_shown_with_their_numbers(host, astronaut):
 def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
     host = fake_webui.Host(webui_models, monkeypatch, sdnext=sdnext)
     host.opts.gpen_model = RED
-    photo = Image.fromarray(astronaut)
-    before, after, said = buttons(host)("Before and after", photo)
-    assert (
-        before is photo and is_red(after["value"]).any() and after["label"] == "After" and "1 face found, 1 restored" in said
-    )
+    two = Image.fromarray(np.hstack([astronaut, astronaut]))
+    after, ((pair, caption),), numbers, said = buttons(host)("Before and after", two, faces="1")
+    assert is_red(after).any() and "2 faces found, 1 restored" in said and (caption, numbers) == ("1", [1])
+    half = pair.width // 2
+    assert not is_red(pair)[:, :half].any() and is_red(pair)[:, half:].any() and pair.height >= 256
+
+
+@pytest.mark.parametrize(
+    ("faces", "number", "expected"),
+    [("all", 2, "2"), ("2", 0, "0,2"), ("0,2-4", 3, "0,2,4"), ("2", 2, "all"), ("nonsense", 1, "1"), ("largest", 0, "0")],
+)
+def test_a_click_on_a_crop_chooses_the_face(host, faces, number, expected):
+    buttons(host)
+    gallery = next(one for one in Component.made if one.kind == "Gallery")
+    event = gallery.selected
+    clicked = types.SimpleNamespace(index=1)
+    assert event["fn"]([9, number], faces, clicked) == {"value": expected}
+    assert [one.label for one in event["outputs"]] == ["Faces"]
 
 
 def test_without_an_image_or_with_a_wrong_value_it_says_so(host, astronaut):
     click = buttons(host)
-    assert click("Before and after", None)[2].startswith("Choose an image")
-    _, after, said = click("Show faces and their numbers", Image.fromarray(astronaut), order="<random>")
-    assert after is None and "order is" in said and "<random>" not in said
+    assert click("Before and after", None)[-1].startswith("Choose an image")
+    _, crops, _, said = click("Show faces and their numbers", Image.fromarray(astronaut), order="<random>")
+    assert crops == [] and "order is" in said and "<random>" not in said
 
 
 def test_there_is_none_where_the_host_has_no_image(host):
