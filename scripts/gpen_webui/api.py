@@ -32,7 +32,7 @@ ERRORS = {
     413: "Too large: told by the image's header, before it is decoded.",
     422: "Invalid value.",
     429: "The server's memory limit is reached; retry later.",
-    503: "The weights are missing and cannot be fetched, or are refused.",
+    503: "The weights are missing and cannot be fetched, or are refused; or a Python package is missing.",
     507: "Out of memory.",
 }
 
