@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .weights.catalog import SUFFIXES
     from .weights.download_options import DownloadOptions
     from .weights.folders import (
+        can_download,
         download_size,
         find_file,
         fingerprint,
@@ -114,6 +115,7 @@ _LAZY = {
     ".weights.catalog": ("SUFFIXES",),
     ".weights.folders": (
         "list_detectors",
+        "can_download",
         "download_size",
         "find_file",
         "models_dirs",
@@ -178,6 +180,7 @@ __all__ = [
     "__version__",
     "crop_faces",
     "list_detectors",
+    "can_download",
     "download_size",
     "faces_text",
     "find_file",

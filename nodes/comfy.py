@@ -21,22 +21,25 @@ except ImportError as error:
 ComfyNode = io.ComfyNode
 NodeOutput = io.NodeOutput
 GpenModelType = io.Custom("GPEN_MODEL")
-CropsType = io.Custom("GPEN_CROPS")
+FaceOptionsType = io.Custom("GPEN_FACE_OPTIONS")
+LookOptionsType = io.Custom("GPEN_LOOK_OPTIONS")
+PlacementsType = io.Custom("GPEN_PLACEMENTS")
 BoundingBoxes = io.Custom("BOUNDING_BOX")
-AnyBoundingBoxes = io.Custom("BOUNDING_BOX,SEGS")  # the core's, and Impact Pack's segments
+AnyBoundingBoxes = io.Custom("BOUNDING_BOX,BBOX,SEGS")  # the core's, other packs', and Impact Pack's segments
 
 __all__ = [
     "BoundingBoxes",
     "AnyBoundingBoxes",
     "ComfyExtension",
     "ComfyNode",
-    "CropsType",
     "ExecutionBlocker",
+    "FaceOptionsType",
     "GpenModelType",
     "Input",
     "InputImpl",
+    "LookOptionsType",
     "NodeOutput",
-    "advanced_optional",
+    "PlacementsType",
     "io",
     "schema",
     "ui",
@@ -51,10 +54,3 @@ def schema(**arguments: Any) -> Any:
     if aliases and "search_aliases" not in supported:
         arguments["description"] += f" Search words: {', '.join(aliases)}."
     return io.Schema(**{name: value for name, value in arguments.items() if name in supported})
-
-
-def advanced_optional(input_type: Any) -> dict[str, Any]:
-    """What makes an input one that need not be there, so that prompts saved before there was one still run, and puts it
-    among the advanced ones, where this ComfyUI has such (0.8 and newer)."""
-    supported = inspect.signature(input_type.Input.__init__).parameters
-    return {"optional": True, **({"advanced": True} if "advanced" in supported else {})}

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_management as management
 import torch
 
-from . import boxes, inputs, outputs, tensors
-from .comfy import ComfyNode, CropsType, GpenModelType, NodeOutput, io, schema, ui
+from ..gpen_core import OptionsError
+from . import inputs, loading, outputs, tensors
+from .comfy import ComfyNode, NodeOutput, PlacementsType, io, schema, ui
+from .host_progress import NodeProgress
 from .model import GpenModel
+from .options import FaceOptions, LookOptions, restore_options
+from .restore_base import make_inputs
 
 if TYPE_CHECKING:
     from ..gpen_core import Face, FaceCrop
 
+NO_BACKGROUND = "Crop Faces (GPEN) takes no background. Connect the upscaled image to Paste Faces (GPEN) as its image."
 DEFAULT_SIZE = 512  # pixels: what diffusion models of the first generation work at
 
 
 @dataclass
-class GpenCrops:
+class GpenPlacements:
     """Where the squares of a Crop Faces (GPEN) belong."""
 
     frames: list[tuple[FaceCrop, ...]] = field(default_factory=list)
@@ -39,11 +44,10 @@ class CropFaces(ComfyNode):
             node_id="GPEN_CropFaces",
             display_name="Crop Faces (GPEN)",
             category="image/face",
-            description="Takes the faces out of images as upright squares of one size. After any work on them, Paste Faces "
-            "(GPEN) puts them back.",
+            description="Crops the faces of images as upright squares of one size. Edit them with any nodes, then put them "
+            "back with Paste Faces (GPEN).",
             search_aliases=["face crop", "align faces", "extract faces", "face detailer", "cropface"],
             inputs=[
-                GpenModelType.Input("model", tooltip="From Load GPEN Model; its detector finds the faces."),
                 io.Image.Input("image", tooltip="One image or a batch."),
                 io.Int.Input(
                     "size",
@@ -51,63 +55,62 @@ class CropFaces(ComfyNode):
                     min=64,
                     max=4096,
                     step=8,
-                    tooltip="Side of the squares in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.",
+                    tooltip="Side of the crops in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.",
                 ),
-                *inputs.selection(),
-                inputs.mask_type(),
+                inputs.faces(),
                 inputs.region_mask(),
-                inputs.boxes_input(),
-                *inputs.advanced_selection(),
-                inputs.box_format(),
+                inputs.detector_model(),
+                inputs.face_options(),
+                inputs.look_options(),
             ],
             outputs=[
-                CropsType.Output(display_name="crops", tooltip="Where the squares belong: for Paste Faces (GPEN)."),
                 io.Image.Output(
-                    display_name="faces",
-                    tooltip="The squares of all images, one batch. With no face, a gray one, so that what follows runs.",
+                    display_name="crops",
+                    tooltip="The crops of all images as one batch. Without a face, one gray crop, so that later nodes run.",
                 ),
+                PlacementsType.Output(display_name="placements", tooltip="Where the crops belong, for Paste Faces (GPEN)."),
                 io.Mask.Output(
                     display_name="masks",
                     is_output_list=True,
-                    tooltip="For each square how much of it belongs to the face; a list.",
+                    tooltip="How much of each crop belongs to the face. This is a list.",
                 ),
-                io.Int.Output(display_name="count", tooltip="Squares in all images together."),
-                io.String.Output(display_name="summary", tooltip="Faces found, taken out, and left alone with the reason."),
+                io.Int.Output(display_name="count", tooltip="Crops of all images together."),
+                io.String.Output(
+                    display_name="summary", tooltip="How many faces were found and cropped, and why others were skipped."
+                ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
         cls,
-        model: GpenModel,
         image: torch.Tensor,
         size: int,
+        gpen_model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
-        bboxes: Any = None,
-        box_format: str = boxes.FORMATS[0],
+        face_options: FaceOptions | None = None,
+        look_options: LookOptions | None = None,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises as Restore Faces (GPEN) does."""
-        from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
-
-        count = len(image)
-        parts = zip(
-            tensors.iter_frames(image),
-            tensors.masks_for(region_mask, count),
-            boxes.parse_boxes(bboxes, image.shape, box_format),
-        )
-        frames = (RestoreInput(picture, None, None, region, within) for picture, region, within in parts)
-        crops, squares, masks, faces = GpenCrops(), [], [], []
-        for one in model.crop(frames, count, inputs.restore_options(strength=1.0, color="none", **values), size):
-            crops.frames.append(one.crops)
+        face, look = face_options or FaceOptions(), look_options or LookOptions()
+        if look.background is not None:
+            raise OptionsError(NO_BACKGROUND)
+        options = restore_options(face, look, **{**values, "strength": 1.0, "color": "none"})
+        frames = make_inputs(image, region_mask, face, look)
+        model = loading.linked_or_any(gpen_model, NodeProgress(cls.hidden.unique_id))
+        placements, squares, masks, faces = GpenPlacements(), [], [], []
+        for one in model.crop(frames, len(image), options, size):
+            placements.frames.append(one.crops)
             squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
             masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
             faces.append(_mark_cropped(one.faces, one.crops))
-        text = outputs.summary(faces, verb="taken out")
-        text = "\n".join([text, *outputs.format_notes(region_mask)])
+        text = outputs.summary(faces, verb="cropped")
+        text = "\n".join([text, *outputs.mask_notes(region_mask)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]
         masks = masks or [torch.zeros((1, size, size), device=management.intermediate_device())]
-        return NodeOutput(crops, torch.cat(squares), masks, len(crops), text, ui=ui.PreviewText(text))
+        return NodeOutput(torch.cat(squares), placements, masks, len(placements), text, ui=ui.PreviewText(text))
 
 
 def _mark_cropped(faces: Sequence[Face], crops: Sequence[FaceCrop]) -> list[Face]:

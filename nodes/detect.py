@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from ..gpen_core import RestoreOptions
-from . import boxes, inputs, tensors
-from .comfy import BoundingBoxes, ComfyNode, GpenModelType, NodeOutput, io, schema, ui
+from . import boxes, inputs, loading, tensors
+from .comfy import BoundingBoxes, ComfyNode, NodeOutput, io, schema, ui
+from .host_progress import NodeProgress
 from .model import GpenModel
+from .options import FaceOptions, LookOptions, refuse_image_inputs, restore_options
 
 
 class DetectFaces(ComfyNode):
@@ -21,14 +22,14 @@ class DetectFaces(ComfyNode):
             node_id="GPEN_DetectFaces",
             display_name="Detect Faces (GPEN)",
             category="image/face",
-            description="Finds faces and shows their numbers, as Restore Faces (GPEN) counts them.",
+            description="Finds faces and shows their numbers. With the same Face Options (GPEN), the restoring nodes "
+            "use the same numbers.",
             is_output_node=True,  # it shows its preview on its own
             search_aliases=["face detection", "find faces", "face boxes", "retinaface", "face mask", "bbox"],
             inputs=[
-                GpenModelType.Input("model", tooltip="From Load GPEN Model; only its detector is used."),
                 io.Image.Input("image", tooltip="One image or a batch."),
-                *inputs.detection(),
-                *inputs.advanced_detection(),
+                inputs.detector_model(),
+                inputs.face_options(),
             ],
             outputs=[
                 BoundingBoxes.Output(
@@ -38,15 +39,22 @@ class DetectFaces(ComfyNode):
                 io.Image.Output(display_name="preview", tooltip="The image with boxes and numbers."),
                 io.Int.Output(display_name="count", tooltip="Faces in all images together."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model: GpenModel, image: torch.Tensor, **values: Any) -> NodeOutput:
-        """`values` are those of the inputs about detection. Raises `InputError` for what is no IMAGE, `OptionsError` for
-        values that cannot be, and torch's out of memory error, on which ComfyUI makes room."""
+    def execute(
+        cls, image: torch.Tensor, gpen_model: GpenModel | None = None, face_options: FaceOptions | None = None
+    ) -> NodeOutput:
+        """Raises `InputError` for what is no IMAGE, `OptionsError` for options that it cannot follow, and torch's out of
+        memory error, on which ComfyUI makes room."""
+        face = face_options or FaceOptions()
+        refuse_image_inputs(face, LookOptions(), "Detect Faces (GPEN) looks for faces in the whole image.")
         batch = tensors.OutputBatch(image, channels=3)
         found = []
-        for frame, faces in model.detect(tensors.iter_frames(image), len(image), RestoreOptions(**values)):
+        model = loading.linked_or_any(gpen_model, NodeProgress(cls.hidden.unique_id))
+        options = restore_options(face, LookOptions())
+        for frame, faces in model.detect(tensors.iter_frames(image), len(image), options):
             batch.add(tensors.draw_preview(frame, faces), tensors.box_mask(frame, faces))
             found.append(boxes.to_bounding_boxes(faces))
         shown = ui.PreviewImage(batch.image, cls=cls) if found else None

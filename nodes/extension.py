@@ -7,6 +7,7 @@ from .comfy import ComfyExtension, ComfyNode
 from .crop import CropFaces
 from .detect import DetectFaces
 from .load import LoadModel
+from .option_nodes import FaceOptionsNode, LookOptionsNode
 from .paste import PasteFaces
 from .restore import RestoreFaces
 from .video import RestoreVideo
@@ -16,4 +17,14 @@ class GpenExtension(ComfyExtension):
     """What ComfyUI gets from this pack."""
 
     async def get_node_list(self) -> list[type[ComfyNode]]:
-        return [LoadModel, RestoreFaces, RestoreVideo, DetectFaces, CleanUpFaceSwap, CropFaces, PasteFaces]
+        return [
+            RestoreFaces,
+            RestoreVideo,
+            CleanUpFaceSwap,
+            FaceOptionsNode,
+            LookOptionsNode,
+            LoadModel,
+            DetectFaces,
+            CropFaces,
+            PasteFaces,
+        ]

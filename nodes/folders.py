@@ -9,21 +9,22 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core import AUTO_MODELS, SUFFIXES, find_file, list_detectors, list_networks
+from ..gpen_core import AUTO_MODELS, SUFFIXES, can_download, find_file, list_detectors, list_networks
 from ..gpen_core import fingerprint as file_state
 
 log = logging.getLogger(__name__)
 
 INPUT = Path(__file__).resolve().parents[1] / "example_workflows" / "input"
 EXAMPLES = tuple(INPUT / name for name in ("gpen_example.jpg", "gpen_example.mp4"))
-MODELS = "facerestore_models"  # the folder that ReActor and facerestore_cf use
+MODELS = "GPEN"
+OTHER_MODELS = ("facerestore_models",)  # read, not written to: ReActor would list a GPEN there and fail with it
 DETECTION = "facedetection"
 OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
 
 
 def register() -> None:
-    """Adds our two folders to what ComfyUI knows."""
-    for key in (MODELS, DETECTION):
+    """Adds our folders to what ComfyUI knows."""
+    for key in (MODELS, *OTHER_MODELS, DETECTION):
         folder_paths.add_model_folder_path(key, os.path.join(folder_paths.models_dir, key))
         suffixes = folder_paths.folder_names_and_paths[key][1]
         if not suffixes:  # ours, or made by extra_model_paths.yaml: any file would be listed
@@ -44,7 +45,7 @@ def install_examples() -> None:
 
 def model_dirs() -> tuple[Path, ...]:
     """Where GPEN files are looked for; what is missing is fetched into the first."""
-    return _paths(MODELS)
+    return tuple(path for key in (MODELS, *OTHER_MODELS) for path in _paths(key))
 
 
 def detection_dirs() -> tuple[Path, ...]:
@@ -53,8 +54,15 @@ def detection_dirs() -> tuple[Path, ...]:
 
 
 def model_choices() -> list[str]:
-    """See `list_networks` and `AUTO_MODELS`. Never decorated: ComfyUI refuses a saved value that is not among them."""
-    return [*list_networks(model_dirs()), *AUTO_MODELS]
+    """Those of `known_models` that are there or that this copy can fetch. Never decorated: ComfyUI refuses a saved value
+    that is not among them."""
+    absent = () if can_download() else missing_models()
+    return [name for name in known_models() if name not in absent]
+
+
+def known_models() -> list[str]:
+    """`AUTO_MODELS`, then every published network and the user's own."""
+    return [*AUTO_MODELS, *list_networks(model_dirs())]
 
 
 def available_detectors() -> list[str]:
@@ -63,7 +71,7 @@ def available_detectors() -> list[str]:
 
 
 def missing_models() -> list[str]:
-    """Those of the choices that would have to be fetched."""
+    """Published networks that are not there."""
     return [name for name in list_networks(model_dirs()) if find_file(name, model_dirs()) is None]
 
 

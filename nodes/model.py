@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import ErrorConverter, GpenError, OutOfMemory, ProgressEvent, RestoreOptions
+from ..gpen_core import ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions
 from . import folders, self_test
 from .host_progress import NodeProgress
 
@@ -202,9 +202,3 @@ def _resolve_precision(name: str, device: torch.device) -> str:
     if name == "auto" and device.type == "cuda" and not management.should_use_fp16(device):
         return "fp32"
     return name
-
-
-def require_model(model: GpenModel | None) -> GpenModel:
-    if model is None:
-        raise GpenError("No GPEN model is connected. Connect the output of Load GPEN Model.")
-    return model

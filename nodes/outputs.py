@@ -20,19 +20,25 @@ CROPS_OUTPUT = 2  # which output
 
 def restore_outputs() -> list[Any]:
     return [
-        io.Image.Output(display_name="image", tooltip="The image (or a connected background) with the restored faces."),
-        io.Mask.Output(display_name="face_mask", tooltip="How much of each pixel is restored; zero where no face is."),
+        io.Image.Output(
+            display_name="image", tooltip="The image, or the background of Look Options (GPEN), with the restored faces."
+        ),
+        io.Mask.Output(
+            display_name="face_mask", tooltip="How much of each pixel is restored. It is zero outside restored faces."
+        ),
         io.Image.Output(
             display_name="crops",
             is_output_list=True,
-            tooltip="Each restored face, upright, in the network's size. With no face, and of frames that are a video, "
-            "nodes connected here do not run.",
+            tooltip="Each restored face, upright, in the network's size. Without a face, nodes connected here do not run.",
         ),
-        io.String.Output(display_name="summary", tooltip="Faces found, restored, and left alone with the reason."),
+        io.String.Output(
+            display_name="summary", tooltip="How many faces were found and restored, and why others were skipped."
+        ),
     ]
 
 
-EMPTY_MASK = "the mask is empty (zero everywhere) and counts as none"
+EMPTY_MASK = "The mask is empty (zero everywhere): nothing was restored."
+PLACEHOLDER_MASK = "Load Image's placeholder mask counts as no mask"
 
 
 def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:
@@ -51,8 +57,10 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
     return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *extra_notes]))
 
 
-def sequence_output(results: Iterable[SequenceResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:
-    """The same of frames that are a video, whose crops are not kept."""
+def sequence_output(
+    results: Iterable[SequenceResult], like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, list[tuple[Face, ...]]]:
+    """IMAGE and MASK of frames that are a video, and the faces of each."""
     batch = tensors.OutputBatch(like)
     faces = []
     for one in results:
@@ -60,14 +68,17 @@ def sequence_output(results: Iterable[SequenceResult], like: torch.Tensor, extra
             batch.add_unchanged()
         else:
             batch.add_changed(one.image.to_input_type(), one.mask)
-        faces.append(one.faces)
-    return _output(batch.image, batch.mask, [], "\n".join([summary(faces), *extra_notes]))
+        faces.append(tuple(one.faces))
+    return batch.image, batch.mask, faces
 
 
 def passthrough(image: torch.Tensor, reason: str) -> NodeOutput:
     """The image itself, a mask of zeros, no crops."""
-    mask = torch.zeros(image.shape[:3], device=management.intermediate_device())
-    return _output(image, mask, [], reason)
+    return _output(image, zero_mask(image), [], reason)
+
+
+def zero_mask(image: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(image.shape[:3], device=management.intermediate_device())
 
 
 def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
@@ -75,9 +86,8 @@ def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], 
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
-def format_notes(mask: torch.Tensor | None) -> list[str]:
-    """What is to be said of the inputs."""
-    return [EMPTY_MASK] if tensors.is_empty(mask) else []
+def mask_notes(mask: torch.Tensor | None) -> list[str]:
+    return [PLACEHOLDER_MASK] if tensors.is_placeholder(mask) else []
 
 
 def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored") -> str:

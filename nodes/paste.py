@@ -9,14 +9,14 @@ import torch
 
 from ..gpen_core import InputError
 from . import inputs, tensors
-from .comfy import ComfyNode, CropsType, NodeOutput, io, schema
-from .crop import GpenCrops
+from .comfy import ComfyNode, NodeOutput, PlacementsType, io, schema
+from .crop import GpenPlacements
 
 Item = TypeVar("Item")
 
 
 class PasteFaces(ComfyNode):
-    """Puts such squares back."""
+    """Puts the crops of Crop Faces (GPEN) back."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -24,28 +24,33 @@ class PasteFaces(ComfyNode):
             node_id="GPEN_PasteFaces",
             display_name="Paste Faces (GPEN)",
             category="image/face",
-            description="Puts the squares of Crop Faces (GPEN) back into their images, blended as restored faces are. A "
-            "square that was not touched changes nothing.",
+            description="Puts the crops of Crop Faces (GPEN) back into their images and blends them like restored faces. An "
+            "unedited crop changes nothing.",
             search_aliases=["paste face", "uncrop face", "face composite", "stitch faces"],
             is_input_list=True,  # squares and masks come as a batch or as a list
             inputs=[
-                io.Image.Input("image", tooltip="The images that the faces were taken from, or the same in another size."),
-                CropsType.Input("crops", tooltip="From Crop Faces (GPEN)."),
                 io.Image.Input(
-                    "faces",
-                    tooltip="The squares after any work, in their order, a batch or a list; of any size, but still square.",
+                    "image", tooltip="The images that the faces were cropped from, or the same images in another size."
                 ),
-                inputs.strength(1.0),
+                io.Image.Input(
+                    "crops",
+                    tooltip="The edited crops in their order, as a batch or a list. They may have any size, but "
+                    "must be square.",
+                ),
+                PlacementsType.Input("placements", tooltip="From Crop Faces (GPEN)."),
+                inputs.strength(),
                 io.Mask.Input(
                     "masks",
                     optional=True,
-                    tooltip="For each square how much of it is taken, in place of its own mask; or one for all.",
+                    tooltip="How much of each crop is pasted, in place of its own mask. One mask counts for all crops.",
                 ),
                 inputs.region_mask(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The images with the faces put back."),
-                io.Mask.Output(display_name="face_mask", tooltip="How much of each pixel is new; zero where nothing is."),
+                io.Mask.Output(
+                    display_name="face_mask", tooltip="How much of each pixel is new. It is zero outside pasted faces."
+                ),
                 io.Int.Output(display_name="count", tooltip="Faces put back in all images together."),
             ],
         )
@@ -54,8 +59,8 @@ class PasteFaces(ComfyNode):
     def execute(
         cls,
         image: list[torch.Tensor],
-        crops: list[GpenCrops],
-        faces: list[torch.Tensor],
+        crops: list[torch.Tensor],
+        placements: list[GpenPlacements],
         strength: list[float],
         masks: list[torch.Tensor] | None = None,
         region_mask: list[torch.Tensor] | None = None,
@@ -63,16 +68,16 @@ class PasteFaces(ComfyNode):
         """Every input is a list, which ComfyUI makes of single values. Raises `InputError` for what does not fit."""
         from ..gpen_core import paste_faces
 
-        images, gpen_crops = _single(image, "image"), _single(crops, "crops")
-        if len(images) != len(gpen_crops.frames):
+        images, places = _single(image, "image"), _single(placements, "placements")
+        if len(images) != len(places.frames):
             raise InputError(
-                f"There are {len(images)} images, but the crops are of {len(gpen_crops.frames)}. Give the same images."
+                f"There are {len(images)} images, but the crops are of {len(places.frames)}. Give the same images."
             )
-        squares = _squares(faces, len(gpen_crops))
-        own_masks = _masks(masks, len(gpen_crops))
+        squares = _squares(crops, len(places))
+        own_masks = _masks(masks, len(places))
         batch, start, count = tensors.OutputBatch(images), 0, 0
         regions = tensors.masks_for(None if region_mask is None else _single(region_mask, "region mask"), len(images))
-        for frame, region, some in zip(tensors.iter_frames(images), regions, gpen_crops.frames):
+        for frame, region, some in zip(tensors.iter_frames(images), regions, places.frames):
             management.throw_exception_if_processing_interrupted()
             part = slice(start, start + len(some))
             start += len(some)
@@ -91,11 +96,11 @@ def _single(values: list[Item], name: str) -> Item:
     return values[0]
 
 
-def _squares(faces: list[torch.Tensor], count: int) -> list[Any]:
+def _squares(crops: list[torch.Tensor], count: int) -> list[Any]:
     """One [S, S, C] for each; where there are none, what stands in for them is not looked at."""
     if not count:
         return []
-    squares = [square for some in faces for square in tensors.iter_frames(some, "faces")]
+    squares = [square for some in crops for square in tensors.iter_frames(some, "crops")]
     if len(squares) != count:
         raise InputError(f"There are {count} faces to paste, but {len(squares)} crops. Each face needs its own.")
     return squares

@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import RestoreOptions, VideoOptions
-from . import outputs, tensors
+from ..gpen_core import DETECTORS, RestoreOptions
+from . import boxes, loading, outputs, tensors
 from .comfy import ComfyNode, NodeOutput
 from .host_progress import NodeProgress
-from .model import GpenModel, require_model
+from .model import GpenModel
+from .options import FaceOptions, LookOptions, restore_options
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..gpen_core import RestoreInput
 
 
 class RestoreNodeBase(ComfyNode):
-    """A node whose model is not loaded where the strength is 0."""
+    """A node with its own choice of a model, for which another may be linked."""
 
     @classmethod
-    def check_lazy_status(cls, strength: float, model: GpenModel | None = None, **unused: Any) -> list[str]:
-        return ["model"] if strength > 0 and model is None else []
+    def fingerprint_inputs(cls, model: str | None = None, **unused: Any) -> str:
+        """See `loading.fingerprint`."""
+        return loading.fingerprint(model, DETECTORS[0])
+
+    @classmethod
+    def check_lazy_status(cls, strength: float, **values: Any) -> list[str]:
+        """At strength 0 no linked model is loaded. An input that is not linked is not among the values."""
+        is_waiting = "gpen_model" in values and values["gpen_model"] is None
+        return ["gpen_model"] if strength > 0 and is_waiting else []
 
     @classmethod
     def restore(
         cls,
-        model: GpenModel | None,
-        options: RestoreOptions,
-        like: torch.Tensor,
-        frames: Iterable[RestoreInput],
-        region_mask: torch.Tensor | None,
-    ) -> NodeOutput:
-        """The outputs, in the type of `like`, the IMAGE that comes back where there is nothing to do."""
-        if reason := _skip_reason(options, like):
-            return outputs.passthrough(like, reason)
-        notes = outputs.format_notes(region_mask)
-        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        return outputs.image_output(require_model(model).restore(frames, len(like), options, keep_crops), like, notes)
-
-    @classmethod
-    def restore_video_frames(
-        cls,
-        model: GpenModel | None,
-        options: RestoreOptions,
-        video: VideoOptions,
         image: torch.Tensor,
-        region_mask: torch.Tensor | None,
+        model: str,
+        before_swap: torch.Tensor | None = None,
+        gpen_model: GpenModel | None = None,
+        region_mask: torch.Tensor | None = None,
+        face_options: FaceOptions | None = None,
+        look_options: LookOptions | None = None,
+        **values: Any,
     ) -> NodeOutput:
-        """The same of images that follow each other, see `restore_sequence`."""
-        from ..gpen_core import restore_sequence  # brings OpenCV, which ComfyUI's start is spared
-
-        if reason := _skip_reason(options, image):
-            return outputs.passthrough(image, reason)
-        model, region, reporter = (
-            require_model(model),
-            tensors.mask_for(region_mask, "video"),
-            NodeProgress(cls.hidden.unique_id),
-        )
-        passes = iter(range(2))
-
-        def read_frames() -> Iterator[NDArray[Any]]:
-            return tensors.iter_frames(image, is_warned=next(passes) > 0)
-
-        with model.device_session(options, reporter) as max_memory:
-            results = restore_sequence(
-                model.restorer, read_frames, options, video, region_mask=region, progress=reporter, max_memory=max_memory
-            )
-            return outputs.sequence_output(results, image, outputs.format_notes(region_mask))
+        """The outputs of single images. `values` are those of the node's own options."""
+        face, look = face_options or FaceOptions(), look_options or LookOptions()
+        options = restore_options(face, look, **values)
+        target = image if look.background is None else look.background
+        if reason := skip_reason(options, image, region_mask):
+            return outputs.passthrough(target, reason)
+        frames = make_inputs(image, region_mask, face, look, before_swap)
+        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
+        restorer = loading.linked_or_loaded(gpen_model, model, NodeProgress(cls.hidden.unique_id))
+        notes = outputs.mask_notes(region_mask)
+        return outputs.image_output(restorer.restore(frames, len(image), options, keep_crops), target, notes)
 
 
-def _skip_reason(options: RestoreOptions, image: torch.Tensor) -> str | None:
+def make_inputs(
+    image: torch.Tensor,
+    region_mask: torch.Tensor | None,
+    face: FaceOptions,
+    look: LookOptions,
+    before_swap: torch.Tensor | None = None,
+) -> Iterable[RestoreInput]:
+    """One for each image of the batch."""
+    from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
+
+    count = len(image)
+    parts = zip(
+        tensors.iter_frames(image),
+        tensors.paired_frames(before_swap, count, "before_swap"),
+        tensors.paired_frames(look.background, count, "background"),
+        tensors.masks_for(region_mask, count),
+        boxes.parse_boxes(face.bboxes, image.shape, face.box_format),
+    )
+    return (RestoreInput(*part, face.aligned) for part in parts)
+
+
+def skip_reason(options: RestoreOptions, image: torch.Tensor, region_mask: torch.Tensor | None) -> str | None:
+    """Why nothing is to be done, if so."""
     if options.strength == 0:
-        return "The strength is 0: nothing was done."
-    return "There are no images in the batch: nothing was done." if len(image) == 0 else None
+        return "The strength is 0: nothing was restored."
+    if len(image) == 0:
+        return "There are no images in the batch: nothing was restored."
+    return outputs.EMPTY_MASK if tensors.is_empty(region_mask) else None

@@ -15,6 +15,7 @@ from ..gpen_core import Face, InputError
 
 log = logging.getLogger(__name__)
 
+PLACEHOLDER_SIZE = (64, 64)  # of Load Image's mask
 TOLERANCE = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
 
 
@@ -99,8 +100,8 @@ def mask_to_tensor(mask: NDArray[np.float32], size: int) -> torch.Tensor:
 
 def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
     """MASK [B, H, W] or [H, W] -> one per frame; a single one counts for all. None where there is nothing to limit: where
-    no mask is connected, and where it is empty, as Load Image's is of an image without transparent parts."""
-    if mask is None or is_empty(mask):
+    no mask is connected, or Load Image's placeholder."""
+    if mask is None or is_placeholder(mask):
         return [None] * count
     masks = list(mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy())
     return broadcast(masks, count, "mask")
@@ -109,14 +110,19 @@ def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32]
 def mask_for(mask: torch.Tensor | None, name: str) -> NDArray[np.float32] | None:
     """The one mask [H, W] of all frames of a video; None where there is nothing to limit. Raises `InputError` for
     several."""
-    if mask is not None and mask.ndim > 2 and len(mask) > 1 and not is_empty(mask):
+    if mask is not None and mask.ndim > 2 and len(mask) > 1 and not is_placeholder(mask):
         raise InputError(f"The mask has {len(mask)} frames. Expected one, which counts for all frames of the {name}.")
     return masks_for(mask, 1)[0]
 
 
+def is_placeholder(mask: torch.Tensor | None) -> bool:
+    """Whether it is what Load Image gives for an image without transparency."""
+    return mask is not None and tuple(mask.shape[-2:]) == PLACEHOLDER_SIZE and not mask.any()
+
+
 def is_empty(mask: torch.Tensor | None) -> bool:
-    """Whether a mask is connected that is zero in all frames."""
-    return mask is not None and not mask.any()
+    """Whether a mask is connected that is zero in all frames, and no placeholder."""
+    return mask is not None and not mask.any() and not is_placeholder(mask)
 
 
 def paired_frames(image: torch.Tensor | None, count: int, name: str) -> Iterable[NDArray[Any] | None]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import FACE_CHOICES, MissingDependency, ProgressEvent, RestoreOptions, VideoOptions
-from . import inputs, outputs, tensors, video_io
-from .comfy import GpenModelType, NodeOutput, advanced_optional, io, schema, ui
+from ..gpen_core import InputError, MissingDependency, ProgressEvent, RestoreOptions, VideoOptions
+from . import inputs, loading, outputs, tensors, video_io
+from .comfy import ExecutionBlocker, NodeOutput, io, schema, ui
 from .host_progress import NodeProgress
-from .model import GpenModel, require_model
-from .restore_base import RestoreNodeBase
+from .model import GpenModel
+from .options import FaceOptions, LookOptions, refuse_image_inputs, restore_options, video_options
+from .restore_base import RestoreNodeBase, skip_reason
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..gpen_core import VideoResult
 
 PYAV_HELP = "PyAV is among ComfyUI's own requirements: install its requirements.txt into its Python environment again."
+IMAGE_ONLY = "A video takes no bounding boxes, aligned faces or background."
 
 
 class RestoreVideo(RestoreNodeBase):
-    """Restores the faces of a video from file to file, steadily."""
+    """Restores the faces of a video, steadily: from file to file, or of frames in memory."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -29,63 +35,51 @@ class RestoreVideo(RestoreNodeBase):
             node_id="GPEN_RestoreVideo",
             display_name="Restore Video (GPEN)",
             category="image/face",
-            description="Restores the faces of a video with GPEN and keeps them steady over time. It is read and written "
-            "frame by frame, however long it is; sound, subtitles and timestamps are kept.",
-            search_aliases=["video face restoration", "video", "film", "flicker", "deflicker", "gpen", "fix faces", "keep"],
+            description="Restores the faces of a video with GPEN and keeps them steady over time. A video of any length is "
+            "read and written frame by frame, and keeps its sound, subtitles and timestamps. A batch of frames works, too.",
+            search_aliases=[
+                "video face restoration",
+                "restore video",
+                "video",
+                "film",
+                "old film",
+                "flicker",
+                "deflicker",
+                "gpen",
+                "fix faces",
+            ],
             inputs=[
-                GpenModelType.Input("model", lazy=True, tooltip="From Load GPEN Model."),
-                io.Video.Input("video", tooltip="From Load Video; of any length."),
-                inputs.strength(1.0),
-                io.Float.Input(
-                    "temporal_smoothing",
-                    default=inputs.VIDEO_DEFAULTS.temporal_smoothing,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much restored faces are evened out over time, where nothing moves but the camera or the "
-                    "whole face; 0 takes every frame by itself.",
+                inputs.model(),
+                inputs.strength(),
+                inputs.faces(),
+                *inputs.option_inputs(VideoOptions, names=("temporal_smoothing",)),
+                io.Video.Input("video", optional=True, tooltip="From Load Video. Connect this or image."),
+                io.Image.Input(
+                    "image", optional=True, tooltip="The frames of a video, a batch in their order. Connect this or video."
                 ),
-                io.Combo.Input(
-                    "faces",
-                    options=[*FACE_CHOICES, inputs.BY_INDEX],
-                    default=inputs.DEFAULTS.faces,
-                    tooltip="Which faces are restored, of each shot: all, the largest, or the one nearest to the middle. "
-                    "For 'by index', the summary of a run says the numbers.",
-                ),
-                io.String.Input(
-                    "indices",
-                    default="0",
-                    tooltip="With 'by index': numbers from 0 by first appearance in the video, such as 0,2 or 1-3.",
-                ),
-                inputs.confidence(),
-                inputs.min_face_size(),
-                *inputs.appearance(),
-                io.Mask.Input(
-                    "region_mask",
-                    optional=True,
-                    tooltip="Only here is anything restored: one mask for all frames, of any size. An empty one counts as "
-                    "none.",
-                ),
-                io.Float.Input(
-                    "min_duration",
-                    default=inputs.VIDEO_DEFAULTS.min_duration,
-                    min=0.0,
-                    max=3600.0,
-                    step=0.1,
-                    tooltip="Who is in the video for less seconds is left alone.",
-                    **advanced_optional(io.Float),
-                ),
-                *inputs.advanced_selection(),
-                *inputs.advanced_appearance(),
+                inputs.region_mask(),
+                inputs.gpen_model(),
+                inputs.face_options(),
+                inputs.look_options(),
             ],
             outputs=[
                 io.Video.Output(
                     display_name="video",
-                    tooltip="The video with the restored faces, a file in ComfyUI's temp folder; Save Video keeps it.",
+                    tooltip="The restored video, a file in ComfyUI's temp folder. Save Video keeps it. Given frames, nodes "
+                    "connected here do not run.",
+                ),
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="The restored frames. Given a video, nodes connected here do not run.",
+                ),
+                io.Mask.Output(
+                    display_name="face_mask",
+                    tooltip="How much of each pixel of the frames is restored. Given a video, nodes connected here do not "
+                    "run.",
                 ),
                 io.String.Output(
                     display_name="summary",
-                    tooltip="Faces followed through the video, restored, and left alone with the reason.",
+                    tooltip="How many faces were found and restored, and why others were skipped.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -94,43 +88,63 @@ class RestoreVideo(RestoreNodeBase):
     @classmethod
     def execute(
         cls,
-        video: Any,
+        model: str,
         temporal_smoothing: float,
-        model: GpenModel | None = None,
+        video: Any = None,
+        image: torch.Tensor | None = None,
+        gpen_model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
-        min_duration: float = inputs.VIDEO_DEFAULTS.min_duration,
+        face_options: FaceOptions | None = None,
+        look_options: LookOptions | None = None,
         **values: Any,
     ) -> NodeOutput:
         """`values` are those of the other inputs. Raises `GpenError` for what cannot be, see `restore_video`, torch's out of
         memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted; then no file is left."""
-        options = inputs.restore_options(order=inputs.DEFAULTS.order, **values)
-        if options.strength == 0:
-            return _output(video, "The strength is 0: nothing was done.")
-        region = tensors.mask_for(region_mask, "video")
-        with (
-            video_io.temp_folder() as work_folder,
-            video_io.delete_after_use(video_io.get_source(video, work_folder), work_folder) as source,
-        ):
-            video_options = VideoOptions(
-                temporal_smoothing=temporal_smoothing, start=source.start, end=source.end, min_duration=min_duration
-            )
-            try:
-                result = _restore_file(
-                    require_model(model),
-                    source.path,
-                    work_folder,
-                    options,
-                    video_options,
-                    region,
-                    NodeProgress(cls.hidden.unique_id),
-                )
-            except MissingDependency as error:
-                raise MissingDependency(f"{error}\n{PYAV_HELP}") from error
-        text = "\n".join([outputs.video_summary(result), *outputs.format_notes(region_mask)])
-        if any(result.restored):
-            return _output(video_io.video_from_file(result.target), text)
-        video_io.delete_folder(work_folder)
-        return _output(video, f"{text}\nNothing was restored: the video is passed on as it came.")
+        if (video is None) == (image is None):
+            connected = "Both video and image are" if image is not None else "Neither video nor image is"
+            raise InputError(f"{connected} connected. Connect one: a video from Load Video, or a batch of frames as image.")
+        face, look = face_options or FaceOptions(), look_options or LookOptions()
+        refuse_image_inputs(face, look, IMAGE_ONLY)
+        options = restore_options(face, look, **values)
+        asked = video_options(face, look, temporal_smoothing=temporal_smoothing)
+        reporter = NodeProgress(cls.hidden.unique_id)
+
+        def get_model() -> GpenModel:
+            return loading.linked_or_loaded(gpen_model, model, reporter)
+
+        if image is not None:
+            return _restore_frames(get_model, image, options, asked, region_mask, reporter)
+        return _restore_video(get_model, video, options, asked, region_mask, reporter)
+
+
+def _restore_video(
+    get_model: Callable[[], GpenModel],
+    video: Any,
+    options: RestoreOptions,
+    asked: VideoOptions,
+    region_mask: torch.Tensor | None,
+    reporter: NodeProgress,
+) -> NodeOutput:
+    """From file to file."""
+    if options.strength == 0:
+        return _video_output(video, "The strength is 0: nothing was restored.")
+    if tensors.is_empty(region_mask):
+        return _video_output(video, outputs.EMPTY_MASK)
+    region = tensors.mask_for(region_mask, "video")
+    with (
+        video_io.temp_folder() as work_folder,
+        video_io.delete_after_use(video_io.get_source(video, work_folder), work_folder) as source,
+    ):
+        trimmed = replace(asked, start=source.start, end=source.end)
+        try:
+            result = _restore_file(get_model(), source.path, work_folder, options, trimmed, region, reporter)
+        except MissingDependency as error:
+            raise MissingDependency(f"{error}\n{PYAV_HELP}") from error
+    text = "\n".join([outputs.video_summary(result), *outputs.mask_notes(region_mask)])
+    if any(result.restored):
+        return _video_output(video_io.video_from_file(result.target), text)
+    video_io.delete_folder(work_folder)
+    return _video_output(video, f"{text}\nNothing was restored: the video is passed on unchanged.")
 
 
 def _restore_file(
@@ -161,6 +175,37 @@ def _restore_file(
     return result
 
 
-def _output(video: Any, text: str) -> NodeOutput:
+def _restore_frames(
+    get_model: Callable[[], GpenModel],
+    image: torch.Tensor,
+    options: RestoreOptions,
+    asked: VideoOptions,
+    region_mask: torch.Tensor | None,
+    reporter: NodeProgress,
+) -> NodeOutput:
+    """A batch of frames, see `restore_sequence`."""
+    from ..gpen_core import restore_sequence  # brings OpenCV, which ComfyUI's start is spared
+
+    if reason := skip_reason(options, image, region_mask):
+        return _frames_output(image, outputs.zero_mask(image), reason)
+    model, region = get_model(), tensors.mask_for(region_mask, "video")
+    passes = iter(range(2))
+
+    def read_frames() -> Iterator[NDArray[Any]]:
+        return tensors.iter_frames(image, is_warned=next(passes) > 0)
+
+    with model.device_session(options, reporter) as max_memory:
+        results = restore_sequence(
+            model.restorer, read_frames, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
+        )
+        restored, mask, faces = outputs.sequence_output(results, image)
+    return _frames_output(restored, mask, "\n".join([outputs.summary(faces), *outputs.mask_notes(region_mask)]))
+
+
+def _video_output(video: Any, text: str) -> NodeOutput:
     """The text is an output, and shown on the node itself."""
-    return NodeOutput(video, text, ui=ui.PreviewText(text))
+    return NodeOutput(video, ExecutionBlocker(None), ExecutionBlocker(None), text, ui=ui.PreviewText(text))
+
+
+def _frames_output(image: torch.Tensor, mask: torch.Tensor, text: str) -> NodeOutput:
+    return NodeOutput(ExecutionBlocker(None), image, mask, text, ui=ui.PreviewText(text))

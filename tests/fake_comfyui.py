@@ -13,7 +13,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = {
+    "GPEN_FaceOptions",
     "GPEN_LoadModel",
+    "GPEN_LookOptions",
     "GPEN_RestoreFaces",
     "GPEN_RestoreVideo",
     "GPEN_DetectFaces",
@@ -248,4 +250,14 @@ class Host:
         return {part.id: part.default for part in inputs if hasattr(part, "default")}
 
     def run(self, node_id, **values):
-        return self.nodes[node_id].execute(**{**self.defaults(node_id), **values}).args
+        """The outputs of a node. Values that are inputs of an option node reach it through that node."""
+        return self.execute(node_id, **values).args
+
+    def execute(self, node_id, **values):
+        own = {part.id for part in self.nodes[node_id].define_schema().inputs}
+        for name, option_node in {"face_options": "GPEN_FaceOptions", "look_options": "GPEN_LookOptions"}.items():
+            its = {part.id for part in self.nodes[option_node].define_schema().inputs} - own
+            if name in own and its & values.keys():
+                given = {key: values.pop(key) for key in its & values.keys()}
+                (values[name],) = self.run(option_node, **given)
+        return self.nodes[node_id].execute(**{**self.defaults(node_id), **values})

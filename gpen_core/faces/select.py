@@ -10,6 +10,7 @@ import numpy as np
 from .face import Box, Face
 from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 
+MAX_LISTED = 5  # numbers in a note
 MIN_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
 
 
@@ -105,6 +106,16 @@ def _matching_faces(
         return [max(remaining, key=lambda n: faces[n].area)]
     x, y = size[0] / 2, size[1] / 2
     return [min(remaining, key=lambda n: (faces[n].center[0] - x) ** 2 + (faces[n].center[1] - y) ** 2)]
+
+
+def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
+    """A note where faces were asked for by numbers that none of `count` faces has."""
+    missing = () if isinstance(selection, str) else sorted({n for n in selection if n >= count})
+    if not missing:
+        return []
+    shown = ", ".join(map(str, missing[:MAX_LISTED])) + (", ..." if len(missing) > MAX_LISTED else "")
+    found = "no face was found" if count == 0 else "the only face is 0" if count == 1 else f"faces are 0 to {count - 1}"
+    return [f"there is no face {shown}: {found}"]
 
 
 def _skip_reason(n: int, selection: str | tuple[int, ...]) -> str:

@@ -16,7 +16,7 @@ from ..faces import swap_detection
 from ..faces.align import Alignment, align_face, crop_face, full_square, square_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Box, Face, Landmarks
-from ..faces.select import flag_implausible, matches_box, select_faces, skip_outside_boxes, sort_faces
+from ..faces.select import flag_implausible, matches_box, missing_numbers, select_faces, skip_outside_boxes, sort_faces
 from ..images import codecs
 from ..images.image import FloatImage, ImageData, same_aspect_ratio, to_image_data
 from ..images.resize import resize
@@ -103,6 +103,7 @@ class RestoreSession:
                 if not any(matches_box(face.box, box) for face in faces)
             ]
             faces = skip_outside_boxes(faces, self.boxes)
+        self.notes += missing_numbers(options.faces, len(faces))
         faces = [self._within_region(face) for face in faces]
         faces = select_faces(faces, self.image.size, options.faces, options.min_face_size, options.max_faces)
         if options.strength == 0:

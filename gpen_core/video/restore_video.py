@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, OptionsError, oom_context
+from ..faces.select import missing_numbers
 from ..images.image import FloatImage
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -383,7 +384,8 @@ def _build_result(
         TrackOutcome(track, frame_restorer.reasons[n], networks.get(n), counts[n], *flicker[n])
         for n, track in ((track.number, track) for track in analysis.tracks)
     ]
-    notes = tuple(dict.fromkeys([*run.notes, *analysis.notes, *run.reader.notes, *run.encoding.notes]))
+    unknown = missing_numbers(run.options.faces, len(analysis.tracks))
+    notes = tuple(dict.fromkeys([*unknown, *run.notes, *analysis.notes, *run.reader.notes, *run.encoding.notes]))
     return VideoResult(
         run.info, run.target, analysis, tuple(outcomes), tuple(restored), run.timer.seconds, notes, (len(store.ranges), done)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import MissingWeights
@@ -83,6 +84,11 @@ def download_size(name: str) -> int | None:
     nobody has published."""
     entry = find_entry(name)
     return None if entry is None else entry.bytes or entry.approximate_bytes
+
+
+def can_download() -> bool:
+    """Whether this copy of the package can. A registry's copy may leave out the files that open connections."""
+    return find_spec(".transfer", __package__) is not None
 
 
 def iter_weights(folders: Iterable[Path]) -> Iterator[Path]:

@@ -4,7 +4,7 @@ import helpers
 import numpy as np
 import pytest
 
-from gpen_core.faces.select import select_faces, sort_faces
+from gpen_core.faces.select import missing_numbers, select_faces, sort_faces
 
 SIZE = (1000, 600)
 # Two rows of people; names by place.
@@ -69,6 +69,21 @@ def test_numbers_count_in_the_order_given():
 
 def test_numbers_beyond_the_last_face_take_nothing():
     assert taken(selection=(7,)) == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "count", "note"),
+    [
+        ((1, 7, 7), 3, ["there is no face 7: faces are 0 to 2"]),
+        ((1,), 1, ["there is no face 1: the only face is 0"]),
+        ((0, 2), 0, ["there is no face 0, 2: no face was found"]),
+        (tuple(range(12)), 2, ["there is no face 2, 3, 4, 5, 6, ...: faces are 0 to 1"]),
+        ((0, 2), 3, []),
+        ("largest", 0, []),
+    ],
+)
+def test_numbers_that_no_face_has_are_named(selection, count, note):
+    assert missing_numbers(selection, count) == note
 
 
 def test_minimum_size_is_the_shorter_side():

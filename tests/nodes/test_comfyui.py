@@ -29,9 +29,9 @@ def comfy_models(tmp_path_factory, detector_weights):
     folder = tmp_path_factory.mktemp("comfyui") / "models"
     files = {
         f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
-        "facerestore_models/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
-        "facerestore_models/my-gpen.pth": helpers.identity_weights(256),
-        "facerestore_models/codeformer.pth": b"another restorer's",
+        "GPEN/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+        "GPEN/my-gpen.pth": helpers.identity_weights(256),
+        "GPEN/codeformer.pth": b"another restorer's",
     }
     helpers.write_weights(folder, files)
     return folder
@@ -155,17 +155,17 @@ REST = {"comfy.model_management": fake_comfyui.Management()}
 
 def test_folder_keys_are_added_to_not_assigned(comfy_models, monkeypatch, tmp_path):
     def users(paths):
-        paths.folder_names_and_paths["facerestore_models"] = ([str(tmp_path)], {".onnx"})
+        paths.folder_names_and_paths["GPEN"] = ([str(tmp_path)], {".onnx"})
         paths.folder_names_and_paths["facedetection"] = ([str(tmp_path)], set())  # as extra_model_paths.yaml makes it
 
     known = fake_comfyui.Host(comfy_models, monkeypatch, prepare=users).folder_paths.folder_names_and_paths
-    assert known["facerestore_models"] == ([str(tmp_path), str(comfy_models / "facerestore_models")], {".onnx"})
+    assert known["GPEN"] == ([str(tmp_path), str(comfy_models / "GPEN")], {".onnx"})
     assert known["facedetection"][0][0] == str(tmp_path) and ".safetensors" in known["facedetection"][1]
 
 
 def test_replaced_files_are_loaded_anew(host, comfy_models):
     loader, known = host.nodes["GPEN_LoadModel"], {"model": "gpen-replaced.pth", "detector": "retinaface_mobile0.25"}
-    file = comfy_models / "facerestore_models" / "gpen-replaced.pth"
+    file = comfy_models / "GPEN" / "gpen-replaced.pth"
     file.write_bytes(b"one")
     before = loader.fingerprint_inputs(**known, precision="fp32")
     assert before == loader.fingerprint_inputs(**known, precision="fp16") and str(file) in before
@@ -180,7 +180,7 @@ def test_replaced_files_are_loaded_anew(host, comfy_models):
 
 def test_what_was_fetched_meanwhile_is_not_loaded_twice(host, tmp_path, comfy_models, monkeypatch):
     loader = host.nodes["GPEN_LoadModel"]
-    target = comfy_models / "facerestore_models" / "GPEN-BFR-512.pth"
+    target = comfy_models / "GPEN" / "GPEN-BFR-512.pth"
     known = {"model": "GPEN-BFR-512.pth", "detector": "retinaface_mobile0.25", "precision": "fp32"}
     before = loader.fingerprint_inputs(**known)
     monkeypatch.setattr(host.module("nodes.model").GpenModel, "load", lambda *_: target.write_bytes(b"fetched"))
@@ -245,55 +245,110 @@ def test_every_choice_has_a_default_that_is_among_them(host):
 def test_the_choices_are_bare_names_and_stay_the_same_after_a_download(comfy_models, monkeypatch, tmp_path):
     empty = fake_comfyui.Host(tmp_path, monkeypatch).module("nodes.folders")
     before = empty.model_choices()
-    assert before[0] == "GPEN-BFR-2048.pth" and [*empty.missing_models(), "auto", "auto:256"] == before
-    (tmp_path / "facerestore_models").mkdir()
-    (tmp_path / "facerestore_models" / "gpen-bfr-2048.safetensors").touch()
-    assert empty.model_choices() == before and empty.missing_models() == before[1:-2]
+    assert before[:3] == ["auto", "auto:256", "GPEN-BFR-2048.pth"] and before[2:] == empty.missing_models()
+    (tmp_path / "GPEN").mkdir()
+    (tmp_path / "GPEN" / "gpen-bfr-2048.safetensors").touch()
+    assert empty.model_choices() == before and empty.missing_models() == before[3:]
 
 
 def test_other_files_are_offered_if_they_are_gpens(host):
     choices = host.module("nodes.folders").model_choices()
-    assert choices[-4:] == ["gpen-red-256.pth", "my-gpen.pth", "auto", "auto:256"] and "codeformer.pth" not in choices
+    assert choices[-2:] == ["gpen-red-256.pth", "my-gpen.pth"] and "codeformer.pth" not in choices
 
 
-PLACES = {
-    "GPEN_RestoreFaces": "model image strength faces indices order confidence min_face_size mask_type color "
-    "region_mask background bboxes detection_size angles max_faces box_format aligned "
-    "preserve mask_expand grain frames_are_video temporal_smoothing",
-    "GPEN_RestoreVideo": "model video strength temporal_smoothing faces indices confidence min_face_size "
-    "mask_type color region_mask min_duration detection_size angles max_faces preserve "
-    "mask_expand grain",
-    "GPEN_CleanUpFaceSwap": "model swapped before_swap strength faces indices order confidence min_face_size "
-    "mask_type color region_mask detection_size angles max_faces preserve mask_expand "
-    "grain",
+def test_a_copy_that_cannot_download_offers_only_networks_that_are_there(host, monkeypatch):
+    module = host.module("nodes.folders")
+    monkeypatch.setattr(module, "can_download", lambda: False)
+    assert module.model_choices() == ["auto", "auto:256", "gpen-red-256.pth", "my-gpen.pth"]
+
+
+def test_networks_in_the_folder_of_other_restorers_are_found(host, comfy_models):
+    file = "facerestore_models/gpen-elsewhere.pth"
+    helpers.write_weights(comfy_models, {file: helpers.identity_weights(256)})
+    try:
+        folders = host.module("nodes.folders")
+        assert "gpen-elsewhere.pth" in folders.model_choices()
+        assert [path.name for path in folders.model_dirs()] == ["GPEN", "facerestore_models"]  # what is fetched goes first
+    finally:
+        (comfy_models / file).unlink()
+
+
+WIDGETS = {
+    "GPEN_RestoreFaces": ["model", "strength", "faces"],
+    "GPEN_CleanUpFaceSwap": ["model", "strength", "faces"],
+    "GPEN_RestoreVideo": ["model", "strength", "faces", "temporal_smoothing"],
+    "GPEN_DetectFaces": [],
+    "GPEN_CropFaces": ["size", "faces"],
 }
+KINDS = {"COMBO", "FLOAT", "INT", "STRING", "BOOLEAN"}
 
 
-@pytest.mark.parametrize("node", PLACES)
-def test_a_new_input_comes_behind_all_others_since_saved_graphs_know_values_by_their_places(host, node):
+@pytest.mark.parametrize("node", WIDGETS)
+def test_a_node_shows_few_widgets_at_first_sight(host, node):
     inputs = host.nodes[node].define_schema().inputs
-    ids = [one.id for one in inputs]
-    assert ids[: len(PLACES[node].split())] == PLACES[node].split()
-    assert all(one.optional for one in inputs[ids.index("preserve") :])
+    assert [one.id for one in inputs if one.kind in KINDS] == WIDGETS[node]
+    needed = {one.id for one in inputs if one.kind not in KINDS and not getattr(one, "optional", False)}
+    assert needed <= {"image", "swapped", "before_swap"}
+
+
+@pytest.fixture
+def loaded(host, red, monkeypatch):
+    """What nodes without Load GPEN Model load: (model, detector, precision)."""
+    calls = []
+    model = host.module("nodes.model").GpenModel
+    monkeypatch.setattr(model, "load", lambda *asked: (calls.append(asked[:3]), red)[1])
+    return calls
+
+
+def test_restore_faces_works_alone_and_keeps_its_model(host, loaded, comfy_models, portrait):
+    image, *_ = host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth")
+    host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth", strength=0.5)
+    assert is_red(image).any() and loaded == [("gpen-red-256.pth", "retinaface_resnet50", "auto")]
+    assert host.run("GPEN_DetectFaces", image=portrait)[3] == 1 and host.run("GPEN_CropFaces", image=portrait)[3] == 1
+    assert len(loaded) == 1  # the detector of the model that is loaded
+    (file,) = comfy_models.rglob("gpen-red-256.pth")
+    status = file.stat()
+    os.utime(file, ns=(1, 1))
+    try:
+        host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth")
+        host.run("GPEN_RestoreFaces", image=portrait)
+    finally:
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [model for model, *_ in loaded] == ["gpen-red-256.pth", "gpen-red-256.pth", "auto"]
+
+
+def test_a_linked_model_replaces_the_chosen_one(host, loaded, red, portrait):
+    assert is_red(host.run("GPEN_RestoreFaces", image=portrait, gpen_model=red)[0]).any() and loaded == []
+
+
+def test_a_replaced_file_restores_again(host, comfy_models):
+    node, file = host.nodes["GPEN_RestoreFaces"], comfy_models / "GPEN" / "gpen-replaced.pth"
+    file.write_bytes(b"one")
+    try:
+        before = node.fingerprint_inputs(model=file.name, strength=1.0)
+        os.utime(file, ns=(1, 1))
+        assert node.fingerprint_inputs(model=file.name) != before
+    finally:
+        file.unlink()
 
 
 def test_a_gray_image_stays_gray_unless_asked_otherwise(host, red, portrait):
     gray = portrait.mean(dim=3, keepdim=True).expand(-1, -1, -1, 3).contiguous()
     for color, is_gray in (("auto", True), ("none", False)):
-        image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=gray, color=color)
+        image, mask, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=gray, color=color)
         assert mask.max() == 1 and bool((image[..., 0] - image[..., 1]).abs().max() < 1e-6) == is_gray
 
 
 def test_the_masks_edge_moves_and_what_cannot_stay_is_said(host, red, portrait):
-    masks = [host.run("GPEN_RestoreFaces", model=red, image=portrait, mask_expand=grow)[1] for grow in (0.0, -0.2)]
+    masks = [host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, mask_expand=grow)[1] for grow in (0.0, -0.2)]
     assert (masks[1] <= masks[0]).all() and masks[1].sum() < 0.8 * masks[0].sum()
     with pytest.raises(host.module("gpen_core").OptionsError, match="nostrils"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, preserve="nostrils")
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, preserve="nostrils")
 
 
 def test_restoring(host, computed_red, portrait):
     before = portrait.clone()
-    image, mask, crops, summary = host.run("GPEN_RestoreFaces", model=computed_red, image=portrait)
+    image, mask, crops, summary = host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)
     assert image.dtype == torch.float32 and image.shape == portrait.shape and mask.shape == (1, 512, 512)
     assert torch.equal(image[mask == 0], portrait[mask == 0]) and torch.equal(portrait, before)
     assert is_red(image[mask == 1]).all() and (mask == 1).sum() > 1000
@@ -303,8 +358,8 @@ def test_restoring(host, computed_red, portrait):
 
 
 def test_the_memory_manager_gets_the_networks_at_each_run(host, computed_red, portrait):
-    host.run("GPEN_RestoreFaces", model=computed_red, image=portrait)
-    host.run("GPEN_RestoreFaces", model=computed_red, image=portrait, strength=0.5)
+    host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)
+    host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait, strength=0.5)
     (first, memory, full), (second, *_) = host.management.loaded
     assert first == second and len(first) == 2 and full and memory >= 1 << 28
     assert [patcher.model for patcher in first] == list(computed_red.restorer.modules())
@@ -312,50 +367,55 @@ def test_the_memory_manager_gets_the_networks_at_each_run(host, computed_red, po
 
 def test_half_precision_and_alpha_are_kept(host, red, portrait):
     rgba = torch.cat((portrait, torch.rand(1, 512, 512, 1, generator=torch.Generator().manual_seed(1))), 3).half()
-    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=rgba)
+    image, mask, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=rgba)
     assert image.dtype == torch.float16 and torch.equal(image[..., 3], rgba[..., 3])
     assert is_red(image[mask == 1]).all() and torch.equal(image[mask == 0], rgba[mask == 0])
 
 
 def test_bfloat16_goes_through_float32(host, red, portrait):
-    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.bfloat16())
+    image, mask, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait.bfloat16())
     assert image.dtype == torch.bfloat16 and torch.equal(image[mask == 0], portrait.bfloat16()[mask == 0])
 
 
 def test_no_step_of_eight_bits(host, red, portrait):
     fine = portrait * 0.999 + 0.0003
-    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=fine)
+    image, mask, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=fine)
     assert torch.equal(image[mask == 0], fine[mask == 0])
 
 
 def test_no_face(host, red, gray):
-    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=gray)
+    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=gray)
     assert torch.equal(image, gray) and not mask.any() and summary == "0 faces found, 0 restored, 0 skipped"
     assert isinstance(crop, fake_comfyui.ExecutionBlocker) and crop.message is None
 
 
 def test_strength_zero_needs_no_model(host, gray):
-    assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.0, model=None) == []
-    assert host.nodes["GPEN_RestoreFaces"].check_lazy_status(strength=0.1, model=None) == ["model"]
+    wanted = host.nodes["GPEN_RestoreFaces"].check_lazy_status
+    assert wanted(strength=0.0, model="auto", gpen_model=None) == []
+    assert wanted(strength=0.1, model="auto", gpen_model=None) == ["gpen_model"]
+    assert wanted(strength=0.1, model="auto") == []  # not linked
     image, mask, *_ = host.run("GPEN_RestoreFaces", image=gray, strength=0.0)
     assert image is gray and not mask.any()
 
 
 @pytest.mark.slow
-def test_an_empty_mask_is_none(host, red, portrait):
-    """Load Image gives 64 x 64 zeros where there is no alpha, and zeros of full size where it is opaque."""
-    for side in (64, 512):
-        image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.zeros(1, side, side))
-        assert is_red(image).any() and "1 restored" in summary and "the mask is empty" in summary
-    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, region_mask=torch.ones(64, 64))
-    assert is_red(image).any()
+def test_an_empty_mask_restores_nothing_but_load_images_placeholder_is_none(host, red, portrait):
+    """Load Image gives 64 x 64 zeros where there is no alpha."""
+    image, mask, _, summary = host.run(
+        "GPEN_RestoreFaces", gpen_model=red, image=portrait, region_mask=torch.zeros(1, 512, 512)
+    )
+    assert image is portrait and not mask.any()
+    assert summary == "The mask is empty (zero everywhere): nothing was restored."
+    placeholder = torch.zeros(1, 64, 64)
+    image, *_, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, region_mask=placeholder)
+    assert is_red(image).any() and "1 restored" in summary and "placeholder mask counts as no mask" in summary
+    image, *_, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, region_mask=torch.ones(64, 64))
+    assert is_red(image).any() and "placeholder" not in summary
 
 
 def test_the_summary_stands_on_the_node(host, red, portrait):
     for strength in (0.0, 1.0):
-        out = host.nodes["GPEN_RestoreFaces"].execute(
-            **{**host.defaults("GPEN_RestoreFaces"), "model": red, "image": portrait, "strength": strength}
-        )
+        out = host.execute("GPEN_RestoreFaces", gpen_model=red, image=portrait, strength=strength)
         assert out.ui == {"text": (out.args[3],)} and out.args[3]
     assert "GPEN_" in (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
 
@@ -365,14 +425,14 @@ def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, c
     bright = torch.where(portrait > 0.95, 6.4, portrait)  # highlights
     bright[0, 0, 0] = -0.6
     film = torch.cat((bright, bright, torch.zeros_like(portrait)))
-    image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
+    image, mask, _, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     assert "2 restored" in summary and is_red(image[mask == 1]).all()
     assert torch.equal(image[mask == 0], film[mask == 0])
     warned = [record.getMessage() for record in caplog.records if "within 0 to 1" in record.getMessage()]
     assert warned == [
         "GPEN: the image has values from -0.6 to 6.4; faces are found and restored as if they were within 0 to 1."
     ]
-    assert host.run("GPEN_DetectFaces", model=red, image=film)[3] == 2
+    assert host.run("GPEN_DetectFaces", gpen_model=red, image=film)[3] == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -380,24 +440,24 @@ def test_the_frame_with_what_is_no_number_is_named(host, red, portrait, value):
     film = portrait.repeat(3, 1, 1, 1)
     film[1, 5, 5:8] = value
     with pytest.raises(Exception, match=r"Frame 1 of the image has values that are not finite .* in 3 of 262144 pixels"):
-        host.run("GPEN_RestoreFaces", model=red, image=film)
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     with pytest.raises(Exception, match="The background has values that are not finite"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, background=film[1:2])
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, background=film[1:2])
 
 
 def test_a_batch_of_none_comes_back(host, red, portrait):
-    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", model=red, image=portrait[:0])
+    image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait[:0])
     assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
-    host.run("GPEN_RestoreFaces", model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
-    assert "no images" in host.run("GPEN_CleanUpFaceSwap", model=red, swapped=portrait[:0], before_swap=portrait[:0])[3]
-    boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait[:0])
+    host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
+    assert "no images" in host.run("GPEN_CleanUpFaceSwap", gpen_model=red, swapped=portrait[:0], before_swap=portrait[:0])[3]
+    boxes, mask, preview, count = host.run("GPEN_DetectFaces", gpen_model=red, image=portrait[:0])
     assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
 
 
 def test_frames_with_their_own_masks(host, red, portrait):
     masks = torch.stack((torch.zeros(512, 512), torch.ones(512, 512)))
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), region_mask=masks)
+    image, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait.repeat(2, 1, 1, 1), region_mask=masks)
     assert [bool(is_red(one).any()) for one in image] == [False, True]
 
 
@@ -425,14 +485,14 @@ FACE, ELSEWHERE = {"x": 170, "y": 60, "width": 110, "height": 130}, {"x": 400, "
 )
 @pytest.mark.slow
 def test_boxes_in_every_shape(host, red, portrait, boxes, restored):
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
+    image, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
     assert [bool(is_red(one).any()) for one in image] == restored
 
 
 def test_boxes_may_be_corners(host, red, portrait):
     boxes, corners = [(170, 60, 110, 130)], [(170, 60, 280, 190)]
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=corners, box_format="xyxy")
-    same, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=boxes)
+    image, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, bboxes=corners, box_format="xyxy")
+    same, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, bboxes=boxes)
     assert is_red(image).any() and torch.equal(image, same)
 
 
@@ -446,54 +506,34 @@ def test_segments_of_impact_pack(host, red, portrait, enlarged):
     boxes = [np.array([170, 60, 280, 190]), (400, 400, 450, 450)]
     segs = ((512, 512), [Seg(None, None, 0.9, (150, 40, 300, 210), box, "face", None) for box in boxes])
     image = portrait.repeat_interleave(enlarged, 1).repeat_interleave(enlarged, 2)
-    restored, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=segs)
+    restored, *_, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=image, bboxes=segs)
     assert is_red(restored).any() and "no face was found in box 1" in summary
-    nothing, *_ = host.run("GPEN_RestoreFaces", model=red, image=image, bboxes=((512, 512), []))
+    nothing, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=image, bboxes=((512, 512), []))
     assert torch.equal(nothing, image)
 
 
 def test_a_box_of_nan_is_refused(host, red, portrait):
     with pytest.raises(Exception, match=r"Box 0 is .*finite"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=[(float("nan"), 1, 2, 3)])
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, bboxes=[(float("nan"), 1, 2, 3)])
 
 
 @pytest.mark.slow
-def test_later_inputs_may_be_left_out_and_reach_the_core(host, red, portrait):
-    """Graphs that were saved before there were these inputs still run."""
-    for node in ("GPEN_RestoreFaces", "GPEN_DetectFaces", "GPEN_CleanUpFaceSwap"):
-        later = [
-            one for one in host.nodes[node].define_schema().inputs if one.id in ("detection_size", "angles", "max_faces")
-        ]
-        assert later and all(one.optional for one in later)
+def test_face_options_reach_the_core(host, red, portrait):
     lying = torch.rot90(portrait, 1, (1, 2))
-    counts = [host.run("GPEN_DetectFaces", model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
+    counts = [host.run("GPEN_DetectFaces", gpen_model=red, image=lying, angles=angles)[3] for angles in ("auto", "all")]
     assert counts == [1, 1]
-    image, *_, summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, max_faces=1)
+    image, *_, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, max_faces=1)
     assert is_red(image).any() and "1 restored" in summary
-    restored, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, detection_size=64, angles="upright")
+    restored, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, detection_size=64, angles="upright")
     assert restored.shape == portrait.shape
     with pytest.raises(Exception, match="angles is 'sideways'"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, angles="sideways")
-
-
-def test_inputs_are_folded_where_the_core_can(host, monkeypatch):
-    folded = host.module("nodes.comfy").advanced_optional
-
-    class Newer:
-        class Input:
-            def __init__(self, name, optional=False, advanced=None): ...
-
-    class Older:
-        class Input:
-            def __init__(self, name, optional=False): ...
-
-    assert folded(Newer) == {"optional": True, "advanced": True} and folded(Older) == {"optional": True}
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, angles="sideways")
 
 
 def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights):
     files = {
         "facedetection/my-detector.safetensors": detector_weights,
-        "facerestore_models/portraits.safetensors": helpers.identity_weights(256),
+        "GPEN/portraits.safetensors": helpers.identity_weights(256),
     }
     helpers.write_weights(comfy_models, files)
     try:
@@ -513,13 +553,13 @@ def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights)
 @pytest.mark.slow
 def test_what_is_no_box_is_refused(host, red, portrait, boxes):
     with pytest.raises(Exception, match="bounding box") as raised:
-        host.run("GPEN_RestoreFaces", model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait.repeat(2, 1, 1, 1), bboxes=boxes)
     assert type(raised.value).__name__ == "InputError"
 
 
 def test_a_background_gives_the_size(host, red, portrait):
     large = torch.nn.functional.interpolate(portrait.movedim(-1, 1), scale_factor=1.5, mode="bilinear").movedim(1, -1)
-    image, mask, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, background=large)
+    image, mask, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, background=large)
     assert image.shape == (1, 768, 768, 3) and mask.shape == (1, 768, 768)
     assert is_red(image[mask == 1]).all() and torch.equal(image[mask == 0], large[mask == 0])
 
@@ -529,40 +569,45 @@ def test_a_background_gives_the_size(host, red, portrait):
 )
 def test_batches_of_different_lengths_are_refused(host, red, gray, node, first, second):
     with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
-        host.run(f"GPEN_{node}", model=red, **{first: gray.repeat(2, 1, 1, 1), second: gray.repeat(3, 1, 1, 1)})
+        host.run(f"GPEN_{node}", gpen_model=red, **{first: gray.repeat(2, 1, 1, 1), second: gray.repeat(3, 1, 1, 1)})
 
 
 def test_detected_boxes_select_the_same_faces(host, red, portrait):
-    boxes, mask, preview, count = host.run("GPEN_DetectFaces", model=red, image=portrait)
+    boxes, mask, preview, count = host.run("GPEN_DetectFaces", gpen_model=red, image=portrait)
     assert count == 1 and preview.shape == portrait.shape and not torch.equal(preview, portrait)
     (box,) = boxes[0]
     assert box["label"] == "0" and 0.9 < box["score"] <= 1 and mask[0, round(box["y"]) + 5, round(box["x"]) + 5] == 1
     assert mask.sum() == pytest.approx(box["width"] * box["height"], rel=0.05)
-    image, *_ = host.run("GPEN_RestoreFaces", model=red, image=portrait, bboxes=boxes)
+    image, *_ = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, bboxes=boxes)
     assert is_red(image).any()
     assert len(host.management.loaded[0][0]) == 1  # the detector alone
 
 
 def test_detecting_in_gray_and_alpha(host, red, portrait):
     for channels in (portrait[..., :1], torch.cat((portrait, portrait[..., :1]), 3)):
-        _, _, preview, count = host.run("GPEN_DetectFaces", model=red, image=channels)
+        _, _, preview, count = host.run("GPEN_DetectFaces", gpen_model=red, image=channels)
         assert count == 1 and preview.shape[-1] == 3
 
 
-def test_indices(host, red, portrait):
-    with pytest.raises(Exception, match="numbers from 0"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices=" ")
-    with pytest.raises(Exception, match=r"^indices is 'a;b'; expected numbers from 0"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices="a;b")
-    summary = host.run("GPEN_RestoreFaces", model=red, image=portrait, faces="by index", indices="1")[3]
-    assert "number 0 was not asked for" in summary
+def test_faces_are_chosen_by_a_text(host, red, portrait):
+    with pytest.raises(Exception, match=r"^faces is 'a;b'; expected all, largest, center or numbers from 0"):
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, faces="a;b")
+    summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, faces="1")[3]
+    assert "number 0 was not asked for" in summary and "there is no face 1: the only face is 0" in summary
+
+
+def test_options_that_a_node_cannot_follow_are_refused(host, red, portrait):
+    with pytest.raises(Exception, match="Disconnect or switch off bboxes of Face Options"):
+        host.run("GPEN_DetectFaces", gpen_model=red, image=portrait, bboxes=[FACE])
+    with pytest.raises(Exception, match=r"Crop Faces .* takes no background"):
+        host.run("GPEN_CropFaces", gpen_model=red, image=portrait, background=portrait)
 
 
 def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
     both = torch.cat((portrait, portrait), 2)
     swapped = both.clone()
     swapped[:, 60:190, 170:280] = swapped[:, 60:190, 170:280].flip(2) * 0.6
-    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", model=red, swapped=swapped, before_swap=both)
+    image, mask, _, summary = host.run("GPEN_CleanUpFaceSwap", gpen_model=red, swapped=swapped, before_swap=both)
     assert "1 restored, 1 skipped" in summary and "change" in summary and mask.max() == pytest.approx(0.8)
     assert torch.equal(image[:, :, 512:], swapped[:, :, 512:])
 
@@ -571,20 +616,20 @@ def test_only_swapped_faces_are_cleaned_up(host, red, portrait):
 def test_a_video_goes_through_in_parts_and_only_changed_frames_are_copied(host, red, portrait, gray, monkeypatch):
     empty = torch.full_like(portrait, 0.25)
     film = torch.cat((portrait, empty, portrait, empty, empty))
-    whole = host.run("GPEN_RestoreFaces", model=red, image=film)
+    whole = host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     parts, copies, shown = [], [], fake_comfyui.ProgressBar.shown
-    restore_all, writable = type(red.restorer).restore_batch, ImageData.writable
+    restore_batch, writable = type(red.restorer).restore_batch, ImageData.writable
     monkeypatch.setattr(host.module("nodes.model"), "MAX_CHUNK_BYTES", portrait[0].numel() * 4)  # two frames are more
 
     def watched(self, frames, *args, **kwargs):
         parts.append(len(frames))
-        return restore_all(self, frames, *args, **kwargs)
+        return restore_batch(self, frames, *args, **kwargs)
 
     monkeypatch.setattr(type(red.restorer), "restore_batch", watched)
     picture = sys.modules[f"{host.name}.gpen_core.images.image"].ImageData
     monkeypatch.setattr(picture, "writable", lambda self: (copies.append(self), writable(self))[1])
     shown.clear()
-    image, mask, _, summary = host.run("GPEN_RestoreFaces", model=red, image=film)
+    image, mask, _, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     assert parts == [2, 2, 1] and len(copies) == 2
     assert torch.equal(image, whole[0]) and torch.equal(mask, whole[1]) and summary == whole[3]
     assert torch.equal(image[1], empty[0]) and is_red(image[2]).any()
@@ -593,38 +638,40 @@ def test_a_video_goes_through_in_parts_and_only_changed_frames_are_copied(host, 
 
 
 def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, gray):
-    image = host.run("GPEN_RestoreFaces", model=red, image=gray)[0]
+    image = host.run("GPEN_RestoreFaces", gpen_model=red, image=gray)[0]
     assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr()
 
 
 def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portrait):
     film = torch.cat((portrait, torch.full_like(portrait, 0.5), portrait.flip(2)))
-    crops, faces, masks, count, summary = host.run("GPEN_CropFaces", model=red, image=film, size=256)
-    assert faces.shape == (2, 256, 256, 3) and [tuple(one.shape) for one in masks] == [(1, 256, 256)] * 2
-    assert count == 2 and summary.startswith("2 faces found, 2 taken out, 0 skipped")
-    back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], faces=[faces], strength=[1.0])
+    crops, placements, masks, count, summary = host.run("GPEN_CropFaces", gpen_model=red, image=film, size=256)
+    assert crops.shape == (2, 256, 256, 3) and [tuple(one.shape) for one in masks] == [(1, 256, 256)] * 2
+    assert count == 2 and summary.startswith("2 faces found, 2 cropped, 0 skipped")
+    back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], placements=[placements], strength=[1.0])
     assert count == 2 and (back - film).abs().max() < 1 / 255 and torch.equal(back[mask == 0], film[mask == 0])
 
 
 def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, red, portrait):
     film = portrait.repeat(2, 1, 1, 1)
-    crops, faces, masks, *_ = host.run("GPEN_CropFaces", model=red, image=film, size=128)
-    edited = [torch.ones(1, 300, 300, 3), faces[1:]]
-    back, mask, _ = host.run("GPEN_PasteFaces", image=[film], crops=[crops], faces=edited, strength=[0.5], masks=masks)
+    crops, placements, masks, *_ = host.run("GPEN_CropFaces", gpen_model=red, image=film, size=128)
+    edited = [torch.ones(1, 300, 300, 3), crops[1:]]
+    back, mask, _ = host.run(
+        "GPEN_PasteFaces", image=[film], crops=edited, placements=[placements], strength=[0.5], masks=masks
+    )
     assert mask[0].max() == pytest.approx(0.5) and not mask[1].any() and torch.equal(back[1], film[1])
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
-    values = {"image": [film], "crops": [crops], "faces": edited, "strength": [1.0]}
+    values = {"image": [film], "crops": edited, "placements": [placements], "strength": [1.0]}
     assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
     with pytest.raises(Exception, match="There are 2 faces to paste, but 1 crops"):
-        host.run("GPEN_PasteFaces", **{**values, "faces": [faces[:1]]})
+        host.run("GPEN_PasteFaces", **{**values, "crops": [crops[:1]]})
     with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):
         host.run("GPEN_PasteFaces", **{**values, "image": [portrait]})
 
 
 def test_without_a_face_the_image_passes_through(host, red, gray):
-    crops, faces, masks, count, _ = host.run("GPEN_CropFaces", model=red, image=gray, size=128)
-    assert faces.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
-    back, mask, count = host.run("GPEN_PasteFaces", image=[gray], crops=[crops], faces=[faces * 0], strength=[1.0])
+    crops, placements, masks, count, _ = host.run("GPEN_CropFaces", gpen_model=red, image=gray, size=128)
+    assert crops.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
+    back, mask, count = host.run("GPEN_PasteFaces", image=[gray], crops=[crops * 0], placements=[placements], strength=[1.0])
     assert torch.equal(back, gray) and not mask.any() and count == 0
 
 
@@ -638,15 +685,15 @@ def test_taken_out_in_parts(host, red, portrait, monkeypatch):
         "start_sessions",
         lambda self, frames, *more: (parts.append(len(frames)), find(self, frames, *more))[1],
     )
-    assert host.run("GPEN_CropFaces", model=red, image=film, size=64)[3] == 5 and parts == [2, 2, 1]
+    assert host.run("GPEN_CropFaces", gpen_model=red, image=film, size=64)[3] == 5 and parts == [2, 2, 1]
 
 
 def test_an_aligned_face_is_not_looked_for(host, red):
     squares = torch.full((2, 128, 128, 3), 0.5)
-    image, mask, crops, summary = host.run("GPEN_RestoreFaces", model=red, image=squares, aligned=True, color="none")
+    image, mask, crops, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=squares, aligned=True, color="none")
     assert is_red(image).all() and (mask == 1).all() and len(crops) == 2 and "2 restored" in summary
     with pytest.raises(Exception, match="An aligned face is a square"):
-        host.run("GPEN_RestoreFaces", model=red, image=squares[:, :100], aligned=True)
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=squares[:, :100], aligned=True)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
@@ -657,7 +704,7 @@ def test_a_box_that_is_not_finite_is_in_no_mask(host, gray, value):
 
 def test_what_is_moved_after_a_partial_load_is_counted_as_loaded(host, computed_red, portrait):
     """The fake loads nothing at all, as --novram does."""
-    host.run("GPEN_RestoreFaces", model=computed_red, image=portrait)
+    host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)
     patchers, _, _ = host.management.loaded[-1]
     assert len(patchers) == 2
     for patcher in patchers:
@@ -667,9 +714,9 @@ def test_what_is_moved_after_a_partial_load_is_counted_as_loaded(host, computed_
 def test_interrupt_within_a_face(host, computed_red, portrait):
     host.management.interrupted_after = 6
     with pytest.raises(fake_comfyui.InterruptProcessingException):
-        host.run("GPEN_RestoreFaces", model=computed_red, image=portrait)
+        host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)
     host.management.interrupted_after = None
-    assert is_red(host.run("GPEN_RestoreFaces", model=computed_red, image=portrait)[0]).any()
+    assert is_red(host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)[0]).any()
 
 
 def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, monkeypatch):
@@ -678,7 +725,7 @@ def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, mo
 
     monkeypatch.setattr(red.restorer.network, "forward", forward)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for a single face"):
-        host.run("GPEN_RestoreFaces", model=red, image=portrait)
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)
 
 
 class Network(torch.nn.Module):
@@ -774,10 +821,10 @@ def test_out_of_memory_at_work_keeps_nothing_of_what_was_at_work(host, auto):
 def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, monkeypatch):
     hidden = fake_comfyui.types.SimpleNamespace(unique_id="7", prompt={"9": {"inputs": {"images": ["7", 0], "x": 3}}})
     monkeypatch.setattr(host.nodes["GPEN_RestoreFaces"], "hidden", hidden, raising=False)
-    crops = host.run("GPEN_RestoreFaces", model=red, image=portrait)[2]
+    crops = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)[2]
     assert isinstance(crops[0], fake_comfyui.ExecutionBlocker)
     hidden.prompt["9"]["inputs"]["images"] = ["7", 2]
-    assert host.run("GPEN_RestoreFaces", model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
+    assert host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
 
 
 OPENING = {"ray_cluster.py", "http_stream.py", "request.py", "transfer.py"}
@@ -798,7 +845,7 @@ def test_without_the_files_that_open_connections(comfy_models, monkeypatch, tmp_
     assert model.restorer.network.size == 256
     with pytest.raises(Exception, match="this copy cannot download") as raised:
         host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", **values)
-    assert "https://" in str(raised.value) and str(comfy_models / "facerestore_models") in str(raised.value)
+    assert "https://" in str(raised.value) and str(comfy_models / "GPEN") in str(raised.value)
 
 
 def test_only_these_files_open_connections():
@@ -819,7 +866,7 @@ def test_a_name_that_is_in_no_list_is_refused(host, comfy_models, tmp_path, aske
     (found,) = comfy_models.rglob("gpen-red-256.pth")
     elsewhere = tmp_path / "elsewhere.pth"
     elsewhere.write_bytes(found.read_bytes())
-    with pytest.raises(Exception, match="none of the files to choose from"):
+    with pytest.raises(Exception, match="Unknown model"):
         host.run("GPEN_LoadModel", **{**known, asked: str(elsewhere)})
     assert [path.name for path in tmp_path.iterdir() if "elsewhere" in path.name] == ["elsewhere.pth"]
 
@@ -834,5 +881,5 @@ def test_no_message_of_the_core_names_the_command_lines_options():
 
 def test_nothing_is_written_to(host, red, portrait):
     held = portrait.numpy().copy()
-    host.run("GPEN_RestoreFaces", model=red, image=portrait, color="match")
+    host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, color="match")
     assert (held == portrait.numpy()).all()

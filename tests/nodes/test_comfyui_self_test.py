@@ -12,7 +12,7 @@ from gpen_core.tools.demo import images as demo_pictures
 def models_dir(tmp_path_factory, detector_weights):
     folder = tmp_path_factory.mktemp("comfyui") / "models"
     helpers.write_weights(folder / "facedetection", {helpers.DETECTOR_FILE: detector_weights})
-    helpers.write_weights(folder / "facerestore_models", {"gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0))})
+    helpers.write_weights(folder / "GPEN", {"gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0))})
     return folder
 
 
@@ -31,7 +31,7 @@ def restored(host, caplog):
 
     def restore(precision="fp32"):
         model = host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision=precision, detector="retinaface_mobile0.25")
-        image = host.run("GPEN_RestoreFaces", model=model[0], image=portrait)[0]
+        image = host.run("GPEN_RestoreFaces", gpen_model=model[0], image=portrait)[0]
         assert (image[..., 0] > 0.99).any()  # whatever the test says
         said = [(record.levelname, record.getMessage()) for record in caplog.records]
         return [(level, line) for level, line in said if "self-test" in line]

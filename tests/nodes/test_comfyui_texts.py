@@ -1,135 +1,68 @@
-"""ComfyUI's locales and help pages say what the schemas in nodes/ say, which are read as sources: no host is needed."""
+"""ComfyUI's locales and help pages are made from the schemas; examples and blueprints fit them."""
 
 from __future__ import annotations
 
-import ast
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+import comfyui_texts
 import fake_comfyui
 import pytest
 
+from gpen_core.options import COMFYUI, RestoreOptions, VideoOptions, declared_options
+
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "nodes").glob("*.py")}
-LANGUAGES = ("en", "zh")
-SHARED = ("inputs", "outputs")  # the modules whose functions give several nodes their inputs and outputs
-HELPERS = {node.name: node for name in SHARED for node in SOURCES[name].body if isinstance(node, ast.FunctionDef)}
-FOLDERS = {
-    target.id: node.value.value
-    for node in SOURCES["folders"].body
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    for target in node.targets
-    if isinstance(target, ast.Name)
-}
+LANGUAGES = comfyui_texts.LANGUAGES
 MARKED = set("@{}|")  # what vue-i18n, which shows these texts, takes for its own
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An input or output; its tooltip is None where it is known only at run time."""
-
-    id: str
-    tooltip: str | None
-
-
-@dataclass(frozen=True)
-class Node:
-    id: str
-    display_name: str | None
-    description: str | None
-    inputs: dict[str, Slot]
-    outputs: list[Slot]
-
-
-def text(tree):
-    """What a string expression is, if constants of nodes/folders.py are all that it depends on."""
-    if isinstance(tree, ast.Constant):
-        return tree.value
-    parts = []
-    for part in tree.values:
-        if isinstance(part, ast.FormattedValue):
-            value = part.value
-            known = (
-                isinstance(value, ast.Attribute) and getattr(value.value, "id", "") == "folders" and value.attr in FOLDERS
-            )
-            if not known:
-                return None
-            parts.append(FOLDERS[value.attr])
-        else:
-            parts.append(part.value)
-    return "".join(parts)
-
-
-def keywords(call):
-    return {keyword.arg: keyword.value for keyword in call.keywords}
-
-
-def slots(tree, kind):
-    """Every `*.Input("id", tooltip=...)` or `*.Output(display_name="id", tooltip=...)` in an expression, through helpers."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = getattr(node.func, "attr", getattr(node.func, "id", None))
-        owner = getattr(getattr(node.func, "value", None), "id", None)
-        if name == kind:
-            given = keywords(node)
-            named = node.args[0] if node.args else given.get("id", given.get("display_name"))
-            yield Slot(text(named), text(given["tooltip"]))
-        elif name in HELPERS and (isinstance(node.func, ast.Name) or owner in SHARED):
-            yield from slots(HELPERS[name], kind)
-
-
-def nodes():
-    for source in SOURCES.values():
-        for call in ast.walk(source):
-            if isinstance(call, ast.Call) and "node_id" in (given := keywords(call)):
-                yield Node(
-                    text(given["node_id"]),
-                    text(given["display_name"]),
-                    text(given["description"]),
-                    {slot.id: slot for slot in slots(given["inputs"], "Input")},
-                    list(slots(given["outputs"], "Output")),
-                )
-
-
-NODES = {node.id: node for node in nodes()}
-each_node = pytest.mark.parametrize("node", NODES.values(), ids=NODES)
 each_language = pytest.mark.parametrize("language", LANGUAGES)
+
+
+@pytest.fixture
+def schemas(tmp_path, monkeypatch):
+    return comfyui_texts.schemas_in(tmp_path, monkeypatch)
 
 
 def locale(language, file="nodeDefs"):
     return json.loads((ROOT / "locales" / language / f"{file}.json").read_bytes().decode("utf-8"))
 
 
-def help_page(node_id, language):
-    return (ROOT / "web" / "docs" / node_id / f"{language}.md").read_bytes().decode("utf-8")
+def test_all_that_is_made_from_the_schemas_is_as_committed(schemas):
+    """`python -m tests.comfyui_texts` makes it anew."""
+    words = comfyui_texts.chinese_words()
+    texts = set(comfyui_texts.strings(comfyui_texts.english(schemas)))
+    assert not sorted(texts - words.keys()), "these have no Chinese in locales/zh.json"
+    made = comfyui_texts.files(schemas)
+    assert len(made) == 2 + 2 * len(schemas)
+    assert [path for path, text in made.items() if path.read_bytes().decode("utf-8") != text] == []
 
 
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from strings(part)
-    else:
-        raise AssertionError(f"neither text nor an object: {value!r}")
+def test_no_chinese_is_kept_for_what_is_gone(schemas):
+    kept = json.loads((ROOT / "locales" / "zh.json").read_bytes().decode("utf-8"))
+    assert kept.keys() <= set(comfyui_texts.strings(comfyui_texts.english(schemas)))
 
 
-def test_schemas_were_read():
-    """What follows would pass with nothing to compare."""
-    assert set(NODES) == fake_comfyui.NODES
-    restore = NODES["GPEN_RestoreFaces"]
-    assert {"model", "image", "strength", "faces", "order", "confidence", "color", "region_mask", "bboxes"} <= set(
-        restore.inputs
-    )
-    assert [slot.id for slot in restore.outputs] == ["image", "face_mask", "crops", "summary"]
-    detector = NODES["GPEN_LoadModel"].inputs["detector"]
-    assert detector.tooltip and "models/facedetection" in detector.tooltip
+def test_every_declared_option_of_comfyui_is_an_input(host_options, schemas):
+    offered = {one.id: one for schema in schemas.values() for one in schema.inputs}
+    assert len(host_options) > 15
+    for option in host_options:
+        assert offered[option.name].tooltip.startswith(option.spec.help)
+        if option.spec.maximum is not None:
+            assert (offered[option.name].min, offered[option.name].max) == (option.spec.minimum, option.spec.maximum)
+
+
+def test_no_input_is_of_an_option_that_is_for_others(host_options, schemas):
+    offered = {one.id for schema in schemas.values() for one in schema.inputs}
+    every = {option.name for kind in (RestoreOptions, VideoOptions) for option in declared_options(kind)}
+    assert offered & every == {option.name for option in host_options}
+
+
+@pytest.fixture(scope="session")
+def host_options():
+    return [option for kind in (RestoreOptions, VideoOptions) for option in declared_options(kind, COMFYUI)]
 
 
 def test_every_language_has_every_file():
-    assert {path.name for path in (ROOT / "locales").iterdir()} == set(LANGUAGES)
+    assert {path.name for path in (ROOT / "locales").iterdir()} == {*LANGUAGES, "zh.json"}
     for language in LANGUAGES:
         found = {path.name for path in (ROOT / "locales" / language).iterdir()}
         assert found == {"main.json", "nodeDefs.json"}
@@ -140,75 +73,20 @@ def test_every_language_has_every_file():
 def test_locale_holds_texts_that_can_be_shown(language, file):
     content = locale(language, file)
     assert isinstance(content, dict)
-    for string in strings(content):
+    for string in comfyui_texts.strings(content):
         assert string.strip()
         assert not MARKED & set(string), string
 
 
 @each_language
-def test_locale_has_the_nodes_and_no_others(language):
-    assert set(locale(language)) == set(NODES)
-
-
-@each_language
-@each_node
-def test_locale_names_inputs_and_outputs(node, language):
-    told = locale(language)[node.id]
-    assert set(told) == {"display_name", "description", "inputs", "outputs"}
-    assert set(told["inputs"]) == set(node.inputs)
-    assert list(told["outputs"]) == [str(number) for number in range(len(node.outputs))]
-    for slot in [*told["inputs"].values(), *told["outputs"].values()]:
-        assert {"name"} <= set(slot) <= {"name", "tooltip"}
-    assert len({slot["name"] for slot in told["inputs"].values()}) == len(node.inputs)
-
-
-@each_language
-@each_node
-def test_locale_has_a_tooltip_for_all_that_is_constant(node, language):
-    told = locale(language)[node.id]
-    missing = [
-        slot.id
-        for slot, its in [
-            *((slot, told["inputs"][slot.id]) for slot in node.inputs.values()),
-            *((slot, told["outputs"][str(number)]) for number, slot in enumerate(node.outputs)),
-        ]
-        if slot.tooltip is not None and "tooltip" not in its
-    ]
-    assert not missing
-
-
-@each_node
-def test_english_locale_repeats_the_schema(node):
-    """It is shown in the schema's place. A tooltip made at run time would be hidden by one here."""
-    told = locale("en")[node.id]
-    assert (told["display_name"], told["description"]) == (node.display_name, node.description)
-    assert {name: its.get("tooltip") for name, its in told["inputs"].items()} == {
-        slot.id: slot.tooltip for slot in node.inputs.values()
-    }
-    assert [its.get("tooltip") for its in told["outputs"].values()] == [slot.tooltip for slot in node.outputs]
-
-
-@each_node
-def test_schema_has_no_empty_tooltip(node):
-    assert not [slot.id for slot in [*node.inputs.values(), *node.outputs] if slot.tooltip is not None and not slot.tooltip]
-
-
-@each_language
-@each_node
-def test_help_page_names_inputs_and_outputs(node, language):
-    """The browser asks for docs/NODE/LANGUAGE.md in the pack's web directory."""
-    page = help_page(node.id, language)
-    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| `")]
-    assert sorted(row.split("`")[1] for row in rows) == sorted([*node.inputs, *(slot.id for slot in node.outputs)])
-    if language == "zh":  # both the id, which messages name, and what is written on the node
-        told = locale(language)[node.id]
-        labels = [*told["inputs"].items(), *((slot.id, told["outputs"][str(n)]) for n, slot in enumerate(node.outputs))]
-        assert sorted(rows) == sorted(f"`{id_}`\uff08{its['name']}\uff09" for id_, its in labels)
+def test_names_within_a_node_differ(language):
+    for node_id, told in locale(language).items():
+        assert len({slot["name"] for slot in told["inputs"].values()}) == len(told["inputs"]), node_id
 
 
 def test_help_pages_are_of_nodes_that_exist():
     found = {path.relative_to(ROOT / "web" / "docs").as_posix() for path in (ROOT / "web" / "docs").rglob("*.md")}
-    assert found == {f"{node_id}/{language}.md" for node_id in NODES for language in LANGUAGES}
+    assert found == {f"{node_id}/{language}.md" for node_id in fake_comfyui.NODES for language in LANGUAGES}
 
 
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
@@ -227,9 +105,7 @@ def test_example_workflows_fit_the_nodes(path, tmp_path, monkeypatch):
         sockets = [one.id for one in schema.inputs if one.kind not in WIDGETS]
         assert [one["name"] for one in part["inputs"]] == sockets
         assert [one["name"] for one in part["outputs"]] == [one.display_name for one in schema.outputs]
-        # Inputs that came later have no value in a graph that was saved before, and take their defaults.
-        later = [one for one in widgets[len(part["widgets_values"]) :] if getattr(one, "optional", False)]
-        assert len(part["widgets_values"]) == len(widgets) - len(later)
+        assert len(part["widgets_values"]) == len(widgets)
         for widget, value in zip(widgets, part["widgets_values"]):
             if widget.kind == "COMBO":
                 assert value in widget.options, widget.id

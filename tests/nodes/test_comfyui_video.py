@@ -1,4 +1,4 @@
-"""Restore Video (GPEN), and frames that are a video, in a fake ComfyUI."""
+"""Restore Video (GPEN), of videos and of frames, in a fake ComfyUI."""
 
 import io
 import shutil
@@ -28,7 +28,7 @@ def comfy_models(tmp_path_factory, detector_weights):
     folder = tmp_path_factory.mktemp("comfyui") / "models"
     files = {
         f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
-        "facerestore_models/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+        "GPEN/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
     }
     helpers.write_weights(folder, files)
     return folder
@@ -96,7 +96,7 @@ def empty_temp(host):
 
 @pytest.mark.slow
 def test_a_video_goes_in_and_out_as_a_file(host, red, film):
-    video, summary = host.run(NODE, model=red, video=of_file(host, film))
+    video, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mkv"
     assert video_files.digests(out) == video_files.digests(film)
@@ -123,13 +123,13 @@ def test_the_file_is_the_one_that_was_loaded_not_a_copy(host, red, film, monkeyp
         return whole(path, *more, **named)
 
     monkeypatch.setattr(core, "restore_video", restore_video)
-    host.run(NODE, model=red, video=of_file(host, film))
+    host.run(NODE, gpen_model=red, video=of_file(host, film))
     assert seen == [film]
 
 
 @pytest.mark.slow
 def test_a_video_in_memory_is_written_first_and_deleted_again(host, red, film):
-    video, _ = host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
+    video, *_ = host.run(NODE, gpen_model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mkv" and video_files.digests(out) == video_files.digests(film)
 
@@ -137,7 +137,7 @@ def test_a_video_in_memory_is_written_first_and_deleted_again(host, red, film):
 @pytest.mark.slow
 def test_a_video_made_of_images(host, red):
     images = torch.from_numpy(np.stack(face_frames(6))).float() / 255
-    video, summary = host.run(NODE, model=red, video=fake_comfyui.VideoFromComponents(images, 24))
+    video, *_, summary = host.run(NODE, gpen_model=red, video=fake_comfyui.VideoFromComponents(images, 24))
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mp4"
     assert len(frames_of(out)) == 6 and all(red_pixels(frame) > 500 for _, frame in frames_of(out))
@@ -165,20 +165,20 @@ class Newer(fake_comfyui.VideoFromFile):
 def test_a_trimmed_video_keeps_what_is_left_of_it(host, red, film):
     trimmed = Newer(str(film))
     trimmed.window = (0.1, 0.2)
-    out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
+    out = Path(host.run(NODE, gpen_model=red, video=trimmed)[0].get_stream_source())
     assert [round(time, 3) for time, _ in frames_of(out)] == [0.0, 0.03, 0.07, 0.12, 0.15]
     sound = video_files.digests(out)[1]
     whole = video_files.digests(film)[1]
     assert 0 < len(sound) < len(whole) and "".join(sound) in "".join(whole)
     trimmed.window = (0.3, 0.0)
-    out = Path(host.run(NODE, model=red, video=trimmed)[0].get_stream_source())
+    out = Path(host.run(NODE, gpen_model=red, video=trimmed)[0].get_stream_source())
     assert len(frames_of(out)) == 4
 
 
 def test_edits_that_wait_are_made_first(host, red, film):
     edited = Newer(str(film))
     edited.is_edited, edited.window = True, (0.1, 0.2)  # which saving does, too
-    out = Path(host.run(NODE, model=red, video=edited)[0].get_stream_source())
+    out = Path(host.run(NODE, gpen_model=red, video=edited)[0].get_stream_source())
     assert left_in_temp(host) == [out]
     assert [frame.shape for _, frame in frames_of(out)] == [(192, 192, 3)] * 3
 
@@ -188,28 +188,36 @@ def test_edits_that_wait_are_made_first(host, red, film):
 def test_an_interrupted_run_leaves_nothing(host, red, film, after):
     host.management.interrupted_after = after
     with pytest.raises(fake_comfyui.InterruptProcessingException):
-        host.run(NODE, model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
+        host.run(NODE, gpen_model=red, video=of_file(host, io.BytesIO(film.read_bytes())))
     temp = Path(host.folder_paths.get_temp_directory())
     assert temp.exists() and not list(temp.iterdir())
     host.management.interrupted_after = None
-    assert "1 restored" in host.run(NODE, model=red, video=of_file(host, film))[1]
+    assert "1 restored" in host.run(NODE, gpen_model=red, video=of_file(host, film))[3]
 
 
 def test_strength_zero_needs_no_model_and_reads_nothing(host):
-    node = host.nodes[NODE]
-    assert node.check_lazy_status(strength=0.0, model=None) == []
-    assert node.check_lazy_status(strength=0.1, model=None) == ["model"]
+    wanted = host.nodes[NODE].check_lazy_status
+    assert wanted(strength=0.0, gpen_model=None) == [] and wanted(strength=0.1, gpen_model=None) == ["gpen_model"]
     video = of_file(host, Path("not there.mp4"))
-    assert host.run(NODE, video=video, strength=0.0) == (video, "The strength is 0: nothing was done.")
+    out, *_, summary = host.run(NODE, video=video, strength=0.0)
+    assert out is video and summary == "The strength is 0: nothing was restored."
+
+
+def test_exactly_one_of_video_and_frames_is_expected(host, red, batch):
+    error = host.module("gpen_core").InputError
+    with pytest.raises(error, match="Neither video nor image is connected"):
+        host.run(NODE, gpen_model=red)
+    with pytest.raises(error, match="Both video and image are connected"):
+        host.run(NODE, gpen_model=red, image=batch, video=of_file(host, Path("x.mp4")))
 
 
 def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
     video = of_file(host, video_files.write_video(tmp_path / "noise.mp4", 6))
-    out, summary = host.run(NODE, model=red, video=video)
+    out, *_, summary = host.run(NODE, gpen_model=red, video=video)
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [
         "6 frames, 0 faces followed, 0 restored, 0 skipped",
-        "Nothing was restored: the video is passed on as it came.",
+        "Nothing was restored: the video is passed on unchanged.",
     ]
 
 
@@ -217,10 +225,11 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
         ({"min_duration": 5.0}, "5 s"),
-        ({"faces": "by index", "indices": "1"}, "not asked for"),
+        ({"faces": "1"}, "not asked for"),
+        ({"faces": "1"}, "there is no face 1: the only face is 0"),
         ({"min_face_size": 500}, "500 px are asked for"),
     ):
-        out, summary = host.run(NODE, model=red, video=of_file(host, film), **values)
+        out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), **values)
         assert "face 0: skipped (frames 0 to 11, " in summary and reason in summary, summary
         assert out.get_stream_source() == str(film) and not left_in_temp(host)
 
@@ -229,19 +238,19 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
 def test_one_mask_counts_for_all_frames(host, red, film):
     mask = torch.zeros(1, 48, 64)
     mask[..., 40:] = 1
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=mask)
+    out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), region_mask=mask)
     assert all(frame[:, :158, 0].mean() < 200 and red_pixels(frame[:, :156]) == 0 for _, frame in frames_of(out.file))
     assert "1 restored" in summary
-    out, summary = host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.zeros(9, 8, 8))
-    assert summary.endswith("the mask is empty (zero everywhere) and counts as none") and "1 restored" in summary
+    out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), region_mask=torch.zeros(9, 8, 8))
+    assert summary == "The mask is empty (zero everywhere): nothing was restored." and out.file == str(film)
     with pytest.raises(host.module("gpen_core").InputError, match="The mask has 3 frames"):
-        host.run(NODE, model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
+        host.run(NODE, gpen_model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
 
 
 def test_what_is_no_video_is_said_before_anything_is_loaded(host, red, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(host.module("gpen_core").InputError, match=r"text\.mp4 cannot be read as a video"):
-        host.run(NODE, model=red, video=of_file(host, tmp_path / "text.mp4"))
+        host.run(NODE, gpen_model=red, video=of_file(host, tmp_path / "text.mp4"))
     assert not host.management.loaded and not left_in_temp(host)
 
 
@@ -254,7 +263,7 @@ def test_without_pyav_it_is_said_what_to_do(host, red, film, monkeypatch):
 
     monkeypatch.setattr(containers, "import_av", library)
     with pytest.raises(missing, match=r"(?s)PyAV is needed.*ComfyUI's own requirements"):
-        host.run(NODE, model=red, video=of_file(host, film))
+        host.run(NODE, gpen_model=red, video=of_file(host, film))
     assert not left_in_temp(host)
 
 
@@ -262,7 +271,7 @@ def test_a_temp_folder_that_cannot_be_written_is_named(host, red, film, monkeypa
     (tmp_path / "file").touch()
     monkeypatch.setattr(host.folder_paths, "get_temp_directory", lambda: str(tmp_path / "file"))
     with pytest.raises(host.module("gpen_core").OutputError, match="temp folder, cannot be written"):
-        host.run(NODE, model=red, video=of_file(host, film))
+        host.run(NODE, gpen_model=red, video=of_file(host, film))
 
 
 @pytest.mark.slow
@@ -272,7 +281,7 @@ def test_running_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, film
 
     monkeypatch.setattr(red.restorer.network, "forward", forward)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="memory"):
-        host.run(NODE, model=red, video=of_file(host, film))
+        host.run(NODE, gpen_model=red, video=of_file(host, film))
     assert not left_in_temp(host)
 
 
@@ -282,9 +291,9 @@ def test_within_inference_mode_as_comfyui_runs_nodes(host, film):
     with torch.inference_mode():
         red = load(host)
         image = torch.from_numpy(demo_pictures.astronaut())[None].float() / 255
-        host.run("GPEN_RestoreFaces", model=red, image=image)
-        assert "1 restored" in host.run(NODE, model=red, video=of_file(host, film))[1]
-        assert "1 restored" in host.run("GPEN_RestoreFaces", model=red, image=image)[3]
+        host.run("GPEN_RestoreFaces", gpen_model=red, image=image)
+        assert "1 restored" in host.run(NODE, gpen_model=red, video=of_file(host, film))[3]
+        assert "1 restored" in host.run("GPEN_RestoreFaces", gpen_model=red, image=image)[3]
 
 
 @pytest.fixture(scope="session")
@@ -293,23 +302,23 @@ def batch():
 
 
 def run_frames(host, red, image, **more):
-    return host.run("GPEN_RestoreFaces", model=red, image=image, color="none", frames_are_video=True, **more)
+    return host.run(NODE, gpen_model=red, image=image, color="none", **more)
 
 
 def test_frames_that_are_a_video(host, red, batch):
     before = batch.clone()
-    image, mask, (crop,), summary = run_frames(host, red, batch)
+    video, image, mask, summary = run_frames(host, red, batch)
     assert image.shape == batch.shape and mask.shape == batch.shape[:3] and torch.equal(batch, before)
     assert torch.equal(image[mask == 0], batch[mask == 0]) and all(one.max() > 0.99 for one in mask)
     assert (image[mask == 1] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
     assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 skipped"
-    assert isinstance(crop, fake_comfyui.ExecutionBlocker)
+    assert isinstance(video, fake_comfyui.ExecutionBlocker)
 
 
 def test_frames_keep_their_type_and_alpha(host, red, batch):
     alpha = torch.rand(8, *SIZE[::-1], 1, generator=torch.Generator().manual_seed(1))
     rgba = torch.cat((batch, alpha), 3).half()
-    image, mask, *_ = run_frames(host, red, rgba)
+    _, image, mask, _ = run_frames(host, red, rgba)
     assert image.dtype == torch.float16 and torch.equal(image[..., 3], rgba[..., 3]) and mask.max() > 0.99
 
 
@@ -320,23 +329,23 @@ def test_frames_beyond_white_are_warned_of_once(host, red, batch, caplog):
 
 def test_frames_without_faces_come_back(host, red):
     gray = torch.full((3, 96, 128, 3), 0.5)
-    image, mask, _, summary = run_frames(host, red, gray)
+    _, image, mask, summary = run_frames(host, red, gray)
     assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr() and not mask.any()
     assert summary == "0 faces found, 0 restored, 0 skipped"
-    assert run_frames(host, red, gray, strength=0.0)[0] is gray and "no images" in run_frames(host, red, gray[:0])[3]
+    assert run_frames(host, red, gray, strength=0.0)[1] is gray and "no images" in run_frames(host, red, gray[:0])[3]
 
 
 def test_frames_take_one_mask_and_nothing_else(host, red, batch):
     core = host.module("gpen_core")
     left = torch.zeros(48, 64)
     left[:, :32] = 1
-    image, mask, *_ = run_frames(host, red, batch, region_mask=left)
+    _, image, mask, _ = run_frames(host, red, batch, region_mask=left)
     assert not mask[:, :, 132:].any() and mask[:, :, :124].any() and torch.equal(image[mask == 0], batch[mask == 0])
     with pytest.raises(core.InputError, match="The mask has 8 frames"):
         run_frames(host, red, batch, region_mask=torch.ones(8, 4, 4))
     box = {"x": 0, "y": 0, "width": 9, "height": 9}
     for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
-        with pytest.raises(core.OptionsError, match=f"Frames of a video take no {name}"):
+        with pytest.raises(core.OptionsError, match=f"A video takes no bounding boxes.* Disconnect or switch off {name} of"):
             run_frames(host, red, batch, **{name: value})
 
 
@@ -345,7 +354,7 @@ def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeyp
     """A network that answers noise with noise: its restored face differs less from frame to frame."""
     noise = np.random.default_rng(3).normal(0, 0.06, (8, *SIZE[::-1], 3)).astype(np.float32)
     still = torch.from_numpy((np.stack(face_frames(1) * 8) / 255 + noise).clip(0, 1).astype(np.float32))
-    file = comfy_models / "facerestore_models" / "gpen-sharp-256.pth"
+    file = comfy_models / "GPEN" / "gpen-sharp-256.pth"
     helpers.write_weights(file.parent, {file.name: helpers.sharpening_weights(256, 1.0)})
     try:
         model = load(host, file.name)
@@ -353,7 +362,7 @@ def test_frames_are_steadied_only_where_asked(host, batch, comfy_models, monkeyp
         file.unlink()
     flicker = {}
     for smoothing in (0.0, 1.0):
-        image, mask, *_ = run_frames(host, model, still, temporal_smoothing=smoothing)
+        _, image, mask, _ = run_frames(host, model, still, temporal_smoothing=smoothing)
         inside = mask.min(0).values > 0.99
         assert inside.sum() > 500
         flicker[smoothing] = float((image[1:] - image[:-1])[:, inside].std())

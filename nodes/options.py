@@ -1,0 +1,62 @@
+"""What Face Options (GPEN) and Look Options (GPEN) give, and how nodes make gpen_core's options of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from ..gpen_core import OptionsError, RestoreOptions, VideoOptions
+from .boxes import FORMATS
+
+Kind = TypeVar("Kind", RestoreOptions, VideoOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceOptions:
+    """Which faces, and how they are found."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """By the option's name."""
+    bboxes: Any = None
+    """See `boxes.parse_boxes`."""
+    box_format: str = FORMATS[0]
+    aligned: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LookOptions:
+    """How restored faces look."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """By the option's name."""
+    background: torch.Tensor | None = None
+
+
+def restore_options(face: FaceOptions, look: LookOptions, **values: Any) -> RestoreOptions:
+    """`values` are those of a node's own inputs. Raises `OptionsError`."""
+    return _merge(RestoreOptions, face, look, values)
+
+
+def video_options(face: FaceOptions, look: LookOptions, **values: Any) -> VideoOptions:
+    """The same for what is asked of a video."""
+    return _merge(VideoOptions, face, look, values)
+
+
+def refuse_image_inputs(face: FaceOptions, look: LookOptions, reason: str) -> None:
+    """Raises `OptionsError` for inputs that only single images can have."""
+    given = {
+        "bboxes of Face Options (GPEN)": face.bboxes is not None,
+        "aligned of Face Options (GPEN)": face.aligned,
+        "background of Look Options (GPEN)": look.background is not None,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise OptionsError(f"{reason} Disconnect or switch off {' and '.join(names)}.")
+
+
+def _merge(kind: type[Kind], face: FaceOptions, look: LookOptions, values: Mapping[str, Any]) -> Kind:
+    merged = {**face.values, **look.values, **values}
+    return kind(**{name: value for name, value in merged.items() if name in kind.__dataclass_fields__})
