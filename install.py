@@ -17,7 +17,7 @@ import sys
 FACEXLIB = "facexlib>=0.3.0"
 PLATFORMDIRS = "platformdirs>=3.0"
 OPENCV_FOR_NUMPY_1 = "opencv-python-headless>=4.8,<4.12"
-OPENCV = "opencv-python-headless>=4.10"
+OPENCV = "opencv-python-headless>=4.10,<5"
 
 
 def main() -> None:
@@ -53,16 +53,23 @@ def install(package: str) -> str | None:
     """Installs without dependencies, by pip or, where an environment has none, by uv. What went wrong, if anything."""
     command = [sys.executable, "-m", "pip", "install", "--no-deps"]
     if importlib.util.find_spec("pip") is None:
-        uv = shutil.which("uv")
+        uv = find_uv()
         if uv is None:
             return "there is neither pip nor uv"
-        command = [uv, "pip", "install", "--python", sys.executable, "--no-deps"]
+        command = [*uv, "pip", "install", "--python", sys.executable, "--no-deps"]
     try:
         done = subprocess.run([*command, package], capture_output=True, text=True, errors="replace")
     except OSError as error:
         return str(error)
     lines = done.stderr.strip().splitlines() or ["no reason given"]
     return lines[-1] if done.returncode else None
+
+
+def find_uv() -> list[str] | None:
+    """The command that runs uv. A portable ComfyUI has it as a module of its Python only."""
+    if program := shutil.which("uv"):
+        return [program]
+    return [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else None
 
 
 if __name__ == "__main__":

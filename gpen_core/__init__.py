@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .video.restore_video import restore_video
     from .video.sequence import SequenceResult, restore_sequence
     from .video.video_result import TrackOutcome, VideoResult
-    from .weights.catalog import SUFFIXES
+    from .weights.catalog import SUFFIXES, find_entry
     from .weights.download_options import DownloadOptions
     from .weights.folders import (
         can_download,
@@ -112,7 +112,7 @@ _LAZY = {
     ".video.video_result": ("TrackOutcome", "VideoResult"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
     ".video.container_choice": ("output_suffix",),
-    ".weights.catalog": ("SUFFIXES",),
+    ".weights.catalog": ("SUFFIXES", "find_entry"),
     ".weights.folders": (
         "list_detectors",
         "can_download",
@@ -182,6 +182,7 @@ __all__ = [
     "list_detectors",
     "can_download",
     "download_size",
+    "find_entry",
     "faces_text",
     "find_file",
     "models_dirs",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core import AUTO_MODELS, SUFFIXES, can_download, find_file, list_detectors, list_networks
+from ..gpen_core import AUTO_MODELS, SUFFIXES, can_download, find_entry, find_file, list_detectors, list_networks
 from ..gpen_core import fingerprint as file_state
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,17 @@ def known_models() -> list[str]:
 
 
 def available_detectors() -> list[str]:
-    """See `list_detectors`."""
-    return list_detectors(detection_dirs())
+    """File names of detectors, the default first: those that are there or that this copy can fetch; where there are none,
+    all, since a list may not be empty."""
+    every = known_detectors()
+    present = [name for name in every if can_download() or find_file(name, detection_dirs()) is not None]
+    return present or every
+
+
+def known_detectors() -> list[str]:
+    """Every published detector and the user's own: names of files, by which the page tells that one is missing."""
+    entries = {name: find_entry(name) for name in list_detectors(detection_dirs())}
+    return [name if entry is None else entry.file for name, entry in entries.items()]
 
 
 def missing_models() -> list[str]:

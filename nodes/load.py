@@ -6,7 +6,7 @@ from typing import Any
 
 import comfy.model_management as management
 
-from ..gpen_core import DETECTORS, PRECISIONS
+from ..gpen_core import PRECISIONS
 from . import folders, inputs, loading
 from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
 from .host_progress import NodeProgress
@@ -35,8 +35,8 @@ class LoadModel(ComfyNode):
                 io.Combo.Input(
                     "detector",
                     options=folders.available_detectors(),
-                    default=DETECTORS[0],
-                    tooltip=f"The network that finds faces. Your own belong in models/{folders.DETECTION}. mobile0.25 is "
+                    default=folders.available_detectors()[0],
+                    tooltip=f"The network that finds faces. Your own belong in models/{folders.DETECTION}. mobilenet0.25 is "
                     "faster and finds fewer faces.",
                 ),
             ],

@@ -6,7 +6,7 @@ import logging
 
 import comfy.model_management as management
 
-from ..gpen_core import AUTO_MODELS, DETECTORS, MissingWeights, OptionsError
+from ..gpen_core import AUTO_MODELS, MissingWeights, OptionsError
 from . import folders
 from .host_progress import NodeProgress
 from .model import GpenModel
@@ -26,7 +26,7 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
     those that are not there and cannot be fetched, `DeviceError` for a precision that the device lacks, and ComfyUI's own
     error when interrupted."""
     # ComfyUI compares a value with its list only where it is written in the graph, not where a link brings it.
-    for name, known in ((model, folders.known_models()), (detector, folders.available_detectors())):
+    for name, known in ((model, folders.known_models()), (detector, folders.known_detectors())):
         if name not in known:
             raise OptionsError(f"Unknown model {name!r}. Available: {', '.join(known)}.")
     if model in folders.missing_models():
@@ -46,7 +46,7 @@ def linked_or_loaded(linked: GpenModel | None, model: str, reporter: NodeProgres
         return linked
     if not _last_loaded or _last_loaded[0][0] != _cache_key(model):
         _last_loaded.clear()  # its memory is free for the next
-        loaded = load_model(model, DETECTORS[0], "auto", reporter)
+        loaded = load_model(model, folders.available_detectors()[0], "auto", reporter)
         _last_loaded.append((_cache_key(model), loaded))
     return _last_loaded[0][1]
 
@@ -65,7 +65,7 @@ def fingerprint(model: str | None, detector: str | None) -> str:
 
 
 def _cache_key(model: str) -> tuple[str, ...]:
-    return (model, str(management.get_torch_device()), *_fingerprints(model, DETECTORS[0]))
+    return (model, str(management.get_torch_device()), *_fingerprints(model, folders.available_detectors()[0]))
 
 
 def _fingerprints(model: str | None, detector: str | None) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import DETECTORS, RestoreOptions
-from . import boxes, loading, outputs, tensors
+from ..gpen_core import RestoreOptions
+from . import boxes, folders, loading, outputs, tensors
 from .comfy import ComfyNode, NodeOutput
 from .host_progress import NodeProgress
 from .model import GpenModel
@@ -24,7 +24,7 @@ class RestoreNodeBase(ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **unused: Any) -> str:
         """See `loading.fingerprint`."""
-        return loading.fingerprint(model, DETECTORS[0])
+        return loading.fingerprint(model, folders.available_detectors()[0])
 
     @classmethod
     def check_lazy_status(cls, strength: float, **values: Any) -> list[str]:

@@ -170,9 +170,12 @@ def _restore_file(
             progress=reporter,
             max_memory=max_memory,
         )
-    count = len(result.restored)
-    reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node
+    _show_done(reporter, len(result.restored))
     return result
+
+
+def _show_done(reporter: NodeProgress, count: int) -> None:
+    reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node
 
 
 def _restore_frames(
@@ -199,6 +202,7 @@ def _restore_frames(
             model.restorer, read_frames, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
         )
         restored, mask, faces = outputs.sequence_output(results, image)
+    _show_done(reporter, len(image))
     return _frames_output(restored, mask, "\n".join([outputs.summary(faces), *outputs.mask_notes(region_mask)]))
 
 

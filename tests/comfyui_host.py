@@ -113,7 +113,7 @@ class ComfyUI:
 
 def make_base(folder):
     """ComfyUI's folders, with the project in custom_nodes."""
-    for name in ("custom_nodes", "input", "output", "temp", "user", "models/facerestore_models", "models/facedetection"):
+    for name in ("custom_nodes", "input", "output", "temp", "user", "models/GPEN", "models/facedetection"):
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     return folder
@@ -133,8 +133,7 @@ def api_form(workflow, definitions):
         values = part["widgets_values"]
         if part["type"] in ("LoadImage", "LoadVideo"):
             values, widgets = values[:1], widgets[:1]  # the upload button is a widget, too
-        later = widgets[len(values) :]  # not there when the graph was saved: the page gives them their defaults
-        assert len(widgets) >= len(values) and set(later) <= set(wanted.get("optional", {})), (part["type"], widgets, values)
+        assert len(widgets) == len(values), (part["type"], widgets, values)
         graph[str(part["id"])] = node(part["type"], **links, **dict(zip(widgets, values)))
     return graph
 
@@ -144,31 +143,59 @@ def node(class_type, **inputs):
 
 
 def load(model="gpen-red-256.pth", precision="fp32"):
-    return node("GPEN_LoadModel", model=model, precision=precision, detector="retinaface_mobile0.25")
+    return node("GPEN_LoadModel", model=model, precision=precision, detector="detection_mobilenet0.25_Final.pth")
 
 
-RESTORE = {
-    "strength": 1.0,
-    "faces": "all",
-    "indices": "0",
+FACES = {
     "order": "reading",
-    "confidence": 0.9,
     "min_face_size": 0,
-    "mask_type": "feather",
-    "color": "none",
+    "max_faces": 0,
+    "confidence": 0.9,
+    "detection_size": 2000,
+    "angles": "auto",
+    "min_duration": 0.0,
+    "box_format": "xywh",
+    "aligned": False,
 }
+LOOK = {
+    "template": "gpen",
+    "mask_type": "feather",
+    "mask_expand": 0.0,
+    "color": "none",
+    "grain": 0.0,
+    "preserve": "",
+}
+RESTORE = {"model": "auto", "strength": 1.0, "faces": "all"}
+LINKS = {"gpen_model": ["model", 0], "face_options": ["face", 0], "look_options": ["look", 0]}
 
 
-RESTORE_VIDEO = {name: value for name, value in RESTORE.items() if name != "order"} | {"temporal_smoothing": 1.0}
+def options(**more):
+    """The nodes for `LINKS`, and which of the values are for none of them."""
+    face = {name: more.pop(name) for name in (*FACES, "bboxes") if name in more}
+    look = {name: more.pop(name) for name in (*LOOK, "background") if name in more}
+    nodes = {
+        "face": node("GPEN_FaceOptions", **{**FACES, **face}),
+        "look": node("GPEN_LookOptions", **{**LOOK, **look}),
+    }
+    return nodes, more
 
 
 def restore(image, model="gpen-red-256.pth", **more):
     """The nodes of a graph that restores `image` (a link) and shows image, mask and summary."""
+    nodes, more = options(**more)
     return {
         "model": load(model),
-        "restore": node("GPEN_RestoreFaces", model=["model", 0], image=image, **{**RESTORE, **more}),
+        **nodes,
+        "restore": node("GPEN_RestoreFaces", image=image, **{**RESTORE, **LINKS, **more}),
         "image": node("PreviewImage", images=["restore", 0]),
         "as_image": node("MaskToImage", mask=["restore", 1]),
         "mask": node("PreviewImage", images=["as_image", 0]),
         "summary": node("PreviewAny", source=["restore", 3]),
     }
+
+
+def restore_video(model="gpen-red-256.pth", **links):
+    """The nodes of a graph that restores a video or frames (a link)."""
+    nodes, _ = options()
+    restoring = node("GPEN_RestoreVideo", temporal_smoothing=1.0, **RESTORE, **LINKS, **links)
+    return {"model": load(model), **nodes, "restore": restoring}

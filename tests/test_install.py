@@ -62,7 +62,7 @@ def test_a_host_without_platformdirs_gets_it(run):
 
 
 @pytest.mark.parametrize(
-    ("numpy", "opencv"), [("1.26.4", "opencv-python-headless>=4.8,<4.12"), ("2.3.0", "opencv-python-headless>=4.10")]
+    ("numpy", "opencv"), [("1.26.4", "opencv-python-headless>=4.8,<4.12"), ("2.3.0", "opencv-python-headless>=4.10,<5")]
 )
 @pytest.mark.parametrize("state", ["missing", "broken"])
 def test_an_opencv_that_fits_numpy_where_there_is_none(run, numpy, opencv, state):
@@ -80,6 +80,24 @@ def test_a_failure_is_said_and_does_not_stop_the_host(run):
     asked, said = run(without("facexlib"), PIP_SAYS="trying\nERROR: no matching distribution")
     assert len(asked) == 1
     assert "facexlib>=0.3.0 could not be installed (ERROR: no matching distribution)" in said and "--no-deps" in said
+
+
+def test_without_pip_uv_installs_also_where_it_is_a_module_only(monkeypatch):
+    spec = importlib.util.spec_from_file_location("sd_gpen_install", ROOT / "install.py")
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    asked = []
+
+    def run(command, **how):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: name == "uv" or None)
+    arguments = ["pip", "install", "--python", sys.executable, "--no-deps", "facexlib"]
+    for program, start in ((None, [sys.executable, "-m", "uv"]), ("/bin/uv", ["/bin/uv"])):
+        monkeypatch.setattr(install.shutil, "which", lambda name, program=program: program)
+        assert install.install("facexlib") is None and asked.pop() == [*start, *arguments]
 
 
 def test_without_pip_and_uv_it_says_so(monkeypatch, capsys):

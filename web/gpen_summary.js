@@ -1,19 +1,25 @@
 // Shows what a restoring node says of its run (the output `summary`) on the node itself.
 import { app } from "../../scripts/app.js"
-import { ComfyWidgets } from "../../scripts/widgets.js"
 
 const WIDGET = "summary_text"
 
+function addTextWidget(node) {
+  const area = document.createElement("textarea")
+  area.className = "comfy-multiline-input"
+  area.readOnly = true
+  const widget = node.addDOMWidget(WIDGET, "customtext", area, {
+    getValue: () => area.value,
+    setValue: (text) => (area.value = text),
+    serialize: false, // not sent with a prompt
+  })
+  widget.serialize = false // nor saved with the graph
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
+  return widget
+}
+
 function show(node, text) {
-  let widget = node.widgets?.find((one) => one.name === WIDGET)
-  if (!widget) {
-    widget = ComfyWidgets.STRING(node, WIDGET, ["STRING", { multiline: true }], app).widget
-    widget.serialize = false // neither saved with the graph
-    widget.options.serialize = false // nor sent with a prompt
-    if (widget.element) widget.element.readOnly = true
-    const [width, height] = node.computeSize()
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
-  }
+  const widget = node.widgets?.find((one) => one.name === WIDGET) ?? addTextWidget(node)
   widget.value = text
   node.setDirtyCanvas(true, true)
 }

@@ -44,7 +44,9 @@ def host(comfy_models, monkeypatch):
 
 @pytest.fixture
 def computed_red(host):
-    return host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")[0]
+    return host.run(
+        "GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth"
+    )[0]
 
 
 @pytest.fixture
@@ -133,6 +135,8 @@ def test_search_words_are_given_where_they_are_known(host, monkeypatch):
     for node in host.nodes.values():
         node.define_schema()
     assert set(given) == NODES and "reactor" in given["GPEN_CleanUpFaceSwap"]
+    searched = {"upscale face", "face enhance", "enhance face", "old photo", "face detailer", "restore"}
+    assert searched <= set(given["GPEN_RestoreFaces"])
 
 
 def test_search_words_stand_in_the_description_where_they_are_not_known(host):
@@ -164,7 +168,10 @@ def test_folder_keys_are_added_to_not_assigned(comfy_models, monkeypatch, tmp_pa
 
 
 def test_replaced_files_are_loaded_anew(host, comfy_models):
-    loader, known = host.nodes["GPEN_LoadModel"], {"model": "gpen-replaced.pth", "detector": "retinaface_mobile0.25"}
+    loader, known = (
+        host.nodes["GPEN_LoadModel"],
+        {"model": "gpen-replaced.pth", "detector": "detection_mobilenet0.25_Final.pth"},
+    )
     file = comfy_models / "GPEN" / "gpen-replaced.pth"
     file.write_bytes(b"one")
     before = loader.fingerprint_inputs(**known, precision="fp32")
@@ -181,7 +188,7 @@ def test_replaced_files_are_loaded_anew(host, comfy_models):
 def test_what_was_fetched_meanwhile_is_not_loaded_twice(host, tmp_path, comfy_models, monkeypatch):
     loader = host.nodes["GPEN_LoadModel"]
     target = comfy_models / "GPEN" / "GPEN-BFR-512.pth"
-    known = {"model": "GPEN-BFR-512.pth", "detector": "retinaface_mobile0.25", "precision": "fp32"}
+    known = {"model": "GPEN-BFR-512.pth", "detector": "detection_mobilenet0.25_Final.pth", "precision": "fp32"}
     before = loader.fingerprint_inputs(**known)
     monkeypatch.setattr(host.module("nodes.model").GpenModel, "load", lambda *_: target.write_bytes(b"fetched"))
     try:
@@ -199,11 +206,11 @@ def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
     server.send_progress_text = lambda text, node_id: said.append((text, node_id))
     monkeypatch.setattr(host.nodes["GPEN_LoadModel"], "hidden", fake_comfyui.types.SimpleNamespace(unique_id="5"))
     with pytest.raises(Exception, match="2 files are missing, 394 MB in all") as raised:
-        host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", precision="fp32", detector="retinaface_resnet50")
+        host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", precision="fp32", detector="detection_Resnet50_Final.pth")
     text = str(raised.value)
     assert type(raised.value).__name__ == "MissingWeights" and "GPEN-BFR-512.pth" in text and "detection_Resnet50" in text
     assert "extra_model_paths.yaml" in text and "GPEN_MIRROR" in text and "--" not in text
-    host.run("GPEN_LoadModel", model="my-gpen.pth", precision="fp32", detector="retinaface_mobile0.25")
+    host.run("GPEN_LoadModel", model="my-gpen.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth")
     assert ("Loaded", "5") in said and any("my-gpen.pth" in text for text, _ in said)
 
 
@@ -260,6 +267,9 @@ def test_a_copy_that_cannot_download_offers_only_networks_that_are_there(host, m
     module = host.module("nodes.folders")
     monkeypatch.setattr(module, "can_download", lambda: False)
     assert module.model_choices() == ["auto", "auto:256", "gpen-red-256.pth", "my-gpen.pth"]
+    assert module.available_detectors() == ["detection_mobilenet0.25_Final.pth"]
+    monkeypatch.setattr(module, "detection_dirs", lambda: ())
+    assert module.available_detectors() == ["detection_Resnet50_Final.pth", "detection_mobilenet0.25_Final.pth"]
 
 
 def test_networks_in_the_folder_of_other_restorers_are_found(host, comfy_models):
@@ -303,7 +313,7 @@ def loaded(host, red, monkeypatch):
 def test_restore_faces_works_alone_and_keeps_its_model(host, loaded, comfy_models, portrait):
     image, *_ = host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth")
     host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth", strength=0.5)
-    assert is_red(image).any() and loaded == [("gpen-red-256.pth", "retinaface_resnet50", "auto")]
+    assert is_red(image).any() and loaded == [("gpen-red-256.pth", "detection_Resnet50_Final.pth", "auto")]
     assert host.run("GPEN_DetectFaces", image=portrait)[3] == 1 and host.run("GPEN_CropFaces", image=portrait)[3] == 1
     assert len(loaded) == 1  # the detector of the model that is loaded
     (file,) = comfy_models.rglob("gpen-red-256.pth")
@@ -417,7 +427,15 @@ def test_the_summary_stands_on_the_node(host, red, portrait):
     for strength in (0.0, 1.0):
         out = host.execute("GPEN_RestoreFaces", gpen_model=red, image=portrait, strength=strength)
         assert out.ui == {"text": (out.args[3],)} and out.args[3]
-    assert "GPEN_" in (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
+    script = (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
+    assert "GPEN_" in script and re.findall(r'from "(.+)"', script) == ["../../scripts/app.js"]  # all else is internal
+
+
+def test_the_registry_knows_every_environment():
+    """Of the others it warns, and takes none at all."""
+    classifiers = re.findall(r'"Environment :: (.+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
+    known = {"GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Intel Arc", "NPU :: Huawei Ascend", "GPU :: Apple Metal"}
+    assert classifiers and set(classifiers) <= known
 
 
 @pytest.mark.slow
@@ -796,7 +814,7 @@ def test_out_of_memory_while_loading_is_the_error_that_comfyui_acts_on(host, mon
 
     monkeypatch.setattr(host.module("gpen_core.pipeline.model_set"), "pick_device", load)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="not enough memory for the networks"):
-        host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")
+        host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth")
 
 
 def test_out_of_memory_at_work_keeps_nothing_of_what_was_at_work(host, auto):
@@ -840,7 +858,7 @@ def test_without_the_files_that_open_connections(comfy_models, monkeypatch, tmp_
     shutil.copy(ROOT / "__init__.py", pack)
     host = fake_comfyui.Host(comfy_models, monkeypatch, folder=pack)
     monkeypatch.delenv("GPEN_OFFLINE", raising=False)
-    values = {"precision": "fp32", "detector": "retinaface_mobile0.25"}
+    values = {"precision": "fp32", "detector": "detection_mobilenet0.25_Final.pth"}
     (model,) = host.run("GPEN_LoadModel", model="gpen-red-256.pth", **values)
     assert model.restorer.network.size == 256
     with pytest.raises(Exception, match="this copy cannot download") as raised:
@@ -862,7 +880,7 @@ def test_only_these_files_open_connections():
 @pytest.mark.parametrize("asked", ["model", "detector"])
 def test_a_name_that_is_in_no_list_is_refused(host, comfy_models, tmp_path, asked):
     """A node of another pack may give out a path as a choice, which ComfyUI does not compare with the list."""
-    known = {"model": "gpen-red-256.pth", "detector": "retinaface_mobile0.25", "precision": "fp32"}
+    known = {"model": "gpen-red-256.pth", "detector": "detection_mobilenet0.25_Final.pth", "precision": "fp32"}
     (found,) = comfy_models.rglob("gpen-red-256.pth")
     elsewhere = tmp_path / "elsewhere.pth"
     elsewhere.write_bytes(found.read_bytes())

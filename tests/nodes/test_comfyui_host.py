@@ -68,14 +68,12 @@ NODE_CLASS_MAPPINGS = {"StandInForSegs": Segs}
 def host(tmp_path_factory, detector_weights):
     base = comfyui_host.make_base(tmp_path_factory.mktemp("comfyui"))
     helpers.write_weights(base / "models" / "facedetection", {helpers.DETECTOR_FILE: detector_weights})
-    helpers.write_weights(base / "models" / "facerestore_models", helpers.host_networks())
+    helpers.write_weights(base / "models" / "GPEN", helpers.host_networks())
     (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
     (base / "custom_nodes" / "stand_in_for_detectors.py").write_text(DETECTORS)
     own = {"faces-of-my-own.safetensors": detector_weights}
     helpers.write_weights(base / "models" / "facedetection", own)
-    helpers.write_weights(
-        base / "models" / "facerestore_models", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))}
-    )
+    helpers.write_weights(base / "models" / "GPEN", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))})
     running = comfyui_host.ComfyUI(base)
     running.save_input("astronaut.png", demo_pictures.astronaut())
     running.save_input("collage.png", demo_pictures.collage())
@@ -134,6 +132,22 @@ def test_the_red_checkpoint_turns_only_faces_red(host):
     assert summary.startswith("6 faces found, 6 restored, 0 skipped")
 
 
+def test_restore_faces_works_alone(host):
+    """With its own model and the default detector, which is told to be missing here."""
+    graph = {**image("astronaut.png"), **restore(["load", 0])}
+    alone = node("GPEN_RestoreFaces", image=["load", 0], model="gpen-red-256.pth", strength=1.0, faces="largest")
+    shown = {"load": graph["load"], "restore": alone, "image": node("PreviewImage", images=["restore", 0])}
+    kind, message = host.error(shown)
+    assert (
+        kind.endswith("MissingWeights") and "detection_Resnet50_Final.pth" in message and "models/facedetection" in message
+    )
+    shown["restore"]["inputs"].update(strength=0.0, gpen_model=["model", 0])
+    host.run({**shown, "model": node("GPEN_LoadModel", **{**graph["model"]["inputs"], "model": "gpen-broken.pth"})})
+    info = host.get("/object_info/GPEN_RestoreFaces")["GPEN_RestoreFaces"]["input"]
+    assert list(info["required"]) == ["image", "model", "strength", "faces"]
+    assert list(info["optional"]) == ["region_mask", "gpen_model", "face_options", "look_options"]
+
+
 def test_identity_weights_give_the_input_back(host):
     before = cv2.GaussianBlur(cv2.resize(demo_pictures.astronaut(), None, fx=2, fy=2), (0, 0), 2)  # nothing that 256 px lose
     restored, mask, _ = run(host, host.save_input("smooth.png", before), model="gpen-identity-256.pth")
@@ -142,7 +156,7 @@ def test_identity_weights_give_the_input_back(host):
 
 
 def test_chosen_faces(host):
-    _, mask, summary = run(host, "collage.png", faces="by index", indices="1, 4", order="left-right")
+    _, mask, summary = run(host, "collage.png", faces="1,4", order="left-right")
     assert "2 restored, 4 skipped" in summary
     assert run(host, "collage.png", faces="largest")[1].sum() < mask.sum()
 
@@ -183,7 +197,7 @@ def test_a_mask_and_boxes_select(host):
     graph = {
         **image("collage.png"),
         **restore(["load", 0], bboxes=["detect", 0]),
-        "detect": node("GPEN_DetectFaces", model=["model", 0], image=["load", 0], order="reading", confidence=0.9),
+        "detect": node("GPEN_DetectFaces", image=["load", 0], gpen_model=["model", 0]),
         "count": node("PreviewAny", source=["detect", 3]),
     }
     out = host.run(graph)
@@ -255,14 +269,12 @@ def test_a_face_swap_is_cleaned_up(host):
     part = swapped[y - half : y + half, x - half : x + half]
     swapped[y - half : y + half, x - half : x + half] = (part[:, ::-1] * 0.7).astype(np.uint8)
     host.save_input("swapped.png", swapped)
-    values = {**comfyui_host.RESTORE, "strength": 0.8}
+    values = {**comfyui_host.RESTORE, **comfyui_host.LINKS, "strength": 0.8}
     graph = {
         "before": node("LoadImage", image="collage.png"),
         **image("swapped.png"),
         **restore(["load", 0]),
-        "restore": node(
-            "GPEN_CleanUpFaceSwap", model=["model", 0], swapped=["load", 0], before_swap=["before", 0], **values
-        ),
+        "restore": node("GPEN_CleanUpFaceSwap", swapped=["load", 0], before_swap=["before", 0], **values),
     }
     out = host.run(graph)
     assert ", 1 restored, " in out["summary"]["text"][0], out["summary"]
@@ -279,7 +291,7 @@ def test_a_corrupt_file_gives_a_message(host):
 
 def test_a_missing_file_says_where_it_belongs(host):
     _, message = host.error({**image("astronaut.png"), **restore(["load", 0], model="GPEN-BFR-512.pth")})
-    assert "https://" in message and str(host.base / "models" / "facerestore_models") in message
+    assert "https://" in message and str(host.base / "models" / "GPEN") in message
 
 
 def test_interrupt_stops_within_a_face_and_the_next_prompt_works(host):
@@ -311,7 +323,7 @@ def example(host, name, **values):
     graph = comfyui_host.api_form(workflow, host.get("/object_info"))
     for one in graph.values():
         if one["class_type"] == "GPEN_LoadModel":
-            one["inputs"].update(model="gpen-red-256.pth", detector="retinaface_mobile0.25")
+            one["inputs"].update(model="gpen-red-256.pth", detector="detection_mobilenet0.25_Final.pth")
         one["inputs"].update(values.get(one["class_type"], {}))
     return host.run(graph), graph
 
@@ -331,7 +343,7 @@ def test_example_workflows(host, name, side):
 def test_the_swap_workflow(host):
     ran = example(host, "reactor_swap_then_cleanup", LoadImage={"image": "collage.png"})
     (restored,) = pictures_of(host, ran, "SaveImage")
-    (summary,) = (value["text"][0] for key, value in ran[0].items() if ran[1][key]["class_type"] == "PreviewAny")
+    (summary,) = (value["text"][0] for key, value in ran[0].items() if ran[1][key]["class_type"] == "GPEN_CleanUpFaceSwap")
     assert "6 faces found, 1 restored, 5 skipped" in summary
     assert near(restored[500:, ..., :3], demo_pictures.collage()[500:])
 
@@ -341,8 +353,7 @@ def test_the_video_workflow(host):
     for n in range(8):
         file.write(np.roll(demo_pictures.astronaut(), 4 * n, axis=1)[..., ::-1])  # RGB -> BGR
     file.release()
-    values = {"GPEN_RestoreFaces": {"color": "none"}, "LoadVideo": {"file": "video.mp4"}}
-    out, graph = example(host, "video_frames", **values)
+    out, graph = example(host, "video_frames", LoadVideo={"file": "video.mp4"})
     saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
     file = cv2.VideoCapture(str(host.base / "output" / saved["subfolder"] / saved["filename"]))
     frames = []
@@ -374,8 +385,7 @@ def test_the_video_workflow_keeps_sound_and_timestamps(host):
         pictures=(np.roll(demo_pictures.astronaut()[:384], n, axis=1) for n in range(30)),
     )
     start = time.monotonic()
-    values = {"LoadVideo": {"file": source.name}, "GPEN_RestoreVideo": {"color": "none"}}
-    out, graph = example(host, "restore_video", **values)
+    out, graph = example(host, "restore_video", LoadVideo={"file": source.name})
     saved = next(out[key] for key in out if graph[key]["class_type"] == "SaveVideo")["images"][0]
     target = host.base / "output" / saved["subfolder"] / saved["filename"]
     assert video_files.digests(target) == video_files.digests(source)
@@ -396,18 +406,11 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
         "load": node("LoadImage", image="astronaut.png"),
         "three": node("RepeatImageBatch", image=["load", 0], amount=3),
         "video": node("CreateVideo", images=["three", 0], fps=12.0),
-        "model": comfyui_host.load(),
-        "restore": node("GPEN_RestoreVideo", model=["model", 0], video=["video", 0], **comfyui_host.RESTORE_VIDEO),
+        **comfyui_host.restore_video(video=["video", 0]),
         "parts": node("GetVideoComponents", video=["restore", 0]),
         "shown": node("PreviewImage", images=["parts", 0]),
-        "frames": node(
-            "GPEN_RestoreFaces",
-            model=["model", 0],
-            image=["three", 0],
-            frames_are_video=True,
-            **comfyui_host.RESTORE,
-        ),
-        "shown_frames": node("PreviewImage", images=["frames", 0]),
+        "frames": comfyui_host.restore_video(image=["three", 0])["restore"],
+        "shown_frames": node("PreviewImage", images=["frames", 1]),
         "summary": node("PreviewAny", source=["frames", 3]),
     }
     out = host.run(graph)
@@ -429,8 +432,7 @@ def test_an_interrupted_video_leaves_nothing(host):
     before = left_in_temp(host)
     graph = {
         "load": node("LoadVideo", file="long.mkv"),
-        "model": comfyui_host.load("GPEN-BFR-1024.pth"),
-        "restore": node("GPEN_RestoreVideo", model=["model", 0], video=["load", 0], **comfyui_host.RESTORE_VIDEO),
+        **comfyui_host.restore_video("GPEN-BFR-1024.pth", video=["load", 0]),
         "save": node("SaveVideo", video=["restore", 0], filename_prefix="none", format="auto", codec="auto"),
     }
     prompt = host.queue(graph)

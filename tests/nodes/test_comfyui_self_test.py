@@ -30,7 +30,9 @@ def restored(host, caplog):
     portrait = torch.from_numpy(demo_pictures.astronaut())[None].float() / 255
 
     def restore(precision="fp32"):
-        model = host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision=precision, detector="retinaface_mobile0.25")
+        model = host.run(
+            "GPEN_LoadModel", model="gpen-red-256.pth", precision=precision, detector="detection_mobilenet0.25_Final.pth"
+        )
         image = host.run("GPEN_RestoreFaces", gpen_model=model[0], image=portrait)[0]
         assert (image[..., 0] > 0.99).any()  # whatever the test says
         said = [(record.levelname, record.getMessage()) for record in caplog.records]
@@ -49,7 +51,7 @@ def test_it_is_told_once_for_a_device_and_precision(restored):
 
 def test_nothing_runs_before_a_face_is_restored(host, caplog):
     caplog.set_level("INFO")
-    host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="retinaface_mobile0.25")
+    host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth")
     assert "self-test" not in caplog.text
 
 

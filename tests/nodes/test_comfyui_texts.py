@@ -9,6 +9,7 @@ import comfyui_texts
 import fake_comfyui
 import pytest
 
+from gpen_core import find_entry
 from gpen_core.options import COMFYUI, RestoreOptions, VideoOptions, declared_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,37 @@ def test_example_workflows_fit_the_nodes(path, tmp_path, monkeypatch):
                 assert widget.min <= value <= widget.max, widget.id
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_example_workflows_can_be_read_at_a_glance(path):
+    """Nodes do not overlap, also where a page draws them half as tall again; titles tell two nodes of one kind apart."""
+    nodes = json.loads(path.read_bytes().decode("utf-8"))["nodes"]
+    areas = [
+        (part["pos"], [part["pos"][0] + part["size"][0], part["pos"][1] + 1.5 * part["size"][1] + 30]) for part in nodes
+    ]
+    for n, (low, high) in enumerate(areas):
+        assert not [
+            nodes[m]["id"]
+            for m, (other_low, other_high) in enumerate(areas[:n])
+            if all(low[axis] < other_high[axis] and other_low[axis] < high[axis] for axis in (0, 1))
+        ]
+    names = [part.get("title", part["type"]) for part in nodes]
+    assert len(set(names)) == len(names) and "PreviewAny" not in names  # the summary stands on the node
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_example_workflows_say_where_their_models_are_to_be_had(path):
+    """ComfyUI offers to download those whose file names are among a node's values."""
+    parts = json.loads(path.read_bytes().decode("utf-8"))["nodes"]
+    (loader,) = (part for part in parts if part["type"] == "GPEN_LoadModel")
+    named = {one["name"]: one for one in loader["properties"]["models"]}
+    assert named.keys() == {loader["widgets_values"][0], loader["widgets_values"][2]}
+    for name, one in named.items():
+        entry = find_entry(name)
+        assert entry.file == name and one["url"] in [source.url for source in entry.sources]
+        assert one.get("hash") == entry.sha256
+    assert [one["directory"] for one in named.values()] == ["GPEN", "facedetection"]
+
+
 def test_example_workflows_are_there():
     """Else nothing was held against the nodes."""
     assert len(WORKFLOWS) >= 5
@@ -134,11 +166,16 @@ def test_blueprints_hold_together(path, tmp_path, monkeypatch):
     assert shell["type"] == graph["id"] and graph["name"] == shell["title"] == path.stem
     for side in ("inputs", "outputs"):
         assert [(one["name"], one["type"]) for one in shell[side]] == [(one["name"], one["type"]) for one in graph[side]]
+    exposed = {one["name"] for one in shell["inputs"] if "widget" in one}
+    assert {"model", "strength", "faces"} <= exposed
     inside = {part["id"]: part for part in graph["nodes"]}
     for part in inside.values():
         if part["type"].startswith("GPEN_"):
-            names = [one.display_name for one in known[part["type"]].define_schema().outputs]
-            assert [one["name"] for one in part["outputs"]] == names
+            schema = known[part["type"]].define_schema()
+            assert [one["name"] for one in part["outputs"]] == [one.display_name for one in schema.outputs]
+            kinds = {one.id: one.kind for one in schema.inputs}
+            assert all(kinds[one["name"]] == one["type"] for one in part["inputs"] if part["type"] != "GPEN_FaceOptions")
+            assert len(part["widgets_values"]) == sum(kind in WIDGETS for kind in kinds.values())
     assert any(part["type"].startswith("GPEN_") for part in inside.values()) and graph["links"]
     for link in graph["links"]:
         start, end = link["origin_id"], link["target_id"]

@@ -40,7 +40,7 @@ def host(comfy_models, monkeypatch):
 
 
 def load(host, name="gpen-red-256.pth"):
-    return host.run("GPEN_LoadModel", model=name, precision="fp32", detector="retinaface_mobile0.25")[0]
+    return host.run("GPEN_LoadModel", model=name, precision="fp32", detector="detection_mobilenet0.25_Final.pth")[0]
 
 
 @pytest.fixture
