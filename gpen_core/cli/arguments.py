@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch.locations import parse_location
-from ..options import CLI, DETECTORS, PRECISIONS, Option, RestoreOptions, VideoOptions, declared_options
+from ..options import AUTO, CLI, DETECTORS, PRECISIONS, Option, RestoreOptions, VideoOptions, declared_options
 
 DEFAULTS = RestoreOptions()
 GROUP_TITLES = {
@@ -41,7 +41,10 @@ def add_models_dir_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="gpen-bfr-2048", metavar="NAME|FILE|auto", help="auto: each face by the network of its size"
+        "--model",
+        default=AUTO,
+        metavar="NAME|FILE|auto",
+        help="network that restores; auto: for each face the smallest downloaded one that suits it (default: %(default)s)",
     )
 
 

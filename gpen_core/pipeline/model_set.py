@@ -16,7 +16,7 @@ from ..faces.postprocess import MaskModels
 from ..network import GPEN, RELEASED, normalize_state_dict, validate_state_dict
 from ..network.memory_estimate import bytes_per_face
 from ..optional_packages import require
-from ..options import DETECTORS, OCCLUDERS, RestoreOptions
+from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import CATALOG, Entry
 from ..weights.download_options import DownloadOptions
@@ -32,7 +32,7 @@ from .upscale import LANCZOS, Upscaler
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "gpen-bfr-2048"
+DEFAULT_MODEL = AUTO
 DEFAULT_DETECTOR = DETECTORS[0]
 PARSER_NAME = "parsenet"
 DEVICE_CHECKS_FILE = "checked-devices.json"
@@ -105,7 +105,7 @@ class ModelSet:
         upscaler: str = LANCZOS,
     ) -> ModelSet:
         """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
-        fetched with them, loaded when used."""
+        fetched with them, loaded when used; of `auto` the network for 2048 where none is there."""
         ForkGuard.check()
         require("facexlib")  # before anything is fetched
         torch_device = _pick_verified_device(device)
@@ -120,7 +120,10 @@ class ModelSet:
             partial(_build_detector, weights_device, detection_dtype),
         )
         sizes = parse_auto_model(str(models[0]))
-        requests = [] if sizes else [WeightRequest(store, str(model), build_network) for model in models]
+        present = present_sizes(store.folders)
+        is_fetching = bool(sizes) and not set(sizes) & set(present)
+        names = [_name_of(max(sizes))] if is_fetching else [] if sizes else [str(model) for model in models]
+        requests = [WeightRequest(store, name, build_network) for name in names]
         requests.append(WeightRequest(detection_store, str(detector), build_detector))
         if upscaler != LANCZOS:
             rrdb.require_backend()
@@ -133,9 +136,7 @@ class ModelSet:
 
         runners: Sequence[GPENRunner] | SizeSelector
         if sizes:
-            runners = SizeSelector(
-                sizes, precision, partial(_load_size, load_runner), present_sizes(models_dirs(models_dir))
-            )
+            runners = SizeSelector(sizes, precision, partial(_load_size, load_runner), present)
         else:
             runners = [load_runner(str(model), notify) for model in models]
         face_detector = detection_store.load(str(detector), build_detector, notify)
@@ -318,10 +319,15 @@ def _build_network(dtype: torch.dtype, content: object, entry: Entry | None) -> 
 def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
     """The network of that size, on its device: nobody has moved it there before. Raises as `Store.load` does."""
     with oom_context("the network", SMALLER_MODEL_HINT):
-        runner = load_runner(next(entry.name for entry in CATALOG if entry.size == size), progress)
+        runner = load_runner(_name_of(size), progress)
         runner.network.to(runner.device)
     progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
     return runner
+
+
+def _name_of(size: int) -> str:
+    """The released network of that size."""
+    return next(entry.name for entry in CATALOG if entry.size == size)
 
 
 def _build_detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:

@@ -134,6 +134,16 @@ def test_the_note_of_an_image_names_the_network_that_its_faces_need_once():
     assert "GPEN-BFR-1024" in result.notes[0]
 
 
+def test_where_no_network_is_there_the_one_that_serves_every_size_is_asked_for(tmp_path, detector_weights):
+    helpers.write_weights(tmp_path, {helpers.DETECTOR_FILE: detector_weights})
+    offline = DownloadOptions(offline=True)
+    for model in ({}, {"model": "auto"}):  # which is the default
+        with pytest.raises(MissingWeights, match=r"GPEN-BFR-2048\.pth"):
+            FaceRestorer.load(
+                detector="retinaface_mobile0.25", models_dir=tmp_path, device="cpu", downloads=offline, **model
+            )
+
+
 def test_the_sizes_that_are_there(tmp_path):
     assert present_sizes([tmp_path]) == ()
     for name in ("GPEN-BFR-512.pth", "pytorch_model-2048.pt", "gpen-bfr-256.safetensors", "GPEN-BFR-1024.txt"):
