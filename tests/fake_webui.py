@@ -259,9 +259,10 @@ class Host:
         place = {name: n for n, name in enumerate(self.opts.postprocessing_operation_order)}
         return sorted(self.extras, key=lambda one: (place.get(one.name, len(self.extras)), one.order, one.name))
 
-    def run_extras(self, image, **given):
-        """As `ScriptPostprocessingRunner.run`: arguments by operation, None for what is not given."""
-        pp = types.SimpleNamespace(image=image, info={}, extra_images=[])
+    def run_extras(self, image, is_video=False, **given):
+        """As `ScriptPostprocessingRunner.run`: arguments by operation, None for what is not given. `is_video`: in Neo."""
+        shared = types.SimpleNamespace(is_video=is_video)
+        pp = types.SimpleNamespace(image=image, info={}, extra_images=[], shared=shared)
         args = {}
         for one in self.in_order():
             one.controls = one.ui()

@@ -14,6 +14,10 @@ from .panel import panel
 
 NAME = host.NAME
 NOT_SAVED_NOTE = "Nothing is saved for this image. A setting of GPEN saves such images unchanged."
+FRAMES_NOTE = (
+    "Each frame was restored by itself, so faces may flicker. Restore the video with gpen video to keep them steady."
+)
+FRAMES_KEPT_NOTE = "The video's frames are kept without it, so that none is missing."
 KEPT_NOTE = "The image of the operations before it is kept."
 VIDEO_NOTE = (
     "Batch from Directory takes a video's frames, too, each by itself. Faces stay steady over time only with gpen video on "
@@ -71,7 +75,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         """What earlier operations made is kept, and its parameters say that GPEN failed. An image that nothing was made of
         is not saved as if it were a result, unless the user wants it so."""
         is_changed = bool(pp.info) or pp.image is not getattr(pp, "gpen_first", pp.image)
-        if is_changed or host.option("keep_failed", False) or not host.can_skip_saving():
+        if _is_frame(pp):
+            host.notify(error, note=FRAMES_KEPT_NOTE)
+        elif is_changed or host.option("keep_failed", False) or not host.can_skip_saving():
             pp.info[infotext.FAILED] = host.short_reason(error)
             host.notify(error, note=KEPT_NOTE if is_changed else "")
         else:
@@ -85,7 +91,12 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
-        host.report_notes(result.notes)
+        host.report_notes([*result.notes, FRAMES_NOTE] if _is_frame(pp) else result.notes)
+
+
+def _is_frame(pp: Any) -> bool:
+    """Whether it is a frame of a video (Forge Neo): one that were skipped would be missing in the new video."""
+    return bool(getattr(getattr(pp, "shared", None), "is_video", False))
 
 
 def _add_video_note(parts: dict[str, Any]) -> None:

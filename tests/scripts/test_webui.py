@@ -125,6 +125,13 @@ def test_what_earlier_operations_made_is_kept_and_not_called_restored(either, ph
     assert pp.info["GPEN faces"] == 1 and "GPEN failed" not in pp.info
 
 
+def test_no_frame_of_a_video_is_skipped(host, photo):
+    pp = host.run_extras(photo, is_video=True, **ABSENT)
+    assert pp.image is photo and not host.state.skipped
+    assert "frames are kept without it" in host.report() and len(host.toasts) == 1
+    assert is_red(host.run_extras(photo, is_video=True, **ON).image).any() and "gpen video" in host.report()
+
+
 def test_in_the_main_page_the_image_is_always_kept(host, photo):
     """Where the operation runs as a Script, `skipped` would stop the generation."""
     host.state.job = "task(txt2img-1)"
