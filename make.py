@@ -223,8 +223,9 @@ def host_sdnext() -> None:
 
 
 def reference() -> None:
-    """docs/reference/ anew from the code."""
-    run(dev_python(), "-m", "tests.reference_pages")
+    """What is made from the code: docs/reference/, ComfyUI's texts and the tables of its help pages."""
+    for module in ("tests.comfyui_texts", "tests.reference_pages"):
+        run(dev_python(), "-m", module)
 
 
 def docs() -> None:
