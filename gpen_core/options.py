@@ -83,6 +83,11 @@ class OptionSpec:
         return isinstance(self.step, int)
 
     @property
+    def label_with_unit(self) -> str:
+        """`Min face size (px)`."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
     def range_text(self) -> str:
         """`0 to 1`, `64 to 8192 px`, `0 s or more`; empty where there is no range."""
         unit = f" {self.unit}" if self.unit else ""

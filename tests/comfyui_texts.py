@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gpen_core.options import RestoreOptions, VideoOptions, declared_options
+
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ("en", "zh")
 CHINESE = (ROOT / "locales" / "zh.json", ROOT / "localizations" / "zh_CN.json")  # a string in both: as in the first
@@ -17,6 +19,11 @@ SEARCH_WORDS = " Search words: "  # where the stand-in for ComfyUI, an old one, 
 HEADINGS = {
     "en": ("## Inputs", "## Outputs", ("Input", "Type", "What it does"), ("Output", "Type", "What it is"), ", optional"),
     "zh": ("## 输入", "## 输出", ("输入", "类型", "作用"), ("输出", "类型", "说明"), "\uff0c可选"),
+}
+LABELS = {
+    option.name: option.spec.label_with_unit
+    for kind in (RestoreOptions, VideoOptions)
+    for option in declared_options(kind, "comfyui")
 }
 CHANGING = ("model", "detector", "precision")
 """Inputs whose choices name what is on a machine."""
@@ -36,7 +43,7 @@ def english(schemas):
 
 
 def _slot(name, tooltip):
-    return {"name": name.replace("_", " "), "tooltip": tooltip}
+    return {"name": LABELS.get(name, name.replace("_", " ")), "tooltip": tooltip}
 
 
 def strings(value):

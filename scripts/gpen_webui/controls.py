@@ -12,7 +12,7 @@ import gradio as gr
 from gpen_core import AUTO_MODELS, Option, OptionsError, RestoreOptions, match_network_name
 
 from . import engine, host, models_list
-from .option_widgets import OPTIONS, default_value, from_widget, label, to_widget, widget
+from .option_widgets import OPTIONS, default_value, from_widget, to_widget, widget
 
 USE_SETTING = "as in the settings"
 TOOLTIPS = {
@@ -86,7 +86,7 @@ def _build_one(name: str) -> Any:
 def build_option(option: Option) -> Any:
     """The component of a declared option, at its default."""
     kind, made_with = widget(option.spec)
-    return kind(label=label(option.spec), value=to_widget(option.spec, default_value(option)), **made_with)
+    return kind(label=option.spec.label_with_unit, value=to_widget(option.spec, default_value(option)), **made_with)
 
 
 def parse_values(

@@ -34,10 +34,6 @@ def widget(spec: OptionSpec) -> tuple[Any, dict[str, Any]]:
     return gr.Slider, {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
 
 
-def label(spec: OptionSpec) -> str:
-    return f"{spec.label} ({spec.unit})" if spec.unit else spec.label
-
-
 def default_value(option: Option) -> Any:
     """Of the settings where it has one there, else the declared default of this host."""
     default = option.default_for(FRONT_END)

@@ -12,7 +12,7 @@ from modules import shared
 from gpen_core import PRECISIONS
 
 from . import engine, failure_cache, models_list, self_test
-from .option_widgets import FRONT_END, OPTIONS, SETTING_GROUPS, label, to_widget, widget
+from .option_widgets import FRONT_END, OPTIONS, SETTING_GROUPS, to_widget, widget
 
 SECTION = ("gpen", "GPEN")
 CATEGORY = "postprocessing"
@@ -38,7 +38,7 @@ def add() -> None:
         if spec.group in SETTING_GROUPS:
             kind, made_with = widget(spec)
             default = to_widget(spec, option.default_for(FRONT_END))
-            _add(name, shared.OptionInfo(default, label(spec), kind, made_with, section=SECTION), spec.help)
+            _add(name, shared.OptionInfo(default, spec.label_with_unit, kind, made_with, section=SECTION), spec.help)
     precision = shared.OptionInfo("auto", "Precision", gr.Dropdown, {"choices": list(PRECISIONS)}, section=SECTION)
     _add("precision", precision)
     for name, title in {
