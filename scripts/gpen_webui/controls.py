@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -62,9 +62,10 @@ def build(*add_more: AddMore) -> dict[str, Any]:
         parts = {"model": model, **{name: build_option(OPTIONS[name]) for name in FIRST_ROW[1:]}}
     models_list.availability_line(model, refresh)
     with gr.Accordion("More", open=False):
-        for start in range(0, len(MORE), COLUMNS):
+        for names in _rows(MORE):
             with gr.Row():
-                parts |= {name: _build_one(name) for name in MORE[start : start + COLUMNS]}
+                parts |= {name: _build_one(name) for name in names}
+        parts = {name: parts[name] for name in CONTROL_NAMES}  # their order is that of a script's arguments
         for add in add_more:
             add(parts)
         models_list.accept_changed_button(model)
@@ -73,6 +74,14 @@ def build(*add_more: AddMore) -> dict[str, Any]:
         if text:
             part.webui_tooltip, part.elem_id = text, f"gpen_{name}_{next(_ids)}"
     return parts
+
+
+def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """So many columns a row; a group of checkboxes has a row of its own."""
+    wide = {name for name in names if name in OPTIONS and OPTIONS[name].spec.multiple}
+    narrow = [name for name in names if name not in wide]
+    rows = [tuple(narrow[start : start + COLUMNS]) for start in range(0, len(narrow), COLUMNS)]
+    return [*rows, *((name,) for name in names if name in wide)]
 
 
 def _build_one(name: str) -> Any:
