@@ -26,6 +26,7 @@ FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.s
 MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
+MIN_WIDTH = 100  # px: the first row fits into half of the page
 
 AddMore = Callable[[dict[str, Any]], None]
 
@@ -57,9 +58,9 @@ def build(*add_more: AddMore) -> dict[str, Any]:
 
     `add_more` are called within the accordion, each with the controls, which it may add to."""
     with gr.Row():
-        model = gr.Dropdown(label="Model", choices=engine.model_choices(), value=default_model())
+        model = gr.Dropdown(label="Model", choices=engine.model_choices(), value=default_model(), min_width=MIN_WIDTH)
         refresh = models_list.refresh_button(model)
-        parts = {"model": model, **{name: build_option(OPTIONS[name]) for name in FIRST_ROW[1:]}}
+        parts = {"model": model, **{name: build_option(OPTIONS[name], min_width=MIN_WIDTH) for name in FIRST_ROW[1:]}}
     models_list.availability_line(model, refresh)
     with gr.Accordion("More", open=False):
         for names in _rows(MORE):
@@ -92,10 +93,10 @@ def _build_one(name: str) -> Any:
     return build_option(OPTIONS[name])
 
 
-def build_option(option: Option) -> Any:
-    """The component of a declared option, at its default."""
+def build_option(option: Option, **more: Any) -> Any:
+    """The component of a declared option, at its default; `more` is for gradio."""
     kind, made_with = widget(option.spec)
-    return kind(label=option.spec.label_with_unit, value=to_widget(option.spec, default_value(option)), **made_with)
+    return kind(label=option.spec.label_with_unit, value=to_widget(option.spec, default_value(option)), **made_with, **more)
 
 
 def parse_values(

@@ -20,7 +20,7 @@ from gpen_core import (
     present_sizes,
 )
 
-from . import engine, failure_cache, host
+from . import engine, failure_cache, host, run_report
 
 LAST_COMPONENT = "footer"  # of the host's page: when it is made, the lists are in the page
 
@@ -69,7 +69,7 @@ def accept_changed(model: str) -> str:
         host.log.error("GPEN: %s", error)
         message = str(error)
     failure_cache.clear()
-    return html.escape(message)
+    return run_report.paragraph(message)
 
 
 def availability_line(model: gr.Dropdown, refresh: gr.Component) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gpen_core import FACE_CHOICES, GpenError, OptionsError, RestoreOptions
 
-from . import controls, engine, host
+from . import controls, engine, host, run_report
 from .option_widgets import format_value
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _run(
         with host.queued():
             return render(image, controls.parse_values(**dict(zip(names, values))))
     except GpenError as error:
-        return image, [], [], html.escape(str(error))
+        return image, [], [], run_report.paragraph(str(error))
 
 
 def _draw_faces(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:

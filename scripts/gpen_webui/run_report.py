@@ -25,10 +25,15 @@ def add(line: str) -> None:
         _lines.append(line)
 
 
+def paragraph(text: str) -> str:
+    """HTML of one text, whose long words (paths, digests) wrap."""
+    return f"<p style='overflow-wrap: anywhere'>{html.escape(text)}</p>"
+
+
 def lines_html() -> str:
     """HTML: what was said in the latest run; empty where that had nothing to say."""
     lines = _lines if _run == getattr(shared.state, "job_timestamp", None) else []
-    return "".join(f"<p style='overflow-wrap: anywhere'>GPEN: {html.escape(line)}</p>" for line in lines)
+    return "".join(paragraph(f"GPEN: {line}") for line in lines)
 
 
 def on_component(component: Any, **made_with: Any) -> None:
