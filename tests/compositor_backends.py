@@ -46,11 +46,11 @@ class Sharpening(torch.nn.Module):
         return torch.cat((sharp[:, :1] + self.red, sharp[:, 1:]), 1)
 
 
-def restorer_on(device, network, faces, load_exact=None, load_parser=None):
+def restorer_on(device, network, faces, load_fp32=None, load_parser=None):
     """As `helpers.restorer`, on any device; `network` is one, or weights in float32."""
     place = torch.device(device)
     network = GPEN.from_state_dict(network) if isinstance(network, dict) else network
-    loaded = GPENRunner(network, place, load_exact)
+    loaded = GPENRunner(network, place, load_fp32)
     return FaceRestorer(ModelSet([loaded], helpers.FakeDetector(faces), place, load_parser))
 
 

@@ -195,14 +195,14 @@ def texture(height, width, seed=3, sigma=0.0):
     return np.clip((out - low) / (high - low), 0.02, 0.98).astype(np.float32)
 
 
-def restorer(state_dict, faces, dtype=torch.float32, load_exact=None, load_parser=None):
+def restorer(state_dict, faces, dtype=torch.float32, load_fp32=None, load_parser=None):
     """A restorer on the CPU with hand-made weights and given faces."""
-    return build_restorer(GPEN.from_state_dict(state_dict, dtype), FakeDetector(faces), load_exact, load_parser)
+    return build_restorer(GPEN.from_state_dict(state_dict, dtype), FakeDetector(faces), load_fp32, load_parser)
 
 
-def build_restorer(network, detector, load_exact=None, load_parser=None, weights_on=None):
+def build_restorer(network, detector, load_fp32=None, load_parser=None, offload_device=None):
     cpu = torch.device("cpu")
-    return FaceRestorer(ModelSet([GPENRunner(network, cpu, load_exact)], detector, cpu, load_parser, weights_on))
+    return FaceRestorer(ModelSet([GPENRunner(network, cpu, load_fp32)], detector, cpu, load_parser, offload_device))
 
 
 def psnr(a, b, peak=1.0):

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("compositor_backend")
 FACES = [helpers.make_face((80, 80), 60), helpers.make_face((220, 220), 60)]
 
 
-def half_restorer(load_exact, faces=FACES):
-    return helpers.restorer(helpers.red_weights(256), faces, torch.bfloat16, load_exact)
+def half_restorer(load_fp32, faces=FACES):
+    return helpers.restorer(helpers.red_weights(256), faces, torch.bfloat16, load_fp32)
 
 
 def spoil(restorer, monkeypatch, value, faces=(1,)):
@@ -42,12 +42,12 @@ def spoil(restorer, monkeypatch, value, faces=(1,)):
 def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeypatch, value):
     loaded = []
 
-    def load_exact():
+    def load_fp32():
         loaded.append(GPEN.from_state_dict(helpers.red_weights(256)))
         return loaded[0]
 
     image = helpers.texture(300, 300, sigma=1)
-    restorer = half_restorer(load_exact)
+    restorer = half_restorer(load_fp32)
     expected = helpers.restorer(helpers.red_weights(256), FACES).restore(image).image
     spoil(restorer, monkeypatch, value, faces=())
     assert np.abs(restorer.restore(image).image - expected).max() < 0.02 and not loaded
@@ -64,13 +64,13 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 @pytest.mark.parametrize("kind", ["no network in float32", "not finite in float32 either"])
 @pytest.mark.slow
 def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
-    def load_exact():
+    def load_fp32():
         exact = GPEN.from_state_dict(helpers.red_weights(256))
         monkeypatch.setattr(exact, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
         return exact
 
     image = helpers.texture(300, 300, sigma=1)
-    restorer = half_restorer(None if kind.startswith("no ") else load_exact)
+    restorer = half_restorer(None if kind.startswith("no ") else load_fp32)
     spoil(restorer, monkeypatch, torch.nan)
     faces = restorer.restore(image).faces
     assert [face.restored for face in faces] == [True, False]

@@ -246,7 +246,7 @@ def test_modules_may_wait_elsewhere():
     network = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), []).network
     detector = helpers.FakeDetector([])
     detector.network = torch.nn.Identity()
-    restorer = helpers.build_restorer(network, detector, weights_on=torch.device("meta"))
+    restorer = helpers.build_restorer(network, detector, offload_device=torch.device("meta"))
     assert restorer.network.constant.is_meta and restorer.modules() == (restorer.network, detector.network)
 
 

@@ -94,14 +94,14 @@ def test_threads_that_need_the_same_parser_or_upscaler_load_it_once(options):
 def test_threads_that_need_the_same_network_in_float32_load_it_once():
     loaded = []
 
-    def load_exact():
+    def load_fp32():
         time.sleep(0.02)
         loaded.append(Small(256))
         return loaded[-1]
 
     half = Small(256)
     half.dtype = torch.bfloat16
-    network = GPENRunner(half, CPU, load_exact)
+    network = GPENRunner(half, CPU, load_fp32)
     assert len({id(one) for one in together(network.fp32_fallback)}) == len(loaded) == 1
     assert network.networks() == (half, loaded[0])
 

@@ -67,10 +67,10 @@ def test_out_of_memory_in_strips_is_the_end(monkeypatch):
 
 
 def test_out_of_memory_in_the_float32_twin_is_said_as_such(monkeypatch):
-    def load_exact():
+    def load_fp32():
         raise OUT_OF_MEMORY
 
-    restorer = helpers.restorer(helpers.identity_weights(256), FACES, torch.bfloat16, load_exact)
+    restorer = helpers.restorer(helpers.identity_weights(256), FACES, torch.bfloat16, load_fp32)
     monkeypatch.setattr(restorer.network, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
     with pytest.raises(OutOfMemory, match="single face in float32"):
         restorer.restore(helpers.texture(300, 300))

@@ -18,9 +18,9 @@ pytest.importorskip("spandrel")
 CPU = torch.device("cpu")
 
 
-def upscaler(state_dict, dtype=torch.float32, load_exact=None):
+def upscaler(state_dict, dtype=torch.float32, load_fp32=None):
     layout = RRDBLayout.from_state_dict(state_dict)
-    return Upscaler(load_rrdbnet(state_dict, layout), layout, CPU, dtype, load_exact)
+    return Upscaler(load_rrdbnet(state_dict, layout), layout, CPU, dtype, load_fp32)
 
 
 def enlarged(x, value):
