@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import OptionsError
+
+Declared = TypeVar("Declared", bound="_Declared")
 
 ORDERS = ("reading", "left-right", "large-small")
 FACE_CHOICES = ("all", "largest", "center")
@@ -137,6 +139,12 @@ class _Declared:
         for option in declared_options(type(self)):
             value = option.spec.validate(option.name, getattr(self, option.name), option.default)
             object.__setattr__(self, option.name, value)
+
+    @classmethod
+    def from_mapping(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
+        """The options among `values`, by their names; other keys are ignored. Raises `OptionsError`."""
+        names = {option.name for option in declared_options(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
 
 
 def declared_options(kind: type, front_end: str | None = None, *groups: str) -> list[Option]:

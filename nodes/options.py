@@ -58,5 +58,4 @@ def refuse_image_inputs(face: FaceOptions, look: LookOptions, reason: str) -> No
 
 
 def _merge(kind: type[Kind], face: FaceOptions, look: LookOptions, values: Mapping[str, Any]) -> Kind:
-    merged = {**face.values, **look.values, **values}
-    return kind(**{name: value for name, value in merged.items() if name in kind.__dataclass_fields__})
+    return kind.from_mapping({**face.values, **look.values, **values})

@@ -23,8 +23,7 @@ GROUP_TITLES = {
 
 def options_from_args(args: argparse.Namespace) -> RestoreOptions:
     """The options that a command has; the others are the defaults. Raises `OptionsError`."""
-    known = RestoreOptions.__dataclass_fields__
-    return RestoreOptions(**{name: value for name, value in vars(args).items() if name in known})
+    return RestoreOptions.from_mapping(vars(args))
 
 
 def parse_local_path(text: str) -> Path:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".flv", ".mxf"))
-
 
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one message, without the usage of all its arguments."""
@@ -48,7 +46,9 @@ class CommandParser(argparse.ArgumentParser):
 
 def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict[str, argparse.ArgumentParser]) -> str:
     if Path(name).suffix or Path(name).exists():
-        command = "video" if Path(name).suffix.lower() in VIDEO_SUFFIXES else "restore"
+        from ..video.containers import OUTPUT_FORMATS
+
+        command = "video" if Path(name).suffix.lower() in {*OUTPUT_FORMATS, ".mpg"} else "restore"
         return f"{name!r} is not a command. Did you mean: gpen {command} {shlex.join(arguments)} ?"
     near = difflib.get_close_matches(name, commands, 1)
     suggestion = f"Did you mean {near[0]}?" if near else f"There are {', '.join(commands)}"

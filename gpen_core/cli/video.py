@@ -101,7 +101,7 @@ def _video(args: argparse.Namespace) -> int:
     from ..video.restore_video import check_video
 
     options = options_from_args(args)
-    video = VideoOptions(**{name: getattr(args, name) for name in VideoOptions.__dataclass_fields__})
+    video = VideoOptions.from_mapping(vars(args))
     check_workers(args)
     if args.preview is not None:
         if args.ray is not None:

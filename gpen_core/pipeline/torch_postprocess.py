@@ -36,7 +36,7 @@ def build_mask(
 
 
 def parse_mask(parser: FaceParser, crop: torch.Tensor) -> torch.Tensor:
-    """[512, 512]: as `Parser.mask`."""
+    """[512, 512]: as `FaceParser.mask`."""
     classes = parser.parse_tensor(resize_crop(crop, MASK_SIZE).to(device_of(parser.network))).to(crop.device)
     inside = torch.ones_like(classes, dtype=torch.bool)
     for number in EXCLUDED_CLASSES:

@@ -31,7 +31,7 @@ class BaseRequest(BaseModel, extra="forbid"):
 
     def options(self) -> RestoreOptions:
         """Raises `OptionsError`."""
-        return RestoreOptions(**{option.name: getattr(self, option.name) for option in OPTIONS})
+        return RestoreOptions.from_mapping(vars(self))
 
 
 def _field(option: Option) -> tuple[Any, Any]:
