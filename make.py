@@ -1,4 +1,4 @@
-"""What the Makefile does, on any system and with nothing but Python: `python make.py demo`, `python make.py test`, ..."""
+"""The targets of the Makefile, on any system and with nothing but Python: `python make.py demo`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ MANUAL = (
     *("--project-name", "sd-gpen", "--manual-title", "User Commands"),
     *("--description", "restores faces in photographs, images and videos with GPEN"),
 )
-INSTALL_NOTE = """Installing sd-gpen[{extra}] into {folder}, once.
-The first time PyTorch is part of it: up to 3 GB to download, several GB on disk, some minutes. Nothing else is changed."""
+CPU_TORCH = ("torch", "torchvision", "--index-url", "https://download.pytorch.org/whl/cpu")
+INSTALL_NOTE = """Installing sd-gpen[{extra}] into {folder}. This happens once and changes nothing else."""
+CUDA_NOTE = """PyTorch for CUDA is a download of about 3 GB. This machine seems to have no NVIDIA GPU: stop this with Ctrl-C
+and run `{command}` for a build for the CPU, which is 2.4 GB smaller."""
 
 
 def run(*command: object, mypy_path: str | None = None) -> None:
-    """Runs a command in the repository's folder; stops with its status if that is not 0."""
+    """Run a command in the repository's folder. Exit with its status if that is not 0."""
     environ = {**os.environ, "MYPYPATH": mypy_path} if mypy_path else None
     status = subprocess.run([str(part) for part in command], cwd=ROOT, env=environ).returncode
     if status:
@@ -42,7 +44,7 @@ def run(*command: object, mypy_path: str | None = None) -> None:
 
 
 def create_venv(name: str, python: str = sys.executable) -> Path:
-    """The Python of the virtual environment `name`, made where there is none."""
+    """The Python of the virtual environment `name`, which is created if it does not exist."""
     inside = ENVIRONMENTS / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not inside.exists():
         run(python, "-m", "venv", ENVIRONMENTS / name)
@@ -52,13 +54,11 @@ def create_venv(name: str, python: str = sys.executable) -> Path:
 def ensure_venv(
     name: str, extra: str, python: str = sys.executable, *pip: object, pins: Path | None = None, period: str = ""
 ) -> Path:
-    """The Python of the virtual environment `name`, made or brought up to date where pyproject.toml or `pins` changed.
+    """The Python of the virtual environment `name`. It is updated if pyproject.toml, `pins` or `period` (a week) changed.
 
-    A new `period`, such as a week, also brings it up to date.
-
-    What `pins` holds comes first, compared with its hashes. It holds all that its packages need: if pip looked for that, it
-    would take one named with an extra (`coverage[toml]`) in a release newer than the one pinned, and refuse it. Afterwards
-    pip leaves it as it is, since it fits."""
+    The packages of `pins` are installed first, with their hashes and without dependencies, since `pins` lists those as well.
+    With dependencies, pip would choose a newer release of a package that is named with an extra (`coverage[toml]`), and then
+    refuse it for its missing hash."""
     asked_for = b"".join(file.read_bytes() for file in (ROOT / "pyproject.toml", OLDEST, pins) if file)
     wanted = f"{extra} {pip} {period} {hashlib.sha256(asked_for).hexdigest()}"
     checkout = f"checkout {ROOT}"
@@ -67,6 +67,10 @@ def ensure_venv(
     installed = stamp.read_text("utf-8").splitlines() if stamp.exists() else []
     if wanted not in installed:
         print(INSTALL_NOTE.format(extra=extra, folder=ENVIRONMENTS / name), flush=True)
+        if wants_cpu_torch():
+            run(inside, "-m", "pip", "install", *CPU_TORCH)
+        elif not installed and sys.platform == "linux" and not shutil.which("nvidia-smi"):
+            print(CUDA_NOTE.format(command=f"{sys.executable} make.py {sys.argv[1]} TORCH=cpu"), flush=True)
         if pins:
             run(inside, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", pins)
         run(inside, "-m", "pip", "install", *pip, "--editable", f".[{extra}]")
@@ -78,13 +82,18 @@ def ensure_venv(
     return inside
 
 
+def wants_cpu_torch() -> bool:
+    """Whether `TORCH=cpu` was given: as an argument of make or make.py, or as an environment variable."""
+    return os.environ.get("TORCH") == "cpu"
+
+
 def dev_python() -> Path:
-    """The environment of the tests and checks, whose tools are those of the lock."""
+    """The Python of the environment for tests and checks. Its tools are pinned by requirements-dev.lock."""
     return ensure_venv(".venv", "dev", pins=LOCK)
 
 
 def find_python(version: str) -> str:
-    """A Python of that version: $PYTHON<version without dot>, `python<version>` on the path, or pyenv's newest."""
+    """A Python of that version: from $PYTHON<version without dot>, `python<version>` on the path, or pyenv's newest."""
     given = os.environ.get("PYTHON" + version.replace(".", ""))
     if given:
         return given
@@ -99,50 +108,50 @@ def find_python(version: str) -> str:
 
 
 def demo() -> None:
-    """Restores two photographs with demonstration weights, into the folder demo/."""
+    """Restore two photos with demonstration weights, into the folder demo/."""
     run(ensure_venv(".venv", "demo"), "-m", "gpen_core", "demo")
 
 
 def test() -> None:
-    """Runs the fast tests on up to four processors. Arguments go to pytest."""
+    """Run the fast tests. Arguments go to pytest."""
     run(dev_python(), "-m", "pytest", *FAST, *PARALLEL, *sys.argv[2:])
 
 
 def test_all() -> None:
-    """Runs all tests except the nightly ones on up to four processors. Arguments go to pytest, such as `--cov`."""
+    """Run all tests except the nightly ones. Arguments, such as `--cov`, go to pytest."""
     run(dev_python(), "-m", "pytest", "-m", "not nightly", *PARALLEL, *sys.argv[2:])
 
 
 def test_nightly() -> None:
-    """Runs the tests that only the nightly workflow has time for. Arguments go to pytest."""
+    """Run the slowest tests, as the nightly workflow does. Arguments go to pytest."""
     run(dev_python(), "-m", "pytest", "-m", "nightly", *PARALLEL, *sys.argv[2:])
 
 
 def trial() -> None:
-    """Broken files and servers by lot, for 30 minutes. Arguments go to `tests/trial/run.py`, the seed for one."""
+    """Feed random broken files and servers to gpen for 30 minutes. Arguments go to `tests/trial/run.py`."""
     run(ensure_venv(".venv", "dev"), "-m", "tests.trial.run", *sys.argv[2:])
 
 
 def kills() -> None:
-    """Processes killed at 50 moments each. Arguments go to `tests/trial/kills.py`."""
+    """Kill each kind of run at 50 moments and check what it leaves. Arguments go to `tests/trial/kills.py`."""
     run(ensure_venv(".venv", "dev"), "-m", "tests.trial.kills", *sys.argv[2:])
 
 
 def soak() -> None:
-    """2,000 images in one process, whose memory must not grow. Arguments go to `tests/trial/soak.py`."""
+    """Restore 2,000 images in one process and check that its memory does not grow. Arguments go to `tests/trial/soak.py`."""
     run(ensure_venv(".venv", "dev"), "-m", "tests.trial.soak", *sys.argv[2:])
 
 
 def test_oldest() -> None:
-    """Runs the tests with Python 3.10 and the packages that A1111 1.10 pins. Arguments go to pytest."""
+    """Run the tests with Python 3.10 and the packages that A1111 1.10 pins. Arguments go to pytest."""
     python = ensure_venv(".venv-oldest", "dev", find_python("3.10"), "--constraint", OLDEST)
     run(python, "-m", "pytest", *PARALLEL, *sys.argv[2:])
 
 
 def test_newest() -> None:
-    """Runs the tests with the newest packages, on Python 3.13 or on $GPEN_PYTHON. Arguments go to pytest.
+    """Run the tests with the newest packages, on Python 3.13 or $GPEN_PYTHON. Arguments go to pytest.
 
-    Packages are renewed once a week, also where nothing changed here."""
+    Packages are upgraded once a week."""
     version = os.environ.get("GPEN_PYTHON", "3.13")
     year, week, _ = datetime.date.today().isocalendar()
     upgrade = ("--upgrade", "--upgrade-strategy", "eager")
@@ -152,7 +161,7 @@ def test_newest() -> None:
 
 
 def check() -> None:
-    """Format, lint and types."""
+    """Check format, lint and types."""
     python = dev_python()
     run(python, "-m", "ruff", "format", "--check", ".")
     run(python, "-m", "ruff", "check", ".")
@@ -167,7 +176,7 @@ def check() -> None:
 
 
 def version() -> None:
-    """Says the version; given one, such as 0.2.0, writes it wherever it stands and dates the changelog's section."""
+    """Print the version, or set it: `python make.py version 0.2.0` also dates the section of the changelog."""
     project, code, log = ROOT / "pyproject.toml", ROOT / "gpen_core" / "version.py", ROOT / "CHANGELOG.md"
     now = project_version()
     if len(sys.argv) < 3:
@@ -185,14 +194,14 @@ def version() -> None:
 
 
 def date_release(changelog: str, version: str, date: str) -> str:
-    """The changelog with its section Unreleased called by the version, and a new one above it."""
+    """The changelog with its section Unreleased renamed to the version, and a new, empty one above it."""
     address = "https://github.com/sd-gpen/sd-gpen/releases/tag/v"
     changelog = changelog.replace("\n## [Unreleased]\n", f"\n## [Unreleased]\n\n## [{version}] - {date}\n", 1)
     return changelog.rstrip("\n") + f"\n[{version}]: {address}{version}\n"
 
 
 def run_host_tests(variable: str, name: str, address: str, tests: str) -> None:
-    """The tests in a real host, whose checkout the environment names; says how to name one where it does not."""
+    """Run the tests in a real host, whose checkout `variable` names. If it is not set, explain how to set it."""
     checkout = os.environ.get(variable, "")
     if not checkout or not Path(checkout).is_dir():
         python = variable.replace("_DIR", "_PYTHON")
@@ -207,29 +216,29 @@ def run_host_tests(variable: str, name: str, address: str, tests: str) -> None:
 
 
 def host_comfyui() -> None:
-    """The tests in a real ComfyUI, named by GPEN_COMFYUI_DIR. Arguments go to pytest."""
+    """Run the tests in a real ComfyUI, named by GPEN_COMFYUI_DIR. Arguments go to pytest."""
     run_host_tests("GPEN_COMFYUI_DIR", "ComfyUI", "https://github.com/Comfy-Org/ComfyUI", "tests/nodes/test_comfyui_host.py")
 
 
 def host_a1111() -> None:
-    """The tests in a real A1111, Forge, reForge or Forge classic, named by GPEN_A1111_DIR. Arguments go to pytest."""
+    """Run the tests in a real A1111, Forge, reForge or Forge classic, named by GPEN_A1111_DIR. Arguments go to pytest."""
     address = "https://github.com/lllyasviel/stable-diffusion-webui-forge"
     run_host_tests("GPEN_A1111_DIR", "forge", address, "tests/scripts/test_a1111_host.py")
 
 
 def host_sdnext() -> None:
-    """The tests in a real SD.Next, named by GPEN_SDNEXT_DIR. Arguments go to pytest."""
+    """Run the tests in a real SD.Next, named by GPEN_SDNEXT_DIR. Arguments go to pytest."""
     run_host_tests("GPEN_SDNEXT_DIR", "sdnext", "https://github.com/vladmandic/sdnext", "tests/scripts/test_sdnext_host.py")
 
 
 def reference() -> None:
-    """What is made from the code: docs/reference/, ComfyUI's texts and the tables of its help pages."""
+    """Generate docs/reference/, ComfyUI's texts and the tables of its help pages from the code."""
     for module in ("tests.comfyui_texts", "tests.reference_pages"):
         run(dev_python(), "-m", module)
 
 
 def docs() -> None:
-    """The documentation as a site, in build/site; whatever does not lead anywhere is an error. Arguments go to mkdocs."""
+    """Build the documentation site in build/site. A broken link is an error. Arguments go to mkdocs."""
     python = create_venv(".venv-docs")
     run(python, "-m", "pip", "install", "--quiet", *extra("docs"))
     run(python, "-m", "mkdocs", "build", "--strict", *sys.argv[2:])
@@ -241,13 +250,13 @@ def project_version() -> str:
 
 
 def extra(name: str) -> list[str]:
-    """What one of the project's extras installs."""
+    """The requirements of one of the project's extras."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     return re.findall(r'"([^"]+)"', re.search(rf"^{name} = \[(.*)\]$", project, re.M)[1])
 
 
 def manual() -> None:
-    """The manual page, build/gpen.1; arguments go to argparse-manpage, such as `--output FILE`."""
+    """Build the manual page build/gpen.1. Arguments, such as `--output FILE`, go to argparse-manpage."""
     python = create_venv(".venv-manual")
     run(python, "-m", "pip", "install", "--quiet", *extra("manual"))
     os.environ["COLUMNS"] = "10000"  # man breaks lines; one that began with a dot would be a macro
@@ -255,7 +264,7 @@ def manual() -> None:
 
 
 def dist() -> None:
-    """The wheel and the source archive, in dist/, as registries take them."""
+    """Build the wheel and the source archive in dist/ and check them."""
     python = create_venv(".venv-dist")
     run(python, "-m", "pip", "install", "--quiet", "build", "twine")
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
@@ -264,18 +273,18 @@ def dist() -> None:
 
 
 def bench() -> None:
-    """The network beside its plain reference, in one run."""
+    """Time the network and its plain reference in one run."""
     dev_python()
     run(ensure_venv(".venv", "bench"), "benchmarks/network.py", *sys.argv[2:])
 
 
 def bench_load() -> None:
-    """Reading a checkpoint beside torch.load, in one run."""
+    """Time the reading of a checkpoint and torch.load in one run."""
     run(dev_python(), "benchmarks/load.py", *sys.argv[2:])
 
 
 def lock() -> None:
-    """Renews requirements-dev.lock: the newest tools for every supported Python and system, with hashes."""
+    """Update requirements-dev.lock to the newest tools for every supported Python and system, with hashes."""
     import tomllib  # Python 3.11
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -312,7 +321,26 @@ TASKS: dict[str, Callable[[], None]] = {
     "bench-load": bench_load,
 }
 
+
+def list_targets() -> str:
+    """A line for each target."""
+    summaries = {name: (task.__doc__ or "").splitlines()[0].partition(". ")[0].rstrip(".") for name, task in TASKS.items()}
+    lines = [f"  {name:13} {summary}" for name, summary in summaries.items()]
+    return "\n".join(["Targets, for `make TARGET` or `python make.py TARGET`:", *lines])
+
+
+def main() -> None:
+    """Runs the target that the command line names. Lists the targets if it names none."""
+    if "TORCH=cpu" in sys.argv:
+        sys.argv.remove("TORCH=cpu")
+        os.environ["TORCH"] = "cpu"
+    if len(sys.argv) < 2:
+        print(list_targets())
+    elif sys.argv[1] in TASKS:
+        TASKS[sys.argv[1]]()
+    else:
+        sys.exit(f"There is no target {sys.argv[1]!r}.\n{list_targets()}")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
-        sys.exit("usage: python make.py " + "|".join(TASKS))
-    TASKS[sys.argv[1]]()
+    main()

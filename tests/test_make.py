@@ -179,14 +179,6 @@ def test_the_changelog_keeps_its_form():
     assert all(f"\n{name}: https://" in log for name in re.findall(r"^## (\[.*?\])", log, re.M))
 
 
-def test_every_task_of_make_is_one_of_make_py():
-    spec = importlib.util.spec_from_file_location("make_py", ROOT / "make.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
-    assert set(phony) | {"version"} == set(module.TASKS)
-
-
 @pytest.mark.parametrize("task", ["host_comfyui", "host_a1111", "host_sdnext"])
 def test_a_host_that_is_not_named_is_said_with_how_to_name_one(make, monkeypatch, tmp_path, task):
     variable = {"host_comfyui": "GPEN_COMFYUI_DIR", "host_a1111": "GPEN_A1111_DIR", "host_sdnext": "GPEN_SDNEXT_DIR"}[task]
@@ -223,3 +215,43 @@ def test_whoever_reports_a_fault_is_asked_for_the_doctors_report():
     folder = ROOT / ".github"
     for path in (folder / "ISSUE_TEMPLATE" / "bug.yml", folder / "pull_request_template.md"):
         assert "gpen doctor --report" in path.read_text("utf-8")
+
+
+def test_without_a_target_all_are_listed_with_a_line_each(make, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["make.py"])
+    make.main()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "python make.py TARGET" in first
+    assert {line.split()[0] for line in lines} == set(make.TASKS)
+    assert all(len(line.split()) > 2 and len(line) <= 120 for line in lines)
+
+
+def test_the_makefile_has_the_same_targets(make):
+    listed = re.search(r"^TARGETS = (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
+    assert set(listed) == set(make.TASKS) - {"version"}  # which takes arguments
+
+
+def test_an_unknown_target_lists_those_that_exist(make, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["make.py", "demos"])
+    with pytest.raises(SystemExit, match=r"no target 'demos'[\s\S]*\n  demo "):
+        make.main()
+
+
+def test_a_build_of_torch_for_the_cpu_comes_first_where_it_is_asked_for(make, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["make.py", "demo", "TORCH=cpu"])
+    monkeypatch.setenv("TORCH", "")
+    make.main()
+    torch, project, _ = installs(make)
+    assert "torch torchvision --index-url" in torch and torch.endswith("/cpu") and ".[demo]" in project
+
+
+def test_the_build_for_the_cpu_is_offered_where_there_is_no_gpu(make, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH", "")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(make.shutil, "which", lambda name: None)
+    make.ensure_venv(".venv", "demo")
+    assert "TORCH=cpu" in capsys.readouterr().out
+    assert not any("--index-url" in line for line in installs(make))
+    monkeypatch.setattr(make.shutil, "which", lambda name: f"/usr/bin/{name}")
+    make.ensure_venv(".venv-other", "demo")
+    assert "TORCH=cpu" not in capsys.readouterr().out
