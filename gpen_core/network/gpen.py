@@ -105,7 +105,7 @@ class GPEN(nn.Module):
 
     def release_memory(self) -> None:
         """Gives back the memory that is kept for the next face (on the CPU about what a face takes, see
-        docs/performance.md)."""
+        docs/benchmarks.md)."""
         with self._lock:
             self._pool.clear()
             if self._graph_runner is not None:

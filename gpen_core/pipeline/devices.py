@@ -79,7 +79,7 @@ def _directml_device() -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is float16 on CUDA and ROCm, bfloat16 on a CPU that computes in it, float32 elsewhere (docs/performance.md).
+    """`auto` is float16 on CUDA and ROCm, bfloat16 on a CPU that computes in it, float32 elsewhere (docs/benchmarks.md).
 
     Raises `DeviceError` for a precision that the device cannot compute in."""
     if name == "auto":
