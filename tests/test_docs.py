@@ -18,6 +18,10 @@ COMMANDS_OF = [path for path in PAGES if path.name not in ("python.md",)]
 pytest_plugins = ["cli_fixtures", "synthetic_video"]
 
 
+REPOSITORY = re.search(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[1]
+RAW = REPOSITORY.replace("github.com", "raw.githubusercontent.com")
+
+
 def relative(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -87,6 +91,7 @@ def test_every_option_that_is_named_is_one():
         "--cors-origins",
         "--gpen-models-path",
         "--no-deps",
+        "--upgrade",
         "--photographs",
         "--auto",
         "--size",
@@ -120,9 +125,10 @@ def test_every_link_inside_leads_somewhere(path):
     text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M)
     links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"|href=\"([^\"]+)\"", text)
     for link in map("".join, links):
-        if re.match(r"https?:|mailto:", link):
+        inside = re.sub(f"^({re.escape(REPOSITORY)}/(blob|tree)|{re.escape(RAW)})/main/", f"{ROOT}/", link)
+        if re.match(r"https?:|mailto:", inside):
             continue
-        name, _, anchor = link.partition("#")
+        name, _, anchor = inside.partition("#")
         target = (path.parent / name).resolve() if name else path
         assert target.exists(), link
         if anchor and target.suffix == ".md":
@@ -130,10 +136,37 @@ def test_every_link_inside_leads_somewhere(path):
 
 
 def test_the_readme_is_a_beginning():
-    """What there is to know stands in docs/; whoever comes anew sees an image and the way in."""
+    """A newcomer sees an image and the ways in; the rest is in docs/."""
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) < 120 and text.index("![") < 600
-    assert all(f"docs/{page}.md" in text for page in ("a1111", "comfyui", "cli", "install", "guides", "trouble", "faq"))
+    assert all(f"docs/{page}.md" in text for page in ("a1111", "comfyui", "cli", "python", "guides", "trouble", "faq"))
+
+
+def test_the_readme_can_be_read_on_a_package_index():
+    """There, a relative link leads nowhere."""
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert len(links) > 10 and all(link.startswith("https://") for link in links)
+
+
+def test_the_repositorys_address_is_that_of_pyproject():
+    """Wherever a page says it, as a link, for `git clone` or for pip."""
+    pages = [path for path in PAGES if path.name not in ("CHANGELOG.md",)]
+    owned = {
+        found
+        for path in pages
+        for found in re.findall(r"github(?:usercontent)?\.com/([\w-]+/sd-gpen)\b", path.read_text("utf-8"))
+    }
+    assert owned == {REPOSITORY.removeprefix("https://github.com/")}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_a_block_of_commands_holds_nothing_else(path):
+    """A page's copy button takes the whole block, so a remark beside a command would be typed, too."""
+    blocks = [
+        line[4:]
+        for line in re.findall(r"^    \S.*$", re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M), re.M)
+    ]
+    assert [line for line in blocks if line.startswith("gpen ") and re.search(r"\S {3,}\S", line)] == []
 
 
 def test_every_page_of_the_documentation_is_in_its_navigation():

@@ -145,10 +145,9 @@ def test_where_no_terminal_is_nothing_is_drawn(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_guide_lists_each_stage_with_its_unit_and_each_field(capsys):
-    guide = (Path(__file__).parents[2] / "docs" / "guides.md").read_text("utf-8")
-    part = guide[guide.index("## From another program") :].split("\n## ")[0]
-    fields, stages = re.findall(r"\| --- \|\n((?:\| .*\n)+)", part)
+def test_the_page_for_programs_lists_each_stage_with_its_unit_and_each_field(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "automation.md").read_text("utf-8")
+    fields, stages = re.findall(r"\| --- \|\n((?:\| .*\n)+)", page)
     units = {re.findall(r"`(\w+)`", row)[0]: set(re.findall(r"`(\w+)`", row)[1:]) for row in stages.splitlines()}
     assert list(units) == list(get_args(ProgressStage)) and set().union(*units.values()) == set(get_args(ProgressUnit))
     with progress_reporter(given("json"), 1):
