@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
     from .pipeline.gpen_runner import parse_auto_model
     from .pipeline.inputs import RestoreInput
-    from .pipeline.model_set import accept_changed_weights
+    from .pipeline.model_set import accept_changed_weights, accept_digest
     from .pipeline.restorer import FaceRestorer, RestoreResult
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
@@ -84,7 +84,7 @@ _LAZY = {
     ".faces.face": ("Box", "Face", "faces_text"),
     ".pipeline.gpen_runner": ("parse_auto_model",),
     ".pipeline.inputs": ("RestoreInput",),
-    ".pipeline.model_set": ("accept_changed_weights",),
+    ".pipeline.model_set": ("accept_changed_weights", "accept_digest"),
     ".options": (
         "ANGLES",
         "AUTO_MODELS",
@@ -197,6 +197,7 @@ __all__ = [
     "parse_auto_model",
     "present_sizes",
     "accept_changed_weights",
+    "accept_digest",
     "paste_faces",
 ]
 

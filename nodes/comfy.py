@@ -40,10 +40,18 @@ __all__ = [
     "LookOptionsType",
     "NodeOutput",
     "PlacementsType",
+    "advanced",
     "io",
     "schema",
     "ui",
 ]
+
+
+def advanced(one: Any) -> Any:
+    """The input, folded away at first sight. Versions before 0.8.0 know no argument for that, but pass on what is in
+    `extra_dict`."""
+    one.extra_dict = {**(getattr(one, "extra_dict", None) or {}), "advanced": True}
+    return one
 
 
 def schema(**arguments: Any) -> Any:

@@ -55,7 +55,9 @@ class CropFaces(ComfyNode):
                     min=64,
                     max=4096,
                     step=8,
-                    tooltip="Side of the crops in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.",
+                    tooltip=inputs.with_range(
+                        "Side of the crops in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.", "64 to 4096 px"
+                    ),
                 ),
                 inputs.faces(),
                 inputs.region_mask(),
@@ -99,13 +101,14 @@ class CropFaces(ComfyNode):
             raise OptionsError(NO_BACKGROUND)
         options = restore_options(face, look, **{**values, "strength": 1.0, "color": "none"})
         frames = make_inputs(image, region_mask, face, look)
-        model = loading.linked_or_any(gpen_model, NodeProgress(cls.hidden.unique_id))
         placements, squares, masks, faces = GpenPlacements(), [], [], []
-        for one in model.crop(frames, len(image), options, size):
-            placements.frames.append(one.crops)
-            squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
-            masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
-            faces.append(_mark_cropped(one.faces, one.crops))
+        with NodeProgress(cls.hidden.unique_id) as reporter:
+            model = loading.linked_or_any(gpen_model, reporter)
+            for one in model.crop(frames, len(image), options, size):
+                placements.frames.append(one.crops)
+                squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
+                masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
+                faces.append(_mark_cropped(one.faces, one.crops))
         text = outputs.summary(faces, verb="cropped")
         text = "\n".join([text, *outputs.mask_notes(region_mask)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]

@@ -52,10 +52,11 @@ class DetectFaces(ComfyNode):
         refuse_image_inputs(face, LookOptions(), "Detect Faces (GPEN) looks for faces in the whole image.")
         batch = tensors.OutputBatch(image, channels=3)
         found = []
-        model = loading.linked_or_any(gpen_model, NodeProgress(cls.hidden.unique_id))
         options = restore_options(face, LookOptions())
-        for frame, faces in model.detect(tensors.iter_frames(image), len(image), options):
-            batch.add(tensors.draw_preview(frame, faces), tensors.box_mask(frame, faces))
-            found.append(boxes.to_bounding_boxes(faces))
+        with NodeProgress(cls.hidden.unique_id) as reporter:
+            model = loading.linked_or_any(gpen_model, reporter)
+            for frame, faces in model.detect(tensors.iter_frames(image), len(image), options):
+                batch.add(tensors.draw_preview(frame, faces), tensors.box_mask(frame, faces))
+                found.append(boxes.to_bounding_boxes(faces))
         shown = ui.PreviewImage(batch.image, cls=cls) if found else None
         return NodeOutput(found, batch.mask, batch.image, sum(map(len, found)), ui=shown)

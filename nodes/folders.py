@@ -19,6 +19,7 @@ EXAMPLES = tuple(INPUT / name for name in ("gpen_example.jpg", "gpen_example.mp4
 MODELS = "GPEN"
 OTHER_MODELS = ("facerestore_models",)  # read, not written to: ReActor would list a GPEN there and fail with it
 DETECTION = "facedetection"
+AUTO_DETECTOR = "auto"
 OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
 
 
@@ -65,16 +66,24 @@ def known_models() -> list[str]:
     return [*AUTO_MODELS, *list_networks(model_dirs())]
 
 
-def available_detectors() -> list[str]:
-    """File names of detectors, the default first: those that are there or that this copy can fetch; where there are none,
-    all, since a list may not be empty."""
-    every = known_detectors()
-    present = [name for name in every if can_download() or find_file(name, detection_dirs()) is not None]
-    return present or every
+def detector_choices() -> list[str]:
+    """`auto`, then the file names of those that are there or that this copy can fetch: by a name that is not among them, the
+    page tells that a model is missing."""
+    present = (name for name in _detector_files() if can_download() or find_file(name, detection_dirs()) is not None)
+    return [AUTO_DETECTOR, *present]
 
 
 def known_detectors() -> list[str]:
-    """Every published detector and the user's own: names of files, by which the page tells that one is missing."""
+    """`auto`, then every published detector and the user's own."""
+    return [AUTO_DETECTOR, *_detector_files()]
+
+
+def detector_file(choice: str) -> str:
+    """The file name of a choice. `auto` is the first that is there or can be fetched, else the first of all."""
+    return [*detector_choices()[1:], *_detector_files()][0] if choice == AUTO_DETECTOR else choice
+
+
+def _detector_files() -> list[str]:
     entries = {name: find_entry(name) for name in list_detectors(detection_dirs())}
     return [name if entry is None else entry.file for name, entry in entries.items()]
 

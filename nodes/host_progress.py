@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Any
 
 import comfy.model_management as management
@@ -10,6 +11,7 @@ import server
 
 from ..gpen_core import Progress, ProgressEvent
 
+DONE = "Done"
 FINE_STEPS = 10_000  # steps of a bar for many frames
 
 
@@ -22,6 +24,14 @@ class NodeProgress:
         self._last_text = ""
         self._bar = comfy.utils.ProgressBar(1)
         self._last_update: tuple[int, int] | None = None
+
+    def __enter__(self) -> NodeProgress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """The last text stays on the node: after success it says so."""
+        if kind is None and self._last_text:
+            self._send_text(DONE)
 
     def __call__(self, event: ProgressEvent) -> None:
         self._begin(event)

@@ -12,6 +12,7 @@ from .comfy import FaceOptionsType, GpenModelType, LookOptionsType, io
 FRONT_END = "comfyui"
 NO_LIMIT = 100_000  # for options without a maximum: the page would take 2048
 ANY_OF = "Any of: {}."
+RANGE = "Range: {}."  # the page shows neither the ends of a number nor its unit
 
 
 def option_inputs(
@@ -50,8 +51,13 @@ def _option_input(option: Option, default: Any) -> Any:
         min=convert(spec.minimum),
         max=convert(NO_LIMIT if spec.maximum is None else spec.maximum),
         step=spec.step,
-        tooltip=spec.help,
+        tooltip=with_range(spec.help, spec.range_text),
     )
+
+
+def with_range(text: str, range_text: str) -> str:
+    """The tooltip of a number."""
+    return f"{text} {RANGE.format(range_text)}"
 
 
 def model() -> Any:

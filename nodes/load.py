@@ -8,7 +8,7 @@ import comfy.model_management as management
 
 from ..gpen_core import PRECISIONS
 from . import folders, inputs, loading
-from .comfy import ComfyNode, GpenModelType, NodeOutput, io, schema
+from .comfy import ComfyNode, GpenModelType, NodeOutput, advanced, io, schema
 from .host_progress import NodeProgress
 
 
@@ -34,10 +34,21 @@ class LoadModel(ComfyNode):
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=folders.available_detectors(),
-                    default=folders.available_detectors()[0],
-                    tooltip=f"The network that finds faces. Your own belong in models/{folders.DETECTION}. mobilenet0.25 is "
-                    "faster and finds fewer faces.",
+                    options=folders.detector_choices(),
+                    default=folders.AUTO_DETECTOR,
+                    tooltip="The network that finds faces. auto is ResNet-50; where that is missing and cannot be "
+                    "downloaded, the next in the list. mobilenet0.25 is faster and finds fewer faces. Your own belong in "
+                    f"models/{folders.DETECTION}.",
+                ),
+                advanced(
+                    io.String.Input(
+                        "accept_changed",
+                        optional=True,
+                        default="",
+                        placeholder="SHA-256",
+                        tooltip="Accepts a weights file that you replaced. Paste the SHA-256 from the error that refused "
+                        "it. While this is empty, a file that changed since its first use is refused.",
+                    )
                 ),
             ],
             outputs=[GpenModelType.Output(display_name="gpen_model", tooltip="For the other GPEN nodes.")],
@@ -50,9 +61,10 @@ class LoadModel(ComfyNode):
         return loading.fingerprint(model, detector)
 
     @classmethod
-    def execute(cls, model: str, precision: str, detector: str) -> NodeOutput:
+    def execute(cls, model: str, precision: str, detector: str, accept_changed: str = "") -> NodeOutput:
         """Raises what `loading.load_model` does."""
-        return NodeOutput(loading.load_model(model, detector, precision, NodeProgress(cls.hidden.unique_id)))
+        with NodeProgress(cls.hidden.unique_id) as reporter:
+            return NodeOutput(loading.load_model(model, detector, precision, reporter, accept_changed))
 
 
 def _supported_precisions() -> list[str]:

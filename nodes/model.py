@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions
+from ..gpen_core import ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions, WeightsChanged
 from . import folders, self_test
 from .host_progress import NodeProgress
 
@@ -24,6 +24,10 @@ Pixels = NDArray[Any]
 Item = TypeVar("Item")
 
 MAX_CHUNK_BYTES = 200 << 20  # of images; their faces go through the network in batches
+CHANGED_HELP = (
+    "To say so in ComfyUI, paste the SHA-256 of the file into accept_changed, an advanced input of Load GPEN Model, and "
+    "connect that node to this one."
+)
 FREE_MEMORY_FRACTION = 0.8  # of free memory that a batch of faces may plan with
 
 
@@ -41,7 +45,7 @@ class GpenModel:
         from ..gpen_core import FaceRestorer
 
         device = management.get_torch_device()
-        with _raise_as_comfyui_oom():
+        with _comfyui_errors():
             restorer = FaceRestorer.load(
                 model,
                 detector,
@@ -83,7 +87,7 @@ class GpenModel:
         reporter = NodeProgress()
         self.load_on_device(options, reporter)
         done = 0
-        with _raise_as_comfyui_oom():
+        with _comfyui_errors():
             for chunk in _chunked(frames, _frame_bytes):
                 yield from crop_faces(self.restorer, chunk, options, size, reporter.subrange(done / count, done / count))
                 done += len(chunk)
@@ -94,7 +98,7 @@ class GpenModel:
         detector, reporter = self.restorer.detector, NodeProgress()
         self._load([self._patcher(detector.network)], detector.activation_bytes)
         done = 0
-        with _raise_as_comfyui_oom():
+        with _comfyui_errors():
             for chunk in _chunked(images, lambda image: image.nbytes):
                 yield from zip(chunk, self.restorer.detect(chunk, options))
                 done += len(chunk)
@@ -104,7 +108,7 @@ class GpenModel:
         """Puts the networks on the device; the bytes that restoring may plan with there. Where they do not fit together,
         `auto` drops its networks and loads each when a face needs it."""
         restorer = self.restorer
-        with _raise_as_comfyui_oom():
+        with _comfyui_errors():
             restorer.prepare(options, reporter)
         if not self._try_load_all():
             self._load_all()
@@ -151,17 +155,23 @@ def _forget_patchers(patchers: dict[int, Any], dropped: Sequence[torch.nn.Module
         patchers.pop(id(module), None)
 
 
-def _raise_as_comfyui_oom() -> ErrorConverter:
-    """Running out of memory as the error on which ComfyUI makes room."""
-    return ErrorConverter(lambda error: torch.cuda.OutOfMemoryError(str(error)) if isinstance(error, OutOfMemory) else None)
+def _comfyui_errors() -> ErrorConverter:
+    """Running out of memory as the error on which ComfyUI makes room; a changed file with what to do about it here."""
+    return ErrorConverter(_to_comfyui_error)
+
+
+def _to_comfyui_error(error: Exception) -> Exception | None:
+    if isinstance(error, OutOfMemory):
+        return torch.cuda.OutOfMemoryError(str(error))
+    return WeightsChanged(f"{error}\n{CHANGED_HELP}") if isinstance(error, WeightsChanged) else None
 
 
 class _DeviceSession:
-    """See `GpenModel.at_work`. No generator, for the reason that `ErrorConverter` gives."""
+    """See `GpenModel.device_session`. No generator, for the reason that `ErrorConverter` gives."""
 
     def __init__(self, model: GpenModel, options: RestoreOptions, reporter: NodeProgress) -> None:
         self._model, self._options, self._reporter = model, options, reporter
-        self._errors = _raise_as_comfyui_oom()
+        self._errors = _comfyui_errors()
 
     def __enter__(self) -> int | None:
         restorer = self._model.restorer

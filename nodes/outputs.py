@@ -82,7 +82,7 @@ def zero_mask(image: torch.Tensor) -> torch.Tensor:
 
 
 def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
-    """The text is an output, and shown on the node itself (web/gpen_summary.js)."""
+    """The text is an output, and shown on the node itself (web/gpen_nodes.js)."""
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
@@ -90,11 +90,14 @@ def mask_notes(mask: torch.Tensor | None) -> list[str]:
     return [PLACEHOLDER_MASK] if tensors.is_placeholder(mask) else []
 
 
-def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored") -> str:
-    """One line for all, then one per face, then what else is to be said."""
+def summary(
+    frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored", unit: str = "image"
+) -> str:
+    """One line for all, then one per face, then what else is to be said. `unit` is what the batch is made of: images, or
+    the frames of a video."""
     faces = [face for frame in frames for face in frame]
     lines = [faces_text(len(faces), sum(face.restored for face in faces), done=verb)]
-    prefixes = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
+    prefixes = [f"{unit} {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
     lines += [
         f"{at}face {n}: {face.outcome_text(verb)}" for at, frame in zip(prefixes, frames) for n, face in enumerate(frame)
     ]

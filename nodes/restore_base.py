@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..gpen_core import RestoreOptions
-from . import boxes, folders, loading, outputs, tensors
+from . import boxes, loading, outputs, tensors
 from .comfy import ComfyNode, NodeOutput
 from .host_progress import NodeProgress
 from .model import GpenModel
@@ -24,7 +24,7 @@ class RestoreNodeBase(ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **unused: Any) -> str:
         """See `loading.fingerprint`."""
-        return loading.fingerprint(model, folders.available_detectors()[0])
+        return loading.fingerprint(model)
 
     @classmethod
     def check_lazy_status(cls, strength: float, **values: Any) -> list[str]:
@@ -52,9 +52,10 @@ class RestoreNodeBase(ComfyNode):
             return outputs.passthrough(target, reason)
         frames = make_inputs(image, region_mask, face, look, before_swap)
         keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
-        restorer = loading.linked_or_loaded(gpen_model, model, NodeProgress(cls.hidden.unique_id))
         notes = outputs.mask_notes(region_mask)
-        return outputs.image_output(restorer.restore(frames, len(image), options, keep_crops), target, notes)
+        with NodeProgress(cls.hidden.unique_id) as reporter:
+            restorer = loading.linked_or_loaded(gpen_model, model, reporter)
+            return outputs.image_output(restorer.restore(frames, len(image), options, keep_crops), target, notes)
 
 
 def make_inputs(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import server
 
 WEB = Path(__file__).resolve().parents[1] / "web"
-SUMMARY = "gpen_summary.js"
+SCRIPT = "gpen_nodes.js"
 EXAMPLES = Path(__file__).resolve().parents[1] / "example_workflows"
 PACK = Path(__file__).parents[1].name  # as ComfyUI calls it: not of where a link leads
 
@@ -24,7 +24,7 @@ def register() -> None:
     if running is None:
         return
     running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_get_help_page)
-    running.routes.get(f"/extensions/{{pack}}/{SUMMARY}")(_get_summary_script)
+    running.routes.get(f"/extensions/{{pack}}/{SCRIPT}")(_get_script)
     if not set("{}") & set(PACK):  # which stand for something in an address
         pack_pattern = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers compare what is quoted
         running.routes.get(f"/workflow_templates/{{pack:{pack_pattern}}}/{{file:\\w+[.](?:json|jpg)}}")(_get_example)
@@ -35,8 +35,8 @@ async def _get_help_page(request: Any) -> Any:
     return server.web.FileResponse(path) if path.is_file() else server.web.Response(status=404)
 
 
-async def _get_summary_script(request: Any) -> Any:
-    return server.web.FileResponse(WEB / SUMMARY)
+async def _get_script(request: Any) -> Any:
+    return server.web.FileResponse(WEB / SCRIPT)
 
 
 async def _get_example(request: Any) -> Any:

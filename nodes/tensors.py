@@ -19,12 +19,14 @@ PLACEHOLDER_SIZE = (64, 64)  # of Load Image's mask
 TOLERANCE = 1 / 255  # so much beyond 0 and 1 is rounding, or a sharp filter's
 
 
-def iter_frames(image: torch.Tensor, name: str = "image", is_warned: bool = False) -> Iterator[NDArray[Any]]:
+def iter_frames(
+    image: torch.Tensor, name: str = "image", unit: str = "image", is_warned: bool = False
+) -> Iterator[NDArray[Any]]:
     """IMAGE [B, H, W, C] -> B arrays [H, W, C] in [0, 1], one by one: float16 as it is, else float32. Not to be written
     to: they are the image itself where they can be.
 
     Values beyond 0 and 1 are cut off there, which is warned of once, unless it `is_warned` already. Raises `InputError` for
-    what is no IMAGE, and for a frame with values that are not finite, which it names."""
+    what is no IMAGE, and for one of the batch with values that are not finite, which it names by `unit` and number."""
     if image.ndim != 4 or 0 in image.shape[1:]:
         raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
     dtype = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
@@ -32,9 +34,8 @@ def iter_frames(image: torch.Tensor, name: str = "image", is_warned: bool = Fals
         on_cpu = frame.device.type == "cpu"  # where torch 2.1 has no aminmax for half precision
         low, high = (float(value) for value in torch.aminmax(frame.float() if on_cpu else frame))
         if not np.isfinite((low, high)).all():
-            raise InputError(
-                _not_finite_message(frame, f"Frame {number} of the {name}" if len(image) > 1 else f"The {name}")
-            )
+            label = f"{unit.capitalize()} {number} of the {'batch' if name == unit else name}"
+            raise InputError(_not_finite_message(frame, label if len(image) > 1 else f"The {name}"))
         if low < -TOLERANCE or high > 1 + TOLERANCE:
             if not is_warned:
                 log.warning("GPEN: %s", OVERSHOOT.format(what=name, low=low, high=high))

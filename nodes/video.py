@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..gpen_core import InputError, MissingDependency, ProgressEvent, RestoreOptions, VideoOptions
+from ..gpen_core import InputError, MissingDependency, RestoreOptions, VideoOptions
 from . import inputs, loading, outputs, tensors, video_io
 from .comfy import ExecutionBlocker, NodeOutput, io, schema, ui
 from .host_progress import NodeProgress
@@ -107,14 +107,14 @@ class RestoreVideo(RestoreNodeBase):
         refuse_image_inputs(face, look, IMAGE_ONLY)
         options = restore_options(face, look, **values)
         asked = video_options(face, look, temporal_smoothing=temporal_smoothing)
-        reporter = NodeProgress(cls.hidden.unique_id)
+        with NodeProgress(cls.hidden.unique_id) as reporter:
 
-        def get_model() -> GpenModel:
-            return loading.linked_or_loaded(gpen_model, model, reporter)
+            def get_model() -> GpenModel:
+                return loading.linked_or_loaded(gpen_model, model, reporter)
 
-        if image is not None:
-            return _restore_frames(get_model, image, options, asked, region_mask, reporter)
-        return _restore_video(get_model, video, options, asked, region_mask, reporter)
+            if image is not None:
+                return _restore_frames(get_model, image, options, asked, region_mask, reporter)
+            return _restore_video(get_model, video, options, asked, region_mask, reporter)
 
 
 def _restore_video(
@@ -160,7 +160,7 @@ def _restore_file(
 
     target = work_folder / f"restored{output_suffix(source, video_options)}"
     with model.device_session(options, reporter) as max_memory:
-        result = restore_video(
+        return restore_video(
             source,
             target,
             model.restorer,
@@ -170,12 +170,6 @@ def _restore_file(
             progress=reporter,
             max_memory=max_memory,
         )
-    _show_done(reporter, len(result.restored))
-    return result
-
-
-def _show_done(reporter: NodeProgress, count: int) -> None:
-    reporter(ProgressEvent("join", count, count, "frame", "Done"))  # the last text stays on the node
 
 
 def _restore_frames(
@@ -195,15 +189,15 @@ def _restore_frames(
     passes = iter(range(2))
 
     def read_frames() -> Iterator[NDArray[Any]]:
-        return tensors.iter_frames(image, is_warned=next(passes) > 0)
+        return tensors.iter_frames(image, "video", "frame", is_warned=next(passes) > 0)
 
     with model.device_session(options, reporter) as max_memory:
         results = restore_sequence(
             model.restorer, read_frames, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
         )
         restored, mask, faces = outputs.sequence_output(results, image)
-    _show_done(reporter, len(image))
-    return _frames_output(restored, mask, "\n".join([outputs.summary(faces), *outputs.mask_notes(region_mask)]))
+    text = "\n".join([outputs.summary(faces, unit="frame"), *outputs.mask_notes(region_mask)])
+    return _frames_output(restored, mask, text)
 
 
 def _video_output(video: Any, text: str) -> NodeOutput:

@@ -25,6 +25,8 @@ LABELS = {
     for kind in (RestoreOptions, VideoOptions)
     for option in declared_options(kind, "comfyui")
 }
+WIDGETS = {"COMBO", "FLOAT", "INT", "STRING", "BOOLEAN"}
+CHINESE_UNITS = {None: "", "px": " 像素", "s": " 秒"}
 CHANGING = ("model", "detector", "precision")
 """Inputs whose choices name what is on a machine."""
 
@@ -35,15 +37,20 @@ def english(schemas):
         node_id: {
             "display_name": schema.display_name,
             "description": schema.description.partition(SEARCH_WORDS)[0],
-            "inputs": {one.id: _slot(one.id, one.tooltip) for one in schema.inputs},
-            "outputs": {str(number): _slot(one.display_name, one.tooltip) for number, one in enumerate(schema.outputs)},
+            "inputs": {one.id: {"name": _input_name(one), "tooltip": one.tooltip} for one in schema.inputs},
+            "outputs": {
+                str(number): {"name": one.display_name.replace("_", " "), "tooltip": one.tooltip}
+                for number, one in enumerate(schema.outputs)
+            },
         }
         for node_id, schema in sorted(schemas.items())
     }
 
 
-def _slot(name, tooltip):
-    return {"name": LABELS.get(name, name.replace("_", " ")), "tooltip": tooltip}
+def _input_name(one):
+    """Widgets have names as in the other hosts, sockets as all sockets of ComfyUI."""
+    name = one.id.replace("_", " ")
+    return LABELS.get(one.id, name.capitalize()) if one.kind in WIDGETS else name
 
 
 def strings(value):
@@ -61,8 +68,18 @@ def chinese_words():
 def translated(value, words):
     """The same in Chinese. Raises `KeyError` for a text that has none."""
     if isinstance(value, str):
-        return words[value]
+        text, low, high, unit = split_range(value)
+        if low is None:
+            return words[text]
+        unit = CHINESE_UNITS[unit]
+        return f"{words[text]}范围\uff1a{low} 至 {high}{unit}。" if high else f"{words[text]}范围\uff1a不小于 {low}{unit}。"
     return {key: translated(part, words) for key, part in value.items()}
+
+
+def split_range(text):
+    """A tooltip -> what has a translation, and the range after it: lowest, highest (None: there is none), unit."""
+    found = re.fullmatch(r"(.+) Range: (\S+)(?: to (\S+))?(?: (px|s))?(?: or more)?[.]", text)
+    return found.groups() if found else (text, None, None, None)
 
 
 def help_page(page, schema, language, texts):
@@ -90,8 +107,6 @@ def _kind(one, optional):
     kind = one.kind
     if kind == "COMBO" and one.id not in CHANGING:
         kind = ", ".join(f"`{choice}`" for choice in one.options)
-    elif kind in ("FLOAT", "INT"):
-        kind = f"{kind}, {one.min:g} … {one.max:g}"
     return kind + (optional if getattr(one, "optional", False) else "")
 
 
@@ -130,7 +145,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
         schemas = schemas_in(Path(folder), monkeypatch)
     words = chinese_words()
-    missing = sorted({text for text in strings(english(schemas)) if text not in words})
+    missing = sorted({split_range(text)[0] for text in strings(english(schemas))} - words.keys())
     if missing:
         sys.exit("locales/zh.json has no Chinese for:\n" + json.dumps(missing, indent=1, ensure_ascii=False))
     for path, text in files(schemas).items():

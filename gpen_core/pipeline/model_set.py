@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from os import PathLike
+from pathlib import Path
 
 import torch
 
@@ -19,8 +20,9 @@ from ..optional_packages import require
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import CATALOG, Entry
+from ..weights.digest import file_sha256
 from ..weights.download_options import DownloadOptions
-from ..weights.folders import Folders, models_dirs, present_sizes
+from ..weights.folders import Folders, find_file, models_dirs, present_sizes
 from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
 from . import rrdb
@@ -288,6 +290,15 @@ def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
     """For a file that the user has replaced: remembers it anew, and gives its path. See `Store.trust`."""
     path, _ = Store(models_dirs(models_dir)).accept_changed(name, validate_checkpoint)
     return str(path)
+
+
+def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None = None) -> list[Path]:
+    """Of the files that these names mean, remembers anew those with this SHA-256 (64 hexadecimal digits), and gives their
+    paths. A name without a file is passed over. Raises as `Store.accept_changed` does."""
+    store = Store(models_dirs(models_dir))
+    paths = (find_file(name, store.folders) for name in names)
+    accepted = {path for path in paths if path is not None and file_sha256(path) == sha256}
+    return [store.accept_changed(str(path), validate_checkpoint, sha256)[0] for path in sorted(accepted)]
 
 
 def _missing_parser(progress: Progress) -> FaceParser:

@@ -105,7 +105,10 @@ def verify(file: WeightsFile, pin: str | None) -> DigestRecord:
                 "is another one. Delete or rename it and run again: it is downloaded anew."
             )
         return DigestRecord(sha256, PIN)
-    known = load_record(path)
+    try:
+        known = load_record(path)
+    except WeightsChanged as error:
+        raise WeightsChanged(f"{error} The SHA-256 of {path.name} is {sha256}.") from error
     if known is not None and known.sha256 != sha256:
         raise WeightsChanged(
             f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MissingWeights, WeightsError, oom_context
+from ..errors import MissingWeights, WeightsChanged, WeightsError, oom_context
 from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, digest
 from .catalog import Entry, find_entry
@@ -51,8 +51,9 @@ class Store:
             digest.save_record(path, record)
         return built, record
 
-    def accept_changed(self, name: str, build: Build[object]) -> tuple[Path, DigestRecord]:
-        """Remembers anew the file that `name` means, whatever was remembered of it: the user has replaced it.
+    def accept_changed(self, name: str, build: Build[object], sha256: str | None = None) -> tuple[Path, DigestRecord]:
+        """Remembers anew the file that `name` means, whatever was remembered of it: the user has replaced it. With `sha256`
+        only a file that has this digest; `WeightsChanged` for another.
 
         Raises as `load_file` does, for a file that `build` does not accept and one that is not the catalog's where that has
         a digest of it; then what was remembered stays."""
@@ -62,6 +63,8 @@ class Store:
         pin = pinned_digest(path)
         with open_weights(path) as file:
             record = digest.verify(file, pin) if pin else DigestRecord(file.sha256(), STRUCTURE)
+            if sha256 not in (None, record.sha256):
+                raise WeightsChanged(f"{path} was not accepted: its SHA-256 is {record.sha256}, not {sha256}.")
             self._build(file, pin is not None, build, record.sha256)
         if pin is None:
             digest.save_record(path, record)

@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import gc
+import hashlib
 import os
 import re
 import sys
@@ -90,7 +91,7 @@ def test_help_pages_have_an_address_without_the_folders_name(host):
     assert asyncio.run(help_page(request)) == ROOT / "web" / "docs" / "GPEN_LoadModel" / "zh.md"
     assert not pattern.fullmatch("/extensions/x/docs/GPEN_LoadModel/../../secret.md")
     request.match_info["page"] = "fr.md"
-    assert asyncio.run(help_page(request)) == 404 and asyncio.run(code(request)) == ROOT / "web" / "gpen_summary.js"
+    assert asyncio.run(help_page(request)) == 404 and asyncio.run(code(request)) == ROOT / "web" / "gpen_nodes.js"
 
 
 def test_examples_have_an_address_whatever_the_folder_is_called(host):
@@ -212,6 +213,7 @@ def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
     assert "extra_model_paths.yaml" in text and "GPEN_MIRROR" in text and "--" not in text
     host.run("GPEN_LoadModel", model="my-gpen.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth")
     assert ("Loaded", "5") in said and any("my-gpen.pth" in text for text, _ in said)
+    assert said[-1] == ("Done", "5")  # the last text stays
 
 
 def test_a_node_shows_how_far_it_is(host):
@@ -267,9 +269,61 @@ def test_a_copy_that_cannot_download_offers_only_networks_that_are_there(host, m
     module = host.module("nodes.folders")
     monkeypatch.setattr(module, "can_download", lambda: False)
     assert module.model_choices() == ["auto", "auto:256", "gpen-red-256.pth", "my-gpen.pth"]
-    assert module.available_detectors() == ["detection_mobilenet0.25_Final.pth"]
+    assert module.detector_choices() == ["auto", "detection_mobilenet0.25_Final.pth"]
+    assert module.detector_file("auto") == "detection_mobilenet0.25_Final.pth"
     monkeypatch.setattr(module, "detection_dirs", lambda: ())
-    assert module.available_detectors() == ["detection_Resnet50_Final.pth", "detection_mobilenet0.25_Final.pth"]
+    assert module.detector_choices() == ["auto"]  # the page tells by the list that a file is missing
+    assert module.detector_file("auto") == "detection_Resnet50_Final.pth"
+    assert module.detector_file("mine.pth") == "mine.pth"
+
+
+def test_a_replaced_file_is_accepted_by_its_digest(host, comfy_models, portrait):
+    file = comfy_models / "GPEN" / "gpen-mine.pth"
+    asked = {"model": file.name, "precision": "fp32", "detector": "detection_mobilenet0.25_Final.pth"}
+    core = host.module("gpen_core")
+    try:
+        helpers.write_weights(file.parent, {file.name: helpers.constant_weights(256, (1, 0, 0))})
+        host.run("GPEN_LoadModel", **asked)
+        helpers.write_weights(file.parent, {file.name: helpers.constant_weights(256, (0, 1, 0))})
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        for wrong in ("", "0" * 64):
+            with pytest.raises(core.WeightsChanged, match=r"paste the SHA-256 .* accept_changed") as refused:
+                host.run("GPEN_LoadModel", **asked, accept_changed=wrong)
+            assert digest in str(refused.value)
+        with pytest.raises(core.OptionsError, match="accept_changed is 'yes'; expected the 64 digits"):
+            host.run("GPEN_LoadModel", **asked, accept_changed="yes")
+        host.run("GPEN_LoadModel", **asked, accept_changed=f" {digest.upper()}\n")
+        host.run("GPEN_LoadModel", **asked)  # it is remembered
+    finally:
+        for path in comfy_models.rglob("*gpen-mine*"):
+            path.unlink()
+
+
+def test_a_replaced_detector_is_accepted_by_its_digest(host, comfy_models, detector_weights):
+    file = comfy_models / "facedetection" / "faces-mine.pth"
+    asked = {"model": "gpen-red-256.pth", "precision": "fp32", "detector": file.name}
+    try:
+        helpers.write_weights(file.parent, {file.name: detector_weights})
+        host.run("GPEN_LoadModel", **asked)
+        name, tensor = next(iter(detector_weights.items()))
+        helpers.write_weights(file.parent, {file.name: {**detector_weights, name: tensor + 1e-6}})
+        with pytest.raises(host.module("gpen_core").WeightsChanged):
+            host.run("GPEN_LoadModel", **asked)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        host.run("GPEN_LoadModel", **asked, accept_changed=digest)
+        assert host.module("gpen_core").accept_digest(digest, [file.name, "none.pth"], file.parent) == [file]
+        assert host.module("gpen_core").accept_digest("0" * 64, [file.name], file.parent) == []
+    finally:
+        for path in comfy_models.rglob("*faces-mine*"):
+            path.unlink()
+
+
+def test_what_is_advanced_is_folded_away(host):
+    """By the page, from what the definition says; the classic canvas needs the script for it."""
+    inputs = {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}
+    assert [name for name, one in inputs.items() if getattr(one, "extra_dict", {}).get("advanced")] == ["accept_changed"]
+    assert inputs["accept_changed"].default == "" and inputs["accept_changed"].optional
+    assert "widget.advanced = true" in (ROOT / "web" / "gpen_nodes.js").read_text("utf-8")
 
 
 def test_networks_in_the_folder_of_other_restorers_are_found(host, comfy_models):
@@ -427,7 +481,7 @@ def test_the_summary_stands_on_the_node(host, red, portrait):
     for strength in (0.0, 1.0):
         out = host.execute("GPEN_RestoreFaces", gpen_model=red, image=portrait, strength=strength)
         assert out.ui == {"text": (out.args[3],)} and out.args[3]
-    script = (ROOT / "web" / "gpen_summary.js").read_text("utf-8")
+    script = (ROOT / "web" / "gpen_nodes.js").read_text("utf-8")
     assert "GPEN_" in script and re.findall(r'from "(.+)"', script) == ["../../scripts/app.js"]  # all else is internal
 
 
@@ -457,7 +511,7 @@ def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, c
 def test_the_frame_with_what_is_no_number_is_named(host, red, portrait, value):
     film = portrait.repeat(3, 1, 1, 1)
     film[1, 5, 5:8] = value
-    with pytest.raises(Exception, match=r"Frame 1 of the image has values that are not finite .* in 3 of 262144 pixels"):
+    with pytest.raises(Exception, match=r"Image 1 of the batch has values that are not finite .* in 3 of 262144 pixels"):
         host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     with pytest.raises(Exception, match="The background has values that are not finite"):
         host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, background=film[1:2])
@@ -556,7 +610,7 @@ def test_files_of_the_users_own_are_listed(host, comfy_models, detector_weights)
     helpers.write_weights(comfy_models, files)
     try:
         inputs = {one.id: one for one in host.nodes["GPEN_LoadModel"].define_schema().inputs}
-        assert inputs["detector"].options[2:] == ["my-detector.safetensors"]
+        assert inputs["detector"].options[3:] == ["my-detector.safetensors"]
         assert "portraits.safetensors" in inputs["model"].options and "codeformer.pth" not in inputs["model"].options
         (model,) = host.run(
             "GPEN_LoadModel", model="portraits.safetensors", precision="fp32", detector="my-detector.safetensors"

@@ -242,7 +242,7 @@ def test_segments_and_bare_corners_lead(host):
 def test_files_under_names_of_the_users_own(host):
     inputs = host.get("/object_info/GPEN_LoadModel")["GPEN_LoadModel"]["input"]["required"]
     options = {name: inputs[name][1].get("options") or inputs[name][0] for name in ("model", "detector")}
-    assert "portraits.pth" in options["model"] and options["detector"][2:] == ["faces-of-my-own.safetensors"]
+    assert "portraits.pth" in options["model"] and options["detector"][3:] == ["faces-of-my-own.safetensors"]
     graph = {**image("astronaut.png"), **restore(["load", 0])}
     graph["model"]["inputs"].update(model="portraits.pth", detector="faces-of-my-own.safetensors")
     out = host.run(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import comfyui_texts
@@ -30,8 +31,7 @@ def locale(language, file="nodeDefs"):
 def test_all_that_is_made_from_the_schemas_is_as_committed(schemas):
     """`python -m tests.comfyui_texts` makes it anew."""
     words = comfyui_texts.chinese_words()
-    texts = set(comfyui_texts.strings(comfyui_texts.english(schemas)))
-    assert not sorted(texts - words.keys()), "these have no Chinese in locales/zh.json"
+    assert not sorted(translatable(schemas) - words.keys()), "these have no Chinese in locales/zh.json"
     made = comfyui_texts.files(schemas)
     assert len(made) == 2 + 2 * len(schemas)
     assert [path for path, text in made.items() if path.read_bytes().decode("utf-8") != text] == []
@@ -39,7 +39,22 @@ def test_all_that_is_made_from_the_schemas_is_as_committed(schemas):
 
 def test_no_chinese_is_kept_for_what_is_gone(schemas):
     kept = json.loads((ROOT / "locales" / "zh.json").read_bytes().decode("utf-8"))
-    assert kept.keys() <= set(comfyui_texts.strings(comfyui_texts.english(schemas)))
+    assert kept.keys() <= translatable(schemas)
+
+
+def translatable(schemas):
+    return {comfyui_texts.split_range(text)[0] for text in comfyui_texts.strings(comfyui_texts.english(schemas))}
+
+
+def test_tooltips_of_numbers_say_unit_and_range(schemas):
+    """The page shows neither."""
+    tooltips = {one.id: one.tooltip for schema in schemas.values() for one in schema.inputs if one.kind in ("INT", "FLOAT")}
+    assert len(tooltips) >= 8 and all(re.search(r" Range: .+[.]$", text) for text in tooltips.values())
+    assert tooltips["detection_size"].endswith(" Range: 64 to 8192 px.")
+    assert tooltips["min_duration"].endswith(" Range: 0 s or more.")
+    assert tooltips["mask_expand"].endswith(" Range: -0.5 to 0.5.")
+    assert locale("zh")["GPEN_FaceOptions"]["inputs"]["detection_size"]["tooltip"].endswith(" 8192 像素\u3002")
+    assert locale("zh")["GPEN_FaceOptions"]["inputs"]["min_duration"]["tooltip"].endswith("不小于 0 秒\u3002")
 
 
 def test_every_declared_option_of_comfyui_is_an_input(host_options, schemas):
@@ -91,7 +106,8 @@ def test_help_pages_are_of_nodes_that_exist():
 
 
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
-WIDGETS = {"COMBO", "FLOAT", "INT", "STRING", "BOOLEAN"}
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+WIDGETS = comfyui_texts.WIDGETS
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -131,26 +147,29 @@ def test_example_workflows_can_be_read_at_a_glance(path):
     assert len(set(names)) == len(names) and "PreviewAny" not in names  # the summary stands on the node
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_example_workflows_say_where_their_models_are_to_be_had(path):
-    """ComfyUI offers to download those whose file names are among a node's values."""
-    parts = json.loads(path.read_bytes().decode("utf-8"))["nodes"]
+@pytest.mark.parametrize("path", [*WORKFLOWS, *BLUEPRINTS], ids=lambda path: path.stem)
+def test_examples_and_blueprints_say_where_their_models_are_to_be_had(path):
+    """ComfyUI's card Missing Models names those whose file names are among a node's values, with a button for those at
+    Hugging Face or Civitai (page 1.58). A browser names the file as its address does."""
+    content = json.loads(path.read_bytes().decode("utf-8"))
+    parts = [
+        *content["nodes"],
+        *(part for graph in content.get("definitions", {}).get("subgraphs", ()) for part in graph["nodes"]),
+    ]
     (loader,) = (part for part in parts if part["type"] == "GPEN_LoadModel")
     named = {one["name"]: one for one in loader["properties"]["models"]}
     assert named.keys() == {loader["widgets_values"][0], loader["widgets_values"][2]}
     for name, one in named.items():
         entry = find_entry(name)
         assert entry.file == name and one["url"] in [source.url for source in entry.sources]
-        assert one.get("hash") == entry.sha256
+        assert one.get("hash") == entry.sha256 and one.get("hash_type") == (entry.sha256 and "SHA256")
+        assert one["url"].startswith("https://huggingface.co/") and one["url"].rpartition("/")[2] in entry.aliases
     assert [one["directory"] for one in named.values()] == ["GPEN", "facedetection"]
 
 
 def test_example_workflows_are_there():
     """Else nothing was held against the nodes."""
     assert len(WORKFLOWS) >= 5
-
-
-BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 
 
 def test_every_example_has_a_blueprint():

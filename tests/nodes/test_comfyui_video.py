@@ -312,6 +312,7 @@ def test_frames_that_are_a_video(host, red, batch):
     assert torch.equal(image[mask == 0], batch[mask == 0]) and all(one.max() > 0.99 for one in mask)
     assert (image[mask == 1] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
     assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 skipped"
+    assert [line.partition(":")[0] for line in summary.splitlines()[1:]] == [f"frame {n}, face 0" for n in range(8)]
     assert isinstance(video, fake_comfyui.ExecutionBlocker)
 
 
@@ -325,6 +326,27 @@ def test_frames_keep_their_type_and_alpha(host, red, batch):
 def test_frames_beyond_white_are_warned_of_once(host, red, batch, caplog):
     run_frames(host, red, torch.where(batch > 0.9, 3.0, batch))
     assert sum("within 0 to 1" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_frame_with_what_is_no_number_is_named_as_a_frame(host, red, batch):
+    broken = batch.clone()
+    broken[2, 5, 5] = float("nan")
+    with pytest.raises(host.module("gpen_core").InputError, match="Frame 2 of the video has values that are not finite"):
+        run_frames(host, red, broken)
+
+
+def test_the_last_text_on_the_node_says_that_it_is_done(host, red, film, batch, monkeypatch):
+    said = []
+    sys.modules["server"].PromptServer.instance.send_progress_text = lambda text, node_id: said.append((text, node_id))
+    monkeypatch.setattr(host.nodes[NODE], "hidden", fake_comfyui.types.SimpleNamespace(unique_id="5"))
+    for given in ({"video": of_file(host, film)}, {"image": batch}):
+        said.clear()
+        host.run(NODE, gpen_model=red, **given)
+        assert len(said) > 1 and said[-1] == ("Done", "5")
+    said.clear()
+    with pytest.raises(host.module("gpen_core").OptionsError):
+        host.run(NODE, gpen_model=red, image=batch, aligned=True)
+    assert said == []
 
 
 def test_frames_without_faces_come_back(host, red):
