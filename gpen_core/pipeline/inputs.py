@@ -25,6 +25,9 @@ from ..progress import Progress
 from .upscale import Upscaler, upscale
 
 MAX_COORDINATE = 1 << 24  # pixels, of a box's edges: OpenCV cannot cut out much larger boxes
+# px, of the crop that says how large a face's square is before its network is chosen. The template lies half a pixel of the
+# crop off the pixels' centers: the square of a crop of one pixel would be off by half its side.
+PROBE_SIZE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +121,7 @@ class RestoreSession:
         for n, face in enumerate(self.faces):
             if face.reason is not None:
                 continue
-            placement = self._source_and_target(face.landmarks, 1)
+            placement = self._source_and_target(face.landmarks, PROBE_SIZE)
             if not isinstance(placement, str):
                 placement = self._source_and_target(face.landmarks, size_for(placement[1].side))
             if isinstance(placement, str):

@@ -121,6 +121,19 @@ def test_a_face_at_the_edge_is_restored_as_far_as_the_image_goes():
     assert result.mask[100, 0] == 1 and np.allclose(result.image[100, 0], (0.2, 0.6, 0.4), atol=1e-4)
 
 
+@pytest.mark.parametrize("center", [(-30, 80), (190, 80), (80, -30), (80, 190)])
+def test_a_face_whose_middle_is_outside_the_image_is_restored_as_far_as_the_image_goes(center):
+    """Its square is 180 px wide, so 60 px of it are in the image."""
+    image = helpers.texture(160, 160, sigma=1)
+    face = helpers.make_face(center, 100)
+    result = helpers.restorer(helpers.constant_weights(256, (0.2, 0.6, 0.4)), [face]).restore(image)
+    assert result.faces[0].reason is None and result.faces[0].restored
+    changed = np.abs(result.image - image).max(2) > 0.01
+    assert (
+        changed.any() and not changed[np.hypot(*(np.mgrid[:160, :160] - np.array(center[::-1])[:, None, None])) > 130].any()
+    )
+
+
 def test_a_face_outside_the_image_is_left_alone():
     image = helpers.texture(64, 64)
     face = helpers.make_face((900, 900), 50)
