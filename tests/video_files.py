@@ -49,8 +49,11 @@ def write_video(
     metadata=(),
     container=None,
     pictures=None,
+    cover=None,
+    sound_start=0,
 ):
-    """Writes a video. `times` are pts in `base`; `sound` a codec; `context` attributes of the encoder."""
+    """Writes a video. `times` are pts in `base`; `sound` a codec; `context` attributes of the encoder; `cover` a JPEG;
+    `sound_start` seconds."""
     with av.open(str(path), "w", format=container) as out:
         out.metadata.update(dict(metadata))
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
@@ -70,6 +73,10 @@ def write_video(
         texts = av.open(io.BytesIO(subtitles(count)), format="srt") if subtitle else None
         if texts is not None:
             read = out.add_stream_from_template(texts.streams[0], opaque=True)
+        if cover:
+            art = out.add_stream("mjpeg", rate=1, options={"strict": "unofficial"})
+            art.width, art.height, art.pix_fmt = 16, 16, "yuv420p"
+            art.disposition = av.stream.Disposition.attached_pic.value
         if font:
             out.add_attachment("a font.ttf", "font/ttf", font)
         if chapters:
@@ -80,6 +87,10 @@ def write_video(
                 ]
             )
         out.start_encoding()
+        if cover:
+            packet = av.Packet(cover)
+            packet.stream, packet.time_base, packet.pts, packet.dts = art, Fraction(1, 1000), 0, 0
+            out.mux(packet)
         for number, picture in enumerate(pictures if pictures is not None else moving_noise(count, size)):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixels)
             frame.pts = number if times is None else times[number]
@@ -87,7 +98,7 @@ def write_video(
             out.mux(video.encode(frame))
         out.mux(video.encode())
         if sound:
-            for packet in sine(heard, count / float(rate)):
+            for packet in sine(heard, count / float(rate), sound_start):
                 out.mux(packet)
         if texts is not None:
             for packet in texts.demux():
@@ -106,11 +117,11 @@ def subtitles(count):
     return "\n".join(some).replace(".", ",").encode()
 
 
-def sine(stream, seconds):
+def sine(stream, seconds, start=0):
     for number in range(int(seconds * 48000) // 1024):
         wave = np.sin((number * 1024 + np.arange(1024)) * 0.05) * 9000
         frame = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48000, number * 1024, Fraction(1, 48000)
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start * 48000 + number * 1024, Fraction(1, 48000)
         yield from stream.encode(frame)
     yield from stream.encode()
 

@@ -16,7 +16,7 @@ from .containers import OUTPUT_FORMATS, av_errors, import_av, open_input, suppor
 from .hdr import NO_MASTERING, Mastering
 from .planes import BT709, FULL, LIMITED, PixelFormat
 from .probe import StreamInfo, VideoInfo
-from .stream_copy import add_stream_copy, is_generated
+from .stream_copy import add_stream_copy, holds_cover, is_generated
 
 IMAGE_SEQUENCE = "images"  # the codec of a folder of frames
 ENCODERS = {
@@ -307,7 +307,8 @@ def _select_copied_streams(info: VideoInfo, suffix: str) -> tuple[tuple[int, ...
     if info.is_folder or not info.other_streams:
         return (), []
     supported = _supported_streams(info, suffix)
-    others = [one for one in info.other_streams if not is_generated(one)]
+    covers = [one for one in info.other_streams if one.is_cover]
+    others = [one for one in info.other_streams if not is_generated(one) and not one.is_cover]
     unsupported = [one for one in others if not supported[one.index]]
     dropped = [one for one in unsupported if one.kind in ("data", "attachment") and not _fits_any_container(info, one)]
     if len(unsupported) > len(dropped):
@@ -318,7 +319,14 @@ def _select_copied_streams(info: VideoInfo, suffix: str) -> tuple[tuple[int, ...
         notes.append(
             f"Chapters, if there are any, are lost: PyAV {version} does not know them. Update it: pip install -U av"
         )
-    return tuple(one.index for one in others if supported[one.index]), notes
+    kept_covers = [one for one in covers if holds_cover(OUTPUT_FORMATS[suffix], one)]
+    notes += [
+        f"{one} is a cover image and is left out: PyAV {version} can put none into a {suffix} file."
+        for one in covers
+        if one not in kept_covers
+    ]
+    kept = (*(one for one in others if supported[one.index]), *kept_covers)
+    return tuple(sorted(one.index for one in kept)), notes
 
 
 def _fits_any_container(info: VideoInfo, stream: StreamInfo) -> bool:
@@ -329,7 +337,7 @@ SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4", ".ts")
 
 
 def _raise_unsupported_streams(info: VideoInfo, suffix: str, unsupported: list[StreamInfo]) -> None:
-    others = [one for one in info.other_streams if not is_generated(one)]
+    others = [one for one in info.other_streams if not is_generated(one) and not one.is_cover]
     candidates = [other for other in SUGGESTED_SUFFIXES if all(_supported_streams(info, other)[one.index] for one in others)]
     advice = (
         f"Name the output {candidates[0]}"

@@ -29,8 +29,8 @@ from .containers import (
 )
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
-from .probe import VideoInfo
-from .stream_copy import add_stream_copy, set_time_base
+from .probe import VideoInfo, is_cover
+from .stream_copy import add_stream_copy, attach_cover, cover_packet, read_packet, set_time_base
 from .write_errors import recovery_advice
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class TimeRange:
 def _time_range(info: VideoInfo, timestamps: NDArray[np.int64], start: float | None, end: float | None) -> TimeRange:
     base = info.time_base
     low = None if start is None else int(timestamps.min()) * base
-    return TimeRange(low, None if end is None else info.pts_at(end) * base, Fraction(0) if low is None else -low)
+    return TimeRange(low, None if end is None else info.pts_at(end) * base, -info.clock_start if low is None else -low)
 
 
 def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.int64]:
@@ -143,8 +143,10 @@ class _Muxer:
             out.close()
 
     def _write(self, out: Any, first: Any, source: Any) -> None:
-        video, copies = self._add_streams(out, first, source)
+        video, copies, covers = self._add_streams(out, first, source)
         out.start_encoding()
+        for packet in covers:
+            out.mux(packet)
         frames = self._video_packets(video)
         waiting = next(frames, None)
         for packet, copy in self._copied_packets(source, copies):
@@ -158,9 +160,11 @@ class _Muxer:
             out.mux(waiting)
             waiting = next(frames, None)
 
-    def _add_streams(self, out: Any, first: Any, source: Any) -> tuple[Any, dict[int, Any]]:
-        """The output's streams, in the video's order."""
+    def _add_streams(self, out: Any, first: Any, source: Any) -> tuple[Any, dict[int, Any], list[Any]]:
+        """The output's streams in the video's order: the video, those that are copied by the index of their source, and the
+        packets of cover images."""
         copies: dict[int, Any] = {}
+        covers: list[Any] = []
         video = None
         for stream in source.streams if source is not None else ():
             if stream.index == self.info.video_index:
@@ -169,12 +173,20 @@ class _Muxer:
                     {k: v for k, v in stream.metadata.items() if k.split("-")[0].lower() not in DROPPED_TAGS}
                 )
                 video.disposition = stream.disposition.value
-            elif stream.index in self.copied_streams:
+            elif stream.index not in self.copied_streams:
+                continue
+            elif is_cover(stream):
+                data = read_packet(self.info.path, stream.index)
+                if out.format.name == "matroska":
+                    attach_cover(out, stream, data)
+                else:
+                    covers.append(cover_packet(add_stream_copy(out, stream), data))
+            else:
                 copies[stream.index] = add_stream_copy(out, stream)
         if source is not None:
             out.metadata.update(source.metadata)
             self._copy_chapters(out, source)
-        return video or self._add_video(out, first), copies
+        return video or self._add_video(out, first), copies, covers
 
     def _add_video(self, out: Any, first: Any) -> Any:
         stream = out.add_stream_from_template(first, opaque=True)
@@ -184,6 +196,8 @@ class _Muxer:
         write_color_tags(context, self.info, context.pix_fmt or self.info.format)
         if self.info.frame_rate is not None:
             context.framerate = self.info.frame_rate
+        if context.name == "hevc" and out.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players show no hev1
         return stream
 
     def _copy_chapters(self, out: Any, source: Any) -> None:
@@ -272,7 +286,7 @@ class _Muxer:
         if low is None or begins >= low:
             return True
         if packet.stream.type != "subtitle" or ends <= low:
-            return bool(packet.stream.type == "video")  # a cover
+            return False
         cut_ticks = round(low / packet.time_base) - pts
         packet.pts, packet.duration = pts + cut_ticks, packet.duration - cut_ticks
         packet.dts = packet.pts

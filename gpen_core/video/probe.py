@@ -86,6 +86,9 @@ class VideoInfo:
     codec: str
     is_folder: bool = False
     mastering: Mastering = NO_MASTERING
+    clock_start: Fraction = Fraction(0)
+    """Seconds of the file's clock at which its first stream begins, such as ten hours in a recording of television. The
+    output's clock begins there at 0."""
 
     @property
     def bits(self) -> int:
@@ -144,7 +147,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    streams = [one for one in container.streams.video if not _is_cover(one)]
+    streams = [one for one in container.streams.video if not is_cover(one)]
     if not streams:
         kinds = ", ".join(dict.fromkeys(one.type for one in container.streams)) or "nothing"
         raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
@@ -153,7 +156,8 @@ def _video_stream(path: Path, container: Any) -> Any:
     return streams[0]
 
 
-def _is_cover(stream: Any) -> bool:
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is one cover image."""
     return stream.type == "video" and bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -215,7 +219,14 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         video_index=stream.index,
         codec=stream.codec_context.name,
         mastering=read_mastering(frame),
+        clock_start=_clock_start(container, to_fraction(stream.time_base)),
     )
+
+
+def _clock_start(container: Any, time_base: Fraction) -> Fraction:
+    """In whole ticks of the video's clock, so that its timestamps stay exact; 0 where the file begins before 0."""
+    ticks = Fraction(container.start_time or 0, AV_TIME_BASE) / time_base  # rounded to microseconds
+    return max(Fraction(0), math.floor(ticks + Fraction(1, 10)) * time_base)
 
 
 def _pixel_format(frame: Any) -> str:
@@ -255,7 +266,7 @@ def _stream_info(stream: Any) -> StreamInfo:
     if stream.type == "data" and "timecode" in stream.metadata:
         name = "tmcd"
     language = None if stream.language is None else to_valid_utf8(stream.language)
-    return StreamInfo(stream.index, stream.type or "data", to_valid_utf8(name or "unknown"), language, _is_cover(stream))
+    return StreamInfo(stream.index, stream.type or "data", to_valid_utf8(name or "unknown"), language, is_cover(stream))
 
 
 def read_orientation(frame: Any) -> int:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+from .containers import import_av, open_input
 from .probe import StreamInfo
 
 GENERATED_CODECS = ("tmcd", "bin_data")
+COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "webp": "image/webp"}
+"""MIME types of cover images by FFmpeg's codec."""
+MP4_COVERS = ("mjpeg", "png", "bmp")
+"""Cover images that an MP4 file can hold (`covr`, QuickTime's metadata)."""
 
 
 def add_stream_copy(container: Any, stream: Any) -> Any:
@@ -31,3 +37,31 @@ def set_time_base(stream: Any, time_base: Fraction) -> None:
 def is_generated(stream: StreamInfo) -> bool:
     """Whether a container writes it by itself: QuickTime's timecode, from metadata, and the texts of chapters."""
     return stream.kind == "data" and stream.codec in GENERATED_CODECS
+
+
+def holds_cover(format_: str, cover: StreamInfo) -> bool:
+    """Whether a container has a place for a cover image: FFmpeg writes a second video into all others."""
+    if format_ == "matroska":
+        return cover.codec in COVER_TYPES and hasattr(import_av().container.OutputContainer, "add_attachment")
+    return format_ == "mp4" and cover.codec in MP4_COVERS
+
+
+def read_packet(path: Path, index: int) -> bytes:
+    """The first packet of a stream: of a cover, the image. Empty where there is none."""
+    with open_input(path) as source:
+        return next((bytes(packet) for packet in source.demux(source.streams[index]) if packet.size), b"")
+
+
+def attach_cover(container: Any, stream: Any, data: bytes) -> None:
+    """Puts a cover image into a Matroska container, which holds it as an attachment (RFC 9559, 21.1)."""
+    codec = stream.codec_context.name
+    name = stream.metadata.get("filename") or f"cover.{'jpg' if codec == 'mjpeg' else codec}"
+    container.add_attachment(name, stream.metadata.get("mimetype") or COVER_TYPES[codec], data)
+
+
+def cover_packet(stream: Any, data: bytes) -> Any:
+    """A cover image for an MP4 container, which has no time."""
+    packet = import_av().Packet(data)
+    packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 1000), 0, 0
+    packet.is_keyframe = True
+    return packet

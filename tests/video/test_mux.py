@@ -1,5 +1,6 @@
 """Segments become one video with everything else that the source carried, whole or not at all."""
 
+import io
 import itertools
 import sys
 from fractions import Fraction
@@ -201,6 +202,54 @@ def test_a_video_whose_clock_does_not_begin_at_zero(tmp_path):
         before, after = through(tmp_path, source, tmp_path / name)
         assert len(after) == 50
         assert max(abs(a.seconds - b.seconds) for a, b in zip(before, after)) < 0.0011
+
+
+@pytest.mark.parametrize("start", [None, 0.4])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_cover_image_is_kept_or_its_loss_is_told(tmp_path, suffix, start):
+    cover = jpeg()
+    source = video_files.write_video(tmp_path / "a.mp4", 20, sound="aac", cover=cover)
+    assert [one.is_cover for one in probe(source).streams] == [False, False, True]
+    encoding = resolve_encoding(probe(source), tmp_path / f"o{suffix}", Encoding())
+    through(tmp_path, source, tmp_path / f"o{suffix}", start=start)
+    with av.open(str(tmp_path / f"o{suffix}")) as out:
+        covers = [stream for stream in out.streams.video if stream.disposition & av.stream.Disposition.attached_pic]
+        kept = [bytes(packet) for stream in covers for packet in out.demux(stream) if packet.size]
+        assert len(out.streams.video) == 1 + len(covers)
+    can_keep = suffix == ".mp4" or (suffix == ".mkv" and hasattr(av.container.OutputContainer, "add_attachment"))
+    assert kept == ([cover] if can_keep else [])
+    assert any("is a cover image and is left out" in note for note in encoding.notes) != can_keep
+
+
+def jpeg():
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 30, 60)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_clock_that_starts_at_ten_hours_starts_at_zero(tmp_path, suffix):
+    """As in a recording of television. Sound and video keep their distance."""
+    times, starts = range(36_000 * 25 + 3, 36_000 * 25 + 33), {}
+    source = tmp_path / "a.ts"
+    video_files.write_video(source, 30, times=times, base=Fraction(1, 25), sound="aac", sound_start=36_000)
+    through(tmp_path, source, tmp_path / f"o{suffix}")
+    for path in (source, tmp_path / f"o{suffix}"):
+        with av.open(str(path)) as container:
+            starts[path] = [float(stream.start_time * stream.time_base) for stream in container.streams]
+    (video_before, sound_before), (video_after, sound_after) = starts.values()
+    assert video_before > 36_000 and sound_after < 0.05
+    assert video_after - sound_after == pytest.approx(video_before - sound_before, abs=0.0011)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_players_of_apple_show_hevc_and_begin_before_all_is_loaded(tmp_path, suffix):
+    source = video_files.write_video(tmp_path / "a.mkv", 5, codec="libx265", pixels="yuv420p10le")
+    through(tmp_path, source, tmp_path / f"o{suffix}")
+    with av.open(str(tmp_path / f"o{suffix}")) as out:
+        assert out.streams.video[0].codec_context.codec_tag == "hvc1"
+    data = (tmp_path / f"o{suffix}").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
 def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
