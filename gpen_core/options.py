@@ -298,20 +298,36 @@ class VideoOptions(_Declared):
         "video", minimum=0, step=0.1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     codec: str = _option(
-        "auto", "Codec", "auto (H.264; HEVC for more than 8 bits), h264, hevc, av1, ffv1, or the name of an encoder.",
-        "video", placeholder="auto, h264, hevc, av1, ffv1 or the name of an encoder", is_advanced=True,
+        "auto", "Codec",
+        "auto (H.264; HEVC for more than 8 bits), h264, hevc, av1, vp9, prores, ffv1, the name of an encoder such as "
+        "hevc_nvenc, or a JSON file with the settings of one.",
+        "video", placeholder="auto, h264, hevc, av1, vp9, prores, ffv1 or the name of an encoder", is_advanced=True,
         front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     crf: int | None = _option(
         None, "Quality (CRF)",
-        "The encoder's constant quality: lower is better and larger. The encoder's default where none is given.",
+        "The encoder's constant quality: lower is better and larger, with VideoToolbox higher. Without it, its default.",
         "video", minimum=0, maximum=255, step=1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    bitrate: int | None = _option(
+        None, "Bit rate", "Average bits per second in place of a quality, such as 8M.",
+        "video", minimum=1, step=1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    preset: str | None = _option(
+        None, "Preset", "The encoder's own preset, such as slow, p7 or 4: slower ones give smaller files.",
+        "video", placeholder="the name of a preset, such as slow", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    pix_fmt: str | None = _option(
+        None, "Pixel format", "The pixel format of the output, such as yuv420p. Without it, the one that loses least.",
+        "video", placeholder="the name of a pixel format, such as yuv420p", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fps == 0:
             raise OptionsError("fps is 0; expected frames a second, such as 25.")
+        if self.crf is not None and self.bitrate is not None:
+            raise OptionsError(f"crf is {self.crf} and bitrate {self.bitrate}; expected only one of them.")
         if self.end is not None and self.end <= (self.start or 0):
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
 

@@ -69,8 +69,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     add_option_arguments(
         parser, RestoreOptions, "selection", "detection", "look", without=("order",), helps={"faces": FACES_HELP}
     )
-    times = {"start": _parse_seconds, "end": _parse_seconds}
-    add_option_arguments(parser, VideoOptions, "video", types=times)
+    types = {"start": _parse_seconds, "end": _parse_seconds, "bitrate": _parse_bitrate}
+    add_option_arguments(parser, VideoOptions, "video", types=types)
     add("--region-mask", type=Path, metavar="MASKFILE", help="restore only where this image is white, in every frame")
     add("--preview", type=int, metavar="N", help="write no video and no report, but a sheet of N frames before and after")
     add("--restart", action="store_true", help="do not go on where an earlier run ended")
@@ -94,6 +94,14 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected seconds such as 83.5, or 1:23.5, got {text!r}") from None
     return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
+
+
+def _parse_bitrate(text: str) -> int:
+    factor = {"K": 1e3, "M": 1e6}.get(text[-1:].upper(), 1)
+    try:
+        return round(float(text[:-1] if factor > 1 else text) * factor)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"expected bits per second such as 8M, got {text!r}") from None
 
 
 def _video(args: argparse.Namespace) -> int:

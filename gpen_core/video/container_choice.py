@@ -27,7 +27,7 @@ def output_suffix(source: Path, video: VideoOptions | None = None) -> str:
     refused: GpenError | None = None
     for suffix in dict.fromkeys((*own, *PREFERRED_SUFFIXES)):
         try:
-            resolve_encoding(info, source.with_name(f"restored{suffix}"), Encoding(video.codec, video.crf))
+            resolve_encoding(info, source.with_name(f"restored{suffix}"), Encoding.from_options(video))
         except (InputError, OptionsError) as error:
             refused = refused or error
         else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
@@ -128,6 +129,17 @@ def open_output(path: Path, format_: str, time_base: Fraction) -> Any:
         options["movflags"] = "+faststart"  # the index before the frames: players begin before all is downloaded
     url = f"file:{path.absolute()}"  # a path, whatever its name looks like
     return import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
+
+
+@contextlib.contextmanager
+def open_null_output(suffix: str) -> Iterator[Any]:
+    """A container of that kind that is written nowhere."""
+    container = import_av().open(io.BytesIO(), "w", format=OUTPUT_FORMATS[suffix])
+    try:
+        yield container
+    finally:
+        with contextlib.suppress(*av_errors()):
+            container.close()
 
 
 def supports_chapters() -> bool:

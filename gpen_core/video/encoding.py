@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OptionsError, first_line, summarize_problems
-from .containers import OUTPUT_FORMATS, av_errors, import_av, open_input, supports_chapters
+from ..errors import InputError, OptionsError, first_line
+from ..options import VideoOptions
+from .containers import OUTPUT_FORMATS, av_errors, import_av, open_null_output
+from .copied_streams import select_copied_streams
+from .encoder_settings import NAMES, UNKNOWN, EncoderSettings, codec_candidates
 from .hdr import NO_MASTERING, Mastering
 from .planes import BT709, FULL, LIMITED, PixelFormat
-from .probe import StreamInfo, VideoInfo
-from .stream_copy import add_stream_copy, holds_cover, is_generated
+from .probe import VideoInfo
 
 IMAGE_SEQUENCE = "images"  # the codec of a folder of frames
-ENCODERS = {
-    "h264": ("libx264", "libopenh264"),
-    "hevc": ("libx265",),
-    "av1": ("libsvtav1", "libaom-av1"),
-    "vp9": ("libvpx-vp9",),
-    "prores": ("prores_ks",),
-}
-"""Encoders by codec, the first that is there."""
-
-
-@dataclass(frozen=True)
-class RateControl:
-    """What sets an encoder's quality."""
-
-    option: str
-    """crf, cq or qscale; empty where nothing is lost."""
-    default: int
-    """Chosen by measurement, see docs/video.md: what re-encoding changes cannot be seen."""
-    max_value: int = 0
-    """The worst that it can be set to."""
-    extra_options: tuple[tuple[str, str], ...] = ()
-
-
-NVENC_OPTIONS = (("preset", "p5"), ("rc", "vbr"), ("b", "0"))
-RATE_CONTROLS = {
-    "libx264": RateControl("crf", 16, 51),
-    "libx265": RateControl("crf", 18, 51, (("x265-params", "log-level=error:info=0"),)),
-    "libsvtav1": RateControl("crf", 20, 63, (("preset", "6"),)),
-    "libaom-av1": RateControl("crf", 20, 63, (("cpu-used", "4"), ("b", "0"))),
-    "libvpx-vp9": RateControl("crf", 18, 63, (("b", "0"), ("row-mt", "1"), ("cpu-used", "2"))),
-    "h264_nvenc": RateControl("cq", 18, 51, NVENC_OPTIONS),
-    "hevc_nvenc": RateControl("cq", 20, 51, NVENC_OPTIONS),
-    "av1_nvenc": RateControl("cq", 22, 51, NVENC_OPTIONS),
-    "ffv1": RateControl("", 0, 0, (("level", "3"), ("g", "1"), ("slicecrc", "1"))),
-    "prores_ks": RateControl("", 0, 0, (("profile", "3"),)),
-    "mpeg4": RateControl("qscale", 2, 31),
-    "mpeg2video": RateControl("qscale", 2, 31),
-    "mjpeg": RateControl("qscale", 2, 31, (("strict", "unofficial"),)),
-}
-LOSSLESS_ENCODERS = ("ffv1",)
+ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
+"""What keeps alpha, by the suffix of the output."""
 RGB_MATRIX = 0  # the matrix of what is no YCbCr
-QSCALE = 118  # FF_QP2LAMBDA
 BITS_PER_PIXEL = 0.3  # for encoders of which no option for quality is known
 MAX_REORDERED_FRAMES = 64  # frames: more than any encoder reorders
 MAX_RATE_DENOMINATOR = 1001  # of an encoder's frame rate: MPEG-4's are 16 bits
@@ -71,10 +31,20 @@ class Encoding:
     """What is asked for, and after `resolve_encoding` what that comes to."""
 
     codec: str = "auto"
-    """auto (H.264, HEVC above 8 bits), h264, hevc, av1, vp9, ffv1, prores, or the name of an encoder of FFmpeg."""
+    """auto (H.264, HEVC above 8 bits), h264, hevc, av1, vp9, ffv1, prores, the name of an encoder of FFmpeg, or a file that
+    describes one, see `encoder_settings`."""
     crf: int | None = None
-    """The quality in the encoder's own numbers, less is better; None for the default."""
+    """The quality in the encoder's own numbers; None for the default."""
+    preset: str | None = None
+    """The encoder's own name or number of it."""
+    bitrate: int | None = None
+    """Bits a second, in place of a quality."""
+    pix_fmt: str | None = None
+    """FFmpeg's name of the encoder's pixel format; None for the one that keeps most."""
     encoder: str = ""
+    settings: EncoderSettings = UNKNOWN
+    container_options: tuple[tuple[str, str], ...] = ()
+    """Options of the encoder that the container needs."""
     format: str = ""
     """The encoder's pixel format."""
     size: tuple[int, int] = (0, 0)
@@ -85,22 +55,25 @@ class Encoding:
     notes: tuple[str, ...] = ()
     """What the output will be without, or has otherwise than the video."""
 
+    @classmethod
+    def from_options(cls, video: VideoOptions) -> Encoding:
+        """What these options ask for."""
+        return cls(video.codec, video.crf, video.preset, video.bitrate, video.pix_fmt)
+
     @property
     def encoder_options(self) -> dict[str, str]:
         """The encoder's."""
-        rate_control = RATE_CONTROLS.get(self.encoder)
-        if rate_control is None:
-            return {}
-        value = rate_control.default if self.crf is None else self.crf
-        options = {rate_control.option: str(value)} if rate_control.option else {}
-        if rate_control.option == "qscale":
-            options = {"flags": "+qscale", "global_quality": str(value * QSCALE)}
+        options = self.settings.encoder_options(self.crf, self.preset, self.bitrate)
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
             options["slices"] = "1"  # FFmpeg 7.1 loses the last column of chroma with more of them
-        options = {**dict(rate_control.extra_options), **options}
         for name, setting in self.mastering.encoder_options(self.encoder).items():
             options[name] = f"{options[name]}:{setting}" if name in options else setting
-        return options
+        return {**options, **dict(self.container_options)}
+
+    @property
+    def keeps_alpha(self) -> bool:
+        layout = PixelFormat.parse(self.format)
+        return layout is not None and layout.has_alpha
 
 
 def is_image_sequence(target: Path) -> bool:
@@ -120,18 +93,18 @@ def resolve_encoding(info: VideoInfo, target: Path, encoding: Encoding) -> Encod
     if suffix not in OUTPUT_FORMATS:
         raise OptionsError(f"{target}: {suffix} is no container that is written. Choose one of {', '.join(OUTPUT_FORMATS)}.")
     chosen = _select_encoder(info, encoding, suffix)
-    copied_streams, notes = _select_copied_streams(info, suffix)
+    copied_streams, notes = select_copied_streams(info, suffix, lambda container: new_stream(container, info, chosen))
     return replace(chosen, copied_streams=copied_streams, notes=(*chosen.notes, *notes))
 
 
 def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encoding:
-    codec = encoding.codec
-    if codec == "auto":
-        codec = "av1" if suffix == ".webm" else "h264" if info.bits <= 8 else "hevc"
-    name, formats = _find_encoder(codec)
-    _check_crf(name, encoding.crf)
-    chosen = replace(encoding, encoder=name, format=_best_format(info, name, formats), size=info.size)
-    chosen = replace(chosen, mastering=info.mastering)
+    codec = _auto_codec(info, suffix) if encoding.codec == "auto" else encoding.codec
+    name, settings, formats = _find_encoder(codec)
+    _check_settings(name, settings, encoding)
+    chosen = replace(encoding, encoder=name, settings=settings, size=info.size, mastering=info.mastering)
+    chosen = replace(
+        chosen, format=_choose_format(info, chosen, formats), container_options=_container_options(name, suffix)
+    )
     is_odd = _needs_even_size(chosen)
     failed = None if is_odd else _encoder_error(info, chosen, suffix)
     if is_odd or (failed is not None and any(side % 2 for side in info.size)):
@@ -146,6 +119,20 @@ def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encodin
     return replace(chosen, notes=(*chosen.notes, *_losses(info, chosen)))
 
 
+def _auto_codec(info: VideoInfo, suffix: str) -> str:
+    """One that every player shows; where the first frame is not opaque, one that keeps alpha."""
+    if info.is_transparent and suffix in ALPHA_CODECS:
+        return ALPHA_CODECS[suffix]
+    return "av1" if suffix == ".webm" else "h264" if info.bits <= 8 else "hevc"
+
+
+def _container_options(encoder: str, suffix: str) -> tuple[tuple[str, str], ...]:
+    """AVI has no timestamps: frames that are decoded in another order than they are shown would be shown late."""
+    if suffix != ".avi" or encoder in ("ffv1", "mjpeg"):
+        return ()
+    return (("x265-params", "log-level=error:info=0:bframes=0"),) if encoder == "libx265" else (("bf", "0"),)
+
+
 def _needs_even_size(chosen: Encoding) -> bool:
     """Whether it is x265 with a size of which parts would have no color: it says on stderr what it refuses."""
     layout = PixelFormat.parse(chosen.format)
@@ -155,37 +142,54 @@ def _needs_even_size(chosen: Encoding) -> bool:
     )
 
 
-def _check_crf(encoder: str, crf: int | None) -> None:
-    rate_control = RATE_CONTROLS.get(encoder, RateControl("", 0))
-    if crf is None:
-        return
-    if not rate_control.option:
-        raise OptionsError(f"{encoder} has no quality that a number could set (got {crf}). Leave that option out.")
-    if not 0 <= crf <= rate_control.max_value:
-        raise OptionsError(
-            f"Expected a quality from 0 to {rate_control.max_value} for {encoder}, got {crf}; less is better."
-        )
+def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) -> None:
+    """Raises `OptionsError` for a quality, preset or bit rate that the encoder does not have."""
+    if asked.crf is not None:
+        if not settings.quality_options:
+            raise OptionsError(f"{encoder} has no quality that a number could set (got {asked.crf}). Leave that option out.")
+        low, high = sorted((settings.best, settings.worst))
+        if not low <= asked.crf <= high:
+            better = "less" if settings.best < settings.worst else "more"
+            raise OptionsError(
+                f"Expected a quality from {low} to {high} for {encoder}, got {asked.crf}; {better} is better."
+            )
+    if asked.bitrate is not None and settings.with_bitrate is None:
+        raise OptionsError(f"{encoder} has no bit rate that could be set. Leave that option out.")
+    if asked.preset is not None and not settings.preset_option:
+        raise OptionsError(f"{encoder} has no presets (got {asked.preset!r}). Leave that option out.")
 
 
-def _find_encoder(codec: str) -> tuple[str, list[str]]:
-    """An encoder's name and the pixel formats that it takes."""
-    for name in ENCODERS.get(codec, (codec,)):
+def _find_encoder(codec: str) -> tuple[str, EncoderSettings, list[str]]:
+    """An encoder's name, its settings, and the pixel formats that it takes."""
+    for name, settings in codec_candidates(codec):
         try:
             found = import_av().Codec(name, "w")
         except av_errors():
             continue
         if found.type == "video" and found.video_formats:
-            return found.name, [one.name for one in found.video_formats]
-    known = ", ".join(dict.fromkeys((*ENCODERS, "ffv1", "h264_nvenc", "hevc_nvenc")))
+            return found.name, settings, [one.name for one in found.video_formats]
+    known = ", ".join(dict.fromkeys((*NAMES, "ffv1", "h264_nvenc", "hevc_nvenc")))
     raise OptionsError(f"No video encoder {codec!r} is part of this PyAV. Choose auto or one of {known}.")
 
 
-def _best_format(info: VideoInfo, encoder: str, formats: list[str]) -> str:
+def _choose_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
+    if chosen.pix_fmt is None:
+        return _best_format(info, chosen, formats)
+    known = [name for name in formats if PixelFormat.parse(name) is not None]
+    if chosen.pix_fmt not in known:
+        raise OptionsError(
+            f"{chosen.encoder} takes no pixel format {chosen.pix_fmt!r} here. Choose one of {', '.join(known)}."
+        )
+    return chosen.pix_fmt
+
+
+def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
     """The one that holds the video's planes with the least lost, then with the least more."""
-    target = PixelFormat.parse(info.format)
+    target, encoder = PixelFormat.parse(info.format), chosen.encoder
     assert target is not None
-    if target.kind == "gbrp" and encoder not in LOSSLESS_ENCODERS:  # what players show
-        target = PixelFormat("yuv", 2, 2, min(target.bits, 10))
+    if target.kind == "gbrp" and not chosen.settings.is_lossless:  # what players show
+        target = PixelFormat("yuv", 2, 2, min(target.bits, 10), target.has_alpha)
+    target = replace(target, has_alpha=target.has_alpha and chosen.settings.has_alpha)
     if target.kind == "gray":
         target = replace(target, subsampling_x=4, subsampling_y=4)
     layouts = {name: PixelFormat.parse(name) for name in formats if not name.startswith("yuvj")}
@@ -202,6 +206,7 @@ def _best_format(info: VideoInfo, encoder: str, formats: list[str]) -> str:
         finer = target.subsampling_x * target.subsampling_y - one.subsampling_x * one.subsampling_y
         return (
             loses_color,
+            one.has_alpha != target.has_alpha,
             max(0, target.bits - one.bits),
             coarser,
             one.kind != target.kind,
@@ -223,7 +228,7 @@ def new_stream(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
     context.width, context.height = encoding.size
     context.pix_fmt, context.time_base = encoding.format, 1 / rate
     context.sample_aspect_ratio = info.sample_aspect_ratio
-    if encoding.encoder not in RATE_CONTROLS:
+    if encoding.settings == UNKNOWN and encoding.bitrate is None:
         context.bit_rate = round(BITS_PER_PIXEL * encoding.size[0] * encoding.size[1] * rate)
     write_color_tags(context, info, encoding.format)
     return stream
@@ -260,6 +265,10 @@ def _losses(info: VideoInfo, encoding: Encoding) -> list[str]:
     notes = []
     if gets.bits < had.bits:
         notes.append(f"{encoding.encoder} takes at most {gets.bits} bits here: the video's {had.bits} are rounded.")
+    if had.has_alpha and not gets.has_alpha:
+        notes.append(f"{encoding.encoder} keeps no alpha channel in {encoding.format}: every frame has to be opaque.")
+    if not encoding.settings.is_verified:
+        notes.append(f"The settings for {encoding.encoder} were never tried on such a device. Look at the result.")
     if had.kind != "gray" and (gets.subsampling_x > had.subsampling_x or gets.subsampling_y > had.subsampling_y):
         notes.append(f"{encoding.encoder} takes {encoding.format} here: the video's {info.format} has finer color.")
     return notes
@@ -267,13 +276,19 @@ def _losses(info: VideoInfo, encoding: Encoding) -> list[str]:
 
 def _encoder_error(info: VideoInfo, encoding: Encoding, suffix: str) -> BaseException | None:
     """What the encoder or the container says against it, if anything."""
-    with _null_container(suffix) as container:
+    with open_null_output(suffix) as container:
         try:
-            new_stream(container, info, encoding)
+            stream = new_stream(container, info, encoding)
             container.start_encoding()
+            return _unknown_options(stream, encoding)
         except av_errors() as error:
             return error
-    return None
+
+
+def _unknown_options(stream: Any, encoding: Encoding) -> BaseException | None:
+    """FFmpeg leaves over what the encoder does not know, and PyAV keeps that."""
+    rest = sorted(set(stream.codec_context.options) & set(encoding.encoder_options))
+    return ValueError(f"it has no option {', '.join(rest)}") if rest else None
 
 
 def _raise_encoder_error(info: VideoInfo, encoding: Encoding, suffix: str, failed: BaseException) -> None:
@@ -289,76 +304,3 @@ def _raise_encoder_error(info: VideoInfo, encoding: Encoding, suffix: str, faile
         f"{encoding.encoder} cannot be used here for {encoding.size[0]} x {encoding.size[1]} pixels of {encoding.format} "
         f"({first_line(failed)}). It may need a device that is not there, or other options: choose another codec or quality."
     ) from failed
-
-
-@contextlib.contextmanager
-def _null_container(suffix: str) -> Iterator[Any]:
-    """A container that is written nowhere."""
-    container = import_av().open(io.BytesIO(), "w", format=OUTPUT_FORMATS[suffix])
-    try:
-        yield container
-    finally:
-        with contextlib.suppress(*av_errors()):
-            container.close()
-
-
-def _select_copied_streams(info: VideoInfo, suffix: str) -> tuple[tuple[int, ...], list[str]]:
-    """Indices of the streams that are copied, and what is to be said of the others."""
-    if info.is_folder or not info.other_streams:
-        return (), []
-    supported = _supported_streams(info, suffix)
-    covers = [one for one in info.other_streams if one.is_cover]
-    others = [one for one in info.other_streams if not is_generated(one) and not one.is_cover]
-    unsupported = [one for one in others if not supported[one.index]]
-    dropped = [one for one in unsupported if one.kind in ("data", "attachment") and not _fits_any_container(info, one)]
-    if len(unsupported) > len(dropped):
-        _raise_unsupported_streams(info, suffix, [one for one in unsupported if one not in dropped])
-    version = import_av().__version__
-    notes = [f"{one} is left out: PyAV {version} can write no container with it." for one in dropped]
-    if not supports_chapters():
-        notes.append(
-            f"Chapters, if there are any, are lost: PyAV {version} does not know them. Update it: pip install -U av"
-        )
-    kept_covers = [one for one in covers if holds_cover(OUTPUT_FORMATS[suffix], one)]
-    notes += [
-        f"{one} is a cover image and is left out: PyAV {version} can put none into a {suffix} file."
-        for one in covers
-        if one not in kept_covers
-    ]
-    kept = (*(one for one in others if supported[one.index]), *kept_covers)
-    return tuple(sorted(one.index for one in kept)), notes
-
-
-def _fits_any_container(info: VideoInfo, stream: StreamInfo) -> bool:
-    return any(_supported_streams(info, suffix)[stream.index] for suffix in SUGGESTED_SUFFIXES)
-
-
-SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4", ".ts")
-
-
-def _raise_unsupported_streams(info: VideoInfo, suffix: str, unsupported: list[StreamInfo]) -> None:
-    others = [one for one in info.other_streams if not is_generated(one) and not one.is_cover]
-    candidates = [other for other in SUGGESTED_SUFFIXES if all(_supported_streams(info, other)[one.index] for one in others)]
-    advice = (
-        f"Name the output {candidates[0]}"
-        if candidates
-        else "No one container holds them all: remove some from the video first"
-    )
-    raise InputError(
-        f"A {suffix} file cannot hold {summarize_problems([str(one) for one in unsupported])} of {info.path}. {advice}."
-    )
-
-
-def _supported_streams(info: VideoInfo, suffix: str) -> dict[int, bool]:
-    """By stream, whether a container can hold it: each is offered to one that is written nowhere."""
-    supported = {}
-    with open_input(info.path) as source:
-        for one in info.other_streams:
-            with _null_container(suffix) as container:
-                try:
-                    add_stream_copy(container, source.streams[one.index])
-                    container.start_encoding()
-                    supported[one.index] = True
-                except av_errors():
-                    supported[one.index] = False
-    return supported

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..images.image import ImageData, Pixels, Region, apply_orientation
 from .containers import import_av
 
-PLANAR_NAME = re.compile(r"(?P<kind>yuv|gray|gbrp)j?(?P<chroma>4\d\d)?p?(?P<bits>9|10|12|14|16)?(?:le)?")
+PLANAR_NAME = re.compile(r"(?P<kind>yuv|gray|gbr)(?P<alpha>a)?j?(?P<chroma>4\d\d)?p?(?P<bits>9|10|12|14|16)?(?:le)?")
 CHROMA_SUBSAMPLING = {
     "444": (1, 1),
     "422": (2, 1),
@@ -35,12 +35,16 @@ PLANAR_EQUIVALENTS = {
     **dict.fromkeys(("p210le", "p210be", "nv20le"), "yuv422p10le"),
     **dict.fromkeys(("rgb24", "bgr24", "bgr0", "rgb0", "0bgr", "0rgb"), "gbrp"),
     **dict.fromkeys(("rgb48le", "bgr48le"), "gbrp16le"),
+    **dict.fromkeys(("rgba", "bgra", "argb", "abgr"), "gbrap"),
+    **dict.fromkeys(("rgba64le", "bgra64le"), "gbrap16le"),
     "p012le": "yuv420p12le",
     "xyz12le": "gbrp12le",
     "p016le": "yuv420p16le",
     "p216le": "yuv422p16le",
 }
 """Formats that are not planar by those that hold the same."""
+PACKED_RGBA = {"bgra": (1, 0, 2, 3), "rgba": (1, 2, 0, 3), "argb": (2, 3, 1, 0), "abgr": (2, 1, 3, 0)}
+"""Where green, blue, red and alpha are in a pixel of four bytes."""
 # ITU-T H.273, table 4: the red and the blue part of luma by the number of the matrix.
 LUMA_COEFFICIENTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 LUMA_COEFFICIENTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
@@ -80,15 +84,17 @@ class PixelFormat:
     """Pixels across that one chroma sample stands for; `subsampling_y` likewise."""
     subsampling_y: int
     bits: int
+    has_alpha: bool = False
 
     @classmethod
     def parse(cls, name: str) -> PixelFormat | None:
-        """None for what is not planar, has alpha or is of another byte order."""
+        """None for what is not planar or is of another byte order."""
         match = PLANAR_NAME.fullmatch(PLANAR_EQUIVALENTS.get(name, name))
         if match is None or (match["kind"] == "yuv" and match["chroma"] not in CHROMA_SUBSAMPLING):
             return None
         across, down = CHROMA_SUBSAMPLING[match["chroma"] or "444"]
-        return cls(match["kind"], across, down, int(match["bits"] or 8))
+        kind = "gbrp" if match["kind"] == "gbr" else match["kind"]
+        return cls(kind, across, down, int(match["bits"] or 8), match["alpha"] is not None)
 
     @property
     def name(self) -> str:
@@ -96,7 +102,8 @@ class PixelFormat:
         chroma = {sampling: number for number, sampling in CHROMA_SUBSAMPLING.items()}[
             self.subsampling_x, self.subsampling_y
         ]
-        stem = {"yuv": f"yuv{chroma}p", "gray": "gray", "gbrp": "gbrp"}[self.kind]
+        alpha = "a" if self.has_alpha else ""
+        stem = {"yuv": f"yuv{alpha}{chroma}p", "gray": "gray", "gbrp": f"gbr{alpha}p"}[self.kind]
         return stem if self.bits == 8 else f"{stem}{self.bits}le"
 
     @property
@@ -105,19 +112,18 @@ class PixelFormat:
         return self if self.subsampling_x == self.subsampling_y else replace(self, subsampling_x=1, subsampling_y=1)
 
 
-def planar_format(name: str, bits: int, is_rgb: bool) -> str:
+def planar_format(name: str, bits: int, is_rgb: bool, has_alpha: bool = False) -> str:
     """The planar format that holds what a decoder's format of that name holds."""
     layout = PixelFormat.parse(name)
     if layout is not None:
         return layout.name
-    if is_rgb:
-        return "gbrp" if bits <= 8 else "gbrp16le"
-    return "yuv444p" if bits <= 8 else "yuv444p12le"
+    deep = 16 if is_rgb else 12
+    return PixelFormat("gbrp" if is_rgb else "yuv", 1, 1, 8 if bits <= 8 else deep, has_alpha).name
 
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """A frame as the codec has it: arrays [h, w] of uint8 or uint16, Y Cb Cr, G B R or gray."""
+    """A frame as the codec has it: arrays [h, w] of uint8 or uint16, Y Cb Cr, G B R or gray, then alpha if there is one."""
 
     arrays: tuple[Pixels, ...]
     format: str
@@ -134,9 +140,21 @@ class Planes:
         """Width and height."""
         return int(self.arrays[0].shape[1]), int(self.arrays[0].shape[0])
 
+    @property
+    def alpha(self) -> Pixels | None:
+        """[h, w]; the largest value is opaque."""
+        return self.arrays[-1] if self.layout.has_alpha else None
+
+    def without_alpha(self) -> Planes:
+        if not self.layout.has_alpha:
+            return self
+        return Planes(self.arrays[:-1], replace(self.layout, has_alpha=False).name, self.colors)
+
     @classmethod
     def from_frame(cls, frame: Any, name: str, colors: ColorSpec) -> Planes:
         """A copy of a PyAV frame, in the planar format of that name."""
+        if frame.format.name in PACKED_RGBA and name == "gbrap":
+            return cls(_unpack(frame), name, colors)
         if frame.format.name.replace("yuvj", "yuv") != name:
             frame = frame.reformat(format=name)
         layout = PixelFormat.parse(name)
@@ -158,7 +176,8 @@ class Planes:
         turned = layout.rotated if orientation >= 5 else layout
         arrays = self.arrays
         if turned != layout:
-            arrays = (arrays[0], *(_upsample_chroma(one, layout, arrays[0].shape) for one in arrays[1:]))
+            chroma = (_upsample_chroma(one, layout, arrays[0].shape) for one in arrays[1:3])
+            arrays = (arrays[0], *chroma, *arrays[3:])
         return Planes(
             tuple(np.ascontiguousarray(apply_orientation(one, orientation)) for one in arrays), turned.name, self.colors
         )
@@ -170,7 +189,9 @@ class Planes:
         layout = self.layout
         arrays = []
         for number, one in enumerate(self.arrays):
-            across, down = (layout.subsampling_x, layout.subsampling_y) if number and layout.kind == "yuv" else (1, 1)
+            across, down = (
+                (layout.subsampling_x, layout.subsampling_y) if number in (1, 2) and layout.kind == "yuv" else (1, 1)
+            )
             grow = ((0, -(-size[1] // down) - one.shape[0]), (0, -(-size[0] // across) - one.shape[1]))
             arrays.append(np.pad(one, grow, mode="edge"))
         return replace(self, arrays=tuple(arrays))
@@ -193,6 +214,27 @@ class Planes:
                 y, x = box.y0 // layout.subsampling_y, box.x0 // layout.subsampling_x
                 _add_rounded(arrays[number][y : y + chroma.shape[0], x : x + chroma.shape[1]], chroma, layout)
         return replace(self, arrays=tuple(arrays))
+
+
+def _unpack(frame: Any) -> tuple[Pixels, ...]:
+    """Green, blue, red and alpha [h, w]: FFmpeg 7.1's own conversion changes alpha by one."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, plane.line_size)
+    pixels = rows[:, : 4 * frame.width].reshape(frame.height, frame.width, 4)
+    return tuple(pixels[..., place].copy() for place in PACKED_RGBA[frame.format.name])
+
+
+def is_opaque(alpha: Pixels | None, bits: int) -> bool:
+    """Whether alpha of that depth hides nothing; so does none."""
+    return alpha is None or bool((alpha == 2**bits - 1).all())
+
+
+def scale_depth(plane: Pixels, bits: int, to_bits: int) -> Pixels:
+    """Values of so many bits brought to another depth, rounded."""
+    if bits == to_bits:
+        return plane
+    scaled = np.rint(plane.astype(np.float32) * ((2**to_bits - 1) / (2**bits - 1)))
+    return np.asarray(scaled.astype(np.uint8 if to_bits <= 8 else np.uint16))
 
 
 def _plane_view(plane: Any, bits: int) -> Pixels:

@@ -17,7 +17,7 @@ from ..optional_packages import version_guard
 from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_data, to_fraction, to_valid_utf8
 from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
-from .planes import BT709, LIMITED, ColorSpec, PixelFormat, planar_format
+from .planes import BT709, LIMITED, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
 
 DEFAULT_FRAME_RATE = Fraction(25)  # images a second, where nothing else is said
 SRGB_TRANSFER = 13  # ITU-T H.273, table 3
@@ -89,6 +89,8 @@ class VideoInfo:
     clock_start: Fraction = Fraction(0)
     """Seconds of the file's clock at which its first stream begins, such as ten hours in a recording of television. The
     output's clock begins there at 0."""
+    is_transparent: bool = False
+    """Whether the first frame is not opaque."""
 
     @property
     def bits(self) -> int:
@@ -132,15 +134,15 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
 
     The first frame is decoded, unless the header says that frames are too large (`ImageTooLarge`), or take more than
     `max_memory` bytes with any encoder (`OutOfMemory`). Raises `InputError` for a file that is not there, is no video, has
-    no video stream, no frame that can be decoded, or alpha; `OptionsError` for `fps` with a video that has a rate of its
-    own."""
+    no video stream, no frame that can be decoded, or alpha that FFmpeg does not read; `OptionsError` for `fps` with a video
+    that has a rate of its own."""
     if path.is_dir():
         return _probe_folder(path, fps, max_memory)
     if fps is not None:
         raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of images only.")
     with open_input(path) as container:
         stream = _video_stream(path, container)
-        _raise_if_alpha(path, stream)
+        _raise_if_hidden_alpha(path, stream)
         raise_if_too_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
         frame = _first_frame(path, container, stream)
         return _video_info(path, container, stream, frame)
@@ -161,16 +163,12 @@ def is_cover(stream: Any) -> bool:
     return stream.type == "video" and bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
-def _raise_if_alpha(path: Path, stream: Any, format_: Any = None) -> None:
-    format_ = format_ or stream.codec_context.format
-    alpha = stream.metadata.get("alpha_mode") == "1"
-    if format_ is not None and format_.name != "pal8":
-        alpha |= any(component.is_alpha for component in format_.components)
-    if alpha:
-        source = format_.name if format_ is not None else "alpha_mode"
+def _raise_if_hidden_alpha(path: Path, stream: Any) -> None:
+    """VP8 and VP9 in WebM have alpha beside the frames, where FFmpeg's decoder does not look."""
+    if stream.metadata.get("alpha_mode") == "1":
         raise InputError(
-            f"{path} has an alpha channel ({source}), which is not supported: it would be lost. Restore a video without it, "
-            "or save the frames as images and restore these with `gpen restore`, which keeps alpha."
+            f"{path} has an alpha channel beside its frames (alpha_mode), which is not read here: it would be lost. Convert "
+            "the video to ProRes 4444 or ffv1 first."
         )
 
 
@@ -190,7 +188,6 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
 
 
 def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInfo:
-    _raise_if_alpha(path, stream, frame.format)
     orientation = read_orientation(frame)
     name = decoded = _pixel_format(frame)
     size, aspect = (frame.width, frame.height), to_fraction(stream.sample_aspect_ratio) or Fraction(1)
@@ -220,7 +217,16 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         codec=stream.codec_context.name,
         mastering=read_mastering(frame),
         clock_start=_clock_start(container, to_fraction(stream.time_base)),
+        is_transparent=_is_transparent(frame, decoded),
     )
+
+
+def _is_transparent(frame: Any, name: str) -> bool:
+    layout = PixelFormat.parse(name)
+    assert layout is not None
+    if not layout.has_alpha:
+        return False
+    return not is_opaque(Planes.from_frame(frame, name, ColorSpec()).alpha, layout.bits)
 
 
 def _clock_start(container: Any, time_base: Fraction) -> Fraction:
@@ -231,7 +237,8 @@ def _clock_start(container: Any, time_base: Fraction) -> Fraction:
 
 def _pixel_format(frame: Any) -> str:
     components = frame.format.components
-    return planar_format(frame.format.name, max(one.bits for one in components), frame.format.is_rgb)
+    has_alpha = any(one.is_alpha for one in components) and frame.format.name != "pal8"
+    return planar_format(frame.format.name, max(one.bits for one in components), frame.format.is_rgb, has_alpha)
 
 
 def _frame_rate(stream: Any) -> Fraction | None:
@@ -293,11 +300,9 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.EncodedImage:
-    """A frame of a folder, in RGB. Raises `InputError` if it has alpha or is of another size than `size`, and `OutOfMemory`
-    as `codecs.read` does."""
+    """A frame of a folder. Raises `InputError` if it is of another size than `size`, and `OutOfMemory` as `codecs.read`
+    does."""
     encoded = codecs.read(path, max_memory)
-    if encoded.image.alpha is not None:
-        raise InputError(f"{path} has an alpha channel, which is not supported in a video. Save the frames without it.")
     if size is not None and encoded.image.size != size:
         size_text = "{} x {}".format(*encoded.image.size)
         raise InputError(
@@ -314,7 +319,8 @@ def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> V
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")
     image = read_frame(paths[0], max_memory=max_memory).image
-    name = "gbrp" if image.max_value == 255 else "gbrp16le"
+    bits = 8 if image.max_value == 255 else 16
+    name = PixelFormat("gbrp", 1, 1, bits, image.alpha is not None).name
     return VideoInfo(
         path=path,
         size=image.size,
@@ -333,9 +339,16 @@ def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> V
         video_index=-1,
         codec="images",
         is_folder=True,
+        is_transparent=has_transparency(image),
     )
 
 
+def has_transparency(image: ImageData) -> bool:
+    """Whether an image is not opaque everywhere."""
+    return image.alpha is not None and bool((image.alpha < image.max_value).any())
+
+
 def as_rgb(image: ImageData) -> ImageData:
-    """Gray as RGB, which frames are."""
-    return image if image.pixels.shape[2] == 3 else ImageData(image.pixels.repeat(3, axis=2))
+    """What frames are: RGB without alpha."""
+    pixels = image.pixels if image.pixels.shape[2] == 3 else image.pixels.repeat(3, axis=2)
+    return ImageData(pixels)

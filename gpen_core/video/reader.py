@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..images.codecs import EncodedImage
-from ..images.image import ImageData, apply_orientation
+from ..images.image import ImageData, Pixels, apply_orientation
 from .containers import av_errors, error_reason, import_av, open_input
-from .planes import Planes, to_rgb
+from .planes import Planes, scale_depth, to_rgb
 from .probe import VideoInfo, as_rgb, frame_files, read_frame
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,16 @@ class DecodedFrame:
     """As decoded, upright: a video's planes, a folder's image with what its file carried."""
     name: str = ""
     """Of a folder's image."""
+
+    @property
+    def alpha(self) -> Pixels | None:
+        """[H, W] of the image's type; None where there is none."""
+        if isinstance(self.native, EncodedImage):
+            return self.native.image.alpha
+        alpha = self.native.alpha
+        return (
+            None if alpha is None else scale_depth(alpha, self.native.layout.bits, 8 if self.image.max_value == 255 else 16)
+        )
 
 
 @dataclass

@@ -21,6 +21,7 @@ from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
+from .alpha import check_opaque, raise_if_alpha_is_lost
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .encoding import Encoding, is_image_sequence, resolve_encoding
 from .frame_folder import raise_if_frames_exist
@@ -93,7 +94,8 @@ def check_video(
         is_image_sequence(target) and not WorkDir(target).has_progress
     ):  # else these may be frames that a killed run has moved
         raise_if_frames_exist(info, target, video.start, video.end)
-    encoding = resolve_encoding(info, target, Encoding(video.codec, video.crf))
+    encoding = resolve_encoding(info, target, Encoding.from_options(video))
+    raise_if_alpha_is_lost(info, encoding)
     prefetch_depth(
         info,
         encoding,
@@ -130,7 +132,7 @@ def restore_video(
     `FaceRestorer.restore_batch`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
     work and the encoder: what cannot fit is refused from the header. With `executor` the first pass and the joining are
     done here, the segments by other processes.
-    Raises `InputError` for what is no video, has alpha, no frames, or streams that the target cannot hold, `OptionsError`
+    Raises `InputError` for what is no video, has no frames, or alpha or streams that the target cannot hold, `OptionsError`
     for what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingDependency` without
     PyAV, and what `FaceRestorer.restore_batch` raises."""
     options, video = options or RestoreOptions(), video or VideoOptions()
@@ -300,7 +302,8 @@ def _analyze(run: _Run, key: str) -> VideoAnalysis:
     count = run.info.frame_count or None
     waited = StageTimer({})
     with ThreadedPipeline(run.progress.replay) as pipeline:
-        frames = pipeline.prefetch(timed(run.reader.frames(), run.timer, "decode"), PREFETCH_DEPTH)
+        decoded = check_opaque(run.reader.frames(), run.info, run.encoding)
+        frames = pipeline.prefetch(timed(decoded, run.timer, "decode"), PREFETCH_DEPTH)
         detections = timed(
             pipeline.prefetch(
                 detect_frames(frames, run.restorer, run.options, pipeline.raise_if_stopped, run.timer), PREFETCH_DEPTH

@@ -11,6 +11,13 @@ from .containers import import_av, open_input
 from .probe import StreamInfo
 
 GENERATED_CODECS = ("tmcd", "bin_data")
+TS_CODECS = frozenset(
+    (
+        *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "scte_35", "smpte_2038", "epg"),
+    )
+)
+"""What an MPEG transport stream has a name for (FFmpeg's `mpegtsenc.c`). Players do not know anything else in it."""
 COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "webp": "image/webp"}
 """MIME types of cover images by FFmpeg's codec."""
 MP4_COVERS = ("mjpeg", "png", "bmp")
@@ -37,6 +44,11 @@ def set_time_base(stream: Any, time_base: Fraction) -> None:
 def is_generated(stream: StreamInfo) -> bool:
     """Whether a container writes it by itself: QuickTime's timecode, from metadata, and the texts of chapters."""
     return stream.kind == "data" and stream.codec in GENERATED_CODECS
+
+
+def ts_can_name(stream: StreamInfo) -> bool:
+    """Whether players find out from an MPEG transport stream what is in it."""
+    return stream.codec in TS_CODECS
 
 
 def holds_cover(format_: str, cover: StreamInfo) -> bool:

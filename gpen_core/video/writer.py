@@ -23,7 +23,7 @@ from ..images.metadata import Metadata
 from .containers import av_errors, error_reason, open_output
 from .encoding import IMAGE_SEQUENCE, Encoding, encoder_frame_rate, new_stream, segment_pts_offset
 from .frame_folder import frame_name
-from .planes import BT709, FULL, LIMITED, Planes
+from .planes import BT709, FULL, LIMITED, PixelFormat, Planes
 from .probe import VideoInfo, as_rgb
 from .reader import DecodedFrame
 from .write_errors import recovery_advice
@@ -120,7 +120,7 @@ class _VideoSink:
 
     def write(self, frame: DecodedFrame, result: ImageData | None, mask: NDArray[np.bool_] | None) -> None:
         coded = frame.native
-        planes = rgb_to_planes(as_rgb(coded.image), self._info) if isinstance(coded, EncodedImage) else coded
+        planes = image_to_planes(coded.image, self._info) if isinstance(coded, EncodedImage) else coded
         if result is not None and mask is not None:
             planes = planes.apply_difference(frame.image, result, mask)
         encoded = to_encoder_frame(planes, self._encoding)
@@ -153,19 +153,23 @@ class _VideoSink:
             self._container.close()
 
 
-def rgb_to_planes(image: ImageData, info: VideoInfo) -> Planes:
-    """An image's own values as planes G, B, R, brought to the video's depth."""
-    pixels = image.pixels
-    if image.max_value != 2**info.bits - 1:
-        pixels = np.rint(image.crop_rgb(image.full_region) * (2**info.bits - 1)).astype(
-            np.uint8 if info.bits == 8 else np.uint16
-        )
-    arrays = tuple(np.ascontiguousarray(pixels[..., channel]) for channel in (1, 2, 0))
-    return Planes(arrays, info.format, info.colors)
+def image_to_planes(image: ImageData, info: VideoInfo) -> Planes:
+    """An image's own values as planes G, B, R (and alpha, if the video has it), brought to the video's depth."""
+    rgb, max_value, kind = as_rgb(image), 2**info.bits - 1, np.uint8 if info.bits == 8 else np.uint16
+    pixels, alpha = rgb.pixels, image.alpha
+    if image.max_value != max_value:
+        pixels = np.rint(rgb.crop_rgb(rgb.full_region) * max_value).astype(kind)
+        alpha = None if alpha is None else np.rint(alpha.astype(np.float64) * (max_value / image.max_value)).astype(kind)
+    arrays = [np.ascontiguousarray(pixels[..., channel]) for channel in (1, 2, 0)]
+    layout = PixelFormat.parse(info.format)
+    if layout is not None and layout.has_alpha:
+        arrays.append(np.full(arrays[0].shape, max_value, kind) if alpha is None else np.ascontiguousarray(alpha))
+    return Planes(tuple(arrays), info.format, info.colors)
 
 
 def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
-    """A PyAV frame in the encoder's format, padded to its size."""
+    """A PyAV frame in the encoder's format, padded to its size. Alpha is left out where that format has none."""
+    planes = planes if encoding.keeps_alpha else planes.without_alpha()
     frame = planes.pad(encoding.size).to_frame()
     if planes.format == encoding.format:
         return frame
@@ -194,14 +198,18 @@ class _ImageSink:
 
     def write(self, frame: DecodedFrame, result: ImageData | None, mask: NDArray[np.bool_] | None) -> None:
         encoded = (
-            frame.native if isinstance(frame.native, EncodedImage) else EncodedImage(frame.image, Metadata(), "PNG", False)
+            frame.native
+            if isinstance(frame.native, EncodedImage)
+            else EncodedImage(ImageData(frame.image.pixels, frame.alpha), Metadata(), "PNG", False)
         )
         name = frame_name(frame.number, frame.name)
         if result is None or mask is None:
             data = encoded.data or self._encode(encoded, name)
         else:
             pixels = np.where(mask[..., None], result.pixels, frame.image.pixels)
-            data = self._encode(EncodedImage(ImageData(pixels), encoded.metadata, encoded.format, encoded.lossy), name)
+            data = self._encode(
+                EncodedImage(ImageData(pixels, frame.alpha), encoded.metadata, encoded.format, encoded.lossy), name
+            )
         write_bytes(self._path / name, data)
 
     @staticmethod

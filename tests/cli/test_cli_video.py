@@ -196,10 +196,6 @@ def no_film(path):
     return path
 
 
-def with_alpha(path):
-    return video_files.write_video(path, 2, codec="ffv1", pixels="bgra")
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -207,7 +203,6 @@ def with_alpha(path):
         (no_film, "cannot be read as a video"),
         (sound_only, "has no video stream, only audio"),
         (no_frames, "holds no frame"),
-        (with_alpha, "has an alpha channel"),
     ],
 )
 def test_a_video_that_is_none(video, tmp_path, make, says):

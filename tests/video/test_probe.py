@@ -85,15 +85,6 @@ def test_a_video_without_frames(tmp_path):
         probe(path)
 
 
-@pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "yuva420p"), ("ffv1", "bgra"), ("prores_ks", "yuva444p10le")])
-def test_alpha_is_refused(tmp_path, codec, pixels):
-    path = video_files.write_video(
-        tmp_path / "a.mov", 2, codec=codec, pixels=pixels, container="mov" if codec != "ffv1" else "nut"
-    )
-    with pytest.raises(InputError, match=r"alpha channel .* not supported"):
-        probe(path)
-
-
 def test_a_folder_of_frames_in_natural_order(tmp_path):
     for number in (10, 9, 1):
         Image.fromarray(np.full((8, 12, 3), number, np.uint8)).save(tmp_path / f"frame {number}.png")

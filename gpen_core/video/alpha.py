@@ -1,0 +1,42 @@
+"""Alpha goes through where the output has a place for it; elsewhere every frame has to be opaque."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import InputError
+from .encoding import IMAGE_SEQUENCE, Encoding
+from .planes import PixelFormat
+from .probe import VideoInfo
+from .reader import DecodedFrame
+
+
+def keeps_alpha(info: VideoInfo, encoding: Encoding) -> bool:
+    """Whether the output gets the frames' alpha."""
+    layout = PixelFormat.parse(info.format)
+    return encoding.encoder == IMAGE_SEQUENCE or (encoding.keeps_alpha and layout is not None and layout.has_alpha)
+
+
+def raise_if_alpha_is_lost(info: VideoInfo, encoding: Encoding) -> None:
+    """Raises `InputError` where the first frame is not opaque and the output keeps no alpha."""
+    if info.is_transparent and not keeps_alpha(info, encoding):
+        raise InputError(_message(info, encoding, 0.0))
+
+
+def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Encoding) -> Iterator[DecodedFrame]:
+    """The frames. Raises `InputError` at the first that is not opaque if the output keeps no alpha."""
+    if keeps_alpha(info, encoding):
+        yield from frames
+        return
+    for frame in frames:
+        alpha = frame.alpha
+        if alpha is not None and bool((alpha < frame.image.max_value).any()):
+            raise InputError(_message(info, encoding, frame.seconds))
+        yield frame
+
+
+def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
+    return (
+        f"{info.path}: the frame at {seconds:.3f} s is not opaque: {encoding.encoder} ({encoding.format}) keeps no alpha. "
+        "Choose --codec prores and an output .mov, --codec ffv1 and .mkv, or a folder of frames."
+    )
