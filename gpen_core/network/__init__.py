@@ -1,4 +1,4 @@
-"""The network: NCHW RGB in [-1, 1] in and out. Imports torch; knows nothing of images, files or faces."""
+"""The GPEN network in PyTorch. Input and output are NCHW RGB in [-1, 1]. Independent of images, files and faces."""
 
 from .config import RELEASED, RELEASED_SIZES, GPENConfig
 from .gpen import GPEN

@@ -1,9 +1,9 @@
-"""The levels of GPEN, the large ones in strips of rows.
+"""The encoder and decoder blocks of GPEN. Large levels are computed in strips of rows.
 
-A style is one for the whole image; everything else looks at a few rows around its own. So a level of 128x128 and more is
-computed strip by strip: what lies between its layers is small enough for the processor's caches and never exists as a
-whole, and the features of the full size are computed from the image wherever they are needed rather than kept.
-In the decoder a strip goes on where the one above it ended: what that gave of rows at the seam is kept, not computed again.
+Styles apply to the whole image; every other operation reads only a few neighboring rows. Levels of 128x128 and larger are
+therefore computed strip by strip. The activations between their layers then fit into the CPU's caches and are never stored
+whole. The full-size features are recomputed from the image wherever they are needed, instead of being kept.
+In the decoder, each strip continues from the one above: the rows at the seam are kept, not computed again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from . import fused_fir
 from .buffer_pool import BufferPool
 from .layers import SLOPE, SQRT2, StyleCodes, StyledConv, ToRGB, Weights, depthwise_fir, frozen_parameter
 
-MIN_STRIP_ROWS = 8  # rows: fewer are mostly seams
+MIN_STRIP_ROWS = 8  # rows: thinner strips spend most of the time on their seams
 
 RowReader = Callable[[int, int], torch.Tensor]
-"""Rows a to b (b excluded) of features [B, C, b - a, W]."""
+"""Returns rows a to b (b excluded) of feature maps as [B, C, b - a, W]."""
 TickCallback = Callable[[], None]
-"""Called every few hundredths of a second of work; it stops the work by raising."""
+"""Called every few hundredths of a second during the work. It stops the work by raising an exception."""
 
 
 def row_strips(side: int, row_bytes: int, strip_bytes: int | None) -> Iterator[tuple[int, int]]:
-    """Cuts `side` rows, a power of two, into strips of equal height: the largest power of two whose rows take no more
-    than `strip_bytes` bytes. One strip where there is no budget."""
+    """Split `side` rows (a power of two) into strips of equal height.
+
+    The height is the largest power of two whose rows fit into `strip_bytes` bytes, but at least `MIN_STRIP_ROWS`.
+    Without a budget there is one strip."""
     height = side
     while strip_bytes is not None and height > MIN_STRIP_ROWS and height * row_bytes > strip_bytes:
         height //= 2
@@ -36,7 +38,7 @@ def row_strips(side: int, row_bytes: int, strip_bytes: int | None) -> Iterator[t
 
 
 class StemBlock(nn.Module):
-    """`ecd0`: a 1x1 convolution at full size, activated."""
+    """`ecd0`: a 1x1 convolution at full size, followed by the activation."""
 
     def __init__(self, sd: Weights, dtype: torch.dtype) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class StemBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """`ecdN`: FIR (pad 2, 2), then a 3x3 convolution with stride 2, activated."""
+    """`ecdN`: FIR filter (padding 2, 2), then a 3x3 convolution with stride 2 and the activation."""
 
     def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -69,7 +71,9 @@ class EncoderBlock(nn.Module):
         pool: BufferPool,
         on_tick: TickCallback,
     ) -> torch.Tensor:
-        """The rows of [B, C, 2 * side, 2 * side] -> [B, C', side, side] in `like`'s batch, type and memory order."""
+        """Map [B, C, 2 * side, 2 * side], read in rows, to [B, C', side, side].
+
+        The output has the batch size, dtype and memory format of `like`."""
         if fused_fir.is_supported(like) and strip_bytes is None:
             on_tick()
             return self.activate(self._forward_whole(read_rows(0, 2 * side), side))
@@ -80,24 +84,24 @@ class EncoderBlock(nn.Module):
             first, last = max(2 * top - 2, 0), min(2 * bottom + 2, 2 * side)
             at_edge = last - first < 2 * (bottom - top) + 4
             blurred = F.conv2d(read_rows(first, last), self.fir, padding=(2 if at_edge else 0, 2), groups=self.channels_in)
-            extra_rows = 2 * top - first if at_edge else 0  # rows of zeros on the side that is no edge are not wanted
+            extra_rows = 2 * top - first if at_edge else 0  # drop the zero rows that padding added at the seam
             blurred = blurred[:, :, extra_rows : extra_rows + 2 * (bottom - top) + 1]
             out[:, :, top:bottom] = F.conv2d(blurred, self.weight, self.bias, stride=2)
         return F.leaky_relu_(out, SLOPE)
 
     def _forward_whole(self, x: torch.Tensor, side: int) -> torch.Tensor:
-        """The FIR and the convolution on a GPU, without the bias."""
+        """The FIR filter and the convolution on a GPU, without the bias."""
         if 2 * side <= fused_fir.MAX_BANDED_SIZE:
             return F.conv2d(fused_fir.apply_fir(x, 1.0, 2), self.weight, stride=2)
         return fused_fir.fused_down_conv(x, self.weight)
 
     def activate(self, conv_out: torch.Tensor) -> torch.Tensor:
-        """What such a convolution gave, with the bias; in its place."""
+        """Add the bias and apply the activation, in place."""
         return F.leaky_relu_(conv_out.add_(self.bias[:, None, None]), SLOPE)
 
 
 class DecoderBlock(nn.Module):
-    """Two styled convolutions, the first of which doubles the size, and the level's share of the image."""
+    """Two styled convolutions, the first of which upsamples by 2, and the `ToRGB` layer of the level."""
 
     def __init__(self, sd: Weights, number: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -108,7 +112,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self, x: torch.Tensor, skip: torch.Tensor, styles: StyleCodes, rgb: torch.Tensor, pool: BufferPool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [B, I, S, S], level [B, O, 2 * S, 2 * S], rgb [B, 3, S, S] -> features and rgb of twice the size."""
+        """x [B, I, S, S], skip [B, O, 2 * S, 2 * S], rgb [B, 3, S, S] -> features and RGB of twice the size."""
         x = self.conv(self.up(x, skip, styles, pool), skip, styles, pool)
         return x, self.to_rgb(x, styles, rgb)
 
@@ -123,8 +127,9 @@ class DecoderBlock(nn.Module):
         pool: BufferPool,
         on_tick: TickCallback,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for one sample. Of the last level only the image is wanted, so its features are not kept: x comes
-        back."""
+        """Do the same as `forward` for one sample, strip by strip.
+
+        The last level needs only the RGB image, so its features are not kept and `x` is returned in their place."""
         side, channels = 2 * x.shape[3], self.up.channels
         row_bytes = 2 * channels * side * x.element_size()
         rgb_weight = self.to_rgb.modulated_weight(styles)
@@ -134,11 +139,14 @@ class DecoderBlock(nn.Module):
         height = spans[0][1]
         upsample = UpsampleConvRows(self.up, styles)
         convolve = self.conv.make_convolution(styles, side, height, x, pool)
-        conv_input = convolve.input_buffer(height + 3)  # the first is row top - 1
+        conv_input = convolve.input_buffer(height + 3)  # starts at row top - 1
         conv_input[:, :, 0] = 0
         for top, bottom in spans:
             on_tick()
-            first, ready = (top + 2 if top else 0), min(bottom + 2, side)  # rows that are new in the middle
+            first, ready = (
+                (top + 2 if top else 0),
+                min(bottom + 2, side),
+            )  # rows that this strip adds between the two convolutions
             features = read_skip(top, ready)
             conv_out = upsample(x[:, :, (top + 4) // 2 if top else 0 : (bottom + 4) // 2])
             self.up.write_and_activate(
@@ -156,7 +164,7 @@ class DecoderBlock(nn.Module):
     def forward_whole(
         self, x: torch.Tensor, skip: torch.Tensor, styles: StyleCodes, rgb: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `forward` does for one sample on a GPU, where there are more features than weights."""
+        """Do the same as `forward` for one sample on a GPU, at levels with more features than weights."""
         conv_out = F.conv2d(x, self.up.fused_up_weight(styles), padding=1)
         x = self.up.finish(conv_out, skip)
         conv_out = F.conv2d(x, self.conv.modulated_weight(styles), padding=1)
@@ -166,10 +174,10 @@ class DecoderBlock(nn.Module):
 
 
 class UpsampleConvRows:
-    """The convolution that doubles the size, over the rows of x [1, I, S, S] as they come, from the first to the last.
+    """The upsampling convolution over x [1, I, S, S], fed with its rows from top to bottom.
 
-    Row y of its output takes part in rows y / 2 - 1 to y / 2 + 1 of x. What the rows so far give of the next four is added
-    to what the next ones give, as both the transposed convolution and the FIR are sums."""
+    Output row y depends on rows y / 2 - 1 to y / 2 + 1 of x. The partial sums of the last four output rows are added to
+    those of the next call, because the transposed convolution and the FIR filter are both linear."""
 
     def __init__(self, up: StyledConv, styles: StyleCodes) -> None:
         self._up, self._weight = up, up.modulated_weight(styles)
@@ -177,9 +185,11 @@ class UpsampleConvRows:
         self._rows_read = 0
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """The next rows [1, I, H, S] -> those rows of the output that are complete now and were not before."""
-        conv_out = self._up.blur(F.conv_transpose2d(rows, self._weight, stride=2), (3, 1))  # from row 2 * taken - 2 on
-        outside_rows = 2  # rows of it that are outside the image
+        """The next rows [1, I, H, S] -> the output rows that this call completes."""
+        conv_out = self._up.blur(
+            F.conv_transpose2d(rows, self._weight, stride=2), (3, 1)
+        )  # starts at output row 2 * rows_read - 2
+        outside_rows = 2  # rows outside the image
         if self._carry is not None:
             conv_out[:, :, :4] += self._carry
             outside_rows = 0

@@ -1,7 +1,7 @@
-"""Memory that is used again for the next face.
+"""Buffers that are reused from face to face.
 
-On the CPU, the system takes a fifth of the network's time to hand out the pages of large new buffers, face after face. On
-other devices torch keeps what was freed, so there nothing is kept here.
+On the CPU, the operating system spends a fifth of the network's time on mapping pages for large new buffers. On other
+devices torch caches freed memory itself, so this pool keeps nothing there.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import torch
 
 
 def empty_like_format(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """[B, C, H, W] of memory in `like`'s type, device and order; what it holds is not defined."""
+    """An uninitialized tensor [B, C, H, W] with the dtype, device and memory format of `like`."""
     last = like.is_contiguous(memory_format=torch.channels_last)
     order = torch.channels_last if last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
 
 
 class BufferPool:
-    """Buffers by name. Asking for a name again gives the same memory, so what was got before under it is lost."""
+    """Named buffers. A second request for a name reuses its memory and overwrites the earlier contents."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, int, int, int], like: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] in `like`'s type, device and memory order; what it holds is not defined."""
+        """An uninitialized buffer [B, C, H, W] with the dtype, device and memory format of `like`."""
         if not like.is_contiguous(memory_format=torch.channels_last):
             return empty_like_format(shape, like)
         batch, channels, height, width = shape
         return self.get_contiguous(name, (batch, height, width, channels), like).permute(0, 3, 1, 2)  # BHWC -> BCHW
 
     def get_contiguous(self, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-        """A tensor in row-major order of `like`'s type and device; what it holds is not defined."""
+        """An uninitialized buffer in row-major order with the dtype and device of `like`."""
         if like.device.type != "cpu":
             return torch.empty(shape, dtype=like.dtype, device=like.device)
         numel = math.prod(shape)
@@ -43,5 +43,5 @@ class BufferPool:
         return buffer[:numel].view(shape)
 
     def clear(self) -> None:
-        """Gives the memory back."""
+        """Free all buffers."""
         self._buffers.clear()

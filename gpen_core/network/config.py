@@ -1,4 +1,4 @@
-"""Which GPEN a state dict holds: everything is derived from its keys and shapes, nothing is asked for."""
+"""The configuration of a GPEN generator, derived from the keys and shapes of its state dict."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import WeightsError
+from ..progress import pluralize
 
 STYLE_DIM = 512
 STYLE_LAYERS = 8
@@ -20,18 +21,18 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class GPENConfig:
-    """The three numbers that fix a GPEN generator (Yang et al., CVPR 2021, section 3.2; StyleGAN2 widths)."""
+    """The three numbers that define a GPEN generator (Yang et al., CVPR 2021, section 3.2; StyleGAN2 widths)."""
 
     size: int
     """Side of the square input and output in pixels."""
     narrow: float
     """Width relative to StyleGAN2: 1 gives 512 channels at 4x4."""
     channel_multiplier: int
-    """StyleGAN2's factor on the widths from 64x64 upwards."""
+    """StyleGAN2's factor on the widths at 64x64 and larger."""
 
     @property
     def levels(self) -> int:
-        """How many times the encoder halves its input: size -> 4."""
+        """How many times the encoder halves its input, from `size` to 4."""
         return int(math.log2(self.size)) - 2
 
     def channels(self, side: int) -> int:
@@ -41,31 +42,34 @@ class GPENConfig:
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> GPENConfig:
-        """Derives the configuration from an unwrapped state dict; `WeightsError` if it is no released GPEN."""
+        """Derive the configuration from an unwrapped state dict. Raises `WeightsError` if it is not a released GPEN."""
         anchors = ("ecd0.0.0.weight", "generator.input.input", "final_linear.0.weight")
         missing = [key for key in anchors if key not in state_dict]
         convs = [int(m[1]) for key in state_dict if (m := re.match(r"generator\.convs\.(\d+)\.", key))]
         if missing or not convs:
             missing += [] if convs else ["generator.convs.0.conv.weight"]
             raise WeightsError(
-                f"These weights are not a GPEN generator: {', '.join(missing)} missing among {len(state_dict)} keys. "
-                "Expected a state dict as in GPEN-BFR-512.pth or gpen-bfr-2048.pth."
+                f"These weights are not a GPEN generator: {', '.join(missing)} missing "
+                f"({pluralize(len(state_dict), 'key')} found). "
+                "Use a released file, such as GPEN-BFR-512.pth or gpen-bfr-2048.pth."
             )
         size = 8 << (max(convs) // 2)
         if size not in RELEASED_SIZES:
-            raise WeightsError(f"The keys describe a GPEN of size {size}; the released sizes are {RELEASED_SIZES}.")
+            raise WeightsError(
+                f"These weights describe a GPEN of size {size}. Released sizes: {', '.join(map(str, RELEASED_SIZES))}."
+            )
         smallest, widest = state_dict["generator.input.input"], state_dict["ecd0.0.0.weight"]
         if smallest.ndim != 4 or widest.ndim != 4 or smallest.shape[1] == 0:
             raise WeightsError(
                 "generator.input.input and ecd0.0.0.weight must have four dimensions, "
-                f"got {list(smallest.shape)} and {list(widest.shape)}."
+                f"but have shapes {list(smallest.shape)} and {list(widest.shape)}."
             )
         narrow = smallest.shape[1] / 512
         multiplier = widest.shape[0] * size / 16384 / narrow
         if multiplier != int(multiplier) or multiplier < 1:
             raise WeightsError(
-                f"{widest.shape[0]} channels at {size}x{size} and {smallest.shape[1]} at 4x4 fit no GPEN: "
-                f"the channel multiplier would be {multiplier:g}, a whole number was expected."
+                f"These weights are not a GPEN generator. {widest.shape[0]} channels at {size}x{size} and "
+                f"{smallest.shape[1]} at 4x4 give a channel multiplier of {multiplier:g}; expected a whole number."
             )
         return cls(size, narrow, int(multiplier))
 

@@ -1,7 +1,7 @@
-"""Many calls on a CUDA or ROCm device: recorded once, then launched as a whole.
+"""CUDA graphs for CUDA and ROCm devices: the kernels of a call are captured once, then launched together.
 
-A face takes some hundred kernels. With small networks on fast GPUs, launching them one by one takes longer than running
-them; a CUDA graph is launched once. Before that, torch.compile may fuse the passes over memory between the convolutions.
+A face needs about a hundred kernels. With small networks on fast GPUs, launching them one by one takes longer than running
+them. Where it can, torch.compile first fuses the elementwise operations between the convolutions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import nn
 from .blocks import EncoderBlock, StemBlock
 from .layers import StyledConv, ToRGB
 
-WARMUP_CALLS = 3  # calls on another stream before recording, as torch's documentation asks for
-MAX_COMPILATIONS = 64  # of one function: one per layer, and torch gives up after 8
-# What lies between the convolutions on a GPU: a layer's method, and the one that is compiled in its place.
+WARMUP_CALLS = 3  # calls on a side stream before the capture, as torch's documentation requires
+MAX_COMPILATIONS = 64  # of one function: each layer needs one, and torch's default limit is 8
+# The operations between the convolutions on a GPU: layer, method, and the method that is compiled to replace it.
 COMPILED_METHODS = (
     (StyledConv, "finish", "finish_fused"),
     (ToRGB, "add", "add_fused"),
@@ -38,15 +38,15 @@ class _CapturedGraph:
 
 
 class CUDAGraphRunner:
-    """One function of one tensor as CUDA graphs, one for each shape of its input. For one thread at a time."""
+    """Runs a function of one tensor as CUDA graphs, one for each input shape. Not thread-safe."""
 
     def __init__(self, run: Run) -> None:
-        """`run` must do the same for every input of a shape, on the GPU alone."""
+        """`run` must launch the same kernels for every input of a shape and must not use the CPU."""
         self._run = run
         self._captured: dict[tuple[int, ...], _CapturedGraph] = {}
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """What `run` gives, in memory of its own. RuntimeError of torch's where recording fails or memory runs out."""
+        """Return a copy of the output of `run`. Raises torch's `RuntimeError` if the capture fails or memory runs out."""
         with torch.cuda.device(x.device):
             captured = self._captured.get(tuple(x.shape))
             if captured is None:
@@ -56,7 +56,7 @@ class CUDAGraphRunner:
             return captured.static_output.clone()
 
     def clear(self) -> None:
-        """Gives the graphs' memory back."""
+        """Free the memory of the graphs."""
         self._captured.clear()
 
     def _capture(self, x: torch.Tensor) -> _CapturedGraph:
@@ -68,7 +68,7 @@ class CUDAGraphRunner:
                 self._run(static_input)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # The graphs never run at the same time and their results are copied, so they may share their memory.
+        # The graphs never run at the same time and their outputs are copied, so they can share memory.
         pool = next((other.graph.pool() for other in self._captured.values()), None)
         with torch.cuda.graph(graph, pool=pool):
             static_output = self._run(static_input)
@@ -76,20 +76,20 @@ class CUDAGraphRunner:
 
 
 def can_compile() -> bool:
-    """Whether torch.compile has Triton to compile with, which it needs on a GPU (there is none for Windows in torch)."""
+    """Whether Triton is installed, which torch.compile requires on a GPU. torch does not ship it for Windows."""
     return importlib.util.find_spec("triton") is not None
 
 
 def raise_recompile_limit() -> None:
-    """Lets torch.compile compile one function for each of our layers."""
-    import torch._dynamo  # a second of imports that nobody else needs
+    """Let torch.compile compile one function for each layer of the network."""
+    import torch._dynamo  # imported here because it takes a second
 
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
     setattr(torch._dynamo.config, limit, max(MAX_COMPILATIONS, getattr(torch._dynamo.config, limit)))
 
 
 def compile_layers(network: nn.Module) -> Callable[[], None]:
-    """Compiles what lies between the network's convolutions, each at its first call. What comes back undoes it."""
+    """Compile the operations between the network's convolutions, each on its first call. Returns an undo function."""
     raise_recompile_limit()
     compiled: list[tuple[nn.Module, str]] = []
     for module in network.modules():
@@ -100,6 +100,6 @@ def compile_layers(network: nn.Module) -> Callable[[], None]:
 
     def undo() -> None:
         for module, name in compiled:
-            delattr(module, name)  # back to the class's
+            delattr(module, name)  # restores the method of the class
 
     return undo

@@ -1,4 +1,4 @@
-"""GPEN: a U-shaped encoder that feeds a StyleGAN2 generator (Yang et al., CVPR 2021, arXiv 2105.06070, figure 2)."""
+"""The GPEN generator: an encoder whose features feed a StyleGAN2 decoder (Yang et al., CVPR 2021, arXiv 2105.06070)."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from .state_dict import validate_state_dict
 
 log = logging.getLogger(__name__)
 
-MIN_LARGE_SIDE = 128  # from this side on, a level has more features than weights
+MIN_LARGE_SIDE = 128  # px: levels of this size and larger have more features than weights
 
 
 def _ignore_tick() -> None:
-    """For whoever does not want to hear of the work."""
+    """The default callback, which does nothing."""
 
 
 @dataclass(frozen=True)
 class _ForwardContext:
-    """What one call of the network goes by."""
+    """The arguments of one forward pass."""
 
     pool: BufferPool
     on_tick: TickCallback = _ignore_tick
     strip_bytes: int | None = None
 
     def use_whole(self, x: torch.Tensor) -> bool:
-        """Whether levels are computed whole, as a GPU is faster."""
+        """Whether levels are computed without strips, which is faster on a GPU."""
         return self.strip_bytes is None and fused_fir.is_supported(x)
 
 
 class GPEN(nn.Module):
-    """The generator in inference form. Made by `from_state_dict`; moves between devices with `.to(device)`."""
+    """The GPEN generator for inference. Create it with `from_state_dict` and move it with `.to(device)`."""
 
     def __init__(self, state_dict: Mapping[str, torch.Tensor], config: GPENConfig, dtype: torch.dtype) -> None:
-        """`state_dict` must have passed `state_dict.validate`; use `from_state_dict`."""
+        """Use `from_state_dict` instead. `state_dict` must have passed `state_dict.validate`."""
         super().__init__()
         sd = dict(state_dict)
         self.config = config
@@ -67,12 +67,12 @@ class GPEN(nn.Module):
 
     @classmethod
     def from_state_dict(cls, checkpoint: object, dtype: torch.dtype = torch.float32, size: int | None = None) -> GPEN:
-        """Builds the network that a checkpoint describes, on the CPU.
+        """Build the network of a checkpoint on the CPU.
 
-        `checkpoint` maps names to tensors, plain or inside `g_ema`, `params_ema`, `params`, `state_dict` or `model`, with
-        or without `module.`; it is not changed. Convolutions compute in `dtype`, styles and RGB sums in float32.
-        Raises `WeightsError` naming the first five offenders where it is not exactly one of the released layouts, or not
-        of the `size` that is asked for.
+        `checkpoint` maps names to tensors, directly or under `g_ema`, `params_ema`, `params`, `state_dict` or `model`, with
+        or without the prefix `module.`. It is not changed. Convolutions compute in `dtype`, styles and RGB sums in float32.
+        Raises `WeightsError` with the first five invalid tensors if the layout is not exactly a released one, or if it is
+        not of the given `size`.
         """
         state_dict, config = validate_state_dict(checkpoint, size)
         return cls(state_dict, config, dtype)
@@ -84,14 +84,14 @@ class GPEN(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor, on_tick: TickCallback = _ignore_tick, strip_bytes: int | None = None) -> torch.Tensor:
-        """[B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped. `InputError` for other shapes.
+        """Restore faces: [B, 3, size, size] RGB in [-1, 1] -> the same shape in float32, not clipped.
 
-        `on_tick` is called at each level or strip of a level; it stops the work by raising. `strip_bytes` bounds the
-        features between two layers of a large level (None: as they are, in one piece). Several threads may call it at once:
-        one of them uses the memory that is kept, the others take their own."""
+        `on_tick` is called for each level or strip of a level and stops the work by raising an exception. `strip_bytes`
+        limits the bytes of features between two layers of a large level (None: no strips). Thread-safe: one thread uses the
+        buffer pool of the network, the others allocate their own. Raises `InputError` for other shapes."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, self.size, self.size):
-            raise InputError(f"GPEN-{self.size} takes [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
-        if not self._lock.acquire(blocking=False):  # another thread is in here and uses the kept memory
+            raise InputError(f"GPEN-{self.size} requires shape [B, 3, {self.size}, {self.size}], got {list(x.shape)}.")
+        if not self._lock.acquire(blocking=False):  # another thread uses the buffer pool
             context = _ForwardContext(BufferPool(), on_tick, strip_bytes)
             return self._run(self._to_memory_format(x, context.pool), context)
         try:
@@ -104,21 +104,22 @@ class GPEN(nn.Module):
             self._lock.release()
 
     def release_memory(self) -> None:
-        """Gives back the memory that is kept for the next face (on the CPU about what a face takes, see
-        docs/benchmarks.md)."""
+        """Free the buffers that are kept for the next face.
+
+        On the CPU they are about as large as one face's activations, see docs/benchmarks.md."""
         with self._lock:
             self._pool.clear()
             if self._graph_runner is not None:
                 self._graph_runner.clear()
 
     def capture(self) -> str | None:
-        """For weights on a CUDA or ROCm device, which must stay there: from now on, calls are recorded as CUDA graphs and
-        replayed, with what lies between the convolutions fused by torch.compile.
+        """Run later calls as CUDA graphs, with the operations between the convolutions fused by torch.compile.
 
-        A shape's first call takes seconds to minutes and keeps its memory; `on_tick` is called once for all levels. What
-        comes back says what does not work here and is left out; None where all does."""
+        The weights must be on a CUDA or ROCm device and stay there. The first call with a shape takes seconds to minutes
+        and keeps its memory. `on_tick` is then called once per forward pass. Returns a message on what is not available and
+        therefore not used, or None if everything works."""
         self._graph_runner = CUDAGraphRunner(lambda x: self._run(x, _ForwardContext(BufferPool())))
-        failure: str | None = "it needs Triton"
+        failure: str | None = "it requires Triton"
         if can_compile():
             undo = compile_layers(self)
             failure = self._try_capture()
@@ -132,18 +133,19 @@ class GPEN(nn.Module):
         return f"CUDA graphs are not used: {graph_failure}"
 
     def _try_capture(self) -> str | None:
-        """Records one face; why it failed, or None."""
+        """Capture the graph of one face. Returns the reason if it fails, else None."""
         try:
             self(torch.zeros(1, 3, self.size, self.size, device=self.constant.device))
-        except RuntimeError as error:  # torch's, for whatever a compiler or a driver says
+        except RuntimeError as error:  # torch raises it for errors of the compiler and the driver
             log.debug("CUDA graph capture failed", exc_info=error)
             self.release_memory()
             return first_line(error) or type(error).__name__
         return None
 
     def _to_memory_format(self, x: torch.Tensor, pool: BufferPool) -> torch.Tensor:
-        """The image in the network's type and the order that is faster for its convolutions: channels-last on CPU and
-        CUDA; other backends had bugs with it."""
+        """Convert the image to the network's dtype and to the faster memory format.
+
+        That is channels-last on CPU and CUDA; other backends had bugs with it."""
         if x.device.type not in ("cpu", "cuda"):
             return x.to(self.dtype).contiguous()
         if x.dtype == self.dtype and x.is_contiguous(memory_format=torch.channels_last):
@@ -171,11 +173,13 @@ class GPEN(nn.Module):
         return torch.cat(samples)
 
     def _decoder_sides(self) -> list[int]:
-        """The decoder levels' sizes."""
+        """The sides of the decoder levels, smallest first."""
         return [8 << n for n in range(self.config.levels)]
 
     def _encode(self, x: torch.Tensor, context: _ForwardContext) -> list[torch.Tensor]:
-        """The features of half the size, a quarter, ... 4x4; before them those of the full size, if they are kept."""
+        """The encoder's features at 1/2, 1/4, ... of the size down to 4x4.
+
+        Those at full size come first if levels are computed without strips."""
         skips: list[torch.Tensor] = []
         read_rows = self._stem_rows(x)
         if context.use_whole(x):
@@ -202,7 +206,7 @@ class GPEN(nn.Module):
         rgb: torch.Tensor,
         context: _ForwardContext,
     ) -> torch.Tensor:
-        """One sample's image [1, 3, size, size]. `skips` is emptied as it goes."""
+        """The RGB image [1, 3, size, size] of one sample. Removes the entries of `skips` as it uses them."""
         use_whole = context.use_whole(x)
         for side in (side for side in self._decoder_sides() if side >= MIN_LARGE_SIDE):
             is_last = side == self.size
@@ -218,7 +222,7 @@ class GPEN(nn.Module):
         return rgb
 
     def _style(self, smallest: torch.Tensor) -> torch.Tensor:
-        """[B, C, 4, 4] -> [B, 512], float32: one style for all layers."""
+        """Map the smallest features [B, C, 4, 4] to the latent [B, 512] in float32."""
         w: torch.Tensor = self.final_linear(smallest.float().flatten(1))
         w = w * torch.rsqrt(w.square().mean(1, keepdim=True) + EPSILON)
         for layer in self.style:

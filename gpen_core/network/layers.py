@@ -1,8 +1,8 @@
-"""The layers of GPEN in their inference form.
+"""The layers of GPEN, for inference only.
 
-What the formulas multiply at every call is multiplied once, when the weights are taken in: the equalized-learning-rate
-factors, the activation's sqrt(2) (leaky ReLU is positively homogeneous: sqrt(2) * lrelu(z) = lrelu(sqrt(2) * z)) and the
-noise weight. Styles stay in float32; convolutions run in the dtype of their weights. Tensors are NCHW.
+Constant factors are multiplied into the weights once, on loading: the equalized learning rate, the noise weight and the
+activation's sqrt(2). The last is valid because leaky ReLU is homogeneous: sqrt(2) * lrelu(z) = lrelu(sqrt(2) * z).
+Styles stay in float32; convolutions run in the dtype of their weights. Tensors are NCHW.
 
 Formulas: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 2.2 (equations 1 to 3).
 """
@@ -27,12 +27,12 @@ Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.T
 SQRT2 = math.sqrt(2)
 SLOPE = 0.2
 EPSILON = 1e-8
-EDGE_GAIN = 0.75  # of an image interpolated by two, at its border
-VECTOR_BYTES = 64  # of a pixel's channels: with fewer, the CPU adds one by one, and a row at a time is 4 times faster
+EDGE_GAIN = 0.75  # factor at the border of an image that was interpolated by 2, see `upsample_rgb`
+VECTOR_BYTES = 64  # per pixel: with fewer, the CPU does not vectorize the addition, and whole rows are 4 times faster
 
 
 def frozen_parameter(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
-    """A copy that owns its memory, in channels-last order where that has a meaning."""
+    """A copy without gradient. Four-dimensional tensors are stored in channels-last order."""
     copied = tensor.detach().to(dtype, copy=True)
     if copied.ndim == 4:
         copied = copied.contiguous(memory_format=torch.channels_last)
@@ -44,7 +44,7 @@ def depthwise_fir(gain: float, channels: int) -> torch.Tensor:
 
 
 class EqualLinear(nn.Module):
-    """Linear layer, then `sqrt(2) * leaky_relu(., 0.2)` where `activate`; [B, in] -> [B, out], float32."""
+    """A linear layer, [B, in] -> [B, out] in float32. With `activate` it applies `sqrt(2) * leaky_relu(., 0.2)`."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lr_mul: float = 1.0, activate: bool = True) -> None:
         super().__init__()
@@ -60,19 +60,21 @@ class EqualLinear(nn.Module):
 
 @dataclass(frozen=True)
 class StyleCodes:
-    """What the latent says to every modulated layer, one behind the other."""
+    """The styles of all modulated layers, concatenated."""
 
     style: torch.Tensor
-    """[B, ...]: a factor for each layer's input channels."""
+    """[B, ...]: a factor for each input channel of each layer."""
     scale: torch.Tensor
-    """[B, ...]: one for each demodulated layer's output channels."""
+    """[B, ...]: a factor for each output channel of each demodulated layer."""
 
     def sample(self, number: int) -> StyleCodes:
         return StyleCodes(self.style[number : number + 1], self.scale[number : number + 1])
 
 
 class Modulation(nn.Module):
-    """A style per input channel and what it does to the size of each output channel. See `Modulations`."""
+    """Modulation and demodulation of one layer: a factor per input channel and one per output channel.
+
+    `Modulations` computes them."""
 
     def __init__(self, sd: Weights, key: str, demodulate: bool) -> None:
         super().__init__()
@@ -82,16 +84,16 @@ class Modulation(nn.Module):
         self.inputs = self.outputs = slice(0, 0)
 
     def forward(self, styles: StyleCodes) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Its style [B, I] and, where demodulated, the output scale [B, O]."""
+        """The style [B, I] of this layer and, if it demodulates, the output scale [B, O]."""
         style = styles.style[:, self.inputs]
         return style, None if self.energy is None else styles.scale[:, self.outputs]
 
 
 class Modulations(nn.Module):
-    """The affine layers of all modulations as one: a GPU takes longer to be told of each than to compute it."""
+    """The affine layers of all modulations, merged into one. A GPU takes longer to launch each than to compute it."""
 
     def __init__(self, modulations: Sequence[Modulation]) -> None:
-        """Takes their affine layers over. Those that demodulate have the gain sqrt(2)."""
+        """Moves the affine layers out of `modulations`. Layers that demodulate get the gain sqrt(2)."""
         super().__init__()
         weights, biases = zip(*(one.affine for one in modulations))
         self.affine = EqualLinear(torch.cat(weights), torch.cat(biases), activate=False)
@@ -107,7 +109,7 @@ class Modulations(nn.Module):
                 self._demodulated.append(one)
 
     def forward(self, w: torch.Tensor) -> StyleCodes:
-        """[B, 512], float32."""
+        """The latent [B, 512] in float32 -> the styles of all layers."""
         style = self.affine(w)
         power = style.square()
         sums = [F.linear(power[:, one.inputs], one.energy) for one in self._demodulated if one.energy is not None]
@@ -123,10 +125,10 @@ def modulated_conv2d(
     out_axis: int,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`convolve` with the modulated and demodulated weights of each sample, without a grouped convolution.
+    """Convolve each sample with its modulated and demodulated weights, without a grouped convolution.
 
-    `style` [B, I] and `out_scale` [B, O] are multiplied into whichever is smaller: the activations (one convolution for
-    the whole batch) or the weights (one convolution per sample).
+    `style` [B, I] and `out_scale` [B, O] are multiplied into the activations or the weights, whichever are smaller. The
+    former needs one convolution for the whole batch, the latter one per sample.
     """
     if x.numel() <= weight.numel():
         out = convolve(x * style.to(x.dtype)[:, :, None, None], weight, None)
@@ -147,8 +149,9 @@ def modulated_weight(
     out_axis: int,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """One sample's weights in float32: times its style [I] and, where demodulated, its scale [O], which lies along
-    `out_axis`. They are written into `out`, where there is one."""
+    """The weights of one sample in float32: multiplied by its style [I] and, if demodulated, its scale [O].
+
+    `out_axis` is the axis of the output channels. If `out` is given, the result is written into it."""
     in_shape, out_shape = [1, 1, 1, 1], [1, 1, 1, 1]
     in_shape[1 - out_axis] = out_shape[out_axis] = -1
     scaled = torch.mul(weight, style.view(in_shape), out=out)  # float32, as the style is
@@ -156,9 +159,9 @@ def modulated_weight(
 
 
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, the encoder's features of that level behind it, activation over both halves.
+    """A modulated 3x3 convolution. The encoder's features of the level are concatenated, then both halves are activated.
 
-    With `upsample` the convolution is transposed with stride 2 and followed by the FIR with pad (1, 1) and gain 4.
+    With `upsample` the convolution is transposed with stride 2, and the FIR filter with padding (1, 1) and gain 4 follows.
     """
 
     def __init__(self, sd: Weights, key: str, upsample: bool, dtype: torch.dtype) -> None:
@@ -175,7 +178,7 @@ class StyledConv(nn.Module):
         self.fir = frozen_parameter(depthwise_fir(4.0, self.channels), dtype) if upsample else None
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, styles: StyleCodes, pool: BufferPool) -> torch.Tensor:
-        """x [B, I, S, S], level [B, O, S', S'], the styles -> [B, 2 * O, S', S'] with S' = 2 * S where upsampling."""
+        """x [B, I, S, S], skip [B, O, S', S'] and the styles -> [B, 2 * O, S', S']. S' is 2 * S if it upsamples, else S."""
         if fused_fir.is_supported(skip):
             return self.finish(self._conv_gpu(x, styles), skip)
         batch, channels, height, width = skip.shape
@@ -205,32 +208,32 @@ class StyledConv(nn.Module):
         return self.blur(conv_out, (1, 1))
 
     def _conv_gpu(self, x: torch.Tensor, styles: StyleCodes) -> torch.Tensor:
-        """The same without the bias."""
+        """The convolution on a GPU, without the bias."""
         style, out_scale = self.modulation(styles)
         if self.fir is None:
             return modulated_conv2d(x, self.weight, style, out_scale, _conv3x3, 0)
         return fused_fir.apply_fir(modulated_conv2d(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
 
     def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
-        """The FIR after the transposed convolution, and the bias."""
+        """Apply the FIR filter that follows the transposed convolution, and add the bias."""
         assert self.fir is not None
         return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
 
     def modulated_weight(self, styles: StyleCodes, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The modulated and demodulated weights for one sample's styles, written into `out` where there is one."""
+        """The modulated and demodulated weights for the styles of one sample, written into `out` if it is given."""
         style, out_scale = self.modulation(styles)
         scaled = modulated_weight(self.weight, style[0], out_scale[0], 0 if self.fir is None else 1, out)
         return scaled.to(self.weight.dtype)
 
     def fused_up_weight(self, styles: StyleCodes) -> torch.Tensor:
-        """For one that upsamples: the same with the FIR in it, see `fused_fir.fused_up_weight`."""
+        """The same weights with the FIR filter folded in, for a layer that upsamples. See `fused_fir.fused_up_weight`."""
         style, out_scale = self.modulation(styles)
         return fused_fir.fused_up_weight(modulated_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 
     def make_convolution(
         self, styles: StyleCodes, width: int, height: int, like: torch.Tensor, pool: BufferPool
     ) -> DirectConv | winograd.WinogradConv:
-        """The 3x3 convolution for one face, over `height` rows at a time."""
+        """The 3x3 convolution for one sample, over `height` rows at a time."""
         if not winograd.is_faster(self.weight, width):
             return DirectConv(self.modulated_weight(styles), self.bias, width, like, pool)
         weight_buffer = winograd.weight_buffer(self.weight, pool)
@@ -238,7 +241,7 @@ class StyledConv(nn.Module):
         return winograd.WinogradConv(filters, self.bias, width, height, pool)
 
     def write_and_activate(self, conv_out: torch.Tensor, skip: torch.Tensor, out: torch.Tensor) -> None:
-        """Writes the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W], or [..., W / 4, 4], and goes on as
+        """Write the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W] or [..., W / 4, 4], then call
         `activate`."""
         if out.ndim == 5:
             conv_out, skip = winograd.split_width(conv_out), winograd.split_width(skip)
@@ -246,9 +249,10 @@ class StyledConv(nn.Module):
         self.activate(skip, out)
 
     def finish(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """On a GPU: the convolution's output without its bias and the level's features [B, O, H, W] behind it, both
-        activated: [B, 2 * O, H, W]. `conv_out` is [B, O, H, W], or after `fused_up_weight` of 2x2 squares,
-        [B, 4 * O, H / 2, W / 2]."""
+        """Concatenate the convolution's output and the skip features [B, O, H, W] on a GPU, and activate both.
+
+        `conv_out` is without its bias: [B, O, H, W], or [B, 4 * O, H / 2, W / 2] in 2x2 squares after `fused_up_weight`.
+        Returns [B, 2 * O, H, W]."""
         batch, channels, height, width = skip.shape
         out = empty_like_format((batch, 2 * channels, height, width), skip)
         if conv_out.shape[1] == channels:
@@ -261,7 +265,7 @@ class StyledConv(nn.Module):
         return out
 
     def finish_fused(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        """`finish` as torch.compile makes one kernel of it."""
+        """`finish`, written so that torch.compile fuses it into one kernel."""
         if conv_out.shape[1] != self.channels:
             batch, channels, height, width = skip.shape
             conv_out = (
@@ -271,8 +275,9 @@ class StyledConv(nn.Module):
         return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 
     def activate(self, skip: torch.Tensor, out: torch.Tensor) -> None:
-        """Writes the level's features [B, O, H, ...] with their bias behind the convolution's output in `out`
-        [B, 2 * O, H, ...] and activates both."""
+        """Write the skip features [B, O, H, ...] with their bias behind the convolution's output in `out`.
+
+        Then apply the activation to all of `out`, [B, 2 * O, H, ...]."""
         second = out[:, self.channels :]
         bias = self.skip_bias.view(1, -1, *(1 for _ in skip.shape[2:]))
         if skip.device.type == "cpu" and self.channels * skip.element_size() < VECTOR_BYTES:
@@ -284,25 +289,25 @@ class StyledConv(nn.Module):
 
 
 class DirectConv:
-    """A 3x3 convolution with one face's weights, as torch has it, over images of one width."""
+    """torch's 3x3 convolution with the weights of one sample, over images of one width."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, width: int, like: torch.Tensor, pool: BufferPool) -> None:
         self._weight, self._bias, self._width, self._like, self._pool = weight, bias, width, like, pool
 
     def input_buffer(self, height: int) -> torch.Tensor:
-        """Room for the next input, to be filled: [1, I, height, W]."""
+        """A buffer for the next input, [1, I, height, W]. The caller fills it."""
         shape = (1, self._weight.shape[1], height, self._width)
         self._input = self._pool.get("middle", shape, self._like)
         return self._input
 
     def __call__(self, out: torch.Tensor) -> None:
-        """Writes the convolution of what was filled in, H + 2 rows, with the bias into `out` [1, O, H, W]."""
+        """Convolve the first H + 2 rows of the input buffer, add the bias and write the result into `out` [1, O, H, W]."""
         rows = self._input[:, :, : out.shape[2] + 2]
         out.copy_(F.conv2d(rows, self._weight, self._bias, padding=(0, 1)))
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution without demodulation to RGB in float32, plus the RGB below, upsampled."""
+    """A modulated 1x1 convolution to RGB without demodulation, plus the upsampled RGB of the previous level, in float32."""
 
     def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -312,17 +317,17 @@ class ToRGB(nn.Module):
         self.bias = frozen_parameter(sd[f"{key}.bias"].float().view(3), torch.float32)
 
     def forward(self, x: torch.Tensor, styles: StyleCodes, prev_rgb: torch.Tensor | None) -> torch.Tensor:
-        """x [B, I, S, S], below [B, 3, S / 2, S / 2] -> [B, 3, S, S], float32."""
+        """x [B, I, S, S] and the previous RGB [B, 3, S / 2, S / 2] -> [B, 3, S, S] in float32."""
         style, _ = self.modulation(styles)
         return self.add(modulated_conv2d(x, self.weight, style, None, _conv1x1, 0), prev_rgb)
 
     def add(self, conv_out: torch.Tensor, prev_rgb: torch.Tensor | None) -> torch.Tensor:
-        """The convolution's output [B, 3, S, S] without its bias -> the image so far, float32."""
+        """Add the bias and the upsampled previous RGB to the convolution's output [B, 3, S, S]. Returns float32."""
         rgb = conv_out.float().add_(self.bias[:, None, None])
         return rgb if prev_rgb is None else rgb.add_(upsample_rgb(prev_rgb))
 
     def add_fused(self, conv_out: torch.Tensor, prev_rgb: torch.Tensor | None) -> torch.Tensor:
-        """`add` as torch.compile makes one kernel of it."""
+        """`add`, written so that torch.compile fuses it into one kernel."""
         rgb = conv_out.float() + self.bias[:, None, None]
         if prev_rgb is None:
             return rgb
@@ -332,20 +337,22 @@ class ToRGB(nn.Module):
         return rgb + upsampled * share[:, None] * share
 
     def modulated_weight(self, styles: StyleCodes) -> torch.Tensor:
-        """The modulated weights for one sample's styles."""
+        """The modulated weights for the styles of one sample."""
         style, _ = self.modulation(styles)
         return modulated_weight(self.weight, style[0], None, out_axis=0).to(self.weight.dtype)
 
     def upsample2x(self, prev_rgb: torch.Tensor) -> torch.Tensor:
-        """The image [B, 3, S / 2, S / 2] -> [B, 3, S, S], to which the convolution's output is still to be added."""
+        """Upsample the previous RGB, [B, 3, S / 2, S / 2] -> [B, 3, S, S], and add the bias.
+
+        The caller adds the convolution's output."""
         return upsample_rgb(prev_rgb).add_(self.bias[:, None, None])
 
 
 def upsample_rgb(rgb: torch.Tensor) -> torch.Tensor:
-    """Zero insertion and the FIR with gain 4 and pad (2, 1): [B, 3, S, S] -> [B, 3, 2 * S, 2 * S], in NCHW order.
+    """Upsample by zero insertion and the FIR filter with gain 4 and padding (2, 1), in NCHW order.
 
-    [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 over an image with a border of zeros. Interpolation repeats
-    the border instead, so there a quarter is too much.
+    [B, 3, S, S] -> [B, 3, 2 * S, 2 * S]. The filter [1, 3, 3, 1] / 4 at stride 2 is bilinear interpolation by 2 of an image
+    with zeros around it. `interpolate` repeats the border pixels instead, so the border is scaled by 3/4.
     """
     upsampled = F.interpolate(rgb.contiguous(), scale_factor=2, mode="bilinear", align_corners=False)
     for edge in (upsampled[:, :, 0], upsampled[:, :, -1], upsampled[:, :, :, 0], upsampled[:, :, :, -1]):

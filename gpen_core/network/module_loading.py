@@ -1,4 +1,4 @@
-"""facexlib's network classes filled from a state dict that is passed in; facexlib's own loader downloads and unpickles."""
+"""Build facexlib's networks from a state dict. facexlib's own loader would download and unpickle files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ..errors import WeightsError, summarize_problems
 
 
 def build_from_state_dict(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor], name: str) -> nn.Module:
-    """Builds the module without initializing it (nothing is drawn from the host's random generator), takes the tensors
-    in strictly and returns it in evaluation mode. `WeightsError` names the first five tensors that do not fit."""
+    """Build the module, load the tensors strictly and return it in evaluation mode.
+
+    The weights are not initialized, so the host's random generator keeps its state. Raises `WeightsError` with the first
+    five tensors that do not match."""
     named = dict(state_dict)
     with torch.device("meta"):
         module = build()
@@ -22,28 +24,27 @@ def build_from_state_dict(build: Callable[[], nn.Module], state_dict: Mapping[st
         if key.endswith("num_batches_tracked"):  # a counter that inference does not read
             named.setdefault(key, torch.zeros(value.shape, dtype=value.dtype))
     problems = [f"{key} is missing" for key in expected if key not in named]
-    problems += [f"{key} does not belong there" for key in named if key not in expected]
+    problems += [f"{key} is unexpected" for key in named if key not in expected]
     problems += [
         problem for key in expected if key in named and (problem := _tensor_problem(key, named[key], expected[key]))
     ]
     if problems:
-        raise WeightsError(f"These weights do not fit {name}: {summarize_problems(problems)}.")
+        raise WeightsError(f"These weights do not match {name}: {summarize_problems(problems)}.")
     tensors = {key: named[key].to(expected[key].dtype) for key in expected}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are; a host may have moved them."""
+    """The current device of the weights. A host may have moved them."""
     return next(network.parameters()).device
 
 
 def cast_convolutions(network: nn.Module, dtype: torch.dtype, *float32_layers: str) -> nn.Module:
-    """Lets the convolutions compute in `dtype`, but for those of the layers named by `float32_layers`, which give the
-    answer: they compute in float32 on whatever reaches them. Batch norms keep their numbers in float32. The input is to be
-    in `dtype`.
+    """Make the convolutions compute in `dtype`. The input must then have that dtype, too.
 
-    float32 leaves the network as it is, number for number."""
+    The layers named by `float32_layers`, usually the output heads, convert their input and compute in float32. Batch norms
+    keep their parameters in float32. With float32 the network is unchanged, bit for bit."""
     if dtype == torch.float32:
         return network
     layers = (module for name in float32_layers for module in network.get_submodule(name).modules())
@@ -66,7 +67,7 @@ def _tensor_problem(key: str, tensor: object, expected: torch.Tensor) -> str | N
     if tensor.shape != expected.shape:
         return f"{key} has shape {list(tensor.shape)}, expected {list(expected.shape)}"
     if tensor.layout != torch.strided or tensor.is_meta:
-        return f"{key} is not dense, or has no values"
+        return f"{key} is sparse or has no values"
     if tensor.is_floating_point() != expected.is_floating_point():
         return f"{key} is {tensor.dtype}, expected {expected.dtype}"
-    return None if torch.isfinite(tensor).all() else f"{key} holds values that are not finite"
+    return None if torch.isfinite(tensor).all() else f"{key} has non-finite values"

@@ -1,4 +1,4 @@
-"""From whatever a checkpoint holds to a state dict that is known to be complete, well-shaped and finite."""
+"""Extract the state dict from a checkpoint and validate its names, shapes and values."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ MAX_WRAPPER_DEPTH = 4
 
 
 def fir_kernel(gain: float) -> torch.Tensor:
-    """[4, 4]: the outer product of [1, 3, 3, 1] / 8 with itself, times `gain`."""
+    """The FIR filter [4, 4]: the outer product of [1, 3, 3, 1] / 8 with itself, times `gain`."""
     row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     return gain * torch.outer(row, row)
 
 
 def extract_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
-    """The state dict itself, or the one in `g_ema`, `params_ema`, `params`, `state_dict` or `model`; names as they are."""
-    for _ in range(MAX_WRAPPER_DEPTH):  # a file may hold a mapping that contains itself
+    """The checkpoint itself, or the state dict in its `g_ema`, `params_ema`, `params`, `state_dict` or `model`.
+
+    Names are not changed. Raises `WeightsError` if it is not a mapping to tensors."""
+    for _ in range(MAX_WRAPPER_DEPTH):  # bounded, because a mapping in a file can contain itself
         if not isinstance(checkpoint, Mapping):
             break
         inner = next((checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)), None)
@@ -37,35 +39,37 @@ def extract_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
 
 
 def normalize_state_dict(checkpoint: object) -> dict[str, torch.Tensor]:
-    """As `extract_state_dict`, with the `module.` that data-parallel training puts before every name taken off."""
+    """The same as `extract_state_dict`, without the prefix `module.` that data-parallel training adds to every name."""
     found = extract_state_dict(checkpoint)
     strip = bool(found) and all(str(key).startswith("module.") for key in found)
     return {str(key)[7:] if strip else str(key): value for key, value in found.items()}
 
 
 def validate_state_dict(checkpoint: object, size: int | None = None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
-    """The unwrapped state dict of a GPEN, complete and finite, and its configuration.
+    """Return the unwrapped and validated state dict of a GPEN, and its configuration.
 
-    Raises `WeightsError` naming the first five offenders, or if it is not of the `size` asked for."""
+    Raises `WeightsError` with the first five invalid tensors, or if the network is not of the given `size`."""
     state_dict = normalize_state_dict(checkpoint)
     config = GPENConfig.from_state_dict(state_dict)
     if size is not None and config.size != size:
         raise WeightsError(
-            f"These are the weights of GPEN-{config.size}, and the file is named as those of GPEN-{size}. Nothing was "
-            "loaded; rename the file, or download it again."
+            f"These are the weights of GPEN-{config.size}, but the file name is that of GPEN-{size}. "
+            "Rename the file, or delete it and download it again."
         )
     validate(state_dict, config)
     return state_dict, config
 
 
 def validate(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:
-    """Raises `WeightsError` naming the first five offenders if anything is missing, extra, misshapen, non-float,
-    non-finite, or a FIR buffer with other values than [1, 3, 3, 1]'s (those buffers alone may be absent)."""
+    """Raise `WeightsError` with the first five tensors that are missing, unexpected, not float, not finite or have a wrong
+    shape.
+
+    FIR kernels may be missing. If present, they must have the values of [1, 3, 3, 1]."""
     validate_tensors(state_dict, config.parameter_shapes(), f"GPEN-{config.size}")
 
 
 def validate_tensors(state_dict: Mapping[str, torch.Tensor], shapes: Mapping[str, Shape], name: str) -> None:
-    """As `validate`, for any network: `shapes` has the shape of each tensor by its name, `name` is the network's name."""
+    """The same as `validate` for any network. `shapes` maps tensor names to shapes; `name` is the name of the network."""
     _raise_if_any(list(_problems(state_dict, shapes)), name)
 
 
@@ -78,7 +82,7 @@ def _problems(state_dict: Mapping[str, torch.Tensor], shapes: Mapping[str, Shape
             yield f"{key} has shape {list(state_dict[key].shape)}, expected {list(shape)}"
         elif (problem := _value_problem(key, state_dict[key])) is not None:
             yield f"{key} {problem}"
-    yield from (f"{key} does not belong there" for key in state_dict if key not in shapes)
+    yield from (f"{key} is unexpected" for key in state_dict if key not in shapes)
 
 
 def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
@@ -86,7 +90,7 @@ def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
         kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
         return f"is {kind}{' without values' if tensor.is_meta else ''}, expected dense float32, float16 or bfloat16"
     if not torch.isfinite(tensor).all():
-        return "holds values that are not finite"
+        return "has non-finite values"
     if key.endswith(".kernel"):
         expected = fir_kernel(1.0 if key.startswith("ecd") else 4.0)
         if not torch.allclose(tensor.float().cpu(), expected, rtol=0, atol=1e-6):
@@ -97,6 +101,6 @@ def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
 def _raise_if_any(problems: list[str], name: str = "GPEN") -> None:
     if problems:
         raise WeightsError(
-            f"These weights do not fit {name}: {summarize_problems(problems)}. "
-            "Nothing was loaded; the file is damaged or of another network."
+            f"These weights do not match {name}: {summarize_problems(problems)}. "
+            "The file is damaged or belongs to another network. Delete it and download it again."
         )

@@ -125,7 +125,7 @@ def without(sd):
 
 BAD_CHECKPOINTS = {
     "a wrong shape": (lambda sd: {**sd, "ecd0.0.1.bias": torch.zeros(3)}, "ecd0.0.1.bias has shape [3]"),
-    "NaN": (lambda sd: {**sd, "ecd0.0.1.bias": sd["ecd0.0.1.bias"] * torch.nan}, "holds values that are not finite"),
+    "NaN": (lambda sd: {**sd, "ecd0.0.1.bias": sd["ecd0.0.1.bias"] * torch.nan}, "has non-finite values"),
     "float64": (lambda sd: {**sd, "ecd0.0.1.bias": sd["ecd0.0.1.bias"].double()}, "is float64"),
     "a missing tensor": (without, "final_linear.0.bias is missing"),
     "another network": (lambda sd: {"weight": torch.zeros(3)}, "not a GPEN generator"),
@@ -179,7 +179,7 @@ def test_a_smaller_network_under_a_larger_ones_name_is_refused(gpen, models, wei
     found = ("--detector", models / helpers.DETECTOR_FILE)
     ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path, *found)
     assert ran.status == 4
-    assert "the weights of GPEN-256, and the file is named as those of GPEN-2048" in ran.err
+    assert "the weights of GPEN-256, but the file name is that of GPEN-2048" in ran.err
 
 
 def test_load_tells_its_progress_and_can_be_stopped(online, mirror, models, tmp_path, monkeypatch):
@@ -336,7 +336,7 @@ def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path)
     torch.save({"weight": torch.tensor([1.0, torch.inf])}, tmp_path / "other.pth")
     ran = gpen("models", "--verify", "--models-dir", tmp_path)
     assert ran.status == 4
-    assert "hold values that are not finite: weight" in line_of(ran.out, "(other weights)")
+    assert "have non-finite values: weight" in line_of(ran.out, "(other weights)")
     digest.record_path(tmp_path / "other.pth").write_text("{")
     assert "say so" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")
 

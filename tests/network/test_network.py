@@ -208,13 +208,13 @@ def changed(identity, key, value):
 
 OFFENCES = {
     "missing": ("generator.conv1.noise.weight", None, "is missing"),
-    "extra": ("generator.noises.noise_0", torch.zeros(1), "does not belong there"),
+    "extra": ("generator.noises.noise_0", torch.zeros(1), "is unexpected"),
     "misshapen": ("ecd2.0.2.bias", torch.zeros(5), r"has shape \[5\], expected \[128\]"),
     "integers": ("ecd2.0.2.bias", torch.zeros(128, dtype=torch.int64), "is int64, expected"),
     "doubles": ("ecd2.0.2.bias", torch.zeros(128, dtype=torch.float64), "is float64, expected"),
     "sparse": ("ecd2.0.2.bias", torch.zeros(128).to_sparse(), "is sparse_coo, expected"),
-    "nan": ("ecd2.0.2.bias", torch.full((128,), float("nan")), "not finite"),
-    "infinite": ("ecd2.0.2.bias", torch.full((128,), float("inf")), "not finite"),
+    "nan": ("ecd2.0.2.bias", torch.full((128,), float("nan")), "non-finite"),
+    "infinite": ("ecd2.0.2.bias", torch.full((128,), float("inf")), "non-finite"),
     "other filter": ("ecd1.0.0.kernel", torch.full((4, 4), 1 / 16), "not the .* filter"),
     "filter gain": ("generator.to_rgbs.0.upsample.kernel", torch.ones(4, 4) / 64, "not the .* filter"),
     "meta": ("ecd2.0.2.bias", torch.zeros(128, device="meta"), "without values"),
@@ -262,7 +262,7 @@ def test_a_size_that_was_never_released_is_refused(identity):
 
 @pytest.mark.parametrize("shape", [(3, 256, 256), (1, 3, 255, 256), (1, 4, 256, 256), (1, 3, 512, 512)])
 def test_wrong_input_shape_is_an_input_error(identity, shape):
-    with pytest.raises(InputError, match="GPEN-256 takes"):
+    with pytest.raises(InputError, match="GPEN-256 requires shape"):
         GPEN.from_state_dict(identity)(torch.zeros(shape))
 
 
