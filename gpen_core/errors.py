@@ -1,4 +1,4 @@
-"""Every error that gpen_core raises on purpose. Each message says what was expected, what came, and what to do."""
+"""All errors that gpen_core raises on purpose. Each message says what failed, why, and what to do."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ class GpenError(Exception):
 
 
 class OptionsError(GpenError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value."""
 
 
 class InputError(GpenError):
-    """An image cannot be read, or is of a kind that cannot be restored without loss."""
+    """An image cannot be read, or its format cannot be restored without loss."""
 
 
 class ImageTooLarge(InputError):
-    """An image has more pixels than are read; said by its header, before anything is decoded."""
+    """An image has more pixels than the limit. Its header is checked before decoding."""
 
 
 class OutputError(GpenError):
-    """A result cannot be written where it should go. Nothing half-written is left behind."""
+    """An output cannot be written. No partial file is left behind."""
 
 
 class WeightsError(GpenError):
-    """A weights file is missing, unreadable, or is not what its name says."""
+    """A weights file is missing, unreadable, or does not match its name."""
 
 
 class MissingWeights(WeightsError):
-    """No file of that name lies in any models folder."""
+    """No models folder has a file of that name."""
 
 
 class WeightsChanged(WeightsError):
-    """A weights file is another than what is remembered of it, or that record cannot be read: see
+    """A weights file differs from its recorded digest, or that record cannot be read. See
     `accept_changed_weights`."""
 
 
 class DeviceError(GpenError):
-    """The device or precision asked for is not available here."""
+    """The requested device or precision is not available."""
 
 
 class OutOfMemory(GpenError):
-    """The device ran out of memory, also on the smallest piece of work that could be tried."""
+    """The device ran out of memory, even with the smallest batch, tile or strip."""
 
 
 class MissingDependency(GpenError):
-    """An optional package is needed for this and is not installed."""
+    """A required optional package is not installed."""
 
 
 class UnsupportedPackage(GpenError):
-    """A package's functions have changed in the version that is installed."""
+    """The installed version of a package has an incompatible API."""
 
 
 class Interrupted(GpenError):
-    """Raised by a progress callable to stop the work; nothing is written after it."""
+    """Raised by a progress callback to stop the work. Nothing is written after it."""
 
 
 def describe_unexpected(error: BaseException) -> str:
-    """What to say of an error that nobody foresaw."""
+    """Return the message for an unexpected error."""
     return f"Unexpected {type(error).__name__}: {first_line(error)}. Please report it."
 
 
-# What Python says of a library's code in C that failed and told no reason: seen where it could not allocate.
+# Python's message if C code failed without an exception. Libraries do that when they cannot allocate memory.
 NO_REASON_PATTERN = re.compile("error return without exception set|without setting an exception")
-# What allocators, loaders of libraries, OpenCV, Pillow and backends say. ALLOC_FAILED is of cuBLAS and cuDNN, which allocate
-# their workspaces themselves; a thread needs memory for its stack; what cannot be created is oneDNN's compiled code.
+# Messages of allocators, library loaders, OpenCV, Pillow and backends. cuBLAS and cuDNN allocate their own workspaces and
+# report ALLOC_FAILED. A new thread needs memory for its stack. "create a primitive" is about oneDNN's compiled code.
 OUT_OF_MEMORY_PATTERN = re.compile(
     "out of memory|allocate memory|could not allocate tensor|(not enough|insufficient) memory|alloc_failed|bad.alloc|"
     "failed to allocate|failed to map segment|can't start new thread|could not create a primitive(?! descriptor)"
@@ -79,7 +79,7 @@ OUT_OF_MEMORY_PATTERN = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether any library or backend means this when it is out of memory; few have an exception type for it."""
+    """Whether the error means that memory ran out. Few libraries and backends have an exception type for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # CUDA's
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -98,10 +98,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class ErrorConverter(contextlib.ContextDecorator):
-    """Replaces an error in its block by what `convert` returns; where that is None, the error passes.
+    """Replaces an error in its block by the one that `convert` returns. If `convert` returns None, the error is unchanged.
 
-    This is no generator of `contextlib.contextmanager`: since Python 3.12 a generator that raises another error leaves the
-    first one in a cycle, which keeps all that its frames hold, such as networks and images, until the collector runs."""
+    This is not a `contextlib.contextmanager`: since Python 3.12, a generator that raises another error leaves the first one
+    in a reference cycle. Its frames would keep networks and images in memory until the garbage collector runs."""
 
     def __init__(self, convert: Callable[[Exception], Exception | None]) -> None:
         self.convert = convert
@@ -119,7 +119,7 @@ class ErrorConverter(contextlib.ContextDecorator):
 
 
 def oom_context(purpose: str, advice: str = "") -> ErrorConverter:
-    """Whatever says in the block that memory ran out becomes `OutOfMemory`: there was not enough for `purpose`."""
+    """Convert errors in the block that mean that memory ran out to `OutOfMemory`, naming the `purpose`."""
     return ErrorConverter(partial(_to_out_of_memory, purpose, advice))
 
 
@@ -127,12 +127,12 @@ def _to_out_of_memory(purpose: str, advice: str, error: Exception) -> OutOfMemor
     if isinstance(error, GpenError) or not is_out_of_memory(error):
         return None
     reason = first_line(error)[:200] or type(error).__name__
-    help_ = f"Close other programs{f', {advice},' if advice else ''} or allow this one more memory."
+    help_ = f"Close other programs{f', {advice},' if advice else ''} or give this one more memory."
     return OutOfMemory(f"There is not enough memory for {purpose} ({reason}). {help_}")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, empty if it says nothing."""
+    """The first line of an error's message, or an empty string."""
     return (str(error).strip().splitlines() or [""])[0]
 
 
@@ -140,6 +140,6 @@ MAX_LISTED_PROBLEMS = 5
 
 
 def summarize_problems(problems: list[str]) -> str:
-    """The first five offences and how many more there are, for a message."""
+    """Join the first five problems and the number of further ones into one line."""
     more = len(problems) - MAX_LISTED_PROBLEMS
     return "; ".join(problems[:MAX_LISTED_PROBLEMS]) + (f" (and {more} more)" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Packages that may be missing, or whose functions change between versions."""
+"""Optional packages, and packages whose API changes between versions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .errors import ErrorConverter, MissingDependency, UnsupportedPackage, first
 
 
 class Package(NamedTuple):
-    """The versions of a package that were tested."""
+    """A package and its tested versions."""
 
     title: str
-    """As its authors write it."""
+    """The name as its authors spell it."""
     minimum: str
     below: str
     """The first version that was not tested."""
@@ -28,20 +28,20 @@ PACKAGES = {
     "ray": Package("Ray", "2.51", "2.64"),
     "spandrel": Package("spandrel", "0.3", "0.5"),
 }
-"""By the name that pip installs."""
+"""Keyed by the name on PyPI."""
 
 
 PURPOSES = {
     "facexlib": "finds and parses faces",
     "platformdirs": "finds the default models folder",
 }
-"""What a package is for, where its name does not say it and not every command needs it."""
+"""Purposes of packages that not every command needs and whose names do not explain them."""
 WITHOUT_DEPENDENCIES = ("facexlib",)
-"""Installed without their dependencies: what is used of facexlib needs only packages that this project requires, too."""
+"""Packages to install with `--no-deps`: the used parts of facexlib import only packages that this project requires."""
 
 
 def require(name: str) -> None:
-    """Raises `MissingDependency`, with the command that installs it, where one of `PURPOSES` is not installed."""
+    """Raise `MissingDependency`, with the command to install it, if one of `PURPOSES` is not installed."""
     from importlib.util import find_spec
 
     if find_spec(name) is None:
@@ -49,13 +49,13 @@ def require(name: str) -> None:
 
 
 def not_installed(package: str) -> str:
-    """The message for a package that is not installed: what it is for, and the command that installs it."""
+    """Return the message for a missing package: its purpose and the command to install it."""
     purpose = f", which {PURPOSES[package]}," if package in PURPOSES else ""
     return f"The package {package}{purpose} is not installed. Install it: {install_command(package)}"
 
 
 def install_command(package: str, *options: str) -> str:
-    """The command that installs a package for the running Python. Where pip is missing it is uv's."""
+    """Return the command that installs a package for the running Python, with uv if pip is missing."""
     from importlib.util import find_spec
 
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable or "python"
@@ -65,8 +65,10 @@ def install_command(package: str, *options: str) -> str:
 
 
 def version_guard(name: str) -> ErrorConverter:
-    """Calls of one of `PACKAGES`. If the installed version was not tested, a `TypeError` or `AttributeError` becomes
-    `UnsupportedPackage`: its functions have changed. With a tested version the error is ours and stays."""
+    """Guard calls of one of `PACKAGES` against API changes.
+
+    If the installed version is not a tested one, a `TypeError` or `AttributeError` becomes `UnsupportedPackage`. With a
+    tested version the error is a bug of ours and is not changed."""
     return ErrorConverter(partial(_unsupported_error, name))
 
 
@@ -83,7 +85,7 @@ def _unsupported_error(name: str, error: Exception) -> UnsupportedPackage | None
 
 
 def _untested_version(name: str, package: Package) -> str | None:
-    """The installed version if it was not tested."""
+    """Return the installed version if it is not a tested one, else None."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -93,5 +95,5 @@ def _untested_version(name: str, package: Package) -> str | None:
 
 
 def parse_version(version: str) -> tuple[int, ...]:
-    """A release's numbers, which sort as releases do; without a local part, such as CUDA's in `2.1.2+cu121`."""
+    """Return the numbers of a release for comparison, without a local part such as `+cu121`."""
     return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0]))

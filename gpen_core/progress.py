@@ -1,4 +1,4 @@
-"""Progress events, and the callable that receives them and may stop the work."""
+"""Progress events, and the callback that receives them and can stop the work."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ ProgressUnit = Literal["byte", "model", "image", "tile", "face", "frame"]
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """How far a piece of work is."""
+    """The progress of one stage."""
 
     stage: ProgressStage
-    """What is being done.
+    """The current stage:
 
     - `download`: fetching model files, or waiting for them
-    - `verify`: hashing a downloaded file
+    - `verify`: computing the SHA-256 of a downloaded file
     - `load`: loading a model's weights
     - `read`: reading the input
     - `detect`: detecting faces in images
-    - `analyze`: the first pass over a video, which detects and follows its faces
+    - `analyze`: the first pass over a video, which detects and tracks its faces
     - `upscale`: upscaling the image
     - `restore`: restoring faces
     - `join`: joining a video's restored segments
-    - `batch`: all images of a run of the command line
+    - `batch`: all images of a command line run
     """
     done: int
-    """In `unit`, from 0."""
+    """Completed units, from 0."""
     total: int | None
-    """In `unit`; None if unknown."""
+    """Total number of units; None if unknown."""
     unit: ProgressUnit
-    """What `done` and `total` count: `byte`, `model`, `image`, `tile` (of an image to upscale), `face` or `frame`."""
+    """The unit of `done` and `total`: `byte`, `model`, `image`, `tile` (while upscaling), `face` or `frame`."""
     text: str
-    """The stage for people to read, such as "Restoring faces"."""
+    """The text to display, such as "Restoring faces"."""
 
 
 Progress = Callable[[ProgressEvent], None]
-"""Receives each event in the thread that works. It stops the work by raising `Interrupted`."""
+"""Called with each event in the worker thread. It stops the work by raising `Interrupted`."""
 
 
 def no_progress(event: ProgressEvent) -> None:
-    """A progress callable that ignores all events."""
+    """A progress callback that ignores all events."""
 
 
 def pluralize(count: int, noun: str) -> str:
@@ -54,7 +54,7 @@ def pluralize(count: int, noun: str) -> str:
 
 
 class ReplayableProgress:
-    """A progress callable that can repeat its last event, so that a thread that only waits can be stopped, too."""
+    """A progress callback that can repeat its last event, so that a waiting thread can be stopped, too."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -65,14 +65,14 @@ class ReplayableProgress:
         self._progress(event)
 
     def replay(self) -> None:
-        """Sends the last event again, if there was one."""
+        """Send the last event again, if there is one."""
         if self._last is not None:
             self._progress(self._last)
 
 
 @dataclass
 class StageTimer:
-    """Wall seconds by stage."""
+    """Wall-clock seconds by stage."""
 
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("detect", "align", "network", "mask", "blend"), 0.0)

@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, opened safely, locked, and cleaned up after a crash."""
+"""Atomic writes, safe reads, lock files, and cleanup after a crash."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives the path of an empty file in the same folder to write to. At the end that file replaces `path` in one step; on
-    any error it is deleted. A later write to the same path deletes what a killed process left behind.
+    """Yield the path of an empty temporary file in the same folder, which replaces `path` at the end of the block.
 
-    Raises `OutputError` where `path` is a folder or cannot be written. Safe from several threads."""
+    On any error the temporary file is deleted. If the process is killed, a later write to the same path deletes it.
+    Thread-safe. Raises `OutputError` if `path` is a folder or cannot be written."""
     try:
-        target = Path(os.path.realpath(path))  # a link keeps pointing where it did
+        target = Path(os.path.realpath(path))  # keep a link and replace its target
         if target.exists() and not target.is_file():
-            raise OutputError(f"{path} is a folder or a device. It was left as it is; give a file's name.")
+            raise OutputError(f"{path} is a folder or a device. Give the name of a file.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(target, DAY, is_listed_once=True)  # else each image would cost a listing of a large folder
+        remove_stale(target, DAY, is_listed_once=True)  # listing a large folder for each image is slow
         part = target.with_name(temp_name(target.name))
         create_empty(part)
     except OSError as error:
@@ -39,29 +39,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
             _copy_permissions(target, part)
         os.replace(part, target)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was left as it was.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was not changed.") from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def _copy_permissions(target: Path, part: Path) -> None:
-    """Owner, mode, access lists and other extended attributes of the file that is replaced, as far as they may be set."""
+    """Copy owner, mode and extended attributes of the replaced file, as far as this process is permitted to."""
     status = target.stat()
     if status.st_nlink > 1:
-        log.warning("%s has %d names: only this one gets the new content.", target, status.st_nlink)
+        log.warning("%s has %d hard links. Only this one gets the new content.", target, status.st_nlink)
     if hasattr(os, "chown"):
-        with contextlib.suppress(PermissionError):  # only root gives files away; a group of one's own may be set
+        with contextlib.suppress(PermissionError):  # only root may change the owner; others may set one of their groups
             os.chown(part, -1, status.st_gid)
             os.chown(part, status.st_uid, -1)
     part.chmod(status.st_mode & 0o7777)
-    if hasattr(os, "listxattr"):  # access lists are such, too
-        with contextlib.suppress(OSError):  # a file system without them
+    if hasattr(os, "listxattr"):  # access control lists are extended attributes, too
+        with contextlib.suppress(OSError):  # the file system does not support them
             for name in os.listxattr(target):
                 os.setxattr(part, name, os.getxattr(target, name))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """`path` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
+    """Write `data` to `path` atomically. Raises `OutputError` and keeps the old contents if that fails."""
     with atomic_write(path) as part, open(part, "wb") as out:
         out.write(data)
         out.flush()

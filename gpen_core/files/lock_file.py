@@ -1,4 +1,4 @@
-"""Lock files whose names others can predict."""
+"""Lock files with predictable names, protected against links."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from filelock import FileLock
 
 
 def file_lock(path: Path) -> FileLock:
-    """A lock whose file is `path`. Raises `OSError` for a link: filelock before 3.20.1 empties the file that it leads to."""
+    """Return a lock on the file `path`. Raises `OSError` for a link, because filelock before 3.20.1 truncates its target."""
     if is_link(path):
         raise FileExistsError(errno.EEXIST, f"{path.name} is a link, not a lock file: delete it", str(path))
     return FileLock(path)
 
 
 def is_link(path: Path) -> bool:
-    """Whether it is a symbolic link or, on Windows, a junction."""
+    """Whether `path` is a symbolic link or, on Windows, a junction."""
     if not os.path.lexists(path):
         return False
     tag = getattr(path.lstat(), "st_reparse_tag", 0)

@@ -1,4 +1,7 @@
-"""Which process owns an unfinished file. The file's name says so, because locks do not work on every file system."""
+"""Process identifiers for the names of temporary files.
+
+A temporary file is named after the process that owns it, because locks do not work on every file system.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pathlib import Path
 
 
 def hostname() -> str:
-    """This machine, in letters, digits and `_`. In a container it includes the container's own process namespace, because
-    a process number is valid only inside of it."""
+    """The name of this machine in letters, digits and `_`.
+
+    On Linux it includes the process namespace, because a process ID is valid only within its container."""
     name = re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40]
     with contextlib.suppress(OSError):  # not Linux
         name += "_" + re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
@@ -27,7 +31,7 @@ def current_process() -> str:
 if sys.platform == "win32":
 
     def process_exists(pid: int) -> bool:
-        """Whether a process with this number runs on this machine."""
+        """Whether a process with this ID runs on this machine."""
         import ctypes
         from ctypes import wintypes
 
@@ -48,7 +52,7 @@ if sys.platform == "win32":
 else:
 
     def process_exists(pid: int) -> bool:
-        """Whether a process with this number runs on this machine."""
+        """Whether a process with this ID runs on this machine."""
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

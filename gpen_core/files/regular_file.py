@@ -1,4 +1,4 @@
-"""Opens files to read them: regular files only, without waiting for a pipe, and up to a size."""
+"""Open regular files for reading, up to a size limit and without blocking on pipes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import BinaryIO
 
 BINARY = getattr(os, "O_BINARY", 0)
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # opens no symbolic link
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # does not follow symbolic links
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # does not wait for the other end of a pipe
 
-INVALID_NAME = "no file can have such a name"  # one with NUL, or with halves of characters
+INVALID_NAME = "no file can have such a name"  # it contains NUL or an unpaired surrogate
 
 
 class NotARegularFile(OSError):
-    """A pipe, which may never send anything, or a device, which may never end."""
+    """The path is a pipe, which may never send data, or a device, which may never end."""
 
 
 class FileTooLarge(OSError):
-    """A file of `size` bytes where at most `max_size` are read."""
+    """The file has `size` bytes, more than the limit `max_size`."""
 
     def __init__(self, size: int, max_size: int) -> None:
         super().__init__(errno.EFBIG, f"it has {size:,} bytes, and the limit is {max_size:,}")
 
 
 def open_regular_file(path: Path, max_size: int | None = None) -> tuple[BinaryIO, os.stat_result]:
-    """Opens a file, or the file that a link leads to, for reading. Returns it and its status. The caller closes the file.
+    """Open a file, or the target of a link, for reading. Returns the file and its status. The caller closes the file.
 
     Every error is an `OSError` whose `strerror` gives the reason in plain words: `FileNotFoundError`,
     `IsADirectoryError`, `NotARegularFile`, `FileTooLarge` for more than `max_size` bytes, and others."""
-    if path.is_dir():  # Windows opens no folder, and gives another reason
+    if path.is_dir():  # Windows reports another reason for folders
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     try:
         descriptor = os.open(path, os.O_RDONLY | NO_WAIT | BINARY)
