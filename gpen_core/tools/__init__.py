@@ -1,1 +1,1 @@
-"""What helps to judge a restoration: comparison sheets, step-by-step explanations, a self-test and a demonstration."""
+"""Tools to judge a restoration: comparison sheets, step-by-step explanations, a self-test and a demonstration."""

@@ -1,4 +1,4 @@
-"""A contact sheet to choose by eye: each face as several networks, masks and strengths give it."""
+"""A contact sheet to compare networks, masks and strengths by eye."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .contact_sheet import CELL_SIZE, MARGIN, caption, header_row, sheet_row
 
 RGB8 = NDArray[np.uint8]
 
-CONTEXT_MARGIN = 0.6  # of the face's square: how much of the image around it is at hand for what looks at its surroundings
-MAX_SHEET_SIDE = 65_000  # px: what formats and viewers take
+CONTEXT_MARGIN = 0.6  # of the side of the face's square: context around it, for operations that read the surroundings
+MAX_SHEET_SIDE = 65_000  # px: limit of file formats and viewers
 
 
 @dataclass(frozen=True)
 class CompareGrid:
-    """What is set side by side: a row for each model and mask, a column for each strength. None is empty."""
+    """The values to compare: one row per model and mask type, one column per strength. No tuple may be empty."""
 
     models: tuple[str, ...]
     strengths: tuple[float, ...]
@@ -40,7 +40,7 @@ class CompareGrid:
         for name in ("models", "strengths", "mask_types"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise OptionsError(f"{name} is {values!r}; expected one value or several, each once.")
+                raise OptionsError(f"{name} is {values!r}; expected one or more values, each once.")
         for strength in self.strengths:
             RestoreOptions(strength=strength)
         for mask_type in self.mask_types:
@@ -55,11 +55,12 @@ def contact_sheet(
     options: RestoreOptions | None = None,
     progress: Progress | None = None,
 ) -> RGB8:
-    """[H, W, 3]: for each chosen face a row per model and mask, the image's own face first, then one per strength.
+    """Render a contact sheet, [H, W, 3], with one row per selected face, model and mask type.
 
-    `restorer` is loaded with all of the models, in their order (`ModelSet.load`). Faces are found once and go through each
-    network once; all cells of a face show the same square, upright, at 320 px. Raises `OptionsError` where no face is
-    chosen or the sheet would be too large, and what `FaceRestorer.restore` raises."""
+    The first cell of a row shows the input, the others one strength each. `restorer` must have all models loaded, in the
+    order of the grid (`ModelSet.load`). Faces are detected once and run through each network once. All cells of a face show
+    the same square, upright, at 320 px. Raises `OptionsError` if no face is selected or the sheet would be too large, and
+    the errors of `FaceRestorer.restore`."""
     options = replace(options or RestoreOptions(), strength=1.0)
     notify = progress or no_progress
     (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)
@@ -69,7 +70,7 @@ def contact_sheet(
         raise OptionsError(f"No face to compare: {_skip_reasons(session.faces)}.")
     if (row_count + 1) * (CELL_SIZE + MARGIN) > MAX_SHEET_SIDE:
         raise OptionsError(
-            f"{row_count} rows make a sheet of more than {MAX_SHEET_SIDE} px. Choose fewer faces, models or mask types."
+            f"A sheet of {row_count} rows is higher than {MAX_SHEET_SIDE} px. Choose fewer faces, models or mask types."
         )
     sheet_rows = [header_row(_column_titles(grid))]
     for done, number in enumerate(chosen):
@@ -131,7 +132,7 @@ def _render_cell(
     strength: float,
     grain: float,
 ) -> RGB8:
-    """The face as the image would show it, upright."""
+    """Render the face, upright, as it would look in the image at this strength."""
     region = image.region_with_margin(alignment.source_region(*image.size), math.ceil(CONTEXT_MARGIN * alignment.side))
     context = from_array(image.crop_rgb(region))
     canvas = Canvas(context)

@@ -1,4 +1,4 @@
-"""Sheets of small images: rows with a label and cells of equal height, white between them."""
+"""Contact sheets: rows of a label and cells of equal height, separated by white."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RGB8 = NDArray[np.uint8]
 
 CELL_SIZE = 320  # px: side of each face
 MARGIN, FONT_SIZE = 8, 15  # px
-LABEL_WIDTH = 230  # px: width of the column that says what a row is
+LABEL_WIDTH = 230  # px: width of the column of row labels
 
 
 def sheet_row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
-    """One row: the label and the cells, white between and below them."""
+    """Render one row: the label and the cells, with white between and below them."""
     gap = np.full((label.shape[0], MARGIN, 3), 255, np.uint8)
     parts = [label, *(part for cell in cells for part in (gap, cell))]
     joined = np.hstack([*parts, gap])
@@ -27,12 +27,12 @@ def sheet_row(label: RGB8, cells: Sequence[RGB8]) -> RGB8:
 
 
 def header_row(words: Sequence[str]) -> RGB8:
-    """The first row: what each column of faces is."""
+    """Render the first row: the titles of the columns."""
     return sheet_row(caption("", CELL_SIZE // 8), [caption(text, CELL_SIZE // 8, CELL_SIZE) for text in words])
 
 
 def caption(text: str, height: int, width: int = LABEL_WIDTH) -> RGB8:
-    """[height, width, 3]: black on white; of a path its name, and of that as much as there is room for."""
+    """Render black text on white, [height, width, 3]. Paths are shortened to the file name; long lines are cut off."""
     label = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(label)
     for number, line in enumerate(text.splitlines()):

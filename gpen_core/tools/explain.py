@@ -1,4 +1,4 @@
-"""The way of one photograph in images: what was found, what each face went through, and what came out."""
+"""Images of each step of a restoration: detection, each face's crops and masks, and the result."""
 
 from __future__ import annotations
 
@@ -22,49 +22,55 @@ from .contact_sheet import CELL_SIZE, caption, header_row, sheet_row
 RGB8 = NDArray[np.uint8]
 
 MAX_SHEET_ROWS = 20
-"""Faces on the sheet; all have images of their own."""
+"""Maximum number of faces on the sheet. Every face also has its own images."""
 TINT_OPACITY = 0.5
-"""How much of the color lies over what is taken of a restored face."""
+"""Opacity of the color that marks the mask of a restored face."""
 STAGE_NAME_PATTERN = re.compile(r"1-found|2-squares|3-face-\d+-(cut|restored|mask)|4-mask|5-result|6-sheet")
-"""What stages are called, whatever is found."""
+"""Matches the names of all stages."""
 SHEET_COLUMNS = ("input", "network output", "mask (blue)", "result")
 
 
 @dataclass(frozen=True, eq=False)
 class PipelineStage:
-    """One image of the way."""
+    """One step, as an image."""
 
     name: str
-    """For a file, without a suffix; in the order of the way."""
+    """The file name without suffix. Names sort in the order of the steps."""
     image: RGB8
     text: str
-    """What it shows."""
+    """What the image shows."""
 
 
 def render_stages(image: ImageData, result: RestoreResult, options: RestoreOptions) -> Iterator[PipelineStage]:
-    """The way from `image` to the `result` that `FaceRestorer.restore_batch` gave with `keep_crops` and these options.
+    """Render the steps from `image` to `result`, which `FaceRestorer.restore_batch` returned with `keep_crops` and these
+    options.
 
-    `1-found`: boxes, landmarks and numbers; `2-squares`: what the network gets of the image. Of each restored face, at the
-    network's size: `3-face-N-cut`, `3-face-N-restored`, and `3-face-N-mask`, where what is taken is tinted blue. `4-mask`:
-    how much of each pixel is restored, white is all; `5-result`; `6-sheet`: the first 20 restored faces in rows, each
-    upright at 320 px. Blue and orange can be told apart by the color-blind."""
+    - `1-found`: bounding boxes, landmarks and face numbers
+    - `2-squares`: the input squares of the network
+    - `3-face-N-cut`, `3-face-N-restored`, `3-face-N-mask`: each restored face at the network's size: input, output, and the
+      mask in blue
+    - `4-mask`: how much of each pixel is restored; white means all of it
+    - `5-result`: the restored image
+    - `6-sheet`: the first 20 restored faces, one per row, upright at 320 px
+
+    Color-blind people can distinguish the blue from the orange."""
     restored_faces = _restored_faces(result, options)
     before, mask = to_rgb8(image), from_array(result.mask)
-    yield PipelineStage("1-found", draw_faces(before, result.faces), "boxes, landmarks and numbers; orange: skipped")
+    yield PipelineStage(
+        "1-found", draw_faces(before, result.faces), "bounding boxes, landmarks and face numbers; orange: skipped"
+    )
     squares = {number: (face, alignment) for number, face, alignment, _ in restored_faces}
     yield PipelineStage(
-        "2-squares", draw_crop_boxes(before, squares), "what the network gets of the image; thick: a face's upper edge"
+        "2-squares", draw_crop_boxes(before, squares), "input squares of the network; the thick edge is the top of the face"
     )
     rows: list[RGB8] = []
     for number, face, alignment, crop in restored_faces:
         source_crop = crop_face(image, alignment)
         mask_overlay = _tint_mask(source_crop, crop_face(mask, alignment)[..., 0])
         name = f"3-face-{number}"
-        yield PipelineStage(f"{name}-cut", _to_uint8(source_crop), f"face {number} as the network gets it")
-        yield PipelineStage(
-            f"{name}-restored", _to_uint8(crop), f"face {number} as the network gives it, in the requested colors"
-        )
-        yield PipelineStage(f"{name}-mask", mask_overlay, f"blue: how much of face {number} is taken")
+        yield PipelineStage(f"{name}-cut", _to_uint8(source_crop), f"face {number}: network input")
+        yield PipelineStage(f"{name}-restored", _to_uint8(crop), f"face {number}: network output, in the requested colors")
+        yield PipelineStage(f"{name}-mask", mask_overlay, f"face {number}: mask (blue)")
         if len(rows) < MAX_SHEET_ROWS:
             cells = [
                 _to_uint8(source_crop),
@@ -81,16 +87,18 @@ def render_stages(image: ImageData, result: RestoreResult, options: RestoreOptio
     yield PipelineStage("4-mask", to_rgb8(mask), "how much of each pixel is restored; white: all of it")
     yield PipelineStage("5-result", to_rgb8(result.image_data), "the result")
     if rows:
-        yield PipelineStage("6-sheet", np.vstack([header_row(SHEET_COLUMNS), *rows]), "each face's way in a row")
+        yield PipelineStage(
+            "6-sheet", np.vstack([header_row(SHEET_COLUMNS), *rows]), "all steps of each face, one row per face"
+        )
 
 
 def _restored_faces(result: RestoreResult, options: RestoreOptions) -> list[tuple[int, Face, Alignment, FloatImage]]:
-    """Number, face, square and what the network gave, of each face that was restored."""
+    """The number, face, square and network output of each restored face."""
     restored = [(number, face) for number, face in enumerate(result.faces) if face.restored]
     entries = []
     for (number, face), crop in zip(restored, result.crops, strict=True):
         alignment = align_face(face.landmarks, crop.shape[0], options.template)
-        assert not isinstance(alignment, str)  # it was restored
+        assert not isinstance(alignment, str)  # restored faces have an alignment
         entries.append((number, face, alignment, crop))
     return entries
 
@@ -100,7 +108,7 @@ def _size_and_score(face: Face) -> str:
 
 
 def _tint_mask(crop: FloatImage, mask: FloatImage) -> RGB8:
-    """The crop in gray, blue where the mask [S, S] is 1, with a white line where it is a half."""
+    """The crop in gray, blue where the mask [S, S] is 1, with a white contour where it is 0.5."""
     gray = np.repeat(crop.mean(2, keepdims=True), 3, axis=2)
     amount = TINT_OPACITY * mask[..., None]
     tinted = _to_uint8(gray + amount * (np.array(SELECTED_COLOR, np.float32) / 255 - gray))

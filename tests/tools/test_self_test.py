@@ -45,7 +45,7 @@ def test_a_network_that_does_nothing_is_found(bare, monkeypatch):
     made = weights.sharpening_state_dict
     monkeypatch.setattr(weights, "sharpening_state_dict", lambda size, gains: made(size, ()))
     result = self_test.self_test("cpu", "fp32")
-    assert not result.passed and "times its detail, expected 1.15 to 1.8" in result.text
+    assert not result.passed and "times the detail of the input, expected 1.15 to 1.8" in result.text
 
 
 def test_for_who_only_wants_to_be_told_what_is_raised_is_what_was_found():
@@ -99,7 +99,7 @@ def unsound(image, mask):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(outside, "outside the face were changed"), (black, "mean color changed by 0."), (unsound, "not finite")],
+    [(outside, "outside the face were changed"), (black, "mean color changed by 0."), (unsound, "non-finite values")],
 )
 def test_what_is_wrong_with_a_result_is_said(restored, change, said):
     picture, result = restored

@@ -1,1 +1,1 @@
-"""Hand-made checkpoints and images of the package's own: everything runs without a download."""
+"""Synthetic checkpoints and sample images, so that a demonstration runs without a download."""

@@ -1,4 +1,4 @@
-"""The photographs of the demonstration: one real face, degraded, alone and six times over."""
+"""The images of the demonstration: one real face, degraded, alone and in a collage of six."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...faces.face import Face
 
 RGB8 = NDArray[np.uint8]
 
-HEAD_BOX = (60, 0, 340, 280)  # x0, y0, x1, y1 of the astronaut's head and shoulders
+HEAD_BOX = (60, 0, 340, 280)  # x0, y0, x1, y1 in px of the astronaut's head and shoulders
 COLLAGE_SIZE = (1500, 1000)
 # Center, side of the head image in pixels, tilt in degrees, factors on red, green and blue.
 COLLAGE: tuple[tuple[tuple[int, int], int, float, tuple[float, float, float]], ...] = (
@@ -32,19 +32,21 @@ def astronaut() -> RGB8:
     try:
         from skimage import data
     except ImportError as error:
-        raise MissingDependency("The demonstration's photograph needs scikit-image: pip install 'sd-gpen[demo]'") from error
+        raise MissingDependency(
+            "The demonstration's photo requires scikit-image. Install it: pip install scikit-image"
+        ) from error
     return np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def degrade(image: RGB8, sigma: float = 1.4, noise: float = 3.0, seed: int = 7) -> RGB8:
-    """Blurs by `sigma` pixels, then adds white noise of `noise` levels."""
+    """Blur by `sigma` pixels, then add white noise with a standard deviation of `noise` levels."""
     blurred = cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32)
     grain = np.random.default_rng(seed).normal(0, noise, image.shape)
     return np.asarray(np.rint(np.clip(blurred + grain, 0, 255)), np.uint8)
 
 
 def collage() -> RGB8:
-    """[1000, 1500, 3]: six heads of different sizes, tilts and colors on gray."""
+    """Draw six heads of different sizes, tilts and colors on gray, [1000, 1500, 3]."""
     x0, y0, x1, y1 = HEAD_BOX
     head = astronaut()[y0:y1, x0:x1].astype(np.float32)
     canvas = np.full((COLLAGE_SIZE[1], COLLAGE_SIZE[0], 3), 96, np.float32)
@@ -59,6 +61,6 @@ def collage() -> RGB8:
 
 
 def side_by_side(before: RGB8, after: RGB8, faces: Sequence[Face]) -> RGB8:
-    """Before and after next to each other, the faces boxed and numbered on the left."""
+    """Draw before (with boxes and face numbers) and after next to each other."""
     gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
     return np.hstack((draw_faces(before, faces), gap, after))
