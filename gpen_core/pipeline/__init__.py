@@ -1,4 +1,4 @@
-"""From an image to its restored faces: devices, loaded networks, compositing, and `FaceRestorer`.
+"""The restoration pipeline: devices, loaded networks, compositing and `FaceRestorer`.
 
-Modules named `torch_*` do on the accelerator what the others do with OpenCV.
+Modules named `torch_*` run on the accelerator what other modules do with OpenCV.
 """

@@ -1,4 +1,4 @@
-"""What a face goes through before and after its network: cut out, masked, colored and put back; here with OpenCV."""
+"""Cropping faces for the network and compositing the results: masks, colors and pasting, with OpenCV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from .inputs import RestoreSession
 
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
 
-MASK_NOUN, FEATHERED_MASK_HINT = "face's mask", "choose feathered masks"  # what memory may run out for, and what helps
+MASK_NOUN, FEATHERED_MASK_HINT = (
+    "face's mask",
+    "choose feathered masks",
+)  # for out-of-memory errors: what needed the memory, and how to need less
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,44 +31,44 @@ class FaceTask:
     number: int
     alignment: Alignment
     target: Alignment
-    """Where it is put back, in the image or its background."""
+    """Where the face is pasted, in the image or its background."""
 
     @property
     def width_ratio(self) -> float:
-        """Of the face, as a part of its square's side."""
+        """The width of the face, as a fraction of the side of its square."""
         return self.session.width_ratio(self.number, self.alignment)
 
 
 class FaceCompositor(Protocol[Crop]):
-    """Takes faces out of images and puts them back. A crop is what the network is given: its kind is this one's own."""
+    """Crops faces from images and pastes them back. The type of a crop, the network's input, depends on the compositor."""
 
     def begin(self, tasks: Sequence[FaceTask]) -> None:
-        """Says which faces come next; each is told to be finished once."""
+        """Announce the next faces. `flush` is called once for each."""
 
     def crop(self, task: FaceTask) -> Crop:
-        """Raises torch's error where memory runs out; see `devices.run_with_oom_backoff`."""
+        """Crop a face. If memory runs out, torch's error is raised; see `devices.run_with_oom_backoff`."""
 
     def paste(self, task: FaceTask, crop: Crop, restored: Crop, note: str | None) -> Crop:
-        """Masks, colors and blends what the network made of `crop`, and gives it as it was blended.
+        """Mask, recolor and paste `restored`, the network's output for `crop`. Returns the crop that was pasted.
 
-        Raises `OutOfMemory` where its mask does not fit."""
+        Raises `OutOfMemory` if there is not enough memory for the mask."""
 
     def flush(self, task: FaceTask) -> None:
-        """Nothing more is done with this face. After an image's last one, it holds all of them."""
+        """Finish a face. After the last face of an image, the image contains all of them."""
 
     def to_numpy(self, crop: Crop) -> FloatImage:
-        """[S, S, 3] RGB in [0, 1]."""
+        """Convert a crop to [S, S, 3] RGB in [0, 1]."""
 
 
 class OpenCVCompositor:
-    """On the CPU, with every option. Crops are [S, S, 3] RGB in [0, 1]."""
+    """A `FaceCompositor` for the CPU that supports all options. Crops are [S, S, 3] RGB in [0, 1]."""
 
     def __init__(self, mask_models: MaskModels, timer: StageTimer) -> None:
         self._mask_models = mask_models
         self._timer = timer
 
     def begin(self, tasks: Sequence[FaceTask]) -> None:
-        """There is nothing to prepare."""
+        """Do nothing: OpenCV needs no preparation."""
 
     def crop(self, task: FaceTask) -> FloatImage:
         return task.session.crop(task.alignment)
@@ -84,7 +87,7 @@ class OpenCVCompositor:
         return restored
 
     def flush(self, task: FaceTask) -> None:
-        """Each face is in its image as soon as it is put back."""
+        """Do nothing: `paste` has already changed the image."""
 
     def to_numpy(self, crop: FloatImage) -> FloatImage:
         return crop

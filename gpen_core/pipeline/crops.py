@@ -1,4 +1,4 @@
-"""Faces taken out upright, worked on by whatever means, and put back where they came from."""
+"""Crop faces upright, for any processing, and paste them back into their image."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ..faces.postprocess import build_mask
 from ..images.image import FloatImage, ImageData
 from ..images.resize import resize
 from ..options import RestoreOptions
-from ..progress import Progress, no_progress
+from ..progress import Progress, no_progress, pluralize
 from .inputs import RestoreInput, load_image, resize_mask, scale_factor
 from .restorer import FaceRestorer
 
-# Of a crop's values: what differs by less may be rounding to 8 bits, and counts as untouched; by more than the second, it is
-# new altogether.
+# Differences of a crop's values from the image. Below the first, they may be 8-bit rounding and count as unchanged. Above
+# the second, the pixel counts as fully changed.
 UNCHANGED_BELOW, CHANGED_ABOVE = 1 / 255, 3 / 255
 
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """Where a face was taken from, and how much of its square belongs to it."""
+    """The position of a cropped face in its image, and its mask."""
 
     face: Face
     number: int
-    """Of the face in its image."""
+    """The number of the face in its image."""
     alignment: Alignment
     template: str
     image_size: tuple[int, int]
-    """Width and height of the image that it was found in."""
+    """Width and height of the image in which the face was detected."""
     mask: FloatImage
     """[512, 512] in [0, 1] over the crop's square."""
 
     def alignment_in(self, image: ImageData) -> Alignment | str:
-        """Its place in the same image of any size, or why it has none there."""
+        """The alignment in the same image at any size, or the reason why it has none there."""
         if image.size == self.image_size:
             return self.alignment
         scale = np.array(scale_factor(self.image_size, image.size, "image", allow_smaller=True))
@@ -52,10 +52,10 @@ class FaceCrop:
 
 @dataclass(frozen=True, eq=False)
 class FaceCrops:
-    """One image's faces."""
+    """The faces of one image."""
 
     faces: tuple[Face, ...]
-    """Every face found; `reason` says why one was not taken out."""
+    """All detected faces. `reason` says why one was skipped."""
     crops: tuple[FaceCrop, ...]
     pixels: tuple[FloatImage, ...]
     """[size, size, 3] RGB in [0, 1] of each crop."""
@@ -69,10 +69,10 @@ def crop_faces(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> list[FaceCrops]:
-    """The chosen faces of each image as upright squares of `size` pixels (None: the largest network's), none restored.
+    """Crop the selected faces of each image as upright squares of `size` pixels (None: size of the largest network).
 
-    Faces are chosen and masked as `FaceRestorer.restore_batch` does. Raises what that raises but for the network's
-    errors."""
+    Faces are not restored. They are selected and masked as in `FaceRestorer.restore_batch`, and the errors are the same
+    except those of the network."""
     options = options or RestoreOptions()
     side = size or restorer.sizes[-1]
     mask_models = restorer.models.mask_models(options, progress or no_progress)
@@ -92,14 +92,14 @@ def crop_faces(
 
 @dataclass(frozen=True, eq=False)
 class PasteResult:
-    """An image with faces put back."""
+    """An image with pasted faces."""
 
     image_data: ImageData
-    """Where nothing changed it is the input itself, not to be written to."""
+    """The result. If nothing changed, it is the input itself; do not write to it."""
     mask: NDArray[np.float32]
-    """[H, W] in [0, 1]: how much of each pixel is new."""
+    """[H, W] in [0, 1]: how much of each pixel comes from the crops."""
     skipped: tuple[str, ...]
-    """Why some of the crops have no place in this image."""
+    """The crops that were not pasted, with their reasons."""
 
 
 def paste_faces(
@@ -110,14 +110,16 @@ def paste_faces(
     strength: float = 1.0,
     region_mask: NDArray[np.floating] | None = None,
 ) -> PasteResult:
-    """Puts crops back into their image, or into the same one enlarged or reduced, as restored faces are.
+    """Paste processed crops into their image, or into an enlarged or reduced copy of it.
 
-    `pixels` are the crops after whatever was done to them, float RGB in [0, 1], square, of any size. Where one is what the
-    image shows there already, the image stays: pasted back untouched, it changes nothing. `crop_masks` [h, w] are taken
-    in place of the crops' masks, `region_mask` [H, W] is multiplied into each. Raises `InputError` for what does not fit."""
+    `pixels` are the processed crops: float RGB in [0, 1], square, of any size. Pixels of a crop that equal the image change
+    nothing. `crop_masks` [h, w] replace the masks of the crops, and `region_mask` [H, W] is multiplied into each. Raises
+    `InputError` if numbers or shapes do not match."""
     if len(pixels) != len(crops) or (crop_masks is not None and len(crop_masks) != len(crops)):
-        counts = f"{len(pixels)} crops" + ("" if crop_masks is None else f" and {len(crop_masks)} masks")
-        raise InputError(f"There are {len(crops)} faces to paste, but {counts}. Each face needs its own.")
+        counts = pluralize(len(pixels), "crop") + (
+            "" if crop_masks is None else f" and {pluralize(len(crop_masks), 'mask')}"
+        )
+        raise InputError(f"Got {counts} for {pluralize(len(crops), 'face')}. Pass one for each face.")
     image_data = load_image(image)
     canvas = Canvas(image_data, None if region_mask is None else resize_mask(region_mask, image_data.size))
     skipped = []
@@ -134,14 +136,14 @@ def paste_faces(
 
 def _validate_crop(pixels: NDArray[Any]) -> FloatImage:
     if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1] or pixels.shape[2] < 3:
-        raise InputError(f"Expected a square crop [S, S, 3], got {list(pixels.shape)}. Scale crops without cutting them.")
+        raise InputError(f"Expected a square crop [S, S, 3], got {list(pixels.shape)}. Resize crops without cropping them.")
     if not np.isfinite(pixels).all():
-        raise InputError("A crop has values that are not finite. Look at what was done to it.")
+        raise InputError("A crop has non-finite values (NaN or infinity). Check how it was processed.")
     return np.ascontiguousarray(np.clip(pixels[..., :3].astype(np.float32), 0, 1))
 
 
 def _change_mask(image: ImageData, target: Alignment, crop: FloatImage, size: int) -> FloatImage:
-    """[size, size] in [0, 1]: where the crop differs from what the image shows there, and softly around it."""
+    """[size, size] in [0, 1]: where the crop differs from the image, with soft edges."""
     side = crop.shape[0]
     before = resize(crop_face(image, target), (side, side))
     difference = np.abs(crop - before).max(axis=2)

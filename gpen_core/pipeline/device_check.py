@@ -1,6 +1,6 @@
-"""Does this device compute right? Each check runs something small on the device and compares it with the CPU.
+"""Checks whether a device computes correctly, by comparing small computations with the CPU.
 
-torch's backends lack operations, and some have been wrong: on MPS, channels-last and writing into slices."""
+torch's backends lack operations, and some computed wrong results: on MPS, channels-last and writes to slices."""
 
 from __future__ import annotations
 
@@ -23,45 +23,53 @@ from .torch_resize import resize
 from .torch_warp import warp
 
 CPU = torch.device("cpu")
-NETWORK_DEVICES = ("mps", "xpu")  # checked; CUDA and the CPU are held by tests, DirectML is only taken when asked for
-IMAGE_DEVICES = ("cuda", "mps", "xpu")  # cuda is ROCm's name, too; a CPU is faster with OpenCV, and DirectML lacks too much
-TINY = GPENConfig(128, 1 / 16, 1)  # a level of every kind, in some milliseconds
+NETWORK_DEVICES = ("mps", "xpu")  # checked at runtime; tests cover CUDA and the CPU, and DirectML is used only on request
+IMAGE_DEVICES = (
+    "cuda",
+    "mps",
+    "xpu",
+)  # ROCm is also called cuda; OpenCV is faster on CPUs, and DirectML lacks too many operations
+TINY = GPENConfig(128, 1 / 16, 1)  # has every kind of level, and takes a few milliseconds
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DeviceCheck:
-    """Something small that a device has to compute as the CPU does."""
+    """A small computation whose result on a device must match the CPU's."""
 
     run: Callable[[torch.device], torch.Tensor]
-    """Its result on a device, float32."""
+    """Returns the result on a device in float32."""
     expected: Callable[[], torch.Tensor]
-    """What the CPU gives; its shape may be broadcast to the result's."""
+    """Returns the result of the CPU. Its shape may be broadcast."""
     tolerance: float
-    """The largest difference that passes."""
+    """The largest permitted difference."""
     is_relative: bool
     """Whether differences are fractions of the expected values' standard deviation."""
     warning: str
-    """The log line of a device that fails: what is done instead. `%s` stand for the device and for what is wrong."""
+    """The log message if the device fails, with `%s` for the device and `%s` for the problem."""
 
 
 def max_difference(check: DeviceCheck, device: torch.device) -> float:
-    """The largest absolute difference between the device's result and the CPU's, in the check's unit; NaN where one is NaN.
+    """Return the largest absolute difference between the device and the CPU, in the unit of the check; NaN if one is NaN.
 
-    What the backend raises is not caught."""
+    Errors of the backend are not caught."""
     expected = check.expected()
     difference = (check.run(device).cpu() - expected).abs().max()
     return float(difference / expected.std() if check.is_relative else difference)
 
 
 def find_problem(check: DeviceCheck, device: torch.device) -> str | None:
-    """What is wrong with the device: how far its result is off, or what its backend says it lacks. None if it passes.
+    """Return the problem of the device: its difference from the CPU, or the backend's error. None if it passes.
 
-    Running out of memory raises torch's error."""
+    If memory runs out, torch's error is raised."""
     try:
         difference = max_difference(check, device)
-    except (RuntimeError, NotImplementedError, TypeError) as error:  # what is missing, each backend says in its own way
+    except (
+        RuntimeError,
+        NotImplementedError,
+        TypeError,
+    ) as error:  # backends report missing operations with different exceptions
         if is_out_of_memory(error):
             raise
         return first_line(error) or type(error).__name__
@@ -73,10 +81,10 @@ def find_problem(check: DeviceCheck, device: torch.device) -> str | None:
 
 @lru_cache(maxsize=16)
 def passes(check: DeviceCheck, device: torch.device, record: Path | None = None) -> bool:
-    """Whether the device passes. It is checked once per process, and the log then says what is wrong.
+    """Whether the device passes the check. It runs once per process and logs the problem.
 
-    With `record` (a JSON file) it is checked once per version of torch and of the system, if that file can be written.
-    Running out of memory raises torch's error."""
+    With `record` (a JSON file) it runs once per version of torch and of the system, if that file is writable. If memory
+    runs out, torch's error is raised."""
     problem = find_problem(check, device) if record is None else _recorded_problem(check, device, record)
     if problem is not None:
         log.warning(check.warning, device, problem)
@@ -84,15 +92,16 @@ def passes(check: DeviceCheck, device: torch.device, record: Path | None = None)
 
 
 def verified_device(device: torch.device, find_record: Callable[[], Path]) -> torch.device:
-    """The device, or the CPU if the device is one of `NETWORK_DEVICES` and computes a tiny network wrongly; see `passes`.
+    """Return the device, or the CPU if the device is one of `NETWORK_DEVICES` and computes a tiny network incorrectly.
 
-    `find_record` gives the path of the record. It is called only for a device that is checked."""
+    `find_record` returns the path of the record for `passes`. It is called only for devices that are checked."""
     return device if device.type not in NETWORK_DEVICES or passes(NETWORK, device, find_record()) else CPU
 
 
 def supports_image_ops(device: torch.device) -> bool:
-    """Whether images are resized, and faces cropped and pasted, on the device, not with OpenCV: it is one of
-    `IMAGE_DEVICES` and computes that as the CPU does; see `passes`."""
+    """Whether resizing, cropping and pasting run on the device instead of with OpenCV.
+
+    The device must be one of `IMAGE_DEVICES` and pass the check `IMAGE_OPS`; see `passes`."""
     return device.type in IMAGE_DEVICES and passes(IMAGE_OPS, device)
 
 
@@ -110,7 +119,7 @@ def _recorded_problem(check: DeviceCheck, device: torch.device, record: Path) ->
 
 
 def _load_results(record: Path) -> dict[str, str | None]:
-    """What is recorded; nothing if the file does not exist or is not ours."""
+    """Read the recorded results. Empty if the file does not exist or is invalid."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,7 +128,7 @@ def _load_results(record: Path) -> dict[str, str | None]:
 
 
 def tiny_gpen() -> GPEN:
-    """A GPEN of the released layout's kind, with seeded weights, on the CPU in float32."""
+    """Build a small GPEN with seeded weights, on the CPU in float32."""
     generator = torch.Generator().manual_seed(7)
     weights = {key: torch.randn(shape, generator=generator) for key, shape in TINY.parameter_shapes().items()}
     return GPEN(weights, TINY, torch.float32)
@@ -130,13 +139,13 @@ def _network_input() -> torch.Tensor:
 
 
 def _run_network(device: torch.device) -> torch.Tensor:
-    """[2, 1, 3, S, S]: computed whole, and in strips."""
+    """[2, 1, 3, S, S]: the output without and with strips."""
     network, x = tiny_gpen().to(device), _network_input().to(device)
     return torch.stack([network(x, strip_bytes=strip_bytes) for strip_bytes in (None, 1)])
 
 
 def _run_image_ops(device: torch.device) -> torch.Tensor:
-    """[N]: small results of all that differs between backends, one after the other."""
+    """[N]: results of all operations that differ between backends, concatenated."""
     image = torch.rand((3, 37, 50), generator=torch.Generator().manual_seed(7)).to(device)
     turned = np.array([[0.8, -0.6, 9.0], [0.6, 0.8, -3.0]])
     inside = torch.zeros((512, 512))
@@ -153,17 +162,17 @@ def _run_image_ops(device: torch.device) -> torch.Tensor:
 NETWORK = DeviceCheck(
     _run_network,
     expected=lambda: tiny_gpen()(_network_input()),
-    tolerance=1e-3,  # float32 on another device was seen to differ by 1e-5
+    tolerance=1e-3,  # correct devices differed by 1e-5 in float32
     is_relative=True,
-    warning=f"Computing on the CPU: on %s torch {torch.__version__} computes the network wrongly: %s",
+    warning=f"Using the CPU instead of %s, because torch {torch.__version__} computes incorrect results there: %s",
 )
-"""The network in float32: the CPU replaces a device that computes it wrongly."""
+"""The network in float32. If a device fails, the CPU is used."""
 
 IMAGE_OPS = DeviceCheck(
     _run_image_ops,
     expected=partial(_run_image_ops, CPU),
-    tolerance=2e-3,  # half a level of 8 bits, and what TF32 may cost
+    tolerance=2e-3,  # half an 8-bit level, and the rounding of TF32
     is_relative=False,
-    warning="Images are reduced, and faces cut out and put back, by the CPU, not on %s: %s",
+    warning="Using the CPU instead of %s to resize images and to crop and paste faces: %s",
 )
-"""Resizing, warping and softening: OpenCV replaces a device that computes them wrongly."""
+"""Resizing, warping and feathering. If a device fails, OpenCV is used."""

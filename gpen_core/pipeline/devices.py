@@ -1,4 +1,4 @@
-"""Which device and precision, how much memory a face takes, and what happens when it runs out."""
+"""Choice of device and precision, memory budgets, and handling of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_BATCH_SIZE = 8
-SMALLER_MODEL_HINT = "take a smaller model (gpen-bfr-512)"
-HOST_MEMORY_FRACTION = 0.5  # of the machine's memory that pixels may take without being asked: there are others
-FREE_MEMORY_FRACTION = 0.8  # of free device memory that a batch may plan with
+SMALLER_MODEL_HINT = "use a smaller model (gpen-bfr-512)"
+HOST_MEMORY_FRACTION = 0.5  # of the machine's memory, default budget for pixels, because other programs need memory, too
+FREE_MEMORY_FRACTION = 0.8  # of free device memory that a batch may use
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """`auto` takes CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. Other names are torch's (`cuda:1`, `cpu`,
-    ...) and `directml`.
+    """Return the device of that name: one of torch's (`cuda:1`, `cpu`, ...), `directml` or `auto`.
 
-    Raises `DeviceError` if the device is not there, `OutOfMemory` if it has no memory left."""
+    `auto` selects CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. Raises `DeviceError` if the device is not
+    available, `OutOfMemory` if it has no free memory."""
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
     if name == "directml":
         return _directml_device()
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # `meta` can be had everywhere and computes nothing
+        torch.zeros(1, device=device).item()  # fails for `meta`, which exists everywhere and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         if is_out_of_memory(error):
             raise OutOfMemory(
                 f"The device {str(name)!r} has no free memory ({first_line(error)}). Close other programs that use it, or "
-                "compute on the CPU."
+                "use the CPU."
             ) from error
         raise DeviceError(
             f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). "
@@ -54,12 +54,12 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`fp32`, `fp16` or `bf16`: the key of `DTYPES`."""
+    """Return the key of `DTYPES`: `fp32`, `fp16` or `bf16`."""
     return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 def available_devices() -> list[torch.device]:
-    """Accelerators first, the CPU last. DirectML is only taken when asked for."""
+    """Return all devices, accelerators first and the CPU last. DirectML is used only on request and is not included."""
     found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     xpu: Any = getattr(torch, "xpu", None)  # torch 2.3 and newer
     if xpu is not None and xpu.is_available():
@@ -73,30 +73,34 @@ def _directml_device() -> torch.device:
     try:
         import torch_directml  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise DeviceError("DirectML needs the package torch-directml, which is not installed.") from error
+        raise DeviceError(
+            "DirectML requires the package torch-directml, which is not installed. Install it: pip install torch-directml"
+        ) from error
     device: torch.device = torch_directml.device()
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is float16 on CUDA and ROCm, bfloat16 on a CPU that computes in it, float32 elsewhere (docs/benchmarks.md).
+    """Return the dtype for `fp32`, `fp16`, `bf16` or `auto`.
 
-    Raises `DeviceError` for a precision that the device cannot compute in."""
+    `auto` is float16 on CUDA and ROCm, bfloat16 on CPUs with hardware support, float32 elsewhere (docs/benchmarks.md).
+    Raises `DeviceError` for a precision that the device does not support."""
     if name == "auto":
         if device.type == "cpu":
             return torch.bfloat16 if cpu_supports_bf16() else torch.float32
         return torch.float16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
-        raise DeviceError(f"Unknown precision {name!r}; choose auto, {', '.join(DTYPES)}.")
+        raise DeviceError(f"Unknown precision {name!r}. Available: auto, {', '.join(DTYPES)}.")
     dtype = DTYPES[name]
     if dtype == torch.float16 and device.type == "cpu":
-        raise DeviceError("The CPU does not compute in fp16 here. Choose fp32 or bf16.")
+        raise DeviceError("fp16 is not supported on the CPU. Use fp32 or bf16.")
     return dtype
 
 
 def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this x86 processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Others emulate it, which was seen to
-    take eighty times as long. Where neither torch (2.6 and newer) nor the system tells, it does not."""
+    """Whether this x86 CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Others emulate it, up to 80 times slower.
+
+    torch (2.6 and newer) or the system reports it. If neither does, the answer is no."""
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     if any(check is not None for check in checks):
         return any(ask() for ask in checks if ask is not None)
@@ -108,18 +112,19 @@ def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def host_memory(cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
-    """The memory of this machine, or of the container that this runs in; None where the system does not tell."""
+    """Return the memory of this machine or container in bytes, or None if the system does not report it."""
     sizes = []
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # not Linux; "max" where there is none
+    with contextlib.suppress(OSError, ValueError):  # not Linux, or "max", which means no limit
         sizes.append(int(cgroup_limit.read_text()))
     return min(sizes, default=None)
 
 
 def pixel_memory_budget(requested: int | None = None) -> int | None:
-    """Bytes that the pixels of images and videos may take: `requested` if it is given, else a share of the machine's memory.
-    None where the system does not tell how much there is."""
+    """Return the memory budget for the pixels of images and videos in bytes.
+
+    It is `requested` if given, else a share of the machine's memory, or None if that is unknown."""
     if requested:
         return requested
     host = host_memory()
@@ -127,12 +132,12 @@ def pixel_memory_budget(requested: int | None = None) -> int | None:
 
 
 class ForkGuard:
-    """torch's threads do not survive a fork, and who waits for them in the child waits for ever."""
+    """Detects forked processes. torch's threads do not survive a fork, so computations in the child would hang."""
 
     has_computed = False
-    """Whether anything was computed in this process."""
+    """Whether this process has used a network."""
     is_forked = False
-    """Whether it is the child of one in which something was."""
+    """Whether this process was forked from one that had used a network."""
 
     @classmethod
     def after_fork(cls) -> None:
@@ -140,11 +145,11 @@ class ForkGuard:
 
     @classmethod
     def check(cls) -> None:
-        """Raises `DeviceError` in a forked child that would hang."""
+        """Raise `DeviceError` in a forked process that would hang."""
         if cls.is_forked:
             raise DeviceError(
-                "This process was forked from one that had loaded networks already; torch's threads are missing here "
-                'and the work would hang. Start processes with multiprocessing.get_context("spawn"), or fork before.'
+                "This process was forked after networks were loaded, so torch's threads are missing and it would hang. "
+                'Start processes with multiprocessing.get_context("spawn"), or fork before loading.'
             )
         cls.has_computed = True
 
@@ -155,24 +160,24 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How many faces to run at once, and how large the features between two layers may get (None: as they are)."""
+    """The number of faces per batch, and the limit in bytes for features between two layers (None: no strips)."""
 
     batch_size: int
     strip_bytes: int | None
 
 
 def plan_batches(config: GPENConfig, dtype: torch.dtype, device: torch.device, max_memory: int | None = None) -> BatchPlan:
-    """Batch and strips within `max_memory` bytes and what is free on the device.
+    """Choose batch size and strips for `max_memory` bytes and the free memory of the device.
 
-    Raises `OutOfMemory` where `max_memory` is less than one face takes."""
+    Raises `OutOfMemory` if one face needs more than `max_memory`."""
     required = min_bytes(config, dtype)
     if max_memory is not None and max_memory < required:
         raise OutOfMemory(
-            f"One face at {config.size}x{config.size} takes about {required / 2**20:.0f} MiB beside the weights; "
-            f"the budget is {max_memory / 2**20:.0f} MiB. Allow more, or take a smaller model."
+            f"One face at {config.size}x{config.size} needs about {required / 2**20:.0f} MiB without the weights, but "
+            f"the budget is {max_memory / 2**20:.0f} MiB. Increase it, or use a smaller model."
         )
     if device.type == "cpu":
-        return BatchPlan(1, CACHE_STRIP_BYTES)  # no faster in batches: the cores are busy with one
+        return BatchPlan(1, CACHE_STRIP_BYTES)  # batches are not faster, because one face uses all cores
     allowed = memory_budget(device, max_memory)
     if allowed is None:
         return BatchPlan(1, None)
@@ -181,12 +186,16 @@ def plan_batches(config: GPENConfig, dtype: torch.dtype, device: torch.device, m
 
 
 def memory_budget(device: torch.device, max_memory: int | None) -> int | None:
-    """Bytes that activations may take: `max_memory`, and no more than CUDA or XPU has free; None where neither is known."""
+    """Return the memory budget for activations in bytes, or None if unknown.
+
+    It is the smaller of `max_memory` and the free memory of CUDA or XPU."""
     budgets = [] if max_memory is None else [max_memory]
     if device.type in ("cuda", "xpu"):
         backend: Any = getattr(torch, device.type)
-        if hasattr(backend, "mem_get_info"):  # of xpu, torch 2.7 and newer
-            cached = backend.memory_reserved(device) - backend.memory_allocated(device)  # torch's own, to be used again
+        if hasattr(backend, "mem_get_info"):  # for xpu in torch 2.7 and newer
+            cached = backend.memory_reserved(device) - backend.memory_allocated(
+                device
+            )  # memory that torch has cached and will reuse
             budgets.append(int((backend.mem_get_info(device)[0] + cached) * FREE_MEMORY_FRACTION))
     return min(budgets, default=None)
 
@@ -198,8 +207,9 @@ def run_with_oom_backoff(
     noun: str = "face",
     advice: str = SMALLER_MODEL_HINT,
 ) -> Iterator[tuple[Sequence[Item], Out]]:
-    """Runs `items` in batches; after running out of memory, in batches half as large. Raises `OutOfMemory` if one is too
-    many, with `advice` on how to need less."""
+    """Run `items` in batches, and halve the batch size each time memory runs out.
+
+    Raises `OutOfMemory` if a single item does not fit. `advice` tells the user how to need less memory."""
     done = 0
     while done < len(items):
         chunk = items[done : done + batch_size]
@@ -211,11 +221,11 @@ def run_with_oom_backoff(
             if len(chunk) == 1:
                 raise OutOfMemory(
                     f"There is not enough memory for a single {noun} ({first_line(error) or type(error).__name__}). "
-                    f"Close other programs, {advice}, or compute on the CPU."
+                    f"Close other programs, {advice}, or use the CPU."
                 ) from error
             batch_size = len(chunk) // 2
             log.warning("Out of memory with a batch of %d %ss; continuing with %d.", len(chunk), noun, batch_size)
             continue
         yield chunk, out
-        del out  # of a whole batch, perhaps on the device: it need not be there beside the next
+        del out  # free the outputs, which may be on the device, before the next batch
         done += len(chunk)

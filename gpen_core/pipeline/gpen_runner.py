@@ -1,4 +1,4 @@
-"""One GPEN network as it runs, and several of them, of which each face takes the one that suits its size."""
+"""Runs a GPEN network on batches of faces, and selects a network for each face by its size."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ from .lazy import Lazy
 FloatImage = NDArray[np.float32]
 Item = TypeVar("Item")
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
-"""[S, S, 3] RGB in [0, 1], or the same on the network's device as [3, S, S]"""
+"""[S, S, 3] RGB in [0, 1] as an array, or [3, S, S] as a tensor on the network's device."""
 
 log = logging.getLogger(__name__)
 
 MIN_AUTO_SIZE = 512
-"""Whether 256 serves real faces as well was never seen with trained weights."""
+"""The smallest size that `auto` uses. The quality of 256 was never evaluated with trained weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceOutput(Generic[Item, Crop]):
-    """What the network made of one crop."""
+    """The network's output for one crop."""
 
     item: Item
     crop: Crop
-    """As it went in."""
+    """The input."""
     restored: Crop | None
-    """What came out, as a crop; None where that was not finite."""
+    """The output, or None if it has non-finite values."""
     note: str | None = None
-    """What was out of the ordinary."""
+    """A remark for the report, e.g. that float32 was used instead."""
 
 
 class GPENRunner:
-    """One GPEN network on its device, its twin in float32 where a face needs it, and whether it runs in strips only."""
+    """Runs one GPEN network on its device, with a float32 fallback and, after out-of-memory errors, in strips."""
 
     def __init__(self, network: GPEN, device: torch.device, load_fp32: Callable[[], GPEN] | None = None) -> None:
-        """`load_fp32` gives the network in float32, for faces whose output in half precision is not finite."""
+        """`load_fp32` returns the network in float32, for faces whose output in half precision is not finite."""
         self.network = network
         self.device = device
         self._fp32_fallback = None if load_fp32 is None else Lazy(partial(_load_fp32_runner, load_fp32, device))
         self._needs_strips = False
 
     def plan_batches(self, max_memory: int | None) -> BatchPlan:
-        """See `devices.plan_batches`; one face in strips where one was too many before."""
+        """Like `devices.plan_batches`, but one face in strips if memory has run out before."""
         batch_plan = plan_batches(self.network.config, self.network.dtype, self.device, max_memory)
         return BatchPlan(1, CACHE_STRIP_BYTES) if self._needs_strips else batch_plan
 
     def restore(self, crops: Sequence[Crop], strip_bytes: int | None, on_tick: Callable[[], None]) -> list[Crop | None]:
-        """Crops -> what the network makes of each, in [0, 1]; None where any of it is not finite. Memory as for `run`."""
+        """Restore crops. Returns crops in [0, 1], or None for those with non-finite values. Out of memory: see `run`."""
         y = self.run(_stack(crops, self.device).mul_(2).sub_(1), strip_bytes, on_tick)
         is_finite = y.isfinite().flatten(1).all(1).tolist()
         y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
@@ -79,10 +79,10 @@ class GPENRunner:
         max_memory: int | None = None,
         on_tick: Callable[[], None] = lambda: None,
     ) -> Iterator[FaceOutput[Item, Crop]]:
-        """The crops of `items` through the network in batches, in order. What is not finite in half precision is redone in
-        float32. `on_tick` is called within a face, too.
+        """Restore the crops of `items` in batches, in order. Non-finite outputs in half precision are recomputed in float32.
 
-        Raises `OutOfMemory` where not even one fits, or less than that is allowed by `max_memory` (bytes)."""
+        `on_tick` is also called during a face. Raises `OutOfMemory` if a single face does not fit into the device's memory
+        or into `max_memory` bytes."""
         batch_plan = self.plan_batches(max_memory)
 
         def run(chunk: Sequence[Item]) -> tuple[list[Crop], list[Crop | None]]:
@@ -103,7 +103,7 @@ class GPENRunner:
     def _redo_in_fp32(
         self, item: Item, crop: Crop, strip_bytes: int | None, on_tick: Callable[[], None]
     ) -> FaceOutput[Item, Crop]:
-        """Once more in float32; nothing where there is no such network, or where that is not finite either."""
+        """Recompute a crop in float32. `restored` is None if there is no such network or its output is not finite either."""
 
         def run(crops: Sequence[Crop]) -> Crop | None:
             fallback = self.fp32_fallback()
@@ -116,8 +116,9 @@ class GPENRunner:
         return FaceOutput(item, crop, output, f"restored in float32 because the {dtype} output was not finite")
 
     def run(self, x: torch.Tensor, strip_bytes: int | None, on_tick: Callable[[], None]) -> torch.Tensor:
-        """The network's output. Where one sample's features do not fit the device's memory, they are computed in strips
-        from then on. Raises torch's own error where that does not fit either; see `devices.run_with_oom_backoff`."""
+        """Return the network's output. If one sample does not fit into the device's memory, this and later calls use strips.
+
+        If that does not fit either, torch's error is raised; see `devices.run_with_oom_backoff`."""
         strip_bytes = CACHE_STRIP_BYTES if self._needs_strips else strip_bytes
         forward: Callable[..., torch.Tensor] = self.network
         try:
@@ -125,12 +126,12 @@ class GPENRunner:
         except Exception as error:
             if len(x) > 1 or strip_bytes is not None or not is_out_of_memory(error):
                 raise
-        log.warning("Out of memory with one face; continuing in strips.")
+        log.warning("Out of memory with one face; computing it in strips.")
         self._needs_strips = True
         return forward(x, on_tick, CACHE_STRIP_BYTES)
 
     def fp32_fallback(self) -> GPENRunner | None:
-        """Its twin in float32, loaded when first asked for; None where there is none or it is in float32 itself."""
+        """Return the runner in float32, loaded on first use. None if there is none or this network is already in float32."""
         if self._fp32_fallback is None or self.network.dtype == torch.float32:
             return None
         return self._fp32_fallback.get()
@@ -145,31 +146,31 @@ def _load_fp32_runner(load_fp32: Callable[[], GPEN], device: torch.device, progr
 
 
 def _stack(crops: Sequence[Any], device: torch.device) -> torch.Tensor:
-    """[B, 3, S, S] on the device, in memory of its own."""
+    """Stack crops into a new tensor [B, 3, S, S] on the device."""
     if isinstance(crops[0], torch.Tensor):
         return torch.stack(list(crops))
     return torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)  # BHWC -> BCHW
 
 
 def parse_auto_model(model: str) -> tuple[int, ...]:
-    """The sizes that `auto` may choose among, `auto:256` from that one on; none for any other name.
+    """Return the sizes that `auto` selects from. `auto:256` starts at 256. Empty for other names.
 
-    Raises `OptionsError` for a size that was never released."""
+    Raises `OptionsError` for a size that is not a released one."""
     name, colon, min_size = model.lower().partition(":")
     if name != AUTO:
         return ()
     if min_size not in map(str, RELEASED_SIZES) and (colon or min_size):
-        raise OptionsError(f"model is {model!r}; expected auto, or auto: and one of {', '.join(map(str, RELEASED_SIZES))}.")
+        raise OptionsError(f"Unknown model {model!r}. Use auto, or auto: with one of {', '.join(map(str, RELEASED_SIZES))}.")
     return tuple(size for size in RELEASED_SIZES if size >= int(min_size or MIN_AUTO_SIZE))
 
 
 def select_size(side: float, sizes: Sequence[int]) -> int:
-    """The smallest of `sizes` that is at least `side`, else the largest."""
+    """Return the smallest of `sizes` that is at least `side`, else the largest."""
     return min((size for size in sizes if size >= side), default=max(sizes))
 
 
 class SizeSelector:
-    """Networks of several sizes: each is loaded when a face first needs it, and kept while memory allows."""
+    """Networks of several sizes. Each is loaded on first use and kept while there is enough memory."""
 
     def __init__(
         self,
@@ -178,15 +179,17 @@ class SizeSelector:
         load: Callable[[int, Progress], GPENRunner],
         present: Collection[int] | None = None,
     ) -> None:
-        """Of `sizes` those in `present` are chosen among (default: all), or the largest alone where that names none of them.
-        `load` raises `MissingWeights` for one that is not there and cannot be fetched: it is not asked for again."""
+        """Select from those `sizes` that are `present` (default: all), or use only the largest if none is.
+
+        `load` raises `MissingWeights` for a size that is missing and cannot be downloaded. It is not called again for that
+        size."""
         chosen = tuple(size for size in sorted(sizes) if present is None or size in present)
         self.sizes = chosen or (max(sizes),)
         self._suitable_sizes = tuple(sizes)
         self._is_fetching = not chosen
         self.dtype = dtype
         self.on_unload: Callable[[Sequence[torch.nn.Module]], None] = _ignore_unload
-        """Called with the networks that are dropped; see `FaceRestorer.set_unload_callback`."""
+        """Called with the unloaded networks; see `FaceRestorer.set_unload_callback`."""
         self._runners = {size: Lazy(partial(load, size)) for size in self.sizes}
         self._missing: dict[int, MissingWeights] = {}
 
@@ -195,8 +198,10 @@ class SizeSelector:
         return tuple(one for lazy in self._runners.values() if (one := lazy.loaded_value) is not None)
 
     def for_face_size(self, side: float, progress: Progress) -> GPENRunner:
-        """That for a face whose square is `side` pixels wide; where its file cannot be had, the next larger one, else the
-        next smaller. Raises `MissingWeights` where none can be had, `OutOfMemory` where it does not fit even alone."""
+        """Return the runner for a face whose square is `side` pixels wide.
+
+        If its file is not available, the next larger size is used, else the next smaller one. Raises `MissingWeights` if no
+        size is available, `OutOfMemory` if the network does not fit even alone."""
         while True:
             available = [size for size in self.sizes if size not in self._missing]
             if not available:
@@ -209,18 +214,20 @@ class SizeSelector:
                 log.warning("GPEN-%d is not available; using another size: %s", size, error)
 
     def advise(self, side: float, size: int) -> str | None:
-        """For a face whose square is `side` pixels wide and that the network of that size restores: a sentence on the one
-        that would suit it better, if that is not there."""
+        """Return a hint if another network, whose file is missing, would suit a face better than the one of `size`.
+
+        `side` is the width of the face's square in pixels."""
         better = select_size(side, self._suitable_sizes)
         if better > size:
-            return f"GPEN-BFR-{better} would suit the largest faces better than GPEN-BFR-{size}, but its file is not there."
+            return f"GPEN-BFR-{better} would suit the largest faces better than GPEN-BFR-{size}, but its file is missing."
         if better < size and self._is_fetching:
-            return f"GPEN-BFR-{better} would restore these faces faster than GPEN-BFR-{size}, which serves every size."
+            return f"GPEN-BFR-{better} would restore these faces faster than GPEN-BFR-{size}, but its file is missing."
         return None
 
     def unload(self, except_size: int | None = None) -> bool:
-        """Forget the networks, except that of the size `except_size`; they are loaded again when needed. Whether there were
-        any."""
+        """Unload all networks except the one of `except_size`. They are loaded again on next use.
+
+        Returns whether any network was unloaded."""
         unloaded = [one for size, lazy in self._runners.items() if size != except_size and (one := lazy.pop()) is not None]
         self.on_unload([network for one in unloaded for network in one.networks()])
         return bool(unloaded)
@@ -232,7 +239,7 @@ class SizeSelector:
         except OutOfMemory:
             if was_empty and not self.loaded_runners:
                 raise
-        # Not in the except block: until it ends, the error keeps what was loaded of this network.
+        # Outside the except block, because the error keeps the partly loaded network alive.
         log.warning("Not enough memory for GPEN-%d next to the other networks; unloading them.", size)
         self.unload(except_size=size)
         return self._runners[size].get(progress)

@@ -1,4 +1,4 @@
-"""Networks that are loaded when first needed."""
+"""Lazy loading of networks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..progress import Progress, ProgressEvent, no_progress
 
 Loaded = TypeVar("Loaded")
 
-POLL_INTERVAL = 0.2  # seconds: how often a waiting thread calls its progress
+POLL_INTERVAL = 0.2  # seconds between progress events of a waiting thread
 
 
 class Lazy(Generic[Loaded]):
-    """A value that is loaded when first needed, and only once if several threads need it at the same time."""
+    """A value that is loaded on first use, and only once if several threads need it at the same time."""
 
     def __init__(self, load: Callable[[Progress], Loaded]) -> None:
         self._load = load
@@ -26,14 +26,14 @@ class Lazy(Generic[Loaded]):
 
     @property
     def loaded_value(self) -> Loaded | None:
-        """The value if it is loaded."""
+        """The value if it is loaded, else None."""
         return self._value
 
     def get(self, progress: Progress = no_progress) -> Loaded:
-        """The value, loaded if it is not there yet. `progress` may raise `Interrupted`, also while another thread loads.
+        """Return the value, and load it if necessary. `progress` may raise `Interrupted`, also while another thread loads.
 
-        Raises what loading raises. A `WeightsError` also goes to the threads that waited for the same file: they do not
-        try again."""
+        Raises the errors of loading. A `WeightsError` is also raised in threads that waited for the same file, so they do
+        not try again."""
         value, previous_failure = self._value, self._failure
         if value is not None:
             return value
@@ -47,7 +47,7 @@ class Lazy(Generic[Loaded]):
         return value
 
     def pop(self) -> Loaded | None:
-        """The value if it is loaded; it is forgotten here, and loaded again when it is next needed."""
+        """Remove and return the value if it is loaded. It is loaded again on next use."""
         value, self._value = self._value, None
         return value
 
@@ -55,7 +55,9 @@ class Lazy(Generic[Loaded]):
         try:
             return self._load(progress)
         except WeightsError as error:
-            self._failure = type(error)(*error.args)  # a copy: the traceback would keep the caller's images
+            self._failure = type(error)(
+                *error.args
+            )  # a copy, because the traceback would keep the caller's images in memory
             raise
 
 

@@ -1,4 +1,4 @@
-"""Which networks are loaded, where their weights are, and what was learned of them while they ran."""
+"""Loading and managing the networks of a restorer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DEVICE_CHECKS_FILE = "checked-devices.json"
 
 
 class ModelSet:
-    """The networks of one restorer: one GPEN or several, a detector and perhaps a face parser, on one device."""
+    """The networks of a restorer on one device: GPENs, a detector, and optionally a face parser and upscalers."""
 
     def __init__(
         self,
@@ -52,10 +52,12 @@ class ModelSet:
         offload_device: torch.device | None = None,
         load_upscaler: Callable[[str, Progress], Upscaler] | None = None,
     ) -> None:
-        """Of several `runners` that are not by size the first restores. `load_parser` is called when a mask first needs
-        it; it raises `MissingWeights` where ParseNet's file is not there and cannot be fetched. `offload_device` is where
-        the weights wait for a host that moves them, see `FaceRestorer.modules`; without it they go to `device` at once.
-        `load_upscaler` is given a name or a path."""
+        """`runners` is a `SizeSelector`, or a sequence whose first runner restores.
+
+        `load_parser` is called when a mask first needs it. It raises `MissingWeights` if ParseNet's file is missing and
+        cannot be downloaded. `offload_device` holds the weights for hosts that move them themselves, see
+        `FaceRestorer.modules`; without it they are moved to `device` at once. `load_upscaler` is called with a name or a
+        path."""
         ForkGuard.check()
         self._selector = runners if isinstance(runners, SizeSelector) else None
         self._runners = () if isinstance(runners, SizeSelector) else tuple(runners)
@@ -70,21 +72,21 @@ class ModelSet:
 
     @property
     def runners(self) -> tuple[GPENRunner, ...]:
-        """Those that are loaded by now."""
+        """The runners that are currently loaded."""
         return self._runners if self._selector is None else self._selector.loaded_runners
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the faces that can be restored, in pixels; one unless each face takes what suits it."""
+        """The available network sizes in pixels; more than one only with the model `auto`."""
         return (self._runners[0].network.size,) if self._selector is None else self._selector.sizes
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks compute in."""
+        """The dtype of the networks."""
         return self._runners[0].network.dtype if self._selector is None else self._selector.dtype
 
     def runner_for(self, side: float, progress: Progress) -> GPENRunner:
-        """That for a face whose square is `side` pixels wide. Raises what `SizeSelector.for_face_size` does."""
+        """Return the runner for a face whose square is `side` pixels wide. Errors as in `SizeSelector.for_face_size`."""
         return self._runners[0] if self._selector is None else self._selector.for_face_size(side, progress)
 
     def advise(self, side: float, size: int) -> str | None:
@@ -106,10 +108,13 @@ class ModelSet:
         offload_device: torch.device | None,
         upscaler: str = LANCZOS,
     ) -> ModelSet:
-        """See `FaceRestorer.load`; every one of `models` is loaded, but `auto` alone when a face needs one. `upscaler` is
-        fetched with them, loaded when used; of `auto` the network for 2048 where none is there."""
+        """Load the networks; see `FaceRestorer.load`.
+
+        All `models` are loaded at once, except `auto`, whose networks are loaded when a face needs them. If no network for
+        `auto` is present, the one for 2048 is downloaded. `upscaler` is downloaded with the models and loaded on first
+        use."""
         ForkGuard.check()
-        require("facexlib")  # before anything is fetched
+        require("facexlib")  # before downloading anything
         torch_device = _pick_verified_device(device)
         precision = pick_dtype(dtype, torch_device)
         store = Store(models_dirs(models_dir), downloads)
@@ -155,9 +160,9 @@ class ModelSet:
         )
 
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:
-        """The face parser where these options need one, loaded when first asked for.
+        """Return the face parser if these options need one. It is loaded on first use.
 
-        Raises `MissingWeights` for a parse mask whose weights are not there and cannot be fetched."""
+        Raises `MissingWeights` for a parse mask if the weights are missing and cannot be downloaded."""
         if options.mask_type == "feather" or (options.mask_type == "auto" and self.device.type == "cpu"):
             return None
         if self._is_parser_missing and options.mask_type == "auto":
@@ -167,26 +172,27 @@ class ModelSet:
         except MissingWeights as error:
             if options.mask_type == "parse":
                 raise
-            self._is_parser_missing = True  # for every image that follows: a download is not tried again and again
+            self._is_parser_missing = True  # do not try the download again for each image
             log.warning("Using feathered masks instead of parsed ones: %s", error)
             return None
 
     def mask_models(self, options: RestoreOptions, progress: Progress) -> MaskModels:
-        """What masks are made with. Raises `MissingWeights` as `parser` does, and for regions to be kept."""
+        """Return the networks for masks. Raises `MissingWeights` like `parser`, and for regions to preserve."""
         needs_regions = any(region != OCCLUDERS for region in options.preserve)
         return MaskModels(self.parser(options, progress), self._parser.get(progress) if needs_regions else None)
 
     def upscaler(self, options: RestoreOptions, progress: Progress) -> Upscaler | None:
-        """The network that enlarges the image with these options, loaded when first asked for; None for Lanczos.
+        """Return the upscaling network for these options, or None for Lanczos. It is loaded on first use.
 
-        Raises `MissingDependency` where no package builds it, `MissingWeights` and `WeightsError` as `Store.load` does."""
+        Raises `MissingDependency` if no package for it is installed, `MissingWeights` and `WeightsError` like
+        `Store.load`."""
         name = options.upscaler
         if options.upscale == 1 or name == LANCZOS:
             return None
         return self._upscalers.setdefault(name, Lazy(partial(self._load_upscaler, name))).get(progress)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
-        """All that are loaded by now."""
+        """All networks that are currently loaded."""
         parser = () if (face_parser := self._parser.loaded_value) is None else (face_parser.network,)
         networks = [network for one in self.runners for network in one.networks()]
         upscalers = [one for lazy in tuple(self._upscalers.values()) if (one := lazy.loaded_value) is not None]
@@ -201,7 +207,7 @@ class ModelSet:
         except OutOfMemory:
             if not self.unload():
                 raise
-        log.warning("Not enough memory for all networks at once; unloading them. Each is loaded again when a face needs it.")
+        log.warning("Not enough memory for all networks at once; unloading them. Each is loaded again on its next use.")
         self._move_to(device)
 
     @oom_context("the networks", SMALLER_MODEL_HINT)
@@ -210,7 +216,7 @@ class ModelSet:
             for module in self.modules():
                 module.to(device)
         except Exception:
-            for module in self.modules():  # half of them would only fill the device
+            for module in self.modules():  # the moved ones would only fill the device
                 module.to("cpu")
             raise
 
@@ -224,7 +230,9 @@ class ModelSet:
             self._selector.on_unload = callback
 
     def activation_bytes(self) -> int:
-        """Estimated, beside the weights: one face in one piece, or detection, whichever takes more."""
+        """Estimate the peak memory in bytes, without the weights.
+
+        It is that of one face without strips or of detection, whichever is larger."""
         configs = [RELEASED[self.sizes[-1]]] if self._selector else [one.network.config for one in self._runners]
         return max(self.detector.activation_bytes, *(bytes_per_face(config, self.dtype) for config in configs))
 
@@ -237,17 +245,17 @@ class ModelSet:
         """See `FaceRestorer.record`."""
         if self.device.type != "cuda":
             log.warning(
-                "CUDA graphs and torch.compile need CUDA or ROCm; on %s the network runs uncompiled.", self.device.type
+                "CUDA graphs and torch.compile require CUDA or ROCm. The network is not compiled on %s.", self.device.type
             )
             return
         if self._selector is not None:
-            log.warning("The model auto is not compiled; name one model to compile it.")
+            log.warning("The model auto cannot be compiled. Choose one network instead.")
         for one in self._runners:
             if (failure := one.network.capture()) is not None:
                 log.warning("%s", failure)
 
 
-@oom_context("the face detector", "take retinaface_mobile0.25")
+@oom_context("the face detector", "use retinaface_mobile0.25")
 def load_detector(
     detector: str | PathLike[str] = DEFAULT_DETECTOR,
     models_dir: Folders | None = None,
@@ -256,7 +264,7 @@ def load_detector(
     progress: Progress | None = None,
     downloads: DownloadOptions | None = None,
 ) -> Detector:
-    """A detector without a network, for `restorer.detect_faces`; see `FaceRestorer.load`."""
+    """Load only a detector, for `restorer.detect_faces`; see `FaceRestorer.load`."""
     ForkGuard.check()
     require("facexlib")
     torch_device = _pick_verified_device(device)
@@ -265,12 +273,12 @@ def load_detector(
 
 
 def _pick_verified_device(device: str | torch.device) -> torch.device:
-    """The device asked for, or the CPU in place of one that computes wrongly, see `device_check`. Raises `DeviceError`."""
+    """Return the requested device, or the CPU if it computes incorrectly; see `device_check`. Raises `DeviceError`."""
     return verified_device(pick_device(device), lambda: models_dirs()[0] / DEVICE_CHECKS_FILE)
 
 
 def validate_checkpoint(content: object, entry: Entry | None) -> None:
-    """Refuses, as `WeightsError`, a file that is not what its name says, as far as tensors, names and shapes can tell."""
+    """Raise `WeightsError` if the tensors of a file do not match its name, as far as keys, shapes and values show."""
     if entry is not None and entry.size is not None:
         validate_state_dict(content, entry.size)
         return
@@ -283,11 +291,11 @@ def validate_checkpoint(content: object, entry: Entry | None) -> None:
         if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
     if non_finite:
-        raise WeightsError(f"These tensors hold values that are not finite: {summarize_problems(non_finite)}.")
+        raise WeightsError(f"These tensors have non-finite values: {summarize_problems(non_finite)}.")
 
 
 def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
-    """For a file that the user has replaced: remembers it anew, and gives its path. See `Store.trust`."""
+    """Record the digest of a file that the user replaced, and return its path. See `Store.accept_changed`."""
     path, _ = Store(models_dirs(models_dir)).accept_changed(name, validate_checkpoint)
     return str(path)
 
@@ -302,18 +310,18 @@ def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None 
 
 
 def _missing_parser(progress: Progress) -> FaceParser:
-    raise MissingWeights("No face parser was given, so the mask cannot be parsed.")
+    raise MissingWeights("Parse masks need a face parser, but none was given.")
 
 
 def _missing_upscaler(name: str, progress: Progress) -> Upscaler:
-    raise MissingWeights(f"No models folder was given, so the upscaler {name!r} cannot be loaded.")
+    raise MissingWeights(f"The upscaler {name!r} cannot be loaded, because no models folder was given.")
 
 
 def _load_upscaler(
     store: Store, weights_device: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
 ) -> Upscaler:
-    """`weights_device` is where its weights are."""
-    rrdb.require_backend()  # before anything is fetched
+    """Load an upscaler with its weights on `weights_device`, to run on `device`."""
+    rrdb.require_backend()  # before downloading anything
 
     def build(content: object, entry: Entry | None) -> Upscaler:
         state_dict, layout = rrdb.validate_state_dict(content, entry)
@@ -328,7 +336,7 @@ def _build_network(dtype: torch.dtype, content: object, entry: Entry | None) -> 
 
 
 def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
-    """The network of that size, on its device: nobody has moved it there before. Raises as `Store.load` does."""
+    """Load the network of that size and move it to its device. Errors as in `Store.load`."""
     with oom_context("the network", SMALLER_MODEL_HINT):
         runner = load_runner(_name_of(size), progress)
         runner.network.to(runner.device)
@@ -337,7 +345,7 @@ def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, pr
 
 
 def _name_of(size: int) -> str:
-    """The released network of that size."""
+    """Return the name of the released network of that size."""
     return next(entry.name for entry in CATALOG if entry.size == size)
 
 
@@ -350,5 +358,5 @@ def _build_parser(device: torch.device, dtype: torch.dtype, content: object, ent
 
 
 def _detection_dtype(precision: torch.dtype, device: torch.device) -> torch.dtype:
-    """What detector and face parser compute in: they were measured in bfloat16 on CPUs, elsewhere it is float32."""
+    """Return the dtype of detector and face parser: float32, or bfloat16 on CPUs, where it was tested."""
     return precision if precision == torch.bfloat16 and device.type == "cpu" else torch.float32

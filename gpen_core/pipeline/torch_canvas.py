@@ -1,4 +1,4 @@
-"""`faces.blend.Canvas` in torch: faces are blended on the device, and what they changed comes back at the end."""
+"""`faces.blend.Canvas` in torch: faces are blended on the device, and changed regions are copied back at the end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..images.image import Region
 from .torch_image import DeviceImage, to_device
 from .torch_warp import warp
 
-WEIGHT_GAIN = 1 + 1e-6  # weights of interpolation add up to 1 but for rounding; what is 1 around stays exactly 1
+WEIGHT_GAIN = 1 + 1e-6  # interpolation weights may sum to slightly less than 1; this keeps a mask of 1 at exactly 1
 
 
 class TorchCanvas:
-    """A canvas for as long as faces are pasted on the device. It has them when this is closed; `device_image` is not
-    changed."""
+    """Pastes faces into a `Canvas` on the device. `close` writes them to the canvas. The `device_image` is not changed."""
 
     def __init__(self, canvas: Canvas, device_image: DeviceImage) -> None:
-        """`device_image` is of the canvas's original and holds every place where something will be pasted. Running out of
-        memory raises torch's error, here and in `paste`."""
+        """`device_image` is a part of the canvas's original that includes all regions to paste into.
+
+        If memory runs out, here or in `paste`, torch's error is raised."""
         rows = device_image.region.slices
         self._canvas = canvas
         self._device_image = device_image
-        if canvas.result is canvas.original:  # nothing was pasted
+        if canvas.result is canvas.original:  # nothing was pasted yet
             self._result = device_image.samples.clone()
             self._mask = torch.zeros(device_image.samples.shape[:2], device=device_image.device)
         else:
@@ -36,7 +36,7 @@ class TorchCanvas:
         self._regions: list[Region] = []
 
     def paste(self, crop: torch.Tensor, mask: torch.Tensor | None, alignment: Alignment, strength: float = 1.0) -> None:
-        """As `Canvas.paste`: `crop` [3, S, S] RGB in [0, 1], `mask` square in [0, 1] or None."""
+        """Paste a face like `Canvas.paste`. `crop` is [3, S, S] RGB in [0, 1], `mask` is square in [0, 1] or None."""
         region = alignment.source_region(*self._canvas.original.size)
         if region.empty:
             return
@@ -54,14 +54,14 @@ class TorchCanvas:
         if share is not None:
             restored = self._mix_overlap(region, original, restored, share, previous)
             weight = torch.maximum(weight, previous)
-        # At a weight of 1 this is exactly the restored value, as in `Canvas.paste`.
+        # With a weight of 1, the result is exactly the restored value, as in `Canvas.paste`.
         blended = self._device_image.quantize(restored * weight + original * (1 - weight))
         self._result[window] = torch.where(touched[..., None], blended, self._result[window])
         self._mask[window] = torch.where(touched, weight, previous)
         self._regions.append(region)
 
     def close(self) -> None:
-        """Writes what was pasted to the canvas. Nothing may be pasted after it."""
+        """Write the pasted regions to the canvas. Do not call `paste` afterwards."""
         for region in self._regions:
             window = self._device_image.slices(region)
             self._canvas.write_region(region, self._result[window].cpu().numpy(), self._mask[window].cpu().numpy())
@@ -69,7 +69,7 @@ class TorchCanvas:
     def _warp_mask(
         self, mask: torch.Tensor | None, alignment: Alignment, region: Region, size: tuple[int, int]
     ) -> torch.Tensor:
-        """[h, w]: the mask in pixels of the region."""
+        """[h, w]: the mask in the pixels of the region."""
         if mask is None:
             return torch.ones(size[::-1], device=self._device_image.device)
         matrix = crop_to_region_matrix(alignment, region, mask.shape[-1])
@@ -78,7 +78,7 @@ class TorchCanvas:
     def _mix_overlap(
         self, region: Region, original: torch.Tensor, restored: torch.Tensor, share: torch.Tensor, previous: torch.Tensor
     ) -> torch.Tensor:
-        """The restored color of two faces together: `share` of it is the new one's. See `Canvas`."""
+        """Mix the restored colors of overlapping faces, with the weight `share` for the new one. See `Canvas`."""
         overlap = previous > 0
         shown = self._device_image.rgb(region, self._result)
         others = (shown - original * (1 - previous)) / torch.where(overlap, previous, torch.ones_like(previous))
@@ -93,7 +93,7 @@ def _overlap_share(
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> torch.Tensor:
-    """[h, w]: as `blend`'s."""
+    """[h, w]: the weight of the new face where faces overlap, like the function in `blend`."""
     max_weight = torch.as_tensor(max_weight, dtype=torch.float32, device=weight.device)
     old = torch.where(
         max_weight > 0, previous / max_weight.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros_like(previous)
@@ -109,7 +109,7 @@ def _overlap_share(
 
 
 def _center_distance(alignment: Alignment, region: Region, device: torch.device) -> torch.Tensor:
-    """[h, w]: of each pixel of the region from the middle of the face's square, in its sides."""
+    """[h, w]: the distance of each pixel from the center of the face's square, as a multiple of its side."""
     middle = (alignment.size - 1) / 2
     x0, y0 = (alignment.inverse @ np.array((middle, middle, 1))).tolist()
     x = torch.arange(region.x1 - region.x0, dtype=torch.float32, device=device) + (region.x0 - x0)

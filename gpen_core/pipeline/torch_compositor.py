@@ -1,4 +1,4 @@
-"""Faces cut out, masked, colored and put back on the network's device."""
+"""Cropping, masking, recoloring and pasting faces on the network's device."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _ImageState:
-    """One image at work."""
+    """The state of one image while its faces are restored."""
 
     source_region: Region
-    """Of the image: what its faces are cut out of."""
+    """The part of the image from which faces are cropped."""
     target_region: Region
-    """Of the image or its background: where they are put."""
+    """The part of the image or its background into which faces are pasted."""
     remaining: int = 0
-    """Faces that are not finished."""
+    """Number of unfinished faces."""
     source_image: DeviceImage | None = None
     canvas: TorchCanvas | None = None
     is_too_large: bool = False
-    """It does not fit the device: its faces are cut out and put back with OpenCV."""
+    """The image does not fit into the device's memory, so OpenCV crops and pastes its faces."""
 
 
 class TorchCompositor:
-    """A `FaceCompositor` whose crops are [3, S, S] RGB in [0, 1] on the device, for options that
-    `options.supported_on_device` knows.
+    """A `FaceCompositor` for the options of `options.supported_on_device`. Crops are [3, S, S] RGB in [0, 1] on the device.
 
-    An image is there, as far as its faces reach or as detection left it, from its first face of one network to the last."""
+    An image is on the device from its first to its last face of a network: the part with faces, or the whole image if
+    detection has uploaded it."""
 
     def __init__(self, device: torch.device, mask_models: MaskModels, timer: StageTimer, upload_cache: UploadCache) -> None:
-        """`upload_cache`: images that may be there already."""
+        """`upload_cache` holds images that detection has uploaded."""
         self._device = device
         self._upload_cache = upload_cache
         self._mask_models = mask_models
@@ -106,7 +106,7 @@ class TorchCompositor:
         return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)  # HWC -> CHW
 
     def _source_image(self, session: RestoreSession) -> DeviceImage | None:
-        """The image's part that faces are cut out of; None where it does not fit."""
+        """Return the image on the device, or None if it does not fit."""
         state = self._states[session]
         if state.source_image is None and not state.is_too_large:
             region = (
@@ -119,7 +119,7 @@ class TorchCompositor:
         return state.source_image
 
     def _canvas(self, session: RestoreSession) -> TorchCanvas | None:
-        """What faces are put into; None where it does not fit."""
+        """Return the canvas on the device, or None if it does not fit."""
         state, canvas = self._states[session], session.canvas
 
         def make_canvas() -> TorchCanvas:
@@ -132,7 +132,7 @@ class TorchCompositor:
 
 
 def _make_if_fits(state: _ImageState, make: Callable[[], Made]) -> Made | None:
-    """What is made, or None where it does not fit the device."""
+    """Return the result of `make`, or None if it does not fit into the device's memory."""
     try:
         return make()
     except Exception as error:

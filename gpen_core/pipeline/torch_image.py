@@ -1,4 +1,4 @@
-"""A rectangle of an image on a device, in samples as they came in."""
+"""Images on a device, in their original sample type."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..faces.align import Alignment, read_region
 from ..images.image import FLOAT_DTYPES, LUMA, MAX_VALUES, ImageData, Pixels, Region
 from .torch_warp import warp
 
-MAX_CACHED_BYTES = 64 << 20  # bytes: a photograph of 12 megapixels, or ten frames of 1080p, and little beside a network
+MAX_CACHED_BYTES = 64 << 20  # enough for a photo of 12 megapixels or ten frames of 1080p, and small compared to a network
 
 
 class DeviceImage:
-    """The image's pixels within `region`. Regions are given in pixels of the whole image and lie within it."""
+    """The pixels of an image within `region` on a device. All regions are in pixels of the whole image."""
 
     def __init__(self, image: ImageData, region: Region, device: torch.device) -> None:
-        """Running out of memory raises torch's error."""
+        """If memory runs out, torch's error is raised."""
         self.source = image
         self.region = region
         self.device = device
@@ -24,16 +24,16 @@ class DeviceImage:
 
     @property
     def nbytes(self) -> int:
-        """Of its samples."""
+        """The size of the samples in bytes."""
         return self.samples.numel() * self.samples.element_size()
 
     def slices(self, region: Region) -> tuple[slice, slice]:
-        """Where the region's rows and columns are in `samples`."""
+        """Return the rows and columns of `samples` for a region."""
         x0, y0 = self.region.x0, self.region.y0
         return slice(region.y0 - y0, region.y1 - y0), slice(region.x0 - x0, region.x1 - x0)
 
     def rgb(self, region: Region, samples: torch.Tensor | None = None) -> torch.Tensor:
-        """[3, h, w] in [0, 1], float32; of `samples`, if given, in place of the image's."""
+        """Return a region as RGB [3, h, w] in [0, 1], float32. `samples` replaces the image's samples if given."""
         source = self.samples if samples is None else samples
         planes: torch.Tensor = source[self.slices(region)].permute(2, 0, 1).to(torch.float32).contiguous()  # HWC -> CHW
         if self.source.max_value != 1:
@@ -43,7 +43,7 @@ class DeviceImage:
         return planes if len(planes) == 3 else planes.expand(3, -1, -1)
 
     def quantize(self, rgb: torch.Tensor) -> torch.Tensor:
-        """[3, h, w] in [0, 1] -> samples [h, w, C] of the kind that `samples` has."""
+        """Convert [3, h, w] in [0, 1] to samples [h, w, C] with the type of `samples`."""
         if self.samples.shape[2] == 1:
             rgb = luminance(rgb)
         if self.source.pixels.dtype in MAX_VALUES:
@@ -51,7 +51,7 @@ class DeviceImage:
         return rgb.permute(1, 2, 0).to(self.samples.dtype)  # CHW -> HWC
 
     def crop(self, alignment: Alignment) -> torch.Tensor:
-        """[3, S, S] in [0, 1], as `align.crop_face` cuts it out."""
+        """Crop a face like `align.crop_face`: [3, S, S] in [0, 1]."""
         region = read_region(self.source, alignment)
         return warp(self.rgb(region), alignment.relative_to_region(region).matrix, (alignment.size, alignment.size)).clamp_(
             0, 1
@@ -59,15 +59,16 @@ class DeviceImage:
 
 
 class UploadCache:
-    """Whole images that detection looked at, kept for one call until their faces are cut out: the first ones, as far as
-    `max_bytes` bytes go. The others go to the device again."""
+    """Keeps whole images on the device from detection until their faces are cropped, during one call.
+
+    It keeps the first images, up to `max_bytes` bytes in total. The others are uploaded again."""
 
     def __init__(self, max_bytes: int) -> None:
         self._free_bytes = max_bytes
         self._images: dict[ImageData, DeviceImage] = {}
 
     def get(self, image: ImageData, device: torch.device) -> DeviceImage:
-        """Running out of memory raises torch's error."""
+        """Return the image on the device, and upload it if necessary. If memory runs out, torch's error is raised."""
         device_image = self._images.get(image)
         if device_image is None:
             device_image = DeviceImage(image, image.full_region, device)
@@ -77,30 +78,30 @@ class UploadCache:
         return device_image
 
     def pop(self, image: ImageData, device: torch.device) -> DeviceImage | None:
-        """The image, if it is on that device; it is not kept any longer."""
+        """Remove and return the image if it is on that device, else None."""
         device_image = self._images.pop(image, None)
         if device_image is None:
             return None
         self._free_bytes += device_image.nbytes
-        resolved_device = torch.empty(0, device=device).device  # `cuda` is `cuda:0` once something lies there
+        resolved_device = torch.empty(0, device=device).device  # tensors on `cuda` report `cuda:0`
         return device_image if device_image.samples.device == resolved_device else None
 
     def clear(self) -> None:
-        """Keeps nothing."""
+        """Remove all images."""
         for image in tuple(self._images):
             self._free_bytes += self._images.pop(image).nbytes
 
 
 def luminance(rgb: torch.Tensor) -> torch.Tensor:
-    """[3, h, w] -> [1, h, w]"""
+    """Convert RGB [3, h, w] to luminance [1, h, w]."""
     red, green, blue = (float(part) for part in LUMA)
     return rgb[:1] * red + rgb[1:2] * green + rgb[2:] * blue
 
 
 def to_device(samples: Pixels, device: torch.device) -> torch.Tensor:
-    """On the device: 8 bits as they are, 16 bits as int32 (torch computes little in uint16), floats as float32."""
+    """Copy samples to the device: uint8 unchanged, uint16 as int32 (torch has few uint16 operations), floats as float32."""
     dtype = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.int32}.get(samples.dtype, np.float32)
     array = np.require(samples, dtype, ["C", "W"])
-    if min(array.strides) < 0:  # along a side of one pixel, which counts as in order
+    if min(array.strides) < 0:  # possible along an axis of length 1, which numpy treats as contiguous
         array = array.copy()
     return torch.from_numpy(array).to(device)

@@ -1,4 +1,4 @@
-"""What a detector looks at, made where it computes: images go there once, in samples as they came in."""
+"""The detector's input images, prepared on its device. Each image is uploaded once, in its original sample type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .torch_resize import resize
 
 
 class TorchImageSource:
-    """As `faces.detection.image_source.OpenCVImageSource`, on a device. Running out of memory raises torch's error."""
+    """`faces.detection.image_source.OpenCVImageSource` in torch. If memory runs out, torch's error is raised."""
 
     def __init__(
         self, images: Sequence[ImageData], sides: Sequence[int], device: torch.device, upload_cache: UploadCache
@@ -35,12 +35,12 @@ class TorchImageSource:
 
 
 def to_bgr255(device_image: DeviceImage, longest: int) -> torch.Tensor:
-    """[1, h, w, 3]: as `ImageData.to_bgr255`, of a part that is the whole image."""
+    """Convert a whole image like `ImageData.to_bgr255`: [1, h, w, 3]."""
     source, pixels = device_image.source, device_image.samples[None]
     if max(source.size) > longest:
         pixels = _scaled(pixels, longest)
         if source.pixels.dtype in MAX_VALUES:
-            pixels = pixels.add_(0.5).floor_()  # OpenCV gives whole numbers
+            pixels = pixels.add_(0.5).floor_()  # OpenCV rounds to integers
     pixels = pixels.to(torch.float32)
     if source.max_value != 255:
         pixels = pixels / (source.max_value / 255)
@@ -55,7 +55,7 @@ def _scaled(batch: torch.Tensor, longest: int) -> torch.Tensor:
 
 
 def _crop_or_black(device_image: DeviceImage, alignment: Alignment) -> torch.Tensor:
-    """[3, S, S] in [0, 1]"""
+    """Crop a face, [3, S, S] in [0, 1]. Outside the image it is black."""
     if alignment.source_region(*device_image.source.size).empty:
         return torch.zeros((3, alignment.size, alignment.size), device=device_image.device)
     return device_image.crop(alignment)

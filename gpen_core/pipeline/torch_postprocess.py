@@ -1,4 +1,4 @@
-"""`faces.postprocess` in torch: how much of a restored crop counts where, and its colors.
+"""`faces.postprocess` in torch: masks and colors of restored crops.
 
 Crops are [3, S, S] RGB in [0, 1]."""
 
@@ -22,21 +22,22 @@ from ..options import RestoreOptions
 from .torch_image import luminance
 from .torch_resize import resize_crop
 
-MIN_STD = 1e-4  # as `color.match_color`: below it a channel has no contrast to be changed
+MIN_STD = 1e-4  # as in `color.match_color`: below it, the contrast of a channel is not changed
 
 
 def build_mask(
     options: RestoreOptions, mask_models: MaskModels, restored: torch.Tensor, is_aligned: bool
 ) -> torch.Tensor | None:
-    """[512, 512] in [0, 1] as `faces.postprocess.build_mask`, of options that `supported_on_device` knows.
-    Memory as there."""
+    """Build a mask like `faces.postprocess.build_mask`, [512, 512] in [0, 1], for the options of `supported_on_device`.
+
+    Out-of-memory errors are the same as there."""
     if mask_models.face_parser is not None and not (is_aligned and options.mask_type == "auto"):
         return parse_mask(mask_models.face_parser, restored)
     return None if is_aligned else square_mask(restored.device)
 
 
 def parse_mask(parser: FaceParser, crop: torch.Tensor) -> torch.Tensor:
-    """[512, 512]: as `FaceParser.mask`."""
+    """Build a parse mask like `FaceParser.mask`, [512, 512]."""
     classes = parser.parse_tensor(resize_crop(crop, MASK_SIZE).to(device_of(parser.network))).to(crop.device)
     inside = torch.ones_like(classes, dtype=torch.bool)
     for number in EXCLUDED_CLASSES:
@@ -45,7 +46,7 @@ def parse_mask(parser: FaceParser, crop: torch.Tensor) -> torch.Tensor:
 
 
 def feather_edges(inside: torch.Tensor) -> torch.Tensor:
-    """[512, 512] of 0 and 1 -> the same with soft edges, as `mask.feather_edges`; in TF32 within 1/500 of it."""
+    """Feather the edges of a binary mask [512, 512] like `mask.feather_edges`. In TF32 the difference is at most 1/500."""
     mask = torch.zeros_like(inside)
     inner = slice(BORDER, MASK_SIZE - BORDER)
     mask[inner, inner] = inside[inner, inner]
@@ -53,22 +54,22 @@ def feather_edges(inside: torch.Tensor) -> torch.Tensor:
     return ((blur @ mask @ blur.T - TAIL) / (1 - 2 * TAIL)).clamp(0, 1)
 
 
-@lru_cache(maxsize=4)  # devices; not to be written to
+@lru_cache(maxsize=4)  # one entry per device; callers must not modify it
 def square_mask(device: torch.device) -> torch.Tensor:
-    """[512, 512]: as `mask.square_mask`."""
+    """`mask.square_mask` on the device, [512, 512]."""
     return torch.from_numpy(masks.square_mask().copy()).to(device)
 
 
 @lru_cache(maxsize=4)
 def _blur_matrix(device: torch.device) -> torch.Tensor:
-    """[512, 512]: the matrix of all passes along one side, with OpenCV's borders."""
+    """[512, 512]: the matrix of all blur passes along one axis, with OpenCV's borders."""
     kernel = cv2.getGaussianKernel(KERNEL, SIGMA, cv2.CV_64F)
     one_pass = np.asarray(cv2.sepFilter2D(np.eye(MASK_SIZE), cv2.CV_64F, np.ones((1, 1)), kernel))
     return torch.from_numpy(np.linalg.matrix_power(one_pass, PASSES).astype(np.float32)).to(device)
 
 
 def apply_tone(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """The restored crop, where the options ask for it in the tones of one that is gray or sepia; see `color.ToneCurve`."""
+    """Apply the tones of a gray or sepia input crop to the restored crop, if requested; see `color.ToneCurve`."""
     if options.color != "auto":
         return restored
     small = resize_crop(crop, TONE_SIZE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
@@ -84,8 +85,7 @@ def apply_tone(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tens
 def match_color(
     options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """The restored crop with the colors that the crop has inside its mask, where the options ask for it; see
-    `color.match_color`."""
+    """Match the colors of the restored crop to the input crop inside the mask, if requested; see `color.match_color`."""
     if options.color != "match":
         return restored
     mask = square_mask(crop.device) if mask is None else mask
@@ -99,14 +99,14 @@ def match_color(
 
 
 def _statistics(crop: torch.Tensor, inside: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """[3, 1, 1] each: mean and standard deviation of each channel where `inside` is 1."""
+    """Return mean and standard deviation per channel where `inside` is 1, [3, 1, 1] each."""
     count = count.clamp(min=1)
     mean = (crop * inside).sum((1, 2), keepdim=True) / count
     return mean, (((crop - mean) ** 2 * inside).sum((1, 2), keepdim=True) / count).sqrt()
 
 
 def blur_small_face(crop: torch.Tensor, face: Face) -> torch.Tensor:
-    """As `blend.blur_small_face`."""
+    """Blur the crop of a small face like `blend.blur_small_face`."""
     if face.shorter_side >= BLUR_BELOW:
         return crop
     wide = F.pad(crop[None], (1, 1, 1, 1), mode="replicate")[0]

@@ -1,4 +1,4 @@
-"""Resizing on any device: by area where an image gets smaller, else linearly, as `images.resize.resize` does with OpenCV."""
+"""Resizing in torch, for any device: by area to reduce, linearly to enlarge, like `images.resize.resize` with OpenCV."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch.nn.functional as F
 
 MAX_BAND_VALUES = (
     1 << 23
-)  # values of an image as high as its reduction and as wide as it is: they and their sum take some 80 MB
-MIN_COVERAGE = 1e-3  # of a pixel: OpenCV leaves out what a cell has less of
+)  # values of a band, which has the output's height and the input's width: with their sum about 80 MB
+MIN_COVERAGE = 1e-3  # of a pixel: OpenCV ignores pixels that a cell covers less
 
 
 def resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """[B, H, W, C] of any numbers to `size` (width, height) -> float32.
+    """Resize [B, H, W, C] of any dtype to `size` (width, height) in float32.
 
-    A batch that gets narrower, or lower at the same width, is reduced by area, by any factor (`area_resize`). Any other is
-    interpolated linearly."""
+    If the width gets smaller, or the height at the same width, `area_resize` reduces the batch by any factor. Otherwise it
+    is interpolated linearly."""
     height, width = batch.shape[1:3]
     if size < (width, height):
         return area_resize(batch, size)
@@ -29,17 +29,16 @@ def resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def resize_crop(crop: torch.Tensor, side: int) -> torch.Tensor:
-    """[C, S, S], float32, to [C, side, side]: reduced by area where S is a multiple of `side`, else interpolated linearly.
+    """Resize [C, S, S], float32, to [C, side, side]: by area if S is a multiple of `side`, else linearly.
 
-    One pass over the crop; `resize` takes several for factors that are not whole."""
+    It needs one pass over the crop, while `resize` needs several for fractional factors."""
     if crop.shape[-1] > side:
         return downsample(crop, crop.shape[-1] // side)
     return crop if crop.shape[-1] == side else _upsample_bilinear(crop[None], (side, side))[0]
 
 
 def downsample(image: torch.Tensor, factor: int) -> torch.Tensor:
-    """[C, H, W], float32, with `factor` x `factor` pixels averaged into one; the border is repeated where a block is not
-    full."""
+    """Average blocks of `factor` x `factor` pixels of [C, H, W], float32. Incomplete blocks repeat the border pixels."""
     height, width = image.shape[1:]
     bottom, right = -height % factor, -width % factor
     if bottom or right:
@@ -48,8 +47,9 @@ def downsample(image: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def area_resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """[B, H, W, C] of any numbers, reduced to `size` (width, height) -> float32: each pixel is the mean of what it covers,
-    pixels at its edges by their share."""
+    """Reduce [B, H, W, C] of any dtype to `size` (width, height) in float32.
+
+    Each output pixel is the mean of the input pixels that it covers, weighted by the covered part."""
     count, height, width, channels = batch.shape
     down, across = _area_weights(height, size[1], batch.device), _area_weights(width, size[0], batch.device)
     at_once = max(1, MAX_BAND_VALUES // (count * width * channels))
@@ -58,19 +58,19 @@ def area_resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _weighted_sum(batch: torch.Tensor, dim: int, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Along one dimension the sums of the values at `indices` [K, n], `weights` [K, n] of each."""
+    """Sum the values at `indices` [K, n] along one dimension, with `weights` [K, n]."""
     total: torch.Tensor | None = None
     for index, weight in zip(indices, weights):
         values = batch.index_select(dim, index).to(torch.float32)
         weight = weight.view([-1 if n == dim else 1 for n in range(4)])
         total = values * weight if total is None else total.addcmul_(values, weight)
-    assert total is not None  # a cell covers something
+    assert total is not None  # a cell covers at least one pixel
     return total
 
 
-@lru_cache(maxsize=64)  # not to be written to
+@lru_cache(maxsize=64)  # callers must not modify the result
 def _area_weights(source: int, target: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """[K, target] each: which of `source` pixels a cell covers, and what part of it each of them is."""
+    """[K, target] each: the indices of the source pixels that a cell covers, and their weights."""
     scale = source / target
     low = np.arange(target) * scale
     width = np.minimum(scale, source - low)
@@ -83,5 +83,5 @@ def _area_weights(source: int, target: int, device: torch.device) -> tuple[torch
 
 
 def _upsample_bilinear(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """[B, C, H, W] to `size` (width, height)."""
+    """Resize [B, C, H, W] to `size` (width, height)."""
     return F.interpolate(planes, size=size[::-1], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""`faces.warp` in torch: the same area reduction, sampling and borders, on any device."""
+"""`faces.warp` in torch, for any device, with the same area reduction, sampling and borders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..faces.warp import ROUNDING
 from .torch_resize import downsample
 
-MAX_GRID_POINTS = 1 << 22  # places sampled at once: their coordinates and values take some 80 MB
+MAX_GRID_POINTS = 1 << 22  # points sampled at once: their coordinates and values use about 80 MB
 
 
 def warp(
@@ -23,10 +23,10 @@ def warp(
     cubic: bool = True,
     replicate: bool = True,
 ) -> torch.Tensor:
-    """Samples `image` [C, H, W], float32, on a grid of `size` (width, height) pixels -> [C, height, width].
+    """Sample `image` [C, H, W], float32, on a grid of `size` (width, height) pixels -> [C, height, width].
 
-    `matrix` and borders as for `faces.warp.warp`. That rounds places to 1/32 px with OpenCV 4, and with OpenCV 5 and here
-    does not."""
+    `matrix` and borders are the same as for `faces.warp.warp`. OpenCV 4 rounds positions to 1/32 px; OpenCV 5 and this
+    function do not."""
     factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
     block = max(1, int(factor + ROUNDING))
     if block > 1:
@@ -52,8 +52,8 @@ def _warp_band(
     cubic: bool,
     replicate: bool,
 ) -> torch.Tensor:
-    """[C, rows, width]: those rows of the grid, `oversampling` times as dense in both directions and averaged."""
-    step, first = 1 / oversampling, (1 / oversampling - 1) / 2  # of places between whole pixels, and where they begin
+    """[C, rows, width]: the given rows of the grid, averaged from `oversampling` samples per pixel in both directions."""
+    step, first = 1 / oversampling, (1 / oversampling - 1) / 2  # spacing and first offset of the samples within a pixel
     u = torch.arange(width * oversampling, dtype=torch.float32, device=image.device)
     v = torch.arange(len(rows) * oversampling, dtype=torch.float32, device=image.device)
     axes = []

@@ -1,4 +1,4 @@
-"""The whole image enlarged, by Lanczos or by a network in tiles."""
+"""Upscale the whole image with Lanczos or with a network in tiles."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from .rrdb import RRDBLayout
 log = logging.getLogger(__name__)
 
 LANCZOS = "lanczos"
-TILE_PAD = 24  # pixels around a tile that the network sees, too: docs/faces.md
-TILE_MULTIPLE = 4  # tiles begin at multiples of this, so that pixels become channels as they do in the whole image
-MIN_TILE_SIZE, MAX_TILE_SIZE = 32, 256  # pixels a side, without those around; of GRID
-ROWS_PER_WRITE = 256  # are written at once
+TILE_PAD = 24  # px of context around a tile, see docs/faces.md
+TILE_MULTIPLE = 4  # px: tile positions are multiples of this, so that pixel unshuffle works as on the whole image
+MIN_TILE_SIZE, MAX_TILE_SIZE = 32, 256  # px: side of a tile without its context, a multiple of TILE_MULTIPLE
+ROWS_PER_WRITE = 256  # rows written at once
 UPSCALING = "Upscaling the image"
 
 
@@ -43,8 +43,9 @@ class Upscaler:
         dtype: torch.dtype = torch.float32,
         load_fp32: Callable[[], Upscaler] | None = None,
     ) -> None:
-        """`network` is in float32; its convolutions will compute in `dtype`, but for the last. `load_fp32` gives the same
-        in float32, for tiles that are not finite in half precision."""
+        """`network` is in float32. All its convolutions except the last will compute in `dtype`.
+
+        `load_fp32` returns the same upscaler in float32, for tiles whose output in half precision is not finite."""
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)][-1:]
         self.network = cast_convolutions(network, dtype, *last)
         self.layout, self.device, self.dtype = layout, device, dtype
@@ -56,17 +57,17 @@ class Upscaler:
         return self.layout.scale
 
     def modules(self) -> tuple[nn.Module, ...]:
-        """Its own network, and the one in float32 if a tile has needed it."""
+        """The network, and its float32 fallback if that is loaded."""
         fallback = None if self._fp32_fallback is None else self._fp32_fallback.loaded_value
         return (self.network,) if fallback is None else (self.network, *fallback.modules())
 
     def upscale_tiles(
         self, image: ImageData, progress: Progress, max_memory: int | None
     ) -> Iterator[tuple[Region, FloatImage]]:
-        """The image's tiles, and what the network makes of each: [h * scale, w * scale, 3] RGB in [0, 1].
+        """Yield the tiles of the image and the network's output for each: [h * scale, w * scale, 3] RGB in [0, 1].
 
-        `progress` is told before each; `max_memory` bounds the network's activations in bytes. Where the memory of the
-        device runs out, tiles become smaller from then on; `OutOfMemory` where the smallest do not fit."""
+        `progress` is called before each tile. `max_memory` limits the network's activations in bytes. If the device runs
+        out of memory, this and later calls use smaller tiles. Raises `OutOfMemory` if the smallest tiles do not fit."""
         side = self._tile_size(max_memory)
         todo, done = _split_regions([image.full_region], side), 0
         while todo:
@@ -79,7 +80,7 @@ class Upscaler:
                 if side <= MIN_TILE_SIZE:
                     raise OutOfMemory(
                         f"There is not enough memory to upscale {side} x {side} pixels ({first_line(error)}). Close "
-                        "other programs, take the upscaler lanczos, or compute on the CPU."
+                        "other programs, use the upscaler lanczos, or use the CPU."
                     ) from error
                 self._max_tile_size = side = max(MIN_TILE_SIZE, side // 2)
                 log.warning("Out of memory while upscaling; continuing with %d px tiles.", side)
@@ -90,7 +91,7 @@ class Upscaler:
         progress(ProgressEvent("upscale", done, done, "tile", UPSCALING))
 
     def _tile_size(self, max_memory: int | None) -> int:
-        """Pixels of a tile's side that fit. Raises `OutOfMemory` where the smallest does not fit into `max_memory`."""
+        """Return the side of the largest tile that fits, in px. Raises `OutOfMemory` if `max_memory` is too small."""
         allowed = memory_budget(self.device, max_memory)
         if allowed is None:
             return self._max_tile_size
@@ -99,9 +100,9 @@ class Upscaler:
         required = bytes_per_pixel * padded_size**2
         if max_memory is not None and max_memory < required:
             raise OutOfMemory(
-                f"The upscaler processes at least {padded_size} x {padded_size} pixels, which takes about "
-                f"{required / 2**20:.0f} MiB; the budget is {max_memory / 2**20:.0f} MiB. "
-                "Allow more, or take the upscaler lanczos."
+                f"The smallest tile of the upscaler ({padded_size} x {padded_size} pixels) needs about "
+                f"{required / 2**20:.0f} MiB, but the budget is {max_memory / 2**20:.0f} MiB. "
+                "Increase it, or use the upscaler lanczos."
             )
         fits = math.isqrt(allowed // bytes_per_pixel) - 2 * TILE_PAD
         return min(self._max_tile_size, max(MIN_TILE_SIZE, fits // TILE_MULTIPLE * TILE_MULTIPLE))
@@ -119,14 +120,14 @@ class Upscaler:
         out = None if self._fp32_fallback is None else self._fp32_fallback.get()._run(rgb)
         if out is None or not np.isfinite(out).all():
             raise WeightsError(
-                "The upscaler's output is not finite: its weights are damaged, or not for images. Nothing was written; "
-                "download the file again, or take the upscaler lanczos."
+                "The upscaler's output is not finite, so its weights are damaged or not for images. "
+                "Download the file again, or use the upscaler lanczos."
             )
         return out
 
     @torch.inference_mode()
     def _run(self, rgb: FloatImage) -> FloatImage:
-        """[h, w, 3] in [0, 1] -> [h * scale, w * scale, 3]."""
+        """Run the network: [h, w, 3] in [0, 1] -> [h * scale, w * scale, 3]."""
         height, width = rgb.shape[:2]
         x = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None]  # HWC -> NCHW
         if self.layout.unshuffle > 1:
@@ -140,7 +141,7 @@ def _scale_region(region: Region, scale: int) -> Region:
 
 
 def _split_regions(regions: Sequence[Region], side: int) -> list[Region]:
-    """The same in parts of at most `side` pixels each way, about equally large."""
+    """Split regions into parts of about equal size, at most `side` px wide and high."""
     parts = []
     for region in regions:
         for y0, y1 in _split_range(region.y0, region.y1, side):
@@ -155,19 +156,20 @@ def _split_range(start: int, end: int, side: int) -> list[tuple[int, int]]:
 
 
 def output_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Width and height, rounded."""
+    """Return width and height times `factor`, rounded."""
     return round(size[0] * factor), round(size[1] * factor)
 
 
 def upscale(
     image: ImageData, factor: float, upscaler: Upscaler | None, progress: Progress, max_memory: int | None = None
 ) -> ImageData:
-    """The whole image `factor` times as large, of the same kind: by `upscaler`, by Lanczos where that is None.
+    """Upscale the whole image by `factor` with `upscaler`, or with Lanczos if it is None. The pixel type is kept.
 
-    The network runs once. Where it enlarges more, its image is reduced by area; where it enlarges less, Lanczos does the
-    rest. Alpha is enlarged bilinearly. `max_memory` is in bytes and bounds the network's activations, and as much again the
-    images (without it, most of the machine's memory does): `OutOfMemory` says so before anything is computed. `progress`
-    counts tiles (Lanczos: images) and stops the work by raising `Interrupted`."""
+    The network runs once. If its scale is larger than `factor`, the output is reduced by area; if it is smaller, Lanczos
+    enlarges the output further. Alpha is interpolated linearly. `max_memory` (bytes) limits the network's activations and,
+    separately, the images. Without it, the images may use most of the machine's memory. `progress` counts tiles (Lanczos:
+    images) and stops the work by raising `Interrupted`. Raises `OutOfMemory` before computing if the images are too
+    large."""
     size = output_size(image.size, factor)
     _raise_if_too_large(image, size, upscaler, max_memory)
     if upscaler is None:
@@ -201,7 +203,7 @@ def _upscale_with_network(
 
 
 def _resize(pixels: Pixels, size: tuple[int, int], enlarge: Filter) -> Pixels:
-    """[H, W] or [H, W, C] enlarged, in its own type; floats stay within [0, 1]."""
+    """Resize [H, W] or [H, W, C] and keep the dtype. Floats are clipped to [0, 1]."""
     out = resize(pixels, size, enlarge)
     return np.asarray(np.clip(out, 0, 1) if pixels.dtype in FLOAT_DTYPES else out).astype(pixels.dtype, copy=False)
 
@@ -212,8 +214,8 @@ def _raise_if_too_large(image: ImageData, size: tuple[int, int], upscaler: Upsca
     needed = _estimate_bytes(image, size, upscaler)
     if allowed is not None and needed > allowed:
         raise OutOfMemory(
-            f"Upscaled to {size[0]} x {size[1]} pixels, the image takes about {needed / 1e9:.2f} GB until it is written, "
-            f"and {allowed / 1e9:.2f} GB are allowed. Nothing was computed: allow more, or upscale it less."
+            f"Upscaled to {size[0]} x {size[1]} pixels, the image needs about {needed / 1e9:.2f} GB of memory, "
+            f"but {allowed / 1e9:.2f} GB are allowed. Allow more, or use a smaller upscaling factor."
         )
 
 
@@ -223,5 +225,5 @@ def _estimate_bytes(image: ImageData, size: tuple[int, int], upscaler: Upscaler 
     network_pixels = 0 if upscaler is None else image.width * image.height * upscaler.scale**2
     intermediate = (
         12 * (network_pixels + 2 * pixels) if network_pixels not in (0, pixels) else 0
-    )  # float32 RGB; resized, and clipped
+    )  # float32 RGB: the output, resized and clipped
     return pixels * memory_estimate.bytes_per_pixel(channels * image.pixels.itemsize) + intermediate

@@ -85,7 +85,10 @@ def test_images_keep_opencv_where_the_device_fails_and_the_log_says_so_once(capl
     with caplog.at_level(logging.WARNING):
         assert not any(module.supports_image_ops(MPS) for _ in range(2))
     assert tried == [MPS] and len(caplog.messages) == 1
-    assert "by the CPU, not on mps: it differs from the CPU by 0.01" in caplog.text
+    assert (
+        "Using the CPU instead of mps to resize images and to crop and paste faces: it differs from the CPU by 0.01"
+        in caplog.text
+    )
 
 
 def test_images_are_computed_on_a_device_that_passes():

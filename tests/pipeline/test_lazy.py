@@ -215,7 +215,7 @@ def test_networks_that_do_not_fit_the_device_are_out_of_memory_and_back_on_the_c
             return self
 
     restorer.detector.network = Full()
-    with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .*take a smaller model"):
+    with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .*use a smaller model"):
         restorer.move_to(torch.device("cuda"))
     assert network.place == "cpu"
 
@@ -263,7 +263,7 @@ def test_auto_drops_networks_that_do_not_fit_the_device_together(caplog):
     for side in (200, 300):
         networks.for_face_size(side, no_progress)
     restorer.move_to(torch.device("cuda"))
-    assert networks.loaded_runners == () and "Each is loaded again when a face needs it" in caplog.text
+    assert networks.loaded_runners == () and "Each is loaded again on its next use" in caplog.text
     networks.for_face_size(300, no_progress)
     restorer.move_to(torch.device("cuda"))
     assert asked == [256, 512, 512] and networks.loaded_runners[0].network.place == "cuda"

@@ -62,7 +62,7 @@ def test_out_of_memory_with_several_faces_is_the_batchs_matter():
 def test_out_of_memory_in_strips_is_the_end(monkeypatch):
     restorer = helpers.restorer(helpers.identity_weights(256), FACES)
     monkeypatch.setattr(restorer.network, "forward", Crowded(room_in_strips=False))
-    with pytest.raises(OutOfMemory, match=r"single face .*take a smaller model"):
+    with pytest.raises(OutOfMemory, match=r"single face .*use a smaller model"):
         restorer.restore(helpers.texture(300, 300))
 
 

@@ -581,7 +581,7 @@ def test_a_device_that_is_too_full_for_the_networks_is_said_in_a_sentence(host, 
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(torch.nn.Module, "to", to)
-    with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .CUDA .*take a smaller model"):
+    with pytest.raises(OutOfMemory, match=r"not enough memory for the networks .CUDA .*use a smaller model"):
         sys.modules["gpen_webui.engine"].restore(photo, RED, RestoreOptions())
 
 

@@ -48,7 +48,7 @@ def test_it_takes_the_precision_of_the_settings(host, press):
 def test_what_is_wrong_becomes_the_line_with_advice(host, press, caplog):
     host.opts.gpen_precision = "fp16"
     line = press[0]()
-    assert line.startswith("self-test: FAILED: DeviceError: The CPU does not compute in fp16 here")
+    assert line.startswith("self-test: FAILED: DeviceError: fp16 is not supported on the CPU")
     assert line.endswith("page Trouble says more.") and caplog.records[-1].levelname == "ERROR" and host.jobs[-1] == "end"
 
 
