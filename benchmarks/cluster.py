@@ -1,15 +1,16 @@
-"""What Ray costs (docs/cluster.md), with stand-ins that compute nothing. Needs Ray.
+"""The overhead of Ray (docs/cluster.md), measured with workers that compute nothing. Requires Ray.
 
-    python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of images]
+    python benchmarks/cluster.py pace [--workers 2 8 64] [--each 60] [--seconds 0.5] [--of pictures]
     python benchmarks/cluster.py memory [--rows 1000000] [--workers 2] [--task 32]
 
-`pace`: a worker sleeps for each row; it loads no torch, so that there may be many more than processors. With `--of pictures`
-it is `gpen restore` but for the networks: small images are read and written, and between the two it sleeps. Told is which
-part of the time that workers were there they slept, from the first row of each to the last of all, and the same from when
-all of them were there; then, from the call on, when the first and the last of them began, and when all was done.
+`pace`: workers sleep for each row. They do not load torch, so there can be far more workers than CPU cores. With
+`--of pictures` it runs `gpen restore` without the networks: workers read and write small images and sleep in between. It
+prints the share of the workers' time that they slept. The time starts with the first row of each worker, or when all workers
+run, and ends with the last row of all. It also prints when the first and the last worker started and when all rows were
+done, in seconds from the call.
 
-`memory`: a list of so many made-up names is planned, told to workers who find each done already, and reported as JSON Lines:
-this process's memory is that of `gpen restore --input-list ... --ray --skip-existing` without its networks.
+`memory`: plans a list of that many synthetic names. Workers find each output already present, and the results are reported
+as JSON Lines. The memory of this process is that of `gpen restore --input-list ... --ray --skip-existing` without networks.
 """
 
 from __future__ import annotations

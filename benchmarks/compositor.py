@@ -1,11 +1,11 @@
-"""What happens around the network: seconds for 12 faces on an image of 12 megapixels, beside facexlib's paste alone.
+"""The cost of everything around the network: seconds for 12 faces in a 12-megapixel image, compared with facexlib's paste.
 
     python benchmarks/compositor.py        (or: python benchmarks/compositor.py --sizes 512 2048 --runs 5)
 
-Everything runs in turn, in one process. The network is left out: the crop goes back as it came. Ours is alignment, the
-feathered mask and the paste with its softening; facexlib's is `paste_faces_to_input_image` without a parser on the same
-faces. Then the detector (ResNet-50, 1000x752) and the parser (one face), with seeded weights. Ratios count; the seconds
-are this machine's, now.
+All variants run in turn in one process. The network is skipped, so crops are pasted back unchanged. Our part is alignment,
+the feathered mask and the paste with its blur. facexlib's part is `paste_faces_to_input_image` without a parser for the same
+faces. The detector (ResNet-50, 1000x752) and the parser (one face) are timed, too, with seeded weights. Compare the ratios;
+the seconds depend on the machine and its load.
 """
 
 from __future__ import annotations

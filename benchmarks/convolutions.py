@@ -1,7 +1,7 @@
-"""The network's learned convolutions alone, each timed by itself: what no arrangement of the rest can save.
+"""The time of the network's learned convolutions, each measured separately: a lower bound for the whole network.
 
-Each runs over its whole input at once, channels-last, for one face. Its output is new memory at every call, as torch's
-convolutions always make it. Left out: FIRs, activations, styles, modulation, sums, copies.
+Each convolution processes its whole input at once, channels-last, for one face. Every call allocates a new output, as
+torch's convolutions always do. FIR filters, activations, styles, modulation, sums and copies are not included.
 """
 
 from __future__ import annotations

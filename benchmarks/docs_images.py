@@ -2,10 +2,12 @@
 
     python benchmarks/docs_images.py              (or: python benchmarks/docs_images.py --only preserve --output FOLDER)
 
-Made from scikit-image's astronaut alone, and with no trained network but the detector: `auto` runs the command with the
-demonstration's sharpening checkpoints of 512, 1024 and 2048; for `preserve` the network adds blue, and the parser always
-gives ellipses where eyes and mouth stand in an aligned face, and hair as it was outlined by hand for this one photograph;
-for `occluders` the crop before anything lay over it stands for what a network would restore, as in benchmarks/occlusion.py.
+All are based on scikit-image's astronaut. The detector is the only trained network.
+
+- `auto` runs the command with the demonstration's sharpening checkpoints of 512, 1024 and 2048.
+- For `preserve`, the network adds blue. The parser always returns ellipses at the eyes and the mouth of an aligned face, and
+  hair as outlined by hand for this photo.
+- For `occluders`, the clean crop without the occluder replaces a network's output, as in benchmarks/occlusion.py.
 """
 
 from __future__ import annotations

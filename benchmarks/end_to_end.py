@@ -1,13 +1,12 @@
-"""From image to image: milliseconds of a photograph of 12 megapixels by stage, what surrounds the networks on the device
-beside OpenCV on the CPU.
+"""Milliseconds per stage for a 12-megapixel photo, with pre- and postprocessing on the device or with OpenCV on the CPU.
 
     python benchmarks/end_to_end.py --device cuda
-    python benchmarks/end_to_end.py --device cpu --sizes 256 --dtypes fp32 --faces 1 --runs 1     (to see that it works)
+    python benchmarks/end_to_end.py --device cpu --sizes 256 --dtypes fp32 --faces 1 --runs 1     (a quick check)
 
-Weights are random. The detector (ResNet-50) takes the time that it takes, and is told what it sees: faces are where they are
-given. Of each round every way takes its turn; the first round warms up.
-Stages are those of the report: on a GPU they tell where the CPU waited. Peak memory is what torch allocated on the device
-above what it held before, without the weights. `--mask-type parse` needs facexlib's class and takes random weights, too.
+The weights are random. The detector (ResNet-50) runs, but its output is replaced by the known faces. All variants run in
+each round, and the first round is a warm-up. Stages are those of the report; on a GPU they show where the CPU waited. Peak
+memory is what torch allocated on the device above the previous level, without the weights. `--mask-type parse` requires
+facexlib and uses random weights, too.
 """
 
 from __future__ import annotations

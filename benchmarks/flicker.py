@@ -1,21 +1,22 @@
-"""How steady restored faces are: what is left of flicker when frames are warped back along the path that is known.
+"""Temporal stability of restored faces: the remaining flicker after warping frames back along the known motion.
 
     python benchmarks/flicker.py        (or: python benchmarks/flicker.py --frames 40 --paths pan,shake)
 
-One photograph (scikit-image's astronaut) moves along each path (tests/synthetic_video.py), clean, with noise, and through
-H.264 at two qualities; `cut` is a shaken video that goes on with another shot, `passing` one in which another face goes by
-in front (the frames in which it does are not measured). Its face is found by the demonstration's detector and restored by a
-stand-in for the network:
+One photo (scikit-image's astronaut) moves along each path (tests/synthetic_video.py): clean, with noise, and compressed with
+H.264 at two qualities. `cut` is a shaken video with a cut to another shot. In `passing`, another face passes in front; those
+frames are not measured. The demonstration's detector finds the face, and a synthetic network restores it:
 
-    each      every frame by itself, as images are
-    followed  as a video, with --temporal-smoothing 0: by landmarks smoothed over time
-    steady    as a video: the restored crops are filtered over time, too
+    each      every frame independently, like images
+    followed  as a video with --temporal-smoothing 0: landmarks are smoothed over time
+    steady    as a video: restored crops are also filtered over time
 
-`pattern` adds a fixed pattern in the crop's coordinates: alignment's jitter. `sharpen` sharpens, noise as well: flicker.
-Columns: standard deviation over time of the frames warped back (at their own density), over the face, in levels of 255;
-`film` is the video's before anything; `ratio` steady over each; `next` the same ratio of the differences of following
-frames; `sharp` the gradient of the mean over time, steady over followed (1: as sharp). `--plot`: how far each frame is from
-the mean, for the shaken video with noise. Seeded; one process."""
+The network `pattern` adds a fixed pattern in the crop's coordinates, which shows the jitter of the alignment. `sharpen`
+sharpens noise, too, which shows flicker.
+
+Columns: the standard deviation over time of the frames after warping back at their own resolution, over the face, in levels
+of 255; `film` is that of the input; `ratio` is steady / each; `next` is the same ratio for differences of consecutive
+frames; `sharp` is the gradient of the mean over time, steady / followed (1: equally sharp). `--plot` shows the distance of
+each frame from the mean, for the shaken video with noise. Everything is seeded and runs in one process."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The images and the texts of docs/guides.md: its own commands, run on images made of one photograph.
+"""The images and command outputs of docs/guides.md: runs the commands of the page on images made from one photo.
 
     python benchmarks/flow_guides.py                (or: python benchmarks/flow_guides.py --only group --output FOLDER)
 
-Each guide has a folder as it supposes it, with photographs made of scikit-image's astronaut, and a models folder where the
-networks and the detector of the demonstration lie under the names of the released ones. Images are written to docs/; what
-commands say is printed, to be put into the page. Needs PyAV for the video.
+Each guide gets the folder that it assumes, with photos made from scikit-image's astronaut. Its models folder has the
+networks and the detector of the demonstration under the released names. Images are written to docs/. The output
+of the commands is printed, to be copied into the page. The video requires PyAV.
 """
 
 from __future__ import annotations

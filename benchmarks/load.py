@@ -1,7 +1,9 @@
-"""Loading a checkpoint of the 2048 network from a cold disk: `make bench-load`, or `python benchmarks/load.py [ROUNDS]`.
+"""The time to load a checkpoint of the 2048 network from a cold disk.
 
-Each way runs in a process of its own, the files' pages dropped from memory before (Linux). Seconds are those of reading and
-checking alone, after the imports; memory is the peak above that of the process before it began.
+    make bench-load                       (or: python benchmarks/load.py [ROUNDS])
+
+Each method runs in a separate process, after the files were dropped from the page cache (Linux). Seconds are for reading and
+checking, without the imports. Memory is the peak above the level before loading.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The network beside its plain twin, ONNX Runtime, OpenVINO and its convolutions alone: seconds and ratios, in one run.
+"""Times of the network, the reference twin, ONNX Runtime, OpenVINO and the convolutions alone, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
-    python benchmarks/network.py --engines --runs 15 (only it, ONNX Runtime and OpenVINO, each in a process of its own)
+    python benchmarks/network.py --engines --runs 15 (only the network, ONNX Runtime and OpenVINO, in separate processes)
 
-ONNX Runtime and OpenVINO run the twin's export (exported.py); they need onnx, onnxscript, onnxruntime and openvino. The
-convolutions alone are each timed by themselves and summed (convolutions.py). Ratios count; the seconds are this machine's,
-now.
+ONNX Runtime and OpenVINO run the exported twin (onnx_export.py) and require onnx, onnxscript, onnxruntime and openvino. The
+convolutions are timed separately and summed (convolutions.py). Compare the ratios; the seconds depend on the machine and its
+load.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""What lies over faces: how much of it `faces.occlusion` keeps, and how many faces with nothing over them it touches.
+"""Objects in front of faces: how much of them `faces.occlusion` preserves, and how many unoccluded faces it changes.
 
     python benchmarks/occlusion.py             (or: python benchmarks/occlusion.py --photographs FOLDER --rounds 3)
 
-A face's clean crop (scikit-image's astronaut, matplotlib's Grace Hopper, and the largest face of each photograph in the
-folder, if one is given) stands for what a network would restore: as it is, or altered as a network may alter it (features
-moved by about 1 % of the distance of the eyes, tones by 1 %, sharpened), or by twice as much. The input is the clean crop
-with something drawn over it, then degraded. No trained network took part. Seeded; one process.
+A clean crop of a face replaces the network's output. The faces are scikit-image's astronaut, matplotlib's Grace Hopper, and
+the largest face of each photo in FOLDER. The crop is unchanged, or altered as a network might alter it: features moved by
+about 1 % of the distance between the eyes, tones changed by 1 %, sharpened; or by twice as much. The input is the clean crop
+with an object drawn over it, then degraded. No trained restoration network is used. Everything is seeded and runs in one
+process.
 """
 
 from __future__ import annotations

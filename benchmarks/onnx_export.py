@@ -1,6 +1,6 @@
-"""The reference twin exported to ONNX and run on the CPU by ONNX Runtime, as the published ONNX files are, and by OpenVINO.
+"""Export the reference twin to ONNX and run it on the CPU with ONNX Runtime (as the published ONNX files) and OpenVINO.
 
-The graph holds the formulas of `tests/reference_gpen.py` for one face; weights are its initializers.
+The graph has the formulas of `tests/reference_gpen.py` for one face. The weights are its initializers.
 """
 
 from __future__ import annotations

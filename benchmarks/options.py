@@ -1,10 +1,11 @@
-"""What each option costs beside the plain run, in one table, and what `--model auto` saves.
+"""The cost of each option compared with the default run, in one table, and the savings of `--model auto`.
 
     python benchmarks/options.py        (or: python benchmarks/options.py --size 512 --runs 5)
 
-The demonstration's six faces on 1500 x 1000 pixels, with the demonstration's network and detector and a ParseNet of seeded
-weights, all variants in turn in one process. `--auto` instead restores thirty faces whose squares are under 256 px wide, at
-2048, with `auto` and with `auto:256`, with seeded weights. Ratios count; the seconds are this machine's, now.
+It restores the demonstration's six faces (1500 x 1000 pixels) with the demonstration's network and detector and a ParseNet
+with seeded weights. All variants run in turn in one process. `--auto` instead restores thirty faces whose squares are
+narrower than 256 px, with 2048, `auto` and `auto:256`, with seeded weights. Compare the ratios; the seconds depend on the
+machine and its load.
 """
 
 from __future__ import annotations

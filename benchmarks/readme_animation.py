@@ -1,9 +1,9 @@
-"""The README's moving image: a photograph before and after, with an edge that moves across it and back.
+"""The README's animation: a before/after slider that moves across a photo and back.
 
     make demo
     python benchmarks/readme_animation.py demo/collage-input.png demo/collage-restored.png -o docs/demo.webp
 
-Both are reduced to the width of a page; each frame is written whole, so that the edge leaves nothing behind.
+Both images are reduced to the width of a page. Each frame is stored completely, so that the slider leaves no traces.
 """
 
 from __future__ import annotations

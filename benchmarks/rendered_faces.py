@@ -1,4 +1,4 @@
-"""Photographs with one face, and renderings of them in which the face has another size and angle and its place is known."""
+"""Photos with one face, and renderings of them with other face sizes and angles and known face positions."""
 
 from __future__ import annotations
 

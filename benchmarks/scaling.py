@@ -1,12 +1,12 @@
-"""What a face costs against its size, and what many faces cost against one: tables, and a plot where asked for.
+"""Time per face by network size, and time of many faces compared with one: two tables and an optional plot.
 
     python benchmarks/scaling.py --plot scaling.svg
     python benchmarks/scaling.py --sizes 256 512 1024 2048 --faces 1 2 4 8 16 32 64 --faces-size 256 --runs 3 --ort
 
-Two comma-separated tables. The first has seconds per face of the reference twin and the network (with --ort, of ONNX Runtime
-too). The second has seconds of n faces, batched as `FaceRestorer` does it on this CPU (`devices.plan_batches` and
-`devices.run_with_oom_backoff`; the network alone), and that divided by n times one face. What stands in one size, or in one
-precision, runs in turn. The plot needs matplotlib."""
+Both tables are comma-separated. The first has seconds per face of the reference twin and the network, and with --ort of ONNX
+Runtime. The second has seconds of n faces, and their ratio to n times one face. Only the network runs, in the batches that
+`FaceRestorer` uses on this CPU (`devices.plan_batches`, `devices.run_with_oom_backoff`). Variants of the same size or the
+same precision run in turn. The plot requires matplotlib."""
 
 from __future__ import annotations
 

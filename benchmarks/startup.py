@@ -1,10 +1,10 @@
-"""From the start of a process to the first result, from a warm disk: each in fresh processes, in turn.
+"""The time from the start of a process to its first result, with a warm disk. Variants run in turn in new processes.
 
     python benchmarks/startup.py        (or: python benchmarks/startup.py --size 512 --runs 10)
 
-Timed from outside, from before the process is started until it has ended: Python that does nothing, `import gpen_core`,
-`import torch`, and one face restored (the network alone, in the precision that `--dtype auto` takes) from a .pth with random
-weights. What the last one spends its time on is shown as it tells itself. The first round warms the disk up and is left out.
+The time is measured from outside, from before the start of the process to its end: Python that does nothing,
+`import gpen_core`, `import torch`, and one restored face (the network alone, in the precision of `--dtype auto`) from a .pth
+with random weights. The last one also prints the seconds of its steps. The first round warms up the disk and is not counted.
 """
 
 from __future__ import annotations

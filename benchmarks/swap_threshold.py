@@ -1,14 +1,14 @@
-"""Which faces a swap changed: hits and false alarms of `faces.swap_detection` over what happens to an image after a swap.
+"""Hit rate and false alarms of `faces.swap_detection`, for images that were processed in various ways after a face swap.
 
     python benchmarks/swap_threshold.py        (or: python benchmarks/swap_threshold.py --rounds 3)
 
-Two collages of six faces each (scikit-image's astronaut and matplotlib's Grace Hopper). In every image one face is
-swapped: a person's face is carried onto the target's five landmarks by a thin-plate spline at a swapper's resolution,
-takes the target's mean colors and contrast, and goes in with a soft ellipse. Persons are the other of the two and the
-25 px faces of scikit-image's lfw_subset; "half" is the same mixed in by half; "same person" is the target's own face
-mirrored, or with features moved. The swapped image, and where a row says so the original, then goes through the row's
-steps. The restoration is a stand-in: it smooths, sharpens, and moves features and tones a little. No swap and no
-restoration here was made by a trained network. Seeded; one process.
+There are two collages of six faces each (scikit-image's astronaut and matplotlib's Grace Hopper). In every image one face is
+swapped: a thin-plate spline warps a person's face to the target's five landmarks at a swapper's resolution. It gets the
+target's mean colors and contrast and is pasted with a soft ellipse. The persons are the other one of the two, and the 25 px
+faces of scikit-image's lfw_subset. "half" blends the swap by half. "same person" is the target's own face, mirrored or with
+moved features. The swapped image, and in some rows the original, then goes through the steps of the row. The restoration is
+synthetic: it smooths, sharpens, and slightly moves features and tones. No trained swap or restoration network is used.
+Everything is seeded and runs in one process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: wall time, contenders in turn, and how their times are shown."""
+"""Helpers of the benchmarks: wall-clock time, variants in turn, and formatting of times."""
 
 from __future__ import annotations
 

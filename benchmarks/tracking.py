@@ -1,12 +1,13 @@
-"""How much a tracked face's crop moves beside the image, in videos of a photograph that move along known paths.
+"""The jitter of a tracked face's crop relative to the photo, in synthetic videos with known motion.
 
     python benchmarks/tracking.py        (or: --photo FILE --frames 75 --kinds clean crf33)
 
-The demonstration's detector (RetinaFace mobile0.25) finds the face in every frame; its crop, and that of the track, are
-taken back onto the photograph by the video's own motion, where both should stand still. Per cent of the crop's side: `off`
-is the root mean square distance from where it is on the mean of the video, `jitter` that between frames that follow each
-other. `lag` in frames: by how much the crop's middle comes late, by least squares on the speed. `ms` is the tracker's time
-per frame, without the detector.
+The demonstration's detector (RetinaFace mobile0.25) detects the face in every frame. The crop of the detection and that of
+the track are mapped back to the photo with the known motion, where both should stand still.
+
+Columns, in percent of the crop's side: `off` is the root mean square distance from the mean position over the video;
+`jitter` is that between consecutive frames. `lag` is the delay of the crop's center in frames, by least squares on the
+speed. `ms` is the tracker's time per frame, without the detector.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Detectors whose time alone means anything."""
+"""Detectors with untrained weights, for timing only."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Enlarging the whole image: the step at the tiles' borders, the memory of one pixel, and the cost beside a plain run.
+"""Upscaling of the whole image: the seam at tile borders, the memory per pixel, and the cost compared with a plain run.
 
     python benchmarks/upscale.py        (or: python benchmarks/upscale.py --what step --contexts 8 24)
 
-The networks are of realesrnet_x2's and realesrnet_x4's layout, with random weights. Steps are the largest difference between
-a tile and the same place of the image in one piece, in levels of 255 of an image whose contrast is the input's; `gain` is
-how strong the dense blocks are. Costs are of one image with one face, all in turn in one process: ratios count.
+The networks have the layout of realesrnet_x2 and realesrnet_x4 and random weights. Steps are the largest differences between
+a tile and the same part of the image processed without tiles, in levels of 255, for an output with the contrast of the
+input. `gain` scales the dense blocks. Costs are for one image with one face. All variants run in turn in one process;
+compare the ratios.
 """
 
 from __future__ import annotations

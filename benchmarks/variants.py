@@ -1,6 +1,6 @@
-"""Ways to run the network on a GPU. Each is prepared first, which may warm up, capture or compile, and then called.
+"""Variants of running the network on a GPU. Each is prepared first (warm-up, capture or compilation), then called.
 
-`network_variants` gives gpen_core's; `twin` the reference's.
+`network_variants` returns those of gpen_core, `twin` that of the reference.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""A video's stages beside the whole: how well they overlap, and what memory a long video takes.
+"""Overlap of the stages of video restoration, and the memory that a long video needs.
 
     python benchmarks/video.py overlap            # a network that sleeps, and one that computes
     python benchmarks/video.py memory --seconds 20 200
     python benchmarks/video.py one FILM --models-dir DIR --model NAME
 
-`overlap` restores a video with a stand-in network: one that sleeps as a card would keep the processor free, and one that
-keeps it busy. Said are the whole's seconds, each stage's, the processor's seconds over the cores, and the ratio of the whole
-to the larger of the slowest stage and those. `memory` restores videos of several lengths with the stand-in, each in a
-process of its own, and says the peak of each."""
+`overlap` restores a video with a synthetic network. One variant sleeps, which keeps the CPU free like a GPU does; the other
+one keeps the CPU busy. It prints the seconds of the whole and of each stage, the CPU seconds divided by the number of cores,
+and the ratio of the whole to the larger of the slowest stage and that CPU time. `memory` restores videos of several lengths
+with the synthetic network, each in a separate process, and prints the peak memory of each."""
 
 from __future__ import annotations
 
