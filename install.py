@@ -1,8 +1,8 @@
-"""Adds to a host what it lacks, and changes nothing that it has. Run by A1111 at each start and by ComfyUI-Manager.
+"""Install missing packages into a host. A1111 runs this at each start, ComfyUI-Manager on installation.
 
-Every package is installed without its dependencies. Hosts have what the used part of facexlib needs, and pip would otherwise
-replace numpy and OpenCV. Only the standard library is used here, nothing is raised, and a run that has nothing to do takes a
-fraction of a second.
+Packages are installed without dependencies, because pip would otherwise replace the host's numpy and OpenCV. The host has
+the dependencies of the used parts of facexlib. This script uses only the standard library and raises no errors. If
+nothing is missing, it takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OPENCV = "opencv-python-headless>=4.10,<5"
 
 
 def main() -> None:
-    """Installs what is missing, or says what to do by hand."""
+    """Install the missing packages. If that fails, print the command to run by hand."""
     if "--skip-install" in [*sys.argv, *os.environ.get("COMMANDLINE_ARGS", "").split()]:
         return
     for package in missing_packages():
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def missing_packages() -> list[str]:
-    """What is to be installed, for pip. OpenCV may be there and still not load, so it is tried."""
+    """Return the pip requirements of missing packages. OpenCV is imported, because an installed one may fail to load."""
     packages = [one for one in (FACEXLIB, PLATFORMDIRS) if not importlib.util.find_spec(one.partition(">=")[0])]
     try:
         importlib.import_module("cv2")
@@ -42,7 +42,7 @@ def missing_packages() -> list[str]:
 
 
 def numpy_major() -> int:
-    """2 where numpy is not there: the host will then install a new one."""
+    """Return numpy's major version, or 2 if numpy is missing, because the host will then install a new one."""
     try:
         return int(importlib.import_module("numpy").__version__.split(".")[0])
     except ImportError:
@@ -50,12 +50,12 @@ def numpy_major() -> int:
 
 
 def install(package: str) -> str | None:
-    """Installs without dependencies, by pip or, where an environment has none, by uv. What went wrong, if anything."""
+    """Install a package without dependencies, with pip or, if that is missing, uv. Returns the error, or None on success."""
     command = [sys.executable, "-m", "pip", "install", "--no-deps"]
     if importlib.util.find_spec("pip") is None:
         uv = find_uv()
         if uv is None:
-            return "there is neither pip nor uv"
+            return "neither pip nor uv is installed"
         command = [*uv, "pip", "install", "--python", sys.executable, "--no-deps"]
     try:
         done = subprocess.run([*command, package], capture_output=True, text=True, errors="replace")
@@ -66,7 +66,7 @@ def install(package: str) -> str | None:
 
 
 def find_uv() -> list[str] | None:
-    """The command that runs uv. A portable ComfyUI has it as a module of its Python only."""
+    """Return the command that runs uv, or None. A portable ComfyUI has uv only as a module of its Python."""
     if program := shutil.which("uv"):
         return [program]
     return [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else None
