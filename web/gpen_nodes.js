@@ -2,6 +2,7 @@
 import { app } from "../../scripts/app.js"
 
 const TEXT_WIDGET = "summary_text"
+const TEXT_HEIGHT = 90 // pixels, at least
 const MIN_WIDTH = 340 // pixels: file names are read to their end
 
 const isOurs = (definition) => definition?.name?.startsWith("GPEN_")
@@ -10,9 +11,11 @@ function addTextWidget(node) {
   const area = document.createElement("textarea")
   area.className = "comfy-multiline-input"
   area.readOnly = true
-  const widget = node.addDOMWidget(TEXT_WIDGET, "customtext", area, {
+  area.style.resize = "none"
+  const widget = node.addDOMWidget(TEXT_WIDGET, "gpen_text", area, {
     getValue: () => area.value,
     setValue: (text) => (area.value = text),
+    getMinHeight: () => TEXT_HEIGHT,
     serialize: false, // not sent with a prompt
   })
   widget.serialize = false // nor saved with the graph

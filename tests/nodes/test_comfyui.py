@@ -483,6 +483,7 @@ def test_the_summary_stands_on_the_node(host, red, portrait):
         assert out.ui == {"text": (out.args[3],)} and out.args[3]
     script = (ROOT / "web" / "gpen_nodes.js").read_text("utf-8")
     assert "GPEN_" in script and re.findall(r'from "(.+)"', script) == ["../../scripts/app.js"]  # all else is internal
+    assert "customtext" not in script  # which the new nodes draw themselves, without the text
 
 
 def test_the_registry_knows_every_environment():
