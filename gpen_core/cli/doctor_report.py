@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import WeightsError
 from ..weights import digest
 from ..weights.architecture import detect_architecture
-from ..weights.catalog import CATALOG, find_entry
+from ..weights.catalog import CATALOG, find_entry, find_export
 from ..weights.folders import find_file, iter_weights
 from . import environment
 from .report_text import bytes_text, gib_text
@@ -107,5 +107,6 @@ def _describe_file(path: Path) -> str:
         sha256 = f"cannot be read: {str(error).replace(str(path), 'the file').replace(path.name, 'the file')}"
     entry = find_entry(path.name)
     pin = entry.digest_for(path.name) if entry else None
-    compared = "" if pin is None else " (the catalog's)" if sha256 == pin else f" (NOT the catalog's: {pin})"
+    is_known = sha256 == pin or find_export(sha256) is not None
+    compared = " (the catalog's)" if is_known else "" if pin is None else f" (NOT the catalog's: {pin})"
     return f"{path.suffix.lower()}, {bytes_text(path.stat().st_size)}, SHA-256 {sha256}{compared}"

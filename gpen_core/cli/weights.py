@@ -37,8 +37,8 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     add_models_dir_argument(models)
     models.set_defaults(command=_models)
-    convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors beside it as .safetensors")
-    convert.add_argument("file", metavar="FILE", help="a file, or a name in the models folder")
+    convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors next to it as .safetensors")
+    convert.add_argument("file", metavar="FILE", help="a .pth, .pt or .onnx file, or a name in the models folder")
     add_models_dir_argument(convert)
     convert.set_defaults(command=_convert)
 
@@ -107,6 +107,6 @@ def _convert(args: argparse.Namespace) -> int:
         raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Download it first: gpen download {args.file}")
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is a .safetensors file already.")
-    state_dict, record = store.load_file(path, lambda content, entry: extract_state_dict(content))
+    state_dict, record = store.read_file(path, lambda content, entry: extract_state_dict(content))
     sys.stdout.write(printable(f"{convert.save_safetensors(path, record, state_dict)}\n"))
     return 0

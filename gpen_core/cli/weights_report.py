@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..optional_packages import install_command
 from ..pipeline.model_set import validate_checkpoint
 from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, DigestRecord
 from ..weights.folders import find_file, iter_weights
+from ..weights.onnx_proof import RUNTIME, has_runtime
 from ..weights.store import Store, pinned_digest
 from .report_text import bytes_text
 
@@ -63,7 +65,15 @@ def _describe_unverified(path: Path) -> str:
         record = digest.load_record(path)
     except WeightsError as error:
         return str(error)
-    return "not seen before: checked when it is loaded" if record is None else f"remembered: {describe_weights(record)}"
+    state = "not seen before: checked when it is loaded" if record is None else f"remembered: {describe_weights(record)}"
+    return f"{state}; {describe_onnx()}" if path.suffix.lower() == ".onnx" else state
+
+
+def describe_onnx() -> str:
+    """What happens to an ONNX file, and what is missing for it."""
+    if has_runtime():
+        return "converted to .safetensors when it is first loaded"
+    return f"converting it needs ONNX Runtime: {install_command(RUNTIME)}"
 
 
 def _verify(store: Store, path: Path) -> tuple[str, bool]:

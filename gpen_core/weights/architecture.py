@@ -18,6 +18,8 @@ SIGNATURE_TENSORS = {
     GPEN: ("ecd0.0.0.weight", "final_linear.0.weight", "generator.style.1.weight"),
     RETINAFACE: ("BboxHead.0.conv1x1.weight", "LandmarkHead.0.conv1x1.weight"),
 }
+LEARNED_CONSTANT = "generator.input.input"
+"""The end of the name of GPEN's constant input, which every exporter leaves as it is."""
 MAX_NAMES_BYTES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
 STRING_OPCODES = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
 # What zipfile, pickletools and json raise on damaged files.
@@ -57,7 +59,7 @@ def _match_architecture(names: set[str]) -> str | None:
 def _tensor_names(path: Path) -> Iterable[str]:
     with open(path, "rb") as file:
         container = file_format.file_format(file.read(file_format.HEADER_BYTES), path.stat().st_size)
-    read = {"safetensors": _safetensors_names, "zip": _zip_names}.get(container)
+    read = {"safetensors": _safetensors_names, "zip": _zip_names, "onnx": _onnx_names}.get(container)
     try:
         return read(path) if read is not None else ()
     except READ_ERRORS:
@@ -71,6 +73,19 @@ def _safetensors_names(path: Path) -> list[str]:
             return []
         header = json.loads(file.read(length))
     return list(header) if isinstance(header, dict) else []
+
+
+def _onnx_names(path: Path) -> Iterable[str]:
+    """Of an export of GPEN those of `SIGNATURE_TENSORS`: it has names of its own for them, perhaps."""
+    from . import onnx_graph  # brings torch
+    from .unpickler import UnsafeCheckpoint
+
+    try:
+        with open(path, "rb") as file:
+            names = onnx_graph.read_graph(file, path.stat().st_size).tensors
+    except UnsafeCheckpoint:
+        return ()
+    return SIGNATURE_TENSORS[GPEN] if any(name.endswith(LEARNED_CONSTANT) for name in names) else ()
 
 
 def _zip_names(path: Path) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 GPEN_LICENSE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
 FACEXLIB_LICENSE = "facexlib weights: MIT."
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".onnx")
 """Of weights files; the first is preferred where several lie side by side."""
 
 ALIBABA = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/"
+HUGGING_FACE = "https://huggingface.co/"
 MODELSCOPE = "https://www.modelscope.cn/"
+REACTOR = HUGGING_FACE + "datasets/Gourieff/ReActor/resolve/main/models/facerestore_models/"
+ROPE = "https://github.com/Alucard24/rope-assets/releases/download/v1.0.8/"
 GPEN_ON_MODELSCOPE = "iic/cv_gpen_image-portrait-enhancement-hires"
 
 
@@ -41,7 +44,20 @@ def _modelscope(path: str) -> Source:
 
 
 def _hugging_face(repository: str, path: str) -> Source:
-    return Source(f"https://huggingface.co/{repository}/resolve/main/{path}", linked_etag=True)
+    return Source(f"{HUGGING_FACE}{repository}/resolve/main/{path}", linked_etag=True)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A published ONNX export of a network, with the figures that independent projects pin alike; None where none has it."""
+
+    file: str
+    sha256: str
+    urls: tuple[str, ...]
+    bytes: int | None = None
+    tensors_sha256: str | None = None
+    """The digest of the tensors that are read from it, see `onnx_proof.tensors_sha256`; known once somebody has compared
+    both networks with the published file at hand. With it, the file is converted without ONNX Runtime."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,8 @@ class Entry:
     """How many times it enlarges an image; None where it enlarges none."""
     aliases: tuple[str, ...] = ()
     """Other names of the same file, on disk or on the command line."""
+    exports: tuple[Export, ...] = ()
+    """ONNX exports of the same network."""
 
     @property
     def max_size(self) -> int:
@@ -73,9 +91,16 @@ class Entry:
         return 2 * self.approximate_bytes if self.approximate_bytes is not None else 2**30
 
     def digest_for(self, file: str) -> str | None:
-        """The SHA-256 that a file of that name must have: a `.safetensors` of the same tensors is another file."""
-        released = [name.lower() for name in (self.file, *self.aliases)]
+        """The SHA-256 that a file of that name must have: a `.safetensors` of the same tensors is another file, and of an
+        `.onnx` there are several exports."""
+        released = [name.lower() for name in (self.file, *self.aliases) if not name.endswith(".onnx")]
         return self.sha256 if PurePath(file).name.lower() in released else None
+
+    def for_export(self, export: Export) -> Entry:
+        """The entry of an ONNX export, to download it."""
+        sources = tuple(Source(url, linked_etag=url.startswith(HUGGING_FACE)) for url in export.urls)
+        entry = replace(self, file=export.file, sources=sources, aliases=(), exports=())
+        return replace(entry, bytes=export.bytes, sha256=export.sha256)
 
 
 CATALOG = (
@@ -91,7 +116,15 @@ CATALOG = (
         ),
         approximate_bytes=285_180_804,
         size=2048,
-        aliases=("pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
+        exports=(
+            Export(
+                "GPEN-BFR-2048.onnx",
+                "d0229ff43f979c360bd19daa9cd0ce893722d59f41a41822b9223ebbe4f89b3e",
+                (REACTOR + "GPEN-BFR-2048.onnx", ROPE + "GPEN-BFR-2048.onnx"),
+                285_469_146,
+            ),
+        ),
+        aliases=("pytorch_model-2048.pt", "GPEN-BFR-2048.pt", "gpen_bfr_2048.onnx"),
     ),
     Entry(
         "gpen-bfr-1024",
@@ -106,7 +139,15 @@ CATALOG = (
         ),
         approximate_bytes=284_843_696,
         size=1024,
-        aliases=("GPEN-BFR-1024.pt",),
+        exports=(
+            Export(
+                "GPEN-BFR-1024.onnx",
+                "cec8892093d7b99828acde97bf231fb0964d3fb11b43f3b0951e36ef1e192a3e",
+                (REACTOR + "GPEN-BFR-1024.onnx", ROPE + "GPEN-BFR-1024.onnx"),
+                285_101_993,
+            ),
+        ),
+        aliases=("GPEN-BFR-1024.pt", "gpen_bfr_1024.onnx"),
     ),
     Entry(
         "gpen-bfr-512",
@@ -121,6 +162,20 @@ CATALOG = (
         bytes=284_085_738,
         sha256="f1002c41add95b0decad69604d80455576f7187dd99ca16bd611bcfd44c10b51",
         size=512,
+        aliases=("gpen_bfr_512.onnx",),
+        exports=(
+            Export(
+                "GPEN-BFR-512.onnx",
+                "bf80acb8e91ba8852e3f012505be2c3b6cd6b3eed5ec605e3db87863c4e74d4e",
+                (REACTOR + "GPEN-BFR-512.onnx",),
+                284_244_491,
+            ),
+            Export(
+                "GPEN-BFR-512.onnx",
+                "0960f836488735444d508b588e44fb5dfd19c68fde9163ad7878aa24d1d5115e",
+                (ROPE + "GPEN-BFR-512.onnx",),
+            ),
+        ),
     ),
     Entry(
         "gpen-bfr-256",
@@ -130,6 +185,15 @@ CATALOG = (
         (Source(ALIBABA + "GPEN-BFR-256.pth"),),
         approximate_bytes=75_517_192,
         size=256,
+        aliases=("gpen_bfr_256.onnx",),
+        exports=(
+            Export(
+                "GPEN-BFR-256.onnx",
+                "aa5bd3ab238640a378c59e4a560f7a7150627944cf2129e6311ae4720e833271",
+                (ROPE + "GPEN-BFR-256.onnx",),
+                75_715_262,
+            ),
+        ),
     ),
     Entry(
         "retinaface_resnet50",
@@ -194,3 +258,13 @@ def find_entry(name: str) -> Entry | None:
     """The entry of that name, file name or alias, without regard to case or to a weights file's suffix."""
     wanted = base_name(name)
     return next((e for e in CATALOG if wanted in map(base_name, (e.name, e.file, *e.aliases))), None)
+
+
+def find_export(sha256: str) -> Export | None:
+    """The published ONNX export that has this digest."""
+    return next((export for entry in CATALOG for export in entry.exports if export.sha256 == sha256), None)
+
+
+def tensor_digests() -> frozenset[str]:
+    """The digests of the tensors of all published ONNX exports, as far as they are known."""
+    return frozenset(one.tensors_sha256 for entry in CATALOG for one in entry.exports if one.tensors_sha256)

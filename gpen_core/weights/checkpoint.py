@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 
 from ..errors import WeightsError, first_line, is_out_of_memory
-from . import archive
+from . import archive, onnx_weights
 from .unpickler import UnsafeCheckpoint
 from .weights_file import WeightsFile, open_weights
 
@@ -55,7 +55,7 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
 
     A `.safetensors` file is read by its library. Any other is read by `archive`, which knows nothing but dense tensors, or
     by torch with `weights_only=True` if `is_pinned` (its digest was compared with the catalog's) and this torch's reader
-    has no known hole, or `archive` does not know its format.
+    has no known hole, or `archive` does not know its format. An `.onnx` file is read by `onnx_weights`.
     Raises `WeightsError` with the reason if it is refused or damaged, and what says that memory ran out as it is. There is
     no fallback to a looser reader, and nothing in a file is run.
     """
@@ -65,6 +65,8 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
             # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
             file.file.seek(0)
             return _load_safetensors(file.file.read())
+        if path.suffix.lower() == ".onnx":
+            return onnx_weights.read(file.file, file.size)
         if is_pinned and (TORCH_READS_SAFELY or file.file_format == "legacy"):
             return _load_with_torch(file)
         return _load_archive(file)
@@ -72,8 +74,8 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
         if is_out_of_memory(error):  # which the file is not to blame for
             raise
         raise WeightsError(
-            f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt or .safetensors); nothing in it "
-            "was run. Download it again, or get it from its publisher."
+            f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt, .safetensors or .onnx); nothing "
+            "in it was run. Download it again, or get it from its publisher."
         ) from error
 
 
@@ -90,6 +92,7 @@ def _load_archive(file: WeightsFile) -> object:
     reasons = {
         "legacy": HOW_TO_CONVERT,
         "safetensors": "it is a .safetensors file under another name: rename it",
+        "onnx": "it is an ONNX file under another name: rename it to .onnx",
         "html": "it is a web page, not a file of weights",
         "unknown": "it is no file that torch.save wrote in zip format",
     }

@@ -15,17 +15,37 @@ from .digest import DigestRecord
 from .partial_file import acquire, remove_stale
 
 
-def save_safetensors(source: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor]) -> Path:
-    """Writes the tensors of `source` beside it, reads them back, compares bit by bit, and gives the file its name.
+def find_conversion(source: Path, sha256: str, folder: Path) -> Path | None:
+    """The file in `folder` that `save_safetensors` made of `source` when it had this digest."""
+    target = _target(source, folder)
+    if not target.is_file():
+        return None
+    record = digest.load_record(target)
+    return target if record is not None and record.source == _describe_source(source, sha256) else None
+
+
+def save_safetensors(
+    source: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor], folder: Path | None = None
+) -> Path:
+    """Writes the tensors of `source` beside it, or into another `folder`, reads them back, compares bit by bit, and gives
+    the file its name.
 
     It inherits how far `record` says that the source is to be trusted. Raises `OutputError` if it is there already or
     cannot be written, `WeightsError` if what was read back differs (then nothing is kept). Not for two threads and one
     source at once."""
-    target = source.with_suffix(".safetensors")
+    target = _target(source, folder or source.parent)
     if target.exists():
         raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")
     with oom_context(f"a second copy of {source}, to compare what was written"):
         return _save(source, target, record, state_dict)
+
+
+def _target(source: Path, folder: Path) -> Path:
+    return folder / source.with_suffix(".safetensors").name
+
+
+def _describe_source(source: Path, sha256: str) -> str:
+    return f"{source.name} {sha256}"
 
 
 def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor]) -> Path:
@@ -37,7 +57,7 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             _compare(load_file(part.path), tensors)
             sha256 = digest.file_sha256(part.path)
-            digest.save_record(target, DigestRecord(sha256, record.checked_by, f"{source.name} {record.sha256}"))
+            digest.save_record(target, DigestRecord(sha256, record.checked_by, _describe_source(source, record.sha256)))
             part.commit(target)
         finally:
             part.discard()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MissingWeights, WeightsChanged, WeightsError, oom_context
+from ..errors import MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
 from ..progress import Progress, ProgressEvent, no_progress
-from . import checkpoint, digest
-from .catalog import Entry, find_entry
-from .digest import PUBLISHED, STRUCTURE, DigestRecord
+from . import checkpoint, convert, digest
+from .catalog import Entry, find_entry, find_export
+from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord
 from .download_options import DownloadOptions
 from .folders import format_folders, resolve_path
+from .onnx_proof import has_runtime
 from .weights_file import WeightsFile, open_weights
 
 log = logging.getLogger(__name__)
@@ -42,13 +44,47 @@ class Store:
         return self.load_file(path, build)[0]
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
-        """As `load`, for a file that is there, and what is known of it."""
+        """As `load`, for a file that is there, and what is known of it.
+
+        An ONNX file is converted once: see `conversions_folder`."""
+        if path.suffix.lower() == ".onnx":
+            return self._load_onnx(path, build)
+        return self.read_file(path, build)
+
+    def read_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
+        """As `load_file`, from the file itself, whatever was made of it before."""
         pin = pinned_digest(path)
         with open_weights(path) as file:
             record = self._verify(file)
             built = self._build(file, pin is not None, build, record.sha256)
         if pin is None and not record.date:  # what is remembered has a date
             digest.save_record(path, record)
+        return built, record
+
+    def conversions_folder(self, path: Path) -> Path:
+        """Where what was read from an ONNX file is kept as `.safetensors`: beside the file. If that is one of the models
+        folders, in the first of them: in others, other programs would list it."""
+        return self.folders[0] if path.parent in self.folders else path.parent
+
+    def _load_onnx(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
+        folder = self.conversions_folder(path)
+        sha256 = self.verify(path).sha256
+        for one in (folder, path.parent):
+            kept = convert.find_conversion(path, sha256, one)
+            if kept is not None:
+                return self.read_file(kept, build)
+
+        def read(content: object, entry: Entry | None) -> tuple[object, Built]:
+            return content, build(content, entry)
+
+        log.info("Converting %s. This is done once.", path)
+        (content, built), record = self.read_file(path, read)
+        if isinstance(content, dict):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                log.info("The conversion is kept: %s", convert.save_safetensors(path, record, content, folder))
+            except (OSError, OutputError) as error:
+                log.warning("%s is converted again when it is next loaded: %s", path.name, error)
         return built, record
 
     def accept_changed(self, name: str, build: Build[object], sha256: str | None = None) -> tuple[Path, DigestRecord]:
@@ -87,7 +123,24 @@ class Store:
             from .download import Download  # brings the HTTP library, which is not needed where all files are there
         except ImportError as error:  # a registry's copy of this package may leave out what opens connections
             raise self.missing_error(entry, f"this copy cannot download ({error})") from error
-        return Download(entry, self.folders[0], self.options, progress, is_as_named).run()
+        faults: list[MissingWeights] = []
+        for one in self._downloads(entry):
+            try:
+                return Download(one, self.folders[0], self.options, progress, is_as_named).run()
+            except MissingWeights as error:
+                faults.append(error)
+        raise type(faults[0])("\n".join(map(str, faults))) from faults[0]
+
+    def _downloads(self, entry: Entry) -> Iterator[Entry]:
+        """The file of the catalog and its ONNX exports, in the order in which they are tried. The exports' digests are
+        known, so they come first where a digest is required and the file has none."""
+        exports = [entry.for_export(one) for one in entry.exports if one.tensors_sha256 is not None or has_runtime()]
+        if self.options.require_digest and entry.sha256 is None:
+            yield from exports
+            yield entry
+        else:
+            yield entry
+            yield from exports
 
     def missing_error(self, entry: Entry, reason: str) -> MissingWeights:
         return MissingWeights(
@@ -107,6 +160,8 @@ class Store:
     def _verify(self, file: WeightsFile) -> DigestRecord:
         path = file.path
         record = digest.verify(file, pinned_digest(path))
+        if find_export(record.sha256) is not None:
+            record = replace(record, checked_by=PIN)
         if not self.options.require_digest or record.has_digest:
             return record
         vouched = self.record_from_publisher(path, record.sha256)

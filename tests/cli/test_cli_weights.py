@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import helpers
 import numpy as np
+import onnx_files
 import pytest
 import torch
 import weights_server as ws
@@ -23,7 +24,7 @@ from gpen_core import FaceRestorer, ProgressEvent, RestoreOptions
 from gpen_core.errors import MissingWeights
 from gpen_core.weights import catalog, digest
 
-pytest_plugins = ["cli_fixtures"]
+pytest_plugins = ["cli_fixtures", "onnx_files"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "GPEN-BFR-256.pth"
@@ -42,7 +43,7 @@ def online(monkeypatch):
     """Downloads are on, and the catalog's own sources are out of reach."""
     monkeypatch.delenv("GPEN_OFFLINE")
     nowhere = catalog.Source("http://nowhere.invalid/weights.pth")  # not https: refused without being asked
-    entries = tuple(replace(entry, sources=(nowhere,)) for entry in catalog.CATALOG)
+    entries = tuple(replace(entry, sources=(nowhere,), exports=()) for entry in catalog.CATALOG)
     monkeypatch.setattr(catalog, "CATALOG", entries)
 
 
@@ -320,6 +321,46 @@ def test_convert_leaves_what_is_there(gpen, tmp_path):
 @pytest.mark.parametrize(("name", "status"), [("gpen-bfr-2048", 4), ("no-such-file.pth", 4)])
 def test_convert_needs_a_file(gpen, tmp_path, name, status):
     assert gpen("convert", name, "--models-dir", tmp_path).status == status
+
+
+def test_convert_reads_an_onnx_file(gpen, tmp_path, exported_onnx):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(exported_onnx.read_bytes())
+    ran = gpen("convert", path)
+    assert ran.status == 0 and ran.out == f"{tmp_path / 'mine.safetensors'}\n"
+    assert load_file(tmp_path / "mine.safetensors").keys() == onnx_files.narrow_weights().keys()
+
+
+def test_convert_refuses_other_networks_in_one_sentence(gpen, tmp_path):
+    path = tmp_path / "GFPGANv1.4.onnx"
+    path.write_bytes(onnx_files.model(onnx_files.graph(made=(1, 3, 512, 512))))
+    ran = gpen("convert", path)
+    assert ran.status == 4 and "it is no export of GPEN" in ran.err and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("is_installed", "words"),
+    [(True, "converted to .safetensors when it is first loaded"), (False, "converting it needs ONNX Runtime: ")],
+)
+def test_models_says_what_an_onnx_file_needs(gpen, tmp_path, monkeypatch, is_installed, words):
+    monkeypatch.setattr("gpen_core.cli.weights_report.has_runtime", lambda: is_installed)
+    (tmp_path / "GPEN-BFR-2048.onnx").write_bytes(b"x")
+    line = line_of(gpen("models", "--models-dir", tmp_path).out, "gpen-bfr-2048 ")
+    assert "GPEN-BFR-2048.onnx" in line and words in line
+
+
+@pytest.mark.slow
+def test_restore_with_only_an_onnx_file(gpen, models, tmp_path, face, exported_onnx):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "GPEN-BFR-256.onnx").write_bytes(exported_onnx.read_bytes())
+    command = ("restore", face, "--model", "gpen-bfr-256", "--detector", models / helpers.DETECTOR_FILE)
+    assert gpen(*command, "-o", tmp_path / "from_onnx.png", "--models-dir", folder).status == 0
+    torch.save(onnx_files.narrow_weights(), tmp_path / "gpen-bfr-256.pth")
+    assert gpen(*command, "-o", tmp_path / "from_pth.png", "--models-dir", tmp_path).status == 0
+    one, other = (cv2.imread(str(tmp_path / name)).astype(int) for name in ("from_onnx.png", "from_pth.png"))
+    assert abs(one - other).max() <= 1
+    assert "GPEN-BFR-256.safetensors" in file_names(folder)
 
 
 def test_convert_takes_the_state_dict_out_of_a_checkpoint(gpen, tmp_path):

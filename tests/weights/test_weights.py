@@ -9,7 +9,8 @@ import pytest
 from gpen_core.errors import MissingDependency, MissingWeights
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
-from gpen_core.weights.catalog import CATALOG, base_name, find_entry
+from gpen_core.weights.catalog import CATALOG, base_name, find_entry, find_export
+from gpen_core.weights.digest import is_sha256
 
 
 def touch(folder, *names):
@@ -167,6 +168,17 @@ def test_an_entry_is_whole(entry):
     assert entry.max_size >= (entry.bytes or entry.approximate_bytes or 0)
     with pytest.raises(FrozenInstanceError):
         entry.sha256 = "0" * 64
+
+
+@pytest.mark.parametrize("entry", [entry for entry in CATALOG if entry.size], ids=lambda entry: entry.name)
+def test_each_network_has_onnx_exports_with_their_digests(entry):
+    assert entry.exports
+    for export in entry.exports:
+        assert is_sha256(export.sha256) and find_export(export.sha256) == export and find_entry(export.file) == entry
+        download = entry.for_export(export)
+        assert (download.file, download.sha256, download.size) == (export.file, export.sha256, entry.size)
+        assert all(source.url.startswith("https://") and source.url.endswith(export.file) for source in download.sources)
+        assert entry.digest_for(export.file) is None  # there are several
 
 
 def test_the_figures_are_those_that_were_published():

@@ -1,0 +1,226 @@
+"""An ONNX file as a list of operators and tensors: read, never run.
+
+Field numbers are those of onnx.proto (github.com/onnx/onnx, Apache-2.0). This refuses whatever could make another reader of
+the file, such as ONNX Runtime, open a second file, run foreign code or loop: tensors outside of the file, operators that are
+not ONNX's own or that no export of GPEN needs, graphs inside of operators, functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import torch
+
+from .protobuf import Span, integer, integers, message
+from .unpickler import UnsafeCheckpoint
+
+MAX_ONNX_BYTES = 2**31 - 1  # of any message of Protocol Buffers
+MAX_NODES, MAX_TENSORS = 50_000, 10_000  # an export of GPEN-2048 has 3,000 and 210
+MAX_DIMENSIONS = 8
+OPSETS = range(9, 27)
+STANDARD_DOMAINS = ("", "ai.onnx")
+FLOAT = 1
+FLOAT_TYPES = {FLOAT: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+ALLOWED_OPERATORS = {
+    *("Conv", "ConvTranspose", "Gemm", "LeakyRelu", "MatMul"),
+    *("Add", "Clip", "Div", "Equal", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub", "Where"),
+    *("ReduceMean", "ReduceSum", "ReduceSumSquare"),
+    *("Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Tile"),
+    *("Cast", "CastLike", "Constant", "ConstantOfShape", "Range", "Transpose", "Unsqueeze"),
+}
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OnnxTensor:
+    """Numbers that the file holds, read when they are asked for."""
+
+    shape: Shape
+    type: int
+    """As in TensorProto.DataType."""
+    data: Span | None
+
+    @property
+    def is_float(self) -> bool:
+        return self.type in FLOAT_TYPES
+
+    def read(self) -> torch.Tensor:
+        """The numbers as float32, in memory of their own. `UnsafeCheckpoint` for another type, and if there are more or
+        fewer than the shape says."""
+        if self.type != FLOAT:
+            kind = FLOAT_TYPES.get(self.type, "no floating-point type")
+            raise UnsafeCheckpoint(f"its weights are {kind}, and only an export in float32 can be converted")
+        expected, found = 4 * math.prod(self.shape), len(self.data) if self.data else 0
+        if self.data is None or found != expected:
+            raise UnsafeCheckpoint(f"a tensor of shape {list(self.shape)} in it has {found:,} bytes, expected {expected:,}")
+        numbers = bytearray(self.data.read(expected))
+        return torch.frombuffer(numbers, dtype=torch.float32).reshape(self.shape) if numbers else torch.empty(self.shape)
+
+
+@dataclass
+class OnnxNode:
+    """One operator with the names of what goes in and comes out."""
+
+    operator: str = ""
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    integers: dict[str, int] = field(default_factory=dict)
+    """Its attributes that are whole numbers."""
+    value: OnnxTensor | None = None
+    """Of a Constant."""
+
+
+@dataclass
+class OnnxGraph:
+    """What a file holds."""
+
+    nodes: list[OnnxNode] = field(default_factory=list)
+    tensors: dict[str, OnnxTensor] = field(default_factory=dict)
+    """By the names under which operators read them; the values of Constant operators, too."""
+    inputs: dict[str, Shape] = field(default_factory=dict)
+    """Shapes by name, -1 for a side that is free; tensors of the file are not among them."""
+    outputs: dict[str, Shape] = field(default_factory=dict)
+
+
+def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
+    """The graph of an open file of `size` bytes. Raises `UnsafeCheckpoint` with the reason; ValueError for broken text."""
+    graphs: list[Span] = []
+    opsets: dict[str, int] = {}
+    for number, value in Span(file, 0, size).fields():
+        if number == 7:
+            graphs.append(message(value))
+        elif number == 8:
+            domain, version = _opset(message(value))
+            opsets[domain] = version
+        elif number in (20, 25):
+            raise UnsafeCheckpoint("it holds functions or training steps, which no export of GPEN needs")
+    if len(graphs) != 1:
+        raise UnsafeCheckpoint("it holds no graph" if not graphs else "it holds more than one graph")
+    opset = next((opsets[domain] for domain in STANDARD_DOMAINS if domain in opsets), None)
+    if opset not in OPSETS:
+        found = "none" if opset is None else str(opset)
+        raise UnsafeCheckpoint(f"its operator set is {found}, and {OPSETS[0]} to {OPSETS[-1]} can be read")
+    return _graph(graphs[0])
+
+
+def _opset(span: Span) -> tuple[str, int]:
+    domain, version = "", 0
+    for number, value in span.fields():
+        if number == 1:
+            domain = message(value).text()
+        elif number == 2:
+            version = integer(value)
+    return domain, version
+
+
+def _graph(span: Span) -> OnnxGraph:
+    graph = OnnxGraph()
+    for number, value in span.fields():
+        if number == 1:
+            node = _node(message(value))
+            graph.nodes.append(node)
+            if node.value is not None and node.outputs:
+                _add_tensor(graph, node.outputs[0], node.value)
+        elif number == 5:
+            _add_tensor(graph, *_tensor_proto(message(value)))
+        elif number in (11, 12):
+            name, shape = _value_info(message(value))
+            (graph.inputs if number == 11 else graph.outputs)[name] = shape
+            if len(graph.inputs) + len(graph.outputs) > MAX_TENSORS:
+                raise UnsafeCheckpoint(f"it has more than {MAX_TENSORS:,} inputs")
+        elif number == 15:
+            raise UnsafeCheckpoint("it holds sparse tensors, which no export of GPEN needs")
+        if len(graph.nodes) > MAX_NODES:
+            raise UnsafeCheckpoint(f"it has more than {MAX_NODES:,} operators")
+    for name in graph.tensors:
+        graph.inputs.pop(name, None)  # old exporters list them there, too
+    return graph
+
+
+def _add_tensor(graph: OnnxGraph, name: str, tensor: OnnxTensor) -> None:
+    if name in graph.tensors:
+        raise UnsafeCheckpoint(f"it holds {name[:100]!r} twice")
+    if len(graph.tensors) >= MAX_TENSORS:
+        raise UnsafeCheckpoint(f"it has more than {MAX_TENSORS:,} tensors")
+    graph.tensors[name] = tensor
+
+
+def _tensor_proto(span: Span) -> tuple[str, OnnxTensor]:
+    name, shape, kind, data = "", list[int](), 0, list[Span]()
+    for number, value in span.fields():
+        if number == 1:
+            shape += integers(value)
+        elif number == 2:
+            kind = integer(value)
+        elif number in (4, 9):  # a run of floats, or their bytes: the same
+            data.append(message(value))
+        elif number == 8:
+            name = message(value).text()
+        elif number == 13 or (number == 14 and integer(value) != 0):
+            raise UnsafeCheckpoint("it keeps its weights in a second file, and only a file that holds them itself is read")
+    if len(shape) > MAX_DIMENSIONS or any(side >= 2**31 for side in shape):
+        raise UnsafeCheckpoint(f"a tensor in it has the shape {shape[:MAX_DIMENSIONS]}")
+    if len(data) > 1:
+        raise UnsafeCheckpoint(f"the numbers of {name[:100]!r} in it are given more than once")
+    return name, OnnxTensor(tuple(shape), kind, data[0] if data else None)
+
+
+def _node(span: Span) -> OnnxNode:
+    node, domain = OnnxNode(), ""
+    for number, value in span.fields():
+        if number == 1:
+            node.inputs.append(message(value).text())
+        elif number == 2:
+            node.outputs.append(message(value).text())
+        elif number == 4:
+            node.operator = message(value).text()
+        elif number == 5:
+            _add_attribute(node, message(value))
+        elif number == 7:
+            domain = message(value).text()
+    if domain not in STANDARD_DOMAINS:
+        raise UnsafeCheckpoint(f"it uses an operator of {domain[:100]!r}, and only ONNX's own are read")
+    if node.operator not in ALLOWED_OPERATORS:
+        raise UnsafeCheckpoint(f"it uses the operator {node.operator[:100]!r}, which no export of GPEN needs")
+    if node.operator != "Constant":
+        node.value = None
+    return node
+
+
+def _add_attribute(node: OnnxNode, span: Span) -> None:
+    name = ""
+    for number, value in span.fields():
+        if number == 1:
+            name = message(value).text()
+        elif number == 3:
+            node.integers[name] = integer(value)
+        elif number == 5:
+            node.value = _tensor_proto(message(value))[1]
+        elif number in (6, 10, 11, 22, 23):
+            raise UnsafeCheckpoint("an operator in it holds a graph or sparse tensors, which no export of GPEN needs")
+
+
+def _value_info(span: Span) -> tuple[str, Shape]:
+    """ValueInfoProto: the name, and the shape of its TypeProto."""
+    name = next((message(value).text() for number, value in span.fields() if number == 1), "")
+    shape: list[int] = []
+    for dimension in _inside(span, 2, 1, 2, 1):
+        side = next((integer(value) for number, value in dimension.fields() if number == 1), -1)
+        shape.append(side)
+        if len(shape) > MAX_DIMENSIONS:
+            raise UnsafeCheckpoint(f"{name[:100]!r} in it has more than {MAX_DIMENSIONS} dimensions")
+    return name, tuple(shape)
+
+
+def _inside(span: Span, *numbers: int) -> Iterator[Span]:
+    """The messages that lie inside of one another under these field numbers."""
+    if not numbers:
+        yield span
+        return
+    for number, value in span.fields():
+        if number == numbers[0]:
+            yield from _inside(message(value), *numbers[1:])

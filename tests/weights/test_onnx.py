@@ -1,0 +1,417 @@
+"""GPEN's weights from ONNX files: mapped to the released names, proven, kept; and files that are refused."""
+
+import importlib.util
+import io
+import os
+from dataclasses import replace
+
+import onnx_files as made
+import pytest
+import torch
+import weights_server as ws
+from safetensors.torch import load_file
+from weights_fixtures import BODY, sha
+
+from gpen_core.errors import MissingWeights, OutOfMemory, WeightsChanged, WeightsError
+from gpen_core.network import validate_state_dict
+from gpen_core.weights import catalog, checkpoint, digest, onnx_proof, protobuf
+from gpen_core.weights.catalog import Export, Source
+from gpen_core.weights.download_options import DownloadOptions
+from gpen_core.weights.folders import find_file, list_networks, present_sizes
+from gpen_core.weights.onnx_graph import read_graph
+from gpen_core.weights.onnx_proof import tensors_sha256
+from gpen_core.weights.store import Store
+from gpen_core.weights.unpickler import UnsafeCheckpoint
+
+needs_exporter = pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="torch exports with the package onnx")
+needs_dynamo = pytest.mark.skipif(
+    importlib.util.find_spec("onnxscript") is None, reason="torch's dynamo exporter needs the package onnxscript"
+)
+needs_runtime = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs ONNX Runtime")
+slow, nightly = pytest.mark.slow, pytest.mark.nightly
+
+
+pytest_plugins = ["onnx_files", "weights_fixtures"]
+
+
+@pytest.fixture
+def exported(exported_onnx):
+    return exported_onnx
+
+
+@pytest.fixture
+def unproven(monkeypatch):
+    """Every mapping is believed: for tests of what comes after."""
+    monkeypatch.setattr("gpen_core.weights.onnx_weights.prove", lambda *_: None)
+
+
+def check(read, expected, is_exact):
+    assert list(read) == list(expected)
+    for key, tensor in read.items():
+        error = float((tensor - expected[key]).abs().max() / expected[key].abs().max())
+        assert tensor.dtype == torch.float32 and error <= (0 if is_exact else 2e-7), key
+    validate_state_dict(read, None)
+
+
+def test_a_folded_export_gives_the_state_dict_back(exported):
+    check(checkpoint.load(exported), made.narrow_weights(), is_exact=False)
+
+
+@needs_exporter
+@needs_runtime
+@pytest.mark.parametrize(
+    ("folding", "opset"),
+    [pytest.param(folding, opset, marks=nightly) for folding, opset in ((True, 16), (False, 11), (False, 16))]
+    + [pytest.param(True, 11, marks=slow), pytest.param(False, 17, marks=slow)],
+)
+def test_torchscript_exports_give_the_state_dict_back(tmp_path, folding, opset):
+    path = made.export(tmp_path / "a.onnx", folding=folding, opset=opset)
+    check(checkpoint.load(path), made.narrow_weights(), is_exact=not folding)
+
+
+@needs_dynamo
+@needs_runtime
+@nightly
+@pytest.mark.parametrize("folding", [True, False])
+def test_dynamo_exports_give_the_state_dict_back(tmp_path, folding):
+    path = made.export(tmp_path / "a.onnx", folding=folding, opset=18, dynamo=True)
+    check(checkpoint.load(path), made.narrow_weights(), is_exact=not folding)
+
+
+@needs_exporter
+@needs_runtime
+@nightly
+@pytest.mark.parametrize("size", [512, 1024, 2048])
+@pytest.mark.parametrize("folding", [True, False])
+def test_every_size_gives_its_state_dict_back(tmp_path, size, folding):
+    path = made.export(tmp_path / "a.onnx", size, folding=folding)
+    check(checkpoint.load(path), made.narrow_weights(size), is_exact=not folding)
+
+
+def test_a_network_that_computes_otherwise_is_refused(exported):
+    """The tensors fit, but the leaky ReLU of the file has another slope."""
+    other = made.replaced(exported, made.floats(0.2), made.floats(0.3))
+    with pytest.raises(WeightsError, match=r"in an order that is not known: .* differs by .* of the standard deviation"):
+        checkpoint.load(other)
+
+
+def test_a_changed_number_is_read_as_it_is(exported):
+    """What the file holds decides, not what was exported."""
+    bias = made.narrow_weights()["generator.to_rgb1.bias"]
+    other = made.replaced(exported, made.floats(*bias.flatten()), made.floats(1, 2, 3))
+    assert checkpoint.load(other)["generator.to_rgb1.bias"].flatten().tolist() == [1, 2, 3]
+
+
+def test_values_that_are_not_finite_are_refused(exported):
+    bias = made.narrow_weights()["generator.to_rgb1.bias"]
+    other = made.replaced(exported, made.floats(*bias.flatten()), made.floats(1, float("nan"), 3))
+    with pytest.raises(WeightsError, match=r"generator.to_rgb1.bias holds values that are not finite"):
+        checkpoint.load(other)
+
+
+def test_without_onnx_runtime_the_command_that_helps_is_told(exported, monkeypatch):
+    monkeypatch.setattr(onnx_proof, "has_runtime", lambda: False)
+    with pytest.raises(
+        WeightsError, match=r"only by running it in ONNX Runtime, which is not installed: .*install.* onnxruntime"
+    ):
+        checkpoint.load(exported)
+
+
+def publish(monkeypatch, path, **figures):
+    """The catalog's 256 entry has this file as its only ONNX export."""
+    export = Export("GPEN-BFR-256.onnx", digest.file_sha256(path), (), **figures)
+    entries = tuple(replace(e, exports=(export,) if e.name == "gpen-bfr-256" else ()) for e in catalog.CATALOG)
+    monkeypatch.setattr(catalog, "CATALOG", entries)
+
+
+def test_with_the_tensors_digest_in_the_catalog_nothing_is_run(exported, monkeypatch):
+    published = tensors_sha256(checkpoint.load(exported))
+    publish(monkeypatch, exported, tensors_sha256=published)
+    monkeypatch.setattr(onnx_proof, "has_runtime", lambda: False)
+    check(checkpoint.load(exported), made.narrow_weights(), is_exact=False)
+    bias = made.narrow_weights()["generator.to_rgb1.bias"]
+    other = made.replaced(exported, made.floats(*bias.flatten()), made.floats(1, 2, 3))
+    with pytest.raises(WeightsError, match="ONNX Runtime"):
+        checkpoint.load(other)
+
+
+def test_the_digest_of_tensors_sees_each_name_type_shape_and_number():
+    tensors = {"b": torch.arange(4.0), "a": torch.ones(2, 2)}
+    known = tensors_sha256(tensors)
+    assert known == tensors_sha256(dict(reversed(tensors.items())))
+    others = [{"c": tensors["b"], "a": tensors["a"]}, {**tensors, "b": torch.arange(4.0).half()}]
+    others += [{**tensors, "a": torch.ones(4)}, {**tensors, "b": torch.arange(4.0).flip(0)}]
+    assert known not in map(tensors_sha256, others)
+
+
+# what is kept
+
+
+def identity(content, entry):
+    return content
+
+
+def store(*folders):
+    return Store(folders, DownloadOptions(offline=True))
+
+
+def test_a_file_given_by_its_path_is_converted_once_and_kept_beside_it(exported, tmp_path, monkeypatch, caplog):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(exported.read_bytes())
+    read, record = store(tmp_path / "models").load_file(path, identity)
+    kept = path.with_suffix(".safetensors")
+    assert record.checked_by == digest.STRUCTURE and digest.load_record(kept).source == f"mine.onnx {record.sha256}"
+    check(load_file(kept), dict(sorted(read.items())), is_exact=True)
+    monkeypatch.setattr(checkpoint, "onnx_weights", None)  # what would read the file again
+    again, _ = store(tmp_path / "models").load_file(path, identity)
+    assert all(torch.equal(again[key], read[key]) for key in read)
+    path.write_bytes(path.read_bytes() + made.field(9, "more"))
+    with pytest.raises(WeightsChanged):
+        store(tmp_path / "models").load_file(path, identity)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_file_of_a_shared_folder_is_kept_in_our_own(exported, tmp_path):
+    """ReActor lists the files of facerestore_models."""
+    own, shared = tmp_path / "GPEN", tmp_path / "facerestore_models"
+    shared.mkdir()
+    (shared / "GPEN-BFR-256.onnx").write_bytes(exported.read_bytes())
+    read = store(own, shared).load("gpen-bfr-256", identity)
+    assert find_file("gpen-bfr-256", (own, shared)) == own / "GPEN-BFR-256.safetensors"
+    assert [path.name for path in shared.iterdir() if path.suffix != ".json"] == ["GPEN-BFR-256.onnx"]
+    again = store(own, shared).load("gpen-bfr-256", identity)
+    assert all(torch.equal(again[key], read[key]) for key in read)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_where_nothing_can_be_kept_the_weights_are_read_all_the_same(exported, tmp_path, caplog):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(exported.read_bytes())
+    (tmp_path / "a.safetensors").write_bytes(b"mine")
+    assert len(store(tmp_path).load_file(path, identity)[0]) == len(made.narrow_weights())
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+    assert "a.onnx is converted again when it is next loaded" in caplog.text
+
+
+@pytest.mark.usefixtures("unproven")
+def test_what_the_name_does_not_fit_is_not_kept(exported, tmp_path):
+    path = tmp_path / "GPEN-BFR-512.onnx"
+    path.write_bytes(exported.read_bytes())
+    with pytest.raises(WeightsError, match="the file is named as those of GPEN-512"):
+        store(tmp_path).load("gpen-bfr-512", lambda content, entry: validate_state_dict(content, entry.size))
+    assert [one.name for one in tmp_path.iterdir()] == ["GPEN-BFR-512.onnx"]
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_published_digest_vouches_for_the_file_and_for_what_was_made_of_it(exported, tmp_path, monkeypatch):
+    path = tmp_path / "GPEN-BFR-256.onnx"
+    path.write_bytes(exported.read_bytes())
+    strict = Store([tmp_path], DownloadOptions(offline=True, require_digest=True))
+    with pytest.raises(WeightsError, match="a digest is required"):
+        strict.load_file(path, identity)
+    publish(monkeypatch, path)
+    assert strict.load_file(path, identity)[1].checked_by == digest.PIN
+    assert digest.load_record(path.with_suffix(".safetensors")).checked_by == digest.PIN
+    strict.load("gpen-bfr-256", identity)
+
+
+# what is downloaded
+
+
+@pytest.fixture
+def mirrored(exported, publish, monkeypatch, tmp_path):
+    """Loads the catalog's only entry from a mirror that has these of its files. The paths that were asked for, and how far
+    the file can be trusted."""
+    monkeypatch.setattr(onnx_proof, "has_runtime", lambda: True)
+    monkeypatch.setattr("gpen_core.weights.onnx_weights.prove", lambda *_: None)
+    onnx = exported.read_bytes()
+    export = Export("GPEN-TEST.onnx", sha(onnx), ("https://nowhere.invalid/GPEN-TEST.onnx",), len(onnx))
+    publish(Source("http://nowhere.invalid/GPEN-TEST.pth"), exports=(export,))
+
+    def run(*files, **options):
+        bodies = {"GPEN-TEST.pth": BODY, "GPEN-TEST.onnx": onnx}
+        with ws.running(BODY) as server:
+            for name in files:
+                server.pages[f"/{name}"] = lambda handler, _, start, name=name: ws.serve(handler, bodies[name], start)
+            mirror = DownloadOptions(mirror=server.root, **options)
+            path = Store([tmp_path], mirror).fetch("gpen-test", lambda content, entry: None)
+            asked = dict.fromkeys(request.path for request in server.requests if request.method == "GET")
+            return list(asked), Store([tmp_path], mirror).verify(path).checked_by
+
+    return run
+
+
+def test_an_export_is_downloaded_where_the_released_file_cannot_be(mirrored):
+    assert mirrored("GPEN-TEST.onnx") == (["/GPEN-TEST.pth", "/GPEN-TEST.onnx"], digest.PIN)
+
+
+def test_the_released_file_comes_first(mirrored):
+    assert mirrored("GPEN-TEST.pth", "GPEN-TEST.onnx") == (["/GPEN-TEST.pth"], digest.STRUCTURE)
+
+
+def test_the_export_comes_first_where_only_it_has_a_digest_and_one_is_required(mirrored):
+    assert mirrored("GPEN-TEST.pth", "GPEN-TEST.onnx", require_digest=True) == (["/GPEN-TEST.onnx"], digest.PIN)
+
+
+def test_an_export_that_could_not_be_converted_is_not_downloaded(mirrored, monkeypatch):
+    monkeypatch.setattr("gpen_core.weights.store.has_runtime", lambda: False)
+    with pytest.raises(MissingWeights, match=r"GPEN-TEST\.pth \(tests\) could not be downloaded") as refused:
+        mirrored("GPEN-TEST.onnx")
+    assert "GPEN-TEST.onnx" not in str(refused.value)
+
+
+def test_where_nothing_can_be_had_every_source_is_named(mirrored):
+    with pytest.raises(MissingWeights, match=r"(?s)GPEN-TEST\.pth: answered 404.*GPEN-TEST\.onnx: answered 404"):
+        mirrored()
+
+
+# what is found
+
+
+@pytest.mark.parametrize("name", ["GPEN-BFR-256.onnx", "gpen_bfr_256.onnx", "gpen-bfr-256.ONNX"])
+def test_a_folder_with_only_an_onnx_file_has_that_network(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    assert find_file("gpen-bfr-256", [tmp_path]) == tmp_path / name and present_sizes([tmp_path]) == (256,)
+    assert "GPEN-BFR-256.pth" in list_networks([tmp_path]) and name not in list_networks([tmp_path])
+    (tmp_path / "GPEN-BFR-256.pth").write_bytes(b"x")
+    assert find_file("gpen-bfr-256", [tmp_path]) == tmp_path / "GPEN-BFR-256.pth"
+
+
+def test_an_export_under_any_name_is_a_choice_and_other_networks_are_none(exported, tmp_path):
+    (tmp_path / "mine.onnx").write_bytes(exported.read_bytes())
+    (tmp_path / "GFPGANv1.4.onnx").write_bytes(made.model(made.graph(tensors=[made.zeros("conv.weight", (4, 3, 1, 1))])))
+    (tmp_path / "broken.onnx").write_bytes(exported.read_bytes()[:-1000])
+    assert {name for name in list_networks([tmp_path]) if name.endswith(".onnx")} == {"mine.onnx"}
+
+
+# what is refused
+
+FIRST = made.zeros("w", (8, 3, 1, 1))
+CONSTANT = made.zeros("generator.input.input", (1, 8, 4, 4))
+CONV = made.node("Conv", ["input", "w"], ["output"])
+EXTERNAL = made.field(13, made.field(1, "location") + made.field(2, "../secret")) + made.field(14, 1)
+REFUSED = {
+    "truncated": (made.model()[:-3], "it ends too early"),
+    "empty": (b"", "it holds no graph"),
+    "no protobuf": (b"\xff" * 64, "it is damaged, or no ONNX file"),
+    "a group": (made.field(1, 8) + b"\x13\x14", "it is damaged, or no ONNX file"),
+    "a web page": (b"<!DOCTYPE html><html>", "it is a web page"),
+    "a zip file": (b"PK\3\4" + bytes(60), "rename it to .pth"),
+    "a number for a graph": (made.field(1, 8) + made.field(7, 5), "a field in it has another type"),
+    "text for a number": (made.model(more=made.field(8, made.field(2, "17"))), "a field in it has another type"),
+    "no graph": (made.field(1, 8) + made.field(8, made.field(2, 17)), "it holds no graph"),
+    "two graphs": (made.model(more=made.field(7, made.graph())), "it holds more than one graph"),
+    "functions": (made.model(more=made.field(25, b"")), "functions or training steps"),
+    "old": (made.model(opset=6), "its operator set is 6, and 9 to 26 can be read"),
+    "of the future": (made.model(opset=99), "its operator set is 99"),
+    "no operator set": (made.model(domain="ai.onnx.ml"), "its operator set is none"),
+    "external data": (made.model(made.graph(tensors=[made.tensor("w", (8,), more=EXTERNAL)])), "in a second file"),
+    "external constant": (
+        made.model(
+            made.graph([made.node("Constant", [], ["c"], made.field(5, made.field(1, "value") + made.field(5, EXTERNAL)))])
+        ),
+        "in a second file",
+    ),
+    "a custom operator": (
+        made.model(made.graph([made.node("FusedGPEN", ["input"], ["output"], made.field(7, "com.example"))])),
+        "it uses an operator of 'com.example'",
+    ),
+    "a loop": (made.model(made.graph([made.node("Loop", ["input"], ["output"])])), "it uses the operator 'Loop'"),
+    "a graph inside": (
+        made.model(made.graph([made.node("Conv", ["input"], ["output"], made.field(5, made.field(6, made.graph())))])),
+        "an operator in it holds a graph",
+    ),
+    "sparse": (made.model(made.graph(more=made.field(15, b""))), "sparse tensors"),
+    "a name twice": (made.model(made.graph(tensors=[FIRST, FIRST])), "it holds 'w' twice"),
+    "numbers twice": (made.model(made.graph(tensors=[FIRST + made.field(9, b"")])), "are given more than once"),
+    "nine dimensions": (made.model(made.graph(tensors=[made.tensor("w", (1,) * 9)])), "a tensor in it has the shape"),
+    "a negative side": (made.model(made.graph(tensors=[made.tensor("w", (-1,))])), "a tensor in it has the shape"),
+    "a long name": (made.model(made.graph(tensors=[made.tensor("w" * 5000, (1,))])), "at most 4,096 are read"),
+    "two inputs": (made.model(made.graph(more=made.field(11, made.image("weight", (1,))))), "it has 2 inputs"),
+    "a classifier": (made.model(made.graph(made=(1, 1000))), r"makes \[1, 1000\] of \[1, 3, 256, 256\]"),
+    "another network": (made.model(made.graph([CONV], [FIRST])), "it is no export of GPEN: its layers are of none"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_bad_file_is_refused_with_one_sentence(tmp_path, kind):
+    data, words = REFUSED[kind]
+    path = tmp_path / "GPEN-BFR-256.onnx"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"GPEN-BFR-256.onnx was refused: .*{words}"):
+        checkpoint.load(path)
+
+
+def test_an_onnx_file_under_another_name_is_told(tmp_path):
+    path = tmp_path / "GPEN-BFR-256.pth"
+    path.write_bytes(made.model())
+    with pytest.raises(WeightsError, match="it is an ONNX file under another name"):
+        checkpoint.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere such a file takes its space")
+def test_a_file_of_2_gb_is_refused_unread(tmp_path):
+    path = tmp_path / "GPEN-BFR-256.onnx"
+    with open(path, "wb") as file:
+        file.write(made.model())
+        file.truncate(2**31)
+    with pytest.raises(WeightsError, match="no ONNX file can have 2 GB or more"):
+        checkpoint.load(path)
+
+
+def test_the_number_of_fields_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(protobuf, "MAX_FIELDS", 1000)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(made.model(made.graph(more=made.field(99, 0) * 1000)))
+    with pytest.raises(WeightsError, match="it has more than 1,000 fields"):
+        checkpoint.load(path)
+
+
+def test_a_graph_that_lies_about_its_input_is_refused(exported):
+    size = made.image("input", (1, 3, 256, 256))
+    other = made.replaced(exported, size, made.image("input", (1, 3, 512, 512))[: len(size)])
+    with pytest.raises(WeightsError, match=r"its input has 512 x 512 pixels, and its weights are of GPEN-256"):
+        checkpoint.load(other)
+
+
+def test_a_tensor_that_lies_about_its_shape_is_refused(exported):
+    data = exported.read_bytes()
+    name = made.field(8, "generator.to_rgb1.bias")
+    start = data.rindex(made.field(1, 3), 0, data.index(name))
+    other = exported.with_name("lies.onnx")
+    other.write_bytes(data[:start] + made.field(1, 5) + data[start + 2 :])
+    with pytest.raises(WeightsError, match=r"was refused"):
+        checkpoint.load(other)
+
+
+def test_half_precision_is_refused_with_the_reason(exported):
+    name = made.field(8, "generator.to_rgb1.bias")
+    data = exported.read_bytes()
+    start = data.rindex(made.field(2, 1), 0, data.index(name))
+    other = exported.with_name("half.onnx")
+    other.write_bytes(data[:start] + made.field(2, 10) + data[start + 2 :])
+    with pytest.raises(WeightsError, match="its weights are float16, and only an export in float32 can be converted"):
+        checkpoint.load(other)
+
+
+def test_memory_that_runs_out_in_onnx_runtime_is_told_as_such(exported, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("bad allocation")
+
+    path = tmp_path / "a.onnx"
+    path.write_bytes(exported.read_bytes())
+    monkeypatch.setattr("onnxruntime.InferenceSession.run", full)
+    with pytest.raises(OutOfMemory):
+        store(tmp_path).load_file(path, identity)
+
+
+def test_no_bit_that_changes_gives_anything_but_a_graph_or_a_refusal():
+    nodes = [CONV, made.node("Constant", [], ["c"], made.field(5, made.field(1, "value") + made.field(5, FIRST)))]
+    data = made.model(made.graph(nodes, [CONSTANT]))
+    for number in range(0, 8 * len(data), 7):
+        changed = bytearray(data)
+        changed[number // 8] ^= 1 << number % 8
+        try:
+            read_graph(io.BytesIO(changed), len(changed))
+        except (UnsafeCheckpoint, ValueError):  # the latter of text that is none
+            continue
