@@ -26,6 +26,10 @@ class ImageTooLarge(InputError):
     """An image has more pixels than the limit. Its header is checked before decoding."""
 
 
+class FaceNumberError(GpenError):
+    """An image has faces, but none with a number that was asked for."""
+
+
 class OutputError(GpenError):
     """An output cannot be written. No partial file is left behind."""
 

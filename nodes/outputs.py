@@ -45,7 +45,7 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
     """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of. `extra_notes`
     are said of all together."""
     batch = tensors.OutputBatch(like)
-    crops, faces, notes = [], [], []
+    crops, faces, notes, last_summary = [], [], [], ""
     for one in results:
         if one.is_changed:
             batch.add_changed(one.image_data.to_input_type(), one.mask)
@@ -54,7 +54,11 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
         crops += [tensors.crop_to_image(crop, like) for crop in one.crops]
         faces.append(one.faces)
         notes.append(one.notes)
-    return _output(batch.image, batch.mask, crops, "\n".join([summary(faces, notes), *extra_notes]))
+        last_summary = one.summary
+    text = summary(faces, notes)
+    if not any(faces):  # which could have been found, and what to try
+        text = "\n".join([last_summary, *text.splitlines()[1:]])
+    return _output(batch.image, batch.mask, crops, "\n".join([text, *extra_notes]))
 
 
 def sequence_output(

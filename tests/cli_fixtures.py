@@ -47,9 +47,7 @@ def restore(gpen, models):
 
     def run(*arguments, model="red-256"):
         named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models)
-        ran = gpen("restore", *named, "--device", "cpu", *arguments)
-        assert ran.out == ""
-        return ran
+        return gpen("restore", *named, "--device", "cpu", *arguments)
 
     return run
 

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..errors import GpenError, InputError, OutOfMemory, OutputError, describe_unexpected, oom_context
+from ..errors import FaceNumberError, GpenError, InputError, OutOfMemory, OutputError, describe_unexpected, oom_context
+from ..faces.select import raise_if_missing
 from ..images import codecs
 from ..images.codecs import EncodedImage
 from ..images.image import FloatImage, ImageData, to_luminance
@@ -63,6 +64,7 @@ def process(
     progress: Progress | None = None,
     max_memory: int | None = None,
     is_done: Callable[[ImageJob], bool] | None = None,
+    require_all_faces: bool = False,
 ) -> None:
     """Restores the images in order, any number of them: one job is asked for ahead, none is kept. While one is in the
     network, the next is read and the one before is encoded and written, each in a thread of its own. `on_finished` hears of
@@ -74,10 +76,15 @@ def process(
     (without it, half of the machine's memory does): what does not fit beside others waits, and what is not allowed at all
     is refused before it is decoded (`OutOfMemory`). How much an image takes is estimated from its header.
 
-    A job that `is_done` says is done already is skipped, and told so in its turn; nothing of it is read."""
+    A job that `is_done` says is done already is skipped, and told so in its turn; nothing of it is read.
+
+    An image with faces, but none whose number was asked for, fails; with `require_all_faces` also one where only some of the
+    numbers are missing. An image without a face does not."""
 
     def restore(frame: RestoreInput) -> RestoreResult:
-        return restorer.restore_batch([frame], options, progress=progress, max_memory=max_memory)[0]
+        (result,) = restorer.restore_batch([frame], options, progress=progress, max_memory=max_memory)
+        raise_if_missing(options.faces, len(result.faces), require_all_faces)
+        return result
 
     # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
@@ -251,7 +258,7 @@ def _attempt(
     try:
         with oom_context("this image", "choose a smaller detection size, or the CPU"):
             return operation()
-    except (InputError, OutputError, OutOfMemory) as error:
+    except (InputError, FaceNumberError, OutputError, OutOfMemory) as error:
         outcome.error = error if source in str(error) else type(error)(f"{source}: {error}")
     except GpenError:
         raise

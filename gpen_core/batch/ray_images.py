@@ -28,6 +28,7 @@ class ImageWorkerSpec:
     options: RestoreOptions
     max_memory: int | None = None
     skip_existing: bool = False
+    require_all_faces: bool = False
     working_dir: str = field(default_factory=os.getcwd)
 
     def setup(self, threads: int) -> WorkerFn:
@@ -86,7 +87,10 @@ def _restore_jobs(
         emit({"outcome": outcome.to_json(), "error": error, "runtime": machine})
 
     done = is_done if spec.skip_existing else None
-    local.process(restorer, [_decode_job(row) for row in rows], spec.options, on_finished, None, spec.max_memory, done)
+    jobs = [_decode_job(row) for row in rows]
+    local.process(
+        restorer, jobs, spec.options, on_finished, None, spec.max_memory, done, require_all_faces=spec.require_all_faces
+    )
 
 
 def _to_outcome(job: ImageJob, row: dict[str, Any]) -> RemoteOutcome:

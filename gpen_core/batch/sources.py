@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
@@ -19,6 +20,9 @@ from .file_keys import same_file_key
 from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
 
 log = logging.getLogger(__name__)
+
+MAX_FOLDERS = 1000
+"""Folders that are looked into for images that lie deeper than was asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Sources:
     def __str__(self) -> str:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
 
+    def no_images_text(self) -> str:
+        """What to say where nothing was found."""
+        if self.listing is not None:
+            return f"No images in {self}."
+        return no_images_text(self.arguments, self.recursive)
+
     def __iter__(self) -> Iterator[InputItem]:
         """In order; an image that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
         for a folder or list that cannot be read."""
@@ -68,7 +78,7 @@ class Sources:
                 yield from_list(text)
                 found = True
         if empty and found:  # with nothing found, the caller has that to say
-            log.warning("No images (%s) in %s.", ", ".join(codecs.SUFFIXES), ", ".join(empty))
+            log.warning("%s", no_images_text(empty, self.recursive))
 
     def _expand(self, argument: str) -> Iterable[InputItem]:
         if not argument:
@@ -164,6 +174,22 @@ def below_static_prefix(path: Path, pattern: str) -> str:
     parts = Path(pattern).parts[:-1]
     fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return "/".join(path.parts[fixed:])
+
+
+def no_images_text(arguments: Iterable[str], recursive: bool) -> str:
+    """What to say of inputs that hold no images."""
+    names = list(arguments)
+    deeper = [] if recursive else [name for name in names if is_folder(name) and _has_images_below(name)]
+    if deeper:
+        return f"No images in {', '.join(deeper)}, but in folders below. Use --recursive."
+    patterns = [name for name in names if glob.has_magic(name) and not os.path.lexists(name)]
+    if patterns == names:
+        return f"No file matches {', '.join(names)}."
+    return f"No images ({', '.join(codecs.SUFFIXES)}) in {', '.join(names)}."
+
+
+def _has_images_below(folder: str) -> bool:
+    return any(is_image_name(name) for _, _, names in islice(os.walk(folder), MAX_FOLDERS) for name in names)
 
 
 def from_list(text: str) -> InputItem:

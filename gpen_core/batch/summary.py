@@ -44,6 +44,15 @@ class Summary:
     damaged: list[str] = field(default_factory=list)
     """Lines that are no rows."""
 
+    def add_image(self, row: dict[str, Any]) -> None:
+        """Counts one image by its row of a report, see `ImageOutcome.to_json`."""
+        _count_row(_counted_fields(row), self)
+
+
+def reason_kind(reason: str) -> str:
+    """Why a face was skipped, without the figures: `smaller than the minimum`."""
+    return re.split(r": | \(", reason, maxsplit=1)[0]
+
 
 def summarize(paths: Iterable[Path]) -> Summary:
     """The reports' sum, in the order in which they were written. Raises `InputError` for a file that is no report."""
@@ -110,7 +119,8 @@ def _store_row(row: dict[str, Any], summary: Summary, store: sqlite3.Connection)
 def _counted_fields(row: dict[str, Any]) -> dict[str, Any]:
     """What of a row is counted."""
     faces = row.get("faces") or []
-    reasons = [_normalize_text(str(face["reason"]), "") for face in faces if not face.get("restored") and face.get("reason")]
+    skipped = (str(face["reason"]) for face in faces if not face.get("restored") and face.get("reason"))
+    reasons = [_normalize_text(reason_kind(reason), "") for reason in skipped]
     out: dict[str, Any] = {"status": str(row.get("status")), "faces": len(faces)}
     out["restored"] = sum(bool(face.get("restored")) for face in faces)
     if reasons:

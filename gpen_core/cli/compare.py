@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from .arguments import (
     options_from_args,
 )
 from .progress_display import progress_reporter
-from .report_text import pixels_text
-from .terminal import printable
+from .report_text import pixels_text, seconds_text
+from .terminal import print_summary
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -48,6 +48,7 @@ def _compare(args: argparse.Namespace) -> int:
     from ..tools.compare import CompareGrid, contact_sheet
     from ..weights.download_options import DownloadOptions
 
+    start = time.monotonic()
     options = options_from_args(args)
     choices = CompareGrid(_split_list(args.models), _parse_strengths(args.strengths), _split_list(args.mask_types))
     if any(map(parse_auto_model, choices.models)):
@@ -65,7 +66,8 @@ def _compare(args: argparse.Namespace) -> int:
     colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
     encoded = codecs.EncodedImage(from_array(sheet), colors, format_name, lossy=True)
     write_bytes(args.output, codecs.encode(encoded, format_name))
-    sys.stdout.write(printable(f"{args.output}: {pixels_text(sheet.shape[1], sheet.shape[0])}\n"))
+    took = seconds_text(time.monotonic() - start)
+    print_summary(args, f"{args.output}: {pixels_text(sheet.shape[1], sheet.shape[0])} ({took})")
     return 0
 
 

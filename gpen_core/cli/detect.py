@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .arguments import add_device_arguments, add_models_dir_argument, add_option
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
@@ -40,6 +42,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _detect(args: argparse.Namespace) -> int:
+    from ..batch.input_check import find_unreadable
     from ..batch.job_plan import JobPlan, OutputSpec
     from ..batch.sources import Sources
 
@@ -47,11 +50,16 @@ def _detect(args: argparse.Namespace) -> int:
     sources = Sources(tuple(args.inputs))
     with JobPlan(sources, OutputSpec(args.output, in_place=args.output is None)) as todo:
         if not todo:
-            raise InputError(f"No images in {sources}.")
-        return _list_all(args, options, todo)
+            raise InputError(sources.no_images_text())
+        unreadable = find_unreadable(todo, {str(parse_location(one)) for one in args.inputs})
+        for error in unreadable.values():
+            sys.stderr.write(printable(f"gpen: {error}\n"))
+        if len(unreadable) == len(todo):  # nothing is loaded or downloaded for them
+            return exit_status(Counter(map(type, unreadable.values())), len(todo))
+        return _list_all(args, options, todo, unreadable)
 
 
-def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan) -> int:
+def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, unreadable: Mapping[str, InputError]) -> int:
     from ..batch.local import attempt
     from ..pipeline.model_set import load_detector
     from ..pipeline.report import OutcomeCounts
@@ -60,22 +68,33 @@ def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan) 
     with progress_reporter(args) as progress:
         downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
         detector = load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
-    counts = OutcomeCounts()
+    counts, face_counts = OutcomeCounts(), []
     with progress_reporter(args, len(todo)) as show:
+
+        def detect_one(job: ImageJob) -> None:
+            if (error := unreadable.get(str(job.source))) is not None:
+                raise error
+            face_counts.append(_detect_one(job, detector, options, args.output is not None, show))
+
         for done, job in enumerate(todo, 1):
-            outcome = attempt(job, partial(_detect_one, job, detector, options, args.output is not None, show))
-            if outcome.error is not None:
+            outcome = attempt(job, partial(detect_one, job))
+            if outcome.error is not None and str(job.source) not in unreadable:
                 show.error(str(outcome.error))
             counts.add(outcome)
             show.step(done)
+        if len(todo) > 1:
+            failed = f", {len(todo) - len(face_counts):,} failed" if len(todo) > len(face_counts) else ""
+            empty = f", none in {face_counts.count(0):,}" if 0 in face_counts else ""
+            show.summarize(f"{pluralize(len(todo), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}")
     return exit_status(counts.errors, counts.total)
 
 
 def _detect_one(
     job: ImageJob, detector: Detector, options: RestoreOptions, write_images: bool, reporter: ProgressReporter
-) -> None:
-    """Says what is in one image."""
+) -> int:
+    """Says what is in one image, and returns how many faces."""
     from ..batch import io
+    from ..pipeline.no_face import what_to_try
     from ..pipeline.restorer import detect_faces
 
     encoded = io.read(job.source)
@@ -86,8 +105,11 @@ def _detect_one(
     reporter.write(f"{job.source}: {pluralize(len(faces), 'face')} ({size}; {size_range})", sys.stdout)
     for number, face in enumerate(faces):
         reporter.write(f"{number:4}  {_format_face(face)}", sys.stdout)
+    if not faces:
+        reporter.write(f"  {what_to_try(smallest)}", sys.stdout)
     if write_images:
         _write_numbered(job, encoded, faces, reporter)
+    return len(faces)
 
 
 def _format_face(face: Face) -> str:

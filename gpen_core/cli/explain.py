@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .arguments import (
 )
 from .progress_display import progress_reporter
 from .restore import load_restorer
-from .terminal import printable
+from .terminal import print_summary
 
 SUFFIX = ".png"
 HELP = "write images of every stage of a photograph's way: found, cut out, restored, masked, put back"
@@ -62,9 +61,11 @@ def _explain(args: argparse.Namespace) -> int:
     for stage in render_stages(encoded.image, result, options):
         path = args.output / f"{stage.name}{SUFFIX}"
         write_bytes(path, codecs.encode(codecs.EncodedImage(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
-        sys.stdout.write(printable(f"{path}: {stage.text}\n"))
+        print_summary(args, f"{path}: {stage.text}")
     for number, face in enumerate(result.faces):
-        sys.stdout.write(printable(f"face {number}: {face.outcome_text()}\n"))
+        print_summary(args, f"face {number}: {face.outcome_text()}")
+    for line in [*([] if result.faces else [result.summary]), *result.notes]:
+        print_summary(args, line)
     return 0
 
 

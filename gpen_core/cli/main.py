@@ -148,5 +148,5 @@ def _demo(args: argparse.Namespace) -> int:
     from .demo import run_demo
 
     with progress_reporter(args) as progress:
-        run_demo(args.output, sys.stdout, progress)
+        run_demo(args.output, io.StringIO() if args.quiet else sys.stdout, progress)
     return 0

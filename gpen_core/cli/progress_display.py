@@ -20,7 +20,9 @@ MIN_INTERVAL = 0.2  # seconds between two lines of JSON about the same stage
 
 def add_progress_arguments(parser: argparse.ArgumentParser) -> None:
     """Those that every command has."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, notes and warnings; errors are still said")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress, summary, notes and warnings; errors are still said"
+    )
     parser.add_argument(
         "--progress",
         choices=STYLES,
@@ -49,6 +51,12 @@ class ProgressReporter:
         """A line on stderr, but not with `--quiet`."""
         if not self.quiet:
             self.write(f"gpen: {text}", sys.stderr)
+
+    def summarize(self, line: str) -> None:
+        """A line on stdout of what was done, but not with `--quiet`."""
+        if not self.quiet:
+            self.write(line, sys.stdout)
+            sys.stdout.flush()
 
     def error(self, text: str) -> None:
         self.write(f"gpen: {text}", sys.stderr)

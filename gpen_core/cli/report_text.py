@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..progress import pluralize
 
 if TYPE_CHECKING:
     from ..batch.summary import Summary
+
+
+STATUS_WORDS = {
+    "restored": "restored",
+    "enlarged": "upscaled only",
+    "unchanged": "unchanged",
+    "skipped": "skipped (their outputs exist)",
+    "failed": "failed",
+}
+"""By `ImageOutcome.status`."""
+MAX_FACE_LINES = 10
 
 
 def bytes_text(size: int) -> str:
@@ -54,6 +65,82 @@ def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
         yield f"note: {location} is damaged and was left out"
     if len(summary.damaged) > max_lines:
         yield f"note: {len(summary.damaged) - max_lines:,} more damaged lines were left out"
+
+
+def image_lines(row: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    """What became of one image, by its row of a report (`ImageOutcome.to_json`): one line, then one for each reason why
+    faces were skipped. Nothing of an image that failed: its error was said."""
+    from ..faces.face import faces_text
+    from ..pipeline.no_face import NO_FACE
+
+    status, output, faces = row["status"], row["output"], row.get("faces", ())
+    if status == "failed":
+        return
+    if status == "skipped":
+        yield f"{output}: skipped, it exists already"
+        return
+    found = faces_text(len(faces), sum(face["restored"] for face in faces)) if faces else NO_FACE
+    if status == "enlarged":
+        found += f", upscaled to {pixels_text(row['width'], row['height'])}"
+    elif status == "unchanged":
+        found += ", left as it is" if output == row["input"] else ", written unchanged"
+    yield f"{output}: {found} ({seconds_text(seconds)})"
+    yield from _face_lines(faces)
+
+
+def _face_lines(faces: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Why faces were skipped, and what was out of the ordinary about others."""
+    yield from (f"  {line}" for line in skip_lines({n: f["reason"] for n, f in enumerate(faces) if not f["restored"]}))
+    noted = {number: face["note"] for number, face in enumerate(faces) if face["restored"] and face["note"]}
+    yield from (f"  face {number}: {note}" for number, note in list(noted.items())[:MAX_FACE_LINES])
+
+
+def skip_lines(reasons: Mapping[int, str]) -> Iterator[str]:
+    """Why faces were skipped, by their numbers; those of the same kind of reason together."""
+    from ..batch.summary import reason_kind
+
+    by_kind: dict[str, list[int]] = {}
+    for number, reason in reasons.items():
+        by_kind.setdefault(reason_kind(reason), []).append(number)
+    for kind, numbers in list(by_kind.items())[:MAX_FACE_LINES]:
+        if len(numbers) == 1:
+            yield f"face {numbers[0]}: skipped, {reasons[numbers[0]]}"
+        else:
+            yield f"faces {number_ranges(numbers)}: skipped, {kind}"
+    if len(by_kind) > MAX_FACE_LINES:
+        rest = sum(map(len, list(by_kind.values())[MAX_FACE_LINES:]))
+        yield f"{pluralize(rest, 'more face')} skipped for other reasons: see --report"
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """Rising numbers as `--faces` takes them: `0,2-4`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def seconds_text(seconds: float) -> str:
+    """`3.2 s`, `12 min 5 s`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def statuses_text(statuses: Counter[str]) -> str:
+    """Counts of images: `25 restored, 3 unchanged, 2 failed`."""
+    return ", ".join(f"{statuses[name]:,} {word}" for name, word in STATUS_WORDS.items() if statuses[name])
+
+
+def reasons_text(reasons: Counter[str], max_reasons: int = 3) -> str:
+    """Why faces were skipped: `4 not asked for, 2 smaller than the minimum`."""
+    shown = reasons.most_common(max_reasons)
+    rest = reasons.total() - sum(number for _, number in shown)
+    return ", ".join([*(f"{number:,} {text}" for text, number in shown), *([f"{rest:,} for other reasons"] if rest else [])])
 
 
 def _most_frequent(label: str, texts: Counter[str], max_lines: int) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +26,14 @@ from .arguments import (
 )
 from .exit_status import exit_status
 from .progress_display import NONE, ProgressReporter, progress_reporter
+from .terminal import printable
 
 if TYPE_CHECKING:
+    from ..batch.job import ImageJob
     from ..batch.job_plan import JobPlan
     from ..batch.ray_cluster import ClusterConfig
     from ..batch.report_files import Report
+    from ..batch.sources import Sources
     from ..pipeline.report import ImageOutcome
     from ..pipeline.restorer import FaceRestorer
 
@@ -183,11 +188,13 @@ def _restore(args: argparse.Namespace) -> int:
     with JobPlan(sources, output_spec) as plan:
         if args.report is not None:
             plan.check_report(args.report)
-        return _run(args, options, plan, str(sources))
+        return _run(args, options, plan, sources)
 
 
-def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sources: str) -> int:
+def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sources: Sources) -> int:
     from ..batch import report_files
+    from ..batch.input_check import find_unreadable
+    from ..batch.job import is_done
 
     names = {"model": args.model, "detector": args.detector}
     if args.report is not None and args.skip_existing:
@@ -196,39 +203,23 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
     failure: str | None = None
     try:
         if not len(plan):
-            raise InputError(f"No images in {sources}.")
-        if args.ray is None:
+            raise InputError(sources.no_images_text())
+        named = {str(parse_location(one)) for one in args.inputs}
+        unreadable = find_unreadable(plan, named, is_done if args.skip_existing else lambda job: False)
+        run = _Run(args, options, plan, report, unreadable)
+        if len(unreadable) == len(plan):  # nothing is loaded or downloaded for them
+            run.fail_all()
+        elif args.ray is None:
             restorer = load_restorer(args, options, report.begin)
-            _restore_all(args, restorer, plan, options, report)
+            run.restore_all(restorer)
         else:
-            _restore_on_ray(args, plan, options, report)
+            run.restore_on_ray()
     except BaseException as error:
         failure = str(error) or type(error).__name__
         raise
     finally:
         report.end(failure)
     return exit_status(report.counts.errors, report.counts.total)
-
-
-def _restore_all(
-    args: argparse.Namespace, restorer: FaceRestorer, plan: JobPlan, options: RestoreOptions, report: Report
-) -> None:
-    from ..batch import local
-    from ..batch.job import is_done
-
-    skip = is_done if args.skip_existing else None
-    with progress_reporter(args, len(plan)) as reporter:
-        local.process(restorer, plan, options, _outcome_callback(reporter, report), reporter, args.max_memory, skip)
-
-
-def _restore_on_ray(args: argparse.Namespace, plan: JobPlan, options: RestoreOptions, report: Report) -> None:
-    cluster = cluster_from_args(args)
-    from ..batch import ray_images
-
-    load_local(args, options, "cpu")
-    spec = ray_images.ImageWorkerSpec(restorer_loader(args, options), options, args.max_memory, args.skip_existing)
-    with progress_reporter(args, len(plan)) as reporter:
-        ray_images.run(plan, spec, cluster, _outcome_callback(reporter, report), report.begin)
 
 
 def check_workers(args: argparse.Namespace) -> None:
@@ -265,20 +256,86 @@ def _load_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key in LOAD_ARGUMENTS}
 
 
-def _outcome_callback(reporter: ProgressReporter, report: Report) -> Callable[[ImageOutcome], None]:
-    """Tells of one by one, so that those before an interruption are known."""
+class _Run:
+    """A run whose images are planned."""
 
-    done = 0
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        options: RestoreOptions,
+        plan: JobPlan,
+        report: Report,
+        unreadable: Mapping[str, InputError],
+    ) -> None:
+        """`unreadable` are the errors that are known by now; they are said at once, before anything is loaded."""
+        self.args, self.options, self.plan, self.report, self.unreadable = args, options, plan, report, unreadable
+        for error in unreadable.values():
+            sys.stderr.write(printable(f"gpen: {error}\n"))
 
-    def on_outcome(outcome: ImageOutcome) -> None:
-        nonlocal done
-        report.add(outcome)
-        for note in outcome.notes:
-            reporter.note(f"{outcome.files.source}: {note}")
-        if outcome.error is not None:
-            reporter.error(str(outcome.error))
-            log.debug("In full:", exc_info=outcome.error)
-        done += 1
-        reporter.step(done)
+    def fail_all(self) -> None:
+        """Where no image can be read."""
+        from ..pipeline.report import ImageOutcome
 
-    return on_outcome
+        with self._outcome_callback() as (on_outcome, _):
+            for job in self.plan:
+                on_outcome(ImageOutcome(job, error=self.unreadable[str(job.source)]))
+
+    def restore_all(self, restorer: FaceRestorer) -> None:
+        from ..batch import local
+
+        with self._outcome_callback() as (on_outcome, reporter):
+            local.process(
+                restorer,
+                self.plan,
+                self.options,
+                on_outcome,
+                reporter,
+                self.args.max_memory,
+                self._is_done,
+                len(self.plan) == 1,
+            )
+
+    def restore_on_ray(self) -> None:
+        args, options = self.args, self.options
+        cluster = cluster_from_args(args)
+        from ..batch import ray_images
+
+        load_local(args, options, "cpu")
+        spec = ray_images.ImageWorkerSpec(
+            restorer_loader(args, options), options, args.max_memory, args.skip_existing, len(self.plan) == 1
+        )
+        with self._outcome_callback() as (on_outcome, _):
+            ray_images.run(self.plan, spec, cluster, on_outcome, self.report.begin)
+
+    def _is_done(self, job: ImageJob) -> bool:
+        """Raises the error of what cannot be read."""
+        from ..batch.job import is_done
+
+        if (error := self.unreadable.get(str(job.source))) is not None:
+            raise error
+        return self.args.skip_existing and is_done(job)
+
+    @contextlib.contextmanager
+    def _outcome_callback(self) -> Iterator[tuple[Callable[[ImageOutcome], None], ProgressReporter]]:
+        """Tells of one by one, so that those before an interruption are known, and of all at the end."""
+        from .run_summary import RunSummary
+
+        with progress_reporter(self.args, len(self.plan)) as reporter:
+            destination = "in place" if self.args.in_place else f"to {self.args.output}"
+            summary = RunSummary(reporter.summarize, len(self.plan), destination)
+
+            def on_outcome(outcome: ImageOutcome) -> None:
+                self.report.add(outcome)
+                for note in outcome.notes:
+                    reporter.note(f"{outcome.files.source}: {note}")
+                if outcome.error is not None:
+                    if str(outcome.files.source) not in self.unreadable:
+                        reporter.error(str(outcome.error))
+                    log.debug("In full:", exc_info=outcome.error)
+                summary.add(outcome)
+                reporter.step(self.report.counts.total)
+
+            try:
+                yield on_outcome, reporter
+            finally:
+                summary.end()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import sys
 
 
 def printable(text: str) -> str:
@@ -15,3 +17,9 @@ class PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+
+def print_summary(args: argparse.Namespace, line: str) -> None:
+    """A line on stdout of what a command did, but not with `--quiet`."""
+    if not args.quiet:
+        sys.stdout.write(printable(f"{line}\n"))

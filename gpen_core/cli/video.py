@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,9 @@ from .arguments import (
     options_from_args,
 )
 from .progress_display import progress_reporter
+from .report_text import seconds_text, skip_lines
 from .restore import check_workers, cluster_from_args, load_local, load_restorer, restorer_loader
-from .terminal import printable
+from .terminal import print_summary
 
 if TYPE_CHECKING:
     from ..images.image import FloatImage
@@ -186,6 +187,8 @@ def _restore(
     from ..video.restore_video import restore_video
     from ..video.work_dir import OutputLocked, WorkDir
 
+    start = time.monotonic()
+
     with progress_reporter(args) as reporter:
         try:
             result = restore_video(
@@ -208,8 +211,22 @@ def _restore(
             raise
         for note in result.notes:
             reporter.note(f"{args.input}: {note}")
-    sys.stdout.write(printable(f"{args.output}: {result.summary}\n"))
+    print_summary(args, f"{args.output}: {result.summary} ({seconds_text(time.monotonic() - start)})")
+    for line in _why_skipped(result, restorer, options):
+        print_summary(args, f"  {line}")
     return result
+
+
+def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOptions) -> Iterator[str]:
+    """Faces with the same reason together; without a face, which could have been found and what to try."""
+    from ..faces.detection.pyramid import pyramid_detectable_sizes
+    from ..pipeline.no_face import no_face_advice
+
+    if not result.tracks:
+        longest = max(result.analysis.size)
+        yield no_face_advice(*pyramid_detectable_sizes(longest, options.detection_size, restorer.detector.scale_range))
+    skipped = {one.track.number: one.reason or "nothing of it may be restored" for one in result.tracks if not one.frames}
+    yield from skip_lines(skipped)
 
 
 def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions) -> None:
@@ -242,7 +259,7 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
     write_bytes(
         target, codecs.encode(codecs.EncodedImage(from_array(sheet), Metadata(), format_name, lossy=True), format_name)
     )
-    sys.stdout.write(printable(f"{target}: {pluralize(args.preview, 'frame')} before and after\n"))
+    print_summary(args, f"{target}: {pluralize(args.preview, 'frame')} before and after")
 
 
 def _region_mask(path: Path | None) -> FloatImage | None:

@@ -12,7 +12,7 @@ from ..errors import OptionsError, WeightsError
 from .arguments import add_models_dir_argument
 from .exit_status import exit_status
 from .progress_display import progress_reporter
-from .terminal import printable
+from .terminal import print_summary, printable
 
 if TYPE_CHECKING:
     from ..weights.store import Store
@@ -67,7 +67,7 @@ def _download(args: argparse.Namespace) -> int:
             with progress_reporter(args) as progress:
                 path = store.fetch(entry.name, validate_checkpoint, progress)
                 record = store.verify(path)
-            sys.stdout.write(printable(f"{entry.name}: {path} ({describe_weights(record)})\n"))
+            print_summary(args, f"{entry.name}: {path} ({describe_weights(record)})")
         except WeightsError as error:
             sys.stderr.write(printable(f"gpen: {error}\n"))
             refused[type(error)] += 1
@@ -108,5 +108,5 @@ def _convert(args: argparse.Namespace) -> int:
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is a .safetensors file already.")
     state_dict, record = store.read_file(path, lambda content, entry: extract_state_dict(content))
-    sys.stdout.write(printable(f"{convert.save_safetensors(path, record, state_dict)}\n"))
+    print_summary(args, str(convert.save_safetensors(path, record, state_dict)))
     return 0

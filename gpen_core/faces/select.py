@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import FaceNumberError
 from .face import Box, Face
 from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 
@@ -65,7 +66,7 @@ def select_faces(
             reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face_size:g} px are asked for"
     remaining = [n for n in range(len(faces)) if n not in reasons]
     wanted = _matching_faces(faces, remaining, size, selection)
-    reasons.update({n: _skip_reason(n, selection) for n in remaining if n not in wanted})
+    reasons.update({n: _skip_reason(selection) for n in remaining if n not in wanted})
     if max_faces is not None:
         by_size = sorted(wanted, key=lambda n: -faces[n].area)
         reasons.update(dict.fromkeys(by_size[max_faces:], f"more than {max_faces} faces: the largest are taken"))
@@ -118,7 +119,17 @@ def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
     return [f"there is no face {shown}: {found}"]
 
 
-def _skip_reason(n: int, selection: str | tuple[int, ...]) -> str:
+def raise_if_missing(selection: str | tuple[int, ...], count: int, require_all: bool) -> None:
+    """Raises `FaceNumberError` where faces were found, but none with a number that was asked for; with `require_all` also
+    where one of the numbers is missing."""
+    if isinstance(selection, str) or not count:
+        return
+    missing = [n >= count for n in selection]
+    if all(missing) or (require_all and any(missing)):
+        raise FaceNumberError(f"{'; '.join(missing_numbers(selection, count))}. Nothing was written.")
+
+
+def _skip_reason(selection: str | tuple[int, ...]) -> str:
     if isinstance(selection, str):
         return f"not the {'most central' if selection == 'center' else selection} face"
-    return f"number {n} was not asked for"
+    return "not asked for"

@@ -29,6 +29,7 @@ from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
 from .gpen_runner import GPENRunner
 from .inputs import RestoreInput, RestoreSession, load_image, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
+from .no_face import NO_FACE, no_face_advice
 from .torch_compositor import TorchCompositor
 from .torch_image import MAX_CACHED_BYTES, UploadCache
 from .torch_image_source import TorchImageSource
@@ -71,7 +72,10 @@ class RestoreResult:
 
     @property
     def summary(self) -> str:
-        """One line for people: `3 faces found, 2 restored, 1 skipped`."""
+        """One line for people: `3 faces found, 2 restored, 1 skipped`; without a face, which could be found and what to
+        try."""
+        if not self.faces:
+            return f"{NO_FACE}; {no_face_advice(self.smallest_face, self.largest_face)}"
         return faces_text(len(self.faces), sum(face.restored for face in self.faces))
 
 

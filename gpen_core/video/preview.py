@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from ..errors import InputError, oom_context
 from ..faces.draw import load_font
+from ..faces.face import faces_text
 from ..images.image import FloatImage, ImageData, to_rgb8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -73,7 +74,8 @@ def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator
 
 
 def _row(frame: DecodedFrame, result: RestoreResult) -> RGB8:
-    text = f"{frame.seconds:.2f} s: {result.summary}"
+    counts = faces_text(len(result.faces), sum(face.restored for face in result.faces))  # a line of the sheet is short
+    text = f"{frame.seconds:.2f} s: {counts}"
     before, after = (_downscale(image) for image in (frame.image, result.image_data))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)
     images = np.hstack([before, gap, after])

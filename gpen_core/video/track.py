@@ -157,7 +157,7 @@ def select_tracks(
     remaining = [track for track in tracks if reasons[track.number] is None]
     if not isinstance(selection, str):
         others = [track for track in remaining if not {track.number, track.person} & _with_persons(tracks, selection)]
-        reasons.update({track.number: f"number {track.number} was not asked for" for track in others})
+        reasons.update({track.number: "not asked for" for track in others})
     elif selection != "all":
         word = "most central" if selection == "center" else selection
         kept = _select_per_shot(remaining, size, selection, cuts)

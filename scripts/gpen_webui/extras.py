@@ -91,7 +91,8 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
-        host.report_notes([*result.notes, FRAMES_NOTE] if _is_frame(pp) else result.notes)
+        notes = result.notes if result.faces else (result.summary, *result.notes)
+        host.report_notes([*notes, FRAMES_NOTE] if _is_frame(pp) else notes)
 
 
 def _is_frame(pp: Any) -> bool:

@@ -170,7 +170,7 @@ def test_restore_in_json(restore, face, plain, tmp_path):
 def test_quiet_says_errors_and_nothing_else(restore, face, tmp_path, terminal):
     terminal()
     ran = restore(face, "-o", tmp_path / "out.png", "-q", "--boxes", "0,0,9,9")
-    assert ran.status == 0 and ran.err == ""
+    assert ran.status == 0 and ran.err == "" and ran.out == ""
     assert "no face was found in box 0" in restore(face, "-o", tmp_path / "out.png", "--boxes", "0,0,9,9").err
     ran = restore(write_broken_png(tmp_path / "no.png"), "-o", tmp_path / "out.png", "-q")
     assert ran.status == 3 and "no.png" in ran.err and len(ran.err.splitlines()) == 1

@@ -382,14 +382,14 @@ def test_models_says_what_is_wrong_with_a_record_and_with_values(gpen, tmp_path)
     assert "say so" in line_of(gpen("models", "--models-dir", tmp_path).out, "(other weights)")
 
 
-def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, tmp_path):
+def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, plain, tmp_path):
     path = tmp_path / FILE
     path.write_bytes(weights_256)
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     torch.save(helpers.red_weights(256), path)
     digest_now = hashlib.sha256(path.read_bytes()).hexdigest()
     found = ("--detector", models / helpers.DETECTOR_FILE)
-    refused = gpen("restore", path, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
+    refused = gpen("restore", plain, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
     assert refused.status == 4 and "gpen models --accept-changed NAME" in refused.err
     trusted = gpen("models", "--accept-changed", "gpen-bfr-256", "--models-dir", tmp_path)
     assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out

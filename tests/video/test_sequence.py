@@ -95,7 +95,7 @@ def test_what_is_left_alone_says_why_and_the_image_is_its_own():
     for options, video, reason in (
         (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
         (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
-        (RestoreOptions(faces=(3,)), VideoOptions(), "was not asked for"),
+        (RestoreOptions(faces=(3,)), VideoOptions(), "not asked for"),
         (None, VideoOptions(min_duration=5), "in the video for"),
     ):
         runner, network = restorer()

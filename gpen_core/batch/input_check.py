@@ -1,0 +1,95 @@
+"""Inputs that cannot be read, found by their names and first bytes before anything is loaded for them."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import InputError
+from ..images import codecs
+from ..images.image import DECODE_ERRORS
+from ..images.open_file import open_image
+from ..video import containers
+from .job import ImageJob, input_locations
+from .locations import Url
+from .sources import image_files, is_image_name
+
+MAX_OPENED = 200
+"""Images whose first bytes are read; of more, only files that are not named like an image."""
+HEADER_BYTES = 1 << 16
+PDF_START = b"%PDF"
+
+
+def find_unreadable(
+    jobs: Iterable[ImageJob], named: Collection[str] = (), is_done: Callable[[ImageJob], bool] = lambda job: False
+) -> dict[str, InputError]:
+    """The error of each image that cannot be read, by its source, but for jobs that are done. Looked at are the first
+    images and those in `named` (sources that somebody wrote down; the others were found in a folder). URLs are not."""
+    found = {}
+    for number, job in enumerate(jobs):
+        if number < MAX_OPENED or str(job.source) in named:
+            try:
+                check_readable(job, number < MAX_OPENED)
+            except InputError as error:
+                if is_done(job):
+                    continue
+                found[str(job.source)] = error
+    return found
+
+
+def check_readable(job: ImageJob, with_header: bool = True) -> None:
+    """Raises `InputError` where one of the job's files is missing, or begins like nothing that can be read. Without
+    `with_header`, what is named like an image is not opened."""
+    for location in input_locations(job):
+        if isinstance(location, Url):
+            continue
+        _check_exists(location)
+        if with_header or not is_image_name(location.name):
+            _check_header(location)
+
+
+def _check_exists(path: Path) -> None:
+    if "\0" in str(path) or os.path.lexists(path):
+        return
+    if glob.has_magic(str(path)):
+        raise InputError(f"No file matches {path}.")
+    try:
+        with open_image(path):
+            return
+    except InputError as error:
+        near = difflib.get_close_matches(path.name, _names_beside(path), 1, 0.8)
+        raise InputError(f"{error} Did you mean {path.with_name(near[0])}?" if near else str(error)) from error
+
+
+def _names_beside(path: Path) -> list[str]:
+    try:
+        return [one.name for one in image_files(path.parent)]
+    except InputError:
+        return []
+
+
+def _check_header(path: Path) -> None:
+    with open_image(path) as (file, _):
+        start = file.read(HEADER_BYTES)
+        file.seek(0)
+        if start.startswith(PDF_START):
+            raise InputError(f"{path} is a PDF document. Save its pages as images first, such as PNG.")
+        Image.init()
+        try:
+            with Image.open(file, formats=codecs.FORMATS):
+                return
+        except UnidentifiedImageError:
+            pass
+        except (Image.DecompressionBombError, *DECODE_ERRORS):  # of a broken header: reading it says what is wrong
+            return
+    if path.suffix.lower() in containers.OUTPUT_FORMATS:
+        raise InputError(f"{path} is a video. Restore it with: gpen video {path} -o OUT{path.suffix}")
+    try:
+        codecs.decode(start)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
