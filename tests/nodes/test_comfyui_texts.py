@@ -8,7 +8,9 @@ from pathlib import Path
 
 import comfyui_texts
 import fake_comfyui
+import numpy as np
 import pytest
+from PIL import Image
 
 from gpen_core import find_entry
 from gpen_core.options import COMFYUI, RestoreOptions, VideoOptions, declared_options
@@ -183,6 +185,15 @@ def test_examples_and_blueprints_say_where_their_models_are_to_be_had(path):
         assert one.get("hash") == entry.sha256 and one.get("hash_type") == (entry.sha256 and "SHA256")
         assert one["url"].startswith("https://huggingface.co/") and one["url"].rpartition("/")[2] in entry.aliases
     assert [one["directory"] for one in named.values()] == ["GPEN", "facedetection"]
+
+
+def test_every_example_has_a_thumbnail_that_looks_like_no_other():
+    """In the template browser, where they stand side by side."""
+    thumbnails = [Image.open(path.with_suffix(".jpg")) for path in WORKFLOWS]
+    assert {one.size for one in thumbnails} == {(900, 600)}
+    small = [np.asarray(one.convert("L").resize((45, 30)), float) for one in thumbnails]
+    differences = [np.abs(a - b).mean() for n, a in enumerate(small) for b in small[:n]]
+    assert min(differences) > 10, differences
 
 
 def test_example_workflows_are_there():
