@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
     from .pipeline.gpen_runner import parse_auto_model
     from .pipeline.inputs import RestoreInput
-    from .pipeline.model_set import accept_changed_weights, accept_digest
+    from .pipeline.model_set import accept_changed_weights, accept_digest, download_weights
+    from .pipeline.needed_weights import missing_weights
     from .pipeline.restorer import FaceRestorer, RestoreResult
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from .video.restore_video import restore_video
     from .video.sequence import SequenceResult, restore_sequence
     from .video.video_result import TrackOutcome, VideoResult
-    from .weights.catalog import SUFFIXES, find_entry
+    from .weights.catalog import SUFFIXES, Entry, find_entry
     from .weights.download_options import DownloadOptions
     from .weights.folders import (
         can_download,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         fingerprint,
         list_detectors,
         list_networks,
+        list_onnx_files,
         match_network_name,
         models_dirs,
         present_sizes,
@@ -84,7 +86,8 @@ _LAZY = {
     ".faces.face": ("Box", "Face", "faces_text"),
     ".pipeline.gpen_runner": ("parse_auto_model",),
     ".pipeline.inputs": ("RestoreInput",),
-    ".pipeline.model_set": ("accept_changed_weights", "accept_digest"),
+    ".pipeline.model_set": ("accept_changed_weights", "accept_digest", "download_weights"),
+    ".pipeline.needed_weights": ("missing_weights",),
     ".options": (
         "ANGLES",
         "AUTO_MODELS",
@@ -112,7 +115,7 @@ _LAZY = {
     ".video.video_result": ("TrackOutcome", "VideoResult"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
     ".video.container_choice": ("output_suffix",),
-    ".weights.catalog": ("SUFFIXES", "find_entry"),
+    ".weights.catalog": ("SUFFIXES", "Entry", "find_entry"),
     ".weights.folders": (
         "list_detectors",
         "can_download",
@@ -121,6 +124,7 @@ _LAZY = {
         "models_dirs",
         "match_network_name",
         "list_networks",
+        "list_onnx_files",
         "fingerprint",
         "present_sizes",
     ),
@@ -159,6 +163,7 @@ __all__ = [
     "OutOfMemory",
     "OutputError",
     "EncodedImage",
+    "Entry",
     "PasteResult",
     "Progress",
     "ProgressEvent",
@@ -182,12 +187,15 @@ __all__ = [
     "list_detectors",
     "can_download",
     "download_size",
+    "download_weights",
+    "missing_weights",
     "find_entry",
     "faces_text",
     "find_file",
     "models_dirs",
     "match_network_name",
     "list_networks",
+    "list_onnx_files",
     "draw_faces",
     "restore_sequence",
     "restore_video",

@@ -41,7 +41,7 @@ class Component:
 
     def __init__(self, *args, **kwargs):
         self.args, self.label, self.value = args, kwargs.get("label"), kwargs.get("value", args[0] if args else None)
-        self.choices, self.kwargs = kwargs.get("choices"), kwargs
+        self.choices, self.kwargs, self.visible = kwargs.get("choices"), kwargs, kwargs.get("visible", True)
         Component.made = (*Component.made, self)
 
     @property
@@ -57,7 +57,7 @@ class Component:
     def load(self, **event):
         self.loaded = event
 
-    def click(self, fn, inputs, outputs):
+    def click(self, fn, inputs, outputs, **more):
         self.clicked, self.inputs = (fn, outputs), inputs
 
     def __enter__(self):

@@ -19,8 +19,8 @@ from ..network.memory_estimate import bytes_per_face
 from ..optional_packages import require
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
-from ..weights.catalog import CATALOG, Entry
-from ..weights.digest import file_sha256
+from ..weights.catalog import Entry, network_name
+from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
 from ..weights.prefetch import WeightRequest, prefetch
@@ -30,13 +30,13 @@ from .device_check import verified_device
 from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
 from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
 from .lazy import Lazy
+from .needed_weights import PARSER_NAME, needed_networks, parses_mask
 from .upscale import LANCZOS, Upscaler
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = AUTO
 DEFAULT_DETECTOR = DETECTORS[0]
-PARSER_NAME = "parsenet"
 DEVICE_CHECKS_FILE = "checked-devices.json"
 
 
@@ -128,8 +128,7 @@ class ModelSet:
         )
         sizes = parse_auto_model(str(models[0]))
         present = present_sizes(store.folders)
-        is_fetching = bool(sizes) and not set(sizes) & set(present)
-        names = [_name_of(max(sizes))] if is_fetching else [] if sizes else [str(model) for model in models]
+        names = needed_networks(str(models[0]), store.folders) if sizes else tuple(map(str, models))
         requests = [WeightRequest(store, name, build_network) for name in names]
         requests.append(WeightRequest(detection_store, str(detector), build_detector))
         if upscaler != LANCZOS:
@@ -163,7 +162,7 @@ class ModelSet:
         """Return the face parser if these options need one. It is loaded on first use.
 
         Raises `MissingWeights` for a parse mask if the weights are missing and cannot be downloaded."""
-        if options.mask_type == "feather" or (options.mask_type == "auto" and self.device.type == "cpu"):
+        if not parses_mask(options, self.device.type):
             return None
         if self._is_parser_missing and options.mask_type == "auto":
             return self._parser.loaded_value
@@ -309,6 +308,22 @@ def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None 
     return [store.accept_changed(str(path), validate_checkpoint, sha256)[0] for path in sorted(accepted)]
 
 
+def download_weights(
+    names: Sequence[str],
+    models_dir: Folders | None = None,
+    progress: Progress | None = None,
+    downloads: DownloadOptions | None = None,
+) -> dict[Path, DigestRecord]:
+    """Fetches the catalog's files of these names that are not there, and says what vouches for each.
+
+    `progress` counts the bytes of all files together; it stops the work by raising `Interrupted`, and what was fetched by
+    then is kept for the next time. Raises `MissingWeights` for what cannot be had, `WeightsError` for what is refused."""
+    store = Store(models_dirs(models_dir), downloads)
+    prefetch([WeightRequest(store, name, validate_checkpoint) for name in names], progress or no_progress)
+    paths = [store.fetch(name, validate_checkpoint) for name in names]
+    return {path: store.verify(path) for path in paths}
+
+
 def _missing_parser(progress: Progress) -> FaceParser:
     raise MissingWeights("Parse masks need a face parser, but none was given.")
 
@@ -338,15 +353,10 @@ def _build_network(dtype: torch.dtype, content: object, entry: Entry | None) -> 
 def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
     """Load the network of that size and move it to its device. Errors as in `Store.load`."""
     with oom_context("the network", SMALLER_MODEL_HINT):
-        runner = load_runner(_name_of(size), progress)
+        runner = load_runner(network_name(size), progress)
         runner.network.to(runner.device)
     progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
     return runner
-
-
-def _name_of(size: int) -> str:
-    """Return the name of the released network of that size."""
-    return next(entry.name for entry in CATALOG if entry.size == size)
 
 
 def _build_detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:

@@ -268,3 +268,8 @@ def find_export(sha256: str) -> Export | None:
 def tensor_digests() -> frozenset[str]:
     """The digests of the tensors of all published ONNX exports, as far as they are known."""
     return frozenset(one.tensors_sha256 for entry in CATALOG for one in entry.exports if one.tensors_sha256)
+
+
+def network_name(size: int) -> str:
+    """The released network that restores faces of that side in pixels."""
+    return next(entry.name for entry in CATALOG if entry.size == size)

@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from . import api, engine, host, models_list, preview, reactor, restorer, run_report, settings, xyz
+from . import api, downloads, engine, host, preview, reactor, restorer, run_report, settings, xyz
 
 
 def register() -> None:
@@ -16,14 +16,14 @@ def register() -> None:
     script_callbacks.on_before_ui(_before_ui)
     script_callbacks.on_after_component(preview.on_component)
     script_callbacks.on_after_component(run_report.on_component)
-    script_callbacks.on_after_component(models_list.on_component)
+    script_callbacks.on_after_component(downloads.on_component)
     script_callbacks.on_app_started(_app_started)
     script_callbacks.on_script_unloaded(engine.release)
 
 
 def _before_ui() -> None:
     preview.reset()
-    models_list.reset()
+    downloads.reset()
     xyz.add()
     reactor.wrap()
 

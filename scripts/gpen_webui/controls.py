@@ -9,9 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from gpen_core import AUTO_MODELS, Option, OptionsError, RestoreOptions, match_network_name
+from gpen_core import AUTO_MODELS, Option, OptionsError, OptionSpec, RestoreOptions, match_network_name
 
-from . import engine, host, models_list
+from . import downloads, engine, host, models_list
 from .option_widgets import OPTIONS, default_value, from_widget, to_widget, widget
 
 USE_SETTING = "as in the settings"
@@ -26,7 +26,14 @@ FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.s
 MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
-MIN_WIDTH = 100  # px: the first row fits into half of the page
+MODEL_SCALE, MODEL_MIN_WIDTH = 2, 180  # px: the first row fits into half of the page, and a file's name is to be read
+SLIDER_MIN_WIDTH, MIN_WIDTH = 160, 100  # px: a slider's number is beside its label
+NEED_WEIGHTS = (
+    "model",
+    "detector",
+    *(name for name, option in OPTIONS.items() if option.spec.weights is not OptionSpec.weights),
+)
+"""The controls that decide which files are needed."""
 
 AddMore = Callable[[dict[str, Any]], None]
 
@@ -58,10 +65,11 @@ def build(*add_more: AddMore) -> dict[str, Any]:
 
     `add_more` are called within the accordion, each with the controls, which it may add to."""
     with gr.Row():
-        model = gr.Dropdown(label="Model", choices=engine.model_choices(), value=default_model(), min_width=MIN_WIDTH)
+        choices, size = engine.model_choices(), {"scale": MODEL_SCALE, "min_width": MODEL_MIN_WIDTH}
+        model = gr.Dropdown(label="Model", choices=choices, value=default_model(), **size)
         refresh = models_list.refresh_button(model)
-        parts = {"model": model, **{name: build_option(OPTIONS[name], min_width=MIN_WIDTH) for name in FIRST_ROW[1:]}}
-    models_list.availability_line(model, refresh)
+        parts = {"model": model, **{name: build_option(OPTIONS[name], min_width=_min_width(name)) for name in FIRST_ROW[1:]}}
+    section = downloads.Section(model, refresh)
     with gr.Accordion("More", open=False):
         for names in _rows(MORE):
             with gr.Row():
@@ -70,6 +78,7 @@ def build(*add_more: AddMore) -> dict[str, Any]:
         for add in add_more:
             add(parts)
         models_list.accept_changed_button(model)
+    section.connect({name: parts[name] for name in NEED_WEIGHTS}, _missing_files)
     for name, part in parts.items():  # the hosts find tooltips by ids; a page may have several of us
         text = OPTIONS[name].spec.help if name in OPTIONS else TOOLTIPS.get(name)
         if text:
@@ -85,6 +94,10 @@ def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [*rows, *((name,) for name in names if name in wide)]
 
 
+def _min_width(name: str) -> int:
+    return SLIDER_MIN_WIDTH if widget(OPTIONS[name].spec)[0] is gr.Slider else MIN_WIDTH
+
+
 def _build_one(name: str) -> Any:
     if name == "detector":
         return gr.Dropdown(label="Detector", choices=[USE_SETTING, *engine.available_detectors()], value=USE_SETTING)
@@ -97,6 +110,11 @@ def build_option(option: Option, **more: Any) -> Any:
     """The component of a declared option, at its default; `more` is for gradio."""
     kind, made_with = widget(option.spec)
     return kind(label=option.spec.label_with_unit, value=to_widget(option.spec, default_value(option)), **made_with, **more)
+
+
+def _missing_files(**given: Any) -> tuple[Any, ...]:
+    values = parse_values(**given)
+    return engine.missing_files(values.model, values.options, values.detector)
 
 
 def parse_values(

@@ -12,12 +12,14 @@ import torch
 from gpen_core import (
     AUTO_MODELS,
     DETECTORS,
-    GpenError,
+    OptionsError,
     RestoreOptions,
     find_file,
     fingerprint,
     list_detectors,
     list_networks,
+    list_onnx_files,
+    missing_weights,
     required_weights,
 )
 
@@ -25,7 +27,7 @@ from . import failure_cache, host
 from .host_progress import HostProgress, progress_scope
 
 if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
-    from gpen_core import Face, FaceRestorer, Progress, RestoreInput, RestoreResult, SelfTest
+    from gpen_core import Entry, Face, FaceRestorer, Progress, RestoreInput, RestoreResult, SelfTest
 
 CPU = torch.device("cpu")
 
@@ -49,6 +51,16 @@ def available_detectors() -> list[str]:
     return list_detectors(host.models_dirs())
 
 
+def onnx_files() -> list[str]:
+    """See `list_onnx_files`."""
+    return list_onnx_files(host.models_dirs())
+
+
+def missing_files(model: str, options: RestoreOptions, detector: str) -> tuple[Entry, ...]:
+    """See `missing_weights`; on the device that is used here."""
+    return missing_weights(model, options, detector, host.models_dirs(), _device().type)
+
+
 def default_detector() -> str:
     return str(host.option("detector", DETECTORS[0]))
 
@@ -66,7 +78,7 @@ def restore(
     """See `FaceRestorer.restore`. `model` is one of `model_choices`: a path is refused. `progress` hears of the progress,
     too, and may stop the work; `detector` is another detector than the setting's. Raises `GpenError`."""
     if model not in model_choices() and find_file(model, host.models_dirs()) is None:
-        raise GpenError(f"{model!r} is none of the GPEN models: {', '.join(model_choices())}.")
+        raise OptionsError(f"{model!r} is none of the GPEN models: {', '.join(model_choices())}.")
     from gpen_core import RestoreInput
 
     frame = RestoreInput(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)

@@ -24,6 +24,7 @@ VIDEO_NOTE = (
     "the command line and with ComfyUI's Restore Video (GPEN)."
 )
 REACTOR = "ReActor"
+BEFORE_SWAP_NOTE = "Your operation order runs GPEN before ReActor: it will not clean up a swap."
 ORDER_AFTER_CODEFORMER, ORDER_AFTER_SWAPS = 3100, 20100
 LAST_TRAINING_ORDER = 5000  # the host's own operations for images to learn from come before this
 
@@ -47,7 +48,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
     def ui(self) -> dict[str, Any]:
         with panel(NAME, in_accordion=True) as enable:
             if runs_before_reactor():
-                gr.HTML(f"<b>Your operation order runs {NAME} before {REACTOR}: it will not clean up a swap.</b>")
+                gr.HTML(f"<b>{BEFORE_SWAP_NOTE}</b>")
             parts = controls.build(preview.build, _add_video_note)
         return {"enable": enable, **parts}
 

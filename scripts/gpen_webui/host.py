@@ -130,7 +130,11 @@ def weights_help() -> str:
 
 def short_reason(error: GpenError) -> str:
     """A few words without a path, for an image's metadata."""
-    return next((words for kind, words in SHORT_REASONS if isinstance(error, kind)), "not restored")
+    return _known_reason(error) or "not restored"
+
+
+def _known_reason(error: GpenError) -> str:
+    return next((words for kind, words in SHORT_REASONS if isinstance(error, kind)), "")
 
 
 def can_skip_saving() -> bool:
@@ -149,32 +153,52 @@ def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> 
     """Shows a failure to the user: one short sentence as a message on the page; all of it in the log and, for as long as the
     result is shown, below the image. In full once in a run. `place` is where it happened, if not in GPEN's own controls."""
     global _last_notification
-    message = " ".join(filter(None, (place and f"In {place}:", str(error), note)))
+    texts = (*failure_texts(error, place), *filter(None, (note,)))
+    message = " ".join(texts)
     notification = (message, getattr(shared.state, "job_timestamp", None))
     is_new, _last_notification = notification != _last_notification, notification
-    log.error("GPEN: %s", message if is_new else f"as before: {message[:60]}...")
-    _show_below(message, p)
-    warn = getattr(gr, "Warning", None)  # where no page listens, it goes into the log
-    if warn is not None and is_new:
-        warn(f"GPEN restored nothing{place and f' in {place}'}: {_toast_reason(error)}.")
+    log.error("%s", message if is_new else f"{message[:80]}... (as before)")
+    if p is not None and hasattr(p, "comment"):
+        p.comment(message)
+    else:
+        run_report.add(*texts)
+    if is_new:
+        warn(texts[0])
+
+
+def failure_texts(error: GpenError, place: str = "") -> tuple[str, ...]:
+    """One short sentence, then the details where there are more."""
+    reason, details = _toast_reason(error), str(error)
+    headline = f"GPEN restored nothing{place and f' in {place}'}{reason and f': {reason}'}."
+    return (headline,) if reason == details.rstrip(".") else (headline, details)
+
+
+def warn(text: str) -> None:
+    """A message on the page; where no page listens, gradio puts it into the log."""
+    show = getattr(gr, "Warning", None)
+    if show is not None:
+        show(text)
+
+
+def has_queue() -> bool:
+    """Whether the page hears of work while it is done."""
+    return not getattr(shared.cmd_opts, "no_gradio_queue", False)
 
 
 def report_notes(notes: Iterable[str], p: Any = None) -> None:
     """What is to be known of a result, such as a network that would suit better."""
     for note in notes:
         log.info("GPEN: %s", note)
-        _show_below(note, p)
-
-
-def _show_below(text: str, p: Any) -> None:
-    if p is not None and hasattr(p, "comment"):
-        p.comment(f"GPEN: {text}")
-    else:
-        run_report.add(text)
+        if p is not None and hasattr(p, "comment"):
+            p.comment(f"GPEN: {note}")
+        else:
+            run_report.add("GPEN:", note)
 
 
 def _toast_reason(error: GpenError) -> str:
-    """A value or an image that is wrong is named, if that takes few words."""
+    """A value or an image that is wrong is named, if that takes few words. Empty where there is no short reason."""
     text = str(error).rstrip(".")
     is_short = len(text) <= MAX_TOAST_LENGTH and max(map(len, text.split()), default=0) < LONG_WORD
-    return text if is_short and isinstance(error, (OptionsError, InputError, MissingDependency)) else short_reason(error)
+    if is_short and isinstance(error, (OptionsError, InputError, MissingDependency)):
+        return text
+    return _known_reason(error)

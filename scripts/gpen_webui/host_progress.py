@@ -23,7 +23,7 @@ class HostProgress:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
-        self._text, self._start_done, self._start_time = "", 0, 0.0
+        self._format = ProgressText()
 
     def __call__(self, event: ProgressEvent) -> None:
         state = shared.state
@@ -36,8 +36,14 @@ class HostProgress:
         if self._progress is not None:
             self._progress(event)
 
-    def _format(self, event: ProgressEvent) -> str:
-        """The figures of a download come first, because the bar cuts long texts off."""
+
+class ProgressText:
+    """The events of one piece of work as texts. The figures of a download come first: the host's bar cuts long texts off."""
+
+    def __init__(self) -> None:
+        self._text, self._start_done, self._start_time = "", 0, 0.0
+
+    def __call__(self, event: ProgressEvent) -> str:
         if event.unit != "byte":
             return f"{event.text} {event.done}/{event.total}" if event.total else event.text
         if not event.done and not event.total:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from typing import Any
 
 import gradio as gr
 from modules import ui_common
@@ -21,29 +20,14 @@ from gpen_core import (
 )
 
 from . import engine, failure_cache, host, run_report
+from .localization import translate
 
-LAST_COMPONENT = "footer"  # of the host's page: when it is made, the lists are in the page
-
-_shown_lists: list[tuple[gr.Dropdown, gr.HTML]] = []
-
-
-def reset() -> None:
-    """A new page is built."""
-    _shown_lists.clear()
-
-
-def on_component(component: Any, **made_with: Any) -> None:
-    """The host tells of each of its components. At the last one, the page is made to look into the folders at each load."""
-    page = getattr(getattr(gr, "context", None), "Context", None)
-    root = getattr(page, "root_block", None)
-    if made_with.get("elem_id") == LAST_COMPONENT and root is not None and _shown_lists:
-        outputs = [part for pair in _shown_lists for part in pair]
-        root.load(fn=_reload, inputs=[], outputs=outputs, show_progress=False)
-
-
-def _reload() -> list[Any]:
-    count = len(_shown_lists)
-    return [gr.update(choices=engine.model_choices()), states_html(engine.model_choices())] * count
+ACCEPTED, NOT_ACCEPTED = "is remembered as it is now.", "The file was not accepted."
+DOWNLOADED, DOWNLOAD = "downloaded", "download"
+AUTO_DOWNLOAD = "GPEN-BFR-2048"  # what `auto` fetches where it has none
+LISTS = ":is([id^=gpen_model_],#setting_gpen_model)"  # CSS: our lists of models in every page
+STATE_STYLE = "padding-inline-start:1em;opacity:.6"
+LIST_STYLE = f"{LISTS} ul.options{{min-width:22em}}"  # px of a narrow column do not hold a name and its state
 
 
 def refresh_button(model: gr.Dropdown) -> gr.Component:
@@ -64,26 +48,33 @@ def accept_changed(model: str) -> str:
     try:
         if model not in engine.model_files():
             raise OptionsError(f"{model!r} is no file of a GPEN model. Choose one of {', '.join(engine.model_files())}.")
-        message = f"{accept_changed_weights(model, host.models_dirs())} is remembered as it is now."
+        texts = accept_changed_weights(model, host.models_dirs()), ACCEPTED
     except GpenError as error:
         host.log.error("GPEN: %s", error)
-        message = str(error)
+        texts = NOT_ACCEPTED, str(error)
     failure_cache.clear()
-    return run_report.paragraph(message)
+    return run_report.paragraph(*texts)
 
 
-def availability_line(model: gr.Dropdown, refresh: gr.Component) -> None:
-    """A line below the list that says of each choice what the folders hold. It is no value that a caller passes."""
-    line = gr.HTML(states_html(engine.model_choices()))
-    refresh.click(fn=lambda: states_html(engine.model_choices()), inputs=[], outputs=[line])
-    _shown_lists.append((model, line))
+def choices_style(names: Iterable[str]) -> str:
+    """A style sheet that writes beside each choice of the open list whether it is there, or how much its download would be.
+    The choices themselves stay file names: older gradio knows no other label, and the hosts save labels."""
+    rules = (
+        f'{LISTS} li[aria-label="{_css_text(name)}"]::after{{content:"{_css_text(_state(name, DOWNLOAD, DOWNLOADED))}";'
+        f"{STATE_STYLE}}}"
+        for name in names
+    )
+    return f"<style>{LIST_STYLE}{''.join(rules)}</style>"
 
 
 def states_html(names: Iterable[str]) -> str:
     """HTML: of each file whether it is there, or how much its download would be. The words that do not change are elements
     of their own, as the host's localization needs them."""
+    states = (
+        (name, _state(name, f"<span>{DOWNLOAD}</span>", f"<span>{DOWNLOADED}</span>", translated=False)) for name in names
+    )
     return " &nbsp; ".join(
-        f"<small>{html.escape(name)}: {_state(name)}</small>" for name in names if name not in AUTO_MODELS
+        f"<small>{html.escape(name)}: {state}</small>" for name, state in states if name not in AUTO_MODELS
     )
 
 
@@ -94,8 +85,14 @@ def is_downloaded(name: str) -> bool:
     return find_file(name, host.models_dirs()) is not None
 
 
-def _state(name: str) -> str:
+def _state(name: str, download: str, downloaded: str, translated: bool = True) -> str:
+    words = translate if translated else str
     if is_downloaded(name):
-        return "<span>downloaded</span>"
-    size = download_size(name)
-    return f"{size / 1e6:.0f} MB <span>download</span>" if size else "<span>download</span>"
+        return words(downloaded)
+    size = download_size(AUTO_DOWNLOAD if name in AUTO_MODELS else name)
+    return f"{size / 1e6:.0f} MB {words(download)}" if size else words(download)
+
+
+def _css_text(text: str) -> str:
+    """For a string in a style sheet within HTML: each sign by its number unless it is a letter or digit of ASCII."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else f"\\{ord(sign):x} " for sign in text)

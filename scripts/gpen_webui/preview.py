@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpen_core import Face
 
 SOURCE = "extras_image"  # the host's name of the image on its Extras page
+NOT_SAVED = "Nothing is saved."
 NO_IMAGE = "Choose an image above first."
 LEGEND = "Blue: would be restored. Orange: would be skipped. Click a face below to choose it, or to leave it out."
 CROP_MARGIN, CROP_SIDE, GAP = 1.6, 384, 8
@@ -76,31 +77,38 @@ def _run(
     render: Callable[[Image.Image, controls.ControlValues], PreviewOutput], names: Sequence[str], image: Any, *values: Any
 ) -> PreviewOutput:
     if image is None:
-        return None, [], [], NO_IMAGE
+        return None, [], [], run_report.paragraph(NO_IMAGE)
     try:
         with host.queued():
             return render(image, controls.parse_values(**dict(zip(names, values))))
     except GpenError as error:
-        return image, [], [], run_report.paragraph(str(error))
+        return image, [], [], run_report.paragraph(*host.failure_texts(error))
 
 
 def _draw_faces(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
-    from gpen_core import draw_faces, faces_text
+    from gpen_core import draw_faces
 
     faces = engine.select_faces(image, values.model, values.options, values.detector)
     drawn = draw_faces(np.asarray(image.convert("RGB")), faces)
-    counts = faces_text(len(faces), sum(face.reason is None for face in faces), done="to restore")
+    counts = _counts(faces, "to restore", sum(face.reason is None for face in faces))
     skipped = "".join(f"<br>{n}: {html.escape(face.reason)}" for n, face in enumerate(faces) if face.reason)
     crops, numbers = _crops(enumerate(faces), image)
-    return Image.fromarray(drawn), crops, numbers, f"{counts}. <span>{LEGEND}</span>{skipped}"
+    return Image.fromarray(drawn), crops, numbers, f"{counts} <span>{LEGEND}</span>{skipped}"
 
 
 def _before_and_after(image: Image.Image, values: controls.ControlValues) -> PreviewOutput:
     result = engine.restore(image, values.model, values.options, detector=values.detector)
     restored = ((number, face) for number, face in enumerate(result.faces) if face.restored)
     crops, numbers = _crops(restored, image, result.image)
+    counts = _counts(result.faces, "restored", sum(face.restored for face in result.faces))
     notes = "".join(f"<br>{html.escape(note)}" for note in result.notes)
-    return result.image, crops, numbers, f"{result.summary}. <span>Nothing is saved.</span>{notes}"
+    return result.image, crops, numbers, f"{counts} <span>{NOT_SAVED}</span>{notes}"
+
+
+def _counts(faces: Sequence[Face], done: str, count: int) -> str:
+    """HTML: each word alone, as the host's localization needs it."""
+    skipped = len(faces) - count
+    return f"<span>Faces found</span>: {len(faces)}, <span>{done}</span>: {count}, <span>skipped</span>: {skipped}."
 
 
 def _crops(faces: Iterable[tuple[int, Face]], *images: Image.Image) -> tuple[list[tuple[Image.Image, str]], list[int]]:

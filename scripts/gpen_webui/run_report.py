@@ -12,11 +12,11 @@ RUN_LOG = "html_log_extras"  # the host's line below the images, which changes a
 LINES_ID = "gpen_report_extras"
 
 _run: object = None
-_lines: list[str] = []
+_lines: list[tuple[str, ...]] = []
 
 
-def add(line: str) -> None:
-    """Says it once in a run."""
+def add(*line: str) -> None:
+    """Says it once in a run; a line may be several texts, see `paragraph`."""
     global _run
     if _run != (run := getattr(shared.state, "job_timestamp", None)):
         _run = run
@@ -25,15 +25,17 @@ def add(line: str) -> None:
         _lines.append(line)
 
 
-def paragraph(text: str) -> str:
-    """HTML of one text, whose long words (paths, digests) wrap."""
-    return f"<p style='overflow-wrap: anywhere'>{html.escape(text)}</p>"
+def paragraph(*texts: str) -> str:
+    """HTML of texts, whose long words (paths, digests) wrap. Each is an element of its own: the host's localization
+    translates those that it knows as a whole."""
+    spans = " ".join(f"<span>{html.escape(text)}</span>" for text in texts)
+    return f"<p style='overflow-wrap: anywhere'>{spans}</p>"
 
 
 def lines_html() -> str:
     """HTML: what was said in the latest run; empty where that had nothing to say."""
     lines = _lines if _run == getattr(shared.state, "job_timestamp", None) else []
-    return "".join(paragraph(f"GPEN: {line}") for line in lines)
+    return "".join(paragraph(*line) for line in lines)
 
 
 def on_component(component: Any, **made_with: Any) -> None:

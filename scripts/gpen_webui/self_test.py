@@ -38,6 +38,6 @@ def run() -> str:
     """HTML: one line that says what came of it, in the log, too. It waits until the host has nothing else in hand."""
     with host.queued():
         result = engine.self_test()
-    line = f"self-test: {result.text}" if result.passed else f"self-test: {result.text.rstrip('.')}. {ADVICE}"
-    (host.log.info if result.passed else host.log.error)("GPEN %s", line)
-    return html.escape(line)
+    line, advice = f"self-test: {result.text.rstrip('.')}.", "" if result.passed else ADVICE
+    (host.log.info if result.passed else host.log.error)("GPEN %s", f"{line} {advice}".rstrip())
+    return html.escape(line) + (f" <span>{html.escape(advice)}</span>" if advice else "")

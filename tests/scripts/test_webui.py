@@ -405,7 +405,7 @@ def test_a_failure_in_reactor_keeps_the_image(host, photo, monkeypatch, caplog):
     module = reactor_module(monkeypatch)
     host.fire("on_before_ui")
     host.opts.gpen_model = "GPEN-BFR-512.pth"
-    assert module.restore_face(photo, choice("GPEN")) is photo and "In ReActor" in caplog.text
+    assert module.restore_face(photo, choice("GPEN")) is photo and "restored nothing in ReActor: " in caplog.text
 
 
 # Around it
@@ -456,17 +456,18 @@ def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
     host.fire("on_ui_settings")
     model = host.opts.added["gpen_model"]
     host.extras[-1].ui()
-    line = next(one for one in Component.made if one.kind == "HTML")
-    for text in (model.told, line.args[0]):
-        assert f"{RED}: <span>downloaded</span>" in text and "GPEN-BFR-2048.pth: 285 MB <span>download</span>" in text
+    assert f"{RED}: <span>downloaded</span>" in model.told
+    assert "GPEN-BFR-2048.pth: 285 MB <span>download</span>" in model.told
     assert "retinaface_mobile0.25: <span>downloaded</span>" in host.opts.added["gpen_detector"].told
     assert host.buttons[0][1]()["choices"][:2] == ["auto", "auto:256"] and model.default == "auto"
     file = webui_models / "GPEN" / "any name.pth"
     shutil.copy(webui_models / "GPEN" / RED, file)
     try:
         _, choices = host.buttons[0]
-        refreshed, (shown,) = host.refreshed[0].clicked
-        assert file.name in choices()["choices"] and file.name in refreshed() and shown is line
+        refreshed, outputs = host.refreshed[0].clicked
+        shown = refreshed(RED, "as in the settings", "auto", [])
+        assert file.name in choices()["choices"] and file.name in shown[0]["choices"]
+        assert [one.kind for one in outputs] == ["Dropdown", "HTML", "Button"]
         assert file.name in model.component_args()["choices"] and all(isinstance(one, str) for one in choices()["choices"])
     finally:
         file.unlink()
@@ -498,11 +499,11 @@ def test_a_page_that_is_loaded_again_shows_the_files_that_are_there_now(host, we
     file = webui_models / "GPEN" / "gpen-later.pth"
     shutil.copy(webui_models / "GPEN" / RED, file)
     try:
-        shown = event["fn"]()
+        shown = event["fn"](*(one.value for one in event["inputs"]))
     finally:
         file.unlink()
-    assert [one.kind for one in event["outputs"]] == ["Dropdown", "HTML"] * 2 and len(shown) == 4
-    assert file.name in shown[0]["choices"] and file.name in shown[1] and "value" not in shown[0]
+    assert [one.kind for one in event["outputs"]] == ["Dropdown", "HTML", "Button"] * 2 and len(shown) == 6
+    assert file.name in shown[0]["choices"] and file.name in shown[3]["choices"] and "value" not in shown[0]
 
 
 def test_the_default_model_is_auto_and_auto_takes_what_is_there(host, webui_models, photo, monkeypatch):

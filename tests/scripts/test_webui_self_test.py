@@ -49,7 +49,8 @@ def test_what_is_wrong_becomes_the_line_with_advice(host, press, caplog):
     host.opts.gpen_precision = "fp16"
     line = press[0]()
     assert line.startswith("self-test: FAILED: DeviceError: fp16 is not supported on the CPU")
-    assert line.endswith("page Trouble says more.") and caplog.records[-1].levelname == "ERROR" and host.jobs[-1] == "end"
+    assert "<span>Try the precision fp32" in line and caplog.messages[-1].endswith("page Trouble says more.")
+    assert caplog.records[-1].levelname == "ERROR" and host.jobs[-1] == "end"
 
 
 def test_a_broken_package_says_so_and_nothing_of_it_is_taken_for_html(press, monkeypatch):

@@ -1,0 +1,46 @@
+"""Which weights files a piece of work needs, and which of them would be fetched. Imports no detector and no HTTP library."""
+
+from __future__ import annotations
+
+from ..options import AUTO, DETECTORS, FACE_PARSER, RestoreOptions, required_weights
+from ..weights.catalog import Entry, find_entry, network_name
+from ..weights.folders import Folders, find_file, models_dirs, present_sizes
+from .gpen_runner import parse_auto_model
+
+PARSER_NAME = "parsenet"
+
+
+def needed_networks(model: str, folders: Folders) -> tuple[str, ...]:
+    """Names of the networks that must be there before anything is restored with `model`.
+
+    Of `auto` none where one of its sizes is there, else the largest, which serves every size. Raises `OptionsError` for
+    `auto:` with another number than a size."""
+    sizes = parse_auto_model(model)
+    if not sizes:
+        return (model,)
+    return () if set(sizes) & set(present_sizes(models_dirs(folders))) else (network_name(max(sizes)),)
+
+
+def parses_mask(options: RestoreOptions, device_type: str) -> bool:
+    """Whether masks are parsed on a device of that type, such as `cpu`: `auto` does not do so on the CPU."""
+    return options.mask_type == "parse" or (options.mask_type == AUTO and device_type != "cpu")
+
+
+def missing_weights(
+    model: str,
+    options: RestoreOptions | None = None,
+    detector: str = DETECTORS[0],
+    models_dir: Folders | None = None,
+    device_type: str = "cpu",
+) -> tuple[Entry, ...]:
+    """The catalog's files that restoring with these would fetch, the network first; empty where all are there.
+
+    Names that the catalog does not have cannot be fetched and are left out. Raises `OptionsError` as `needed_networks`
+    does."""
+    options = options or RestoreOptions()
+    folders = models_dirs(models_dir)
+    names = [*needed_networks(model, folders), detector]
+    if parses_mask(options, device_type) or FACE_PARSER in required_weights(options):
+        names.append(PARSER_NAME)
+    entries = (entry for name in names if (entry := find_entry(name)) is not None)
+    return tuple(entry for entry in dict.fromkeys(entries) if find_file(entry.name, folders) is None)

@@ -1,0 +1,222 @@
+"""The button that fetches what the chosen model and options lack, below the list of models."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import html
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gpen_core import AUTO_MODELS, GpenError, Interrupted
+
+from . import engine, failure_cache, host, models_list, run_report
+from .host_progress import ProgressText
+from .localization import translate
+
+if TYPE_CHECKING:
+    from gpen_core import Entry, ProgressEvent
+
+FindMissing = Callable[..., "tuple[Entry, ...]"]
+"""By the values of a section's controls: the catalog's files that would be fetched."""
+
+POLL_SECONDS = 0.5
+DOWNLOAD = "Download"
+NOT_THERE = "Not downloaded yet"
+FASTER_NOTE = "It serves every size. GPEN-BFR-512 is faster for faces of up to 512 px, GPEN-BFR-1024 for up to 1024 px."
+ONNX_NOTE = "ONNX files are not read."
+DONE = "Downloaded, and verified by the SHA-256 that its publisher gives."
+DONE_BY_STRUCTURE = "Downloaded. Nobody publishes a SHA-256 of it, so it was checked by its structure only."
+NOTHING_TO_DO = "All that is needed is there."
+CANCELLED = "Stopped. What was fetched is kept for the next time."
+FAILED = "The download failed."
+FAILED_TOAST = "GPEN: the download failed. The reason is below the list of models."
+
+
+LAST_COMPONENT = "footer"  # of the host's page: when it is made, the lists are in the page
+
+_sections: list[Section] = []
+
+
+def reset() -> None:
+    """A new page is built."""
+    _sections.clear()
+
+
+def on_component(component: Any, **made_with: Any) -> None:
+    """The host tells of each of its components. At the last one, the page is made to look into the folders at each load."""
+    page = getattr(getattr(gr, "context", None), "Context", None)
+    root = getattr(page, "root_block", None)
+    if made_with.get("elem_id") == LAST_COMPONENT and root is not None and _sections:
+        sections = tuple(_sections)
+        inputs = [part for section in sections for part in section.inputs]
+        outputs = [part for section in sections for part in section.shown]
+        root.load(fn=partial(_reload, sections), inputs=inputs, outputs=outputs, show_progress=False)
+
+
+def _reload(sections: Sequence[Section], *values: Any) -> list[Any]:
+    """What each section shows, by the values of the inputs of all."""
+    shown: list[Any] = []
+    for section in sections:
+        own, values = values[: len(section.inputs)], values[len(section.inputs) :]
+        shown += section.update(*own)
+    return shown
+
+
+class Download:
+    """Files on their way, in a thread of their own: the host may work meanwhile."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.text, self.done, self.total = "", 0, 0
+        self._format = ProgressText()
+        self._is_cancelled = threading.Event()
+        self._outcome: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        threading.Thread(target=self._run, args=(names,), name="GPEN download", daemon=True).start()
+
+    def cancel(self) -> None:
+        self._is_cancelled.set()
+
+    def is_finished(self, seconds: float) -> bool:
+        """Waits for so long at most."""
+        return bool(concurrent.futures.wait([self._outcome], timeout=seconds).done)
+
+    def result(self) -> bool:
+        """Whether somebody's digest vouches for every file. Waits; raises what the download raised."""
+        return self._outcome.result()
+
+    def _run(self, names: Sequence[str]) -> None:
+        from gpen_core import download_weights
+
+        try:
+            records = download_weights(names, host.models_dirs(), self._hear)
+        except BaseException as error:  # for who asks for the result
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(all(record.has_digest for record in records.values()))
+
+    def _hear(self, event: ProgressEvent) -> None:
+        if self._is_cancelled.is_set():
+            raise Interrupted(CANCELLED)
+        self.text, self.done, self.total = self._format(event), event.done, event.total or 0
+
+
+class Section:
+    """The text and the buttons below one list of models."""
+
+    def __init__(self, model: gr.Dropdown, refresh: gr.Component) -> None:
+        """In the page that is being built. `connect` brings it to life once the other controls are there."""
+        self.model, self._refresh = model, refresh
+        self.status: Any = gr.HTML("")
+        with gr.Row():
+            self.download: Any = gr.Button(DOWNLOAD, size="sm", visible=False)
+            self.cancel = gr.Button("Stop the download", size="sm", visible=False)
+        self.message = gr.HTML("")
+        self.inputs: list[Any] = [model]
+        self._running: list[Download] = []
+        _sections.append(self)
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `update` changes."""
+        return [self.model, self.status, self.download]
+
+    def connect(self, controls: Mapping[str, Any], find_missing: FindMissing) -> None:
+        """`controls` are those whose values `find_missing` takes, by its names for them."""
+        self.inputs = list(controls.values())
+        self._names, self._find_missing = tuple(controls), find_missing
+        entries = self._missing(*(control.value for control in self.inputs))
+        self.status.value = _status_html(self.inputs[0].value, entries)
+        self.download.value, self.download.visible = _button_label(entries), bool(entries)
+        for control in self.inputs:
+            control.change(fn=self.update, inputs=self.inputs, outputs=self.shown, show_progress=False)
+        self._refresh.click(fn=self.update, inputs=self.inputs, outputs=self.shown)
+        self.download.click(
+            fn=self.run if host.has_queue() else self.run_to_end,
+            inputs=self.inputs,
+            outputs=[self.message, self.cancel, *self.shown],
+        )
+        self.cancel.click(fn=self._cancel, inputs=[], outputs=[], queue=False)
+
+    def update(self, *values: Any) -> list[Any]:
+        """For `shown`, by the values of `inputs`: what the folders hold now."""
+        entries = self._missing(*values)
+        return [
+            gr.update(choices=engine.model_choices()),
+            _status_html(values[0], entries),
+            gr.update(value=_button_label(entries), visible=bool(entries)),
+        ]
+
+    def run(self, *values: Any) -> Iterator[list[Any]]:
+        """Fetches what is missing, and says how far it is."""
+        if names := [entry.name for entry in self._missing(*values)]:
+            self._running.append(download := Download(names))
+            unchanged = [gr.update(), gr.update()]
+            while not download.is_finished(POLL_SECONDS):
+                yield [_progress_html(download), gr.update(visible=True), *unchanged, gr.update(visible=False)]
+            self._running.remove(download)
+            message = _outcome_html(download)
+            failure_cache.clear()
+        else:
+            message = run_report.paragraph(NOTHING_TO_DO)
+        yield [message, gr.update(visible=False), *self.update(*values)]
+
+    def run_to_end(self, *values: Any) -> list[Any]:
+        """As `run`, for a host whose page has no queue and so hears the end only."""
+        *_, last = self.run(*values)
+        return last
+
+    def _cancel(self) -> None:
+        for download in self._running:
+            download.cancel()
+
+    def _missing(self, *values: Any) -> tuple[Entry, ...]:
+        try:
+            return self._find_missing(**dict(zip(self._names, values)))
+        except GpenError as error:  # a value that cannot be, which a run refuses
+            host.log.info("GPEN: %s", error)
+            return ()
+
+
+def _status_html(model: Any, entries: Sequence[Entry]) -> str:
+    sentences: list[str] = []
+    if entries:
+        files = ", ".join(f"{entry.file} ({_megabytes(entry)})" for entry in entries)
+        sentences.append(f"<span>{NOT_THERE}</span>: {html.escape(files)}.")
+        if model in AUTO_MODELS and entries[0].size:
+            sentences.append(f"<span>{FASTER_NOTE}</span>")
+        sentences += [f"<span>{html.escape(text)}</span>" for text in dict.fromkeys(entry.license for entry in entries)]
+    if names := engine.onnx_files():
+        sentences.append(f"{html.escape(', '.join(names))}: <span>{ONNX_NOTE}</span>")
+    text = f"<small style='overflow-wrap: anywhere'>{' '.join(sentences)}</small>" if sentences else ""
+    return models_list.choices_style(engine.model_choices()) + text
+
+
+def _button_label(entries: Sequence[Entry]) -> str:
+    return f"{translate(DOWNLOAD)} ({sum(_bytes(entry) for entry in entries) / 1e6:.0f} MB)" if entries else DOWNLOAD
+
+
+def _progress_html(download: Download) -> str:
+    share = f" value='{download.done}' max='{download.total}'" if download.total else ""
+    return f"<progress{share} style='width: 100%'></progress>{run_report.paragraph(download.text)}"
+
+
+def _outcome_html(download: Download) -> str:
+    try:
+        return run_report.paragraph(DONE if download.result() else DONE_BY_STRUCTURE)
+    except Interrupted:
+        return run_report.paragraph(CANCELLED)
+    except GpenError as error:
+        host.log.error("GPEN: %s", error)
+        host.warn(FAILED_TOAST)
+        return run_report.paragraph(FAILED, str(error))
+
+
+def _bytes(entry: Entry) -> int:
+    return entry.bytes or entry.approximate_bytes or 0
+
+
+def _megabytes(entry: Entry) -> str:
+    return f"{_bytes(entry) / 1e6:.0f} MB"
