@@ -219,7 +219,7 @@ class RestoreOptions(_Declared):
     )  # fmt: skip
     detection_size: int = _option(
         2000, "Detection size",
-        "The image is downscaled to this longer side to find the smallest faces. Larger finds smaller faces, slower.",
+        "The image is downscaled to the pixels of a 4:3 image with this longer side. Larger finds smaller faces, slower.",
         "detection", minimum=64, maximum=8192, step=8, unit="px", infotext="GPEN detection size", is_advanced=True,
     )  # fmt: skip
     angles: str = _option(

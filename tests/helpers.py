@@ -99,7 +99,7 @@ class FakeDetector:
         return [[face for face in self.faces if face.score > options.confidence] for _ in images]
 
     def detectable_sizes(self, image, detection_size):
-        return pyramid_detectable_sizes(max(image.width, image.height), detection_size, SCALE_RANGE["retinaface_mobile0.25"])
+        return pyramid_detectable_sizes(image.size, detection_size, SCALE_RANGE["retinaface_mobile0.25"])
 
 
 class FakeMps(TorchFunctionMode):

@@ -13,8 +13,18 @@ from ..align import Alignment
 from ..face import Box
 from ..head_pose import estimate_pose
 from ..select import matches_box
-from .image_source import ImageBatch, ImageSourceFactory, OpenCVImageSource
-from .pyramid import Candidates, Detections, ScaleRange, level_candidates, merge_levels, nms, pyramid_sizes, suppress_nested
+from .image_source import BORDER, ImageBatch, ImageSourceFactory, OpenCVImageSource, amplify, white_points, with_border
+from .pyramid import (
+    Candidates,
+    Detections,
+    ScaleRange,
+    level_candidates,
+    merge_levels,
+    nms,
+    pyramid_sizes,
+    shift,
+    suppress_nested,
+)
 from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_box
 from .rotation import unrotate90
 
@@ -24,6 +34,9 @@ when they are asked for."""
 
 UPRIGHT, ALL = "upright", "all"
 QUARTER_TURNS = (0, 1, 2, 3)
+# Of 255, the 99th percentile of an image's samples. Below the first there is nothing to be seen in 8 bits, below the second
+# an image is dark, and where nothing is found it is looked at again with contrast stretched to the third.
+MIN_WHITE, DARK_WHITE, STRETCHED_WHITE = 1.5, 0.05 * 255, 230.0
 
 
 def detect_faces(
@@ -36,12 +49,13 @@ def detect_faces(
 ) -> list[Detections]:
     """Per image its faces as rows in its own pixels, the best score first.
 
-    A longer side above `options.detection_size` is reduced to it by area, and to a third of that again and again until a
-    face that fills the image is within what the detector is good at; each level answers for the faces that it shows at a
-    size it is right for. Images of equal size go in one pass per level. What is faint, tiny, tilted or fits no head is
-    looked at again, larger and upright (`looks`). `options.angles`: `upright` never turns anything; `auto` turns looks,
-    and, where nothing plausible was found, all levels but the first, and the first where that found something; `all`
-    turns every level by 0, 90, 180 and 270 degrees. Where a box of `boxes` holds no face, it is looked into."""
+    What has more pixels than an image of 4:3 whose longer side is `options.detection_size` is reduced to as many by area,
+    and to a third of that side again and again until a face that fills the image is within what the detector is good at;
+    each level answers for the faces that it shows at a size it is right for. Images of equal size go in one pass per level.
+    What is faint, tiny, tilted or fits no head is looked at again, larger and upright (`looks`). `options.angles`: `upright`
+    never turns anything; `auto` turns looks, and, where nothing plausible was found, all levels but the first, and the first
+    where that found something; `all` turns every level by 0, 90, 180 and 270 degrees. A dark image where nothing plausible
+    was found is looked at once more with its contrast stretched. Where a box of `boxes` holds no face, it is looked into."""
     same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for n, image in enumerate(images):
         same_size[image.height, image.width].append(n)
@@ -69,15 +83,16 @@ class _PyramidBatch:
         self.scale_range = scale_range
         self.confidence = options.confidence
         self.angles = options.angles
-        sides = pyramid_sizes(max(self.size), options.detection_size, scale_range)
+        self.gains = np.ones(self.count, np.float32)
+        sides = pyramid_sizes(self.size, options.detection_size, scale_range)
         self.levels = range(len(sides))
         self.source = make_source(images, sides)
 
     def detect(self, boxes: Sequence[Sequence[Box] | None]) -> list[Detections]:
-        quarters = QUARTER_TURNS if self.angles == ALL else QUARTER_TURNS[:1]
-        rows = self._search(range(self.count), quarters, self.levels)
-        if self.angles not in (ALL, UPRIGHT):
-            self._search_rotated(rows)
+        rows = self._search_all_angles(range(self.count))
+        dark = self._brighten([n for n, some in enumerate(rows) if not _is_any_plausible(some)])
+        for n, more in zip(dark, self._search_all_angles(dark)):
+            rows[n] = _suppress_duplicates([rows[n], more])
         for n, image_boxes in enumerate(boxes):
             empty = [box for box in image_boxes or () if not any(matches_box(tuple(row[:4]), box) for row in rows[n])]
             if empty:
@@ -85,16 +100,35 @@ class _PyramidBatch:
                 rows[n] = _suppress_duplicates([rows[n], from_boxes])
         return rows
 
-    def _search_rotated(self, rows: list[Detections]) -> None:
+    def _brighten(self, members: Sequence[int]) -> list[int]:
+        """Those of the images that are dark; from now on they are looked at with their contrast stretched."""
+        if not members:
+            return []
+        white = white_points(self.source.pyramid_level(self.levels[-1], members, 0))
+        dark = [(n, w) for n, w in zip(members, white) if MIN_WHITE <= w < DARK_WHITE]
+        for n, w in dark:
+            self.gains[n] = STRETCHED_WHITE / w
+        return [n for n, _ in dark]
+
+    def _search_all_angles(self, members: Sequence[int]) -> list[Detections]:
+        """The faces of those images, at the angles that the options ask for."""
+        quarters = QUARTER_TURNS if self.angles == ALL else QUARTER_TURNS[:1]
+        rows = self._search(members, quarters, self.levels)
+        if self.angles not in (ALL, UPRIGHT):
+            self._search_rotated(members, rows)
+        return rows
+
+    def _search_rotated(self, members: Sequence[int], rows: list[Detections]) -> None:
         """Adds what is found in the turned images where nothing plausible was."""
-        without_faces = [n for n, some in enumerate(rows) if not estimate_pose(some[:, 5:]).plausible.any()]
+        places = [k for k, some in enumerate(rows) if not _is_any_plausible(some)]
+        without_faces = [members[k] for k in places]
         small = self.levels[1:] if len(self.levels) > 1 else range(1)
-        for n, more in zip(without_faces, self._search(without_faces, QUARTER_TURNS[1:], small)):
+        for k, n, more in zip(places, without_faces, self._search(without_faces, QUARTER_TURNS[1:], small)):
             angle = estimate_pose(more[:, 5:]).roll
             seen_at = sorted({round(a / 90) % 4 for a in angle} - {0})
             if seen_at and 0 not in small:
                 more = _suppress_duplicates([more, *self._search([n], seen_at, range(1))])
-            rows[n] = _suppress_duplicates([rows[n], more])
+            rows[k] = _suppress_duplicates([rows[k], more])
 
     def _search(self, members: Sequence[int], quarters: Sequence[int], levels: Sequence[int]) -> list[Detections]:
         """The faces of those images, at those angles and on those levels."""
@@ -113,17 +147,23 @@ class _PyramidBatch:
 
     def _detect_level(self, members: Sequence[int], level: int, quarter: int, is_first: bool) -> Iterator[Candidates]:
         """What one pass shows. It is started here, and its answer is read when it is asked for."""
-        batch = self.source.pyramid_level(level, members, quarter)
+        batch = amplify(self.source.pyramid_level(level, members, quarter), self.gains[list(members)])
         height, width = batch.shape[1:3]
         whole = self.size if quarter % 2 == 0 else self.size[::-1]
         scale = (whole[0] / width, whole[1] / height)
         is_last = level == self.levels[-1]
-        detections = self.forward(batch, min(MIN_SCORE, self.confidence))
-        accepted = (level_candidates(rows, scale, self.scale_range, is_first, is_last) for rows in detections)
+        detections = self.forward(with_border(batch), min(MIN_SCORE, self.confidence))
+        accepted = (
+            level_candidates(shift(rows, -BORDER), scale, self.scale_range, is_first, is_last) for rows in detections
+        )
         return (unrotate90(some, quarter, *self.size) for some in accepted)
 
     def _detect_crops(self, wanted: Sequence[tuple[int, Alignment]]) -> Iterable[Detections]:
-        return self.forward(self.source.crops(wanted), MIN_SCORE)
+        return self.forward(amplify(self.source.crops(wanted), self.gains[[n for n, _ in wanted]]), MIN_SCORE)
+
+
+def _is_any_plausible(rows: Detections) -> bool:
+    return bool(estimate_pose(rows[:, 5:]).plausible.any())
 
 
 def _suppress_duplicates(parts: Sequence[Detections]) -> Detections:

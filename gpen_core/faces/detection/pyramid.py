@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ Detections = NDArray[np.float64]
 
 UPSCALE_TO, MAX_UPSCALE = 512, 2  # px and times: a thumbnail costs nothing, and faces are found better
 LEVEL_RATIO = 3  # from level to level: those below the first together have 1/8 of its pixels
+ASPECT_RATIO = 0.75  # of an image of 4:3: `detection_size` is its longer side
+MAX_RATIO = 400  # of the sides: faces are not found in a strip of some 90 px, and its borders take as much as it does
 NMS_IOU = 0.4  # of two boxes of one face, as RetinaFace's own suppression has it
 NESTED_IOS = 0.6  # of the smaller of two boxes: it lies in the other
 
@@ -73,19 +76,28 @@ class Candidates:
         return Candidates(*(np.concatenate(column) for column in columns))
 
 
-def pyramid_sizes(longest: int, detection_size: int, scale_range: ScaleRange) -> list[int]:
-    """The longer side of each level of an image, the largest first: from `detection_size` (or the image's own, if that is
-    smaller; thumbnails are enlarged) down to one on which a face that fills the image is within `max_reliable`."""
+def pyramid_sizes(size: tuple[int, int], detection_size: int, scale_range: ScaleRange) -> list[int]:
+    """The longer side of each level of an image of that width and height, the largest first: from as many pixels as an
+    image of 4:3 has whose longer side is `detection_size` (or from the image's own, if those are fewer; thumbnails are
+    enlarged) down to one on which a face that fills the image is within `max_reliable`."""
+    longest = max(size)
     enlarged = min(UPSCALE_TO, MAX_UPSCALE * longest)
-    sides = [min(max(longest, enlarged), detection_size)]
+    sides = [min(max(longest, enlarged), _longest_within(size, ASPECT_RATIO * detection_size**2))]
     while sides[-1] > scale_range.max_reliable:
         sides.append(max(1, round(sides[-1] / LEVEL_RATIO)))
     return sides
 
 
-def pyramid_detectable_sizes(longest: int, detection_size: int, scale_range: ScaleRange) -> tuple[float, float]:
-    """Shorter sides, in pixels of the image, of about the smallest and the largest face that are found."""
-    sides = pyramid_sizes(longest, detection_size, scale_range)
+def _longest_within(size: tuple[int, int], area: float) -> int:
+    """The longer side in pixels with which an image of those proportions has that area; what is narrower than `MAX_RATIO`
+    gets less."""
+    return max(1, round(math.sqrt(area * min(max(size) / min(size), MAX_RATIO))))
+
+
+def pyramid_detectable_sizes(size: tuple[int, int], detection_size: int, scale_range: ScaleRange) -> tuple[float, float]:
+    """Shorter sides, in pixels of an image of that width and height, of about the smallest and the largest face that are
+    found."""
+    longest, sides = max(size), pyramid_sizes(size, detection_size, scale_range)
     return scale_range.min_size * max(1, longest / sides[0]), min(longest, scale_range.max_size * longest / sides[-1])
 
 
@@ -107,6 +119,13 @@ def level_candidates(
     is_exact = (size >= scale_range.accurate[0]) & (size <= scale_range.accurate[1])
     plausible = estimate_pose(rows[:, 5:]).plausible
     return Candidates(detections, is_in_range[accepted], is_exact[accepted], np.zeros(len(detections)), plausible[accepted])
+
+
+def shift(rows: Detections, by: float) -> Detections:
+    """Rows moved by so many pixels in x and y."""
+    out = rows + by
+    out[:, 4] = rows[:, 4]
+    return out
 
 
 def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:

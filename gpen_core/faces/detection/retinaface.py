@@ -146,7 +146,7 @@ class Detector:
 
     def detectable_sizes(self, image: ImageData, detection_size: int) -> tuple[float, float]:
         """Sides in pixels of `image` of about the smallest and the largest face that are found at this detection size."""
-        return pyramid_detectable_sizes(max(image.height, image.width), detection_size, self.scale_range)
+        return pyramid_detectable_sizes(image.size, detection_size, self.scale_range)
 
 
 def _suppress_overlaps(rows: torch.Tensor) -> Detections:

@@ -8,11 +8,12 @@ import torch
 from helpers import detection_row
 
 from gpen_core import RestoreOptions
+from gpen_core.faces.detection.image_source import BORDER
 from gpen_core.faces.detection.multiscale import detect_faces
 from gpen_core.faces.detection.pyramid import SCALE_RANGE
 from gpen_core.faces.detection.refine import MIN_SCORE
 from gpen_core.faces.detection.retinaface import Detector
-from gpen_core.images.image import to_image_data
+from gpen_core.images.image import apply_orientation, to_image_data
 from gpen_core.tools.demo import images as demo_pictures
 
 CPU = torch.device("cpu")
@@ -135,7 +136,63 @@ def test_upright_never_turns(detector, astronaut, monkeypatch):
     assert face.landmarks[0, 0] > face.landmarks[1, 0] + 10  # upside down, the left eye is on the right
     passes = counted(detector, monkeypatch)
     detector.detect([image], RestoreOptions(angles="upright"))
-    assert [shape[1] for shape in passes if shape[1] != 160] == [512, 171]
+    assert [shape[1] - 2 * BORDER for shape in passes if shape[1] != 160] == [512, 171]
+
+
+def to_first_orientation(orientation, shape):
+    """[2, 3]: pixels of an image in that EXIF orientation -> pixels of the image as it was, whose shape is given."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    places = apply_orientation(np.dstack((x, y)), orientation)
+    corner = places[0, 0]
+    return np.column_stack((places[0, 1] - corner, places[1, 0] - corner, corner)).astype(float)
+
+
+@pytest.mark.parametrize("side", ["left", "top", "bottom"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_face_cut_off_by_the_border_is_found_in_every_orientation(detector, astronaut, truth, orientation, side):
+    """By 40 to 60 %; each border is in turn each of the image's four."""
+    x, y = (round(v) for v in truth.center)
+    part = {"left": np.s_[:260, x - 14 : 420], "top": np.s_[y - 15 : 320, 100:360], "bottom": np.s_[: y + 10, 60:400]}[side]
+    image = astronaut[part]
+    turned = np.ascontiguousarray(apply_orientation(image, orientation))
+    (face,) = detector.detect([to_image_data(turned)])[0]
+    matrix = to_first_orientation(orientation, image.shape)
+    corners = np.array(face.box).reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
+    corners += [part[1].start or 0, part[0].start or 0]
+    found = np.clip(np.concatenate((corners.min(0), corners.max(0))), [part[1].start or 0, part[0].start or 0] * 2, None)
+    expected = np.clip(truth.box, [part[1].start or 0, part[0].start or 0] * 2, None)
+    if side == "bottom":
+        found[3] = expected[3] = 0
+    assert np.abs(found - expected).max() < 0.25 * FACE
+
+
+def test_a_strip_is_reduced_as_an_image_of_as_many_pixels(detector, astronaut):
+    """Three faces of 60 px: as they are 12 px would be left of them by the longer side, 30 px by the area."""
+    strip = np.full((250, 3000, 3), 110, np.uint8)
+    small = textured(astronaut[:320], 60 / FACE)[:250]
+    for x in (100, 1400, 2600):
+        strip[: small.shape[0], x : x + small.shape[1]] = small
+    for image in (strip, np.ascontiguousarray(strip.swapaxes(0, 1)[::-1])):
+        faces = detector.detect([to_image_data(image)], RestoreOptions(detection_size=500))[0]
+        assert len(faces) == 3 and all(45 < face.shorter_side < 75 for face in faces)
+
+
+@pytest.mark.parametrize("light", [0.01, 0.03])
+def test_a_face_in_the_dark_is_found_with_contrast_stretched(detector, astronaut, truth, light):
+    dark = np.rint(astronaut * light).astype(np.uint8)
+    (face,) = detector.detect([to_image_data(dark)])[0]
+    assert face.score > 0.9 and max(off(face, truth.box, truth.landmarks)) < 0.2
+
+
+def test_only_a_dark_image_without_a_face_is_looked_at_twice(detector, monkeypatch):
+    passes = counted(detector, monkeypatch)
+    count = {}
+    for white in (0, 5, 12, 13, 255):
+        image = np.full((600, 800, 3), white, np.uint8)
+        passes.clear()
+        assert detector.detect([to_image_data(image)], RestoreOptions(angles="upright")) == [[]]
+        count[white] = len(passes)
+    assert count == {0: 3, 5: 6, 12: 6, 13: 3, 255: 3}
 
 
 def test_heads_among_others_may_lie(detector, astronaut):
@@ -167,7 +224,7 @@ def test_the_levels_below_the_first_cost_an_eighth(detector, monkeypatch, astron
     passes = counted(detector, monkeypatch)
     image = textured(astronaut, 4)
     assert len(detector.detect([to_image_data(image)], RestoreOptions())[0]) == 1
-    first, *below = [height * width for _, height, width in passes]
+    first, *below = [(height - 2 * BORDER) * (width - 2 * BORDER) for _, height, width in passes]
     assert 0.1 < sum(below) / first < 0.15
 
 
@@ -177,8 +234,8 @@ def test_images_of_one_size_go_together_through_every_level(detector, monkeypatc
     collage = demo_pictures.collage()
     pictures = [to_image_data(p) for p in (collage, np.ascontiguousarray(collage[:, ::-1]), collage[:700])]
     together = detector.detect(pictures, RestoreOptions(detection_size=600))
-    levels = [shape for shape in passes if shape[1:] != (160, 160)]
-    assert sorted(levels) == [(1, 93, 200), (1, 280, 600), (2, 133, 200), (2, 400, 600)]
+    levels = [(n, h - 2 * BORDER, w - 2 * BORDER) for n, h, w in passes if (h, w) != (160, 160)]
+    assert sorted(levels) == [(1, 118, 254), (1, 355, 761), (2, 141, 212), (2, 424, 636)]
     for picture, faces in zip(pictures, together):
         alone = detector.detect([picture], RestoreOptions(detection_size=600))[0]
         assert len(alone) == len(faces) >= 3
@@ -251,7 +308,7 @@ def searched(answers, shape=(250, 250), boxes=None, **options):
 
 def test_a_clear_face_is_not_looked_at_again():
     rows, asked = searched({1: [detection_row(50, 50, 80, score=0.999)]}, shape=(600, 600))
-    assert len(rows) == 1 and [shape[1] for shape, _ in asked] == [600, 200]
+    assert len(rows) == 1 and [shape[1] - 2 * BORDER for shape, _ in asked] == [600, 200]
     assert {least for _, least in asked} == {MIN_SCORE}
 
 
@@ -259,14 +316,14 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
     told = []
 
     def see(batch, confidence):
-        told.append(f"start {batch.shape[2]}")
-        return answer(batch.shape[2])
+        told.append(f"start {batch.shape[2] - 2 * BORDER}")
+        return answer(batch.shape[2] - 2 * BORDER)
 
     def answer(width):
         told.append(f"read {width}")
         yield np.zeros((0, 15))
 
-    picture = to_image_data(np.full((900, 900, 3), 110, np.uint8))
+    picture = to_image_data(np.full((675, 900, 3), 110, np.uint8))
     options = RestoreOptions(angles="upright", detection_size=900)
     assert len(detect_faces(see, SCALE_RANGE["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
     assert told == ["start 900", "start 300", "read 900", "start 100", "read 300", "read 100"]
@@ -276,7 +333,7 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
 def test_a_faint_face_has_to_be_clear_when_looked_at_again(again, is_face):
     first, look = detection_row(100, 100, 80, score=0.5), detection_row(32, 20, 96, score=again)
     rows, asked = searched({0: [first], 1: [], 2: [look]}, shape=(600, 600))
-    assert [shape[1] for shape, _ in asked][:3] == [600, 200, 160]
+    assert [shape[1] for shape, _ in asked][:3] == [600 + 2 * BORDER, 200 + 2 * BORDER, 160]
     assert (len(rows) == 1) == is_face
 
 

@@ -27,28 +27,35 @@ def of(*rows, in_range=None, plausible=None, angle=0.0):
 
 
 @pytest.mark.parametrize(
-    ("longest", "detection_size", "sides"),
+    ("size", "detection_size", "sides"),
     [
-        (4000, 2000, [2000, 667, 222]),
-        (2000, 2000, [2000, 667, 222]),
-        (900, 2000, [900, 300, 100]),
-        (512, 2000, [512, 171]),
-        (300, 2000, [512, 171]),  # enlarged
-        (100, 2000, [200]),
-        (4000, 200, [200]),
-        (8000, 8000, [8000, 2667, 889, 296, 99]),
-        (1, 2000, [2]),
+        ((4000, 3000), 2000, [2000, 667, 222]),
+        ((3000, 4000), 2000, [2000, 667, 222]),
+        ((2000, 1500), 2000, [2000, 667, 222]),
+        ((900, 900), 2000, [900, 300, 100]),
+        ((512, 300), 2000, [512, 171]),
+        ((300, 200), 2000, [512, 171]),  # enlarged
+        ((100, 100), 2000, [200]),
+        ((4000, 3000), 200, [200]),
+        ((8000, 6000), 8000, [8000, 2667, 889, 296, 99]),
+        ((12000, 1000), 2000, [6000, 2000, 667, 222]),  # as many pixels
+        ((1000, 12000), 2000, [6000, 2000, 667, 222]),
+        ((3000, 3000), 2000, [1732, 577, 192]),
+        ((1, 1), 2000, [2]),
+        ((1, 1), 64, [2]),
+        ((1000000, 1), 2000, [34641, 11547, 3849, 1283, 428, 143]),  # no more for what is narrower than 400:1
     ],
 )
-def test_levels_go_down_to_where_a_face_that_fills_the_image_is_in_range(longest, detection_size, sides):
-    assert pyramid_sizes(longest, detection_size, REACH_MOBILE) == sides
-    smallest, largest = pyramid_detectable_sizes(longest, detection_size, REACH_MOBILE)
+def test_levels_go_down_to_where_a_face_that_fills_the_image_is_in_range(size, detection_size, sides):
+    assert pyramid_sizes(size, detection_size, REACH_MOBILE) == sides
+    smallest, largest = pyramid_detectable_sizes(size, detection_size, REACH_MOBILE)
+    longest = max(size)
     assert smallest == 16 * max(1, longest / sides[0]) and largest == longest
 
 
 def test_the_levels_below_the_first_have_an_eighth_of_its_pixels():
     for longest in (600, 1000, 2000, 5000):
-        first, *below = pyramid_sizes(longest, 20000, REACH_MOBILE)
+        first, *below = pyramid_sizes((longest, longest), 20000, REACH_MOBILE)
         assert sum(side**2 for side in below) / first**2 < 0.126
 
 
@@ -56,7 +63,7 @@ def test_every_size_is_within_the_best_of_some_level():
     """From the smallest that is exact on the first level to the whole image."""
     low, high = REACH_MOBILE.reliable
     for longest in (600, 1500, 2000, 7000):
-        sides = pyramid_sizes(longest, longest, REACH_MOBILE)
+        sides = pyramid_sizes((longest, 3 * longest // 4), longest, REACH_MOBILE)
         for face in np.linspace(low, longest, 500):
             shown = [face * side / longest for side in sides]
             assert any(low <= size <= high for size in shown) or shown[-1] <= REACH_MOBILE.max_reliable
