@@ -21,6 +21,7 @@ ORDERS = ("reading", "left-right", "large-small")
 FACE_CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASK_TYPES = ("auto", "feather", "parse")
+INTERLACED = ("deinterlace", "refuse", "keep")
 COLORS = ("auto", "none", "match")
 OCCLUDERS = "occluders"
 # What may stay the input's: ParseNet's classes by the words for them, and what lies over a face.
@@ -296,6 +297,11 @@ class VideoOptions(_Declared):
     fps: float | None = _option(
         None, "Frame rate", "Frames per second of a folder of images. 25 where it is not given.",
         "video", minimum=0, step=0.1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    interlaced: str = _option(
+        "deinterlace", "Interlaced video",
+        "What is done about interlaced frames: deinterlace (bwdif), refuse the video, or keep them (if only marked so).",
+        "video", choices=INTERLACED, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     codec: str = _option(
         "auto", "Codec",

@@ -127,6 +127,8 @@ def open_output(path: Path, format_: str, time_base: Fraction) -> Any:
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
         options["video_track_timescale"] = str(time_base.denominator)
         options["movflags"] = "+faststart"  # the index before the frames: players begin before all is downloaded
+    if format_ == "avi":  # has no timestamps: sound that begins a little before the video must not move it by a whole frame
+        options["avoid_negative_ts"] = "disabled"
     url = f"file:{path.absolute()}"  # a path, whatever its name looks like
     return import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
 

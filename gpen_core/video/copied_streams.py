@@ -9,6 +9,7 @@ from ..errors import InputError, summarize_problems
 from .containers import OUTPUT_FORMATS, av_errors, import_av, open_input, open_null_output, supports_chapters
 from .probe import StreamInfo, VideoInfo
 from .stream_copy import add_stream_copy, holds_cover, is_generated, ts_can_name
+from .subtitles import add_srt_stream, becomes_srt
 
 AddVideo = Callable[[Any], Any]
 """Adds the encoded video's stream to a container: some take others only beside it."""
@@ -41,6 +42,7 @@ def select_copied_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> 
         for one in covers
         if one not in kept_covers
     ]
+    notes += [f"{one} becomes SRT." for one in others if becomes_srt(one.codec, OUTPUT_FORMATS[suffix])]
     kept = (*(one for one in others if supported[one.index]), *kept_covers)
     return tuple(sorted(one.index for one in kept)), notes
 
@@ -72,7 +74,8 @@ def _supported_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> dic
             with open_null_output(suffix) as container:
                 try:
                     add_video(container)
-                    add_stream_copy(container, source.streams[one.index])
+                    add_copy = add_srt_stream if becomes_srt(one.codec, container.format.name) else add_stream_copy
+                    add_copy(container, source.streams[one.index])
                     container.start_encoding()
                     supported[one.index] = OUTPUT_FORMATS[suffix] != "mpegts" or ts_can_name(one)
                 except av_errors():

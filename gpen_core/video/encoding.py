@@ -20,6 +20,9 @@ from .probe import VideoInfo
 IMAGE_SEQUENCE = "images"  # the codec of a folder of frames
 ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
 """What keeps alpha, by the suffix of the output."""
+CONTAINER_OPTIONS = {".avi": (("bf", "0"),)}
+"""Options of any encoder that a container needs. AVI has no timestamps: frames that are decoded in another order than they
+are shown would be shown late."""
 RGB_MATRIX = 0  # the matrix of what is no YCbCr
 BITS_PER_PIXEL = 0.3  # for encoders of which no option for quality is known
 MAX_REORDERED_FRAMES = 64  # frames: more than any encoder reorders
@@ -103,7 +106,7 @@ def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encodin
     _check_settings(name, settings, encoding)
     chosen = replace(encoding, encoder=name, settings=settings, size=info.size, mastering=info.mastering)
     chosen = replace(
-        chosen, format=_choose_format(info, chosen, formats), container_options=_container_options(name, suffix)
+        chosen, format=_choose_format(info, chosen, formats), container_options=CONTAINER_OPTIONS.get(suffix, ())
     )
     is_odd = _needs_even_size(chosen)
     failed = None if is_odd else _encoder_error(info, chosen, suffix)
@@ -124,13 +127,6 @@ def _auto_codec(info: VideoInfo, suffix: str) -> str:
     if info.is_transparent and suffix in ALPHA_CODECS:
         return ALPHA_CODECS[suffix]
     return "av1" if suffix == ".webm" else "h264" if info.bits <= 8 else "hevc"
-
-
-def _container_options(encoder: str, suffix: str) -> tuple[tuple[str, str], ...]:
-    """AVI has no timestamps: frames that are decoded in another order than they are shown would be shown late."""
-    if suffix != ".avi" or encoder in ("ffv1", "mjpeg"):
-        return ()
-    return (("x265-params", "log-level=error:info=0:bframes=0"),) if encoder == "libx265" else (("bf", "0"),)
 
 
 def _needs_even_size(chosen: Encoding) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .containers import (
     OUTPUT_FORMATS,
     av_errors,
     error_reason,
+    import_av,
     open_input,
     open_output,
     supports_chapters,
@@ -31,6 +32,7 @@ from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_col
 from .frame_folder import move_frames
 from .probe import VideoInfo, is_cover
 from .stream_copy import add_stream_copy, attach_cover, cover_packet, read_packet, set_time_base
+from .subtitles import add_srt_stream, becomes_srt, to_srt
 from .write_errors import recovery_advice
 
 log = logging.getLogger(__name__)
@@ -61,8 +63,10 @@ def concatenate(
     copied_streams = tuple(one.index for one in info.other_streams) if encoding is None else encoding.copied_streams
     try:
         with atomic_write(target) as part:
-            muxer = _Muxer(info, segments, timestamps, copied_streams, _time_range(info, timestamps, start, end), progress)
-            format_ = OUTPUT_FORMATS[target.suffix.lower()]
+            format_, time_range = OUTPUT_FORMATS[target.suffix.lower()], _time_range(info, timestamps, start, end)
+            if format_ == "avi":
+                info, timestamps = _count_frames(info, timestamps)
+            muxer = _Muxer(info, segments, timestamps, copied_streams, time_range, progress)
             muxer.write(part, format_)
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
@@ -110,6 +114,17 @@ def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.in
     return np.array(times, np.int64)
 
 
+def _count_frames(info: VideoInfo, timestamps: NDArray[np.int64]) -> tuple[VideoInfo, NDArray[np.int64]]:
+    """The video with a clock of one tick per frame, which is AVI's: with a finer one it gets an empty frame for each tick
+    between two. A rate that varies too much for that keeps its clock."""
+    shown, ticks = int(timestamps.min()), info.frame_duration / info.time_base
+    first = round(shown / ticks)
+    counted = np.array([first + round((int(pts) - shown) / ticks) for pts in timestamps], np.int64)
+    if len(np.unique(counted)) < len(counted):
+        return info, timestamps
+    return replace(info, time_base=info.frame_duration), counted
+
+
 def decoding_timestamps(timestamps: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     """[n] timestamps of decoding for those of showing: strictly rising, never later than these, as early as needed."""
     shown = np.sort(timestamps)
@@ -128,6 +143,8 @@ class _Muxer:
     copied_streams: tuple[int, ...]
     time_range: TimeRange
     progress: Progress
+    srt_streams: set[int] = field(default_factory=set)
+    """Indices of the subtitles that become SRT."""
 
     def write(self, part: Path, format_: str) -> None:
         with contextlib.ExitStack() as stack:
@@ -181,6 +198,9 @@ class _Muxer:
                     attach_cover(out, stream, data)
                 else:
                     covers.append(cover_packet(add_stream_copy(out, stream), data))
+            elif stream.type == "subtitle" and becomes_srt(stream.codec_context.name, out.format.name):
+                copies[stream.index] = add_srt_stream(out, stream)
+                self.srt_streams.add(stream.index)
             else:
                 copies[stream.index] = add_stream_copy(out, stream)
         if source is not None:
@@ -255,6 +275,11 @@ class _Muxer:
             if index not in copies or not packet.size or not self._is_in_range(packet):
                 continue
             shift = round(self.time_range.offset / base)
+            if index in self.srt_streams:
+                text = to_srt(bytes(packet))
+                if not text:
+                    continue
+                packet = _with_data(packet, text)
             dts = packet.dts if packet.dts is not None else packet.pts
             dts = max(dts + shift, last.get(index, dts + shift - 1) + 1) if index in last else dts + shift
             packet.pts = dts if packet.pts is None else max(packet.pts + shift, dts)
@@ -291,6 +316,14 @@ class _Muxer:
         packet.pts, packet.duration = pts + cut_ticks, packet.duration - cut_ticks
         packet.dts = packet.pts
         return True
+
+
+def _with_data(packet: Any, data: bytes) -> Any:
+    """A packet with other data."""
+    other = import_av().Packet(data)
+    other.time_base, other.pts, other.dts, other.duration = packet.time_base, packet.pts, packet.dts, packet.duration
+    other.is_keyframe = True
+    return other
 
 
 DROPPED_TAGS = ("duration", "number_of_frames", "number_of_bytes", "bps", "encoder", "rotate")

@@ -67,7 +67,7 @@ def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator
     last: DecodedFrame | None = None
     for n in range(count):
         at = start + (n + 0.5) / count * (end - start)
-        last = next(iter(FrameReader(info, at, video.end).frames()), last)
+        last = next(iter(FrameReader(info, at, video.end, video.interlaced).frames()), last)
         if last is None:
             raise InputError(f"{info.path} has no frame after {at:.2f} s; start or end earlier.")
         yield last

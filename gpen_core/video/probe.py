@@ -91,6 +91,11 @@ class VideoInfo:
     output's clock begins there at 0."""
     is_transparent: bool = False
     """Whether the first frame is not opaque."""
+    is_interlaced: bool = False
+    """Whether the first frame is interlaced."""
+    has_file_order_timestamps: bool = False
+    """Whether timestamps follow the file's order though frames are shown in another, as AVI has it for H.264 with
+    B-frames: sorted, they are right."""
 
     @property
     def bits(self) -> int:
@@ -218,6 +223,18 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         mastering=read_mastering(frame),
         clock_start=_clock_start(container, to_fraction(stream.time_base)),
         is_transparent=_is_transparent(frame, decoded),
+        is_interlaced=bool(frame.interlaced_frame),
+        has_file_order_timestamps=container.format.name == "avi"
+        and stream.codec_context.name in ("h264", "hevc")
+        and bool(stream.codec_context.has_b_frames),
+    )
+
+
+def interlaced_message(path: Path) -> str:
+    """Why an interlaced video is refused, and what to do."""
+    return (
+        f"{path} is interlaced: each frame holds two moments in alternate rows. Choose --interlaced deinterlace, or keep if "
+        "it is only marked so."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,8 +16,9 @@ from ..errors import InputError
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData, Pixels, apply_orientation
 from .containers import av_errors, error_reason, import_av, open_input
+from .deinterlace import deinterlace
 from .planes import Planes, scale_depth, to_rgb
-from .probe import VideoInfo, as_rgb, frame_files, read_frame
+from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +64,14 @@ class FrameReader:
     info: VideoInfo
     start: float | None = None
     end: float | None = None
+    interlaced: str = "deinterlace"
+    """As in `VideoOptions`."""
     notes: list[str] = field(default_factory=list)
     """What was wrong with the video, once each; also logged as warnings."""
     _is_seeking: bool = field(default=False, init=False, repr=False)
     """Until the first frame after a seek: what cannot be decoded before it was not asked for."""
+    _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
+    """Timestamps of packets whose frame is not out yet, of a video that `has_file_order_timestamps`."""
 
     def frames(self, first: int = 0, timestamps: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[DecodedFrame]:
         """The frames from number `first` on.
@@ -109,7 +115,7 @@ class FrameReader:
     def _decode_reaching(self, target_pts: int) -> Iterator[TimestampedFrame]:
         """From a frame on that is at or before `target_pts`: a container without an index leads to any key frame near it, or
         cannot seek."""
-        for seconds in SEEK_BACK_SECONDS:
+        for seconds in () if self.info.has_file_order_timestamps else SEEK_BACK_SECONDS:
             decoded = self._decode(self._seek_target(target_pts, seconds))
             first = next(decoded, None)
             if first is not None and first[0] <= target_pts:
@@ -120,7 +126,7 @@ class FrameReader:
         """Frames with their numbers, each at its time in the first pass. Where decoding from one place misses a frame, it
         begins further back, at last where the first pass began."""
         number = first
-        for seconds in (*(() if self._were_corrected(timestamps) else SEEK_BACK_SECONDS), None):
+        for seconds in (*(() if self._cannot_seek(timestamps) else SEEK_BACK_SECONDS), None):
             if number >= len(timestamps):
                 return
             decoded = (
@@ -134,9 +140,11 @@ class FrameReader:
                     yield number, (pts, frame)
                     number += 1
 
-    def _were_corrected(self, timestamps: NDArray[np.int64]) -> bool:
-        """Whether some of them are not the file's own but follow the one before, see `_decode`: then a timestamp may be
-        that of several frames, and only the first pass tells which."""
+    def _cannot_seek(self, timestamps: NDArray[np.int64]) -> bool:
+        """Whether some of them are not the file's own but follow the one before, see `_decode`, or frames are only counted:
+        then a timestamp may be that of several frames, and only the first pass tells which."""
+        if self.info.has_file_order_timestamps:
+            return True
         return self.info.frame_ticks > 1 and bool((np.diff(timestamps) == 1).any())
 
     def _seek_target(self, pts: int, seconds: float) -> int | None:
@@ -148,9 +156,9 @@ class FrameReader:
         """Frames to `self.end`, their timestamps strictly rising: from the first on, or after seeking to that timestamp.
         There are none where the container cannot seek, or frames after it have no timestamps."""
         info, last = self.info, None
-        end = None if self.end is None else info.pts_at(self.end)
+        end, is_corrected = None if self.end is None else info.pts_at(self.end), False
         self._is_seeking = seek_pts is not None
-        for frame in self._raw_frames(seek_pts):
+        for frame in self._progressive_frames(seek_pts):
             pts = frame.pts
             if pts is None:
                 if self._is_seeking:
@@ -158,13 +166,29 @@ class FrameReader:
                 pts = info.start_pts if last is None else last + info.frame_ticks
             self._is_seeking = False
             if last is not None and pts <= last:
-                self._note(f"Timestamps that do not rise, first at {info.seconds_at(last):.3f} s, were set right.")
-                pts = last + 1
+                if not is_corrected:
+                    self._note(f"Timestamps that do not rise, first at {info.seconds_at(last):.3f} s, were set right.")
+                pts, is_corrected = last + 1, True
             last = pts
             if end is not None and pts >= end:
                 return
             yield pts, frame
         self._note_if_truncated(last)
+
+    def _progressive_frames(self, seek_pts: int | None) -> Iterator[Any]:
+        """Frames, deinterlaced if that is asked for. Raises `InputError` for the first interlaced one if none may be."""
+        frames = self._raw_frames(seek_pts)
+        if self.interlaced == "keep":
+            return frames
+        frames = map(self._check_interlaced, frames)
+        return frames if self.interlaced == "refuse" else deinterlace(frames)
+
+    def _check_interlaced(self, frame: Any) -> Any:
+        if frame.interlaced_frame:
+            if self.interlaced == "refuse":
+                raise InputError(interlaced_message(self.info.path))
+            self._note("Interlaced frames were deinterlaced (bwdif).")
+        return frame
 
     def _raw_frames(self, seek_pts: int | None) -> Iterator[Any]:
         """Frames in the order of showing."""
@@ -177,8 +201,18 @@ class FrameReader:
                 except av_errors() as error:
                     log.debug("%s cannot seek (%s).", self.info.path, error_reason(error))
                     return
+            if not self.info.has_file_order_timestamps:
+                for packet in self._packets(container, stream):
+                    yield from self._decode_packet(stream, packet)
+                return
+            self._note("The file has no time for frames that are shown in another order: they were numbered.")
+            self._file_order.clear()
             for packet in self._packets(container, stream):
-                yield from self._decode_packet(stream, packet)
+                if packet is not None:
+                    self._file_order.append(packet.pts if packet.pts is not None else packet.dts)
+                for frame in self._decode_packet(stream, packet):
+                    frame.pts = self._file_order.popleft() if self._file_order else None
+                    yield frame
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         """To the end, which None stands for; where reading fails, it is tried a few times to go on behind it."""
@@ -202,6 +236,8 @@ class FrameReader:
                 return
             except av_errors() as error:
                 self._note(f"Frames that cannot be decoded ({error_reason(error)}) were left out.")
+                if self._file_order:
+                    self._file_order.popleft()
 
     def _check_size(self, frame: Any, pts: int) -> None:
         size = (frame.width, frame.height)

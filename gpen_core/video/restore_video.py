@@ -28,7 +28,7 @@ from .frame_folder import raise_if_frames_exist
 from .frame_memory import prefetch_depth
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
-from .probe import DEFAULT_FRAME_RATE, VideoInfo, probe
+from .probe import DEFAULT_FRAME_RATE, VideoInfo, interlaced_message, probe
 from .reader import DecodedFrame, FrameReader
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
 from .temporal_filter import RADIUS, FlickerMetric
@@ -96,6 +96,8 @@ def check_video(
         raise_if_frames_exist(info, target, video.start, video.end)
     encoding = resolve_encoding(info, target, Encoding.from_options(video))
     raise_if_alpha_is_lost(info, encoding)
+    if info.is_interlaced and video.interlaced == "refuse":
+        raise InputError(interlaced_message(source))
     prefetch_depth(
         info,
         encoding,
@@ -138,7 +140,7 @@ def restore_video(
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
     info, encoding = check_video(source, target, options, video, frame_memory)
-    reader = FrameReader(info, video.start, video.end)
+    reader = FrameReader(info, video.start, video.end, video.interlaced)
     run = _Run(
         info,
         reader,
@@ -245,7 +247,8 @@ class SegmentRestorer:
         """`analysis_key` as `SegmentExecutor` is told it, all else as `restore_video`. Raises as that, and `InputError`
         where the first pass is not there."""
         info, encoding = check_video(source, target, options, video, frame_memory)
-        reader, tell = FrameReader(info, video.start, video.end), ReplayableProgress(no_progress)
+        reader = FrameReader(info, video.start, video.end, video.interlaced)
+        tell = ReplayableProgress(no_progress)
         run = _Run(
             info, reader, restorer, options, video, encoding, WorkDir(target), tell, max_memory, frame_memory, region_mask
         )
@@ -283,7 +286,9 @@ def _analysis_key(run: _Run, content: str) -> str:
     options = run.options
     option_values = [options.confidence, options.detection_size, options.angles, options.template]
     detector = networks_digest([run.restorer.detector.network])
-    return cache_key(__version__, content, run.video.start, run.video.end, run.video.fps, detector, option_values)
+    return cache_key(
+        __version__, content, run.video.start, run.video.end, run.video.fps, run.video.interlaced, detector, option_values
+    )
 
 
 def _second_pass_inputs(run: _Run) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ SUFFIX = ".unfinished"
 CHUNK_SIZE = 2**22  # bytes
 KEY_LENGTH = 16  # digits of a digest that name a folder
 IGNORED_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers leave these in any folder
+MAX_NAME_BYTES = 200  # of the output's name in the folder's: file systems allow 255, and the lock's name is longer
 KEY_PATTERN = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
@@ -35,7 +37,7 @@ class WorkDir:
 
     def __init__(self, target: Path) -> None:
         self.target = target if target.name not in ("", "..") else target.resolve()
-        self.folder = self.target.with_name(self.target.name + SUFFIX)
+        self.folder = self.target.with_name(_folder_name(self.target.name))
 
     @property
     def has_progress(self) -> bool:
@@ -117,6 +119,15 @@ class WorkDir:
         except OSError as error:  # on Windows: another program, such as a virus scanner, has a file open
             return f"The video is complete, but {self.folder} could not be deleted ({error.strerror or error}). Delete it."
         return f"{self.folder} was kept: it holds files that gpen did not make." if self.folder.exists() else None
+
+
+def _folder_name(name: str) -> str:
+    """The output's name and a suffix. A long name is shortened, and a digest keeps it apart from similar ones."""
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:KEY_LENGTH]
+        short = os.fsencode(name)[: MAX_NAME_BYTES - KEY_LENGTH - 1].decode("utf-8", "ignore")
+        name = f"{short}.{digest}"
+    return name + SUFFIX
 
 
 def _is_own(path: Path) -> bool:

@@ -4,6 +4,7 @@ import io
 import itertools
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
 from gpen_core.video.writer import SegmentWriter
 
+DATA = Path(__file__).parents[1] / "data"
 needs_chapters = pytest.mark.skipif(
     not hasattr(av.container.InputContainer, "chapters"), reason="this PyAV does not know chapters"
 )
@@ -252,6 +254,17 @@ def test_players_of_apple_show_hevc_and_begin_before_all_is_loaded(tmp_path, suf
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+@pytest.mark.parametrize("codec", ["h264", "mpeg4"])
+def test_frames_in_avi_are_shown_when_they_are_decoded(tmp_path, codec):
+    """AVI has no timestamps: with B-frames the video would be two frames late."""
+    source = video_files.write_video(tmp_path / "a.mkv", 30, sound="libmp3lame")
+    through(tmp_path, source, tmp_path / "o.avi", codec)
+    with av.open(str(tmp_path / "o.avi")) as out:
+        assert not out.streams.video[0].codec_context.has_b_frames
+        times = [p.dts * p.time_base for p in out.demux(video=0) if p.size]
+    assert times[0] == 0 and len(times) == 30 and times[-1] == pytest.approx(29 / 25, abs=0.001)
+
+
 def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
     source = video_files.write_video(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
     film = probe(source)
@@ -368,3 +381,16 @@ def test_frames_go_to_a_folder(tmp_path):
     concatenate(segments, film, target, encoding=encoding)
     assert sorted(path.name for path in target.iterdir()) == [f"{n}.png" for n in range(5)]
     assert all((target / f"{n}.png").read_bytes() == (source / f"{n}.png").read_bytes() for n in range(5))
+
+
+def test_mp4_subtitles_become_srt_in_matroska(tmp_path):
+    """The file is FFmpeg's, of an SRT file with one subtitle in italics: PyAV encodes no subtitles."""
+    source = DATA / "mov_text.mp4"
+    encoding = resolve_encoding(probe(source), tmp_path / "o.mkv", Encoding())
+    assert any(note.endswith("(subtitle, mov_text) becomes SRT.") for note in encoding.notes)
+    through(tmp_path, source, tmp_path / "o.mkv")
+    with av.open(str(tmp_path / "o.mkv")) as out:
+        (stream,) = out.streams.subtitles
+        assert (stream.codec_context.name.replace("srt", "subrip"), stream.language) == ("subrip", "deu")
+        found = [(bytes(p), round(float(p.pts * p.time_base), 2), p.duration) for p in out.demux(stream) if p.size]
+    assert found == [(b"<i>one</i>", 0.1, 300), ("zwölf".encode(), 0.9, 500)]

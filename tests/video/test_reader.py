@@ -179,6 +179,31 @@ def test_a_frame_that_was_not_there_before_is_not_counted(tmp_path):
     assert [frame.number for frame in FrameReader(film).frames(75, times)] == list(range(75, 100))
 
 
+@pytest.mark.parametrize("first", [0, 40, 119])
+def test_avi_with_b_frames_is_numbered_in_order(tmp_path, first):
+    """AVI has no time for frames that are shown in another order than they are decoded."""
+    options = {"x264-params": "keyint=48:bframes=3:b-adapt=0", "g": "48"}
+    film = probe(video_files.write_video(tmp_path / "a.avi", 120, (64, 48), options=options))
+    reader = FrameReader(film)
+    frames = list(reader.frames())
+    assert np.diff(times_of(frames)).tolist() == [1] * 119 and film.time_base == Fraction(1, 25)
+    assert len(reader.notes) == 1 and "they were numbered" in reader.notes[0]
+    in_order = list(video_files.moving_noise(120, (64, 48)))
+    assert all(video_files.psnr(frame.image.pixels, one) > 25 for frame, one in zip(frames, in_order))
+    rest = list(FrameReader(film).frames(first, times_of(frames)))
+    assert len(rest) == 120 - first and all(same(a, b) for a, b in zip(frames[first:], rest))
+    part = list(FrameReader(film, 1.0, 2.0).frames())
+    assert len(part) == 25 and all(np.array_equal(a.image.pixels, b.image.pixels) for a, b in zip(part, frames[25:]))
+
+
+def test_timestamps_that_do_not_rise_are_told_once(tmp_path):
+    one = video_files.write_video(tmp_path / "1.ts", 12, (64, 48))
+    (tmp_path / "many.ts").write_bytes(one.read_bytes() * 4)
+    reader = FrameReader(probe(tmp_path / "many.ts"))
+    assert len(list(reader.frames())) == 48
+    assert sum("were set right" in note for note in reader.notes) == 1
+
+
 def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
     """The second one's timestamps are set right; a seek alone could not tell which of the two it reached."""
     one, two = (

@@ -110,3 +110,13 @@ def test_a_work_folder_that_cannot_be_deleted_does_not_fail_the_finished_video(t
     result = restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT)
     assert "could not be deleted (used by another process)" in result.notes[-1]
     assert (tmp_path / "out.mkv").exists() and WorkDir(tmp_path / "out.mkv").has_progress
+
+
+def test_the_longest_names_are_written(tmp_path):
+    """File systems allow 255 bytes; the work folder and its lock stay below that, and apart from similar names."""
+    film = write_lossless_video(tmp_path / "film.mkv", 3)
+    for name in ("n" * 251, "ü" * 125 + "x", "a" * 235):
+        target = tmp_path / f"{name}.mkv"
+        restore_video(film, target, restorer()[0], None, EXACT)
+        assert target.exists() and len(WorkDir(target).folder.name.encode()) < 240
+    assert WorkDir(tmp_path / ("n" * 250 + "a.mkv")).folder != WorkDir(tmp_path / ("n" * 250 + "b.mkv")).folder

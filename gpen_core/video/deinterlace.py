@@ -1,0 +1,85 @@
+"""Interlaced frames made progressive by FFmpeg's bwdif, one for each. Progressive frames between them stay as they are."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from .containers import import_av
+
+FILTER_OPTIONS = "mode=send_frame:parity=auto:deint=interlaced"
+
+
+def deinterlace(frames: Iterator[Any]) -> Iterator[Any]:
+    """PyAV's frames with their timestamps. Until the first interlaced one they do not go through the filter; the last of
+    these does, as it takes part in what becomes of the next."""
+    previous, graph = None, None
+    for frame in frames:
+        if graph is not None and graph.takes(frame):
+            yield from graph.push(frame)
+            continue
+        if graph is not None:
+            yield from graph.flush()
+            graph = None
+        if frame.interlaced_frame:
+            graph = _Graph(frame)
+            if previous is not None and graph.takes(previous):
+                graph.prime(previous)
+            yield from graph.push(frame)
+        else:
+            yield frame
+        previous = frame
+    if graph is not None:
+        yield from graph.flush()
+
+
+class _Graph:
+    """The filter for frames of one size and format."""
+
+    def __init__(self, frame: Any) -> None:
+        self._kind = _kind(frame)
+        self._graph = import_av().filter.Graph()
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        )
+        bwdif, sink = self._graph.add("bwdif", FILTER_OPTIONS), self._graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        self._graph.configure()
+        self._pts: deque[int | None] = deque()
+        self._dropped = 0
+
+    def takes(self, frame: Any) -> bool:
+        return _kind(frame) == self._kind
+
+    def prime(self, frame: Any) -> None:
+        """A frame that was given out already."""
+        self._dropped += 1
+        assert not list(self.push(frame)), "the filter waits for the next frame"
+
+    def push(self, frame: Any) -> Iterator[Any]:
+        self._pts.append(frame.pts)
+        self._graph.push(frame)
+        return self._pull()
+
+    def flush(self) -> Iterator[Any]:
+        self._graph.push(None)
+        return self._pull()
+
+    def _pull(self) -> Iterator[Any]:
+        av = import_av()
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            frame.pts = self._pts.popleft()
+            if self._dropped:
+                self._dropped -= 1
+            else:
+                yield frame
+
+
+def _kind(frame: Any) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
