@@ -33,6 +33,8 @@ PACKAGES = {
 
 PURPOSES = {
     "facexlib": "finds and parses faces",
+    "onnx": "writes ONNX files",
+    "onnxruntime": "runs ONNX files",
     "platformdirs": "finds the default models folder",
 }
 """Purposes of packages that not every command needs and whose names do not explain them."""

@@ -25,7 +25,7 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, completion, detect, doctor, environment, explain, report, restore, video, weights
+from . import compare, completion, detect, doctor, environment, explain, export, report, restore, video, weights
 from .command_parser import CommandParser
 from .exit_status import HungUp, Terminated, exit_status
 from .progress_display import add_progress_arguments, progress_reporter
@@ -139,6 +139,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
     demo.set_defaults(command=_demo)
     weights.add_commands(commands, shared)
+    export.add_command(commands, shared)
     doctor.add_command(commands, shared)
     completion.add_command(commands, shared, parser)
     return parser

@@ -67,13 +67,19 @@ def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
 
 def _largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> float:
     """In standard deviations of our network's output."""
-    network = GPEN.from_state_dict(state_dict, torch.float32)
+    expected = run_network(GPEN.from_state_dict(state_dict, torch.float32))
+    found = run_runtime(file, [image for image, _ in expected])
+    return max(
+        float((y - wanted).abs().max() / wanted.std().clamp_min(MIN_DEVIATION)) for y, (_, wanted) in zip(found, expected)
+    )
+
+
+def run_network(network: GPEN) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The three images [1, 3, S, S], each with what our network makes of it."""
     images = [sample_image(network.size, number) for number in range(len(PATTERNS))]
-    expected = [network(image, strip_bytes=CACHE_STRIP_BYTES) for image in images]
+    pairs = [(image, network(image, strip_bytes=CACHE_STRIP_BYTES)) for image in images]
     network.release_memory()
-    found = run(file, images)
-    pairs = zip(found, expected)
-    return max(float((one - other).abs().max() / other.std().clamp_min(MIN_DEVIATION)) for one, other in pairs)
+    return pairs
 
 
 def sample_image(size: int, number: int) -> torch.Tensor:
@@ -84,10 +90,10 @@ def sample_image(size: int, number: int) -> torch.Tensor:
     return image if side is None else F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
 
 
-def run(file: BinaryIO, images: list[torch.Tensor]) -> list[torch.Tensor]:
-    """What ONNX Runtime makes of images [1, 3, S, S] with a file, on the CPU. `UnsafeCheckpoint` if it cannot run it.
+def run_runtime(file: BinaryIO, images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What ONNX Runtime makes of images [B, 3, S, S] with a file, on the CPU. `UnsafeCheckpoint` if it cannot run it.
 
-    Only for a file that `onnx_graph.read_graph` has accepted."""
+    Only for a file of our own, or one that `onnx_graph.read_graph` has accepted."""
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()

@@ -1,0 +1,67 @@
+"""`gpen export`: a network as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionsError
+from .arguments import add_models_dir_argument, parse_local_path
+from .progress_display import progress_reporter
+from .terminal import printable
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..network import GPENConfig
+    from ..weights.catalog import Entry
+
+
+def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Adds `export` to the parser's commands."""
+    export = commands.add_parser("export", parents=[shared], help="write a network as an ONNX file for other programs")
+    export.add_argument("model", metavar="NAME|FILE", help="a network of `gpen models`, or a weights file")
+    export.add_argument(
+        "-o", "--output", type=parse_local_path, required=True, metavar="FILE.onnx", help="the file to write"
+    )
+    export.add_argument(
+        "--half", action="store_true", help="compute in float16: half the size; input and output stay float32"
+    )
+    export.add_argument("--batch", type=_parse_count, metavar="N", help="fix the number of faces at once (default: any)")
+    export.add_argument("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
+    add_models_dir_argument(export)
+    export.set_defaults(command=_export)
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 64, got {text!r}")
+    return int(text)
+
+
+def _export(args: argparse.Namespace) -> int:
+    output: Path = args.output
+    if output.suffix.lower() != ".onnx":
+        raise OptionsError(f"The output must be a .onnx file, got {output}.")
+    from ..network import validate_state_dict
+    from ..optional_packages import require
+    from ..weights.download_options import DownloadOptions
+    from ..weights.folders import models_dirs
+    from ..weights.onnx_export import export
+    from ..weights.store import Store
+
+    def build(content: object, entry: Entry | None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
+        return validate_state_dict(content, entry.size if entry else None)
+
+    require("onnx")  # before anything is downloaded
+    store = Store(models_dirs(args.models_dir), DownloadOptions.from_environment(offline=args.offline))
+    with progress_reporter(args) as progress:
+        state_dict, config = store.load(args.model, build, progress)
+    error = export(state_dict, config, output, args.half, args.batch)
+    kind = "average" if args.half else "largest"
+    sys.stdout.write(
+        printable(f"{output}: GPEN-{config.size}; {kind} difference in ONNX Runtime {error:.1e} of the standard deviation\n")
+    )
+    return 0
