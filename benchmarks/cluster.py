@@ -36,7 +36,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from load import resident  # noqa: E402
 
 from gpen_core.batch import ray_cluster  # noqa: E402
-from gpen_core.batch.job_plan import JobPlan, OutputSpec  # noqa: E402
+from gpen_core.batch.job_plan import JobPlan  # noqa: E402
+from gpen_core.batch.output_names import OutputSpec  # noqa: E402
 from gpen_core.batch.ray_cluster import ClusterConfig, WorkerFn  # noqa: E402
 from gpen_core.batch.sources import Sources  # noqa: E402
 from gpen_core.options import RestoreOptions  # noqa: E402

@@ -25,6 +25,7 @@ PACKAGES = {
     "av": Package("PyAV", "14.2", "20"),
     "facexlib": Package("facexlib", "0.3.0", "0.4"),
     "fsspec": Package("fsspec", "2023.1", "2027"),
+    "pillow-heif": Package("pillow-heif", "0.16", "2"),
     "ray": Package("Ray", "2.51", "2.64"),
     "spandrel": Package("spandrel", "0.3", "0.5"),
 }

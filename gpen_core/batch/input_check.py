@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
-from ..images import codecs
+from ..images import codecs, formats
 from ..images.image import DECODE_ERRORS
 from ..images.open_file import open_image
 from ..video import containers
@@ -79,12 +79,13 @@ def _check_header(path: Path) -> None:
         file.seek(0)
         if start.startswith(PDF_START):
             raise InputError(f"{path} is a PDF document. Save its pages as images first, such as PNG.")
-        Image.init()
         try:
-            with Image.open(file, formats=codecs.FORMATS):
+            with formats.open_header(file):
                 return
         except UnidentifiedImageError:
             pass
+        except InputError as error:  # no reader of the format is installed
+            raise InputError(f"{path}: {error}") from error
         except (Image.DecompressionBombError, *DECODE_ERRORS):  # of a broken header: reading it says what is wrong
             return
     if path.suffix.lower() in containers.OUTPUT_FORMATS:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePath
 
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_write
-from ..images import codecs
+from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from . import remote
 from .locations import Location, Url
 
 
-def read(location: Location, max_memory: int | None = None) -> EncodedImage:
+def read(location: Location, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
     """As `codecs.read`."""
     if not isinstance(location, Url):
-        return codecs.read(location, max_memory)
+        return codecs.read(location, max_memory, max_pixels)
     data = remote.read(location)
     try:
-        return replace(codecs.decode(data, max_memory), data=data)
+        return replace(codecs.decode(data, max_memory, max_pixels), data=data)
     except (InputError, OutOfMemory) as error:
         raise type(error)(f"{location}: {error}") from error
 
@@ -48,5 +48,12 @@ def exists(location: Location) -> bool:
 
 
 def format_of(location: Location, fallback: str) -> str:
-    """As `codecs.output_format`."""
-    return codecs.output_format(Path(location.name), fallback)
+    """As `formats.output_format`."""
+    return formats.output_format(PurePath(location.name), fallback)
+
+
+def is_same_format(base: Location, target: Location, own_format: str | None = None) -> bool:
+    """Whether a file of `own_format` can be copied to `target` as it is. A file's name may not tell the truth; under the
+    same suffix it is still copied."""
+    suffix = formats.OUTPUT_SUFFIXES.get(base.suffix.lower())
+    return format_of(target, own_format or "") in (own_format, suffix)

@@ -24,6 +24,11 @@ class ImageJob:
     region_mask: Path | None = None
     """A mask of any size over the whole image: white where faces may be restored, black where not."""
 
+    quality: int | None = None
+    """Of a JPEG or WebP, see `codecs.encode`."""
+    max_pixels: int | None = None
+    """That are read of each of its images, see `size_limits.check_pixels`."""
+
     @property
     def base(self) -> Location:
         """The image that faces are put into, whose size, format and metadata the result has."""

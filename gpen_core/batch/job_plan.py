@@ -7,26 +7,26 @@ once: its ORDER BY is an external merge sort, written in C, and its table is the
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import groupby, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 
-from ..errors import OptionsError, OutputError
-from ..images import codecs
+from ..errors import InputError, OptionsError, OutputError, summarize_problems
+from ..files.atomic_write import check_folder_writable
+from ..images import codecs, formats
+from . import io
 from .file_keys import FileKeyMap, same_file_key
-from .job import Boxes, ImageJob
-from .locations import Location, Url, is_folder, parse_location
+from .job import ImageJob
+from .locations import Location, is_folder, parse_location
+from .output_names import OutputSpec, check_in_place, output_naming
 from .paired_files import PairedFiles
 from .sources import InputItem
 
-UNSUPPORTED_SUFFIXES = (".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".tga", ".exr", ".psd", ".pdf")
 BATCH_ROWS = 10_000  # rows
+CHECKED_HEADERS = 1_000  # of images, about a second
 SOURCE, PAIRED, RESULT = 0, 1, 2
 SCHEMA = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;
@@ -34,18 +34,6 @@ SCHEMA = """
     CREATE TABLE keys (key BLOB, kind INTEGER, number INTEGER);
     CREATE TABLE repeated (number INTEGER);
 """
-
-
-@dataclass(frozen=True)
-class OutputSpec:
-    """What a run was asked to do with its images."""
-
-    out: Location | None
-    in_place: bool = False
-    before_swap: Path | None = None
-    background: Path | None = None
-    boxes: Boxes | None = None
-    region_mask: Path | None = None
 
 
 class JobPlan:
@@ -57,8 +45,6 @@ class JobPlan:
     disk is full. It is for one thread at a time, and closed after use."""
 
     def __init__(self, items: Iterable[InputItem], spec: OutputSpec) -> None:
-        if not spec.in_place and spec.out is None:
-            raise OptionsError("Say where the results go: -o FILE or FOLDER, or --in-place.")
         self._spec = spec
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
@@ -81,7 +67,7 @@ class JobPlan:
             self._insert(chunk, paired_files, keys)
         self._drop_duplicates()
         self._count = int(self._database.execute("SELECT count(*) FROM jobs").fetchone()[0])
-        self._output_path = _output_naming(spec, self._count)
+        self._output_path = output_naming(spec, self._count)
         for one in paired_files:
             one.check(self._count)
         rows = self._database.execute("SELECT source, below, number FROM jobs")
@@ -139,6 +125,33 @@ class JobPlan:
         if self._database.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None:
             raise OptionsError(f"The report {report} would overwrite an image. Name a file of its own.")
 
+    def check_outputs(self) -> None:
+        """Raises what would otherwise be raised after the work: `OptionsError` for results that their format cannot hold,
+        and `OutputError` for a folder that cannot be written to.
+
+        Of images whose alpha channel may be too much, the headers of the first `CHECKED_HEADERS` are read. Each of the
+        others fails by itself, before its work."""
+        spec = self._spec
+        if spec.in_place:
+            for job in self:
+                check_in_place(job.source)
+        elif spec.format == "jpg" or spec.background is not None or self._result_format() in codecs.OPAQUE_FORMATS:
+            self._check_alpha()
+        if isinstance(spec.out, Path):
+            check_folder_writable(Path(self._output_path("x")).parent)
+
+    def _result_format(self) -> str:
+        """That of the one file which `out` names, if it names one."""
+        return formats.output_format(PurePath(self._output_path("x")), "")
+
+    def _check_alpha(self) -> None:
+        converted = (job for job in self if isinstance(job.base, Path) and not io.is_same_format(job.base, job.target))
+        opaque = (job for job in converted if io.format_of(job.target, "") in codecs.OPAQUE_FORMATS)
+        with_alpha = [job for job in islice(opaque, CHECKED_HEADERS) if _has_alpha(job.base)]
+        if with_alpha:
+            names = summarize_problems([str(job.base) for job in with_alpha])
+            raise OptionsError(f"{names}: {codecs.alpha_message(io.format_of(with_alpha[0].target, ''))}")
+
     def close(self) -> None:
         self._database.close()
 
@@ -154,49 +167,23 @@ class JobPlan:
     def _numbered_jobs(
         self, clause: str = "ORDER BY number", values: tuple[int, ...] = ()
     ) -> Iterator[tuple[int, ImageJob]]:
-        for number, source, relative_path, *others in self._database.execute(f"SELECT * FROM jobs {clause}", values):
-            before_swap, background, mask = (None if other is None else Path(_decode_text(other)) for other in others)
+        for number, source, relative_path, *paired in self._database.execute(f"SELECT * FROM jobs {clause}", values):
+            before_swap, background, mask = (None if other is None else Path(_decode_text(other)) for other in paired)
             locations = parse_location(_decode_text(source)), parse_location(self._target(source, relative_path))
-            yield number, ImageJob(*locations, before_swap, background, self._spec.boxes, mask)
+            spec = self._spec
+            job = ImageJob(*locations, before_swap, background, spec.boxes, mask, spec.quality, spec.max_pixels)
+            yield number, job
 
     def _target(self, source: bytes, relative_path: bytes) -> str:
         return _decode_text(source) if self._spec.in_place else self._output_path(_decode_text(relative_path))
 
 
-def _output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:
-    """Where a result goes by its name below OUT, which is a folder or, for one image, a file. Raises `OptionsError`."""
-    out = spec.out
-    if out is None:
-        return str  # in place, where it is not asked for
-    if isinstance(out, Url):
-        return _remote_output_naming(out, count)
-    suffix = out.suffix.lower()
-    known = suffix in codecs.SUFFIXES
-    is_file = known or suffix in UNSUPPORTED_SUFFIXES or os.path.lexists(out) or (suffix and count == 1)
-    if is_folder(out) or not is_file:
-        return partial(os.path.join, str(out))
-    if count > 1:
-        raise OptionsError(f"{count} images do not fit into one file: {out}. Give a folder.")
-    if not known:
-        raise OptionsError(
-            f"{out}: an image of type {suffix or 'none'} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}; "
-            "if a folder is meant, make it first."
-        )
-    return lambda below: str(out)
-
-
-def _remote_output_naming(out: Url, count: int) -> Callable[[str], str]:
-    """Folders need not be there; what has no image's suffix is one."""
-    suffix = out.suffix.lower()
-    if suffix not in (*codecs.SUFFIXES, *UNSUPPORTED_SUFFIXES):
-        return lambda below: str(out / below)
-    if count > 1:
-        raise OptionsError(f"{count} images do not fit into one file: {out}. Give a folder.")
-    if suffix not in codecs.SUFFIXES:
-        raise OptionsError(
-            f"{out}: an image of type {suffix} cannot be written. Choose one of {', '.join(codecs.SUFFIXES)}."
-        )
-    return lambda below: str(out)
+def _has_alpha(location: Location) -> bool:
+    """False where the image cannot be opened, which is told in its turn."""
+    try:
+        return isinstance(location, Path) and codecs.has_alpha(location)
+    except InputError:
+        return False
 
 
 def _find_conflict(entries: list[tuple[int, int]]) -> tuple[int, int] | None:

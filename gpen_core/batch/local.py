@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ..errors import FaceNumberError, GpenError, InputError, OutOfMemory, OutputError, describe_unexpected, oom_context
@@ -296,15 +297,14 @@ def _read(job: ImageJob, outcome: ImageOutcome, max_memory: int | None, upscale:
 
 
 def _read_files(job: ImageJob, max_memory: int | None, upscale: float) -> _JobImages:
-    encoded = io.read(job.source, max_memory)
-    if upscale != 1:  # which takes long: what cannot be written is said before
-        codecs.check_dimensions(format_of(job.target, encoded.format), output_size(encoded.image.size, upscale))
-    before_swap = None if job.before_swap is None else io.read(job.before_swap, max_memory).image
-    base = encoded if job.background is None else io.read(job.background, max_memory)
+    read = partial(io.read, max_memory=max_memory, max_pixels=job.max_pixels)
+    encoded = read(job.source)
+    base = encoded if job.background is None else read(job.background)
+    if not io.is_same_format(job.base, job.target, base.format) or upscale != 1:  # said before the work
+        codecs.check_format(format_of(job.target, base.format), base.image, output_size(base.image.size, upscale))
+    before_swap = None if job.before_swap is None else read(job.before_swap).image
     background = None if job.background is None else base.image
-    region_mask = (
-        None if job.region_mask is None else _region_mask(io.read(job.region_mask, max_memory).image, encoded.image)
-    )
+    region_mask = None if job.region_mask is None else _region_mask(read(job.region_mask).image, encoded.image)
     return _JobImages(RestoreInput(encoded.image, before_swap, background, region_mask, job.boxes), base)
 
 
@@ -333,13 +333,11 @@ def _is_upscaled(encoded: EncodedImage, result: RestoreResult) -> bool:
 def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> tuple[str, ...]:
     """Notes on what the file that was written is without."""
     format_name = format_of(job.target, encoded.format)
-    # A file's name may not tell the truth; under the same suffix it is still copied as it is.
-    same_format = format_name in (encoded.format, format_of(job.base, encoded.format))
     is_upscaled = _is_upscaled(encoded, result)
-    if result.is_changed or is_upscaled or not same_format:
+    if result.is_changed or is_upscaled or not io.is_same_format(job.base, job.target, encoded.format):
         metadata = with_dimensions(encoded.metadata, result.image_data.size) if is_upscaled else encoded.metadata
         restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
-        write_bytes(job.target, codecs.encode(restored, format_name))
+        write_bytes(job.target, codecs.encode(restored, format_name, job.quality))
         return encoded.dropped_note
     if job.target != job.base:  # nothing was restored: the file as it is loses nothing
         write_bytes(job.target, encoded.data)  # not what the file holds by now

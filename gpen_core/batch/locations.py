@@ -77,6 +77,20 @@ def parse_location(text: str) -> Location:
     return Url(scheme[1].lower() + text[len(scheme[1]) :])
 
 
+@dataclass(frozen=True)
+class OutputPlace:
+    """Where results go, as it was typed."""
+
+    location: Location
+    is_folder: bool
+    """Whether it ended with a slash, and so names a folder whatever its suffix is."""
+
+
+def parse_output(text: str) -> OutputPlace:
+    """See `parse_location`."""
+    return OutputPlace(parse_location(text), text.endswith(("/", os.sep)))
+
+
 def _local_path(path: str) -> str:
     """What a URL has after `file://`: on Windows a drive stands behind a slash there."""
     return path[1:] if os.name == "nt" and re.match(r"/[A-Za-z]:", path) else path

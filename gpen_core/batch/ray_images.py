@@ -109,11 +109,14 @@ def _lost_outcome(job: ImageJob) -> ImageOutcome:
 def _encode_job(job: ImageJob) -> str:
     """As JSON; names that are no text stay, too."""
     locations = (job.source, job.target, job.before_swap, job.background, job.region_mask)
-    return json.dumps([[None if place is None else str(place) for place in locations], job.boxes])
+    return json.dumps(
+        [[None if place is None else str(place) for place in locations], job.boxes, job.quality, job.max_pixels]
+    )
 
 
 def _decode_job(text: str) -> ImageJob:
-    (source, target, *others), boxes = json.loads(text)
+    (source, target, *others), boxes, *limits = json.loads(text)
     before_swap, background, region_mask = (None if other is None else Path(other) for other in others)
     boxes_xyxy = None if boxes is None else tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
-    return ImageJob(parse_location(source), parse_location(target), before_swap, background, boxes_xyxy, region_mask)
+    files = parse_location(source), parse_location(target), before_swap, background
+    return ImageJob(*files, boxes_xyxy, region_mask, *limits)

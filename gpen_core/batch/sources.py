@@ -8,13 +8,14 @@ import logging
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
-from ..images import codecs
+from ..images import formats
 from . import input_list, remote
 from .file_keys import same_file_key
 from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MAX_FOLDERS = 1000
 """Folders that are looked into for images that lie deeper than was asked for."""
+NO_SUFFIX, OTHER_SUFFIXES = "without a suffix", "others"
+MAX_SUFFIXES = 100  # that are counted each by itself
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Sources:
     """What lies deeper in folders, too; their structure, and that below a pattern's fixed part, is kept."""
     excluded: Location | None = None
     """A folder that is not looked into on the way: that of the results."""
+    left_out: Counter[str] = field(default_factory=Counter, compare=False)
+    """How many files of the folders are no images that this installation reads, by suffix in small letters. Counted while
+    the images are gone through."""
 
     def __str__(self) -> str:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
@@ -66,6 +72,7 @@ class Sources:
         """In order; an image that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
         for a folder or list that cannot be read."""
         empty, found = [], False
+        self.left_out.clear()
         for argument in self.arguments:
             is_empty = True
             for one in self._expand(argument):
@@ -79,6 +86,8 @@ class Sources:
                 found = True
         if empty and found:  # with nothing found, the caller has that to say
             log.warning("%s", no_images_text(empty, self.recursive))
+        if self.left_out:
+            log.warning("Left out: %s.", left_out_text(self.left_out))
 
     def _expand(self, argument: str) -> Iterable[InputItem]:
         if not argument:
@@ -94,9 +103,18 @@ class Sources:
 
     def _folder_items(self, top: Path) -> Iterator[InputItem]:
         if not self.recursive:
-            return map(InputItem.from_location, image_files(top))
+            return map(InputItem.from_location, image_files(top, self.left_out))
         excluded = same_file_key(self.excluded) if isinstance(self.excluded, Path) else None
-        return _walk(top, "", excluded)
+        return self._walk(top, "", excluded)
+
+    def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
+        """A folder's images, then those in each of its folders; folders that are hidden, or links, which may lead in
+        circles, are not looked into."""
+        for path in image_files(folder, self.left_out):
+            yield InputItem(str(path), prefix + path.name)
+        for subfolder in _subfolders(folder):
+            if same_file_key(subfolder) != excluded:
+                yield from self._walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
 
     def _glob_items(self, pattern: str) -> list[InputItem]:
         paths = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if not is_folder(p)]
@@ -129,7 +147,9 @@ class Sources:
             *folders, name = relative_path.split("/")
             is_hidden = any(folder.startswith(".") for folder in folders)
             is_excluded = excluded is not None and remote.object_key(one).startswith(excluded)
-            if is_image_name(name) and not is_hidden and not is_excluded:
+            if is_hidden or is_excluded:
+                continue
+            if _is_readable(name, self.left_out):
                 found.append(InputItem(one.text, safe_relative_path(relative_path)))
         return found
 
@@ -140,27 +160,43 @@ def safe_relative_path(path: str) -> str:
     return re.sub(r"[\\:]", "_", path) if os.name == "nt" else path
 
 
-def image_files(folder: Path) -> list[Path]:
-    """What is named like an image, directly in the folder, but for hidden files. Raises `InputError`."""
+def image_files(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
+    """What is named like an image that is read here, directly in the folder, but for hidden files; `left_out` counts the
+    others. Raises `InputError`."""
     try:
-        paths = sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    return [path for path in paths if is_image_name(path.name) and not is_folder(path)]
+    return [folder / name for name in names if _is_readable(name, Counter() if left_out is None else left_out)]
 
 
 def is_image_name(name: str) -> bool:
-    return not name.startswith(".") and PurePath(name).suffix.lower() in codecs.SUFFIXES
+    """Whether it is named like an image of a kind that can be read, here or with another package."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in formats.INPUT_SUFFIXES
 
 
-def _walk(folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
-    """A folder's images, then those in each of its folders; folders that are hidden, or links, which may lead in circles,
-    are not looked into."""
-    for path in image_files(folder):
-        yield InputItem(str(path), prefix + path.name)
-    for subfolder in _subfolders(folder):
-        if same_file_key(subfolder) != excluded:
-            yield from _walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
+def _is_readable(name: str, left_out: Counter[str]) -> bool:
+    """False for hidden files, and for others that `left_out` then counts."""
+    if name.startswith("."):
+        return False
+    suffix = PurePath(name).suffix.lower()
+    format_name = formats.INPUT_SUFFIXES.get(suffix)
+    if format_name is not None and formats.missing_reader(format_name) is None:
+        return True
+    kind = suffix or NO_SUFFIX
+    left_out[kind if kind in left_out or len(left_out) < MAX_SUFFIXES else OTHER_SUFFIXES] += 1
+    return False
+
+
+def left_out_text(left_out: Counter[str]) -> str:
+    """`3 .heic (pip install "sd-gpen[heif]" reads them), 1 .txt`: the most frequent first."""
+    parts = []
+    for suffix, count in left_out.most_common():
+        format_name = formats.INPUT_SUFFIXES.get(suffix)
+        missing = None if format_name is None else formats.missing_reader(format_name)
+        parts.append(f"{count} {suffix}" + (f" ({missing})" if missing else ""))
+    return ", ".join(parts)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -185,7 +221,7 @@ def no_images_text(arguments: Iterable[str], recursive: bool) -> str:
     patterns = [name for name in names if glob.has_magic(name) and not os.path.lexists(name)]
     if patterns == names:
         return f"No file matches {', '.join(names)}."
-    return f"No images ({', '.join(codecs.SUFFIXES)}) in {', '.join(names)}."
+    return f"No images ({', '.join(formats.readable_suffixes())}) in {', '.join(names)}."
 
 
 def _has_images_below(folder: str) -> bool:

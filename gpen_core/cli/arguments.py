@@ -107,6 +107,27 @@ def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "what 
     add("--report", type=parse_local_path, metavar="FILE", help=report_help)
 
 
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """How results are called and written, and how large an image may be."""
+    from ..batch.output_names import FORMAT_SUFFIXES
+
+    add = parser.add_argument_group("files").add_argument
+    add("--format", choices=tuple(FORMAT_SUFFIXES), help="write all results so (default: as the input; else png)")
+    add(
+        "--quality",
+        type=_parse_quality,
+        metavar="N",
+        help="of JPEG and WebP, 1 to 100 (default: JPEG 95; WebP as the input)",
+    )
+    add("--suffix", default="", metavar="TEXT", help="put TEXT behind the names of results in a folder, such as _restored")
+    add(
+        "--max-pixels",
+        type=_parse_pixels,
+        metavar="N",
+        help="refuse larger images, e.g. 50M (default: what half of the memory holds, but at least 179M)",
+    )
+
+
 def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
     """On which processes."""
     parser.add_argument(
@@ -128,13 +149,28 @@ def _parse_address(text: str) -> str:
     return text
 
 
+def _parse_quality(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 100, got {text!r}")
+    return int(text)
+
+
+def _parse_pixels(text: str) -> int:
+    units = {"K": 10**3, "M": 10**6, "G": 10**9}
+    return _parse_count(text, units, "a positive number of pixels such as 50000000 or 200M")
+
+
 def _parse_bytes(text: str) -> int:
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    return _parse_count(text, units, "a positive number of bytes such as 4000000000, 4G or 500M")
+
+
+def _parse_count(text: str, units: Mapping[str, int], expected: str) -> int:
     number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
     try:
         value = int(float(number) * unit)
     except (ValueError, OverflowError):
         value = 0
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a positive number of bytes such as 4000000000, 4G or 500M, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value

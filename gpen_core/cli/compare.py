@@ -39,7 +39,7 @@ def _compare(args: argparse.Namespace) -> int:
     from ..batch.file_keys import same_file_key
     from ..errors import OptionsError
     from ..files.atomic_write import write_bytes
-    from ..images import codecs
+    from ..images import codecs, formats
     from ..images.image import from_array
     from ..images.metadata import Metadata
     from ..pipeline.gpen_runner import parse_auto_model
@@ -55,7 +55,7 @@ def _compare(args: argparse.Namespace) -> int:
         raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(args.output) == same_file_key(args.photo):
         raise OptionsError(f"{args.output} is the photograph itself. Name another file for the sheet.")
-    format_name = codecs.output_format(args.output, "PNG")
+    format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:
         downloads = DownloadOptions.from_environment(args.offline, args.require_digest)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..batch.locations import parse_location
+from ..batch.locations import parse_location, parse_output
 from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import pluralize
@@ -32,7 +32,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     detect = commands.add_parser("detect", parents=[shared], help="list the faces of images with their numbers")
     detect.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or glob pattern")
     detect.add_argument(
-        "-o", "--output", type=parse_location, metavar="DIR", help="write the images there, the faces numbered"
+        "-o", "--output", type=parse_output, metavar="DIR", help="write the images there, the faces numbered"
     )
     add_models_dir_argument(detect)
     add_device_arguments(detect)
@@ -43,12 +43,15 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _detect(args: argparse.Namespace) -> int:
     from ..batch.input_check import find_unreadable
-    from ..batch.job_plan import JobPlan, OutputSpec
+    from ..batch.job_plan import JobPlan
+    from ..batch.output_names import OutputSpec
     from ..batch.sources import Sources
 
     options = options_from_args(args)
     sources = Sources(tuple(args.inputs))
-    with JobPlan(sources, OutputSpec(args.output, in_place=args.output is None)) as todo:
+    out = args.output
+    spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
+    with JobPlan(sources, spec) as todo:
         if not todo:
             raise InputError(sources.no_images_text())
         unreadable = find_unreadable(todo, {str(parse_location(one)) for one in args.inputs})

@@ -70,7 +70,8 @@ def _format_hardware() -> Iterator[str]:
     try:
         import torch
 
-        from ..pipeline.devices import available_devices, cpu_supports_bf16, host_memory
+        from ..files.host_memory import host_memory
+        from ..pipeline.devices import available_devices, cpu_supports_bf16
     except (ImportError, OSError):
         return
     memory = host_memory()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..batch.locations import parse_location
+from ..batch.locations import parse_location, parse_output
 from ..errors import InputError, MissingDependency, OptionsError
 from ..options import RestoreOptions
 from .arguments import (
@@ -19,6 +19,7 @@ from .arguments import (
     add_model_argument,
     add_models_dir_argument,
     add_option_arguments,
+    add_output_arguments,
     add_ray_arguments,
     add_run_arguments,
     options_from_args,
@@ -31,6 +32,7 @@ from .terminal import printable
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
     from ..batch.job_plan import JobPlan
+    from ..batch.output_names import OutputSpec
     from ..batch.ray_cluster import ClusterConfig
     from ..batch.report_files import Report
     from ..batch.sources import Sources
@@ -87,7 +89,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--recursive", action="store_true", help="what lies deeper in folders, too, and keep the folders below OUT")
     destination = parser.add_mutually_exclusive_group(required=True)
-    destination.add_argument("-o", "--output", type=parse_location, metavar="OUT", help="a folder, or for one input a file")
+    destination.add_argument(
+        "-o",
+        "--output",
+        type=parse_output,
+        metavar="OUT",
+        help="a folder (end a new one with /), or for one input a file; replaces what is there, but no input",
+    )
     destination.add_argument("--in-place", action="store_true", help="overwrite the inputs")
     add_model_argument(parser)
     add_device_arguments(parser)
@@ -112,6 +120,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="put the faces into this image, the same enlarged (or a folder)",
     )
+    add_output_arguments(parser)
     add_run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
     add_ray_arguments(parser)
     add("--skip-existing", action="store_true", help="leave out images whose output is there: a run that ended goes on")
@@ -173,7 +182,7 @@ def load_restorer(
 
 
 def _restore(args: argparse.Namespace) -> int:
-    from ..batch.job_plan import JobPlan, OutputSpec
+    from ..batch.job_plan import JobPlan
     from ..batch.sources import Sources
 
     options = options_from_args(args)
@@ -183,12 +192,31 @@ def _restore(args: argparse.Namespace) -> int:
     check_workers(args)
     if not args.inputs and args.input_list is None:
         raise OptionsError("Say which images: INPUT..., or --input-list FILE.")
-    sources = Sources(tuple(args.inputs), args.input_list, args.recursive, args.output)
-    output_spec = OutputSpec(args.output, args.in_place, args.before_swap, args.background, args.boxes, args.region_mask)
-    with JobPlan(sources, output_spec) as plan:
+    out = None if args.output is None else args.output.location
+    sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out)
+    with JobPlan(sources, _output_spec(args)) as plan:
+        plan.check_outputs()
         if args.report is not None:
             plan.check_report(args.report)
         return _run(args, options, plan, sources)
+
+
+def _output_spec(args: argparse.Namespace) -> OutputSpec:
+    from ..batch.output_names import OutputSpec
+
+    return OutputSpec(
+        None if args.output is None else args.output.location,
+        args.in_place,
+        args.before_swap,
+        args.background,
+        args.boxes,
+        args.region_mask,
+        is_folder=args.output is not None and args.output.is_folder,
+        format=args.format,
+        suffix=args.suffix,
+        quality=args.quality,
+        max_pixels=args.max_pixels,
+    )
 
 
 def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sources: Sources) -> int:
@@ -196,7 +224,9 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
     from ..batch.input_check import find_unreadable
     from ..batch.job import is_done
 
-    names = {"model": args.model, "detector": args.detector}
+    names: dict[str, Any] = {"model": args.model, "detector": args.detector}
+    if sources.left_out:
+        names["left_out"] = dict(sources.left_out)
     if args.report is not None and args.skip_existing:
         report_files.warn_about_option_changes(args.report, names, options)
     report = report_files.open_report(args.report, names, options, args.skip_existing)

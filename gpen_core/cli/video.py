@@ -231,7 +231,7 @@ def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOp
 
 def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions) -> None:
     from ..files.atomic_write import write_bytes
-    from ..images import codecs
+    from ..images import codecs, formats
     from ..images.image import from_array
     from ..images.metadata import Metadata
     from ..video.preview import preview
@@ -242,7 +242,7 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
     probe_video(args.input, video, args.max_memory)  # before anything is fetched or loaded
     region_mask = _region_mask(args.region_mask)
     restorer = load_restorer(args, options)
-    is_picture = args.output.suffix.lower() in codecs.SUFFIXES
+    is_picture = args.output.suffix.lower() in formats.OUTPUT_SUFFIXES
     target = args.output if is_picture else args.output.with_suffix(".preview.jpg")
     with progress_reporter(args) as progress:
         sheet = preview(
@@ -255,7 +255,7 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
             progress=progress,
             max_memory=args.max_memory,
         )
-    format_name = codecs.output_format(target, "JPEG")
+    format_name = formats.output_format(target, "JPEG")
     write_bytes(
         target, codecs.encode(codecs.EncodedImage(from_array(sheet), Metadata(), format_name, lossy=True), format_name)
     )

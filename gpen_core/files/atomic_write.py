@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was not changed.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_folder_writable(folder: Path) -> None:
+    """Raises `OutputError` where files cannot be made in the folder or, if it is not there yet, in the nearest one above it
+    that is. Leaves nothing behind."""
+    try:
+        existing = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(f"Nothing can be written to {folder}: {error.strerror or error}. Choose another -o.") from error
+    except ValueError as error:
+        raise OutputError(f"Nothing can be written to {folder}: {INVALID_NAME}.") from error
 
 
 def _copy_permissions(target: Path, part: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from ..errors import summarize_problems
+from . import bmff
 from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOR_CHUNKS, XMP_HEADER, Metadata
 from .png import PNG_SIGNATURE, iter_chunks
 
@@ -37,6 +38,12 @@ IGNORED_PNG_CHUNKS = frozenset(
     | {b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
 )
 IGNORED_WEBP_CHUNKS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "})
+GAIN_MAP = "the gain map for HDR displays"
+MOTION_VIDEO = "the video of a motion photo"
+ALPHA_AUX = (b"auxiliary:alpha", b"auxid:1")
+AUX_IMAGES = {b"gainmap": GAIN_MAP, b"depth": "a depth map", b"auxid:2": "a depth map", b"matte": "a portrait matte"}
+"""What an auxiliary image is, by a part of its type."""
+MAX_AUX_LENGTH = 200
 MAX_NAMES = 100  # of the kinds of blocks in one file
 MAX_NAME_LENGTH = 24
 SUB_IFDS_TAG = 330  # TIFF technical note 1
@@ -49,6 +56,8 @@ def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
         names = _jpeg_fields(image, source)
     elif kind in ("PNG", "WEBP"):
         names = _png_fields(source) if kind == "PNG" else _webp_fields(source)
+    elif kind in ("AVIF", "HEIF"):
+        names = _heif_fields(image, source)
     else:
         names = _tiff_fields(image)
     found: dict[str, None] = {}
@@ -135,6 +144,23 @@ def _webp_fields(source: bytes) -> Iterator[str]:
 def _chunk_name(format_name: str, kind: bytes) -> str:
     name = kind.decode("latin-1")
     return f"{format_name} chunk {name}" if name.isascii() and name.isalnum() else f"{format_name} chunk {kind.hex()}"
+
+
+def _heif_fields(image: Image.Image, source: bytes) -> Iterator[str]:
+    """What lies beside the first image: by the types of auxiliary images (ISO/IEC 23008-12, 6.5.8), and a phone's video."""
+    for _, start, end in bmff.find_boxes(source, b"meta", b"iprp", b"ipco", b"auxC"):
+        name = source[start + 4 : min(end, start + 4 + MAX_AUX_LENGTH)].split(b"\x00")[0].lower()
+        if not name.endswith(ALPHA_AUX):
+            yield next((text for part, text in AUX_IMAGES.items() if part in name), "an auxiliary image")
+    if b"tmap" in bmff.brands(source):  # ISO 21496-1
+        yield GAIN_MAP
+    if image.format == "HEIF" and getattr(image, "n_frames", 1) > 1:
+        yield f"{getattr(image, 'n_frames', 1) - 1} further images"
+    for kind, _, _ in bmff.iter_boxes(source):
+        if kind == b"mpvd":
+            yield MOTION_VIDEO
+        elif kind == b"uuid":
+            yield "a block of the camera's"
 
 
 def _tiff_fields(image: Image.Image) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image, TiffImagePlugin
 
 from ..errors import OutOfMemory
+from . import bmff, jpeg2000
 
 CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGBA": 4, "PA": 4}
 # From the file to the restored file, as measured (docs/reliability.md): the file as it was and as it will be; Pillow's own
@@ -14,7 +15,7 @@ FILE_COPIES, FIXED_BYTES_PER_PIXEL, PIXEL_COPIES = 2, 18, 5
 WEBP_BYTES_PER_PIXEL = 20  # bytes per pixel: what libwebp's lossless encoder takes
 
 
-HEADER_BYTES = 33  # bytes of the file that `bit_depth` looks at
+HEADER_BYTES = 1 << 14  # bytes of the file that `bit_depth` looks at
 
 
 def estimate(image: Image.Image, file_bytes: int, bits: int) -> int:
@@ -45,4 +46,8 @@ def bit_depth(image: Image.Image, start: bytes) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         numbers = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)
         return int(max(numbers) if isinstance(numbers, tuple) else numbers)
-    return 8
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
+    if image.format == "AVIF":
+        return bmff.av1_bit_depth(start)
+    return jpeg2000.bit_depth(start) if image.format == "JPEG2000" else 8

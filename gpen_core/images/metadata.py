@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from . import bmff
 from .image import ORIENTATION_TAG
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
@@ -40,6 +41,8 @@ XMP_ORIENTATION = re.compile(  # bounded, since packets are padded with thousand
 PNG_XMP = "XML:com.adobe.xmp"
 # ImageMagick's names from before PNG had a chunk for EXIF, and what is to be put before the value to make it an APP1.
 RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw profile type xmp": XMP_HEADER}
+# ITU-T H.273: what is sRGB's, what is shown as if it were, and what is not specified.
+SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
 PNG_COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
 MARKER_LIMIT = 65533  # payload of one JPEG marker
@@ -68,7 +71,7 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
-    """JPEG comment."""
+    """Of a JPEG or GIF."""
     text: tuple[tuple[str, Any], ...] = ()
     """PNG text chunks: what A1111 ("parameters") and ComfyUI ("workflow", "prompt") write."""
     png_color: bytes = b""
@@ -81,16 +84,15 @@ class Metadata:
 
 def read_metadata(image: Image.Image, source: bytes) -> Metadata:
     """`image` has been opened from `source` and its pixels loaded."""
-    info = image.info
     xmp, used_keys = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
     return Metadata(
         exif=_exif(image, source),
         icc=_icc(image, source),
         xmp=XMP_ORIENTATION.sub(b"", xmp) if xmp else None,
         dpi=_dpi(image),
-        comment=info.get("comment") if isinstance(info.get("comment"), bytes) else None,
+        comment=_comment(image),
         text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in used_keys),
-        png_color=b"".join(c for kind, c in png_chunks(source) if kind in PNG_COLOR_CHUNKS),
+        png_color=_png_color(image, source),
         jpeg_segments=b"".join(
             _jpeg_segment(name, data)
             for name, data in getattr(image, "applist", [])
@@ -100,13 +102,34 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """What EXIF says, else XMP, as Pillow has it since 11; 1 where neither says anything. TIFF: see `codecs`."""
+    """What EXIF says, else XMP, as Pillow has it since 11; 1 where neither says anything. TIFF: see `codecs`.
+
+    HEIC and AVIF have properties of their own (ISO/IEC 23008-12, 6.5.10 and 6.5.12), and what EXIF says does not count:
+    libheif has applied them, and Pillow puts those of an AVIF into EXIF."""
+    if image.format in ("HEIF", "JPEG2000"):
+        return 1
     header = parse_tiff_header(tiff := _raw_exif(image))
     entry = read_directory(tiff, header, header.first).get(ORIENTATION_TAG) if header else None
     if header and entry and isinstance(entry.value, bytes) and entry.kind in INTEGER_FORMATS:
         return int(struct.unpack_from(header.order + INTEGER_FORMATS[entry.kind], entry.value)[0])
-    match = XMP_ORIENTATION.search(_xmp(image) or b"")
+    match = XMP_ORIENTATION.search(_xmp(image) or b"") if image.format != "AVIF" else None
     return int((match[1] or match[2] or b"1") if match else 1)
+
+
+def _comment(image: Image.Image) -> bytes | None:
+    """That of a JPEG 2000 names no more than its encoder."""
+    comment = image.info.get("comment")
+    return comment if isinstance(comment, bytes) and image.format != "JPEG2000" else None
+
+
+def _png_color(image: Image.Image, source: bytes) -> bytes:
+    """As a PNG would say it, also of the colors that a HEIC or AVIF has no profile for, such as those of HDR."""
+    if image.format not in ("AVIF", "HEIF"):
+        return b"".join(chunk for kind, chunk in png_chunks(source) if kind in PNG_COLOR_CHUNKS)
+    codes = None if image.info.get("icc_profile") else bmff.color_codes(source)
+    if codes is None or (codes[0] in SRGB_PRIMARIES and codes[1] in SRGB_TRANSFERS):
+        return b""
+    return png_chunk(b"cICP", bytes((*codes, 0, 1)))  # RGB of the full range
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
@@ -275,7 +298,7 @@ def warn_about_losses(metadata: Metadata, format_name: str) -> None:
         "icc": "a color profile",
         "xmp": "XMP",
         "dpi": "a resolution",
-        "comment": "a JPEG comment",
+        "comment": "a comment",
         "text": f"PNG text ({_format_names(metadata.text)})",
         "png_color": "PNG color chunks",
         "jpeg_segments": "JPEG segments (IPTC, extended XMP)",

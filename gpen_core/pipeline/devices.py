@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
+from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..network import GPENConfig
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
 
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_BATCH_SIZE = 8
 SMALLER_MODEL_HINT = "use a smaller model (gpen-bfr-512)"
-HOST_MEMORY_FRACTION = 0.5  # of the machine's memory, default budget for pixels, because other programs need memory, too
 FREE_MEMORY_FRACTION = 0.8  # of free device memory that a batch may use
 
 Item = TypeVar("Item")
@@ -109,16 +108,6 @@ def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def host_memory(cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
-    """Return the memory of this machine or container in bytes, or None if the system does not report it."""
-    sizes = []
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # not Linux, or "max", which means no limit
-        sizes.append(int(cgroup_limit.read_text()))
-    return min(sizes, default=None)
 
 
 def pixel_memory_budget(requested: int | None = None) -> int | None:

@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import OutOfMemory, WeightsError, first_line, is_out_of_memory
+from ..files.host_memory import host_memory
 from ..images import memory_estimate
 from ..images.image import FLOAT_DTYPES, FloatImage, ImageData, Pixels, Region
 from ..images.resize import Filter, resize
 from ..network.module_loading import cast_convolutions
 from ..progress import Progress, ProgressEvent
-from .devices import FREE_MEMORY_FRACTION, host_memory, memory_budget
+from .devices import FREE_MEMORY_FRACTION, memory_budget
 from .lazy import Lazy
 from .rrdb import RRDBLayout
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageTooLarge, OutOfMemory
-from ..images.codecs import MAX_PIXELS
+from ..images.size_limits import MAX_PIXELS
 
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 """FFmpeg's decoders refuse larger frames."""

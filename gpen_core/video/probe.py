@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError
-from ..images import codecs
+from ..images import codecs, formats
 from ..images.image import ImageData
 from ..optional_packages import version_guard
 from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_data, to_fraction, to_valid_utf8
@@ -305,7 +305,7 @@ def read_orientation(frame: Any) -> int:
 def frame_files(folder: Path) -> list[Path]:
     """A folder's images in natural order: 2 before 10."""
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in codecs.SUFFIXES and path.name[0] != "."]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in formats.OUTPUT_SUFFIXES and path.name[0] != "."]
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
     return sorted(paths, key=_natural_key)
@@ -331,7 +331,9 @@ def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int 
 def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> VideoInfo:
     paths = frame_files(path)
     if not paths:
-        raise InputError(f"{path} holds no images ({', '.join(codecs.SUFFIXES)}). Name a video or a folder of frames.")
+        raise InputError(
+            f"{path} holds no images ({', '.join(formats.OUTPUT_SUFFIXES)}). Name a video or a folder of frames."
+        )
     rate = DEFAULT_FRAME_RATE if fps is None else fps
     if rate <= 0:
         raise OptionsError(f"Expected a frame rate above 0, got {rate}.")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import OutputError
 from ..files.atomic_write import write_bytes
 from ..files.stale_temp import DAY, remove_stale, temp_name
-from ..images import codecs
+from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData
 from ..images.metadata import Metadata
@@ -214,7 +214,7 @@ class _ImageSink:
 
     @staticmethod
     def _encode(encoded: EncodedImage, name: str) -> bytes:
-        return codecs.encode(encoded, codecs.output_format(Path(name), "PNG"))
+        return codecs.encode(encoded, formats.output_format(Path(name), "PNG"))
 
     def close(self) -> None:
         """Each image is there already."""

@@ -12,7 +12,8 @@ from PIL import Image
 
 from gpen_core.batch import local as batch
 from gpen_core.batch.job import ImageJob
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import InputItem, Sources
 from gpen_core.errors import InputError, Interrupted, OptionsError, OutOfMemory, OutputError, WeightsError
 from gpen_core.images import codecs
@@ -64,7 +65,7 @@ def run(restorer, jobs, progress=None, **options):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    for name in ("b.png", "a.JPG", "c.txt", "noise.gif", ".hidden.png", "deep/d.tiff", "deep/er/e.webp", "folder.png/f.bmp"):
+    for name in ("b.png", "a.JPG", "c.txt", "noise.xyz", ".hidden.png", "deep/d.tiff", "deep/er/e.webp", "folder.png/f.bmp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
@@ -123,10 +124,10 @@ def test_a_folder_without_images_is_told(tree, caplog):
 
 
 def test_a_folder_that_cannot_be_listed_is_an_input_error(tree, monkeypatch):
-    def refuse(self):
+    def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match="deep cannot be read: Permission denied"):
         expanded("deep")
 

@@ -13,7 +13,8 @@ import pytest
 from gpen_core.batch import input_list
 from gpen_core.batch import job_plan as planning
 from gpen_core.batch.file_keys import FileKeyMap, same_file_key
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import InputItem, Sources
 from gpen_core.errors import InputError, MissingDependency, OptionsError, OutputError
 

@@ -90,7 +90,7 @@ def test_as_many_images_are_in_memory_as_there_is_room_for(red, tmp_path, monkey
             most.append(len(held))
 
     read, write = codecs.read, local.write_bytes
-    monkeypatch.setattr(codecs, "read", lambda path, max_memory: (hold(path.name), read(path))[1])
+    monkeypatch.setattr(codecs, "read", lambda path, *_: (hold(path.name), read(path))[1])
     monkeypatch.setattr(local, "write_bytes", lambda path, data: (write(path, data), held.discard(path.name)))
     plan = red.models.runners[0].plan_batches
     monkeypatch.setattr(red.models.runners[0], "plan_batches", lambda max_memory: plan(None))

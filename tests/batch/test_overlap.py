@@ -69,9 +69,9 @@ class Watch:
         """Writing an image begins with encoding it."""
         encode, write = codecs.encode, batch.write_bytes
 
-        def encoded(photo, format_name):
+        def encoded(photo, *args):
             self.note("write", photo.image.width - 10, "begin")
-            return encode(photo, format_name)
+            return encode(photo, *args)
 
         def written(place, data):
             write(place, data)
@@ -367,7 +367,7 @@ def test_what_failed_holds_no_pixels_once_told(watch, tmp_path, monkeypatch):
         photos.add(photo)
         return photo
 
-    def refuse(photo, format_name):
+    def refuse(photo, *_):
         try:
             raise OSError(28, "No space left on device")
         except OSError as error:

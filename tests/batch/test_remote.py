@@ -13,8 +13,9 @@ from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.file_keys import same_file_key
 from gpen_core.batch.job import ImageJob, is_done
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
 from gpen_core.batch.locations import Url, parse_location
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import InputItem, Sources
 from gpen_core.errors import InputError, MissingDependency, OptionsError, OutOfMemory, OutputError
 from gpen_core.options import RestoreOptions

@@ -12,8 +12,9 @@ from PIL import Image
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.job import is_done
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
 from gpen_core.batch.locations import Url, parse_location
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OutputError
 from gpen_core.options import RestoreOptions

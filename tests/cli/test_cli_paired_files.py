@@ -7,7 +7,8 @@ import pytest
 from cli_fixtures import file_names, pixels, write_broken_png
 from PIL import Image
 
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import InputItem
 
 pytest_plugins = ["cli_fixtures"]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpen_core.errors import InputError, OutputError
-from gpen_core.images import codecs
-from gpen_core.images.codecs import FORMATS, EncodedImage, decode, encode
+from gpen_core.images import codecs, decoders
+from gpen_core.images.codecs import EncodedImage, decode, encode
+from gpen_core.images.formats import OUTPUT_FORMATS
 from gpen_core.images.image import ImageData, from_array
 
 
@@ -37,18 +38,28 @@ def test_a_folder_is_no_image(tmp_path):
         codecs.read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\0", b"hello, I am a text\n" * 20, bytes(made.noise(5000)), b"GIF89a" + bytes(50), b"%PDF-1.7\n"]
-)
+@pytest.mark.parametrize("data", [b"", b"\0", b"hello, I am a text\n" * 20, bytes(made.noise(5000)), b"%PDF-1.7\n"])
 def test_what_is_no_image_is_an_input_error_that_names_the_file(tmp_path, data):
     path = tmp_path / "an picture.png"
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"an picture\.png: .*not a PNG, JPEG, WebP, TIFF or BMP image"):
+    with pytest.raises(
+        InputError, match=r"an picture\.png: the file is .*not? .*read here\. These are: PNG, JPEG, WebP, .*HEIC"
+    ):
         codecs.read(path)
 
 
 @pytest.mark.parametrize(
-    "start", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\x10\0\0\0WEBP", b"II*\0", b"MM\0*", b"BM"]
+    "start",
+    [
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+        b"RIFF\x10\0\0\0WEBP",
+        b"II*\0",
+        b"MM\0*",
+        b"BM",
+        b"GIF89a",
+        b"\xff\x4f\xff\x51",
+    ],
 )
 def test_a_bare_signature_is_told_from_a_file_of_another_kind(start):
     assert "damaged or of a rare kind" in refused(start)
@@ -88,8 +99,8 @@ def test_a_bmp_in_runs_is_read_unless_it_claims_more_pixels_than_can_be_unpacked
 
 def test_of_a_16_bit_png_opencv_is_given_nothing_but_its_pixels(monkeypatch):
     """It takes 4 GB for 1,800 bytes in which a chunk claims as much, and believes the first of two headers."""
-    given, imdecode = [], codecs.cv2.imdecode
-    monkeypatch.setattr(codecs.cv2, "imdecode", lambda data, flags: given.append(bytes(data)) or imdecode(data, flags))
+    given, imdecode = [], decoders.cv2.imdecode
+    monkeypatch.setattr(decoders.cv2, "imdecode", lambda data, flags: given.append(bytes(data)) or imdecode(data, flags))
     pixels = made.noise((8, 9, 3), np.uint16)
     whole = made.png(pixels, (b"tRNS", bytes(6)), (b"tEXt", b"parameters\0a cat"))
     huge = made.png_chunk(b"IHDR", struct.pack(">LLBBBBB", 20_000, 20_000, 16, 2, 0, 0, 0))
@@ -117,9 +128,8 @@ def test_a_side_of_millions_of_pixels_is_refused():
     assert "2097152 x 8 pixels" in refused(data[:8] + made.png_chunk(b"IHDR", header) + data[33:])
 
 
-@pytest.mark.parametrize("name", ("TIFF", "WEBP", "PNG"))
-def test_a_file_of_several_images_is_refused_since_the_others_would_be_lost(name):
-    assert "holds 3 images" in refused(several(3, name))
+def test_a_file_of_several_images_is_refused_since_the_others_would_be_lost():
+    assert "holds 3 images" in refused(several(3, "TIFF"))
 
 
 def test_a_phones_photograph_with_previews_behind_it_is_read():
@@ -231,7 +241,7 @@ def test_a_damaged_file_is_an_image_that_can_be_written_or_an_input_error(kind, 
     assert isinstance(got, EncodedImage) and isinstance(got.image, ImageData)
     if got.image.width * got.image.height > 10**6:
         return
-    for format_name in FORMATS:
+    for format_name in OUTPUT_FORMATS:
         try:
             again = decode(encode(got, format_name))
         except OutputError:

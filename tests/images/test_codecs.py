@@ -14,8 +14,9 @@ from PIL import Image, JpegImagePlugin
 
 from gpen_core.errors import ImageTooLarge, InputError, OutputError
 from gpen_core.files.atomic_write import atomic_write, write_bytes
-from gpen_core.images import codecs
-from gpen_core.images.codecs import FORMATS, EncodedImage, decode, encode
+from gpen_core.images import codecs, formats
+from gpen_core.images.codecs import EncodedImage, decode, encode
+from gpen_core.images.formats import OUTPUT_FORMATS
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
 from gpen_core.images.tiff import TiffField, parse_tiff_header, read_directory, write_directory
@@ -199,7 +200,7 @@ def test_cmyk_goes_through_its_profile_which_is_then_left_out(format_name):
     first = decode(made.encode_image(cyan, format_name, icc_profile=made.cmyk_profile()))
     red, green, blue = first.image.to_input_type()[8, 8]
     assert red > 230 and green < 30 and blue < 30
-    for target in FORMATS:
+    for target in OUTPUT_FORMATS:
         written = encode(first, target)
         assert made.cmyk_profile()[:20] not in written
         assert Image.open(io.BytesIO(written)).info.get("icc_profile") is None
@@ -255,7 +256,7 @@ def test_16_bits_are_rounded_where_the_format_has_eight(format_name):
     assert got[4::8, 4, 0].tolist() == [0, 0, 1, 100, 101, 255]
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("format_name", OUTPUT_FORMATS)
 def test_float_pixels_are_rounded_to_eight_bits(format_name):
     gray = np.array([-0.1, 0.499 / 255, 100.6 / 255, 1.0, 1.2])
     pixels = np.broadcast_to(gray[:, None, None, None, None], (5, 8, 8, 1, 3)).reshape(40, 8, 3)
@@ -299,7 +300,7 @@ def test_an_image_too_long_for_the_format_is_refused_with_a_way_out(format_name,
     ],
 )
 def test_the_suffix_names_the_format_whatever_its_case(tmp_path, name, format_name):
-    assert codecs.output_format(tmp_path / name, "TIFF") == format_name
+    assert formats.output_format(tmp_path / name, "TIFF") == format_name
 
 
 # --- whole or not at all ---

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core.images.codecs import FORMATS, decode, encode
+from gpen_core.images.codecs import decode, encode
 from gpen_core.images.dropped_metadata import dropped_note
+from gpen_core.images.formats import OUTPUT_FORMATS
 from gpen_core.images.metadata import Metadata
 
 EIGHT = made.noise((9, 11, 3))
@@ -110,7 +111,7 @@ def test_an_ordinary_file_loses_nothing(name):
     assert dropped_note(decode(ORDINARY[name]).metadata) == ()
 
 
-@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("target", OUTPUT_FORMATS)
 @pytest.mark.parametrize("name", UNKEPT)
 def test_what_is_named_is_not_in_the_new_file(name, target, caplog):
     """And is not told twice: the caller says it, with the image's name."""

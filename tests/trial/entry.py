@@ -33,7 +33,8 @@ MOST_PIXELS = 1 << 20  # of an image that is encoded again: the time that larger
 def picture(data: bytes) -> str:
     """Reads an image; one that can be read is written in its own format and in another one, which the bytes decide, and
     what was written can be read again."""
-    from gpen_core.images.codecs import FORMATS, decode
+    from gpen_core.images.codecs import decode
+    from gpen_core.images.formats import OUTPUT_FORMATS
 
     try:
         photo = decode(data)
@@ -41,7 +42,8 @@ def picture(data: bytes) -> str:
         return REFUSED
     if photo.image.width * photo.image.height > MOST_PIXELS:
         return ACCEPTED
-    for format_name in {photo.format, FORMATS[zlib.crc32(data) % len(FORMATS)]}:
+    another = OUTPUT_FORMATS[zlib.crc32(data) % len(OUTPUT_FORMATS)]
+    for format_name in {another, *({photo.format} & set(OUTPUT_FORMATS))}:
         _write_and_read(photo, format_name)
     return ACCEPTED
 

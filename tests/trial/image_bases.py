@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gpen_core.images.codecs import EncodedImage, decode, encode
+from gpen_core.images.formats import missing_reader
 from gpen_core.images.image import from_array
 
 from .. import image_files as made
@@ -114,7 +115,51 @@ def bmp():
     return (*kinds, rle, made.encode_image(Image.fromarray(made.noise((40, 33, 3))), "BMP"))
 
 
+def gif():
+    image = Image.fromarray(SMALL)
+    return (
+        made.encode_image(image, "GIF", comment=b"a comment"),
+        made.encode_image(image.convert("P"), "GIF", transparency=3),
+        made.encode_image(image.convert("L"), "GIF", interlace=1),
+        made.encode_image(Image.fromarray(made.noise((40, 33, 3))), "GIF"),
+        pages("GIF"),
+    )
+
+
+def jp2():
+    larger = Image.fromarray(made.noise((40, 33, 3)))
+    return (
+        made.encode_image(SMALL, "JPEG2000"),
+        made.encode_image(made.noise((9, 12, 4)), "JPEG2000"),
+        made.encode_image(DEEP[..., 0], "JPEG2000"),
+        made.encode_image(larger, "JPEG2000", no_jp2=True),
+        made.encode_image(larger, "JPEG2000", irreversible=True, tile_size=(16, 16)),
+    )
+
+
+def avif():
+    image, others = Image.fromarray(made.noise((40, 33, 3))), {"exif": made.exif_block(">", 6), "xmp": XMP}
+    return (
+        made.encode_image(image, "AVIF", icc_profile=made.rgb_profile(), **others),
+        made.encode_image(made.noise((9, 12, 4)), "AVIF"),
+        made.encode_image(SMALL, "AVIF", quality=100, subsampling="4:4:4"),
+        pages("AVIF"),
+    )
+
+
+def heif():
+    image, others = Image.fromarray(made.noise((40, 33, 3))), {"exif": made.exif_block(">", 6), "xmp": XMP}
+    return (
+        made.heif(image, icc_profile=made.rgb_profile(), **others),
+        made.heif(Image.fromarray(made.noise((64, 64, 4)))),
+        made.deep_heif(made.noise((64, 64, 3), np.uint16)),
+        made.heif(image, save_all=True, append_images=[image]),
+    )
+
+
 @functools.cache
 def bases():
     """{format: whole files}. Made when they are first needed."""
-    return {made_by.__name__: made_by() for made_by in (png, jpeg, webp, tiff, bmp)}
+    kinds = [png, jpeg, webp, tiff, bmp, gif, jp2]
+    kinds += [made_by for name, made_by in (("AVIF", avif), ("HEIF", heif)) if missing_reader(name) is None]
+    return {made_by.__name__: made_by() for made_by in kinds}

@@ -6,11 +6,14 @@ import functools
 import struct
 import zlib
 
+from gpen_core.images.formats import missing_reader
+
 from .. import image_files as made
 from .damage import damaged, dice, number_for, put_number, rearranged
 from .image_bases import XMP, bases
 
-FORMATS = ("png", "jpeg", "webp", "tiff", "bmp")
+FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "gif", "jp2")
+FORMATS += ("avif",) * (missing_reader("AVIF") is None) + ("heif",) * (missing_reader("HEIF") is None)
 BOMB = 32 << 20  # bytes that a few kilobytes claim to unpack to
 
 
@@ -382,6 +385,106 @@ def bmp_header(lot, data):
     return put_number(lot, data, *lot.choice((*fields, *fields, *masks)), "<")
 
 
+# GIF (GIF89a): a screen, blocks of extensions, images of a descriptor and codes
+
+
+def gif_header(lot, data):
+    """The screen's sizes and flags, or those of a block that begins somewhere."""
+    starts = [at for at in range(13, min(len(data), 2000)) if data[at : at + 1] in (b"\x2c", b"\x21")]
+    at = lot.choice(starts) if starts and lot.random() < 0.7 else 0
+    fields = ((6, 2), (8, 2), (10, 1), (11, 1)) if at == 0 else ((1, 1), (1, 2), (2, 1), (3, 2), (5, 2), (7, 2), (9, 1))
+    place, width = lot.choice(fields)
+    return put_number(lot, data, at + place, width, "<")
+
+
+def gif_codes(lot, data):
+    """Codes and lengths of their blocks, behind the descriptor."""
+    at = data.rfind(b"\x2c")
+    at = max(0, at) + 10
+    rest = data[at:]
+    changed = (
+        damaged(lot, rest),
+        put_number(lot, rest, lot.randrange(max(1, len(rest))), 1, "<"),
+        rest[:1] + b"\0;",
+        rest * 3,
+    )
+    return data[:at] + lot.choice(changed)
+
+
+def gif_extension(lot, data):
+    """A block in front of the first image: controls, comments, XMP, or of nobody's."""
+    at = data.find(b"\x2c")
+    control = b"\x21\xf9\4" + lot.randbytes(4) + b"\0"
+    comment = b"\x21\xfe" + (b"\xff" + bytes(255)) * lot.choice((1, 8000)) + b"\0"
+    packet = b"\x21\xff\x0bXMP DataXMP" + broken_xmp(lot) + bytes(range(255, -1, -1)) + b"\0"
+    block = lot.choice((control, comment, packet, b"\x21" + lot.randbytes(9), b"\x21\xff\x0bNETSCAPE2.0\3\1\0\0\0"))
+    return data[: max(13, at)] + block * lot.choice((1, 1, 1 if len(block) > 1000 else 30_000)) + data[max(13, at) :]
+
+
+# HEIC, AVIF and JPEG 2000: boxes of length, kind and content, some of which hold boxes again
+
+HOLDERS = (b"meta", b"iprp", b"ipco", b"jp2h", b"iinf", b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+def box_places(data, start=0, end=None, depth=0):
+    """(position, length, kind) of every box, also of those within others."""
+    end = len(data) if end is None else end
+    out = []
+    while start + 8 <= end and len(out) < 200:
+        length, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
+        if length < 8 or start + length > end:
+            break
+        out.append((start, length, kind))
+        if kind in HOLDERS and depth < 6:
+            inner = start + 8 + {b"meta": 4, b"iinf": 6}.get(kind, 0)
+            out += box_places(data, inner, start + length, depth + 1)
+        start += length
+    return out or [(0, len(data), b"")]
+
+
+def box_length(lot, data):
+    at, _, _ = lot.choice(box_places(data))
+    return put_number(lot, data, at, 4, ">")
+
+
+def box_number(lot, data):
+    """A number in a box that describes: sizes, counts, offsets, properties, configurations."""
+    small = [one for one in box_places(data) if one[2] not in (b"mdat", b"jp2c")]
+    at, length, _ = lot.choice(small or [(0, len(data), b"")])
+    place = at + 8 + lot.randrange(max(1, length - 8))
+    return put_number(lot, data, place, lot.choice((1, 2, 4)), ">")
+
+
+def box_order(lot, data):
+    """Boxes of the outermost level left out, repeated or moved."""
+    parts = [data[at : at + length] for at, length, _ in box_places(data) if length]
+    return b"".join(rearranged(lot, parts[:8]))
+
+
+def box_inserted(lot, data):
+    """A box with metadata or of nobody's, somewhere among the outermost ones."""
+    content = lot.choice((broken_xmp(lot), broken_exif(lot), broken_icc(lot), lot.randbytes(40), long(lot)))
+    kind = lot.choice((b"uuid", b"free", b"mpvd", b"moov", b"meta", b"xml ", b"jp2h"))
+    if kind == b"uuid":
+        content = lot.choice((bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), lot.randbytes(16))) + content
+    box = struct.pack(">L", 8 + len(content)) + kind + content
+    at, length, _ = lot.choice([one for one in box_places(data) if one[2] not in HOLDERS])
+    return data[: at + length] + box * lot.choice((1, 1, 1 if len(box) > 1000 else 30_000)) + data[at + length :]
+
+
+def box_coded(lot, data):
+    """What is coded, behind all boxes that describe it."""
+    at = max(data.find(b"mdat"), data.find(b"jp2c"), data.find(b"\xff\x4f\xff\x51"), 0) + 4
+    return data[:at] + damaged(lot, data[at:])
+
+
+def j2k_segment(lot, data):
+    """A number in the codestream's main header (15444-1, A.5): sizes, tiles, components, levels, code blocks."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    return put_number(lot, data, at + 4 + lot.randrange(100), lot.choice((1, 2, 4)), ">") if at >= 0 else damaged(lot, data)
+
+
+BOXES = (box_length, box_number, box_number, box_number, box_order, box_inserted, box_coded, damaged)
 BY_FORMAT = {
     "png": (png_header, png_header, png_length, png_order, png_payload, png_payload, png_metadata, png_metadata, damaged),
     "jpeg": (
@@ -391,4 +494,8 @@ BY_FORMAT = {
     "webp": (webp_length, webp_order, webp_payload, webp_payload, webp_metadata, webp_metadata, damaged),
     "tiff": (tag_field, tag_field, tag_field, tag_order, tiff_metadata, damaged),
     "bmp": (bmp_header, bmp_header, damaged),
+    "gif": (gif_header, gif_header, gif_codes, gif_extension, damaged),
+    "jp2": (j2k_segment, j2k_segment, j2k_segment, *BOXES),
+    "avif": BOXES,
+    "heif": BOXES,
 }

@@ -16,8 +16,9 @@ from unittest import mock
 
 from gpen_core.batch import io as access
 from gpen_core.batch import local, remote
-from gpen_core.batch.job_plan import JobPlan, OutputSpec
+from gpen_core.batch.job_plan import JobPlan
 from gpen_core.batch.locations import Url, parse_location
+from gpen_core.batch.output_names import OutputSpec
 from gpen_core.batch.sources import Sources
 from gpen_core.errors import InputError, OptionsError
 

@@ -98,7 +98,7 @@ def test_a_fault_goes_through_the_door(monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("PIL.Image.open", broken)
+    monkeypatch.setattr("gpen_core.images.codecs.open_header", broken)
     monkeypatch.setattr("gpen_core.weights.archive.read", broken)
     for door in (entry.picture, entry.checkpoint):
         with pytest.raises(ZeroDivisionError):

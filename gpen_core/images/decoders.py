@@ -1,0 +1,95 @@
+"""Pixels of opened files. What Pillow would read with fewer bits, or wrongly, is read by other means or refused."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from ..errors import InputError
+from . import jpeg2000, memory_estimate
+from .formats import decoder_errors
+from .image import Pixels, pil_to_array
+from .metadata import strip_to_pixels
+
+log = logging.getLogger(__name__)
+
+
+def is_decoded_here(image: Image.Image) -> bool:
+    """Whether `decode_pixels` decodes the file again, so that Pillow need not."""
+    return image.format == "HEIF" and memory_estimate.bit_depth(image, b"") > 8
+
+
+def _decode_deep_heif(source: bytes) -> Pixels:
+    import pillow_heif
+
+    with decoder_errors():
+        opened = pillow_heif.open_heif(source, convert_hdr_to_8bit=False)
+        return np.asarray(opened[opened.primary_index])
+
+
+def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
+    """[H, W] or [H, W, C] of uint8 or uint16, not turned upright, of `image`, which was opened from `source` and, unless
+    `is_decoded_here`, loaded. Pillow opens 16-bit color as 8-bit without a word, and 12-bit gray as if it were 16."""
+    bits, tags = memory_estimate.bit_depth(image, source), getattr(image, "tag_v2", None)
+    if is_decoded_here(image):
+        return _decode_deep_heif(source)
+    if image.format == "JPEG2000":
+        jpeg2000.check(image, source, bits)
+        return pil_to_array(image)
+    if image.format == "AVIF" and bits > 8:
+        log.warning("It has %d bits per channel, of which 8 are read: Pillow gives no more of an AVIF.", bits)
+        return pil_to_array(image)
+    if image.format == "PNG":
+        key = image.info.get("transparency")
+        if bits in (2, 4) and isinstance(key, int) and image.mode == "L":
+            image.info["transparency"] = key * 255 // (2**bits - 1)  # as Pillow does with the pixels
+    if bits not in (1, 2, 4, 8, 16):
+        raise InputError(f"it has {bits} bits per channel; 8 and 16 can be read. Save it again with one of these.")
+    if bits < 16:
+        return pil_to_array(image)
+    return _decode_tiff16(image, tags, source) if tags is not None else _decode_png16(image, source)
+
+
+def _decode_png16(image: Image.Image, source: bytes) -> Pixels:
+    if source[25] in (2, 6):  # IHDR: RGB, RGBA
+        return _decode_with_opencv(strip_to_pixels(source, image.size), image.size)
+    if source[25] == 4:
+        return _decode_with_opencv(strip_to_pixels(source, image.size), image.size)[..., [0, 3]]  # gray and alpha
+    gray, key = pil_to_array(image), image.info.get("transparency")
+    return np.dstack((gray, np.where(gray == key, 0, 65535).astype(np.uint16))) if isinstance(key, int) else gray
+
+
+def _decode_tiff16(image: Image.Image, tags: Any, source: bytes) -> Pixels:
+    kind, planes = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION), tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    numbers = tags.get(TiffImagePlugin.SAMPLEFORMAT, 1)
+    apart = planes > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1
+    if kind not in (0, 1, 2) or apart or any(n != 1 for n in np.atleast_1d(numbers)):
+        raise InputError(
+            "this kind of 16-bit TIFF cannot be read. Save it again as RGB or grayscale, its channels interleaved."
+        )
+    if image.mode.startswith("I"):
+        gray = pil_to_array(image)
+        return 65535 - gray if kind == 0 else gray  # 0: white is zero
+    rgb = _decode_with_opencv(source, image.size)
+    premultiplied = tags.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] == 1
+    return _unpremultiply(rgb) if premultiplied and rgb.shape[2] == 4 else rgb
+
+
+def _unpremultiply(rgba: Pixels) -> Pixels:
+    """Colors that were multiplied by alpha, as they were before."""
+    alpha = rgba[..., 3:].astype(np.float64)
+    rgb = np.rint(rgba[..., :3] * (65535 / np.maximum(alpha, 1))).clip(0, 65535)
+    return np.dstack((rgb.astype(np.uint16), rgba[..., 3]))
+
+
+def _decode_with_opencv(source: bytes, size: tuple[int, int]) -> Pixels:
+    array = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:  # it does not say why: this raises `MemoryError` where that is the reason
+        np.empty((2, size[1], size[0], 4), np.uint16)
+    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] < 3:
+        raise InputError("this kind of 16-bit file cannot be read, or it is damaged. Save it again as a 16-bit PNG.")
+    return array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR(A) -> RGB(A)
