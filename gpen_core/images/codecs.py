@@ -42,6 +42,7 @@ from .metadata import (
 )
 from .open_file import open_image
 from .tiff import INTEGER_FORMATS, iter_entries, parse_tiff_header
+from .xmp_promises import without_extension
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +260,8 @@ def encode(encoded: EncodedImage, format_name: str, quality: int | None = None) 
         image = to_8bit(image)
     metadata = drop_gray_profile(encoded.metadata, color_channels(image, format_name))
     warn_about_losses(metadata, format_name)
+    if format_name != "JPEG" and metadata.xmp:
+        metadata = replace(metadata, xmp=without_extension(metadata.xmp))
     metadata = drop_oversized(metadata, format_name)
     if format_name == "TIFF":
         return encode_tiff(image, metadata)

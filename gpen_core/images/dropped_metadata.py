@@ -11,8 +11,9 @@ from PIL import Image
 
 from ..errors import summarize_problems
 from . import bmff
-from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOR_CHUNKS, XMP_HEADER, Metadata
+from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOR_CHUNKS, XMP_HEADER, Metadata, promised_by_xmp
 from .png import PNG_SIGNATURE, iter_chunks
+from .xmp_promises import GAIN_MAP, MOTION_VIDEO
 
 C2PA, JUMBF, EXTRA_IMAGES = "a C2PA manifest", "JUMBF boxes (JPEG APP11)", "further images (JPEG APP2 MPF)"
 KNOWN_SEGMENTS = {
@@ -38,8 +39,7 @@ IGNORED_PNG_CHUNKS = frozenset(
     | {b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
 )
 IGNORED_WEBP_CHUNKS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "})
-GAIN_MAP = "the gain map for HDR displays"
-MOTION_VIDEO = "the video of a motion photo"
+MOTION_SIGNS = (b"MotionPhoto_Data", b"ftypmp4", b"ftypisom", b"ftypqt  ")  # Samsung's name for it; a video's first bytes
 ALPHA_AUX = (b"auxiliary:alpha", b"auxid:1")
 AUX_IMAGES = {b"gainmap": GAIN_MAP, b"depth": "a depth map", b"auxid:2": "a depth map", b"matte": "a portrait matte"}
 """What an auxiliary image is, by a part of its type."""
@@ -61,7 +61,7 @@ def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
     else:
         names = _tiff_fields(image)
     found: dict[str, None] = {}
-    for name in names:
+    for name in (*promised_by_xmp(image), *names):
         found[name] = None
         if len(found) == MAX_NAMES:
             break
@@ -87,8 +87,11 @@ def _jpeg_fields(image: Image.Image, source: bytes) -> Iterator[str]:
     if JUMBF in names and any(name == "APP11" and b"c2pa" in data[:100] for name, data in segments):
         names = [C2PA if name == JUMBF else name for name in names]  # its later parts do not say whose they are
     yield from names
-    if EXTRA_IMAGES not in names:
-        yield from _trailing_data(source, _jpeg_end(source))
+    end = _jpeg_end(source)
+    if any(source.find(sign, end) >= 0 for sign in MOTION_SIGNS):
+        yield MOTION_VIDEO
+    elif EXTRA_IMAGES not in names and MOTION_VIDEO not in promised_by_xmp(image):
+        yield from _trailing_data(source, end)
 
 
 def _segment_name(marker: str, data: bytes) -> str:

@@ -21,6 +21,7 @@ from . import bmff
 from .image import ORIENTATION_TAG
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
+from .xmp_promises import without_promises
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
     return Metadata(
         exif=_exif(image, source),
         icc=_icc(image, source),
-        xmp=XMP_ORIENTATION.sub(b"", xmp) if xmp else None,
+        xmp=without_promises(XMP_ORIENTATION.sub(b"", xmp))[0] if xmp else None,
         dpi=_dpi(image),
         comment=_comment(image),
         text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in used_keys),
@@ -199,6 +200,12 @@ def _drop_oversized_text(metadata: Metadata) -> Metadata:
     if lost:
         log.warning("PNG text (%s) is too long for a PNG; left out.", _format_names(lost))
     return replace(metadata, text=tuple(kept))
+
+
+def promised_by_xmp(image: Image.Image) -> tuple[str, ...]:
+    """What its XMP says of what lies behind the image; see `xmp_promises`."""
+    xmp = _xmp(image)
+    return without_promises(xmp)[1] if xmp else ()
 
 
 def _xmp(image: Image.Image) -> bytes | None:

@@ -58,7 +58,7 @@ UNKEPT = {
     "unknown": (jpeg(0xE9, b"Maker_1.0\0\1\2\3"), ('JPEG APP9 "Maker_1.0"',)),
     "unknown without a name": (jpeg(0xE9, b"\x1b[31m\0\1"), ("JPEG APP9",)),
     "rest of a later Exif": (jpeg(0xE1, b"Exif\0\xffII*\0"), ('JPEG APP1 "Exif"',)),
-    "a video behind": (jpeg(0xFE, b"hello", b"\0\0\0\x18ftypmp42" + bytes(40)), ("52 bytes behind the image",)),
+    "a video behind": (jpeg(0xFE, b"hello", b"\0\0\0\x18ftypmp42" + bytes(40)), ("the video of a motion photo",)),
     "PNG C2PA": (made.png(EIGHT, (b"caBX", C2PA_BOX)), ("a C2PA manifest",)),
     "PNG private": (behind_the_pixels(made.png(EIGHT), (b"maKr", b"x"), (b"maKr", b"y")), ("PNG chunk maKr",)),
     "PNG public": (made.png(EIGHT, (b"oFFs", bytes(9)), (b"mDCV", bytes(24))), ("PNG chunk oFFs", "PNG chunk mDCV")),
