@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         list_onnx_files,
         match_network_name,
         models_dirs,
+        needs_onnx_runtime,
         present_sizes,
     )
 
@@ -126,6 +127,7 @@ _LAZY = {
         "list_networks",
         "list_onnx_files",
         "fingerprint",
+        "needs_onnx_runtime",
         "present_sizes",
     ),
     ".weights.download_options": ("DownloadOptions",),
@@ -193,6 +195,7 @@ __all__ = [
     "faces_text",
     "find_file",
     "models_dirs",
+    "needs_onnx_runtime",
     "match_network_name",
     "list_networks",
     "list_onnx_files",

@@ -13,7 +13,7 @@ from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, DigestRecord
 from ..weights.folders import find_file, iter_weights
-from ..weights.onnx_proof import RUNTIME, has_runtime
+from ..weights.onnx_runtime import RUNTIME, has_runtime
 from ..weights.store import Store, pinned_digest
 from .report_text import bytes_text
 

@@ -12,6 +12,7 @@ from ..optional_packages import require
 from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
 from .catalog import CATALOG, SUFFIXES, Entry, base_name, find_entry
+from .onnx_runtime import has_runtime
 
 AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]
@@ -77,6 +78,12 @@ def fingerprint(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None
     except OSError:  # gone in this moment
         return None
     return str(path), status.st_size, status.st_mtime_ns
+
+
+def needs_onnx_runtime(name: str, folders: Sequence[Path]) -> bool:
+    """Whether the weights file of that name is an ONNX file that cannot be converted because ONNX Runtime is missing."""
+    path = find_file(name, folders)
+    return path is not None and path.suffix.lower() == ".onnx" and not has_runtime()
 
 
 def download_size(name: str) -> int | None:

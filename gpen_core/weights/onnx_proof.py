@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import torch
@@ -19,11 +18,11 @@ from ..network import GPEN
 from ..network.memory_estimate import CACHE_STRIP_BYTES
 from ..optional_packages import install_command
 from .catalog import tensor_digests
+from .onnx_runtime import RUNTIME, has_runtime
 from .unpickler import UnsafeCheckpoint
 
 log = logging.getLogger(__name__)
 
-RUNTIME = "onnxruntime"
 MAX_DIFFERENCE = 1e-4
 """Standard deviations of the output; two runs of the same network in float32 differ by about 3e-6."""
 MIN_DEVIATION = 1e-3  # of outputs in [-1, 1]: an image of one color has none
@@ -39,11 +38,6 @@ def tensors_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{key} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def has_runtime() -> bool:
-    """Whether ONNX Runtime is installed, in any of its packages."""
-    return find_spec(RUNTIME) is not None
 
 
 def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:

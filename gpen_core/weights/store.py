@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
+from ..optional_packages import install_command
 from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, convert, digest
 from .catalog import Entry, find_entry, find_export
 from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord
 from .download_options import DownloadOptions
 from .folders import format_folders, resolve_path
-from .onnx_proof import has_runtime
+from .onnx_runtime import RUNTIME, has_runtime
 from .weights_file import WeightsFile, open_weights
 
 log = logging.getLogger(__name__)
@@ -109,9 +110,13 @@ class Store:
     def fetch(self, name: str, build: Build[object], progress: Progress = no_progress) -> Path:
         """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see
         `verify`. A fetched file without a digest must be one that `build` accepts."""
-        entry = resolve_path(name, self.folders)
-        if isinstance(entry, Path):
-            return entry
+        found = resolve_path(name, self.folders)
+        if isinstance(found, Path):
+            entry = self._replacement(name, found)
+            if entry is None:
+                return found
+        else:
+            entry = found
         if self.options.offline:
             raise self.missing_error(entry, "downloads are switched off")
 
@@ -130,6 +135,16 @@ class Store:
             except MissingWeights as error:
                 faults.append(error)
         raise type(faults[0])("\n".join(map(str, faults))) from faults[0]
+
+    def _replacement(self, name: str, path: Path) -> Entry | None:
+        """What to download in place of a file that is there: the released one, for an ONNX file that was asked for by the
+        network's name and that cannot be converted here. None where the file is to be used."""
+        entry = find_entry(name)
+        is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == Path(name).expanduser()
+        if entry is None or is_usable or self.options.offline or any(one.tensors_sha256 for one in entry.exports):
+            return None
+        log.warning("%s is not used: converting it needs ONNX Runtime: %s", path, install_command(RUNTIME))
+        return entry
 
     def _downloads(self, entry: Entry) -> Iterator[Entry]:
         """The file of the catalog and its ONNX exports, in the order in which they are tried. The exports' digests are

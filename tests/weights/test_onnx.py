@@ -17,7 +17,7 @@ from gpen_core.network import validate_state_dict
 from gpen_core.weights import catalog, checkpoint, digest, onnx_proof, protobuf
 from gpen_core.weights.catalog import Export, Source
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.folders import find_file, list_networks, present_sizes
+from gpen_core.weights.folders import find_file, list_networks, needs_onnx_runtime, present_sizes
 from gpen_core.weights.onnx_graph import read_graph
 from gpen_core.weights.onnx_proof import tensors_sha256
 from gpen_core.weights.store import Store
@@ -265,6 +265,22 @@ def test_where_nothing_can_be_had_every_source_is_named(mirrored):
         mirrored()
 
 
+def test_a_file_that_cannot_be_converted_is_not_in_the_way_of_the_released_one(mirrored, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("gpen_core.weights.store.has_runtime", lambda: False)
+    (tmp_path / "GPEN-TEST.onnx").write_bytes(b"x")
+    assert mirrored("GPEN-TEST.pth") == (["/GPEN-TEST.pth"], digest.STRUCTURE)
+    assert "GPEN-TEST.onnx is not used: converting it needs ONNX Runtime: " in caplog.text
+    assert store(tmp_path).fetch(str(tmp_path / "GPEN-TEST.onnx"), identity) == tmp_path / "GPEN-TEST.onnx"
+
+
+def test_offline_such_a_file_is_refused_with_the_command(exported, tmp_path, monkeypatch):
+    for module in ("store", "onnx_proof"):
+        monkeypatch.setattr(f"gpen_core.weights.{module}.has_runtime", lambda: False)
+    (tmp_path / "GPEN-BFR-256.onnx").write_bytes(exported.read_bytes())
+    with pytest.raises(WeightsError, match=r"install.* onnxruntime"):
+        store(tmp_path).load("gpen-bfr-256", identity)
+
+
 # what is found
 
 
@@ -275,6 +291,19 @@ def test_a_folder_with_only_an_onnx_file_has_that_network(tmp_path, name):
     assert "GPEN-BFR-256.pth" in list_networks([tmp_path]) and name not in list_networks([tmp_path])
     (tmp_path / "GPEN-BFR-256.pth").write_bytes(b"x")
     assert find_file("gpen-bfr-256", [tmp_path]) == tmp_path / "GPEN-BFR-256.pth"
+
+
+@pytest.mark.parametrize(("is_installed", "name"), [(True, "GPEN-BFR-256.onnx"), (False, "GPEN-BFR-256.pth")])
+def test_nothing_is_missing_where_onnx_runtime_is_installed_or_not_needed(tmp_path, monkeypatch, is_installed, name):
+    monkeypatch.setattr("gpen_core.weights.folders.has_runtime", lambda: is_installed)
+    (tmp_path / name).write_bytes(b"x")
+    assert not needs_onnx_runtime("gpen-bfr-256", [tmp_path]) and not needs_onnx_runtime("gpen-bfr-512", [tmp_path])
+
+
+def test_onnx_runtime_is_missing_for_an_onnx_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpen_core.weights.folders.has_runtime", lambda: False)
+    (tmp_path / "GPEN-BFR-256.onnx").write_bytes(b"x")
+    assert needs_onnx_runtime("GPEN-BFR-256.pth", [tmp_path])
 
 
 def test_an_export_under_any_name_is_a_choice_and_other_networks_are_none(exported, tmp_path):
