@@ -223,8 +223,8 @@ def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOp
     from ..pipeline.no_face import no_face_advice
 
     if not result.tracks:
-        longest = max(result.analysis.size)
-        yield no_face_advice(*pyramid_detectable_sizes(longest, options.detection_size, restorer.detector.scale_range))
+        size, scale_range = result.analysis.size, restorer.detector.scale_range
+        yield no_face_advice(*pyramid_detectable_sizes(size, options.detection_size, scale_range))
     skipped = {one.track.number: one.reason or "nothing of it may be restored" for one in result.tracks if not one.frames}
     yield from skip_lines(skipped)
 
