@@ -7,7 +7,7 @@ from string import hexdigits
 
 import comfy.model_management as management
 
-from ..gpen_core import AUTO_MODELS, MissingWeights, OptionsError
+from ..gpen_core import AUTO_MODELS, MissingWeights, OptionsError, can_download
 from . import folders
 from .host_progress import NodeProgress
 from .model import GpenModel
@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 FOLDERS_HELP = (
     f"In ComfyUI, GPEN's files belong in models/{folders.MODELS}, detectors and face parsers in models/{folders.DETECTION}; "
-    "extra_model_paths.yaml names other folders for both. The environment variable GPEN_MIRROR names another source."
+    "extra_model_paths.yaml names other folders for both."
 )
+MIRROR_HELP = "The environment variable GPEN_MIRROR names another source."
 PARSER = "parsenet"
 SHA256_DIGITS = 64
 _downloaded: set[str] = set()  # see `fingerprint`
@@ -34,7 +35,7 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
     for name, known in ((model, folders.known_models()), (detector, folders.known_detectors())):
         if name not in known:
             raise OptionsError(f"Unknown model {name!r}. Available: {', '.join(known)}.")
-    if model in folders.missing_models():
+    if can_download() and model in folders.missing_models():
         log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.model_dirs()[0])
     if accepted_digest.strip():
         _accept(accepted_digest, model, detector)
@@ -42,7 +43,8 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
     try:
         loaded = GpenModel.load(model, folders.detector_file(detector), precision, reporter)
     except MissingWeights as error:
-        raise MissingWeights(f"{error}\n{FOLDERS_HELP}") from error
+        help_ = f"{FOLDERS_HELP} {MIRROR_HELP}" if can_download() else FOLDERS_HELP
+        raise MissingWeights(f"{error}\n{help_}") from error
     _downloaded.update(now for then, now in zip(before, _fingerprints(model, detector)) if not then)
     return loaded
 

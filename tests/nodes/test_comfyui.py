@@ -920,6 +920,7 @@ def test_without_the_files_that_open_connections(comfy_models, monkeypatch, tmp_
     with pytest.raises(Exception, match="this copy cannot download") as raised:
         host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", **values)
     assert "https://" in str(raised.value) and str(comfy_models / "GPEN") in str(raised.value)
+    assert "GPEN_MIRROR" not in str(raised.value)  # which is for downloads
 
 
 def test_only_these_files_open_connections():
