@@ -26,8 +26,10 @@ FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.s
 MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
-MODEL_SCALE, MODEL_MIN_WIDTH = 2, 180  # px: the first row fits into half of the page, and a file's name is to be read
-SLIDER_MIN_WIDTH, MIN_WIDTH = 160, 100  # px: a slider's number is beside its label
+# Of the first row, which fits into half of a page that is 1180 px wide: a file's name can be read, and a slider's number
+# stands beside its label. Widths in px.
+MODEL_SCALE, SCALE = 3, 2
+MODEL_MIN_WIDTH, SLIDER_MIN_WIDTH, MIN_WIDTH = 180, 160, 90
 NEED_WEIGHTS = (
     "model",
     "detector",
@@ -68,7 +70,7 @@ def build(*add_more: AddMore) -> dict[str, Any]:
         choices, size = engine.model_choices(), {"scale": MODEL_SCALE, "min_width": MODEL_MIN_WIDTH}
         model = gr.Dropdown(label="Model", choices=choices, value=default_model(), **size)
         refresh = models_list.refresh_button(model)
-        parts = {"model": model, **{name: build_option(OPTIONS[name], min_width=_min_width(name)) for name in FIRST_ROW[1:]}}
+        parts = {"model": model, **{name: build_option(OPTIONS[name], **_size(name)) for name in FIRST_ROW[1:]}}
     section = downloads.Section(model, refresh)
     with gr.Accordion("More", open=False):
         for names in _rows(MORE):
@@ -94,8 +96,9 @@ def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [*rows, *((name,) for name in names if name in wide)]
 
 
-def _min_width(name: str) -> int:
-    return SLIDER_MIN_WIDTH if widget(OPTIONS[name].spec)[0] is gr.Slider else MIN_WIDTH
+def _size(name: str) -> dict[str, int]:
+    is_slider = widget(OPTIONS[name].spec)[0] is gr.Slider
+    return {"scale": SCALE, "min_width": SLIDER_MIN_WIDTH if is_slider else MIN_WIDTH}
 
 
 def _build_one(name: str) -> Any:
