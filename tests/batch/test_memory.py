@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import helpers
+import image_files as made
 import numpy as np
 import pytest
 from image_files import png_chunk
@@ -19,7 +20,7 @@ from gpen_core import OutOfMemory, RestoreOptions
 from gpen_core.batch import local
 from gpen_core.batch.job import ImageJob
 from gpen_core.errors import InputError
-from gpen_core.images import codecs
+from gpen_core.images import codecs, formats
 from gpen_core.pipeline import devices
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +118,7 @@ from pathlib import Path
 from gpen_core import RestoreOptions, FaceRestorer
 from gpen_core.batch import local
 from gpen_core.batch.job import ImageJob
-from gpen_core.images import codecs
+from gpen_core.images import codecs, formats
 def told(field):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(field))
 model, detector, folder, small, *kinds = sys.argv[1:]
@@ -144,6 +145,12 @@ for kind in kinds:
             os._exit(0)
     os.waitpid(child, 0)
 """
+
+
+def by_pillow(rgb, format_name, **how):
+    return np.frombuffer(made.encode_image(rgb, format_name, **how), np.uint8)
+
+
 KINDS = {
     "rgb.png": lambda rgb: cv2.imencode(".png", rgb)[1],
     "rgba16.png": lambda rgb: cv2.imencode(".png", np.dstack((rgb, rgb[..., :1])).astype(np.uint16) * 257)[1],
@@ -152,6 +159,16 @@ KINDS = {
     "rgb.jpg": lambda rgb: cv2.imencode(".jpg", rgb)[1],
     "rgba.webp": lambda rgb: cv2.imencode(".webp", np.dstack((rgb, rgb[..., :1])), [cv2.IMWRITE_WEBP_QUALITY, 101])[1],
     "gray.png": lambda rgb: cv2.imencode(".png", rgb[..., 0])[1],
+    "rgb.gif": lambda rgb: by_pillow(rgb, "GIF"),
+    "rgb.jp2": lambda rgb: by_pillow(rgb, "JPEG2000", irreversible=True, quality_layers=[20]),
+    "rgb.avif": lambda rgb: by_pillow(rgb, "AVIF", speed=10),
+    "rgb.heic": lambda rgb: np.frombuffer(made.heif(Image.fromarray(rgb)), np.uint8),
+    "rgb10.heic": lambda rgb: np.frombuffer(made.deep_heif(rgb.astype(np.uint16) * 257), np.uint8),
+}
+KINDS = {
+    kind: make
+    for kind, make in KINDS.items()
+    if formats.missing_reader(formats.INPUT_SUFFIXES[Path(kind).suffix]) is None  # what this installation reads
 }
 
 
