@@ -80,7 +80,7 @@ class FakeRestorer:
 
     def restore_batch(self, inputs: Sequence[Any], *_: object, **__: object) -> list[Any]:
         """One image in, the same out."""
-        from gpen_core.pipeline.restorer import RestoreResult
+        from gpen_core.pipeline.restore_result import RestoreResult
 
         self.sleeper.sleep()
         return [RestoreResult(np.zeros((SIDE, SIDE), np.float32), (), 0.0, 0.0, {}, frame.image) for frame in inputs]

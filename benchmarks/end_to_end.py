@@ -41,7 +41,8 @@ from gpen_core.images.image import ImageData  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
 from gpen_core.pipeline.devices import DTYPES  # noqa: E402
 from gpen_core.pipeline.model_set import GPENRunner, ModelSet  # noqa: E402
-from gpen_core.pipeline.restorer import FaceRestorer, RestoreResult  # noqa: E402
+from gpen_core.pipeline.restore_result import RestoreResult  # noqa: E402
+from gpen_core.pipeline.restorer import FaceRestorer  # noqa: E402
 
 HEIGHT, WIDTH = 3000, 4000
 MB = 2**20

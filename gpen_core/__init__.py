@@ -1,7 +1,9 @@
 """Face restoration with GPEN for Stable Diffusion hosts and the command line.
 
-    from gpen_core import FaceRestorer, RestoreOptions
-    result = FaceRestorer.load("gpen-bfr-2048").restore("photo.jpg", RestoreOptions(strength=0.8))
+    from gpen_core import FaceRestorer
+    restorer = FaceRestorer.load()
+    result = restorer("photo.jpg", strength=0.8)
+    result.save("restored.jpg")
 
 The names below are the public ones. All but the errors are loaded when first used: importing this package imports neither
 torch nor OpenCV. Its network is `gpen_core.network.GPEN`.
@@ -56,9 +58,15 @@ if TYPE_CHECKING:
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
     from .pipeline.gpen_runner import parse_auto_model
     from .pipeline.inputs import RestoreInput
+<<<<<<< HEAD
     from .pipeline.model_set import accept_changed_weights, accept_digest, download_weights
     from .pipeline.needed_weights import missing_weights
     from .pipeline.restorer import FaceRestorer, RestoreResult
+=======
+    from .pipeline.model_set import accept_changed_weights
+    from .pipeline.restore_result import RestoreResult
+    from .pipeline.restorer import FaceRestorer
+>>>>>>> 3cbe9e6 (In Python, options are keywords, results save themselves with their metadata, and bytes and open files are images)
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
     from .video.container_choice import output_suffix
@@ -110,7 +118,8 @@ _LAZY = {
     ),
     ".images.codecs": ("EncodedImage",),
     ".progress": ("Progress", "ProgressEvent"),
-    ".pipeline.restorer": ("FaceRestorer", "RestoreResult"),
+    ".pipeline.restorer": ("FaceRestorer",),
+    ".pipeline.restore_result": ("RestoreResult",),
     ".tools.self_test": ("SelfTest", "run_self_test"),
     ".video.restore_video": ("restore_video",),
     ".video.video_result": ("TrackOutcome", "VideoResult"),

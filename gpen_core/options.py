@@ -136,6 +136,11 @@ class Option:
 class _Declared:
     """Validates each field by its declaration."""
 
+    def __repr__(self) -> str:
+        """Those that are not at their default."""
+        changed = ", ".join(f"{option.name}={value!r}" for option, value in changed_options(self))
+        return f"{type(self).__name__}({changed})"
+
     def __post_init__(self) -> None:
         for option in declared_options(type(self)):
             value = option.spec.validate(option.name, getattr(self, option.name), option.default)
@@ -183,7 +188,7 @@ COMMAND_LINE_ONLY = frozenset((CLI,))
 VIDEO_FRONT_ENDS = frozenset((CLI, COMFYUI))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RestoreOptions(_Declared):
     """How to restore the faces of one image. A value that cannot be raises `OptionsError`.
 
@@ -272,7 +277,7 @@ class RestoreOptions(_Declared):
         object.__setattr__(self, "max_faces", self.max_faces or None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class VideoOptions(_Declared):
     """What is asked of a video beside `RestoreOptions`. A value that cannot be raises `OptionsError`.
 
@@ -341,7 +346,7 @@ class VideoOptions(_Declared):
 def _parse_faces(value: Any) -> str | tuple[int, ...]:
     if isinstance(value, str) and value in FACE_CHOICES:
         return value
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = value.split(",") if isinstance(value, str) else (value,) if _is_number(value) else value
     try:
         numbers = tuple(number for part in parts for number in _parse_range(part))
     except (TypeError, ValueError):
@@ -349,6 +354,10 @@ def _parse_faces(value: Any) -> str | tuple[int, ...]:
     if not numbers or min(numbers) < 0:
         raise OptionsError(f"faces is {value!r}; expected {', '.join(FACE_CHOICES)} or numbers from 0 such as 0,2 or 1-3.")
     return numbers
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _parse_choices(name: str, value: Any, choices: tuple[str, ...], example: str) -> tuple[str, ...]:

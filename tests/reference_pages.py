@@ -184,14 +184,16 @@ PYTHON = """
 # Python
 
 ```python
-from gpen_core import FaceRestorer, RestoreOptions
+from gpen_core import FaceRestorer
 
 restorer = FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25")
+result = restorer("photo.jpg", strength=0.8)
+result.save("restored.jpg")
 ```
 
 ::: gpen_core.pipeline.restorer.FaceRestorer
 
-::: gpen_core.pipeline.restorer.RestoreResult
+::: gpen_core.pipeline.restore_result.RestoreResult
 
 ::: gpen_core.options.RestoreOptions
 

@@ -55,7 +55,7 @@ def test_options_are_frozen():
         *(("template", value) for value in ("arcface", None)),
         *(("mask_type", value) for value in ("none", True)),
         *(("color", value) for value in ("yes", None)),
-        *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), 3, None, ["x"])),
+        *(("faces", value) for value in ("", "big", "0,", "0;2", "-1", "0,-1", "1.5", (), (-1,), (0.5,), True, None, ["x"])),
         *(("faces", value) for value in ("3-1", "1-", "-", "0-2-4", "0-99999999", "a-b")),
         *(("angles", value) for value in ("none", 90, None)),
         *(("grain", value) for value in (-0.1, 1.1, math.nan, "some", None)),

@@ -21,7 +21,8 @@ from ..options import RestoreOptions
 from ..pipeline import devices
 from ..pipeline.inputs import RestoreInput, scale_factor
 from ..pipeline.report import ImageOutcome
-from ..pipeline.restorer import FaceRestorer, RestoreResult
+from ..pipeline.restore_result import RestoreResult
+from ..pipeline.restorer import FaceRestorer
 from ..pipeline.upscale import output_size
 from ..progress import Progress
 from . import io

@@ -35,6 +35,11 @@ class Face:
     network: int | None = None
     """Side in pixels of the network that restored it."""
 
+    def __repr__(self) -> str:
+        box = ",".join(f"{v:.0f}" for v in self.box)
+        outcome = "restored" if self.restored else f"skipped: {self.reason}" if self.reason else f"score {self.score:.2f}"
+        return f"Face({box}, {outcome})"
+
     @property
     def width(self) -> float:
         return self.box[2] - self.box[0]

@@ -65,6 +65,9 @@ class EncodedImage:
     data: bytes = b""
     """The file as it was read, if it was one."""
 
+    def __repr__(self) -> str:
+        return f"EncodedImage({self.format}, {self.image!r})"
+
     @classmethod
     def from_bytes(cls, data: bytes, max_pixels: int | None = None) -> EncodedImage:
         """The bytes of a PNG, JPEG, WebP, TIFF or BMP decoded and turned upright. Raises `ImageTooLarge` before that, by its

@@ -96,6 +96,11 @@ class ImageData:
     input_type: Literal["array", "flat array", "pil"] = "array"
     """What `to_input_type` gives back."""
 
+    def __repr__(self) -> str:
+        kind = "RGB" if self.pixels.shape[2] == 3 else "gray"
+        alpha = "" if self.alpha is None else " with alpha"
+        return f"ImageData({self.width}x{self.height} {kind}{alpha}, {self.pixels.dtype})"
+
     @property
     def height(self) -> int:
         return int(self.pixels.shape[0])

@@ -14,7 +14,7 @@ from ..errors import InputError, oom_context
 from ..faces import mask as masks
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas
-from ..faces.face import Face
+from ..faces.face import Face, faces_text
 from ..faces.postprocess import build_mask
 from ..images.image import FloatImage, ImageData
 from ..images.resize import resize
@@ -42,6 +42,9 @@ class FaceCrop:
     mask: FloatImage
     """[512, 512] in [0, 1] over the crop's square."""
 
+    def __repr__(self) -> str:
+        return f"FaceCrop({self.number}, {self.face!r})"
+
     def alignment_in(self, image: ImageData) -> Alignment | str:
         """The alignment in the same image at any size, or the reason why it has none there."""
         if image.size == self.image_size:
@@ -59,6 +62,9 @@ class FaceCrops:
     crops: tuple[FaceCrop, ...]
     pixels: tuple[FloatImage, ...]
     """[size, size, 3] RGB in [0, 1] of each crop."""
+
+    def __repr__(self) -> str:
+        return f"FaceCrops({faces_text(len(self.faces), len(self.crops), done='cropped')})"
 
 
 @oom_context("these images", "choose a smaller detection size")
@@ -100,6 +106,9 @@ class PasteResult:
     """[H, W] in [0, 1]: how much of each pixel comes from the crops."""
     skipped: tuple[str, ...]
     """The crops that were not pasted, with their reasons."""
+
+    def __repr__(self) -> str:
+        return f"PasteResult({self.image_data!r}, {len(self.skipped)} skipped)"
 
 
 def paste_faces(

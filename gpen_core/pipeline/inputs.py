@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,16 @@ from ..faces.align import Alignment, align_face, crop_face, full_square, square_
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Box, Face, Landmarks
 from ..faces.select import flag_implausible, matches_box, missing_numbers, select_faces, skip_outside_boxes, sort_faces
-from ..images import codecs
-from ..images.image import FloatImage, ImageData, same_aspect_ratio, to_image_data
+from ..images.image import MAX_VALUES, FloatImage, ImageData, same_aspect_ratio
 from ..images.resize import resize
+from ..images.resized_metadata import with_dimensions
 from ..options import RestoreOptions
 from ..progress import Progress
+from .source_file import SourceFile, load_encoded
 from .upscale import Upscaler, upscale
 
+MAX_FLOAT_MASK = 1.5  # more is no rounding, but values from 0 to 255
+MAX_REPR = 60  # characters of an image of another kind
 MAX_COORDINATE = 1 << 24  # pixels, of a box's edges: OpenCV cannot cut out much larger boxes
 # px, of the crop that says how large a face's square is before its network is chosen. The template lies half a pixel of the
 # crop off the pixels' centers: the square of a crop of one pixel would be off by half its side.
@@ -32,25 +35,44 @@ PROBE_SIZE = 512
 
 @dataclass(frozen=True, eq=False)
 class RestoreInput:
-    """One image to restore: a path, a PIL image, an array or an `ImageData` (see `images.image.to_image_data`)."""
+    """One image to restore: a path, the bytes of a file, a file open in binary mode, a PIL image, an array or an
+    `ImageData` (see `images.image.to_image_data`)."""
 
     image: object
     before_swap: object | None = None
     """The image before a face swap, of any size: faces that do not differ from it are left alone."""
     background: object | None = None
     """The same image enlarged by whatever means: faces of `image` are put into it, at its scale."""
-    region_mask: NDArray[np.floating] | None = None
-    """[H, W] in [0, 1] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone."""
+    region_mask: NDArray[Any] | None = None
+    """[H, W] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone. Floats are in [0, 1];
+    whole numbers reach from 0 to their type's maximum (uint8: 255), or are 0 and 1."""
     boxes: Sequence[Box] | None = None
     """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone, and where one holds none, it is looked
     into closely."""
     is_aligned: bool = False
     """`image` is one face's square already, upright as `Alignment` cuts it: nothing is looked for, all of it is restored."""
 
+    def __repr__(self) -> str:
+        given = [name for name in ("before_swap", "background", "region_mask", "boxes") if getattr(self, name) is not None]
+        given += ["is_aligned"] if self.is_aligned else []
+        return f"RestoreInput({', '.join([describe_image(self.image), *given])})"
+
+
+def describe_image(image: object) -> str:
+    """In one line: a path, or the size of what is no file."""
+    if isinstance(image, (str, PathLike)):
+        return repr(str(image))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return f"{len(image):,} bytes"
+    if isinstance(image, np.ndarray):
+        return f"{image.dtype} array {list(image.shape)}"
+    text = repr(image)
+    return text if len(text) <= MAX_REPR else type(image).__name__
+
 
 def load_image(image: object, max_memory: int | None = None) -> ImageData:
-    """As `images.image.to_image_data`, and paths are read. Raises `InputError`, and `OutOfMemory` as `codecs.read` does."""
-    return codecs.read(Path(image), max_memory).image if isinstance(image, (str, PathLike)) else to_image_data(image)
+    """As `load_encoded`, the pixels only."""
+    return load_encoded(image, max_memory).image
 
 
 def with_upscaled_background(
@@ -67,10 +89,10 @@ def with_upscaled_background(
         raise OptionsError(
             f"upscale is {options.upscale:g} and a background is given, which is already upscaled. Give one of the two."
         )
-    image_data = load_image(restore_input.image, max_memory)
-    return replace(
-        restore_input, image=image_data, background=upscale(image_data, options.upscale, upscaler, progress, max_memory)
-    )
+    encoded = load_encoded(restore_input.image, max_memory)
+    upscaled = upscale(encoded.image, options.upscale, upscaler, progress, max_memory)
+    metadata = with_dimensions(encoded.metadata, upscaled.size)
+    return replace(restore_input, image=encoded, background=replace(encoded, image=upscaled, metadata=metadata, data=b""))
 
 
 class RestoreSession:
@@ -78,9 +100,13 @@ class RestoreSession:
 
     def __init__(self, restore_input: RestoreInput, options: RestoreOptions, max_memory: int | None = None) -> None:
         self.options = options
-        self.image = load_image(restore_input.image, max_memory)
+        encoded = load_encoded(restore_input.image, max_memory)
+        self.image = encoded.image
         self.before_swap = None if restore_input.before_swap is None else load_image(restore_input.before_swap, max_memory)
-        background = None if restore_input.background is None else load_image(restore_input.background, max_memory)
+        if restore_input.background is not None:
+            encoded = load_encoded(restore_input.background, max_memory)
+        background = None if restore_input.background is None else encoded.image
+        self.source_file = SourceFile.of(encoded)
         self.background_scale = (1.0, 1.0) if background is None else scale_factor(self.image.size, background.size)
         target = background or self.image
         self.canvas = Canvas(
@@ -219,10 +245,22 @@ def scale_factor(
     return other_size[0] / size[0], other_size[1] / size[1]
 
 
-def resize_mask(mask: NDArray[np.floating], size: tuple[int, int]) -> FloatImage:
-    """A mask [h, w] in [0, 1] of any size over a whole image, or a crop, of that width and height, at its size.
+def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> FloatImage:
+    """A mask [h, w] of any size over a whole image, or a crop, of that width and height, as [0, 1] at its size. Its values
+    are as in `RestoreInput.region_mask`.
 
     Raises `InputError` for what is no mask."""
-    if mask.ndim != 2 or 0 in mask.shape or not np.isfinite(mask).all():
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or 0 in mask.shape or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
-    return resize(np.clip(mask.astype(np.float32), 0, 1), size)
+    return resize(np.clip(mask.astype(np.float32) / _mask_maximum(mask), 0, 1), size)
+
+
+def _mask_maximum(mask: NDArray[Any]) -> float:
+    """What counts as all of a pixel."""
+    highest = float(mask.max())
+    if highest <= 1 or (mask.dtype.kind == "f" and highest <= MAX_FLOAT_MASK):
+        return 1.0
+    if mask.dtype not in MAX_VALUES:
+        raise InputError(f"The mask's values reach {highest:g}; expected at most 1 in {mask.dtype}. Divide them first.")
+    return MAX_VALUES[mask.dtype]

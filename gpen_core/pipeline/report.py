@@ -12,7 +12,7 @@ from ..errors import GpenError
 from ..faces.face import Face
 from ..options import RestoreOptions
 from ..version import __version__
-from .restorer import RestoreResult
+from .restore_result import RestoreResult
 
 
 class FilePair(Protocol):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..errors import is_out_of_memory, oom_context
 from ..faces.detection.retinaface import Detector
-from ..faces.face import Box, Face, faces_text
+from ..faces.face import Box, Face
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import FloatImage, ImageData
 from ..network import GPEN
@@ -29,54 +28,13 @@ from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
 from .gpen_runner import GPENRunner
 from .inputs import RestoreInput, RestoreSession, load_image, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
-from .no_face import NO_FACE, no_face_advice
+from .restore_result import RestoreResult
 from .torch_compositor import TorchCompositor
 from .torch_image import MAX_CACHED_BYTES, UploadCache
 from .torch_image_source import TorchImageSource
 from .upscale import LANCZOS
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class RestoreResult:
-    """A restored image and how it came about."""
-
-    mask: NDArray[np.float32]
-    """[H, W] in [0, 1]: how much of each of its pixels is restored."""
-    faces: tuple[Face, ...]
-    """Every face found, numbered by its place."""
-    smallest_face: float
-    """Side in pixels of about the smallest face that could be found at this detection size."""
-    largest_face: float
-    """The same of the largest."""
-    seconds: dict[str, float]
-    """Wall time by stage: upscale if asked for, detect, align, network, mask, blend; of all images restored together."""
-    image_data: ImageData
-    """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
-    to."""
-    crops: tuple[FloatImage, ...] = ()
-    """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], in `faces`' order, if they were to be kept."""
-    notes: tuple[str, ...] = ()
-    """What else is to be said, such as boxes in which no face was found."""
-
-    @cached_property
-    def image(self) -> Any:
-        """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array);
-        with `RestoreOptions.upscale` enlarged, faces or none. Made when first asked for, and never the input itself."""
-        return (self.image_data if self.is_changed else self.image_data.writable()).to_input_type()
-
-    @property
-    def is_changed(self) -> bool:
-        return bool(self.mask.any())
-
-    @property
-    def summary(self) -> str:
-        """One line for people: `3 faces found, 2 restored, 1 skipped`; without a face, which could be found and what to
-        try."""
-        if not self.faces:
-            return f"{NO_FACE}; {no_face_advice(self.smallest_face, self.largest_face)}"
-        return faces_text(len(self.faces), sum(face.restored for face in self.faces))
 
 
 @dataclass
@@ -219,26 +177,37 @@ class FaceRestorer:
         before_swap: object | None = None,
         background: object | None = None,
         *,
-        region_mask: NDArray[np.floating] | None = None,
+        region_mask: NDArray[Any] | None = None,
         boxes: Sequence[Box] | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
+        **changes: Any,
     ) -> RestoreResult:
-        """Restores the faces of one image; what goes with it is described at `RestoreInput`. See `restore_batch`."""
+        """Restores the faces of one image; what goes with it is described at `RestoreInput`. `changes` are fields of
+        `RestoreOptions`, which replace those of `options`: `restore("photo.jpg", strength=0.8)`. `restorer(image)` is the
+        same. See `restore_batch`."""
         restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
-        return self.restore_batch([restore_input], options, progress=progress, max_memory=max_memory)[0]
+        return self.restore_batch([restore_input], options, progress=progress, max_memory=max_memory, **changes)[0]
+
+    __call__ = restore
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(map(str, self.sizes))
+        return f"FaceRestorer({sizes} px, {self.device}, {str(self.dtype).removeprefix('torch.')})"
 
     @oom_context("these images", f"{SMALLER_MODEL_HINT}, choose a smaller detection size")
     def restore_batch(
         self,
-        inputs: Sequence[RestoreInput],
+        images: Sequence[object],
         options: RestoreOptions | None = None,
         *,
         progress: Progress | None = None,
         keep_crops: bool = False,
         max_memory: int | None = None,
+        **changes: Any,
     ) -> list[RestoreResult]:
-        """Restores the faces of several images, in batches across them. Inputs are not changed.
+        """Restores the faces of several images, in batches across them. Each is a `RestoreInput`, or what its `image` may
+        be. `changes` are fields of `RestoreOptions`, as in `restore`. Inputs are not changed.
 
         `progress` counts faces, before them tiles of images to be enlarged, and is also called between the steps of one
         face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the networks' activations, and
@@ -248,7 +217,8 @@ class FaceRestorer:
         ParseNet's file and for an upscaler without its own, `MissingDependency` for one that no package builds;
         `OutOfMemory` if the images, enlarging, detection, one face, its mask or its repetition in float32 do not fit."""
         ForkGuard.check()
-        options = options or RestoreOptions()
+        options = replace(options or RestoreOptions(), **changes)
+        inputs = [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
         notify = progress or no_progress
         timer = StageTimer()
         upload_cache = UploadCache(MAX_CACHED_BYTES)
@@ -356,6 +326,7 @@ class FaceRestorer:
             session.canvas.result,
             crops,
             tuple(session.notes),
+            session.source_file,
         )
 
 

@@ -16,7 +16,7 @@ from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, from_array, to_rgb8
 from ..images.resize import resize
 from ..options import RestoreOptions
-from ..pipeline.restorer import RestoreResult
+from ..pipeline.restore_result import RestoreResult
 from .contact_sheet import CELL_SIZE, caption, header_row, sheet_row
 
 RGB8 = NDArray[np.uint8]

@@ -24,7 +24,8 @@ from ..options import RestoreOptions
 from ..pipeline.devices import dtype_name, pick_device, pick_dtype
 from ..pipeline.gpen_runner import GPENRunner
 from ..pipeline.model_set import ModelSet
-from ..pipeline.restorer import FaceRestorer, RestoreResult
+from ..pipeline.restore_result import RestoreResult
+from ..pipeline.restorer import FaceRestorer
 from .demo import images as pictures
 from .demo import weights
 

@@ -17,7 +17,8 @@ from ..images.image import FloatImage, ImageData, to_rgb8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.inputs import RestoreInput
-from ..pipeline.restorer import FaceRestorer, RestoreResult
+from ..pipeline.restore_result import RestoreResult
+from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, no_progress
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader

@@ -39,6 +39,9 @@ class SequenceResult:
     faces: tuple[Face, ...]
     """Those that were followed, in the order of their tracks; `reason` says why one was left alone."""
 
+    def __repr__(self) -> str:
+        return f"SequenceResult({self.image!r}, {len(self.faces)} faces)"
+
 
 def restore_sequence(
     restorer: FaceRestorer,

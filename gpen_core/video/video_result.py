@@ -29,6 +29,10 @@ class TrackOutcome:
     flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
     """The same as it was written."""
 
+    def __repr__(self) -> str:
+        outcome = f"restored in {self.frames} frames" if self.frames else f"skipped: {self.reason}"
+        return f"TrackOutcome({self.track.number}, {outcome})"
+
 
 @dataclass(frozen=True, eq=False)
 class VideoResult:
@@ -45,6 +49,9 @@ class VideoResult:
     notes: tuple[str, ...]
     segments: tuple[int, int]
     """How many there were, and how many of them an earlier run had finished."""
+
+    def __repr__(self) -> str:
+        return f"VideoResult({str(self.target)!r}, {self.summary})"
 
     @property
     def summary(self) -> str:

@@ -20,7 +20,7 @@ from gpen_core.batch.job import ImageJob
 from gpen_core.errors import GpenError, InputError, Interrupted, OutOfMemory, OutputError, WeightsError
 from gpen_core.images import codecs
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.restorer import RestoreResult
+from gpen_core.pipeline.restore_result import RestoreResult
 
 PATIENCE = 30
 PHASES = ("read", "restore", "write")

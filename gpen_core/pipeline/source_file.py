@@ -1,0 +1,100 @@
+"""What an image came from, kept for the file that its result is saved to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import InputError, OutputError
+from ..files.atomic_write import write_bytes
+from ..images import codecs
+from ..images.codecs import EncodedImage
+from ..images.dropped_metadata import dropped_note
+from ..images.image import ImageData, to_image_data
+from ..images.metadata import Metadata, read_metadata
+
+log = logging.getLogger(__name__)
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFile:
+    """What a file carried beside its pixels; of an array, nothing."""
+
+    metadata: Metadata = field(default_factory=Metadata)
+    format: str = "PNG"
+    lossy: bool = False
+    data: bytes = b""
+    """The file as it was read, if it was one."""
+
+    @classmethod
+    def of(cls, encoded: EncodedImage) -> SourceFile:
+        return cls(encoded.metadata, encoded.format, encoded.lossy, encoded.data)
+
+    def __repr__(self) -> str:
+        return f"SourceFile({self.format})"
+
+    def save(self, path: str | PathLike[str], image: ImageData, is_same: bool) -> None:
+        """Writes the image with this metadata, atomically; where `is_same` says that it is the source's, and the format is
+        too, the file as it was. Raises `OutputError`."""
+        target = _local_path(path, OutputError)
+        if target.suffix and target.suffix.lower() not in codecs.SUFFIXES:
+            known = ", ".join(codecs.SUFFIXES)
+            raise OutputError(f"{target}: an image of type {target.suffix} cannot be written. Choose one of {known}.")
+        format_name = codecs.output_format(target, self.format)
+        if is_same and self.data and format_name == self.format:
+            write_bytes(target, self.data)
+            return
+        encoded = EncodedImage(image, self.metadata, self.format, self.lossy)
+        write_bytes(target, codecs.encode(encoded, format_name))
+        for note in dropped_note(self.metadata):
+            log.warning("%s: %s", target, note)
+
+
+def load_encoded(image: object, max_memory: int | None = None) -> EncodedImage:
+    """An image with what its file carried. `image` is a path, a file's bytes, a file that is open in binary mode (such as
+    `io.BytesIO`), a PIL image, an array, an `ImageData` or an `EncodedImage`; see `images.image.to_image_data`.
+
+    Raises `InputError`, and `OutOfMemory` as `codecs.read` does."""
+    if isinstance(image, EncodedImage):
+        return image
+    if isinstance(image, (str, PathLike)):
+        return codecs.read(_local_path(image, InputError), max_memory)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _decode(bytes(image), max_memory)
+    if isinstance(image, Image.Image):
+        image_data = to_image_data(image)
+        return EncodedImage(image_data, _pil_metadata(image), image.format or "PNG", lossy=False)
+    read = getattr(image, "read", None)
+    if callable(read):
+        data = read()
+        if not isinstance(data, bytes):
+            raise InputError(f"Expected a file of bytes, got one of {type(data).__name__}. Open it in binary mode.")
+        return _decode(data, max_memory)
+    return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
+
+
+def _decode(data: bytes, max_memory: int | None) -> EncodedImage:
+    return replace(codecs.decode(data, max_memory), data=data)
+
+
+def _pil_metadata(image: Image.Image) -> Metadata:
+    """What Pillow has of it; of a TIFF, whose bytes are gone by now, only the color profile."""
+    if image.format == "TIFF":
+        return Metadata(icc=image.info.get("icc_profile"))
+    return read_metadata(image, b"")
+
+
+def _local_path(path: Any, error: type[InputError | OutputError]) -> Path:
+    """A `Path` would take one of a URL's slashes, and then say that no such file is there."""
+    if isinstance(path, str) and URL.match(path):
+        raise error(f"{path} is a URL. Read and write it yourself, with fsspec for example; an image may be a file's bytes.")
+    return Path(os.fspath(path))

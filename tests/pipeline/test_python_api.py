@@ -1,0 +1,194 @@
+"""How Python calls it: what an image may be, options as keywords, saving, and what prints in one line."""
+
+import io
+from dataclasses import replace
+
+import helpers
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from gpen_core import FaceCrop, FaceRestorer, InputError, OptionsError, OutputError, RestoreInput, RestoreOptions, crop_faces
+from gpen_core.images import codecs
+from gpen_core.pipeline.inputs import resize_mask
+
+SIZE = 256
+FACE = helpers.make_face((120, 110), 90)
+
+
+@pytest.fixture(scope="module")
+def red():
+    return helpers.restorer(helpers.red_weights(256), [FACE])
+
+
+@pytest.fixture(scope="module")
+def nobody():
+    return helpers.restorer(helpers.red_weights(256), [])
+
+
+@pytest.fixture
+def array():
+    return np.rint(helpers.texture(SIZE, SIZE, sigma=3) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path, array):
+    """A JPEG with EXIF, a profile and a comment."""
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(array).save(path, quality=95, exif=exif, icc_profile=profile, comment=b"mine")
+    return path
+
+
+def test_options_are_keywords_and_the_restorer_can_be_called(red, array):
+    half = red.restore(array, RestoreOptions(strength=0.5)).image
+    assert np.array_equal(red.restore(array, strength=0.5).image, half)
+    assert np.array_equal(red(array, strength=0.5).image, half)
+    base = RestoreOptions(strength=0.1, mask_type="feather")
+    assert np.array_equal(red(array, base, strength=0.5).image, red(array, replace(base, strength=0.5)).image)
+    with pytest.raises(TypeError, match="strenght"):
+        red(array, strenght=0.5)
+    with pytest.raises(OptionsError, match="strength"):
+        red(array, strength=2)
+
+
+def test_a_batch_takes_images_and_restore_inputs(red, photo, array):
+    first, second, third = red.restore_batch([str(photo), array, RestoreInput(array, boxes=[(0, 0, 5, 5)])], strength=0.5)
+    assert first.is_changed and np.array_equal(second.image, red(array, strength=0.5).image) and not third.is_changed
+
+
+def test_one_face_by_its_number(red, array):
+    assert RestoreOptions(faces=0).faces == RestoreOptions(faces=np.int64(0)).faces == (0,)
+    assert red(array, faces=0).is_changed and not red(array, faces=1).is_changed
+    with pytest.raises(OptionsError, match="faces is -1"):
+        RestoreOptions(faces=-1)
+
+
+def test_bytes_and_open_files_are_images(red, photo):
+    expected = red(photo).image
+    data = photo.read_bytes()
+    for image in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
+        assert np.array_equal(red(image).image, expected)
+    with open(photo, "rb") as file:
+        assert np.array_equal(red(file).image, expected)
+    with pytest.raises(InputError, match="is not a PNG"):
+        red(b"nothing")
+    with pytest.raises(InputError, match="binary mode"):
+        red(io.StringIO("text"))
+
+
+def test_a_url_is_named_as_it_was_given(red, array):
+    with pytest.raises(InputError, match=r"^https://example\.org/a//b\.jpg is a URL"):
+        red("https://example.org/a//b.jpg")
+    with pytest.raises(OutputError, match=r"^s3://bucket/b\.png is a URL"):
+        red(array).save("s3://bucket/b.png")
+
+
+# Saving
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_saving_keeps_the_metadata(red, photo, tmp_path, suffix):
+    result = red(photo)
+    result.save(tmp_path / f"out{suffix}")
+    saved, before = codecs.read(tmp_path / f"out{suffix}"), codecs.read(photo)
+    assert b"Maker" in saved.metadata.exif and saved.metadata.icc == before.metadata.icc
+    assert (saved.metadata.comment == b"mine") == (suffix == ".jpg")
+    if suffix != ".jpg":
+        assert np.array_equal(saved.image.to_input_type(), result.image)
+
+
+def test_what_was_not_changed_is_saved_as_it_was(nobody, photo, tmp_path):
+    nobody(photo).save(str(tmp_path / "same.jpeg"))
+    assert (tmp_path / "same.jpeg").read_bytes() == photo.read_bytes()
+    nobody(photo.read_bytes()).save(tmp_path / "without_suffix")
+    assert (tmp_path / "without_suffix").read_bytes() == photo.read_bytes()
+    nobody(photo).save(tmp_path / "other.png")
+    assert codecs.read(tmp_path / "other.png").format == "PNG"
+
+
+def test_an_array_and_a_pil_image_are_saved_too(red, array, tmp_path):
+    red(array).save(tmp_path / "array.png")
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a prompt")
+    Image.fromarray(array).save(tmp_path / "in.png", pnginfo=info, dpi=(300, 300))
+    with Image.open(tmp_path / "in.png") as image:
+        red(image).save(tmp_path / "pil.png")
+    assert np.array_equal(codecs.read(tmp_path / "array.png").image.to_input_type(), red(array).image)
+    with Image.open(tmp_path / "pil.png") as saved:
+        assert saved.text["parameters"] == "a prompt" and round(saved.info["dpi"][0]) == 300
+    with Image.open(tmp_path / "in.png") as image:
+        image.save(tmp_path / "in.tiff")
+    with Image.open(tmp_path / "in.tiff") as image:
+        red(image).save(tmp_path / "from_tiff.png")
+    assert np.array_equal(codecs.read(tmp_path / "from_tiff.png").image.to_input_type(), red(array).image)
+
+
+def test_what_was_upscaled_is_saved_at_its_size_with_its_metadata(red, nobody, photo, tmp_path):
+    for name, restorer in (("red", red), ("nobody", nobody)):
+        restorer(photo, upscale=2).save(tmp_path / f"{name}.jpg")
+        saved = codecs.read(tmp_path / f"{name}.jpg")
+        assert saved.image.size == (2 * SIZE, 2 * SIZE) and b"Maker" in saved.metadata.exif
+
+
+def test_the_background_lends_its_metadata(red, array, photo, tmp_path):
+    red(array, background=photo).save(tmp_path / "out.png")
+    assert b"Maker" in codecs.read(tmp_path / "out.png").metadata.exif
+
+
+def test_a_type_that_is_not_written_is_refused(red, array, tmp_path):
+    with pytest.raises(OutputError, match=r"\.gif cannot be written"):
+        red(array).save(tmp_path / "out.gif")
+    assert not list(tmp_path.iterdir())
+
+
+# Masks
+
+
+@pytest.mark.parametrize(("dtype", "high"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_a_mask_of_whole_numbers_reaches_to_its_types_maximum(red, array, dtype, high):
+    soft = helpers.texture(SIZE, SIZE, sigma=20)[..., 0]
+    expected = red(array, region_mask=soft.astype(np.float32)).mask
+    found = red(array, region_mask=np.rint(soft * high).astype(dtype)).mask
+    assert np.abs(found - expected).max() < 0.003
+    assert 0.1 < found[100:120, 110:130].mean() < 0.9
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64])
+def test_a_mask_of_zeros_and_ones_is_one(dtype):
+    mask = np.zeros((4, 4), dtype)
+    mask[:2] = 1
+    assert np.array_equal(resize_mask(mask, (4, 4)), mask.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_a_mask_up_to_255_of_another_type_is_refused(dtype):
+    with pytest.raises(InputError, match="reach 255; expected at most 1"):
+        resize_mask(np.full((4, 4), 255, dtype), (4, 4))
+
+
+# In one line
+
+
+def test_what_prints_fits_a_line(red, array, photo):
+    result = red(array)
+    texts = {
+        repr(result): "RestoreResult(256x256 px, 1 face found, 1 restored, 0 skipped)",
+        repr(result.faces[0]): "Face(",
+        repr(result.image_data): "ImageData(256x256 RGB, uint8)",
+        repr(codecs.read(photo)): "EncodedImage(JPEG, ImageData(256x256 RGB, uint8))",
+        repr(RestoreOptions(strength=0.8, faces=1)): "RestoreOptions(strength=0.8, faces=(1,))",
+        repr(RestoreOptions()): "RestoreOptions()",
+        repr(RestoreInput(array, boxes=[(0, 0, 1, 1)])): "RestoreInput(uint8 array [256, 256, 3], boxes)",
+        repr(RestoreInput(b"abc", is_aligned=True)): "RestoreInput(3 bytes, is_aligned)",
+        repr(red): "FaceRestorer(256 px, cpu, float32)",
+    }
+    (crops,) = crop_faces(red, [RestoreInput(array)])
+    assert isinstance(red, FaceRestorer) and isinstance(crops.crops[0], FaceCrop)
+    texts |= {repr(crops): "FaceCrops(1 face found, 1 cropped, 0 skipped)", repr(crops.crops[0]): "FaceCrop(0, Face("}
+    for text, start in texts.items():
+        assert text.startswith(start) and len(text) <= 100 and "\n" not in text
