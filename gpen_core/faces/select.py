@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import FaceNumberError
+from ..options import RestoreOptions
 from .face import Box, Face
 from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 
@@ -47,30 +48,29 @@ def flag_implausible(faces: Sequence[Face]) -> list[Face]:
     ]
 
 
-def select_faces(
-    faces: Sequence[Face],
-    size: tuple[int, int],
-    selection: str | tuple[int, ...] = "all",
-    min_face_size: float = 0,
-    max_faces: int | None = None,
-) -> list[Face]:
-    """The same faces in the same order; `reason` is set on those to be left alone. Those that have one keep it.
+def select_faces(faces: Sequence[Face], size: tuple[int, int], options: RestoreOptions) -> list[Face]:
+    """The same faces in the same order; `reason` is set on those that the options skip. Those that have one keep it.
 
-    `size` is (width, height) of the image. `selection` is `all`, `largest`, `center` or numbers counted from 0 in the order
-    given.
-    `min_face_size` compares with the shorter side of the box. `max_faces` keeps the largest.
-    """
+    `size` is (width, height) of the image. Numbers in `options.faces` count from 0 in the order given."""
     reasons = {n: face.reason for n, face in enumerate(faces) if face.reason is not None}
     for n, face in enumerate(faces):
-        if n not in reasons and face.shorter_side < min_face_size:
-            reasons[n] = f"smaller than the minimum: {face.shorter_side:.0f} px, {min_face_size:g} px are asked for"
+        if n not in reasons and (reason := size_reason(face.shorter_side, options)) is not None:
+            reasons[n] = reason
     remaining = [n for n in range(len(faces)) if n not in reasons]
-    wanted = _matching_faces(faces, remaining, size, selection)
-    reasons.update({n: _skip_reason(selection) for n in remaining if n not in wanted})
-    if max_faces is not None:
+    wanted = _matching_faces(faces, remaining, size, options.faces)
+    reasons.update({n: _skip_reason(options.faces) for n in remaining if n not in wanted})
+    if options.max_faces is not None:
         by_size = sorted(wanted, key=lambda n: -faces[n].area)
-        reasons.update(dict.fromkeys(by_size[max_faces:], f"more than {max_faces} faces: the largest are taken"))
+        reason = f"more than {options.max_faces} faces: the largest are taken"
+        reasons.update(dict.fromkeys(by_size[options.max_faces :], reason))
     return [replace(face, reason=reasons.get(n)) for n, face in enumerate(faces)]
+
+
+def size_reason(side: float, options: RestoreOptions) -> str | None:
+    """Why a face is skipped whose box has a shorter side of that many pixels, or None."""
+    if side < options.min_face_size:
+        return f"smaller than the minimum: {side:.0f} px, {options.min_face_size:g} px are asked for"
+    return None
 
 
 def skip_outside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:

@@ -134,7 +134,7 @@ class RestoreSession:
             faces = skip_outside_boxes(faces, self.boxes)
         self.notes += missing_numbers(options.faces, len(faces))
         faces = [self._within_region(face) for face in faces]
-        faces = select_faces(faces, self.image.size, options.faces, options.min_face_size, options.max_faces)
+        faces = select_faces(faces, self.image.size, options)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces

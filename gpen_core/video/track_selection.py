@@ -6,6 +6,7 @@ from bisect import bisect_right
 
 import numpy as np
 
+from ..faces.select import size_reason
 from ..options import RestoreOptions, VideoOptions
 from .analysis import VideoAnalysis
 from .track import Track, select_tracks
@@ -14,13 +15,12 @@ from .track import Track, select_tracks
 def skip_reasons(
     analysis: VideoAnalysis, options: RestoreOptions, video: VideoOptions, rate: float
 ) -> dict[int, str | None]:
-    """By number of the track: why it is left alone, or None. See `select_tracks`; of the options, `min_face_size` counts for
+    """By number of the track: why it is left alone, or None. See `select_tracks`; of the options, the limits of size count for
     the track's usual size, and `max_faces` takes the largest of each shot."""
     reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts)
     for track in analysis.tracks:
         side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
-        if reasons[track.number] is None and side < options.min_face_size:
-            reasons[track.number] = f"smaller than the minimum: {side:.0f} px, {options.min_face_size:g} px are asked for"
+        reasons[track.number] = reasons[track.number] or size_reason(side, options)
     if options.max_faces is not None:
         _skip_smaller(analysis, reasons, options.max_faces)
     if options.strength == 0:
