@@ -87,7 +87,7 @@ class OnnxGraph:
 
 
 def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
-    """The graph of an open file of `size` bytes. Raises `UnsafeCheckpoint` with the reason; ValueError for broken text."""
+    """The graph of an open file of `size` bytes. Raises `UnsafeCheckpoint` with the reason."""
     graphs: list[Span] = []
     opsets: dict[str, int] = {}
     for number, value in Span(file, 0, size).fields():

@@ -92,6 +92,7 @@ def run_runtime(file: BinaryIO, images: list[torch.Tensor]) -> list[torch.Tensor
 
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.enable_cpu_mem_arena = False  # which keeps what three runs need for more of them
     options.log_severity_level = 4  # what fails is raised, too
     file.seek(0)
     try:

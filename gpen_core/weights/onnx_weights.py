@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
 
 import torch
@@ -30,6 +31,8 @@ def read(file: BinaryIO, size: int) -> dict[str, torch.Tensor]:
     reason = OTHER_FORMATS.get(file_format.file_format(file.read(file_format.HEADER_BYTES), size))
     if reason is not None:
         raise UnsafeCheckpoint(reason)
-    state_dict, _ = map_state_dict(read_graph(file, size))
-    prove(file, state_dict)
+    file.seek(0)
+    held = io.BytesIO(file.read())  # what is checked is what is run, whoever writes to the file meanwhile
+    state_dict, _ = map_state_dict(read_graph(held, len(held.getbuffer())))
+    prove(held, state_dict)
     return state_dict

@@ -81,7 +81,10 @@ class Span:
         return data
 
     def text(self) -> str:
-        return self.read(MAX_TEXT_BYTES).decode("utf-8")
+        try:
+            return self.read(MAX_TEXT_BYTES).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnsafeCheckpoint("it is damaged: a name in it is no text") from error
 
     def varints(self) -> list[int]:
         """The whole numbers of a packed run."""

@@ -10,10 +10,12 @@ import struct
 import zlib
 
 from .. import checkpoint_files as made
+from .. import onnx_files as onnx
+from . import onnx_bases
 from .checkpoint_bases import CENTRAL, END, LOCAL, Member, members_of, safetensors, safetensors_file, torch_zip, zipped
 from .damage import NUMBERS, damaged, dice, number_for, rearranged
 
-FORMATS = ("zip", "safetensors")
+FORMATS = ("zip", "safetensors", "onnx")
 NETWORKS = ("few",) * 8 + ("gpen", "detector")  # the whole ones take a second each
 WIDTHS = {"crc": 4, "packed": 4, "size": 4, "outside": 4, "offset": 4, "length": 4}
 GLOBALS = ("os.system", "builtins.eval", "torch.load", "torch._utils._rebuild_sparse_tensor", "collections.OrderedDict")
@@ -25,7 +27,32 @@ HUGE = 200_000  # opcodes of one kind
 def case(format_name, seed, number):
     """The bytes of one broken checkpoint."""
     lot = dice(f"checkpoint/{format_name}", seed, number)
+    if format_name == "onnx":
+        return broken_onnx(lot)
     return {"zip": broken_zip, "safetensors": broken_safetensors}[format_name](lot, lot.choice(NETWORKS))
+
+
+# ONNX
+
+
+def broken_onnx(lot):
+    """Fields left out, repeated, swapped, nested in others or with another number, type or length; then bytes."""
+    graph = onnx_bases.pieces()
+    for _ in range(lot.choice((1, 1, 3))):
+        at = lot.randrange(len(graph))
+        match lot.choice(("arrange", "key", "number", "nest", "insert")):
+            case "arrange":
+                graph = rearranged(lot, graph) or graph
+            case "key":
+                graph[at] = bytes([lot.randrange(256)]) + graph[at][1:]
+            case "number":
+                graph[at] = onnx.field(lot.choice((1, 5, 11, 12, 15)), lot.choice(NUMBERS))
+            case "nest":
+                graph[at] = onnx.field(lot.choice((1, 5, 6, 11)), graph[at] * lot.choice((1, 2, 999)))
+            case "insert":
+                graph.insert(at, lot.choice((b"\0", b"\xff" * 10, b"\x0b", b"\x0d", b"\x09", onnx.field(1, b"")) * 9999))
+    data = onnx_bases.assembled(graph, lot.choice((17, 17, 17, lot.choice(NUMBERS))))
+    return damaged(lot, data) if lot.random() < 0.7 else data
 
 
 # Zip

