@@ -58,15 +58,10 @@ if TYPE_CHECKING:
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
     from .pipeline.gpen_runner import parse_auto_model
     from .pipeline.inputs import RestoreInput
-<<<<<<< HEAD
     from .pipeline.model_set import accept_changed_weights, accept_digest, download_weights
     from .pipeline.needed_weights import missing_weights
-    from .pipeline.restorer import FaceRestorer, RestoreResult
-=======
-    from .pipeline.model_set import accept_changed_weights
     from .pipeline.restore_result import RestoreResult
     from .pipeline.restorer import FaceRestorer
->>>>>>> 3cbe9e6 (In Python, options are keywords, results save themselves with their metadata, and bytes and open files are images)
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
     from .video.container_choice import output_suffix
@@ -82,7 +77,6 @@ if TYPE_CHECKING:
         fingerprint,
         list_detectors,
         list_networks,
-        list_onnx_files,
         match_network_name,
         models_dirs,
         needs_onnx_runtime,
@@ -134,7 +128,6 @@ _LAZY = {
         "models_dirs",
         "match_network_name",
         "list_networks",
-        "list_onnx_files",
         "fingerprint",
         "needs_onnx_runtime",
         "present_sizes",
@@ -207,7 +200,6 @@ __all__ = [
     "needs_onnx_runtime",
     "match_network_name",
     "list_networks",
-    "list_onnx_files",
     "draw_faces",
     "restore_sequence",
     "restore_video",

@@ -15,8 +15,8 @@ from .track import Track, select_tracks
 def skip_reasons(
     analysis: VideoAnalysis, options: RestoreOptions, video: VideoOptions, rate: float
 ) -> dict[int, str | None]:
-    """By number of the track: why it is left alone, or None. See `select_tracks`; of the options, the limits of size count for
-    the track's usual size, and `max_faces` takes the largest of each shot."""
+    """By track number, the reason to skip the track, or None. See `select_tracks`. The size limits of the options apply to
+    the median size of a track, and `max_faces` to each shot."""
     reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts)
     for track in analysis.tracks:
         side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))

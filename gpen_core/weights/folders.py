@@ -115,11 +115,6 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
     return [*(entry.file for entry in networks), *sorted(others)]
 
 
-def list_onnx_files(folders: Iterable[Path]) -> list[str]:
-    """File names of networks in a format that is not read; other programs keep theirs in the same folders."""
-    return sorted({path.name for folder in folders for path in _list_files(folder) if path.suffix.lower() == ".onnx"})
-
-
 def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
     """The sizes of the released networks whose files are there, rising."""
     return tuple(sorted(e.size for e in CATALOG if e.size is not None and find_file(e.name, folders) is not None))

@@ -27,7 +27,6 @@ POLL_SECONDS = 0.5
 DOWNLOAD = "Download"
 NOT_THERE = "Not downloaded yet"
 FASTER_NOTE = "It serves every size. GPEN-BFR-512 is faster for faces of up to 512 px, GPEN-BFR-1024 for up to 1024 px."
-ONNX_NOTE = "ONNX files are not read."
 DONE = "Downloaded, and verified by the SHA-256 that its publisher gives."
 DONE_BY_STRUCTURE = "Downloaded. Nobody publishes a SHA-256 of it, so it was checked by its structure only."
 NOTHING_TO_DO = "All that is needed is there."
@@ -188,8 +187,6 @@ def _status_html(model: Any, entries: Sequence[Entry]) -> str:
         if model in AUTO_MODELS and entries[0].size:
             sentences.append(f"<span>{FASTER_NOTE}</span>")
         sentences += [f"<span>{html.escape(text)}</span>" for text in dict.fromkeys(entry.license for entry in entries)]
-    if names := engine.onnx_files():
-        sentences.append(f"{html.escape(', '.join(names))}: <span>{ONNX_NOTE}</span>")
     text = f"<small style='overflow-wrap: anywhere'>{' '.join(sentences)}</small>" if sentences else ""
     return models_list.choices_style(engine.model_choices()) + text
 

@@ -18,7 +18,6 @@ from gpen_core import (
     fingerprint,
     list_detectors,
     list_networks,
-    list_onnx_files,
     missing_weights,
     required_weights,
 )
@@ -49,11 +48,6 @@ def model_choices() -> list[str]:
 def available_detectors() -> list[str]:
     """See `list_detectors`."""
     return list_detectors(host.models_dirs())
-
-
-def onnx_files() -> list[str]:
-    """See `list_onnx_files`."""
-    return list_onnx_files(host.models_dirs())
 
 
 def missing_files(model: str, options: RestoreOptions, detector: str) -> tuple[Entry, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import gradio as gr
 from modules import ui_common
@@ -15,6 +15,7 @@ from gpen_core import (
     accept_changed_weights,
     download_size,
     find_file,
+    needs_onnx_runtime,
     parse_auto_model,
     present_sizes,
 )
@@ -24,6 +25,7 @@ from .localization import translate
 
 ACCEPTED, NOT_ACCEPTED = "is remembered as it is now.", "The file was not accepted."
 DOWNLOADED, DOWNLOAD = "downloaded", "download"
+NEEDS_ONNX_RUNTIME = "ONNX file; needs ONNX Runtime"
 AUTO_DOWNLOAD = "GPEN-BFR-2048"  # what `auto` fetches where it has none
 LISTS = ":is([id^=gpen_model_],#setting_gpen_model)"  # CSS: our lists of models in every page
 STATE_STYLE = "padding-inline-start:1em;opacity:.6"
@@ -60,8 +62,7 @@ def choices_style(names: Iterable[str]) -> str:
     """A style sheet that writes beside each choice of the open list whether it is there, or how much its download would be.
     The choices themselves stay file names: older gradio knows no other label, and the hosts save labels."""
     rules = (
-        f'{LISTS} li[aria-label="{_css_text(name)}"]::after{{content:"{_css_text(_state(name, DOWNLOAD, DOWNLOADED))}";'
-        f"{STATE_STYLE}}}"
+        f'{LISTS} li[aria-label="{_css_text(name)}"]::after{{content:"{_css_text(_state(name, translate))}";{STATE_STYLE}}}'
         for name in names
     )
     return f"<style>{LIST_STYLE}{''.join(rules)}</style>"
@@ -70,9 +71,7 @@ def choices_style(names: Iterable[str]) -> str:
 def states_html(names: Iterable[str]) -> str:
     """HTML: of each file whether it is there, or how much its download would be. The words that do not change are elements
     of their own, as the host's localization needs them."""
-    states = (
-        (name, _state(name, f"<span>{DOWNLOAD}</span>", f"<span>{DOWNLOADED}</span>", translated=False)) for name in names
-    )
+    states = ((name, _state(name, lambda word: f"<span>{word}</span>")) for name in names)
     return " &nbsp; ".join(
         f"<small>{html.escape(name)}: {state}</small>" for name, state in states if name not in AUTO_MODELS
     )
@@ -85,12 +84,14 @@ def is_downloaded(name: str) -> bool:
     return find_file(name, host.models_dirs()) is not None
 
 
-def _state(name: str, download: str, downloaded: str, translated: bool = True) -> str:
-    words = translate if translated else str
+def _state(name: str, say: Callable[[str], str]) -> str:
+    """What is said beside a choice; `say` is given each word of it that does not change."""
+    if needs_onnx_runtime(name, host.models_dirs()):
+        return say(NEEDS_ONNX_RUNTIME)
     if is_downloaded(name):
-        return words(downloaded)
+        return say(DOWNLOADED)
     size = download_size(AUTO_DOWNLOAD if name in AUTO_MODELS else name)
-    return f"{size / 1e6:.0f} MB {words(download)}" if size else words(download)
+    return f"{size / 1e6:.0f} MB {say(DOWNLOAD)}" if size else say(DOWNLOAD)
 
 
 def _css_text(text: str) -> str:

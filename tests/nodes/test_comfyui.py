@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import re
+import shutil
 import sys
 import weakref
 
@@ -20,6 +21,8 @@ from gpen_core import Face
 from gpen_core.images.image import ImageData
 from gpen_core.network import GPENConfig
 from gpen_core.tools.demo import images as demo_pictures
+
+pytest_plugins = ["onnx_files"]
 
 ROOT = fake_comfyui.ROOT
 NODES = fake_comfyui.NODES
@@ -335,6 +338,23 @@ def test_networks_in_the_folder_of_other_restorers_are_found(host, comfy_models)
         assert [path.name for path in folders.model_dirs()] == ["GPEN", "facerestore_models"]  # what is fetched goes first
     finally:
         (comfy_models / file).unlink()
+
+
+def test_a_folder_with_only_an_onnx_file_restores(comfy_models, monkeypatch, tmp_path, portrait, exported_onnx):
+    """As ReActor keeps it: the list names the network, and what is made of the file goes to our own folder."""
+    for name in ("facedetection", "facerestore_models"):
+        (tmp_path / name).mkdir()
+    shutil.copy(comfy_models / "facedetection" / helpers.DETECTOR_FILE, tmp_path / "facedetection")
+    shutil.copy(exported_onnx, tmp_path / "facerestore_models" / "GPEN-BFR-256.onnx")
+    host = fake_comfyui.Host(tmp_path, monkeypatch)
+    folders = host.module("nodes.folders")
+    assert "GPEN-BFR-256.pth" in folders.model_choices() and "GPEN-BFR-256.pth" not in folders.missing_models()
+    detector = "detection_mobilenet0.25_Final.pth"
+    (model,) = host.run("GPEN_LoadModel", model="GPEN-BFR-256.pth", precision="fp32", detector=detector)
+    image, *_ = host.run("GPEN_RestoreFaces", image=portrait, gpen_model=model)
+    assert not torch.equal(image, portrait)
+    assert (tmp_path / "GPEN" / "GPEN-BFR-256.safetensors").exists()
+    assert "GPEN-BFR-256.safetensors" not in {path.name for path in (tmp_path / "facerestore_models").iterdir()}
 
 
 WIDGETS = {

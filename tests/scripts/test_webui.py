@@ -18,7 +18,7 @@ from webui_fixtures import RED, is_red, script_arguments
 
 from gpen_core import FaceRestorer, MissingDependency, OutOfMemory, ProgressEvent, RestoreOptions, declared_options
 
-pytest_plugins = ["webui_fixtures"]
+pytest_plugins = ["onnx_files", "webui_fixtures"]
 
 
 @pytest.fixture
@@ -471,6 +471,29 @@ def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
         assert file.name in model.component_args()["choices"] and all(isinstance(one, str) for one in choices()["choices"])
     finally:
         file.unlink()
+
+
+def test_a_folder_with_only_an_onnx_file_restores(webui_models, monkeypatch, tmp_path, photo, exported_onnx):
+    for name in ("GPEN", "facerestore_models"):
+        (tmp_path / name).mkdir()
+    shutil.copy(webui_models / "GPEN" / helpers.DETECTOR_FILE, tmp_path / "GPEN")
+    shutil.copy(exported_onnx, tmp_path / "facerestore_models" / "GPEN-BFR-256.onnx")
+    host = fake_webui.Host(tmp_path, monkeypatch)
+    host.fire("on_ui_settings")
+    assert "GPEN-BFR-256.pth: <span>downloaded</span>" in host.opts.added["gpen_model"].told
+    pp = host.run_extras(photo, GPEN={"enable": True, "model": "GPEN-BFR-256.pth", "strength": 1.0})
+    assert pp.info["GPEN faces"] == 1 and pp.image.tobytes() != photo.tobytes()
+    assert (tmp_path / "GPEN" / "GPEN-BFR-256.safetensors").exists()
+
+
+def test_the_lists_say_that_an_onnx_file_needs_onnx_runtime(webui_models, monkeypatch, tmp_path):
+    monkeypatch.setattr("gpen_core.weights.folders.has_runtime", lambda: False)
+    (tmp_path / "facerestore_models").mkdir()
+    (tmp_path / "facerestore_models" / "GPEN-BFR-256.onnx").touch()
+    host = fake_webui.Host(tmp_path, monkeypatch)
+    host.fire("on_ui_settings")
+    told = host.opts.added["gpen_model"].told
+    assert "GPEN-BFR-256.pth: <span>ONNX file; needs ONNX Runtime</span>" in told
 
 
 def test_the_models_folder_is_made_where_it_can_be(webui_models, monkeypatch, tmp_path, caplog):

@@ -51,7 +51,10 @@ def said_by_callbacks():
 
 @pytest.fixture
 def texts(webui_models, monkeypatch):
-    """Of both pages and the settings, in A1111 and SD.Next."""
+    """Of both pages and the settings, in A1111 and SD.Next. One network is an ONNX file, without ONNX Runtime."""
+    monkeypatch.setattr("gpen_core.weights.folders.has_runtime", lambda: False)
+    onnx = webui_models / "facerestore_models" / "GPEN-BFR-1024.onnx"
+    onnx.touch()
     found = set(ALONE)
     for is_sdnext in (False, True):
         host = fake_webui.Host(webui_models, monkeypatch, sdnext=is_sdnext, operation_order=["GPEN"])
@@ -66,6 +69,7 @@ def texts(webui_models, monkeypatch):
         told = " ".join(info.told for info in host.opts.added.values())
         found |= {html.unescape(text) for text in re.findall(r"<span class='info'>(.*?)</span>", told)}
         found |= {host.setting("gpen_self_test").value}
+    onnx.unlink()
     return (found | set(said_by_callbacks())) - {None}
 
 
