@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
-from ..images import codecs
+from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
 from ..images.image import ImageData, to_image_data
@@ -46,10 +46,10 @@ class SourceFile:
         """Writes the image with this metadata, atomically; where `is_same` says that it is the source's, and the format is
         too, the file as it was. Raises `OutputError`."""
         target = _local_path(path, OutputError)
-        if target.suffix and target.suffix.lower() not in codecs.SUFFIXES:
-            known = ", ".join(codecs.SUFFIXES)
+        if target.suffix and target.suffix.lower() not in formats.OUTPUT_SUFFIXES:
+            known = ", ".join(formats.OUTPUT_SUFFIXES)
             raise OutputError(f"{target}: an image of type {target.suffix} cannot be written. Choose one of {known}.")
-        format_name = codecs.output_format(target, self.format)
+        format_name = formats.output_format(target, self.format)
         if is_same and self.data and format_name == self.format:
             write_bytes(target, self.data)
             return
