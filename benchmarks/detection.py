@@ -242,7 +242,83 @@ def without_faces(photos: Sequence[Photo], find: Find, naive: Find) -> None:
         print(f"{name:22} {tally.row()}", flush=True)
 
 
-TABLES = {"sizes": sizes, "crowds": crowds, "angles": angles, "none": without_faces}
+def borders(photos: Sequence[Photo], find: Find, naive: Find, size: float = 100) -> None:
+    """Faces that a border of the image cuts off, and their mirror images: hits of both, and how often both are the same.
+
+    A hit shares half of its area inside the image with the truth's. "Mirrored" is left for right."""
+    print(f"\nCut off by a border, faces of {size:g} px: found, mirrored, alike; false")
+    for part in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        cells = []
+        for border in ("left", "right", "top", "bottom"):
+            hits = np.array([cut_off(photo, find, size, part, border, seed) for seed, photo in enumerate(photos)])
+            alike = (hits[:, 0] == hits[:, 1]).mean()
+            cells.append(f"{border} {hits[:, 0].mean():4.0%} {hits[:, 1].mean():4.0%} {alike:4.0%} {int(hits[:, 2].sum())}")
+        print(f"{part:4.0%}   {'   '.join(cells)}", flush=True)
+
+
+def cut_off(photo: Photo, find: Find, size: float, part: float, border: str, seed: int) -> tuple[bool, bool, int]:
+    """Whether the face is found where `part` of it is cut off, and in the mirror image; what else is found."""
+    image, matrix = rendered(photo, size, np.random.default_rng(seed))
+    box, _ = moved(photo, matrix)
+    low, high = np.maximum((box[:2] + box[2:]) / 2 - 200, 0).astype(int), np.array(image.shape[1::-1])
+    high = np.minimum(high, low + 400)
+    axis = 0 if border in ("left", "right") else 1
+    cut = part * (box[2 + axis] - box[axis])
+    if border in ("left", "top"):
+        low[axis] = round(box[axis] + cut)
+    else:
+        high[axis] = round(box[2 + axis] - cut)
+    image, box = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), box - [*low, *low]
+    height, width = image.shape[:2]
+    hits, others = [], 0
+    for seen, truth in ((image, box), (image[:, ::-1].copy(), [width - 1 - box[2], box[1], width - 1 - box[0], box[3]])):
+        ends = [width, height, width, height]
+        rows = np.array([[*np.clip(face.box, 0, ends), *np.zeros(11)] for face in find(seen, RestoreOptions())])
+        iou = iou_and_ios(np.clip(truth, 0, ends), rows.reshape(-1, 15))[0]
+        hits.append(bool((iou >= 0.5).any()))
+        others += len(rows) - hits[-1]
+    return hits[0], hits[1], others
+
+
+def strips(photos: Sequence[Photo], find: Find, naive: Find, size: float = 60) -> None:
+    """The same pixels as 4:3 and as panoramas, with three faces in each."""
+    print(f"\nThree faces of {size:g} px in 12 megapixels\n{HEADING}")
+    for width, height in ((4000, 3000), (6000, 2000), (12000, 1000), (24000, 500)):
+        tally = Tally()
+        for seed in range(0, len(photos) - 2, 3):
+            rng = np.random.default_rng(seed)
+            image, truths = ground(height, width, rng), []
+            for n, photo in enumerate(photos[seed : seed + 3]):
+                tile, matrix = head(photo, size, rng)
+                tile = tile[:height]
+                y = int(rng.integers(height - tile.shape[0] + 1))
+                x = width * n // 3 + int(rng.integers(width // 3 - tile.shape[1]))
+                image[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+                truths.append(moved(photo, shifted(matrix, x, y)))
+            tally.add(find(image, RestoreOptions()), truths)
+        print(f"{f'{width} x {height}':22} {tally.row()}", flush=True)
+
+
+def dark(photos: Sequence[Photo], find: Find, naive: Find) -> None:
+    """Faces of 100 px in little light, rounded to 8 bits."""
+    print(f"\nIn little light\n{HEADING}")
+    for light in (1.0, 0.1, 0.05, 0.04, 0.03, 0.02, 0.01):
+        tally = Tally()
+        for seed, photo in enumerate(photos):
+            image, matrix = rendered(photo, 100, np.random.default_rng(seed))
+            tally.add(find(image * np.float32(light), RestoreOptions()), [moved(photo, matrix)])
+        print(f"{f'{light:.0%} of its light':22} {tally.row()}", flush=True)
+
+
+TABLES = {
+    "sizes": sizes,
+    "crowds": crowds,
+    "angles": angles,
+    "none": without_faces,
+    "borders": borders,
+    "strips": strips,
+    "dark": dark,
+}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..images.image import FloatImage
@@ -57,14 +58,16 @@ def tone_and_mask(
     width: float,
     is_aligned: bool = False,
     is_monochrome: bool | None = None,
+    photo: float = math.inf,
 ) -> tuple[FloatImage, FloatImage | None]:
     """The restored crop, in the tones of one that is gray or sepia where the options ask for it, and its mask
     (`build_mask`).
 
-    `is_monochrome` says whether it is, where that is known already. The tones come first: colors that a gray face never had
+    `is_monochrome` says whether it is, where that is known already; `photo` is the `color.photo_residual` of the image. The
+    tones come first: colors that a gray face never had
     would count as something that lies over it."""
     if options.color == "auto" and is_monochrome is not False:
-        tone, fits = fit_tone(crop)
+        tone, fits = fit_tone(crop, photo)
         restored = tone.apply(restored) if fits or is_monochrome else restored
     return restored, build_mask(options, mask_models, crop, restored, width, is_aligned)
 

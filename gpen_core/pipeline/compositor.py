@@ -77,7 +77,8 @@ class OpenCVCompositor:
         session, options = task.session, task.session.options
 
         def run(outputs: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage | None]:
-            return tone_and_mask(options, self._mask_models, crop, outputs[0], task.width_ratio, session.is_aligned)
+            args = (task.width_ratio, session.is_aligned)
+            return tone_and_mask(options, self._mask_models, crop, outputs[0], *args, photo=session.photo_residual)
 
         with self._timer.stage("mask"):
             ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..errors import InputError, OptionsError
 from ..faces import swap_detection
 from ..faces.align import Alignment, align_face, crop_face, full_square, square_face
 from ..faces.blend import Canvas, blur_small_face
+from ..faces.color import photo_residual
 from ..faces.face import Box, Face, Landmarks
 from ..faces.select import flag_implausible, matches_box, missing_numbers, select_faces, skip_outside_boxes, sort_faces
 from ..images.image import MAX_VALUES, FloatImage, ImageData, same_aspect_ratio
@@ -118,6 +120,11 @@ class RestoreSession:
         self.is_aligned = restore_input.is_aligned
         self.faces: list[Face] = []
         self.notes: list[str] = []
+
+    @cached_property
+    def photo_residual(self) -> float:
+        """See `color.photo_residual`; infinite where the options do not ask for the image's tones."""
+        return photo_residual(self.image) if self.options.color == "auto" else math.inf
 
     def set_detections(self, detections: Sequence[Face]) -> None:
         """Numbers the faces that the detector found and says of some why they are left alone."""

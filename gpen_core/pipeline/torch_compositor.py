@@ -77,7 +77,7 @@ class TorchCompositor:
         session, options = task.session, task.session.options
 
         def run(outputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-            recolored = apply_tone(options, crop, outputs[0])
+            recolored = apply_tone(options, crop, outputs[0], session.photo_residual)
             return recolored, build_mask(options, self._mask_models, recolored, session.is_aligned)
 
         with self._timer.stage("mask"):

@@ -4,6 +4,7 @@ Crops are [3, S, S] RGB in [0, 1]."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
@@ -68,12 +69,12 @@ def _blur_matrix(device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.linalg.matrix_power(one_pass, PASSES).astype(np.float32)).to(device)
 
 
-def apply_tone(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """Apply the tones of a gray or sepia input crop to the restored crop, if requested; see `color.ToneCurve`."""
+def apply_tone(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor, photo: float = math.inf) -> torch.Tensor:
+    """Apply the tones of a gray or sepia input crop to the restored crop, if requested; see `color.fit_tone`."""
     if options.color != "auto":
         return restored
     small = resize_crop(crop, TONE_SIZE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
-    tone, is_single_tone = fit_tone(small)
+    tone, is_single_tone = fit_tone(small, photo)
     if not is_single_tone:
         return restored
     luma = luminance(restored)

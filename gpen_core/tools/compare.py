@@ -112,9 +112,8 @@ def _face_rows(
         width = session.width_ratio(number, alignment)
         for mask_type in grid.mask_types:
             cell_options = replace(options, mask_type=mask_type)
-            restored, mask = tone_and_mask(
-                cell_options, restorer.models.mask_models(cell_options, notify), output.crop, output.restored, width
-            )
+            mask_models, photo = restorer.models.mask_models(cell_options, notify), session.photo_residual
+            restored, mask = tone_and_mask(cell_options, mask_models, output.crop, output.restored, width, photo=photo)
             restored = blur_small_face(match_color(cell_options, output.crop, restored, mask), face)
             cells = [
                 _render_cell(session.image, restored, mask, alignment, cell_alignment, strength, cell_options.grain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..faces.align import align_face, crop_face
-from ..faces.color import fit_tone
+from ..faces.color import fit_tone, photo_residual
 from ..faces.face import Face
 from ..files.atomic_write import write_bytes
 from ..images.image import ImageData
@@ -171,11 +172,12 @@ class _ToneVote:
         self._face_count = len(faces)
         if is_same and frame.number % self._interval:
             return
+        photo = photo_residual(frame.image) if faces else math.inf
         for face in faces:
             alignment = align_face(face.landmarks, TONE_SIZE, self._template)
             if not isinstance(alignment, str) and not alignment.source_region(*frame.image.size).empty:
                 key = frame.number, np.asarray(face.landmarks, np.float64).tobytes()
-                self._votes[key] = fit_tone(crop_face(frame.image, alignment))[1]
+                self._votes[key] = fit_tone(crop_face(frame.image, alignment), photo)[1]
 
     def monochrome_tracks(self, tracks: Sequence[Track]) -> frozenset[int]:
         """The numbers of those that were of one tone most of the time."""

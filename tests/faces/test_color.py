@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpen_core.faces.align import align_face, crop_face
-from gpen_core.faces.color import fit_tone, transfer_color
+from gpen_core.faces.color import fit_tone, photo_residual, transfer_color
 from gpen_core.faces.mask import square_mask
 from gpen_core.images.image import LUMA, to_image_data
 from gpen_core.options import RestoreOptions
@@ -81,6 +81,10 @@ def crop_of(image, face, size=256):
     return crop_face(to_image_data(image), align_face(face.landmarks, size))
 
 
+def is_of_one_tone(image, face):
+    return fit_tone(crop_of(image, face), photo_residual(to_image_data(image)))[1]
+
+
 FORMATS = [None, 60, 75, 95]
 
 
@@ -103,7 +107,7 @@ def test_sepia_keeps_its_line_of_tones(quality):
     image, face = head()
     sepia = in_sepia(image) if quality is None else jpeg(in_sepia(image), quality)
     crop = crop_of(sepia, face)
-    tone, is_all = fit_tone(crop)
+    tone, is_all = fit_tone(crop, photo_residual(to_image_data(sepia)))
     assert is_all
     inside = square_mask()[::2, ::2] == 1
     reddened = np.clip(crop + np.float32([0.3, 0, 0]), 0, 1)
@@ -126,7 +130,7 @@ def assert_told_apart(light, color, quality, side):
     changed = (gray + color * (image - gray)) * np.float32(light)
     small = cv2.resize(changed, (side, side), interpolation=cv2.INTER_AREA)
     changed = cv2.resize(small if quality is None else jpeg(small, quality), (560, 560), interpolation=cv2.INTER_CUBIC)
-    assert [fit_tone(crop_of(one, face))[1] for one in (changed, in_gray(changed))] == [False, True]
+    assert [is_of_one_tone(one, face) for one in (changed, in_gray(changed))] == [False, True]
 
 
 @pytest.mark.parametrize("light", LIGHTS, ids=str)
@@ -134,6 +138,20 @@ def assert_told_apart(light, color, quality, side):
 def test_no_colored_face_turns_gray(light, quality):
     """Every pair of light, quality and side occurs."""
     assert_told_apart(*light, quality, SIDES[(LIGHTS.index(light) + FORMATS.index(quality)) % 3])
+
+
+@pytest.mark.parametrize("side", [190, 560])
+@pytest.mark.parametrize("quality", [None, 50, 80])
+@pytest.mark.parametrize("noise", [0, 4, 12])
+@pytest.mark.parametrize("tone", [in_gray, in_sepia, lambda image: in_gray(image) * [0.55, 0.5, 0.4] + [0.25, 0.22, 0.15]])
+def test_noise_and_jpeg_are_no_colors_of_an_old_photograph(tone, noise, quality, side):
+    """Gray, sepia and faded sepia, with noise in each channel; faces of 80 and 235 px."""
+    image, face = head()
+    old = cv2.resize(tone(image), (side, side), interpolation=cv2.INTER_AREA)
+    old = np.clip(old + np.random.default_rng(7).normal(0, noise / 255, old.shape), 0, 1).astype(np.float32)
+    old = old if quality is None else jpeg(old, quality)
+    face = helpers.make_face(np.array(face.center) * side / 560, 235 * side / 560)
+    assert is_of_one_tone(old, face)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
