@@ -98,9 +98,12 @@ class WebUI:
         return self.run_event(config, number)[0]
 
     def run_event(self, config, number):
-        """What an event of the page without inputs gives to its outputs."""
-        number = config["dependencies"][number].get("id", number)
-        given = {"fn_index": number, "data": [], "session_hash": f"test{number}"}
+        """What an event gives to its outputs in a page that was just loaded."""
+        event = config["dependencies"][number]
+        values = {part["id"]: part["props"].get("value") for part in config["components"]}
+        number = event.get("id", number)
+        data = [values[key] for key in event["inputs"]]
+        given = {"fn_index": number, "data": data, "session_hash": f"test{number}"}
         if config["version"].startswith("3"):
             status, answer = self.call("/run/predict", given)
             assert status == 200, answer

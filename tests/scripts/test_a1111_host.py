@@ -93,13 +93,18 @@ def test_the_settings_page_has_detection(host):
     assert "Detection size (px)" in page and "setting_gpen_angles" in page and "setting_gpen_preserve" in page
 
 
+def pairs(targets):
+    """Component and trigger; gradio 3 has the component alone."""
+    return [target if isinstance(target, list) else (target, None) for target in targets]
+
+
 def events_of(config, trigger, elem_id):
     """Numbers of the events of that kind that change a component whose id begins so."""
     ours = {one["id"] for one in config["components"] if str(one["props"].get("elem_id")).startswith(elem_id)}
     return [
         number
         for number, one in enumerate(config["dependencies"])
-        if ours & set(one["outputs"]) and any(trigger in target for target in one["targets"])
+        if ours & set(one["outputs"]) and trigger in (one.get("trigger"), *(target[1] for target in pairs(one["targets"])))
     ]
 
 
