@@ -65,15 +65,15 @@ def run(
     def on_result(row: str, reply: dict[str, Any] | None) -> None:
         nonlocal has_begun
         if reply is None:
-            on_finished(_lost_outcome(_decode_job(row)))
+            on_finished(_lost_outcome(decode_job(row)))
             return
         if not has_begun:
             has_begun = True
             sizes, device, dtype = reply["runtime"]
             on_start(RuntimeInfo(tuple(sizes), device, dtype))
-        on_finished(_to_outcome(_decode_job(row), reply))
+        on_finished(_to_outcome(decode_job(row), reply))
 
-    ray_cluster.run(map(_encode_job, jobs), spec, config, on_result)
+    ray_cluster.run(map(encode_job, jobs), spec, config, on_result)
 
 
 def _restore_jobs(
@@ -87,7 +87,7 @@ def _restore_jobs(
         emit({"outcome": outcome.to_json(), "error": error, "runtime": machine})
 
     done = is_done if spec.skip_existing else None
-    jobs = [_decode_job(row) for row in rows]
+    jobs = [decode_job(row) for row in rows]
     local.process(
         restorer, jobs, spec.options, on_finished, None, spec.max_memory, done, require_all_faces=spec.require_all_faces
     )
@@ -106,7 +106,7 @@ def _lost_outcome(job: ImageJob) -> ImageOutcome:
     return ImageOutcome(job, error=GpenError(f"{job.source}: {reason}."))
 
 
-def _encode_job(job: ImageJob) -> str:
+def encode_job(job: ImageJob) -> str:
     """As JSON; names that are no text stay, too."""
     locations = (job.source, job.target, job.before_swap, job.background, job.region_mask)
     return json.dumps(
@@ -114,7 +114,7 @@ def _encode_job(job: ImageJob) -> str:
     )
 
 
-def _decode_job(text: str) -> ImageJob:
+def decode_job(text: str) -> ImageJob:
     (source, target, *others), boxes, *limits = json.loads(text)
     before_swap, background, region_mask = (None if other is None else Path(other) for other in others)
     boxes_xyxy = None if boxes is None else tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)

@@ -24,16 +24,16 @@ def check_pixels(image: Image.Image, needed: int, max_pixels: int | None = None)
 
     Without it, `MAX_PIXELS` are read anywhere, and more where half of the machine's memory holds the `needed` bytes that
     reading, restoring and writing may take."""
-    size, pixels = f"{image.width} x {image.height} pixels", image.width * image.height
+    size, pixels = f"{image.width} x {image.height}", image.width * image.height
     limit = min(MOST_PIXELS, max_pixels or MOST_PIXELS)
     if pixels > limit:
-        raise ImageTooLarge(f"{size} are too many: at most {limit / 1e6:.0f} million are read.")
+        raise ImageTooLarge(f"{size} pixels are too many: at most {limit / 1e6:.0f} million are read.")
     memory = host_memory() or 0
     if max_pixels is None and pixels > MAX_PIXELS and needed > memory * HOST_MEMORY_FRACTION:
         there = f"this machine has {memory / 1e9:.1f} GB" if memory else "how much this machine has is not known"
         raise ImageTooLarge(
-            f"{size} ({pixels / 1e6:.0f} million) are too many here: restoring them takes up to {needed / 1e9:.1f} GB, and "
-            f"{there}. To try it: --max-pixels {pixels} (max_pixels in Python)."
+            f"{size} pixels are too many for this machine: restoring {pixels / 1e6:.0f} million takes up to "
+            f"{needed / 1e9:.1f} GB, and {there}. To try it: --max-pixels {pixels}."
         )
 
 

@@ -161,7 +161,7 @@ def test_more_pixels_than_allowed_are_refused_image_by_image(red, folder):
 
 def test_what_a_job_asks_for_reaches_a_worker():
     job = ImageJob(Path("a.png"), Path("b.jpg"), quality=77, max_pixels=999)
-    assert ray_images._decode_job(ray_images._encode_job(job)) == job
+    assert ray_images.decode_job(ray_images.encode_job(job)) == job
 
 
 # What is refused before anything is loaded
