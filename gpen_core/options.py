@@ -215,6 +215,10 @@ class RestoreOptions(_Declared):
         0, "Min face size", "Faces whose box has a shorter side below this are skipped.",
         "selection", minimum=0, maximum=8192, step=1, unit="px", infotext="GPEN min face size", is_advanced=True,
     )  # fmt: skip
+    max_face_size: int = _option(
+        0, "Max face size", "Faces whose box has a shorter side above this are skipped. 0 skips none.",
+        "selection", minimum=0, maximum=8192, step=1, unit="px", infotext="GPEN max face size", is_advanced=True,
+    )  # fmt: skip
     max_faces: int | None = _option(
         None, "Max faces", "At most this many faces are restored, the largest first. 0 restores all.",
         "selection", minimum=0, maximum=1000, step=1, infotext="GPEN max faces", is_advanced=True,
@@ -275,6 +279,11 @@ class RestoreOptions(_Declared):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "max_faces", self.max_faces or None)
+        if 0 < self.max_face_size < self.min_face_size:
+            raise OptionsError(
+                f"max_face_size is {self.max_face_size} and min_face_size {self.min_face_size}; expected the larger one as "
+                "the maximum."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -149,6 +149,7 @@ def load(model="gpen-red-256.pth", precision="fp32"):
 FACES = {
     "order": "reading",
     "min_face_size": 0,
+    "max_face_size": 0,
     "max_faces": 0,
     "confidence": 0.9,
     "detection_size": 2000,

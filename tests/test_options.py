@@ -23,6 +23,7 @@ def test_defaults_are_those_of_the_published_pipeline():
         "faces": "all",
         "order": "reading",
         "min_face_size": 0,
+        "max_face_size": 0,
         "max_faces": None,
         "confidence": 0.9,
         "detection_size": 2000,
@@ -48,6 +49,7 @@ def test_options_are_frozen():
     [
         *(("strength", value) for value in (-0.01, 1.01, math.nan, math.inf, "1", None)),
         *(("confidence", value) for value in (-0.1, 1.1, math.nan, "high")),
+        *(("max_face_size", value) for value in (-1, 12.5, 8193, None)),
         *(("min_face_size", value) for value in (-1, 12.5, 8193, math.nan, math.inf, None)),
         *(("max_faces", value) for value in (-1, 1.5, 1001, "2", math.inf)),
         *(("detection_size", value) for value in (0, 63, 8193, -2000, 1000.5, math.nan, math.inf, None)),
@@ -209,3 +211,9 @@ def test_what_options_need(options, weights, on_device):
 
 def test_no_limit_of_faces_has_one_form():
     assert RestoreOptions(max_faces=0) == RestoreOptions()
+
+
+def test_the_largest_size_is_not_below_the_smallest():
+    assert RestoreOptions(min_face_size=50, max_face_size=50).max_face_size == 50
+    with pytest.raises(OptionsError, match="max_face_size is 20 and min_face_size 40"):
+        RestoreOptions(min_face_size=40, max_face_size=20)

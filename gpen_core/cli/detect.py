@@ -36,7 +36,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     add_models_dir_argument(detect)
     add_device_arguments(detect)
-    others = ("faces", "min_face_size", "max_faces")
+    others = ("faces", "min_face_size", "max_face_size", "max_faces")
     add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
     detect.set_defaults(command=_detect)
 

@@ -69,7 +69,9 @@ def select_faces(faces: Sequence[Face], size: tuple[int, int], options: RestoreO
 def size_reason(side: float, options: RestoreOptions) -> str | None:
     """Why a face is skipped whose box has a shorter side of that many pixels, or None."""
     if side < options.min_face_size:
-        return f"smaller than the minimum: {side:.0f} px, {options.min_face_size:g} px are asked for"
+        return f"smaller than the minimum: {side:.0f} px, {options.min_face_size} px are asked for"
+    if 0 < options.max_face_size < side:
+        return f"larger than the maximum: {side:.0f} px, at most {options.max_face_size} px are asked for"
     return None
 
 

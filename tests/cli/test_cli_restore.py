@@ -82,14 +82,15 @@ def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
         raise Interrupted("enough")
 
     monkeypatch.setattr(FaceRestorer, "restore_batch", look)
-    text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face-size 30 --max-faces 3 --confidence 0.7"
-    more = "--detection-size 900 --template ffhq --mask-type feather --color match --angles all --boxes 1,2,30,40.5;5,6,7,8"
-    restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split())
+    text = "--strength 0.4 --faces 0,2-3 --order large-small --min-face-size 30 --max-face-size 3000 --max-faces 3"
+    more = "--confidence 0.7 --detection-size 900 --template ffhq --mask-type feather --color match --angles all"
+    restore(face, "-o", tmp_path / "out.png", *text.split(), *more.split(), "--boxes", "1,2,30,40.5;5,6,7,8")
     wanted = RestoreOptions(
         strength=0.4,
         faces=(0, 2, 3),
         order="large-small",
         min_face_size=30,
+        max_face_size=3000,
         max_faces=3,
         confidence=0.7,
         detection_size=900,

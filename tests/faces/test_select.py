@@ -90,6 +90,14 @@ def test_minimum_size_is_the_shorter_side():
     assert taken(min_face_size=61) == ["top left", "top middle", "low right"]
 
 
+def test_maximum_size_is_the_shorter_side_too():
+    assert taken(max_face_size=80) == ["top middle", "top right", "low left"]
+    assert taken(faces="largest", max_face_size=99) == ["top middle"]
+    assert taken(min_face_size=50, max_face_size=100) == ["top left", "top middle", "low left"]
+    reasons = {face.reason for face in select_faces(list(PEOPLE.values()), SIZE, RestoreOptions(max_face_size=100))}
+    assert reasons == {None, "larger than the maximum: 120 px, at most 100 px are asked for"}
+
+
 def test_largest_is_sought_among_those_large_enough():
     assert taken(faces="largest", min_face_size=500) == []
 

@@ -43,6 +43,7 @@ FIELDS = {  # without confidence: at 0 everything is a face, and looking at all 
     "grain": STRENGTHS,
     "faces": ('"all"', '"largest"', '"0,2-4"', '"0-99999999999"', '"-1"', '"4-2"', '"٣"', '"0-9999,0-9999,0-9999"', '"²"'),
     "order": ('"reading"', '"random"'),
+    "max_face_size": ("0", "64.5", "-1", "1e17", '"1e999"'),
     "min_face_size": ("0", "64.5", "-1", "1e17", '"1e999"'),
     "max_faces": ("0", "1", "-1", "1.5", f'"{"9" * 400}"', f'"{"9" * 5000}"', "99999999999"),
     "detection_size": ("32", "8192", "31", "8193", "64.5", '"320"'),

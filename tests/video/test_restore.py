@@ -254,6 +254,8 @@ def test_tracks_are_left_alone_by_size_and_number():
     reasons = skip_reasons(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
     assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
     assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
+    reasons = skip_reasons(found, RestoreOptions(max_face_size=60), VideoOptions(), 25)
+    assert reasons[1] == "larger than the maximum: 100 px, at most 60 px are asked for" and reasons[2] is None
     reasons = skip_reasons(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons[1] is None and reasons[3] is None  # of each shot
     assert reasons[2] == "more than 1 faces: the largest are taken"
