@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..options import MASK_TYPES, RestoreOptions
+from ..options import AUTO, MASK_TYPES, RestoreOptions
 from .arguments import (
     add_device_arguments,
     add_models_dir_argument,
@@ -25,7 +25,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add = compare.add_argument
     add("photo", type=Path, metavar="PHOTO")
     add("-o", "--output", type=Path, metavar="SHEET", required=True, help="an image: a row per model and mask")
-    add("--models", default="gpen-bfr-2048", metavar="A,B", help="names or files of networks")
+    models_help = "names or files of networks, or auto: for each face the one that suits it (default: %(default)s)"
+    add("--models", default=AUTO, metavar="A,B", help=models_help)
     add("--strengths", default="0.5,1", metavar="0,0.5,1", help="a column for each")
     add("--mask-types", default="auto", metavar="A,B", help=f"of {', '.join(MASK_TYPES)}")
     add_models_dir_argument(compare)
@@ -42,7 +43,6 @@ def _compare(args: argparse.Namespace) -> int:
     from ..images import codecs, formats
     from ..images.image import from_array
     from ..images.metadata import Metadata
-    from ..pipeline.gpen_runner import parse_auto_model
     from ..pipeline.model_set import ModelSet
     from ..pipeline.restorer import FaceRestorer
     from ..tools.compare import CompareGrid, contact_sheet
@@ -51,8 +51,6 @@ def _compare(args: argparse.Namespace) -> int:
     start = time.monotonic()
     options = options_from_args(args)
     choices = CompareGrid(_split_list(args.models), _parse_strengths(args.strengths), _split_list(args.mask_types))
-    if any(map(parse_auto_model, choices.models)):
-        raise OptionsError("models is auto; expected the names or files of the networks to compare.")
     if same_file_key(args.output) == same_file_key(args.photo):
         raise OptionsError(f"{args.output} is the photograph itself. Name another file for the sheet.")
     format_name = formats.output_format(args.output, "PNG")

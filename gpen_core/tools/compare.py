@@ -17,6 +17,7 @@ from ..faces.face import Face
 from ..faces.postprocess import match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData, from_array
 from ..options import RestoreOptions
+from ..pipeline.gpen_runner import GPENRunner, parse_auto_model
 from ..pipeline.inputs import RestoreInput, RestoreSession
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
@@ -41,6 +42,8 @@ class CompareGrid:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise OptionsError(f"{name} is {values!r}; expected one or more values, each once.")
+        if len(self.models) > 1 and any(map(parse_auto_model, self.models)):
+            raise OptionsError(f"models is {self.models!r}; expected auto alone, or names and files of networks.")
         for strength in self.strengths:
             RestoreOptions(strength=strength)
         for mask_type in self.mask_types:
@@ -58,9 +61,9 @@ def contact_sheet(
     """Render a contact sheet, [H, W, 3], with one row per selected face, model and mask type.
 
     The first cell of a row shows the input, the others one strength each. `restorer` must have all models loaded, in the
-    order of the grid (`ModelSet.load`). Faces are detected once and run through each network once. All cells of a face show
-    the same square, upright, at 320 px. Raises `OptionsError` if no face is selected or the sheet would be too large, and
-    the errors of `FaceRestorer.restore`."""
+    order of the grid (`ModelSet.load`), or `auto` alone. Faces are detected once and run through each network once. All
+    cells of a face show the same square, upright, at 320 px. Raises `OptionsError` if no face is selected or the sheet would
+    be too large, and the errors of `FaceRestorer.restore`."""
     options = replace(options or RestoreOptions(), strength=1.0)
     notify = progress or no_progress
     (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)
@@ -101,7 +104,7 @@ def _face_rows(
 ) -> Iterator[RGB8]:
     face = session.faces[number]
     cell_alignment = align_face(face.landmarks, CELL_SIZE, options.template)
-    for name, runner in zip(grid.models, restorer.models.runners):
+    for name, runner in _named_runners(restorer, face, grid, options, notify):
         size = runner.network.size
         alignment = align_face(face.landmarks, size, options.template)
         if isinstance(alignment, str) or isinstance(cell_alignment, str):
@@ -120,6 +123,20 @@ def _face_rows(
                 for strength in (0.0, *grid.strengths)
             ]
             yield sheet_row(caption(f"face {number}\n{name}\n{mask_type}", CELL_SIZE), cells)
+
+
+def _named_runners(
+    restorer: FaceRestorer, face: Face, grid: CompareGrid, options: RestoreOptions, notify: Progress
+) -> Iterator[tuple[str, GPENRunner]]:
+    """The networks for a face, with what their rows are called: `auto` is the one that suits the face."""
+    if not parse_auto_model(grid.models[0]):
+        yield from zip(grid.models, restorer.models.runners)
+        return
+    alignment = align_face(face.landmarks, 1, options.template)
+    if isinstance(alignment, str):
+        raise OptionsError(f"A face cannot be compared: {alignment}.")
+    runner = restorer.models.runner_for(alignment.side, notify)
+    yield f"{grid.models[0]} ({runner.network.size})", runner
 
 
 def _render_cell(

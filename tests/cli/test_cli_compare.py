@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli_fixtures import file_names, pixels
+from cli_fixtures import DETECTOR, file_names, pixels
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -27,10 +27,27 @@ def test_a_sheet_is_written(compare, face, tmp_path):
     assert f"{sheet.shape[1]}x{sheet.shape[0]} px" in ran.out and file_names(tmp_path) == ["face.png", "sheet.png"]
 
 
+def test_auto_is_the_default_and_takes_the_network_that_suits_the_face(compare, models, face, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / DETECTOR).write_bytes((models / DETECTOR).read_bytes())
+    (folder / "GPEN-BFR-256.pth").write_bytes((models / "red-256.pth").read_bytes())
+    sheets = []
+    for number, model in enumerate(("auto:256", "gpen-bfr-256")):
+        out = tmp_path / f"{number}.png"
+        named = ("--models", model, "--mask-types", "feather", "--strengths", "1", "--models-dir", folder)
+        assert compare(face, "-o", out, *named).status == 0
+        sheets.append(pixels(out))
+    assert sheets[0].shape == sheets[1].shape
+    differing = (sheets[0] != sheets[1]).any(axis=(0, 2)).nonzero()[0]
+    assert len(differing) > 0 and differing.max() < 330  # the row's name alone
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--models", "auto"), 2, "models is auto"),
+        (("--models", "auto,red-256"), 2, "expected auto alone"),
+        ((), 4, "GPEN-BFR-2048.pth"),  # auto, as everywhere
         (("--models", "red-256,red-256"), 2, "each once"),
         (("--models", "no-such-model"), 4, "no-such-model"),
         (("--models", "red-256", "--strengths", "0.5,much"), 2, "strengths is '0.5,much'"),

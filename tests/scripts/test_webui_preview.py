@@ -44,6 +44,19 @@ def test_faces_are_shown_with_their_numbers(host, astronaut):
     assert all(min(crop.size) >= 256 for crop, _ in crops)
 
 
+def test_faces_are_numbered_in_the_chosen_order(host, astronaut):
+    """The left face is the smaller one and lies lower."""
+    canvas = np.zeros((900, 900, 3), np.uint8)
+    canvas[600:856, :256] = np.asarray(Image.fromarray(astronaut).resize((256, 256)))
+    canvas[:512, 388:] = astronaut
+    brightness = {}
+    for order in ("left-right", "reading", "large-small"):
+        _, crops, numbers, _ = buttons(host)("Show faces and their numbers", Image.fromarray(canvas), order=order)
+        brightness[order] = [np.asarray(crop.convert("RGB")).astype(int).mean() for crop, _ in crops]
+        assert numbers == [0, 1] and [text for _, text in crops] == ["0", "1"]
+    assert brightness["reading"] == brightness["large-small"] == brightness["left-right"][::-1] != brightness["left-right"]
+
+
 @pytest.mark.parametrize("sdnext", [False, True])
 @pytest.mark.slow
 def test_before_and_after(webui_models, monkeypatch, astronaut, sdnext):
