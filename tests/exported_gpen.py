@@ -100,7 +100,7 @@ class ModulatedConv(nn.Module):
         weight = self.scale * self.weight * style
         if self.demodulate:
             weight = weight * torch.rsqrt(weight.pow(2).sum([2, 3, 4]) + 1e-8).view(batch, -1, 1, 1, 1)
-        channels_out, kernel = self.weight.shape[1], self.weight.shape[3]
+        _, channels_out, _, kernel, _ = sides(self.weight)
         x = x.reshape(1, batch * channels_in, height, width)
         if hasattr(self, "blur"):
             weight = weight.transpose(1, 2).reshape(batch * channels_in, channels_out, kernel, kernel)

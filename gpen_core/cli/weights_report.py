@@ -91,8 +91,9 @@ def _verify(store: Store, path: Path) -> tuple[str, bool]:
 
 def describe_weights(record: DigestRecord) -> str:
     """How far a file is to be trusted, in words."""
+    origin = f", converted from {record.source}" if record.is_conversion else ""
     if record.checked_by == PIN:
-        return f"the catalog's digest{f', converted from {record.source}' if record.source else ''}"
+        return f"the catalog's digest{origin}"
     if record.checked_by == PUBLISHED:
-        return f"the digest published at {record.source}"
-    return "its structure only, nobody vouches for it"
+        return f"a published digest{origin}" if origin else f"the digest published at {record.source}"
+    return f"its structure only, nobody vouches for it{origin}"

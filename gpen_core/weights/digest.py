@@ -34,6 +34,11 @@ class DigestRecord:
     date: str = ""
 
     @property
+    def is_conversion(self) -> bool:
+        """Whether `source` is a file and its SHA-256, not an address."""
+        return self.source is not None and is_sha256(self.source.rpartition(" ")[2])
+
+    @property
     def has_digest(self) -> bool:
         """Whether somebody other than this machine vouches for these bytes."""
         return self.checked_by in (PIN, PUBLISHED)

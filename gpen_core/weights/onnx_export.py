@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-from ..errors import WeightsError
+from ..errors import UnsupportedPackage, WeightsError
 from ..files.atomic_write import atomic_write
 from ..network import GPEN, GPENConfig
 from ..network.plain import PlainGPEN
@@ -37,10 +38,12 @@ def export(
     in ONNX Runtime is from ours, in standard deviations: the largest difference, with `is_half` the average.
 
     With `is_half` the convolutions compute in float16; input and output stay float32. The file gets its name once it was
-    run and compared. Raises `MissingDependency` without the packages onnx and onnxruntime, `WeightsError` where the outputs
-    differ, `OutputError` where it cannot be written."""
+    run and compared. Raises `MissingDependency` without the packages onnx and onnxruntime, `UnsupportedPackage` where torch
+    is too old for `is_half`, `WeightsError` where the outputs differ, `OutputError` where it cannot be written."""
     require("onnx")
     require("onnxruntime")
+    if is_half:
+        _require_half()
     network = PlainGPEN(state_dict, config, torch.float16 if is_half else torch.float32)
     with atomic_write(path) as part:
         _write(network, part, batch)
@@ -52,6 +55,18 @@ def export(
                 f"deviation, and {limit:g} is allowed.{' Export it without --half.' if is_half else ''}"
             )
     return error
+
+
+def _require_half() -> None:
+    """torch's exporter runs the network on the CPU once."""
+    one = torch.zeros(1, 1, 1, 1, dtype=torch.float16)
+    try:
+        F.conv_transpose2d(F.conv2d(one, one), one)
+    except RuntimeError as error:
+        raise UnsupportedPackage(
+            f"torch {torch.__version__} has no convolutions in float16 on the CPU, which writing such a file needs. Install "
+            "torch 2.4 or newer, or export without --half."
+        ) from error
 
 
 def _write(network: PlainGPEN, path: Path, batch: int | None) -> None:

@@ -331,6 +331,24 @@ def test_convert_reads_an_onnx_file(gpen, tmp_path, exported_onnx):
     assert load_file(tmp_path / "mine.safetensors").keys() == onnx_files.narrow_weights().keys()
 
 
+def test_models_says_what_a_file_was_converted_from(gpen, tmp_path):
+    digests = {}
+    for kind in (digest.PIN, digest.PUBLISHED, digest.STRUCTURE):
+        path = tmp_path / f"{kind}.safetensors"
+        path.write_bytes(kind.encode())
+        digests[kind] = digest.file_sha256(path)
+        digest.save_record(path, digest.DigestRecord(digests[kind], kind, f"{kind}.onnx {digests[kind]}"))
+    lines = gpen("models", "--models-dir", tmp_path).out.splitlines()
+    words = {
+        digest.PIN: "the catalog's digest",
+        digest.PUBLISHED: "a published digest",
+        digest.STRUCTURE: "its structure only",
+    }
+    for kind, start in words.items():
+        (line,) = (line for line in lines if f" {kind}.safetensors " in line)
+        assert start in line and f", converted from {kind}.onnx {digests[kind]}" in line
+
+
 def test_convert_refuses_other_networks_in_one_sentence(gpen, tmp_path):
     path = tmp_path / "GFPGANv1.4.onnx"
     path.write_bytes(onnx_files.model(onnx_files.graph(made=(1, 3, 512, 512))))
