@@ -107,7 +107,7 @@ def _parse_bitrate(text: str) -> int:
 
 def _video(args: argparse.Namespace) -> int:
     from ..video import video_report as report
-    from ..video.restore_video import check_video
+    from ..video.check_video import check_video
 
     options = options_from_args(args)
     video = VideoOptions.from_mapping(vars(args))
@@ -234,8 +234,8 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
     from ..images import codecs, formats
     from ..images.image import from_array
     from ..images.metadata import Metadata
+    from ..video.check_video import probe_video
     from ..video.preview import preview
-    from ..video.restore_video import probe_video
 
     if args.preview < 1:
         raise OptionsError(f"--preview is {args.preview}; expected how many frames, such as 8.")

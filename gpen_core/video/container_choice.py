@@ -7,9 +7,9 @@ from pathlib import Path
 from ..errors import GpenError, InputError, OptionsError
 from ..optional_packages import version_guard
 from ..options import VideoOptions
+from .check_video import probe_video
 from .containers import OUTPUT_FORMATS
 from .encoding import Encoding, resolve_encoding
-from .restore_video import probe_video
 
 PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # the first that holds all is taken
 

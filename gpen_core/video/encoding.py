@@ -20,9 +20,6 @@ from .probe import VideoInfo
 IMAGE_SEQUENCE = "images"  # the codec of a folder of frames
 ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
 """What keeps alpha, by the suffix of the output."""
-CONTAINER_OPTIONS = {".avi": (("bf", "0"),)}
-"""Options of any encoder that a container needs. AVI has no timestamps: frames that are decoded in another order than they
-are shown would be shown late."""
 RGB_MATRIX = 0  # the matrix of what is no YCbCr
 BITS_PER_PIXEL = 0.3  # for encoders of which no option for quality is known
 MAX_REORDERED_FRAMES = 64  # frames: more than any encoder reorders
@@ -69,9 +66,9 @@ class Encoding:
         options = self.settings.encoder_options(self.crf, self.preset, self.bitrate)
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
             options["slices"] = "1"  # FFmpeg 7.1 loses the last column of chroma with more of them
-        for name, setting in self.mastering.encoder_options(self.encoder).items():
-            options[name] = f"{options[name]}:{setting}" if name in options else setting
-        return {**options, **dict(self.container_options)}
+        for name, setting in (*self.mastering.encoder_options(self.encoder).items(), *self.container_options):
+            options[name] = f"{options[name]}:{setting}" if name in options and name.endswith("-params") else setting
+        return options
 
     @property
     def keeps_alpha(self) -> bool:
@@ -106,7 +103,7 @@ def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encodin
     _check_settings(name, settings, encoding)
     chosen = replace(encoding, encoder=name, settings=settings, size=info.size, mastering=info.mastering)
     chosen = replace(
-        chosen, format=_choose_format(info, chosen, formats), container_options=CONTAINER_OPTIONS.get(suffix, ())
+        chosen, format=_choose_format(info, chosen, formats), container_options=_container_options(name, settings, suffix)
     )
     is_odd = _needs_even_size(chosen)
     failed = None if is_odd else _encoder_error(info, chosen, suffix)
@@ -127,6 +124,18 @@ def _auto_codec(info: VideoInfo, suffix: str) -> str:
     if info.is_transparent and suffix in ALPHA_CODECS:
         return ALPHA_CODECS[suffix]
     return "av1" if suffix == ".webm" else "h264" if info.bits <= 8 else "hevc"
+
+
+def _container_options(encoder: str, settings: EncoderSettings, suffix: str) -> tuple[tuple[str, str], ...]:
+    """AVI has no timestamps, and MXF none that readers find: frames that are decoded in another order than they are shown
+    would be shown late. MXF also counts frames from a key frame in 8 bits, and looks for H.264's headers in the frames."""
+    if suffix == ".avi":
+        return (("bf", "0"),)
+    if suffix != ".mxf":
+        return ()
+    gop = () if "g" in settings.options else (("g", "100"),)
+    headers = (("x264-params", "repeat-headers=1"),) if encoder == "libx264" else ()
+    return (("bf", "0"), *gop, *headers)
 
 
 def _needs_even_size(chosen: Encoding) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from .write_errors import recovery_advice
 
 log = logging.getLogger(__name__)
 
+HALF = Fraction(1, 2)
 REPORT_EVERY = 8  # frames: copying one takes little longer than making an event
 
 
@@ -115,14 +117,15 @@ def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.in
 
 
 def _count_frames(info: VideoInfo, timestamps: NDArray[np.int64]) -> tuple[VideoInfo, NDArray[np.int64]]:
-    """The video with a clock of one tick per frame, which is AVI's: with a finer one it gets an empty frame for each tick
-    between two. A rate that varies too much for that keeps its clock."""
-    shown, ticks = int(timestamps.min()), info.frame_duration / info.time_base
-    first = round(shown / ticks)
-    counted = np.array([first + round((int(pts) - shown) / ticks) for pts in timestamps], np.int64)
-    if len(np.unique(counted)) < len(counted):
-        return info, timestamps
-    return replace(info, time_base=info.frame_duration), counted
+    """The video with AVI's clock, one tick per frame: with a finer one AVI gets an empty frame for each tick between two.
+    Where the rate varies, a tick is the shortest distance."""
+    shown = np.sort(timestamps)
+    for ticks in (info.frame_duration / info.time_base, Fraction(int(np.diff(shown).min(initial=info.frame_ticks)))):
+        first = math.floor(int(shown[0]) / ticks + HALF)
+        counted = np.array([first + math.floor((int(pts) - int(shown[0])) / ticks + HALF) for pts in timestamps], np.int64)
+        if len(np.unique(counted)) == len(counted):
+            return replace(info, time_base=ticks * info.time_base), counted
+    return info, timestamps
 
 
 def decoding_timestamps(timestamps: NDArray[np.int64], step: int) -> NDArray[np.int64]:

@@ -20,9 +20,9 @@ from ..pipeline.inputs import RestoreInput
 from ..pipeline.restore_result import RestoreResult
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, no_progress
+from .check_video import probe_video
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
-from .restore_video import probe_video
 
 RGB8 = NDArray[np.uint8]
 

@@ -149,8 +149,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
         stream = _video_stream(path, container)
         _raise_if_hidden_alpha(path, stream)
         raise_if_too_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
-        frame = _first_frame(path, container, stream)
-        return _video_info(path, container, stream, frame)
+        return _video_info(path, container, stream, *_first_frame(path, container, stream))
 
 
 def _video_stream(path: Path, container: Any) -> Any:
@@ -177,13 +176,16 @@ def _raise_if_hidden_alpha(path: Path, stream: Any) -> None:
         )
 
 
-def _first_frame(path: Path, container: Any, stream: Any) -> Any:
+def _first_frame(path: Path, container: Any, stream: Any) -> tuple[Any, int]:
+    """The frame, and the timestamp of decoding of the first packet."""
     message, codec = "", stream.codec_context.name  # PyAV 19 crashes where the context is asked after it could not be opened
     try:
+        first_dts = None
         for packet in container.demux(stream):
+            first_dts = packet.dts if first_dts is None else first_dts
             try:
                 for frame in packet.decode():
-                    return frame
+                    return frame, first_dts or 0
             except av_errors() as error:
                 message = message or error_reason(error)
     except av_errors() as error:
@@ -192,7 +194,7 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
     raise InputError(f"{path} holds no frame{cause}. Get the video anew; the video stream is {codec}.")
 
 
-def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInfo:
+def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: int) -> VideoInfo:
     orientation = read_orientation(frame)
     name = decoded = _pixel_format(frame)
     size, aspect = (frame.width, frame.height), to_fraction(stream.sample_aspect_ratio) or Fraction(1)
@@ -200,6 +202,8 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         layout = PixelFormat.parse(name)
         assert layout is not None
         name, size, aspect = layout.rotated.name, size[::-1], 1 / aspect
+    is_counted = container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
+    is_counted &= bool(stream.codec_context.has_b_frames)
     rate, stream_duration = _frame_rate(stream), _stream_duration(stream)
     seconds = stream_duration or (container.duration / AV_TIME_BASE if container.duration else None)
     count = stream.frames or (round(seconds * rate) if seconds and rate else None)
@@ -213,7 +217,7 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         frame_count=count,
         format=name,
         decoded_format=decoded,
-        start_pts=frame.pts or 0,
+        start_pts=first_dts if is_counted else frame.pts or 0,
         colors=_color_spec(stream.codec_context, frame),
         orientation=orientation,
         sample_aspect_ratio=aspect,
@@ -224,9 +228,7 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any) -> VideoInf
         clock_start=_clock_start(container, to_fraction(stream.time_base)),
         is_transparent=_is_transparent(frame, decoded),
         is_interlaced=bool(frame.interlaced_frame),
-        has_file_order_timestamps=container.format.name == "avi"
-        and stream.codec_context.name in ("h264", "hevc")
-        and bool(stream.codec_context.has_b_frames),
+        has_file_order_timestamps=is_counted,
     )
 
 

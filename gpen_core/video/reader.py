@@ -209,7 +209,7 @@ class FrameReader:
             self._file_order.clear()
             for packet in self._packets(container, stream):
                 if packet is not None:
-                    self._file_order.append(packet.pts if packet.pts is not None else packet.dts)
+                    self._file_order.append(packet.dts if packet.dts is not None else packet.pts)
                 for frame in self._decode_packet(stream, packet):
                     frame.pts = self._file_order.popleft() if self._file_order else None
                     yield frame

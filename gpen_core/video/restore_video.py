@@ -7,13 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError, InputError, OptionsError, oom_context
-from ..faces.select import missing_numbers
+from ..errors import DeviceError, InputError, oom_context
 from ..images.image import FloatImage
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -21,17 +19,17 @@ from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
-from .alpha import check_opaque, raise_if_alpha_is_lost
+from .alpha import check_opaque
 from .analysis import VideoAnalysis, detect_frames, track_faces
-from .encoding import Encoding, is_image_sequence, resolve_encoding
-from .frame_folder import raise_if_frames_exist
+from .check_video import check_video, raise_if_faces_missing
+from .encoding import Encoding
 from .frame_memory import prefetch_depth
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
-from .probe import DEFAULT_FRAME_RATE, VideoInfo, interlaced_message, probe
+from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
-from .temporal_filter import RADIUS, FlickerMetric
+from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline, timed
 from .timestamps import check_timestamps
 from .video_result import TrackOutcome, VideoResult
@@ -67,46 +65,6 @@ class _Run:
     @property
     def target(self) -> Path:
         return self.work_dir.target
-
-
-def probe_video(source: Path, video: VideoOptions, frame_memory: int | None = None) -> VideoInfo:
-    """See `probe`. `frame_memory` as in `restore_video`."""
-    fps = None if video.fps is None else Fraction(video.fps).limit_denominator(1001)
-    return probe(source, fps, pixel_memory_budget(frame_memory))
-
-
-@version_guard("av")
-def check_video(
-    source: Path, target: Path, options: RestoreOptions, video: VideoOptions, frame_memory: int | None = None
-) -> tuple[VideoInfo, Encoding]:
-    """The video and how it will be written. What can be refused before any network is loaded is refused here, with what
-    `restore_video` raises for it."""
-    info = probe_video(source, video, frame_memory)
-    if target.exists() and target.samefile(source):
-        raise OptionsError(f"{target} is the video itself. Give another name for the output.")
-    if is_image_sequence(target) and target.exists() and not target.is_dir():
-        raise OptionsError(f"{target} is a file, and without a suffix a folder of images is meant. Give another name.")
-    if options.upscale != 1:
-        raise OptionsError("A video keeps its size: upscale is for images. Enlarge the video before or after.")
-    if video.start is not None and info.duration is not None and video.start >= info.duration:
-        raise InputError(f"{source} is {info.duration:.2f} s long: nothing comes after the start, {video.start:g} s.")
-    if (
-        is_image_sequence(target) and not WorkDir(target).has_progress
-    ):  # else these may be frames that a killed run has moved
-        raise_if_frames_exist(info, target, video.start, video.end)
-    encoding = resolve_encoding(info, target, Encoding.from_options(video))
-    raise_if_alpha_is_lost(info, encoding)
-    if info.is_interlaced and video.interlaced == "refuse":
-        raise InputError(interlaced_message(source))
-    prefetch_depth(
-        info,
-        encoding,
-        (),
-        RADIUS if video.temporal_smoothing > 0 else 0,
-        pixel_memory_budget(frame_memory),
-        info.frame_count,
-    )
-    return info, encoding
 
 
 @oom_context("this video", "choose a smaller detection size")
@@ -163,7 +121,9 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     content = source_digest(run.info.path, run.progress)
     analysis_key = _analysis_key(run, content)
     analysis = _analyze(run, analysis_key)
-    check_timestamps(run.info, analysis.pts, run.target, run.encoding, run.work_dir.subfolder(analysis_key))
+    raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
+    folder = run.work_dir.subfolder(analysis_key)
+    check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
     frame_restorer = _frame_restorer(run, analysis)
     if executor is None:
         store = _segment_store(run, analysis, _segments_key(run, analysis_key))
@@ -392,8 +352,7 @@ def _build_result(
         TrackOutcome(track, frame_restorer.reasons[n], networks.get(n), counts[n], *flicker[n])
         for n, track in ((track.number, track) for track in analysis.tracks)
     ]
-    unknown = missing_numbers(run.options.faces, len(analysis.tracks))
-    notes = tuple(dict.fromkeys([*unknown, *run.notes, *analysis.notes, *run.reader.notes, *run.encoding.notes]))
+    notes = tuple(dict.fromkeys([*run.notes, *analysis.notes, *run.reader.notes, *run.encoding.notes]))
     return VideoResult(
         run.info, run.target, analysis, tuple(outcomes), tuple(restored), run.timer.seconds, notes, (len(store.ranges), done)
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -12,40 +13,68 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..files.stale_temp import temp_name
-from .containers import MAX_PACKET_DURATION, OUTPUT_FORMATS, av_errors, import_av, open_output
+from .containers import MAX_PACKET_DURATION, av_errors, import_av, open_input, open_output
 from .encoding import IMAGE_SEQUENCE, Encoding, new_stream, segment_pts_offset
+from .mux import concatenate
 from .probe import VideoInfo
 from .writer import SEGMENT_FORMATS
 
 DUMMY_SIZE = 256  # px: of the frames that are tried
 SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4")
-REORDER_DELAY = 2  # frames that are decoded before the first is shown
 GAP_REPEATS = 3  # times that each distance between frames is tried: short ones may vanish in a coarser clock
 
 
-def check_timestamps(info: VideoInfo, pts: NDArray[np.int64], target: Path, encoding: Encoding, folder: Path) -> None:
-    """Writes stand-ins for the frames, with the timestamps `pts`, into files in `folder` that are deleted again.
+def check_timestamps(
+    info: VideoInfo,
+    pts: NDArray[np.int64],
+    target: Path,
+    encoding: Encoding,
+    folder: Path,
+    start: float | None = None,
+    end: float | None = None,
+) -> None:
+    """Writes stand-ins for the frames, with the timestamps `pts`, as the output would be written, and reads them back. Its
+    files are in `folder` and are deleted again. `start` and `end` as in `concatenate`.
 
-    Raises `InputError` where the target's container refuses them, such as .mp4 for frames that are hours apart in a fine
-    clock. Without this, the refusal would come once all frames are restored."""
+    Raises `InputError` where the target's container refuses them or gives others back, such as .mp4 for frames that are
+    hours apart in a fine clock, or .ts, whose clock starts again after a day. Without this, the refusal would come once all
+    frames are restored, or never."""
     if encoding.encoder == IMAGE_SEQUENCE:
         return
     times = _condense(pts)
-    shifted = [time + segment_pts_offset(info) for time in times]
     suffix = target.suffix.lower()
     longest = max((b - a for a, b in pairwise(times)), default=0)
     first, longest_gap = (float(ticks * info.time_base) for ticks in (times[0], longest))
     description = f"The timestamps of {info.path} begin at {first:.6g} s and are up to {longest_gap:.6g} s apart"
-    if not any(_can_hold(info, shifted, name, encoding, folder) for name in SEGMENT_FORMATS):
-        raise InputError(
-            f"{description}, which no intermediate file for {encoding.encoder} can hold. Choose the codec h264 or ffv1."
-        )
-    if not _can_hold(info, times, OUTPUT_FORMATS[suffix], encoding, folder):
-        supported = [one for one in SUGGESTED_SUFFIXES if _can_hold(info, times, OUTPUT_FORMATS[one], encoding, folder)]
-        advice = f"Name the output {supported[0]}" if supported else "Give the video another frame rate first"
-        raise InputError(f"{description}, which a {suffix} file cannot hold in units of {info.time_base} s. {advice}.")
+    with _temp_file(folder, ".part") as segment:
+        is_made = _write_segment(segment, info, times, encoding)
+        if is_made is None:
+            return  # the encoder gave no frame at once; writing the video will tell
+        if not is_made:
+            raise InputError(
+                f"{description}, which no intermediate file for {encoding.encoder} can hold. Choose the codec h264 or ffv1."
+            )
+
+        def can_hold(other: str) -> bool:
+            with _temp_file(folder, other) as path:
+                return _is_kept(segment, info, times, path, encoding, (start, end))
+
+        if not can_hold(suffix):
+            supported = [one for one in SUGGESTED_SUFFIXES if can_hold(one)]
+            advice = f"Name the output {supported[0]}" if supported else "Give the video another frame rate first"
+            raise InputError(f"{description}, which a {suffix} file cannot hold in units of {info.time_base} s. {advice}.")
+
+
+@contextlib.contextmanager
+def _temp_file(folder: Path, suffix: str) -> Iterator[Path]:
+    path = folder / f"{temp_name('times')}{suffix}"
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _condense(pts: NDArray[np.int64]) -> list[int]:
@@ -54,25 +83,63 @@ def _condense(pts: NDArray[np.int64]) -> list[int]:
     return list(accumulate(gaps.tolist(), initial=int(pts[0])))
 
 
-def _can_hold(info: VideoInfo, timestamps: Sequence[int], format_: str, encoding: Encoding, folder: Path) -> bool:
-    path = folder / temp_name(f"times.{format_}")
+def _write_segment(path: Path, info: VideoInfo, times: Sequence[int], encoding: Encoding) -> bool | None:
+    """Whether an intermediate file holds them exactly; None where the encoder makes no stand-in."""
+    shifted = [time + segment_pts_offset(info) for time in times]
+    is_made: bool | None = None
+    for format_ in SEGMENT_FORMATS:
+        try:
+            with contextlib.closing(open_output(path, format_, info.time_base)) as container:
+                if encoding.encoder not in container.supported_codecs:
+                    continue
+                packet = _dummy_packet(container, info, encoding)
+                if packet is None:
+                    continue
+                is_made = False
+                data, stream = bytes(packet), packet.stream
+                for pts, end in zip(shifted, [*shifted[1:], shifted[-1] + info.frame_ticks]):
+                    container.mux(_packet(data, stream, info, pts, end - pts))
+            if _read_seconds(path)[0] == [time * info.time_base for time in shifted]:
+                return True
+        except _errors():
+            continue
+    return is_made
+
+
+def _is_kept(
+    segment: Path,
+    info: VideoInfo,
+    times: Sequence[int],
+    path: Path,
+    encoding: Encoding,
+    part: tuple[float | None, float | None],
+) -> bool:
+    """Whether the output gives the timestamps back, counted from the last: to a tick of its clock. AVI shows its first frame
+    at 0 in any case."""
     try:
-        with contextlib.closing(open_output(path, format_, info.time_base)) as container:
-            packet = _dummy_packet(container, info, encoding)
-            if packet is None:
-                return encoding.encoder in container.supported_codecs  # writing the video will tell the rest
-            data, stream = bytes(packet), packet.stream
-            delay = REORDER_DELAY if stream.codec_context.has_b_frames else 0
-            before = [timestamps[0] - n * info.frame_ticks for n in range(delay, 0, -1)]
-            until = [*timestamps[1:], timestamps[-1] + info.frame_ticks]
-            for pts, dts, end in zip(timestamps, [*before, *timestamps], until):
-                container.mux(_packet(data, stream, info, pts, dts, end - pts))
-    except av_errors():
+        concatenate([segment], info, path, *part, encoding=replace(encoding, copied_streams=()))
+        seconds, tick = _read_seconds(path)
+    except _errors():
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-    return True
+    if len(seconds) != len(times):
+        return False
+    pairs = list(zip(seconds, times))[1 if path.suffix == ".avi" else 0 :]
+    return all(abs((seconds[-1] - one) - (times[-1] - ticks) * info.time_base) <= tick for one, ticks in pairs)
+
+
+def _errors() -> tuple[type[BaseException], ...]:
+    return (*av_errors(), InputError, OutputError)
+
+
+def _read_seconds(path: Path) -> tuple[list[Fraction], Fraction]:
+    """When each frame of a file is shown, in seconds of its clock, in order, and a tick of that clock."""
+    with open_input(path) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        is_avi = container.format.name == "avi"  # has no pts: FFmpeg makes some up
+        times = [packet.dts if is_avi or packet.pts is None else packet.pts for packet in packets]
+        base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+    return sorted(time * base for time in times), base
 
 
 def _dummy_packet(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
@@ -90,9 +157,9 @@ def _dummy_packet(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
         return None
 
 
-def _packet(data: bytes, stream: Any, info: VideoInfo, pts: int, dts: int, duration: int) -> Any:
+def _packet(data: bytes, stream: Any, info: VideoInfo, pts: int, duration: int) -> Any:
     packet = import_av().Packet(data)
     packet.stream, packet.time_base = stream, info.time_base
-    packet.pts, packet.dts, packet.duration = pts, dts, min(duration, MAX_PACKET_DURATION)
+    packet.pts, packet.dts, packet.duration = pts, pts, min(duration, MAX_PACKET_DURATION)
     packet.is_keyframe = True
     return packet

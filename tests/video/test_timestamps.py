@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import video_files
@@ -14,6 +15,9 @@ from gpen_core.video.probe import probe
 from gpen_core.video.timestamps import check_timestamps
 from gpen_core.video.writer import SegmentWriter
 
+needs_clock = pytest.mark.skipif(
+    not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV sets no clock for streams that are copied"
+)
 DAY = 86_400_000  # ms
 COUNT = 4
 
@@ -44,7 +48,7 @@ def test_the_named_container_holds_them(film, tmp_path):
     assert video_files.read_frames(tmp_path / "out.mkv")[-1].shape == (*SIZE[::-1], 3)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".ts", ".nut"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", pytest.param(".avi", marks=needs_clock), ".ts", ".nut"])
 @pytest.mark.parametrize("codec", ["h264", "mpeg4"])
 def test_usual_timestamps_pass(film, tmp_path, suffix, codec):
     """Also irregular ones, and ones that do not begin at 0."""
@@ -63,3 +67,47 @@ def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_pat
             writer.write(frame)
     with pytest.raises(OutputError, match=r"cannot be written.*The segments are kept: name another place.*\.mkv"):
         concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".avi"])
+def test_a_clock_that_starts_again_after_a_day_is_refused(film, tmp_path, suffix):
+    """A transport stream counts 26.5 hours and then from 0; AVI would need a million empty frames."""
+    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", Encoding("h264"))
+    pts = np.array([0, 40, 80, DAY, DAY + 40]) * round(1 / film.time_base) // 1000
+    with pytest.raises(InputError, match=rf"which a {suffix} file cannot hold .*Name the output \.mkv"):
+        check_timestamps(film, pts, tmp_path / f"o{suffix}", encoding, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".flv", ".mp4"])
+def test_a_clock_that_starts_late_is_no_reason_to_refuse(tmp_path, suffix):
+    """The output's starts at 0: after 30 days FLV's own would begin again."""
+    times = [30 * DAY * 90 + n * 3600 for n in range(6)]
+    film = probe(video_files.write_video(tmp_path / "a.nut", 6, times=times, base=Fraction(1, 90_000)))
+    target = tmp_path / f"o{suffix}"
+    encoding = resolve_encoding(film, target, Encoding("h264"))
+    check_timestamps(film, np.array(times), target, encoding, tmp_path)
+    with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
+        for frame in video_files.FrameReader(film).frames():
+            writer.write(frame)
+    concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+    seconds = [frame.seconds for frame in video_files.FrameReader(probe(target)).frames()]
+    assert seconds == pytest.approx([n * 0.04 for n in range(6)], abs=0.0011) and probe(target).clock_start < 2
+
+
+@needs_clock
+@pytest.mark.parametrize("codec", ["auto", "mpeg2video"])
+def test_mxf_is_written_whole(tmp_path, codec):
+    """Of more frames than MXF counts from a key frame, with sound."""
+    source = video_files.write_video(tmp_path / "a.mov", 140, (64, 48), sound="pcm_s16le")
+    film, target = probe(source), tmp_path / "o.mxf"
+    encoding = resolve_encoding(film, target, Encoding(codec))
+    frames_ = list(video_files.FrameReader(film).frames())
+    check_timestamps(film, np.array([frame.pts for frame in frames_]), target, encoding, tmp_path)
+    with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
+        for frame in frames_:
+            writer.write(frame)
+    concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+    after = list(video_files.FrameReader(probe(target)).frames())
+    assert [frame.seconds for frame in after] == pytest.approx([n / 25 for n in range(140)])
+    assert all(video_files.psnr(a.image.pixels, b.image.pixels) > 30 for a, b in zip(frames_, after))
+    assert [one.kind for one in probe(target).streams if one.kind != "data"] == ["video", "audio"]
