@@ -195,84 +195,84 @@ class RestoreOptions(_Declared):
     docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
 
     strength: float = _option(
-        1.0, "Strength", "How much of each restored face is taken: 0 keeps the image as it is, 1 takes the whole face.",
+        1.0, "Strength", "Blend of the restored face (1) with the input (0). Lower values keep more of the person.",
         "look", minimum=0, maximum=1, step=0.01, infotext="GPEN strength",
     )  # fmt: skip
     faces: str | tuple[int, ...] = _option(
         "all", "Faces",
-        "Which faces are restored: all, largest, center (the one nearest to the middle), or numbers from 0 such as 0,2-4.",
+        "Faces to restore: all, largest, center, or face numbers starting at 0, e.g. 0,2-4.",
         "selection", convert=lambda value: _parse_faces(value), placeholder="all, largest, center or 0,2-4",
         suggestions=FACE_CHOICES,
         infotext="GPEN selection",
     )  # fmt: skip
     order: str = _option(
         "reading", "Order",
-        "How faces are numbered, from 0: reading (by rows, each from the left), left-right, or large-small.",
+        "Order of face numbers. reading: row by row, from the left. left-right: by position. large-small: by size.",
         "selection", choices=ORDERS, infotext="GPEN order", is_advanced=True,
         host_defaults={A1111: "left-right", API: "left-right"},  # as ReActor counts
     )  # fmt: skip
     min_face_size: int = _option(
-        0, "Min face size", "Faces whose box has a shorter side below this are skipped.",
+        0, "Min face size", "Skip faces smaller than this (shorter side of the bounding box).",
         "selection", minimum=0, maximum=8192, step=1, unit="px", infotext="GPEN min face size", is_advanced=True,
     )  # fmt: skip
     max_face_size: int = _option(
-        0, "Max face size", "Faces whose box has a shorter side above this are skipped. 0 skips none.",
+        0, "Max face size", "Skip faces larger than this (shorter side of the bounding box). 0 turns it off.",
         "selection", minimum=0, maximum=8192, step=1, unit="px", infotext="GPEN max face size", is_advanced=True,
     )  # fmt: skip
     max_faces: int | None = _option(
-        None, "Max faces", "At most this many faces are restored, the largest first. 0 restores all.",
+        None, "Max faces", "Restore at most this many faces, largest first. 0 restores all.",
         "selection", minimum=0, maximum=1000, step=1, infotext="GPEN max faces", is_advanced=True,
     )  # fmt: skip
     confidence: float = _option(
-        0.9, "Confidence", "Minimum score of a detected face. Lower finds more faces, and more that are none.",
+        0.9, "Confidence", "Minimum detection score. Lower values find more faces, but also more false positives.",
         "detection", minimum=0, maximum=1, step=0.01, infotext="GPEN confidence", is_advanced=True,
     )  # fmt: skip
     detection_size: int = _option(
         2000, "Detection size",
-        "The image is downscaled to the pixels of a 4:3 image with this longer side. Larger finds smaller faces, slower.",
+        "Downscale the image for detection, to the area of a 4:3 image with this longer side. Higher finds smaller faces but is slower.",
         "detection", minimum=64, maximum=8192, step=8, unit="px", infotext="GPEN detection size", is_advanced=True,
     )  # fmt: skip
     angles: str = _option(
-        "auto", "Angles", "At which angles faces are looked for: upright, all, or auto (all where none is found upright).",
+        "auto", "Angles", "Rotations to try. auto: tries all of them if no upright face is found. all: always tries every rotation. upright: none.",
         "detection", choices=ANGLES, infotext="GPEN angles", is_advanced=True,
     )  # fmt: skip
     template: str = _option(
-        "gpen", "Template", "How faces are aligned: gpen, as the released weights expect, or ffhq.",
+        "gpen", "Template", "Alignment of the face crop. Use ffhq only for networks trained with FFHQ's alignment.",
         "look", choices=TEMPLATES, infotext="GPEN template", is_advanced=True,
     )  # fmt: skip
     mask_type: str = _option(
         "auto", "Mask type",
-        "How faces are blended in: feather (a soft square), parse (the face's outline, found by ParseNet), or auto (parse "
-        "on a GPU, feather on the CPU).",
+        "Shape of the blend mask. feather: a soft square. parse: the outline of the face, found by ParseNet. auto: parse "
+        "on a GPU, feather on a CPU.",
         "look", choices=MASK_TYPES, infotext="GPEN mask type", is_advanced=True,
         weights=lambda value: (FACE_PARSER,) if value == "parse" else (),
     )  # fmt: skip
     mask_expand: float = _option(
-        0.0, "Mask expand", "Moves the mask's edge outward by this part of the face's width, inward below 0.",
+        0.0, "Mask expand", "Expand (> 0) or shrink (< 0) the mask by this fraction of the face width.",
         "look", minimum=-0.5, maximum=0.5, step=0.01, infotext="GPEN mask expand", is_advanced=True, on_device=False,
     )  # fmt: skip
     color: str = _option(
         "auto", "Color",
-        "auto keeps gray and sepia faces as they are. match gives each face the colors it had. none changes no color.",
+        "Color of restored faces. auto: keeps gray and sepia faces gray and sepia. match: uses the input's colors. none: uses the network's colors.",
         "look", choices=COLORS, infotext="GPEN color", is_advanced=True,
     )  # fmt: skip
     grain: float = _option(
-        0.0, "Grain", "How much of the image's own grain the restored faces get.",
+        0.0, "Grain", "Add the image's film grain or noise back to restored faces. 1 matches the rest of the image.",
         "look", minimum=0, maximum=1, step=0.05, infotext="GPEN grain", is_advanced=True, on_device=False,
     )  # fmt: skip
     preserve: str | tuple[str, ...] = _option(
-        (), "Preserve", "Regions of the face that stay as they are in the image, such as eyes,mouth.",
+        (), "Preserve", "Regions copied unchanged from the input, e.g. eyes,mouth. All except occluders require ParseNet.",
         "look", choices=REGIONS, multiple=True, placeholder="eyes,mouth", infotext="GPEN preserve", is_advanced=True,
         on_device=False, weights=lambda value: (FACE_PARSER,) if set(value) - {OCCLUDERS} else (),
     )  # fmt: skip
     upscale: float = _option(
-        1.0, "Upscale", "Upscales the whole image this many times; the faces are restored at that size.",
+        1.0, "Upscale", "Upscale the whole image by this factor. Faces are restored from the original pixels.",
         "upscale", minimum=1, maximum=8, step=0.5, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     upscaler: str = _option(
         "lanczos", "Upscaler",
-        "What upscales the rest of the image: lanczos, realesrnet_x2, realesrnet_x4, or the file of an RRDBNet (needs "
-        "spandrel or basicsr).",
+        "Upscaler for the background: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet file. Networks require spandrel or "
+        "basicsr.",
         "upscale", placeholder="lanczos, the name of a network or a file", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
 
@@ -293,52 +293,52 @@ class VideoOptions(_Declared):
     docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
 
     temporal_smoothing: float = _option(
-        1.0, "Temporal smoothing", "How much restored faces are smoothed over time. 0 restores every frame by itself.",
+        1.0, "Temporal smoothing", "Temporal smoothing of restored faces. 0 processes each frame independently.",
         "video", minimum=0, maximum=1, step=0.05, front_ends=VIDEO_FRONT_ENDS,
     )  # fmt: skip
     min_duration: float = _option(
-        0.0, "Min duration", "Faces that are in the video for a shorter time are skipped.",
+        0.0, "Min duration", "Skip people visible for less than this time.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
     )  # fmt: skip
     start: float | None = _option(
-        None, "Start", "Time from the first frame at which the output begins, in seconds or H:M:S.",
+        None, "Start", "Start time in seconds or H:M:S, from the first frame.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     end: float | None = _option(
-        None, "End", "Time from the first frame at which the output ends, in seconds or H:M:S.",
+        None, "End", "End time in seconds or H:M:S, from the first frame.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     fps: float | None = _option(
-        None, "Frame rate", "Frames per second of a folder of images. 25 where it is not given.",
+        None, "Frame rate", "Frames per second of a folder of images (25 by default).",
         "video", minimum=0, step=0.1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     interlaced: str = _option(
         "deinterlace", "Interlaced video",
-        "What is done about interlaced frames: deinterlace (bwdif), refuse the video, or keep them (if only marked so).",
+        "Interlaced video. deinterlace: applies bwdif. refuse: stops with an error. keep: treats the frames as progressive.",
         "video", choices=INTERLACED, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     codec: str = _option(
         "auto", "Codec",
-        "auto (H.264; HEVC for more than 8 bits), h264, hevc, av1, vp9, prores, ffv1, the name of an encoder such as "
-        "hevc_nvenc, or a JSON file with the settings of one.",
+        "Video codec. auto: H.264, or HEVC for more than 8 bits. Or h264, hevc, av1, vp9, prores, ffv1, an encoder such as "
+        "hevc_nvenc, or a JSON file with encoder settings.",
         "video", placeholder="auto, h264, hevc, av1, vp9, prores, ffv1 or the name of an encoder", is_advanced=True,
         front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     crf: int | None = _option(
         None, "Quality (CRF)",
-        "The encoder's constant quality: lower is better and larger, with VideoToolbox higher. Without it, its default.",
+        "Constant quality of the encoder. Lower is better and larger; for VideoToolbox, higher is better.",
         "video", minimum=0, maximum=255, step=1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     bitrate: int | None = _option(
-        None, "Bit rate", "Average bits per second in place of a quality, such as 8M.",
+        None, "Bit rate", "Average bit rate in bits per second instead of a quality, e.g. 8M.",
         "video", minimum=1, step=1, is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     preset: str | None = _option(
-        None, "Preset", "The encoder's own preset, such as slow, p7 or 4: slower ones give smaller files.",
+        None, "Preset", "Preset of the encoder, e.g. slow, p7 or 4. Slower presets give smaller files.",
         "video", placeholder="the name of a preset, such as slow", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     pix_fmt: str | None = _option(
-        None, "Pixel format", "The pixel format of the output, such as yuv420p. Without it, the one that loses least.",
+        None, "Pixel format", "Pixel format of the output, e.g. yuv420p. By default the one that loses least.",
         "video", placeholder="the name of a pixel format, such as yuv420p", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
 
