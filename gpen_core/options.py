@@ -35,6 +35,8 @@ AUTO = "auto"
 AUTO_MODELS = (AUTO, f"{AUTO}:256")
 """In place of a model: each face is restored by the smallest network that is there and suits it, from 512 on or from 256
 on. Where none is there, that for 2048 is fetched, which serves every size."""
+OUTPUT_FORMATS = ("png", "jpg", "webp", "tiff")
+"""What results can be written as, whatever the input is: the suffixes of their names."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
 CLI, COMFYUI, A1111, API = "cli", "comfyui", "a1111", "api"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..errors import OptionsError
 from ..images.formats import FALLBACK_FORMAT, INPUT_SUFFIXES, OUTPUT_SUFFIXES, label
+from ..options import OUTPUT_FORMATS
 from .job import Boxes
 from .locations import Location, Url, is_folder
 
-FORMAT_SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
+FORMAT_SUFFIXES = {name: f".{name}" for name in OUTPUT_FORMATS}
 """The formats to choose from, and the suffix of each where the input's name has another format's."""
 UNREAD_SUFFIXES = (".jxl", ".tga", ".exr", ".psd", ".pdf")
 """Of images that are neither read nor written: a name that ends so is meant for a file, not for a folder."""

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..batch.locations import parse_location
-from ..options import AUTO, CLI, DETECTORS, PRECISIONS, Option, RestoreOptions, VideoOptions, declared_options
+from ..options import (
+    AUTO,
+    CLI,
+    DETECTORS,
+    OUTPUT_FORMATS,
+    PRECISIONS,
+    Option,
+    RestoreOptions,
+    VideoOptions,
+    declared_options,
+)
 
 DEFAULTS = RestoreOptions()
 GROUP_TITLES = {
@@ -109,10 +119,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "what 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """How results are called and written, and how large an image may be."""
-    from ..batch.output_names import FORMAT_SUFFIXES
-
     add = parser.add_argument_group("files").add_argument
-    add("--format", choices=tuple(FORMAT_SUFFIXES), help="write all results so (default: as the input; else png)")
+    add("--format", choices=OUTPUT_FORMATS, help="write all results so (default: as the input; else png)")
     add(
         "--quality",
         type=_parse_quality,
