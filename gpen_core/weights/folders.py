@@ -99,9 +99,16 @@ def can_download() -> bool:
 
 
 def iter_weights(folders: Iterable[Path]) -> Iterator[Path]:
-    """Every weights file there, by its suffix."""
+    """Every weights file there, by its suffix; of ONNX files, which other programs keep there, only GPEN's."""
     for folder in folders:
-        yield from (path for path in _list_files(folder) if path.suffix.lower() in SUFFIXES and path.is_file())
+        yield from (path for path in _list_files(folder) if _is_weights(path))
+
+
+def _is_weights(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    return suffix != ".onnx" or "gpen" in path.name.lower() or detect_architecture(path) == GPEN
 
 
 def list_networks(folders: Sequence[Path]) -> list[str]:

@@ -25,12 +25,14 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 FLOAT = 1
 FLOAT_TYPES = {FLOAT: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 ALLOWED_OPERATORS = {
-    *("Conv", "ConvTranspose", "Gemm", "LeakyRelu", "MatMul"),
-    *("Add", "Clip", "Div", "Equal", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub", "Where"),
-    *("ReduceMean", "ReduceSum", "ReduceSumSquare"),
-    *("Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Tile"),
-    *("Cast", "CastLike", "Constant", "ConstantOfShape", "Range", "Transpose", "Unsqueeze"),
+    *("Conv", "ConvTranspose", "Gemm", "LeakyRelu", "MatMul", "PRelu", "Relu", "Resize", "Upsample"),
+    *("Abs", "Add", "Clip", "Div", "Max", "Min", "Mod", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub", "Sum"),
+    *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Where"),
+    *("ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"),
+    *("Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "ScatterND", "Shape", "Size", "Slice", "Split"),
+    *("Cast", "CastLike", "Constant", "ConstantOfShape", "Range", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 }
+"""What the published form of GPEN can become in an export: arithmetic and changes of shape."""
 
 Shape = tuple[int, ...]
 

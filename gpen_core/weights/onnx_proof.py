@@ -43,7 +43,8 @@ def tensors_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
 def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
     """Raises `UnsafeCheckpoint` unless the catalog knows the digest of these tensors, or ONNX Runtime gives for the file
     what our network gives for them, on three images."""
-    if tensors_sha256(state_dict) in tensor_digests():
+    sha256 = tensors_sha256(state_dict)
+    if sha256 in tensor_digests():
         return
     if not has_runtime():
         raise UnsafeCheckpoint(
@@ -56,7 +57,11 @@ def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
             f"its weights are in an order that is not known: the network made of them differs by {difference:.1e} of the "
             f"standard deviation from the file's own, and {MAX_DIFFERENCE:g} is allowed"
         )
-    log.info("The weights give what the ONNX file gives, within %.1e of the standard deviation.", difference)
+    log.info(
+        "The weights give what the ONNX file gives, within %.1e of the standard deviation. Their SHA-256 is %s.",
+        difference,
+        sha256,  # for `catalog.Export.tensors_sha256`
+    )
 
 
 def _largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> float:

@@ -340,6 +340,7 @@ def test_networks_in_the_folder_of_other_restorers_are_found(host, comfy_models)
         (comfy_models / file).unlink()
 
 
+@pytest.mark.slow
 def test_a_folder_with_only_an_onnx_file_restores(comfy_models, monkeypatch, tmp_path, portrait, exported_onnx):
     """As ReActor keeps it: the list names the network, and what is made of the file goes to our own folder."""
     for name in ("facedetection", "facerestore_models"):

@@ -473,6 +473,7 @@ def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
         file.unlink()
 
 
+@pytest.mark.slow
 def test_a_folder_with_only_an_onnx_file_restores(webui_models, monkeypatch, tmp_path, photo, exported_onnx):
     for name in ("GPEN", "facerestore_models"):
         (tmp_path / name).mkdir()

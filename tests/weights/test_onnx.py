@@ -17,7 +17,7 @@ from gpen_core.network import validate_state_dict
 from gpen_core.weights import catalog, checkpoint, digest, onnx_proof, protobuf
 from gpen_core.weights.catalog import Export, Source
 from gpen_core.weights.download_options import DownloadOptions
-from gpen_core.weights.folders import find_file, list_networks, needs_onnx_runtime, present_sizes
+from gpen_core.weights.folders import find_file, iter_weights, list_networks, needs_onnx_runtime, present_sizes
 from gpen_core.weights.onnx_graph import read_graph
 from gpen_core.weights.onnx_proof import tensors_sha256
 from gpen_core.weights.store import Store
@@ -311,6 +311,7 @@ def test_an_export_under_any_name_is_a_choice_and_other_networks_are_none(export
     (tmp_path / "GFPGANv1.4.onnx").write_bytes(made.model(made.graph(tensors=[made.zeros("conv.weight", (4, 3, 1, 1))])))
     (tmp_path / "broken.onnx").write_bytes(exported.read_bytes()[:-1000])
     assert {name for name in list_networks([tmp_path]) if name.endswith(".onnx")} == {"mine.onnx"}
+    assert [path.name for path in iter_weights([tmp_path])] == ["mine.onnx"]
 
 
 # what is refused
