@@ -21,6 +21,7 @@ ORDERS = ("reading", "left-right", "large-small")
 FACE_CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASK_TYPES = ("auto", "feather", "parse")
+DEFAULT_MIN_DURATION = 0.3  # seconds: longer than most false positives last, see docs/video.md
 INTERLACED = ("deinterlace", "refuse", "keep")
 COLORS = ("auto", "none", "match")
 OCCLUDERS = "occluders"
@@ -299,7 +300,7 @@ class VideoOptions(_Declared):
         "video", minimum=0, maximum=1, step=0.05, front_ends=VIDEO_FRONT_ENDS,
     )  # fmt: skip
     min_duration: float = _option(
-        0.0, "Min duration", "Skip people visible for less than this time.",
+        DEFAULT_MIN_DURATION, "Min duration", "Skip people visible for less than this time.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
     )  # fmt: skip
     start: float | None = _option(

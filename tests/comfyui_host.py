@@ -154,7 +154,7 @@ FACES = {
     "confidence": 0.9,
     "detection_size": 2000,
     "angles": "auto",
-    "min_duration": 0.0,
+    "min_duration": 0.3,
     "box_format": "xywh",
     "aligned": False,
 }

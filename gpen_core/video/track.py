@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..faces.face import Face, Landmarks
 from ..files.atomic_write import write_bytes
+from ..options import DEFAULT_MIN_DURATION
 
 FloatArray = NDArray[np.float64]
 
@@ -138,6 +139,7 @@ def select_tracks(
     min_seconds: float = 0.0,
     rate: float = 25.0,
     cuts: Sequence[int] = (),
+    frame_count: int | None = None,
 ) -> dict[int, str | None]:
     """By number of the track: why it is left alone, or None.
 
@@ -145,14 +147,15 @@ def select_tracks(
     in order. `selection` is `all`, numbers of tracks, which stand for the other tracks of the same person, too, or by shot
     `largest`: who takes the largest area, summed over its frames, or `center`: who is nearest to the middle on the mean of
     its frames, a frame without the face counting as the corner. Who is in the video for less than `min_seconds` altogether
-    is left out first."""
+    is left out first; up to `DEFAULT_MIN_DURATION`, who is there for a whole shot stays. `frame_count`: of the video."""
     reasons: dict[int, str | None] = {track.number: None for track in tracks}
     shown: dict[int, int] = {}
     for track in tracks:
         shown[track.person] = shown.get(track.person, 0) + len(track)
     for track in tracks:
         seconds = shown[track.person] / rate
-        if seconds < min_seconds:
+        is_excused = min_seconds <= DEFAULT_MIN_DURATION and _fills_shot(track, cuts, frame_count)
+        if seconds < min_seconds and not is_excused:
             reasons[track.number] = f"in the video for {seconds:.2g} s, {min_seconds:g} s are asked for"
     remaining = [track for track in tracks if reasons[track.number] is None]
     if not isinstance(selection, str):
@@ -163,6 +166,14 @@ def select_tracks(
         kept = _select_per_shot(remaining, size, selection, cuts)
         reasons.update({track.number: f"not the {word} face" for track in remaining if track.number not in kept})
     return reasons
+
+
+def _fills_shot(track: Track, cuts: Sequence[int], frame_count: int | None) -> bool:
+    """Whether the track is there from the first frame of its shot to the last."""
+    shot = bisect_right(cuts, track.first)
+    begin = cuts[shot - 1] if shot else 0
+    end = cuts[shot] if shot < len(cuts) else frame_count
+    return track.first == begin and end is not None and track.last == end - 1
 
 
 def _with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:

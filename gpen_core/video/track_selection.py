@@ -17,7 +17,8 @@ def skip_reasons(
 ) -> dict[int, str | None]:
     """By track number, the reason to skip the track, or None. See `select_tracks`. The size limits of the options apply to
     the median size of a track, and `max_faces` to each shot."""
-    reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts)
+    count = analysis.frame_count
+    reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts, count)
     for track in analysis.tracks:
         side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
         reasons[track.number] = reasons[track.number] or size_reason(side, options)

@@ -225,13 +225,18 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
         ({"min_duration": 5.0}, "5 s"),
-        ({"faces": "1"}, "not asked for"),
-        ({"faces": "1"}, "there is no face 1: the only face is 0"),
         ({"min_face_size": 500}, "500 px are asked for"),
     ):
         out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), **values)
         assert "face 0: skipped (frames 0 to 11, " in summary and reason in summary, summary
         assert out.get_stream_source() == str(film) and not left_in_temp(host)
+
+
+@pytest.mark.slow
+def test_a_face_that_is_not_there_is_an_error(host, red, film):
+    with pytest.raises(host.module("gpen_core").OptionsError, match="there is no face 1: the only face is 0"):
+        host.run(NODE, gpen_model=red, video=of_file(host, film), faces="1")
+    assert not left_in_temp(host)
 
 
 @pytest.mark.slow

@@ -286,3 +286,11 @@ def test_values_that_cannot_be():
     ):
         with pytest.raises(OptionsError):
             VideoOptions(**wrong)
+
+
+def test_a_face_that_nobody_has_is_an_error_before_the_network_runs(tmp_path):
+    film = write_lossless_video(tmp_path / "film.mkv", 6)
+    runner, network = restorer()
+    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. A report"):
+        restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
+    assert network.faces == 0 and not (tmp_path / "out.mkv").exists()

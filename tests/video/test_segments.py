@@ -39,8 +39,8 @@ class Half(FaceRestorer):
 class Others:
     """Two other processes, who take the segments by turns in no order; after `most`, they say no more."""
 
-    def __init__(self, film, target, most=COUNT, kinds=(FaceRestorer, FaceRestorer)):
-        self.film, self.target, self.most, self.kinds = film, target, most, kinds
+    def __init__(self, film, target, most=COUNT, kinds=(FaceRestorer, FaceRestorer), video=VIDEO):
+        self.film, self.target, self.most, self.kinds, self.video = film, target, most, kinds, video
         self.networks, self.told = [], []
 
     def __call__(self, found_key, count, finished):
@@ -58,7 +58,7 @@ class Others:
         own, network = restorer()
         own.__class__ = kind
         self.networks.append(network)
-        return SegmentRestorer(self.film, self.target, own, RestoreOptions(), VIDEO, found_key)
+        return SegmentRestorer(self.film, self.target, own, RestoreOptions(), self.video, found_key)
 
 
 @pytest.mark.slow
@@ -89,6 +89,31 @@ def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkey
     target = tmp_path / "out.mkv"
     result = restore_video(film, target, restorer()[0], None, VIDEO, executor=Others(film, target))
     assert result.segments == (4, 0)
+    assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
+
+
+RARE_KEYS = {"g": "120", "bf": "2", "sc_threshold": "1000000000"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".vob", "mpeg2video", RARE_KEYS),
+        (".mxf", "mpeg2video", RARE_KEYS),
+        (".ogv", "libvpx", {"g": "120", "deadline": "realtime", "cpu-used": "8"}),
+        (".avi", "libx264", {"x264-params": "keyint=250:min-keyint=250:scenecut=0"}),
+    ],
+)
+def test_segments_of_a_part_of_containers_without_a_good_index(tmp_path, monkeypatch, suffix, codec, options):
+    for name in ("MIN_SEGMENT_SECONDS", "MAX_SEGMENT_SECONDS"):
+        monkeypatch.setattr(segments, name, 1.2)
+    film, part = tmp_path / f"film{suffix}", VideoOptions(codec="ffv1", temporal_smoothing=0, start=0.4)
+    video_files.write_video(film, 90, SIZE, codec, options=options, pictures=list(frames(90)))
+    restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, part)
+    target = tmp_path / "out.mkv"
+    result = restore_video(film, target, restorer()[0], None, part, executor=Others(film, target, video=part))
+    assert result.segments == (3, 0) and len(result.restored) == 80
     assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
 
 

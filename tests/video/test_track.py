@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gpen_core.errors import InputError, OutputError
+from gpen_core.options import VideoOptions
 from gpen_core.video.track import FILLED_NOTE, Track, load_tracks, save_tracks, select_tracks
 
 RATE = 25.0
@@ -60,6 +61,16 @@ def test_all_or_by_numbers():
     assert kept(tracks, (1, 3)) == [1, 3]
     assert kept(tracks, (0,)) == kept(tracks, (2,)) == [0, 2]
     assert select_tracks(tracks, SIZE, (1,))[0] == "not asked for"
+
+
+def test_by_default_seven_frames_are_too_few_unless_they_are_the_whole_shot():
+    """What lasts so long in 24 to 30 frames per second is mostly a false positive."""
+    default = VideoOptions().min_duration
+    tracks = [track(0, 0, 100), track(1, 10, 7), track(2, 30, 9), track(3, 100, 5), track(4, 106, 5)]
+    for rate, found in ((24.0, [0, 2, 3]), (25.0, [0, 2, 3]), (30.0, [0, 2, 3])):
+        assert kept(tracks, min_seconds=default, rate=rate, cuts=(100, 105), frame_count=200) == found
+    assert kept(tracks[3:4], min_seconds=0.5, rate=25.0, cuts=(100, 105), frame_count=200) == []
+    assert kept([track(0, 0, 3)], min_seconds=default, rate=25.0, frame_count=3) == [0]
 
 
 def test_flashes_are_dropped_but_not_the_short_parts_of_one_who_stays():
