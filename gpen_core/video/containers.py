@@ -120,13 +120,14 @@ def to_valid_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def open_output(path: Path, format_: str, time_base: Fraction) -> Any:
-    """A container to be written, whose clock counts in `time_base` where it has one of its own."""
+def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False) -> Any:
+    """A container to be written, whose clock counts in `time_base` where it has one of its own. Players never see a segment."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
         options["video_track_timescale"] = str(time_base.denominator)
-        options["movflags"] = "+faststart"  # the index before the frames: players begin before all is downloaded
+        if not is_segment:
+            options["movflags"] = "+faststart"  # the index before the frames: players begin before all is downloaded
     if format_ == "avi":  # has no timestamps: sound that begins a little before the video must not move it by a whole frame
         options["avoid_negative_ts"] = "disabled"
     url = f"file:{path.absolute()}"  # a path, whatever its name looks like

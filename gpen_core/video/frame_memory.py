@@ -71,7 +71,8 @@ def _values_per_pixel(format_: str) -> float:
     """Values a pixel."""
     layout = PixelFormat.parse(format_)
     assert layout is not None
-    return {"gray": 1.0, "gbrp": 3.0}.get(layout.kind, 1 + 2 / (layout.subsampling_x * layout.subsampling_y))
+    color = {"gray": 1.0, "gbrp": 3.0}.get(layout.kind, 1 + 2 / (layout.subsampling_x * layout.subsampling_y))
+    return color + layout.has_alpha
 
 
 def _encoder_bytes(encoding: Encoding, count: int | None) -> float:

@@ -89,7 +89,7 @@ def _write_segment(path: Path, info: VideoInfo, times: Sequence[int], encoding: 
     is_made: bool | None = None
     for format_ in SEGMENT_FORMATS:
         try:
-            with contextlib.closing(open_output(path, format_, info.time_base)) as container:
+            with contextlib.closing(open_output(path, format_, info.time_base, is_segment=True)) as container:
                 if encoding.encoder not in container.supported_codecs:
                     continue
                 packet = _dummy_packet(container, info, encoding)

@@ -112,7 +112,7 @@ class _VideoSink:
         self._info, self._encoding, self._path = info, encoding, path
         self._timestamps: list[int] = []
         for name in SEGMENT_FORMATS:
-            self._container = open_output(path, name, info.time_base)
+            self._container = open_output(path, name, info.time_base, is_segment=True)
             if encoding.encoder in self._container.supported_codecs:
                 break
         self._stream = new_stream(self._container, info, encoding)

@@ -2,6 +2,7 @@
 
 import pytest
 import video_files
+from PIL import Image
 
 from gpen_core import InputError, OptionsError, VideoOptions, output_suffix
 
@@ -37,3 +38,11 @@ def test_what_cannot_be_is_said(tmp_path):
         output_suffix(tmp_path / "text.mp4")
     with pytest.raises(OptionsError, match="No video encoder 'nothing'"):
         output_suffix(video_files.write_video(tmp_path / "film.mp4", 3), VideoOptions(codec="nothing"))
+
+
+def test_a_container_that_keeps_alpha_is_chosen(tmp_path):
+    pictures = [Image.new("RGBA", (64, 48), (200, 0, 0, alpha)) for alpha in (0, 255)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40, disposal=2)
+    assert output_suffix(tmp_path / "a.gif") == ".mkv"
+    pictures[1].save(tmp_path / "b.gif", save_all=True, append_images=pictures[1:], duration=40)
+    assert output_suffix(tmp_path / "b.gif") == ".mp4"
