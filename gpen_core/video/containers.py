@@ -121,7 +121,7 @@ def to_valid_utf8(text: str) -> str:
 
 
 def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False) -> Any:
-    """A container to be written, whose clock counts in `time_base` where it has one of its own. A segment is not for players."""
+    """A container to be written, whose clock counts in `time_base` where it has one. A segment is not for players."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
