@@ -221,6 +221,8 @@ class _Muxer:
             context.framerate = self.info.frame_rate
         if context.name == "hevc" and out.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players show no hev1
+        if context.name == "prores" and out.format.name == "mov":
+            context.codec_tag = first.codec_context.codec_tag  # which tells 4444 from HQ
         return stream
 
     def _copy_chapters(self, out: Any, source: Any) -> None:

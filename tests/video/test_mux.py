@@ -244,6 +244,14 @@ def test_a_clock_that_starts_at_ten_hours_starts_at_zero(tmp_path, suffix):
     assert video_after - sound_after == pytest.approx(video_before - sound_before, abs=0.0011)
 
 
+@pytest.mark.parametrize(("pixels", "tag"), [("yuv422p10le", "apch"), ("yuv444p10le", "ap4h"), ("yuva444p10le", "ap4h")])
+def test_editors_are_told_which_prores_it_is(tmp_path, pixels, tag):
+    source = video_files.write_video(tmp_path / "a.mov", 3, codec="prores_ks", pixels=pixels)
+    through(tmp_path, source, tmp_path / "o.mov", "prores")
+    with av.open(str(tmp_path / "o.mov")) as out:
+        assert out.streams.video[0].codec_context.codec_tag == tag
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_players_of_apple_show_hevc_and_begin_before_all_is_loaded(tmp_path, suffix):
     source = video_files.write_video(tmp_path / "a.mkv", 5, codec="libx265", pixels="yuv420p10le")
