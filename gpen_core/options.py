@@ -6,14 +6,14 @@ made from these declarations. A new option is a field here, and the code that do
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
+from numbers import Integral
 from operator import index
 from typing import Any, TypeVar
 
 from .errors import OptionsError
+from .option_spec import A1111, API, CLI, COMFYUI, OptionSpec
 
 Declared = TypeVar("Declared", bound="_Declared")
 
@@ -40,84 +40,8 @@ OUTPUT_FORMATS = ("png", "jpg", "webp", "tiff")
 """What results can be written as, whatever the input is: the suffixes of their names."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
-CLI, COMFYUI, A1111, API = "cli", "comfyui", "a1111", "api"
-FRONT_ENDS = frozenset((CLI, COMFYUI, A1111, API))
 FACE_PARSER = "face_parser"
 """The weights of ParseNet, in `OptionSpec.weights`."""
-
-
-@dataclass(frozen=True)
-class OptionSpec:
-    """What front ends have to know about one option."""
-
-    help: str
-    """Its meaning in English, the only copy: whole sentences. Translations are keyed by it."""
-    label: str
-    """Its name for people."""
-    group: str
-    """`selection`, `detection`, `look`, `upscale` or `video`: options that are shown together."""
-    minimum: float | None = None
-    maximum: float | None = None
-    """Both ends are included. None: there is none."""
-    step: float | None = None
-    """Of a slider. An integer: only whole numbers are accepted."""
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    """The values there are; of `multiple`, any of them may be taken together."""
-    multiple: bool = False
-    suggestions: tuple[str, ...] = ()
-    """Of a value that is text: some to choose from in a list that others can be typed into."""
-    convert: Callable[[Any], Any] | None = None
-    """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
-    placeholder: str = ""
-    """An example of a value that is text."""
-    infotext: str = ""
-    """Its name in the parameters that A1111 writes into an image; empty: it is not written."""
-    front_ends: frozenset[str] = FRONT_ENDS
-    """Where it is offered. What can name a file is for the command line and Python only: a request can name no path."""
-    host_defaults: Mapping[str, Any] = field(default_factory=dict)
-    """By front end, where its default is another one."""
-    is_advanced: bool = False
-    """Whether it is folded away at first sight."""
-    on_device: bool = True
-    """Whether values beside the default are computed on the GPU. Else faces are composited by the CPU."""
-    weights: Callable[[Any], tuple[str, ...]] = lambda value: ()
-    """The further weights that a value needs on any device."""
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(self.step, int)
-
-    @property
-    def label_with_unit(self) -> str:
-        """`Min face size (px)`."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-    @property
-    def range_text(self) -> str:
-        """`0 to 1`, `64 to 8192 px`, `0 s or more`; empty where there is no range."""
-        unit = f" {self.unit}" if self.unit else ""
-        if self.minimum is None:
-            return ""
-        return f"{self.minimum:g}{unit} or more" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}{unit}"
-
-    def validate(self, name: str, value: Any, default: Any) -> Any:
-        """The value as Python's own type. Raises `OptionsError`."""
-        if self.convert is not None:
-            return self.convert(value)
-        if value is None and default is None:
-            return None
-        if self.multiple:
-            return _parse_choices(name, value, self.choices, self.placeholder)
-        if self.choices:
-            _check_choice(name, value, self.choices)
-            return value
-        if self.minimum is None:
-            if not isinstance(value, str) or not value:
-                raise OptionsError(f"{name} is {value!r}; expected {self.placeholder}.")
-            return value
-        _check_range(name, value, self.minimum, math.inf if self.maximum is None else self.maximum, self.is_whole)
-        return int(value) if self.is_whole else float(value)
 
 
 def _option(default: Any, label: str, text: str, group: str, **about: Any) -> Any:
@@ -232,11 +156,14 @@ class RestoreOptions(_Declared):
     )  # fmt: skip
     detection_size: int = _option(
         2000, "Detection size",
-        "Downscale the image for detection, to the area of a 4:3 image with this longer side. Higher finds smaller faces but is slower.",
+        "Downscale the image for detection, to the area of a 4:3 image with this longer side. Higher finds smaller faces "
+        "but is slower.",
         "detection", minimum=64, maximum=8192, step=8, unit="px", infotext="GPEN detection size", is_advanced=True,
     )  # fmt: skip
     angles: str = _option(
-        "auto", "Angles", "Rotations to try. auto: tries all of them if no upright face is found. all: always tries every rotation. upright: none.",
+        "auto", "Angles",
+        "Rotations to try. auto: tries all of them if no upright face is found. all: always tries every rotation. "
+        "upright: none.",
         "detection", choices=ANGLES, infotext="GPEN angles", is_advanced=True,
     )  # fmt: skip
     template: str = _option(
@@ -256,7 +183,8 @@ class RestoreOptions(_Declared):
     )  # fmt: skip
     color: str = _option(
         "auto", "Color",
-        "Color of restored faces. auto: keeps gray and sepia faces gray and sepia. match: uses the input's colors. none: uses the network's colors.",
+        "Color of restored faces. auto: keeps gray and sepia faces gray and sepia. match: uses the input's colors. none: "
+        "uses the network's colors.",
         "look", choices=COLORS, infotext="GPEN color", is_advanced=True,
     )  # fmt: skip
     grain: float = _option(
@@ -274,8 +202,8 @@ class RestoreOptions(_Declared):
     )  # fmt: skip
     upscaler: str = _option(
         "lanczos", "Upscaler",
-        "Upscaler for the background: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet file. Networks require spandrel or "
-        "basicsr.",
+        "Upscaler for the background: lanczos, realesrnet_x2, realesrnet_x4, or an RRDBNet file. Networks require spandrel "
+        "or basicsr.",
         "upscale", placeholder="lanczos, the name of a network or a file", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
 
@@ -372,19 +300,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _parse_choices(name: str, value: Any, choices: tuple[str, ...], example: str) -> tuple[str, ...]:
-    """Several of `choices`, also as text with commas: in the order of `choices`, each once."""
-    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    try:
-        names = frozenset(parts)
-        known = names <= frozenset(choices)
-    except TypeError:
-        known = False
-    if not known:
-        raise OptionsError(f"{name} is {value!r}; expected some of {', '.join(choices)}, such as {example}.")
-    return tuple(choice for choice in choices if choice in names)
-
-
 def _parse_range(part: Any) -> range:
     """`2`, or a range with both ends, such as `1-3`."""
     if not isinstance(part, str):
@@ -394,24 +309,3 @@ def _parse_range(part: Any) -> range:
     if not first <= last <= first + MAX_RANGE_LENGTH:
         raise ValueError(part)
     return range(first, last + 1)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionsError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
-
-
-def _is_finite(value: Any, whole: bool) -> bool:
-    """Whether it fits into its Python type: a float cannot hold 10**400."""
-    try:
-        return whole or math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _check_range(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
-    is_number = isinstance(value, Integral if whole else Real)
-    if not is_number or not (low <= value <= high and _is_finite(value, whole)):
-        kind = "a whole number" if whole else "a number"
-        upper = "" if high == math.inf else f" and at most {high:g}"
-        raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")
