@@ -86,7 +86,7 @@ FRONT_ENDS = {"cli": "command line", "comfyui": "ComfyUI", "a1111": "Automatic11
 
 def options():
     """A table for each group, from the declarations: an option's name and default, and what it does."""
-    from gpen_core.option_spec import FRONT_ENDS as EVERYWHERE
+    from gpen_core.options import FRONT_ENDS as EVERYWHERE
     from gpen_core.options import RestoreOptions, VideoOptions, declared_options
 
     out = MADE + (

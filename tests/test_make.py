@@ -205,7 +205,7 @@ def test_the_worked_example_of_contributing_names_every_file_that_an_option_is_i
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## A new option, step by step")[2]
     named = [ROOT / name for name in re.findall(r"^\| `(\S+)` \|", text, re.M)]
     assert len(named) == 4
-    word = "mask_expand|mask's edge|FaceParser"
+    word = "mask_expand|the mask by this fraction|FaceParser"
     assert all(re.search(word, path.read_text("utf-8")) for path in named)
     sources = [path for folder in ("gpen_core", "nodes", "scripts") for path in (ROOT / folder).rglob("*.py")]
     assert {path for path in sources if "mask_expand" in path.read_text("utf-8")} <= set(named)

@@ -1,5 +1,6 @@
 """Every declared option is in this host's controls, parameters, plot and API, by its declaration; in a fake A1111."""
 
+import html
 import sys
 import types
 
@@ -86,7 +87,7 @@ def test_the_settings_give_the_default_of_what_is_not_chosen_for_each_image(host
     key, has_one = f"gpen_{option.name}", option.spec.group in ("look", "detection")
     assert (key in host.opts.added) == has_one
     if has_one:
-        assert option.spec.help in host.opts.added[key].told.replace("&#x27;", "'")
+        assert option.spec.help in html.unescape(host.opts.added[key].told)
         value = another_value(option)
         setattr(host.opts, key, value)
         options = sys.modules["gpen_webui.controls"].parse_values(enable=True).options

@@ -32,7 +32,17 @@ def texts_of(part):
 
 SENTENCES = ("downloads", "extras", "models_list", "preview", "self_test")
 """Our modules whose constants are what callbacks say: each sentence is an element of its own in the page."""
-ALONE = {"downloaded", "download", "Download", "Not downloaded yet", "Faces found", "to restore", "restored", "skipped"}
+ALONE = {
+    "ONNX file; needs ONNX Runtime",
+    "downloaded",
+    "download",
+    "Download",
+    "Not downloaded yet",
+    "Faces found",
+    "to restore",
+    "restored",
+    "skipped",
+}
 
 
 def said_by_callbacks():

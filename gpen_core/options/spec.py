@@ -1,17 +1,23 @@
-"""What is declared about one option, and the check of its values."""
+"""The declaration of an option, the check of its values, and what front ends derive from both."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
-from .errors import OptionsError
+from ..errors import OptionsError
 
 CLI, COMFYUI, A1111, API = "cli", "comfyui", "a1111", "api"
 FRONT_ENDS = frozenset((CLI, COMFYUI, A1111, API))
+COMMAND_LINE_ONLY = frozenset((CLI,))
+VIDEO_FRONT_ENDS = frozenset((CLI, COMFYUI))
+FACE_PARSER = "face_parser"
+"""The weights of ParseNet, in `OptionSpec.weights`."""
+
+Declared = TypeVar("Declared", bound="DeclaredOptions")
 
 
 @dataclass(frozen=True)
@@ -120,3 +126,70 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf, whole
         kind = "a whole number" if whole else "a number"
         upper = "" if high == math.inf else f" and at most {high:g}"
         raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")
+
+
+def declare(default: Any, label: str, text: str, group: str, **about: Any) -> Any:
+    return field(default=default, metadata={"spec": OptionSpec(text, label, group, **about)})
+
+
+@dataclass(frozen=True)
+class Option:
+    """A declared option of `RestoreOptions` or `VideoOptions`."""
+
+    name: str
+    default: Any
+    spec: OptionSpec
+
+    def default_for(self, front_end: str) -> Any:
+        return self.spec.host_defaults.get(front_end, self.default)
+
+
+class DeclaredOptions:
+    """Validates each field by its declaration."""
+
+    def __repr__(self) -> str:
+        """Those that are not at their default."""
+        changed = ", ".join(f"{option.name}={value!r}" for option, value in changed_options(self))
+        return f"{type(self).__name__}({changed})"
+
+    def __post_init__(self) -> None:
+        for option in declared_options(type(self)):
+            value = option.spec.validate(option.name, getattr(self, option.name), option.default)
+            object.__setattr__(self, option.name, value)
+
+    @classmethod
+    def from_mapping(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
+        """The options among `values`, by their names; other keys are ignored. Raises `OptionsError`."""
+        names = {option.name for option in declared_options(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+def declared_options(kind: type, front_end: str | None = None, *groups: str) -> list[Option]:
+    """The options of `RestoreOptions` or `VideoOptions`, in their order: those that this front end offers, of these groups;
+    without groups, of all."""
+    options = (Option(one.name, one.default, one.metadata["spec"]) for one in fields(kind))
+    return [
+        one
+        for one in options
+        if (front_end is None or front_end in one.spec.front_ends) and (not groups or one.spec.group in groups)
+    ]
+
+
+def changed_options(options: Any) -> Iterator[tuple[Option, Any]]:
+    """Those that are not at their default, each with its value."""
+    for option in declared_options(type(options)):
+        value = getattr(options, option.name)
+        if value != option.default:
+            yield option, value
+
+
+def required_weights(options: DeclaredOptions) -> frozenset[str]:
+    """The weights beside network and detector that these options need on any device, such as `FACE_PARSER`."""
+    return frozenset(
+        name for option in declared_options(type(options)) for name in option.spec.weights(getattr(options, option.name))
+    )
+
+
+def supported_on_device(options: DeclaredOptions) -> bool:
+    """Whether all that these options ask for is computed on the GPU."""
+    return all(option.spec.on_device for option, _ in changed_options(options))

@@ -172,7 +172,7 @@ EVERY_OPTION = [*declared_options(RestoreOptions), *declared_options(VideoOption
 def test_each_option_says_what_people_need(option):
     assert option.spec.label and option.spec.help.endswith(".") and option.spec.help[-2] != "."
     assert option.spec.minimum is None or option.spec.step is not None
-    assert len(option.spec.help) <= 160
+    assert len(option.spec.help) <= 180
 
 
 def test_groups_and_front_ends_select_options():
