@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from gpen_core import cli
 from gpen_core.batch import local
 from gpen_core.errors import OutOfMemory
-from gpen_core.images import codecs
+from gpen_core.images import codecs, decoders
 from gpen_core.options import RestoreOptions
 from gpen_core.pipeline.inputs import RestoreSession
 from gpen_core.pipeline.model_set import GPEN
@@ -49,7 +49,7 @@ def restorer(networks):
 
 STEPS = {
     "reading": lambda restorer: (ImageFile.ImageFile, "load"),
-    "turning into numbers": lambda restorer: (codecs, "pil_to_array"),
+    "turning into numbers": lambda restorer: (decoders, "pil_to_array"),
     "detecting": lambda restorer: (restorer.detector, "detect"),
     "aligning": lambda restorer: (RestoreSession, "crop"),
     "network": lambda restorer: (restorer.network, "forward"),
