@@ -49,6 +49,7 @@ def _export(args: argparse.Namespace) -> int:
     from ..optional_packages import require
     from ..weights.download_options import DownloadOptions
     from ..weights.folders import models_dirs
+    from ..weights.name_check import MODEL, check_name
     from ..weights.onnx_export import export
     from ..weights.store import Store
 
@@ -57,6 +58,7 @@ def _export(args: argparse.Namespace) -> int:
 
     require("onnx")  # before anything is downloaded
     store = Store(models_dirs(args.models_dir), DownloadOptions.from_environment(offline=args.offline))
+    check_name(args.model, MODEL, store.folders)
     with progress_reporter(args) as progress:
         state_dict, config = store.load(args.model, build, progress)
     error = export(state_dict, config, output, args.half, args.batch)

@@ -54,12 +54,14 @@ def _open_store(args: argparse.Namespace, **options: Any) -> Store:
 def _download(args: argparse.Namespace) -> int:
     from ..pipeline.model_set import validate_checkpoint
     from ..weights.catalog import CATALOG, find_entry
+    from ..weights.name_check import suggest
     from .weights_report import describe_weights
 
     entries = [find_entry(name) for name in args.names or DEFAULT_DOWNLOADS]
     if None in entries:
         unknown = next(name for name in args.names if find_entry(name) is None)
-        raise OptionsError(f"{unknown!r} is not in the catalog: {', '.join(entry.name for entry in CATALOG)}.")
+        names = [entry.name for entry in CATALOG]
+        raise OptionsError(f"Unknown weights {unknown!r}.{suggest(unknown, names)} Available: {', '.join(names)}.")
     store = _open_store(args, mirror=args.mirror, require_digest=args.require_digest)
     refused: Counter[type[BaseException]] = Counter()
     for entry in filter(None, entries):

@@ -38,6 +38,9 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         return _directml_device()
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # torch lists the types that any build knows, not those of this machine
+        raise DeviceError(f"Unknown device {str(name)!r}. {_available_text()}") from error
+    try:
         torch.zeros(1, device=device).item()  # fails for `meta`, which exists everywhere and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         if is_out_of_memory(error):
@@ -46,10 +49,13 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
                 "use the CPU."
             ) from error
         raise DeviceError(
-            f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). "
-            f"Available: {', '.join(str(d) for d in available_devices())}."
+            f"The device {str(name)!r} is not available ({first_line(error) or type(error).__name__}). " + _available_text()
         ) from error
     return device
+
+
+def _available_text() -> str:
+    return f"Available: {', '.join(str(device) for device in available_devices())}."
 
 
 def dtype_name(dtype: torch.dtype) -> str:

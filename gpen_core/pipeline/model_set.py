@@ -23,6 +23,7 @@ from ..weights.catalog import Entry, network_name
 from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
+from ..weights.name_check import DETECTOR, MODEL, UPSCALER, check_name
 from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
 from . import rrdb
@@ -129,10 +130,14 @@ class ModelSet:
         sizes = parse_auto_model(str(models[0]))
         present = present_sizes(store.folders)
         names = needed_networks(str(models[0]), store.folders) if sizes else tuple(map(str, models))
+        for name in names:
+            check_name(name, MODEL, store.folders)
+        check_name(detector, DETECTOR, detection_store.folders)
         requests = [WeightRequest(store, name, build_network) for name in names]
         requests.append(WeightRequest(detection_store, str(detector), build_detector))
         if upscaler != LANCZOS:
             rrdb.require_backend()
+            check_name(upscaler, UPSCALER, store.folders)
             requests.append(WeightRequest(store, upscaler, rrdb.validate_state_dict))
         prefetch(requests, notify)
 
@@ -268,7 +273,9 @@ def load_detector(
     require("facexlib")
     torch_device = _pick_verified_device(device)
     build = partial(_build_detector, torch_device, _detection_dtype(pick_dtype(dtype, torch_device), torch_device))
-    return Store(models_dirs(models_dir), downloads).load(str(detector), build, progress or no_progress)
+    store = Store(models_dirs(models_dir), downloads)
+    check_name(detector, DETECTOR, store.folders)
+    return store.load(str(detector), build, progress or no_progress)
 
 
 def _pick_verified_device(device: str | torch.device) -> torch.device:
