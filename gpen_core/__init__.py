@@ -5,8 +5,8 @@
     result = restorer("photo.jpg", strength=0.8)
     result.save("restored.jpg")
 
-The names below are the public ones. All but the errors are loaded when first used: importing this package imports neither
-torch nor OpenCV. Its network is `gpen_core.network.GPEN`.
+The names in `__all__` are public. All except the errors are loaded on first use, so importing this package imports neither
+torch nor OpenCV. The network is `gpen_core.network.GPEN`.
 """
 
 from __future__ import annotations

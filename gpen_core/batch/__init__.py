@@ -1,1 +1,1 @@
-"""Many images from files to files: which files, and the run itself."""
+"""Restoring many images: planning the files of a run, and the run itself."""

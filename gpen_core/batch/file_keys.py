@@ -1,4 +1,4 @@
-"""Keys that tell whether two names lead to the same file."""
+"""Keys that show whether two names mean the same file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 from . import remote
 from .locations import URL_SCHEME, Location, Url, parse_location
 
-MAX_FOLDERS = 10_000  # that a `FileKeyMap` remembers
+MAX_FOLDERS = 10_000  # cached by a `FileKeyMap`
 
 
 def same_file_key(location: Location) -> str:
-    """A text that is equal for two names of one file. Raises `MissingDependency` for a URL without an installed file
-    system."""
+    """Return a key that is equal for two names of one file.
+
+    Raises `MissingDependency` for a URL whose file system is not installed."""
     if isinstance(location, Url):
         return remote.object_key(location)
     return _fold_case(os.path.normcase(_real_path(str(location))))
 
 
 class FileKeyMap:
-    """`same_file_key` for many paths and URLs, given as text. The links of each folder are resolved once."""
+    """`same_file_key` for many paths and URLs. The links of each folder are resolved once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -29,8 +30,8 @@ class FileKeyMap:
         if URL_SCHEME.match(text):
             return same_file_key(parse_location(text))
         folder, name = os.path.split(text)
-        is_special = name in ("", ".", "..") or os.name == "nt"  # where one file may have two names in a folder
-        if is_special or os.path.islink(text):  # noqa: PTH114  a million Paths take longer than all the rest
+        is_special = name in ("", ".", "..") or os.name == "nt"  # on Windows, a file can have two names
+        if is_special or os.path.islink(text):  # noqa: PTH114  creating a million Paths would take most of the time
             return same_file_key(parse_location(text))
         if folder not in self._folders:
             if len(self._folders) >= MAX_FOLDERS:
@@ -42,9 +43,9 @@ class FileKeyMap:
 def _real_path(path: str) -> str:
     try:
         return os.path.realpath(path)
-    except ValueError:  # no file can have such a name, for example one with NUL: reading or writing it gives the error
+    except ValueError:  # an impossible name, e.g. with NUL. Reading or writing it raises the error
         return os.path.normpath(path)
 
 
 def _fold_case(path: str) -> str:
-    return path.casefold() if sys.platform == "darwin" else path  # there, case rarely distinguishes files
+    return path.casefold() if sys.platform == "darwin" else path  # file systems on macOS usually ignore case

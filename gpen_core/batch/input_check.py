@@ -1,4 +1,4 @@
-"""Inputs that cannot be read, found by their names and first bytes before anything is loaded for them."""
+"""Find unreadable inputs by their names and first bytes, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .locations import Url
 from .sources import image_files, is_image_name
 
 MAX_OPENED = 200
-"""Images whose first bytes are read; of more, only files that are not named like an image."""
+"""Number of images whose first bytes are read. After that, only files without an image suffix are opened."""
 HEADER_BYTES = 1 << 16
 PDF_START = b"%PDF"
 
@@ -28,8 +28,10 @@ PDF_START = b"%PDF"
 def find_unreadable(
     jobs: Iterable[ImageJob], named: Collection[str] = (), is_done: Callable[[ImageJob], bool] = lambda job: False
 ) -> dict[str, InputError]:
-    """The error of each image that cannot be read, by its source, but for jobs that are done. Looked at are the first
-    images and those in `named` (sources that somebody wrote down; the others were found in a folder). URLs are not."""
+    """Return the error of each unreadable image, keyed by its source, without jobs that are done.
+
+    It checks the first `MAX_OPENED` images and those in `named`, which the user named instead of their folder. URLs are not
+    checked."""
     found = {}
     for number, job in enumerate(jobs):
         if number < MAX_OPENED or str(job.source) in named:
@@ -43,8 +45,9 @@ def find_unreadable(
 
 
 def check_readable(job: ImageJob, with_header: bool = True) -> None:
-    """Raises `InputError` where one of the job's files is missing, or begins like nothing that can be read. Without
-    `with_header`, what is named like an image is not opened."""
+    """Raise `InputError` if a file of the job is missing, or its first bytes are not those of a readable format.
+
+    Without `with_header`, files with an image suffix are not opened."""
     for location in input_locations(job):
         if isinstance(location, Url):
             continue
@@ -84,9 +87,9 @@ def _check_header(path: Path) -> None:
                 return
         except UnidentifiedImageError:
             pass
-        except InputError as error:  # no reader of the format is installed
+        except InputError as error:  # the package that reads this format is not installed
             raise InputError(f"{path}: {error}") from error
-        except (Image.DecompressionBombError, *DECODE_ERRORS):  # of a broken header: reading it says what is wrong
+        except (Image.DecompressionBombError, *DECODE_ERRORS):  # a damaged header: reading the image explains it
             return
     if path.suffix.lower() in containers.OUTPUT_FORMATS:
         raise InputError(f"{path} is a video. Restore it with: gpen video {path} -o OUT{path.suffix}")

@@ -1,4 +1,4 @@
-"""Lists of images, read as they are gone through: text, or Parquet."""
+"""Lists of images, as text or Parquet, read while they are iterated."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import BinaryIO
 
 from ..errors import InputError, MissingDependency
 from ..files.regular_file import open_regular_file
+from ..optional_packages import install_command
 
 PARQUET_MAGIC = b"PAR1"
 PATH_COLUMN = "path"
 BATCH_ROWS = 10_000
-MAX_LINE_BYTES = 1 << 16  # bytes: more is no path of any system
+MAX_LINE_BYTES = 1 << 16  # bytes; no system allows longer paths
 
 
 def read(listing: Path) -> Iterator[str]:
-    """The paths and URLs in a list, a few at a time.
+    """Yield the paths and URLs of a list.
 
-    A text (UTF-8; a name that is not is kept) has one a line; lines that are blank or begin with # are skipped, nothing
-    else is taken away. A Parquet file has them in the column `path`, which needs pyarrow. Raises `InputError` for a list
-    that cannot be read, and `MissingDependency`."""
+    A text file has one per line, in UTF-8; names in other encodings are kept. Blank lines and lines that start with # are
+    skipped. A Parquet file has them in the column `path` and needs pyarrow.
+
+    Raises `InputError` for an unreadable list, and `MissingDependency`."""
     try:
         file, _ = open_regular_file(listing)
         with file:
@@ -37,7 +39,7 @@ def _text_rows(file: BinaryIO, listing: Path) -> Iterator[str]:
         number += 1
         if len(line) == MAX_LINE_BYTES or b"\0" in line:
             raise InputError(
-                f"Line {number} of {listing} is no path. A list is a text with one path or URL a line, or Parquet."
+                f"Line {number} of {listing} is not a path. Use a text with one path or URL per line, or Parquet."
             )
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape").rstrip("\r\n")
         if text.strip() and not text.startswith("#"):
@@ -50,17 +52,19 @@ def _parquet_rows(file: BinaryIO, listing: Path) -> Iterator[str]:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingDependency(
-            f"{listing} is a Parquet list, which needs pyarrow: pip install 'sd-gpen[parquet]'"
+            f"{listing} is a Parquet list, which requires pyarrow. Install it: {install_command('pyarrow')}"
         ) from error
     try:
         table = parquet.ParquetFile(file)
         if PATH_COLUMN not in table.schema_arrow.names:
             names = ", ".join(table.schema_arrow.names[:5])
-            raise InputError(f"{listing} has no column {PATH_COLUMN!r}, but {names}. Name the column with the images so.")
+            raise InputError(f"{listing} has no column {PATH_COLUMN!r}, only {names}. Rename the column with the images.")
         for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[PATH_COLUMN]):
             for value in batch.column(0).to_pylist():
                 if not isinstance(value, str):
-                    raise InputError(f"{listing}: the column {PATH_COLUMN!r} holds {value!r}; expected text in every row.")
+                    raise InputError(
+                        f"{listing}: the column {PATH_COLUMN!r} contains {value!r}; expected text in every row."
+                    )
                 if value:
                     yield value
     except pyarrow.ArrowException as error:

@@ -1,4 +1,4 @@
-"""Images read and written wherever they lie."""
+"""Reading and writing images at local paths and URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .locations import Location, Url
 
 
 def read(location: Location, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
-    """As `codecs.read`."""
+    """The same as `codecs.read`, also for URLs."""
     if not isinstance(location, Url):
         return codecs.read(location, max_memory, max_pixels)
     data = remote.read(location)
@@ -26,7 +26,7 @@ def read(location: Location, max_memory: int | None = None, max_pixels: int | No
 
 
 def decode_memory(location: Location) -> int:
-    """As `codecs.required_memory`."""
+    """The same as `codecs.required_memory`, also for URLs."""
     return (
         remote.read_header(location, codecs.required_memory_of_file)
         if isinstance(location, Url)
@@ -35,7 +35,7 @@ def decode_memory(location: Location) -> int:
 
 
 def write_bytes(location: Location, data: bytes) -> None:
-    """`location` holds all of `data` afterwards, or what it held before; `OutputError` in the latter case."""
+    """Write the file atomically. Raises `OutputError`, and then the old content is unchanged."""
     if isinstance(location, Url):
         remote.write(location, data)
     else:
@@ -43,17 +43,18 @@ def write_bytes(location: Location, data: bytes) -> None:
 
 
 def exists(location: Location) -> bool:
-    """Whether a file is. Raises `InputError` where a store does not say."""
+    """Whether the file exists. Raises `InputError` if a store does not answer."""
     return remote.is_file(location) if isinstance(location, Url) else os.path.isfile(location)
 
 
 def format_of(location: Location, fallback: str) -> str:
-    """As `formats.output_format`."""
+    """The same as `formats.output_format`, also for URLs."""
     return formats.output_format(PurePath(location.name), fallback)
 
 
 def is_same_format(base: Location, target: Location, own_format: str | None = None) -> bool:
-    """Whether a file of `own_format` can be copied to `target` as it is. A file's name may not tell the truth; under the
-    same suffix it is still copied."""
+    """Whether a file of `own_format` can be copied to `target` without encoding it again.
+
+    A file whose suffix is not that of its format is copied to a target with the same suffix."""
     suffix = formats.OUTPUT_SUFFIXES.get(base.suffix.lower())
     return format_of(target, own_format or "") in (own_format, suffix)

@@ -1,4 +1,4 @@
-"""One image of a run: what is read for it, and where its result goes."""
+"""One image of a run: its input files and its output."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class ImageJob:
     source: Location
     target: Location
     before_swap: Path | None = None
-    """The image before a face swap."""
+    """The image before the face swap."""
     background: Path | None = None
-    """The same image enlarged."""
+    """An upscaled copy of the image."""
     boxes: Boxes | None = None
-    """x0, y0, x1, y1: where faces are to be restored, and looked for closely."""
+    """x0, y0, x1, y1 in pixels: only faces in these boxes are restored, and the boxes are searched more closely."""
     region_mask: Path | None = None
-    """A mask of any size over the whole image: white where faces may be restored, black where not."""
+    """A mask image of any size: white where faces may be restored, black elsewhere."""
 
     quality: int | None = None
-    """Of a JPEG or WebP, see `codecs.encode`."""
+    """The quality of a JPEG or WebP, see `codecs.encode`."""
     max_pixels: int | None = None
-    """That are read of each of its images, see `size_limits.check_pixels`."""
+    """The maximum size of each input image, see `size_limits.check_pixels`."""
 
     @property
     def base(self) -> Location:
-        """The image that faces are put into, whose size, format and metadata the result has."""
+        """The image into which faces are pasted. The result has its size, format and metadata."""
         return self.background or self.source
 
 
@@ -40,5 +40,5 @@ def input_locations(job: ImageJob) -> list[Location]:
 
 
 def is_done(job: ImageJob) -> bool:
-    """Whether its result is there: it is written whole or not at all, by whichever run."""
+    """Whether the output exists. Outputs are written atomically, so an existing output is complete."""
     return exists(job.target)

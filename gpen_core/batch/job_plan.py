@@ -1,8 +1,8 @@
-"""The jobs of a run, checked before it begins and kept on disk: memory does not grow with their number.
+"""The jobs of a run, checked before it starts and stored on disk, so that memory does not grow with their number.
 
-They lie in an SQLite database without a name, which SQLite keeps in a temporary file ($TMPDIR) that nobody else sees and
-that is gone with the process, however it ends. It is taken rather than sorted runs and `heapq.merge`, since it is both at
-once: its ORDER BY is an external merge sort, written in C, and its table is the copy of a list that may change meanwhile."""
+They are in an unnamed SQLite database, a temporary file in $TMPDIR that disappears with the process. SQLite replaces sorted
+runs with `heapq.merge`: its ORDER BY is an external merge sort in C, and its table is a copy of the list, which may change
+during the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .paired_files import PairedFiles
 from .sources import InputItem
 
 BATCH_ROWS = 10_000  # rows
-CHECKED_HEADERS = 1_000  # of images, about a second
+CHECKED_HEADERS = 1_000  # images; takes about a second
 SOURCE, PAIRED, RESULT = 0, 1, 2
 SCHEMA = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;
@@ -37,12 +37,11 @@ SCHEMA = """
 
 
 class JobPlan:
-    """Where each result goes, and which images before a swap, backgrounds and masks (files, or folders of files of the
-    same names) belong to which image: a collection of `ImageJob`, in the order in which the images were found, each image
-    once.
+    """The jobs of a run: a collection of `ImageJob` in the order of the inputs, each image once.
 
-    Making it raises `OptionsError` where a result would overwrite an input or another result, and `OutputError` where the
-    disk is full. It is for one thread at a time, and closed after use."""
+    It assigns to each image its output, and its image before a swap, background and mask. These are files, or folders of
+    files with the same names. The constructor raises `OptionsError` if a result would overwrite an input or another
+    result, and `OutputError` if the disk is full. Use it from one thread at a time, and close it."""
 
     def __init__(self, items: Iterable[InputItem], spec: OutputSpec) -> None:
         self._spec = spec
@@ -88,7 +87,7 @@ class JobPlan:
         self._database.executemany("INSERT INTO keys VALUES (?, ?, ?)", inputs)
 
     def _drop_duplicates(self) -> None:
-        """Of images that are named twice, the first stays."""
+        """Delete all but the first of images that are named several times."""
         by_key = self._database.execute("SELECT key, number FROM keys WHERE kind = ? ORDER BY key, number", (SOURCE,))
         duplicates = ((number,) for _, same in groupby(by_key, _row_key) for _, number in list(same)[1:])
         self._database.executemany("INSERT INTO repeated VALUES (?)", duplicates)
@@ -96,7 +95,7 @@ class JobPlan:
             self._database.execute(f"DELETE FROM {table} WHERE number IN (SELECT number FROM repeated)")
 
     def _raise_if_conflicts(self) -> None:
-        """Raises `OptionsError` for the first job whose result may not be written."""
+        """Raise `OptionsError` for the first job whose result must not be written."""
         by_key = self._database.execute("SELECT key, kind, number FROM keys ORDER BY key, kind, number")
         conflicts = (_find_conflict([row[1:] for row in same]) for _, same in groupby(by_key, _row_key))
         first = min((clash for clash in conflicts if clash is not None), default=None)
@@ -105,7 +104,7 @@ class JobPlan:
         number, other = first
         job = self._job(number)
         if other < 0:
-            raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o, or --in-place.")
+            raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o, or use --in-place.")
         both = f"{self._job(other).source} and {job.source}"
         raise OptionsError(f"{both} would both become {job.target}. Restore them separately.")
 
@@ -118,19 +117,19 @@ class JobPlan:
                 yield job
 
     def check_report(self, report: Path) -> None:
-        """Raises `OptionsError` where the report would overwrite an image or cannot be a file."""
+        """Raise `OptionsError` if the report would overwrite an image or is a folder."""
         if is_folder(report):
-            raise OptionsError(f"The report {report} is a folder. Name a file, such as {report / 'report.json'}.")
+            raise OptionsError(f"The report {report} is a folder. Choose a file, such as {report / 'report.json'}.")
         key = _digest(same_file_key(report))
         if self._database.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None:
-            raise OptionsError(f"The report {report} would overwrite an image. Name a file of its own.")
+            raise OptionsError(f"The report {report} would overwrite an image. Choose another file.")
 
     def check_outputs(self) -> None:
-        """Raises what would otherwise be raised after the work: `OptionsError` for results that their format cannot hold,
-        and `OutputError` for a folder that cannot be written to.
+        """Check the outputs before any work is done.
 
-        Of images whose alpha channel may be too much, the headers of the first `CHECKED_HEADERS` are read. Each of the
-        others fails by itself, before its work."""
+        Raises `OptionsError` for results that their format cannot store, and `OutputError` for a folder that is not
+        writable. Alpha channels are checked in the headers of the first `CHECKED_HEADERS` images. The others fail one by
+        one, before their work."""
         spec = self._spec
         if spec.in_place:
             for job in self:
@@ -141,7 +140,7 @@ class JobPlan:
             check_folder_writable(Path(self._output_path("x")).parent)
 
     def _result_format(self) -> str:
-        """That of the one file which `out` names, if it names one."""
+        """Return the format of `out` if it names a file."""
         return formats.output_format(PurePath(self._output_path("x")), "")
 
     def _check_alpha(self) -> None:
@@ -179,7 +178,7 @@ class JobPlan:
 
 
 def _has_alpha(location: Location) -> bool:
-    """False where the image cannot be opened, which is told in its turn."""
+    """Whether an image has an alpha channel. False if it cannot be opened, because reading it raises the error later."""
     try:
         return isinstance(location, Path) and codecs.has_alpha(location)
     except InputError:
@@ -187,8 +186,10 @@ def _has_alpha(location: Location) -> bool:
 
 
 def _find_conflict(entries: list[tuple[int, int]]) -> tuple[int, int] | None:
-    """Of the kinds and numbers that share a place, sorted: the first job whose result may not go there, and the job whose
-    result does already, or -1 where an input lies there."""
+    """Find a conflict among the sorted kinds and numbers that share a file.
+
+    Returns the number of the first job whose result must not be written there, and the number of the job whose result is
+    already there, or -1 if an input is there."""
     results = [number for kind, number in entries if kind == RESULT]
     if results and entries[0][0] != RESULT:
         return results[0], -1
@@ -200,12 +201,12 @@ def _row_key(row: tuple[bytes, int]) -> bytes:
 
 
 def _digest(key: str) -> bytes:
-    """Of a length that sorts fast; among a billion names two are the same with a chance of 1 to 10**21."""
+    """Hash to 16 bytes, which sort fast. Among a billion names, the probability of a collision is 10**-21."""
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _encode_text(text: object) -> bytes | None:
-    """Names that are no text have to stay, too."""
+    """Encode a name. Names that are not valid text are preserved, too."""
     return None if text is None else str(text).encode(errors="surrogatepass")
 
 
@@ -225,5 +226,5 @@ def _convert_database_errors() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise OutputError(
-            f"The plan of a run is kept in a temporary file, and that failed ({error}). $TMPDIR names another folder for it."
+            f"The temporary file for the plan of the run failed ({error}). Set $TMPDIR to another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""Many images from files to files on this machine: read, restore and write overlapped."""
+"""Restore many images on this machine. Reading, restoring and writing overlap."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 Out = TypeVar("Out")
 
 DATA_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
-"""Of the network's stage, what may be one image's; a RuntimeError may be the device's, which ends the run."""
+"""Errors in the network that fail one image only. A RuntimeError can come from the device, so it ends the run."""
 
 
 def process_all(
@@ -47,7 +47,7 @@ def process_all(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> list[ImageOutcome]:
-    """As `process`, and gives all outcomes back."""
+    """The same as `process`, but returns all outcomes."""
     outcomes: list[ImageOutcome] = []
 
     def record(outcome: ImageOutcome) -> None:
@@ -68,27 +68,28 @@ def process(
     is_done: Callable[[ImageJob], bool] | None = None,
     require_all_faces: bool = False,
 ) -> None:
-    """Restores the images in order, any number of them: one job is asked for ahead, none is kept. While one is in the
-    network, the next is read and the one before is encoded and written, each in a thread of its own. `on_finished` hears of
-    each once its file is complete, in order; it and `progress` are called in the caller's thread, and `jobs` is iterated
-    there. An image that fails does not stop the others; missing or refused weights do (`WeightsError`). Whatever ends the
-    run early, a write that has begun is finished, and told, before it is raised.
+    """Restore the images in order. Jobs are fetched one ahead and not kept, so there may be any number of them.
 
-    `max_memory` is in bytes and bounds the network's activations, and as much again the images that are in memory at once
-    (without it, half of the machine's memory does): what does not fit beside others waits, and what is not allowed at all
-    is refused before it is decoded (`OutOfMemory`). How much an image takes is estimated from its header.
+    While one image is in the network, the next is read and the previous is written, each in its own thread. `on_finished`
+    is called in order, once the file of an image is complete. `on_finished`, `progress` and the iterator `jobs` run in the
+    caller's thread. A failed image does not stop the others, but missing or rejected weights do (`WeightsError`). If the run
+    ends early, the current write is finished and reported first.
 
-    A job that `is_done` says is done already is skipped, and told so in its turn; nothing of it is read.
+    `max_memory` limits the network's activations in bytes, and the images in memory to the same number again. Without it,
+    half of the machine's memory is the limit. An image that does not fit next to others waits. An image that exceeds the
+    limit alone is rejected before it is decoded (`OutOfMemory`). The size is estimated from the header.
 
-    An image with faces, but none whose number was asked for, fails; with `require_all_faces` also one where only some of the
-    numbers are missing. An image without a face does not."""
+    Jobs for which `is_done` returns True are skipped without reading them.
+
+    An image fails if it has faces but none with a requested number. With `require_all_faces` it also fails if some of the
+    requested numbers are missing. An image without a face does not fail."""
 
     def restore(frame: RestoreInput) -> RestoreResult:
         (result,) = restorer.restore_batch([frame], options, progress=progress, max_memory=max_memory)
         raise_if_missing(options.faces, len(result.faces), require_all_faces)
         return result
 
-    # Catching warnings, as reading does, is process-wide, and overlapping threads may leave each other's filters behind.
+    # Reading images catches warnings. That is process-wide, and overlapping threads may not restore the filters.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=2, thread_name_prefix="gpen") as pool:
         pipeline = _Pipeline(pool, on_finished, max_memory, devices.pixel_memory_budget(max_memory), options.upscale)
         try:
@@ -99,7 +100,7 @@ def process(
 
 @dataclass(frozen=True, eq=False)
 class _JobImages:
-    """What a job's files hold."""
+    """The decoded files of a job."""
 
     restore_input: RestoreInput
     base: EncodedImage
@@ -107,14 +108,14 @@ class _JobImages:
 
 @dataclass(eq=False)
 class _PendingJob:
-    """A job on its way."""
+    """A job in progress."""
 
     job: ImageJob
     outcome: ImageOutcome
     is_finished: bool = False
-    """Nothing is to be read."""
+    """The job is skipped or failed, so nothing is read."""
     required_bytes: int | None = None
-    """Bytes; None before it was asked for."""
+    """The memory in bytes that its images need; None until it is computed."""
 
 
 def _pending_job(job: ImageJob, is_done: Callable[[ImageJob], bool] | None) -> _PendingJob:
@@ -122,23 +123,23 @@ def _pending_job(job: ImageJob, is_done: Callable[[ImageJob], bool] | None) -> _
     try:
         if is_done is not None and is_done(job):
             pending.outcome.status, pending.is_finished = "skipped", True
-    except InputError as error:  # of a store that did not answer
+    except InputError as error:  # a store did not answer
         pending.outcome.error, pending.is_finished = error, True
     return pending
 
 
 @dataclass
 class _Pipeline:
-    """One image read ahead, one in the network, one being written: no more than three are in memory.
+    """Keeps at most three images in memory: one being read, one in the network, one being written.
 
-    The first is read and the last is written in the caller's thread, as nothing is left to overlap with; a single
+    The first is read and the last is written in the caller's thread, because there is nothing to overlap with. A single
     image therefore starts no thread."""
 
     pool: ThreadPoolExecutor
     on_finished: Callable[[ImageOutcome], None]
     max_memory: int | None
     memory_budget: int | None
-    """Bytes that the images in memory may take together; None where nobody says."""
+    """Memory limit in bytes for all images in memory; None if unknown."""
     upscale: float = 1.0
     reading: Future[_JobImages | None] | None = None
     writing: tuple[ImageOutcome, Future[None]] | None = None
@@ -157,14 +158,14 @@ class _Pipeline:
         following: _PendingJob | None,
         network: Callable[[RestoreInput], RestoreResult],
     ) -> None:
-        """One image through `network`, alone once more if it ran out of memory beside others; then on to its write."""
+        """Restore and write one image. If memory runs out while other images are loaded, try once more without them."""
         job, outcome = current.job, current.outcome
         images = None if current.is_finished else self._read(current)
         if following is not None and not following.is_finished:
             self._prefetch(following, [one for one in (previous, current) if one is not None])
         result = None if images is None else _attempt(outcome, lambda: network(images.restore_input), DATA_ERRORS)
         if images is not None and result is None and isinstance(outcome.error, OutOfMemory) and self._release_neighbors():
-            log.warning("%s: out of memory beside other images; trying again alone.", job.source)
+            log.warning("%s: out of memory while other images were loaded; trying again without them.", job.source)
             outcome.error = None
             result = _attempt(outcome, lambda: network(images.restore_input), DATA_ERRORS)
         self._finish_writing()
@@ -182,11 +183,11 @@ class _Pipeline:
         self._finish_writing()
 
     def _release_neighbors(self) -> bool:
-        """Lets go of the images before and after this one. False where there are none."""
+        """Release the previous and the next image. Returns False if there are none."""
         was_shared = self.writing is not None or self.reading is not None
         if self.reading is not None and not self.reading.cancel():
             wait([self.reading])
-        self.reading = None  # it is read again when its turn comes
+        self.reading = None  # it is read again later
         self._finish_writing()
         return was_shared
 
@@ -196,23 +197,22 @@ class _Pipeline:
         images = None if reading is None else reading.result()
         if images is not None or (reading is not None and not isinstance(outcome.error, OutOfMemory)):
             return images
-        self._finish_writing()  # perhaps of this very file, see `_prefetch`
+        self._finish_writing()  # the write may be of this file, see `_prefetch`
         if isinstance(outcome.error, OutOfMemory):
-            log.warning("%s: out of memory beside other images; reading it again alone.", job.source)
-        outcome.error = None  # of when it was read ahead
+            log.warning("%s: out of memory while other images were loaded; reading it again without them.", job.source)
+        outcome.error = None  # from the first attempt
         return _read(job, outcome, self.max_memory, self.upscale)
 
     def _prefetch(self, pending: _PendingJob, others: list[_PendingJob]) -> None:
-        """Not where the images would not fit into memory together, and not where an earlier result, not written yet, goes
-        to the file to be read. A plan has no such jobs, except in place for an image that is named twice; a caller may
-        make others."""
+        """Start reading the next image if it fits into memory and is not the output of an unwritten result.
+
+        A plan only has such a conflict if an image is named twice with --in-place. Other callers may create more."""
         targets = {same_file_key(one.job.target) for one in others}
         if targets.isdisjoint(map(same_file_key, input_locations(pending.job))) and self._fits([*others, pending]):
             self.reading = self.pool.submit(_read, pending.job, pending.outcome, self.max_memory, self.upscale)
 
     def _fits(self, jobs: list[_PendingJob]) -> bool:
-        """Whether the last turn's images fit beside those in the network; those being written are waited for if that
-        helps."""
+        """Whether the images of the last job fit into memory with the others. Waits for the current write if that helps."""
         if self.memory_budget is None:
             return True
         needs = [self._required_bytes(turn) for turn in jobs]
@@ -231,9 +231,9 @@ class _Pipeline:
         if self.writing is None:
             return
         outcome, written = self.writing
-        wait([written])  # where this is interrupted, `writing` stays for `stop`
+        wait([written])  # if interrupted, `stop` finishes the write
         self.writing = None
-        written.result()  # raises what `_attempt` did not expect
+        written.result()  # raises errors that `_attempt` does not catch
         self._report(outcome)
 
     def _report(self, outcome: ImageOutcome) -> None:
@@ -246,7 +246,7 @@ class _Pipeline:
 def _drop_pixels(outcome: ImageOutcome) -> None:
     outcome.result = None
     error: BaseException | None = outcome.error
-    while error is not None:  # the frames of a traceback hold their local variables, pixels among them
+    while error is not None:  # the frames of a traceback keep local variables with pixels alive
         error.__traceback__ = None
         error = error.__cause__
 
@@ -254,8 +254,10 @@ def _drop_pixels(outcome: ImageOutcome) -> None:
 def _attempt(
     outcome: ImageOutcome, operation: Callable[[], Out], caught: tuple[type[Exception], ...] = (Exception,)
 ) -> Out | None:
-    """What `operation` returns; None if it fails for this image alone, with the reason in `outcome`. So do errors that
-    nobody foresaw, of the types `caught`; errors of the weights, options and device end the run."""
+    """Return the result of `operation`, or None if this image failed, with the error in `outcome`.
+
+    Unexpected errors of the types `caught` also fail only this image. Errors of weights, options and device are raised and
+    end the run."""
     source = str(outcome.files.source)
     try:
         with oom_context("this image", "choose a smaller detection size, or the CPU"):
@@ -265,14 +267,13 @@ def _attempt(
     except GpenError:
         raise
     except caught as error:
-        outcome.error = GpenError(f"{source}: {describe_unexpected(error)} --debug shows where it happened.")
+        outcome.error = GpenError(f"{source}: {describe_unexpected(error)} Use --debug to see where it happened.")
         outcome.error.__cause__ = error
     return None
 
 
 def attempt(job: ImageJob, operation: Callable[[], None]) -> ImageOutcome:
-    """What became of an image whose work is `operation` alone: an error that is its own is in the outcome. Others are
-    raised."""
+    """Run `operation` for one image and return the outcome, with the image's own error. Raises other errors."""
     outcome = ImageOutcome(job)
     _attempt(outcome, operation)
     if outcome.error is None:
@@ -283,8 +284,8 @@ def attempt(job: ImageJob, operation: Callable[[], None]) -> ImageOutcome:
 def _decode_memory(location: Location) -> int:
     try:
         return io.decode_memory(location)
-    except Exception as error:  # which is told when its turn comes
-        log.debug("%s: its need of memory is unknown: %s", location, error)
+    except Exception as error:  # reading the image raises it later
+        log.debug("%s: the required memory is unknown: %s", location, error)
         return 0
 
 
@@ -301,7 +302,7 @@ def _read_files(job: ImageJob, max_memory: int | None, upscale: float) -> _JobIm
     read = partial(io.read, max_memory=max_memory, max_pixels=job.max_pixels)
     encoded = read(job.source)
     base = encoded if job.background is None else read(job.background)
-    if not io.is_same_format(job.base, job.target, base.format) or upscale != 1:  # said before the work
+    if not io.is_same_format(job.base, job.target, base.format) or upscale != 1:  # fails before the work
         codecs.check_format(format_of(job.target, base.format), base.image, output_size(base.image.size, upscale))
     before_swap = None if job.before_swap is None else read(job.before_swap).image
     background = None if job.background is None else base.image
@@ -310,7 +311,7 @@ def _read_files(job: ImageJob, max_memory: int | None, upscale: float) -> _JobIm
 
 
 def _region_mask(mask: ImageData, image: ImageData) -> FloatImage:
-    """[H, W] in [0, 1]: its luminance. Raises `InputError` for one of other proportions than the image's."""
+    """Return the luminance of a mask image, [H, W] in [0, 1]. Raises `InputError` if its aspect ratio is not the image's."""
     scale_factor(image.size, mask.size, "mask", allow_smaller=True)
     return to_luminance(mask)
 
@@ -332,7 +333,7 @@ def _is_upscaled(encoded: EncodedImage, result: RestoreResult) -> bool:
 
 
 def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> tuple[str, ...]:
-    """Notes on what the file that was written is without."""
+    """Write the result, and return notes on metadata that the file does not keep."""
     format_name = format_of(job.target, encoded.format)
     is_upscaled = _is_upscaled(encoded, result)
     if result.is_changed or is_upscaled or not io.is_same_format(job.base, job.target, encoded.format):
@@ -340,6 +341,6 @@ def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> 
         restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
         write_bytes(job.target, codecs.encode(restored, format_name, job.quality))
         return encoded.dropped_note
-    if job.target != job.base:  # nothing was restored: the file as it is loses nothing
-        write_bytes(job.target, encoded.data)  # not what the file holds by now
+    if job.target != job.base:  # nothing was restored: copying the file loses nothing
+        write_bytes(job.target, encoded.data)  # the bytes that were read; the file may have changed
     return ()

@@ -1,4 +1,4 @@
-"""Where an image is: a path, or the URL of a file on an object store or another machine."""
+"""Locations of images: local paths, and URLs of files on object stores or other machines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
+URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter would be a drive
 QUERY_SCHEMES = ("http", "https")
 CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
-"""Their URLs name a place within what follows `::`. Elsewhere `::` is a part of a name, which fsspec does not know."""
+"""Schemes whose URLs mean a file inside the location after `::`. Otherwise `::` is part of a name."""
 
 
 @dataclass(frozen=True)
 class Url:
-    """A place that fsspec knows, such as `s3://bucket/folder/a.png`, or `zip://a.png::s3://bucket/b.zip`: a link, and the
-    chain of what it lies in. A folder's may end with `/`."""
+    """A URL for fsspec, such as `s3://bucket/folder/a.png`.
+
+    `zip://a.png::s3://bucket/b.zip` is a link and the chain of its containers. A folder may end with `/`."""
 
     text: str
 
@@ -28,23 +29,23 @@ class Url:
 
     @property
     def link(self) -> str:
-        """Without the chain."""
+        """The URL without the chain."""
         return self.text.removesuffix(self.chain)
 
     @property
     def chain(self) -> str:
-        """From the first `::` on, where the scheme is of a place within another one; else empty."""
+        """The part from the first `::` on if the scheme is in `CHAINED`, else empty."""
         return self.text[self.text.index("::") :] if self.scheme in CHAINED and "::" in self.text else ""
 
     @property
     def name(self) -> str:
-        """What follows the last `/` of its path; empty for a folder that ends so, and for a whole bucket or server."""
+        """The part after the last `/` of the path. Empty if the path ends with `/` or is a whole bucket or server."""
         has_bucket = self.scheme not in CHAINED
         return self.path.rpartition("/")[2] if "/" in self.path.lstrip("/") or not has_bucket else ""
 
     @property
     def path(self) -> str:
-        """With the bucket or server, without a query or chain."""
+        """The path with the bucket or server, without query and chain."""
         path = self.link.partition("://")[2]
         return path.partition("?")[0] if self.scheme in QUERY_SCHEMES else path
 
@@ -68,7 +69,7 @@ Location = Path | Url
 
 
 def parse_location(text: str) -> Location:
-    """A `Url` where it begins as one, but `file://` is a path."""
+    """Parse a path or URL. `file://` gives a path."""
     scheme = URL_SCHEME.match(text)
     if scheme is None:
         return Path(text)
@@ -79,20 +80,20 @@ def parse_location(text: str) -> Location:
 
 @dataclass(frozen=True)
 class OutputPlace:
-    """Where results go, as it was typed."""
+    """The output location as the user typed it."""
 
     location: Location
     is_folder: bool
-    """Whether it ended with a slash, and so names a folder whatever its suffix is."""
+    """Whether it ended with a slash, so that it is a folder even if it has a suffix."""
 
 
 def parse_output(text: str) -> OutputPlace:
-    """See `parse_location`."""
+    """Parse an output path or URL, see `parse_location`."""
     return OutputPlace(parse_location(text), text.endswith(("/", os.sep)))
 
 
 def _local_path(path: str) -> str:
-    """What a URL has after `file://`: on Windows a drive stands behind a slash there."""
+    """Convert the part after `file://` to a path. On Windows, a slash precedes the drive."""
     return path[1:] if os.name == "nt" and re.match(r"/[A-Za-z]:", path) else path
 
 

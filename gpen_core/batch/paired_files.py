@@ -1,4 +1,4 @@
-"""Images before a swap, backgrounds and masks: which belongs to which image."""
+"""Assign images before a swap, backgrounds and masks to the images of a run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_LISTED = 5
 
 
 class PairedFiles:
-    """For each image the file given, or the one of its name in the folder given: in the same folder below it as the
-    image's result is below its own, where there is such a folder.
+    """Finds the paired file of each image.
 
-    What is wrong is kept for `check`, so that it is said of all images together."""
+    A given file belongs to the only image. In a given folder, the file with the image's name is used, in the same subfolder
+    if it exists. Problems are collected, and `check` raises them for all images together."""
 
     def __init__(self, path: Path | None, option: str) -> None:
         self.path, self.option = path, option
@@ -43,13 +43,15 @@ class PairedFiles:
             return None
 
     def check(self, count: int) -> None:
-        """Raises `OptionsError` where one of the so many images has no companion, or one of several."""
+        """Raise `OptionsError` if one of the `count` images has no paired file, or several candidates."""
         if self.path is None:
             return
         if not self._is_folder and count > 1:
-            raise OptionsError(f"{self.option} names one file for {count} images. Give a folder.")
+            raise OptionsError(f"{self.option} is one file for {count} images. Use a folder instead.")
         if self._missing:
-            raise OptionsError(f"{self.option}: {self.path} holds no image named like {', '.join(self._missing)}.")
+            raise OptionsError(
+                f"{self.option}: {self.path} has no image for {', '.join(self._missing)}. Add images with these names."
+            )
         if self._ambiguous is not None:
             raise self._ambiguous
 
@@ -68,10 +70,10 @@ def _files_by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _select_file(name: str, candidates: Sequence[Path], option: str) -> Path:
-    """Of those that are named like the image: the only one, or that of its own kind."""
+    """Select the only candidate, or the only one with the image's suffix."""
     same_kind = [path for path in candidates if path.name.casefold() == name.casefold()]
     for some in (candidates, same_kind):
         if len(some) == 1:
             return some[0]
     names = ", ".join(path.name for path in candidates)
-    raise OptionsError(f"{option}: of {names} in {candidates[0].parent} any may belong to {name}. Leave one there.")
+    raise OptionsError(f"{option}: several files in {candidates[0].parent} may belong to {name}: {names}. Keep one of them.")

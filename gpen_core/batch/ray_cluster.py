@@ -1,8 +1,8 @@
-"""Rows given to many processes and machines, by Ray Data. The only file that imports Ray.
+"""Distribute rows to processes and machines with Ray Data. The only module that imports Ray.
 
-A row is anything that JSON knows, such as an image's names: what it stands for is read, worked on and written within a
-worker, and only what became of it comes back. Rows are handed over in windows of bounded length: Ray Data holds all that it
-was given, and something of each task, in this process until a dataset ends, so that memory would grow with their number."""
+A row is any JSON value, such as the file names of an image. A worker reads, restores and writes the image, and returns only
+the outcome. Rows are sent in windows of limited length, because Ray Data keeps all rows and tasks of a dataset in this
+process until the dataset ends."""
 
 from __future__ import annotations
 
@@ -22,59 +22,60 @@ from typing import Any, Protocol
 
 from .. import errors
 from ..errors import GpenError, InputError, MissingDependency, OptionsError, first_line
-from ..optional_packages import version_guard
+from ..optional_packages import install_command, version_guard
+from ..progress import pluralize
 
 MAX_IN_FLIGHT = 50_000  # rows
-TASK_ROWS = 8  # rows of a task: the engine's own work for each is shared by them, and reading overlaps with the network
-GPU_TASK_ROWS = 32  # where an image takes less time, and there are many workers
-TASKS_PER_WORKER = 2  # tasks that a worker is to have of what is left; they grow smaller, so that all workers end together
-MAX_TASKS_PER_WORKER = 2  # at each worker, one of them at work
-CPUS_PER_WORKER = 4  # where nobody says how many workers
+TASK_ROWS = 8  # rows per task: they share Ray's overhead, and reading overlaps with the network
+GPU_TASK_ROWS = 32  # on GPUs, which are faster
+TASKS_PER_WORKER = 2  # target number of remaining tasks per worker; tasks shrink so that all workers finish together
+MAX_TASKS_PER_WORKER = 2  # including the one that is running
+CPUS_PER_WORKER = 4  # if the number of workers is not given
 CONNECT_TIMEOUT = 10.0  # seconds
-OBJECT_STORE_BYTES = 200 << 20  # bytes, of a Ray that is ours: it holds names only
+PACKAGE = '"ray[data]"'  # as a shell needs it
+OBJECT_STORE_BYTES = 200 << 20  # bytes, for a Ray that we start: it stores file names only
 
 WorkerFn = Callable[[list[Any], Callable[[Any], None]], None]
-"""Takes rows and calls back, for each in order, with what became of it. What it raises ends the run."""
+"""Processes rows and calls back with the outcome of each, in order. An exception ends the run."""
 
 
 class WorkerSpec(Protocol):
-    """What is to be done with rows. It travels to the workers whole: functions as their names, which the workers' machines
-    have, too."""
+    """The work to do on rows. It is pickled for the workers, so its functions must be importable on their machines."""
 
     @property
     def working_dir(self) -> str:
-        """What relative names are relative to."""
+        """The folder of relative paths."""
 
     def setup(self, threads: int) -> WorkerFn:
-        """Once in each worker, in that folder: loads what it needs, to compute in so many threads."""
+        """Load the networks in a worker, in that folder. It computes in this number of threads."""
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Which Ray, and how many workers it is to have."""
+    """The Ray cluster to use, and the number of workers."""
 
     address: str | None = None
-    """`auto` or host:port of one that runs; None for one of our own on this machine, for as long as the run."""
+    """`auto` or host:port of a running cluster. None starts Ray on this machine for the time of the run."""
     workers: int | None = None
-    """None: one for each GPU, or one for every four processors."""
+    """None: one per GPU, or one per four processors."""
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise OptionsError(f"Expected at least one worker, got {self.workers}.")
+            raise OptionsError(f"--workers is {self.workers}; expected at least 1.")
         if ":" in self.device:
             kind = self.device.partition(":")[0]
-            raise OptionsError(f"Ray says which worker has which device: give {kind} instead of {self.device}.")
+            raise OptionsError(f"Ray assigns the devices to the workers. Use {kind} instead of {self.device}.")
 
 
 def import_ray() -> Any:
-    """Ray, as a module. Raises `MissingDependency`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked
+    """Import Ray. Raises `MissingDependency`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics by default
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingDependency("--ray needs Ray: pip install 'sd-gpen[ray]'") from error
+        raise MissingDependency(f"--ray requires Ray. Install it: {install_command(PACKAGE)}") from error
     return ray
 
 
@@ -86,18 +87,20 @@ def run(
     on_result: Callable[[Any, Any], None],
     task_rows: int | None = None,
 ) -> None:
-    """Has the rows, any number of them, worked on. `heard(row, what became of it)` is called in this thread as they end, not
-    in order, and of a task's rows (at most `task_rows`; else 8, and on GPUs 32) when the last of them ends.
+    """Process any number of rows on the workers. `on_result(row, outcome)` is called in this thread, not in order.
 
-    The rows that were with a worker that died are tried again, by whichever worker, then twice more alone; of those that are
-    lost each time, `heard(row, None)` is called. Raises `MissingDependency` without Ray, `GpenError` where there is no
-    cluster, and what a worker's hand raised (`WeightsError`, `DeviceError`, ...)."""
-    with contextlib.redirect_stdout(sys.stderr), _connect(cluster) as ray:  # Ray prints what befalls a worker
+    The outcomes of a task arrive when its last row is finished. A task has at most `task_rows` rows, by default 8, or 32 on
+    GPUs. If a worker dies, its rows are tried again, then twice more alone. For rows that are lost each time,
+    `on_result(row, None)` is called.
+
+    Raises `MissingDependency` without Ray, `GpenError` if there is no cluster, and errors of a worker's `WorkerFn`
+    (`WeightsError`, `DeviceError`, ...)."""
+    with contextlib.redirect_stdout(sys.stderr), _connect(cluster) as ray:  # Ray prints messages about workers
         size = _cluster_size(ray, cluster)
         remaining = iter(rows)
         while window := dict(enumerate(islice(remaining, MAX_IN_FLIGHT))):
             _run_window(ray, spec, size, window, on_result, task_rows or size.task_rows)
-            if window:  # lost: what they were with ended their worker, or they did
+            if window:  # lost: these rows, or others in their tasks, killed their worker
                 _run_window(ray, spec, size, window, on_result, alone=True)
             for row in window.values():
                 on_result(row, None)
@@ -105,15 +108,15 @@ def run(
 
 @dataclass(frozen=True)
 class _ClusterSize:
-    """Of the pool."""
+    """The size of the pool of workers."""
 
     workers: int
     threads: int
-    """Of a worker's computing."""
+    """Threads per worker."""
     cpus: int
-    """That Ray keeps for a worker."""
+    """Processors that Ray reserves per worker."""
     gpus: int
-    """0 or 1, likewise."""
+    """GPUs that Ray reserves per worker, 0 or 1."""
 
     @property
     def task_rows(self) -> int:
@@ -121,13 +124,15 @@ class _ClusterSize:
 
 
 def _cluster_size(ray: Any, cluster: ClusterConfig) -> _ClusterSize:
-    """Raises `OptionsError` for what would wait for ever."""
+    """Plan the workers. Raises `OptionsError` if there are too few GPUs, because Ray would wait forever."""
     resources = ray.cluster_resources()
     cpus, gpus = (int(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
     on_gpu = cluster.device.startswith("cuda") or (cluster.device == "auto" and gpus > 0)
     workers = cluster.workers or (max(1, gpus) if on_gpu else max(1, cpus // CPUS_PER_WORKER))
     if cluster.address is None and on_gpu and workers > gpus:
-        raise OptionsError(f"{workers} workers need as many GPUs; this machine has {gpus}. --workers takes fewer.")
+        raise OptionsError(
+            f"{pluralize(workers, 'worker')} need as many GPUs, but this machine has {gpus}. Use fewer --workers."
+        )
     share = max(1, cpus // workers)
     threads = _threads_from_env() or share
     return _ClusterSize(workers, threads, 1 if on_gpu else min(threads, share), int(on_gpu))
@@ -140,7 +145,7 @@ def _threads_from_env() -> int | None:
 
 @contextlib.contextmanager
 def _connect(cluster: ClusterConfig) -> Iterator[Any]:
-    """Ray, connected. A Ray of our own is ended with the run, one that was there is left."""
+    """Connect to Ray. A Ray that we started is stopped afterwards; a running cluster is not."""
     ray = import_ray()
     local_options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     local_options["num_cpus"] = max(os.cpu_count() or 1, cluster.workers or 1)
@@ -149,9 +154,9 @@ def _connect(cluster: ClusterConfig) -> Iterator[Any]:
         _probe(str(cluster.address))
     try:
         with _preserve_sigterm():
-            # Another's cluster that $RAY_ADDRESS names is not meant where none is.
+            # Without an address, do not use the cluster of $RAY_ADDRESS.
             ray.init(**{"address": "local", **options}, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # of many kinds, and none of them Ray's own
+    except Exception as error:  # Ray raises many types here
         action = "be started here" if cluster.address is None else f"be reached at {cluster.address}"
         raise GpenError(f"Ray cannot {action}: {first_line(error) or type(error).__name__}") from error
     try:
@@ -162,7 +167,7 @@ def _connect(cluster: ClusterConfig) -> Iterator[Any]:
 
 
 def _probe(address: str) -> None:
-    """Raises `GpenError` where nobody answers, for which Ray itself takes minutes."""
+    """Raise `GpenError` if the address does not answer. Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()
@@ -172,7 +177,7 @@ def _probe(address: str) -> None:
 
 @contextlib.contextmanager
 def _preserve_sigterm() -> Iterator[None]:
-    """Ray ends the process at SIGTERM; the command line finishes its report."""
+    """Restore our handler of SIGTERM, which finishes the report. Ray's handler ends the process at once."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread() and before is not None:
@@ -183,21 +188,21 @@ def _quiet_ray(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # what is lost is seen by who was not heard of
+    context.max_errored_blocks = -1  # lost rows are found by their missing results
     logging.getLogger("ray.data._internal.execution").setLevel(logging.CRITICAL)
 
 
 def decode_error(encoded: list[str]) -> GpenError:
-    """The error that `encoded` told of. What is none of our errors in a worker is one here."""
+    """Convert an encoded error to a `GpenError`, also if it was another type in the worker."""
     name, message = encoded
     kind = vars(errors).get(name)
     if isinstance(kind, type) and issubclass(kind, GpenError):
         return kind(message)
-    return GpenError(f"A worker ended the run: {name}: {message}")
+    return GpenError(f"A worker failed and ended the run: {name}: {message}")
 
 
 def encode_error(error: BaseException) -> list[str]:
-    """Its kind and its text, as they travel."""
+    """Encode an error as its type and text, to send it between processes."""
     return [type(error).__name__, str(error)]
 
 
@@ -210,12 +215,12 @@ def _run_window(
     task_rows: int = 1,
     alone: bool = False,
 ) -> None:
-    """Rows that are heard of leave `window`."""
+    """Process the rows in `window`. Finished rows are removed from it."""
     workers = min(size.workers, len(window))
     tasks = [{"task": json.dumps(task)} for task in _split_tasks(window, workers, task_rows)]
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1 if alone else MAX_TASKS_PER_WORKER)
     with warnings.catch_warnings(), _convert_ray_errors(ray):
-        # Ray 2.60 deprecates these names without others for them; 2.64 is to be without.
+        # Ray 2.60 deprecates these arguments without a replacement; 2.64 removes them.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
             Worker,
@@ -234,7 +239,7 @@ def _run_window(
 
 
 def _split_tasks(window: dict[int, Any], workers: int, task_rows: int) -> Iterator[list[tuple[int, Any]]]:
-    """The rows with their numbers, cut into tasks: of `task_rows` rows, and of fewer toward the end."""
+    """Split the numbered rows into tasks of `task_rows` rows, and of fewer toward the end."""
     rows, remaining = iter(window.items()), len(window)
     while remaining:
         task = list(islice(rows, max(1, min(task_rows, remaining // (TASKS_PER_WORKER * workers)))))
@@ -244,7 +249,7 @@ def _split_tasks(window: dict[int, Any], workers: int, task_rows: int) -> Iterat
 
 def _collect(reply: dict[str, Any], window: dict[int, Any], on_result: Callable[[Any, Any], None]) -> None:
     for number, result in reply["results"]:
-        if number in window:  # else heard of before its worker died
+        if number in window:  # otherwise its worker died after reporting it
             on_result(window.pop(number), result)
     if reply["error"] is not None:
         raise decode_error(reply["error"])
@@ -252,28 +257,28 @@ def _collect(reply: dict[str, Any], window: dict[int, Any], on_result: Callable[
 
 @contextlib.contextmanager
 def _convert_ray_errors(ray: Any) -> Iterator[None]:
-    """What Ray raises, as an error of ours."""
+    """Convert Ray's errors to `GpenError`."""
     try:
         yield
     except ray.exceptions.RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        message = "; ".join(dict.fromkeys((lines[0], lines[-1])))  # the last is what a traceback ends with
+        message = "; ".join(dict.fromkeys((lines[0], lines[-1])))  # the last line of a traceback is the error
         raise GpenError(f"Ray ended the run: {message}") from error
 
 
 class Worker:
-    """One process of Ray's pool."""
+    """A worker process of Ray's pool."""
 
     def __init__(self, spec: WorkerSpec, threads: int) -> None:
         self.error: list[str] | None = None
         try:
             _enter_folder(spec.working_dir)
             self.fn = spec.setup(threads)
-        except Exception as error:  # told with the first task: of one raised here, Ray keeps the text only
+        except Exception as error:  # reported with the first task: Ray keeps only the text of errors here
             self.error = encode_error(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """From a column `task` to a column `results`, one JSON text each."""
+        """Process tasks: a column `task` of JSON texts becomes a column `results` of JSON texts."""
         return {"results": [json.dumps(self._run_task(json.loads(str(text)))) for text in batch["task"]]}
 
     def _run_task(self, task: list[tuple[int, Any]]) -> dict[str, Any]:
@@ -281,7 +286,7 @@ class Worker:
         if self.error is None:
             try:
                 self.fn([row for _, row in task], lambda result: results.append((task[len(results)][0], result)))
-            except Exception as error:  # told to the driver, who ends the run with it: Ray would only try again
+            except Exception as error:  # reported to the driver, which ends the run. Ray would retry it
                 self.error = encode_error(error)
         return {"results": results, "error": self.error}
 
@@ -290,5 +295,5 @@ def _enter_folder(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        reason = f"{folder}, where the run was started, is not there for its workers ({error.strerror})"
-        raise InputError(f"{reason}. Start it in a folder that every machine has, such as a shared one.") from error
+        reason = f"The workers cannot open {folder}, where the run was started ({error.strerror})"
+        raise InputError(f"{reason}. Start it in a folder that all machines share.") from error

@@ -1,4 +1,4 @@
-"""Images on many processes and machines: each is read, restored and written within a worker, by `local.process`."""
+"""Restore images on many processes and machines. Each worker runs `local.process`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .ray_cluster import ClusterConfig, WorkerFn
 
 @dataclass(frozen=True)
 class ImageWorkerSpec:
-    """What a worker has to know, the same for every image; see `ray_cluster.WorkerSpec`."""
+    """The work of an image worker, see `ray_cluster.WorkerSpec`."""
 
     load: Callable[[], FaceRestorer]
     options: RestoreOptions
@@ -40,7 +40,7 @@ class ImageWorkerSpec:
 
 @dataclass
 class RemoteOutcome(ImageOutcome):
-    """What a worker says became of an image."""
+    """The outcome of an image, as a worker reported it."""
 
     content: dict[str, Any] = field(default_factory=dict)
 
@@ -55,11 +55,10 @@ def run(
     on_finished: Callable[[ImageOutcome], None],
     on_start: Callable[[RuntimeInfo], None] = lambda machine: None,
 ) -> None:
-    """Restores the images, any number of them. `on_finished` hears of each in this thread once its file is complete, as they
-    end and not in order; `on_start`, once and before that, of what the workers compute on.
+    """Restore any number of images. `on_finished` is called in this thread once a file is complete, not in order.
 
-    An image that fails does not stop the others, nor does one whose worker dies each time that it has it. Raises as
-    `ray_cluster.run`."""
+    `on_start` is called once before that, with the device and precision of the workers. A failed image does not stop the
+    others, even if its worker dies each time. Errors as in `ray_cluster.run`."""
     has_begun = False
 
     def on_result(row: str, reply: dict[str, Any] | None) -> None:
@@ -79,7 +78,7 @@ def run(
 def _restore_jobs(
     spec: ImageWorkerSpec, restorer: FaceRestorer, rows: list[str], emit: Callable[[dict[str, Any]], None]
 ) -> None:
-    """In a worker."""
+    """Restore jobs in a worker."""
     machine = restorer.sizes, str(restorer.device), str(restorer.dtype)
 
     def on_finished(outcome: ImageOutcome) -> None:
@@ -102,12 +101,12 @@ def _to_outcome(job: ImageJob, row: dict[str, Any]) -> RemoteOutcome:
 
 
 def _lost_outcome(job: ImageJob) -> ImageOutcome:
-    reason = "the worker ended each time that it had this image, as if killed (memory? the log of Ray says more)"
+    reason = "the worker was killed each time that it processed this image, maybe out of memory. See Ray's log"
     return ImageOutcome(job, error=GpenError(f"{job.source}: {reason}."))
 
 
 def encode_job(job: ImageJob) -> str:
-    """As JSON; names that are no text stay, too."""
+    """Encode a job as JSON. File names that are not valid text are preserved."""
     locations = (job.source, job.target, job.before_swap, job.background, job.region_mask)
     return json.dumps(
         [[None if place is None else str(place) for place in locations], job.boxes, job.quality, job.max_pixels]

@@ -1,5 +1,6 @@
-"""Videos on many processes and machines: each segment is restored within a worker, into the work folder beside the output,
-which they all share with the command that joins them."""
+"""Restore a video on many processes and machines.
+
+Each worker restores segments into the work folder next to the output, which all machines share. The command joins them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from .ray_cluster import ClusterConfig, WorkerFn
 
 @dataclass(frozen=True)
 class VideoWorkerSpec:
-    """What a worker has to know of the video; see `ray_cluster.WorkerSpec`."""
+    """The work of a video worker, see `ray_cluster.WorkerSpec`."""
 
     load: Callable[[], FaceRestorer]
     source: Path
@@ -33,7 +34,7 @@ class VideoWorkerSpec:
     region_mask: FloatImage | None = None
     max_memory: int | None = None
     analysis_key: str = ""
-    """Of the first pass, once it is done."""
+    """The key of the first pass, once it is done."""
     working_dir: str = field(default_factory=os.getcwd)
 
     def setup(self, threads: int) -> WorkerFn:
@@ -49,8 +50,10 @@ class VideoWorkerSpec:
 def segment_executor(
     spec: VideoWorkerSpec, config: ClusterConfig, on_start: Callable[[RuntimeInfo], None] = lambda machine: None
 ) -> SegmentExecutor:
-    """For `restore_video`. A segment is restored again, up to three times, where its worker dies. `on_start` hears once of
-    what the workers compute on. Raises as `ray_cluster.run`, and `OutputError` where a segment is lost each time."""
+    """Return an executor for `restore_video`. If its worker dies, a segment is tried up to three more times.
+
+    `on_start` is called once with the device and precision of the workers. Errors as in `ray_cluster.run`, and
+    `OutputError` if a segment is lost each time."""
     return partial(_run_segments, spec, config, on_start)
 
 
@@ -79,14 +82,14 @@ def _run_segments(
     ray_cluster.run(range(count), replace(spec, analysis_key=analysis_key), config, on_result, task_rows=1)
     if lost:
         raise OutputError(
-            f"{spec.target} is without {len(lost)} of {count} segments: the worker ended each time that it had one of them, "
-            "as if killed (memory? the log of Ray says more)."
+            f"{spec.target} lacks {len(lost)} of {count} segments: their worker was killed each time, maybe out of memory. "
+            "See Ray's log."
         )
 
 
 def _restore_segments(
     segments: SegmentRestorer, runtime: tuple[tuple[int, ...], str, str], rows: list[int], emit: Callable[[Any], None]
 ) -> None:
-    """In a worker."""
+    """Restore segments in a worker."""
     for number in rows:
         emit({"finished": segments.restore(number), "runtime": runtime})

@@ -1,7 +1,7 @@
-"""Images on object stores and other machines. The only file that imports fsspec.
+"""Images on object stores and other machines. The only module that imports fsspec.
 
-Which file systems there are (`s3://`, `gs://`, `az://`, `sftp://`, `memory://`, ...) and how they are signed in to is
-fsspec's to say: each needs its own package, and has its own variables or configuration."""
+fsspec defines the file systems (`s3://`, `gs://`, `az://`, `sftp://`, `memory://`, ...). Each has its own package, and its
+own variables or configuration for signing in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..errors import InputError, MissingDependency, OutputError, UnsupportedPack
 from ..files.regular_file import FileTooLarge
 from ..files.stale_temp import temp_name
 from ..images.open_file import MAX_IMAGE_BYTES
-from ..optional_packages import version_guard
+from ..optional_packages import install_command, version_guard
 from .locations import Url
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 Out = TypeVar("Out")
 
 MAX_ATTEMPTS = 3
-RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third
-RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP: ask again later
+RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
+RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses
 RETRYABLE_ERRNOS = {
     errno.EAGAIN,
     errno.EBUSY,  # s3fs: "slow down", 503
@@ -45,10 +45,10 @@ RETRYABLE_NAMES = re.compile(
     r"time.?out|slow.?down|service.?unavailable|connection(closed|reset)|serverdisconnected|payloaderror", re.I
 )
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
-"""Where an object appears whole when its upload ends, and is not there before."""
-READ_SIZE = 64 << 20  # bytes asked for by one read, which may return fewer
+"""Schemes where an object appears only when its upload is complete."""
+READ_SIZE = 64 << 20  # bytes per read, which may return fewer
 STREAMING_SCHEMES = {"http", "https"}
-"""Servers here may send more than the range they were asked for, which fsspec reads whole: they are read front to back."""
+"""Schemes that are read from start to end, because a server may send more than the requested range."""
 HEADER_BYTES = 1 << 20  # bytes at the beginning of a streamed file that are searched for its header
 
 
@@ -56,7 +56,7 @@ def _fsspec() -> Any:
     try:
         import fsspec
     except ImportError as error:
-        raise MissingDependency("Images named by URLs need fsspec: pip install 'sd-gpen[remote]'") from error
+        raise MissingDependency(f"URLs require the package fsspec. Install it: {install_command('fsspec')}") from error
     return fsspec
 
 
@@ -67,19 +67,19 @@ def _filesystem_class(scheme: str) -> Any:
     except (ImportError, ValueError) as error:
         packages = "s3:// needs s3fs, gs:// gcsfs, az:// adlfs, sftp:// paramiko, https:// aiohttp"
         raise MissingDependency(
-            f"{scheme}:// cannot be used here ({first_line(error)}). By pip install: {packages}."
+            f"{scheme}:// cannot be used ({first_line(error)}). Install its package with pip: {packages}."
         ) from error
 
 
 def object_key(url: Url) -> str:
-    """Equal for two names of one object. Raises `MissingDependency`."""
+    """Return a key that is equal for two names of one object. Raises `MissingDependency`."""
     filesystem = _filesystem_class(url.scheme)
     scheme = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
     return f"{scheme}://{filesystem._strip_protocol(url.link)}{url.chain}"
 
 
 def _resolve(url: Url) -> tuple[Any, str]:
-    """The file system, which fsspec keeps for further calls, and the path there."""
+    """Return the file system, which fsspec caches, and the path in it."""
     filesystem, fsspec = _filesystem_class(url.scheme), _fsspec()
     if url.chain:
         system, path = fsspec.core.url_to_fs(url.text)
@@ -90,11 +90,11 @@ def _resolve(url: Url) -> tuple[Any, str]:
 
 
 class _Truncated(ConnectionError):
-    """A file ended before the length that was announced."""
+    """A file ended before its announced length."""
 
 
 def read(url: Url) -> bytes:
-    """All of it. Raises `InputError` where that fails, for good or three times in a row."""
+    """Read the whole file. Raises `InputError` on a permanent error, or after three attempts."""
 
     def operation() -> bytes:
         with _open_file(url) as (file, size):
@@ -108,7 +108,7 @@ def read(url: Url) -> bytes:
 
 
 def read_header(url: Url, reader: Callable[[BinaryIO, int], Out]) -> Out:
-    """What `reader` makes of the open file and its length in bytes: only what it reads is fetched. Raises as `read` does."""
+    """Return the result of `reader(file, length)`. Only the parts that it reads are downloaded. Errors as in `read`."""
 
     def operation() -> Out:
         with _open_file(url) as (file, size):
@@ -121,8 +121,8 @@ def read_header(url: Url, reader: Callable[[BinaryIO, int], Out]) -> Out:
 
 
 def _read_to_end(file: Any, max_bytes: int) -> bytes:
-    """All of the file; of one that has more than `max_bytes` bytes, at least one byte more. A read over HTTP returns what
-    has arrived, not all that was asked for."""
+    """Read until the end, or until more than `max_bytes` bytes were read. A read over HTTP may return fewer bytes than
+    requested."""
     data = io.BytesIO()
     while data.tell() <= max_bytes and (chunk := file.read(min(READ_SIZE, max_bytes + 1 - data.tell()))):
         data.write(chunk)
@@ -136,7 +136,7 @@ def _open_file(url: Url) -> Iterator[tuple[Any, int | None]]:
     size = system.info(path).get("size") if is_streamed else None
     _raise_if_too_large(url, size or 0)
     options = {"block_size": 0, "size": size or 1} if is_streamed else {}
-    with system.open(path, "rb", **options) as file:  # without a size it would be asked for again
+    with system.open(path, "rb", **options) as file:  # without the size, fsspec would request it again
         size = size if is_streamed else getattr(file, "size", None)
         _raise_if_too_large(url, size or 0)
         yield file, size
@@ -148,8 +148,8 @@ def _raise_if_too_large(url: Url, size: int) -> None:
 
 
 def write(url: Url, data: bytes) -> None:
-    """The object holds all of `data` afterwards, or what it held before: it is put at once, or, where files grow as they
-    are written, under another name beside it and moved. Raises `OutputError`."""
+    """Write an object atomically: it is uploaded at once or, if the store has no atomic uploads, written under another name
+    and moved. Raises `OutputError`."""
     is_object = url.scheme in OBJECT_STORES
 
     def operation() -> None:
@@ -171,23 +171,23 @@ def _write_and_move(system: Any, path: str, data: bytes) -> None:
         system.pipe_file(part, data)
         system.mv(part, path)
     except BaseException:
-        with contextlib.suppress(Exception):  # what went wrong before is what is told
+        with contextlib.suppress(Exception):  # report the first error
             system.rm_file(part)
         raise
 
 
 def is_file(url: Url) -> bool:
-    """Raises `InputError` where nobody says."""
+    """Raises `InputError` if the store does not answer."""
     return _object_type(url) not in (None, "directory")
 
 
 def is_folder(url: Url) -> bool:
-    """Raises `InputError` where nobody says."""
+    """Raises `InputError` if the store does not answer."""
     return _object_type(url) == "directory"
 
 
 def _object_type(url: Url) -> str | None:
-    """None where nothing is. fsspec's own `isfile` takes every failure for that."""
+    """Return the type of an object, or None if it does not exist. fsspec's `isfile` hides all other errors."""
 
     def operation() -> str | None:
         system, path = _resolve(url)
@@ -200,7 +200,7 @@ def _object_type(url: Url) -> str | None:
 
 
 def list_files(url: Url, recursive: bool) -> list[str]:
-    """What lies in a folder, by its path below it, sorted. Raises `InputError`."""
+    """Return the paths of the files in a folder, relative to it and sorted. Raises `InputError`."""
 
     def operation() -> list[str]:
         system, path = _resolve(url)
@@ -212,7 +212,7 @@ def list_files(url: Url, recursive: bool) -> list[str]:
 
 
 def glob(url: Url) -> list[str]:
-    """URLs of the files that a pattern matches, sorted. Raises `InputError`."""
+    """Return the URLs of the files that match a pattern, sorted. Raises `InputError`."""
 
     def operation() -> list[str]:
         system, path = _resolve(url)
@@ -224,8 +224,9 @@ def glob(url: Url) -> list[str]:
 
 
 def _with_retries(url: Url, action: str, error_type: type[InputError | OutputError], operation: Callable[[], Out]) -> Out:
-    """What `operation` returns, tried again while what fails may pass. Every file system has errors of its own: all but our
-    own become one of `error_type`, so that they are this image's alone."""
+    """Return the result of `operation`. Temporary errors are retried.
+
+    Each file system has its own error types. All except ours become `error_type`, so that only this image fails."""
     for attempt in range(MAX_ATTEMPTS):
         try:
             with version_guard("fsspec"):
@@ -247,8 +248,8 @@ def _with_retries(url: Url, action: str, error_type: type[InputError | OutputErr
 def _is_retryable(error: BaseException | None) -> bool:
     while error is not None:
         found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-        codes = {next((code for code in found if code is not None), None)}  # aiohttp warns where `code` is asked for
-        response = getattr(error, "response", None)  # botocore's is a dict
+        codes = {next((code for code in found if code is not None), None)}  # aiohttp warns if `code` is read
+        response = getattr(error, "response", None)  # a dict in botocore
         if isinstance(response, dict):
             codes.add(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
         numbers = {int(code) for code in codes if isinstance(code, int) or (isinstance(code, str) and code.isdigit())}
@@ -262,7 +263,7 @@ def _is_retryable(error: BaseException | None) -> bool:
 
 def _error_text(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such object"
+        return "it does not exist"
     strerror = getattr(error, "strerror", None)
     text = strerror if isinstance(strerror, str) and strerror else first_line(error)
     return text[:300].rstrip(".") or type(error).__name__

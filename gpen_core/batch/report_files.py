@@ -1,8 +1,10 @@
-"""What a run tells of itself in a file while it goes on: all at its end as JSON, or each image as it ends, as JSON Lines.
+"""Reports of runs: JSON at the end of the run, or JSON Lines with a row for each image when it is finished.
 
-A file of lines has three kinds of rows (`row`): `start`, with what `report.report_header` says; `image`, with what
-`ImageOutcome.to_json` says and `at`, the seconds since the start; and `end`, with `seconds`, `counts` by status and perhaps
-`error`. A run that goes on where another ended adds its own `start` to the same file."""
+JSON Lines have three kinds of `row`:
+
+- `start`: the fields of `report.report_header`. A run that resumes another one appends its own `start`.
+- `image`: the fields of `ImageOutcome.to_json`, and `at`, the seconds since the start.
+- `end`: `seconds`, `counts` by status, and `error` if the run ended early."""
 
 from __future__ import annotations
 
@@ -20,20 +22,21 @@ from ..files.atomic_write import write_bytes
 from ..files.regular_file import open_regular_file
 from ..options import RestoreOptions
 from ..pipeline.report import ImageOutcome, ModelInfo, OutcomeCounts, format_report, report_header, to_json
+from ..progress import pluralize
 
 log = logging.getLogger(__name__)
 
 JSON_LINES_SUFFIX = ".jsonl"
 START_PREFIX = b'{"row": "start"'
-LARGE_REPORT = 100_000  # images, of which a report of one piece takes some hundred megabytes
+LARGE_REPORT = 100_000  # images; a JSON report of them needs some hundred megabytes of memory
 
 
 @dataclass
 class Report:
-    """Counts, and writes nothing."""
+    """Counts outcomes without writing a file."""
 
     names: dict[str, Any]
-    """The model and the detector as they were asked for."""
+    """The requested model and detector."""
     options: RestoreOptions
     counts: OutcomeCounts = field(default_factory=OutcomeCounts)
     started: float = field(default_factory=time.monotonic)
@@ -46,7 +49,7 @@ class Report:
         self.counts.add(outcome)
 
     def end(self, error: str | None) -> None:
-        """To be called once, whatever ended the run. Raises `OutputError` where the file is not complete."""
+        """Finish the report. Call it once, also after an error. Raises `OutputError` if the file is incomplete."""
 
     @property
     def seconds(self) -> float:
@@ -55,7 +58,7 @@ class Report:
 
 @dataclass
 class JsonReport(Report):
-    """One JSON text, see `report.format_report`: what became of every image is held until the end."""
+    """A JSON report, see `report.format_report`. All outcomes are kept in memory until the end."""
 
     path: Path = field(kw_only=True)
     outcomes: list[ImageOutcome] = field(default_factory=list)
@@ -65,7 +68,7 @@ class JsonReport(Report):
         self.outcomes.append(outcome)
         if len(self.outcomes) == LARGE_REPORT:
             log.warning(
-                "%s is held in memory until the run ends. A name with %s is written as it goes.",
+                "The report %s is kept in memory until the run ends. To write it during the run, use a name with %s.",
                 self.path,
                 JSON_LINES_SUFFIX,
             )
@@ -77,17 +80,17 @@ class JsonReport(Report):
 
 @dataclass
 class JsonLinesReport(Report):
-    """JSON Lines. Each row is written at once, so that what is killed leaves whole lines. A row that cannot be written does
-    not stop the images; `end` says so."""
+    """A report as JSON Lines. Each row is written at once, so a killed run leaves whole lines. A row that cannot be written
+    does not stop the run; `end` raises the error."""
 
     path: Path = field(kw_only=True)
     append: bool = False
-    """To what an earlier run wrote."""
+    """Whether to append to the report of an earlier run."""
     file: BinaryIO | None = None
     ends_mid_line: bool = False
-    """Whether the file may end within a line."""
+    """Whether the file may end in the middle of a line."""
     lost_rows: int = 0
-    lost_reason: str = "only a part was written"
+    lost_reason: str = "a row was written only in part"
     has_begun: bool = False
 
     def __post_init__(self) -> None:
@@ -118,7 +121,7 @@ class JsonLinesReport(Report):
         assert self.file is not None
         with self.file:
             if self.lost_rows:
-                raise OutputError(f"The report {self.path} is without {self.lost_rows} rows: {self.lost_reason}.")
+                raise OutputError(f"The report {self.path} lacks {pluralize(self.lost_rows, 'row')}: {self.lost_reason}.")
 
     def _write(self, row: dict[str, Any]) -> None:
         data = (b"\n" if self.ends_mid_line else b"") + to_json(row).encode()
@@ -140,7 +143,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def open_report(path: Path | None, names: dict[str, Any], options: RestoreOptions, append: bool) -> Report:
-    """The report that a name asks for. `append`: the run goes on where another ended. Raises `OutputError`."""
+    """Create the report for a path. `append` adds to a JSON Lines report of an earlier run. Raises `OutputError`."""
     if path is None:
         return Report(names, options)
     if path.suffix.lower() != JSON_LINES_SUFFIX:
@@ -149,10 +152,10 @@ def open_report(path: Path | None, names: dict[str, Any], options: RestoreOption
 
 
 def iter_rows(path: Path, only_starts: bool = False) -> Iterator[dict[str, Any]]:
-    """A report's rows, those of one piece in the same form; of lines that are damaged a row `damaged`, with its `line`.
-    With `only_starts` most others are left out, which takes little time.
+    """Yield the rows of a report, in the form of JSON Lines for both formats. A damaged line is a row `damaged` with its
+    `line`. `only_starts` skips most other rows, which is fast.
 
-    Raises `InputError` for what cannot be read or is no report of images."""
+    Raises `InputError` if the file cannot be read or is not a report of images."""
     try:
         file, _ = open_regular_file(path)
         with file:
@@ -173,7 +176,7 @@ def _iter_json_lines(file: BinaryIO, start: bytes) -> Iterator[dict[str, Any]]:
 def _parse_row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):  # RecursionError: nested without end
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
     is_row = isinstance(row, dict) and row.get("row") in ("start", "image", "end")
     return row if is_row and isinstance(row.get("options") or {}, dict) else None
@@ -185,7 +188,7 @@ def _iter_json(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
         inputs = [dict(one) for one in content.pop("inputs")]
         dict(content.get("options") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InputError(f"{path} is no report of gpen restore. Expected a file that --report has written.") from None
+        raise InputError(f"{path} is not a report of gpen restore. Use a file that --report has written.") from None
     last = {key: content.pop(key) for key in ("seconds", "error") if key in content}
     yield {**content, "row": "start"}
     for one in inputs:
@@ -194,7 +197,7 @@ def _iter_json(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
 
 
 def warn_about_option_changes(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:
-    """One warning where an earlier run's report is there and says that what is there was made otherwise."""
+    """Log a warning if the report of an earlier run shows that its outputs were made with other options."""
     if not path.exists():
         return
     current = json.loads(to_json(report_header(None, names, options)))
@@ -204,19 +207,19 @@ def warn_about_option_changes(path: Path, names: dict[str, Any], options: Restor
             if row["row"] == "start":
                 differences.update(dict.fromkeys(_differences(row, current)))
     except InputError as error:
-        log.warning("%s Whether what is there was made with the same options is not known.", error)
+        log.warning("%s It is unknown whether existing outputs were made with the same options.", error)
     if differences:
         log.warning(
-            "Outputs that are there are kept, but by %s they were made with other settings (%s). Without --skip-existing "
-            "they are made anew.",
+            "Existing outputs are kept, but according to %s they were made with other settings (%s). Run without "
+            "--skip-existing to replace them.",
             path,
             "; ".join(differences),
         )
 
 
 def _differences(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """`model: a, now b`, option by option."""
+    """Yield each difference as `model: a, now b`."""
     earlier, current = ({**one, **(one.get("options") or {})} for one in (recorded, now))
     for key in dict.fromkeys(("version", "model", "detector", *current["options"])):
-        if key in earlier and earlier[key] != current[key]:  # an earlier version may not know it
+        if key in earlier and earlier[key] != current[key]:  # an earlier version may lack it
             yield f"{key}: {earlier[key]}, now {current[key]}"

@@ -1,5 +1,7 @@
-"""The images that the arguments of a run stand for, one after the other: none but the names of one folder, or those
-that match one pattern, are held at once; of object stores, those in one folder with all that lies deeper."""
+"""Find the images that the arguments of a run mean, one after the other.
+
+Memory holds the names in one folder, or those that match one pattern, at a time. For object stores, it holds the names in
+one folder including its subfolders."""
 
 from __future__ import annotations
 
@@ -23,36 +25,37 @@ from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
 log = logging.getLogger(__name__)
 
 MAX_FOLDERS = 1000
-"""Folders that are looked into for images that lie deeper than was asked for."""
+"""Number of subfolders that are searched for images to suggest --recursive."""
 NO_SUFFIX, OTHER_SUFFIXES = "without a suffix", "others"
-MAX_SUFFIXES = 100  # that are counted each by itself
+MAX_SUFFIXES = 100  # counted separately; the rest is counted together
 
 
 @dataclass(frozen=True)
 class InputItem:
-    """An image, and what its result is called below the folder that results go to (`/` between folders). As text: of
-    millions, making a `Path` of each takes longer than all the rest."""
+    """An image, and the path of its result below the output folder, with `/` between folders.
+
+    Both are text, because creating millions of `Path` objects would take most of the time."""
 
     source: str
     relative_path: str
 
     @classmethod
     def from_location(cls, location: Location) -> InputItem:
-        """Its result goes directly below OUT."""
+        """An item whose result is directly in OUT."""
         return cls(str(location), location.name)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run was asked to restore."""
+    """The requested inputs of a run."""
 
     arguments: tuple[str, ...] = ()
-    """Files, folders and glob patterns, also as URLs. Names that stand for nothing stay in: reading them says why."""
+    """Files, folders and patterns, also as URLs. Names of missing files are kept, because reading them raises the error."""
     listing: Path | None = None
-    """A list of images, see `lists`. Their results keep the whole path below OUT, so that where one goes depends on
-    nothing else that is in the list."""
+    """A list of images, see `input_list`. Their results keep the whole path below OUT, so each is independent of the rest of
+    the list."""
     recursive: bool = False
-    """What lies deeper in folders, too; their structure, and that below a pattern's fixed part, is kept."""
+    """Whether to include subfolders. Their structure, and that below the fixed part of a pattern, is kept."""
     excluded: Location | None = None
     """A folder that is not looked into on the way: that of the results."""
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
@@ -63,14 +66,14 @@ class Sources:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
 
     def no_images_text(self) -> str:
-        """What to say where nothing was found."""
+        """Return the error message for a run without images."""
         if self.listing is not None:
             return f"No images in {self}."
         return no_images_text(self.arguments, self.recursive)
 
     def __iter__(self) -> Iterator[InputItem]:
-        """In order; an image that is named twice comes twice. Raises `OptionsError` for an empty name and `InputError`
-        for a folder or list that cannot be read."""
+        """Yield the images in order, with duplicates. Raises `OptionsError` for an empty name, and `InputError` for an
+        unreadable folder or list."""
         empty, found = [], False
         self.left_out.clear()
         for argument in self.arguments:
@@ -84,14 +87,14 @@ class Sources:
             for text in input_list.read(self.listing):
                 yield from_list(text)
                 found = True
-        if empty and found:  # with nothing found, the caller has that to say
+        if empty and found:  # if nothing is found, the caller reports it
             log.warning("%s", no_images_text(empty, self.recursive))
         if self.left_out:
             log.warning("Left out: %s.", left_out_text(self.left_out))
 
     def _expand(self, argument: str) -> Iterable[InputItem]:
         if not argument:
-            raise OptionsError("An input has an empty name. Name an image, a folder (. is this one) or a pattern.")
+            raise OptionsError("An input has an empty name. Name an image, a folder (. is the current one) or a pattern.")
         path = parse_location(argument)
         if isinstance(path, Url):
             return self._remote_items(path)
@@ -108,8 +111,8 @@ class Sources:
         return self._walk(top, "", excluded)
 
     def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
-        """A folder's images, then those in each of its folders; folders that are hidden, or links, which may lead in
-        circles, are not looked into."""
+        """Yield the images in a folder, then those in its subfolders. Hidden folders are skipped, and so are linked folders,
+        which could form cycles."""
         for path in image_files(folder, self.left_out):
             yield InputItem(str(path), prefix + path.name)
         for subfolder in _subfolders(folder):
@@ -121,7 +124,7 @@ class Sources:
         return [InputItem(str(path), below_static_prefix(path, pattern) if self.recursive else path.name) for path in paths]
 
     def _remote_items(self, url: Url) -> list[InputItem]:
-        """Where a name is an image's, nobody is asked whether it is there."""
+        """Return the images of a URL. A URL with an image suffix is not checked for existence."""
         if url.is_pattern:
             return self._remote_glob_items(url) or [InputItem(url.text, url.name)]
         if url.name and (is_image_name(url.name) or not remote.is_folder(url)):
@@ -155,13 +158,13 @@ class Sources:
 
 
 def safe_relative_path(path: str) -> str:
-    """Objects may be called anything, but none leads out of the folder of the results."""
+    """Make the path of an object safe: it cannot leave the output folder, whatever the object is called."""
     path = posixpath.normpath(f"/{path}").lstrip("/")
     return re.sub(r"[\\:]", "_", path) if os.name == "nt" else path
 
 
 def image_files(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
-    """What is named like an image that is read here, directly in the folder, but for hidden files; `left_out` counts the
+    """Return the files directly in a folder that have a readable image suffix and are not hidden. `left_out` counts the
     others. Raises `InputError`."""
     try:
         with os.scandir(folder) as entries:
@@ -172,12 +175,12 @@ def image_files(folder: Path, left_out: Counter[str] | None = None) -> list[Path
 
 
 def is_image_name(name: str) -> bool:
-    """Whether it is named like an image of a kind that can be read, here or with another package."""
+    """Whether the suffix is that of an image format that can be read, maybe with another package."""
     return not name.startswith(".") and PurePath(name).suffix.lower() in formats.INPUT_SUFFIXES
 
 
 def _is_readable(name: str, left_out: Counter[str]) -> bool:
-    """False for hidden files, and for others that `left_out` then counts."""
+    """Whether a file has a readable image suffix and is not hidden. `left_out` counts other files, except hidden ones."""
     if name.startswith("."):
         return False
     suffix = PurePath(name).suffix.lower()
@@ -190,7 +193,7 @@ def _is_readable(name: str, left_out: Counter[str]) -> bool:
 
 
 def left_out_text(left_out: Counter[str]) -> str:
-    """`3 .heic (pip install "sd-gpen[heif]" reads them), 1 .txt`: the most frequent first."""
+    """Format the skipped files, most frequent suffix first: `3 .heic (to read them: pip install pillow-heif), 1 .txt`."""
     parts = []
     for suffix, count in left_out.most_common():
         format_name = formats.INPUT_SUFFIXES.get(suffix)
@@ -206,18 +209,18 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def below_static_prefix(path: Path, pattern: str) -> str:
-    """What of the path lies below those folders that the pattern names without a wildcard."""
+    """Return the part of the path below the folders that the pattern names without wildcards."""
     parts = Path(pattern).parts[:-1]
     fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return "/".join(path.parts[fixed:])
 
 
 def no_images_text(arguments: Iterable[str], recursive: bool) -> str:
-    """What to say of inputs that hold no images."""
+    """Return the message for inputs without images."""
     names = list(arguments)
     deeper = [] if recursive else [name for name in names if is_folder(name) and _has_images_below(name)]
     if deeper:
-        return f"No images in {', '.join(deeper)}, but in folders below. Use --recursive."
+        return f"No images in {', '.join(deeper)}, but in subfolders. Use --recursive."
     patterns = [name for name in names if glob.has_magic(name) and not os.path.lexists(name)]
     if patterns == names:
         return f"No file matches {', '.join(names)}."
@@ -229,8 +232,10 @@ def _has_images_below(folder: str) -> bool:
 
 
 def from_list(text: str) -> InputItem:
-    """A list's image: a relative path goes below OUT as it is, an absolute one without its root, as does one that leads
-    up and out of this folder; a URL without what is before `://`."""
+    """Return the item of one line of a list.
+
+    The result of a relative path has the same path below OUT. An absolute path loses its root, and so does a path that
+    leaves the current folder. A URL loses its scheme."""
     if URL_SCHEME.match(text):
         location = parse_location(text)
         if isinstance(location, Url):
@@ -238,6 +243,6 @@ def from_list(text: str) -> InputItem:
         text = str(location)
     path = os.path.normpath(text)
     if path.startswith("..") and PurePath(path).parts[0] == "..":
-        path = os.path.abspath(path)  # noqa: PTH100  a link stays where it is
+        path = os.path.abspath(path)  # noqa: PTH100  links are not resolved
     relative_path = os.path.splitdrive(path)[1].replace(os.sep, "/").lstrip("/")
     return InputItem(text, relative_path)

@@ -1,4 +1,4 @@
-"""The reports of runs, summed up: of any number of rows, as each image's last row is kept on disk until the end."""
+"""Summaries of any number of report rows. The last row of each image is stored on disk until the end."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from typing import Any
 from . import report_files
 
 MAX_KINDS = 10_000
-"""Of errors and reasons; their numbers and names are taken out, so that there are few."""
+"""Maximum number of different errors and reasons. Numbers and file names are removed from them, so there are few."""
 OTHERS = "others"
 ROW_ERRORS = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, sqlite3.DataError)
-"""What comes of values of other types than `reports` writes."""
+"""Errors from values of types that a report does not contain."""
 
 
 @dataclass
 class Summary:
-    """What several reports say together. An image counts once, by the last row about it that is not `skipped`."""
+    """The summary of several reports. An image counts once, by its last row that is not `skipped`."""
 
     runs: int = 0
     completed_runs: int = 0
-    """Runs that wrote their end."""
+    """Runs that wrote their `end` row."""
     failed_runs: Counter[str] = field(default_factory=Counter)
-    """What ended runs early."""
+    """Errors that ended runs early, with counts."""
     statuses: Counter[str] = field(default_factory=Counter)
     faces: int = 0
     restored: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why faces were left alone."""
+    """Reasons why faces were skipped, with counts."""
     errors: Counter[str] = field(default_factory=Counter)
     processed: int = 0
-    """Images that were not skipped, in all runs."""
+    """Images that were not skipped, over all runs."""
     seconds: float = 0.0
-    """Of all runs, one after the other."""
+    """Total duration of all runs."""
     stages: Counter[str] = field(default_factory=Counter)
-    """Seconds in each stage; stages overlap."""
+    """Seconds per stage. Stages overlap."""
     damaged: list[str] = field(default_factory=list)
-    """Lines that are no rows."""
+    """Lines that could not be read."""
 
     def add_image(self, row: dict[str, Any]) -> None:
-        """Counts one image by its row of a report, see `ImageOutcome.to_json`."""
+        """Count one image by its row of a report, see `ImageOutcome.to_json`."""
         _count_row(_counted_fields(row), self)
 
 
 def reason_kind(reason: str) -> str:
-    """Why a face was skipped, without the figures: `smaller than the minimum`."""
+    """Return the reason why a face was skipped, without numbers: `smaller than the minimum`."""
     return re.split(r": | \(", reason, maxsplit=1)[0]
 
 
 def summarize(paths: Iterable[Path]) -> Summary:
-    """The reports' sum, in the order in which they were written. Raises `InputError` for a file that is no report."""
+    """Summarize reports, oldest first. Raises `InputError` for a file that is not a report."""
     summary = Summary()
     store = sqlite3.connect("", isolation_level=None)
     try:
@@ -86,10 +86,11 @@ def _read_report(path: Path, summary: Summary, store: sqlite3.Connection) -> Non
 
 
 def _add_row(row: dict[str, Any], elapsed: float, summary: Summary, store: sqlite3.Connection) -> float:
-    """The seconds since the run's start, which were `elapsed` before this row. What it raises leaves the summary as it
-    was."""
+    """Add a row, and return the seconds since the start of its run; `elapsed` is the value before this row.
+
+    An exception leaves the summary unchanged."""
     if row["row"] == "start":
-        summary.seconds += elapsed  # of a run that did not come to its end
+        summary.seconds += elapsed  # of a run without an `end` row
         summary.runs += 1
         return 0.0
     if row["row"] == "image":
@@ -117,7 +118,7 @@ def _store_row(row: dict[str, Any], summary: Summary, store: sqlite3.Connection)
 
 
 def _counted_fields(row: dict[str, Any]) -> dict[str, Any]:
-    """What of a row is counted."""
+    """Return the fields of a row that are counted."""
     faces = row.get("faces") or []
     skipped = (str(face["reason"]) for face in faces if not face.get("restored") and face.get("reason"))
     reasons = [_normalize_text(reason_kind(reason), "") for reason in skipped]
@@ -131,7 +132,7 @@ def _counted_fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normalize_text(text: str, name: str) -> str:
-    """The text without what differs from image to image: its name, and numbers."""
+    """Remove the image's name and numbers from a text, so that the same error is counted together."""
     if name:
         text = text.replace(name, "FILE")
     return re.sub(r"\d[\d,.]*(?<![,.])", "N", text)

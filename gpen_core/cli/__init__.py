@@ -1,4 +1,4 @@
-"""The command line. What a command needs is imported when it runs."""
+"""The command line. Each command imports what it needs when it runs."""
 
 from .main import main
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -32,28 +32,24 @@ GROUP_TITLES = {
 
 
 def options_from_args(args: argparse.Namespace) -> RestoreOptions:
-    """The options that a command has; the others are the defaults. Raises `OptionsError`."""
+    """Return the options of a command, with defaults for those that it does not have. Raises `OptionsError`."""
     return RestoreOptions.from_mapping(vars(args))
 
 
 def parse_local_path(text: str) -> Path:
-    """A file of this machine; URLs are for images."""
+    """Parse a local path. URLs are only allowed for images."""
     place = parse_location(text)
     if not isinstance(place, Path):
-        raise argparse.ArgumentTypeError(f"expected a file or folder of this machine, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a local file or folder, got {text!r}")
     return place
 
 
-def add_models_dir_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: $GPEN_MODELS_DIR, else the cache directory")
-
-
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
+def add_models_dir_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--model",
-        default=AUTO,
-        metavar="NAME|FILE|auto",
-        help="network that restores; auto: for each face the smallest downloaded one that suits it (default: %(default)s)",
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the weights (default: $GPEN_MODELS_DIR, else the cache directory)",
     )
 
 
@@ -65,9 +61,9 @@ def add_option_arguments(
     helps: Mapping[str, str] | None = None,
     types: Mapping[str, Callable[[str], Any]] | None = None,
 ) -> None:
-    """The declared options of these groups, each group under its title, but for those in `without`.
+    """Add the declared options of these groups, each group under its title, except those in `without`.
 
-    `helps` replaces texts of options that mean something else to this command, `types` how their values are read."""
+    `helps` replaces help texts, and `types` the parsers of values, for options that differ in this command."""
     for group in groups:
         add = parser.add_argument_group(GROUP_TITLES[group]).add_argument
         for option in declared_options(kind, CLI, group):
@@ -99,61 +95,84 @@ def _metavar(option: Option) -> str:
     return spec.unit.upper() or ("N" if spec.is_whole else "X")
 
 
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which detector and device, and what may be downloaded for them."""
-    add = parser.add_argument_group("model and device").add_argument
-    add("--detector", default=DETECTORS[0], metavar="NAME|FILE", help="network that finds faces (default: %(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps, directml (default: %(default)s)")
-    add("--dtype", default="auto", choices=PRECISIONS, help="precision of the network (default: %(default)s)")
-    add("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
-    add("--require-digest", action="store_true", help="refuse weights that no published digest vouches for")
+def add_device_arguments(parser: argparse.ArgumentParser, with_model: bool = True) -> None:
+    """Add the arguments for model, detector, models folder, device, precision and downloads."""
+    group = parser.add_argument_group("model and device")
+    add = group.add_argument
+    if with_model:
+        model_help = "restoration network. auto: the smallest downloaded one that fits each face (default: %(default)s)"
+        add("--model", default=AUTO, metavar="NAME|FILE|auto", help=model_help)
+    add("--detector", default=DETECTORS[0], metavar="NAME|FILE", help="face detector (default: %(default)s)")
+    add_models_dir_argument(group)
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps or directml (default: %(default)s)")
+    add(
+        "--dtype",
+        default="auto",
+        choices=PRECISIONS,
+        help="precision of the network (default: %(default)s)",
+    )
+    add("--offline", action="store_true", help="do not download anything (same as GPEN_OFFLINE=1)")
+    add("--require-digest", action="store_true", help="reject weights without a published SHA-256")
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "what was found and done, as JSON") -> None:
-    """Those about how much memory and which ways of computing."""
-    add = parser.add_argument
-    add("--max-memory", type=_parse_bytes, metavar="BYTES", help="for activations, and as much again for images, e.g. 4G")
-    add("--compile", action="store_true", help="for many faces on CUDA or ROCm: torch.compile and CUDA graphs")
+def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "write a JSON report") -> None:
+    """Add the arguments for memory, compilation and the report."""
+    add = parser.add_argument_group("run").add_argument
+    add(
+        "--max-memory",
+        type=_parse_bytes,
+        metavar="BYTES",
+        help="memory limit for activations, and again for images, e.g. 4G",
+    )
+    add("--compile", action="store_true", help="use torch.compile and CUDA graphs: faster for many faces (CUDA, ROCm)")
     add("--report", type=parse_local_path, metavar="FILE", help=report_help)
 
 
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """How results are called and written, and how large an image may be."""
-    add = parser.add_argument_group("files").add_argument
-    add("--format", choices=OUTPUT_FORMATS, help="write all results so (default: as the input; else png)")
+def add_output_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments for the names and formats of results, and for the size limit of images."""
+    add = group.add_argument
+    add(
+        "--format",
+        choices=OUTPUT_FORMATS,
+        help="format of all results (default: the input's, or png if it cannot be written)",
+    )
     add(
         "--quality",
         type=_parse_quality,
         metavar="N",
-        help="of JPEG and WebP, 1 to 100 (default: JPEG 95; WebP as the input)",
+        help="quality of JPEG and WebP, 1 to 100 (default: JPEG 95; WebP as the input)",
     )
-    add("--suffix", default="", metavar="TEXT", help="put TEXT behind the names of results in a folder, such as _restored")
+    add("--suffix", default="", metavar="TEXT", help="append TEXT to the names of results in a folder, e.g. _restored")
     add(
         "--max-pixels",
         type=_parse_pixels,
         metavar="N",
-        help="refuse larger images, e.g. 50M (default: what half of the memory holds, but at least 179M)",
+        help="reject larger images, e.g. 50M (default: as many as fit into half of the memory, at least 179M)",
     )
 
 
 def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
-    """On which processes."""
-    parser.add_argument(
+    """Add the arguments for running on several processes or machines."""
+    add = parser.add_argument_group("several processes or machines").add_argument
+    add(
         "--ray",
         nargs="?",
         type=_parse_address,
         const="local",
         metavar="ADDRESS",
-        help="on many processes by Ray: local (the default), or the cluster at host:port, or auto",
+        help="use several processes with Ray: local (default), or a cluster: host:port or auto",
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="with --ray: how many; default one a GPU, or one for four processors"
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of processes with --ray (default: one per GPU, or one per four processors)",
     )
 
 
 def _parse_address(text: str) -> str:
     if text not in ("auto", "local") and re.fullmatch(r"[^/\\]+:\d+", text) is None:
-        raise argparse.ArgumentTypeError(f"expected host:port, auto or local, got {text!r}; inputs stand before --ray")
+        raise argparse.ArgumentTypeError(f"expected host:port, auto or local, got {text!r}. Put inputs before --ray")
     return text
 
 

@@ -1,4 +1,4 @@
-"""The parser of the command line: short errors that say what was probably meant."""
+"""The parser of the command line, with short errors and suggestions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one message, without the usage of all its arguments."""
+    """An argument parser whose errors are one message, without the usage text."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
@@ -22,7 +22,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """The arguments' values. An unknown command or option ends the program with a suggestion."""
+        """Parse the arguments. An unknown command or option ends the program with a suggestion."""
         arguments = list(sys.argv[1:] if args is None else args)
         commands = self._commands()
         name = next((one for one in arguments if not one.startswith("-")), None)
@@ -35,7 +35,7 @@ class CommandParser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2 and one message."""
+        """End the program with status 2 and one message."""
         end = "" if message.endswith((".", "?")) else "."
         self.exit(2, f"{self.prog}: {message}{end} `{self.prog} --help` lists all arguments.\n")
 
@@ -51,7 +51,7 @@ def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict
         command = "video" if Path(name).suffix.lower() in {*OUTPUT_FORMATS, ".mpg"} else "restore"
         return f"{name!r} is not a command. Did you mean: gpen {command} {shlex.join(arguments)} ?"
     near = difflib.get_close_matches(name, commands, 1)
-    suggestion = f"Did you mean {near[0]}?" if near else f"There are {', '.join(commands)}"
+    suggestion = f"Did you mean {near[0]}?" if near else f"Commands: {', '.join(commands)}"
     return f"{name!r} is not a command. {suggestion}"
 
 
@@ -64,6 +64,6 @@ def _unknown_arguments_message(extra: Sequence[str], command: argparse.ArgumentP
 
 
 def _closest_flag(name: str, flags: Sequence[str]) -> str | None:
-    """The flag that it is the beginning of, or that is spelled like it."""
+    """Return the flag that starts with `name`, or that is spelled like it."""
     longer = [flag for flag in flags if flag.startswith(name) and len(name) > 3]
     return next(iter([*longer, *difflib.get_close_matches(name, flags, 1, 0.7)]), None)

@@ -10,7 +10,6 @@ from typing import Any
 from ..options import AUTO, MASK_TYPES, RestoreOptions
 from .arguments import (
     add_device_arguments,
-    add_models_dir_argument,
     add_option_arguments,
     options_from_args,
 )
@@ -20,17 +19,21 @@ from .terminal import print_summary
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds the command to the parser's."""
-    compare = commands.add_parser("compare", parents=[shared], help="a sheet of an image's faces, to choose by eye")
+    """Add the command to the parser."""
+    compare = commands.add_parser("compare", parents=[shared], help="compare models, strengths and masks on one sheet")
     add = compare.add_argument
-    add("photo", type=Path, metavar="PHOTO")
-    add("-o", "--output", type=Path, metavar="SHEET", required=True, help="an image: a row per model and mask")
-    models_help = "names or files of networks, or auto: for each face the one that suits it (default: %(default)s)"
+    add("photo", type=Path, metavar="PHOTO", help="image with faces")
+    add("-o", "--output", type=Path, metavar="SHEET", required=True, help="image to write, one row per face, model and mask")
+    models_help = "networks to compare: names, files or auto (default: %(default)s)"
     add("--models", default=AUTO, metavar="A,B", help=models_help)
-    add("--strengths", default="0.5,1", metavar="0,0.5,1", help="a column for each")
-    add("--mask-types", default="auto", metavar="A,B", help=f"of {', '.join(MASK_TYPES)}")
-    add_models_dir_argument(compare)
-    add_device_arguments(compare)
+    add("--strengths", default="0.5,1", metavar="0,0.5,1", help="one column for each (default: %(default)s)")
+    add(
+        "--mask-types",
+        default="auto",
+        metavar="A,B",
+        help=f"mask types to compare: {', '.join(MASK_TYPES)} (default: %(default)s)",
+    )
+    add_device_arguments(compare, with_model=False)
     columns = ("strength", "mask_type")
     add_option_arguments(compare, RestoreOptions, "selection", "detection", "look", without=columns)
     compare.set_defaults(command=_compare)
@@ -52,7 +55,7 @@ def _compare(args: argparse.Namespace) -> int:
     options = options_from_args(args)
     choices = CompareGrid(_split_list(args.models), _parse_strengths(args.strengths), _split_list(args.mask_types))
     if same_file_key(args.output) == same_file_key(args.photo):
-        raise OptionsError(f"{args.output} is the photograph itself. Name another file for the sheet.")
+        raise OptionsError(f"{args.output} is the input image. Choose another file for the sheet.")
     format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:
@@ -61,7 +64,7 @@ def _compare(args: argparse.Namespace) -> int:
             choices.models, args.detector, args.models_dir, args.device, args.dtype, progress, downloads, None, None
         )
         sheet = contact_sheet(FaceRestorer(models), photo.image, choices, options, progress)
-    colors = Metadata(icc=photo.metadata.icc)  # the sheet's pixels are the photograph's
+    colors = Metadata(icc=photo.metadata.icc)  # the sheet has the colors of the input
     encoded = codecs.EncodedImage(from_array(sheet), colors, format_name, lossy=True)
     write_bytes(args.output, codecs.encode(encoded, format_name))
     took = seconds_text(time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""`gpen completion`: a script with which a shell completes commands, options and their values. shtab writes it."""
+"""`gpen completion`: print a script with which a shell completes commands, options and values. shtab generates it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import MissingDependency
+from ..optional_packages import not_installed
 from ..options import AUTO_MODELS, DETECTORS
 from ..weights.catalog import CATALOG
 
@@ -25,9 +26,9 @@ NAMES_OR_FILES = {
     "detector": DETECTORS,
     "upscaler": ("lanczos", *(entry.name for entry in CATALOG if entry.scale)),
 }
-"""Values that are names or files, by the argument's `dest`."""
+"""Arguments whose values are names or files, keyed by `dest`."""
 NAMES = dict.fromkeys(("names", "accept_changed"), tuple(entry.name for entry in CATALOG))
-"""Values that are names only."""
+"""Arguments whose values are names only."""
 FILES = {"FILE", "PHOTO", "INPUT", "OUT", "SHEET", "MASKFILE", "IN"}
 """Metavars of files, or of files and folders."""
 ZSH = """_gpen_names_or_files() {
@@ -40,17 +41,17 @@ ZSH = """_gpen_names_or_files() {
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, parser: argparse.ArgumentParser) -> None:
-    """Adds the command to the parser's, whose completion it writes."""
+    """Add the command to `parser`, for which it prints the script."""
     text = "print a shell completion script"
     completion = commands.add_parser(
         "completion",
         parents=[shared],
         help=text,
-        description=f"{text} (needs shtab).",
+        description="Prints a shell completion script (needs shtab).",
         epilog=HOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    completion.add_argument("shell", choices=SHELLS)
+    completion.add_argument("shell", choices=SHELLS, help="shell that you use")
     completion.set_defaults(command=lambda args: _completion(args, parser))
 
 
@@ -58,21 +59,21 @@ def _completion(args: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     try:
         import shtab
     except ImportError as error:
-        raise MissingDependency("Shell completion needs shtab: pip install 'sd-gpen[completion]'") from error
+        raise MissingDependency(not_installed("shtab")) from error
     _mark_values(parser, shtab)
     sys.stdout.write(shtab.complete(parser, args.shell) + "\n")
     return 0
 
 
 def _mark_values(parser: argparse.ArgumentParser, shtab: Any) -> None:
-    """Adds to each argument what may stand there. The parser is of no use for parsing afterwards."""
+    """Add the possible values to each argument. The parser cannot parse arguments afterwards."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _mark_values(command, shtab)
             continue
         if action.option_strings and action.nargs == "?":
-            action.nargs = 0  # whose value may be left out: zsh would take the next option for it
+            action.nargs = 0  # the value is optional: zsh would use the next option as the value
         complete = None
         if action.dest in NAMES_OR_FILES:
             action.choices = NAMES_OR_FILES[action.dest]
@@ -88,12 +89,12 @@ def _mark_values(parser: argparse.ArgumentParser, shtab: Any) -> None:
 
 
 def _names_or_files(dest: str, names: tuple[str, ...], shtab: Any) -> dict[str, Any]:
-    """What shtab asks of an argument's `complete`. tcsh cannot offer both, and PowerShell takes the names from `choices`."""
+    """Return the value of `complete` for shtab. tcsh cannot offer both, and PowerShell reads the names from `choices`."""
     words = " ".join(names)
-    function = f"_gpen_{dest}_files"  # since it is called so, bash ends a folder's name with a slash
+    function = f"_gpen_{dest}_files"  # because of this name, bash adds a slash to a folder's name
     return {
         "bash": function,
-        "zsh": " _gpen_names_or_files " + words.replace(":", r"\:"),  # the space: called as it stands
+        "zsh": " _gpen_names_or_files " + words.replace(":", r"\:"),  # the leading space keeps shtab from changing it
         "fish": f"{words} {shtab.FILE['fish']}",
         "tcsh": f"({words})",
         "powershell": shtab.FILE["powershell"],

@@ -1,4 +1,4 @@
-"""`gpen demo`: makes the demonstration's weights and images and takes them the ordinary way, from file to file."""
+"""`gpen demo`: create demonstration weights and images and restore them like any other files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DETECTOR_FILE = "demo-retinaface-mobile0.25.pth"
 
 
 def run_demo(folder: Path, out: TextIO, progress: Progress | None = None) -> None:
-    """Writes, into `folder`, the weights, each input, its result, both side by side with boxes, and report.json."""
+    """Write to `folder` the weights, the inputs, the results, both side by side with boxes, and report.json."""
     out.write(demo.NOTICE + "\n")
     images = {"astronaut": demo_pictures.astronaut(), "collage": demo_pictures.collage()}
     model, detector = _write_weights(folder / "models")
@@ -48,7 +48,7 @@ def run_demo(folder: Path, out: TextIO, progress: Progress | None = None) -> Non
         raise failed[0]
     names = {"model": str(model), "detector": str(detector), "notice": demo.NOTICE}
     write_bytes(folder / "report.json", report.format_report(restorer, names, options, outcomes).encode())
-    out.write(f"Look at {folder}/*-side-by-side.png; figures are in {folder}/report.json.\n")
+    out.write(f"Open {folder}/*-side-by-side.png. Details are in {folder}/report.json.\n")
 
 
 def _write_weights(folder: Path) -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ from ..batch.locations import parse_location, parse_output
 from ..errors import InputError
 from ..options import RestoreOptions
 from ..progress import pluralize
-from .arguments import add_device_arguments, add_models_dir_argument, add_option_arguments, options_from_args
+from .arguments import add_device_arguments, add_option_arguments, options_from_args
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
@@ -28,14 +28,13 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds the command to the parser's."""
-    detect = commands.add_parser("detect", parents=[shared], help="list the faces of images with their numbers")
-    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or glob pattern")
+    """Add the command to the parser."""
+    detect = commands.add_parser("detect", parents=[shared], help="list the faces in images with their numbers")
+    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders or patterns")
     detect.add_argument(
-        "-o", "--output", type=parse_output, metavar="DIR", help="write the images there, the faces numbered"
+        "-o", "--output", type=parse_output, metavar="DIR", help="also write the images with numbered faces to this folder"
     )
-    add_models_dir_argument(detect)
-    add_device_arguments(detect)
+    add_device_arguments(detect, with_model=False)
     others = ("faces", "min_face_size", "max_face_size", "max_faces")
     add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
     detect.set_defaults(command=_detect)
@@ -57,7 +56,7 @@ def _detect(args: argparse.Namespace) -> int:
         unreadable = find_unreadable(todo, {str(parse_location(one)) for one in args.inputs})
         for error in unreadable.values():
             sys.stderr.write(printable(f"gpen: {error}\n"))
-        if len(unreadable) == len(todo):  # nothing is loaded or downloaded for them
+        if len(unreadable) == len(todo):  # do not load or download anything
             return exit_status(Counter(map(type, unreadable.values())), len(todo))
         return _list_all(args, options, todo, unreadable)
 
@@ -95,7 +94,7 @@ def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, 
 def _detect_one(
     job: ImageJob, detector: Detector, options: RestoreOptions, write_images: bool, reporter: ProgressReporter
 ) -> int:
-    """Says what is in one image, and returns how many faces."""
+    """Print the faces of one image and return their number."""
     from ..batch import io
     from ..pipeline.no_face import what_to_try
     from ..pipeline.restorer import detect_faces
@@ -104,7 +103,7 @@ def _detect_one(
     (faces,) = detect_faces(detector, [encoded.image], options)
     smallest, largest = detector.detectable_sizes(encoded.image, options.detection_size)
     size = pixels_text(*encoded.image.size)
-    size_range = f"faces of about {smallest:.0f} to {largest:.0f} px can be found"
+    size_range = f"detectable faces: about {smallest:.0f} to {largest:.0f} px"
     reporter.write(f"{job.source}: {pluralize(len(faces), 'face')} ({size}; {size_range})", sys.stdout)
     for number, face in enumerate(faces):
         reporter.write(f"{number:4}  {_format_face(face)}", sys.stdout)

@@ -1,4 +1,4 @@
-"""`gpen doctor`: what is installed, which device and precision would be taken, which weights are there, does it work."""
+"""`gpen doctor`: list packages, devices and weights, and test one restoration."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ EXIT_FAILED = 1
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds the command to the parser's."""
-    text = "say what is installed and what is missing, and restore one face as a test"
-    doctor = commands.add_parser("doctor", parents=[shared], help=text, description=f"{text}. Nothing is downloaded.")
+    """Add the command to the parser."""
+    text = "check the installation and restore a test face"
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[shared],
+        help=text,
+        description="Checks packages, devices and weights, and restores a test face. Downloads nothing.",
+    )
     doctor.add_argument(
-        "--report", action="store_true", help="for a bug report: this machine and the weights' digests, too, no file's name"
+        "--report",
+        action="store_true",
+        help="print a text for a bug report, with hardware and digests of weights, without names of your files",
     )
     add_models_dir_argument(doctor)
     doctor.set_defaults(command=_doctor)
@@ -43,7 +50,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def format_findings(given_models_dir: Path | None) -> str:
-    """The findings as text, but for the self-test. Nothing is downloaded or changed."""
+    """Return the findings as text, without the self-test. Downloads and changes nothing."""
     lines = [
         *environment.format_packages(),
         f"devices: {environment.format_devices()}",
@@ -54,9 +61,9 @@ def format_findings(given_models_dir: Path | None) -> str:
 
 
 def self_test_line() -> tuple[bool, str]:
-    """Whether nothing is wrong with one face restored, see `self_test`, and a line that says so.
+    """Run the self-test; return whether it passed, and its result as a line.
 
-    Without torch and the others, which the findings name, there is no test; what else is raised is what it finds."""
+    If required packages are missing, the test is not run and counts as passed, because the findings list the packages."""
     try:
         from ..tools.self_test import run_self_test
     except (ImportError, OSError) as error:
@@ -69,7 +76,7 @@ def _weights(folder: Path) -> Iterator[str]:
     known = {}
     for entry in CATALOG:
         known[entry] = found = find_file(entry.name, [folder])
-        yield f"  {entry.name:22} {_describe_file(found) if found else 'not there'} ({entry.purpose})"
+        yield f"  {entry.name:22} {_describe_file(found) if found else 'not downloaded'} ({entry.purpose})"
     for path in iter_weights([folder]):
         if path not in known.values():
             yield f"  {'other weights':22} {_describe_file(path)}"

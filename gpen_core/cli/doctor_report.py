@@ -1,4 +1,4 @@
-"""`gpen doctor --report`: one text to paste into a bug report, which names no file of the user's."""
+"""`gpen doctor --report`: one text to paste into a bug report. It contains no name of the user's files."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ VARIABLE_PREFIXES = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
 )
-"""Beginnings of the names of what changes a run; whether it is set is said, not to what."""
+"""Prefixes of environment variables that affect a run. The report names those that are set, but not their values."""
 
 
 def report(given_models_dir: Path | None, self_test: str) -> str:
-    """Versions, devices, folders, weights with their SHA-256, and what the self-test said; nothing is downloaded.
+    """Return versions, devices, folders, weights with their SHA-256, and the self-test's result. Downloads nothing.
 
-    The user's home folder is written `~`. Weights of the catalog go by its names, others by what they are."""
+    The home folder is written as `~`. Weights of the catalog have their catalog names, others only their architecture."""
     lines = [
         *environment.format_packages(),
         f"Python in {sys.prefix}",
-        f"set: {', '.join(_set_variables()) or 'nothing that matters'}",
+        f"environment variables set: {', '.join(_set_variables()) or 'none'}",
         f"devices: {environment.format_devices()}",
         *_format_hardware(),
         *environment.format_models_dir(given_models_dir, _format_weights),
@@ -47,7 +47,7 @@ def report(given_models_dir: Path | None, self_test: str) -> str:
 
 
 def redact_home_dirs(text: str, homes: tuple[str, ...]) -> str:
-    """The text with each of these folders, and what lies in them, beginning with `~`; other names that begin alike stay."""
+    """Replace these folders, and the beginning of paths in them, by `~`. Names that only start alike are not changed."""
     for home in sorted((home for home in homes if len(Path(home).parts) > 1), key=len, reverse=True):
         text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text, flags=re.IGNORECASE if os.name == "nt" else 0)
     return text
@@ -56,7 +56,7 @@ def redact_home_dirs(text: str, homes: tuple[str, ...]) -> str:
 def _home_dirs() -> tuple[str, ...]:
     try:
         home = Path.home()
-    except RuntimeError:  # an account without one
+    except RuntimeError:  # an account without a home folder
         return ()
     return str(home), str(home.resolve())
 
@@ -66,7 +66,7 @@ def _set_variables() -> list[str]:
 
 
 def _format_hardware() -> Iterator[str]:
-    """Processor, memory and each accelerator, a line each."""
+    """Yield a line for the processor with memory, and one for each GPU."""
     try:
         import torch
 
@@ -76,8 +76,8 @@ def _format_hardware() -> Iterator[str]:
         return
     memory = host_memory()
     size = "unknown memory" if memory is None else gib_text(memory)
-    bf16 = "computes" if cpu_supports_bf16() else "does not compute"
-    yield f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, {size}, {bf16} in bf16"
+    bf16 = "with" if cpu_supports_bf16() else "without"
+    yield f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, {size}, {bf16} bf16"
     for device in available_devices():
         if device.type == "cuda":
             at = torch.cuda.get_device_properties(device)
@@ -93,12 +93,12 @@ def _format_weights(folder: Path) -> Iterator[str]:
             yield f"  {entry.name:22} {_describe_file(found)}"
     missing = [entry.name for entry in CATALOG if known[entry] is None]
     if missing:
-        yield f"  not there: {', '.join(missing)}"
+        yield f"  not downloaded: {', '.join(missing)}"
     for path in iter_weights([folder]):
         if path not in known.values():
-            yield f"  {'another file':22} {detect_architecture(path) or 'of unknown kind'}, {_describe_file(path)}"
+            yield f"  {'other file':22} {detect_architecture(path) or 'unknown architecture'}, {_describe_file(path)}"
     if folder.is_dir():
-        yield f"  free there: {gib_text(shutil.disk_usage(folder).free)}"
+        yield f"  free disk space: {gib_text(shutil.disk_usage(folder).free)}"
 
 
 def _describe_file(path: Path) -> str:
@@ -109,5 +109,5 @@ def _describe_file(path: Path) -> str:
     entry = find_entry(path.name)
     pin = entry.digest_for(path.name) if entry else None
     is_known = sha256 == pin or find_export(sha256) is not None
-    compared = " (the catalog's)" if is_known else "" if pin is None else f" (NOT the catalog's: {pin})"
+    compared = " (matches the catalog)" if is_known else "" if pin is None else f" (does NOT match the catalog: {pin})"
     return f"{path.suffix.lower()}, {bytes_text(path.stat().st_size)}, SHA-256 {sha256}{compared}"

@@ -1,4 +1,4 @@
-"""What `gpen doctor` and its report both say of this environment: packages, devices and the models folder."""
+"""Packages, devices and the models folder, as `gpen doctor` and its report print them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MODULES = {
     "Pillow": "PIL.Image",
     "scipy": "scipy.optimize",
 }
-"""The module to import of a package, where its name differs or the package itself loads no library in C."""
+"""The module to import, for packages whose module has another name or does not load its C library by itself."""
 FOR_DEVELOPERS = ("bench", "dev", "docs", "manual")
-"""Extras that users do not need."""
+"""Extras for developers only."""
 OPENCV_NAMES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 SECURE_VERSIONS = {
     "Pillow": "10.0.1",
@@ -34,23 +34,23 @@ SECURE_VERSIONS = {
     "filelock": "3.20.1",
     "ray": "2.52.0",
 }
-"""The first version of each without the security holes that are known."""
+"""The first version of each package without known security holes."""
 
 
 class Requirements(NamedTuple):
-    """The packages that the project asks for, by the names that pip installs."""
+    """The packages that the project requires, by their names for pip."""
 
     required: tuple[str, ...]
-    """Also those that are installed without their dependencies, which are extras of their own."""
+    """Includes packages that are installed without dependencies, which are separate extras."""
     optional: tuple[str, ...]
-    """Those of the extras that are not for developers."""
+    """Packages of all extras except those for developers."""
 
 
 def requirements(root: Path = ROOT) -> Requirements:
-    """The packages of the project's pyproject.toml in `root`; without that file, of the installed distribution.
+    """Read the packages from pyproject.toml in `root`, else from the installed distribution.
 
-    The file comes first because it belongs to the code that runs. The metadata of an editable installation may be older,
-    and a host has none. Both tuples are empty where neither is found."""
+    The file comes first because it belongs to the running code. The metadata of an editable installation may be older, and
+    hosts have none. Both tuples are empty if neither is found."""
     asked_for = _from_pyproject(root / "pyproject.toml") or _from_metadata()
     required = _names([line for extra in ("", *WITHOUT_DEPENDENCIES) for line in asked_for.pop(extra, [])])
     extras = [line for extra, lines in asked_for.items() if extra not in FOR_DEVELOPERS for line in lines]
@@ -58,9 +58,9 @@ def requirements(root: Path = ROOT) -> Requirements:
 
 
 def _from_pyproject(file: Path) -> dict[str, list[str]]:
-    """Requirements by extra, the required ones under "". Empty where the file is missing or another project's.
+    """Return the requirements by extra, the required ones under "". Empty if the file is missing or another project's.
 
-    tomllib comes with Python 3.11 only. TOML's lists of strings are also Python's."""
+    Python 3.10 has no tomllib, but TOML's lists of strings are valid Python."""
     try:
         text = file.read_text("utf-8")
     except OSError:
@@ -96,7 +96,7 @@ def _names(lines: list[str]) -> tuple[str, ...]:
 
 
 def module_of(package: str) -> str:
-    """The module to import to see whether a package works."""
+    """Return the module to import to check a package."""
     return MODULES.get(package, package)
 
 
@@ -107,7 +107,7 @@ def format_packages() -> Iterator[str]:
     for package in required:
         yield f"  {package:16} {_state(package)}"
     if not required:
-        yield "  packages unknown: pyproject.toml is not there"
+        yield "  required packages unknown: pyproject.toml is missing"
     yield from _security_warnings()
 
 
@@ -124,7 +124,7 @@ def format_optional_packages() -> Iterator[str]:
 
 
 def explain_import_error(error: BaseException) -> str | None:
-    """The message for an `ImportError` of a required package: it is not installed, or cannot be imported. Else None."""
+    """Return the message for an `ImportError` of a required package, else None."""
     if not isinstance(error, ImportError) or error.name is None:
         return None
     packages = {module_of(package).partition(".")[0]: package for package in requirements().required}
@@ -140,18 +140,18 @@ def explain_import_error(error: BaseException) -> str | None:
 
 
 def format_devices() -> str:
-    """The devices that are available, and what `auto` takes."""
+    """Return the available devices, and what `auto` uses."""
     try:
         from ..pipeline.devices import available_devices, dtype_name, pick_device, pick_dtype
     except (ImportError, OSError):
         return "unknown without torch"
     device = pick_device("auto")
     short = dtype_name(pick_dtype("auto", device))
-    return f"{', '.join(str(d) for d in available_devices())}; auto takes {device} in {short}"
+    return f"{', '.join(str(d) for d in available_devices())}; auto uses {device} with {short}"
 
 
 def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
-    """The models folder, then the lines of `weights` about its files."""
+    """Yield the models folder, then the lines of `weights` about its files."""
     try:
         folder = models_dirs(models_dir)[0]
     except MissingDependency as error:
@@ -163,7 +163,7 @@ def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterato
 
 
 def _security_warnings() -> Iterator[str]:
-    """A line for each package with known security holes, and a note on hosts."""
+    """Yield a warning for each package with known security holes, and a note on hosts."""
     installed = {package: _find_distribution(package) for package in SECURE_VERSIONS}
     insecure = {
         package: one
@@ -178,7 +178,7 @@ def _security_warnings() -> Iterator[str]:
 
 
 def _state(package: str) -> str:
-    """The version of a required package, and what is wrong with it."""
+    """Return the version of a required package, and its problem if it has one."""
     version, error = _installed_version(package), _import_error(package)
     if error is None:
         return version or "installed, version unknown"
@@ -202,7 +202,7 @@ def _installed_version(package: str) -> str | None:
 
 
 def _find_distribution(package: str) -> tuple[str, str] | None:
-    """The name under which a package is installed, and its version."""
+    """Return the name under which a package is installed, and its version."""
     names = OPENCV_NAMES if package == "opencv-python" else (package,)
     found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))
     return next(found, None)

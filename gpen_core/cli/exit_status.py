@@ -1,4 +1,4 @@
-"""The exit status of every command, decided in one place from the types of the errors that occurred."""
+"""Exit statuses of all commands, chosen by the types of the errors that occurred."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import DeviceError, InputError, Interrupted, OptionsError, OutOfMe
 
 
 class ExitStatus(IntEnum):
-    """What `gpen` returns to the shell. Where several apply, the highest wins."""
+    """The exit statuses of `gpen`. If several apply, the highest is used."""
 
     DONE = 0
     FAILED = 1
@@ -18,9 +18,9 @@ class ExitStatus(IntEnum):
     NO_INPUT = 3
     """No input could be read."""
     WEIGHTS = 4
-    """Weights are missing or refused."""
+    """Weights are missing or rejected."""
     OUT_OF_MEMORY = 5
-    """On every fallback."""
+    """Out of memory, and every fallback failed."""
     HUNG_UP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
@@ -35,7 +35,7 @@ class HungUp(Terminated):
     """SIGHUP, handled like SIGTERM."""
 
 
-# The first type that matches decides; all other errors are `FAILED`.
+# The first matching type is used. All other errors are `FAILED`.
 OF_ERROR: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (OptionsError, ExitStatus.USAGE),
     (DeviceError, ExitStatus.USAGE),
@@ -51,10 +51,10 @@ OF_ERROR: tuple[tuple[type[BaseException], ExitStatus], ...] = (
 
 
 def exit_status(errors: Mapping[type[BaseException], int], inputs: int = 1) -> ExitStatus:
-    """The exit status of a command with this many inputs.
+    """Return the exit status of a command with this many inputs.
 
-    `errors` counts, by type, the errors of the inputs that failed, or holds the one error that ended the command.
-    `NO_INPUT` means that every input is unreadable. One unreadable input among others is `FAILED`."""
+    `errors` counts the failed inputs by error type, or contains the one error that ended the command. `NO_INPUT` means
+    that every input is unreadable. If only some are, the status is `FAILED`."""
     found = {_of(error) for error in errors}
     if found <= {ExitStatus.NO_INPUT} and sum(errors.values()) == inputs:
         return ExitStatus.NO_INPUT

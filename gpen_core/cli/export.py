@@ -1,4 +1,4 @@
-"""`gpen export`: a network as an ONNX file."""
+"""`gpen export`: write a network as an ONNX file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,13 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds `export` to the parser's commands."""
+    """Add the command to the parser."""
     export = commands.add_parser("export", parents=[shared], help="write a network as an ONNX file for other programs")
-    export.add_argument("model", metavar="NAME|FILE", help="a network of `gpen models`, or a weights file")
-    export.add_argument(
-        "-o", "--output", type=parse_local_path, required=True, metavar="FILE.onnx", help="the file to write"
-    )
-    export.add_argument(
-        "--half", action="store_true", help="compute in float16: half the size; input and output stay float32"
-    )
-    export.add_argument("--batch", type=_parse_count, metavar="N", help="fix the number of faces at once (default: any)")
-    export.add_argument("--offline", action="store_true", help="download nothing; as $GPEN_OFFLINE=1")
+    export.add_argument("model", metavar="NAME|FILE", help="a network listed by `gpen models`, or a weights file")
+    export.add_argument("-o", "--output", type=parse_local_path, required=True, metavar="FILE.onnx", help="file to write")
+    export.add_argument("--half", action="store_true", help="use float16: half the size. Input and output are still float32")
+    export.add_argument("--batch", type=_parse_count, metavar="N", help="fixed number of faces per batch (default: any)")
+    export.add_argument("--offline", action="store_true", help="do not download anything (same as GPEN_OFFLINE=1)")
     add_models_dir_argument(export)
     export.set_defaults(command=_export)
 
@@ -44,7 +40,7 @@ def _parse_count(text: str) -> int:
 def _export(args: argparse.Namespace) -> int:
     output: Path = args.output
     if output.suffix.lower() != ".onnx":
-        raise OptionsError(f"The output must be a .onnx file, got {output}.")
+        raise OptionsError(f"The output must be an .onnx file, got {output}.")
     from ..network import validate_state_dict
     from ..optional_packages import require
     from ..weights.download_options import DownloadOptions
@@ -64,6 +60,6 @@ def _export(args: argparse.Namespace) -> int:
     error = export(state_dict, config, output, args.half, args.batch)
     kind = "average" if args.half else "largest"
     sys.stdout.write(
-        printable(f"{output}: GPEN-{config.size}; {kind} difference in ONNX Runtime {error:.1e} of the standard deviation\n")
+        printable(f"{output}: GPEN-{config.size}; {kind} difference in ONNX Runtime {error:.1e} standard deviations\n")
     )
     return 0

@@ -32,25 +32,34 @@ from .progress_display import add_progress_arguments, progress_reporter
 from .terminal import PrintableFormatter, printable
 
 OUT_OF_MEMORY_MESSAGE = (
-    "There is not enough memory ({}). Close other programs, take a smaller model (gpen-bfr-512), or allow more."
+    "There is not enough memory ({}). Close other programs, use a smaller model (gpen-bfr-512), or allow more."
 )
 DESCRIPTION = """Restores faces in images and videos with GPEN.
 
-  gpen restore photo.jpg -o restored/       restore the faces of images
-  gpen video clip.mp4 -o restored.mp4       restore the faces of a video"""
-EPILOG = """exit status: 0 all done; 1 some inputs failed (the others are written); 2 usage;
-3 no input could be read; 4 weights missing or refused; 5 out of memory on every
-fallback; 130 interrupted, 143 and 129 ended by SIGTERM or SIGHUP"""
-VARIABLES = """environment: GPEN_MODELS_DIR: the models folder, unless --models-dir names one;
-GPEN_OFFLINE=1 or HF_HUB_OFFLINE=1: download nothing; GPEN_MIRROR: a URL that is asked
-for a weights file first"""
+  gpen restore photo.jpg -o restored/       restore the faces in an image
+  gpen video clip.mp4 -o restored.mp4       restore the faces in a video
+  gpen restore --help                       list the options of a command"""
+EPILOG = """exit status:
+  0  success
+  1  some inputs failed; the others are written
+  2  wrong arguments
+  3  no input could be read
+  4  weights are missing or rejected
+  5  out of memory
+  130 interrupted, 143 ended by SIGTERM, 129 ended by SIGHUP"""
+VARIABLES = """environment variables:
+  GPEN_MODELS_DIR   folder of the weights, if --models-dir is not given
+  GPEN_OFFLINE=1    do not download anything (HF_HUB_OFFLINE=1 does the same)
+  GPEN_MIRROR       URL that is tried first for each weights file"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status; errors are one message on stderr, with `--debug` the traceback."""
+    """Run one command and return its exit status.
+
+    An error is one message on stderr, and with `--debug` also a traceback."""
     _ensure_standard_streams()
     options = make_parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may hold letters that the terminal cannot show
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name can have characters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
@@ -60,15 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _signals_as_interrupts():
             status = int(options.command(options))
-            sys.stdout.flush()  # here, where it is known what to do about a closed pipe
+            sys.stdout.flush()  # here, because a closed pipe is handled below
             return status
-    except BrokenPipeError as error:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of it at the end
+    except BrokenPipeError as error:  # the reader of our output has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python prints an error at exit
         return exit_status({type(error): 1})
     except (Exception, KeyboardInterrupt) as error:
         if options.debug and isinstance(error, Exception):
             traceback.print_exc()
-        if is_out_of_memory(error):  # of importing torch, for one
+        if is_out_of_memory(error):  # for example, while importing torch
             error = OutOfMemory(OUT_OF_MEMORY_MESSAGE.format(first_line(error) or type(error).__name__))
         sys.stderr.write(f"gpen: {printable(environment.explain_import_error(error) or _error_message(error))}\n")
         return exit_status({type(error): 1})
@@ -88,7 +97,7 @@ def _signals_as_interrupts() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in raised if hasattr(signal, name)]
     before = {}
     if threading.current_thread() is threading.main_thread():
-        # A caller that ignores one, as nohup does, goes on ignoring it.
+        # If the caller ignores a signal, as nohup does, it stays ignored.
         before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
     try:
         yield
@@ -98,32 +107,32 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 
 def _ensure_standard_streams() -> None:
-    """Without them (`2>&-`, pythonw) the first files to be opened would take their numbers, and what is said go there."""
+    """Open missing standard streams (`2>&-`, pythonw). Otherwise the next opened files would receive our output."""
     while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(free)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  for the life of the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open until the process ends
 
 
 def _error_message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Ended." if isinstance(error, Terminated) else "Interrupted."
     if isinstance(error, MissingWeights):
-        return f"{error} --models-dir or $GPEN_MODELS_DIR names another models folder, $GPEN_MIRROR another source."
+        return f"{error} Use --models-dir for another models folder, $GPEN_MIRROR for another download source."
     if isinstance(error, WeightsChanged):
-        return f"{error} To say so: gpen models --accept-changed NAME."
+        return f"{error} To accept it: gpen models --accept-changed NAME."
     if isinstance(error, OutOfMemory):
-        return f"{error} --max-memory allows more; a smaller --detection-size and --device cpu take less."
+        return f"{error} Allow more with --max-memory, or need less with a smaller --detection-size or --device cpu."
     if isinstance(error, GpenError):
         return str(error) or f"{type(error).__name__}."
-    return f"{describe_unexpected(error)} --debug shows where it happened."
+    return f"{describe_unexpected(error)} Use --debug to see where it happened."
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line; each command's function is its `command`."""
-    parser = CommandParser("gpen", description=DESCRIPTION, epilog=f"{EPILOG}.\n\n{VARIABLES}")
+    """Return the parser of the whole command line. The default `command` of each command is its function."""
+    parser = CommandParser("gpen", description=DESCRIPTION, epilog=f"{EPILOG}\n\n{VARIABLES}")
     parser.add_argument("--version", action="version", version=f"gpen {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     shared = CommandParser(add_help=False)
@@ -135,8 +144,17 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_command(commands, shared)
     explain.add_command(commands, shared)
     report.add_command(commands, shared)
-    demo = commands.add_parser("demo", parents=[shared], help="run everything with demonstration weights, no download")
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
+    demo = commands.add_parser(
+        "demo", parents=[shared], help="restore example images with demonstration weights, without a download"
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
     demo.set_defaults(command=_demo)
     weights.add_commands(commands, shared)
     export.add_command(commands, shared)

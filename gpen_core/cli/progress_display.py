@@ -1,4 +1,4 @@
-"""How a command shows its progress: a bar with the time left, JSON for other programs, or not at all."""
+"""Progress display of the commands: a bar with the remaining time, JSON for other programs, or none."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from ..progress import ProgressEvent
 from .terminal import printable
 
 BAR, JSON, NONE = STYLES = ("bar", "json", "none")
-MIN_INTERVAL = 0.2  # seconds between two lines of JSON about the same stage
+MIN_INTERVAL = 0.2  # seconds between two JSON lines about the same stage
 
 
 def add_progress_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those that every command has."""
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="no progress, summary, notes and warnings; errors are still said"
-    )
+    """Add the arguments that every command has."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     parser.add_argument(
         "--progress",
         choices=STYLES,
-        help="on stderr: bar (the default; on terminals only), json (an object a line, which begins with {), none",
+        help="progress on stderr: bar (default; on terminals only), json (one object per line) or none",
     )
 
 
 class ProgressReporter:
-    """A progress callable that shows nothing, and prints notes and errors. Base of those that show something."""
+    """A progress callback that only prints notes and errors, and the base class of the other reporters."""
 
     def __init__(self, total_images: int = 0, quiet: bool = False) -> None:
-        """`total_images` is how many the run has; 0 where it does not count them."""
+        """`total_images` is the number of images in the run, or 0 if they are not counted."""
         self.total_images = total_images
         self.quiet = quiet
 
@@ -42,18 +40,18 @@ class ProgressReporter:
         """See `progress.Progress`."""
 
     def step(self, done: int) -> None:
-        """`done` images of the run are finished."""
+        """Report the number of finished images."""
 
     def close(self) -> None:
-        """Removes what is on the screen."""
+        """Remove the bars from the screen."""
 
     def note(self, text: str) -> None:
-        """A line on stderr, but not with `--quiet`."""
+        """Print a line on stderr, unless `--quiet` is set."""
         if not self.quiet:
             self.write(f"gpen: {text}", sys.stderr)
 
     def summarize(self, line: str) -> None:
-        """A line on stdout of what was done, but not with `--quiet`."""
+        """Print a line about the results on stdout, unless `--quiet` is set."""
         if not self.quiet:
             self.write(line, sys.stdout)
             sys.stdout.flush()
@@ -62,7 +60,7 @@ class ProgressReporter:
         self.write(f"gpen: {text}", sys.stderr)
 
     def write(self, line: str, to: TextIO) -> None:
-        """Prints a line that stays, without breaking a bar."""
+        """Print a line without breaking the bar."""
         to.write(printable(f"{line}\n"))
 
     def _batch(self, done: int) -> ProgressEvent:
@@ -70,7 +68,7 @@ class ProgressReporter:
 
 
 class TqdmReporter(ProgressReporter):
-    """On a terminal one bar at a time with the time left, over images where there are several; elsewhere nothing."""
+    """Shows one bar with the remaining time on terminals. With several images, the bar counts images."""
 
     def __init__(self, total_images: int = 0, quiet: bool = False) -> None:
         super().__init__(total_images, quiet)
@@ -103,7 +101,7 @@ class TqdmReporter(ProgressReporter):
         tqdm.write(printable(line), file=to)
 
     def _set_postfix(self, event: ProgressEvent) -> None:
-        if event != self._current:  # a face sends the same event many times
+        if event != self._current:  # the same event is sent many times per face
             self._current = event
             self._total_bar.set_postfix_str(printable(f"{event.text} {_amount(event)}" if event.total else event.text))
 
@@ -126,7 +124,7 @@ class TqdmReporter(ProgressReporter):
 
 
 def _amount(event: ProgressEvent) -> str:
-    """How far of how much, where the total is known."""
+    """Return the completed part of the known total."""
     if event.unit == "byte":
         return f"{event.done / 1e6:.0f}/{(event.total or 0) / 1e6:.0f} MB"
     return f"{event.done}/{event.total}"
@@ -134,21 +132,21 @@ def _amount(event: ProgressEvent) -> str:
 
 @dataclass
 class _RateEstimate:
-    """When a stage began, and how far it was then and is now."""
+    """Start time of a stage, with its counts then and now."""
 
     start_time: float
     start_count: int
     done: int
 
     def seconds_left(self, now: float, total: int | None) -> float | None:
-        """At the mean rate so far; None where it is unknown."""
+        """Return the remaining time at the mean rate so far, or None if it is unknown."""
         if self.done <= self.start_count or not total:
             return None
         return round((now - self.start_time) / (self.done - self.start_count) * (total - self.done), 1)
 
 
 class JsonReporter(ProgressReporter):
-    """JSON, one object per line: the fields of `ProgressEvent`, and `seconds_left`, null where it is unknown."""
+    """Writes one JSON object per line: the fields of `ProgressEvent`, and `seconds_left`, which is null if unknown."""
 
     def __init__(self, total_images: int = 0, quiet: bool = False) -> None:
         super().__init__(total_images, quiet)
@@ -159,12 +157,12 @@ class JsonReporter(ProgressReporter):
             self.step(0)
 
     def __call__(self, event: ProgressEvent) -> None:
-        if event is self._last_event:  # sent again between the steps of one face
+        if event is self._last_event:  # the same event, sent again within a face
             return
         now = time.monotonic()
         key = event.stage, event.text
         rate = self._rates.get(key)
-        if rate is None or event.done < rate.done:  # the next image's
+        if rate is None or event.done < rate.done:  # the next image has started
             rate = self._rates[key] = _RateEstimate(now, event.done, event.done)
         rate.done = event.done
         if not self._is_due(event, now) or event == self._last_event:
@@ -186,7 +184,7 @@ class JsonReporter(ProgressReporter):
 
 @contextmanager
 def progress_reporter(args: argparse.Namespace, total_images: int = 0) -> Iterator[ProgressReporter]:
-    """What a command with `add_progress_arguments` shows while it works, over `total_images` images where it counts them."""
+    """Yield the reporter that the arguments of `add_progress_arguments` select."""
     style = args.progress or (NONE if args.quiet else BAR)
     reporter = {BAR: TqdmReporter, JSON: JsonReporter, NONE: ProgressReporter}[style](total_images, args.quiet)
     try:

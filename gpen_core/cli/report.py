@@ -11,12 +11,15 @@ from .terminal import printable
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds the command to the parser's."""
-    text = "sum up what gpen restore --report has written"
-    parser = commands.add_parser("report", parents=[shared], help=text, description=f"{text}: several files together.")
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="reports (.json or .jsonl), in the order of their runs"
+    """Add the command to the parser."""
+    text = "summarize reports of gpen restore"
+    parser = commands.add_parser(
+        "report",
+        parents=[shared],
+        help=text,
+        description="Summarizes reports that gpen restore --report has written. Several files are counted together.",
     )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="reports (.json or .jsonl), oldest first")
     parser.set_defaults(command=_report)
 
 

@@ -1,4 +1,4 @@
-"""The words and figures in which the command line shows results: sizes, times, and the summary of several runs."""
+"""Texts of the command line for sizes, times, results and the summary of several runs."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ MAX_FACE_LINES = 10
 
 
 def bytes_text(size: int) -> str:
-    """The exact size of a file: `1,234 bytes`."""
+    """Format the exact size of a file: `1,234 bytes`."""
     return f"{size:,} bytes"
 
 
 def gib_text(size: int) -> str:
-    """A size of memory or of a disk: `1.5 GiB`."""
+    """Format a size of memory or disk space: `1.5 GiB`."""
     return f"{size / 2**30:.1f} GiB"
 
 
 def pixels_text(width: float, height: float) -> str:
-    """`640x480 px`."""
+    """Format the size of an image: `640x480 px`."""
     return f"{width:.0f}x{height:.0f} px"
 
 
 def stages_text(seconds: Mapping[str, float]) -> str:
-    """Seconds by stage: `detect 0.12 s, network 1,234.50 s`."""
+    """Format seconds by stage: `detect 0.12 s, network 1,234.50 s`."""
     return ", ".join(f"{stage} {value:,.2f} s" for stage, value in seconds.items())
 
 
 def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
-    """The summary of several runs, a line each; of errors and reasons the `max_lines` frequent."""
+    """Yield the lines of the summary of several runs, with the `max_lines` most frequent errors and reasons."""
     from ..faces.face import faces_text
 
     statuses = ", ".join(f"{number:,} {status}" for status, number in summary.statuses.most_common())
     image_count = pluralize(summary.statuses.total(), "image")
     yield f"{image_count} in {pluralize(summary.runs, 'run')}: {statuses or 'none'}"
     if summary.runs > summary.completed_runs:
-        yield f"{pluralize(summary.runs - summary.completed_runs, 'run')} did not come to an end (killed, or still going)"
+        yield f"{pluralize(summary.runs - summary.completed_runs, 'run')} did not finish (killed, or still running)"
     yield faces_text(summary.faces, summary.restored)
     yield from _most_frequent("skipped", summary.reasons, max_lines)
     yield from _most_frequent("failed", summary.errors, max_lines)
@@ -62,14 +62,14 @@ def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
         rate = summary.processed / summary.seconds
         yield f"{pluralize(summary.processed, 'image')} processed in {summary.seconds:,.1f} s: {rate:.3g} per second"
     for location in summary.damaged[:max_lines]:
-        yield f"note: {location} is damaged and was left out"
+        yield f"note: {location} is damaged and was skipped"
     if len(summary.damaged) > max_lines:
-        yield f"note: {len(summary.damaged) - max_lines:,} more damaged lines were left out"
+        yield f"note: {len(summary.damaged) - max_lines:,} more damaged lines were skipped"
 
 
 def image_lines(row: Mapping[str, Any], seconds: float) -> Iterator[str]:
-    """What became of one image, by its row of a report (`ImageOutcome.to_json`): one line, then one for each reason why
-    faces were skipped. Nothing of an image that failed: its error was said."""
+    """Yield the lines about one image from its row of a report (`ImageOutcome.to_json`): the result, then the reasons why
+    faces were skipped. A failed image has no lines, because its error was already printed."""
     from ..faces.face import faces_text
     from ..pipeline.no_face import NO_FACE
 
@@ -77,26 +77,26 @@ def image_lines(row: Mapping[str, Any], seconds: float) -> Iterator[str]:
     if status == "failed":
         return
     if status == "skipped":
-        yield f"{output}: skipped, it exists already"
+        yield f"{output}: skipped, it already exists"
         return
     found = faces_text(len(faces), sum(face["restored"] for face in faces)) if faces else NO_FACE
     if status == "enlarged":
         found += f", upscaled to {pixels_text(row['width'], row['height'])}"
     elif status == "unchanged":
-        found += ", left as it is" if output == row["input"] else ", written unchanged"
+        found += ", not changed" if output == row["input"] else ", written unchanged"
     yield f"{output}: {found} ({seconds_text(seconds)})"
     yield from _face_lines(faces)
 
 
 def _face_lines(faces: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Why faces were skipped, and what was out of the ordinary about others."""
+    """Yield the reasons why faces were skipped, then the notes on restored faces."""
     yield from (f"  {line}" for line in skip_lines({n: f["reason"] for n, f in enumerate(faces) if not f["restored"]}))
     noted = {number: face["note"] for number, face in enumerate(faces) if face["restored"] and face["note"]}
     yield from (f"  face {number}: {note}" for number, note in list(noted.items())[:MAX_FACE_LINES])
 
 
 def skip_lines(reasons: Mapping[int, str]) -> Iterator[str]:
-    """Why faces were skipped, by their numbers; those of the same kind of reason together."""
+    """Yield the reasons why faces were skipped. Faces with the same kind of reason share a line."""
     from ..batch.summary import reason_kind
 
     by_kind: dict[str, list[int]] = {}
@@ -109,11 +109,11 @@ def skip_lines(reasons: Mapping[int, str]) -> Iterator[str]:
             yield f"faces {number_ranges(numbers)}: skipped, {kind}"
     if len(by_kind) > MAX_FACE_LINES:
         rest = sum(map(len, list(by_kind.values())[MAX_FACE_LINES:]))
-        yield f"{pluralize(rest, 'more face')} skipped for other reasons: see --report"
+        yield f"{pluralize(rest, 'more face')} skipped for other reasons. Use --report to list them"
 
 
 def number_ranges(numbers: Iterable[int]) -> str:
-    """Rising numbers as `--faces` takes them: `0,2-4`."""
+    """Format increasing numbers in the syntax of `--faces`: `0,2-4`."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1] + 1:
@@ -124,7 +124,7 @@ def number_ranges(numbers: Iterable[int]) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """`3.2 s`, `12 min 5 s`, `3 h 20 min`."""
+    """Format a duration: `3.2 s`, `12 min 5 s`, `3 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -132,12 +132,12 @@ def seconds_text(seconds: float) -> str:
 
 
 def statuses_text(statuses: Counter[str]) -> str:
-    """Counts of images: `25 restored, 3 unchanged, 2 failed`."""
+    """Format counts of images: `25 restored, 3 unchanged, 2 failed`."""
     return ", ".join(f"{statuses[name]:,} {word}" for name, word in STATUS_WORDS.items() if statuses[name])
 
 
 def reasons_text(reasons: Counter[str], max_reasons: int = 3) -> str:
-    """Why faces were skipped: `4 not asked for, 2 smaller than the minimum`."""
+    """Format the reasons for skipped faces: `4 not asked for, 2 smaller than the minimum`."""
     shown = reasons.most_common(max_reasons)
     rest = reasons.total() - sum(number for _, number in shown)
     return ", ".join([*(f"{number:,} {text}" for text, number in shown), *([f"{rest:,} for other reasons"] if rest else [])])

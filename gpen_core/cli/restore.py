@@ -16,8 +16,6 @@ from ..options import RestoreOptions
 from .arguments import (
     DEFAULTS,
     add_device_arguments,
-    add_model_argument,
-    add_models_dir_argument,
     add_option_arguments,
     add_output_arguments,
     add_ray_arguments,
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = """Finds the faces of images, restores them with GPEN and puts them back. All else stays as it is.
+DESCRIPTION = """Detects the faces in images, restores them with GPEN and pastes them back. The rest does not change.
 
   gpen restore photo.jpg -o restored/
   gpen restore "shots/**/*.png" -o restored/ --strength 0.7 --faces largest"""
@@ -57,77 +55,81 @@ LOAD_ARGUMENTS = (
     "progress",
     "quiet",
 )
-"""The arguments that `load_restorer` has."""
+"""The arguments that `load_restorer` uses."""
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
-    """Adds the command to the parser's."""
+    """Add the command to the parser."""
     parser = commands.add_parser(
         "restore",
         parents=[shared],
-        help="restore the faces of images",
+        help="restore the faces in images",
         usage="gpen restore INPUT... (-o OUT | --in-place) [options]",
         description=DESCRIPTION,
         epilog=epilog,
     )
-    add_models_dir_argument(parser)
     _add_arguments(parser)
     parser.set_defaults(command=_restore)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    inputs = add(
-        "inputs", nargs="+", metavar="INPUT", default=[], help="image, folder or glob pattern; or s3://..., gs://..."
+    inputs = parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", default=[], help="images, folders, patterns or URLs (s3://..., gs://...)"
     )
+    files = parser.add_argument_group("input and output")
+    add = files.add_argument
     add(
         "--input-list",
         type=parse_local_path,
         action=_input_list_action(inputs),
         metavar="FILE",
-        help="images: one path a line, or Parquet (path)",
+        help="file with one input per line, or a Parquet file with a column path",
     )
-    add("--recursive", action="store_true", help="what lies deeper in folders, too, and keep the folders below OUT")
-    destination = parser.add_mutually_exclusive_group(required=True)
+    add("--recursive", action="store_true", help="recurse into subfolders, mirroring them below OUT")
+    destination = files.add_mutually_exclusive_group(required=True)
     destination.add_argument(
         "-o",
         "--output",
         type=parse_output,
         metavar="OUT",
-        help="a folder (end a new one with /), or for one input a file; replaces what is there, but no input",
+        help="output folder (end a new one with /), or a file for one input. Replaces existing files, but never inputs",
     )
-    destination.add_argument("--in-place", action="store_true", help="overwrite the inputs")
-    add_model_argument(parser)
+    destination.add_argument("--in-place", action="store_true", help="replace the inputs by the results")
+    add("--skip-existing", action="store_true", help="skip images whose output already exists, to resume a run")
+    add_output_arguments(files)
     add_device_arguments(parser)
     add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale")
-    add = parser.add_argument_group("other images that guide the restoration").add_argument
-    add("--boxes", type=_parse_boxes, metavar="X0,Y0,X1,Y1;...", help="restore only faces in these, and look closely there")
+    add = parser.add_argument_group("files that guide the restoration").add_argument
+    add(
+        "--boxes",
+        type=_parse_boxes,
+        metavar="X0,Y0,X1,Y1;...",
+        help="restore only faces in these boxes (px), and search them more closely",
+    )
     add(
         "--before-swap",
         type=parse_local_path,
         metavar="FILE",
-        help="restore only faces that differ from this image (or folder)",
+        help="image before a face swap, or a folder: restore only faces that differ from it",
     )
     add(
         "--region-mask",
         type=parse_local_path,
         metavar="MASKFILE",
-        help="restore only where this image is white (or a folder)",
+        help="mask image, or a folder: restore only where it is white",
     )
     add(
         "--background",
         type=parse_local_path,
         metavar="FILE",
-        help="put the faces into this image, the same enlarged (or a folder)",
+        help="upscaled copy of the input, or a folder: paste the faces into it",
     )
-    add_output_arguments(parser)
-    add_run_arguments(parser, "what was found and done, as JSON; to a name with .jsonl as JSON Lines, while it goes on")
+    add_run_arguments(parser, "write a JSON report, or stream JSON Lines if FILE ends in .jsonl")
     add_ray_arguments(parser)
-    add("--skip-existing", action="store_true", help="leave out images whose output is there: a run that ended goes on")
 
 
 def _input_list_action(inputs: argparse.Action) -> type[argparse.Action]:
-    """With it, inputs need not be named (which argparse's own `*` cannot say where options stand before them)."""
+    """Return an action that makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
 
     class InputListAction(argparse.Action):
         def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
@@ -143,23 +145,23 @@ def _parse_boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
     except ValueError:
         boxes = []
     if not boxes or any(len(box) != 4 for box in boxes):
-        raise argparse.ArgumentTypeError(f"expected X0,Y0,X1,Y1 in pixels, several by semicolons, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected X0,Y0,X1,Y1 in pixels, separated by semicolons if several, got {text!r}")
     return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
 
 
 def _check_upscale(args: argparse.Namespace, options: RestoreOptions) -> None:
-    """Raises `OptionsError` for what contradicts, before anything is loaded."""
+    """Raise `OptionsError` for contradicting arguments, before anything is loaded."""
     if options.upscale != 1 and args.background is not None:
-        raise OptionsError("--background is the image enlarged already, and --upscale enlarges it: give one of the two.")
+        raise OptionsError("--background is already upscaled, so it cannot be combined with --upscale. Use one of them.")
     if options.upscale == 1 and options.upscaler != DEFAULTS.upscaler:
-        raise OptionsError(f"--upscaler {options.upscaler} enlarges nothing without --upscale F: say how many times.")
+        raise OptionsError(f"--upscaler {options.upscaler} needs a factor. Add --upscale 2, for example.")
 
 
 def load_restorer(
     args: argparse.Namespace, options: RestoreOptions, on_loaded: Callable[[FaceRestorer], None] = lambda restorer: None
 ) -> FaceRestorer:
-    """The networks that a run with these arguments needs, fetched where they are missing. `on_loaded` hears of what can be
-    said of them before all that the options need is there."""
+    """Load the networks for a run with these arguments, and download missing ones. `on_loaded` is called with the restorer
+    before further networks that the options need are loaded."""
     from ..pipeline.restorer import FaceRestorer
     from ..weights.download_options import DownloadOptions
 
@@ -188,10 +190,10 @@ def _restore(args: argparse.Namespace) -> int:
     options = options_from_args(args)
     _check_upscale(args, options)
     if args.skip_existing and args.in_place:
-        raise OptionsError("--skip-existing would skip every image with --in-place: each is there already. Give -o OUT.")
+        raise OptionsError("--skip-existing would skip every image with --in-place. Use -o OUT instead.")
     check_workers(args)
     if not args.inputs and args.input_list is None:
-        raise OptionsError("Say which images: INPUT..., or --input-list FILE.")
+        raise OptionsError("No input is given. Name images or folders, or use --input-list FILE.")
     out = None if args.output is None else args.output.location
     sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out)
     with JobPlan(sources, _output_spec(args)) as plan:
@@ -237,7 +239,7 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
         named = {str(parse_location(one)) for one in args.inputs}
         unreadable = find_unreadable(plan, named, is_done if args.skip_existing else lambda job: False)
         run = _Run(args, options, plan, report, unreadable)
-        if len(unreadable) == len(plan):  # nothing is loaded or downloaded for them
+        if len(unreadable) == len(plan):  # do not load or download anything
             run.fail_all()
         elif args.ray is None:
             restorer = load_restorer(args, options, report.begin)
@@ -253,32 +255,34 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
 
 
 def check_workers(args: argparse.Namespace) -> None:
-    """Raises `OptionsError` for workers of nothing."""
+    """Raise `OptionsError` for `--workers` without `--ray`."""
     if args.workers is not None and args.ray is None:
-        raise OptionsError("--workers is for --ray: without it, all is done in one process.")
+        raise OptionsError("--workers needs --ray. Without it, one process does all the work.")
 
 
 def cluster_from_args(args: argparse.Namespace) -> ClusterConfig:
-    """What `--ray` and `--workers` name. Raises `MissingDependency`, and `OptionsError` for what cannot be."""
+    """Return the cluster that `--ray` and `--workers` select. Raises `MissingDependency` and `OptionsError`."""
     try:
         from ..batch import ray_cluster
-    except ImportError as error:  # a registry's copy of this package may leave out what opens connections
-        raise MissingDependency(f"This copy has no --ray ({error}). Install the project from its repository.") from error
+    except ImportError as error:  # a registry's copy of this package may lack the modules that open connections
+        raise MissingDependency(
+            f"This copy of the package has no --ray ({error}). Install it from its repository."
+        ) from error
     which = ray_cluster.ClusterConfig(None if args.ray == "local" else args.ray, args.workers, args.device)
     ray_cluster.import_ray()
     return which
 
 
 def load_local(args: argparse.Namespace, options: RestoreOptions, device: str) -> FaceRestorer:
-    """Weights are looked for, fetched and checked before any worker needs them; where those run on another machine, the
-    first of them fetches what is missing there."""
+    """Load the networks locally, which downloads and verifies the weights before the workers need them. On another machine,
+    the first worker downloads what is missing there."""
     return load_restorer(
         argparse.Namespace(**{**_load_arguments(args), "device": device, "dtype": "auto", "compile": False}), options
     )
 
 
 def restorer_loader(args: argparse.Namespace, options: RestoreOptions) -> Callable[[], FaceRestorer]:
-    """For a worker."""
+    """Return a function that loads the networks in a worker."""
     return partial(load_restorer, argparse.Namespace(**{**_load_arguments(args), "progress": NONE}), options)
 
 
@@ -287,7 +291,7 @@ def _load_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class _Run:
-    """A run whose images are planned."""
+    """A run over planned images."""
 
     def __init__(
         self,
@@ -297,13 +301,13 @@ class _Run:
         report: Report,
         unreadable: Mapping[str, InputError],
     ) -> None:
-        """`unreadable` are the errors that are known by now; they are said at once, before anything is loaded."""
+        """`unreadable` contains the errors that are already known. They are printed now, before anything is loaded."""
         self.args, self.options, self.plan, self.report, self.unreadable = args, options, plan, report, unreadable
         for error in unreadable.values():
             sys.stderr.write(printable(f"gpen: {error}\n"))
 
     def fail_all(self) -> None:
-        """Where no image can be read."""
+        """Report that no image can be read."""
         from ..pipeline.report import ImageOutcome
 
         with self._outcome_callback() as (on_outcome, _):
@@ -338,7 +342,7 @@ class _Run:
             ray_images.run(self.plan, spec, cluster, on_outcome, self.report.begin)
 
     def _is_done(self, job: ImageJob) -> bool:
-        """Raises the error of what cannot be read."""
+        """Return whether to skip the job. Raises its error if the input is unreadable."""
         from ..batch.job import is_done
 
         if (error := self.unreadable.get(str(job.source))) is not None:
@@ -347,7 +351,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _outcome_callback(self) -> Iterator[tuple[Callable[[ImageOutcome], None], ProgressReporter]]:
-        """Tells of one by one, so that those before an interruption are known, and of all at the end."""
+        """Yield a callback that prints and reports each outcome at once, and the progress reporter. Prints the summary."""
         from .run_summary import RunSummary
 
         with progress_reporter(self.args, len(self.plan)) as reporter:
@@ -361,7 +365,7 @@ class _Run:
                 if outcome.error is not None:
                     if str(outcome.files.source) not in self.unreadable:
                         reporter.error(str(outcome.error))
-                    log.debug("In full:", exc_info=outcome.error)
+                    log.debug("Traceback:", exc_info=outcome.error)
                 summary.add(outcome)
                 reporter.step(self.report.counts.total)
 

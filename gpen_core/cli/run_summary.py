@@ -1,4 +1,4 @@
-"""What `gpen restore` says of its images on stdout: of each of a few, of every 20 of many, and of all together."""
+"""Results of `gpen restore` on stdout: a line per image if there are few, else a line per 20 images, and a summary."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ MAX_NAMES = 3
 
 
 class RunSummary:
-    """Counts the outcomes of a run of `count` images that go to `destination` (`to restored`, or `in place`). It prints
-    through `write`, one line a call. What it holds does not grow with the number of images."""
+    """Counts the outcomes of a run of `count` images and prints them through `write`, one line per call.
+
+    `destination` is the end of a sentence, such as `to restored` or `in place`. Memory does not grow with the number of
+    images."""
 
     def __init__(self, write: Callable[[str], None], count: int, destination: str) -> None:
         self._write = write
@@ -32,7 +34,7 @@ class RunSummary:
         self._sizes = (0.0, float("inf"))
 
     def add(self, outcome: ImageOutcome) -> None:
-        """One image is finished."""
+        """Count a finished image."""
         row = outcome.to_json()
         self._total.add_image(row)
         self._group.add_image(row)
@@ -46,7 +48,7 @@ class RunSummary:
             self._write_group()
 
     def end(self) -> None:
-        """Prints what became of all images together, also where the run ended early."""
+        """Print the summary of all images, also if the run ended early."""
         if self._count > 1 and self._done:
             for line in self._total_lines():
                 self._write(line)
@@ -95,7 +97,7 @@ class RunSummary:
             max(self._sizes[0], row["smallest_face_px"]),
             min(self._sizes[1], row["largest_face_px"]),
         )
-        if smallest <= largest:  # what could be found in all of them
+        if smallest <= largest:  # detectable in all of these images
             self._sizes = smallest, largest
 
 

@@ -14,8 +14,6 @@ from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
 from .arguments import (
     add_device_arguments,
-    add_model_argument,
-    add_models_dir_argument,
     add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
@@ -35,53 +33,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = """Follows the faces of a video, restores them steadily and keeps its sound. Needs PyAV.
+DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
 
   gpen video clip.mp4 -o restored.mp4
   gpen video clip.mp4 -o sheet.jpg --preview 4"""
 FACES_HELP = (
-    "Which faces of each shot are restored: all, largest, center, or numbers from 0 by first appearance (see --report)."
+    "Which faces of each shot are restored: all, largest, center, or numbers in order of appearance, from 0 (see --report)."
 )
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
-    """Adds the command to the parser's."""
+    """Add the command to the parser."""
     parser = commands.add_parser(
         "video",
         parents=[shared],
-        help="restore the faces of a video, steadily, with its sound (needs PyAV)",
+        help="restore the faces in a video (needs PyAV)",
         usage="gpen video IN -o OUT [options]",
         description=DESCRIPTION,
         epilog=epilog,
     )
     add = parser.add_argument
-    add("input", type=Path, metavar="IN", help="a video, or a folder of images")
+    add("input", type=Path, metavar="IN", help="video, or folder of images")
     add(
         "-o",
         "--output",
         type=_parse_output_path,
         metavar="OUT",
         required=True,
-        help="a video; with no suffix a folder of images",
+        help="video, or folder of images if the name has no suffix",
     )
-    add_models_dir_argument(parser)
-    add_model_argument(parser)
     add_device_arguments(parser)
     add_option_arguments(
         parser, RestoreOptions, "selection", "detection", "look", without=("order",), helps={"faces": FACES_HELP}
     )
     types = {"start": _parse_seconds, "end": _parse_seconds, "bitrate": _parse_bitrate}
     add_option_arguments(parser, VideoOptions, "video", types=types)
-    add("--region-mask", type=Path, metavar="MASKFILE", help="restore only where this image is white, in every frame")
-    add("--preview", type=int, metavar="N", help="write no video and no report, but a sheet of N frames before and after")
-    add("--restart", action="store_true", help="do not go on where an earlier run ended")
+    add("--region-mask", type=Path, metavar="MASKFILE", help="mask image for all frames: restore only where it is white")
+    add("--preview", type=int, metavar="N", help="write a sheet of N frames before and after instead of the video")
+    add("--restart", action="store_true", help="start over instead of resuming an earlier run")
     add_run_arguments(parser)
     add_ray_arguments(parser)
     parser.set_defaults(command=_video)
 
 
 def _parse_output_path(text: str) -> Path:
-    """`.` and `..` by the names that they stand for: there are files beside the output."""
+    """Resolve `.` and `..` to real names, because other files are written next to the output."""
     path = Path(text)
     return path if path.name not in ("", "..") else path.resolve()
 
@@ -93,7 +89,7 @@ def _parse_seconds(text: str) -> float:
         if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
             raise ValueError(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected seconds such as 83.5, or 1:23.5, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected seconds such as 83.5 or 1:23.5, got {text!r}") from None
     return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
 
 
@@ -114,7 +110,7 @@ def _video(args: argparse.Namespace) -> int:
     check_workers(args)
     if args.preview is not None:
         if args.ray is not None:
-            raise OptionsError("--preview is made here, of a few frames: leave out --ray.")
+            raise OptionsError("--preview does not use --ray. Remove one of them.")
         _preview(args, options, video)
         return 0
     _check_report(args)
@@ -123,7 +119,7 @@ def _video(args: argparse.Namespace) -> int:
     failure: str | None = None
     names = {"model": args.model, "detector": args.detector, "input": str(args.input), "output": str(args.output)}
     try:
-        check_video(args.input, args.output, options, video, args.max_memory)  # before anything is fetched or loaded
+        check_video(args.input, args.output, options, video, args.max_memory)  # before anything is downloaded or loaded
         region_mask = _region_mask(args.region_mask)
         if args.ray is None:
             model_info = restorer = load_restorer(args, options)
@@ -147,16 +143,16 @@ def _video(args: argparse.Namespace) -> int:
 
 
 def _check_report(args: argparse.Namespace) -> None:
-    """Raises `OptionsError` where it would overwrite a video or cannot be a file."""
+    """Raise `OptionsError` if the report would overwrite a video or is a folder."""
     from ..batch.file_keys import same_file_key
 
     report: Path | None = args.report
     if report is None:
         return
     if report.is_dir():
-        raise OptionsError(f"The report {report} is a folder. Name a file, such as {report / 'report.json'}.")
+        raise OptionsError(f"The report {report} is a folder. Choose a file, such as {report / 'report.json'}.")
     if same_file_key(report) in (same_file_key(args.input), same_file_key(args.output)):
-        raise OptionsError(f"The report {report} would overwrite the video. Name a file of its own.")
+        raise OptionsError(f"The report {report} would overwrite the video. Choose another file.")
 
 
 def _restore_on_ray(
@@ -166,7 +162,7 @@ def _restore_on_ray(
     region_mask: FloatImage | None,
     on_started: Callable[[RuntimeInfo], None],
 ) -> VideoResult:
-    """The first pass here, on a GPU where there is one."""
+    """Restore on Ray. The first pass runs locally, on the GPU if there is one."""
     cluster = cluster_from_args(args)
     from ..batch import ray_video
 
@@ -207,7 +203,7 @@ def _restore(
         except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
             work_dir = WorkDir(args.output)
             if work_dir.has_progress and not isinstance(error, OutputLocked):
-                reporter.note(f"What is finished waits in {work_dir.folder}: the same command goes on from there.")
+                reporter.note(f"Finished parts are kept in {work_dir.folder}. Run the same command to resume.")
             raise
         for note in result.notes:
             reporter.note(f"{args.input}: {note}")
@@ -218,14 +214,14 @@ def _restore(
 
 
 def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOptions) -> Iterator[str]:
-    """Faces with the same reason together; without a face, which could have been found and what to try."""
+    """Yield the reasons why faces were skipped or, if none was found, the detectable sizes and advice."""
     from ..faces.detection.pyramid import pyramid_detectable_sizes
     from ..pipeline.no_face import no_face_advice
 
     if not result.tracks:
         size, scale_range = result.analysis.size, restorer.detector.scale_range
         yield no_face_advice(*pyramid_detectable_sizes(size, options.detection_size, scale_range))
-    skipped = {one.track.number: one.reason or "nothing of it may be restored" for one in result.tracks if not one.frames}
+    skipped = {one.track.number: one.reason or "the options allow no frame of it" for one in result.tracks if not one.frames}
     yield from skip_lines(skipped)
 
 
@@ -238,8 +234,8 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
     from ..video.preview import preview
 
     if args.preview < 1:
-        raise OptionsError(f"--preview is {args.preview}; expected how many frames, such as 8.")
-    probe_video(args.input, video, args.max_memory)  # before anything is fetched or loaded
+        raise OptionsError(f"--preview is {args.preview}; expected a number of frames, such as 8.")
+    probe_video(args.input, video, args.max_memory)  # before anything is downloaded or loaded
     region_mask = _region_mask(args.region_mask)
     restorer = load_restorer(args, options)
     is_picture = args.output.suffix.lower() in formats.OUTPUT_SUFFIXES
@@ -263,7 +259,7 @@ def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOpti
 
 
 def _region_mask(path: Path | None) -> FloatImage | None:
-    """[H, W] in [0, 1]: an image's luminance."""
+    """Read a mask image as its luminance, [H, W] in [0, 1]."""
     from ..images import codecs
     from ..images.image import to_luminance
 

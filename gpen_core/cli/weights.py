@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError, WeightsError
+from ..progress import pluralize
 from .arguments import add_models_dir_argument
 from .exit_status import exit_status
 from .progress_display import progress_reporter
@@ -21,24 +22,26 @@ DEFAULT_DOWNLOADS = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Adds the three commands to the parser's."""
-    download = commands.add_parser("download", parents=[shared], help="fetch weights, verified, into the models folder")
+    """Add the three commands to the parser."""
+    download = commands.add_parser("download", parents=[shared], help="download and verify weights")
     download.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default: {' '.join(DEFAULT_DOWNLOADS)}; see `gpen models`"
+        "names", nargs="*", metavar="NAME", help=f"names listed by `gpen models` (default: {' '.join(DEFAULT_DOWNLOADS)})"
     )
-    download.add_argument("--mirror", metavar="URL", help="URL/FILE is asked first; default: $GPEN_MIRROR")
-    download.add_argument("--require-digest", action="store_true", help="refuse what no published digest vouches for")
+    download.add_argument("--mirror", metavar="URL", help="try URL/FILE first for each file (default: $GPEN_MIRROR)")
+    download.add_argument("--require-digest", action="store_true", help="reject weights without a published SHA-256")
     add_models_dir_argument(download)
     download.set_defaults(command=_download)
-    models = commands.add_parser("models", parents=[shared], help="list the weights that are known and those that are there")
-    models.add_argument("--verify", action="store_true", help="hash, compare and read each file")
-    models.add_argument(
-        "--accept-changed", action="append", metavar="NAME", help="remember a file anew that you have replaced yourself"
-    )
+    models = commands.add_parser("models", parents=[shared], help="list known and downloaded weights")
+    models.add_argument("--verify", action="store_true", help="check the SHA-256 and the tensors of each file")
+    models.add_argument("--accept-changed", action="append", metavar="NAME", help="accept a weights file that you replaced")
     add_models_dir_argument(models)
     models.set_defaults(command=_models)
-    convert = commands.add_parser("convert", parents=[shared], help="write FILE's tensors next to it as .safetensors")
-    convert.add_argument("file", metavar="FILE", help="a .pth, .pt or .onnx file, or a name in the models folder")
+    convert = commands.add_parser("convert", parents=[shared], help="convert a weights file to .safetensors")
+    convert.add_argument(
+        "file",
+        metavar="FILE",
+        help="a .pth, .pt or .onnx file, or a name in the models folder. The result is written next to it",
+    )
     add_models_dir_argument(convert)
     convert.set_defaults(command=_convert)
 
@@ -83,7 +86,7 @@ def _models(args: argparse.Namespace) -> int:
     store = _open_store(args)
     for name in args.accept_changed or ():
         path, record = store.accept_changed(name, validate_checkpoint)
-        sys.stdout.write(printable(f"{path} is remembered: {describe_weights(record)}, SHA-256 {record.sha256}\n"))
+        sys.stdout.write(printable(f"{path} is accepted: {describe_weights(record)}, SHA-256 {record.sha256}\n"))
     if args.accept_changed:
         return 0
     sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
@@ -93,7 +96,7 @@ def _models(args: argparse.Namespace) -> int:
         sys.stdout.write(printable(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{location}\n"))
         refused += line.is_refused
     if refused:
-        sys.stderr.write(printable(f"gpen: {refused} of these files cannot be used.\n"))
+        sys.stderr.write(printable(f"gpen: {pluralize(refused, 'file')} cannot be used.\n"))
     return exit_status({WeightsError: refused} if refused else {})
 
 
@@ -108,7 +111,7 @@ def _convert(args: argparse.Namespace) -> int:
     if not isinstance(path, Path):
         raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Download it first: gpen download {args.file}")
     if path.suffix.lower() == ".safetensors":
-        raise OptionsError(f"{path} is a .safetensors file already.")
+        raise OptionsError(f"{path} is already a .safetensors file.")
     state_dict, record = store.read_file(path, lambda content, entry: extract_state_dict(content))
     print_summary(args, str(convert.save_safetensors(path, record, state_dict)))
     return 0

@@ -1,4 +1,4 @@
-"""What `gpen models` says of the weights files that are there, and of those that could be."""
+"""The table of `gpen models`: downloaded weights files, and those that can be downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .report_text import bytes_text
 
 @dataclass(frozen=True)
 class WeightsStatus:
-    """One weights file, or one that is not there."""
+    """One weights file, which may be missing."""
 
     name: str
     file: str
@@ -31,14 +31,14 @@ class WeightsStatus:
 
 
 def list_weights(store: Store, verify: bool = False) -> Iterator[WeightsStatus]:
-    """One line for each file of the catalog, then one for each other weights file in the folders.
+    """Yield one status for each file of the catalog, then one for each other weights file in the folders.
 
-    With `verify` each file that is there is hashed, compared and read."""
+    With `verify`, the SHA-256 and the tensors of each file are checked."""
     known = set()
     for entry in CATALOG:
         path = find_file(entry.name, store.folders)
         if path is None:
-            yield WeightsStatus(entry.name, entry.file, _expected_size(entry), "not there")
+            yield WeightsStatus(entry.name, entry.file, _expected_size(entry), "not downloaded")
         else:
             known.add(path)
             yield _weights_status(store, entry.name, path, verify)
@@ -60,20 +60,20 @@ def _expected_size(entry: Entry) -> str:
 
 def _describe_unverified(path: Path) -> str:
     if pinned_digest(path) is not None:
-        return "pinned: compared whenever it is loaded"
+        return "SHA-256 known: checked on every load"
     try:
         record = digest.load_record(path)
     except WeightsError as error:
         return str(error)
-    state = "not seen before: checked when it is loaded" if record is None else f"remembered: {describe_weights(record)}"
+    state = "new: checked on first load" if record is None else f"used before: {describe_weights(record)}"
     return f"{state}; {describe_onnx()}" if path.suffix.lower() == ".onnx" else state
 
 
 def describe_onnx() -> str:
-    """What happens to an ONNX file, and what is missing for it."""
+    """Return how an ONNX file is used, and the package that it needs if that is missing."""
     if has_runtime():
-        return "converted to .safetensors when it is first loaded"
-    return f"converting it needs ONNX Runtime: {install_command(RUNTIME)}"
+        return "converted to .safetensors on first load"
+    return f"needs ONNX Runtime to be converted: {install_command(RUNTIME)}"
 
 
 def _verify(store: Store, path: Path) -> tuple[str, bool]:
@@ -85,15 +85,15 @@ def _verify(store: Store, path: Path) -> tuple[str, bool]:
                 digest.save_record(path, published)
                 record = published
     except WeightsError as error:
-        return f"REFUSED: {error}", True
-    return f"right: {describe_weights(record)}, SHA-256 {record.sha256}", False
+        return f"REJECTED: {error}", True
+    return f"OK: {describe_weights(record)}, SHA-256 {record.sha256}", False
 
 
 def describe_weights(record: DigestRecord) -> str:
-    """How far a file is to be trusted, in words."""
+    """Describe which digest a file was compared with."""
     origin = f", converted from {record.source}" if record.is_conversion else ""
     if record.checked_by == PIN:
-        return f"the catalog's digest{origin}"
+        return f"the catalog's SHA-256{origin}"
     if record.checked_by == PUBLISHED:
-        return f"a published digest{origin}" if origin else f"the digest published at {record.source}"
-    return f"its structure only, nobody vouches for it{origin}"
+        return f"a published SHA-256{origin}" if origin else f"the SHA-256 published at {record.source}"
+    return f"only its structure was checked, no SHA-256 is published{origin}"

@@ -1,4 +1,4 @@
-"""One image to restore with what goes with it, and the same at work."""
+"""The inputs of one image, and the session that restores it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ..progress import Progress
 from .source_file import SourceFile, load_encoded
 from .upscale import Upscaler, upscale
 
-MAX_FLOAT_MASK = 1.5  # more is no rounding, but values from 0 to 255
-MAX_REPR = 60  # characters of an image of another kind
-MAX_COORDINATE = 1 << 24  # pixels, of a box's edges: OpenCV cannot cut out much larger boxes
-# px, of the crop that says how large a face's square is before its network is chosen. The template lies half a pixel of the
-# crop off the pixels' centers: the square of a crop of one pixel would be off by half its side.
+MAX_FLOAT_MASK = 1.5  # more is not a rounding error, but a mask from 0 to 255
+MAX_REPR = 60  # characters
+MAX_COORDINATE = 1 << 24  # pixels, for the edges of a box: OpenCV cannot crop much larger ones
+# Crop size in pixels to measure a face's square before its network is selected. The template is offset by half a pixel of
+# the crop, so a much smaller crop would shift the square.
 PROBE_SIZE = 512
 
 
@@ -42,17 +42,17 @@ class RestoreInput:
 
     image: object
     before_swap: object | None = None
-    """The image before a face swap, of any size: faces that do not differ from it are left alone."""
+    """The image before a face swap, of any size. Faces that do not differ from it are skipped."""
     background: object | None = None
-    """The same image enlarged by whatever means: faces of `image` are put into it, at its scale."""
+    """An upscaled copy of `image`. Faces are detected in `image` and pasted into the background at its scale."""
     region_mask: NDArray[Any] | None = None
-    """[H, W] of any size: how much of each pixel may be restored. Faces where it is 0 are left alone. Floats are in [0, 1];
-    whole numbers reach from 0 to their type's maximum (uint8: 255), or are 0 and 1."""
+    """[H, W] of any size: how much of each pixel may be restored. Faces where it is 0 are skipped. Floats are in [0, 1].
+    Integers range from 0 to the maximum of their type (uint8: 255), or are 0 and 1."""
     boxes: Sequence[Box] | None = None
-    """x0, y0, x1, y1 in pixels of `image`: faces in none of them are left alone, and where one holds none, it is looked
-    into closely."""
+    """x0, y0, x1, y1 in pixels of `image`. Faces outside all boxes are skipped. A box without a face is searched again at a
+    higher resolution."""
     is_aligned: bool = False
-    """`image` is one face's square already, upright as `Alignment` cuts it: nothing is looked for, all of it is restored."""
+    """Whether `image` is already an upright crop of one face, as `Alignment` makes it. Then detection is skipped."""
 
     def __repr__(self) -> str:
         given = [name for name in ("before_swap", "background", "region_mask", "boxes") if getattr(self, name) is not None]
@@ -61,7 +61,7 @@ class RestoreInput:
 
 
 def describe_image(image: object) -> str:
-    """In one line: a path, or the size of what is no file."""
+    """Describe an image in one line: a path, or a size."""
     if isinstance(image, (str, PathLike)):
         return repr(str(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -73,7 +73,7 @@ def describe_image(image: object) -> str:
 
 
 def load_image(image: object, max_memory: int | None = None) -> ImageData:
-    """As `load_encoded`, the pixels only."""
+    """The same as `load_encoded`, but without metadata."""
     return load_encoded(image, max_memory).image
 
 
@@ -84,12 +84,12 @@ def with_upscaled_background(
     progress: Progress,
     max_memory: int | None = None,
 ) -> RestoreInput:
-    """The frame with its image enlarged as background: faces are cut from the image as it was. See `pipeline.upscale`.
+    """Return the input with its upscaled image as background. Faces are still cropped from the original image.
 
-    Raises `OptionsError` where it has a background already."""
+    See `pipeline.upscale`. Raises `OptionsError` if it already has a background."""
     if restore_input.background is not None:
         raise OptionsError(
-            f"upscale is {options.upscale:g} and a background is given, which is already upscaled. Give one of the two."
+            f"upscale is {options.upscale:g}, but a background is given, which is already upscaled. Use one of them."
         )
     encoded = load_encoded(restore_input.image, max_memory)
     upscaled = upscale(encoded.image, options.upscale, upscaler, progress, max_memory)
@@ -98,7 +98,7 @@ def with_upscaled_background(
 
 
 class RestoreSession:
-    """A frame at work: its images, its faces and what has been put back."""
+    """The state of one image while it is restored: its images, its faces and the canvas."""
 
     def __init__(self, restore_input: RestoreInput, options: RestoreOptions, max_memory: int | None = None) -> None:
         self.options = options
@@ -123,11 +123,11 @@ class RestoreSession:
 
     @cached_property
     def photo_residual(self) -> float:
-        """See `color.photo_residual`; infinite where the options do not ask for the image's tones."""
+        """See `color.photo_residual`. Infinite unless the option `color` is `auto`."""
         return photo_residual(self.image) if self.options.color == "auto" else math.inf
 
     def set_detections(self, detections: Sequence[Face]) -> None:
-        """Numbers the faces that the detector found and says of some why they are left alone."""
+        """Number and select the detected faces. Skipped faces get a reason."""
         options = self.options
         if self.is_aligned:
             detections = [square_face(self.image, options.template)]
@@ -147,9 +147,10 @@ class RestoreSession:
         self.faces = faces
 
     def alignments(self, size_for: Callable[[float], int]) -> list[tuple[int, Alignment, Alignment]]:
-        """Number of each face to restore, and where it is: in the image, and in the background or the image again.
-        Those that cannot be aligned are told why. `size_for` gives the crop's side for that of the face's square, both in
-        pixels, the latter in the background or the image."""
+        """Return for each face to restore its number, its alignment in the image, and its alignment in the target.
+
+        The target is the background, else the image. `size_for` returns the crop's side for the side of the face's square
+        in the target, both in pixels. Faces that cannot be aligned are skipped with a reason."""
         todo = []
         for n, face in enumerate(self.faces):
             if face.reason is not None:
@@ -164,44 +165,44 @@ class RestoreSession:
         return todo
 
     def _source_and_target(self, landmarks: Landmarks, size: int) -> tuple[Alignment, Alignment] | str:
-        """Where a face is in the image and in what it is put into, or why it has no place there."""
+        """Return the alignments of a face in the image and in the target, or the reason why there is none."""
         alignment = align_face(landmarks, size, self.options.template)
         if self.is_aligned:
             alignment = full_square(self.image.width, size)
         if isinstance(alignment, str):
             return alignment
         if alignment.source_region(*self.image.size).empty:
-            return "it lies outside the image"
+            return "it is outside the image"
         if self.background_scale == (1.0, 1.0):
             return alignment, alignment
         target = align_face(self._to_background(landmarks), size, self.options.template)
         if self.is_aligned:
             target = full_square(self.canvas.original.width, size)
-        # The background may be stretched a little.
+        # The aspect ratio of the background may differ slightly.
         return f"in the background {target}" if isinstance(target, str) else (alignment, target)
 
     def skip(self, number: int, reason: str) -> None:
         self.faces[number] = replace(self.faces[number], reason=reason)
 
     def width_ratio(self, number: int, alignment: Alignment) -> float:
-        """Of the face, as a part of its square's side."""
+        """The width of the face as a fraction of the side of its square."""
         return 1.0 if self.is_aligned else min(1.0, self.faces[number].width * alignment.scale / alignment.size)
 
     def crop(self, alignment: Alignment) -> FloatImage:
         return crop_face(self.image, alignment)
 
     def paste(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
-        """Blends a restored crop into the image or its background, at `target`; see `Canvas.paste`. Of a small face it is
-        softened."""
+        """Blend a restored crop into the image or its background at `target`, see `Canvas.paste`. Small faces are blurred
+        first."""
         self.canvas.paste(blur_small_face(crop, self.faces[number]), mask, target, self.options.strength, self.options.grain)
         self.mark_restored(number, crop.shape[0], note)
 
     def mark_restored(self, number: int, network_size: int, note: str | None) -> None:
-        """Says of a face that the network of that size restored it and that it was put back."""
+        """Record that a face was restored by the network of that size."""
         self.faces[number] = replace(self.faces[number], restored=True, note=note, network=network_size)
 
     def _to_background(self, points: Landmarks) -> Landmarks:
-        """Image -> background; whole numbers are the middles of pixels."""
+        """Convert points from the image to the background. Integer coordinates are pixel centers."""
         return np.asarray((points + 0.5) * self.background_scale - 0.5, np.float64)
 
     def _skip_unchanged(self, faces: list[Face]) -> list[Face]:
@@ -231,7 +232,7 @@ def _validate_box(number: int, box: Sequence[float]) -> Box:
 
 
 def _with_change(face: Face, change: float) -> Face:
-    if not np.isfinite(change):  # its landmarks are not those of a face: `align_face` says so later
+    if not np.isfinite(change):  # its landmarks are implausible: `align_face` reports it later
         return face
     reason = None
     if change < swap_detection.THRESHOLD:
@@ -242,21 +243,21 @@ def _with_change(face: Face, change: float) -> Face:
 def scale_factor(
     size: tuple[int, int], other_size: tuple[int, int], noun: str = "background", allow_smaller: bool = False
 ) -> tuple[float, float]:
-    """From an image of that width and height to the same image of another size. Raises `InputError` for other
-    proportions, and for a smaller one where that may not be."""
+    """Return the horizontal and vertical scale from an image size to another size of the same image.
+
+    Raises `InputError` for another aspect ratio, and for a smaller size unless `allow_smaller`."""
     message = f"The {noun} is {other_size[0]}x{other_size[1]}, the image {size[0]}x{size[1]}"
     if not same_aspect_ratio(other_size, size):
-        raise InputError(f"{message}: their proportions differ. Give an upscaled copy of the same image.")
+        raise InputError(f"{message}: their aspect ratios differ. Use a copy of the same image.")
     if not allow_smaller and (other_size[0] < size[0] or other_size[1] < size[1]):
-        raise InputError(f"{message}: a {noun} may not be smaller. Give an upscaled copy of the same image.")
+        raise InputError(f"{message}: a {noun} must not be smaller. Use an upscaled copy of the same image.")
     return other_size[0] / size[0], other_size[1] / size[1]
 
 
 def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> FloatImage:
-    """A mask [h, w] of any size over a whole image, or a crop, of that width and height, as [0, 1] at its size. Its values
-    are as in `RestoreInput.region_mask`.
+    """Resize a mask [h, w] to a width and height, with values in [0, 1]. Its values are as in `RestoreInput.region_mask`.
 
-    Raises `InputError` for what is no mask."""
+    Raises `InputError` for an invalid mask."""
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
@@ -264,10 +265,10 @@ def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> FloatImage:
 
 
 def _mask_maximum(mask: NDArray[Any]) -> float:
-    """What counts as all of a pixel."""
+    """Return the value that means 1."""
     highest = float(mask.max())
     if highest <= 1 or (mask.dtype.kind == "f" and highest <= MAX_FLOAT_MASK):
         return 1.0
     if mask.dtype not in MAX_VALUES:
-        raise InputError(f"The mask's values reach {highest:g}; expected at most 1 in {mask.dtype}. Divide them first.")
+        raise InputError(f"The mask's values reach {highest:g}; expected at most 1 for {mask.dtype}. Divide them first.")
     return MAX_VALUES[mask.dtype]

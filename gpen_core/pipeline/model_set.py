@@ -225,7 +225,7 @@ class ModelSet:
             raise
 
     def unload(self) -> bool:
-        """See `FaceRestorer.drop`."""
+        """See `FaceRestorer.unload`."""
         return self._selector is not None and self._selector.unload()
 
     def set_unload_callback(self, callback: Callable[[Sequence[torch.nn.Module]], None]) -> None:
@@ -246,7 +246,7 @@ class ModelSet:
                 network.release_memory()
 
     def compile(self) -> None:
-        """See `FaceRestorer.record`."""
+        """See `FaceRestorer.compile`."""
         if self.device.type != "cuda":
             log.warning(
                 "CUDA graphs and torch.compile require CUDA or ROCm. The network is not compiled on %s.", self.device.type
@@ -307,8 +307,9 @@ def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
 
 
 def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None = None) -> list[Path]:
-    """Of the files that these names mean, remembers anew those with this SHA-256 (64 hexadecimal digits), and gives their
-    paths. A name without a file is passed over. Raises as `Store.accept_changed` does."""
+    """Accept changed files with these names if they have this SHA-256 (64 hexadecimal digits), and return their paths.
+
+    Names without a file are skipped. Errors as in `Store.accept_changed`."""
     store = Store(models_dirs(models_dir))
     paths = (find_file(name, store.folders) for name in names)
     accepted = {path for path in paths if path is not None and file_sha256(path) == sha256}
@@ -321,10 +322,10 @@ def download_weights(
     progress: Progress | None = None,
     downloads: DownloadOptions | None = None,
 ) -> dict[Path, DigestRecord]:
-    """Fetches the catalog's files of these names that are not there, and says what vouches for each.
+    """Download the missing files with these catalog names, and return a `DigestRecord` for each path.
 
-    `progress` counts the bytes of all files together; it stops the work by raising `Interrupted`, and what was fetched by
-    then is kept for the next time. Raises `MissingWeights` for what cannot be had, `WeightsError` for what is refused."""
+    `progress` counts the bytes of all files together. It stops the download by raising `Interrupted`; partial files are
+    kept and resumed. Raises `MissingWeights` if a file cannot be downloaded, and `WeightsError` if it is rejected."""
     store = Store(models_dirs(models_dir), downloads)
     prefetch([WeightRequest(store, name, validate_checkpoint) for name in names], progress or no_progress)
     paths = [store.fetch(name, validate_checkpoint) for name in names]

@@ -1,4 +1,4 @@
-"""Which weights files a piece of work needs, and which of them would be fetched. Imports no detector and no HTTP library."""
+"""The weights that a restoration needs, and those that are missing. Imports no detector and no HTTP library."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PARSER_NAME = "parsenet"
 
 
 def needed_networks(model: str, folders: Folders) -> tuple[str, ...]:
-    """Names of the networks that must be there before anything is restored with `model`.
+    """Return the names of the networks that must be downloaded before restoring with `model`.
 
-    Of `auto` none where one of its sizes is there, else the largest, which serves every size. Raises `OptionsError` for
-    `auto:` with another number than a size."""
+    For `auto`, none if one of its sizes is downloaded, else the largest, which suits every face. Raises `OptionsError` for
+    an `auto:` with an invalid size."""
     sizes = parse_auto_model(model)
     if not sizes:
         return (model,)
@@ -22,7 +22,7 @@ def needed_networks(model: str, folders: Folders) -> tuple[str, ...]:
 
 
 def parses_mask(options: RestoreOptions, device_type: str) -> bool:
-    """Whether masks are parsed on a device of that type, such as `cpu`: `auto` does not do so on the CPU."""
+    """Whether masks are parsed on a device of that type, such as `cpu`. `auto` does not parse on the CPU."""
     return options.mask_type == "parse" or (options.mask_type == AUTO and device_type != "cpu")
 
 
@@ -33,9 +33,9 @@ def missing_weights(
     models_dir: Folders | None = None,
     device_type: str = "cpu",
 ) -> tuple[Entry, ...]:
-    """The catalog's files that restoring with these would fetch, the network first; empty where all are there.
+    """Return the catalog entries that restoring with these options would download, the network first.
 
-    Names that the catalog does not have cannot be fetched and are left out. Raises `OptionsError` as `needed_networks`
+    Names that are not in the catalog cannot be downloaded and are skipped. Raises `OptionsError` as `needed_networks`
     does."""
     options = options or RestoreOptions()
     folders = models_dirs(models_dir)

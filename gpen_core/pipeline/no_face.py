@@ -1,4 +1,4 @@
-"""What to say of an image in which no face was found."""
+"""Texts for images without a detected face."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ MIN_SIZE = min(one.min_size for one in SCALE_RANGE.values())
 
 
 def no_face_advice(smallest: float, largest: float) -> str:
-    """Which faces could have been found, by the shorter sides of their boxes in pixels, and what to try."""
-    return f"faces of about {smallest:,.0f} to {largest:,.0f} px can be found there: {what_to_try(smallest)}"
+    """Return the detectable sizes (shorter side of the box in pixels) and advice on what to try."""
+    return f"detectable faces: about {smallest:,.0f} to {largest:,.0f} px. Try {_changes(smallest)}"
 
 
 def what_to_try(smallest: float) -> str:
-    """As `no_face_advice`, without the sizes."""
+    """Return the advice without the sizes."""
+    return f"try {_changes(smallest)}"
+
+
+def _changes(smallest: float) -> str:
     is_downscaled = smallest >= 1.1 * MIN_SIZE
-    return "try a lower confidence" + (", or a larger detection size for smaller faces" if is_downscaled else "")
+    return "a lower confidence" + (", or a larger detection size for smaller faces" if is_downscaled else "")

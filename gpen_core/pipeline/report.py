@@ -1,4 +1,4 @@
-"""What became of images, and the same as JSON."""
+"""The outcomes of images, and reports in JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .restore_result import RestoreResult
 
 
 class FilePair(Protocol):
-    """What an image is read from and written to: paths or URLs, whose text names them."""
+    """The input and the output of an image: paths or URLs, which `str` converts to their names."""
 
     @property
     def source(self) -> object: ...
@@ -26,7 +26,7 @@ class FilePair(Protocol):
 
 
 class ModelInfo(Protocol):
-    """What the networks compute on; a `FaceRestorer` is one."""
+    """Sizes, device and precision of the networks. A `FaceRestorer` is one."""
 
     @property
     def sizes(self) -> tuple[int, ...]: ...
@@ -40,7 +40,7 @@ class ModelInfo(Protocol):
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """A `ModelInfo` of another process."""
+    """The `ModelInfo` of another process."""
 
     sizes: tuple[int, ...]
     device: str
@@ -49,20 +49,20 @@ class RuntimeInfo:
 
 @dataclass
 class ImageOutcome:
-    """What became of one image."""
+    """The outcome of one image."""
 
     files: FilePair
     status: str = "failed"
-    """restored, enlarged or unchanged (no face was restored), skipped (its output was there already), or failed."""
+    """`restored`, `enlarged` or `unchanged` (no face was restored), `skipped` (the output exists), or `failed`."""
     error: GpenError | None = None
     size: tuple[int, int] | None = None
-    """Width and height of what is written; of the image that was read, where that failed."""
+    """Width and height of the output, or of the input if it failed."""
     faces: tuple[Face, ...] = ()
     detectable_sizes: tuple[float, float] | None = None
-    """Of the smallest and largest face that could be found, in pixels; None for an image that failed."""
+    """Sizes of the smallest and largest detectable face in pixels. None if the image failed."""
     notes: tuple[str, ...] = ()
     result: RestoreResult | None = None
-    """Only until `on_finished` has returned: the pixels of a whole folder would not fit into memory."""
+    """The result with its pixels. Removed after `on_finished`, because a whole folder would not fit into memory."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,13 +83,13 @@ class ImageOutcome:
 
 
 class OutcomeCounts:
-    """How many images came out how."""
+    """Counts of images by status and error."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
         """By `ImageOutcome.status`."""
         self.errors: Counter[type[BaseException]] = Counter()
-        """By the type of the error, of those that failed."""
+        """Failed images by the type of the error."""
 
     def add(self, outcome: ImageOutcome) -> None:
         self.statuses[outcome.status] += 1
@@ -102,7 +102,7 @@ class OutcomeCounts:
 
 
 def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: RestoreOptions) -> dict[str, Any]:
-    """What a report says of the run itself, see `format_report`."""
+    """Return the fields of a report that describe the run, see `format_report`."""
     content: dict[str, Any] = {"version": __version__, **names}
     if restorer is not None:
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
@@ -113,7 +113,7 @@ def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: Re
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:
-    """JSON knows no NaN and no infinity, which a detector's boxes may hold; nor bytes that are no text, which names may."""
+    """Format as JSON. Non-finite numbers become null, and bytes in names that are not valid text become escapes."""
     content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
     text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What `FaceRestorer` gives back."""
+"""The result of `FaceRestorer.restore`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from .source_file import SourceFile
 
 @dataclass(frozen=True, eq=False)
 class RestoreResult:
-    """A restored image and how it came about."""
+    """A restored image, its faces and details of the restoration."""
 
     mask: NDArray[np.float32]
-    """[H, W] in [0, 1]: how much of each of its pixels is restored."""
+    """[H, W] in [0, 1]: how much of each pixel is restored."""
     faces: tuple[Face, ...]
-    """Every face found, numbered by its place."""
+    """All detected faces. The number of a face is its index."""
     smallest_face: float
-    """Side in pixels of about the smallest face that could be found at this detection size."""
+    """Approximate size in pixels of the smallest face that is detectable at this detection size."""
     largest_face: float
-    """The same of the largest."""
+    """Approximate size in pixels of the largest detectable face."""
     seconds: dict[str, float]
-    """Wall time by stage: upscale if asked for, detect, align, network, mask, blend; of all images restored together."""
+    """Wall time by stage (upscale, detect, align, network, mask, blend), for all images of the batch together."""
     image_data: ImageData
-    """`image` before it was turned into the input's kind. Where nothing changed it is the input itself, not to be written
-    to."""
+    """`image` before conversion to the type of the input. If nothing changed, it is the input itself: do not write to it."""
     crops: tuple[FloatImage, ...] = ()
-    """Each restored face as the network gave it, [S, S, 3] RGB in [0, 1], in `faces`' order, if they were to be kept."""
+    """The network's output for each restored face, [S, S, 3] RGB in [0, 1], in the order of `faces`. Only if kept."""
     notes: tuple[str, ...] = ()
-    """What else is to be said, such as boxes in which no face was found."""
+    """Remarks, for example on boxes without a face."""
     source_file: SourceFile = field(default_factory=SourceFile)
-    """What the file carried that `save` writes into the new one: the image's, or the background's where there was one."""
+    """Metadata that `save` writes to the new file, from the background if there is one, else from the image."""
 
     def __repr__(self) -> str:
         counts = faces_text(len(self.faces), sum(face.restored for face in self.faces))
@@ -46,16 +45,19 @@ class RestoreResult:
 
     @cached_property
     def image(self) -> Any:
-        """Same kind, dtype, size and alpha as the input, or as the background where there was one (for a path: an array);
-        with `RestoreOptions.upscale` enlarged, faces or none. Made when first asked for, and never the input itself."""
+        """The restored image, with the type, dtype, size and alpha of the background if there is one, else of the input.
+
+        For a path it is an array. With `RestoreOptions.upscale` it is upscaled, also without a face. It is created on first
+        access, and is never the input itself."""
         return (self.image_data if self.is_changed else self.image_data.writable()).to_input_type()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the image, whole or not at all, in the format that the suffix of `path` asks for (without one: the
-        input's). The metadata and color profile of the input's file go into it; what cannot be kept is logged as a warning.
-        Where nothing was restored and the format is the same, the input's file is written as it was.
+        """Write the image atomically, in the format of the suffix of `path`, or without a suffix in the input's format.
 
-        Raises `OutputError` where it cannot be written or the format cannot hold the image."""
+        Metadata and color profile of the input file are kept. A warning names metadata that the format cannot store. If
+        nothing was restored and the format is the same, the input file is copied.
+
+        Raises `OutputError` if the file cannot be written or the format cannot store the image."""
         self.source_file.save(path, self.image_data, is_same=not self.is_changed)
 
     @property
@@ -64,8 +66,7 @@ class RestoreResult:
 
     @property
     def summary(self) -> str:
-        """One line for people: `3 faces found, 2 restored, 1 skipped`; without a face, which could be found and what to
-        try."""
+        """A summary in one line: `3 faces found, 2 restored, 1 skipped`. Without a face, the detectable sizes and advice."""
         if not self.faces:
             return f"{NO_FACE}; {no_face_advice(self.smallest_face, self.largest_face)}"
         return faces_text(len(self.faces), sum(face.restored for face in self.faces))

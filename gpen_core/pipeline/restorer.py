@@ -1,4 +1,4 @@
-"""The one place that ties the rooms together: image -> faces -> crops -> network -> image."""
+"""Restores the faces in images: image -> faces -> crops -> network -> image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _RestoreRun:
-    """What the faces of one call have in common."""
+    """The shared state of all faces in one call."""
 
     compositor: FaceCompositor[Any]
     timer: StageTimer
@@ -56,16 +56,16 @@ class _RestoreRun:
         self.on_tick()
 
     def on_tick(self) -> None:
-        """Sends the same event again. It is called between the layers of a network, where making one would cost time."""
+        """Send the last event again. It is called between layers of a network, where creating an event would cost time."""
         self.progress(self.event)
 
 
 class FaceRestorer:
-    """Finds faces, restores them and puts them back. Made with `load`.
+    """Detects faces, restores them and pastes them back. Create it with `load`.
 
-    Restoring is safe from several threads: their faces then share the networks, not the memory kept for the next face. It
-    is not safe in a child that was forked after networks were loaded (torch's threads are missing there): it raises
-    `DeviceError`; start such processes with `spawn`."""
+    It can be used from several threads. They share the networks, but not the memory kept for the next face. In a process
+    that was forked after networks were loaded, it raises `DeviceError`, because torch's threads are missing there. Start
+    such processes with `spawn`."""
 
     def __init__(self, models: ModelSet) -> None:
         self.models = models
@@ -84,31 +84,33 @@ class FaceRestorer:
         offload_device: torch.device | None = None,
         upscaler: str = LANCZOS,
     ) -> FaceRestorer:
-        """Loads the weights: `model` and `detector` are names looked up in the models folder, or files' paths.
+        """Load the networks. Missing weights of the catalog are downloaded.
 
-        With the model `auto` each face takes the smallest released network that is there and whose square is at least as
-        wide as its own, from 512 on, loaded when first needed; `auto:256` begins at 256. A face that is larger than all of
-        them takes the largest, and the result's notes name the one that would suit it. Where none is there, that for 2048 is
-        fetched.
-        `models_dir` is one folder or several, and defaults to `$GPEN_MODELS_DIR`, else the user's cache directory. A file
-        of the catalog that is in none of them is fetched into the first, unless `downloads` (default: the environment's)
-        says that it may not. The detector and the face parser have folders of their own where `detection_dir` says so.
-        `offload_device` leaves the weights on that device, for a host that moves them itself (see `modules`). `upscaler`, as
-        in `RestoreOptions`, is fetched with the others where it is missing. `progress` counts the bytes of a download, then
-        models, and stops the work by raising `Interrupted`. Raises `MissingWeights` (a `WeightsError`) saying which file
-        belongs where, `WeightsError` for a file that is refused, `DeviceError` for a device or precision that is not there,
-        `OutOfMemory` where they do not fit, `MissingDependency` for an upscaler that no package builds."""
+        `model` and `detector` are names in the models folder, or paths. With the model `auto`, each face is restored by the
+        smallest downloaded network whose crop is at least as large as the face's, from 512 on (`auto:256`: from 256 on). It
+        is loaded on first use. A face that is larger than all networks uses the largest, and a note of the result names the
+        one that would fit. If no network is downloaded, the one for 2048 is.
+
+        `models_dir` is one or several folders, by default `$GPEN_MODELS_DIR`, else the user's cache directory. Downloads go
+        to the first, unless `downloads` (by default from the environment) forbids them. `detection_dir` sets separate
+        folders for the detector and the face parser. `offload_device` keeps the weights on that device, for hosts that move
+        them (see `modules`). `upscaler` is downloaded if it is missing, see `RestoreOptions`. `progress` counts the bytes of
+        downloads, then models; it stops the work by raising `Interrupted`.
+
+        Raises `MissingWeights` (a `WeightsError`) with the file and its folder, `WeightsError` for a rejected file,
+        `DeviceError` for an unavailable device or precision, `OutOfMemory`, and `MissingDependency` if no installed package
+        can build the upscaler."""
         args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler)
         return cls(ModelSet.load([model], detector, *args))
 
     @property
     def network(self) -> GPEN:
-        """The one that restores; the smallest that is loaded by now where each face takes what suits it."""
+        """The restoration network. With the model `auto`, the smallest that is currently loaded."""
         return self.models.runners[0].network
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the faces that can be restored, in pixels, rising; several with the model `auto`."""
+        """The sizes of the available networks in pixels, ascending; more than one only with the model `auto`."""
         return self.models.sizes
 
     @property
@@ -117,56 +119,55 @@ class FaceRestorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks compute."""
+        """The device of the networks."""
         return self.models.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks' convolutions compute in."""
+        """The dtype of the networks' convolutions."""
         return self.models.dtype
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
-        """All networks that are loaded. They compute where their weights are, so a host may move them between calls;
-        `restore` needs them on `device`."""
+        """Return all loaded networks. A host may move them between calls, but `restore` needs them on `device`."""
         return self.models.modules()
 
     def move_to(self, device: torch.device) -> None:
-        """Move all networks that are loaded to `device`. Where they do not fit there together, the model `auto` drops its
-        networks (see `unload`).
+        """Move all loaded networks to `device`. If they do not fit, the model `auto` unloads its networks (see `unload`).
 
-        Raises `OutOfMemory` where they do not fit; all weights are on the CPU then."""
+        Raises `OutOfMemory` if they still do not fit. Then all weights are on the CPU."""
         self.models.move_to(device)
 
     def unload(self) -> bool:
-        """Forget the networks that the model `auto` loaded. Each is loaded again when a face needs it. Returns whether
-        there were any."""
+        """Unload the networks of the model `auto`. Each is loaded again on its next use. Returns whether there were any."""
         return self.models.unload()
 
     def set_unload_callback(self, callback: Callable[[Sequence[torch.nn.Module]], None]) -> None:
-        """For a host that keeps references to `modules`: `callback` is called with the networks that the model `auto` drops
-        to make room, before it loads the next one. Their memory is free only when the host has released them, too."""
+        """Set a callback for hosts that keep references to `modules`.
+
+        It is called with the networks that the model `auto` unloads, before the next one is loaded. Their memory is free
+        only after the host has released them, too."""
         self.models.set_unload_callback(callback)
 
     def activation_bytes(self) -> int:
-        """For a host that makes room: estimated memory of one face, or of detection, on the device beside the weights."""
+        """Estimate the device memory in bytes for one face or for detection, without the weights."""
         return self.models.activation_bytes()
 
     def release_memory(self) -> None:
-        """Gives back what is kept between faces so that the next one is faster (on the CPU, 0.3 to 0.8 GB at 2048)."""
+        """Release the memory that is kept between faces for speed (on the CPU 0.3 to 0.8 GB at 2048)."""
         self.models.release_memory()
 
     def compile(self) -> None:
-        """For many faces on a CUDA or ROCm device: compiles the network (torch.compile) and records it as CUDA graphs, see
-        `GPEN.record`. It warns of what does not work; elsewhere it does nothing but that (measured: no faster on a CPU)."""
+        """Compile the network with torch.compile and capture it as CUDA graphs, see `GPEN.capture`.
+
+        This is faster for many faces on CUDA and ROCm. On other devices, and if it fails, it only logs a warning."""
         self.models.compile()
 
     @oom_context("the networks", SMALLER_MODEL_HINT)
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
-        """Loads what restoring with these options needs beside the network and the detector: the face parser, the network
-        that enlarges, or nothing.
+        """Load the face parser and the upscaler if these options need them.
 
-        Raises `MissingWeights` for a parse mask, regions to be kept or an upscaler whose weights are not there and cannot
-        be fetched, `MissingDependency` for an upscaler that no package builds, `OutOfMemory` where they do not fit."""
+        Raises `MissingWeights` if their weights are missing and cannot be downloaded, `MissingDependency` if no installed
+        package can build the upscaler, and `OutOfMemory`."""
         self.models.mask_models(options, progress or no_progress)
         self.models.upscaler(options, progress or no_progress)
 
@@ -183,9 +184,10 @@ class FaceRestorer:
         max_memory: int | None = None,
         **changes: Any,
     ) -> RestoreResult:
-        """Restores the faces of one image; what goes with it is described at `RestoreInput`. `changes` are fields of
-        `RestoreOptions`, which replace those of `options`: `restore("photo.jpg", strength=0.8)`. `restorer(image)` is the
-        same. See `restore_batch`."""
+        """Restore the faces in one image. `restorer(image)` is the same.
+
+        `RestoreInput` describes the inputs. `changes` are fields of `RestoreOptions` that replace those of `options`:
+        `restore("photo.jpg", strength=0.8)`. Errors as in `restore_batch`."""
         restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
         return self.restore_batch([restore_input], options, progress=progress, max_memory=max_memory, **changes)[0]
 
@@ -206,16 +208,18 @@ class FaceRestorer:
         max_memory: int | None = None,
         **changes: Any,
     ) -> list[RestoreResult]:
-        """Restores the faces of several images, in batches across them. Each is a `RestoreInput`, or what its `image` may
-        be. `changes` are fields of `RestoreOptions`, as in `restore`. Inputs are not changed.
+        """Restore the faces in several images, in batches across the images.
 
-        `progress` counts faces, before them tiles of images to be enlarged, and is also called between the steps of one
-        face; it stops the work by raising `Interrupted`. `max_memory` is in bytes and bounds the networks' activations, and
-        what each image takes that is enlarged or given by its path.
-        Raises `InputError` for what is no image, for boxes and masks that are not finite and for a background that is
-        smaller or of other proportions; `OptionsError` for one beside `upscale`; `MissingWeights` for a parse mask without
-        ParseNet's file and for an upscaler without its own, `MissingDependency` for one that no package builds;
-        `OutOfMemory` if the images, enlarging, detection, one face, its mask or its repetition in float32 do not fit."""
+        Each image is a `RestoreInput`, or a value for its field `image`. `changes` are fields of `RestoreOptions`, as in
+        `restore`. Inputs are not changed.
+
+        `progress` counts tiles while upscaling, then faces. It is also called between the steps of one face, and stops the
+        work by raising `Interrupted`. `max_memory` limits, in bytes, the networks' activations and each image that is read
+        from a path or upscaled.
+
+        Raises `InputError` for invalid images, for boxes and masks that are not finite, and for a background that is smaller
+        or has another aspect ratio; `OptionsError` for a background with `upscale`; `MissingWeights` if weights of ParseNet
+        or of the upscaler are missing; `MissingDependency` if no installed package can build the upscaler; `OutOfMemory`."""
         ForkGuard.check()
         options = replace(options or RestoreOptions(), **changes)
         inputs = [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
@@ -240,8 +244,8 @@ class FaceRestorer:
         max_memory: int | None = None,
         upload_cache: UploadCache | None = None,
     ) -> list[RestoreSession]:
-        """The frames with their faces found, numbered and chosen, none restored yet. `upload_cache` keeps what goes to the
-        device for it."""
+        """Detect, number and select the faces of each input, without restoring them. `upload_cache` keeps images on the
+        device for later steps."""
         ForkGuard.check()
         sessions = [RestoreSession(frame, options, max_memory) for frame in inputs]
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
@@ -255,18 +259,17 @@ class FaceRestorer:
         return sessions
 
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
-        """The faces of each image in the options' order, none restored; `reason` says which no head can be.
+        """Detect the faces of each image, sorted as in the options. `Face.reason` marks implausible ones.
 
-        `images` are what `RestoreInput.image` may be; boxes and landmarks are in pixels of each.
-        Raises `InputError` for what is no image, `OutOfMemory` where not even one image fits the device. Safe from
-        several threads."""
+        `images` are values for `RestoreInput.image`. Boxes and landmarks are in pixels of the image. Can be used from
+        several threads. Raises `InputError` for invalid images, and `OutOfMemory` if one image does not fit."""
         return detect_faces(self.detector, images, options)
 
     @oom_context("this image", "choose a smaller detection size")
     def select_faces(self, restore_input: RestoreInput, options: RestoreOptions | None = None) -> tuple[Face, ...]:
-        """The faces as `restore` numbers and chooses them, none restored; `reason` says why one would be left alone.
+        """Return the faces as `restore` numbers and selects them. `Face.reason` is why a face would be skipped.
 
-        Raises what `restore` raises, but for the network's."""
+        Errors as in `restore`, except those of the network."""
         return tuple(self.start_sessions([restore_input], options or RestoreOptions())[0].faces)
 
     def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
@@ -290,8 +293,9 @@ class FaceRestorer:
     def _make_compositor(
         self, options: RestoreOptions, timer: StageTimer, progress: Progress, upload_cache: UploadCache
     ) -> FaceCompositor[Any]:
-        """Where faces are cut out and put back: on the networks' device where it can, else on the CPU. Raises as
-        `ModelSet.mask_models`."""
+        """Return a compositor on the networks' device if it supports these options, else on the CPU.
+
+        Errors as in `ModelSet.mask_models`."""
         mask_models = self.models.mask_models(options, progress)
         if supported_on_device(options) and supports_image_ops(self.device):
             return TorchCompositor(self.device, mask_models, timer, upload_cache)
@@ -346,7 +350,7 @@ def _detect(
     on_tick: Callable[[], None],
     upload_cache: UploadCache | None = None,
 ) -> Iterator[list[Face]]:
-    """Images are reduced where the detector computes, if that does what it takes and one fits it, else on the CPU."""
+    """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU."""
     cache = upload_cache or UploadCache(0)
 
     def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:

@@ -1,4 +1,4 @@
-"""What an image came from, kept for the file that its result is saved to."""
+"""Metadata and bytes of an input file, kept to save the result."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
-    """What a file carried beside its pixels; of an array, nothing."""
+    """The contents of a file except its pixels. Empty for an array."""
 
     metadata: Metadata = field(default_factory=Metadata)
     format: str = "PNG"
     lossy: bool = False
     data: bytes = b""
-    """The file as it was read, if it was one."""
+    """The bytes of the file, if the image was read from one."""
 
     @classmethod
     def of(cls, encoded: EncodedImage) -> SourceFile:
@@ -43,8 +43,9 @@ class SourceFile:
         return f"SourceFile({self.format})"
 
     def save(self, path: str | PathLike[str], image: ImageData, is_same: bool) -> None:
-        """Writes the image with this metadata, atomically; where `is_same` says that it is the source's, and the format is
-        too, the file as it was. Raises `OutputError`."""
+        """Write the image with this metadata, atomically. Raises `OutputError`.
+
+        If `is_same` (the image did not change) and the format is the same, the original bytes are written."""
         target = _local_path(path, OutputError)
         if target.suffix and target.suffix.lower() not in formats.OUTPUT_SUFFIXES:
             known = ", ".join(formats.OUTPUT_SUFFIXES)
@@ -60,10 +61,11 @@ class SourceFile:
 
 
 def load_encoded(image: object, max_memory: int | None = None) -> EncodedImage:
-    """An image with what its file carried. `image` is a path, a file's bytes, a file that is open in binary mode (such as
-    `io.BytesIO`), a PIL image, an array, an `ImageData` or an `EncodedImage`; see `images.image.to_image_data`.
+    """Load an image with its metadata.
 
-    Raises `InputError`, and `OutOfMemory` as `codecs.read` does."""
+    `image` is a path, the bytes of a file, a file opened in binary mode (or `io.BytesIO`), a PIL image, an array, an
+    `ImageData` or an `EncodedImage`; see `images.image.to_image_data`. Raises `InputError`, and `OutOfMemory` as
+    `codecs.read` does."""
     if isinstance(image, EncodedImage):
         return image
     if isinstance(image, (str, PathLike)):
@@ -77,7 +79,9 @@ def load_encoded(image: object, max_memory: int | None = None) -> EncodedImage:
     if callable(read):
         data = read()
         if not isinstance(data, bytes):
-            raise InputError(f"Expected a file of bytes, got one of {type(data).__name__}. Open it in binary mode.")
+            raise InputError(
+                f"Expected a binary file, but reading it returned {type(data).__name__}. Open it in binary mode."
+            )
         return _decode(data, max_memory)
     return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
 
@@ -87,14 +91,14 @@ def _decode(data: bytes, max_memory: int | None) -> EncodedImage:
 
 
 def _pil_metadata(image: Image.Image) -> Metadata:
-    """What Pillow has of it; of a TIFF, whose bytes are gone by now, only the color profile."""
+    """Return the metadata of a PIL image. For a TIFF it is only the color profile, because its bytes are not available."""
     if image.format == "TIFF":
         return Metadata(icc=image.info.get("icc_profile"))
     return read_metadata(image, b"")
 
 
 def _local_path(path: Any, error: type[InputError | OutputError]) -> Path:
-    """A `Path` would take one of a URL's slashes, and then say that no such file is there."""
+    """Convert to a `Path`. Reject URLs here, because `Path` would change their slashes and the error would be confusing."""
     if isinstance(path, str) and URL.match(path):
-        raise error(f"{path} is a URL. Read and write it yourself, with fsspec for example; an image may be a file's bytes.")
+        raise error(f"{path} is a URL. Only local paths are supported: use fsspec, for example, to read or write the bytes.")
     return Path(os.fspath(path))

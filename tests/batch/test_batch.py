@@ -162,9 +162,9 @@ def test_a_result_goes_to_a_file_or_into_a_folder(tree, sources, out, expected):
         (["b.png"], "out.gif", r"\.gif cannot be written.*\.png"),
         (["b.png"], "out.jgp", r"\.jgp cannot be written.*\.png"),
         (["b.png"], "c.txt", r"\.txt cannot be written"),
-        (["b.png", "a.JPG"], "out.png", "2 images do not fit into one file"),
-        (["b.png", "a.JPG"], "out.gif", "2 images do not fit into one file"),
-        (["b.png", "a.JPG"], "c.txt", "2 images do not fit into one file"),
+        (["b.png", "a.JPG"], "out.png", "is one file, but there are 2 images"),
+        (["b.png", "a.JPG"], "out.gif", "is one file, but there are 2 images"),
+        (["b.png", "a.JPG"], "c.txt", "is one file, but there are 2 images"),
         (["b.png", "deep/b.png"], "out", "would both become"),
         (["b.png"], "b.png", "is an input"),
         (["b.png"], ".", "is an input"),
@@ -375,7 +375,7 @@ def test_an_image_out_of_memory_beside_others_is_tried_again_alone(red, tmp_path
     monkeypatch.setattr(red.detector, "detect", greedy)
     jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png")]
     assert [outcome.error for outcome in run(red, jobs)] == [None, None]
-    assert file_names(tmp_path / "out") == ["a.png", "b.png"] and "trying again alone" in caplog.text
+    assert file_names(tmp_path / "out") == ["a.png", "b.png"] and "trying again without them" in caplog.text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), WeightsError("refused"), KeyboardInterrupt()])

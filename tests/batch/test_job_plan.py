@@ -133,7 +133,7 @@ def test_a_list_that_is_missing_is_an_input_error(tree):
 
 def test_a_parquet_list_without_pyarrow_says_what_to_install(tree, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'sd-gpen\[parquet\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install pyarrow"):
         jobs(Sources(listing=a_list(tree, b"PAR1...")))
 
 

@@ -88,7 +88,7 @@ def test_a_result_is_called_as_its_image_unless_it_is_asked_to_be_called_otherwi
     [
         ({"format": "png", "in_place": True, "out": None}, "--format gives results other names, and --in-place"),
         ({"suffix": "_new", "in_place": True, "out": None}, "--suffix gives results other names, and --in-place"),
-        ({"suffix": "../x"}, "expected a part of a file's name"),
+        ({"suffix": "../x"}, "expected a part of a file name"),
         ({"out": "x.jpg", "format": "png"}, "--format png is not what x.jpg is called"),
         ({"out": "x.jpg", "suffix": "_new"}, "--suffix is for folders"),
         ({"out": "x.heic"}, r"x\.heic: an image of type \.heic cannot be written\. Choose one of \.png"),
@@ -194,7 +194,9 @@ def test_a_broken_image_is_no_matter_of_the_plan(folder):
 def test_what_is_not_written_cannot_be_restored_in_place(folder):
     photo(folder / "a.jpg")
     photo(folder / "b.gif")
-    with pytest.raises(OptionsError, match=r"b\.gif cannot be restored in place, since GIF is not written\. Give -o OUT"):
+    with pytest.raises(
+        OptionsError, match=r"b\.gif cannot be restored in place, because GIF cannot be written\. Use -o OUT"
+    ):
         planned(folder, out=None, in_place=True)
 
 

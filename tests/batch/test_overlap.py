@@ -324,7 +324,7 @@ def test_reading_that_runs_out_of_memory_is_tried_again_alone(watch, tmp_path, c
     assert heard == [0, 1, 2, 3, 4]
     if ahead:
         assert [one.status for one in outcomes] == ["restored"] * 5 and [one.error for one in outcomes] == [None] * 5
-        assert "reading it again alone" in caplog.text
+        assert "reading it again without them" in caplog.text
         assert whole(tmp_path / "out") == [0, 1, 2, 3, 4]
     else:
         assert isinstance(outcomes[0].error, OutOfMemory) and [one.status for one in outcomes][1:] == ["restored"] * 4

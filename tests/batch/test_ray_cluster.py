@@ -30,15 +30,15 @@ ON_TWO = ("--ray", "--workers", "2")
 def test_without_ray_it_is_said_what_to_install(restore, face, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     ran = restore(face, "-o", tmp_path / "out.png", "--ray")
-    assert ran.status == 1 and "pip install 'sd-gpen[ray]'" in ran.err
+    assert ran.status == 1 and 'pip install "ray[data]"' in ran.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--workers", "2"), "--workers is for --ray"),
+        (("--workers", "2"), "--workers needs --ray"),
         (("--ray", "photos/"), "expected host:port, auto or local"),
-        (("--ray", "--workers", "0"), "at least one worker"),
+        (("--ray", "--workers", "0"), "expected at least 1"),
         (("--ray", "--device", "cuda:1"), "give cuda instead of cuda:1"),
     ],
 )
@@ -88,7 +88,7 @@ def test_jobs_and_errors_come_back_as_they_went(monkeypatch):
     FakeRay(monkeypatch, CPU=1).answer = FakeRay.lose
     outcomes = []
     ray_images.run([job], ImageWorkerSpec(refused, RestoreOptions()), ClusterConfig(), outcomes.append)
-    assert [outcome.files for outcome in outcomes] == [job] and "the worker ended each time" in str(outcomes[0].error)
+    assert [outcome.files for outcome in outcomes] == [job] and "the worker was killed each time" in str(outcomes[0].error)
     error = decode_error(encode_error(ImageTooLarge("x.png: too large")))
     assert type(error) is ImageTooLarge and str(error) == "x.png: too large"
     assert type(decode_error(encode_error(ZeroDivisionError("by zero")))) is GpenError
@@ -126,7 +126,7 @@ def test_how_many_workers_with_how_many_threads(monkeypatch, has, asked, threads
 
 def test_more_workers_than_gpus_are_refused(monkeypatch):
     FakeRay(monkeypatch, CPU=8, GPU=2)
-    with pytest.raises(OptionsError, match="4 workers need as many GPUs; this machine has 2"):
+    with pytest.raises(OptionsError, match="4 workers need as many GPUs, but this machine has 2"):
         run(range(4), Halving(), ClusterConfig(workers=4), print)
 
 
@@ -291,7 +291,7 @@ def test_an_image_that_kills_whoever_has_it_fails_alone(ray, restore, photos, tm
     ran = restore(photos, "-o", tmp_path / "out", "--report", tmp_path / "run.json", *ON_TWO)
     failed = [one for one in told(tmp_path / "run.json").values() if one["status"] != "restored"]
     assert ran.status == 1 and [Path(one["input"]).name for one in failed] == ["deadly.png"]
-    assert "the worker ended" in failed[0]["error"] and len(file_names(tmp_path / "out")) == 11
+    assert "the worker was killed" in failed[0]["error"] and len(file_names(tmp_path / "out")) == 11
 
 
 def deadly_partial(load, *arguments):
@@ -319,7 +319,7 @@ def test_what_ends_a_worker_at_its_start_ends_the_run(tmp_path, monkeypatch):
         (
             ImageWorkerSpec(refused, RestoreOptions(), working_dir=str(tmp_path / "none")),
             InputError,
-            "not there for its workers",
+            "The workers cannot open",
         ),
     ):
         with pytest.raises(kind, match=why):

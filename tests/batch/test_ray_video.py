@@ -46,8 +46,8 @@ def packets(path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--workers", "2"), "--workers is for --ray"),
-        (("--ray", "--preview", "2"), "leave out --ray"),
+        (("--workers", "2"), "--workers needs --ray"),
+        (("--ray", "--preview", "2"), "--preview does not use --ray"),
         (("--ray", "here"), "expected host:port, auto or local"),
     ],
 )

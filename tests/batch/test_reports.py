@@ -213,7 +213,7 @@ def test_of_several_runs_in_one_file_each_counts(tmp_path, caplog):
 def test_what_is_no_report_is_told_but_stops_nothing(tmp_path, caplog):
     (tmp_path / "report.json").write_text("[1]")
     report_files.warn_about_option_changes(tmp_path / "report.json", NAMES, RestoreOptions())
-    assert "no report" in caplog.text and "is not known" in caplog.text
+    assert "is not a report" in caplog.text and "It is unknown" in caplog.text
 
 
 # Together
@@ -265,7 +265,7 @@ def test_damaged_lines_are_left_out_with_a_note(tmp_path):
     path.write_bytes(path.read_bytes() + b'{"row": "pic')
     total = summary.summarize([path])
     assert total.damaged == [f"{path}, line 3"] and total.statuses == {"restored": 1}
-    assert f"note: {path}, line 3 is damaged and was left out" in list(summary_lines(total))
+    assert f"note: {path}, line 3 is damaged and was skipped" in list(summary_lines(total))
 
 
 def test_errors_are_counted_by_kind_and_the_rest_is_not_hidden(tmp_path):

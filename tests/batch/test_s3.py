@@ -94,7 +94,7 @@ def test_only_an_images_head_is_fetched_to_know_what_it_needs(bucket, photo):
 
 
 def test_what_is_not_there_is_told(red, bucket):
-    with pytest.raises(InputError, match=r"s3://photos/no\.png cannot be read: there is no such object"):
+    with pytest.raises(InputError, match=r"s3://photos/no\.png cannot be read: it does not exist"):
         access.read(Url("s3://photos/no.png"))
     with pytest.raises(OutputError, match=r"s3://nobucket/a\.png cannot be written"):
         access.write_bytes(Url("s3://nobucket/a.png"), b"x")

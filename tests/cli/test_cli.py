@@ -82,7 +82,7 @@ def test_help_and_version_go_to_stdout(gpen, arguments):
     [
         (("face.png", "-o", "out.gif"), r"\.gif cannot be written"),
         (("face.png", "-o", "out.xyz"), r"\.xyz cannot be written"),
-        (("face.png", "plain.png", "-o", "out.png"), "do not fit into one file"),
+        (("face.png", "plain.png", "-o", "out.png"), "is one file, but there are 2 images"),
         (("face.png", "other/face.png", "-o", "out"), "would both become"),
         (("face.png", "-o", "face.png"), "is an input"),
         (("face.png", "-o", "other/../face.png"), "is an input"),

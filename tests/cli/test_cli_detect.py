@@ -32,7 +32,7 @@ def group(tmp_path):
 def test_faces_are_listed_in_order_with_their_boxes(detect, group):
     ran = detect(group)
     first, *rest = ran.out.splitlines()
-    assert ran.status == 0 and first == f"{group}: 6 faces (1500x1000 px; faces of about 16 to 1500 px can be found)"
+    assert ran.status == 0 and first == f"{group}: 6 faces (1500x1000 px; detectable faces: about 16 to 1500 px)"
     assert [line.split()[0] for line in rest] == list("012345")
     boxes = [[float(v) for v in line.split()[1].split(",")] for line in rest]
     assert all(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in boxes)

@@ -124,7 +124,7 @@ def test_urls_name_inputs_and_outputs(restore, gpen, tree, models):
 @pytest.mark.parametrize("option", ["--report", "--input-list", "--region-mask", "--before-swap", "--background"])
 def test_what_is_no_image_is_a_file_of_this_machine(restore, tree, option):
     ran = restore("in", "-o", "out", option, "s3://bucket/file.txt")
-    assert ran.status == 2 and "expected a file or folder of this machine, got 's3://bucket/file.txt'" in ran.err
+    assert ran.status == 2 and "expected a local file or folder, got 's3://bucket/file.txt'" in ran.err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no kill -9")

@@ -72,8 +72,8 @@ def test_sixteen_bits_and_alpha_are_kept(restore, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--upscale", 2, "--background", "face.png"), "give one of the two"),
-        (("--upscaler", "realesrnet_x2"), "enlarges nothing without --upscale F"),
+        (("--upscale", 2, "--background", "face.png"), "Use one of them"),
+        (("--upscaler", "realesrnet_x2"), "needs a factor"),
         (("--upscale", 9), "at most 8"),
         (("--upscale", 0.5), "at least 1"),
     ],

@@ -92,7 +92,7 @@ def test_a_video_without_faces_is_one_too(video, tmp_path):
     ran = video(film, "-o", tmp_path / "out.mp4")
     first, advice = ran.out.splitlines()
     assert ran.status == 0 and "3 frames, 0 faces followed, 0 restored, 0 skipped (" in first
-    assert re.fullmatch(r"  faces of about 16 to \d+ px can be found there: try a lower confidence", advice)
+    assert re.fullmatch(r"  detectable faces: about 16 to \d+ px\. Try a lower confidence", advice)
     assert len(pixels(tmp_path / "out.mp4")) == 3
     assert video(film, "-o", tmp_path / "out.mp4", "-q").out == ""
 
@@ -400,7 +400,7 @@ def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tm
     ran = video(film, "-o", out, "--codec", "ffv1")
     small_disk(None)
     assert ran.status == 1 and ran.err.count("cannot be written: File too large") == 1
-    assert f"waits in {out}.unfinished: the same command goes on from there" in ran.err
+    assert f"Finished parts are kept in {out}.unfinished. Run the same command to resume." in ran.err
     assert [name for name in file_names(tmp_path) if not name.startswith(".")] == ["film.mkv", "out.mkv.unfinished"]
     assert not list(tmp_path.rglob(".*.part"))
     stand_in.change, stand_in.faces = video_fakes.invert, 0
@@ -489,7 +489,7 @@ def test_a_run_that_is_ended_three_times_in_the_second_pass_goes_on(tmp_path, in
         code, said = ended(film, out, report, name)
         assert code == status and "Traceback" not in said and not out.exists(), name
         if name != "SIGKILL":
-            assert f"waits in {out}.unfinished: the same command goes on from there" in said, name
+            assert f"Finished parts are kept in {out}.unfinished. Run the same command to resume." in said, name
             assert not list(tmp_path.rglob(".*.part")), name
             assert json.loads(report.read_text("utf-8"))["error"] in ("KeyboardInterrupt", "Terminated"), name
     before = finished(out)

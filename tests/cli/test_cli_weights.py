@@ -65,7 +65,7 @@ def line_of(text, start):
 def test_download_from_a_mirror(gpen, online, mirror, tmp_path, weights_256, caplog):
     ran = gpen("download", "GPEN-BFR-256", "--models-dir", tmp_path, "--mirror", mirror.root)
     assert ran.status == 0
-    assert ran.out == f"gpen-bfr-256: {tmp_path / FILE} (its structure only, nobody vouches for it)\n"
+    assert ran.out == f"gpen-bfr-256: {tmp_path / FILE} (only its structure was checked, no SHA-256 is published)\n"
     assert (tmp_path / FILE).read_bytes() == weights_256
     assert file_names(tmp_path) == [f".{FILE}.gpen.json", f".{FILE}.lock", FILE]
     assert [record.message.split(".")[0] for record in caplog.records if record.levelname == "WARNING"] == [
@@ -230,7 +230,7 @@ def test_a_copy_that_opens_no_connections_says_so_and_goes_on(models, tmp_path):
 
     verified = run("models", "--verify")
     assert "opens no connections" in verified.stderr and "Traceback" not in verified.stderr
-    assert "right: its structure only" in line_of(verified.stdout, "gpen-bfr-256 ")
+    assert "OK: only its structure" in line_of(verified.stdout, "gpen-bfr-256 ")
     named = ("--model", "gpen-bfr-256", "--detector", "retinaface_mobile0.25", "--device", "cpu")
     refused = run("restore", "in.png", "-o", "out.png", *named, "--require-digest")
     assert refused.returncode == 4 and "a digest is required" in refused.stderr and "Traceback" not in refused.stderr
@@ -247,14 +247,14 @@ def test_models_lists_what_is_known_and_what_is_there(gpen, weights_256, tmp_pat
     assert ran.status == 0
     assert ran.out.splitlines()[0] == f"models folder: {tmp_path}"
     here = line_of(ran.out, "gpen-bfr-256 ")
-    assert re.search(rf"gpen-bfr-256\.PTH +{len(weights_256):,} bytes +not seen before: checked when it is loaded", here)
+    assert re.search(rf"gpen-bfr-256\.PTH +{len(weights_256):,} bytes +new: checked on first load", here)
     assert here.endswith(str(tmp_path))
-    assert "1 bytes  pinned: compared whenever it is loaded" in line_of(ran.out, "gpen-bfr-512 ")
-    assert re.search(r"my-own\.safetensors +1 bytes +not seen before", line_of(ran.out, "(other weights)"))
+    assert "1 bytes  SHA-256 known: checked on every load" in line_of(ran.out, "gpen-bfr-512 ")
+    assert re.search(r"my-own\.safetensors +1 bytes +new: checked on first load", line_of(ran.out, "(other weights)"))
     missing = line_of(ran.out, "gpen-bfr-2048 ")
-    assert re.search(r"GPEN-BFR-2048\.pth +about 285 MB +not there$", missing)
-    assert "109,497,761 bytes  not there" in line_of(ran.out, "retinaface_resnet50 ")
-    assert "unknown size  not there" in line_of(ran.out, "realesrnet_x4 ")
+    assert re.search(r"GPEN-BFR-2048\.pth +about 285 MB +not downloaded$", missing)
+    assert "109,497,761 bytes  not downloaded" in line_of(ran.out, "retinaface_resnet50 ")
+    assert "unknown size  not downloaded" in line_of(ran.out, "realesrnet_x4 ")
     assert len(ran.out.splitlines()) == 2 + len(catalog.CATALOG)
 
 
@@ -264,16 +264,18 @@ def test_models_verify_compares_and_reads(gpen, weights_256, tmp_path):
     ran = gpen("models", "--verify", "--models-dir", tmp_path)
     sha256 = hashlib.sha256(weights_256).hexdigest()
     assert ran.status == 0
-    assert f"right: its structure only, nobody vouches for it, SHA-256 {sha256}" in line_of(ran.out, "gpen-bfr-256 ")
-    assert "remembered: its structure only" in line_of(gpen("models", "--models-dir", tmp_path).out, "gpen-bfr-256 ")
+    assert f"OK: only its structure was checked, no SHA-256 is published, SHA-256 {sha256}" in line_of(
+        ran.out, "gpen-bfr-256 "
+    )
+    assert "used before: only its structure" in line_of(gpen("models", "--models-dir", tmp_path).out, "gpen-bfr-256 ")
     path.write_bytes(weights_256[:-1] + b"x")
     (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"x")
     (tmp_path / "other.pth").write_bytes(b"x")
     ran = gpen("models", "--verify", "--models-dir", tmp_path)
     assert ran.status == 4
-    assert re.search("REFUSED: .* it has changed since it was first used here", line_of(ran.out, "gpen-bfr-256 "))
-    assert re.search("REFUSED: .* was refused before it was read: its SHA-256 is", line_of(ran.out, "gpen-bfr-512 "))
-    assert re.search("REFUSED: .* it is no file that torch.save wrote", line_of(ran.out, "(other weights)"))
+    assert re.search("REJECTED: .* it has changed since it was first used here", line_of(ran.out, "gpen-bfr-256 "))
+    assert re.search("REJECTED: .* was refused before it was read: its SHA-256 is", line_of(ran.out, "gpen-bfr-512 "))
+    assert re.search("REJECTED: .* it is no file that torch.save wrote", line_of(ran.out, "(other weights)"))
 
 
 def test_models_verify_learns_that_a_source_publishes_the_digest(gpen, monkeypatch, weights_256, tmp_path):
@@ -287,7 +289,7 @@ def test_models_verify_learns_that_a_source_publishes_the_digest(gpen, monkeypat
         monkeypatch.setattr("gpen_core.cli.weights_report.CATALOG", entries)
         monkeypatch.setattr(catalog, "CATALOG", entries)
         ran = gpen("models", "--verify", "--models-dir", tmp_path)
-    assert f"right: the digest published at {source.url}" in line_of(ran.out, "gpen-bfr-256 ")
+    assert f"OK: the SHA-256 published at {source.url}" in line_of(ran.out, "gpen-bfr-256 ")
     assert digest.load_record(tmp_path / FILE).checked_by == "published"
 
 
@@ -307,7 +309,7 @@ def test_convert_writes_the_same_tensors_which_are_preferred_from_then_on(gpen, 
     assert "GPEN-BFR-256.safetensors" in line_of(listed, "gpen-bfr-256 ") and FILE in line_of(listed, "(other weights)")
     assert restore(face, "-o", tmp_path / "out.png", model=target).status == 0
     again = gpen("convert", FILE, "--models-dir", tmp_path)
-    assert again.status == 2 and "is a .safetensors file already" in again.err
+    assert again.status == 2 and "is already a .safetensors file" in again.err
 
 
 def test_convert_leaves_what_is_there(gpen, tmp_path):
@@ -340,9 +342,9 @@ def test_models_says_what_a_file_was_converted_from(gpen, tmp_path):
         digest.save_record(path, digest.DigestRecord(digests[kind], kind, f"{kind}.onnx {digests[kind]}"))
     lines = gpen("models", "--models-dir", tmp_path).out.splitlines()
     words = {
-        digest.PIN: "the catalog's digest",
-        digest.PUBLISHED: "a published digest",
-        digest.STRUCTURE: "its structure only",
+        digest.PIN: "the catalog's SHA-256",
+        digest.PUBLISHED: "a published SHA-256",
+        digest.STRUCTURE: "only its structure was checked",
     }
     for kind, start in words.items():
         (line,) = (line for line in lines if f" {kind}.safetensors " in line)
@@ -358,7 +360,7 @@ def test_convert_refuses_other_networks_in_one_sentence(gpen, tmp_path):
 
 @pytest.mark.parametrize(
     ("is_installed", "words"),
-    [(True, "converted to .safetensors when it is first loaded"), (False, "converting it needs ONNX Runtime: ")],
+    [(True, "converted to .safetensors on first load"), (False, "needs ONNX Runtime to be converted: ")],
 )
 def test_models_says_what_an_onnx_file_needs(gpen, tmp_path, monkeypatch, is_installed, words):
     monkeypatch.setattr("gpen_core.cli.weights_report.has_runtime", lambda: is_installed)
@@ -410,7 +412,7 @@ def test_models_trust_remembers_a_replaced_file_anew(gpen, models, weights_256, 
     refused = gpen("restore", plain, "-o", tmp_path / "out", "--model", "gpen-bfr-256", "--models-dir", tmp_path, *found)
     assert refused.status == 4 and "gpen models --accept-changed NAME" in refused.err
     trusted = gpen("models", "--accept-changed", "gpen-bfr-256", "--models-dir", tmp_path)
-    assert trusted.status == 0 and f"{path} is remembered: its structure only" in trusted.out and digest_now in trusted.out
+    assert trusted.status == 0 and f"{path} is accepted: only its structure" in trusted.out and digest_now in trusted.out
     assert gpen("models", "--verify", "--models-dir", tmp_path).status == 0
     path.write_bytes(b"x")
     assert gpen("models", "--accept-changed", FILE, "--models-dir", tmp_path).status == 4

@@ -74,7 +74,7 @@ def test_every_command_and_option_is_in_each_shells(gpen, shell):
 def test_without_shtab_it_says_what_to_install(gpen, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     ran = gpen("completion", "bash")
-    assert ran.status == 1 and ran.out == "" and "pip install 'sd-gpen[completion]'" in ran.err
+    assert ran.status == 1 and ran.out == "" and "pip install shtab" in ran.err
 
 
 def test_a_shell_that_shtab_does_not_know_is_a_usage_error(gpen):

@@ -67,9 +67,9 @@ def test_versions_are_those_that_are_running(examine, tmp_path):
 @pytest.mark.parametrize(
     ("cuda", "mps", "line"),
     [
-        (0, False, "devices: cpu; auto takes cpu in fp32"),
-        (2, False, "devices: cuda:0, cuda:1, cpu; auto takes cuda:0 in fp16"),
-        (0, True, "devices: mps, cpu; auto takes mps in fp32"),
+        (0, False, "devices: cpu; auto uses cpu with fp32"),
+        (2, False, "devices: cuda:0, cuda:1, cpu; auto uses cuda:0 with fp16"),
+        (0, True, "devices: mps, cpu; auto uses mps with fp32"),
     ],
 )
 def test_the_devices_and_what_auto_takes(examine, tmp_path, monkeypatch, cuda, mps, line):
@@ -87,7 +87,7 @@ def test_present_and_missing_weights(examine, tmp_path):
     assert line_of(text, "models folder") == f"models folder: {tmp_path}"
     assert "gpen-bfr-512.PTH, 1,234 bytes" in line_of(text, "gpen-bfr-512")
     assert "pytorch_model-2048.pt, 5 bytes" in line_of(text, "gpen-bfr-2048")
-    missing = [entry.name for entry in CATALOG if "not there" in line_of(text, f"{entry.name} ")]
+    missing = [entry.name for entry in CATALOG if "not downloaded" in line_of(text, f"{entry.name} ")]
     assert missing == [entry.name for entry in CATALOG if entry.name not in ("gpen-bfr-512", "gpen-bfr-2048")]
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_there_is_said_and_not_made(examine, tmp_path, make
         folder.write_text("x")
     text = examine(folder)
     assert line_of(text, "models folder") == f"models folder: {folder} ({said})"
-    assert text.count("not there") == len(CATALOG)
+    assert text.count("not downloaded") == len(CATALOG)
     assert folder.exists() == bool(make)
 
 
@@ -198,13 +198,13 @@ def test_the_report_has_digests_and_no_name_of_the_users(examine, tmp_path, monk
     assert line_of(text, "models folder") == "models folder: ~" + str(folder).removeprefix(str(folder.parent))
     assert line_of(text, "gpen-bfr-2048 ").endswith(f"20 bytes, SHA-256 {hashlib.sha256(b'x' * 20).hexdigest()}")
     pin = next(entry.sha256 for entry in CATALOG if entry.name == "retinaface_resnet50")
-    assert line_of(text, "retinaface_resnet50 ").endswith(f"(NOT the catalog's: {pin})")
-    assert re.fullmatch(r"another file +gpen, .pth, [\d,]+ bytes, SHA-256 [0-9a-f]{64}", line_of(text, "another file"))
-    assert "gpen-bfr-512" in line_of(text, "not there:") and "gpen-bfr-2048" not in line_of(text, "not there:")
-    assert "GPEN_MIRROR" in line_of(text, "set:")
+    assert line_of(text, "retinaface_resnet50 ").endswith(f"(does NOT match the catalog: {pin})")
+    assert re.fullmatch(r"other file +gpen, .pth, [\d,]+ bytes, SHA-256 [0-9a-f]{64}", line_of(text, "other file"))
+    assert "gpen-bfr-512" in line_of(text, "not downloaded:") and "gpen-bfr-2048" not in line_of(text, "not downloaded:")
+    assert "GPEN_MIRROR" in line_of(text, "environment variables set:")
     for secret in ("aunt", "uncle", "secret"):
         assert secret not in text
-    assert all(line_of(text, start) for start in ("devices", "cpu ", "torch ", "Python in", "free there", "self-test"))
+    assert all(line_of(text, start) for start in ("devices", "cpu ", "torch ", "Python in", "free disk space", "self-test"))
 
 
 def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_path, monkeypatch):
@@ -216,7 +216,7 @@ def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_pa
     (tmp_path / "uncle-ben.pth").write_bytes(b"x")
     monkeypatch.setattr(doctor_report.digest, "file_sha256", refused)
     text = examine(tmp_path, "--report")
-    assert "cannot be read: the file cannot be read: Permission denied." in line_of(text, "another file")
+    assert "cannot be read: the file cannot be read: Permission denied." in line_of(text, "other file")
     assert "uncle" not in text
 
 
@@ -310,7 +310,7 @@ def test_an_installed_project_has_the_packages_of_its_metadata(tmp_path, monkeyp
 
 def test_without_the_project_file_and_an_installation_the_packages_are_unknown(examine, tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "requirements", lambda: environment.Requirements((), ()))
-    assert line_of(examine(tmp_path), "packages unknown") == "packages unknown: pyproject.toml is not there"
+    assert line_of(examine(tmp_path), "required packages unknown") == "required packages unknown: pyproject.toml is missing"
 
 
 # What is missing or old

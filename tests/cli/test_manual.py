@@ -36,7 +36,7 @@ def test_the_manual_names_everything(page):
     for name, _, command in commands_of(make_parser()):
         assert f"\\fBgpen {name}\\fR\n" in page
         assert all(f"\\fB{flag}\\fR".replace("-", "\\-") in page for flag in flags_of(command) - {"-h", "--help"})
-    for text in ("COMMANDS", "weights missing or refused", "GPEN_MIRROR"):
+    for text in ("COMMANDS", "weights are missing or rejected", "GPEN_MIRROR"):
         assert text in page
 
 

@@ -23,7 +23,7 @@ def test_a_summary_counts_in_words_and_lists_the_most_frequent_reasons():
     summary.seconds, summary.stages = 2402.0, Counter(detect=1.0)
     assert list(summary_lines(summary, max_lines=2)) == [
         "1,201 images in 2 runs: 1,200 failed, 1 restored",
-        "1 run did not come to an end (killed, or still going)",
+        "1 run did not finish (killed, or still running)",
         "3 faces found, 1 restored, 2 skipped",
         "  skipped: 2 x too small",
         "  failed: 1,000 x a",

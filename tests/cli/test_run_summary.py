@@ -68,11 +68,9 @@ def test_of_one_image_it_says_why_faces_were_skipped_and_where_the_result_is():
 def test_without_a_face_it_names_the_sizes_that_could_be_found_and_what_to_try():
     first, advice = summary_of([outcome("a.png")])
     assert "no face found, written unchanged" in first
-    assert advice == "  faces of about 16 to 400 px can be found there: try a lower confidence"
+    assert advice == "  detectable faces: about 16 to 400 px. Try a lower confidence"
     _, advice = summary_of([outcome("a.png", sizes=(48, 1200))])
-    assert advice.endswith(
-        "48 to 1,200 px can be found there: try a lower confidence, or a larger detection size for smaller faces"
-    )
+    assert advice.endswith("48 to 1,200 px. Try a lower confidence, or a larger detection size for smaller faces")
 
 
 def test_of_a_few_images_each_has_its_line_and_all_have_one():
@@ -81,7 +79,7 @@ def test_of_a_few_images_each_has_its_line_and_all_have_one():
     assert lines[:3] == [
         f"{Path('out/a.png')}: 1 face found, 1 restored, 0 skipped (2.5 s)",
         f"{Path('out/b.png')}: no face found, written unchanged (2.5 s)",
-        f"{Path('out/d.png')}: skipped, it exists already",
+        f"{Path('out/d.png')}: skipped, it already exists",
     ]
     assert lines[3].startswith("4 images in ")
     assert lines[3].endswith(": 1 restored, 1 unchanged, 1 skipped (their outputs exist), 1 failed, to out")
@@ -107,7 +105,7 @@ def test_an_image_that_was_upscaled_without_a_face_and_one_in_place():
     (line,) = image_lines(outcome("a.png", status="enlarged").to_json(), 1)
     assert line == f"{Path('out/a.png')}: no face found, upscaled to 640x480 px (1.0 s)"
     row = {**outcome("a.png", [face(False, "x")]).to_json(), "output": "a.png"}
-    assert next(image_lines(row, 1)) == "a.png: 1 face found, 0 restored, 1 skipped, left as it is (1.0 s)"
+    assert next(image_lines(row, 1)) == "a.png: 1 face found, 0 restored, 1 skipped, not changed (1.0 s)"
 
 
 def test_numbers_and_times():
@@ -122,7 +120,7 @@ def test_restore_prints_what_it_did_and_quiet_does_not(restore, face_file, plain
     ran = restore(face_file, "-o", tmp_path / "out.png")
     assert ran.out.startswith(f"{tmp_path / 'out.png'}: 1 face found, 1 restored, 0 skipped (") and ran.out.count("\n") == 1
     ran = restore(plain, "-o", tmp_path / "out.png")
-    assert "no face found, written unchanged" in ran.out and "faces of about 16 to 64 px can be found there" in ran.out
+    assert "no face found, written unchanged" in ran.out and "detectable faces: about 16 to 64 px" in ran.out
     assert restore(face_file, plain, "-o", tmp_path / "out", "-q").out == ""
 
 
@@ -169,7 +167,7 @@ def test_a_swap_that_changed_nothing_says_so(restore, two_faces, tmp_path):
         (("page.jpg",), "page.jpg is a PDF document. Save its pages as images first, such as PNG."),
         (("clip.mp4",), "clip.mp4 is a video. Restore it with: gpen video clip.mp4 -o OUT.mp4"),
         (("notes.txt",), "notes.txt: the file is not a"),
-        (("albums",), "No images in albums, but in folders below. Use --recursive."),
+        (("albums",), "No images in albums, but in subfolders. Use --recursive."),
         (("empty",), "No images ("),
         (("photo.png", "--region-mask", "mask.png"), "mask.png cannot be read: No such file or directory."),
     ],
@@ -210,5 +208,5 @@ def test_what_is_done_already_needs_no_input(restore, face_file, tmp_path):
     before = pixels(out / "face.png")
     face_file.unlink()
     ran = restore(face_file, tmp_path / "other.png", "-o", out, "--skip-existing")
-    assert ran.status == 1 and "face.png" not in ran.err and f"{out / 'face.png'}: skipped, it exists already" in ran.out
+    assert ran.status == 1 and "face.png" not in ran.err and f"{out / 'face.png'}: skipped, it already exists" in ran.out
     assert (pixels(out / "face.png") == before).all()

@@ -19,9 +19,10 @@ def test_every_declared_option_is_an_argument(command, kinds):
 
 def test_help_has_an_example_groups_ranges_and_defaults(gpen):
     text = " ".join(gpen("restore", "--help").out.split())
-    assert text.startswith("usage: gpen restore INPUT... (-o OUT | --in-place) [options] Finds the faces")
+    assert text.startswith("usage: gpen restore INPUT... (-o OUT | --in-place) [options] Detects the faces")
     for part in (
         "gpen restore photo.jpg -o restored/",
+        "input and output:",
         "which faces:",
         "how restored faces look:",
         "(0 to 1; default: 1)",
@@ -41,7 +42,7 @@ def test_help_has_an_example_groups_ranges_and_defaults(gpen):
         (("clip.MP4", "-o", "b.mp4"), "Did you mean: gpen video clip.MP4 -o b.mp4 ?"),
         (("my photo.jpg", "-o", "r"), "Did you mean: gpen restore 'my photo.jpg' -o r ?"),
         (("restor", "a.png"), "'restor' is not a command. Did you mean restore?"),
-        (("polish", "a"), "There are restore, video, detect"),
+        (("polish", "a"), "Commands: restore, video, detect"),
         (("restore", "a.png"), "--in-place is required."),
     ],
 )

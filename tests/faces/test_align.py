@@ -138,7 +138,7 @@ def test_a_face_outside_the_image_is_left_alone():
     image = helpers.texture(64, 64)
     face = helpers.make_face((900, 900), 50)
     result = helpers.restorer(helpers.identity_weights(256), [face]).restore(image)
-    assert result.faces[0].reason == "it lies outside the image" and np.array_equal(result.image, image)
+    assert result.faces[0].reason == "it is outside the image" and np.array_equal(result.image, image)
 
 
 def test_an_ellipses_edge_is_at_one():

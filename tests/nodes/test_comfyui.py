@@ -471,7 +471,7 @@ def test_no_step_of_eight_bits(host, red, portrait):
 def test_no_face(host, red, gray):
     image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=gray)
     assert torch.equal(image, gray) and not mask.any()
-    assert re.fullmatch(r"no face found; faces of about 16 to \d+ px can be found there: try a lower confidence", summary)
+    assert re.fullmatch(r"no face found; detectable faces: about 16 to \d+ px\. Try a lower confidence", summary)
     assert isinstance(crop, fake_comfyui.ExecutionBlocker) and crop.message is None
 
 

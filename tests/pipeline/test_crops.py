@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused(cropped, collage):
         paste_faces(collage, cropped.crops, [one[:, :100] for one in cropped.pixels])
     with pytest.raises(InputError, match="non-finite"):
         paste_faces(collage, cropped.crops, [one * np.nan for one in cropped.pixels])
-    with pytest.raises(InputError, match="proportions differ"):
+    with pytest.raises(InputError, match="aspect ratios differ"):
         paste_faces(collage[:, :700], cropped.crops, cropped.pixels)
 
 

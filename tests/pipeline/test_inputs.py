@@ -71,7 +71,7 @@ def test_the_background_decides_kind_and_depth(red, picture):
 
 @pytest.mark.parametrize("size", [(199, 399), (199, 400), (200, 396), (100, 200)])
 def test_a_smaller_background_is_refused(red, picture, size):
-    with pytest.raises(InputError, match="may not be smaller"):
+    with pytest.raises(InputError, match="must not be smaller"):
         red.restore(picture, background=np.zeros((*size, 3), np.uint8))
 
 
