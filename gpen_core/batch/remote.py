@@ -196,7 +196,7 @@ def _object_type(url: Url) -> str | None:
         except FileNotFoundError:
             return None
 
-    return _with_retries(url, "looked for", InputError, operation)
+    return _with_retries(url, "checked", InputError, operation)
 
 
 def list_files(url: Url, recursive: bool) -> list[str]:

@@ -127,14 +127,25 @@ def format_report(
     error: str | None = None,
     seconds: float | None = None,
 ) -> str:
-    """The run as JSON text. `error` is what ended it early; `restorer` is None where it came to none.
+    """Format a run as JSON.
 
-    `version`, `model`, `detector` (as they were asked for), `size` (null with the model `auto`: each face has its own),
-    `device`, `dtype`, `options` (all of `RestoreOptions`), perhaps `error`, perhaps `seconds` (of the whole run), and
-    `inputs`, one each: `input`, `output` (null if it failed), `status` (`restored`, `enlarged`, `unchanged`, `skipped`,
-    `failed`), perhaps `error`, `width` and `height` of the output in pixels, `smallest_face_px` and `largest_face_px` (sides
-    of the faces that could be found), `faces` (`number` and what `Face.to_json` gives), perhaps `notes`, and `seconds` by
-    stage. What is not finite is null. Raises nothing of its own."""
+    `error` is the error that ended the run early. `restorer` is None if no network was loaded. The fields are:
+
+    - `version`, `model` and `detector` (as requested), `size` (null with the model `auto`), `device`, `dtype`
+    - `options`: all fields of `RestoreOptions`
+    - `error` if there is one, and `seconds`, the duration of the run
+    - `inputs`: a list of images
+
+    Each image has the fields:
+
+    - `input`, `output` (null if it failed), `status` (`restored`, `enlarged`, `unchanged`, `skipped` or `failed`)
+    - `error` if it failed
+    - `width` and `height` of the output in pixels
+    - `smallest_face_px` and `largest_face_px`: the detectable sizes
+    - `faces`: the `number` and the fields of `Face.to_json`
+    - `notes` if there are any, and `seconds` by stage
+
+    Non-finite numbers are null."""
     content = report_header(restorer, names, options)
     if error is not None:
         content["error"] = error

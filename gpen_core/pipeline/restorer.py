@@ -86,10 +86,10 @@ class FaceRestorer:
     ) -> FaceRestorer:
         """Load the networks. Missing weights of the catalog are downloaded.
 
-        `model` and `detector` are names in the models folder, or paths. With the model `auto`, each face is restored by the
-        smallest downloaded network whose crop is at least as large as the face's, from 512 on (`auto:256`: from 256 on). It
-        is loaded on first use. A face that is larger than all networks uses the largest, and a note of the result names the
-        one that would fit. If no network is downloaded, the one for 2048 is.
+        `model` and `detector` are names in the models folder, or paths. The model `auto` restores each face with the
+        smallest downloaded network whose crop is at least as large as the face's, from 512 on. `auto:256` starts at 256.
+        Each network is loaded on first use. A face that is larger than all networks uses the largest, and a note of the
+        result names the one that would fit. If no network is present, `auto` downloads the one for 2048.
 
         `models_dir` is one or several folders, by default `$GPEN_MODELS_DIR`, else the user's cache directory. Downloads go
         to the first, unless `downloads` (by default from the environment) forbids them. `detection_dir` sets separate

@@ -122,7 +122,7 @@ def test_a_lists_absolute_paths_and_those_that_lead_out_are_kept_without_their_r
 
 @pytest.mark.parametrize("content", [b"a.png\nb\0.png\n", b"a.png\n" + b"x" * 70000])
 def test_what_is_no_list_is_refused(tree, content):
-    with pytest.raises(InputError, match=r"Line 2 of .*list\.txt is no path"):
+    with pytest.raises(InputError, match=r"Line 2 of .*list\.txt is not a path"):
         jobs(Sources(listing=a_list(tree, content)))
 
 
@@ -144,10 +144,10 @@ def test_a_parquet_list_has_a_column_path(tree):
     parquet.write_table(pyarrow.table({"id": range(25_000), "path": names}), "list.bin")
     assert list(input_list.read(Path("list.bin"))) == names
     parquet.write_table(pyarrow.table({"name": names}), "wrong.parquet")
-    with pytest.raises(InputError, match="no column 'path', but name"):
+    with pytest.raises(InputError, match="no column 'path', only name"):
         list(input_list.read(Path("wrong.parquet")))
     parquet.write_table(pyarrow.table({"path": [1, 2]}), "numbers.parquet")
-    with pytest.raises(InputError, match="holds 1; expected text"):
+    with pytest.raises(InputError, match="contains 1; expected text"):
         list(input_list.read(Path("numbers.parquet")))
     Path("broken.parquet").write_bytes(Path("list.bin").read_bytes()[:1000])
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read"):

@@ -86,10 +86,10 @@ def test_a_result_is_called_as_its_image_unless_it_is_asked_to_be_called_otherwi
 @pytest.mark.parametrize(
     "how, why",
     [
-        ({"format": "png", "in_place": True, "out": None}, "--format gives results other names, and --in-place"),
-        ({"suffix": "_new", "in_place": True, "out": None}, "--suffix gives results other names, and --in-place"),
+        ({"format": "png", "in_place": True, "out": None}, "--format changes the names of results, but --in-place"),
+        ({"suffix": "_new", "in_place": True, "out": None}, "--suffix changes the names of results, but --in-place"),
         ({"suffix": "../x"}, "expected a part of a file name"),
-        ({"out": "x.jpg", "format": "png"}, "--format png is not what x.jpg is called"),
+        ({"out": "x.jpg", "format": "png"}, "--format png contradicts the suffix of x.jpg"),
         ({"out": "x.jpg", "suffix": "_new"}, "--suffix is for folders"),
         ({"out": "x.heic"}, r"x\.heic: an image of type \.heic cannot be written\. Choose one of \.png"),
     ],

@@ -39,7 +39,7 @@ def test_without_ray_it_is_said_what_to_install(restore, face, tmp_path, monkeyp
         (("--workers", "2"), "--workers needs --ray"),
         (("--ray", "photos/"), "expected host:port, auto or local"),
         (("--ray", "--workers", "0"), "expected at least 1"),
-        (("--ray", "--device", "cuda:1"), "give cuda instead of cuda:1"),
+        (("--ray", "--device", "cuda:1"), "Use cuda instead of cuda:1"),
     ],
 )
 def test_what_contradicts_is_refused_before_anything_starts(restore, face, tmp_path, arguments, why):

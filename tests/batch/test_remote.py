@@ -166,7 +166,7 @@ def test_a_lists_urls_keep_their_bucket(tree, tmp_path):
         (["memory://in/b.png"], "memory:///in", "is an input"),
         (["memory://in/b.png", "memory://in/deep/b.png"], "memory://results", "would both become memory://results/b.png"),
         (["memory://in/b.png", "memory://in/a.JPG"], "memory://results.png", None),
-        (["memory://in/b.png", "memory://in/a.JPG"], "memory://results/x.png", "2 images do not fit"),
+        (["memory://in/b.png", "memory://in/a.JPG"], "memory://results/x.png", "is one file, but there are 2 images"),
         (["memory://in/b.png"], "memory://results/x.gif", r"\.gif cannot be written"),
     ],
 )
@@ -285,7 +285,7 @@ def test_a_store_that_does_not_say_what_is_there_costs_one_image(red, shaky, pho
     jobs = [("shaky://in/a.png", f"shaky://out/{n}.png") for n in range(2)]
     outcomes = run(red, *jobs, is_done=is_done)
     assert [one.status for one in outcomes] == ["failed", "restored"]
-    assert "cannot be looked for, tried 3 times" in str(outcomes[0].error)
+    assert "cannot be checked, tried 3 times" in str(outcomes[0].error)
 
 
 # Whole or not at all

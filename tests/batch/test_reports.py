@@ -175,7 +175,7 @@ def test_a_report_that_cannot_be_written_stops_no_image_and_is_told_at_the_end(t
     report.file = whole
     report.add(outcome("b.png"))
     report.file = Full()
-    with pytest.raises(OutputError, match="without 2 rows: No space left"):
+    with pytest.raises(OutputError, match="lacks 2 rows: No space left"):
         report.end(None)
     assert [row["row"] for row in report_files.iter_rows(path)] == ["start", "damaged", "image", "damaged"]
 
@@ -244,7 +244,7 @@ def test_an_image_counts_once_by_what_became_of_it_last(tmp_path):
     assert total.statuses == {"restored": 2, "skipped": 1} and not total.errors
     assert (total.runs, total.completed_runs, total.processed, total.stages["network"]) == (2, 1, 3, 2.0)
     text = "\n".join(summary_lines(total))
-    assert "3 images in 2 runs: 2 restored, 1 skipped" in text and "1 run did not come to an end" in text
+    assert "3 images in 2 runs: 2 restored, 1 skipped" in text and "1 run did not finish" in text
 
 
 def test_the_time_of_a_run_that_was_killed_is_that_of_its_last_row(tmp_path):
@@ -282,7 +282,7 @@ def test_errors_are_counted_by_kind_and_the_rest_is_not_hidden(tmp_path):
 def test_what_is_no_report_is_an_input_error(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"a\.json is no report"):
+    with pytest.raises(InputError, match=r"a\.json is not a report"):
         summary.summarize([path])
     with pytest.raises(InputError, match="cannot be read"):
         summary.summarize([tmp_path / "missing.json"])

@@ -94,7 +94,7 @@ def test_of_two_companions_of_one_name_that_of_the_images_kind_is_taken_else_non
 @pytest.mark.parametrize("option", ["--before-swap", "--background", "--region-mask"])
 def test_companions_that_do_not_fit_are_a_usage_error(restore, face, plain, tmp_path, option):
     ran = restore(face, plain, "-o", tmp_path / "out", option, face)
-    assert ran.status == 2 and "one file for 2 images" in ran.err
+    assert ran.status == 2 and "is one file for 2 images" in ran.err
     (tmp_path / "empty").mkdir()
     ran = restore(face, plain, "-o", tmp_path / "out", option, tmp_path / "empty")
     assert ran.status == 2 and "face.png, plain.png" in ran.err

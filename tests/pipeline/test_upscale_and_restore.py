@@ -74,7 +74,7 @@ def test_several_images_and_a_limit(red):
 
 
 def test_a_background_contradicts(red):
-    with pytest.raises(OptionsError, match=r"upscale is 2\.5 and a background is given"):
+    with pytest.raises(OptionsError, match=r"upscale is 2\.5, but a background is given"):
         red.restore(PICTURE, LARGER, background=PICTURE.repeat(2, 0).repeat(2, 1))
 
 
