@@ -1,1 +1,1 @@
-"""From an image to its faces and back. Loaded state dicts are passed in; nothing here reads files."""
+"""Finding, aligning and pasting back faces. State dicts are passed in already loaded; nothing here reads files."""

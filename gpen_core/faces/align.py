@@ -1,4 +1,4 @@
-"""Where a face goes in the network's square: a similarity by least squares onto five template points."""
+"""Aligning a face to the network's square crop: a least-squares similarity onto five template points."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ARCFACE = np.array(
     ]
 )
 TEMPLATES = {
-    # The released weights were run with ArcFace's points, squared to 112 px (8 more in x) and padded by a quarter on
-    # each side to 168 px. As fractions of the side.
+    # The released weights expect ArcFace's points, made square (112 px, x shifted by 8) and padded by a quarter on each
+    # side (168 px). Values are fractions of the side.
     "gpen": (ARCFACE + [8, 0] + 28) / 168,
-    # The mean five points of FFHQ (Karras et al., CVPR 2019) at 512 px, as facexlib has them.
+    # The mean five points of FFHQ (Karras et al., CVPR 2019) at 512 px, from facexlib.
     "ffhq": np.array(
         [
             [192.98138, 239.94708],
@@ -48,7 +48,7 @@ MIN_SPREAD = 1.0  # px: root mean square distance of the landmarks from their ce
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A face's square crop: where it comes from and where it goes back to. Both are 2x3, on pixel centers."""
+    """The transforms between an image and a face's square crop. Both matrices are 2x3 and map pixel centers."""
 
     matrix: Matrix
     """Image -> crop."""
@@ -64,17 +64,17 @@ class Alignment:
 
     @property
     def side(self) -> float:
-        """Of the crop's square, in pixels of the image."""
+        """Side of the crop's square in image pixels."""
         return self.size / self.scale
 
     def relative_to_region(self, region: Region) -> Alignment:
-        """The same in pixels of that part of the image."""
+        """Return the same alignment in pixel coordinates of `region`."""
         inverse = self.inverse.copy()
         inverse[:, 2] -= (region.x0, region.y0)
         return Alignment(self.matrix @ _translation(region.x0, region.y0), inverse, self.size)
 
     def source_region(self, width: int, height: int) -> Region:
-        """The part of an image of that size that the crop touches; perhaps empty."""
+        """Return the part of an image of this size that the crop covers; may be empty."""
         low, high = -0.5, self.size - 0.5
         corners = np.array([[low, low], [high, low], [low, high], [high, high]])
         xy = corners @ self.inverse[:, :2].T + self.inverse[:, 2]
@@ -83,14 +83,15 @@ class Alignment:
 
 
 def landmark_template(size: int, name: str = "gpen") -> Landmarks:
-    """[5, 2]: the template's points in pixels of a crop of that size."""
+    """Return the template's points [5, 2] in pixels of a crop with this side."""
     return np.asarray(TEMPLATES[name] * size, np.float64)
 
 
 def fit_similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
-    """The 2x3 similarity (rotation, one scale, shift; no reflection) that takes `source` [N, 2] nearest to `target`.
+    """Return the 2x3 similarity (rotation, uniform scale, translation; no reflection) that best maps `source` [N, 2] to
+    `target`.
 
-    Umeyama, IEEE PAMI 13(4), 1991, equations 40 to 43; in two dimensions the solution is one complex quotient.
+    Umeyama, IEEE PAMI 13(4), 1991, equations 40 to 43. In two dimensions the solution is one complex quotient.
     """
     z, t = _complex(source), _complex(target)
     z0, t0 = z.mean(), t.mean()
@@ -100,13 +101,13 @@ def fit_similarity(source: NDArray[Any], target: NDArray[Any]) -> Matrix:
 
 
 def invert_affine(matrix: Matrix) -> Matrix:
-    """The 2x3 inverse of a 2x3 similarity."""
+    """Return the 2x3 inverse of a 2x3 similarity."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.hstack((linear, -linear @ matrix[:, 2:]))
 
 
 def align_face(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment | str:
-    """The alignment of a face, or why there is none: a sentence about the landmarks."""
+    """Return the alignment of a face, or a text that says why its landmarks cannot be aligned."""
     points = np.asarray(landmarks, np.float64)
     if not np.isfinite(points).all():
         return "its landmarks are not finite"
@@ -114,17 +115,17 @@ def align_face(landmarks: Landmarks, size: int, name: str = "gpen") -> Alignment
     z, t = z - z.mean(), t - t.mean()
     spread = float(np.sqrt((np.abs(z) ** 2).mean()))
     if spread < MIN_SPREAD:
-        return f"its landmarks lie within {spread:.2g} px of each other"
+        return f"its landmarks are within {spread:.2g} px of each other"
     correlation = abs(np.vdot(z, t)) / np.sqrt(np.vdot(z, z).real * np.vdot(t, t).real)
     residual = float(np.sqrt(max(0.0, 1 - correlation**2)))
     if residual > MAX_FIT_RESIDUAL:
-        return f"its landmarks are not those of a face (residual {residual:.2f} of at most {MAX_FIT_RESIDUAL})"
+        return f"its landmarks are not those of a face (residual {residual:.2f}, at most {MAX_FIT_RESIDUAL})"
     matrix = fit_similarity(points, landmark_template(size, name))
     return Alignment(matrix, invert_affine(matrix), size)
 
 
 def full_square(side: int, size: int) -> Alignment:
-    """Of an image that is a face's square already, `side` pixels wide."""
+    """Return the alignment of an image that is already a face crop, `side` pixels wide."""
     ratio = size / side
     shift = (ratio - 1) / 2  # pixel centers
     matrix = np.array([[ratio, 0, shift], [0, ratio, shift]])
@@ -132,30 +133,30 @@ def full_square(side: int, size: int) -> Alignment:
 
 
 def square_face(image: ImageData, name: str = "gpen") -> Face:
-    """The face that such an image shows. Raises `InputError` where it is no square."""
+    """Return the face in an image that is already a face crop. Raises `InputError` if the image is not square."""
     if image.width != image.height:
         raise InputError(
-            f"The image is {image.width}x{image.height}. An aligned face is a square: cut it out "
-            "with its template, or let faces be found."
+            f"The image is {image.width}x{image.height}, but an aligned face crop must be square. "
+            "Crop it with its template, or let gpen detect the faces."
         )
     return Face((0.0, 0.0, image.width, image.height), 1.0, landmark_template(image.width, name))
 
 
 def read_region(image: ImageData, alignment: Alignment) -> Region:
-    """The part of the image that a crop is made of."""
-    margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction reach out for
+    """Return the part of the image that `crop_face` reads."""
+    margin = 4 + int(2 / alignment.scale)  # pixels that interpolation and area reduction read beyond the crop
     return image.region_with_margin(alignment.source_region(*image.size), margin)
 
 
 def crop_face(image: ImageData, alignment: Alignment) -> FloatImage:
-    """The face's crop, [size, size, 3] float32 RGB in [0, 1]; beyond the image its border is repeated."""
+    """Return the face's crop, [size, size, 3] float32 RGB in [0, 1]. Outside the image its border is repeated."""
     region = read_region(image, alignment)
     crop = warp(image.crop_rgb(region), alignment.relative_to_region(region).matrix, (alignment.size, alignment.size))
     return np.clip(crop, 0, 1, out=crop)
 
 
 def crop_to_region_matrix(alignment: Alignment, region: Region, source_size: int) -> Matrix:
-    """Crop of side `source_size` (the same square in that many pixels) -> pixels of `region`."""
+    """Return the matrix from a crop resized to `source_size` pixels to pixels of `region`."""
     ratio = alignment.size / source_size
     resized = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
     return np.asarray(alignment.relative_to_region(region).inverse @ resized, np.float64)
@@ -171,7 +172,7 @@ def _complex(points: NDArray[Any]) -> NDArray[np.complex128]:
 
 
 def ellipse_radius(side: int, center: tuple[float, float], half_axes: tuple[float, float]) -> Matrix:
-    """[side, side] over a crop: how far each pixel is from an ellipse's center, where its edge is at 1.
+    """Return each pixel's distance from an ellipse's center [side, side]; the ellipse's edge is at 1.
 
     `center` and `half_axes` are (x, y) as fractions of the crop's side."""
     y, x = (np.mgrid[:side, :side] + 0.5) / side

@@ -1,4 +1,4 @@
-"""Putting restored crops back: only inside each face's region of the image, each pixel to the nearer of two faces."""
+"""Pasting restored crops back into the image. Where two faces overlap, each pixel gets the nearer face."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from .face import Face
 from .warp import warp
 
 BLUR_BELOW = 100  # px of the box's shorter side
-# How fast the share of the nearer face grows, per side of its square by which it is nearer: halfway between two of one size
-# by 20 per side, less than a linear blend over 8 % of a face (half a side) does.
+# How fast the nearer face's share grows with the difference of the two distances, which are in sides of each face's
+# square. Halfway between two faces of equal size the share changes by 20 per side, less than in a linear blend over 8 % of
+# a face (half a side).
 STEEPNESS = 40.0
 BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 
 class Canvas:
-    """An image under repair and how much of each pixel is restored."""
+    """An image that restored faces are pasted into, and how much of each pixel is restored."""
 
     def __init__(self, original: ImageData, region_mask: FloatImage | None = None) -> None:
         """`region_mask` [H, W] in [0, 1] is multiplied into every mask."""
         self.original = original
         self.region_mask = region_mask
         self.result = original
-        """A copy as soon as something is pasted."""
+        """The original until something is pasted, then a copy."""
         self.mask = np.zeros((original.height, original.width), np.float32)
         self._pasted: list[tuple[Alignment, Region]] = []
 
     def paste(
         self, crop: FloatImage, mask: FloatImage | None, alignment: Alignment, strength: float = 1.0, grain: float = 0.0
     ) -> None:
-        """Blends a restored crop ([S, S, 3] RGB in [0, 1]) into the image.
+        """Blend a restored crop ([S, S, 3] RGB in [0, 1]) into the image.
 
-        `mask` is square, of any size, over the same area; None takes in the whole square to its edge. The pixel
-        becomes that part of the crop, times `strength`, and
-        the rest of the original. Where another face has been put, too, the larger part counts for both together, and the
-        face whose center is nearer, beside its size, lies on top, with a smooth border between them; in which order they
-        come makes no difference. Other pixels are not touched.
-        `grain`, 0 to 1, is how much of the image's own the crop gets, see `grain.add_grain`.
+        `mask` is square, of any size, and covers the same area; None uses the whole square. A pixel becomes mask *
+        `strength` of the crop and the rest of the original. Pixels outside the mask are not touched.
+        Where two faces overlap, the larger mask value counts for both, and the face whose center is nearer (relative to
+        its size) covers the other with a smooth border. The order of the calls makes no difference.
+        `grain` (0 to 1) is the share of the image's own grain that the crop gets; see `grain.add_grain`.
         """
         region = alignment.source_region(*self.original.size)
         if region.empty:
@@ -52,7 +52,7 @@ class Canvas:
             weight = np.ones(size[::-1], np.float32)
         else:
             weight = warp(mask, crop_to_region_matrix(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
-        np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the sums
+        np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the math
         neighbors = self.register_overlaps(alignment, region)
         full = np.float32(strength) if self.region_mask is None else np.float32(strength) * self.region_mask[region.slices]
         before = self.mask[region.slices]
@@ -79,14 +79,16 @@ class Canvas:
         np.copyto(before, weight, where=touched)
 
     def register_overlaps(self, alignment: Alignment, region: Region) -> list[Alignment]:
-        """Remembers a face that is to be put into that region, and gives those whose regions overlap it."""
+        """Record a face that will be pasted into `region` and return the earlier faces whose regions overlap it."""
         neighbors = [one for one, place in self._pasted if not place.intersection(region).empty]
         self._pasted.append((alignment, region))
         return neighbors
 
     def write_region(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
-        """Takes over a region that faces were blended into elsewhere: its samples [h, w, C] in the image's own range, and
-        its mask [h, w]. Where that is 0 the image stays; samples of its own type are its own there already."""
+        """Copy in a region that faces were blended into elsewhere.
+
+        `samples` [h, w, C] are in the image's own range, `mask` is [h, w]. Where the mask is 0 the image is unchanged.
+        Samples of the image's own dtype already equal the image there."""
         if not mask.any():
             return
         self._make_writable()
@@ -103,12 +105,13 @@ class Canvas:
     def _blend_overlap(
         self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, before: FloatImage
     ) -> FloatImage:
-        """The restored color of two faces together: `share` of it is the new one's."""
+        """Mix the restored colors of two overlapping faces; `share` is the new face's part."""
         covered = before > 0
         amount = before[covered][:, None]
         others = (self.result.crop_rgb(region)[covered] - original[covered] * (1 - amount)) / amount
         new = share[covered][:, None]
-        # Rounding of what is there may have been enlarged, where little of it is: no more than that little comes back.
+        # The division by a small amount enlarges rounding errors; the amount that the result is multiplied by later is as
+        # small.
         restored[covered] = restored[covered] * new + np.clip(others, 0, 1) * (1 - new)
         return restored
 
@@ -121,7 +124,7 @@ def _share(
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> FloatImage:
-    """[h, w]: how much of the restored color is the new face's, beside those that are there: the nearer lies on top."""
+    """Return the new face's share [h, w] of the restored color where earlier faces overlap it; the nearer face is on top."""
     old = np.divide(before, full, out=np.zeros_like(before), where=np.asarray(full) > 0)
     np.clip(old, 0, 1, out=old)
     others = np.minimum.reduce([_distance(one, region) for one in neighbors])
@@ -132,7 +135,7 @@ def _share(
 
 
 def _distance(alignment: Alignment, region: Region) -> FloatImage:
-    """[h, w]: of each pixel of the region from the middle of the face's square, in its sides."""
+    """Return the distance [h, w] of each pixel from the center of the face's square, in sides of that square."""
     middle = (alignment.size - 1) / 2
     x0, y0 = alignment.inverse @ (middle, middle, 1)
     x = (np.arange(region.x0, region.x1) - x0) / alignment.side
@@ -141,7 +144,7 @@ def _distance(alignment: Alignment, region: Region) -> FloatImage:
 
 
 def blur_small_face(crop: FloatImage, face: Face) -> FloatImage:
-    """The published softening: one 3x3 binomial blur of the crop where the face is smaller than 100 px."""
+    """Blur the crop once with a 3x3 binomial kernel if the face is smaller than 100 px, as the published pipeline does."""
     if face.shorter_side >= BLUR_BELOW:
         return crop
     return np.asarray(cv2.sepFilter2D(crop, -1, BINOMIAL, BINOMIAL, borderType=cv2.BORDER_REPLICATE), np.float32)

@@ -1,4 +1,4 @@
-"""The colors of a restored crop beside those that its face had: matched, or of one tone where it was gray or sepia."""
+"""Color of restored crops: matched to the input, or in one tone where the input is gray or sepia."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from ..images.image import LUMA, FloatImage, ImageData
 from ..images.resize import resize, scaled_size
 from .align import ellipse_radius
 
-TONE_SIZE = 64  # px: what a face's tone is measured at; noise and the blocks of JPEG's chroma average out
-# Face, hair and chin in the template's square, as parts of the side: center and half axes of an ellipse.
+TONE_SIZE = 64  # px: crop size for measuring a face's tone; noise and JPEG's chroma blocks average out
+# Face, hair and chin in the crop: center and half axes of an ellipse, as fractions of the side.
 CENTER, HALF_AXES = (0.5, 0.56), (0.27, 0.34)
-NUM_KNOTS = 8  # of the tone line
-GRAY_CHROMA = 0.5 / 255  # mean chroma: less is rounding, and what is given back is gray itself
-PHOTO_SIZE = 96  # px: square root of the area that a whole photograph is looked at with
-COARSE_RATIO = 4  # it is reduced to so many times that size first, in its own samples, whose rounding then averages out
-SMOOTHING = 3  # px, of both tone and color: JPEG has color at half the resolution
-# px between colors that are compared: about a twelfth of the photograph, further than noise and JPEG's blocks reach.
+NUM_KNOTS = 8  # of the tone curve
+GRAY_CHROMA = 0.5 / 255  # RMS chroma: below it, color is rounding error and the result is exactly gray
+PHOTO_SIZE = 96  # px: square root of the area that a whole photo is reduced to for the test
+COARSE_RATIO = 4  # the photo is first reduced to this many times that size in its own dtype: rounding averages out
+SMOOTHING = 3  # px, for both luminance and chroma: JPEG stores chroma at half the resolution
+# px between compared colors: about a twelfth of the photo, further than noise and JPEG blocks correlate.
 LAG, FACE_LAG = 8, 4
-# Chosen on faces that are pale (15 % of their color), dim (a tenth of their light) or neither, and the same gray and in
-# sepia, with noise and as JPEG: see docs/faces.md.
-MAX_PHOTO_RESIDUAL = 0.03  # the whole photograph is of one tone
-MAX_FACE_RESIDUAL = 0.1  # in such a photograph, of a face that has no colors of its own
-MAX_TONE_RESIDUAL = 0.025  # of a face alone, noise and all
-LUT_SIZE = 4096  # of luminance, in the table that is looked up
+# Chosen on normal, pale (15 % of their color) and dim (10 % of their light) faces, and on the same in gray and sepia,
+# with noise and JPEG: see docs/faces-benchmarks.md.
+MAX_PHOTO_RESIDUAL = 0.03  # of a whole photo in one tone
+MAX_FACE_RESIDUAL = 0.1  # of a monochrome face in such a photo
+MAX_TONE_RESIDUAL = 0.025  # of a single face, noise included
+LUT_SIZE = 4096  # luminance steps of the lookup table
 
 
 @dataclass(frozen=True, eq=False)
 class ToneCurve:
-    """The line of colors that a gray or sepia face consists of."""
+    """The curve from luminance to chroma that a gray or sepia face consists of."""
 
     luma: NDArray[np.float64]
-    """[K], rising, in [0, 1]."""
+    """[K], ascending, in [0, 1]."""
     chroma: NDArray[np.float64]
-    """[K, 3]: what is added to each at that luminance; on a line on both sides of the last."""
+    """[K, 3]: added to R, G and B at that luminance; linear in between, constant beyond the ends."""
 
     def apply(self, crop: FloatImage) -> FloatImage:
-        """The crop ([S, S, 3] RGB in [0, 1]) with its luminance and the tone's colors."""
+        """Return the crop ([S, S, 3] RGB in [0, 1]) with its own luminance and the curve's colors."""
         luma = crop @ LUMA
         toned = luma[..., None] + self.lookup_table()[np.rint(luma * (LUT_SIZE - 1)).astype(np.int16)]
         return np.asarray(np.clip(toned, 0, 1), np.float32)
 
     def lookup_table(self) -> FloatImage:
-        """[STEPS, 3]: what is added to each channel, by luminance from 0 to 1."""
+        """Return [LUT_SIZE, 3]: the value added to each channel, by luminance from 0 to 1."""
         steps = np.linspace(0, 1, LUT_SIZE)
         return np.column_stack([np.interp(steps, self.luma, channel) for channel in self.chroma.T]).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class _ToneFit:
-    """The line through colors, and what it leaves."""
+    """A tone curve fitted to an image's colors, and its residual."""
 
     tone: ToneCurve
     rest: NDArray[np.float64]
-    """[H, W, 3]: what the line does not explain; nan where nothing was asked for."""
+    """[H, W, 3]: chroma that the curve does not explain; nan outside the region."""
     chroma: float
-    """Root mean square."""
+    """Root mean square of the chroma."""
     contrast: float
     """Standard deviation of luminance."""
 
     @property
     def residual(self) -> float:
-        """What is left, noise and all, as a part of the geometric mean of chroma and contrast."""
+        """The residual, noise included, relative to the geometric mean of chroma and contrast."""
         return _rms_length(self.rest[np.isfinite(self.rest[..., 0])]) / self._scale
 
     def correlated_residual(self, lag: int) -> float:
-        """The same of what is alike `lag` pixels further: colors are, noise and the errors of JPEG's blocks are not."""
+        """Return the residual that correlates over `lag` pixels: real colors do, noise and JPEG block errors do not."""
         products = [(self.rest[:, lag:] * self.rest[:, :-lag]).sum(2), (self.rest[lag:] * self.rest[:-lag]).sum(2)]
         values = np.concatenate([product.ravel() for product in products])
         values = values[np.isfinite(values)]
@@ -82,8 +82,10 @@ class _ToneFit:
 
 
 def photo_residual(image: ImageData) -> float:
-    """How much of a photograph's colors its luminance does not explain: about 0 where it is gray or of one tone, above
-    `MAX_PHOTO_RESIDUAL` where it is colored, however pale or dim. Noise does not count."""
+    """Return how much color variation of a photo its brightness does not explain.
+
+    About 0 for a gray or single-tone photo, above `MAX_PHOTO_RESIDUAL` for a colored one, even if it is pale or dim.
+    Noise does not count."""
     if image.pixels.shape[2] == 1:
         return 0.0
     scale = PHOTO_SIZE / math.sqrt(image.width * image.height)
@@ -95,11 +97,12 @@ def photo_residual(image: ImageData) -> float:
 
 
 def fit_tone(crop: FloatImage, photo: float = math.inf) -> tuple[ToneCurve, bool]:
-    """The tone that is nearest to a face's colors, and whether it is all of them.
+    """Return the tone curve nearest to a face's colors, and whether it explains all of them.
 
-    `crop` is [S, S, 3] RGB in [0, 1], aligned; `photo` is the `photo_residual` of the image that it comes from. Looked at is
-    what luminance does not explain: lips, cheeks and eyes differ in color from skin of the same brightness, in a gray or
-    sepia photograph nothing does. Where the whole photograph is of one tone, noise does not count as color."""
+    `crop` is [S, S, 3] RGB in [0, 1], aligned. `photo` is the `photo_residual` of its image.
+    The test looks at the color variation that brightness does not explain. Lips, cheeks and eyes differ in color from
+    skin of the same brightness; in a gray or sepia photo nothing does. If the whole photo is in one tone, noise does not
+    count as color."""
     small = resize(crop, (TONE_SIZE, TONE_SIZE))
     fit = _fit_line(small, ellipse_radius(TONE_SIZE, CENTER, HALF_AXES) <= 1)
     if fit.chroma < GRAY_CHROMA:
@@ -109,8 +112,10 @@ def fit_tone(crop: FloatImage, photo: float = math.inf) -> tuple[ToneCurve, bool
 
 
 def _fit_line(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1) -> _ToneFit:
-    """`colors` [H, W, 3] RGB in [0, 1], of which those `inside` [H, W] count. With `smoothing` the line's colors are
-    compared with those that are there as means of so many pixels in x and y."""
+    """Fit a tone curve to those `colors` [H, W, 3] (RGB in [0, 1]) that are `inside` [H, W].
+
+    `smoothing` is the side in px of the box filter for both the curve's colors and the image's colors before they are
+    compared."""
     exact = np.asarray(colors, np.float64)
     luma = np.asarray(exact @ LUMA.astype(np.float64), np.float64)
     chroma = exact - luma[..., None]
@@ -126,7 +131,7 @@ def _fit_line(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1)
 
 
 def transfer_color(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> FloatImage:
-    """Gives the restored crop the mean and standard deviation that each channel of the crop has inside the mask.
+    """Give the restored crop the per-channel mean and standard deviation of the input crop inside the mask.
 
     Reinhard et al., "Color Transfer between Images", IEEE CG&A 21(5), 2001, section 3, in RGB.
     """
@@ -140,10 +145,10 @@ def transfer_color(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> 
 
 
 def _rms_length(chroma: NDArray[np.float64]) -> float:
-    """Root mean square of the length of [N, 3]."""
+    """Return the root mean square length of vectors [N, 3]."""
     return float(np.sqrt((chroma**2).sum(1).mean()))
 
 
 def _interpolation_weights(luma: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N, K]: of each knot at each luminance, for the line between them."""
+    """Return [N, K]: the weight of each knot at each luminance in linear interpolation."""
     return np.column_stack([np.interp(luma, knots, row) for row in np.eye(len(knots))])

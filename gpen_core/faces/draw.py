@@ -1,4 +1,4 @@
-"""Faces boxed and numbered on an image, readable at every size and on every ground."""
+"""Drawing boxes and numbers of faces onto an image, readable at every size and on every background."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from .align import Alignment
 from .face import Face
 
 RGB8 = NDArray[np.uint8]
-# Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which the color-blind tell apart.
+# Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which color-blind people can tell apart.
 SELECTED_COLOR, SKIPPED_COLOR = (0, 114, 178), (213, 94, 0)
 WHITE = (255, 255, 255)
-# Height of a number: part of the face's shorter side, least part and most of the image's longer side, least in px.
+# Height of a number: fraction of the face's shorter side, minimum and maximum fraction of the image's longer side,
+# minimum in px.
 NUMBER_HEIGHT, MIN_HEIGHT, MAX_HEIGHT, MIN_HEIGHT_PX = 0.14, 0.01, 0.045, 11
-GLYPH_SIZE = 96  # px: numbers are drawn large and reduced
+GLYPH_SIZE = 96  # px: numbers are drawn large, then downscaled
 
 
 def draw_faces(image: RGB8, faces: Sequence[Face]) -> RGB8:
-    """[H, W, 3] RGB -> a copy with each face's box, landmarks and number on a plate; those with a reason to be left alone
-    in another color."""
+    """Return a copy of the image ([H, W, 3] RGB) with each face's box, landmarks and number. Skipped faces get another
+    color."""
     drawn: Any = image.copy()
     for face in faces:
         _draw_outline(drawn, face)
@@ -36,7 +37,8 @@ def draw_faces(image: RGB8, faces: Sequence[Face]) -> RGB8:
 
 
 def draw_crop_boxes(image: RGB8, squares: Mapping[int, tuple[Face, Alignment]]) -> RGB8:
-    """[H, W, 3] RGB -> a copy with each face's square, its upper edge twice as thick, and its number."""
+    """Return a copy of the image ([H, W, 3] RGB) with each face's crop square and number. The square's top edge is twice
+    as thick."""
     drawn: Any = image.copy()
     for face, alignment in squares.values():
         corners = _crop_corners(alignment)
@@ -50,7 +52,7 @@ def draw_crop_boxes(image: RGB8, squares: Mapping[int, tuple[Face, Alignment]]) 
 
 
 def _crop_corners(alignment: Alignment) -> Any:
-    """[4, 2] int32: its corners in the image, clockwise from the face's upper left."""
+    """Return the crop's corners [4, 2] int32 in the image, clockwise from the face's top left."""
     low, high = -0.5, alignment.size - 0.5
     corners = np.array([[low, low], [high, low], [high, high], [low, high]])
     xy = corners @ alignment.inverse[:, :2].T + alignment.inverse[:, 2]
@@ -73,7 +75,7 @@ def _draw_outline(drawn: Any, face: Face) -> None:
 
 
 def _draw_label(drawn: Any, text: str, face: Face) -> None:
-    """The number in white on the face's color, above the box, or within it where there is no room above."""
+    """Draw the number in white on the face's color, above the box or, if there is no room, inside it."""
     height = _label_height(drawn, face)
     glyphs = _render_text(text, height)
     margin = max(2, height // 4)
@@ -99,17 +101,18 @@ def _box_corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _render_text(text: str, height: int) -> NDArray[np.float32]:
-    """[height, W] in [0, 1]: Pillow's own font, since OpenCV 4 and 5 draw text of different sizes."""
+    """Return the text as [height, W] in [0, 1]. Pillow's font is used because OpenCV 4 and 5 draw text in different
+    sizes."""
     large = _render_glyphs(text)
     width = max(1, round(large.shape[1] * height / large.shape[0]))
     return np.asarray(np.clip(resize(large, (width, height), "cubic"), 0, 1), np.float32)
 
 
 def load_font(pixels: int) -> Any:
-    """Pillow's own, of that height."""
+    """Return Pillow's default font in this height."""
     try:
         return ImageFont.load_default(pixels)
-    except TypeError:  # before Pillow 10.1 there is one small size
+    except TypeError:  # Pillow before 10.1 has a single small size
         return ImageFont.load_default()
 
 

@@ -1,4 +1,4 @@
-"""What is known of one face."""
+"""One detected face and what happened to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A detected face, in pixels of the input; what became of it is filled in by the restorer."""
+    """A detected face in input pixels. The restorer fills in the outcome."""
 
     box: Box
     score: float
@@ -26,14 +26,13 @@ class Face:
     """[5, 2]: left eye, right eye, nose, left and right mouth corner, as the viewer sees them."""
     restored: bool = False
     reason: str | None = None
-    """Why the face was left alone."""
+    """Why the face was skipped."""
     note: str | None = None
-    """What was out of the ordinary about restoring it."""
+    """Anything unusual about its restoration."""
     change: float | None = None
-    """How much it differs from the image before the swap, see `swap_detection`; None where there was none to compare
-    with."""
+    """How much the face differs from the image before the swap (see `swap_detection`); None without such an image."""
     network: int | None = None
-    """Side in pixels of the network that restored it."""
+    """Resolution in pixels of the network that restored it."""
 
     def __repr__(self) -> str:
         box = ",".join(f"{v:.0f}" for v in self.box)
@@ -61,7 +60,7 @@ class Face:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
     def outcome_text(self, done: str = "restored") -> str:
-        """`restored at 512 px (120x140 px); NOTE` or `skipped (120x140 px): REASON`; the size is the box's."""
+        """Return `restored at 512 px (120x140 px); NOTE` or `skipped (120x140 px): REASON`, with the size of the box."""
         details = f"{self.width:.0f}x{self.height:.0f} px"
         if self.change is not None:
             details += f", change {self.change:.3f}"
@@ -84,5 +83,5 @@ class Face:
 
 
 def faces_text(count: int, restored: int, found: str = "found", done: str = "restored") -> str:
-    """Counts of faces for people: `3 faces found, 2 restored, 1 skipped`. `found` and `done` are the words to use."""
+    """Return counts as text: `3 faces found, 2 restored, 1 skipped`. `found` and `done` replace the verbs."""
     return f"{pluralize(count, 'face')} {found}, {restored:,} {done}, {count - restored:,} skipped"

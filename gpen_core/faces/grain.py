@@ -1,9 +1,9 @@
-"""Grain for restored faces: noise with the strength, the spectrum and the colors of that in the image around them.
+"""Film grain for restored faces: noise with the strength, spectrum and colors of the noise around them.
 
-It belongs to the pixels of the image that a face is pasted into, not to the network's crop. What the restored face has of
-its own is measured in the same way and only the rest is added. The noise is a fixed field over the whole image, drawn from
-the image's own data: neither the order of faces nor how they are batched changes it, and where two faces overlap they have
-the same.
+Grain is added to the pixels that a face is pasted into, not to the network's crop. The restored face's own noise is
+measured in the same way, and only the difference is added.
+The noise is a fixed field over the whole image, seeded from the image's data. Neither the order of faces nor batching
+changes it, and overlapping faces get the same grain.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from ..images.image import MAX_VALUES, FloatImage, ImageData, Region
 from .align import Alignment
 from .spectrum import NUM_RINGS, PATCH_SIZES, RING_CENTERS, RING_EDGES, Matrix, Spectrum, estimate_noise
 
-MAX_PATCHES = 600  # at most so many are looked at
-MIN_MARGIN = 48  # px: at least so far around a face
-MIN_PATCHES = 32  # patches: where fewer fit, smaller ones are taken
-MIN_DEVIATION = 0.5 / 255  # deviation: below it little is left but what rounding to 8 bits makes, and nobody sees it
-BLOCK_SIZE = 128  # px of the field that are drawn at once
-KERNEL_RADIUS = 15  # px that grain reaches
-FREQUENCY_GRID = 64  # frequencies that its filter is computed at
-MIN_WEIGHT = 0.2  # of the restored face in a pixel: below it, what blending takes away is not made good for in full
+MAX_PATCHES = 600  # sampled at most
+MIN_MARGIN = 48  # px: sampled at least this far around a face
+MIN_PATCHES = 32  # patches: if fewer fit, smaller ones are used
+MIN_DEVIATION = 0.5 / 255  # below this deviation there is little but 8-bit rounding, which is invisible
+BLOCK_SIZE = 128  # px: the noise field is generated in blocks of this side
+KERNEL_RADIUS = 15  # px: radius of the grain's filter
+FREQUENCY_GRID = 64  # frequencies per axis that the filter is computed on
+MIN_WEIGHT = 0.2  # mask value below which the loss from blending is not fully compensated
 
 
 def add_grain(
     image: ImageData, alignment: Alignment, region: Region, restored: FloatImage, weight: FloatImage, amount: float
 ) -> None:
-    """Adds the image's grain to `restored` [h, w, 3], RGB in [0, 1]: a face warped into `region` of the image.
+    """Add the image's grain in place to `restored` [h, w, 3] (RGB in [0, 1]), a face warped into `region` of the image.
 
-    `weight` [h, w] in [0, 1] is how much of each pixel the face will be. Blending averages the image's noise with the
-    face's and so weakens both; the grain is stronger there, so that the blend has the image's. `amount`, 0 to 1, scales
-    its deviation. An image without measurable noise (below `MIN_DEVIATION`) leaves the face as it is.
+    `weight` [h, w] in [0, 1] is the face's share of each pixel. Blending averages the image's noise with the face's and
+    weakens both, so the grain is stronger where the share is small. The blend then has the image's noise level.
+    `amount` (0 to 1) scales the grain's deviation. If the image has no measurable noise (below `MIN_DEVIATION`), the face
+    is not changed.
     """
     image_noise = _image_noise(image, alignment)
     if image_noise is None or image_noise.variance < MIN_DEVIATION**2:
@@ -50,17 +51,18 @@ def add_grain(
 
 
 def _compensation_gain(weight: FloatImage, missing: float) -> FloatImage:
-    """[h, w]: how much stronger grain must be where a pixel is only in `weight` the face's.
+    """Return the factor [h, w] by which grain must be stronger where the face has only the share `weight` of a pixel.
 
-    With deviation s in the image and (1 - m) s in the face, of the same noise, a blend of w has (1 - w m) s; what lacks
-    in power beside s, 1 - (1 - w m)^2 = w m (2 - w m), is brought by grain of w k times its deviation at w = 1, m (2 - m).
+    Let the image's noise have deviation s and the face's (1 - m) s, of the same noise. A blend with weight w then has (1
+    - w m) s. The missing power relative to s^2 is 1 - (1 - w m)^2 = w m (2 - w m). Grain with w k times its deviation at
+    w = 1, where m (2 - m) is missing, adds exactly that.
     """
     w = np.maximum(weight, MIN_WEIGHT)
     return np.asarray(np.sqrt((2 - w * np.float32(missing)) / (w * np.float32(2 - missing))), np.float32)
 
 
 def _image_noise(image: ImageData, alignment: Alignment) -> Spectrum | None:
-    """The noise in the face's square and around it; without that of rounding, which the result has anyway."""
+    """Return the noise in and around the face's square, without rounding noise, which the result has anyway."""
     inner = alignment.source_region(*image.size)
     grow = max(MIN_MARGIN, (inner.x1 - inner.x0) // 2, (inner.y1 - inner.y0) // 2)
     side, places = _patch_grid(image.region_with_margin(inner, grow))
@@ -72,14 +74,15 @@ def _image_noise(image: ImageData, alignment: Alignment) -> Spectrum | None:
 
 
 def _face_noise(restored: FloatImage, alignment: Alignment, region: Region) -> Spectrum:
-    """The noise that a restored face has; none where it is too small to tell."""
+    """Return the restored face's own noise; zero if the face is too small to measure."""
     side, places = _patch_grid(region, alignment)
     patches = [restored[y - region.y0 :, x - region.x0 :][:side, :side] for x, y in places]
     return (estimate_noise(np.stack(patches)) if patches else None) or Spectrum.zero()
 
 
 def _patch_grid(region: Region, square: Alignment | None = None) -> tuple[int, list[tuple[int, int]]]:
-    """Side of patches and their corners x, y, evenly over the region, or over what of it is inside a face's square."""
+    """Return the patch side and the patches' corners (x, y), evenly over the region or over its part inside a face's
+    square."""
     side, places = PATCH_SIZES[0], list[tuple[int, int]]()
     for side in PATCH_SIZES:
         width, height = region.x1 - region.x0 - side + 1, region.y1 - region.y0 - side + 1
@@ -104,9 +107,9 @@ def _contains_patch(square: Alignment, x: int, y: int, side: int) -> bool:
 
 
 def _synthesize_grain(noise: Spectrum, image: ImageData, region: Region) -> FloatImage | None:
-    """[h, w, 3]: noise like that over the region; None where it would be too faint to see.
+    """Return noise [h, w, 3] with this spectrum over the region; None if it would be too faint to see.
 
-    Its colors are those of the noise over all frequencies together, each with its own spectrum."""
+    The noise is generated along the principal colors over all frequencies, each with its own spectrum."""
     if noise.variance < (MIN_DEVIATION / 2) ** 2:
         return None
     _, axes = np.linalg.eigh(noise.power.mean(0))
@@ -114,7 +117,7 @@ def _synthesize_grain(noise: Spectrum, image: ImageData, region: Region) -> Floa
     white = _white_noise(_seed(image), region)
     out = np.zeros((region.y1 - region.y0, region.x1 - region.x0, 3), np.float32)
     for power, axis in zip(powers, axes.T.astype(np.float32)):
-        # There and back with the same colors: two of equal power may be any two, and another face has others.
+        # Project and reconstruct with the same axes: axes of equal power are arbitrary and differ between faces.
         if power.max() >= 1e-3 * powers.max():
             field = cv2.filter2D(white @ axis, -1, _filter_kernel(power))[
                 KERNEL_RADIUS:-KERNEL_RADIUS, KERNEL_RADIUS:-KERNEL_RADIUS
@@ -124,15 +127,15 @@ def _synthesize_grain(noise: Spectrum, image: ImageData, region: Region) -> Floa
 
 
 def _filter_kernel(power: Matrix) -> FloatImage:
-    """[2 * KERNEL_RADIUS + 1, 2 * KERNEL_RADIUS + 1]: gives white noise of variance 1 that power [NUM_RINGS], the same in
-    all directions."""
+    """Return the isotropic kernel [2 * KERNEL_RADIUS + 1, 2 * KERNEL_RADIUS + 1] that gives white noise of variance 1 the
+    power [NUM_RINGS]."""
     f = np.fft.fftfreq(FREQUENCY_GRID)
     radius = np.hypot(f[:, None], f[None, :])
     number = np.digitize(radius, RING_EDGES) - 1
     rings = (number[..., None] == np.arange(NUM_RINGS)).reshape(-1, NUM_RINGS)
     wanted = np.maximum(power, 1e-6 * power.max())
     nodes = wanted.copy()
-    for _ in range(6):  # in between the logarithm is linear, and the rings have on average what they should have
+    for _ in range(6):  # log-linear between the rings; scaled until each ring's mean is right
         smooth = np.exp(np.interp(radius, RING_CENTERS, np.log(nodes)))
         nodes *= wanted / (smooth.ravel() @ rings / rings.sum(0))
     centered = np.fft.fftshift(np.fft.ifft2(np.sqrt(smooth)).real)
@@ -141,21 +144,21 @@ def _filter_kernel(power: Matrix) -> FloatImage:
 
 
 def _white_noise(seed: int, region: Region) -> FloatImage:
-    """[h + 2 * RADIUS, w + 2 * RADIUS, 3]: white noise of variance 1 over the region and around it, the same at one place
-    whatever the region."""
+    """Return white noise [h + 2 * KERNEL_RADIUS, w + 2 * KERNEL_RADIUS, 3] of variance 1 over the region and its margin.
+    A pixel's value does not depend on the region."""
     y0, x0 = region.y0 - KERNEL_RADIUS, region.x0 - KERNEL_RADIUS
     y1, x1 = region.y1 + KERNEL_RADIUS, region.x1 + KERNEL_RADIUS
     rows, columns = range(y0 // BLOCK_SIZE, (y1 - 1) // BLOCK_SIZE + 1), range(x0 // BLOCK_SIZE, (x1 - 1) // BLOCK_SIZE + 1)
     out = np.empty((len(rows), BLOCK_SIZE, len(columns), BLOCK_SIZE, 3), np.float32)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            draw = np.random.default_rng([seed, row + 1, column + 1])  # no seed is below 0
+            draw = np.random.default_rng([seed, row + 1, column + 1])  # seeds cannot be negative
             out[i, :, j] = draw.standard_normal((BLOCK_SIZE, BLOCK_SIZE, 3), np.float32)
     top, left = y0 - rows[0] * BLOCK_SIZE, x0 - columns[0] * BLOCK_SIZE
     return out.reshape(len(rows) * BLOCK_SIZE, -1, 3)[top : top + y1 - y0, left : left + x1 - x0]
 
 
 def _seed(image: ImageData) -> int:
-    """From the image's data: of up to about 256 of its rows."""
+    """Return a seed from about 256 rows of the image's data."""
     rows = image.pixels[:: max(1, image.height // 256)]
     return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""What five landmarks can look like: the views of a mean head, and how far landmarks are from all of them."""
+"""Head pose from five landmarks, and how well they fit the views of a mean head."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from .face import Landmarks
 
-# Centers of the eyes (the middle of each eye's two corners), tip of the nose and corners of the mouth of a mean adult
-# head, in cm: x to the viewer's right, y up, z toward the viewer. From the vertices 33, 133, 362, 263, 1, 61 and 291 of
-# MediaPipe's canonical face model (canonical_face_model.obj, Apache License 2.0), which Google fitted to scans.
+# Eye centers (midpoint of each eye's two corners), nose tip and mouth corners of a mean adult head in cm: x to the
+# viewer's right, y up, z toward the viewer.
+# Source: vertices 33, 133, 362, 263, 1, 61 and 291 of MediaPipe's canonical face model (canonical_face_model.obj, Apache
+# License 2.0), which Google fitted to scans.
 MEAN_HEAD = np.array(
     [
         [-3.1511, 2.6246, 3.4657],
@@ -23,21 +24,21 @@ MEAN_HEAD = np.array(
     ]
 )
 MAX_YAW, MAX_PITCH, ANGLE_STEP = 90, 45, 5  # degrees
-# Of 173 faces of photographs, seen by RetinaFace mobile0.25 upright and at its best scale, half have a residual of 0.07,
-# none over 0.21; landmarks of faces that are upside down have 0.4 (docs/detection.md).
+# Of 173 faces in photos, detected by RetinaFace mobile0.25 upright and at its best scale, half have a residual below 0.07
+# and none above 0.21. Landmarks of upside-down faces have 0.4 (docs/detection-benchmarks.md).
 PLAUSIBLE_RESIDUAL = 0.25
 MAX_POSE_RESIDUAL = 0.35
-"""Beyond it, no head looks like this."""
-MAX_UPRIGHT_ROLL = 60.0  # degrees: from here on a detector that was trained on upright faces is not to be believed
+"""Above this residual the landmarks are not those of a head."""
+MAX_UPRIGHT_ROLL = 60.0  # degrees: beyond it, a detector trained on upright faces is unreliable
 
 
 @dataclass(frozen=True, eq=False)
 class HeadPose:
-    """How N faces are turned; each array is [N], angles in degrees."""
+    """The poses of N faces; each array is [N], angles are in degrees."""
 
     residual: NDArray[np.float64]
-    """Root of the share of the landmarks' variance that the nearest view of the head leaves unexplained, 0 to 1; 1 where
-    they are not finite or all the same."""
+    """Square root of the fraction of the landmarks' variance that the nearest view does not explain, 0 to 1. It is 1 if
+    landmarks are not finite or all equal."""
     yaw: NDArray[np.float64]
     pitch: NDArray[np.float64]
     roll: NDArray[np.float64]
@@ -45,16 +46,16 @@ class HeadPose:
 
     @property
     def plausible(self) -> NDArray[np.bool_]:
-        """[N]: landmarks of a head that is nearly upright, by `MAX_UPRIGHT_ROLL`."""
+        """[N]: whether the landmarks are those of a head that is upright within `MAX_UPRIGHT_ROLL`."""
         return (self.residual <= PLAUSIBLE_RESIDUAL) & (np.abs(self.roll) <= MAX_UPRIGHT_ROLL)
 
 
 def estimate_pose(landmarks: NDArray[np.floating] | Landmarks) -> HeadPose:
-    """[N, 5, 2] landmarks in pixels, y down -> the views of the mean head that are nearest to them.
+    """Return the nearest views of the mean head for landmarks [N, 5, 2] in pixels (y down).
 
-    The views are scaled orthographic projections with every yaw to 90 degrees and pitch to 45 in steps of 5, so profiles
-    are among them; roll, scale and place are free, mirroring is not. The fit is one complex product per view (Umeyama,
-    IEEE PAMI 13(4), 1991, in two dimensions)."""
+    The views are scaled orthographic projections with yaw to 90 degrees (profiles) and pitch to 45, in steps of 5. Roll,
+    scale and position are free; mirroring is not allowed. The fit is one complex product per view (Umeyama, IEEE PAMI
+    13(4), 1991, in two dimensions)."""
     views, angles = _views()
     points = np.asarray(landmarks, np.float64).reshape(-1, 5, 2)
     points = np.where(np.isfinite(points).all(axis=(1, 2), keepdims=True), points, 0)
@@ -71,7 +72,7 @@ def estimate_pose(landmarks: NDArray[np.floating] | Landmarks) -> HeadPose:
 
 @lru_cache(maxsize=1)
 def _views() -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """[V, 5] projections of unit norm around their center, y down, and [V, 2] yaw and pitch."""
+    """Return centered projections [V, 5] of unit norm (y down), and their yaw and pitch [V, 2]."""
     steps = (np.arange(-limit, limit + 1, ANGLE_STEP) for limit in (MAX_YAW, MAX_PITCH))
     angles = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
     yaw, pitch = np.radians(angles).T

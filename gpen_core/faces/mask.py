@@ -1,6 +1,6 @@
-"""How much of each pixel of a crop comes from the network: 1 on the face, softly 0 before the crop's border.
+"""Masks of a crop: 1 on the face, falling softly to 0 before the crop's border.
 
-The numbers are those of the published pipeline, on a grid of 512 pixels whatever the crop's size.
+The constants are those of the published pipeline. Masks are 512 px for every crop size.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ClassMap = NDArray[np.uint8]
 """[512, 512] class numbers"""
 
 MASK_SIZE = 512
-BORDER = 26  # px set to zero all around
+BORDER = 26  # px set to zero on each side
 SIGMA, KERNEL, PASSES = 4.0, 101, 2
-TAIL = 1 / 256  # of the blur: below it a pixel counts as outside, above 1 - TAIL as inside
-# ParseNet's 19 classes are CelebAMask-HQ's (Lee et al., CVPR 2020). Hair, ears and neck are kept.
+TAIL = 1 / 256  # blurred values below it become 0, above 1 - TAIL become 1
+# ParseNet's 19 classes are CelebAMask-HQ's (Lee et al., CVPR 2020). Hair, ears and neck belong to the mask.
 NUM_CLASSES = 19
 BACKGROUND, HAT, CLOTH = 0, 14, 18
 EXCLUDED_CLASSES = (BACKGROUND, HAT, CLOTH)
@@ -43,28 +43,28 @@ REGIONS = {
     "necklace": (16,),
     "neck": (17,),
 }
-INPUT_REGIONS = ("glasses",)  # a restoration may lose what it does not know
-REGION_MARGIN = 12  # px by which a region reaches out, so that its own edge is kept, too
+INPUT_REGIONS = ("glasses",)  # the network may remove objects that it was not trained on
+REGION_MARGIN = 12  # px by which a region is dilated, so that its edge is preserved, too
 
 
 def feather_edges(inside: FloatImage, expand: float = 0.0) -> FloatImage:
-    """[512, 512] of 0 and 1 -> the same with soft edges: exactly 0 at the border, exactly 1 well inside.
+    """Return a binary mask [512, 512] with soft edges: exactly 0 at the border, exactly 1 well inside.
 
-    `expand` pixels are added around it first, or taken away below 0; the border stays out."""
+    The mask is first dilated by `expand` pixels, or eroded if negative. The border stays 0."""
     mask = _clear_border(inside.astype(np.float32))
     return _blur(_clear_border(dilate(mask, expand)) if expand else mask)
 
 
-@lru_cache(maxsize=4)  # of one size as a rule; not to be written to
+@lru_cache(maxsize=4)  # usually a single size; read-only
 def square_mask(expand: float = 0.0) -> FloatImage:
-    """[512, 512]: the whole square but its border; below 0, `expand` makes the border wider."""
+    """Return the mask [512, 512] of the whole square except its border. A negative `expand` makes the border wider."""
     mask = feather_edges(np.ones((MASK_SIZE, MASK_SIZE), np.float32), expand)
     mask.setflags(write=False)
     return mask
 
 
 def dilate(inside: FloatImage, pixels: float) -> FloatImage:
-    """What lies within so many pixels of what is 1; below 0, what lies further than that from what is 0."""
+    """Dilate a binary mask by `pixels`, or erode it if negative."""
     source = (inside < 0.5 if pixels > 0 else inside >= 0.5).astype(np.uint8)
     if not source.any() or source.all():
         return inside
@@ -84,7 +84,7 @@ def _blur(mask: FloatImage) -> FloatImage:
 
 
 class FaceParser:
-    """facexlib's ParseNet. It computes where its network's weights are. Parsing is safe from several threads."""
+    """facexlib's ParseNet. It runs on the device of its weights and is thread-safe."""
 
     def __init__(self, network: torch.nn.Module, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
@@ -95,9 +95,10 @@ class FaceParser:
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> FaceParser:
-        """Takes the weights of `parsing_parsenet`. All convolutions but that which gives the classes compute in `dtype`.
+        """Build the parser from the weights of `parsing_parsenet`. All convolutions except the last compute in `dtype`.
 
-        Raises `WeightsError` for other weights, naming what does not fit, and `MissingDependency` without facexlib."""
+        Raises `WeightsError` for other weights, with the tensors that do not fit, and `MissingDependency` without
+        facexlib."""
         require("facexlib")
         if "out_mask_conv.conv2d.weight" not in state_dict:
             raise WeightsError("These weights are not a ParseNet: out_mask_conv.conv2d.weight is missing.")
@@ -109,19 +110,19 @@ class FaceParser:
 
     @torch.no_grad()
     def parse(self, crop: FloatImage) -> ClassMap:
-        """[S, S, 3] RGB in [0, 1] -> [512, 512] class numbers."""
+        """Return the class numbers [512, 512] of a crop [S, S, 3] (RGB in [0, 1])."""
         small = resize(crop, (MASK_SIZE, MASK_SIZE))
         on_device = torch.from_numpy(np.ascontiguousarray(small)).to(device_of(self.network))
         return np.asarray(self.parse_tensor(on_device.permute(2, 0, 1)).to("cpu", torch.uint8).numpy())  # HWC -> CHW
 
     @torch.no_grad()
     def parse_tensor(self, crop: torch.Tensor) -> torch.Tensor:
-        """[3, 512, 512] RGB in [0, 1] on the network's device -> [512, 512] class numbers there."""
+        """Return the class numbers [512, 512] of a crop [3, 512, 512] (RGB in [0, 1]), both on the network's device."""
         logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
         return logits[0].argmax(0)  # type: ignore[no-any-return]
 
     def mask(self, crop: FloatImage, expand: float = 0.0) -> FloatImage:
-        """[512, 512]: the face, its hair, ears and neck, with soft edges; `crop` as for `parse`, `expand` as for
+        """Return the soft mask [512, 512] of face, hair, ears and neck. `crop`: see `parse`; `expand`: see
         `feather_edges`.
 
         Running out of memory raises torch's error; see `devices.run_with_oom_backoff`."""
@@ -130,10 +131,10 @@ class FaceParser:
     def preserve_mask(
         self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], classes: ClassMap | None = None
     ) -> FloatImage:
-        """[512, 512] in [0, 1]: how much of the input stays, 1 in `regions` (names of `REGIONS`), with soft edges.
+        """Return the soft mask [512, 512] of `regions` (names of `REGIONS`) where the input is preserved; 1 inside.
 
-        `crop` and `restored` as for `parse`; glasses are found on `crop`, all else on `restored`, whose classes are
-        `classes` where they are known. Memory as for `mask`."""
+        Glasses are searched in `crop`, all other regions in `restored`. `classes` are those of `restored`, if already
+        known. Running out of memory raises torch's error."""
         on_input = [name for name in regions if name in INPUT_REGIONS]
         others = [name for name in regions if name not in INPUT_REGIONS]
         selected = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
@@ -145,7 +146,7 @@ class FaceParser:
 
 
 def face_mask(classes: ClassMap, expand: float = 0.0) -> FloatImage:
-    """[512, 512] class numbers -> the mask of the face, its hair, ears and neck; `expand` as for `feather_edges`."""
+    """Return the mask of face, hair, ears and neck from class numbers [512, 512]. `expand`: see `feather_edges`."""
     return feather_edges(np.isin(classes, EXCLUDED_CLASSES, invert=True).astype(np.float32), expand)
 
 

@@ -1,10 +1,10 @@
-"""What lies over a face: where the restored crop and the input disagree at low frequencies, beyond what restoring explains.
+"""Occlusion masks: where input and restored crop differ at low frequencies by more than restoring explains.
 
-The statistic is that of `swap_detection`, pixel by pixel and in color: without its detail, the input is explained by the
-restored crop as far as possible by another brightness, contrast and tint, a shift of part of a pixel and a little more or
-less sharpness; pixels that do not fit have little say in it (weights of Geman and McClure, "Statistical methods for
-tomographic image reconstruction", Bulletin of the ISI 52, 1987). What is left counts beside the face's contrast, and less
-where the restored crop has edges, which restoring may move a little."""
+The statistic is that of `swap_detection`, but per pixel and in color. Both crops are low-pass filtered. The restored crop
+is fitted to the input by brightness, contrast, tint, a subpixel shift and a change of sharpness.
+Pixels that do not fit get little weight (Geman and McClure, "Statistical methods for tomographic image reconstruction",
+Bulletin of the ISI 52, 1987). The residual is relative to the face's contrast. It counts less at edges of the restored
+crop, because restoring may move them a little."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from .align import Matrix, ellipse_radius
 from .mask import MASK_SIZE
 from .swap_detection import CENTER, HALF_AXES, MIN_CONTRAST
 
-SIZE = 96  # px that both crops are compared at
-SIGMA = 1.6  # px of these: what is finer is not looked at
-# Chosen from benchmarks/occlusion.py: see docs/faces.md for the table. In parts of the face's contrast.
+SIZE = 96  # px: both crops are compared at this size
+SIGMA = 1.6  # px at SIZE: finer detail is ignored
+# Chosen with benchmarks/occlusion.py; table in docs/faces-benchmarks.md. Relative to the face's contrast.
 SEED_THRESHOLD, GROW_THRESHOLD = 0.8, 0.35
-EDGE_TOLERANCE = 0.8  # px of SIZE by which edges may have moved
-MIN_AREA = 0.004  # of the square: a smaller spot is nothing
-CLOSING_RADIUS = 5  # px of SIZE: gaps up to twice so wide are closed
-DILATION = 1.5  # px of SIZE
-# One channel is explained by itself, all three's brightness, its slopes in x and y, its Laplacian and one level. If nothing
-# happened, their factors are PRIOR. They may differ from it by PRIOR_LIMITS: a tint, less contrast or no color, a shift by a
-# pixel, another sharpness and brightness fit.
+EDGE_TOLERANCE = 0.8  # px at SIZE by which edges may have moved
+MIN_AREA = 0.004  # of the crop: smaller spots are ignored
+CLOSING_RADIUS = 5  # px at SIZE: gaps up to twice as wide are closed
+DILATION = 1.5  # px at SIZE
+# Each channel is fitted by itself, the luminance, its gradients in x and y, its Laplacian and a constant. Without any
+# change their factors are PRIOR. They may differ from it by PRIOR_LIMITS.
+# That allows a tint, less contrast or no color, a shift by one pixel, and another sharpness and brightness.
 PRIOR = np.array([1.0, 0, 0, 0, 0, 0])
 PRIOR_LIMITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.4])
-RIDGE = 0.003  # how strongly the factors are held at PRIOR, as part of each image's own power
-OUTSIDE_WEIGHT = 0.3  # weight of what is not the inner face
+RIDGE = 0.003  # how strongly the factors are pulled to PRIOR, relative to each image's power
+OUTSIDE_WEIGHT = 0.3  # weight outside the inner face
 ITERATIONS = 6
-ROBUST_SCALE = 1.5  # deviations: beyond it a pixel has no full say in the fit
+ROBUST_SCALE = 1.5  # deviations: beyond it, a pixel's weight in the fit falls quickly
 
 
 def occlusion_mask(crop: FloatImage, restored: FloatImage) -> FloatImage:
-    """[512, 512] in [0, 1]: 1 where something lies over the face and the input is to be kept, 0 where there is only face.
+    """Return the mask [512, 512] in [0, 1]: 1 where something covers the face and the input is preserved, else 0.
 
-    `crop` and `restored` are [S, S, 3] RGB in [0, 1] of one square, of any size each: the input and what the network made of
-    it. Edges are soft over a pixel of `SIZE`. Nothing is raised."""
+    `crop` (input) and `restored` (network output) are [S, S, 3] RGB in [0, 1] of the same square; S may differ. Edges are
+    soft over one pixel at `SIZE`."""
     rest = residual_map(crop, restored)
     occluded = _hysteresis_threshold(rest)
     if not occluded.any():
@@ -54,7 +54,7 @@ def occlusion_mask(crop: FloatImage, restored: FloatImage) -> FloatImage:
 
 
 def residual_map(crop: FloatImage, restored: FloatImage) -> Matrix:
-    """[SIZE, SIZE]: what is left of the difference, 1 where it is as large as the face's contrast."""
+    """Return the unexplained difference [SIZE, SIZE]; 1 where it is as large as the face's contrast."""
     before, after = _downscale(restored), _downscale(crop)
     dx, dy = (cv2.Sobel(before, cv2.CV_64F, x, 1 - x, ksize=1, scale=0.5) for x in (1, 0))  # per pixel
     laplacian, gray = cv2.Laplacian(before, cv2.CV_64F), before @ LUMA.astype(np.float64)
@@ -76,8 +76,8 @@ def residual_map(crop: FloatImage, restored: FloatImage) -> Matrix:
 
 
 def _hysteresis_threshold(rest: Matrix) -> NDArray[np.uint8]:
-    """[SIZE, SIZE] of 0 and 1: connected parts that are beyond GROW_THRESHOLD and somewhere beyond SEED_THRESHOLD, and not
-    tiny."""
+    """Return the connected parts above GROW_THRESHOLD that exceed SEED_THRESHOLD somewhere and are not tiny, [SIZE, SIZE]
+    of 0 and 1."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((rest > GROW_THRESHOLD).astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= MIN_AREA * SIZE**2
     strong = np.zeros(count, bool)
@@ -88,18 +88,18 @@ def _hysteresis_threshold(rest: Matrix) -> NDArray[np.uint8]:
 
 
 def _fit_residual(images: Matrix, after: Matrix, weight: Matrix) -> Matrix:
-    """[SIZE, SIZE]: one channel of the input less what the images [6, SIZE, SIZE] explain of it, within `PRIOR_LIMITS`."""
+    """Return one channel of the input minus its fit by the images [6, SIZE, SIZE] within `PRIOR_LIMITS`."""
     columns = images.reshape(len(images), -1).T
     weighted = columns * weight.reshape(-1, 1)
     normal = weighted.T @ columns
-    # A little of PRIOR: where most pixels have no say, the channel stays itself.
+    # A weak pull to PRIOR: if most pixels have no weight, the channel is fitted by itself.
     ridge = np.diag(RIDGE * np.diag(normal) + 1e-9)
     factors = np.linalg.solve(normal + ridge, weighted.T @ after.ravel() + ridge @ PRIOR)
     return np.asarray(after - (columns @ np.clip(factors, PRIOR - PRIOR_LIMITS, PRIOR + PRIOR_LIMITS)).reshape(after.shape))
 
 
 def _contrast(image: Matrix, weight: Matrix) -> float:
-    """Variance of the three channels' mean within the weight."""
+    """Return the weighted variance of the three channels' mean."""
     gray = image.mean(2)
     mean = (gray * weight).sum() / weight.sum()
     return float(((gray - mean) ** 2 * weight).sum() / weight.sum())

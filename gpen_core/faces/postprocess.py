@@ -1,4 +1,4 @@
-"""What a restored crop goes through before it is put back: how much of it counts where, and its colors."""
+"""Mask and colors of a restored crop before it is pasted back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .mask import MASK_SIZE, FaceParser
 
 @dataclass(frozen=True, eq=False)
 class MaskModels:
-    """How masks are made: by which parser the face is found, and by which the regions that stay; None where neither is."""
+    """The parsers for the face mask and for preserved regions; None where one is not needed."""
 
     face_parser: FaceParser | None
     region_parser: FaceParser | None
@@ -29,17 +29,17 @@ def build_mask(
     width: float,
     is_aligned: bool = False,
 ) -> FloatImage | None:
-    """[512, 512]: how much of the restored crop is taken. None: all of it, to the square's edge.
+    """Return the mask [512, 512] of the restored crop; None uses the whole square up to its edge.
 
-    Both crops are [S, S, 3] RGB in [0, 1]; `width` is the face's, as a part of the square's side. What is
-    aligned already has no mask but the one asked for. Running out of memory raises torch's error."""
+    Both crops are [S, S, 3] RGB in [0, 1]. `width` is the face's width as a fraction of the square's side. Already
+    aligned crops get a mask only if the options ask for one. Running out of memory raises torch's error."""
     expand = options.mask_expand * width * MASK_SIZE
     mask = classes = None
     if mask_models.face_parser is not None and not (is_aligned and options.mask_type == "auto"):
         classes = mask_models.face_parser.parse(restored)
         mask = masks.face_mask(classes, expand)
     elif not is_aligned:
-        mask = masks.square_mask(min(expand, 0.0))  # it reaches as far as it may already
+        mask = masks.square_mask(min(expand, 0.0))  # already at its largest
     regions = [region for region in options.preserve if region != OCCLUDERS]
     if regions and mask_models.region_parser is not None:
         mask = _exclude(mask, mask_models.region_parser.preserve_mask(crop, restored, regions, classes))
@@ -60,12 +60,13 @@ def tone_and_mask(
     is_monochrome: bool | None = None,
     photo: float = math.inf,
 ) -> tuple[FloatImage, FloatImage | None]:
-    """The restored crop, in the tones of one that is gray or sepia where the options ask for it, and its mask
+    """Return the restored crop, in the input's tones if that is gray or sepia and the options ask for it, and its mask
     (`build_mask`).
 
-    `is_monochrome` says whether it is, where that is known already; `photo` is the `color.photo_residual` of the image. The
-    tones come first: colors that a gray face never had
-    would count as something that lies over it."""
+    `is_monochrome` says whether the input is gray or sepia, if that is already known. `photo` is the
+    `color.photo_residual` of the image.
+    The tones are applied before the occlusion mask is computed: otherwise colors that a gray face never had would count
+    as occlusion."""
     if options.color == "auto" and is_monochrome is not False:
         tone, fits = fit_tone(crop, photo)
         restored = tone.apply(restored) if fits or is_monochrome else restored
@@ -73,7 +74,7 @@ def tone_and_mask(
 
 
 def match_color(options: RestoreOptions, crop: FloatImage, restored: FloatImage, mask: FloatImage | None) -> FloatImage:
-    """The restored crop with the colors that the crop has inside its mask, where the options ask for it."""
+    """Return the restored crop with the input crop's colors inside the mask, if the options ask for it."""
     return (
         transfer_color(restored, crop, masks.square_mask() if mask is None else mask)
         if options.color == "match"

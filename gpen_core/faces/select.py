@@ -1,4 +1,4 @@
-"""Which of the faces found are to be restored, and in which order they are numbered."""
+"""Choosing the faces to restore, and their order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from ..options import RestoreOptions
 from .face import Box, Face
 from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 
-MAX_LISTED = 5  # numbers in a note
-MIN_OVERLAP = 0.5  # of the smaller of two boxes: other detectors draw theirs wider or tighter
+MAX_LISTED = 5  # face numbers in a note
+MIN_OVERLAP = 0.5  # of the smaller box's area: other detectors draw wider or tighter boxes
 
 
 def sort_faces(faces: Sequence[Face], order: str) -> list[Face]:
-    """`reading`: by rows from the top, each from the left; a row is as high as its tallest face. `left-right`: by left
-    edge. `large-small`: by area."""
+    """Return the faces in this order.
+
+    `reading`: rows from top to bottom, each from left to right; a row is as high as its tallest face. `left-right`: by
+    left edge. `large-small`: by area."""
     if order == "large-small":
         return sorted(faces, key=lambda face: -face.area)
     if order == "left-right":
@@ -33,7 +35,7 @@ def sort_faces(faces: Sequence[Face], order: str) -> list[Face]:
 
 
 def flag_implausible(faces: Sequence[Face]) -> list[Face]:
-    """The same faces; `reason` is set on those whose landmarks no head can show, see `head_pose.estimate_pose`."""
+    """Return the same faces, with `reason` set on those whose landmarks fit no head (see `head_pose.estimate_pose`)."""
     if not faces:
         return []
     residual = estimate_pose(np.stack([face.landmarks for face in faces])).residual
@@ -49,7 +51,8 @@ def flag_implausible(faces: Sequence[Face]) -> list[Face]:
 
 
 def select_faces(faces: Sequence[Face], size: tuple[int, int], options: RestoreOptions) -> list[Face]:
-    """The same faces in the same order; `reason` is set on those that the options skip. Those that have one keep it.
+    """Return the same faces in the same order, with `reason` set on those that the options skip. Existing reasons are
+    kept.
 
     `size` is (width, height) of the image. Numbers in `options.faces` count from 0 in the order given."""
     reasons = {n: face.reason for n, face in enumerate(faces) if face.reason is not None}
@@ -67,31 +70,32 @@ def select_faces(faces: Sequence[Face], size: tuple[int, int], options: RestoreO
 
 
 def size_reason(side: float, options: RestoreOptions) -> str | None:
-    """Why a face is skipped whose box has a shorter side of that many pixels, or None."""
+    """Return why a face is skipped whose box has a shorter side of `side` pixels, or None."""
     if side < options.min_face_size:
-        return f"smaller than the minimum: {side:.0f} px, {options.min_face_size} px are asked for"
+        return f"smaller than the minimum: {side:.0f} px, minimum {options.min_face_size} px"
     if 0 < options.max_face_size < side:
-        return f"larger than the maximum: {side:.0f} px, at most {options.max_face_size} px are asked for"
+        return f"larger than the maximum: {side:.0f} px, maximum {options.max_face_size} px"
     return None
 
 
 def skip_outside_boxes(faces: Sequence[Face], boxes: Sequence[Box]) -> list[Face]:
-    """The same faces; `reason` is set on those that share less than half of the smaller area with every box."""
+    """Return the same faces, with `reason` set on those outside the boxes: they share less than half of the smaller area
+    with each."""
 
     def check(face: Face) -> Face:
         is_inside = any(matches_box(face.box, box) for box in boxes)
-        return face if is_inside or face.reason else replace(face, reason="in none of the boxes given")
+        return face if is_inside or face.reason else replace(face, reason="outside the given boxes")
 
     return [check(face) for face in faces]
 
 
 def matches_box(face: Box, box: Box) -> bool:
-    """Whether a face's box and one that was given are of one face."""
+    """Return whether a detected box and a given box are of the same face."""
     return _intersection_over_smaller(face, box) >= MIN_OVERLAP
 
 
 def _intersection_over_smaller(a: Box, b: Box) -> float:
-    """Common area as a part of the smaller one's; 0 for a box without area."""
+    """Return the intersection relative to the smaller area; 0 for a box without area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
@@ -112,7 +116,7 @@ def _matching_faces(
 
 
 def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
-    """A note where faces were asked for by numbers that none of `count` faces has."""
+    """Return a note on requested face numbers that do not exist among `count` faces, or an empty list."""
     missing = () if isinstance(selection, str) else sorted({n for n in selection if n >= count})
     if not missing:
         return []
@@ -122,8 +126,8 @@ def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
 
 
 def raise_if_missing(selection: str | tuple[int, ...], count: int, require_all: bool) -> None:
-    """Raises `FaceNumberError` where faces were found, but none with a number that was asked for; with `require_all` also
-    where one of the numbers is missing."""
+    """Raise `FaceNumberError` if faces were found, but none of the requested numbers exists; with `require_all`, if any
+    number is missing."""
     if isinstance(selection, str) or not count:
         return
     missing = [n >= count for n in selection]

@@ -1,13 +1,14 @@
-"""How strong the noise of an image is, at which frequencies and in which colors, beside its structure.
+"""Noise estimation: strength, spectrum and colors of an image's noise, separated from its structure.
 
-Measured are small patches. In each the smooth shading is taken away and the rest is split into rings of frequency. Where a
-patch holds nothing but noise, its energy in every ring is a chi-squared number around the noise's own; structure only adds
-to it. A patch counts in one ring if it looks like noise in all of the *others*, so that the choice does not bend what is
-measured, and of these the lower third says how strong the noise is.
+The estimator uses small patches. It subtracts the smooth shading of each and splits the rest into frequency rings. If a
+patch contains only noise, its energy in each ring is chi-squared around the noise level; structure only adds energy.
+A patch counts for one ring if it looks like noise in all *other* rings, so that the choice does not bias the measurement.
+The lower third of these patches gives the noise level.
 
-After Liu, Tanaka and Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE TIP 22(12), 2013 (patches of
-weak texture by the distribution of their energy, in turns with the level), and Ponomarenko et al., "An automatic approach to
-lossy compression of AVIRIS images", IGARSS 2007 (patches chosen by other frequencies than those that are measured).
+After Liu, Tanaka and Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE TIP 22(12), 2013 (weakly
+textured patches, chosen by their energy's distribution in alternation with the level), and Ponomarenko et al., "An
+automatic approach to lossy compression of AVIRIS images", IGARSS 2007 (patches chosen by frequencies other than the
+measured ones).
 """
 
 from __future__ import annotations
@@ -23,36 +24,35 @@ from ..images.image import FloatImage
 
 Matrix = NDArray[np.float64]
 
-MIN_PATCHES = 8  # patches that a level is taken from
+MIN_PATCHES = 8  # patches for an estimate
 RING_EDGES = (
     np.array([1.5, 3, 5, 8, 12, 16, 23]) / 32
-)  # of the rings, in cycles per pixel; the corner of the plane is at 0.71
+)  # edges of the rings in cycles per pixel; the corner of the plane is at 0.71
 RING_CENTERS = (RING_EDGES[1:] + RING_EDGES[:-1]) / 2
 NUM_RINGS = len(RING_CENTERS)
-# How many independent numbers the energy of a ring is worth, by the side of the patch in px (tried with white noise).
+# Degrees of freedom of each ring's energy, by patch side in px (measured with white noise).
 DEGREES_OF_FREEDOM = {32: (8.0, 16.7, 42.7, 78.4, 115.0, 70.0), 16: (4.6, 7.0, 10.9, 24.8, 33.5, 22.3)}
 PATCH_SIZES = tuple(DEGREES_OF_FREEDOM)
-# Brightness and two differences of color, orthonormal: noise of the same strength in R, G and B is so in each of them, too.
+# Luminance and two color differences, orthonormal: noise of equal strength in R, G and B is equal in all three.
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-MAX_CLIPPED = 0.1  # of a patch's values: from there on black or white have cut the noise off
+MAX_CLIPPED = 0.1  # of a patch's values: beyond it, clipping to black or white has cut off the noise
 NEAR_BLACK, NEAR_WHITE = 0.5 / 255, 254.5 / 255
-LEVEL_QUANTILE = 0.3  # quantile that the level is taken from, and its place in a normal distribution
+LEVEL_QUANTILE = 0.3  # quantile that gives the level; its z value is LOWER_Z
 LOWER_Z, TENTH_Z, UPPER_Z = -0.5244, -1.2816, 1.645
 MAX_ITERATIONS = 12
-# Amplitudes of the two lowest rings may be so many times what a Gaussian through the two above them would have: grain, be it
-# enlarged, blurred or compressed, is hardly coarser, but the structure that is left in the flattest patches is.
+# Maximum amplitude of the two lowest rings relative to a Gaussian through the two rings above. Grain is hardly coarser,
+# even enlarged, blurred or compressed. The structure that remains in the flattest patches is.
 SLACK = {1: 1.25, 0: 1.1}
-MIN_POWER = (0.1 / 255) ** 2  # of power: where a ring has less, as if it had that
+MIN_POWER = (0.1 / 255) ** 2  # lower bound for a ring's power
 CHANNEL_PAIRS = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Noise: its power in each ring of frequency, as covariances of R, G and B for values in [0, 1]."""
+    """Noise power per frequency ring, as covariances of R, G and B for values in [0, 1]."""
 
     power: Matrix
-    """[NUM_RINGS, 3, 3]; white noise of variance v, on its own in each channel, has v times the unit matrix in every
-    ring."""
+    """[NUM_RINGS, 3, 3]; white noise of variance v, independent in each channel, has v times the identity in each ring."""
 
     @classmethod
     def zero(cls) -> Spectrum:
@@ -60,27 +60,27 @@ class Spectrum:
 
     @property
     def variance(self) -> float:
-        """Of one pixel, the mean of the three channels."""
+        """Variance of one pixel, the mean of the three channels."""
         return float(np.trace(self.power, axis1=1, axis2=2) @ _ring_areas()) / 3
 
     def subtract(self, other: Spectrum) -> Spectrum:
-        """What is left when that noise is taken away; never below 0."""
+        """Return this noise minus the other; never negative."""
         values, vectors = np.linalg.eigh(self.power - other.power)
         return Spectrum((vectors * np.maximum(values, 0)[:, None, :]) @ vectors.transpose(0, 2, 1))
 
 
 def estimate_noise(patches: FloatImage, rounding: float = 0.0) -> Spectrum | None:
-    """The noise of patches [N, P, P, 3] of RGB in [0, 1], P one of `PATCH_SIZES`; they may overlap. `rounding` is the
-    variance that rounding has added to them.
+    """Return the noise of patches [N, P, P, 3] (RGB in [0, 1], P one of `PATCH_SIZES`; they may overlap).
 
-    None where fewer than `MIN_PATCHES` are neither black nor white."""
+    `rounding` is the variance that rounding has added to them. Returns None if fewer than `MIN_PATCHES` are neither black
+    nor white."""
     cut = (patches <= NEAR_BLACK) | (patches >= NEAR_WHITE)
     patches = patches[cut.mean((1, 2, 3)) < MAX_CLIPPED]
     if len(patches) < MIN_PATCHES:
         return None
     energy, curvature = ring_energies(patches)
     if patches.shape[1] < PATCH_SIZES[0]:
-        curvature = None  # in a small patch a curve is a wave of the first ring
+        curvature = None  # in a small patch, curvature looks like the first ring
     freedom = _window(patches.shape[1]).degrees_of_freedom
     own = energy[:, :, :3]  # [N, NUM_RINGS, 3]
     level = np.quantile(own, 0.1, axis=0) / _chi2_quantile(freedom, TENTH_Z)
@@ -96,7 +96,7 @@ def estimate_noise(patches: FloatImage, rounding: float = 0.0) -> Spectrum | Non
 
 
 def _select_patches(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matrix | None) -> list[NDArray[np.intp]]:
-    """For each ring the patches that are like noise of that level in all others, or those that are it most."""
+    """Return for each ring the patches that look like noise in all other rings, or the most noise-like ones."""
     beyond = (own / np.maximum(level * _chi2_quantile(freedom, UPPER_Z), 1e-16)).max(2)  # [N, NUM_RINGS]
     fewest = max(MIN_PATCHES, len(own) // 100)
     chosen = []
@@ -105,14 +105,14 @@ def _select_patches(own: Matrix, level: Matrix, freedom: Matrix, curvature: Matr
         these = np.flatnonzero(others < 1)
         if len(these) < fewest:
             these = np.argsort(others, kind="stable")[:fewest]
-        if ring == 0 and curvature is not None:  # below it there is only shading: the half with the least of it
+        if ring == 0 and curvature is not None:  # below this ring there is only shading: use the half with the least
             these = these[np.argsort(curvature[these], kind="stable")[: max(fewest, len(these) // 2)]]
         chosen.append(these)
     return chosen
 
 
 def _limit_structure(level: Matrix) -> Matrix:
-    """The level [NUM_RINGS, 3] with the lowest rings no higher than `SLACK` allows."""
+    """Return the level [NUM_RINGS, 3] with the lowest rings limited by `SLACK`."""
     square = RING_CENTERS**2
     for ring, slack in SLACK.items():
         above, next_above = np.maximum(level[ring + 1], MIN_POWER), np.maximum(level[ring + 2], MIN_POWER)
@@ -122,7 +122,7 @@ def _limit_structure(level: Matrix) -> Matrix:
 
 
 def _covariances(level: Matrix, mean: Matrix) -> Matrix:
-    """[NUM_RINGS, 3, 3] of R, G and B from the level in each opponent color and how these go together on average."""
+    """Return covariances [NUM_RINGS, 3, 3] of R, G and B from the opponent colors' levels and mean correlations."""
     power = np.empty((NUM_RINGS, 3, 3))
     for n, (i, j) in enumerate(CHANNEL_PAIRS):
         scale = np.sqrt(level[:, i] * level[:, j])
@@ -133,15 +133,15 @@ def _covariances(level: Matrix, mean: Matrix) -> Matrix:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """What a patch of P x P px is looked at through: a bell without shading, split into rings."""
+    """The window for patches of P x P px: a bell with shading removed, and the frequency rings."""
 
     bell: FloatImage
     """[P * P]"""
     shading: FloatImage
-    """[P * P, 6]: planes and curves as seen through the bell, orthonormal; the last three are curves."""
+    """[P * P, 6]: windowed constant, linear and quadratic terms, orthonormal; the last three are quadratic."""
     rings: FloatImage
-    """[P * (P // 2 + 1) * 2, NUM_RINGS]: sums squares of the half plane's real and imaginary parts to the variance of white
-    noise."""
+    """[P * (P // 2 + 1) * 2, NUM_RINGS]: maps the squared real and imaginary parts of the half plane to the variance of
+    white noise."""
     degrees_of_freedom: Matrix
     """[NUM_RINGS, 1], see `DEGREES_OF_FREEDOM`."""
 
@@ -151,7 +151,7 @@ def _window(side: int) -> _Window:
     bell = np.outer(*[np.hanning(side + 2)[1:-1]] * 2).ravel()
     x, y = (np.mgrid[:side, :side] / (side - 1) - 0.5).reshape(2, -1)
     shading, _ = np.linalg.qr(np.stack((np.ones_like(x), x, y, x * x, x * y, y * y), axis=1) * bell[:, None])
-    # The noise that is left has the covariance (1 - QQ') B^2 (1 - QQ'): its energy at each frequency.
+    # The remaining noise has the covariance (1 - QQ') B^2 (1 - QQ'). This is its expected energy at each frequency.
     planes = [_half_spectrum(columns.T.reshape(-1, side, side)) for columns in (shading, shading * bell[:, None] ** 2)]
     inner = (shading * bell[:, None] ** 2).T @ shading
     expected = (bell**2).sum() - 2 * (planes[1] * planes[0].conj()).real.sum(0)
@@ -165,13 +165,13 @@ def _window(side: int) -> _Window:
 
 
 def _half_spectrum(images: NDArray[Any]) -> NDArray[Any]:
-    """[N, P, P] -> [N, P * (P // 2 + 1)], complex: the half plane of frequencies."""
+    """Return the half plane of frequencies [N, P * (P // 2 + 1)], complex, of images [N, P, P]."""
     return np.fft.rfft2(images).reshape(len(images), -1)
 
 
 def ring_energies(patches: FloatImage, batch_size: int = 64) -> tuple[Matrix, Matrix | None]:
-    """[N, NUM_RINGS, 6]: power in each ring of the opponent colors and of how they go together (`CHANNEL_PAIRS`), and [N]:
-    how strongly the patch's brightness is curved."""
+    """Return the opponent colors' (co)variances per ring [N, NUM_RINGS, 6] (`CHANNEL_PAIRS`), and each patch's curvature
+    [N]."""
     side = patches.shape[1]
     window = _window(side)
     energy, curvature = np.empty((len(patches), NUM_RINGS, len(CHANNEL_PAIRS))), np.empty(len(patches))
@@ -182,7 +182,7 @@ def ring_energies(patches: FloatImage, batch_size: int = 64) -> tuple[Matrix, Ma
         waves = _half_spectrum((windowed - shade @ window.shading.T).reshape(-1, side, side)).astype(
             np.complex64, copy=False
         )
-        parts = waves.view(np.float32).reshape(len(some), 3, -1)  # real and imaginary by turns
+        parts = waves.view(np.float32).reshape(len(some), 3, -1)  # real and imaginary parts interleaved
         for n, (i, j) in enumerate(CHANNEL_PAIRS):
             energy[start : start + batch_size, :, n] = (parts[:, i] * parts[:, j]) @ window.rings
         curvature[start : start + batch_size] = (shade[:, :, 3:] ** 2).sum((1, 2))
@@ -191,13 +191,13 @@ def ring_energies(patches: FloatImage, batch_size: int = 64) -> tuple[Matrix, Ma
 
 @lru_cache(maxsize=1)
 def _ring_areas() -> Matrix:
-    """[NUM_RINGS]: the part of all frequencies that each ring stands for; the first one for those below it, too."""
+    """Return the share [NUM_RINGS] of all frequencies in each ring; the first ring includes those below it."""
     f = np.fft.fftfreq(256)
     number = np.digitize(np.hypot(f[:, None], f[None, :]), RING_EDGES[1:-1])
     return np.asarray(np.bincount(number.ravel(), minlength=NUM_RINGS) / number.size)
 
 
 def _chi2_quantile(freedom: Matrix, z: float) -> Matrix:
-    """The quantile, `z` deviations from the middle, of chi-squared beside its mean (Wilson and Hilferty, PNAS 17, 1931)."""
+    """Return the chi-squared quantile at the normal score `z`, relative to the mean (Wilson and Hilferty, PNAS 17, 1931)."""
     part = 2 / (9 * freedom)
     return np.asarray((1 - part + z * np.sqrt(part)) ** 3)

@@ -1,9 +1,8 @@
-"""Which faces a face swap changed: the structure of the inner face before and after, at low frequencies.
+"""Detecting which faces a face swap changed, from low frequencies of the inner face before and after.
 
-Measured is luminance alone, on a small aligned crop without its detail, so that noise, recompression and the detail that
-a restoration adds do not count. What is left is explained as far as possible by what is no swap: another brightness and
-contrast, a shift of part of a pixel, a little more or less sharpness. The rest, beside the face's own contrast, is the
-change.
+Only luminance of a small aligned crop without fine detail is compared, so noise, recompression and added detail do not
+count. The fit then explains other harmless changes as far as possible: brightness and contrast, a subpixel shift,
+slightly more or less sharpness. The residual relative to the face's contrast is the change.
 """
 
 from __future__ import annotations
@@ -18,39 +17,38 @@ from ..images.image import LUMA, ImageData, same_aspect_ratio
 from .align import Alignment, Matrix, align_face, crop_face, ellipse_radius
 from .face import Face, Landmarks
 
-# Chosen from benchmarks/swap_threshold.py: see docs/face-swap.md for the table.
+# Chosen with benchmarks/swap_threshold.py; table in docs/face-swap.md.
 THRESHOLD = 0.2
-SIZE = 64  # px: side of the template's square; the eyes are 13 px apart
-SIGMA = 1.5  # px of that square: a ninth of the distance of the eyes
-# The inner face, brows to chin, as parts of the side: center and half axes of an ellipse.
+SIZE = 64  # px: side of the crop; the eyes are 13 px apart
+SIGMA = 1.5  # px at SIZE: a ninth of the distance between the eyes
+# The inner face, brows to chin: center and half axes of an ellipse, as fractions of the side.
 CENTER, HALF_AXES = (0.5, 0.61), (0.22, 0.23)
-# Of luminance in [0, 1]: where a face has less contrast than this, compression alone would be a change.
+# Luminance in [0, 1]: at less contrast, compression alone would count as a change.
 MIN_CONTRAST = 0.02
-# How much of each innocent change is allowed for: contrast by a half; shift in px of the crop; sharpness, as the weight
-# of the Laplacian (a blur of sigma s adds s * s / 2).
+# Limits of the harmless changes: contrast by a half; shift in px of the crop; sharpness as the weight of the Laplacian (a
+# blur of sigma s adds s * s / 2).
 FACTOR_LIMITS = np.array([0.5, 0.75, 0.75, 0.75])
 
 
 def face_differences(before_swap: ImageData, swapped: ImageData, faces: Sequence[Face]) -> list[float]:
-    """How much each face differs from the image before the swap: 0 if identical, about 1 for unrelated faces.
+    """Return how much each face differs from the image before the swap: 0 if identical, about 1 for unrelated faces.
 
-    From `THRESHOLD` on, the swap changed it. `faces` are those found in `swapped`, in its pixels. `before_swap` may have
-    another size, scaled in x and y on its own, but not another aspect ratio (2 %): `InputError` otherwise. It may not be
-    cropped or turned. Alpha is not looked at. A face that is only in `swapped` is a large change; one that is only in
-    `before_swap` is not in `faces`, and there is nothing to restore. A face without usable landmarks, or that lies outside
-    the image, gives nan.
+    At `THRESHOLD` or more, the swap changed the face. `faces` are those detected in `swapped`, in its pixels.
+    `before_swap` may have another size, but its aspect ratio must match within 2 % (else `InputError`), and it may not be
+    cropped or rotated. Alpha is ignored.
+    A face present only in `swapped` gives a large value. A face present only in `before_swap` was removed by the swap, so
+    there is nothing to restore. A face without usable landmarks, or outside the image, gives nan.
     """
     scale = _scale(before_swap, swapped)
     return [_face_difference(before_swap, swapped, face.landmarks, scale) for face in faces]
 
 
 def _scale(before_swap: ImageData, swapped: ImageData) -> Landmarks:
-    """[2]: pixels of the image before the swap per pixel of the swapped image, in x and y."""
+    """Return [2]: pixels of the image before the swap per pixel of the swapped image, in x and y."""
     if not same_aspect_ratio(before_swap.size, swapped.size):
         raise InputError(
-            f"Expected the image before the swap in the shape of the swapped one, {swapped.width}x{swapped.height}, "
-            f"got {before_swap.width}x{before_swap.height}. Nothing was compared. Give the image that the swap "
-            "started from."
+            f"The image before the swap is {before_swap.width}x{before_swap.height}, which does not match the aspect "
+            f"ratio of the swapped image, {swapped.width}x{swapped.height}. Use the image that the swap started from."
         )
     return np.array([before_swap.width / swapped.width, before_swap.height / swapped.height])
 
@@ -62,7 +60,7 @@ def _face_difference(before_swap: ImageData, swapped: ImageData, landmarks: Land
 
 
 def _crop(image: ImageData, landmarks: Landmarks) -> Matrix | None:
-    """[SIZE, SIZE] luminance in [0, 1] without its detail; None where there is no such face in the image."""
+    """Return luminance [SIZE, SIZE] in [0, 1] without fine detail; None if the face is not inside the image."""
     alignment = align_face(landmarks, SIZE)
     if not isinstance(alignment, Alignment) or alignment.source_region(*image.size).empty:
         return None
@@ -71,7 +69,7 @@ def _crop(image: ImageData, landmarks: Landmarks) -> Matrix | None:
 
 
 def _relative_residual(before: Matrix, after: Matrix) -> float:
-    """Root mean square of what innocent changes leave unexplained, relative to the mean contrast of the two."""
+    """Return the RMS residual that harmless changes do not explain, relative to the mean contrast of both."""
     from scipy.optimize import lsq_linear  # every host has it
 
     inside = ellipse_radius(SIZE, CENTER, HALF_AXES) <= 1

@@ -1,4 +1,4 @@
-"""Resampling under a similarity without aliasing in either direction."""
+"""Resampling under a similarity without aliasing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..images.image import FloatImage
 from ..images.resize import resize
 
-ROUNDING = 1e-6  # of the factor
+ROUNDING = 1e-6  # tolerance of the factor
 
 
 def warp(
@@ -22,12 +22,12 @@ def warp(
     cubic: bool = True,
     replicate: bool = True,
 ) -> FloatImage:
-    """Samples `image` ([H, W] or [H, W, C]) on a grid of `size` (width, height) pixels.
+    """Resample `image` ([H, W] or [H, W, C]) to `size` (width, height) pixels.
 
-    `matrix` [2, 3] is a similarity from pixel centers of the image to those of the grid. Where it enlarges,
-    interpolation is enough. Where it reduces, the image is first reduced by area by the whole part of the factor; what
-    is left (below 2) is sampled twice as densely in both directions and averaged, so that nothing aliases.
-    Outside the image its border is repeated, or 0 where `replicate` is false.
+    `matrix` [2, 3] is a similarity from pixel centers of the image to those of the result. Enlarging only interpolates.
+    Reducing first averages areas by the integer part of the factor. The rest (below 2) is sampled twice as densely in
+    both directions and averaged, so that nothing aliases.
+    Outside the image its border is repeated, or 0 if `replicate` is false.
     """
     factor = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
     whole = max(1, int(factor + ROUNDING))
@@ -45,7 +45,7 @@ def warp(
 
 
 def _reduce(image: FloatImage, matrix: NDArray[np.float64], factor: int) -> tuple[FloatImage, NDArray[np.float64]]:
-    """The image with `factor` x `factor` pixels averaged into one, and the matrix from there."""
+    """Return the image with `factor` x `factor` pixels averaged into one, and the matrix from there."""
     height, width = image.shape[:2]
     bottom, right = -height % factor, -width % factor
     if bottom or right:

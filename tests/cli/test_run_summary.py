@@ -56,12 +56,12 @@ def summary_of(outcomes, count=None):
 
 
 def test_of_one_image_it_says_why_faces_were_skipped_and_where_the_result_is():
-    skipped = [face(False, "not asked for"), face(False, "smaller than the minimum: 20 px, 40 px are asked for")]
+    skipped = [face(False, "not asked for"), face(False, "smaller than the minimum: 20 px, minimum 40 px")]
     (first, *rest) = summary_of([outcome("a.png", [face(), skipped[0], face(), skipped[0], skipped[0], skipped[1]])])
     assert first.startswith(f"{Path('out/a.png')}: 6 faces found, 2 restored, 4 skipped (") and first.endswith(" s)")
     assert rest == [
         "  faces 1,3-4: skipped, not asked for",
-        "  face 5: skipped, smaller than the minimum: 20 px, 40 px are asked for",
+        "  face 5: skipped, smaller than the minimum: 20 px, minimum 40 px",
     ]
 
 

@@ -95,7 +95,7 @@ def test_maximum_size_is_the_shorter_side_too():
     assert taken(faces="largest", max_face_size=99) == ["top middle"]
     assert taken(min_face_size=50, max_face_size=100) == ["top left", "top middle", "low left"]
     reasons = {face.reason for face in select_faces(list(PEOPLE.values()), SIZE, RestoreOptions(max_face_size=100))}
-    assert reasons == {None, "larger than the maximum: 120 px, at most 100 px are asked for"}
+    assert reasons == {None, "larger than the maximum: 120 px, maximum 100 px"}
 
 
 def test_largest_is_sought_among_those_large_enough():

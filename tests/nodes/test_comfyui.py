@@ -787,7 +787,7 @@ def test_an_aligned_face_is_not_looked_for(host, red):
     squares = torch.full((2, 128, 128, 3), 0.5)
     image, mask, crops, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=squares, aligned=True, color="none")
     assert is_red(image).all() and (mask == 1).all() and len(crops) == 2 and "2 restored" in summary
-    with pytest.raises(Exception, match="An aligned face is a square"):
+    with pytest.raises(Exception, match="an aligned face crop must be square"):
         host.run("GPEN_RestoreFaces", gpen_model=red, image=squares[:, :100], aligned=True)
 
 

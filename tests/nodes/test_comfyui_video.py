@@ -225,7 +225,7 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
 def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
     for values, reason in (
         ({"min_duration": 5.0}, "5 s"),
-        ({"min_face_size": 500}, "500 px are asked for"),
+        ({"min_face_size": 500}, "minimum 500 px"),
     ):
         out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), **values)
         assert "face 0: skipped (frames 0 to 11, " in summary and reason in summary, summary

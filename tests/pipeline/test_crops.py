@@ -98,7 +98,7 @@ def test_an_aligned_face_goes_straight_into_the_network(restorer):
     assert [len(one.faces) for one in result] == [1, 0]
     assert result[0].faces[0].restored and (result[0].mask == 0.5).all()
     assert np.abs(result[0].image - (0.625, 0.5, 0.5)).max() < 1e-6
-    with pytest.raises(InputError, match=r"300x200\. An aligned face is a square"):
+    with pytest.raises(InputError, match=r"300x200, but an aligned face crop must be square"):
         restorer.restore_batch([RestoreInput(gray[:200], is_aligned=True)])
 
 

@@ -140,7 +140,7 @@ def test_what_is_no_mask_is_refused(red, picture, region_mask):
 def test_boxes_choose_among_the_faces_found(red, picture, boxes, restored):
     result = red.restore(picture, boxes=boxes)
     assert [face.restored for face in result.faces] == restored
-    assert all(face.restored or face.reason == "in none of the boxes given" for face in result.faces)
+    assert all(face.restored or face.reason == "outside the given boxes" for face in result.faces)
 
 
 def test_boxes_without_a_face_are_named_by_number(red, picture):
@@ -173,7 +173,7 @@ def test_largest_is_chosen_among_the_boxed():
 
 def test_a_reason_is_kept():
     (face,) = skip_outside_boxes(skip_outside_boxes([LEFT], []), [LEFT.box])
-    assert face.reason == "in none of the boxes given"
+    assert face.reason == "outside the given boxes"
 
 
 def test_only_changed_faces_are_restored(red, picture):

@@ -252,10 +252,10 @@ def surveyed(*tracks, cuts=()):
 def test_tracks_are_left_alone_by_size_and_number():
     found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 60.0), track(3, 50.0, first=50), cuts=(50,))
     reasons = skip_reasons(found, RestoreOptions(min_face_size=50), VideoOptions(), 25)
-    assert reasons[0] == "smaller than the minimum: 40 px, 50 px are asked for"
+    assert reasons[0] == "smaller than the minimum: 40 px, minimum 50 px"
     assert [reasons[n] for n in (1, 2, 3)] == [None] * 3
     reasons = skip_reasons(found, RestoreOptions(max_face_size=60), VideoOptions(), 25)
-    assert reasons[1] == "larger than the maximum: 100 px, at most 60 px are asked for" and reasons[2] is None
+    assert reasons[1] == "larger than the maximum: 100 px, maximum 60 px" and reasons[2] is None
     reasons = skip_reasons(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons[1] is None and reasons[3] is None  # of each shot
     assert reasons[2] == "more than 1 faces: the largest are taken"

@@ -1,1 +1,1 @@
-"""RetinaFace: every face of an image once, small or large, upright or rotated."""
+"""Face detection with RetinaFace: each face once, small or large, upright or rotated."""

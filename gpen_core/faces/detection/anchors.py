@@ -1,4 +1,4 @@
-"""RetinaFace's priors: the boxes that its answers are relative to."""
+"""RetinaFace's priors (anchors): the boxes that its outputs are relative to."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ CACHE_SIZE = 16  # image sizes; one of 2000 x 1500 takes 2 MB
 def anchors(
     height: int, width: int, min_sizes: tuple[tuple[int, ...], ...], steps: tuple[int, ...], device: torch.device
 ) -> torch.Tensor:
-    """[P, 4]: center x, y and side in x, y of every prior, as parts of an image of that size; not to be written to.
+    """Return all priors [P, 4] (center x, y, width, height) as fractions of an image of this size. Read-only.
 
-    Bit for bit facexlib's `PriorBox`, whose loop in Python takes a quarter of a second for 1080p. Safe from several
-    threads."""
+    Equal bit for bit to facexlib's `PriorBox`, whose Python loop needs a quarter of a second for 1080p. Thread-safe."""
     levels = [_level(height, width, sides, step) for sides, step in zip(min_sizes, steps)]
     return torch.from_numpy(np.concatenate(levels).astype(np.float32)).to(device)
 

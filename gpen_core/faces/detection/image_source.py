@@ -1,4 +1,4 @@
-"""What a detector looks at: reductions of whole images with a border, and squares cut out of them; here with OpenCV."""
+"""The detector's inputs: downscaled images with a border, and square crops; here with OpenCV."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from ..align import Alignment, crop_face
 from .rotation import rotate90
 
 ImageBatch = FloatImage | torch.Tensor
-"""[B, H, W, 3] BGR in [0, 255]; a tensor lies where the detector computes."""
+"""[B, H, W, 3] BGR in [0, 255]; a tensor is on the detector's device."""
 
 
 class ImageSource(Protocol):
-    """Images of equal size that are searched together. They are known by their numbers."""
+    """A batch of images of equal size, addressed by index."""
 
     def pyramid_level(self, number: int, members: Sequence[int], quarters: int) -> ImageBatch:
-        """Those images reduced to one of the sides that were asked for, turned counter-clockwise by so many quarters."""
+        """Return the images `members` at pyramid level `number`, rotated counterclockwise by `quarters` quarter turns."""
 
     def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> ImageBatch:
-        """Squares of one size cut out of the images as `align.crop_face` does; one that lies beyond its image is
-        black."""
+        """Return square crops of one size, made as by `align.crop_face`. A crop outside its image is black."""
 
 
-BORDER = 32  # px around a level: a stride of the network's coarsest features
+BORDER = 32  # px around a level: the stride of the network's coarsest features
 
 ImageSourceFactory = Callable[[Sequence[ImageData], Sequence[int]], ImageSource]
-"""Of images of equal size, and the longer side of each level, the largest first; see `pyramid.pyramid_sizes`."""
+"""Arguments: images of equal size, and the longer side of each level in descending order (see `pyramid.pyramid_sizes`)."""
 
 
 class OpenCVImageSource:
-    """On the CPU."""
+    """An `ImageSource` on the CPU."""
 
     def __init__(self, images: Sequence[ImageData], sides: Sequence[int]) -> None:
         self._images = images
@@ -57,17 +56,17 @@ class OpenCVImageSource:
 
 
 def _crop(image: ImageData, alignment: Alignment) -> FloatImage:
-    if alignment.source_region(*image.size).empty:  # a box may reach out of the image, middle and all
+    if alignment.source_region(*image.size).empty:  # a box may be completely outside the image
         return np.zeros((alignment.size, alignment.size, 3), np.float32)
     return crop_face(image, alignment)
 
 
 def with_border(batch: ImageBatch) -> ImageBatch:
-    """The batch with its border repeated `BORDER` px further on each side.
+    """Return the batch with its edge pixels repeated for `BORDER` px on each side.
 
-    A face that the image's border cuts off has its middle near the border or beyond it. The network's own grid begins at the
-    left and upper border and ends as far beyond the others as the sides are no multiples of its stride: without this, one
-    side finds what its mirror image does not."""
+    A face cut off by the image's edge has its center near the edge or beyond it. The network's grid starts at the left
+    and top edge, and it reaches past the right and bottom edge if the sides are not multiples of its stride. Without the
+    border, faces found at one edge are missed at the opposite edge of the mirror image."""
     if isinstance(batch, torch.Tensor):
         planes = F.pad(batch.permute(0, 3, 1, 2), (BORDER,) * 4, mode="replicate")  # BHWC -> BCHW
         return planes.permute(0, 2, 3, 1)
@@ -76,13 +75,13 @@ def with_border(batch: ImageBatch) -> ImageBatch:
 
 
 def white_points(batch: ImageBatch) -> NDArray[np.float64]:
-    """[B]: the 99th percentile of each image's samples, in [0, 255]."""
+    """Return the 99th percentile [B] of each image's samples, in [0, 255]."""
     samples = batch.cpu().numpy() if isinstance(batch, torch.Tensor) else batch
     return np.array([np.percentile(image, 99) for image in samples])
 
 
 def amplify(batch: ImageBatch, gains: FloatImage) -> ImageBatch:
-    """The batch with each image's samples multiplied by its gain of [B], as far as white."""
+    """Return the batch with each image multiplied by its gain [B] and clipped at white."""
     if (gains == 1).all():
         return batch
     if isinstance(batch, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Every face of an image once: close up and tiny, upright and turned, and none that is not there."""
+"""Multi-scale detection: each face once, close-up or tiny, upright or rotated, without false positives."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_box
 from .rotation import unrotate90
 
 ForwardFn = Callable[[ImageBatch, float], Iterable[Detections]]
-"""What is looked at and the least score -> per image the rows found, in its pixels, one per place. They may be computed
-when they are asked for."""
+"""(batch, minimum score) -> rows per image in its pixels, after non-maximum suppression. Rows may be computed lazily."""
 
 UPRIGHT, ALL = "upright", "all"
 QUARTER_TURNS = (0, 1, 2, 3)
-# Of 255, the 99th percentile of an image's samples. Below the first there is nothing to be seen in 8 bits, below the second
-# an image is dark, and where nothing is found it is looked at again with contrast stretched to the third.
+# 99th percentile of an image's samples, of 255. Below MIN_WHITE nothing is visible in 8 bits. Below DARK_WHITE the image
+# is dark: if no face is found, it is searched again with contrast stretched to STRETCHED_WHITE.
 MIN_WHITE, DARK_WHITE, STRETCHED_WHITE = 1.5, 0.05 * 255, 230.0
 
 
@@ -47,15 +46,18 @@ def detect_faces(
     boxes: Sequence[Sequence[Box] | None],
     make_source: ImageSourceFactory = OpenCVImageSource,
 ) -> list[Detections]:
-    """Per image its faces as rows in its own pixels, the best score first.
+    """Return each image's faces as rows in its own pixels, best score first.
 
-    What has more pixels than an image of 4:3 whose longer side is `options.detection_size` is reduced to as many by area,
-    and to a third of that side again and again until a face that fills the image is within what the detector is good at;
-    each level answers for the faces that it shows at a size it is right for. Images of equal size go in one pass per level.
-    What is faint, tiny, tilted or fits no head is looked at again, larger and upright (`looks`). `options.angles`: `upright`
-    never turns anything; `auto` turns looks, and, where nothing plausible was found, all levels but the first, and the first
-    where that found something; `all` turns every level by 0, 90, 180 and 270 degrees. A dark image where nothing plausible
-    was found is looked at once more with its contrast stretched. Where a box of `boxes` holds no face, it is looked into."""
+    An image with more pixels than a 4:3 image with the longer side `options.detection_size` is downscaled to that area.
+    Further levels have a third of the side each, until a face that fills the image is in the detector's range. Each level
+    counts for the faces that it shows at a reliable size. Images of equal size are batched.
+    Faint, tiny or tilted candidates, and those that fit no head, are searched again in an enlarged upright crop
+    (`refine`).
+    `options.angles`: `upright` rotates nothing. `auto` rotates crops; if no plausible face was found, it also rotates all
+    levels except the first, and the first at the angles that had a result. `all` rotates every level by 0, 90, 180 and
+    270 degrees.
+    A dark image without a plausible face is searched once more with stretched contrast. Boxes in `boxes` without a
+    detection are searched again at higher resolution."""
     same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for n, image in enumerate(images):
         same_size[image.height, image.width].append(n)
@@ -101,7 +103,7 @@ class _PyramidBatch:
         return rows
 
     def _brighten(self, members: Sequence[int]) -> list[int]:
-        """Those of the images that are dark; from now on they are looked at with their contrast stretched."""
+        """Return which of these images are dark, and set their gain so that further searches stretch their contrast."""
         if not members:
             return []
         white = white_points(self.source.pyramid_level(self.levels[-1], members, 0))
@@ -111,7 +113,7 @@ class _PyramidBatch:
         return [n for n, _ in dark]
 
     def _search_all_angles(self, members: Sequence[int]) -> list[Detections]:
-        """The faces of those images, at the angles that the options ask for."""
+        """Return the faces of these images at the angles in the options."""
         quarters = QUARTER_TURNS if self.angles == ALL else QUARTER_TURNS[:1]
         rows = self._search(members, quarters, self.levels)
         if self.angles not in (ALL, UPRIGHT):
@@ -119,7 +121,7 @@ class _PyramidBatch:
         return rows
 
     def _search_rotated(self, members: Sequence[int], rows: list[Detections]) -> None:
-        """Adds what is found in the turned images where nothing plausible was."""
+        """Add faces from rotated images where no plausible face was found."""
         places = [k for k, some in enumerate(rows) if not _is_any_plausible(some)]
         without_faces = [members[k] for k in places]
         small = self.levels[1:] if len(self.levels) > 1 else range(1)
@@ -131,7 +133,7 @@ class _PyramidBatch:
             rows[k] = _suppress_duplicates([rows[k], more])
 
     def _search(self, members: Sequence[int], quarters: Sequence[int], levels: Sequence[int]) -> list[Detections]:
-        """The faces of those images, at those angles and on those levels."""
+        """Return the faces of these images at these rotations and levels."""
         if not members:
             return []
         parts: list[list[Candidates]] = [[] for _ in members]
@@ -146,7 +148,7 @@ class _PyramidBatch:
         return [_suppress_duplicates([rows]) for rows in refined]
 
     def _detect_level(self, members: Sequence[int], level: int, quarter: int, is_first: bool) -> Iterator[Candidates]:
-        """What one pass shows. It is started here, and its answer is read when it is asked for."""
+        """Start one pass of the network and return its candidates lazily."""
         batch = amplify(self.source.pyramid_level(level, members, quarter), self.gains[list(members)])
         height, width = batch.shape[1:3]
         whole = self.size if quarter % 2 == 0 else self.size[::-1]

@@ -1,4 +1,4 @@
-"""Which reduction of an image answers for which faces, and which of several answers is the face."""
+"""The image pyramid: which level counts for which face sizes, and merging of their detections."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ..head_pose import PLAUSIBLE_RESIDUAL, estimate_pose
 Detections = NDArray[np.float64]
 """[N, 15]: box x0, y0, x1, y1, score, then x, y of five landmarks"""
 
-UPSCALE_TO, MAX_UPSCALE = 512, 2  # px and times: a thumbnail costs nothing, and faces are found better
-LEVEL_RATIO = 3  # from level to level: those below the first together have 1/8 of its pixels
-ASPECT_RATIO = 0.75  # of an image of 4:3: `detection_size` is its longer side
-MAX_RATIO = 400  # of the sides: faces are not found in a strip of some 90 px, and its borders take as much as it does
-NMS_IOU = 0.4  # of two boxes of one face, as RetinaFace's own suppression has it
-NESTED_IOS = 0.6  # of the smaller of two boxes: it lies in the other
+UPSCALE_TO, MAX_UPSCALE = 512, 2  # px and factor: upscaling a thumbnail costs little and helps detection
+LEVEL_RATIO = 3  # between levels: all levels below the first together have 1/8 of its pixels
+ASPECT_RATIO = 0.75  # `detection_size` is the longer side of a 4:3 image
+MAX_RATIO = 400  # of the sides: a strip of about 90 px shows no faces, and its borders cost as much as the strip
+NMS_IOU = 0.4  # boxes that overlap more are the same face, as in RetinaFace's own suppression
+NESTED_IOS = 0.6  # of the smaller box: above it, the box is inside the other
 
 
 @dataclass(frozen=True)
 class ScaleRange:
-    """Sizes of faces that a detector is right for: shorter side of the box in pixels of what the network sees."""
+    """Face sizes that a detector handles: shorter side of the box in pixels of the network's input."""
 
     min_size: float
-    """About the smallest that it finds at all."""
+    """About the smallest face that it finds at all."""
     reliable: tuple[float, float]
-    """Where at least 99 % are found; a level answers for these."""
+    """Range in which at least 99 % are found; a level counts for these."""
     accurate: tuple[float, float]
-    """Where landmarks are the most exact: 95 % within 3 % of the face's width. Others are looked at again at that size."""
+    """Range with the most accurate landmarks: 95 % within 3 % of the face width. Other faces are refined at that size."""
     max_reliable: float
-    """On the last level a face that fills the image is at most this large."""
+    """Largest face that fills the image on the last level."""
     accepted: tuple[float, float]
-    """Outside of these a level leaves a face to the level above or below, where there is one."""
+    """Outside this range a face is left to the next level, if there is one."""
     max_size: float
-    """About the largest that it finds."""
+    """About the largest face that it finds."""
     is_measured: bool
 
 
-# By docs/detection.md's table for mobile0.25. R50 has the same priors (16 to 512 px) and was trained on larger crops
-# (840 px, not 640), so what holds for mobile0.25 should hold for it; its weights were not at hand.
+# Measured for mobile0.25 (docs/detection-benchmarks.md). R50 has the same priors (16 to 512 px) and was trained on larger
+# crops (840 px instead of 640), so the same ranges should hold; not measured, its weights were unavailable.
 SCALE_RANGE = {
     "retinaface_mobile0.25": ScaleRange(16, (60, 180), (75, 150), 256, (36, 300), 430, is_measured=True),
     "retinaface_resnet50": ScaleRange(16, (60, 180), (75, 150), 256, (36, 300), 430, is_measured=False),
@@ -51,18 +51,18 @@ SCALE_RANGE = {
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What one image's levels say; arrays of N."""
+    """Candidates from one image's levels; arrays of N."""
 
     rows: Detections
-    """In pixels of the image."""
+    """In image pixels."""
     is_in_range: NDArray[np.bool_]
-    """Whether its level answers for faces of that size."""
+    """Whether its level counts for faces of this size."""
     is_exact: NDArray[np.bool_]
-    """Whether landmarks of faces of that size are as exact as they can be."""
+    """Whether landmarks are most accurate at this size."""
     angle: NDArray[np.float64]
-    """Degrees, clockwise, by which an upright head seen there is turned in the image."""
+    """Clockwise rotation, in degrees, of the searched image relative to the original."""
     is_plausible: NDArray[np.bool_]
-    """Landmarks of a head that is nearly upright where it was seen."""
+    """Whether the landmarks are those of a nearly upright head in the searched image."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,9 +77,10 @@ class Candidates:
 
 
 def pyramid_sizes(size: tuple[int, int], detection_size: int, scale_range: ScaleRange) -> list[int]:
-    """The longer side of each level of an image of that width and height, the largest first: from as many pixels as an
-    image of 4:3 has whose longer side is `detection_size` (or from the image's own, if those are fewer; thumbnails are
-    enlarged) down to one on which a face that fills the image is within `max_reliable`."""
+    """Return the longer side of each level for an image of this (width, height), largest first.
+
+    The first level has at most the area of a 4:3 image with the longer side `detection_size`; thumbnails are upscaled. On
+    the last level, a face that fills the image is within `max_reliable`."""
     longest = max(size)
     enlarged = min(UPSCALE_TO, MAX_UPSCALE * longest)
     sides = [min(max(longest, enlarged), _longest_within(size, ASPECT_RATIO * detection_size**2))]
@@ -89,14 +90,13 @@ def pyramid_sizes(size: tuple[int, int], detection_size: int, scale_range: Scale
 
 
 def _longest_within(size: tuple[int, int], area: float) -> int:
-    """The longer side in pixels with which an image of those proportions has that area; what is narrower than `MAX_RATIO`
-    gets less."""
+    """Return the longer side at which an image of this aspect ratio has `area` pixels; less for images narrower than
+    `MAX_RATIO`."""
     return max(1, round(math.sqrt(area * min(max(size) / min(size), MAX_RATIO))))
 
 
 def pyramid_detectable_sizes(size: tuple[int, int], detection_size: int, scale_range: ScaleRange) -> tuple[float, float]:
-    """Shorter sides, in pixels of an image of that width and height, of about the smallest and the largest face that are
-    found."""
+    """Return about the smallest and largest detectable face (shorter side) in pixels of an image of this (width, height)."""
     longest, sides = max(size), pyramid_sizes(size, detection_size, scale_range)
     return scale_range.min_size * max(1, longest / sides[0]), min(longest, scale_range.max_size * longest / sides[-1])
 
@@ -104,9 +104,11 @@ def pyramid_detectable_sizes(size: tuple[int, int], detection_size: int, scale_r
 def level_candidates(
     rows: Detections, scale: tuple[float, float], scale_range: ScaleRange, is_first: bool, is_last: bool
 ) -> Candidates:
-    """What a level is believed in of its `rows` [N, 15]. `scale` is image pixels per level pixel in x and y.
+    """Return the candidates that a level contributes from its `rows` [N, 15]. `scale` is image pixels per level pixel in
+    x and y.
 
-    A level leaves what is too large for it to the one below, and what is too small to the one above, if there are such."""
+    Faces that are too large are left to the next smaller level, faces that are too small to the next larger one, if it
+    exists."""
     rows = rows[np.isfinite(rows).all(axis=1)]
     size = shorter_sides(rows)
 
@@ -122,14 +124,14 @@ def level_candidates(
 
 
 def shift(rows: Detections, by: float) -> Detections:
-    """Rows moved by so many pixels in x and y."""
+    """Return the rows moved by `by` pixels in x and y."""
     out = rows + by
     out[:, 4] = rows[:, 4]
     return out
 
 
 def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:
-    """Rows in pixels `scale` times as small, in x and y; whole numbers are the middles of pixels."""
+    """Return the rows scaled by `scale` in x and y; integer coordinates are pixel centers."""
     out = rows.copy()
     for axis in (0, 1):
         places = [axis, axis + 2, *range(5 + axis, 15, 2)]
@@ -138,7 +140,7 @@ def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:
 
 
 def merge_levels(found: Candidates) -> Candidates:
-    """One of each face: a head that can be before one that cannot, then range, then score."""
+    """Keep one candidate per face: plausible heads first, then those in range, then by score."""
     order = np.lexsort((-found.rows[:, 4], ~found.is_in_range, ~found.is_plausible))
     kept: list[int] = []
     for n in order:
@@ -148,7 +150,7 @@ def merge_levels(found: Candidates) -> Candidates:
 
 
 def nms(rows: Detections) -> Detections:
-    """One row of each face, the best score first: a head that can be before one that cannot."""
+    """Keep one row per face, best score first; plausible heads win over implausible ones."""
     impossible = estimate_pose(rows[:, 5:]).residual > PLAUSIBLE_RESIDUAL
     kept: list[int] = []
     for n in np.lexsort((-rows[:, 4], impossible)):
@@ -158,9 +160,9 @@ def nms(rows: Detections) -> Detections:
 
 
 def suppress_nested(rows: Detections) -> Detections:
-    """The rows without parts of faces: of two boxes of which one lies in the other, the larger is the face.
+    """Remove rows that are parts of a face: of two nested boxes, the larger is the face.
 
-    Not where it holds several that are none of each other's parts: then it is a group that looked like a face."""
+    If the larger box contains several separate faces, it is a group mistaken for a face and is removed instead."""
     residual = estimate_pose(rows[:, 5:]).residual
     inside = np.zeros((len(rows), len(rows)), bool)  # [part, whole]
     for n, row in enumerate(rows):
@@ -172,7 +174,7 @@ def suppress_nested(rows: Detections) -> Detections:
 
 
 def _count_disjoint(rows: Detections) -> int:
-    """How many of the boxes share nothing worth speaking of with one that counts already."""
+    """Count the boxes that do not substantially overlap an already counted box."""
     kept: list[int] = []
     for n in range(len(rows)):
         if not (iou_and_ios(rows[n], rows[kept])[1] > 0.2).any():
@@ -185,7 +187,7 @@ def shorter_sides(rows: Detections) -> NDArray[np.float64]:
 
 
 def iou_and_ios(row: NDArray[np.float64], rows: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[N] each: common area of a box with each of N, as a part of both together, and of the smaller one."""
+    """Return a box's intersection with each of N boxes, relative to the union and to the smaller box ([N] each)."""
     low, high = np.maximum(row[:2], rows[:, :2]), np.minimum(row[2:4], rows[:, 2:4])
     common = np.clip(high - low, 0, None).prod(axis=1)
     one, many = (row[2:4] - row[:2]).prod(), (rows[:, 2:4] - rows[:, :2]).prod(axis=1)

@@ -1,4 +1,4 @@
-"""Looking again at what may be a face: cut out, turned upright and brought to the size that the detector is best at."""
+"""Refinement: searching uncertain candidates again in an upright crop at the detector's best size."""
 
 from __future__ import annotations
 
@@ -17,35 +17,33 @@ from ..head_pose import MAX_POSE_RESIDUAL, MAX_UPRIGHT_ROLL, PLAUSIBLE_RESIDUAL,
 from .pyramid import Candidates, Detections, iou_and_ios, shorter_sides
 
 DetectCropsFn = Callable[[Sequence[tuple[int, Alignment]]], Iterable[Detections]]
-"""Squares of images that are known by their numbers -> per square the rows found in it, in its pixels, `MIN_SCORE` at
-least. They may be computed when they are asked for."""
+"""(image index, crop) pairs -> rows per crop in its pixels, with scores of at least `MIN_SCORE`. Rows may be computed
+lazily."""
 
 Pass = TypeVar("Pass")
 
-CROP_SIZE, FACE_SIZE = 160, 96  # px: side of what is looked at, and of the face in it
-BOX_CROP_SIZE, BOX_MARGIN = 224, 1.5  # px; a box that is given is cut out so many times as wide
+CROP_SIZE, FACE_SIZE = 160, 96  # px: side of the crop, and of the face in it
+BOX_CROP_SIZE, BOX_MARGIN = 224, 1.5  # px; margin factor around a user-supplied box
 MIN_SCORE = 0.1
-"""Least score of what is looked at again: 98 % of faces of 28 px have it, 90 % have 0.9."""
-MAX_FAINT = 100  # of those below the confidence asked for, in an image: the likeliest
-ACCEPT_MARGIN = (
-    0.1  # of the doubt that the confidence leaves may remain with a faint one: real ones have 0.99 when looked at again
-)
-BOX_CONFIDENCE = 0.5  # inside a box that is given, where a face is to be expected
-CERTAIN_SCORE, CERTAIN_RESIDUAL = 0.99, 0.2  # less, and the other directions are looked at, too
-MAX_TILT = 15.0  # degrees: landmarks seen at a roll of 15 are 2 % of the face's width off, at 30 it is 4 %
-BATCH_SIZE = 16  # looks
+"""Minimum score of candidates to refine: 98 % of faces of 28 px have it, 90 % have 0.9."""
+MAX_FAINT = 100  # per image, the best candidates below the requested confidence
+ACCEPT_MARGIN = 0.1  # a faint candidate must reach 1 - 0.1 * (1 - confidence) when refined; real faces then score 0.99
+BOX_CONFIDENCE = 0.5  # inside a user-supplied box, where a face is expected
+CERTAIN_SCORE, CERTAIN_RESIDUAL = 0.99, 0.2  # below this certainty, the other rotations are tried, too
+MAX_TILT = 15.0  # degrees: landmarks are off by 2 % of the face width at a roll of 15, by 4 % at 30
+BATCH_SIZE = 16  # crops
 MAX_ROUNDS = 3
 EXTRA_ROTATIONS = (90.0, 180.0, 270.0)
 
 
 @dataclass(frozen=True, eq=False)
 class _CropRequest:
-    """One look: a square around `center`, upright if a head there is turned by `angle` degrees clockwise."""
+    """A square crop around `center` that shows a head rotated by `angle` degrees clockwise upright."""
 
     image_index: int
     center: NDArray[np.float64]
     side: float
-    """Of the square, in pixels of the image."""
+    """Side of the square in image pixels."""
     angle: float
     size: int = CROP_SIZE
 
@@ -59,14 +57,14 @@ class _CropRequest:
 
 @dataclass(frozen=True, eq=False)
 class _Refined:
-    """What one look showed: the row in pixels of the image, and how well it is to be believed."""
+    """The result of one crop: the row in image pixels, and how reliable it is."""
 
     row: NDArray[np.float64]
     angle: float
-    """Of the look, degrees."""
+    """Rotation of the crop, in degrees."""
     residual: float
     roll: float
-    """Degrees, as it stood in the look."""
+    """Roll within the crop, in degrees."""
 
     @property
     def score(self) -> float:
@@ -78,24 +76,24 @@ class _Refined:
 
     @property
     def is_certain(self) -> bool:
-        """Of 3,087 looks at the wrong angle 0.4 % seem so, of those at the right one 96 %."""
+        """Whether the result needs no other rotation: true for 96 % of crops at the right angle and 0.4 % of 3,087 at a
+        wrong one."""
         return self.score > CERTAIN_SCORE and self.residual <= CERTAIN_RESIDUAL and abs(self.roll) <= MAX_TILT
 
     @property
     def quality(self) -> tuple[bool, float]:
-        """The better fit to a head before the better score: a head seen upside down scores 0.99 as well, and fits less.
-        Of 1,424 faces at all angles, 98 % are right by this order."""
+        """Sort key: fit to a head before score, because a head seen upside down also scores 0.99 but fits worse. It is
+        right for 98 % of 1,424 faces at all angles."""
         return self.is_plausible, -(self.residual + abs(self.roll) / 360 + 30 * (1 - self.score))
 
 
 class _Uncertain:
-    """A candidate that is looked at again."""
+    """A candidate to refine."""
 
     def __init__(
         self, image_index: int, detection: NDArray[np.float64], angle: float, allow_rotation: bool, is_implausible: bool
     ) -> None:
-        """`is_implausible`: its landmarks fit no head, or one that is far from upright. Then every direction is looked
-        at."""
+        """`is_implausible`: the landmarks fit no head, or one far from upright. Then all rotations are tried."""
         self.image_index = image_index
         self.detection = detection
         self.allow_rotation = allow_rotation
@@ -108,14 +106,14 @@ class _Uncertain:
         return max(self.refined, key=lambda one: one.quality, default=None)
 
     def next_crops(self) -> list[_CropRequest]:
-        """Those of the next round."""
+        """Return the crops of the next round."""
         center = (self.detection[:2] + self.detection[2:4]) / 2
         side = float(shorter_sides(self.detection[None])[0]) * CROP_SIZE / FACE_SIZE
         angles, self.next_angles = self.next_angles, []
         return [_CropRequest(self.image_index, center, side, angle) for angle in angles]
 
     def resolve(self, results: Sequence[_Refined | None], confidence: float) -> None:
-        """Whether, and at which angles, to look once more."""
+        """Record results and decide whether, and at which angles, to search again."""
         is_first = not self.refined
         self.refined += [one for one in results if one is not None]
         best = self.best
@@ -134,18 +132,18 @@ def refine_candidates(
     confidence: float,
     allow_rotation: bool,
 ) -> list[Detections]:
-    """Per image the rows of the candidates that are faces, `confidence` at least.
+    """Return per image the rows of the candidates that are faces, with scores above `confidence`.
 
-    Looked at again are candidates below `confidence`, of another size than landmarks are exact for, tilted, or whose
-    landmarks fit no head; the others stay as they are. Those below `confidence` have to be all the surer then.
-    `allow_rotation` allows looks that are turned."""
+    Candidates are refined if they are below `confidence`, tilted, outside the size range with accurate landmarks, or fit
+    no head. The others are returned unchanged. Candidates below `confidence` must then score higher than the others.
+    `allow_rotation` allows rotated crops."""
     found = [_drop_unlikely(candidates, confidence) for candidates in found]
     uncertain: list[list[_Uncertain | None]] = []
     for image_index, candidates in zip(image_indices, found):
         pose = estimate_pose(candidates.rows[:, 5:])
         doubtful = _needs_refinement(candidates, pose, confidence, allow_rotation)
         fits = pose.residual <= PLAUSIBLE_RESIDUAL
-        # At which a head there would be upright: as its landmarks say, if they are a head's; else as it was seen.
+        # The angle that makes the head upright: from the landmarks if they fit a head, else from the search.
         angles = np.where(fits, pose.roll, candidates.angle) if allow_rotation else np.zeros(len(candidates))
         implausible = ~fits | (np.abs(pose.roll) > MAX_UPRIGHT_ROLL)
         uncertain.append(
@@ -168,8 +166,10 @@ def search_box(
     confidence: float,
     allow_rotation: bool,
 ) -> Detections:
-    """The faces inside these boxes of an image of that width and height, at most one in each: where a face is known to be,
-    less has to be seen of it. Boxes without area, or outside the image, hold none."""
+    """Return the faces inside these boxes of an image of this (width, height), at most one per box.
+
+    User-supplied boxes are trusted, so a lower confidence is enough. Boxes without area or outside the image contain no
+    face."""
     confidence = min(confidence, BOX_CONFIDENCE)
     jobs = [box for box in boxes if _overlaps_image(box, size)]
     angles = (0.0, *EXTRA_ROTATIONS) if allow_rotation else (0.0,)
@@ -246,7 +246,7 @@ def _resolve_all(uncertain: Sequence[_Uncertain], detect_crops: DetectCropsFn, c
 def _detect_in_crops(
     crops: Sequence[_CropRequest], detect_crops: DetectCropsFn, accepts: Callable[[NDArray[np.float64]], bool] | None
 ) -> list[_Refined | None]:
-    """What each look shows: the best row that `accepts` takes, else the best whose middle is near the look's."""
+    """Return each crop's best row: of those that pass `accepts` if it is given, else of those near the crop's center."""
     out: list[_Refined | None] = []
     alignments = [look.alignment() for look in crops]
     wanted = [(look.image_index, alignment) for look, alignment in zip(crops, alignments)]
@@ -265,8 +265,8 @@ def _detect_in_crops(
 
 
 def prefetch_one(passes: Iterable[Pass]) -> Iterator[Pass]:
-    """Each of them when the next has been started: a GPU works on that while the answer of this one is read. Not all at
-    once, since the answers take memory."""
+    """Yield each pass after the next one has been started, so that a GPU works while results are read. Only one is
+    started ahead, because results need memory."""
     started = iter(passes)
     for now in started:
         for following in started:
@@ -276,14 +276,14 @@ def prefetch_one(passes: Iterable[Pass]) -> Iterator[Pass]:
 
 
 def _near_center(rows: Detections, crop_size: int) -> NDArray[np.bool_]:
-    """[N]: the face that was expected there, not its neighbor."""
+    """Return [N]: whether a row is the expected face and not its neighbor."""
     off = np.abs((rows[:, :2] + rows[:, 2:4]) / 2 - (crop_size - 1) / 2).max(axis=1)
     size = shorter_sides(rows) / FACE_SIZE
     return np.asarray((off < FACE_SIZE / 2) & (size > 0.5) & (size < 1.6))
 
 
 def _to_image_coords(row: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A row of a look in pixels of the image. The box is turned as the ellipse in it is."""
+    """Convert a crop's row to image pixels. The new box is the bounding box of the rotated ellipse in the old one."""
     linear, shift = inverse[:, :2], inverse[:, 2]
     center = linear @ ((row[:2] + row[2:4]) / 2) + shift
     half = np.hypot(*(linear * ((row[2:4] - row[:2]) / 2)).T)

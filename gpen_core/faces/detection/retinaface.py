@@ -1,4 +1,4 @@
-"""RetinaFace: facexlib's network with its own decoding, on any torch device.
+"""The RetinaFace detector: facexlib's network and decoding functions, on any torch device.
 
 Deng et al., "RetinaFace: Single-shot Multi-level Face Localisation in the Wild", CVPR 2020.
 """
@@ -30,10 +30,10 @@ GPU_BATCH_SIZE = 4  # images
 
 
 class Detector:
-    """A RetinaFace. It computes where its network's weights are. Detecting is safe from several threads."""
+    """A RetinaFace detector. It runs on the device of its weights and is thread-safe."""
 
     activation_bytes = 1 << 30
-    """About what detecting takes beside the weights: on 2000 px, estimated from the largest features."""
+    """Approximate memory for detection at 2000 px without the weights, estimated from the largest features."""
 
     def __init__(self, network: torch.nn.Module, name: str, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
@@ -47,13 +47,12 @@ class Detector:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes now; a host may move it."""
+        """The device of the weights now; a host may move them."""
         return device_of(self.network)
 
     @property
     def batch_size(self) -> int:
-        """Images to search together: a batch of video frames as a whole would not fit into memory, and a CPU's cores are
-        busy with one."""
+        """Images per pass. A whole batch of video frames would not fit into memory, and one image keeps a CPU busy."""
         return 1 if self.device.type == "cpu" else GPU_BATCH_SIZE
 
     @classmethod
@@ -61,10 +60,12 @@ class Detector:
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Detector:
-        """Takes the weights of `retinaface_resnet50` or `retinaface_mobile0.25`; which, the keys tell.
+        """Build the detector from the weights of `retinaface_resnet50` or `retinaface_mobile0.25`, recognized by their
+        keys.
 
-        The convolutions before the heads compute in `dtype`; scores, boxes and landmarks come out in float32.
-        Raises `WeightsError` for other weights, naming what does not fit, and `MissingDependency` without facexlib."""
+        The convolutions before the heads compute in `dtype`; scores, boxes and landmarks are float32.
+        Raises `WeightsError` for other weights, with the tensors that do not fit, and `MissingDependency` without
+        facexlib."""
         require("facexlib")
         if "body.conv1.weight" in state_dict:
             kind = "resnet50"
@@ -90,11 +91,11 @@ class Detector:
         on_tick: Callable[[], None] = lambda: None,
         make_source: ImageSourceFactory = OpenCVImageSource,
     ) -> list[list[Face]]:
-        """The faces of each image, best score first, in its own pixels; see `multiscale.detect_faces`.
+        """Return the faces of each image in its own pixels, best score first; see `multiscale.detect_faces`.
 
-        `boxes`: for each image None, or where faces are known to be; one that holds none is looked into closely.
-        `on_tick` is called before each pass of the network and stops the work by raising. `make_source`: how images are
-        reduced and squares cut out of them; tensors are to be on `device`. Running out of memory raises torch's error."""
+        `boxes`: per image None, or boxes known to contain a face. Boxes without a detection are searched again at higher
+        resolution. `on_tick` is called before each pass of the network and may raise to stop the work. `make_source`
+        creates the `ImageSource`; its tensors must be on `device`. Running out of memory raises torch's error."""
 
         def forward(batch: ImageBatch, confidence: float) -> Iterable[Detections]:
             on_tick()
@@ -107,10 +108,11 @@ class Detector:
 
     @torch.no_grad()
     def forward(self, batch: ImageBatch, confidence: float) -> Iterator[Detections]:
-        """[B, H, W, 3] BGR in [0, 255] -> per image [n, 15]: box, score, landmarks in its pixels, the best score first.
-        One pass of the network, as facexlib's: scores above `confidence`, the best of those that overlap by 0.4.
+        """Run the network once on [B, H, W, 3] BGR in [0, 255] and return per image [n, 15]: box, score and landmarks in
+        its pixels, best score first.
 
-        The network is started at once. Its answer is waited for when the first image's rows are asked for."""
+        As in facexlib, scores are above `confidence`, and of boxes with an IoU above 0.4 only the best is kept. The
+        network starts at once; the call waits for its output only when the first image's rows are read."""
         device = self.device
         x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2).contiguous() - _mean(device)  # BHWC -> BCHW
         height, width = x.shape[2:]
@@ -127,10 +129,11 @@ class Detector:
         size: tuple[int, int],
         confidence: float,
     ) -> Iterator[Detections]:
-        """The device is waited for twice for all images together: how many rows there are, and the rows."""
+        """Decode and yield the rows per image. This synchronizes with the device only twice per batch: for the number of
+        rows, and for the rows."""
         from facexlib.detection.retinaface_utils import decode, decode_landm
 
-        image, anchor = torch.nonzero(scores > confidence).unbind(1)  # in rising order
+        image, anchor = torch.nonzero(scores > confidence).unbind(1)  # in ascending order
         matched_anchors = anchor_boxes[anchor]
         with version_guard("facexlib"):
             corners = decode(boxes[image, anchor], matched_anchors, self._variance)
@@ -145,12 +148,13 @@ class Detector:
             yield _suppress_overlaps(some)
 
     def detectable_sizes(self, image: ImageData, detection_size: int) -> tuple[float, float]:
-        """Sides in pixels of `image` of about the smallest and the largest face that are found at this detection size."""
+        """Return about the smallest and largest detectable face (shorter side, px of `image`) at this detection size."""
         return pyramid_detectable_sizes(image.size, detection_size, self.scale_range)
 
 
 def _suppress_overlaps(rows: torch.Tensor) -> Detections:
-    """[n, 15] -> those that overlap no better one by 0.4. On the CPU: they are few, and a device would be waited for."""
+    """Return the rows [n, 15] that do not overlap a better one with an IoU above 0.4. Runs on the CPU: rows are few, and
+    a device would need a synchronization."""
     from torchvision.ops import nms
 
     best_first = rows[:, 4].numpy().argsort()[::-1].copy()  # ties in the order that facexlib gives them
@@ -158,7 +162,7 @@ def _suppress_overlaps(rows: torch.Tensor) -> Detections:
     return np.asarray(rows[nms(rows[:, :4], rows[:, 4], NMS_IOU)].numpy(), np.float64)
 
 
-@lru_cache(maxsize=8)  # devices; not to be written to
+@lru_cache(maxsize=8)  # devices; read-only
 def _mean(device: torch.device) -> torch.Tensor:
     return torch.tensor(MEAN_BGR, device=device)[:, None, None]
 

@@ -1,4 +1,4 @@
-"""Turning an image by quarters for a detector that was trained on upright faces, and turning its answers back."""
+"""Rotating images by quarter turns for a detector trained on upright faces, and rotating its results back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .pyramid import Candidates
 
 
 def rotate90(batch: FloatImage, quarters: int) -> FloatImage:
-    """[B, H, W, 3] turned counter-clockwise by so many quarters."""
+    """Return [B, H, W, 3] rotated counterclockwise by `quarters` quarter turns."""
     return np.rot90(batch, quarters, axes=(1, 2)).copy()
 
 
 def unrotate90(found: Candidates, quarters: int, width: int, height: int) -> Candidates:
-    """Candidates of a turned image in pixels of the image as it was, whose size is given. Exact."""
+    """Convert candidates of a rotated image to pixels of the original image of `width` x `height`. Exact."""
     rows = found.rows.copy()
     corners = _unrotate_points(found.rows[:, :4].reshape(-1, 2, 2), quarters, width, height)
     rows[:, :2], rows[:, 2:4] = corners.min(axis=1), corners.max(axis=1)
@@ -26,7 +26,7 @@ def unrotate90(found: Candidates, quarters: int, width: int, height: int) -> Can
 
 
 def _unrotate_points(points: NDArray[np.float64], quarters: int, width: int, height: int) -> NDArray[np.float64]:
-    """[..., 2]; whole numbers are the middles of pixels."""
+    """Rotate points [..., 2] back; integer coordinates are pixel centers."""
     x, y = points[..., 0], points[..., 1]
     places = ((x, y), (width - 1 - y, x), (width - 1 - x, height - 1 - y), (y, height - 1 - x))
     return np.stack(places[quarters], axis=-1)
