@@ -1,29 +1,29 @@
-"""The boxes that HEIC, AVIF and JPEG 2000 files consist of (ISO/IEC 14496-12, 4.2; 23008-12; 15444-1, annex I)."""
+"""Parsing the boxes of HEIC, AVIF and JPEG 2000 files (ISO/IEC 14496-12, 4.2; 23008-12; 15444-1, annex I)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-FILE_TYPE_BYTES = 256  # of a file, in which its first box names its kinds
+FILE_TYPE_BYTES = 256  # the first box, within these bytes, lists the file's brands
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
 SEQUENCE_BRANDS = frozenset({b"hevc", b"hevx", b"msf1"})
 CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}
-"""Boxes that hold others, and how many bytes stand before those."""
-MAX_BOXES = 10_000  # in a hostile file they may be as many as its bytes
+"""Boxes that contain other boxes, and the number of bytes before the first of those."""
+MAX_BOXES = 10_000  # a hostile file could contain almost one per byte
 
 
 class Box(NamedTuple):
     kind: bytes
     start: int
-    """Of what it holds, without its header."""
+    """Start of the content, after the header."""
     end: int
-    """May lie behind the data's end."""
+    """May be beyond the end of the data."""
 
 
 def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes that follow each other from `start`, up to one that is damaged."""
+    """Yield consecutive boxes from `start`, up to the first damaged one."""
     end = len(data) if end is None else min(end, len(data))
     for _ in range(MAX_BOXES):
         if start + 8 > end:
@@ -40,7 +40,7 @@ def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[
 
 
 def find_boxes(data: bytes, *path: bytes) -> list[Box]:
-    """Those that lie at this path, such as `meta`, `iprp`, `ipco`, `colr`."""
+    """Return the boxes at this path, e.g. `meta`, `iprp`, `ipco`, `colr`."""
     found = [Box(b"", 0, len(data))]
     for kind in path:
         found = [
@@ -53,7 +53,7 @@ def find_boxes(data: bytes, *path: bytes) -> list[Box]:
 
 
 def brands(data: bytes) -> frozenset[bytes]:
-    """The kinds that a file says it is of; none where it does not begin with a box that says so."""
+    """Return the file's brands; empty if it does not begin with an `ftyp` box."""
     box = next(iter_boxes(data[:FILE_TYPE_BYTES]), None)
     if box is None or box.kind != b"ftyp":
         return frozenset()
@@ -62,27 +62,27 @@ def brands(data: bytes) -> frozenset[bytes]:
 
 
 def image_kind(start: bytes) -> str | None:
-    """AVIF or HEIF by a file's first `FILE_TYPE_BYTES`, else None."""
+    """Return "AVIF" or "HEIF" from a file's first `FILE_TYPE_BYTES`, else None."""
     found = brands(start)
     return "AVIF" if found & AVIF_BRANDS else "HEIF" if found & HEIF_BRANDS else None
 
 
 def is_sequence(data: bytes) -> bool:
-    """Whether it is a video of images: its own kind, not one that it is also of."""
+    """Return whether the file is an image sequence by its major brand; compatible brands do not count."""
     return data[4:8] == b"ftyp" and data[8:12] in SEQUENCE_BRANDS
 
 
 def color_codes(data: bytes) -> tuple[int, int] | None:
-    """The primaries and the transfer function (ITU-T H.273) of a HEIC's or AVIF's first image, where a box tells."""
+    """Return the primaries and transfer function (ITU-T H.273) of a HEIC or AVIF's first image; None without such a box."""
     for _, at, _ in find_boxes(data, b"meta", b"iprp", b"ipco", b"colr"):
         if data[at : at + 4] == b"nclx" and at + 8 <= len(data):
-            primaries, transfer = data[at + 5], data[at + 7]  # two bytes each, of which the first is 0
+            primaries, transfer = data[at + 5], data[at + 7]  # two bytes each, the first of which is 0
             return primaries, transfer
     return None
 
 
 def av1_bit_depth(data: bytes) -> int:
-    """8, 10 or 12, by the first AV1 configuration (AV1-ISOBMFF, 2.3.3); 8 where there is none."""
+    """Return 8, 10 or 12 from the first AV1 configuration (AV1-ISOBMFF, 2.3.3); 8 without one."""
     for _, at, _ in find_boxes(data, b"meta", b"iprp", b"ipco", b"av1C"):
         flags = data[at + 2 : at + 3]
         if flags:
@@ -91,7 +91,7 @@ def av1_bit_depth(data: bytes) -> int:
 
 
 def check_complete(data: bytes) -> None:
-    """Raises `ValueError` where the last box is longer than the file, as in one that was cut off."""
+    """Raise `ValueError` if the last box is longer than the file, as in a truncated one."""
     for box in iter_boxes(data):
         if box.end > len(data):
             raise ValueError(f"it ends after {len(data):,} of {box.end:,} bytes")

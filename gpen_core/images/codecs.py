@@ -1,4 +1,4 @@
-"""Image files of 8 and 16 bits: read upright, whatever their format, and encoded as PNG, JPEG, WebP, TIFF or BMP."""
+"""Reading image files of 8 and 16 bits upright, and encoding them as PNG, JPEG, WebP, TIFF or BMP."""
 
 from __future__ import annotations
 
@@ -47,56 +47,56 @@ from .xmp_promises import without_extension
 log = logging.getLogger(__name__)
 
 JPEG_QUALITY = 95
-OPAQUE_FORMATS = ("JPEG", "BMP")  # which have no alpha channel
+OPAQUE_FORMATS = ("JPEG", "BMP")  # without alpha channel
 SIGNATURES = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WEBP", b"II": "TIFF", b"MM": "TIFF", b"BM": "BMP"}
 SIGNATURES |= {b"GIF8": "GIF", b"\0\0\0\x0cjP  ": "JPEG2000", jpeg2000.CODESTREAM: "JPEG2000"}
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """An image and what its file carried."""
+    """An image with its file's metadata."""
 
     image: ImageData
     metadata: Metadata
     format: str
-    """PNG, JPEG, WEBP, TIFF or BMP; of what was read, any of `formats.INPUT_FORMATS`."""
+    """PNG, JPEG, WEBP, TIFF or BMP; after reading, any of `formats.INPUT_FORMATS`."""
     lossy: bool
-    """Whether the file's compression loses (JPEG, HEIC, most WebP and AVIF, perhaps JPEG 2000)."""
+    """Whether the file's compression is lossy (JPEG, HEIC, AVIF, JPEG 2000, most WebP)."""
     data: bytes = b""
-    """The file as it was read, if it was one."""
+    """The file's bytes, if the image was read from a file."""
 
     def __repr__(self) -> str:
         return f"EncodedImage({self.format}, {self.image!r})"
 
     @classmethod
     def from_bytes(cls, data: bytes, max_pixels: int | None = None) -> EncodedImage:
-        """The bytes of a PNG, JPEG, WebP, TIFF or BMP decoded and turned upright. Raises `ImageTooLarge` before that, by its
-        header, and `InputError`."""
+        """Decode the bytes of a PNG, JPEG, WebP, TIFF or BMP and turn the image upright. Raises `ImageTooLarge` from the
+        header, before decoding, and `InputError`."""
         with oom_context("reading the image"):
             return decode(data, max_pixels=max_pixels, formats=OUTPUT_FORMATS)
 
     @staticmethod
     def check_size(data: bytes, max_pixels: int | None = None) -> None:
-        """Raises `ImageTooLarge` if the header of a file's bytes claims more pixels. Accepts bytes that are no image."""
+        """Raise `ImageTooLarge` if the file's header claims more pixels. Bytes that are not an image are accepted."""
         check_size(data, max_pixels)
 
     def to_bytes(self, format_name: str) -> bytes:
-        """A file of that format, with the metadata that it can hold; see `encode`."""
+        """Return a file in this format with the metadata that it can hold; see `encode`."""
         with oom_context("writing the image"):
             return encode(self, format_name)
 
     @property
     def dropped_note(self) -> tuple[str, ...]:
-        """What is to be said about a new file of it: what that is without."""
+        """Note on the metadata that a new file will not have."""
         return dropped_note(self.metadata)
 
 
 def read(path: Path, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
-    """Reads one image, turned upright.
+    """Read one image and turn it upright.
 
-    Raises `InputError` if it is missing, no regular file, broken, too large (see `size_limits.check_pixels`) or of several
-    pages, and `OutOfMemory` before anything is decoded if it takes more than `max_memory` bytes to read, restore and write
-    (see `required_memory`)."""
+    Raises `InputError` if the file is missing, not a regular file, broken, too large (see `size_limits.check_pixels`) or
+    has several pages. Raises `OutOfMemory` before decoding if reading, restoring and writing need more than `max_memory`
+    bytes (see `required_memory`)."""
     with open_image(path) as (file, _):
         data = file.read()
     try:
@@ -106,17 +106,19 @@ def read(path: Path, max_memory: int | None = None, max_pixels: int | None = Non
 
 
 def required_memory(path: Path) -> int:
-    """Memory to read, restore and write the image, estimated from its header: more than was measured, for every format.
+    """Return the bytes needed to read, restore and write the image, estimated from its header; an upper bound of the
+    measured values for every format.
 
-    Of what is no image, little more than its length: reading says what is wrong. Raises `InputError` as `read` does."""
+    For a file that is not an image, it is a small multiple of its size, because reading reports the problem. Raises
+    `InputError` as `read` does."""
     with open_image(path) as (file, size):
         return required_memory_of_file(file, size)
 
 
 def required_memory_of_file(file: BinaryIO, size: int) -> int:
-    """As `required_memory`, of an open file of so many bytes."""
+    """Like `required_memory`, for an open file of `size` bytes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are said when it is read
+        warnings.simplefilter("ignore")  # reading logs them
         try:
             start = file.read(memory_estimate.HEADER_BYTES)
             file.seek(0)
@@ -127,8 +129,10 @@ def required_memory_of_file(file: BinaryIO, size: int) -> int:
 
 
 def has_alpha(path: Path) -> bool:
-    """Whether the header of an image's file says that it has an alpha channel or a transparent color. False for what is no
-    image: reading says what is wrong. Raises `InputError` for a file that cannot be opened."""
+    """Return whether the header of an image file declares an alpha channel or a transparent color.
+
+    False for a file that is not an image, because reading reports the problem. Raises `InputError` if the file cannot be
+    opened."""
     with open_image(path) as (file, _), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -144,7 +148,7 @@ def decode(
     max_pixels: int | None = None,
     formats: tuple[str, ...] = INPUT_FORMATS,
 ) -> EncodedImage:
-    """As `read`, from the bytes of a file of one of these formats."""
+    """Like `read`, from the bytes of a file in one of these formats."""
     source, exif_orientation = data, None
     try:
         if parse_tiff_header(data) is not None:
@@ -167,10 +171,10 @@ def decode(
         if is_out_of_memory(error):
             raise
         raise InputError(oversized_message(source, error) or _damage_message(error)) from error
-    # While this decodes, another thread may be in the network: what is said there is recorded here, too.
+    # Other threads' warnings (e.g. from the network) are recorded here as well, so only Pillow's and ours are logged.
     own = [warning for warning in caught if Path(warning.filename).parent.name in ("PIL", Path(__file__).parent.name)]
     for text in dict.fromkeys(str(warning.message) for warning in own):
-        log.warning("The file is not quite as it should be: %s", text)
+        log.warning("The file has minor errors: %s", text)
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     lossy = kind in ("JPEG", "HEIF", "AVIF", "JPEG2000") or (kind == "WEBP" and not _webp_is_lossless(source))
     return EncodedImage(from_array(apply_orientation(pixels, exif_orientation)), metadata, kind, lossy)
@@ -200,7 +204,7 @@ def _load(source: bytes, max_memory: int | None, max_pixels: int | None, formats
     if image.format in ("JPEG", "MPO"):
         jpeg_scans.check(source)
     elif image.format == "TIFF":
-        image.getexif()[ORIENTATION_TAG] = 1  # else Pillow turns it where XMP says so
+        image.getexif()[ORIENTATION_TAG] = 1  # else Pillow applies the XMP's orientation
     elif image.format in ("AVIF", "HEIF"):
         bmff.check_complete(source)
     elif image.format == "JPEG2000":
@@ -212,20 +216,20 @@ def _load(source: bytes, max_memory: int | None, max_pixels: int | None, formats
 
 
 def _damage_message(error: Exception) -> str:
-    return f"the file is damaged ({error}). Get it anew, or save it again as PNG in a program that opens it."
+    return f"the file is damaged ({error}). Get another copy, or save it as PNG in a program that opens it."
 
 
 def _unknown_format_message(data: bytes, formats: tuple[str, ...]) -> str:
     kind = next((name for start, name in SIGNATURES.items() if data.startswith(start)), None) or bmff.image_kind(data)
     if kind in formats:
-        return f"it begins as {label(kind)}, but is damaged or of a rare kind. Save it again as a PNG of 8 or 16 bits."
+        return f"the {label(kind)} file is damaged or of a rare kind. Save it as an 8-bit or 16-bit PNG."
     other = other_kind(data) if kind is None else label(kind)
-    said = "the file is of no kind that is read here" if other is None else f"the file is {other}, which is not read here"
-    return f"{said}. These are: {', '.join(map(label, formats))}."
+    problem = "the file's format is unknown" if other is None else f"the file is {other}, which is not supported"
+    return f"{problem}. Supported formats: {', '.join(map(label, formats))}."
 
 
 def pop_tiff_orientation(data: bytearray) -> int | None:
-    """Sets a TIFF's orientation tag to 1 in place and returns what it was: decoders differ in whether they apply it."""
+    """Set a TIFF's orientation tag to 1 in place and return its old value. Decoders differ in whether they apply it."""
     header = parse_tiff_header(data)
     if header is None:
         return None
@@ -251,12 +255,14 @@ def _webp_is_lossless(data: bytes) -> bool:
 
 
 def encode(encoded: EncodedImage, format_name: str, quality: int | None = None) -> bytes:
-    """The file's bytes. `quality` (1 to 100) is that of JPEG and WebP. Without it, JPEG is written at 95, and WebP without
-    loss unless it came from a lossy one. JPEG has colors of full resolution (4:4:4).
+    """Return the file's bytes.
 
-    `format_name` is Pillow's (`PNG`, `JPEG`, `WEBP`, `TIFF`, `BMP`). Raises `OutputError` where the format cannot hold the
-    image: alpha in JPEG and BMP, more pixels a side than JPEG and WebP know. Metadata that it cannot hold is left out
-    with a warning; what no format gets, `Metadata.dropped`, is for the caller to say. Safe from several threads."""
+    `format_name` is Pillow's (`PNG`, `JPEG`, `WEBP`, `TIFF`, `BMP`). `quality` (1 to 100) applies to JPEG and WebP.
+    Without it, JPEG uses 95, and WebP is lossless unless the input was lossy WebP. JPEG is written with full color
+    resolution (4:4:4).
+    Raises `OutputError` if the format cannot hold the image: alpha in JPEG and BMP, too many pixels per side in JPEG and
+    WebP. Metadata that the format cannot hold is dropped with a warning. The caller reports `Metadata.dropped`, which no
+    format keeps. Thread-safe."""
     image = encoded.image
     check_format(format_name, image)
     if image.pixels.dtype not in MAX_VALUES or (image.pixels.dtype != np.uint8 and format_name not in ("PNG", "TIFF")):
@@ -277,7 +283,7 @@ def encode(encoded: EncodedImage, format_name: str, quality: int | None = None) 
 
 
 def check_format(format_name: str, image: ImageData, size: tuple[int, int] | None = None) -> None:
-    """Raises `OutputError` where a file of that format cannot hold the image, or one like it of that width and height."""
+    """Raise `OutputError` if the format cannot hold the image, or one like it with the given (width, height)."""
     if format_name in OPAQUE_FORMATS and image.alpha is not None:
         raise OutputError(alpha_message(format_name))
     size_limits.check_dimensions(format_name, size or image.size)

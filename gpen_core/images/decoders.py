@@ -1,4 +1,5 @@
-"""Pixels of opened files. What Pillow would read with fewer bits, or wrongly, is read by other means or refused."""
+"""Decoding pixels of opened files. Where Pillow would lose bits or read wrong values, other decoders are used or the file
+is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def is_decoded_here(image: Image.Image) -> bool:
-    """Whether `decode_pixels` decodes the file again, so that Pillow need not."""
+    """Return whether `decode_pixels` decodes the file itself, so that Pillow need not."""
     return image.format == "HEIF" and memory_estimate.bit_depth(image, b"") > 8
 
 
@@ -32,8 +33,10 @@ def _decode_deep_heif(source: bytes) -> Pixels:
 
 
 def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
-    """[H, W] or [H, W, C] of uint8 or uint16, not turned upright, of `image`, which was opened from `source` and, unless
-    `is_decoded_here`, loaded. Pillow opens 16-bit color as 8-bit without a word, and 12-bit gray as if it were 16."""
+    """Return the pixels of `image` as [H, W] or [H, W, C] uint8 or uint16, not turned upright.
+
+    `image` must be opened from `source` and, unless `is_decoded_here`, loaded. Pillow silently opens 16-bit color as
+    8-bit, and 12-bit gray as if it were 16-bit."""
     bits, tags = memory_estimate.bit_depth(image, source), getattr(image, "tag_v2", None)
     if is_decoded_here(image):
         return _decode_deep_heif(source)
@@ -41,14 +44,14 @@ def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
         jpeg2000.check(image, source, bits)
         return pil_to_array(image)
     if image.format == "AVIF" and bits > 8:
-        log.warning("It has %d bits per channel, of which 8 are read: Pillow gives no more of an AVIF.", bits)
+        log.warning("The AVIF has %d bits per channel, of which 8 are read, because Pillow decodes no more.", bits)
         return pil_to_array(image)
     if image.format == "PNG":
         key = image.info.get("transparency")
         if bits in (2, 4) and isinstance(key, int) and image.mode == "L":
             image.info["transparency"] = key * 255 // (2**bits - 1)  # as Pillow does with the pixels
     if bits not in (1, 2, 4, 8, 16):
-        raise InputError(f"it has {bits} bits per channel; 8 and 16 can be read. Save it again with one of these.")
+        raise InputError(f"the image has {bits} bits per channel. Save it with 8 or 16 bits.")
     if bits < 16:
         return pil_to_array(image)
     return _decode_tiff16(image, tags, source) if tags is not None else _decode_png16(image, source)
@@ -68,9 +71,7 @@ def _decode_tiff16(image: Image.Image, tags: Any, source: bytes) -> Pixels:
     numbers = tags.get(TiffImagePlugin.SAMPLEFORMAT, 1)
     apart = planes > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1
     if kind not in (0, 1, 2) or apart or any(n != 1 for n in np.atleast_1d(numbers)):
-        raise InputError(
-            "this kind of 16-bit TIFF cannot be read. Save it again as RGB or grayscale, its channels interleaved."
-        )
+        raise InputError("this kind of 16-bit TIFF is not supported. Save it as RGB or grayscale with interleaved channels.")
     if image.mode.startswith("I"):
         gray = pil_to_array(image)
         return 65535 - gray if kind == 0 else gray  # 0: white is zero
@@ -80,7 +81,7 @@ def _decode_tiff16(image: Image.Image, tags: Any, source: bytes) -> Pixels:
 
 
 def _unpremultiply(rgba: Pixels) -> Pixels:
-    """Colors that were multiplied by alpha, as they were before."""
+    """Undo the multiplication of colors by alpha."""
     alpha = rgba[..., 3:].astype(np.float64)
     rgb = np.rint(rgba[..., :3] * (65535 / np.maximum(alpha, 1))).clip(0, 65535)
     return np.dstack((rgb.astype(np.uint16), rgba[..., 3]))
@@ -88,8 +89,8 @@ def _unpremultiply(rgba: Pixels) -> Pixels:
 
 def _decode_with_opencv(source: bytes, size: tuple[int, int]) -> Pixels:
     array = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None:  # it does not say why: this raises `MemoryError` where that is the reason
+    if array is None:  # OpenCV gives no reason; this raises `MemoryError` if that was it
         np.empty((2, size[1], size[0], 4), np.uint16)
     if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] < 3:
-        raise InputError("this kind of 16-bit file cannot be read, or it is damaged. Save it again as a 16-bit PNG.")
+        raise InputError("this 16-bit file is damaged or of an unsupported kind. Save it as a 16-bit PNG.")
     return array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR(A) -> RGB(A)

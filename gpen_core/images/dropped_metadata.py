@@ -1,6 +1,6 @@
-"""What a file carries that the next one will not: named, so that it can be said where an image is written anew.
+"""Names of a file's blocks that are not copied to the output, for a note to the user.
 
-What is left out because it describes how the pixels were stored, or that they were not changed since, is not named.
+Blocks that only describe how the pixels are stored, or that they are unchanged, are not named.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from .xmp_promises import GAIN_MAP, MOTION_VIDEO
 C2PA, JUMBF, EXTRA_IMAGES = "a C2PA manifest", "JUMBF boxes (JPEG APP11)", "further images (JPEG APP2 MPF)"
 KNOWN_SEGMENTS = {
     ("APP1", b"FLIR\x00"): "FLIR data (JPEG APP1)",
-    ("APP2", b"MPF\x00"): EXTRA_IMAGES,  # CIPA DC-007: previews, the other eye, a gain map
+    ("APP2", b"MPF\x00"): EXTRA_IMAGES,  # CIPA DC-007: previews, stereo pair, gain map
     ("APP2", b"FPXR\x00"): "FlashPix data (JPEG APP2)",
     ("APP6", b"GoPro\x00"): "GoPro data (JPEG APP6)",
     ("APP6", b"GPMF"): "GoPro data (JPEG APP6)",
     ("APP11", b"JP"): JUMBF,  # ISO 19566-5
 }
-# Kept by `metadata`, or no more than the storage of the pixels and thumbnails of them.
+# Kept by `metadata`, or only thumbnails and details of pixel storage.
 IGNORED_JPEG_SEGMENTS = {
     "APP0": (b"JFIF\x00", b"JFXX\x00", b"AVI1"),
     "APP1": (EXIF_HEADER, XMP_HEADER, JPEG_SEGMENTS["APP1"]),
     "APP2": (b"ICC_PROFILE\x00",),
-    "APP12": (b"Ducky",),  # the quality in "Save for Web"
+    "APP12": (b"Ducky",),  # quality setting of "Save for Web"
     "APP13": (JPEG_SEGMENTS["APP13"],),
     "APP14": (b"Adobe",),
 }
 IGNORED_PNG_CHUNKS = frozenset(
     {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", *PNG_COLOR_CHUNKS}
-    # Hints for displays, when the file was last changed, videos of one frame, Apple's way to decode on two cores.
+    # Display hints, modification time, single-frame animations, Apple's parallel decoding.
     | {b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT"}
 )
 IGNORED_WEBP_CHUNKS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "})
-MOTION_SIGNS = (b"MotionPhoto_Data", b"ftypmp4", b"ftypisom", b"ftypqt  ")  # Samsung's name for it; a video's first bytes
+MOTION_SIGNS = (b"MotionPhoto_Data", b"ftypmp4", b"ftypisom", b"ftypqt  ")  # Samsung's marker; first bytes of a video
 ALPHA_AUX = (b"auxiliary:alpha", b"auxid:1")
 AUX_IMAGES = {b"gainmap": GAIN_MAP, b"depth": "a depth map", b"auxid:2": "a depth map", b"matte": "a portrait matte"}
-"""What an auxiliary image is, by a part of its type."""
+"""Name of an auxiliary image by a part of its type."""
 MAX_AUX_LENGTH = 200
-MAX_NAMES = 100  # of the kinds of blocks in one file
+MAX_NAMES = 100  # of distinct blocks in one file
 MAX_NAME_LENGTH = 24
 SUB_IFDS_TAG = 330  # TIFF technical note 1
 
 
 def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
-    """The names of the blocks in `source`, as which `image` was opened, that no new file will have; each once."""
+    """Return the names, each once, of the blocks in `source` that no output will have. `image` is opened from `source`."""
     kind = "JPEG" if image.format == "MPO" else image.format
     if kind == "JPEG":
         names = _jpeg_fields(image, source)
@@ -69,14 +69,12 @@ def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
 
 
 def dropped_note(metadata: Metadata) -> tuple[str, ...]:
-    """One note on all that the new file is without, for an image that has been written anew; none where it has all."""
+    """Return one note on everything that was not copied to the output, or nothing if all was."""
     if not metadata.dropped:
         return ()
     explanation = " The manifest's signature would not fit the changed pixels." if C2PA in metadata.dropped else ""
     named = summarize_problems(list(metadata.dropped))
-    return (
-        f"the new file is without what is not carried over: {named}.{explanation} Keep the original where you need them.",
-    )
+    return (f"Not copied to the output: {named}.{explanation} Keep the original if you need them.",)
 
 
 def _jpeg_fields(image: Image.Image, source: bytes) -> Iterator[str]:
@@ -85,7 +83,7 @@ def _jpeg_fields(image: Image.Image, source: bytes) -> Iterator[str]:
         _segment_name(name, data) for name, data in segments if not data.startswith(IGNORED_JPEG_SEGMENTS.get(name, ()))
     ]
     if JUMBF in names and any(name == "APP11" and b"c2pa" in data[:100] for name, data in segments):
-        names = [C2PA if name == JUMBF else name for name in names]  # its later parts do not say whose they are
+        names = [C2PA if name == JUMBF else name for name in names]  # continuation segments do not name their owner
     yield from names
     end = _jpeg_end(source)
     if any(source.find(sign, end) >= 0 for sign in MOTION_SIGNS):
@@ -103,13 +101,13 @@ def _segment_name(marker: str, data: bytes) -> str:
 
 
 def _jpeg_end(source: bytes) -> int:
-    """The position behind the first image's EOI (ITU-T T.81, B.1.1); that of the file's end where none is found."""
+    """Return the position after the first image's EOI marker (ITU-T T.81, B.1.1), or the file's length without one."""
     at = 2
     while (at := source.find(b"\xff", at)) >= 0 and at + 3 < len(source):
         marker = source[at + 1]
         if marker == 0xD9:
             return at + 2
-        if marker in (0x00, 0x01, *range(0xD0, 0xD8)):  # within the pixels; without a length
+        if marker in (0x00, 0x01, *range(0xD0, 0xD8)):  # inside the pixel data, or a marker without length
             at += 2
         elif marker == 0xFF:  # padding
             at += 1
@@ -119,9 +117,9 @@ def _jpeg_end(source: bytes) -> int:
 
 
 def _trailing_data(source: bytes, end: int) -> Iterator[str]:
-    """Such as a phone's video behind its photograph; not the zeros that fill a block."""
+    """Yield a note on data after the image, such as a phone's video. Padding does not count."""
     if source[end:].rstrip(b"\x00\r\n "):
-        yield f"{len(source) - end:,} bytes behind the image"
+        yield f"{len(source) - end:,} bytes after the image"
 
 
 def _png_fields(source: bytes) -> Iterator[str]:
@@ -150,20 +148,21 @@ def _chunk_name(format_name: str, kind: bytes) -> str:
 
 
 def _heif_fields(image: Image.Image, source: bytes) -> Iterator[str]:
-    """What lies beside the first image: by the types of auxiliary images (ISO/IEC 23008-12, 6.5.8), and a phone's video."""
+    """Yield the names of auxiliary images (ISO/IEC 23008-12, 6.5.8), further images and a phone's video."""
     for _, start, end in bmff.find_boxes(source, b"meta", b"iprp", b"ipco", b"auxC"):
         name = source[start + 4 : min(end, start + 4 + MAX_AUX_LENGTH)].split(b"\x00")[0].lower()
         if not name.endswith(ALPHA_AUX):
             yield next((text for part, text in AUX_IMAGES.items() if part in name), "an auxiliary image")
     if b"tmap" in bmff.brands(source):  # ISO 21496-1
         yield GAIN_MAP
-    if image.format == "HEIF" and getattr(image, "n_frames", 1) > 1:
-        yield f"{getattr(image, 'n_frames', 1) - 1} further images"
+    further = getattr(image, "n_frames", 1) - 1 if image.format == "HEIF" else 0
+    if further:
+        yield "1 further image" if further == 1 else f"{further} further images"
     for kind, _, _ in bmff.iter_boxes(source):
         if kind == b"mpvd":
             yield MOTION_VIDEO
         elif kind == b"uuid":
-            yield "a block of the camera's"
+            yield "a camera-specific block"
 
 
 def _tiff_fields(image: Image.Image) -> Iterator[str]:

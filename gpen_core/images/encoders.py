@@ -1,4 +1,4 @@
-"""Encoders for what Pillow does not write: PNGs of 16 bits, and TIFFs of any depth with all their tags."""
+"""Encoders for what Pillow cannot write: 16-bit PNG, and TIFF of any depth with all its tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tiff import TiffField, write_directory
 
 
 def to_8bit(image: ImageData) -> ImageData:
-    """The image in uint8, rounded; the same one where it is that already."""
+    """Return the image in uint8, rounded; unchanged if it is uint8 already."""
     if image.pixels.dtype == np.uint8:
         return image
     factor = 255 / image.max_value
@@ -26,20 +26,21 @@ def to_8bit(image: ImageData) -> ImageData:
 
 
 def color_channels(image: ImageData, format_name: str) -> int:
-    """1 or 3 in the file: WebP has no gray, and of TIFFs with 16-bit gray and alpha few programs read any, Pillow none."""
+    """Return the color channels in the file, 1 or 3. WebP has no gray; 16-bit gray TIFF with alpha is readable by few
+    programs."""
     rare = format_name == "TIFF" and image.pixels.dtype == np.uint16 and image.alpha is not None
     return 3 if rare or format_name == "WEBP" else int(image.pixels.shape[2])
 
 
 def _stack_channels(image: ImageData, format_name: str) -> Pixels:
-    """[H, W, 1 to 4]."""
+    """Return color and alpha as [H, W, 1 to 4]."""
     times = color_channels(image, format_name) // image.pixels.shape[2]
     planes = [image.pixels] * times + ([] if image.alpha is None else [image.alpha])
     return planes[0] if len(planes) == 1 else np.dstack(planes)
 
 
 def encode_png16(image: ImageData, metadata: Metadata) -> bytes:
-    """A PNG of an image of uint16. Raises `OutputError` where OpenCV cannot encode it."""
+    """Encode a uint16 image as PNG. Raises `OutputError` if OpenCV cannot encode it."""
     array = _stack_channels(image, "PNG")
     if array.shape[2] == 2:
         return insert_chunks(_encode_png_gray_alpha(array), metadata)
@@ -51,7 +52,7 @@ def encode_png16(image: ImageData, metadata: Metadata) -> bytes:
 
 
 def _encode_png_gray_alpha(array: Pixels) -> bytes:
-    """16-bit gray with alpha, which neither Pillow nor OpenCV writes; each row holds differences to the one above."""
+    """Encode 16-bit gray with alpha, which neither Pillow nor OpenCV writes. Rows store the difference to the row above."""
     height, width = array.shape[:2]
     rows = array.astype(">u2").view(np.uint8).reshape(height, -1)
     rows = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))  # wraps around
@@ -62,12 +63,14 @@ def _encode_png_gray_alpha(array: Pixels) -> bytes:
 
 
 def encode_tiff(image: ImageData, metadata: Metadata) -> bytes:
-    """A TIFF of one deflated strip, differences between neighbors: Pillow has no mode for 16-bit color, and OpenCV
-    writes no tags. In the EXIF block's byte order, which some of its values depend on."""
+    """Encode a TIFF of one deflated strip with horizontal prediction.
+
+    Pillow has no mode for 16-bit color, and OpenCV writes no tags. The byte order is the EXIF block's, because some of
+    its values depend on it."""
     array = _stack_channels(image, "TIFF")
     height, width, channels = array.shape
     differences = array.copy()
-    differences[:, 1:] -= array[:, :-1]  # wraps around, as TIFF 6.0 section 14 has it
+    differences[:, 1:] -= array[:, :-1]  # wraps around, see TIFF 6.0 section 14
     order, entries = tiff_entries(metadata)
     strip = zlib.compress(differences.astype(f"{order}u{array.itemsize}", copy=False).tobytes(), 6)
     numbers: dict[int, tuple[int, ...]] = {
@@ -94,6 +97,6 @@ def encode_tiff(image: ImageData, metadata: Metadata) -> bytes:
 
 
 def _tiff_field(tag: int, values: tuple[int, ...], order: str) -> TiffField:
-    """As SHORT where all but sizes and positions must be, else as LONG."""
+    """Return the field as LONG for sizes and positions, else as SHORT."""
     large = tag in (256, 257, 273, 278, 279)
     return TiffField(4 if large else 3, len(values), struct.pack(f"{order}{len(values)}{'L' if large else 'H'}", *values))

@@ -1,6 +1,6 @@
-"""Any image in, the same kind of image out, and in between regions of float32 RGB HWC in [0, 1].
+"""Image data of any supported type, with access to regions as float32 RGB HWC in [0, 1].
 
-An `ImageData` keeps the pixels in the type they came in, so that what is not written to stays bit for bit the input's.
+`ImageData` keeps pixels in their original dtype, so that untouched pixels stay bit-identical to the input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_VALUES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 FLOAT_DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, 4.6.4 A
-# What Pillow and OpenCV raise on broken files.
+# Raised by Pillow and OpenCV for broken files.
 DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -47,7 +47,7 @@ DECODE_ERRORS = (
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of whole pixels: rows y0 to y1, columns x0 to x1 (ends not included)."""
+    """A rectangle of whole pixels: rows y0 to y1, columns x0 to x1 (ends excluded)."""
 
     x0: int
     y0: int
@@ -63,12 +63,12 @@ class Region:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def intersection(self, other: Region) -> Region:
-        """What both have in common; perhaps empty."""
+        """Return the intersection; may be empty."""
         low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
         return Region(*low, *high)
 
     def union(self, other: Region) -> Region:
-        """The smallest rectangle that holds both; an empty one counts for nothing."""
+        """Return the smallest rectangle that contains both; empty ones are ignored."""
         if self.empty or other.empty:
             return other if self.empty else self
         low, high = (min(self.x0, other.x0), min(self.y0, other.y0)), (max(self.x1, other.x1), max(self.y1, other.y1))
@@ -79,22 +79,21 @@ ASPECT_TOLERANCE = 0.02
 
 
 def same_aspect_ratio(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two images of those widths and heights have the same proportions, but for 2 % and for rounding: half a
-    pixel in each side is no other shape, however small the image."""
+    """Return whether two (width, height) have the same aspect ratio within 2 % and rounding (half a pixel per side)."""
     stretch = math.log(size[0] / other[0]) - math.log(size[1] / other[1])
     return abs(stretch) <= math.log1p(ASPECT_TOLERANCE) + 0.5 / min(size) + 0.5 / min(other)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Color or gray pixels, perhaps with alpha, of 8, 16 bits or float."""
+    """Color or gray pixels of 8 or 16 bits or float, optionally with alpha."""
 
     pixels: Pixels
     """[H, W, 3] RGB or [H, W, 1] gray; uint8, uint16, float16, float32 or float64 (floats in [0, 1])."""
     alpha: Pixels | None = None
-    """[H, W] of the same dtype, never changed."""
+    """[H, W] of the same dtype; never modified."""
     input_type: Literal["array", "flat array", "pil"] = "array"
-    """What `to_input_type` gives back."""
+    """The type that `to_input_type` returns."""
 
     def __repr__(self) -> str:
         kind = "RGB" if self.pixels.shape[2] == 3 else "gray"
@@ -119,7 +118,7 @@ class ImageData:
         return Region(0, 0, self.width, self.height)
 
     def region_with_margin(self, region: Region, margin: int) -> Region:
-        """The region with so many pixels more on each side, as far as the image reaches."""
+        """Return the region grown by `margin` pixels on each side, clipped to the image."""
         grown = Region(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin)
         return grown.intersection(self.full_region)
 
@@ -129,11 +128,11 @@ class ImageData:
         return MAX_VALUES.get(self.pixels.dtype, 1.0)
 
     def crop_rgb(self, region: Region) -> FloatImage:
-        """The region's pixels as float32 RGB [h, w, 3] in [0, 1]."""
+        """Return the region's pixels as float32 RGB [h, w, 3] in [0, 1]."""
         return self._to_rgb(self.pixels[region.slices], 1.0)
 
     def paste(self, region: Region, rgb: FloatImage, mask: NDArray[np.bool_]) -> None:
-        """Writes `rgb` [h, w, 3] in [0, 1], rounded, where `mask` [h, w] is true. Only for a `writable` image."""
+        """Write `rgb` [h, w, 3] in [0, 1], rounded, where `mask` [h, w] is true. Only for a `writable` image."""
         if self.pixels.shape[2] == 1:
             rgb = (rgb @ LUMA)[..., None]
         if self.pixels.dtype in MAX_VALUES:
@@ -141,18 +140,19 @@ class ImageData:
         self.pixels[region.slices][mask] = rgb[mask].astype(self.pixels.dtype)
 
     def writable(self) -> ImageData:
-        """A copy whose pixels may be written to."""
+        """Return a copy with writable pixels."""
         return replace(self, pixels=self.pixels.copy())
 
     def to_bgr255(self, longest: int) -> FloatImage:
-        """The whole image as float32 BGR in [0, 255], its longer side reduced by area to at most `longest` pixels."""
+        """Return the whole image as float32 BGR in [0, 255], its longer side downscaled (by area) to at most `longest`
+        pixels."""
         pixels = resize(self.pixels, scaled_size(self.size, min(longest, max(self.size))))
-        if pixels.shape[2] == 3 and pixels.dtype in (np.uint8, np.uint16):  # before they are four times as large
+        if pixels.shape[2] == 3 and pixels.dtype in (np.uint8, np.uint16):  # before they become larger floats
             return self._to_rgb(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), 255.0)
         return np.asarray(cv2.cvtColor(self._to_rgb(pixels, 255.0), cv2.COLOR_RGB2BGR), np.float32)
 
     def to_input_type(self) -> Any:
-        """An array or a PIL image, of the kind, dtype and channels that came in."""
+        """Return an array or PIL image with the input's type, dtype and channels."""
         if self.input_type == "pil":
             return to_pil(self)
         if self.alpha is not None:
@@ -169,8 +169,10 @@ class ImageData:
 
 
 def to_image_data(image: object) -> ImageData:
-    """Takes an array ([H, W], or [H, W, C] with gray, gray + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]), a PIL
-    image of any mode (turned upright by its EXIF orientation) or an `ImageData`. Raises `InputError` for anything else."""
+    """Convert an array, PIL image or `ImageData` to `ImageData`.
+
+    Arrays are [H, W], or [H, W, C] with gray, gray + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]. PIL images may
+    have any mode and are turned upright by their EXIF orientation. Raises `InputError` for anything else."""
     if isinstance(image, ImageData):
         return image
     if isinstance(image, Image.Image):
@@ -181,8 +183,8 @@ def to_image_data(image: object) -> ImageData:
 
 
 def from_array(array: Pixels) -> ImageData:
-    """See `to_image_data`. The array is not copied and never written to."""
-    array = np.asarray(array)  # without a subclass's own ways
+    """Convert an array (see `to_image_data`). It is neither copied nor modified."""
+    array = np.asarray(array)  # drops subclasses
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in MAX_VALUES and array.dtype not in FLOAT_DTYPES:
         raise InputError(f"Expected uint8, uint16 or float pixels, got {array.dtype}.")
@@ -199,15 +201,15 @@ def from_array(array: Pixels) -> ImageData:
 def _check_float_range(array: Pixels) -> None:
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("The image holds values that are not finite.")
+        raise InputError("The image contains values that are not finite (NaN or infinity).")
     if low < -0.5 or high > 1.5:
         raise InputError(f"Expected float pixels in [0, 1], got {low:g} to {high:g}. Divide by 255 or 65535 first.")
 
 
 def from_pil(image: Image.Image) -> ImageData:
-    """See `to_image_data`. Palette, CMYK and the like become RGB; a CMYK profile is applied."""
+    """Convert a PIL image (see `to_image_data`). Palette, CMYK and similar modes become RGB; a CMYK profile is applied."""
     try:
-        image.load()  # an image that is still a file is read now
+        image.load()  # reads a lazily opened file
         array = pil_to_array(image)
     except DECODE_ERRORS as error:
         if is_out_of_memory(error):
@@ -218,7 +220,7 @@ def from_pil(image: Image.Image) -> ImageData:
 
 def _pil_orientation(image: Image.Image) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 1  # Pillow has turned it while loading; before version 11 the tag stays
+        return 1  # Pillow has applied it while loading; before version 11 the tag remains
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except DECODE_ERRORS as error:
@@ -227,7 +229,8 @@ def _pil_orientation(image: Image.Image) -> int:
 
 
 def pil_to_array(image: Image.Image) -> Pixels:
-    """[H, W] or [H, W, C] of uint8, or uint16 for 16-bit gray; `InputError` for modes with no such equivalent."""
+    """Return [H, W] or [H, W, C] uint8, or uint16 for 16-bit gray. Raises `InputError` for modes without such an
+    equivalent."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     if image.mode == "I":
@@ -275,7 +278,8 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_pil(image: ImageData) -> Image.Image:
-    """L, LA, RGB or RGBA; 16-bit gray as I;16. PIL has no other 16-bit mode and none for float."""
+    """Return a PIL image of mode L, LA, RGB or RGBA; I;16 for 16-bit gray. Raises `InputError` for other 16-bit images
+    and float."""
     array = image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))
     if image.pixels.dtype == np.uint16 and array.shape[2] == 1:
         return Image.fromarray(np.ascontiguousarray(array[..., 0]))
@@ -285,18 +289,18 @@ def to_pil(image: ImageData) -> Image.Image:
 
 
 def to_rgb8(image: ImageData) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB of 8 bits, rounded, without alpha."""
+    """Return 8-bit RGB [H, W, 3], rounded, without alpha."""
     whole = image.full_region
     return np.asarray(np.rint(image.crop_rgb(whole) * 255), np.uint8)
 
 
 def to_luminance(image: ImageData) -> FloatImage:
-    """[H, W] in [0, 1]."""
+    """Return luminance [H, W] in [0, 1]."""
     return image.crop_rgb(image.full_region) @ LUMA
 
 
 def apply_orientation(array: Pixels, orientation: int) -> Pixels:
-    """Applies an EXIF orientation (1 to 8; anything else counts as 1) to [H, W] or [H, W, C]."""
+    """Apply an EXIF orientation (1 to 8; other values count as 1) to [H, W] or [H, W, C]."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,4 +1,4 @@
-"""What Pillow does not tell of a JPEG 2000 file (ISO/IEC 15444-1): bits, colors, profile, XMP, and whether it is whole."""
+"""JPEG 2000 details that Pillow does not expose (ISO/IEC 15444-1): bits, color space, profile, XMP, completeness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_COMPONENTS, MAX_TILES = 4, 10_000
 
 
 def bit_depth(data: bytes) -> int:
-    """Of the component with the most, 1 to 128; 8 where the file is damaged before it says."""
+    """Return the highest bit depth of the components, 1 to 128; 8 if the file is damaged before that field."""
     size = _size_segment(data)
     count = int.from_bytes(size[36:38], "big")
     depths = [(value & 0x7F) + 1 for value in size[38 : 38 + 3 * min(count, MAX_COMPONENTS) : 3]]
@@ -28,16 +28,16 @@ def _size_segment(data: bytes) -> bytes:
 
 
 def check(image: Image.Image, source: bytes, bits: int) -> None:
-    """Raises `InputError` for what Pillow would read wrongly."""
+    """Raise `InputError` for files that Pillow would read incorrectly."""
     if bits > 16 or (bits > 8 and not image.mode.startswith("I")):
-        raise InputError(f"the JPEG 2000 has colors of {bits} bits, of which Pillow reads 8. Save it again as TIFF or PNG.")
+        raise InputError(f"the JPEG 2000 has colors of {bits} bits, of which Pillow reads 8. Save it as TIFF or PNG.")
     spaces = [int.from_bytes(source[at + 3 : at + 7], "big") for at, _, method in _colors(source) if method == 1]
     if CMYK in spaces and image.mode != "CMYK":
-        raise InputError("the JPEG 2000 is in CMYK, which this Pillow takes for RGB. Save it again as TIFF or PNG.")
+        raise InputError("the JPEG 2000 is in CMYK, which this Pillow reads as RGB. Save it as TIFF or PNG.")
 
 
 def check_complete(source: bytes) -> None:
-    """Raises `ValueError` for a file that was cut off, and for more tiles than a decoder should set up."""
+    """Raise `ValueError` for a truncated file, or one with more tiles than `MAX_TILES`."""
     if not source.startswith(CODESTREAM):
         bmff.check_complete(source)
     streams = [(at, end) for kind, at, end in bmff.iter_boxes(source) if kind == b"jp2c"]
@@ -54,7 +54,7 @@ def check_complete(source: bytes) -> None:
 
 
 def embedded(source: bytes) -> dict[str, bytes]:
-    """The profile and the XMP packet in the boxes, by the names under which Pillow has those of other formats."""
+    """Return the profile and XMP packet from the boxes, under the keys that Pillow uses for other formats."""
     out = {}
     for at, end, method in _colors(source):
         if method == 2:  # restricted ICC
@@ -66,6 +66,6 @@ def embedded(source: bytes) -> dict[str, bytes]:
 
 
 def _colors(source: bytes) -> list[tuple[int, int, int]]:
-    """Start, end and method of each color box."""
+    """Return start, end and method of each color box."""
     boxes = bmff.find_boxes(source, b"jp2h", b"colr")
     return [(at, end, source[at]) for _, at, end in boxes if at + 7 <= len(source)]

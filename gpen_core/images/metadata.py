@@ -1,7 +1,7 @@
-"""What an image file carries beside its pixels: taken out of one file and put into the next.
+"""Image metadata: read from one file and written to the next.
 
-The orientation is taken out, since it is applied to the pixels; a CMYK profile is left out, since it describes pixels that
-are no longer there. EXIF is handled as the bytes it came in: Pillow guesses types anew and turns what is not ASCII into "?".
+The orientation is removed because it is applied to the pixels. A CMYK profile is dropped because the pixels become RGB.
+EXIF is copied byte for byte: Pillow would guess types again and replace non-ASCII text with "?".
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ log = logging.getLogger(__name__)
 
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
-C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: signed over pixels that are changed
-# TIFF 6.0: tags that describe how the pixels are stored, not what they show; and what is not to be copied as it is.
+C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: its signature covers the old pixels
+# TIFF 6.0: tags that describe pixel storage, and tags that must not be copied unchanged.
 STORAGE_TAGS = frozenset(
     {*range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297, 301, *range(317, 326), 330}
     | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG, C2PA_TAG}
 )
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
-# Kept as they stood in a JPEG: what does not fit into the XMP packet, and IPTC captions.
+# Copied unchanged from a JPEG: extended XMP, and IPTC captions.
 JPEG_SEGMENTS = {"APP1": b"http://ns.adobe.com/xmp/extension/\x00", "APP13": b"Photoshop 3.0\x00"}
-XMP_ORIENTATION = re.compile(  # bounded, since packets are padded with thousands of blanks
+XMP_ORIENTATION = re.compile(  # bounded, because packets are padded with thousands of spaces
     rb"""\stiff:Orientation\s{0,9}=\s{0,9}["']([0-9]{0,3})["']|<tiff:Orientation>\s{0,9}([0-9]{0,3})\s{0,9}</tiff:Orientation>"""
 )
 PNG_XMP = "XML:com.adobe.xmp"
-# ImageMagick's names from before PNG had a chunk for EXIF, and what is to be put before the value to make it an APP1.
+# ImageMagick's keys from before PNG had an EXIF chunk, and the prefix that makes the value an APP1 payload.
 RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw profile type xmp": XMP_HEADER}
-# ITU-T H.273: what is sRGB's, what is shown as if it were, and what is not specified.
+# ITU-T H.273: sRGB, codes displayed like sRGB, and unspecified.
 SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
 PNG_COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
 MARKER_LIMIT = 65533  # payload of one JPEG marker
-MAX_FIELD_BYTES = {  # bytes that readers accept, Pillow among them: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
+MAX_FIELD_BYTES = {  # bytes that readers and Pillow accept: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
     "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
     "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
 }
-TOO_LONG_ERROR = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # of newer and of older Pillow
+TOO_LONG_ERROR = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # newer and older Pillow
 FIELD_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "color profile"}
-MAX_NAMED = 10  # keys of PNG text in a message
-UNKNOWN_DPI = (72.0, 72.0)  # what Pillow and many writers give where there is none
+MAX_NAMED = 10  # PNG text keys in a message
+UNKNOWN_DPI = (72.0, 72.0)  # written by Pillow and many others if the resolution is unknown
 SUPPORTED_FIELDS = {
     "PNG": ("exif", "icc", "xmp", "dpi", "text", "png_color"),
     "JPEG": ("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments"),
@@ -67,24 +67,24 @@ SUPPORTED_FIELDS = {
 @dataclass(frozen=True)
 class Metadata:
     exif: bytes | None = None
-    """`Exif` header, TIFF structure; without orientation and thumbnail."""
+    """`Exif` header and TIFF structure, without orientation and thumbnail."""
     icc: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None
-    """Of a JPEG or GIF."""
+    """Comment of a JPEG or GIF."""
     text: tuple[tuple[str, Any], ...] = ()
-    """PNG text chunks: what A1111 ("parameters") and ComfyUI ("workflow", "prompt") write."""
+    """PNG text chunks, as written by A1111 ("parameters") and ComfyUI ("workflow", "prompt")."""
     png_color: bytes = b""
-    """PNG chunks for gamma, primaries and rendering intent, as they stood."""
+    """PNG chunks for gamma, primaries and rendering intent, unchanged."""
     jpeg_segments: bytes = b""
-    """JPEG segments with IPTC captions and the rest of a long XMP packet, as they stood."""
+    """JPEG segments with IPTC captions and extended XMP, unchanged."""
     dropped: tuple[str, ...] = ()
-    """What the file had beside all this, by name; see `dropped_fields`."""
+    """Names of the file's other blocks; see `dropped_fields`."""
 
 
 def read_metadata(image: Image.Image, source: bytes) -> Metadata:
-    """`image` has been opened from `source` and its pixels loaded."""
+    """Read the metadata of `image`, which was opened from `source` and loaded."""
     xmp, used_keys = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
     return Metadata(
         exif=_exif(image, source),
@@ -103,10 +103,10 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """What EXIF says, else XMP, as Pillow has it since 11; 1 where neither says anything. TIFF: see `codecs`.
+    """Return the orientation from EXIF, else from XMP, as in Pillow 11 and newer; else 1. TIFF: see `codecs`.
 
-    HEIC and AVIF have properties of their own (ISO/IEC 23008-12, 6.5.10 and 6.5.12), and what EXIF says does not count:
-    libheif has applied them, and Pillow puts those of an AVIF into EXIF."""
+    HEIC and AVIF use properties of their own (ISO/IEC 23008-12, 6.5.10 and 6.5.12) instead of EXIF. libheif applies them,
+    and Pillow copies those of an AVIF into EXIF."""
     if image.format in ("HEIF", "JPEG2000"):
         return 1
     header = parse_tiff_header(tiff := _raw_exif(image))
@@ -118,29 +118,29 @@ def read_orientation(image: Image.Image) -> int:
 
 
 def _comment(image: Image.Image) -> bytes | None:
-    """That of a JPEG 2000 names no more than its encoder."""
+    """Return the comment, except a JPEG 2000's, which only names its encoder."""
     comment = image.info.get("comment")
     return comment if isinstance(comment, bytes) and image.format != "JPEG2000" else None
 
 
 def _png_color(image: Image.Image, source: bytes) -> bytes:
-    """As a PNG would say it, also of the colors that a HEIC or AVIF has no profile for, such as those of HDR."""
+    """Return PNG color chunks, also for a HEIC or AVIF without profile whose colors are not sRGB, such as HDR."""
     if image.format not in ("AVIF", "HEIF"):
         return b"".join(chunk for kind, chunk in png_chunks(source) if kind in PNG_COLOR_CHUNKS)
     codes = None if image.info.get("icc_profile") else bmff.color_codes(source)
     if codes is None or (codes[0] in SRGB_PRIMARIES and codes[1] in SRGB_TRANSFERS):
         return b""
-    return png_chunk(b"cICP", bytes((*codes, 0, 1)))  # RGB of the full range
+    return png_chunk(b"cICP", bytes((*codes, 0, 1)))  # full-range RGB
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     if hasattr(image, "tag_v2") and RESOLUTION_TAGS[0] not in image.tag_v2:
-        return None  # Pillow says 1 dpi
+        return None  # Pillow reports 1 dpi
     try:
         x, y = (float(v) for v in image.info.get("dpi") or ())
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None  # what JPEG can hold
+    return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None  # JPEG's range
 
 
 def _icc(image: Image.Image, source: bytes) -> bytes | None:
@@ -152,14 +152,14 @@ def _icc(image: Image.Image, source: bytes) -> bytes | None:
 
 
 def _has_profile(image: Image.Image, source: bytes) -> bool:
-    """Whether there is one that Pillow did not take."""
+    """Return whether the file has a profile that Pillow did not read."""
     segments = getattr(image, "applist", [])
     in_jpeg = any(name == "APP2" and data.startswith(b"ICC_PROFILE\x00") for name, data in segments)
     return in_jpeg or any(kind == b"iCCP" for kind, _ in png_chunks(source))
 
 
 def drop_gray_profile(metadata: Metadata, channels: int) -> Metadata:
-    """Without the profile of a gray image where the file will hold three colors."""
+    """Remove a gray profile if the file will have three color channels."""
     if channels == 3 and metadata.icc and metadata.icc[16:20] == b"GRAY":
         log.warning("The image is saved as RGB; its gray profile is dropped.")
         return replace(metadata, icc=None)
@@ -167,7 +167,7 @@ def drop_gray_profile(metadata: Metadata, channels: int) -> Metadata:
 
 
 def drop_oversized(metadata: Metadata, format_name: str) -> Metadata:
-    """Without what is too long for a file of that format, which is logged."""
+    """Remove and log fields that are too long for the format."""
     without: dict[str, Any] = {}
     for field, longest in MAX_FIELD_BYTES.get(format_name, {}).items():
         length = len(getattr(metadata, field) or b"")
@@ -180,13 +180,13 @@ def drop_oversized(metadata: Metadata, format_name: str) -> Metadata:
 
 
 def oversized_message(source: bytes, error: Exception) -> str | None:
-    """What to say where Pillow refused a PNG for the length of its metadata."""
+    """Return the message for a PNG that Pillow refused because of long metadata, else None."""
     if not TOO_LONG_ERROR.search(str(error)):
         return None
     profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in png_chunks(source) if kind == b"iCCP")
     is_profile = any(inflated_size(one, MAX_FIELD_BYTES["PNG"]["icc"]) > MAX_FIELD_BYTES["PNG"]["icc"] for one in profiles)
-    problem = "color profile of the PNG has more than 1 MiB" if is_profile else "text in the PNG is too long"
-    return f"the {problem} ({error}). Remove it, with exiftool for example, and try again."
+    problem = "color profile of the PNG is larger than 1 MiB" if is_profile else "text in the PNG is too long"
+    return f"the {problem} ({error}). Remove it, for example with exiftool, and try again."
 
 
 def _drop_oversized_text(metadata: Metadata) -> Metadata:
@@ -203,13 +203,13 @@ def _drop_oversized_text(metadata: Metadata) -> Metadata:
 
 
 def promised_by_xmp(image: Image.Image) -> tuple[str, ...]:
-    """What its XMP says of what lies behind the image; see `xmp_promises`."""
+    """Return the trailing data that the XMP declares; see `xmp_promises`."""
     xmp = _xmp(image)
     return without_promises(xmp)[1] if xmp else ()
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    """Pillow before 11 puts only some formats' XMP into `info`."""
+    """Return the XMP packet. Pillow before 11 provides it in `info` for some formats only."""
     found = getattr(image, "text", {}).get(PNG_XMP) or image.info.get("xmp")
     if not found and hasattr(image, "tag_v2"):
         found = image.tag_v2.get(XMP_TAG)
@@ -223,17 +223,17 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 
 def _raw_profiles(image: Image.Image) -> dict[str, bytes]:
-    """What ImageMagick wrote into PNG text as hexadecimal digits, after an empty line, a name and the length."""
+    """Decode ImageMagick's profiles in PNG text: hexadecimal digits after an empty line, a name and the length."""
     out = {}
     for key, value in getattr(image, "text", {}).items():
         if key in RAW_PROFILES:
-            with contextlib.suppress(ValueError):  # it stays a text then
+            with contextlib.suppress(ValueError):  # then it remains plain text
                 out[key] = RAW_PROFILES[key] + bytes.fromhex("".join(value.split("\n")[3:]))
     return out
 
 
 def _raw_exif(image: Image.Image) -> bytes:
-    """Without the header, which WebP leaves out."""
+    """Return the EXIF block without its header, which WebP omits."""
     raw = image.info.get("exif") or next((v for v in _raw_profiles(image).values() if not v.startswith(XMP_HEADER)), b"")
     return bytes(raw).removeprefix(EXIF_HEADER)
 
@@ -247,8 +247,8 @@ def _exif(image: Image.Image, source: bytes) -> bytes | None:
 
 
 def _strip_orientation(tiff: bytes) -> bytes | None:
-    """Without a thumbnail too, which would show the image as it was. All else stays where it is, since a maker's note
-    may point to it. Empty where nothing is left, None where there is no directory."""
+    """Remove orientation and thumbnail, which would show the old image. All other data keep their positions, because a
+    maker note may point to them. Returns empty bytes if no tag is left, and None if there is no directory."""
     header = parse_tiff_header(tiff)
     if header is None or header.big or header.first + 2 > len(tiff):
         return None
@@ -270,14 +270,14 @@ def _tiff_exif(source: bytes) -> bytes | None:
         return None
     entries = {tag: entry for tag, entry in read_directory(source, header, header.first).items() if tag not in STORAGE_TAGS}
     for tag in RESOLUTION_TAGS:
-        if tag in entries and entries[tag].kind != 5:  # RATIONAL; Pillow opens no JPEG with another type
+        if tag in entries and entries[tag].kind != 5:  # RATIONAL; Pillow cannot open a JPEG with another type
             del entries[tag]
     start = b"II*\x00\x08\x00\x00\x00" if header.order == "<" else b"MM\x00*\x00\x00\x00\x08"
     return start + write_directory(entries, header.order, 8) if entries else None
 
 
 def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
-    """The byte order and the tags that a TIFF of this metadata has beside those for its pixels."""
+    """Return the byte order and all tags of a TIFF with this metadata, except the storage tags."""
     tiff = (metadata.exif or b"")[len(EXIF_HEADER) :]
     header = parse_tiff_header(tiff)
     order, entries = ("<", {}) if header is None else (header.order, read_directory(tiff, header, header.first))
@@ -299,7 +299,7 @@ def _format_names(text: Sequence[tuple[str, Any]]) -> str:
 
 
 def warn_about_losses(metadata: Metadata, format_name: str) -> None:
-    """Logs what the format cannot hold."""
+    """Log the metadata that the format cannot hold."""
     names = {
         "exif": "EXIF",
         "icc": "a color profile",
@@ -313,14 +313,14 @@ def warn_about_losses(metadata: Metadata, format_name: str) -> None:
     lost = [name for field, name in names.items() if field not in SUPPORTED_FIELDS[format_name] and getattr(metadata, field)]
     if metadata.dpi == UNKNOWN_DPI:
         lost = [name for name in lost if name != names["dpi"]]
-    if b"sRGB" in metadata.png_color and b"cICP" not in metadata.png_color:  # what is expected of any file
+    if b"sRGB" in metadata.png_color and b"cICP" not in metadata.png_color:  # sRGB is assumed for any file
         lost = [name for name in lost if name != names["png_color"]]
     if lost:
-        log.warning("%s has no place for %s; left out.", format_name, ", ".join(lost))
+        log.warning("%s cannot store %s; left out.", format_name, ", ".join(lost))
 
 
 def save_arguments(metadata: Metadata, format_name: str) -> dict[str, Any]:
-    """Keyword arguments for Pillow's `Image.save` that carry over what the format can hold. TIFF: see `tiff_entries`."""
+    """Return arguments for Pillow's `Image.save` with the metadata that the format can hold. TIFF: see `tiff_entries`."""
     out: dict[str, Any] = {"icc_profile": metadata.icc, "exif": metadata.exif, "dpi": metadata.dpi}
     if format_name == "PNG":
         out["pnginfo"] = _png_text(metadata)
@@ -347,7 +347,7 @@ def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
 
 
 def insert_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
-    """Puts EXIF, XMP, IPTC and the comment behind JFIF's segment, the first: in Pillow before 10 long ones break off."""
+    """Insert EXIF, XMP, IPTC and comment after the first (JFIF) segment. Pillow before 10 truncates long ones."""
     segments = b""
     for header, payload in ((b"", metadata.exif), (XMP_HEADER, metadata.xmp)):
         if payload:
@@ -364,7 +364,7 @@ def _jpeg_segment(name: str, payload: bytes) -> bytes:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, whole chunk) of a PNG up to its pixels; nothing for other data."""
+    """Yield (type, whole chunk) of a PNG up to its pixels; nothing for other data."""
     spans = iter_chunks(data) if data.startswith(PNG_SIGNATURE) else ()
     for kind, start, end in spans:
         if kind == b"IDAT":
@@ -373,15 +373,15 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def strip_to_pixels(png: bytes, size: tuple[int, int]) -> bytes:
-    """A PNG of that width and height with no more of `png` than makes its pixels, each chunk whole. A decoder that is given
-    the rest takes gigabytes where a chunk of any kind claims them (OpenCV 5), or believes the first of two headers."""
+    """Return a PNG of this (width, height) with only the complete pixel chunks of `png`. Others are risky: OpenCV 5
+    allocates as many gigabytes as any chunk claims, and decoders differ on which of two headers counts."""
     header = png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])
     spans = ((start, end) for kind, start, end in iter_chunks(png) if kind in (b"tRNS", b"IDAT") and end <= len(png))
     return b"".join((PNG_SIGNATURE, header, *(png[start:end] for start, end in spans), png_chunk(b"IEND", b"")))
 
 
 def insert_chunks(png: bytes, metadata: Metadata) -> bytes:
-    """Puts the metadata into a PNG that was written without any (by OpenCV): Pillow encodes the chunks on a 1x1 image."""
+    """Insert metadata into a PNG written without any (by OpenCV). Pillow encodes the chunks in a 1x1 image."""
     carrier = io.BytesIO()
     Image.new("RGB", (1, 1)).save(carrier, "PNG", **save_arguments(metadata, "PNG"))
     chunks = b"".join(chunk for kind, chunk in png_chunks(carrier.getvalue()) if kind != b"IHDR")
@@ -389,7 +389,7 @@ def insert_chunks(png: bytes, metadata: Metadata) -> bytes:
 
 
 def insert_png_color(png: bytes, metadata: Metadata) -> bytes:
-    """Puts gamma, primaries and intent back, which Pillow does not write."""
+    """Insert gamma, primaries and rendering intent, which Pillow does not write."""
     return _insert_after_header(png, metadata.png_color)
 
 

@@ -1,4 +1,4 @@
-"""Opens an image's file."""
+"""Opening image files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import BinaryIO
 from ..errors import InputError
 from ..files.regular_file import open_regular_file
 
-MAX_IMAGE_BYTES = 2 << 30  # more than MAX_PIXELS of 16 bits with alpha have without compression
+MAX_IMAGE_BYTES = 2 << 30  # more than MAX_PIXELS need uncompressed in 16 bits with alpha
 
 
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """The open file and its size in bytes. Raises `InputError` if it cannot be read, is not a regular file, or has more than
-    `MAX_IMAGE_BYTES`."""
+    """Open the file and yield it with its size in bytes. Raises `InputError` if it cannot be read, is not a regular file
+    or has more than `MAX_IMAGE_BYTES`."""
     try:
         file, status = open_regular_file(path, MAX_IMAGE_BYTES)
         with file:

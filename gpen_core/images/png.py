@@ -1,4 +1,4 @@
-"""The chunks that a PNG consists of (PNG 1.2, section 3.2)."""
+"""Reading and writing PNG chunks (PNG 1.2, section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def iter_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk, length and checksum included; the last one's end may lie behind the data's."""
+    """Yield (type, start, end) of each chunk, including length and checksum. The last end may exceed the data."""
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
@@ -23,7 +23,7 @@ def png_chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def inflated_size(packed: bytes, max_bytes: int) -> int:
-    """Bytes that deflated data unpack to, counted no further than one more than `max_bytes`; 0 for what is no such data."""
+    """Return the inflated size in bytes, at most `max_bytes` + 1; 0 for invalid data."""
     try:
         return len(zlib.decompressobj().decompress(packed, max_bytes + 1))
     except zlib.error:

@@ -1,4 +1,4 @@
-"""Whether a PNG holds all of its rows: where the data end cleanly before, decoders leave the rest black and say nothing."""
+"""Check that a PNG contains all its rows. If the data end cleanly too early, decoders silently leave the rest black."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from .png import iter_chunks
 CHUNK_SIZE = 1 << 20  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the color type
 PALETTE = 3
-# PNG 1.2, 2.6: first column and row of each pass, and its steps.
+# PNG 1.2, 2.6: first column, first row and steps of each pass.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def check(png: bytes, pixels: Pixels) -> None:
-    """Raises `ValueError` where rows are missing. They are counted only where they may be: where the last one is all 0, or
-    would be of a color of the palette, or where all rows are interlaced."""
+    """Raise `ValueError` if rows are missing.
+
+    The rows are counted only if some may be missing: the last one is all 0, or the image has a palette or is interlaced."""
     kind, _, _, interlaced = png[25:29]
     if kind == PALETTE or interlaced or not pixels[-1].any():
         needed = _expected_bytes(png)
@@ -26,7 +27,7 @@ def check(png: bytes, pixels: Pixels) -> None:
 
 
 def _expected_bytes(png: bytes) -> int:
-    """Bytes of all rows, each with its filter's number."""
+    """Return the bytes of all rows, each with its filter byte."""
     width, height, bits, kind, _, _, interlaced = struct.unpack_from(">LLBBBBB", png, 16)
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     sizes = ((-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes)

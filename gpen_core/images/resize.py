@@ -1,4 +1,4 @@
-"""Resizing with OpenCV. `pipeline.torch_resize` is the same on a device."""
+"""Resizing with OpenCV; `pipeline.torch_resize` does the same on a device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FILTERS: dict[Filter, int] = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUB
 
 
 def resize(pixels: NDArray[Any], size: tuple[int, int], enlarge: Filter = "linear") -> NDArray[Any]:
-    """[H, W], [H, W, C] or [B, H, W, C] to `size` (width, height), in the same dtype (float16 becomes float32).
+    """Resize [H, W], [H, W, C] or [B, H, W, C] to `size` (width, height), in the same dtype (float16 becomes float32).
 
-    An image that gets narrower, or lower at the same width, is reduced by area: each pixel is the mean of those it covers,
-    so that nothing aliases. Any other is interpolated with `enlarge`: linear for masks and what a network sees, cubic for
-    what is shown, Lanczos (8 x 8 pixels) for photographs. Cubic and Lanczos overshoot at edges: floats are not clipped.
-    An image of that size already is returned as it is, not copied."""
-    if pixels.dtype == np.float16:  # OpenCV has none
+    If the width shrinks, or the height at the same width, the image is reduced by area: each pixel is the mean of those
+    it covers, so nothing aliases. Otherwise it is interpolated with `enlarge`: linear for masks and network inputs, cubic
+    for display, Lanczos (8 x 8 pixels) for photos. Cubic and Lanczos overshoot at edges; floats are not clipped.
+    An image that already has this size is returned without a copy."""
+    if pixels.dtype == np.float16:  # unsupported by OpenCV
         pixels = pixels.astype(np.float32)
     if pixels.ndim == 4:
         return pixels if _size(pixels[0]) == size else np.stack([resize(one, size, enlarge) for one in pixels])
@@ -31,13 +31,13 @@ def resize(pixels: NDArray[Any], size: tuple[int, int], enlarge: Filter = "linea
 
 
 def resize_longest(batch: NDArray[Any], longest: int) -> NDArray[Any]:
-    """[B, H, W, C] with the same proportions and a longer side of `longest` pixels; see `resize`."""
+    """Resize [B, H, W, C] to a longer side of `longest` pixels, keeping the aspect ratio; see `resize`."""
     height, width = batch.shape[1:3]
     return resize(batch, scaled_size((width, height), longest))
 
 
 def scaled_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Width and height with the same proportions and a longer side of `longest` pixels; no side is below 1."""
+    """Return (width, height) with the same aspect ratio and a longer side of `longest` pixels; no side is below 1."""
     factor = longest / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 

@@ -1,6 +1,6 @@
-"""Metadata of an image whose size has changed: where it tells width and height, it tells the new ones.
+"""Updating width and height in the metadata of a resized image.
 
-The resolution stays: it is said for pixels, of which there are more. A text such as A1111's stays as it was written, too."""
+The resolution (pixels per inch) and texts such as A1111's are kept unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .metadata import EXIF_HEADER, Metadata
 from .tiff import EXIF_IFD, INTEROP_IFD, TiffHeader, TiffOffset, iter_entries, parse_tiff_header
 
 SHORT, LONG = 3, 4
-# EXIF 2.3: tags of width and of height, by directory; 0 is the first.
+# EXIF 2.3: width and height tags by directory; 0 is the first directory.
 WIDTH_TAGS = {0: 0x0100, EXIF_IFD: 0xA002, INTEROP_IFD: 0x1001}
 HEIGHT_TAGS = {0: 0x0101, EXIF_IFD: 0xA003, INTEROP_IFD: 0x1002}
 SUB_IFD = {0: EXIF_IFD, EXIF_IFD: INTEROP_IFD}
@@ -20,12 +20,12 @@ XMP_DIMENSIONS = (b"exif:PixelXDimension|tiff:ImageWidth", b"exif:PixelYDimensio
 
 
 def with_dimensions(metadata: Metadata, size: tuple[int, int]) -> Metadata:
-    """The same for an image of that width and height. What is damaged stays as it is."""
+    """Return the metadata for an image of this (width, height). Damaged parts are kept unchanged."""
     return replace(metadata, exif=_update_exif(metadata.exif, size), xmp=_update_xmp(metadata.xmp, size))
 
 
 def _update_exif(exif: bytes | None, size: tuple[int, int]) -> bytes | None:
-    """Every value stays where it is, since a maker's note may point to it."""
+    """Update in place: values keep their positions, because a maker note may point to them."""
     tiff = bytearray((exif or b"")[len(EXIF_HEADER) :])
     header = parse_tiff_header(tiff)
     if exif is None or header is None or header.big:
@@ -49,7 +49,7 @@ def _write_value(tiff: bytearray, header: TiffHeader, place: TiffOffset, value: 
 
 
 def _update_xmp(xmp: bytes | None, size: tuple[int, int]) -> bytes | None:
-    """As attributes and as elements."""
+    """Update both attributes and elements."""
     if xmp is None:
         return None
     for names, value in zip(XMP_DIMENSIONS, size):

@@ -1,6 +1,6 @@
-"""TIFF's directories of tags (TIFF 6.0, section 2), which EXIF is made of too: read and written byte for byte.
+"""Reading and writing TIFF tag directories (TIFF 6.0, section 2), also used by EXIF, byte for byte.
 
-Pillow reads them, but writes types that it guesses anew.
+Pillow reads them, but guesses the types again when it writes them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # TIFF 6.0, section 2
 MAX_ENTRIES = 0xFFFF
-INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # of these types: BYTE, SHORT, LONG
+INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # BYTE, SHORT, LONG
 
 
 class TiffHeader(NamedTuple):
-    """Of a TIFF structure, which EXIF is too."""
+    """Header of a TIFF structure; EXIF has one, too."""
 
-    order: str  # as `struct` writes it
+    order: str  # in `struct` notation
     big: bool  # BigTIFF: 64-bit positions
     first: int  # position of the first directory
 
 
 class TiffOffset(NamedTuple):
-    """An entry of a TIFF directory: what it is and where it and its value stand."""
+    """An entry of a TIFF directory with the positions of the entry and its value."""
 
     at: int
     tag: int
@@ -36,11 +36,11 @@ class TiffOffset(NamedTuple):
 
 
 class TiffField(NamedTuple):
-    """An entry of a TIFF directory on its own."""
+    """An entry of a TIFF directory with its value."""
 
     kind: int
     values: int
-    value: bytes | dict[int, TiffField]  # in the structure's byte order; or the directory it points to
+    value: bytes | dict[int, TiffField]  # in the structure's byte order, or the directory that it points to
 
 
 def parse_tiff_header(data: bytes | bytearray) -> TiffHeader | None:
@@ -53,15 +53,15 @@ def parse_tiff_header(data: bytes | bytearray) -> TiffHeader | None:
 
 
 def iter_entries(data: bytes | bytearray, header: TiffHeader, at: int) -> Iterator[TiffOffset]:
-    """The entries of the directory at `at` whose values lie within `data`. `ValueError` where it claims to have more
-    entries than a TIFF that is not a BigTIFF can."""
+    """Yield the entries of the directory at `at` whose values are inside `data`. Raises `ValueError` if it claims more
+    than `MAX_ENTRIES`, the maximum of a classic TIFF."""
     number, position, size = ("Q", "Q", 20) if header.big else ("H", "L", 12)
     number_bytes, inline = struct.calcsize("=" + number), struct.calcsize("=" + position)
     if at + number_bytes > len(data):
         return
     (count,) = struct.unpack_from(header.order + number, data, at)
     if count > MAX_ENTRIES:
-        raise ValueError(f"a TIFF directory of {count:,} entries")
+        raise ValueError(f"a TIFF directory claims {count:,} entries")
     at += number_bytes
     for entry in range(at, min(at + count * size, len(data) - size + 1), size):
         tag, kind, values = struct.unpack_from(header.order + "HH" + position, data, entry)
@@ -73,9 +73,10 @@ def iter_entries(data: bytes | bytearray, header: TiffHeader, at: int) -> Iterat
 
 
 def read_directory(data: bytes, header: TiffHeader, at: int, owner: int = 0) -> dict[int, TiffField]:
-    """The directory at `at` with those for Exif, GPS and interoperability, which belong to `owner`."""
+    """Read the directory at `at` with its Exif, GPS and interoperability directories. `owner` is its own tag, 0 for the
+    first."""
     out: dict[int, TiffField] = {}
-    left = len(data)  # only in a hostile file do entries overlap or come twice
+    left = len(data)  # entries overlap or repeat only in hostile files
     for place in iter_entries(data, header, at):
         left -= place.length
         if left < 0:
@@ -92,13 +93,13 @@ def read_directory(data: bytes, header: TiffHeader, at: int, owner: int = 0) -> 
 
 
 def write_directory(entries: dict[int, TiffField], order: str, at: int) -> bytes:
-    """The bytes of a directory and of what it points to, to stand at position `at` of a TIFF structure."""
+    """Return the bytes of a directory and its values, for position `at` of a TIFF structure."""
     inline, trailing = [struct.pack(order + "H", len(entries))], []
     start = at + 2 + 12 * len(entries) + 4
     for tag, (kind, count, value) in sorted(entries.items()):
         data = write_directory(value, order, start) if isinstance(value, dict) else value
         if isinstance(value, dict) or len(data) > 4:
-            trailing.append(data + bytes(len(data) % 2))  # on even positions
+            trailing.append(data + bytes(len(data) % 2))  # at even positions
             data = struct.pack(order + "L", start)
             start += len(trailing[-1])
         inline.append(struct.pack(order + "HHL", tag, kind, count) + data.ljust(4, b"\x00"))

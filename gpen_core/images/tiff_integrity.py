@@ -1,7 +1,7 @@
-"""Whether the strips or tiles of a TIFF hold what they must, as far as the format lets one tell (TIFF 6.0, sections 3, 15).
+"""Check the strips or tiles of a TIFF as far as the format allows (TIFF 6.0, sections 3, 15).
 
-Decoders stop when a strip's rows are full, and never see that the code goes on, or what its checksum says. Deflate has
-one. LZW has none: only where its strips are is checked, and the rest is left to the decoder.
+Decoders stop when a strip's rows are full, so they miss excess data and never verify Deflate's checksum. LZW has no
+checksum: only the positions of its strips are checked, and the rest is left to the decoder.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ CHUNK_SIZE = 1 << 18  # bytes inflated at once
 
 @dataclass(frozen=True)
 class Strip:
-    """Or a tile."""
+    """A strip or tile."""
 
     number: int
     data: memoryview
     expected_bytes: int
-    """Bytes that it must stand for."""
+    """Required number of uncompressed bytes."""
     padded_bytes: int
-    """And those that it does where a writer filled up the last strip to the rows of the others."""
+    """Uncompressed bytes if the writer padded the last strip to the rows of the others."""
     row_bytes: int
-    """Bytes of a row."""
+    """Bytes per row."""
     first_row: int | None
-    """Of the image, where the strip has all samples of whole rows."""
+    """First image row, if the strip contains all samples of whole rows."""
 
 
 def check(image: Image.Image, source: bytes, pixels: Pixels) -> None:
-    """`ValueError` where strips of `source`, a TIFF, are damaged. `pixels` [H, W] or [H, W, C] is what was decoded."""
+    """Raise `ValueError` if strips of the TIFF `source` are damaged. `pixels` [H, W] or [H, W, C] are the decoded ones."""
     tags = getattr(image, "tag_v2", {})
     compression = tags.get(259, 1)
     if compression not in (*UNCOMPRESSED, *LZW, *DEFLATE) or tags.get(262) == YCBCR:
-        return  # these have a syntax of their own, and need fewer bytes than one per sample
+        return  # other compressions have their own syntax; YCbCr needs less than one byte per sample
     strips = _strips(tags, source)
     if compression in DEFLATE and tags.get(266, 1) != REVERSED_BITS:
         _check_deflate(strips, _Checksum(pixels, tags, source))
@@ -57,7 +57,7 @@ def check(image: Image.Image, source: bytes, pixels: Pixels) -> None:
 def _check_deflate(strips: Iterator[Strip], checksum: _Checksum) -> None:
     for strip in strips:
         if not checksum.matches(strip):
-            most = strip.padded_bytes + strip.row_bytes - 1  # where the checksum is right, a few bytes more do no harm
+            most = strip.padded_bytes + strip.row_bytes - 1  # a few extra bytes are harmless if the checksum is right
             _check_length(strip, _inflated_length(strip, most), most)
 
 
@@ -67,7 +67,7 @@ def _check_length(strip: Strip, length: int, most: int) -> None:
 
 
 def _inflated_length(strip: Strip, most: int) -> int:
-    """Checked against its checksum. No more than `most` bytes and a piece are inflated."""
+    """Return the inflated length, verified by the checksum. Stops soon after `most` bytes."""
     stream, length = zlib.decompressobj(), 0
     for at in range(0, len(strip.data), CHUNK_SIZE):
         rest: bytes | memoryview = strip.data[at : at + CHUNK_SIZE]
@@ -82,8 +82,9 @@ def _inflated_length(strip: Strip, most: int) -> int:
 
 
 class _Checksum:
-    """Adler-32 of pixels that were decoded, which is quicker than to inflate the strip once more. Where the pixels are no
-    more the file's samples (a palette, say), or the checksum is not at the strip's end, it just does not agree."""
+    """Adler-32 of the decoded pixels, which is faster than inflating the strip again.
+
+    It does not match if the pixels are not the file's samples (e.g. a palette) or the checksum is not at the strip's end."""
 
     def __init__(self, pixels: Pixels, tags: Any, source: bytes) -> None:
         header = parse_tiff_header(source)
@@ -108,15 +109,15 @@ class _Checksum:
 
 
 def _strips(tags: Any, source: bytes) -> Iterator[Strip]:
-    """In the file's order. Raises `ValueError` where they are not as many as they must be or lie outside of the file."""
+    """Yield the strips in file order. Raises `ValueError` if their number is wrong or one is outside the file."""
     tiled = 322 in tags
     offsets, counts = (_int_tags(tags, tag) for tag in ((324, 325) if tiled else (273, 279)))
     if len(offsets) == 1 and counts in ((), (0,)):
-        counts = (len(source) - offsets[0],)  # old writers of one strip
-    # In a hostile file these may be as many as pixels.
+        counts = (len(source) - offsets[0],)  # some old writers omit the size of a single strip
+    # A hostile file could declare as many strips as pixels.
     expected = list(islice(_tile_sizes(tags) if tiled else _strip_sizes(tags), len(offsets) + 1))
     if not len(offsets) == len(counts) == len(expected):
-        raise ValueError(f"it has {len(offsets)} strips with {len(counts)} sizes, not as many as its rows need")
+        raise ValueError(f"it has {len(offsets)} strips with {len(counts)} sizes, which does not match its rows")
     view = memoryview(source)
     for number, (offset, count, sizes) in enumerate(zip(offsets, counts, expected)):
         if offset < 0 or count < 0 or offset + count > len(source):
@@ -125,7 +126,7 @@ def _strips(tags: Any, source: bytes) -> Iterator[Strip]:
 
 
 def _strip_sizes(tags: Any) -> Iterator[tuple[int, int, int, int | None]]:
-    """Bytes needed, bytes at most, first row."""
+    """Yield required bytes, padded bytes, bytes per row and first row."""
     width, height = _int_tag(tags, 256), _int_tag(tags, 257)
     row, planes = _row_layout(tags, width)
     per_strip = min(height, _int_tag(tags, 278, height))
@@ -145,7 +146,7 @@ def _tile_sizes(tags: Any) -> Iterator[tuple[int, int, int, int | None]]:
 
 
 def _row_layout(tags: Any, width: int) -> tuple[int, int]:
-    """Bytes of a row, and how many planes of such rows there are."""
+    """Return the bytes per row and the number of planes."""
     bits = _int_tags(tags, 258) or (1,)
     samples = _int_tag(tags, 277, 1)
     apart = samples > 1 and tags.get(284, 1) == PLANAR
@@ -164,5 +165,5 @@ def _int_tags(tags: Any, tag: int) -> tuple[int, ...]:
     value = tags.get(tag, ())
     values = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(number, int) for number in values):
-        raise ValueError(f"tag {tag} holds no whole numbers")
+        raise ValueError(f"tag {tag} contains values that are not integers")
     return values

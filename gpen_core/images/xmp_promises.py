@@ -1,6 +1,6 @@
-"""XMP that promises what a new file does not hold: gain maps, a phone's videos, and further images behind the image.
+"""Removing XMP that declares trailing data the output does not have: gain maps, motion videos and further images.
 
-A viewer that believes it looks for a video or a gain map at the end of the file, and shows an error or wrong colors.
+A viewer that trusts it would look for a video or gain map at the end of the file and show an error or wrong colors.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ NAMESPACES = {
     b"http://ns.google.com/photos/1.0/camera/": (rb"(?:MotionPhoto|MicroVideo)\w*", MOTION_VIDEO),
     b"http://ns.oppo.com/photos/1.0/camera/": (rb"(?:MotionPhoto|OLivePhoto|VideoLength)\w*", MOTION_VIDEO),
 }
-"""Which properties of a namespace are about what lies behind the image, and what that is."""
+"""Properties of each namespace that declare trailing data, and what those data are."""
 EXTENSION_NAMESPACE = b"http://ns.adobe.com/xmp/note/"  # XMP 3, 1.1.3.1
 MAX_PREFIXES = 20
 PREFIX = re.compile(rb"""\sxmlns:([\w.-]{1,40})\s{0,9}=\s{0,9}["']([^"'<>]{1,100})["']""")
 NOTHING = re.compile(rb"[\s0]{0,9}")
-"""A value that says that there is none, as phones write MotionPhoto="0"."""
+"""A value that declares no data, such as MotionPhoto="0"."""
 
 
 def without_promises(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The packet without those properties, and what they promised, in words."""
+    """Return the packet without these properties, and the names of the data that they declared."""
     promised: dict[str, None] = {}
     for prefix, namespace in _prefixes(xmp, frozenset(NAMESPACES)):
         names, thing = NAMESPACES[namespace]
@@ -38,20 +38,20 @@ def without_promises(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def without_extension(xmp: bytes) -> bytes:
-    """The packet without the mark that the rest of it is in further segments, which only a JPEG has."""
+    """Return the packet without the mark for extended XMP, which only JPEG supports."""
     for prefix, _ in _prefixes(xmp, frozenset({EXTENSION_NAMESPACE})):
         xmp, _ = _removed(xmp, re.escape(prefix) + b":HasExtendedXMP")
     return xmp
 
 
 def _prefixes(xmp: bytes, namespaces: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """The prefixes that stand for these namespaces, with theirs; no more of them than an ordinary packet has."""
+    """Return (prefix, namespace) pairs for these namespaces, at most `MAX_PREFIXES`."""
     found = dict.fromkeys((prefix, space) for prefix, space in PREFIX.findall(xmp) if space in namespaces)
     return list(islice(found, MAX_PREFIXES))
 
 
 def _removed(xmp: bytes, name: bytes) -> tuple[bytes, list[bytes]]:
-    """Without attributes and elements of these names, and the values that they had."""
+    """Return the packet without attributes and elements of these names, and their values."""
     values: list[bytes] = []
     parts, at = [], 0
     for start, end in _elements(xmp, name):
@@ -68,7 +68,7 @@ def _removed(xmp: bytes, name: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _elements(xmp: bytes, name: bytes) -> Iterator[tuple[int, int]]:
-    """From where to where each reaches; one that does not end is left. None of them holds another one of its name."""
+    """Yield (start, end) of each element, ignoring unclosed ones. Elements do not nest in others of the same name."""
     start_tag, at = re.compile(rb"<(%s)(?=[\s/>])[^<>]*>" % name), 0
     while found := start_tag.search(xmp, at):
         at = found.end()

@@ -117,5 +117,5 @@ def test_what_the_format_cannot_hold_is_said_before_it_is_computed(restore, tmp_
     wide = tmp_path / "wide.webp"
     Image.new("RGB", (4100, 20)).save(wide)
     ran = restore(wide, "-o", tmp_path / "out.webp", "--upscale", 4)
-    assert ran.status == 1 and "WEBP holds at most 16383 pixels a side, not 16400 x 80" in ran.err
+    assert ran.status == 1 and "WEBP allows at most 16383 pixels per side, not 16400 x 80" in ran.err
     assert cli_fixtures.file_names(tmp_path) == ["wide.webp"]

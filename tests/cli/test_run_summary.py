@@ -166,7 +166,7 @@ def test_a_swap_that_changed_nothing_says_so(restore, two_faces, tmp_path):
         (("scan.pdf",), "scan.pdf is a PDF document. Save its pages as images first, such as PNG."),
         (("page.jpg",), "page.jpg is a PDF document. Save its pages as images first, such as PNG."),
         (("clip.mp4",), "clip.mp4 is a video. Restore it with: gpen video clip.mp4 -o OUT.mp4"),
-        (("notes.txt",), "notes.txt: the file is not a"),
+        (("notes.txt",), "notes.txt: the file's format is unknown"),
         (("albums",), "No images in albums, but in subfolders. Use --recursive."),
         (("empty",), "No images ("),
         (("photo.png", "--region-mask", "mask.png"), "mask.png cannot be read: No such file or directory."),

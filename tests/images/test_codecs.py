@@ -279,7 +279,7 @@ def test_alpha_is_not_thrown_away_in_secret(format_name):
 @pytest.mark.parametrize("upright", (True, False))
 def test_an_image_too_long_for_the_format_is_refused_with_a_way_out(format_name, side, upright):
     pixels = np.zeros((side, 1) if upright else (1, side), np.uint8)
-    with pytest.raises(OutputError, match=rf"{side - 1} pixels a side.*\.png"):
+    with pytest.raises(OutputError, match=rf"{side - 1} pixels per side.*\.png"):
         encode(photo(pixels), format_name)
     fitting = pixels[:-1] if upright else pixels[:, :-1]
     assert decode(encode(photo(fitting), format_name)).image.to_input_type().shape[:2] == fitting.shape

@@ -62,7 +62,7 @@ UNKEPT = {
     "PNG C2PA": (made.png(EIGHT, (b"caBX", C2PA_BOX)), ("a C2PA manifest",)),
     "PNG private": (behind_the_pixels(made.png(EIGHT), (b"maKr", b"x"), (b"maKr", b"y")), ("PNG chunk maKr",)),
     "PNG public": (made.png(EIGHT, (b"oFFs", bytes(9)), (b"mDCV", bytes(24))), ("PNG chunk oFFs", "PNG chunk mDCV")),
-    "PNG behind": (made.png(EIGHT) + b"PK\3\4", ("4 bytes behind the image",)),
+    "PNG behind": (made.png(EIGHT) + b"PK\3\4", ("4 bytes after the image",)),
     "WebP C2PA": (webp(b"C2PA", C2PA_BOX), ("a C2PA manifest",)),
     "WebP private": (webp(b"MAKR", b"abc"), ("WebP chunk MAKR",)),
     "TIFF C2PA": (tiff(0xCD41, MANIFEST), ("a C2PA manifest",)),
