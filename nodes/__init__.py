@@ -1,4 +1,4 @@
-"""ComfyUI nodes over gpen_core: they convert tensors, call it, and report progress."""
+"""ComfyUI nodes: they convert tensors, call gpen_core and report progress."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or "folder_paths" in sys.modules:
-    from . import comfy as comfy  # a ComfyUI that is too old is told so now: it does not know of the function below
+    from . import comfy as comfy  # raises an error in a ComfyUI that is too old to call the function below
 
 if TYPE_CHECKING:
     from .extension import GpenExtension
 
 
 async def comfy_entrypoint() -> GpenExtension:
-    """What ComfyUI asks a pack for."""
+    """Return the extension to ComfyUI, which calls this function in every pack."""
     from . import folders, routes
     from .extension import GpenExtension
 

@@ -1,4 +1,4 @@
-"""ComfyUI's BOUNDING_BOX, other packs' boxes, and what gpen_core takes and gives."""
+"""Conversion between the bounding boxes of ComfyUI and other packs and those of gpen_core."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from ..gpen_core import Box, Face, InputError
 from .tensors import broadcast
 
-FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's own
+FORMATS = ("xywh", "xyxy")  # the first is ComfyUI's
 
 
 def parse_boxes(value: Any, shape: Sequence[int], box_format: str = "xywh") -> list[list[Box] | None]:
-    """Boxes of any kind -> (x0, y0, x1, y1) for each frame of an IMAGE [B, H, W, C]; None where none are connected.
+    """Return the boxes (x0, y0, x1, y1) for each frame of an IMAGE of `shape` [B, H, W, C]; None for each without boxes.
 
-    One box or several, for every frame, or a list of such for each. A box is a mapping of x, y, width, height, or four
-    numbers (a list, tuple, array or tensor; more than four are a score and the like), which `box_format` explains.
-    Impact Pack's SEGS are a size and segments with corners. Raises `InputError` for anything else."""
+    `value` is one box or several for every frame, a list of boxes for each frame, or Impact Pack's SEGS. A box is a
+    mapping of x, y, width and height, or at least four numbers (a list, tuple, array or tensor). `box_format` tells what
+    the first four are; the others are ignored. Raises `InputError` for anything else."""
     count = shape[0]
     if value is None:
         return [None] * count
@@ -35,7 +35,7 @@ def parse_boxes(value: Any, shape: Sequence[int], box_format: str = "xywh") -> l
 
 
 def to_bounding_boxes(faces: Sequence[Face]) -> list[dict[str, Any]]:
-    """Faces as ComfyUI's own detectors describe them; the label is the face's number."""
+    """Return faces in the format of ComfyUI's own detectors. The label is the face number."""
     return [
         {
             "x": float(face.box[0]),
@@ -50,7 +50,7 @@ def to_bounding_boxes(faces: Sequence[Face]) -> list[dict[str, Any]]:
 
 
 def _to_lists(value: Any) -> Any:
-    """Arrays and tensors as lists, however deep."""
+    """Convert arrays and tensors, also nested ones, to lists."""
     if hasattr(value, "tolist") and not isinstance(value, (list, tuple, Mapping)):
         return value.tolist()
     return [_to_lists(one) for one in value] if isinstance(value, (list, tuple)) else value
@@ -68,7 +68,7 @@ def _is_segs(value: Any) -> bool:
 
 
 def _boxes_from_segs(segs: Any, shape: Sequence[int]) -> list[Box]:
-    """SEGS know the size of the image that they were found in; it may have been enlarged since."""
+    """SEGS hold the size of the image that they were found in. Scale the boxes to the image, which may be upscaled."""
     (height, width), segments = segs
     x, y = shape[2] / width, shape[1] / height
     boxes = (_parse_box(_to_lists(seg.bbox), "xyxy") for seg in segments)

@@ -14,7 +14,7 @@ DEFAULT_STRENGTH = 0.8  # a swapped face keeps some of the look that the swap ga
 
 
 class CleanUpFaceSwap(RestoreNodeBase):
-    """Restores those faces that a face swap changed."""
+    """Restore only the faces that a face swap changed."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -26,10 +26,11 @@ class CleanUpFaceSwap(RestoreNodeBase):
             "swapper.",
             search_aliases=["face swap", "reactor", "facefusion", "inswapper", "swap cleanup", "restore swapped faces"],
             inputs=[
-                io.Image.Input("swapped", tooltip="The image after the swap. It may have been upscaled since."),
+                io.Image.Input("swapped", tooltip="The image after the face swap. It may be upscaled."),
                 io.Image.Input(
                     "before_swap",
-                    tooltip="The image before the swap: the swapper's input. Newer ReActor nodes give it as third output.",
+                    tooltip="The image before the face swap: the input of the swapper. Recent ReActor nodes return it as "
+                    "their third output.",
                 ),
                 inputs.model(),
                 inputs.strength(DEFAULT_STRENGTH),
@@ -45,5 +46,5 @@ class CleanUpFaceSwap(RestoreNodeBase):
 
     @classmethod
     def execute(cls, swapped: torch.Tensor, before_swap: torch.Tensor, **values: Any) -> NodeOutput:
-        """`values` are those of the other inputs. Raises what Restore Faces (GPEN) does."""
+        """`values` holds the other inputs. Raises the same errors as Restore Faces (GPEN)."""
         return cls.restore(swapped, before_swap=before_swap, **values)

@@ -1,4 +1,4 @@
-"""ComfyUI's node interface, whichever version of it is there."""
+"""ComfyUI's node interface, in the version that is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ try:
     from comfy_execution.graph_utils import ExecutionBlocker
 except ImportError as error:
     raise ImportError(
-        f"sd-gpen needs ComfyUI {MIN_VERSION} or newer, whose node interface is not here ({error})."
+        f"sd-gpen needs ComfyUI {MIN_VERSION} or newer: its node interface was not found ({error}). Update ComfyUI."
     ) from error
 
 ComfyNode = io.ComfyNode
@@ -25,7 +25,7 @@ FaceOptionsType = io.Custom("GPEN_FACE_OPTIONS")
 LookOptionsType = io.Custom("GPEN_LOOK_OPTIONS")
 PlacementsType = io.Custom("GPEN_PLACEMENTS")
 BoundingBoxes = io.Custom("BOUNDING_BOX")
-AnyBoundingBoxes = io.Custom("BOUNDING_BOX,BBOX,SEGS")  # the core's, other packs', and Impact Pack's segments
+AnyBoundingBoxes = io.Custom("BOUNDING_BOX,BBOX,SEGS")  # types of ComfyUI, other packs and Impact Pack
 
 __all__ = [
     "BoundingBoxes",
@@ -48,15 +48,15 @@ __all__ = [
 
 
 def advanced(one: Any) -> Any:
-    """The input, folded away at first sight. Versions before 0.8.0 know no argument for that, but pass on what is in
-    `extra_dict`."""
+    """Mark an input as advanced, so that ComfyUI hides it at first. Versions before 0.8.0 have no argument for this but pass
+    on `extra_dict`."""
     one.extra_dict = {**(getattr(one, "extra_dict", None) or {}), "advanced": True}
     return one
 
 
 def schema(**arguments: Any) -> Any:
-    """`io.Schema` with those of the arguments that this ComfyUI knows. Search words came later than the rest: before, they
-    stand in the description."""
+    """Create an `io.Schema` from the arguments that this version of ComfyUI supports. Versions without search words get
+    them in the description."""
     supported = inspect.signature(io.Schema).parameters
     aliases = arguments.get("search_aliases")
     if aliases and "search_aliases" not in supported:

@@ -20,23 +20,23 @@ from .restore_base import make_inputs
 if TYPE_CHECKING:
     from ..gpen_core import Face, FaceCrop
 
-NO_BACKGROUND = "Crop Faces (GPEN) takes no background. Connect the upscaled image to Paste Faces (GPEN) as its image."
-DEFAULT_SIZE = 512  # pixels: what diffusion models of the first generation work at
+NO_BACKGROUND = "Crop Faces (GPEN) does not support a background. Connect the upscaled image to Paste Faces (GPEN) as image."
+DEFAULT_SIZE = 512  # px: the native size of Stable Diffusion 1.x
 
 
 @dataclass
 class GpenPlacements:
-    """Where the squares of a Crop Faces (GPEN) belong."""
+    """Positions of the crops of one Crop Faces (GPEN) run."""
 
     frames: list[tuple[FaceCrop, ...]] = field(default_factory=list)
-    """Of each image, in order; the squares of all follow one another."""
+    """The crops of each image, in order. The batch of crops concatenates them."""
 
     def __len__(self) -> int:
         return sum(map(len, self.frames))
 
 
 class CropFaces(ComfyNode):
-    """Takes faces out, upright, so that anything can be done to them."""
+    """Crop faces as upright squares, for editing with any nodes."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -56,7 +56,7 @@ class CropFaces(ComfyNode):
                     max=4096,
                     step=8,
                     tooltip=inputs.with_range(
-                        "Side of the crops in pixels. GPEN's own sizes are 256, 512, 1024 and 2048.", "64 to 4096 px"
+                        "Width and height of the crops in pixels. GPEN networks use 256, 512, 1024 or 2048.", "64 to 4096 px"
                     ),
                 ),
                 inputs.faces(),
@@ -68,17 +68,18 @@ class CropFaces(ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="crops",
-                    tooltip="The crops of all images as one batch. Without a face, one gray crop, so that later nodes run.",
+                    tooltip="The crops of all images as one batch. If no face is found, one gray crop, so that later "
+                    "nodes still run.",
                 ),
-                PlacementsType.Output(display_name="placements", tooltip="Where the crops belong, for Paste Faces (GPEN)."),
+                PlacementsType.Output(display_name="placements", tooltip="Positions of the crops, for Paste Faces (GPEN)."),
                 io.Mask.Output(
                     display_name="masks",
                     is_output_list=True,
-                    tooltip="How much of each crop belongs to the face. This is a list.",
+                    tooltip="Face mask of each crop, as a list.",
                 ),
-                io.Int.Output(display_name="count", tooltip="Crops of all images together."),
+                io.Int.Output(display_name="count", tooltip="Number of crops from all images."),
                 io.String.Output(
-                    display_name="summary", tooltip="How many faces were found and cropped, and why others were skipped."
+                    display_name="summary", tooltip="Number of faces found and cropped, and why others were skipped."
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -95,7 +96,7 @@ class CropFaces(ComfyNode):
         look_options: LookOptions | None = None,
         **values: Any,
     ) -> NodeOutput:
-        """`values` are those of the other inputs. Raises as Restore Faces (GPEN) does."""
+        """`values` holds the other inputs. Raises the same errors as Restore Faces (GPEN)."""
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         if look.background is not None:
             raise OptionsError(NO_BACKGROUND)

@@ -14,7 +14,7 @@ from .options import FaceOptions, LookOptions, refuse_image_inputs, restore_opti
 
 
 class DetectFaces(ComfyNode):
-    """Finds and numbers faces, so that some can be chosen."""
+    """Find and number faces, so that users can select some of them."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -22,9 +22,9 @@ class DetectFaces(ComfyNode):
             node_id="GPEN_DetectFaces",
             display_name="Detect Faces (GPEN)",
             category="image/face",
-            description="Finds faces and shows their numbers. With the same Face Options (GPEN), the restoring nodes "
-            "use the same numbers.",
-            is_output_node=True,  # it shows its preview on its own
+            description="Finds faces and shows their numbers. Restoring nodes with the same Face Options (GPEN) use "
+            "the same numbers.",
+            is_output_node=True,  # shows its preview without a further node
             search_aliases=["face detection", "find faces", "face boxes", "retinaface", "face mask", "bbox"],
             inputs=[
                 io.Image.Input("image", tooltip="One image or a batch."),
@@ -33,11 +33,12 @@ class DetectFaces(ComfyNode):
             ],
             outputs=[
                 BoundingBoxes.Output(
-                    display_name="bboxes", tooltip="Per image a list of x, y, width, height, label (the number) and score."
+                    display_name="bboxes",
+                    tooltip="Bounding boxes of each image: x, y, width, height, label (the face number) and score.",
                 ),
-                io.Mask.Output(display_name="mask", tooltip="1 inside the boxes."),
-                io.Image.Output(display_name="preview", tooltip="The image with boxes and numbers."),
-                io.Int.Output(display_name="count", tooltip="Faces in all images together."),
+                io.Mask.Output(display_name="mask", tooltip="1 inside the bounding boxes, 0 elsewhere."),
+                io.Image.Output(display_name="preview", tooltip="The image with bounding boxes and face numbers."),
+                io.Int.Output(display_name="count", tooltip="Number of faces in all images."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
@@ -46,10 +47,10 @@ class DetectFaces(ComfyNode):
     def execute(
         cls, image: torch.Tensor, gpen_model: GpenModel | None = None, face_options: FaceOptions | None = None
     ) -> NodeOutput:
-        """Raises `InputError` for what is no IMAGE, `OptionsError` for options that it cannot follow, and torch's out of
-        memory error, on which ComfyUI makes room."""
+        """Raises `InputError` if `image` is not an IMAGE, and `OptionsError` for unsupported options. Raises torch's out of
+        memory error, which makes ComfyUI free memory."""
         face = face_options or FaceOptions()
-        refuse_image_inputs(face, LookOptions(), "Detect Faces (GPEN) looks for faces in the whole image.")
+        refuse_image_inputs(face, LookOptions(), "Detect Faces (GPEN) searches the whole image.")
         batch = tensors.OutputBatch(image, channels=3)
         found = []
         options = restore_options(face, LookOptions())

@@ -14,7 +14,7 @@ from .video import RestoreVideo
 
 
 class GpenExtension(ComfyExtension):
-    """What ComfyUI gets from this pack."""
+    """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[ComfyNode]]:
         return [

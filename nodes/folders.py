@@ -1,4 +1,4 @@
-"""ComfyUI's model folders: keys are added to, never assigned, so that paths which the user has set up stay."""
+"""ComfyUI's model folders. This module adds to the folder keys and never assigns them, so the user's paths are kept."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ log = logging.getLogger(__name__)
 INPUT = Path(__file__).resolve().parents[1] / "example_workflows" / "input"
 EXAMPLES = tuple(INPUT / name for name in ("gpen_example.jpg", "gpen_example.mp4"))
 MODELS = "GPEN"
-OTHER_MODELS = ("facerestore_models",)  # read, not written to: ReActor would list a GPEN there and fail with it
+OTHER_MODELS = ("facerestore_models",)  # read only: ReActor would list GPEN files there and fail to load them
 DETECTION = "facedetection"
 AUTO_DETECTOR = "auto"
-OTHER_DETECTION = ("facedetection_models", "detection")  # facerestore_cf's key; the core's since 0.23
+OTHER_DETECTION = ("facedetection_models", "detection")  # keys of facerestore_cf and of ComfyUI since 0.23
 
 
 def register() -> None:
-    """Adds our folders to what ComfyUI knows."""
+    """Register our model folders with ComfyUI."""
     for key in (MODELS, *OTHER_MODELS, DETECTION):
         folder_paths.add_model_folder_path(key, os.path.join(folder_paths.models_dir, key))
         suffixes = folder_paths.folder_names_and_paths[key][1]
-        if not suffixes:  # ours, or made by extra_model_paths.yaml: any file would be listed
+        if not suffixes:  # empty for a new key: ComfyUI would list any file
             suffixes.update(SUFFIXES)
 
 
 def install_examples() -> None:
-    """Copies the examples' photograph and video to where Load Image and Load Video find them, once."""
+    """Copy the examples' photo and video into ComfyUI's input folder, once."""
     for example in EXAMPLES:
         target = Path(folder_paths.get_input_directory()) / example.name
         if target.exists() or not example.exists():
@@ -41,45 +41,45 @@ def install_examples() -> None:
         try:
             shutil.copyfile(example, target)
         except OSError as error:
-            log.warning("GPEN: the examples' %s could not be copied to %s (%s).", example.name, target.parent, error)
+            log.warning("GPEN: could not copy the example %s to %s (%s).", example.name, target.parent, error)
 
 
 def model_dirs() -> tuple[Path, ...]:
-    """Where GPEN files are looked for; what is missing is fetched into the first."""
+    """Return the folders searched for GPEN files. Missing files are downloaded into the first."""
     return tuple(path for key in (MODELS, *OTHER_MODELS) for path in _paths(key))
 
 
 def detection_dirs() -> tuple[Path, ...]:
-    """The same for detectors and face parsers."""
+    """Return the folders searched for detectors and face parsers. Missing files are downloaded into the first."""
     return tuple(path for key in (DETECTION, *OTHER_DETECTION) for path in _paths(key))
 
 
 def model_choices() -> list[str]:
-    """Those of `known_models` that are there or that this copy can fetch. Never decorated: ComfyUI refuses a saved value
-    that is not among them."""
+    """Return the `known_models` that are present or can be downloaded. They are plain names, because ComfyUI rejects a saved
+    value that is not in the list."""
     absent = () if can_download() else missing_models()
     return [name for name in known_models() if name not in absent]
 
 
 def known_models() -> list[str]:
-    """`AUTO_MODELS`, then every published network and the user's own."""
+    """Return `AUTO_MODELS`, then every published network and the user's own."""
     return [*AUTO_MODELS, *list_networks(model_dirs())]
 
 
 def detector_choices() -> list[str]:
-    """`auto`, then the file names of those that are there or that this copy can fetch: by a name that is not among them, the
-    page tells that a model is missing."""
+    """Return `auto`, then the file names of detectors that are present or can be downloaded. ComfyUI reports a missing model
+    if a workflow names a file that is not in this list."""
     present = (name for name in _detector_files() if can_download() or find_file(name, detection_dirs()) is not None)
     return [AUTO_DETECTOR, *present]
 
 
 def known_detectors() -> list[str]:
-    """`auto`, then every published detector and the user's own."""
+    """Return `auto`, then every published detector and the user's own."""
     return [AUTO_DETECTOR, *_detector_files()]
 
 
 def detector_file(choice: str) -> str:
-    """The file name of a choice. `auto` is the first that is there or can be fetched, else the first of all."""
+    """Return the file name of a choice. `auto` is the first one that is present or can be downloaded, else the first."""
     return [*detector_choices()[1:], *_detector_files()][0] if choice == AUTO_DETECTOR else choice
 
 
@@ -89,12 +89,12 @@ def _detector_files() -> list[str]:
 
 
 def missing_models() -> list[str]:
-    """Published networks that are not there."""
+    """Return the published networks whose files are missing."""
     return [name for name in list_networks(model_dirs()) if find_file(name, model_dirs()) is None]
 
 
 def fingerprint(name: str, paths: tuple[Path, ...]) -> str:
-    """What changes when another file takes the place of the one of that name; empty where there is none."""
+    """Return text that changes when the file of that name is replaced; empty if there is no such file."""
     return " ".join(map(str, file_state(name, paths) or ()))
 
 

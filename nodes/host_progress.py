@@ -1,4 +1,4 @@
-"""ComfyUI's progress bar and interrupt button behind gpen_core's progress events."""
+"""Connects gpen_core's progress events to ComfyUI's progress bar and interrupt button."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FINE_STEPS = 10_000  # steps of a bar for many frames
 
 
 class NodeProgress:
-    """Moves one bar; stops the work, also within a face, by raising ComfyUI's own exception when it was interrupted."""
+    """Progress callback that moves one bar. It raises ComfyUI's own exception after an interrupt, also within a face."""
 
     def __init__(self, node_id: Any = None) -> None:
-        """With a node's id, what is being done stands on that node, too."""
+        """With `node_id`, the node also shows the current step."""
         self._node_id = node_id
         self._last_text = ""
         self._bar = comfy.utils.ProgressBar(1)
@@ -29,7 +29,7 @@ class NodeProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """The last text stays on the node: after success it says so."""
+        """Show on the node that the work is done. After an error, the last text stays."""
         if kind is None and self._last_text:
             self._send_text(DONE)
 
@@ -55,7 +55,7 @@ class NodeProgress:
         running.send_progress_text(text, self._node_id)
 
     def subrange(self, start: float, end: float) -> Progress:
-        """Progress of a part of the work, which moves the bar from `start` to `end`, both from 0 to 1."""
+        """Return a progress callback that moves the bar from `start` to `end` (fractions, 0 to 1)."""
         if (start, end) == (0, 1):
             return self
 

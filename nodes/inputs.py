@@ -1,4 +1,4 @@
-"""The inputs that several nodes have. Those of options are made from the options' declarations."""
+"""Inputs shared by several nodes. Inputs for options are generated from the options' declarations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from . import folders
 from .comfy import FaceOptionsType, GpenModelType, LookOptionsType, io
 
 FRONT_END = "comfyui"
-NO_LIMIT = 100_000  # for options without a maximum: the page would take 2048
+NO_LIMIT = 100_000  # for options without a maximum: ComfyUI would limit them to 2048
 ANY_OF = "Any of: {}."
-RANGE = "Range: {}."  # the page shows neither the ends of a number nor its unit
+RANGE = "Range: {}."  # ComfyUI shows neither the limits of a number nor its unit
 
 
 def option_inputs(
     kind: type[RestoreOptions | VideoOptions], *groups: str, names: Collection[str] = (), without: Collection[str] = ()
 ) -> list[Any]:
-    """An input for each declared option of these groups, in their order; with `names` only for these."""
+    """Return an input for each declared option of `groups`, in order. `names` restricts them to these options."""
     return [
         _option_input(option, option.default_for(FRONT_END))
         for option in declared_options(kind, FRONT_END, *groups)
@@ -56,7 +56,7 @@ def _option_input(option: Option, default: Any) -> Any:
 
 
 def with_range(text: str, range_text: str) -> str:
-    """The tooltip of a number."""
+    """Return the tooltip of a numeric input: the help text, then the range."""
     return f"{text} {RANGE.format(range_text)}"
 
 
@@ -66,8 +66,8 @@ def model() -> Any:
         "model",
         options=choices,
         default=choices[0],
-        tooltip="The GPEN network. The number is the side of a restored face in pixels. auto gives each face the network of "
-        "its size, from 512 on. auto:256 starts at 256.",
+        tooltip="GPEN network. The number is the face resolution in pixels. auto picks a network for each face by its "
+        "size, from 512 up. auto:256 also uses the network for 256.",
     )
 
 
@@ -78,9 +78,7 @@ def gpen_model() -> Any:
 
 
 def detector_model() -> Any:
-    return GpenModelType.Input(
-        "gpen_model", optional=True, tooltip="From Load GPEN Model, for another detector. Only its detector is used."
-    )
+    return GpenModelType.Input("gpen_model", optional=True, tooltip="From Load GPEN Model. Only its detector is used.")
 
 
 def face_options() -> Any:
@@ -95,5 +93,6 @@ def region_mask() -> Any:
     return io.Mask.Input(
         "region_mask",
         optional=True,
-        tooltip="Only faces inside this mask are restored. Load Image's 64x64 placeholder counts as no mask.",
+        tooltip="Restrict restoration to this mask. Faces outside it are skipped. Load Image's 64x64 placeholder "
+        "counts as no mask.",
     )

@@ -13,7 +13,7 @@ from .host_progress import NodeProgress
 
 
 class LoadModel(ComfyNode):
-    """A GPEN network and a face detector from the models folders."""
+    """Load a GPEN network and a face detector from the models folders."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -21,8 +21,8 @@ class LoadModel(ComfyNode):
             node_id="GPEN_LoadModel",
             display_name="Load GPEN Model",
             category="image/face",
-            description="Loads a GPEN network in a chosen precision, and a face detector. The restoring nodes need it only "
-            "for these choices. The trained weights are for non-commercial use.",
+            description="Loads a GPEN network and a face detector. Use it to choose the precision or the detector. The "
+            "trained weights are for non-commercial use.",
             search_aliases=["gpen", "face restoration", "gpen-bfr", "facerestore model", "gfpgan", "codeformer"],
             inputs=[
                 inputs.model(),
@@ -30,14 +30,14 @@ class LoadModel(ComfyNode):
                     "precision",
                     options=_supported_precisions(),
                     default="auto",
-                    tooltip="auto: float16 on CUDA, bfloat16 on a CPU that computes in it, float32 elsewhere.",
+                    tooltip="auto: float16 on CUDA, bfloat16 on CPUs that support it, float32 elsewhere.",
                 ),
                 io.Combo.Input(
                     "detector",
                     options=folders.detector_choices(),
                     default=folders.AUTO_DETECTOR,
-                    tooltip="The network that finds faces. auto is ResNet-50; where that is missing and cannot be "
-                    "downloaded, the next in the list. mobilenet0.25 is faster and finds fewer faces. Your own belong in "
+                    tooltip="Face detector. auto: ResNet-50, or the next in the list if ResNet-50 cannot be downloaded. "
+                    "mobilenet0.25 is faster but finds fewer faces. Put your own detectors into "
                     f"models/{folders.DETECTION}.",
                 ),
                 advanced(
@@ -46,8 +46,8 @@ class LoadModel(ComfyNode):
                         optional=True,
                         default="",
                         placeholder="SHA-256",
-                        tooltip="Accepts a weights file that you replaced. Paste the SHA-256 from the error that refused "
-                        "it. While this is empty, a file that changed since its first use is refused.",
+                        tooltip="Accept a weights file that you replaced. Paste the SHA-256 from the error message. If "
+                        "empty, a file that changed since its first use is rejected.",
                     )
                 ),
             ],
@@ -62,12 +62,12 @@ class LoadModel(ComfyNode):
 
     @classmethod
     def execute(cls, model: str, precision: str, detector: str, accept_changed: str = "") -> NodeOutput:
-        """Raises what `loading.load_model` does."""
+        """Raises the errors of `loading.load_model`."""
         with NodeProgress(cls.hidden.unique_id) as reporter:
             return NodeOutput(loading.load_model(model, detector, precision, reporter, accept_changed))
 
 
 def _supported_precisions() -> list[str]:
-    """Those that the device computes in: no CPU has been seen to compute in float16."""
+    """Return the precisions that the device supports. float16 is left out on CPUs: no tested CPU computes in it."""
     is_cpu = management.get_torch_device().type == "cpu"
     return [name for name in PRECISIONS if not (is_cpu and name == "fp16")]

@@ -1,4 +1,4 @@
-"""Which model a node works with: the one that is linked, or one that is loaded here."""
+"""Chooses the model of a node: the linked one, or one loaded here."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from .model import GpenModel
 log = logging.getLogger(__name__)
 
 FOLDERS_HELP = (
-    f"In ComfyUI, GPEN's files belong in models/{folders.MODELS}, detectors and face parsers in models/{folders.DETECTION}; "
-    "extra_model_paths.yaml names other folders for both."
+    f"In ComfyUI, put GPEN files into models/{folders.MODELS}, and detectors and face parsers into "
+    f"models/{folders.DETECTION}. You can name other folders in extra_model_paths.yaml."
 )
-MIRROR_HELP = "The environment variable GPEN_MIRROR names another source."
+MIRROR_HELP = "Set the environment variable GPEN_MIRROR to download from another source."
 PARSER = "parsenet"
 SHA256_DIGITS = 64
 _downloaded: set[str] = set()  # see `fingerprint`
-_last_loaded: list[tuple[tuple[str, ...], GpenModel]] = []  # the last model of nodes without Load GPEN Model, and its key
+_last_loaded: list[
+    tuple[tuple[str, ...], GpenModel]
+] = []  # the last model loaded without Load GPEN Model, with its cache key
 
 
 def load_model(model: str, detector: str, precision: str, reporter: NodeProgress, accepted_digest: str = "") -> GpenModel:
-    """With `accepted_digest`, a SHA-256, a file that has it counts as the user's own choice, whatever was there before.
+    """Load a GPEN network and a detector. A changed file with the SHA-256 `accepted_digest` is accepted.
 
-    Raises `OptionsError` for a name that is in no list, `WeightsError` for files that are refused, `MissingWeights` for
-    those that are not there and cannot be fetched, `DeviceError` for a precision that the device lacks, and ComfyUI's own
-    error when interrupted."""
-    # ComfyUI compares a value with its list only where it is written in the graph, not where a link brings it.
+    Raises `OptionsError` for an unknown name, `WeightsError` for rejected files, `MissingWeights` for files that cannot
+    be downloaded, `DeviceError` for a precision that the device lacks, and ComfyUI's own exception when interrupted."""
+    # ComfyUI checks values that are entered in the node, but not values that come through a link.
     for name, known in ((model, folders.known_models()), (detector, folders.known_detectors())):
         if name not in known:
             raise OptionsError(f"Unknown model {name!r}. Available: {', '.join(known)}.")
     if can_download() and model in folders.missing_models():
-        log.info("GPEN: %s is not in %s; it is downloaded now.", model, folders.model_dirs()[0])
+        log.info("GPEN: %s is not in %s. Downloading it.", model, folders.model_dirs()[0])
     if accepted_digest.strip():
         _accept(accepted_digest, model, detector)
     before = _fingerprints(model, detector)
@@ -50,18 +51,18 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
 
 
 def linked_or_loaded(linked: GpenModel | None, model: str, reporter: NodeProgress) -> GpenModel:
-    """The linked model, else the one of that name with the default detector. The last one stays loaded."""
+    """Return the linked model, else `model` with the default detector. The last loaded model stays in memory."""
     if linked is not None:
         return linked
     if not _last_loaded or _last_loaded[0][0] != _cache_key(model):
-        _last_loaded.clear()  # its memory is free for the next
+        _last_loaded.clear()  # frees its memory for the next one
         loaded = load_model(model, folders.AUTO_DETECTOR, "auto", reporter)
         _last_loaded.append((_cache_key(model), loaded))
     return _last_loaded[0][1]
 
 
 def linked_or_any(linked: GpenModel | None, reporter: NodeProgress) -> GpenModel:
-    """The same where only the detector is used: whichever model is loaded will do."""
+    """Return the linked model, else any loaded one. For nodes that use only the detector."""
     if linked is None and _last_loaded:
         key = _last_loaded[0][0]
         return linked_or_loaded(None, key[0], reporter)
@@ -69,22 +70,22 @@ def linked_or_any(linked: GpenModel | None, reporter: NodeProgress) -> GpenModel
 
 
 def fingerprint(model: str | None, detector: str | None = folders.AUTO_DETECTOR) -> str:
-    """Changes when a file is replaced under the same name. What was fetched since counts as it did before it was there."""
+    """Return text that changes when a file is replaced under the same name, but not when a missing file is downloaded."""
     return " | ".join(state for state in _fingerprints(model, detector) if state and state not in _downloaded)
 
 
 def _accept(digest: str, model: str, detector: str) -> None:
-    """Remembers the file with this digest as it is now: a network, the detector or the face parser."""
-    from ..gpen_core import accept_digest  # brings torch's loading, which ComfyUI's start is spared
+    """Accept the changed file with this digest: a network, the detector or the face parser."""
+    from ..gpen_core import accept_digest  # imported late to keep ComfyUI's startup fast
 
     sha256 = digest.strip().lower()
     if len(sha256) != SHA256_DIGITS or set(sha256) - set(hexdigits):
-        raise OptionsError(f"accept_changed is {digest!r}; expected the {SHA256_DIGITS} digits of a SHA-256, or nothing.")
+        raise OptionsError(f"accept_changed is {digest!r}. Expected a SHA-256 ({SHA256_DIGITS} hex digits) or nothing.")
     networks = folders.known_models() if model in AUTO_MODELS else [model]
     detection = [folders.detector_file(detector), PARSER]
     for names, paths in ((networks, folders.model_dirs()), (detection, folders.detection_dirs())):
         for path in accept_digest(sha256, names, paths):
-            log.warning("GPEN: %s is accepted as it is now: SHA-256 %s.", path, sha256)
+            log.warning("GPEN: accepted the changed file %s (SHA-256 %s).", path, sha256)
 
 
 def _cache_key(model: str) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def _cache_key(model: str) -> tuple[str, ...]:
 
 
 def _fingerprints(model: str | None, detector: str | None) -> list[str]:
-    """An input that a link brings is not known before the node runs."""
+    """An input that comes through a link is None before the node runs."""
     detector_file = detector and folders.detector_file(detector)
     lookups = ((model, folders.model_dirs()), (detector_file, folders.detection_dirs()))
     return [folders.fingerprint(name, paths) if name else "" for name, paths in lookups]

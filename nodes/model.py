@@ -1,4 +1,4 @@
-"""What travels between the nodes: a restorer whose weights ComfyUI's memory manager moves."""
+"""The GPEN_MODEL that nodes pass on: a restorer whose weights ComfyUI's memory manager moves."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ..gpen_core import ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptio
 from . import folders, self_test
 from .host_progress import NodeProgress
 
-if TYPE_CHECKING:  # imported when first used: ComfyUI starts no slower for it
+if TYPE_CHECKING:  # imported on first use to keep ComfyUI's startup fast
     from ..gpen_core import Face, FaceCrops, FaceRestorer, RestoreInput, RestoreResult
 
 Pixels = NDArray[Any]
 Item = TypeVar("Item")
 
-MAX_CHUNK_BYTES = 200 << 20  # of images; their faces go through the network in batches
+MAX_CHUNK_BYTES = 200 << 20  # of images per chunk; their faces go through the network in batches
 CHANGED_HELP = (
-    "To say so in ComfyUI, paste the SHA-256 of the file into accept_changed, an advanced input of Load GPEN Model, and "
-    "connect that node to this one."
+    "In ComfyUI, paste the SHA-256 of the file into accept_changed, an advanced input of Load GPEN Model, and connect that "
+    "node to this one."
 )
-FREE_MEMORY_FRACTION = 0.8  # of free memory that a batch of faces may plan with
+FREE_MEMORY_FRACTION = 0.8  # share of the free memory that a batch of faces may use
 
 
 class GpenModel:
-    """GPEN with a detector. Where its weights are is up to ComfyUI; they are on the device while a node runs."""
+    """GPEN with a detector. ComfyUI moves the weights; they are on the device while a node runs."""
 
     def __init__(self, restorer: FaceRestorer) -> None:
         self.restorer = restorer
@@ -41,7 +41,7 @@ class GpenModel:
 
     @classmethod
     def load(cls, model: str, detector: str, precision: str, reporter: NodeProgress) -> GpenModel:
-        """Finds or fetches the files and builds the networks, on the device where unused weights wait."""
+        """Find or download the files and build the networks on ComfyUI's offload device."""
         from ..gpen_core import FaceRestorer
 
         device = management.get_torch_device()
@@ -61,7 +61,7 @@ class GpenModel:
     def restore(
         self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, keep_crops: bool
     ) -> Iterator[RestoreResult]:
-        """Restores `count` frames, some at a time, and gives their results one by one; see `FaceRestorer.restore_batch` and
+        """Restore `count` frames in chunks and yield the results one by one. See `FaceRestorer.restore_batch` and
         `device_session`."""
         reporter = NodeProgress()
         done = 0
@@ -72,16 +72,16 @@ class GpenModel:
                     chunk, options, progress=progress, keep_crops=keep_crops, max_memory=max_memory
                 )
                 done += len(chunk)
-                # Also where there were no faces.
+                # Also for chunks without faces.
                 progress(ProgressEvent("restore", len(chunk), len(chunk), "image", "Restoring faces"))
 
     def device_session(self, options: RestoreOptions, reporter: NodeProgress) -> _DeviceSession:
-        """All that the options need is on the device; gives the bytes that restoring may plan with there. Running out of
-        memory is raised as the error that ComfyUI acts on."""
+        """Return a context that keeps the needed networks on the device. Its value is the memory limit in bytes (None on a
+        CPU). It converts out of memory errors to the type that makes ComfyUI free memory."""
         return _DeviceSession(self, options, reporter)
 
     def crop(self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, size: int) -> Iterator[FaceCrops]:
-        """The faces of each of `count` frames as squares, some at a time; see `crop_faces`."""
+        """Crop the faces of `count` frames in chunks. See `crop_faces`."""
         from ..gpen_core import crop_faces
 
         reporter = NodeProgress()
@@ -94,7 +94,7 @@ class GpenModel:
                 reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 
     def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
-        """Each of `count` images with its faces, some at a time; see `FaceRestorer.detect`."""
+        """Yield each of `count` images with its faces, working in chunks. See `FaceRestorer.detect`."""
         detector, reporter = self.restorer.detector, NodeProgress()
         self._load([self._patcher(detector.network)], detector.activation_bytes)
         done = 0
@@ -105,8 +105,8 @@ class GpenModel:
                 reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 
     def load_on_device(self, options: RestoreOptions, reporter: NodeProgress) -> int | None:
-        """Puts the networks on the device; the bytes that restoring may plan with there. Where they do not fit together,
-        `auto` drops its networks and loads each when a face needs it."""
+        """Move the networks to the device. Return the memory limit in bytes, None on a CPU. If the networks do not fit
+        together, `auto` unloads its networks and loads each when a face needs it."""
         restorer = self.restorer
         with _comfyui_errors():
             restorer.prepare(options, reporter)
@@ -117,7 +117,7 @@ class GpenModel:
         return int(management.get_free_memory(restorer.device) * FREE_MEMORY_FRACTION)
 
     def _try_load_all(self) -> bool:
-        """False where `auto` had to drop its networks: now there is room for the rest."""
+        """Return False if `auto` had to unload its networks. Then there is room for the others."""
         try:
             self._load_all()
         except torch.cuda.OutOfMemoryError:
@@ -130,14 +130,14 @@ class GpenModel:
         self._load([self._patcher(module) for module in self.restorer.modules()], self.restorer.activation_bytes())
 
     def _load(self, patchers: list[Any], memory: int) -> None:
-        """At each run: others may have put our weights off the device since."""
+        """Move the networks to the device at each run, because other nodes may have moved them off it."""
         load = management.load_models_gpu
         known = inspect.signature(load).parameters
         more = {"force_full_load": True} if "force_full_load" in known else {}
         load(patchers, memory_required=memory, **more)
-        for patcher in patchers:  # --novram leaves parameters behind, and buffers are never listed
+        for patcher in patchers:  # --novram leaves parameters on the CPU, and ComfyUI never moves buffers
             patcher.model.to(patcher.load_device)
-            if hasattr(patcher.model, "model_loaded_weight_memory"):  # by which it counts what unloading gives back
+            if hasattr(patcher.model, "model_loaded_weight_memory"):  # the memory that ComfyUI counts as freed on unloading
                 patcher.model.model_loaded_weight_memory = patcher.model_size()
 
     def _patcher(self, module: torch.nn.Module) -> Any:
@@ -150,13 +150,13 @@ class GpenModel:
 
 
 def _forget_patchers(patchers: dict[int, Any], dropped: Sequence[torch.nn.Module]) -> None:
-    """Not a method: a restorer that refers to its model would be freed by the garbage collector only."""
+    """Not a method: with a reference cycle, only the garbage collector would free the restorer."""
     for module in dropped:
         patchers.pop(id(module), None)
 
 
 def _comfyui_errors() -> ErrorConverter:
-    """Running out of memory as the error on which ComfyUI makes room; a changed file with what to do about it here."""
+    """Convert out of memory errors to the type that makes ComfyUI free memory, and add ComfyUI's help to changed files."""
     return ErrorConverter(_to_comfyui_error)
 
 
@@ -167,7 +167,7 @@ def _to_comfyui_error(error: Exception) -> Exception | None:
 
 
 class _DeviceSession:
-    """See `GpenModel.device_session`. No generator, for the reason that `ErrorConverter` gives."""
+    """See `GpenModel.device_session`. It is not a generator for the reason given in `ErrorConverter`."""
 
     def __init__(self, model: GpenModel, options: RestoreOptions, reporter: NodeProgress) -> None:
         self._model, self._options, self._reporter = model, options, reporter
@@ -178,7 +178,7 @@ class _DeviceSession:
         max_memory = self._model.load_on_device(self._options, self._reporter)
         try:
             with self._errors:
-                self_test.run_once(restorer.device, restorer.dtype)  # in the memory that was just made free
+                self_test.run_once(restorer.device, restorer.dtype)  # uses the memory that was just freed
         except BaseException:
             restorer.release_memory()
             raise
@@ -208,7 +208,7 @@ def _frame_bytes(frame: RestoreInput) -> int:
 
 
 def _resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` is gpen_core's measured rule, but for GPUs on which ComfyUI does not trust float16."""
+    """`auto` follows gpen_core's rule, except on GPUs where ComfyUI avoids float16."""
     if name == "auto" and device.type == "cuda" and not management.should_use_fp16(device):
         return "fp32"
     return name

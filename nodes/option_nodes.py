@@ -13,7 +13,7 @@ from .options import FaceOptions, LookOptions
 
 
 class FaceOptionsNode(ComfyNode):
-    """Which faces are restored, and how they are found."""
+    """Set which faces are restored and how they are found."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -37,7 +37,7 @@ class FaceOptionsNode(ComfyNode):
                 io.Boolean.Input(
                     "aligned",
                     default=False,
-                    tooltip="The image is already an aligned face crop, as from Crop Faces (GPEN). No face is looked for.",
+                    tooltip="The image is already an aligned face crop, as from Crop Faces (GPEN). Detection is skipped.",
                 ),
                 AnyBoundingBoxes.Input(
                     "bboxes",
@@ -54,12 +54,12 @@ class FaceOptionsNode(ComfyNode):
     def execute(
         cls, bboxes: Any = None, box_format: str = boxes.FORMATS[0], aligned: bool = False, **values: Any
     ) -> NodeOutput:
-        """`values` are those of the options."""
+        """`values` holds the options by name."""
         return NodeOutput(FaceOptions(values, bboxes, box_format, aligned))
 
 
 class LookOptionsNode(ComfyNode):
-    """How restored faces look."""
+    """Set how restored faces look."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -75,8 +75,8 @@ class LookOptionsNode(ComfyNode):
                 io.Image.Input(
                     "background",
                     optional=True,
-                    tooltip="The same image after any upscaler. The faces are restored from the original image and pasted "
-                    "into this one at its scale.",
+                    tooltip="The same image, upscaled by any node. Faces are restored from the original image and pasted "
+                    "into this one.",
                 ),
             ],
             outputs=[LookOptionsType.Output(display_name="look_options", tooltip="For the other GPEN nodes.")],
@@ -84,5 +84,5 @@ class LookOptionsNode(ComfyNode):
 
     @classmethod
     def execute(cls, background: torch.Tensor | None = None, **values: Any) -> NodeOutput:
-        """`values` are those of the options."""
+        """`values` holds the options by name."""
         return NodeOutput(LookOptions(values, background))

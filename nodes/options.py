@@ -1,4 +1,4 @@
-"""What Face Options (GPEN) and Look Options (GPEN) give, and how nodes make gpen_core's options of it."""
+"""Outputs of Face Options (GPEN) and Look Options (GPEN), and their conversion to gpen_core's options."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Kind = TypeVar("Kind", RestoreOptions, VideoOptions)
 
 @dataclass(frozen=True, eq=False)
 class FaceOptions:
-    """Which faces, and how they are found."""
+    """Which faces are restored and how they are found."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    """By the option's name."""
+    """Values by option name."""
     bboxes: Any = None
     """See `boxes.parse_boxes`."""
     box_format: str = FORMATS[0]
@@ -31,22 +31,22 @@ class LookOptions:
     """How restored faces look."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    """By the option's name."""
+    """Values by option name."""
     background: torch.Tensor | None = None
 
 
 def restore_options(face: FaceOptions, look: LookOptions, **values: Any) -> RestoreOptions:
-    """`values` are those of a node's own inputs. Raises `OptionsError`."""
+    """Merge the options with `values` of the node's own inputs. Raises `OptionsError`."""
     return _merge(RestoreOptions, face, look, values)
 
 
 def video_options(face: FaceOptions, look: LookOptions, **values: Any) -> VideoOptions:
-    """The same for what is asked of a video."""
+    """Merge the options for videos. Raises `OptionsError`."""
     return _merge(VideoOptions, face, look, values)
 
 
 def refuse_image_inputs(face: FaceOptions, look: LookOptions, reason: str) -> None:
-    """Raises `OptionsError` for inputs that only single images can have."""
+    """Raise `OptionsError` for connected inputs that only single images support. `reason` starts the message."""
     given = {
         "bboxes of Face Options (GPEN)": face.bboxes is not None,
         "aligned of Face Options (GPEN)": face.aligned,

@@ -1,4 +1,4 @@
-"""What the restoring nodes give: image, mask, crops and a summary."""
+"""Outputs of the restoring nodes: image, mask, crops and a summary."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from .comfy import ExecutionBlocker, NodeOutput, io, ui
 if TYPE_CHECKING:
     from ..gpen_core import Face, RestoreResult, SequenceResult, TrackOutcome, VideoResult
 
-CROPS_OUTPUT = 2  # which output
+CROPS_OUTPUT = 2  # index of the output
 
 
 def restore_outputs() -> list[Any]:
     return [
         io.Image.Output(
-            display_name="image", tooltip="The image, or the background of Look Options (GPEN), with the restored faces."
+            display_name="image", tooltip="The image (or the background of Look Options) with the restored faces."
         ),
-        io.Mask.Output(
-            display_name="face_mask", tooltip="How much of each pixel is restored. It is zero outside restored faces."
-        ),
+        io.Mask.Output(display_name="face_mask", tooltip="Blend mask of the restored faces. It is 0 outside them."),
         io.Image.Output(
             display_name="crops",
             is_output_list=True,
-            tooltip="Each restored face, upright, in the network's size. Without a face, nodes connected here do not run.",
+            tooltip="Each restored face as an upright crop in the network's size. If no face was restored, nodes connected "
+            "here do not run.",
         ),
-        io.String.Output(
-            display_name="summary", tooltip="How many faces were found and restored, and why others were skipped."
-        ),
+        io.String.Output(display_name="summary", tooltip="Number of faces found and restored, and why others were skipped."),
     ]
 
 
@@ -42,8 +39,8 @@ PLACEHOLDER_MASK = "Load Image's placeholder mask counts as no mask"
 
 
 def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:
-    """`like` is the IMAGE whose size and type the output has; `results` are taken one by one and let go of. `extra_notes`
-    are said of all together."""
+    """Build the outputs from `results`, which are consumed one by one. The output has the size and dtype of the IMAGE
+    `like`. `extra_notes` are appended to the summary."""
     batch = tensors.OutputBatch(like)
     crops, faces, notes, last_summary = [], [], [], ""
     for one in results:
@@ -56,7 +53,7 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
         notes.append(one.notes)
         last_summary = one.summary
     text = summary(faces, notes)
-    if not any(faces):  # which could have been found, and what to try
+    if not any(faces):  # the summary then says which faces could be found, and what to try
         text = "\n".join([last_summary, *text.splitlines()[1:]])
     return _output(batch.image, batch.mask, crops, "\n".join([text, *extra_notes]))
 
@@ -64,7 +61,7 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
 def sequence_output(
     results: Iterable[SequenceResult], like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[Face, ...]]]:
-    """IMAGE and MASK of frames that are a video, and the faces of each."""
+    """Return IMAGE and MASK of the frames of a video, and the faces of each frame."""
     batch = tensors.OutputBatch(like)
     faces = []
     for one in results:
@@ -77,7 +74,7 @@ def sequence_output(
 
 
 def passthrough(image: torch.Tensor, reason: str) -> NodeOutput:
-    """The image itself, a mask of zeros, no crops."""
+    """Return the image unchanged, a mask of zeros and no crops."""
     return _output(image, zero_mask(image), [], reason)
 
 
@@ -86,7 +83,7 @@ def zero_mask(image: torch.Tensor) -> torch.Tensor:
 
 
 def _output(image: torch.Tensor, mask: torch.Tensor, crops: list[torch.Tensor], text: str) -> NodeOutput:
-    """The text is an output, and shown on the node itself (web/gpen_nodes.js)."""
+    """The text is an output. web/gpen_nodes.js also shows it on the node."""
     return NodeOutput(image, mask, crops or [ExecutionBlocker(None)], text, ui=ui.PreviewText(text))
 
 
@@ -97,8 +94,8 @@ def mask_notes(mask: torch.Tensor | None) -> list[str]:
 def summary(
     frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored", unit: str = "image"
 ) -> str:
-    """One line for all, then one per face, then what else is to be said. `unit` is what the batch is made of: images, or
-    the frames of a video."""
+    """Return a line with the totals, then one line per face, then the notes. `unit` names the items of the batch: image
+    or frame."""
     faces = [face for frame in frames for face in frame]
     lines = [faces_text(len(faces), sum(face.restored for face in faces), done=verb)]
     prefixes = [f"{unit} {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
@@ -110,7 +107,7 @@ def summary(
 
 
 def video_summary(result: VideoResult) -> str:
-    """One line for all, then one per face that was followed, by its number, then what else is to be said."""
+    """Return a line with the totals, then one line per tracked face, then the notes."""
     lines = [f"face {one.track.number}: {_describe_track(one)}" for one in result.tracks]
     return "\n".join([result.summary, *lines, *result.notes])
 
@@ -122,11 +119,11 @@ def _describe_track(one: TrackOutcome) -> str:
     frame_range = f"frames {track.first} to {track.last}{size}"
     if one.frames:
         return f"restored in {one.frames} of {len(track)} frames ({frame_range})"
-    return f"skipped ({frame_range}): {one.reason or 'nothing of it may be restored'}"
+    return f"skipped ({frame_range}): {one.reason or 'no part of it may be restored'}"
 
 
 def wants_crops(prompt: Any, node_id: Any) -> bool:
-    """Whether anything hangs on the crops: at 2048 each takes 50 MB. Where the graph is not known, yes."""
+    """Return whether another node uses the crops. Each takes 50 MB at 2048 px. True if the graph is unknown."""
     if not isinstance(prompt, dict) or node_id is None:
         return True
     values = (value for node in prompt.values() for value in node.get("inputs", {}).values())

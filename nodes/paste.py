@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class PasteFaces(ComfyNode):
-    """Puts the crops of Crop Faces (GPEN) back."""
+    """Paste the crops of Crop Faces (GPEN) back into their images."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -24,34 +24,32 @@ class PasteFaces(ComfyNode):
             node_id="GPEN_PasteFaces",
             display_name="Paste Faces (GPEN)",
             category="image/face",
-            description="Puts the crops of Crop Faces (GPEN) back into their images and blends them like restored faces. An "
-            "unedited crop changes nothing.",
+            description="Pastes the crops of Crop Faces (GPEN) back into their images and blends them like restored faces. "
+            "An unedited crop changes nothing.",
             search_aliases=["paste face", "uncrop face", "face composite", "stitch faces"],
-            is_input_list=True,  # squares and masks come as a batch or as a list
+            is_input_list=True,  # crops and masks come as a batch or as a list
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The images that the faces were cropped from, or the same images in another size."
                 ),
                 io.Image.Input(
                     "crops",
-                    tooltip="The edited crops in their order, as a batch or a list. They may have any size, but "
-                    "must be square.",
+                    tooltip="The edited crops in their original order, as a batch or a list. They may have any size "
+                    "but must be square.",
                 ),
                 PlacementsType.Input("placements", tooltip="From Crop Faces (GPEN)."),
                 inputs.strength(),
                 io.Mask.Input(
                     "masks",
                     optional=True,
-                    tooltip="How much of each crop is pasted, in place of its own mask. One mask counts for all crops.",
+                    tooltip="Masks to use instead of the crops' own. A single mask applies to all crops.",
                 ),
                 inputs.region_mask(),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The images with the faces put back."),
-                io.Mask.Output(
-                    display_name="face_mask", tooltip="How much of each pixel is new. It is zero outside pasted faces."
-                ),
-                io.Int.Output(display_name="count", tooltip="Faces put back in all images together."),
+                io.Image.Output(display_name="image", tooltip="The images with the crops pasted in."),
+                io.Mask.Output(display_name="face_mask", tooltip="Blend mask of the pasted faces. It is 0 outside them."),
+                io.Int.Output(display_name="count", tooltip="Number of faces pasted in all images."),
             ],
         )
 
@@ -65,13 +63,13 @@ class PasteFaces(ComfyNode):
         masks: list[torch.Tensor] | None = None,
         region_mask: list[torch.Tensor] | None = None,
     ) -> NodeOutput:
-        """Every input is a list, which ComfyUI makes of single values. Raises `InputError` for what does not fit."""
+        """Every input is a list; ComfyUI wraps single values. Raises `InputError` for mismatched counts or sizes."""
         from ..gpen_core import paste_faces
 
         images, places = _single(image, "image"), _single(placements, "placements")
         if len(images) != len(places.frames):
             raise InputError(
-                f"There are {len(images)} images, but the crops are of {len(places.frames)}. Give the same images."
+                f"Got a batch of {len(images)} for crops from a batch of {len(places.frames)}. Connect the same images."
             )
         squares = _squares(crops, len(places))
         own_masks = _masks(masks, len(places))
@@ -97,18 +95,18 @@ def _single(values: list[Item], name: str) -> Item:
 
 
 def _squares(crops: list[torch.Tensor], count: int) -> list[Any]:
-    """One [S, S, C] for each; where there are none, what stands in for them is not looked at."""
+    """Return one crop [S, S, C] per face. Without faces, ignore the gray crop that Crop Faces (GPEN) returns."""
     if not count:
         return []
     squares = [square for some in crops for square in tensors.iter_frames(some, "crops")]
     if len(squares) != count:
-        raise InputError(f"There are {count} faces to paste, but {len(squares)} crops. Each face needs its own.")
+        raise InputError(f"Expected one crop per face ({count}), got {len(squares)}.")
     return squares
 
 
 def _masks(masks: list[torch.Tensor] | None, count: int) -> list[Any]:
-    """One [h, w] for each square; none where no masks are connected, or no squares there."""
+    """Return one mask [h, w] per crop, or None for each if no masks are connected or there are no crops."""
     if masks is None or not count:
         return [None] * count
     each = [one for some in masks for one in some.detach().float().cpu().reshape(-1, *some.shape[-2:]).numpy()]
-    return tensors.broadcast(each, count, "masks", "squares")
+    return tensors.broadcast(each, count, "masks", "crop")

@@ -12,7 +12,7 @@ from .restore_base import RestoreNodeBase
 
 
 class RestoreFaces(RestoreNodeBase):
-    """Finds the faces of images and restores them."""
+    """Find the faces of images and restore them."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -52,6 +52,6 @@ class RestoreFaces(RestoreNodeBase):
 
     @classmethod
     def execute(cls, image: torch.Tensor, **values: Any) -> NodeOutput:
-        """`values` are those of the other inputs. Raises `GpenError` for what cannot be (`InputError`, `OptionsError`,
-        `MissingWeights`), torch's out of memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted."""
+        """`values` holds the other inputs. Raises `InputError`, `OptionsError`, `MissingWeights`, torch's out of memory
+        error, which makes ComfyUI free memory, and ComfyUI's own exception when interrupted."""
         return cls.restore(image, **values)

@@ -1,4 +1,4 @@
-"""What the restoring nodes have in common."""
+"""Base class and helpers of the restoring nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RestoreNodeBase(ComfyNode):
-    """A node with its own choice of a model, for which another may be linked."""
+    """Base of nodes that have a *model* input, which a linked Load GPEN Model replaces."""
 
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, **unused: Any) -> str:
@@ -28,7 +28,7 @@ class RestoreNodeBase(ComfyNode):
 
     @classmethod
     def check_lazy_status(cls, strength: float, **values: Any) -> list[str]:
-        """At strength 0 no linked model is loaded. An input that is not linked is not among the values."""
+        """At strength 0, do not evaluate the linked model. `values` lacks inputs that are not linked."""
         is_waiting = "gpen_model" in values and values["gpen_model"] is None
         return ["gpen_model"] if strength > 0 and is_waiting else []
 
@@ -44,7 +44,7 @@ class RestoreNodeBase(ComfyNode):
         look_options: LookOptions | None = None,
         **values: Any,
     ) -> NodeOutput:
-        """The outputs of single images. `values` are those of the node's own options."""
+        """Restore a batch of single images and return the node's outputs. `values` holds the node's own options."""
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         options = restore_options(face, look, **values)
         target = image if look.background is None else look.background
@@ -65,8 +65,8 @@ def make_inputs(
     look: LookOptions,
     before_swap: torch.Tensor | None = None,
 ) -> Iterable[RestoreInput]:
-    """One for each image of the batch."""
-    from ..gpen_core import RestoreInput  # brings OpenCV, which ComfyUI's start is spared
+    """Return one input for each image of the batch."""
+    from ..gpen_core import RestoreInput  # imports OpenCV; imported late to keep ComfyUI's startup fast
 
     count = len(image)
     parts = zip(
@@ -80,9 +80,9 @@ def make_inputs(
 
 
 def skip_reason(options: RestoreOptions, image: torch.Tensor, region_mask: torch.Tensor | None) -> str | None:
-    """Why nothing is to be done, if so."""
+    """Return why there is nothing to restore, or None."""
     if options.strength == 0:
-        return "The strength is 0: nothing was restored."
+        return "Strength is 0: nothing was restored."
     if len(image) == 0:
-        return "There are no images in the batch: nothing was restored."
+        return "The batch is empty: nothing was restored."
     return outputs.EMPTY_MASK if tensors.is_empty(region_mask) else None

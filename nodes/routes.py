@@ -1,7 +1,7 @@
-"""The help pages, the page's own code and the examples, under addresses that do not depend on the folder's name.
+"""Routes for the help pages, the script of the web page and the examples, which work for any name of the pack's folder.
 
-ComfyUI serves them under the name of the pack's folder, which fails where that holds spaces or letters beyond ASCII, and the
-page asks for help only by what stands before the first dot of it."""
+ComfyUI serves them under the folder's name. This fails for names with spaces or non-ASCII letters, and ComfyUI requests help
+pages only by the part of the name before the first dot."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import server
 WEB = Path(__file__).resolve().parents[1] / "web"
 SCRIPT = "gpen_nodes.js"
 EXAMPLES = Path(__file__).resolve().parents[1] / "example_workflows"
-PACK = Path(__file__).parents[1].name  # as ComfyUI calls it: not of where a link leads
+PACK = Path(__file__).parents[1].name  # not resolved: ComfyUI uses the name of a symbolic link
 
 
 def register() -> None:
-    """Adds the addresses to ComfyUI's server; there is none where its nodes are used as a library."""
+    """Add the routes to ComfyUI's server. There is no server if ComfyUI is used as a library."""
     running = getattr(server.PromptServer, "instance", None)
     if running is None:
         return
     running.routes.get(r"/extensions/{pack}/docs/{node:GPEN_\w+}/{page:\w+\.md}")(_get_help_page)
     running.routes.get(f"/extensions/{{pack}}/{SCRIPT}")(_get_script)
-    if not set("{}") & set(PACK):  # which stand for something in an address
-        pack_pattern = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers compare what is quoted
+    if not set("{}") & set(PACK):  # these are special in a route
+        pack_pattern = f"{re.escape(PACK)}|{re.escape(quote(PACK, safe='()'))}"  # older servers match the quoted name
         running.routes.get(f"/workflow_templates/{{pack:{pack_pattern}}}/{{file:\\w+[.](?:json|jpg)}}")(_get_example)
 
 

@@ -1,4 +1,4 @@
-"""A line in the log when faces are first restored here: whether one comes out right on this device, in this precision."""
+"""Runs the self-test before the first restoration on each device and in each precision, and logs the result."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ log = logging.getLogger(__name__)
 
 ENV_VARIABLE = "GPEN_SELF_TEST"
 ADVICE = (
-    "Faces may come out wrong. Try the precision fp32 in Load GPEN Model, or ComfyUI's option --cpu; the documentation's "
-    "page Trouble says more."
+    "Restored faces may be wrong. Try the precision fp32 in Load GPEN Model, or start ComfyUI with --cpu. See the Trouble "
+    "page of the documentation."
 )
 
 
 @cache
 def run_once(device: torch.device, dtype: torch.dtype) -> None:
-    """Tells and never fails. The environment variable GPEN_SELF_TEST=0 turns it off."""
+    """Log the result; a failed test raises no error. The environment variable GPEN_SELF_TEST=0 turns the test off."""
     if os.environ.get(ENV_VARIABLE) == "0":
         return
     from ..gpen_core import run_self_test

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from ..gpen_core import VideoResult
 
-PYAV_HELP = "PyAV is among ComfyUI's own requirements: install its requirements.txt into its Python environment again."
-IMAGE_ONLY = "A video takes no bounding boxes, aligned faces or background."
+PYAV_HELP = "PyAV is one of ComfyUI's requirements. Install ComfyUI's requirements.txt into its Python environment again."
+IMAGE_ONLY = "Videos do not support bounding boxes, aligned faces or a background."
 
 
 class RestoreVideo(RestoreNodeBase):
-    """Restores the faces of a video, steadily: from file to file, or of frames in memory."""
+    """Restore the faces of a video steadily over time, from file to file or from frames in memory."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -53,9 +53,11 @@ class RestoreVideo(RestoreNodeBase):
                 inputs.strength(),
                 inputs.faces(),
                 *inputs.option_inputs(VideoOptions, names=("temporal_smoothing",)),
-                io.Video.Input("video", optional=True, tooltip="From Load Video. Connect this or image."),
+                io.Video.Input(
+                    "video", optional=True, tooltip="A video, e.g. from Load Video. Connect either this or image."
+                ),
                 io.Image.Input(
-                    "image", optional=True, tooltip="The frames of a video, a batch in their order. Connect this or video."
+                    "image", optional=True, tooltip="Frames of a video as a batch, in order. Connect either this or video."
                 ),
                 inputs.region_mask(),
                 inputs.gpen_model(),
@@ -65,21 +67,21 @@ class RestoreVideo(RestoreNodeBase):
             outputs=[
                 io.Video.Output(
                     display_name="video",
-                    tooltip="The restored video, a file in ComfyUI's temp folder. Save Video keeps it. Given frames, nodes "
-                    "connected here do not run.",
+                    tooltip="The restored video, in ComfyUI's temp folder. Use Save Video to keep it. If the input is "
+                    "frames, nodes connected here do not run.",
                 ),
                 io.Image.Output(
                     display_name="image",
-                    tooltip="The restored frames. Given a video, nodes connected here do not run.",
+                    tooltip="The restored frames. If the input is a video, nodes connected here do not run.",
                 ),
                 io.Mask.Output(
                     display_name="face_mask",
-                    tooltip="How much of each pixel of the frames is restored. Given a video, nodes connected here do not "
-                    "run.",
+                    tooltip="Blend mask of the restored faces in each frame. If the input is a video, nodes connected here "
+                    "do not run.",
                 ),
                 io.String.Output(
                     display_name="summary",
-                    tooltip="How many faces were found and restored, and why others were skipped.",
+                    tooltip="Number of faces found and restored, and why others were skipped.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -98,8 +100,8 @@ class RestoreVideo(RestoreNodeBase):
         look_options: LookOptions | None = None,
         **values: Any,
     ) -> NodeOutput:
-        """`values` are those of the other inputs. Raises `GpenError` for what cannot be, see `restore_video`, torch's out of
-        memory error, on which ComfyUI makes room, and ComfyUI's own when interrupted; then no file is left."""
+        """`values` holds the other inputs. Raises the errors of `restore_video`, torch's out of memory error, which makes
+        ComfyUI free memory, and ComfyUI's own exception when interrupted. After an error no file is left."""
         if (video is None) == (image is None):
             connected = "Both video and image are" if image is not None else "Neither video nor image is"
             raise InputError(f"{connected} connected. Connect one: a video from Load Video, or a batch of frames as image.")
@@ -125,9 +127,9 @@ def _restore_video(
     region_mask: torch.Tensor | None,
     reporter: NodeProgress,
 ) -> NodeOutput:
-    """From file to file."""
+    """Restore the video from file to file."""
     if options.strength == 0:
-        return _video_output(video, "The strength is 0: nothing was restored.")
+        return _video_output(video, "Strength is 0: nothing was restored.")
     if tensors.is_empty(region_mask):
         return _video_output(video, outputs.EMPTY_MASK)
     region = tensors.mask_for(region_mask, "video")
@@ -144,7 +146,7 @@ def _restore_video(
     if any(result.restored):
         return _video_output(video_io.video_from_file(result.target), text)
     video_io.delete_folder(work_folder)
-    return _video_output(video, f"{text}\nNothing was restored: the video is passed on unchanged.")
+    return _video_output(video, f"{text}\nNothing was restored. The video is passed on unchanged.")
 
 
 def _restore_file(
@@ -156,7 +158,7 @@ def _restore_file(
     region: Any,
     reporter: NodeProgress,
 ) -> VideoResult:
-    from ..gpen_core import output_suffix, restore_video  # bring OpenCV, which ComfyUI's start is spared
+    from ..gpen_core import output_suffix, restore_video  # import OpenCV; imported late to keep ComfyUI's startup fast
 
     target = work_folder / f"restored{output_suffix(source, video_options)}"
     with model.device_session(options, reporter) as max_memory:
@@ -180,8 +182,8 @@ def _restore_frames(
     region_mask: torch.Tensor | None,
     reporter: NodeProgress,
 ) -> NodeOutput:
-    """A batch of frames, see `restore_sequence`."""
-    from ..gpen_core import restore_sequence  # brings OpenCV, which ComfyUI's start is spared
+    """Restore a batch of frames with `restore_sequence`."""
+    from ..gpen_core import restore_sequence  # imports OpenCV; imported late to keep ComfyUI's startup fast
 
     if reason := skip_reason(options, image, region_mask):
         return _frames_output(image, outputs.zero_mask(image), reason)
@@ -201,7 +203,7 @@ def _restore_frames(
 
 
 def _video_output(video: Any, text: str) -> NodeOutput:
-    """The text is an output, and shown on the node itself."""
+    """The text is an output. web/gpen_nodes.js also shows it on the node."""
     return NodeOutput(video, ExecutionBlocker(None), ExecutionBlocker(None), text, ui=ui.PreviewText(text))
 
 

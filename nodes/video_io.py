@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO and the files that gpen_core takes and writes."""
+"""Conversion between ComfyUI's VIDEO and the files that gpen_core reads and writes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import folder_paths
 from ..gpen_core import OutputError
 from .comfy import Input, InputImpl
 
-CRF = 12.0  # of H.264, where ComfyUI has to encode a video before it can be read: less than can be seen is lost
+CRF = 12.0  # for H.264 if ComfyUI has to encode the video first: visually lossless
 SOURCE_STEM = "source"
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """The file of a VIDEO, and which part of it the VIDEO is."""
+    """The file of a VIDEO and the part of it that the VIDEO uses."""
 
     path: Path
     start: float | None = None
@@ -34,14 +34,14 @@ class VideoSource:
 
 @contextmanager
 def temp_folder() -> Iterator[Path]:
-    """A new folder in ComfyUI's temp folder. It is deleted with all in it where what is done in here fails or is
-    interrupted; else it stays, as all there, until ComfyUI ends or starts again. Raises `OutputError`."""
+    """Create a folder in ComfyUI's temp folder. If the body fails or is interrupted, the folder is deleted. Otherwise
+    ComfyUI deletes it when it stops or starts. Raises `OutputError`."""
     temp = Path(folder_paths.get_temp_directory())
     try:
         temp.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix="gpen_", dir=temp))
     except OSError as error:
-        raise OutputError(f"{temp}, ComfyUI's temp folder, cannot be written: {error.strerror or error}.") from error
+        raise OutputError(f"Cannot write to ComfyUI's temp folder {temp}: {error.strerror or error}.") from error
     try:
         yield path
     except BaseException:
@@ -54,8 +54,8 @@ def delete_folder(path: Path) -> None:
 
 
 def get_source(video: Any, target_dir: Path) -> VideoSource:
-    """The file that a VIDEO is read from. Where there is none (it is in memory, made of images, or cropped since it was
-    loaded), it is written into the folder first. Raises `OutputError`, and what ComfyUI's own saving raises."""
+    """Return the file of a VIDEO. A VIDEO without a file (in memory, made of images, or edited after loading) is written
+    into `target_dir` first. Raises `OutputError` and the errors of ComfyUI's own saving."""
     if _has_pending_edits(video) or not _has_file(video):
         return VideoSource(_save(video, target_dir))
     stream = video.get_stream_source()
@@ -66,7 +66,7 @@ def get_source(video: Any, target_dir: Path) -> VideoSource:
 
 @contextmanager
 def delete_after_use(source: VideoSource, target_dir: Path) -> Iterator[VideoSource]:
-    """Afterwards the file is deleted, if it was written for us."""
+    """Delete the file at the end if `get_source` wrote it."""
     try:
         yield source
     finally:
@@ -76,23 +76,23 @@ def delete_after_use(source: VideoSource, target_dir: Path) -> Iterator[VideoSou
 
 
 def video_from_file(path: Path) -> Any:
-    """A VIDEO of that file."""
+    """Return a VIDEO of the file."""
     return InputImpl.VideoFromFile(str(path))
 
 
 def _has_file(video: Any) -> bool:
-    """ComfyUI's own stand-in for it keeps all in memory, and knows no container (in 0.3.64)."""
+    """ComfyUI's default `get_stream_source` keeps the whole video in memory and ignores its container (0.3.64)."""
     own = getattr(type(video), "get_stream_source", None)
     return own is not None and own is not getattr(Input.Video, "get_stream_source", None)
 
 
 def _has_pending_edits(video: Any) -> bool:
-    """Newer versions of ComfyUI crop and resize when a video is read or saved."""
+    """Recent versions of ComfyUI crop and resize a video only when it is read or saved."""
     return bool(video.has_pending_frame_edits()) if hasattr(video, "has_pending_frame_edits") else False
 
 
 def _trim_window(video: Any) -> tuple[float, float]:
-    """Start and length in seconds, 0 for all that follows. Newer versions of ComfyUI trim so."""
+    """Return start and length in seconds; length 0 means up to the end. Recent versions of ComfyUI trim this way."""
     start, seconds = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
     return float(start), float(seconds)
 
@@ -110,5 +110,5 @@ def _write_stream(stream: io.BytesIO, video: Any, target_dir: Path) -> Path:
     try:
         path.write_bytes(stream.getbuffer())
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
     return path

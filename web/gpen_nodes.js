@@ -1,9 +1,9 @@
-// What the page does for our nodes beyond what their definitions say.
+// Shows the summary on GPEN nodes, hides advanced inputs, and sets the nodes' width.
 import { app } from "../../scripts/app.js"
 
 const TEXT_WIDGET = "summary_text"
 const TEXT_HEIGHT = 90 // pixels, at least
-const MIN_WIDTH = 340 // pixels: file names are read to their end
+const MIN_WIDTH = 340 // pixels, so that file names fit
 
 const isOurs = (definition) => definition?.name?.startsWith("GPEN_")
 
@@ -30,7 +30,7 @@ function show(node, text) {
   node.setDirtyCanvas(true, true)
 }
 
-// The classic canvas shows an input that its definition calls advanced, until its widget says so, too.
+// The classic canvas shows advanced inputs until their widgets are marked as advanced, too.
 function foldAdvanced(node, definition) {
   const inputs = { ...definition.input?.required, ...definition.input?.optional }
   for (const widget of node.widgets ?? []) {

@@ -293,7 +293,7 @@ def test_a_replaced_file_is_accepted_by_its_digest(host, comfy_models, portrait)
             with pytest.raises(core.WeightsChanged, match=r"paste the SHA-256 .* accept_changed") as refused:
                 host.run("GPEN_LoadModel", **asked, accept_changed=wrong)
             assert digest in str(refused.value)
-        with pytest.raises(core.OptionsError, match="accept_changed is 'yes'; expected the 64 digits"):
+        with pytest.raises(core.OptionsError, match=r"accept_changed is 'yes'\. Expected a SHA-256 \(64 hex digits\)"):
             host.run("GPEN_LoadModel", **asked, accept_changed="yes")
         host.run("GPEN_LoadModel", **asked, accept_changed=f" {digest.upper()}\n")
         host.run("GPEN_LoadModel", **asked)  # it is remembered
@@ -524,9 +524,7 @@ def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, c
     assert "2 restored" in summary and is_red(image[mask == 1]).all()
     assert torch.equal(image[mask == 0], film[mask == 0])
     warned = [record.getMessage() for record in caplog.records if "within 0 to 1" in record.getMessage()]
-    assert warned == [
-        "GPEN: the image has values from -0.6 to 6.4; faces are found and restored as if they were within 0 to 1."
-    ]
+    assert warned == ["GPEN: the image has values from -0.6 to 6.4. They are clipped to 0 to 1."]
     assert host.run("GPEN_DetectFaces", gpen_model=red, image=film)[3] == 2
 
 
@@ -663,7 +661,7 @@ def test_a_background_gives_the_size(host, red, portrait):
     ("node", "first", "second"), [("RestoreFaces", "image", "background"), ("CleanUpFaceSwap", "swapped", "before_swap")]
 )
 def test_batches_of_different_lengths_are_refused(host, red, gray, node, first, second):
-    with pytest.raises(Exception, match=f"There are 2 images, but the {second} has 3"):
+    with pytest.raises(Exception, match=f"Got a batch of 3 as {second} for a batch of 2"):
         host.run(f"GPEN_{node}", gpen_model=red, **{first: gray.repeat(2, 1, 1, 1), second: gray.repeat(3, 1, 1, 1)})
 
 
@@ -694,7 +692,7 @@ def test_faces_are_chosen_by_a_text(host, red, portrait):
 def test_options_that_a_node_cannot_follow_are_refused(host, red, portrait):
     with pytest.raises(Exception, match="Disconnect or switch off bboxes of Face Options"):
         host.run("GPEN_DetectFaces", gpen_model=red, image=portrait, bboxes=[FACE])
-    with pytest.raises(Exception, match=r"Crop Faces .* takes no background"):
+    with pytest.raises(Exception, match=r"Crop Faces .* does not support a background"):
         host.run("GPEN_CropFaces", gpen_model=red, image=portrait, background=portrait)
 
 
@@ -757,9 +755,9 @@ def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, 
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
     values = {"image": [film], "crops": edited, "placements": [placements], "strength": [1.0]}
     assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
-    with pytest.raises(Exception, match="There are 2 faces to paste, but 1 crops"):
+    with pytest.raises(Exception, match=r"Expected one crop per face \(2\), got 1"):
         host.run("GPEN_PasteFaces", **{**values, "crops": [crops[:1]]})
-    with pytest.raises(Exception, match="There are 1 images, but the crops are of 2"):
+    with pytest.raises(Exception, match="Got a batch of 1 for crops from a batch of 2"):
         host.run("GPEN_PasteFaces", **{**values, "image": [portrait]})
 
 

@@ -190,7 +190,7 @@ def test_eight_frames(host):
 
 def test_strength_zero_does_not_load_the_model(host):
     restored, mask, summary = run(host, "astronaut.png", model="gpen-broken.pth", strength=0.0)
-    assert (restored == demo_pictures.astronaut()).all() and not mask.any() and "strength is 0" in summary
+    assert (restored == demo_pictures.astronaut()).all() and not mask.any() and "Strength is 0" in summary
 
 
 def test_a_mask_and_boxes_select(host):
@@ -281,7 +281,7 @@ def test_a_face_swap_is_cleaned_up(host):
     graph["more"] = node("RepeatImageBatch", image=["before", 0], amount=3)
     graph["restore"]["inputs"]["before_swap"] = ["more", 0]
     kind, message = host.error(graph)
-    assert "There are 1 images, but the before_swap has 3" in message and kind.endswith("InputError")
+    assert "Got a batch of 3 as before_swap for a batch of 1" in message and kind.endswith("InputError")
 
 
 def test_a_corrupt_file_gives_a_message(host):

@@ -200,7 +200,7 @@ def test_strength_zero_needs_no_model_and_reads_nothing(host):
     assert wanted(strength=0.0, gpen_model=None) == [] and wanted(strength=0.1, gpen_model=None) == ["gpen_model"]
     video = of_file(host, Path("not there.mp4"))
     out, *_, summary = host.run(NODE, video=video, strength=0.0)
-    assert out is video and summary == "The strength is 0: nothing was restored."
+    assert out is video and summary == "Strength is 0: nothing was restored."
 
 
 def test_exactly_one_of_video_and_frames_is_expected(host, red, batch):
@@ -217,7 +217,7 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [
         "6 frames, 0 faces followed, 0 restored, 0 skipped",
-        "Nothing was restored: the video is passed on unchanged.",
+        "Nothing was restored. The video is passed on unchanged.",
     ]
 
 
@@ -275,7 +275,7 @@ def test_without_pyav_it_is_said_what_to_do(host, red, film, monkeypatch):
 def test_a_temp_folder_that_cannot_be_written_is_named(host, red, film, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(host.folder_paths, "get_temp_directory", lambda: str(tmp_path / "file"))
-    with pytest.raises(host.module("gpen_core").OutputError, match="temp folder, cannot be written"):
+    with pytest.raises(host.module("gpen_core").OutputError, match="Cannot write to ComfyUI's temp folder"):
         host.run(NODE, gpen_model=red, video=of_file(host, film))
 
 
@@ -372,7 +372,9 @@ def test_frames_take_one_mask_and_nothing_else(host, red, batch):
         run_frames(host, red, batch, region_mask=torch.ones(8, 4, 4))
     box = {"x": 0, "y": 0, "width": 9, "height": 9}
     for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
-        with pytest.raises(core.OptionsError, match=f"A video takes no bounding boxes.* Disconnect or switch off {name} of"):
+        with pytest.raises(
+            core.OptionsError, match=f"Videos do not support bounding boxes.* Disconnect or switch off {name} of"
+        ):
             run_frames(host, red, batch, **{name: value})
 
 
