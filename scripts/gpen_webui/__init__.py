@@ -1,1 +1,1 @@
-"""GPEN in A1111, Forge and their forks: thin adapters over gpen_core."""
+"""GPEN in Automatic1111, Forge and their forks: adapters for gpen_core."""

@@ -1,4 +1,4 @@
-"""Routes under /gpen/v1 beside the host's own API and behind its password; described in docs/api.md."""
+"""HTTP routes under /gpen/v1, protected by the host's API password. See docs/api.md."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from .api_types import ErrorReply, JobReply, ModelReply, RestoreReply, request_s
 from .budget import MemoryBudget
 from .job_queue import DONE, RESULT_TTL, STOPPED, WAITING, WORKING, Job, JobQueue
 
-MAX_REQUEST_BYTES = 256 << 20  # of requests that are not done
+MAX_REQUEST_BYTES = 256 << 20  # of unfinished requests
 ERRORS = {
-    400: "No image, or a damaged one.",
+    400: "The image is missing or damaged.",
     404: "No such model or job.",
-    408: "The body stopped arriving.",
-    409: "Stopped by the user, or not finished yet.",
+    408: "The body was not received in time.",
+    409: "Interrupted by the user, or not finished yet.",
     410: "The result was removed to make room for newer ones.",
-    413: "Too large: told by the image's header, before it is decoded.",
+    413: "The image or the body is too large.",
     422: "Invalid value.",
     429: "The server's memory limit is reached; retry later.",
-    503: "The weights are missing and cannot be fetched, or are refused; or a Python package is missing.",
+    503: "Weights cannot be downloaded or were rejected, or a Python package is missing.",
     507: "Out of memory.",
 }
 
 RESULT_REMOVED = "The result was removed to make room for newer ones. Send the request again."
 
 job_queue = JobQueue()
-request_budget = MemoryBudget(MAX_REQUEST_BYTES, "The waiting requests hold too many bytes. Retry when some are done.")
+request_budget = MemoryBudget(MAX_REQUEST_BYTES, "The waiting requests use too much memory. Retry later.")
 
 
 def add_routes(app: FastAPI) -> None:
-    """Only with --api; behind --api-auth where that is set."""
+    """Add the routes if the host runs with --api, behind the password of --api-auth."""
     if not getattr(shared.cmd_opts, "api", False):
         return
     accounts = _parse_accounts(getattr(shared.cmd_opts, "api_auth", None))
@@ -52,7 +52,7 @@ def add_routes(app: FastAPI) -> None:
     def add(method: str, path: str, handler: Any, reply: Any, *errors: int, status: int = 200) -> None:
         error_responses = {number: {"model": ErrorReply, "description": ERRORS[number]} for number in errors}
         route_options: dict[str, Any] = {"dependencies": guards, "tags": ["GPEN"], "responses": error_responses}
-        if method == "POST":  # read by `_create_job`: FastAPI would read a body of any length
+        if method == "POST":  # `_create_job` reads the body: FastAPI would read a body of any length
             content = {"application/json": {"schema": request_schema()}}
             route_options["openapi_extra"] = {"requestBody": {"content": content, "required": True}}
         kind = Response if reply is None else JSONResponse
@@ -68,7 +68,7 @@ def add_routes(app: FastAPI) -> None:
 
 
 def models() -> list[ModelReply]:
-    """The GPEN models that can be asked for; the first is the default of the settings."""
+    """List the available GPEN models."""
     return [
         ModelReply(name=sanitize_text(name), downloaded=models_list.is_downloaded(name), download_bytes=download_size(name))
         for name in engine.model_choices()
@@ -76,7 +76,7 @@ def models() -> list[ModelReply]:
 
 
 async def restore(request: Request) -> Response:
-    """Restores the faces of one image. A client that goes away stops it."""
+    """Restore the faces of one image. The work stops if the client disconnects."""
     job = await _create_job(request, lambda: reply_budget.check(1))
     watcher = asyncio.create_task(_stop_on_disconnect(request, job))
     try:
@@ -88,7 +88,7 @@ async def restore(request: Request) -> Response:
 
 
 async def add_job(request: Request) -> JobReply:
-    """Restores the faces of one image when its turn comes. Answers at once, with the job's id."""
+    """Add a job that restores the faces of one image. Returns the job's id at once."""
     job = await _create_job(request)
     try:
         job_queue.add(job)
@@ -99,15 +99,15 @@ async def add_job(request: Request) -> JobReply:
 
 
 def get_job(name: str) -> JobReply:
-    """How far a job is."""
+    """Return the status and progress of a job."""
     return _job_reply(_find_job(name))
 
 
 async def get_result(name: str) -> Response:
-    """A finished job's image; of one that failed, the answer that /restore would have given."""
+    """Return the result of a finished job. A failed job returns the same error as /restore."""
     job = _find_job(name)
     if job.status in (WAITING, WORKING):
-        raise HTTPException(409, f"The job is {job.status}. Ask /gpen/v1/jobs/{name} until its status is {DONE}.")
+        raise HTTPException(409, f"The job is {job.status}. Poll /gpen/v1/jobs/{name} until its status is {DONE}.")
     try:
         reply_budget.check(len(job.result or b""))
     except GpenError as error:
@@ -116,20 +116,20 @@ async def get_result(name: str) -> Response:
 
 
 def delete_job(name: str) -> Response:
-    """Stops a job, or forgets its result."""
+    """Cancel a job, or delete its result."""
     _find_job(name)
     job_queue.cancel(name)
     return Response(status_code=204)
 
 
 async def _stop_on_disconnect(request: Request, job: Job) -> None:
-    while (await request.receive())["type"] != "http.disconnect":  # the body has been read: nothing else is to come
+    while (await request.receive())["type"] != "http.disconnect":  # the body has been read, so only the disconnect is left
         pass
     job.stop()
 
 
 async def _create_job(request: Request, on_start: Callable[[], None] | None = None) -> Job:
-    """The job that a request asks for; `on_start` is called when its turn comes."""
+    """Create the job of a request. `on_start` is called when the job starts."""
     reservation = request_budget.reserve()
     try:
         body = await api_body.read(request, reservation)
@@ -137,7 +137,7 @@ async def _create_job(request: Request, on_start: Callable[[], None] | None = No
     except GpenError as error:
         reservation.release()
         raise _to_http_error(type(error), str(error)) from error
-    except BaseException:  # also where the host cancels it
+    except BaseException:  # also if the host cancels the request
         reservation.release()
         raise
 
@@ -182,7 +182,7 @@ def _parse_accounts(text: str | None) -> dict[str, str]:
 
 
 def _basic_auth(accounts: dict[str, str]) -> Any:
-    def check(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008  FastAPI's way
+    def check(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008  required by FastAPI
         known = accounts.get(credentials.username, "")
         right = secrets.compare_digest(credentials.password.encode(), known.encode())
         if credentials.username not in accounts or not right:

@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: no more bytes than there is room for, and no values that a reply could not quote."""
+"""Reads request bodies with a memory limit, and rejects values that a reply could not quote."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .budget import Reservation
 MAX_BASE64_LENGTH = 128 << 20  # characters of one image
 MAX_BODY_BYTES = 2 * MAX_BASE64_LENGTH + (1 << 20)  # bytes
 MAX_NUMBER = 10**18
-MAX_TEXT_LENGTH = 1000  # characters of a string that is no image
-MAX_VALUES = 10_000  # in one body: each takes some 100 bytes as a Python object, for as few as 2 bytes sent
+MAX_TEXT_LENGTH = 1000  # characters of a string other than an image
+MAX_VALUES = 10_000  # per body: 2 bytes of JSON can become a Python object of about 100 bytes
 STALL_TIMEOUT = 60.0
-VALUE_SEPARATORS = (b",", b"[", b"{")  # as many values as these, at most
+VALUE_SEPARATORS = (b",", b"[", b"{")  # a body has at most as many values as separators
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,11 +31,11 @@ class BadRequest(GpenError):
 
 
 class RequestStalled(GpenError):
-    """The client has sent nothing for a while."""
+    """The client has sent nothing for `STALL_TIMEOUT` seconds."""
 
 
 async def read(request: Request, reservation: Reservation) -> bytearray:
-    """The body, which `reservation` counts as it arrives. Raises `ImageTooLarge`, `CapacityExceeded`, `RequestStalled` and
+    """Read the body; `reservation` counts its bytes. Raises `ImageTooLarge`, `CapacityExceeded`, `RequestStalled` and
     `BadRequest`."""
     _expect_json(request.headers.get("content-type", ""))
     content_length = request.headers.get("content-length", "")
@@ -55,13 +55,13 @@ async def read(request: Request, reservation: Reservation) -> bytearray:
     except TimeoutError as error:
         raise RequestStalled(f"Nothing was received for {STALL_TIMEOUT:.0f} seconds. Send the request again.") from error
     except ClientDisconnect as error:
-        raise BadRequest("The connection was closed before the whole body had been received.") from error
+        raise BadRequest("The connection was closed before the whole body was received.") from error
 
 
 def parse(body: bytearray) -> BaseRequest:
-    """The request in a body, which is emptied. Raises `BadRequest`."""
+    """Parse a body, which is emptied to free its memory. Raises `BadRequest`."""
     if sum(map(body.count, VALUE_SEPARATORS)) > MAX_VALUES:
-        raise BadRequest(f"The body has more than {MAX_VALUES} values. Send fewer boxes.")
+        raise BadRequest(f"The body has more than {MAX_VALUES:,} values. Send fewer boxes.")
     try:
         text = str(body, "utf-8-sig")
         body.clear()
@@ -83,7 +83,7 @@ def parse(body: bytearray) -> BaseRequest:
 
 
 def _expect_json(content_type: str) -> None:
-    """As FastAPI does: a page of another site can send other types without asking the browser's permission."""
+    """Check the content type like FastAPI does: browsers let other sites send other types without a CORS check."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise BadRequest(f"Expected the header Content-Type: application/json; got {kind!r}.")
@@ -91,11 +91,11 @@ def _expect_json(content_type: str) -> None:
 
 def _check_length(length: int) -> None:
     if length > MAX_BODY_BYTES:
-        raise ImageTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes. Send a smaller image.")
+        raise ImageTooLarge(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send a smaller image.")
 
 
 def _check_values(pending: list[Any]) -> None:
-    """Refuses what no reply could quote: numbers that JSON does not have, long strings, halves of surrogate pairs."""
+    """Raise `BadRequest` for values that no reply could quote: NaN, infinity, long strings, lone surrogates."""
     while pending:
         value = pending.pop()
         if isinstance(value, list):
@@ -112,7 +112,7 @@ def _check_text(text: str) -> None:
     if len(text) > MAX_TEXT_LENGTH:
         raise BadRequest(f"Expected at most {MAX_TEXT_LENGTH} characters; got {len(text)} in {text[:20]!r}...")
     if SURROGATE.search(text):
-        raise BadRequest(f"Expected Unicode text; got half of a surrogate pair in {text[:20]!r}.")
+        raise BadRequest(f"Expected Unicode text; got a lone surrogate in {text[:20]!r}.")
 
 
 def _validate(values: dict[str, Any]) -> BaseRequest:

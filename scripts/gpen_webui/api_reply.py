@@ -1,4 +1,4 @@
-"""Sends replies: in pieces, to clients that read them, and no more bytes at once than there is room for."""
+"""Sends replies in chunks, with a memory limit for all replies and a timeout for clients that stop reading."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ RETRY_SECONDS = "10"
 MAX_DETAIL_LENGTH = 2000  # characters
 STALL_TIMEOUT = 60.0
 CHUNK_BYTES = 1 << 20  # bytes
-MAX_UNREAD_BYTES = 256 << 20  # bytes of replies that their clients have not read yet
+MAX_UNREAD_BYTES = 256 << 20  # bytes of replies that clients have not read yet
 
-reply_budget = MemoryBudget(MAX_UNREAD_BYTES, "Clients have too many results left to read. Retry later.")
+reply_budget = MemoryBudget(MAX_UNREAD_BYTES, "Too many results are waiting to be read. Retry later.")
 
 
 class BudgetedResponse(Response):
-    """A JSON document whose bytes are counted until the client has read them. A client that reads nothing is cut off."""
+    """A JSON reply whose bytes are counted until the client has read them. Clients that stop reading are disconnected."""
 
     media_type = "application/json"
 
@@ -37,11 +37,11 @@ class BudgetedResponse(Response):
 
 
 def sanitize_text(text: str) -> str:
-    """Text that can be sent: not too long, and without what UTF-8 does not have, such as bytes of file names."""
+    """Shorten the text and escape what UTF-8 cannot encode, such as undecodable bytes of file names."""
     whole = text.encode("utf-8", "backslashreplace").decode()
     return whole if len(whole) <= MAX_DETAIL_LENGTH else f"{whole[: MAX_DETAIL_LENGTH - 3]}..."
 
 
 def http_error(status: int, detail: str) -> HTTPException:
-    """What a client is told of an error."""
+    """Return the HTTP error for a client, with a Retry-After header for status 429."""
     return HTTPException(status, sanitize_text(detail), headers={"Retry-After": RETRY_SECONDS} if status == 429 else None)

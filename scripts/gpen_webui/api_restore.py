@@ -1,4 +1,4 @@
-"""From a request of the API to its reply, without HTTP."""
+"""Turns an API request into a reply, without HTTP."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from .job_queue import Job
 WHITESPACE = b" \t\r\n\v\f"
 MAX_PIXELS = 64_000_000  # pixels
 
-_parse_lock = threading.Lock()  # of one body at a time, which takes several times its length
+_parse_lock = threading.Lock()  # one body at a time: parsing needs several times its length
 
 
 class UnknownModel(GpenError):
-    """No model of that name can be asked for."""
+    """There is no model of that name."""
 
 
-# The first that fits.
+# The first match counts.
 HTTP_STATUS: tuple[tuple[type[GpenError], int], ...] = (
     (UnknownModel, 404),
     (RequestStalled, 408),
@@ -60,7 +60,7 @@ HTTP_STATUS: tuple[tuple[type[GpenError], int], ...] = (
 
 @dataclass(frozen=True)
 class RestoreJob:
-    """A request whose names and values are known to be good; its images are not decoded yet."""
+    """A validated request. Its images are not decoded yet."""
 
     image: bytes
     before_swap: bytes | None
@@ -70,15 +70,15 @@ class RestoreJob:
 
 
 def create_job(body: bytearray, reservation: Reservation, on_start: Callable[[], None] | None = None) -> Job:
-    """The job that a body asks for. Empties the body, and `reservation` counts what is left.
+    """Create the job of a request body. This empties the body and reduces `reservation` to the size of the images.
 
-    `on_start` is called when the job's turn comes. Raises `GpenError` for invalid values."""
+    `on_start` is called when the job starts. Raises `GpenError` for invalid values."""
     with _parse_lock, _oom_context("the request"):
         request = parse(body)
         given = request.model or controls.default_model()
         model = controls.find_model(given)
         if model is None:
-            raise UnknownModel(f"There is no model {given!r}. /gpen/v1/models lists them.")
+            raise UnknownModel(f"Unknown model {given!r}. /gpen/v1/models lists the models.")
         before_swap = None if request.before_swap is None else _decode_base64(request.before_swap, "before_swap")
         restore_job = RestoreJob(
             _decode_base64(request.image, "image"), before_swap, model, request.options(), request.boxes
@@ -88,14 +88,14 @@ def create_job(body: bytearray, reservation: Reservation, on_start: Callable[[],
 
 
 def http_status(kind: type[Exception]) -> int:
-    """The HTTP status that says what kind of error it is."""
+    """Return the HTTP status for a kind of error."""
     return next((status for one, status in HTTP_STATUS if issubclass(kind, one)), 500)
 
 
 def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Progress) -> bytes:
-    """Decodes, restores and encodes when its turn comes, so that the images of one request alone are in memory."""
+    """Decode, restore and encode the image in turn, so that only one request has decoded images in memory."""
     with host.queued():
-        # The client may have gone while others worked.
+        # Raises if the client disconnected while the job waited.
         progress(ProgressEvent("read", 0, None, "image", "Reading the image"))
         if on_start is not None:
             on_start()
@@ -115,23 +115,25 @@ def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Pro
 
 
 def _reply(image: bytes, **fields: Any) -> bytes:
-    """A `RestoreReply` as JSON, with few copies of the image."""
+    """Encode a `RestoreReply` as JSON with few copies of the image."""
     rest = json.dumps(fields, allow_nan=False, separators=(",", ":"))[1:].encode("ascii")
     return b"".join((b'{"image":"', base64.b64encode(image), b'",', rest))
 
 
 def _decode_base64(text: str, name: str) -> bytes:
-    """Raises `ImageTooLarge`, by the image's header, before anything is decoded."""
+    """Decode base64. Raises `InputError`, and `ImageTooLarge` by the image's header, before its pixels are decoded."""
     if len(text) > MAX_BASE64_LENGTH:
-        raise ImageTooLarge(f"{name} has {len(text)} characters; {MAX_BASE64_LENGTH} are allowed.")
+        raise ImageTooLarge(
+            f"{name} has {len(text):,} characters; the maximum is {MAX_BASE64_LENGTH:,}. Send a smaller image."
+        )
     try:
         whole = text.encode("ascii").translate(None, WHITESPACE)
         start = whole.find(b",") + 1
         data = base64.b64decode(whole[start:] or whole, validate=True)
     except UnicodeEncodeError as error:
-        raise InputError(f"{name} is no image in base64 (character {error.start} is not ASCII).") from None
+        raise InputError(f"{name} is not a base64-encoded image (character {error.start} is not ASCII).") from None
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"{name} is no image in base64 ({error}).") from error
+        raise InputError(f"{name} is not a base64-encoded image ({error}).") from error
     with _prefix_errors(name):
         EncodedImage.check_size(data, MAX_PIXELS)
     return data

@@ -1,4 +1,4 @@
-"""How many bytes the clients of the API may make this process hold."""
+"""Limits the memory that API clients can make this process use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gpen_core import GpenError
 
 
 class CapacityExceeded(GpenError):
-    """The server holds as much for its clients as it may."""
+    """The memory limit for API clients is reached."""
 
 
 class MemoryBudget:
-    """Counts the bytes of several holders and refuses more than `limit`. A single holder is always served."""
+    """Counts the bytes of several holders, up to `limit`. A single holder may exceed the limit."""
 
     def __init__(self, limit: int, message: str) -> None:
         self.limit = limit
@@ -24,7 +24,7 @@ class MemoryBudget:
         return Reservation(self)
 
     def check(self, size: int, own: int = 0) -> None:
-        """Raises `CapacityExceeded` if a holder of `own` bytes may not hold `size`."""
+        """Raise `CapacityExceeded` if a holder of `own` bytes may not grow to `size` bytes."""
         others = self._used - own
         if size > own and others and others + size > self.limit:
             raise CapacityExceeded(self._message)
@@ -37,21 +37,21 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The bytes of one holder, until it is released."""
+    """The bytes of one holder, until they are released."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._size = 0
 
     def check(self, size: int) -> None:
-        """Raises `CapacityExceeded` if this may not hold `size` bytes."""
+        """Raise `CapacityExceeded` if this holder may not grow to `size` bytes."""
         self._budget.check(size, self._size)
 
     def resize(self, size: int, force: bool = False) -> None:
-        """Raises `CapacityExceeded` if it may not grow to that size."""
+        """Set the number of bytes. Raises `CapacityExceeded` over the limit, unless `force` is true."""
         self._budget._update(self._size, size, force)
         self._size = size
 
     def release(self) -> None:
-        """May be called more than once."""
+        """Release the bytes. May be called more than once."""
         self.resize(0)

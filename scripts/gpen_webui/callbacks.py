@@ -1,4 +1,4 @@
-"""When the host is to hear of what."""
+"""Registers our callbacks with the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import api, downloads, engine, host, preview, reactor, restorer, run_repo
 
 
 def register() -> None:
-    """At each loading of the scripts; the host forgets earlier callbacks by itself."""
+    """Register the callbacks each time the scripts are loaded. The host removes earlier callbacks."""
     restorer.register()
     script_callbacks.on_ui_settings(settings.add)
     script_callbacks.on_before_ui(_before_ui)
@@ -29,6 +29,6 @@ def _before_ui() -> None:
 
 
 def _app_started(demo: Any, app: Any) -> None:
-    reactor.wrap()  # under --nowebui nothing came before
+    reactor.wrap()  # with --nowebui, `_before_ui` is not called
     if app is not None:
         api.add_routes(host.routes(app))

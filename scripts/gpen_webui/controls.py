@@ -1,4 +1,4 @@
-"""The controls that the Extras page and the main page share, made from the declared options, and what their values mean."""
+"""Controls that the Extras page and the main page share, generated from the declared options, and their values."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .option_widgets import OPTIONS, default_value, from_widget, to_widget, widg
 
 USE_SETTING = "as in the settings"
 TOOLTIPS = {
-    "model": "auto restores each face with the smallest downloaded network that suits it. The number is the face size (px).",
+    "model": "auto picks the smallest downloaded network that fits each face. The number is the face resolution (px).",
     "only_swapped": "Restore only faces that differ from the image before ReActor or another face swap.",
-    "detector": "The network that finds faces. Your own detectors in the models folder are listed, too.",
+    "detector": "Face detector. The list also has your own detectors from the models folder.",
 }
-"""Of the controls that are no declared options."""
+"""Tooltips of the controls that are not declared options."""
 
 FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.spec.is_advanced))
 MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
-# Of the first row, which fits into half of a page that is 1180 px wide: a file's name can be read, and a slider's number
-# stands beside its label. Widths in px.
+# Widths of the first row (px). It fits into half of a page 1180 px wide, with readable file names and the slider's number
+# beside its label.
 MODEL_SCALE, SCALE = 3, 2
 MODEL_MIN_WIDTH, SLIDER_MIN_WIDTH, MIN_WIDTH = 180, 160, 90
 NEED_WEIGHTS = (
@@ -35,7 +35,7 @@ NEED_WEIGHTS = (
     "detector",
     *(name for name, option in OPTIONS.items() if option.spec.weights is not OptionSpec.weights),
 )
-"""The controls that decide which files are needed."""
+"""Controls that decide which weights are needed."""
 
 AddMore = Callable[[dict[str, Any]], None]
 
@@ -47,13 +47,13 @@ def default_model() -> str:
 
 
 def find_model(name: str) -> str | None:
-    """The one of the models that is meant, in any capitals; None if there is none."""
+    """Return the model of that name, ignoring case, or None."""
     return name.lower() if name.lower() in AUTO_MODELS else match_network_name(name, host.models_dirs())
 
 
 @dataclass(frozen=True)
 class ControlValues:
-    """What the controls say. None, as the API passes for what a caller leaves out, is the default."""
+    """Values of the controls. The API passes None for missing values; `parse_values` then uses the defaults."""
 
     enable: bool
     model: str
@@ -63,9 +63,9 @@ class ControlValues:
 
 
 def build(*add_more: AddMore) -> dict[str, Any]:
-    """The controls below the checkbox, by name, in the order of `CONTROL_NAMES`.
+    """Build the controls below the checkbox and return them by name, in the order of `CONTROL_NAMES`.
 
-    `add_more` are called within the accordion, each with the controls, which it may add to."""
+    Each of `add_more` is called inside the accordion with the controls and may add to them."""
     with gr.Row():
         choices, size = engine.model_choices(), {"scale": MODEL_SCALE, "min_width": MODEL_MIN_WIDTH}
         model = gr.Dropdown(label="Model", choices=choices, value=default_model(), **size)
@@ -76,12 +76,12 @@ def build(*add_more: AddMore) -> dict[str, Any]:
         for names in _rows(MORE):
             with gr.Row():
                 parts |= {name: _build_one(name) for name in names}
-        parts = {name: parts[name] for name in CONTROL_NAMES}  # their order is that of a script's arguments
+        parts = {name: parts[name] for name in CONTROL_NAMES}  # the order of a script's arguments
         for add in add_more:
             add(parts)
         models_list.accept_changed_button(model)
     section.connect({name: parts[name] for name in NEED_WEIGHTS}, _missing_files)
-    for name, part in parts.items():  # the hosts find tooltips by ids; a page may have several of us
+    for name, part in parts.items():  # hosts look up tooltips by element id, and a page may hold several of our panels
         text = OPTIONS[name].spec.help if name in OPTIONS else TOOLTIPS.get(name)
         if text:
             part.webui_tooltip, part.elem_id = text, f"gpen_{name}_{next(_ids)}"
@@ -89,7 +89,7 @@ def build(*add_more: AddMore) -> dict[str, Any]:
 
 
 def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """So many columns a row; a group of checkboxes has a row of its own."""
+    """Arrange names in rows of `COLUMNS`. A group of checkboxes gets its own row."""
     wide = {name for name in names if name in OPTIONS and OPTIONS[name].spec.multiple}
     narrow = [name for name in names if name not in wide]
     rows = [tuple(narrow[start : start + COLUMNS]) for start in range(0, len(narrow), COLUMNS)]
@@ -110,7 +110,7 @@ def _build_one(name: str) -> Any:
 
 
 def build_option(option: Option, **more: Any) -> Any:
-    """The component of a declared option, at its default; `more` is for gradio."""
+    """Return the component of a declared option with its default value. `more` is passed to gradio."""
     kind, made_with = widget(option.spec)
     return kind(label=option.spec.label_with_unit, value=to_widget(option.spec, default_value(option)), **made_with, **more)
 
@@ -123,11 +123,12 @@ def _missing_files(**given: Any) -> tuple[Any, ...]:
 def parse_values(
     enable: Any = None, model: Any = None, only_swapped: Any = None, detector: Any = None, **given: Any
 ) -> ControlValues:
-    """`given` are options by their names. Raises `OptionsError` for a value that cannot be, and for an unknown name."""
+    """Parse the values of the controls; `given` holds options by name. Raises `OptionsError` for an invalid value or an
+    unknown name."""
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         known = ", ".join(("enable", *CONTROL_NAMES))
-        raise OptionsError(f"GPEN has no option {unknown[0]!r}; expected some of {known}.")
+        raise OptionsError(f"Unknown GPEN option {unknown[0]!r}. Available: {known}.")
     options = RestoreOptions(**{name: from_widget(option, given.get(name)) for name, option in OPTIONS.items()})
     named = str(model or default_model())
     return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
@@ -138,6 +139,6 @@ def _parse_detector(name: Any) -> str:
         return engine.default_detector()
     if name not in engine.available_detectors():
         raise OptionsError(
-            f"detector is {name!r}; expected one of {', '.join((USE_SETTING, *engine.available_detectors()))}."
+            f"Unknown detector {name!r}. Available: {', '.join((USE_SETTING, *engine.available_detectors()))}."
         )
     return str(name)

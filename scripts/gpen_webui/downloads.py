@@ -1,4 +1,4 @@
-"""The button that fetches what the chosen model and options lack, below the list of models."""
+"""The button below the model list that downloads the files which the chosen model and options need."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ if TYPE_CHECKING:
     from gpen_core import Entry, ProgressEvent
 
 FindMissing = Callable[..., "tuple[Entry, ...]"]
-"""By the values of a section's controls: the catalog's files that would be fetched."""
+"""Returns the catalog entries to download for the values of a section's controls."""
 
 POLL_SECONDS = 0.5
 DOWNLOAD = "Download"
 NOT_THERE = "Not downloaded yet"
-FASTER_NOTE = "It serves every size. GPEN-BFR-512 is faster for faces of up to 512 px, GPEN-BFR-1024 for up to 1024 px."
-DONE = "Downloaded, and verified by the SHA-256 that its publisher gives."
-DONE_BY_STRUCTURE = "Downloaded. Nobody publishes a SHA-256 of it, so it was checked by its structure only."
-NOTHING_TO_DO = "All that is needed is there."
-CANCELLED = "Stopped. What was fetched is kept for the next time."
+FASTER_NOTE = (
+    "It works for faces of any size. GPEN-BFR-512 is faster for faces of up to 512 px, GPEN-BFR-1024 for up to 1024 px."
+)
+DONE = "Downloaded, and verified against the publisher's SHA-256."
+DONE_BY_STRUCTURE = "Downloaded. No SHA-256 is published for it, so only its structure was checked."
+NOTHING_TO_DO = "All needed files are already downloaded."
+CANCELLED = "Stopped. The next download resumes where this one stopped."
 FAILED = "The download failed."
 FAILED_TOAST = "GPEN: the download failed. The reason is below the list of models."
 
 
-LAST_COMPONENT = "footer"  # of the host's page: when it is made, the lists are in the page
+LAST_COMPONENT = "footer"  # id of the last component of the host's page: our lists exist when it is created
 
 _sections: list[Section] = []
 
 
 def reset() -> None:
-    """A new page is built."""
+    """Forget the sections of the last page, because the host builds a new one."""
     _sections.clear()
 
 
 def on_component(component: Any, **made_with: Any) -> None:
-    """The host tells of each of its components. At the last one, the page is made to look into the folders at each load."""
+    """The host calls this for each of its components. At the last one, make the page refresh our lists on each load."""
     page = getattr(getattr(gr, "context", None), "Context", None)
     root = getattr(page, "root_block", None)
     if made_with.get("elem_id") == LAST_COMPONENT and root is not None and _sections:
@@ -57,7 +59,7 @@ def on_component(component: Any, **made_with: Any) -> None:
 
 
 def _reload(sections: Sequence[Section], *values: Any) -> list[Any]:
-    """What each section shows, by the values of the inputs of all."""
+    """Return the updates of all sections. `values` are the inputs of all sections, one after the other."""
     shown: list[Any] = []
     for section in sections:
         own, values = values[: len(section.inputs)], values[len(section.inputs) :]
@@ -66,7 +68,7 @@ def _reload(sections: Sequence[Section], *values: Any) -> list[Any]:
 
 
 class Download:
-    """Files on their way, in a thread of their own: the host may work meanwhile."""
+    """A download in a thread of its own, so that the host can work in the meantime."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.text, self.done, self.total = "", 0, 0
@@ -79,11 +81,11 @@ class Download:
         self._is_cancelled.set()
 
     def is_finished(self, seconds: float) -> bool:
-        """Waits for so long at most."""
+        """Wait at most `seconds` and return whether the download has finished."""
         return bool(concurrent.futures.wait([self._outcome], timeout=seconds).done)
 
     def result(self) -> bool:
-        """Whether somebody's digest vouches for every file. Waits; raises what the download raised."""
+        """Wait, then return whether every file was verified by a published digest. Raises the errors of the download."""
         return self._outcome.result()
 
     def _run(self, names: Sequence[str]) -> None:
@@ -91,7 +93,7 @@ class Download:
 
         try:
             records = download_weights(names, host.models_dirs(), self._hear)
-        except BaseException as error:  # for who asks for the result
+        except BaseException as error:  # raised again by `result`
             self._outcome.set_exception(error)
         else:
             self._outcome.set_result(all(record.has_digest for record in records.values()))
@@ -106,7 +108,7 @@ class Section:
     """The text and the buttons below one list of models."""
 
     def __init__(self, model: gr.Dropdown, refresh: gr.Component) -> None:
-        """In the page that is being built. `connect` brings it to life once the other controls are there."""
+        """Add the components to the page that is being built. `connect` adds the events, once all controls exist."""
         self.model, self._refresh = model, refresh
         self.status: Any = gr.HTML("")
         with gr.Row():
@@ -119,11 +121,11 @@ class Section:
 
     @property
     def shown(self) -> list[Any]:
-        """What `update` changes."""
+        """The components that `update` changes."""
         return [self.model, self.status, self.download]
 
     def connect(self, controls: Mapping[str, Any], find_missing: FindMissing) -> None:
-        """`controls` are those whose values `find_missing` takes, by its names for them."""
+        """Connect the events. `controls` maps the argument names of `find_missing` to controls."""
         self.inputs = list(controls.values())
         self._names, self._find_missing = tuple(controls), find_missing
         entries = self._missing(*(control.value for control in self.inputs))
@@ -140,7 +142,7 @@ class Section:
         self.cancel.click(fn=self._cancel, inputs=[], outputs=[], queue=False)
 
     def update(self, *values: Any) -> list[Any]:
-        """For `shown`, by the values of `inputs`: what the folders hold now."""
+        """Return the updates of `shown` for the values of `inputs` and the current content of the folders."""
         entries = self._missing(*values)
         return [
             gr.update(choices=engine.model_choices()),
@@ -149,7 +151,7 @@ class Section:
         ]
 
     def run(self, *values: Any) -> Iterator[list[Any]]:
-        """Fetches what is missing, and says how far it is."""
+        """Download the missing files and yield the progress."""
         if names := [entry.name for entry in self._missing(*values)]:
             self._running.append(download := Download(names))
             unchanged = [gr.update(), gr.update()]
@@ -163,7 +165,7 @@ class Section:
         yield [message, gr.update(visible=False), *self.update(*values)]
 
     def run_to_end(self, *values: Any) -> list[Any]:
-        """As `run`, for a host whose page has no queue and so hears the end only."""
+        """Like `run`, for pages without a queue, which can only show the end."""
         *_, last = self.run(*values)
         return last
 
@@ -174,7 +176,7 @@ class Section:
     def _missing(self, *values: Any) -> tuple[Entry, ...]:
         try:
             return self._find_missing(**dict(zip(self._names, values)))
-        except GpenError as error:  # a value that cannot be, which a run refuses
+        except GpenError as error:  # an invalid value; a run shows the error
             host.log.info("GPEN: %s", error)
             return ()
 

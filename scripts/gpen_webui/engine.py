@@ -1,4 +1,4 @@
-"""One restorer for all doors of a host: loaded when first needed, moved to the device while it works."""
+"""Keeps one restorer for all parts of a host. It is loaded on first use and moved to the device while it works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gpen_core import (
 from . import failure_cache, host
 from .host_progress import HostProgress, progress_scope
 
-if TYPE_CHECKING:  # imported when first used: a host starts no slower for it
+if TYPE_CHECKING:  # imported on first use to keep the host's startup fast
     from gpen_core import Entry, Face, FaceRestorer, Progress, RestoreInput, RestoreResult, SelfTest
 
 CPU = torch.device("cpu")
@@ -36,12 +36,12 @@ _cache: dict[tuple[Any, ...], FaceRestorer] = {}
 
 
 def model_files() -> list[str]:
-    """File names of the networks of the catalog and of those in the models folders."""
+    """Return the file names of the networks in the catalog and in the models folders."""
     return list_networks(host.models_dirs())
 
 
 def model_choices() -> list[str]:
-    """What restores each face with the network of its size, which is the default, then the files."""
+    """Return the automatic choices, of which the first is the default, then the files."""
     return [*AUTO_MODELS, *model_files()]
 
 
@@ -51,7 +51,7 @@ def available_detectors() -> list[str]:
 
 
 def missing_files(model: str, options: RestoreOptions, detector: str) -> tuple[Entry, ...]:
-    """See `missing_weights`; on the device that is used here."""
+    """Return the missing weights for the host's device. See `missing_weights`."""
     return missing_weights(model, options, detector, host.models_dirs(), _device().type)
 
 
@@ -69,10 +69,10 @@ def restore(
     progress: Progress | None = None,
     detector: str | None = None,
 ) -> RestoreResult:
-    """See `FaceRestorer.restore`. `model` is one of `model_choices`: a path is refused. `progress` hears of the progress,
-    too, and may stop the work; `detector` is another detector than the setting's. Raises `GpenError`."""
+    """Restore an image, see `FaceRestorer.restore`. `model` is one of `model_choices`; paths are rejected. `progress` is
+    called, too, and may stop the work. `detector` replaces the detector of the settings. Raises `GpenError`."""
     if model not in model_choices() and find_file(model, host.models_dirs()) is None:
-        raise OptionsError(f"{model!r} is none of the GPEN models: {', '.join(model_choices())}.")
+        raise OptionsError(f"Unknown model {model!r}. Available: {', '.join(model_choices())}.")
     from gpen_core import RestoreInput
 
     frame = RestoreInput(image, before_swap=before_swap, region_mask=region_mask, boxes=boxes)
@@ -93,7 +93,7 @@ def select_faces(image: object, model: str, options: RestoreOptions, detector: s
 
 
 def self_test() -> SelfTest:
-    """See `run_self_test`: on the device and in the precision that images are restored with here."""
+    """Run the self-test with the device and precision of the settings. See `run_self_test`."""
     from gpen_core import run_self_test
 
     with _lock:
@@ -108,7 +108,7 @@ def self_test() -> SelfTest:
 
 
 def release() -> None:
-    """Forgets the networks: another model is chosen, or the scripts are reloaded."""
+    """Unload the networks, e.g. for another model or when the scripts are reloaded."""
     with _lock:
         _cache.clear()
         host.collect_garbage()
@@ -127,9 +127,9 @@ def _restore(frame: RestoreInput, model: str, detector: str, options: RestoreOpt
     try:
         return _restore_on(device, frame, model, detector, options, progress)
     except RuntimeError as error:
-        if device.type != "privateuseone":  # DirectML lacks some operations, and says so in many ways
+        if device.type != "privateuseone":  # DirectML lacks some operations and raises various errors for them
             raise
-        host.log.warning("GPEN does not run on DirectML here (%s); until the host restarts it uses the CPU.", error)
+        host.log.warning("GPEN failed on DirectML (%s). It uses the CPU until the host is restarted.", error)
         _failed_devices.add(device)
         return _restore_on(CPU, frame, model, detector, options, progress)
 
@@ -148,12 +148,12 @@ def _get_restorer(device: torch.device, model: str, detector: str, progress: Pro
 
     precision = _precision()
     folders = host.models_dirs()
-    states = _fingerprints(model, detector)  # files that were replaced are loaded anew
+    states = _fingerprints(model, detector)  # replaced files are loaded again
     key = (str(device), model, detector, precision, folders, states)
     if key not in _cache:
-        release()  # one at a time: memory is the host's
+        release()  # keep only one, to leave memory to the host
         restorer = FaceRestorer.load(model, detector, folders, device, precision, progress=progress, offload_device=CPU)
-        _cache[(*key[:-1], _fingerprints(model, detector))] = restorer  # now that they are fetched
+        _cache[(*key[:-1], _fingerprints(model, detector))] = restorer  # after the download
         return restorer
     return _cache[key]
 

@@ -1,4 +1,4 @@
-"""The operation "GPEN" on the Extras page."""
+"""The "GPEN" operation of the Extras page."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
 
 NAME = host.NAME
-NOT_SAVED_NOTE = "Nothing is saved for this image. A setting of GPEN saves such images unchanged."
-FRAMES_NOTE = (
-    "Each frame was restored by itself, so faces may flicker. Restore the video with gpen video to keep them steady."
-)
-FRAMES_KEPT_NOTE = "The video's frames are kept without it, so that none is missing."
-KEPT_NOTE = "The image of the operations before it is kept."
+NOT_SAVED_NOTE = "This image is not saved. To save such images unchanged, turn on Save failed images in the GPEN settings."
+FRAMES_NOTE = "Each frame was restored independently, so faces may flicker. Use gpen video to keep them steady."
+FRAMES_KEPT_NOTE = "The video keeps this frame unrestored, so that no frame is missing."
+KEPT_NOTE = "The result of the earlier operations is kept."
 VIDEO_NOTE = (
-    "Batch from Directory takes a video's frames, too, each by itself. Faces stay steady over time only with gpen video on "
-    "the command line and with ComfyUI's Restore Video (GPEN)."
+    "Batch from Directory restores each video frame independently, so faces may flicker. Use gpen video on the command line "
+    "or ComfyUI's Restore Video (GPEN) to keep them steady."
 )
 REACTOR = "ReActor"
-BEFORE_SWAP_NOTE = "Your operation order runs GPEN before ReActor: it will not clean up a swap."
+BEFORE_SWAP_NOTE = "Your operation order runs GPEN before ReActor, so GPEN cannot clean up a face swap."
 ORDER_AFTER_CODEFORMER, ORDER_AFTER_SWAPS = 3100, 20100
-LAST_TRAINING_ORDER = 5000  # the host's own operations for images to learn from come before this
+LAST_TRAINING_ORDER = 5000  # the host's own operations for training images have lower orders
 
 
 class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
-    """Off unless it is ticked; after upscaling (1000) and CodeFormer (3000), and after ReActor (20000) where that is."""
+    """Off by default. Runs after upscaling (1000) and CodeFormer (3000), and after ReActor (20000) if it is installed."""
 
     name = NAME
 
     @property
     def order(self) -> int:
-        """Beside the host's own restorers, unless something comes later that may swap faces."""
+        """Just after the host's own restorers, or after ReActor if a later operation may swap faces."""
         known = getattr(scripts, "postprocessing_scripts_data", None)
         orders = [ORDER_AFTER_SWAPS - 1] if known is None else [_order(one.script_class) for one in known]
         return (
@@ -63,7 +61,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             pp.gpen_before = pp.image.copy()
 
     def process(self, pp: Any, **args: Any) -> None:
-        if not args.get("enable"):  # the API passes None for every argument of an operation that it does not know
+        if not args.get("enable"):  # the API passes None for every argument of operations that it does not support
             return
         try:
             values = controls.parse_values(**args)
@@ -73,8 +71,8 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             self._report_failure(pp, error)
 
     def _report_failure(self, pp: Any, error: GpenError) -> None:
-        """What earlier operations made is kept, and its parameters say that GPEN failed. An image that nothing was made of
-        is not saved as if it were a result, unless the user wants it so."""
+        """Keep the result of earlier operations and write into its parameters that GPEN failed. An image that no operation
+        changed is not saved, unless the user has turned on *Save failed images*."""
         is_changed = bool(pp.info) or pp.image is not getattr(pp, "gpen_first", pp.image)
         if _is_frame(pp):
             host.notify(error, note=FRAMES_KEPT_NOTE)
@@ -88,7 +86,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
     def _restore(self, pp: Any, values: controls.ControlValues) -> None:
         before = getattr(pp, "gpen_before", None)
         if values.only_swapped and before is None:
-            raise GpenError("The image before the swap is not known, so no face can be told to be changed.")
+            raise GpenError(
+                "The image before the swap is not available, so swapped faces cannot be found. Uncheck Only swapped faces."
+            )
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
@@ -97,7 +97,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
 
 
 def _is_frame(pp: Any) -> bool:
-    """Whether it is a frame of a video (Forge Neo): one that were skipped would be missing in the new video."""
+    """Return whether the image is a video frame (Forge Neo). A skipped frame would be missing from the new video."""
     return bool(getattr(getattr(pp, "shared", None), "is_video", False))
 
 
@@ -107,11 +107,11 @@ def _add_video_note(parts: dict[str, Any]) -> None:
 
 def _order(operation: Any) -> int:
     order = getattr(operation, "order", 0)
-    return order if isinstance(order, int) else 0  # ours is not known before it is made
+    return order if isinstance(order, int) else 0  # our own order is a property of the instance
 
 
 def runs_before_reactor() -> bool:
-    """Whether the user's own operation order names GPEN before ReActor, or GPEN alone."""
+    """Return whether the user's operation order puts GPEN before ReActor, or names only GPEN."""
     if NAME not in (getattr(shared.opts, "postprocessing_operation_order", None) or []):
         return False
     runner = scripts.scripts_postproc

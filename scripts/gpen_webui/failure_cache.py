@@ -1,4 +1,4 @@
-"""A file that cannot be had is asked for once, not again for every image of a batch."""
+"""Remembers a failed download, so that it is not tried again for every image of a batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Failure:
     folder_state: Hashable
     kind: type[WeightsError]
     text: str
-    """What the error said. The error itself would keep the images of its traceback in memory."""
+    """The message. The exception itself would keep the images in its traceback in memory."""
     failed_at: float
 
     def applies_to(self, request: Hashable, folders: Sequence[Path]) -> bool:
@@ -35,9 +35,9 @@ _last_failure: _Failure | None = None
 
 @contextmanager
 def fail_fast(request: Hashable, folders: Sequence[Path]) -> Iterator[None]:
-    """Raises the `WeightsError` of the last time at once where the same is wanted and nothing has changed in the folders.
+    """Raise the last `WeightsError` at once if the request is the same and the folders have not changed.
 
-    An error of the body is kept for that, and says where this host has its weights."""
+    A `WeightsError` of the body is remembered and raised with help for this host."""
     global _last_failure
     if _last_failure is not None and _last_failure.applies_to(request, folders):
         raise _last_failure.kind(_last_failure.text)
@@ -51,26 +51,26 @@ def fail_fast(request: Hashable, folders: Sequence[Path]) -> Iterator[None]:
 
 
 def clear() -> None:
-    """The user has changed something: what was missing is asked for again."""
+    """Forget the failure, because the user has changed something."""
     global _last_failure
     _last_failure = None
 
 
 def _recovery_help(error: WeightsError) -> str:
     if isinstance(error, WeightsChanged):
-        return 'To say so: the button "Accept this model\'s changed file", under More.'
+        return 'In this host, press "Accept this model\'s changed file" under More.'
     return host.weights_help()
 
 
 def _retry_help() -> str:
     return (
-        f"It is tried again after {RETRY_MINUTES} minutes, or when a file is put there, a setting changes "
-        "or the list of models is refreshed."
+        f"GPEN tries again after {RETRY_MINUTES} minutes, or after you add a file, change a setting or refresh the list "
+        "of models."
     )
 
 
 def _folder_state(folders: Sequence[Path]) -> Hashable:
-    """What lies in the folders; unfinished downloads have names that begin with a dot."""
+    """Return the state of the files in the folders. Names of unfinished downloads begin with a dot."""
     entries = (entry for folder in folders if folder.is_dir() for entry in os.scandir(folder))
     return tuple(_entry_state(entry) for entry in entries if not entry.name.startswith("."))
 
@@ -78,6 +78,6 @@ def _folder_state(folders: Sequence[Path]) -> Hashable:
 def _entry_state(entry: os.DirEntry[str]) -> Hashable:
     try:
         state = entry.stat()
-    except OSError:  # gone meanwhile, or a link to nothing
+    except OSError:  # deleted meanwhile, or a broken link
         return entry.path
     return entry.path, state.st_size, state.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What differs between A1111, Forge and SD.Next, in one place: device, folders, memory, messages."""
+"""Functions that differ between A1111, Forge and SD.Next: device, folders, memory, messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from . import run_report
 
 NAME = "GPEN"
 
-EXTRA_MODEL_FOLDERS = ("facerestore_models", "GFPGAN")  # where ReActor for ComfyUI and the hosts' own restorers keep theirs
+EXTRA_MODEL_FOLDERS = ("facerestore_models", "GFPGAN")  # folders of ReActor for ComfyUI and of the hosts' own restorers
 SHORT_REASONS: tuple[tuple[type[GpenError], str], ...] = (
     (MissingWeights, "weights are missing"),
     (WeightsError, "weights were refused"),
@@ -41,32 +41,32 @@ SHORT_REASONS: tuple[tuple[type[GpenError], str], ...] = (
     (OutOfMemory, "out of memory"),
     (Interrupted, "interrupted"),
 )
-MAX_TOAST_LENGTH, LONG_WORD = 120, 40  # characters: toasts cut off long words
+MAX_TOAST_LENGTH, LONG_WORD = 120, 40  # characters; toasts cut off long words
 
 _last_notification: tuple[str, object] | None = None
 
 
 def is_sdnext() -> bool:
-    """SD.Next has no list of face restorers."""
+    """Return whether the host is SD.Next, which has no list of face restorers."""
     return getattr(shared, "face_restorers", None) is None
 
 
-log = logging.getLogger("sd.gpen_webui" if is_sdnext() else "gpen_webui")  # its console shows nothing but what is below "sd"
+log = logging.getLogger("sd.gpen_webui" if is_sdnext() else "gpen_webui")  # SD.Next's console shows only loggers below "sd"
 
 
 def option(name: str, default: Any) -> Any:
-    """A setting of ours; its default where the settings page was never built (--nowebui)."""
+    """Return one of our settings, or `default` if the settings page was never built (--nowebui)."""
     value = getattr(shared.opts, f"gpen_{name}", None)
     return default if value is None else value
 
 
 def routes(app: Any) -> Any:
-    """What a route of ours is added to: SD.Next's own API puts it behind its password, elsewhere it is the app."""
+    """Return the object to add routes to: SD.Next's API, which protects them with its password, else the app."""
     return getattr(shared, "api", None) or app
 
 
 def device() -> torch.device:
-    """The host's device; the CPU where --use-cpu says gpen or all (Forge and SD.Next do not look at that themselves)."""
+    """Return the host's device, or the CPU with --use-cpu gpen or all. Forge and SD.Next ignore --use-cpu themselves."""
     on_cpu = getattr(shared.cmd_opts, "use_cpu", None) or []
     if {"gpen", "all"} & {str(name).lower() for name in on_cpu}:
         return torch.device("cpu")
@@ -75,7 +75,7 @@ def device() -> torch.device:
 
 
 def models_dirs() -> tuple[Path, ...]:
-    """Where weights are looked for; what is missing is fetched into the first."""
+    """Return the folders searched for weights. Missing files are downloaded into the first."""
     models = Path(paths.models_path)
     named = getattr(shared.cmd_opts, "gpen_models_path", None) or option("models_path", "")
     first = Path(named) if named else models / "GPEN"
@@ -83,18 +83,18 @@ def models_dirs() -> tuple[Path, ...]:
 
 
 def make_models_folder() -> None:
-    """So that whoever looks for the place finds it."""
+    """Create the models folder, so that users can find it."""
     try:
         models_dirs()[0].mkdir(exist_ok=True)
     except OSError as error:
-        log.warning("GPEN: %s cannot be made (%s).", models_dirs()[0], error.strerror)
+        log.warning("GPEN: could not create the folder %s (%s).", models_dirs()[0], error.strerror)
 
 
 @contextmanager
 def queued() -> Iterator[None]:
-    """Work of ours that no job of the host's is: when its turn comes, shown as a job."""
+    """Run the body as a job in the host's queue."""
     with queue_lock:
-        shared.state.begin("gpen")  # SD.Next names the argument otherwise
+        shared.state.begin("gpen")  # positional: SD.Next names the argument differently
         try:
             yield
         finally:
@@ -102,7 +102,7 @@ def queued() -> Iterator[None]:
 
 
 def free_memory() -> None:
-    """Asks the memory manager of Forge (`utils`) or reForge (`forge_util`) to take other models off the device."""
+    """Ask the memory manager of Forge (`utils`) or reForge (`forge_util`) to unload other models."""
     for name in ("modules_forge.utils", "modules_forge.forge_util"):
         try:
             free = importlib.import_module(name).prepare_free_memory
@@ -121,15 +121,15 @@ def collect_garbage() -> None:
 
 
 def weights_help() -> str:
-    """What this host has in place of the command line's options."""
+    """Return where this host keeps weights, in place of the command line's options."""
     return (
-        f"In this host weights lie in {models_dirs()[0]} (--gpen-models-path, or the setting of GPEN's models folder); a "
-        "mirror is named by $GPEN_MIRROR before the host starts."
+        f"In this host, put weights into {models_dirs()[0]} (change it with --gpen-models-path or in the GPEN settings). To "
+        "use a mirror, set GPEN_MIRROR before you start the host."
     )
 
 
 def short_reason(error: GpenError) -> str:
-    """A few words without a path, for an image's metadata."""
+    """Return a few words without a path, for an image's metadata."""
     return _known_reason(error) or "not restored"
 
 
@@ -138,20 +138,21 @@ def _known_reason(error: GpenError) -> str:
 
 
 def can_skip_saving() -> bool:
-    """Whether the image in hand is one of the Extras page, whose jobs bear the operation's name."""
+    """Return whether the current image belongs to the Extras page, whose jobs have the operation's name."""
     return bool(shared.state.job == NAME)
 
 
 def skip_saving(error: GpenError) -> None:
-    """Makes the Extras page save nothing for the image in hand, as its Skip does. SD.Next can but end the run."""
+    """Make the Extras page not save the current image, like its Skip button. SD.Next can only end the run."""
     if is_sdnext():
         raise error
     shared.state.skipped = True
 
 
 def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> None:
-    """Shows a failure to the user: one short sentence as a message on the page; all of it in the log and, for as long as the
-    result is shown, below the image. In full once in a run. `place` is where it happened, if not in GPEN's own controls."""
+    """Show a failure to the user: one short sentence as a toast, and the details in the log and below the result.
+
+    Repeated failures of a run are logged in short. `place` names another extension in which it happened."""
     global _last_notification
     texts = (*failure_texts(error, place), *filter(None, (note,)))
     message = " ".join(texts)
@@ -167,26 +168,26 @@ def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> 
 
 
 def failure_texts(error: GpenError, place: str = "") -> tuple[str, ...]:
-    """One short sentence, then the details where there are more."""
+    """Return one short sentence, then the details if there are more."""
     reason, details = _toast_reason(error), str(error)
     headline = f"GPEN restored nothing{place and f' in {place}'}{reason and f': {reason}'}."
     return (headline,) if reason == details.rstrip(".") else (headline, details)
 
 
 def warn(text: str) -> None:
-    """A message on the page; where no page listens, gradio puts it into the log."""
+    """Show a toast on the page. Without a page, gradio writes it into the log."""
     show = getattr(gr, "Warning", None)
     if show is not None:
         show(text)
 
 
 def has_queue() -> bool:
-    """Whether the page hears of work while it is done."""
+    """Return whether the page can show progress."""
     return not getattr(shared.cmd_opts, "no_gradio_queue", False)
 
 
 def report_notes(notes: Iterable[str], p: Any = None) -> None:
-    """What is to be known of a result, such as a network that would suit better."""
+    """Show notes about a result, e.g. a network that would fit better."""
     for note in notes:
         log.info("GPEN: %s", note)
         if p is not None and hasattr(p, "comment"):
@@ -196,7 +197,7 @@ def report_notes(notes: Iterable[str], p: Any = None) -> None:
 
 
 def _toast_reason(error: GpenError) -> str:
-    """A value or an image that is wrong is named, if that takes few words. Empty where there is no short reason."""
+    """Return the message of an invalid value or image if it is short, else the kind of error, else an empty string."""
     text = str(error).rstrip(".")
     is_short = len(text) <= MAX_TOAST_LENGTH and max(map(len, text.split()), default=0) < LONG_WORD
     if is_short and isinstance(error, (OptionsError, InputError, MissingDependency)):

@@ -1,4 +1,4 @@
-"""The host's progress bar and its text, during downloads and while faces are restored."""
+"""Connects gpen_core's progress events to the host's progress bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTERS = ("job_no", "job_count", "sampling_step", "sampling_steps")
 
 
 class HostProgress:
-    """Shows progress events and passes them on; raises `Interrupted` once the user has interrupted or skipped."""
+    """Progress callback that updates the host and calls `progress`. Raises `Interrupted` after Interrupt or Skip."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
@@ -28,8 +28,8 @@ class HostProgress:
     def __call__(self, event: ProgressEvent) -> None:
         state = shared.state
         if state.interrupted or state.skipped:
-            raise Interrupted("Interrupted: the image is left as it was.")
-        state.sampling_step = event.done if event.total else 0  # not where the last work ended
+            raise Interrupted("Interrupted. The image was not changed.")
+        state.sampling_step = event.done if event.total else 0  # resets the value of the last stage
         if event.total:
             state.sampling_steps = event.total
         state.textinfo = f"GPEN: {self._format(event)}"
@@ -38,7 +38,7 @@ class HostProgress:
 
 
 class ProgressText:
-    """The events of one piece of work as texts. The figures of a download come first: the host's bar cuts long texts off."""
+    """Formats progress events as text. Figures of a download come first, because the host's bar cuts off long texts."""
 
     def __init__(self) -> None:
         self._text, self._start_done, self._start_time = "", 0, 0.0
@@ -61,8 +61,9 @@ class ProgressText:
 
 @contextmanager
 def progress_scope() -> Iterator[None]:
-    """Makes the bar show our share of the job in hand. The host counts a job as done before we begin: its Extras page when
-    it takes up an image, the others when an image is sampled. Everything is put back in the end."""
+    """Make the bar show our part of the current job, and restore the host's counters at the end.
+
+    The host counts a job as done before GPEN begins: the Extras page when it starts an image, other pages after sampling."""
     state = shared.state
     before = {name: getattr(state, name) for name in COUNTERS}
     state.job_no, state.job_count = max(before["job_no"] - 1, 0), max(before["job_count"], 1)

@@ -1,4 +1,4 @@
-"""What an image's parameters say of GPEN, and how they come back into the controls: by the declared options."""
+"""Writes GPEN's options into an image's parameters, and reads them back into the controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = (MODEL, FACES, *(option.spec.infotext for option in WRITTEN.values()), DE
 
 
 def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any]:
-    """Model, faces restored, and what differs from this host's declared defaults."""
+    """Return the model, the number of restored faces, and the options that differ from this host's defaults."""
     entries: dict[str, Any] = {MODEL: values.model, FACES: restored_count}
     for name, option in WRITTEN.items():
         value = getattr(values.options, name)
@@ -35,19 +35,19 @@ def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any
 
 
 def format_failure(model: Any, reason: str) -> dict[str, Any]:
-    """Where nothing was restored, and why: a few words."""
+    """Return the entries for a failure; `reason` is a few words."""
     return {MODEL: str(model or controls.default_model()), FACES: 0, FAILED: reason}
 
 
 def apply(parameters: dict[str, Any], entries: Mapping[str, Any]) -> None:
-    """All keys at each image: a batch shares them, and the one before may have left its own."""
+    """Replace all GPEN entries of `parameters`, which the images of a batch share."""
     for key in KEYS:
         parameters.pop(key, None)
     parameters.update(entries)
 
 
 def fields(parts: Mapping[str, Any]) -> list[tuple[Any, str | Reader]]:
-    """Each control with the key, or with what reads its value; None leaves the control as it is: not our image's."""
+    """Return each control with its key or reader. A reader returns None for images without GPEN; the control then stays."""
     readers: dict[str, str | Reader] = {
         "enable": lambda parameters: MODEL in parameters,
         "model": MODEL,
@@ -63,11 +63,11 @@ def _if_gpen(read: Reader) -> Reader:
 
 
 def _read_option(option: Option, parameters: Mapping[str, Any]) -> Any:
-    """As the control has it; None for text that means no value."""
+    """Return the value in the control's format, or None for invalid text."""
     spec, default = option.spec, option.default_for(FRONT_END)
     value = parameters.get(spec.infotext, default)
     try:
-        if spec.minimum is not None and isinstance(value, str):  # sliders take no text
+        if spec.minimum is not None and isinstance(value, str):  # sliders need numbers
             value = int(float(value)) if spec.is_whole else float(value)
         return to_widget(spec, spec.validate(option.name, value, default))
     except (GpenError, ValueError, OverflowError):
@@ -75,6 +75,6 @@ def _read_option(option: Option, parameters: Mapping[str, Any]) -> Any:
 
 
 def _read_detector(parameters: Mapping[str, Any]) -> str:
-    """The default is not written; where the setting is another one, it has to be named."""
+    """Return the detector. The default is not written into images, so it is named if the setting differs."""
     used = str(parameters.get(DETECTOR, DETECTORS[0]))
     return USE_SETTING if used == engine.default_detector() or used not in engine.available_detectors() else used

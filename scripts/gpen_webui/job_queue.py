@@ -1,4 +1,4 @@
-"""Work that can be stopped and says how far it is; and a line of it, for clients that do not wait."""
+"""Jobs with progress that can be stopped, and a queue of them for asynchronous clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "working", "done", "failed"
 
 @dataclass(frozen=True)
 class Failure:
-    """What an exception said. The exception itself would keep the request and its images in memory."""
+    """Type and message of an exception. The exception itself would keep the request and its images in memory."""
 
     kind: type[Exception]
     text: str
@@ -30,16 +30,16 @@ class Failure:
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work: `work(progress)` returns the reply. It ends early where its progress raises `Interrupted`."""
+    """One job: `work(progress)` returns the reply. It ends early if `progress` raises `Interrupted`."""
 
     work: Callable[[Progress], bytes] | None
-    """None once it has ended: it holds the request."""
+    """None after the job, because it holds the request."""
     reservation: Reservation | None = None
-    """The bytes of the request, released at the end."""
+    """The bytes of the request; released at the end."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     status: str = WAITING
     event: ProgressEvent | None = None
-    """The last one; None before it has begun."""
+    """The last progress event; None before the job starts."""
     result: bytes | None = None
     failure: Failure | None = None
     is_evicted: bool = False
@@ -48,11 +48,11 @@ class Job:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
-        """As soon as the work asks for its progress; at once where it has not begun."""
+        """Stop the job at its next progress event, or before it starts."""
         self._stop.set()
 
     def run(self) -> None:
-        """What goes wrong is kept in `failure`, to be answered with; what nobody foresaw is logged, too."""
+        """Run the job. Errors are stored in `failure`; unexpected ones are logged, too."""
         self.status = WORKING
         status = FAILED
         try:
@@ -62,7 +62,7 @@ class Job:
             status = DONE
         except Exception as error:
             if not isinstance(error, GpenError):
-                host.log.exception("GPEN: the API's work failed.")
+                host.log.exception("GPEN: internal error in an API job.")
             self.failure = Failure(type(error), str(error))
             status = STOPPED if isinstance(error, Interrupted) else FAILED
         finally:
@@ -70,19 +70,19 @@ class Job:
             self.status = status
 
     def release(self) -> None:
-        """Forgets the request."""
+        """Free the memory of the request."""
         self.work = None
         if self.reservation is not None:
             self.reservation.release()
 
     def progress(self, event: ProgressEvent) -> None:
-        """Keeps the event. Raises `Interrupted` once the job is stopped."""
+        """Store the event. Raises `Interrupted` after the job is stopped."""
         self._raise_if_stopped()
         self.event = event
 
     def _raise_if_stopped(self) -> None:
         if self._stop.is_set():
-            raise Interrupted("Stopped: whoever asked for it does not want it any more.")
+            raise Interrupted("Cancelled by the client.")
 
 
 def _call_later(seconds: float, callback: Callable[[], object]) -> None:
@@ -92,7 +92,7 @@ def _call_later(seconds: float, callback: Callable[[], object]) -> None:
 
 
 class JobQueue:
-    """Jobs one after the other in a thread of their own, which ends when there are none. `later` calls back in time."""
+    """Runs jobs one after the other in a thread, which ends when the queue is empty. `call_later` starts a timer."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class JobQueue:
         with self._lock:
             waiting = self._waiting()
             if len(waiting) >= MAX_WAITING:
-                raise CapacityExceeded(f"{len(waiting)} jobs are already waiting. Retry when some are done.")
+                raise CapacityExceeded("The job queue is full. Retry later.")
             self._jobs[job.id] = job
             if not self._is_running:
                 self._is_running = True
@@ -123,16 +123,16 @@ class JobQueue:
             return [one for one in self._jobs.values() if one.status in (WAITING, WORKING)]
 
     def position(self, job: Job) -> int:
-        """How many jobs come before this one."""
+        """Return the number of jobs before this one."""
         unfinished = self.unfinished()
         return unfinished.index(job) if job in unfinished else 0
 
     def cancel(self, name: str) -> bool:
-        """Stops it and forgets it. False where there is no such job."""
+        """Stop and remove a job. Return False if there is no such job."""
         with self._lock:
             job = self._jobs.pop(name, None)
             if job is not None and job.status == WAITING:
-                job.status = STOPPED  # its turn does not come
+                job.status = STOPPED  # it will never start
                 job.release()
         if job is not None:
             job.stop()
@@ -147,7 +147,7 @@ class JobQueue:
             if job is None:
                 self._is_running = False
             else:
-                job.status = WORKING  # so that it does not count as waiting any more
+                job.status = WORKING  # it no longer counts as waiting
             return job
 
     def _run(self) -> None:
@@ -156,7 +156,7 @@ class JobQueue:
             self._retain(job)
 
     def _retain(self, job: Job) -> None:
-        """For a while, with one timer for all jobs."""
+        """Keep the result for `RESULT_TTL` seconds, with one timer for all jobs."""
         with self._lock:
             job.expires_at = self._clock() + RESULT_TTL
             self._evict()
@@ -165,7 +165,7 @@ class JobQueue:
             self._call_later(RESULT_TTL, self._expire)
 
     def _finished(self) -> list[Job]:
-        return [job for job in self._jobs.values() if job.expires_at is not None]  # in the order in which they ended
+        return [job for job in self._jobs.values() if job.expires_at is not None]  # in the order of their end
 
     def _evict(self) -> None:
         finished = self._finished()

@@ -1,6 +1,6 @@
-"""Translation where the page itself cannot translate: in text that a style sheet writes, or that holds a number.
+"""Translates texts that the host's page cannot translate: texts in style sheets and texts with numbers.
 
-All else the host's page translates, as long as a text stands alone in its element; see `localizations`."""
+The page translates all other texts, if each has an element of its own. See `localizations`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "localizations"
 
 
 def translate(text: str) -> str:
-    """The text in the language that the host's settings name; the text itself where there is none of ours."""
+    """Translate the text into the host's language. Without a translation, return it unchanged."""
     return _load(str(getattr(shared.opts, "localization", None))).get(text, text)
 
 

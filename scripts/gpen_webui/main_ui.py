@@ -1,4 +1,4 @@
-"""The Script "GPEN Face Restore" of txt2img and img2img: works on the finished image, after ReActor and ADetailer."""
+"""The script "GPEN Face Restore" of txt2img and img2img. It runs on the finished image, after ReActor and ADetailer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAVE_BEFORE = "save_before"
 
 
 class GpenScript(scripts.Script):
-    """Always there, off unless it is ticked."""
+    """Always visible, off by default."""
 
     def title(self) -> str:
         return TITLE
@@ -38,8 +38,8 @@ class GpenScript(scripts.Script):
         return [enable, *parts.values()]
 
     def before_process(self, p: Any, *args: Any) -> None:
-        """Refuses a caller of the API whose values cannot be, before anything is sampled. What is raised here the host only
-        logs; so it is raised by what it calls next of `p`, which lives for this one request."""
+        """Reject invalid values of an API request before anything is sampled. The host only logs errors raised here, so the
+        error is raised in the next method of `p` that the host calls. `p` lives for one request."""
         named = _named_args(args)
         if not (named.get("enable") and getattr(p, "is_api", False)):
             return
@@ -47,22 +47,22 @@ class GpenScript(scripts.Script):
         try:
             values = controls.parse_values(**named)
             if controls.find_model(values.model) is None:
-                raise OptionsError(f"GPEN model is {values.model!r}; expected one of {', '.join(engine.model_choices())}.")
+                raise OptionsError(f"Unknown model {values.model!r}. Available: {', '.join(engine.model_choices())}.")
         except GpenError as error:
             p.setup_prompts = partial(_reject, str(error))
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
         named = _named_args(args)
         enabled = bool(named.get("enable")) or hasattr(p, "gpen_xyz")
-        if enabled and named.get("only_swapped"):  # ReActor comes after this
+        if enabled and named.get("only_swapped"):  # ReActor runs after this
             p.gpen_before = [np.rint(np.moveaxis(x.float().cpu().numpy(), 0, 2) * 255).astype(np.uint8) for x in pp.images]
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
-        if host.is_sdnext():  # it has no later place
+        if host.is_sdnext():  # it has no later callback
             self.postprocess_image_after_composite(p, pp, *args)
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
-        problem = restorer.pop_error()  # of the face restorer, which has no place to show it
+        problem = restorer.pop_error()  # from the face restorer, which cannot show errors
         if problem is not None:
             host.notify(problem, p)
         overrides = getattr(p, "gpen_xyz", {})
@@ -103,19 +103,19 @@ class GpenScript(scripts.Script):
 
 
 def _add_save_before(parts: dict[str, Any]) -> None:
-    parts[SAVE_BEFORE] = gr.Checkbox(label='Also save the image before, as "-before-gpen"', value=False)
+    parts[SAVE_BEFORE] = gr.Checkbox(label='Also save the image before restoration, as "-before-gpen"', value=False)
 
 
 def _reject(message: str) -> NoReturn:
-    from fastapi import HTTPException  # where there is an API, there is FastAPI
+    from fastapi import HTTPException  # FastAPI is installed if the API is on
 
     raise HTTPException(422, f"{TITLE}: {message}")
 
 
 def _named_args(args: Sequence[Any]) -> dict[str, Any]:
-    """What `ui`'s controls say, by name; a caller of the API may leave out the last ones.
+    """Return the values of the controls by name. API clients may leave out the last ones.
 
-    It may also give a dict of values by their names, alone or behind the others; one that does not say `enable` is on."""
+    API clients may also pass a dict of values by name, alone or after the others. Without `enable` it turns GPEN on."""
     named = dict(zip(("enable", *controls.CONTROL_NAMES, SAVE_BEFORE), args))
     given = [value for value in args if isinstance(value, dict)]
     if not given:
@@ -127,10 +127,12 @@ def _named_args(args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _image_before_swap(p: Any, image: Image.Image) -> Image.Image:
-    """The image as it was sampled; with "only masked", put where it belongs in the whole one."""
+    """Return the sampled image. With "only masked", it is pasted into its place in the whole image."""
     images_before, index = getattr(p, "gpen_before", None), getattr(p, "batch_index", 0)
     if images_before is None or index >= len(images_before):
-        raise GpenError("The image before the swap is not known, so no face can be told to be changed.")
+        raise GpenError(
+            "The image before the swap is not available, so swapped faces cannot be found. Uncheck Only swapped faces."
+        )
     sampled = Image.fromarray(images_before[index])
     place = getattr(p, "paste_to", None)
     if place is None or _is_masked_crop(p):
@@ -142,7 +144,7 @@ def _image_before_swap(p: Any, image: Image.Image) -> Image.Image:
 
 
 def _is_masked_crop(p: Any) -> bool:
-    """Whether "only masked" gave the masked part alone: the host's setting to put it into the whole image is off."""
+    """Return whether "only masked" returns only the masked part, because the host's setting to overlay it is off."""
     return getattr(p, "paste_to", None) is not None and not getattr(shared.opts, "overlay_inpaint", True)
 
 

@@ -1,4 +1,4 @@
-"""How a declared option looks on this host's pages, and how its value gets in and out of them."""
+"""Maps declared options to gradio components, and converts their values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from . import host
 
 FRONT_END = "a1111"
 SETTING_GROUPS = ("look", "detection")
-"""Their options have a default in the settings; which faces are restored is chosen for each image."""
+"""Groups whose options have a default in the settings. The selection of faces differs for each image."""
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in declared_options(RestoreOptions, FRONT_END)}
-"""All that this host offers, by name."""
+"""The options of this host, by name."""
 
 
 def widget(spec: OptionSpec) -> tuple[Any, dict[str, Any]]:
-    """The gradio component of an option, and what it is made with beside label and value."""
+    """Return the gradio component of an option and its arguments other than label and value."""
     if spec.multiple:
         return gr.CheckboxGroup, {"choices": list(spec.choices)}
     if spec.choices:
@@ -35,13 +35,13 @@ def widget(spec: OptionSpec) -> tuple[Any, dict[str, Any]]:
 
 
 def default_value(option: Option) -> Any:
-    """Of the settings where it has one there, else the declared default of this host."""
+    """Return the default from the settings if there is one, else this host's declared default."""
     default = option.default_for(FRONT_END)
     return host.option(option.name, default) if option.spec.group in SETTING_GROUPS else default
 
 
 def to_widget(spec: OptionSpec, value: Any) -> Any:
-    """An option's value as its component has it."""
+    """Convert an option's value to the value of its component."""
     if spec.multiple:
         return [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
     if spec.minimum is not None and value is None:
@@ -50,7 +50,7 @@ def to_widget(spec: OptionSpec, value: Any) -> Any:
 
 
 def from_widget(option: Option, value: Any) -> Any:
-    """The value that a component or a caller gives, for `RestoreOptions` to check; the default for None and empty text."""
+    """Convert a value from a component or API client for `RestoreOptions`. None and empty text become the default."""
     if value is None or (value == "" and not option.spec.multiple):
         value = default_value(option)
     is_whole = option.spec.is_whole and isinstance(value, float) and value.is_integer()
@@ -58,7 +58,7 @@ def from_widget(option: Option, value: Any) -> Any:
 
 
 def format_value(value: Any) -> Any:
-    """A value as text or a plain number, as it stands in an image's parameters: `0,2-4`, `eyes,mouth`, 0.5."""
+    """Format a value for an image's parameters: `0,2-4`, `eyes,mouth`, 0.5."""
     if isinstance(value, tuple) and all(isinstance(one, int) for one in value):
         return ",".join(_ranges(value))
     if isinstance(value, (tuple, list)):

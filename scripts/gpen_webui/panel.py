@@ -1,4 +1,4 @@
-"""The box that our controls are in, with the checkbox that switches them on."""
+"""The accordion around our controls, with the checkbox that turns GPEN on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ENABLE_LABEL = "Restore faces with GPEN"
 
 @contextmanager
 def panel(label: str, elem_id: str | None = None, in_accordion: bool = False) -> Iterator[Any]:
-    """The checkbox. SD.Next has an InputAccordion that is not in use: its checkbox is never seen there.
+    """Build the accordion and yield the checkbox. In SD.Next, the checkbox of an InputAccordion is never visible.
 
-    `in_accordion` says that SD.Next itself makes an accordion of that label around this."""
+    `in_accordion` tells that SD.Next adds an accordion of that label around this itself."""
     if not host.is_sdnext():
         with ui_components.InputAccordion(False, label=label, elem_id=elem_id) as enable:
             yield enable

@@ -1,5 +1,5 @@
-"""Two buttons on the Extras page that save nothing: the faces with their numbers, and each face before and after. A click on
-a face chooses it."""
+"""Two preview buttons of the Extras page, which save nothing: faces with their numbers, and each face before and after.
+A click on a face selects it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 SOURCE = "extras_image"  # the host's name of the image on its Extras page
 NOT_SAVED = "Nothing is saved."
 NO_IMAGE = "Choose an image above first."
-LEGEND = "Blue: would be restored. Orange: would be skipped. Click a face below to choose it, or to leave it out."
+LEGEND = "Blue faces will be restored. Orange faces will be skipped. Click a face below to select or deselect it."
 CROP_MARGIN, CROP_SIDE, GAP = 1.6, 384, 8
-"""A crop's side in sides of the face's box, and in pixels; pixels between before and after."""
+"""Side of a crop relative to the face's box, side of a crop (px), gap between before and after (px)."""
 
 PreviewOutput = tuple[Any, list[tuple[Image.Image, str]], list[int], str]
-"""The whole image, crops with their captions, the number of the face in each crop, and HTML."""
+"""The whole image, crops with captions, the face number of each crop, and HTML."""
 
 _source_components: list[Any] = []
 
 
 def reset() -> None:
-    """A new page is built: components of the one before are not to be used in it."""
+    """Forget the components of the last page, because the host builds a new one."""
     _source_components.clear()
 
 
 def on_component(component: Any, **made_with: Any) -> None:
-    """The host tells of each of its components."""
+    """The host calls this for each of its components."""
     if made_with.get("elem_id") == SOURCE:
         _source_components[:] = [component]
 
 
 def build(parts: dict[str, Any]) -> None:
-    """Nothing where the host has no image to show it of, such as in the main page."""
+    """Add the buttons, if the page has an input image (the main page has none)."""
     if not _source_components:
         return
     with gr.Row():
@@ -60,7 +60,7 @@ def build(parts: dict[str, Any]) -> None:
 
 
 def toggle_number(faces: Any, number: int) -> str:
-    """The text of the control Faces once that face was clicked: it alone at first, then one more or less."""
+    """Return the text of the Faces control after a click on a face, which selects or deselects it."""
     try:
         chosen = RestoreOptions(faces=faces).faces
     except OptionsError:
@@ -106,13 +106,13 @@ def _before_and_after(image: Image.Image, values: controls.ControlValues) -> Pre
 
 
 def _counts(faces: Sequence[Face], done: str, count: int) -> str:
-    """HTML: each word alone, as the host's localization needs it."""
+    """Return the counts as HTML, each word in its own element, because the host's localization needs that."""
     skipped = len(faces) - count
     return f"<span>Faces found</span>: {len(faces)}, <span>{done}</span>: {count}, <span>skipped</span>: {skipped}."
 
 
 def _crops(faces: Iterable[tuple[int, Face]], *images: Image.Image) -> tuple[list[tuple[Image.Image, str]], list[int]]:
-    """Each face in each of the images, side by side, with its number as the caption; and the numbers."""
+    """Return a crop of each face, with all `images` side by side and the number as caption, and the numbers."""
     crops, numbers = [], []
     for number, face in faces:
         (x, y), half = face.center, max(face.width, face.height) * CROP_MARGIN / 2

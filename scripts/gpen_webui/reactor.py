@@ -1,6 +1,6 @@
-"""ReActor lists every face restorer and runs GFPGAN for all but CodeFormer. Where GPEN is chosen there, GPEN runs.
+"""Makes ReActor run GPEN if GPEN is its *Restore Face*. ReActor itself runs GFPGAN for every name except CodeFormer.
 
-A wrapper in memory around its `restore_face`; nothing where that does not look as it did."""
+This wraps ReActor's `restore_face` in memory. If that function has other parameters than expected, it is not wrapped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _warned: set[str] = set()
 
 
 def wrap() -> None:
-    """Does so where the setting allows it; again after a reload, when ReActor's module is a new one."""
+    """Wrap the function if the setting is on. A reload creates a new ReActor module, which is wrapped again."""
     if not host.option("wrap_reactor", True):
         return
     for name, module in list(sys.modules.items()):
@@ -35,7 +35,7 @@ def _wrap_in(module: Any) -> None:
     if getattr(original, "gpen", False):
         return
     if not callable(original) or list(inspect.signature(original).parameters) != PARAMETERS:
-        _warn_once(f"ReActor's {FUNCTION} is not as expected: choosing GPEN there may run GFPGAN.")
+        _warn_once(f"ReActor's {FUNCTION} has unexpected parameters: GPEN as its Restore Face may run GFPGAN.")
         return
 
     @functools.wraps(original)
@@ -48,8 +48,8 @@ def _wrap_in(module: Any) -> None:
     restore_face.gpen = True  # type: ignore[attr-defined]
     setattr(module, FUNCTION, restore_face)
     _warn_once(
-        "ReActor's Restore Face runs GPEN where GPEN is chosen. ReActor's modes Save Original, several sources and source "
-        "folder swap after saving: there, only this way or the Extras page restores the swapped image."
+        "ReActor's Restore Face runs GPEN if GPEN is selected there. ReActor's modes Save Original, several sources and "
+        "source folder swap after saving. With them, use Restore Face or the Extras page to restore the swapped image."
     )
 
 

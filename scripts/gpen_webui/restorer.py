@@ -1,4 +1,4 @@
-"""The face restorer "GPEN": for "Restore faces" by its setting, ADetailer, Roop, FaceSwapLab and the API's list."""
+"""The face restorer "GPEN", used by "Restore faces", ADetailer, Roop, FaceSwapLab and the API."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _last_error: GpenError | None = None
 
 
 class GpenRestorer:
-    """As `modules.face_restoration.FaceRestoration`: RGB uint8 in and out, the rest from the settings."""
+    """Implements `modules.face_restoration.FaceRestoration`. All options come from the settings."""
 
     def name(self) -> str:
         return NAME
 
     def restore(self, np_image: Any) -> Any:
-        """[H, W, 3] uint8 RGB -> the same. What goes wrong is kept for the next place that can show it."""
+        """Restore an RGB image [H, W, 3] uint8. An error is kept for `pop_error`, whose caller can show it."""
         return np.asarray(restore_with_settings(np_image, _keep_error))
 
 
 def restore_with_settings(image: Any, on_error: Callable[[GpenError], None], strength: float | None = None) -> Any:
-    """The image restored as the settings say; the image itself where it fails, which `on_error` hears, or is stopped."""
+    """Restore an image with the settings. If that is interrupted or fails, return the image; `on_error` gets the error."""
     try:
         values = controls.parse_values(enable=True, strength=strength)
         return engine.restore(image, values.model, values.options).image
@@ -47,14 +47,14 @@ def _keep_error(problem: GpenError) -> None:
 
 
 def pop_error() -> GpenError | None:
-    """What went wrong since this was last asked."""
+    """Return and clear the last error."""
     global _last_error
     error, _last_error = _last_error, None
     return error
 
 
 def register() -> None:
-    """Puts ours at the end of the host's list, in the place of an older one: the list survives "Reload UI"."""
+    """Add our restorer to the host's list. Remove an older one first, because the list survives "Reload UI"."""
     if host.is_sdnext():
         return
     known = shared.face_restorers

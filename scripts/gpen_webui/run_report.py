@@ -1,4 +1,4 @@
-"""Text that stays below the result of the Extras page: what went wrong in the run, or is to be known of it."""
+"""Errors and notes of a run, shown below the result on the Extras page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
-RUN_LOG = "html_log_extras"  # the host's line below the images, which changes at the end of each run
+RUN_LOG = "html_log_extras"  # id of the host's text below the images, which changes at the end of each run
 LINES_ID = "gpen_report_extras"
 
 _run: object = None
@@ -16,7 +16,7 @@ _lines: list[tuple[str, ...]] = []
 
 
 def add(*line: str) -> None:
-    """Says it once in a run; a line may be several texts, see `paragraph`."""
+    """Add a line once per run. A line may consist of several texts, see `paragraph`."""
     global _run
     if _run != (run := getattr(shared.state, "job_timestamp", None)):
         _run = run
@@ -26,20 +26,20 @@ def add(*line: str) -> None:
 
 
 def paragraph(*texts: str) -> str:
-    """HTML of texts, whose long words (paths, digests) wrap. Each is an element of its own: the host's localization
-    translates those that it knows as a whole."""
+    """Return HTML in which long words (paths, digests) wrap. Each text has its own element, because the host's
+    localization translates whole elements."""
     spans = " ".join(f"<span>{html.escape(text)}</span>" for text in texts)
     return f"<p style='overflow-wrap: anywhere'>{spans}</p>"
 
 
 def lines_html() -> str:
-    """HTML: what was said in the latest run; empty where that had nothing to say."""
+    """Return the lines of the latest run as HTML, or an empty string."""
     lines = _lines if _run == getattr(shared.state, "job_timestamp", None) else []
     return "".join(paragraph(*line) for line in lines)
 
 
 def on_component(component: Any, **made_with: Any) -> None:
-    """The host tells of each of its components: ours goes below the line of its log."""
+    """The host calls this for each of its components. Add ours below its log."""
     if made_with.get("elem_id") == RUN_LOG:
         lines = gr.HTML("", elem_id=LINES_ID)
         component.change(fn=lines_html, inputs=[], outputs=[lines], show_progress=False)

@@ -1,4 +1,4 @@
-"""The button "Self-test" in our section of the settings: does it work here, with this device and precision?"""
+"""The "Self-test" button in our section of the settings, which tests the device and precision."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from . import engine, host
 
 TITLE = "Self-test"
 EXPLANATION = (
-    "Restores one face with demonstration weights, on this host's device and in the precision that was applied. Nothing is "
-    "downloaded or saved."
+    "Restores one face with demonstration weights, using the host's device and the applied precision. Nothing is downloaded "
+    "or saved."
 )
-ADVICE = "Try the precision fp32, then the start option --use-cpu gpen; the documentation's page Trouble says more."
+ADVICE = "Try the precision fp32, then the start option --use-cpu gpen. See the Trouble page of the documentation."
 
 
 def option(section: tuple[str, str]) -> shared.OptionInfo:
-    """A line of the settings that is none: as with the hosts' own explanations there, nothing of it is set or saved."""
+    """Return a line of the settings page that holds no setting: like the hosts' own explanations, it is never saved."""
     info = shared.OptionInfo(EXPLANATION, TITLE, build, section=section)
     info.do_not_save = True
     return info
 
 
 def build(**made_with: Any) -> gr.HTML:
-    """What the host takes for the setting's component never changes: SD.Next saves what does."""
+    """Build the button. Return the text as the component of the setting: it never changes, so SD.Next does not save it."""
     explained = gr.HTML(**made_with)
     button = gr.Button(TITLE, elem_id="gpen_self_test")
     output = gr.HTML("", elem_id="gpen_self_test_said")
@@ -35,7 +35,7 @@ def build(**made_with: Any) -> gr.HTML:
 
 
 def run() -> str:
-    """HTML: one line that says what came of it, in the log, too. It waits until the host has nothing else in hand."""
+    """Run the test when the host is idle. Log the result and return it as HTML."""
     with host.queued():
         result = engine.self_test()
     line, advice = f"self-test: {result.text.rstrip('.')}.", "" if result.passed else ADVICE

@@ -1,4 +1,4 @@
-"""The section "GPEN" of the settings page: the defaults of declared options, and what concerns this host alone."""
+"""The "GPEN" section of the settings page: defaults of declared options, and settings of this host."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ SECTION = ("gpen", "GPEN")
 CATEGORY = "postprocessing"
 NAME_FILES = ("models_path", "detector")
 HELP = {
-    "model": 'The model of "Restore faces", and the default elsewhere.',
-    "detector": "The network that finds faces. Your own detectors in the models folder are listed, too.",
-    "precision": "What the networks compute in. auto chooses by the device.",
-    "keep_failed": "Saves an image of the Extras page unchanged where GPEN could not restore it.",
-    "unload": "Moves the networks off the device after each use.",
-    "wrap_reactor": "Runs GPEN where GPEN is chosen as ReActor's Restore Face. ReActor itself would run GFPGAN.",
-    "models_path": "Empty: models/GPEN. models/facerestore_models and models/GFPGAN are searched, too.",
+    "model": 'Model for "Restore faces", and the default everywhere else.',
+    "detector": "Face detector. The list also has your own detectors from the models folder.",
+    "precision": "Precision of the networks. auto depends on the device.",
+    "keep_failed": "Save an image on the Extras page unchanged if GPEN fails.",
+    "unload": "Move the networks off the device after each use.",
+    "wrap_reactor": "Run GPEN if it is selected as ReActor's Restore Face. Otherwise ReActor runs GFPGAN in its place.",
+    "models_path": "Folder for weights (models/GPEN if empty). models/facerestore_models and models/GFPGAN are searched, "
+    "too.",
 }
-"""Of the settings that are no declared options."""
+"""Help of the settings that are not declared options."""
 
 
 def add() -> None:
-    """Adds our options to the host's."""
+    """Add our settings to the host's."""
     _add("model", _file_dropdown("Model", engine.model_choices))
     _add("detector", _file_dropdown("Detector", engine.available_detectors))
     for name, option in OPTIONS.items():
@@ -52,7 +53,7 @@ def add() -> None:
 
 
 def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionInfo:
-    """Files that are there and those that would be fetched; the button beside them looks anew."""
+    """Return a dropdown of present and downloadable files, with a refresh button."""
 
     def made_with() -> dict[str, Any]:
         return {"choices": names()}
@@ -64,8 +65,8 @@ def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionI
 
 def _add(name: str, info: shared.OptionInfo, text: str = "") -> None:
     text = text or HELP.get(name, "")
-    if text:  # not `info.info`, which puts it into parentheses: the host's localization needs it as it is
+    if text:  # not `info.info`, which adds parentheses: the host's localization needs the exact text
         info.html(f" <span class='info'>{html.escape(text)}</span>")
-    info.restrict_api = name in NAME_FILES  # the host's HTTP API can set every other option
-    info.category_id = CATEGORY  # where the host has categories
+    info.restrict_api = name in NAME_FILES  # the host's HTTP API may set all other options
+    info.category_id = CATEGORY  # used by hosts with categories
     shared.opts.add_option(f"gpen_{name}", info)

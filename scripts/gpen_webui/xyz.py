@@ -1,4 +1,4 @@
-"""Axes of the X/Y/Z plot: the model, the detector and every declared option."""
+"""Axes of the X/Y/Z plot for the model, the detector and every declared option."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABEL = "[GPEN] "
 
 
 def add() -> None:
-    """Adds them once to the plot's list, where the host has one."""
+    """Add the axes once, if the host has the X/Y/Z plot."""
     for data in getattr(scripts, "scripts_data", []):
         plot = data.module
         if data.script_class.__module__.rpartition(".")[0].endswith("xyz_grid") or hasattr(plot, "axis_options"):

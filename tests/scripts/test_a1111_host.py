@@ -143,7 +143,7 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
     ("body", "status", "text"),
     [
         ({"image": "no base64"}, 400, "is not a PNG"),
-        ({"image": "no image"}, 400, "no image in base64"),
+        ({"image": "no image"}, 400, "not a base64-encoded image"),
         ({"model": "/etc/passwd"}, 404, "no model"),
         ({"strength": 2}, 422, "1"),
         ({"mask-type": "parse"}, 422, "mask-type"),

@@ -120,7 +120,7 @@ def test_what_earlier_operations_made_is_kept_and_not_called_restored(either, ph
     (pp,), info = either.extras_page([photo], Upscale={"factor": 2}, **ABSENT)
     assert pp.image.size == (1024, 1024) and not is_red(pp.image).any()
     assert "GPEN failed: weights are missing" in info and "GPEN faces" not in info
-    assert "The image of the operations before it is kept" in either.report() and len(either.toasts) == 1
+    assert "The result of the earlier operations is kept" in either.report() and len(either.toasts) == 1
     (pp,), _ = either.extras_page([photo], Upscale={"factor": 2}, **ON)
     assert pp.info["GPEN faces"] == 1 and "GPEN failed" not in pp.info
 
@@ -128,7 +128,7 @@ def test_what_earlier_operations_made_is_kept_and_not_called_restored(either, ph
 def test_no_frame_of_a_video_is_skipped(host, photo):
     pp = host.run_extras(photo, is_video=True, **ABSENT)
     assert pp.image is photo and not host.state.skipped
-    assert "frames are kept without it" in host.report() and len(host.toasts) == 1
+    assert "no frame is missing" in host.report() and len(host.toasts) == 1
     assert is_red(host.run_extras(photo, is_video=True, **ON).image).any() and "gpen video" in host.report()
 
 
@@ -394,7 +394,7 @@ def test_reactor_is_left_alone_where_it_looks_different_or_the_setting_is_off(ho
     module = reactor_module(monkeypatch, "def restore_face(image, options, more):\n    return 'new'\n")
     for _ in range(2):
         host.fire("on_before_ui")
-    assert module.restore_face(1, 2, 3) == "new" and caplog.text.count("is not as expected") == 1
+    assert module.restore_face(1, 2, 3) == "new" and caplog.text.count("has unexpected parameters") == 1
     host.opts.gpen_wrap_reactor = False
     module = reactor_module(monkeypatch)
     host.fire("on_before_ui")
@@ -445,7 +445,7 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
         host.state.skipped = False
         assert "Accept this model" in host.report()
         assert max(map(len, host.toasts[-1].split())) < 40  # toasts cut off long words
-        assert "is remembered as it is now" in trust(name) and "no file of a GPEN model" in trust("../x.pth")
+        assert "is now accepted" in trust(name) and "is not a model file" in trust("../x.pth")
         pp = host.run_extras(photo, **chosen)
         assert pp.info["GPEN faces"] == 1 and not is_red(pp.image).any()  # the new one's
     finally:
@@ -503,7 +503,7 @@ def test_the_models_folder_is_made_where_it_can_be(webui_models, monkeypatch, tm
     assert (tmp_path / "GPEN").is_dir() and not caplog.records
     host.opts.gpen_models_path = str(tmp_path / "no" / "such")
     host.extras[-1].ui()
-    assert "such cannot be made" in caplog.text
+    assert "could not create the folder" in caplog.text
 
 
 def test_what_names_files_cannot_be_set_over_the_hosts_api(host):

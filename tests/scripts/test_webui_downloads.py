@@ -118,9 +118,9 @@ def test_it_fetches_with_progress_and_says_how_the_file_was_checked(page, publis
             one.unlink()
     assert any("MB, GPEN-TEST.pth: Downloading from 127.0.0.1" in plain(one[0]) for one in working)
     assert {one[1]["visible"] for one in working} == {True} and {one[4]["visible"] for one in working} == {False}
-    assert ("SHA-256 that its publisher gives" if pin else "checked by its structure only") in plain(message)
+    assert ("the publisher's SHA-256" if pin else "only its structure was checked") in plain(message)
     assert (stop, button["visible"]) == ({"visible": False}, False) and "choices" in model and plain(status) == ""
-    assert "All that is needed is there" in plain(next(page.press())[0])
+    assert "All needed files are already downloaded" in plain(next(page.press())[0])
 
 
 def test_it_can_be_stopped(page, publish, serve, online, webui_models):
