@@ -30,8 +30,9 @@ _last_loaded: list[
 def load_model(model: str, detector: str, precision: str, reporter: NodeProgress, accepted_digest: str = "") -> GpenModel:
     """Load a GPEN network and a detector. A changed file with the SHA-256 `accepted_digest` is accepted.
 
-    Raises `OptionsError` for an unknown name, `WeightsError` for rejected files, `MissingWeights` for files that cannot
-    be downloaded, `DeviceError` for a precision that the device lacks, and ComfyUI's own exception when interrupted."""
+    Raises `OptionsError` for an unknown name, `WeightsError` for rejected files, and `MissingWeights` for files that
+    cannot be downloaded. Raises `DeviceError` for a precision that the device lacks, and ComfyUI's own exception when
+    interrupted."""
     # ComfyUI checks values that are entered in the node, but not values that come through a link.
     for name, known in ((model, folders.known_models()), (detector, folders.known_detectors())):
         if name not in known:

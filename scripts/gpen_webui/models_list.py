@@ -33,7 +33,7 @@ LIST_STYLE = f"{LISTS} ul.options{{min-width:22em}}"  # a narrow column would cu
 
 
 def refresh_button(model: gr.Dropdown) -> gr.Component:
-    """Return the refresh button beside the list, which searches the folders again."""
+    """Return the refresh button of the list, which searches the folders again."""
     host.make_models_folder()
     return ui_common.create_refresh_button(model, failure_cache.clear, lambda: {"choices": engine.model_choices()}, None)
 

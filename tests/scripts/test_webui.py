@@ -88,7 +88,7 @@ ABSENT = {"GPEN": {"enable": True, "model": "GPEN-BFR-512.pth"}}
 def test_an_image_that_was_not_restored_is_not_saved(either, photo, model, caplog):
     saved, info = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert saved == [] and (model in info) == either.sdnext  # which shows why a run ended
-    assert model in caplog.text and model in either.report() and "Nothing is saved" in either.report()
+    assert model in caplog.text and model in either.report() and "This image is not saved" in either.report()
     (toast,) = either.toasts
     assert toast.startswith("GPEN restored nothing: ") and len(toast) < 130 and str(either.models) not in toast
     assert len(either.extras_page([photo], **ON)[0]) == 1 and either.report() == ""
@@ -99,7 +99,7 @@ def test_the_setting_saves_it_with_one_short_line(either, photo, model, words):
     either.opts.gpen_keep_failed = True
     (pp,), _ = either.extras_page([photo], GPEN={"enable": True, "model": model})
     assert np.array_equal(np.asarray(pp.image), np.asarray(photo)) and pp.info == {"GPEN failed": f"weights {WERE[words]}"}
-    assert WERE[words] in either.toasts[0] and model in either.report() and "Nothing is saved" not in either.report()
+    assert WERE[words] in either.toasts[0] and model in either.report() and "This image is not saved" not in either.report()
 
 
 WERE = {"missing": "are missing", "refused": "were refused"}
@@ -190,7 +190,7 @@ def test_a_missing_file_is_asked_for_once_in_a_run(host, photo, monkeypatch, web
 def test_messages_name_what_this_host_has(host, photo, webui_models):
     host.extras_page([photo], **ABSENT)
     said = host.report()
-    assert "--gpen-models-path" in said and "$GPEN_MIRROR" in said and str(webui_models / "GPEN") in said
+    assert "--gpen-models-path" in said and "GPEN_MIRROR" in said and str(webui_models / "GPEN") in said
     assert not any(option in said for option in ("--models-dir", "--mirror", "--max-memory"))
 
 
