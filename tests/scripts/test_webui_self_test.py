@@ -49,7 +49,9 @@ def test_what_is_wrong_becomes_the_line_with_advice(host, press, caplog):
     host.opts.gpen_precision = "fp16"
     line = press[0]()
     assert line.startswith("self-test: FAILED: DeviceError: fp16 is not supported on the CPU")
-    assert "<span>Try the precision fp32" in line and caplog.messages[-1].endswith("See the Trouble page of the documentation.")
+    assert "<span>Try the precision fp32" in line and caplog.messages[-1].endswith(
+        "See the Trouble page of the documentation."
+    )
     assert caplog.records[-1].levelname == "ERROR" and host.jobs[-1] == "end"
 
 
