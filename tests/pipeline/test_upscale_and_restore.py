@@ -164,5 +164,5 @@ def test_it_is_missing_with_the_others(folder, monkeypatch):
         MissingWeights, match=r"(?s)2 files are missing, 361 MB in all:.*GPEN-BFR-512.pth.*realesrnet_x2.pth"
     ):
         FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25", folder, "cpu", upscaler="realesrnet_x2")
-    with pytest.raises(MissingWeights, match=r"'x9' is no file, .*realesrnet_x2, realesrnet_x4"):
+    with pytest.raises(MissingWeights, match=r"Unknown upscaler 'x9'.*Available: realesrnet_x2, realesrnet_x4\."):
         FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25", folder, "cpu", upscaler="x9")
