@@ -13,7 +13,7 @@ from gpen_core.weights import checkpoint
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.float16)}
 BYTES = bytes(range(16))  # what lies in data/0
-MESSAGE_END = "nothing in it was run. Download it again, or get it from its publisher."
+MESSAGE_END = "Download it again from its publisher."
 
 
 def refusal(path, **kwargs):

@@ -1,1 +1,1 @@
-"""From a name to tensors: which files exist (catalog), where they lie (folders), how they are read (checkpoint)."""
+"""Finds, downloads, verifies and reads weights files."""

@@ -1,4 +1,4 @@
-"""Which network a weights file holds, told by the names of its tensors: nothing is built and no number is read."""
+"""Detects which network a weights file holds, by the names of its tensors. It builds no network and reads no values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from . import file_format
 
 GPEN, RETINAFACE = "gpen", "retinaface"
-# Names that no other network has; others in the same folders (GFPGAN, CodeFormer, RestoreFormer, YOLO) have none of them.
+# Tensor names that only this network has. GFPGAN, CodeFormer, RestoreFormer and YOLO, which share its folders, lack them.
 SIGNATURE_TENSORS = {
     GPEN: ("ecd0.0.0.weight", "final_linear.0.weight", "generator.style.1.weight"),
     RETINAFACE: ("BboxHead.0.conv1x1.weight", "LandmarkHead.0.conv1x1.weight"),
 }
 LEARNED_CONSTANT = "generator.input.input"
-"""The end of the name of GPEN's constant input, which every exporter leaves as it is."""
-MAX_NAMES_BYTES = 1 << 20  # bytes that hold the names: 30 kB for a network with 200 tensors
+"""The end of the name of GPEN's constant input. Every exporter keeps it."""
+MAX_NAMES_BYTES = 1 << 20  # for all names; a network with 200 tensors needs 30 kB
 STRING_OPCODES = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE")
 # What zipfile, pickletools and json raise on damaged files.
 READ_ERRORS = (
@@ -31,23 +31,23 @@ READ_ERRORS = (
     NotImplementedError,
     LookupError,
     EOFError,
-    RecursionError,  # JSON that is nested deeply
+    RecursionError,  # deeply nested JSON
 )
 
 _cache: dict[Path, tuple[int, int, str | None]] = {}
 
 
 def detect_architecture(path: Path) -> str | None:
-    """`gpen`, `retinaface`, or None for anything else: damaged files, too, and those of torch before 1.6.
+    """Return `gpen`, `retinaface`, or None for anything else, including damaged files and files of torch before 1.6.
 
-    Remembered for as long as the file's size and time are the same. Safe from several threads."""
+    The result is cached until the file's size or time changes. Thread-safe."""
     try:
         state = path.stat()
         known = _cache.get(path)
         if known is None or known[:2] != (state.st_size, state.st_mtime_ns):
             known = _cache[path] = (state.st_size, state.st_mtime_ns, _match_architecture(set(_tensor_names(path))))
         return known[2]
-    except OSError:  # gone, or not to be read: nothing to choose
+    except OSError:  # deleted or unreadable
         return None
 
 
@@ -63,7 +63,7 @@ def _tensor_names(path: Path) -> Iterable[str]:
     try:
         return read(path) if read is not None else ()
     except READ_ERRORS:
-        return ()  # whoever chooses it by its name hears what is wrong with it
+        return ()  # the error appears when the file is loaded by its name
 
 
 def _safetensors_names(path: Path) -> list[str]:
@@ -76,8 +76,8 @@ def _safetensors_names(path: Path) -> list[str]:
 
 
 def _onnx_names(path: Path) -> Iterable[str]:
-    """Of an export of GPEN those of `SIGNATURE_TENSORS`: it has names of its own for them, perhaps."""
-    from . import onnx_graph  # brings torch
+    """Return GPEN's `SIGNATURE_TENSORS` for an export of GPEN, because exporters may rename those tensors."""
+    from . import onnx_graph  # imports torch
     from .unpickler import UnsafeCheckpoint
 
     try:

@@ -1,8 +1,8 @@
-"""A torch.save file in zip format, read without torch's unpickler: for files that no digest vouches for.
+"""Reads a torch.save file in zip format without torch's unpickler, for files without a known digest.
 
-torch.load(weights_only=True) has let code run (CVE-2025-32434, before torch 2.6) and memory be overwritten
-(CVE-2026-24747, before 2.10), and hosts run older versions. The format: `NAME/data.pkl` describes the tensors,
-`NAME/data/KEY` holds the numbers of one storage, stored without compression.
+A file could run code through torch.load(weights_only=True) before torch 2.6 (CVE-2025-32434) and overwrite memory before
+2.10 (CVE-2026-24747). Hosts use older versions. In the format, `NAME/data.pkl` describes the tensors, and
+`NAME/data/KEY` holds the values of one storage without compression.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ import torch
 
 from .unpickler import Storage, UnsafeCheckpoint, unpickle
 
-MAX_PICKLE_BYTES = 1 << 20  # of a network with 200 tensors: 30 kB; with the optimiser's state of 1000: 350 kB
-MAX_DIRECTORY_BYTES = 4 << 20  # bytes that list the members, 100 or so for each
+MAX_PICKLE_BYTES = 1 << 20  # a network with 200 tensors has 30 kB; 1000 tensors with optimizer state have 350 kB
+MAX_DIRECTORY_BYTES = 4 << 20  # the list of members; each needs about 100 bytes
 MAX_DIMENSIONS = 8
-MAX_SHARING, MIN_TENSOR_ALLOWANCE = (
-    4,
-    16 << 20,
-)  # times the file's bytes that all tensors together may take, and bytes that nobody minds
+# All tensors together may need this many times the file's bytes, plus a fixed number of bytes.
+MAX_SHARING, MIN_TENSOR_ALLOWANCE = 4, 16 << 20
 METADATA_MEMBERS = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 CODE_MEMBER = re.compile(r"constants\.pkl|code/.*")
 STORAGE_MEMBER = re.compile(r"data/[0-9]+")
 
 
 def read(file: BinaryIO, size: int) -> object:
-    """The checkpoint of a file of `size` bytes: dicts, lists, numbers and tensors, each in memory of its own storage.
+    """Read the checkpoint of a file of `size` bytes: dicts, lists, numbers and tensors.
 
-    Raises `UnsafeCheckpoint` with the reason; `zipfile.BadZipFile`, `OSError` and what `unpickle` raises for damaged
-    files."""
+    Tensors that share a storage in the file share memory. Raises `UnsafeCheckpoint` with the reason. For damaged files,
+    raises `zipfile.BadZipFile`, `OSError` and the errors of `unpickle`."""
     _check_directory_size(file, size)
     with zipfile.ZipFile(file) as archive:
         return _Reader(archive, size).content()
@@ -47,7 +45,7 @@ class _Reader:
 
     def content(self) -> object:
         if "data.pkl" not in self.members:
-            raise UnsafeCheckpoint("it is a zip file without data.pkl, so no checkpoint")
+            raise UnsafeCheckpoint("it is a zip file without data.pkl, so it is not a checkpoint")
         if self.members["data.pkl"].file_size > MAX_PICKLE_BYTES:
             raise UnsafeCheckpoint(f"its pickle is larger than {MAX_PICKLE_BYTES:,} bytes")
         if "byteorder" in self.members and self.archive.read(self.members["byteorder"]) != b"little":
@@ -57,20 +55,20 @@ class _Reader:
         return content
 
     def check_aliasing(self, content: object) -> None:
-        """Whoever goes on copies, converts or looks through each tensor as many times as a dict or a list names it."""
+        """Limit the bytes of all references to tensors, because callers copy or convert a tensor once per reference."""
         left, visited, claimed = [content], set[int](), 0
         while left:
             part = left.pop()
             if isinstance(part, torch.Tensor):
                 claimed += part.numel() * part.dtype.itemsize
-            elif isinstance(part, (dict, list, tuple)) and id(part) not in visited:  # it may hold itself
+            elif isinstance(part, (dict, list, tuple)) and id(part) not in visited:  # it may contain itself
                 visited.add(id(part))
                 left += part.values() if isinstance(part, dict) else part
         if claimed > MAX_SHARING * self.file_size + MIN_TENSOR_ALLOWANCE:
-            raise UnsafeCheckpoint(f"its tensors would take {claimed:,} bytes, from a file of {self.file_size:,}")
+            raise UnsafeCheckpoint(f"its tensors would need {claimed:,} bytes, but the file has {self.file_size:,}")
 
     def tensor(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
-        """A dense view of a storage; no element lies outside of it, and it has no more elements than the storage."""
+        """Return a dense view of a storage. All elements are inside it, and there are no more than in the storage."""
         if len(size) > MAX_DIMENSIONS:
             raise UnsafeCheckpoint(f"a tensor in it has {len(size)} dimensions")
         numel, last = 1, offset
@@ -78,9 +76,7 @@ class _Reader:
             numel *= length
             last += (length - 1) * step
         if (numel and last >= storage.numel) or numel > storage.numel or offset > storage.numel:
-            raise UnsafeCheckpoint(
-                f"a tensor of size {list(size)} in it reaches beyond its storage of {storage.numel} numbers"
-            )
+            raise UnsafeCheckpoint(f"a tensor of size {list(size)} in it exceeds its storage of {storage.numel} values")
         return self.storage_tensor(storage).as_strided(size, stride, offset)
 
     def storage_tensor(self, storage: Storage) -> torch.Tensor:
@@ -92,11 +88,11 @@ class _Reader:
         return known
 
     def load(self, storage: Storage) -> torch.Tensor:
-        """One storage's numbers, read once; `UnsafeCheckpoint` if the archive has another amount of them."""
+        """Read the values of one storage. Raises `UnsafeCheckpoint` if the archive has more or fewer of them."""
         info = self.members.get(f"data/{storage.key}")
         expected = storage.numel * storage.dtype.itemsize
         if info is None or info.file_size != expected:
-            found = "is not there" if info is None else f"has {info.file_size:,} bytes"
+            found = "is missing" if info is None else f"has {info.file_size:,} bytes"
             raise UnsafeCheckpoint(f"its storage {storage.key[:20]!r} {found}, expected {expected:,} bytes")
         numbers = torch.empty(storage.numel, dtype=storage.dtype)
         if expected:
@@ -112,9 +108,9 @@ class _Reader:
 
 
 def _check_directory_size(file: BinaryIO, size: int) -> None:
-    """Before zipfile reads it: a directory of a million members takes seconds and half a gigabyte.
+    """Check the directory before zipfile reads it: a million members need seconds and half a gigabyte.
 
-    The sizes stand at fixed places of the two records that end a zip file (APPNOTE 4.3.14 and 4.3.16)."""
+    The two records at the end of a zip file have the sizes at fixed offsets (APPNOTE 4.3.14 and 4.3.16)."""
     file.seek(max(0, size - (1 << 16) - 128))
     tail = file.read() + bytes(48)
     records = ((b"PK\5\6", "<L", 12), (b"PK\6\6", "<Q", 40))
@@ -126,7 +122,9 @@ def _check_directory_size(file: BinaryIO, size: int) -> None:
 
 
 def _members(archive: zipfile.ZipFile, length: int) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members by name without the first folder, each known, stored as it is and inside the file."""
+    """Return the archive's members by name without the first folder.
+
+    Each has a known name, is uncompressed and is inside the file."""
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     top = infos[0].filename.partition("/")[0] if infos else ""
     found: dict[str, zipfile.ZipInfo] = {}
@@ -134,12 +132,12 @@ def _members(archive: zipfile.ZipFile, length: int) -> dict[str, zipfile.ZipInfo
     for info in infos:
         folder, _, name = info.filename.partition("/")
         if CODE_MEMBER.fullmatch(name):
-            raise UnsafeCheckpoint("it is a TorchScript archive, which holds code")
+            raise UnsafeCheckpoint("it is a TorchScript archive, which contains code")
         is_known = name == "data.pkl" or name in METADATA_MEMBERS or STORAGE_MEMBER.fullmatch(name)
         if not is_known or folder != top or folder in ("", ".", ".."):
-            raise UnsafeCheckpoint(f"it holds {info.filename[:100]!r}, which no checkpoint needs")
+            raise UnsafeCheckpoint(f"it contains {info.filename[:100]!r}, which no checkpoint needs")
         if name in found:
-            raise UnsafeCheckpoint(f"it holds {name} twice")
+            raise UnsafeCheckpoint(f"it contains {name} twice")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             raise UnsafeCheckpoint(f"{info.filename[:100]!r} in it is compressed or encrypted, which torch.save never does")
         if info.header_offset < end:

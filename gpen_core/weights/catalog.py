@@ -1,4 +1,4 @@
-"""The files that gpen_core knows by name, as frozen data. Where a figure is None, nobody has published it."""
+"""The weights files that gpen_core knows by name, as frozen data. A value of None was not published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePath
 GPEN_LICENSE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
 FACEXLIB_LICENSE = "facexlib weights: MIT."
 SUFFIXES = (".safetensors", ".pth", ".pt", ".onnx")
-"""Of weights files; the first is preferred where several lie side by side."""
+"""Suffixes of weights files. If a folder has several files of one name, the first suffix is preferred."""
 
 ALIBABA = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/"
@@ -25,13 +25,13 @@ class Source:
 
     url: str
     listing: str | None = None
-    """A JSON listing of all files beside it with their `Path`, `Size` and `Sha256` (ModelScope)."""
+    """URL of a JSON listing of the repository's files with their `Path`, `Size` and `Sha256` (ModelScope)."""
     path: str | None = None
     """The file's `Path` in that listing."""
     linked_etag: bool = False
-    """It answers with the header `X-Linked-Etag`, the digest of a large file (Hugging Face)."""
+    """Whether its response has the header `X-Linked-Etag`, the digest of a large file (Hugging Face)."""
     allows_http: bool = False
-    """The user named it: plain http is allowed for it, though not for where it redirects to."""
+    """Whether plain http is allowed, because the user named this source. Redirects still need https."""
 
     @property
     def publishes_digest(self) -> bool:
@@ -49,15 +49,15 @@ def _hugging_face(repository: str, path: str) -> Source:
 
 @dataclass(frozen=True)
 class Export:
-    """A published ONNX export of a network, with the figures that independent projects pin alike; None where none has it."""
+    """A published ONNX export of a network. Independent projects pin the same size and digest; None if none does."""
 
     file: str
     sha256: str
     urls: tuple[str, ...]
     bytes: int | None = None
     tensors_sha256: str | None = None
-    """The digest of the tensors that are read from it, see `onnx_proof.tensors_sha256`; known once somebody has compared
-    both networks with the published file at hand. With it, the file is converted without ONNX Runtime."""
+    """The digest of the tensors that are read from it, see `onnx_proof.tensors_sha256`. It is set after both networks
+    were compared with the published file. The file is then converted without ONNX Runtime."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Entry:
     purpose: str
     license: str
     sources: tuple[Source, ...]
-    """Asked in this order."""
+    """Tried in this order."""
     bytes: int | None = None
     sha256: str | None = None
     approximate_bytes: int | None = None
-    """Bytes of its tensors alone, where they were computed from the layout: the file is a little larger."""
+    """Bytes of its tensors, computed from the layout. The file is a little larger."""
     size: int | None = None
-    """Side in pixels of the faces that it restores; None where it restores none."""
+    """Resolution of the faces that it restores (px); None for other networks."""
     scale: int | None = None
-    """How many times it enlarges an image; None where it enlarges none."""
+    """Upscaling factor; None for other networks."""
     aliases: tuple[str, ...] = ()
     """Other names of the same file, on disk or on the command line."""
     exports: tuple[Export, ...] = ()
@@ -85,19 +85,21 @@ class Entry:
 
     @property
     def max_size(self) -> int:
-        """More bytes than this cannot be the file."""
+        """The largest size that the file can have, in bytes."""
         if self.bytes is not None:
             return self.bytes
         return 2 * self.approximate_bytes if self.approximate_bytes is not None else 2**30
 
     def digest_for(self, file: str) -> str | None:
-        """The SHA-256 that a file of that name must have: a `.safetensors` of the same tensors is another file, and of an
-        `.onnx` there are several exports."""
+        """Return the SHA-256 that a file of that name must have, or None.
+
+        None for `.safetensors`, which is a different file with the same tensors, and `.onnx`, of which several exports
+        exist."""
         released = [name.lower() for name in (self.file, *self.aliases) if not name.endswith(".onnx")]
         return self.sha256 if PurePath(file).name.lower() in released else None
 
     def for_export(self, export: Export) -> Entry:
-        """The entry of an ONNX export, to download it."""
+        """Return an entry with which an ONNX export is downloaded."""
         sources = tuple(Source(url, linked_etag=url.startswith(HUGGING_FACE)) for url in export.urls)
         entry = replace(self, file=export.file, sources=sources, aliases=(), exports=())
         return replace(entry, bytes=export.bytes, sha256=export.sha256)
@@ -198,7 +200,7 @@ CATALOG = (
     Entry(
         "retinaface_resnet50",
         "detection_Resnet50_Final.pth",
-        "finds faces",
+        "face detection",
         FACEXLIB_LICENSE,
         (
             Source(FACEXLIB + "v0.1.0/detection_Resnet50_Final.pth"),
@@ -212,7 +214,7 @@ CATALOG = (
     Entry(
         "retinaface_mobile0.25",
         "detection_mobilenet0.25_Final.pth",
-        "finds faces, fast",
+        "fast face detection",
         FACEXLIB_LICENSE,
         (Source(FACEXLIB + "v0.1.0/detection_mobilenet0.25_Final.pth"),),
         bytes=1_789_735,
@@ -221,7 +223,7 @@ CATALOG = (
     Entry(
         "parsenet",
         "parsing_parsenet.pth",
-        "tells face, hair, hat and clothes apart",
+        "face parsing",
         FACEXLIB_LICENSE,
         (Source(FACEXLIB + "v0.2.2/parsing_parsenet.pth"),),
         bytes=85_331_193,
@@ -230,7 +232,7 @@ CATALOG = (
     Entry(
         "realesrnet_x2",
         "realesrnet_x2.pth",
-        "enlarges the background 2 times",
+        "background upscaling, 2 times",
         GPEN_LICENSE,
         (_hugging_face("akhaliq/realesrnet_x2", "realesrnet_x2.pth"), Source(ALIBABA + "realesrnet_x2.pth")),
         bytes=77_228_423,
@@ -240,7 +242,7 @@ CATALOG = (
     Entry(
         "realesrnet_x4",
         "realesrnet_x4.pth",
-        "enlarges the background 4 times",
+        "background upscaling, 4 times",
         GPEN_LICENSE,
         (Source(ALIBABA + "realesrnet_x4.pth"),),
         scale=4,
@@ -249,27 +251,27 @@ CATALOG = (
 
 
 def base_name(name: str) -> str:
-    """A file's name in lower case without a weights file's suffix."""
+    """Return a file name in lower case without a suffix of `SUFFIXES`."""
     lower = name.lower()
     return next((lower[: -len(s)] for s in SUFFIXES if lower.endswith(s)), lower)
 
 
 def find_entry(name: str) -> Entry | None:
-    """The entry of that name, file name or alias, without regard to case or to a weights file's suffix."""
+    """Return the entry of that name, file name or alias. Case and a suffix of `SUFFIXES` are ignored."""
     wanted = base_name(name)
     return next((e for e in CATALOG if wanted in map(base_name, (e.name, e.file, *e.aliases))), None)
 
 
 def find_export(sha256: str) -> Export | None:
-    """The published ONNX export that has this digest."""
+    """Return the published ONNX export that has this digest."""
     return next((export for entry in CATALOG for export in entry.exports if export.sha256 == sha256), None)
 
 
 def tensor_digests() -> frozenset[str]:
-    """The digests of the tensors of all published ONNX exports, as far as they are known."""
+    """Return the known digests of the tensors of published ONNX exports."""
     return frozenset(one.tensors_sha256 for entry in CATALOG for one in entry.exports if one.tensors_sha256)
 
 
 def network_name(size: int) -> str:
-    """The released network that restores faces of that side in pixels."""
+    """Return the name of the released network that restores faces at `size` x `size` pixels."""
     return next(entry.name for entry in CATALOG if entry.size == size)

@@ -1,4 +1,4 @@
-"""Reading a weights file as tensors and nothing else."""
+"""Reads only tensors from a weights file."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ READ_ERRORS = (
 )
 TORCH_READS_SAFELY = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)  # CVE-2026-24747
 HOW_TO_CONVERT = (
-    "it is in the format that torch.save wrote before version 1.6, which cannot be read safely by every torch. Convert it "
-    "with torch 2.10 or newer, in an environment of its own: python -c \"import torch; torch.save(torch.load('OLD.pth', "
+    "it is in the format that torch.save wrote before version 1.6, which old versions of torch cannot read safely. Convert "
+    "it with torch 2.10 or newer in a separate environment: python -c \"import torch; torch.save(torch.load('OLD.pth', "
     "map_location='cpu', weights_only=True), 'NEW.pth')\""
 )
 
 
 def load(path: Path, is_pinned: bool = False) -> object:
-    """As `read`, for a file that nobody has opened yet. Raises `MissingWeights` if there is no such file."""
+    """Open the file and `read` it. Raises `MissingWeights` if it does not exist."""
     with open_weights(path) as file:
         return read(file, is_pinned)
 
 
 def read(file: WeightsFile, is_pinned: bool) -> object:
-    """What the file holds, on the CPU: tensors, and the dicts, lists and numbers around them.
+    """Read tensors, and the dicts, lists and numbers around them, onto the CPU.
 
-    A `.safetensors` file is read by its library. Any other is read by `archive`, which knows nothing but dense tensors, or
-    by torch with `weights_only=True` if `is_pinned` (its digest was compared with the catalog's) and this torch's reader
-    has no known hole, or `archive` does not know its format. An `.onnx` file is read by `onnx_weights`.
-    Raises `WeightsError` with the reason if it is refused or damaged, and what says that memory ran out as it is. There is
-    no fallback to a looser reader, and nothing in a file is run.
+    The safetensors library reads `.safetensors`, and `onnx_weights` reads `.onnx`. `archive` reads all other files, and
+    accepts dense tensors only. torch with `weights_only=True` reads a file if `is_pinned` (its digest matches the
+    catalog's) and this version has no known vulnerability or `archive` does not know the format.
+    Raises `WeightsError` with the reason for refused and damaged files. Out-of-memory errors pass through unchanged. No
+    other reader is tried, and nothing in the file is run.
     """
     path = file.path
     try:
         if path.suffix.lower() == ".safetensors":
-            # Not `load_file`: it maps the file, and whoever changes that changes the network, or ends the process.
+            # `load_file` maps the file into memory: a later change of the file would change the network or crash.
             file.file.seek(0)
             return _load_safetensors(file.file.read())
         if path.suffix.lower() == ".onnx":
@@ -71,11 +71,11 @@ def read(file: WeightsFile, is_pinned: bool) -> object:
             return _load_with_torch(file)
         return _load_archive(file)
     except READ_ERRORS as error:
-        if is_out_of_memory(error):  # which the file is not to blame for
+        if is_out_of_memory(error):  # not the file's fault
             raise
         raise WeightsError(
-            f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt, .safetensors or .onnx); nothing "
-            "in it was run. Download it again, or get it from its publisher."
+            f"{path} was refused: {_reason(error)}. Expected a file of tensors (.pth, .pt, .safetensors or .onnx). "
+            "Download it again from its publisher."
         ) from error
 
 
@@ -85,7 +85,8 @@ def _load_safetensors(data: bytes) -> object:
     except BaseException as error:
         if type(error).__name__ != "PanicException" or "null" not in str(error):
             raise
-        raise MemoryError("safetensors could not make room for a tensor") from error  # which is how it says so
+        # Its panic means that the allocation failed.
+        raise MemoryError("safetensors could not allocate memory for a tensor") from error
 
 
 def _load_archive(file: WeightsFile) -> object:
@@ -93,8 +94,8 @@ def _load_archive(file: WeightsFile) -> object:
         "legacy": HOW_TO_CONVERT,
         "safetensors": "it is a .safetensors file under another name: rename it",
         "onnx": "it is an ONNX file under another name: rename it to .onnx",
-        "html": "it is a web page, not a file of weights",
-        "unknown": "it is no file that torch.save wrote in zip format",
+        "html": "it is a web page, not a weights file",
+        "unknown": "torch.save did not write it in zip format",
     }
     reason = reasons.get(file.file_format)
     if reason is not None:
@@ -108,8 +109,8 @@ def _load_with_torch(file: WeightsFile) -> object:
         for noise in ("TypedStorage is deprecated", "Detected pickle protocol"):
             warnings.filterwarnings("ignore", noise, UserWarning)
         content: object = torch.load(file.file, map_location="cpu", weights_only=True)
-    if content is None:  # A1111 replaces torch.load by one that returns None on refusal
-        raise UnsafeCheckpoint("the host's own check of weights files refused it")
+    if content is None:  # A1111's replacement of torch.load returns None for refused files
+        raise UnsafeCheckpoint("the host's check of weights files refused it")
     return content
 
 
@@ -117,7 +118,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, UnsafeCheckpoint):
         return str(error)
     if isinstance(error, (pickle.UnpicklingError, RuntimeError)) and "weights_only" in str(error):
-        # torch goes on to advise loading it without the check: that advice must not reach anyone.
-        return "torch found more in it than tensors"
+        # torch's message advises to load the file without the check. Users must not see that.
+        return "torch found other objects than tensors in it"
     message = first_line(error).rstrip(".")
     return f"{type(error).__name__}{f', {message}' if message else ''}"

@@ -1,4 +1,4 @@
-"""A checkpoint as a `.safetensors` file: nothing in it can be run, and it loads faster."""
+"""Converts a checkpoint to a `.safetensors` file, which cannot run code and loads faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .partial_file import acquire, remove_stale
 
 
 def find_conversion(source: Path, sha256: str, folder: Path) -> Path | None:
-    """The file in `folder` that `save_safetensors` made of `source` when it had this digest."""
+    """Return the file that `save_safetensors` wrote into `folder` from `source` with this digest, or None."""
     target = _target(source, folder)
     if not target.is_file():
         return None
@@ -27,16 +27,15 @@ def find_conversion(source: Path, sha256: str, folder: Path) -> Path | None:
 def save_safetensors(
     source: Path, record: DigestRecord, state_dict: Mapping[str, torch.Tensor], folder: Path | None = None
 ) -> Path:
-    """Writes the tensors of `source` beside it, or into another `folder`, reads them back, compares bit by bit, and gives
-    the file its name.
+    """Write the tensors of `source` into its folder or into `folder`, and return the file's path.
 
-    It inherits how far `record` says that the source is to be trusted. Raises `OutputError` if it is there already or
-    cannot be written, `WeightsError` if what was read back differs (then nothing is kept). Not for two threads and one
-    source at once."""
+    The file gets its name after it was read back and compared bit by bit. Its record copies `checked_by` from `record`.
+    Raises `OutputError` if the file exists or cannot be written. Raises `WeightsError` and deletes the file if the
+    comparison fails. Two threads must not convert the same source at once."""
     target = _target(source, folder or source.parent)
     if target.exists():
-        raise OutputError(f"{target} is there already and was left as it is. Delete it first, or give another file.")
-    with oom_context(f"a second copy of {source}, to compare what was written"):
+        raise OutputError(f"{target} already exists. Delete it first, or convert another file.")
+    with oom_context(f"a second copy of {source}, for comparison"):
         return _save(source, target, record, state_dict)
 
 
@@ -52,7 +51,7 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
     tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
     try:
         remove_stale(target)
-        part = acquire(target, None)  # a name which nobody can have put a link at before
+        part = acquire(target, None)  # a new, random name, so no link can be there
         try:
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             _compare(load_file(part.path), tensors)
@@ -72,7 +71,7 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
 def _compare(read: Mapping[str, torch.Tensor], written: Mapping[str, torch.Tensor]) -> None:
     same = read.keys() == written.keys() and all(_bits_equal(read[key], written[key]) for key in written)
     if not same:
-        raise WeightsError("What was written could not be read back as it was. Nothing was kept; the disk may be failing.")
+        raise WeightsError("The written file differs when it is read back, so it was deleted. Check the disk for errors.")
 
 
 def _bits_equal(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,6 +1,6 @@
-"""A file's SHA-256, and what is remembered of a file that the catalog has no pin for.
+"""Computes and verifies the SHA-256 of a file, and records it if the catalog has no pinned digest.
 
-The record lies beside the file, as `.NAME.gpen.json`: a change of the file is noticed by whoever reads it next.
+The record is stored next to the file as `.NAME.gpen.json`, so that every later reader notices a change.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ PIN, PUBLISHED, STRUCTURE = "pin", "published", "structure"
 
 @dataclass(frozen=True)
 class DigestRecord:
-    """What was known of a file when it was first taken."""
+    """The digest of a file when it was first used, and how it was verified."""
 
     sha256: str
     checked_by: str
-    """`pin`: the catalog's digest; `published`: the digest that its source publishes; `structure`: tensors, names and
+    """`pin`: the catalog's digest. `published`: the digest that its source publishes. `structure`: tensors, names and
     shapes only."""
     source: str | None = None
-    """Where it was downloaded from, or from what it was converted."""
+    """The URL of the download, or the file from which it was converted."""
     date: str = ""
 
     @property
     def is_conversion(self) -> bool:
-        """Whether `source` is a file and its SHA-256, not an address."""
+        """Whether `source` is a file name with its SHA-256, not a URL."""
         return self.source is not None and is_sha256(self.source.rpartition(" ")[2])
 
     @property
     def has_digest(self) -> bool:
-        """Whether somebody other than this machine vouches for these bytes."""
+        """Whether the digest was published."""
         return self.checked_by in (PIN, PUBLISHED)
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
+    """Return the SHA-256 of a file in lower-case hexadecimal digits. Raises `WeightsError` if it cannot be read."""
     with open_weights(path) as file:
         return file.sha256()
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of a file lies; a link's record lies beside the file that it leads to."""
+    """Return the path of a file's record. The record of a link is stored next to its target."""
     real = Path(os.path.realpath(path))
     return real.with_name(f".{real.name}.gpen.json")
 
 
 def load_record(path: Path) -> DigestRecord | None:
-    """What is remembered of the file; `WeightsChanged` if the record itself is damaged."""
+    """Return the file's record, or None if it has none. Raises `WeightsChanged` if the record is damaged."""
     note = record_path(path)
     try:
         content = json.loads(note.read_text("utf-8"))
@@ -68,14 +68,14 @@ def load_record(path: Path) -> DigestRecord | None:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsChanged(
-            f"{note}, which remembers the digest of {path.name}, cannot be read ({error}). "
-            f"The weights were not loaded. If you trust {path.name}, say so: a new record is written then."
+            f"{path} was not loaded, because the record of its digest, {note}, cannot be read ({error}). "
+            f"If you trust {path.name}, accept it, which writes a new record."
         ) from error
     return record
 
 
 def save_record(path: Path, record: DigestRecord) -> None:
-    """Writes the record beside the file. Where nothing can be written there, nothing is remembered, which is logged."""
+    """Write the record next to the file. If the folder is read-only, log that and write nothing."""
     note = record_path(path)
     dated = DigestRecord(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
     try:
@@ -88,26 +88,26 @@ def save_record(path: Path, record: DigestRecord) -> None:
         finally:
             part.discard()
     except OSError as error:
-        log.info("The digest of %s could not be remembered: %s.", path, error)
+        log.info("The digest of %s could not be saved: %s.", path, error)
 
 
 def delete_record(path: Path) -> None:
-    """Forgets the file: for whoever has just written it anew."""
+    """Delete the file's record, because the file was written again."""
     record_path(path).unlink(missing_ok=True)
 
 
 def verify(file: WeightsFile, pin: str | None) -> DigestRecord:
-    """Hashes the file and compares: with the pin if there is one, else with what is remembered.
+    """Hash the file and compare it with the pinned digest, or else with its record. Return its record.
 
-    Gives what is known of it, `structure` for a file not seen before. `WeightsError` if it is not the pinned file, or has
-    changed since it was remembered (`WeightsChanged`); nobody has read it then.
+    A file without either gets a record with `structure`. Raises `WeightsError` if the pinned digest differs, and
+    `WeightsChanged` if the record differs, before the content is parsed.
     """
     path, sha256 = file.path, file.sha256()
     if pin is not None:
         if sha256 != pin:
             raise WeightsError(
-                f"{path} was refused before it was read: its SHA-256 is {sha256}, expected {pin}. The file is damaged or "
-                "is another one. Delete or rename it and run again: it is downloaded anew."
+                f"{path} was refused before it was read: its SHA-256 is {sha256}, expected {pin}. "
+                "Delete or rename it and run again; it will be downloaded again."
             )
         return DigestRecord(sha256, PIN)
     try:
@@ -117,8 +117,8 @@ def verify(file: WeightsFile, pin: str | None) -> DigestRecord:
     if known is not None and known.sha256 != sha256:
         raise WeightsChanged(
             f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "
-            f"remembered {known.sha256}{f' of {known.date}' if known.date else ''}). If you replaced it yourself, "
-            f"say so, and it is remembered anew (in {record_path(path).name} beside it); if not, delete it."
+            f"recorded {known.sha256}{f' on {known.date}' if known.date else ''}). If you replaced it "
+            "yourself, accept the new file. Otherwise delete it."
         )
     return known or DigestRecord(sha256, STRUCTURE)
 

@@ -1,7 +1,7 @@
-"""A file of the catalog, fetched into a models folder: verified, or not at all.
+"""Downloads a file of the catalog into a models folder and verifies it.
 
-The order: lock; is it there already? acquire what was fetched before; per source, fetch the rest; hash everything; sync;
-give it its name in one step. A wrong file is deleted, an unfinished one kept for the next run.
+The steps: lock; check whether the file exists; acquire an earlier unfinished download; for each source, download the
+rest; hash the whole file; sync; rename. A wrong file is deleted. An unfinished file is kept for the next run.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ Check = Callable[[Path], object]
 
 
 class DownloadFailed(MissingWeights):
-    """No source gave the file. What was fetched of it is kept for the next run unless it was wrong."""
+    """No source could serve the file. The unfinished download is kept for the next run unless it was wrong."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A source, and what is known of its file before it is fetched."""
+    """A source, and what it published about its file before the download."""
 
     source: Source
     known: RemoteDigest
     digests: tuple[str, ...]
-    """Any of these is right; none: the file can be checked by its structure only."""
+    """The file must have one of these. If empty, only its structure can be checked."""
     checked_by: str
 
     @property
     def identity(self) -> str | None:
-        """What an unfinished download of this very content goes by; None if nothing tells it from another."""
+        """A key for this exact content, with which a download is resumed; None if the source gives none."""
         if len(self.digests) == 1:
             return self.digests[0]
         return f"{self.source.url} {self.known.validator} {self.known.bytes}" if self.known.validator else None
 
 
 class Download:
-    """One file of the catalog on its way into one folder."""
+    """The download of one file of the catalog into one folder."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class Download:
         check: Check,
         policy: RetryPolicy | None = None,
     ) -> None:
-        """`check(path)` raises `WeightsError` if a file is not the entry's by its structure; it is asked before a file
-        without a digest gets its name. `progress` counts bytes; it stops the work by raising `Interrupted`."""
+        """`check(path)` raises `WeightsError` if the file's structure is not the entry's. It is called for files without
+        a digest before they get their name. `progress` counts bytes and may raise `Interrupted` to cancel."""
         self.entry = entry
         self.target = folder / entry.file
         self.options = options
@@ -80,7 +80,7 @@ class Download:
         self.policy = policy or RetryPolicy()
 
     def run(self) -> Path:
-        """The path of the file, fetched unless it was there. `DownloadFailed` says what every source did."""
+        """Download the file unless it exists, and return its path. `DownloadFailed` lists the error of each source."""
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._lock():
@@ -92,7 +92,7 @@ class Download:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Held by one process of those that share the folder; the others wait, and can be cancelled meanwhile."""
+        """Let one process of those that share the folder download. The others wait, and can be cancelled."""
         lock = file_lock(self.target.with_name(f".{self.target.name}.lock"))
         while True:
             try:
@@ -101,7 +101,7 @@ class Download:
             except Timeout:
                 text = f"Waiting for another download of {self.entry.file}"
                 self.progress(ProgressEvent("download", 0, None, "byte", text))
-            except NotImplementedError:  # a file system without locks: acquiring by renaming must do
+            except NotImplementedError:  # the file system has no locks; acquiring a part by renaming is enough
                 log.info("%s cannot be locked.", self.target)
                 break
         try:
@@ -110,7 +110,7 @@ class Download:
             lock.release()
 
     def _fetch(self) -> None:
-        log.warning("%s %s is being downloaded.", self.entry.license, self.entry.file)
+        log.warning("Downloading %s. %s", self.entry.file, self.entry.license)
         faults: list[str] = []
         for candidate in self._candidates(faults):
             try:
@@ -126,7 +126,7 @@ class Download:
         )
 
     def _candidates(self, faults: list[str]) -> Iterator[_Candidate]:
-        """The sources in the order in which they are tried; those whose file no digest can vouch for come last."""
+        """Yield the sources in the order in which they are tried. Those without a digest come last."""
         mirrors = _mirrors(self.entry, self.options.mirror)
         if self.entry.sha256 is not None:
             known = RemoteDigest(self.entry.sha256, self.entry.bytes)
@@ -143,7 +143,7 @@ class Download:
         rest = [s for s in self.entry.sources if not (s in infos and infos[s].sha256)]
         for source in (*(mirrors if not digests else ()), *rest):
             if self.options.require_digest:
-                faults.append(f"{source.url}: nobody publishes a digest of its file, and one is required")
+                faults.append(f"{source.url}: no source publishes a digest of its file, but one is required")
             else:
                 yield _Candidate(source, self._fetch_info(source), (), STRUCTURE)
 
@@ -155,7 +155,7 @@ class Download:
         self._raise_if_changed(candidate.source, candidate.digests)
         announced = candidate.known.bytes or 0
         if announced > max(self.entry.max_size, self.entry.bytes or 0):
-            raise SourceError(f"announces {announced:,} bytes, far more than the file can have")
+            raise SourceError(f"announced {announced:,} bytes, far more than the file can have")
         partial = acquire(self.target, candidate.identity)
         try:
             self._check_disk_space(candidate, partial)
@@ -165,7 +165,7 @@ class Download:
             except SourceError:
                 if in_one_piece:
                     raise
-                partial.truncate()  # its beginning may be another source's fault, or an earlier run's
+                partial.truncate()  # the fault may be in an earlier part from another source or run
                 self._complete(candidate, partial)
                 sha256 = self._verify(candidate, partial)
             self._commit(candidate, partial, sha256)
@@ -179,14 +179,14 @@ class Download:
         ).run(partial)
 
     def _verify(self, candidate: _Candidate, partial: PartialFile) -> str:
-        """The digest of the whole file on disk; a file that is wrong is deleted."""
+        """Return the digest of the whole file on disk. A wrong file is deleted."""
         size = partial.size
         self.progress(ProgressEvent("verify", size, size, "byte", f"Verifying {self.entry.file}"))
         sha256 = digest.file_sha256(partial.path)
         try:
             if candidate.digests and sha256 not in candidate.digests:
                 expected = " or ".join(candidate.digests)
-                raise SourceError(f"sent a file with the SHA-256 {sha256}, expected {expected}; it was deleted")
+                raise SourceError(f"sent a file with the SHA-256 {sha256}, expected {expected}. The file was deleted")
             self._raise_if_changed(candidate.source, (sha256,))
             if candidate.checked_by == STRUCTURE:
                 self.check(partial.path)
@@ -198,8 +198,8 @@ class Download:
     def _commit(self, candidate: _Candidate, partial: PartialFile, sha256: str) -> None:
         if candidate.checked_by == STRUCTURE:
             log.warning(
-                "%s: no source publishes a digest of this file, so it could be checked only by its structure (tensors, "
-                "names, shapes). Its SHA-256 is %s.",
+                "%s: no source published a digest of this file, so only its structure was checked (tensors, names, shapes). "
+                "Its SHA-256 is %s.",
                 self.entry.file,
                 sha256,
             )
@@ -209,19 +209,19 @@ class Download:
         remove_stale(self.target)
 
     def _raise_if_changed(self, source: Source, digests: tuple[str, ...]) -> None:
-        """A source whose digest differs from the one remembered of the same source has changed its file."""
+        """Raise `SourceError` if this source served a file with another digest before."""
         before = digest.load_record(self.target)
         if before is not None and before.source == source.url and digests and before.sha256 not in digests:
             raise SourceError(
-                f"has another file than on {before.date} (SHA-256 {' or '.join(digests)}, remembered {before.sha256}); "
-                f"delete {digest.record_path(self.target)} if you accept that"
+                f"serves another file than on {before.date} (SHA-256 {' or '.join(digests)}, recorded {before.sha256}). "
+                f"To accept it, delete {digest.record_path(self.target)}"
             )
 
     def _check_disk_space(self, candidate: _Candidate, partial: PartialFile) -> None:
         needed = (candidate.known.bytes or self.entry.bytes or self.entry.approximate_bytes or 0) - partial.size
         free = shutil.disk_usage(self.target.parent).free
         if free < needed + MIN_FREE_DISK:
-            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
 
     def _report_progress(self, event: ProgressEvent) -> None:
         self.progress(
@@ -232,15 +232,15 @@ class Download:
         folder = self.target.parent
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
             problem = f"The disk is full ({error.strerror})"
-            advice = "Make room there and run again: what was fetched is kept"
+            advice = "Free some space and run again; the download resumes"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            problem = f"Nothing can be written there ({error.strerror})"
+            problem = f"The folder is not writable ({error.strerror})"
             advice = "Make the folder writable"
         else:
-            problem, advice = f"{error.strerror or error}", "Make the folder usable"
+            problem, advice = f"{error.strerror or error}", "Check the folder"
         return (
             f"{self.entry.file} ({self.entry.purpose}) cannot be downloaded into {folder}. {problem}. {advice}, "
-            "or name another models folder."
+            "or use another models folder."
         )
 
 

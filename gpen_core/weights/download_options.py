@@ -1,4 +1,4 @@
-"""What a caller says of downloads: whether, from where, and who hears of them. Imports no HTTP library."""
+"""Options for downloads: whether and from where. This module imports no HTTP library."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TRUE_VALUES = ("1", "on", "true", "yes")
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """Whether and from where files may be fetched."""
+    """Whether and from where files may be downloaded."""
 
     offline: bool = False
     require_digest: bool = False
-    """Refuse a file for which neither the catalog nor its source has a digest."""
+    """Refuse files for which neither the catalog nor the source has a digest."""
     mirror: str | None = None
-    """`mirror/FILE` is asked before the catalog's sources; it may be http."""
+    """URL of a folder. `mirror/FILE` is tried before the catalog's sources. It may use http."""
 
     def __post_init__(self) -> None:
         if self.mirror is not None and urlsplit(self.mirror).scheme not in ("http", "https"):
@@ -34,6 +34,6 @@ class DownloadOptions:
         mirror: str | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> DownloadOptions:
-        """What is given, and `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
+        """Combine the arguments with `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
         env_offline = any(environ.get(name, "").lower() in TRUE_VALUES for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
         return cls(offline or env_offline, require_digest, mirror or environ.get("GPEN_MIRROR") or None)

@@ -1,4 +1,4 @@
-"""Where weights files lie."""
+"""Finds weights files in the models folders."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Folders = AnyPath | Sequence[AnyPath]
 
 
 def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
-    """The folders given, else `$GPEN_MODELS_DIR`, else `sd-gpen` in the user's cache directory.
+    """Return the given folders, or else `$GPEN_MODELS_DIR`, or else `sd-gpen` in the user's cache directory.
 
-    Files are looked for in each, in that order; what is downloaded goes into the first.
-    Raises `MissingDependency` where that directory is asked for and platformdirs is not installed."""
+    Files are searched in this order. Downloads go into the first folder.
+    Raises `MissingDependency` if the cache directory is needed and platformdirs is not installed."""
     chosen = folders or os.environ.get("GPEN_MODELS_DIR") or _cache_dir()
     several = [chosen] if isinstance(chosen, (str, os.PathLike)) else chosen
     return tuple(Path(one).expanduser() for one in several)
@@ -30,31 +30,31 @@ def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
 
 def _cache_dir() -> Path:
     require("platformdirs")
-    import platformdirs  # hosts name their folders, and some do not have it
+    import platformdirs  # some hosts do not have it, but they always give folders
 
-    # On Windows without a folder of the author's above it and a folder `Cache` below.
+    # On Windows, without the author's folder above it and the folder `Cache` below it.
     return platformdirs.user_cache_path("sd-gpen", appauthor=False, opinion=False)
 
 
 def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
-    """The weights file meant by `name`: a file's path, or a catalog name, file name or alias looked up in the folders.
-    The catalog's entry where that file is not there.
+    """Return the path of the weights file `name`, or its catalog entry if the file is missing.
 
-    Case does not matter; a `.safetensors` beside a `.pth` comes first. `MissingWeights` for a name that is neither."""
+    `name` is a path, or a catalog name, file name or alias that is searched in the folders. Case is ignored, and
+    `.safetensors` is preferred to `.pth`. Raises `MissingWeights` for an unknown name."""
     path = Path(name).expanduser()
     if os.path.isfile(path):  # Path.is_file raises on names that are too long
         return path
     found = find_file(name, folders) or find_entry(name)
     if found is None:
         raise MissingWeights(
-            f"{name!r} is no file, no name in the catalog, and no weights file in {format_folders(folders)}. "
-            f"Give a file's path, or one of {', '.join(known.name for known in CATALOG)}."
+            f"Unknown model {name!r}: it is not a file, and not in {format_folders(folders)}. "
+            f"Available: {', '.join(known.name for known in CATALOG)}, or the path of a file."
         )
     return found
 
 
 def find_file(name: str, folders: Iterable[Path]) -> Path | None:
-    """The weights file of that name or entry in these folders; None if it is not there."""
+    """Return the weights file of that name, or of its catalog entry, in these folders. None if there is none."""
     wanted = _candidate_names(name, find_entry(name))
     for folder in folders:
         files = {path.name.lower(): path for path in _list_files(folder)}
@@ -65,9 +65,9 @@ def find_file(name: str, folders: Iterable[Path]) -> Path | None:
 
 
 def fingerprint(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None:
-    """Path, bytes and time (ns) of the weights file of that name: another when it is replaced. None if it is not there.
+    """Return path, bytes and time (ns) of the weights file of that name, which change when the file is replaced.
 
-    Of `AUTO_MODELS` those of every network that is there."""
+    None if there is no such file. For `AUTO_MODELS`, return those of all networks in the folders."""
     if name in AUTO_MODELS:
         return tuple(state for one in list_networks(folders) if (state := fingerprint(one, folders))) or None
     path = find_file(name, folders)
@@ -75,7 +75,7 @@ def fingerprint(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None
         return None
     try:
         status = path.stat()
-    except OSError:  # gone in this moment
+    except OSError:  # just deleted
         return None
     return str(path), status.st_size, status.st_mtime_ns
 
@@ -87,19 +87,20 @@ def needs_onnx_runtime(name: str, folders: Sequence[Path]) -> bool:
 
 
 def download_size(name: str) -> int | None:
-    """Bytes of the catalog's file of that name, of some its tensors' alone; None for a name that it has not or whose size
-    nobody has published."""
+    """Return the bytes of the catalog's file of that name; for some files, of the tensors only.
+
+    None for an unknown name or an unknown size."""
     entry = find_entry(name)
     return None if entry is None else entry.bytes or entry.approximate_bytes
 
 
 def can_download() -> bool:
-    """Whether this copy of the package can. A registry's copy may leave out the files that open connections."""
+    """Whether this copy of the package can download. A registry's copy may lack the modules that open connections."""
     return find_spec(".transfer", __package__) is not None
 
 
 def iter_weights(folders: Iterable[Path]) -> Iterator[Path]:
-    """Every weights file there, by its suffix; of ONNX files, which other programs keep there, only GPEN's."""
+    """Yield every weights file, by its suffix. Of ONNX files, which other programs keep there, only GPEN's."""
     for folder in folders:
         yield from (path for path in _list_files(folder) if _is_weights(path))
 
@@ -112,9 +113,10 @@ def _is_weights(path: Path) -> bool:
 
 
 def list_networks(folders: Sequence[Path]) -> list[str]:
-    """File names of GPEN networks to choose from: the catalog's, the largest first, then others that are there: by the
-    names of their tensors, see `kinds`, or with `gpen` in their own name. A name stays the same once its file is there, so
-    that what was saved with it stays valid."""
+    """Return the file names of GPEN networks: the catalog's, largest first, then other files in the folders.
+
+    Other files count if `detect_architecture` finds GPEN or if their name contains `gpen`. A catalog name does not change
+    when its file is downloaded, so saved settings stay valid."""
     networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
     others = {
         path.name for path in _uncataloged(folders) if "gpen" in path.name.lower() or detect_architecture(path) == GPEN
@@ -123,20 +125,21 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
 
 
 def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
-    """The sizes of the released networks whose files are there, rising."""
+    """Return the sizes of the released networks in the folders, in ascending order."""
     return tuple(sorted(e.size for e in CATALOG if e.size is not None and find_file(e.name, folders) is not None))
 
 
 def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
-    """The one of `list_networks` that a name means: in any capitals, with or without its suffix, and the catalog's names
-    and aliases, too. None if there is none: a path is no name."""
+    """Return the entry of `list_networks` for a name, or None. A path is not a name.
+
+    Case and suffix are ignored. Catalog names and aliases are accepted."""
     entry = find_entry(name)
     wanted = base_name(name if entry is None else entry.file)
     return next((choice for choice in list_networks(folders) if base_name(choice) == wanted), None)
 
 
 def list_detectors(folders: Sequence[Path]) -> list[str]:
-    """Face detectors to choose from: the catalog's names, then file names of other RetinaFaces that are there."""
+    """Return the face detectors: the catalog's names, then the file names of other RetinaFaces in the folders."""
     known = [entry.name for entry in CATALOG if entry.name.startswith(RETINAFACE)]
     return [*known, *sorted({path.name for path in _uncataloged(folders) if detect_architecture(path) == RETINAFACE})]
 

@@ -1,7 +1,7 @@
-"""One HTTP request in a thread of its own, so that whoever waits for it can say so, give up, and hang up.
+"""Runs one HTTP request in its own thread, so that the caller can report progress, cancel and close the connection.
 
-The library's timeouts count from one received byte to the next: a source that sends a byte a second, or `100 Continue`
-without end, holds its reader for ever. The reader here can be left behind; its connection is shut down under it.
+The timeouts of requests count from one received byte to the next. A source that sends one byte per second, or endless
+`100 Continue`, would block the reader forever. Here, closing the connection ends the reader's thread.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-CHUNK_SIZE = 1 << 14  # bytes: what a broken line can lose
-QUEUE_SIZE = 8  # chunks that are read before the last was taken
-TICK_SECONDS = 0.2  # seconds: how often whoever waits is told
+CHUNK_SIZE = 1 << 14  # bytes that a broken connection can lose
+QUEUE_SIZE = 8  # chunks that are read ahead
+TICK_SECONDS = 0.2  # between two calls of `on_tick`
 
 OnTick = Callable[[], None]
 
 
 class TooSlow(Exception):
-    """The answer did not begin in time."""
+    """The response did not begin in time."""
 
 
 class StreamingRequest:
-    """A request on its way, its answer's headers and then its body."""
+    """A running request. First its headers are read, then its body."""
 
     def __init__(self, method: str, url: str, headers: dict[str, str], timeout: tuple[float, float]) -> None:
-        """Asks at once; redirects are not followed. `timeout` is for connecting and between two bytes, in seconds."""
+        """Send the request without following redirects. `timeout`: seconds to connect, and between two bytes."""
         self._items: queue.Queue[requests.Response | bytes | BaseException | None] = queue.Queue(QUEUE_SIZE)
         self._is_closed = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -43,23 +43,24 @@ class StreamingRequest:
         threading.Thread(target=self._run, name="gpen-download", daemon=True).start()
 
     def response(self, deadline: float, on_tick: OnTick) -> requests.Response:
-        """The answer without its body. `on_tick()` is called several times a second and may raise.
+        """Wait for the headers. `on_tick()` is called several times per second and may raise.
 
-        Raises `TooSlow` after `deadline` seconds, and what `requests` raises."""
+        Raises `TooSlow` after `deadline` seconds, and the exceptions of `requests`."""
         until = time.monotonic() + deadline
         while True:
             with contextlib.suppress(queue.Empty):
                 item = self._items.get(timeout=TICK_SECONDS)
                 if isinstance(item, BaseException):
                     raise item
-                return cast(requests.Response, item)  # which comes first
+                return cast(requests.Response, item)  # always the first item
             on_tick()
             if time.monotonic() > until:
                 raise TooSlow
 
     def iter_bytes(self) -> Iterator[bytes]:
-        """The body in pieces, one of no bytes whenever `TICK_SECONDS` seconds bring nothing. Raises what `requests`
-        raises."""
+        """Yield the body in chunks, and an empty chunk after each `TICK_SECONDS` without data.
+
+        Raises the exceptions of `requests`."""
         while True:
             try:
                 item = self._items.get(timeout=TICK_SECONDS)
@@ -72,17 +73,17 @@ class StreamingRequest:
             yield cast(bytes, item)
 
     def close(self) -> None:
-        """Ends the connection, whatever its reader waits for."""
+        """Close the connection, even while the thread reads from it."""
         self._is_closed.set()
         with self._lock:
             for one in self._sockets:
-                with contextlib.suppress(OSError):  # it is closed already
+                with contextlib.suppress(OSError):  # already closed
                     one.shutdown(socket.SHUT_RDWR)
                 one.close()
             self._sockets.clear()
 
     def _add_socket(self, connection: socket.socket) -> None:
-        """Keeps a second handle: the first is hidden in TLS, or closed by whoever reads."""
+        """Keep a duplicate of the socket, because TLS hides the first one and the reader may close it."""
         with self._lock:
             self._sockets.append(connection.dup())
         if self._is_closed.is_set():
@@ -102,7 +103,7 @@ class StreamingRequest:
                         if self._is_closed.is_set():
                             break
             self._put(None)
-        except BaseException as error:  # for whoever waits, in whose thread it is raised
+        except BaseException as error:  # raised again in the caller's thread
             self._put(error)
 
     def _put(self, item: requests.Response | bytes | BaseException | None) -> None:
@@ -113,7 +114,7 @@ class StreamingRequest:
 
 
 class _Adapter(HTTPAdapter):
-    """Tells of each connection; through a SOCKS proxy it does not, and hanging up then leaves the reader to its timeouts."""
+    """Reports each connection. It cannot for SOCKS proxies, where a closed request waits for the reader's timeouts."""
 
     def __init__(self, on_connect: Callable[[socket.socket], None]) -> None:
         self._pool_classes = _pool_classes(on_connect)
@@ -132,7 +133,7 @@ class _Adapter(HTTPAdapter):
 
 def _pool_classes(on_connect: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:
     class Plain(HTTPConnection):
-        __qualname__ = "Plain"  # what errors show; "describe" takes it off
+        __qualname__ = "Plain"  # shown in errors; `describe_error` removes it
 
         def _new_conn(self) -> socket.socket:
             line = super()._new_conn()
@@ -142,7 +143,7 @@ def _pool_classes(on_connect: Callable[[socket.socket], None]) -> dict[str, type
     class Secure(HTTPSConnection):
         __qualname__ = "Secure"
 
-        def _new_conn(self) -> socket.socket:  # before TLS, whose beginning can be slow, too
+        def _new_conn(self) -> socket.socket:  # before TLS, whose handshake can be slow, too
             line = super()._new_conn()
             on_connect(line)
             return line

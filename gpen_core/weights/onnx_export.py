@@ -1,6 +1,6 @@
-"""A network as an ONNX file, for the programs that run GPEN as one.
+"""Exports a network as an ONNX file for other programs.
 
-Its input is called `input` and its output `output`; both are [B, 3, S, S] RGB in [-1, 1], float32.
+The input is called `input` and the output `output`. Both are [B, 3, S, S] RGB in [-1, 1], float32.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ log = logging.getLogger(__name__)
 
 OPSET = 17
 MAX_HALF_ERROR = 1e-2
-"""Standard deviations of the output, on average (root of the mean square)."""
+"""Root mean square error, in standard deviations of the output."""
 
 
 def export(
     state_dict: Mapping[str, torch.Tensor], config: GPENConfig, path: Path, is_half: bool = False, batch: int | None = None
 ) -> float:
-    """Writes the network to `path`, for any number of faces at once unless `batch` fixes it, and returns how far the output
-    in ONNX Runtime is from ours, in standard deviations: the largest difference, with `is_half` the average.
+    """Write the network to `path`, and return the error of its output in ONNX Runtime, in standard deviations.
 
-    With `is_half` the convolutions compute in float16; input and output stay float32. The file gets its name once it was
-    run and compared. Raises `MissingDependency` without the packages onnx and onnxruntime, `UnsupportedPackage` where torch
-    is too old for `is_half`, `WeightsError` where the outputs differ, `OutputError` where it cannot be written."""
+    The error is the largest difference, or with `is_half` the root mean square. The batch size is free unless `batch`
+    fixes it. With `is_half`, convolutions compute in float16; input and output stay float32. The file gets its name
+    after its output was compared.
+    Raises `MissingDependency` without the packages onnx and onnxruntime, `UnsupportedPackage` if torch is too old for
+    `is_half`, `WeightsError` if the outputs differ, and `OutputError` if the file cannot be written."""
     require("onnx")
     require("onnxruntime")
     if is_half:
@@ -51,21 +52,21 @@ def export(
         limit = MAX_HALF_ERROR if is_half else MAX_DIFFERENCE
         if not error <= limit:
             raise WeightsError(
-                f"{path} was not written: in ONNX Runtime the network's output differs by {error:.1e} of the standard "
-                f"deviation, and {limit:g} is allowed.{' Export it without --half.' if is_half else ''}"
+                f"{path} was not written: the output in ONNX Runtime differs by {error:.1e} standard deviations, more than "
+                f"{limit:g}.{' Export it without --half.' if is_half else ''}"
             )
     return error
 
 
 def _require_half() -> None:
-    """torch's exporter runs the network on the CPU once."""
+    """Raise `UnsupportedPackage` if torch has no float16 convolutions on the CPU, where its exporter runs the network."""
     one = torch.zeros(1, 1, 1, 1, dtype=torch.float16)
     try:
         F.conv_transpose2d(F.conv2d(one, one), one)
     except RuntimeError as error:
         raise UnsupportedPackage(
-            f"torch {torch.__version__} has no convolutions in float16 on the CPU, which writing such a file needs. Install "
-            "torch 2.4 or newer, or export without --half."
+            f"torch {torch.__version__} cannot compute float16 convolutions on the CPU, which the export needs. "
+            "Install torch 2.4 or newer, or export without --half."
         ) from error
 
 
@@ -89,7 +90,7 @@ def _write(network: PlainGPEN, path: Path, batch: int | None) -> None:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """torch advises its other exporter, and warns of sizes that an export fixes."""
+    """Silence torch's warnings about its newer exporter and about fixed sizes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

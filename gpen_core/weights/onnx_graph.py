@@ -1,8 +1,8 @@
-"""An ONNX file as a list of operators and tensors: read, never run.
+"""Reads the operators and tensors of an ONNX file. It never runs the file.
 
-Field numbers are those of onnx.proto (github.com/onnx/onnx, Apache-2.0). This refuses whatever could make another reader of
-the file, such as ONNX Runtime, open a second file, run foreign code or loop: tensors outside of the file, operators that are
-not ONNX's own or that no export of GPEN needs, graphs inside of operators, functions.
+Field numbers are those of onnx.proto (github.com/onnx/onnx, Apache-2.0). Content that could make another reader, such as
+ONNX Runtime, open a second file, run foreign code or loop is refused: tensors outside the file, operators that are not
+ONNX's own or that no export of GPEN needs, graphs inside operators, and functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from .protobuf import Span, integer, integers, message
 from .unpickler import UnsafeCheckpoint
 
-MAX_ONNX_BYTES = 2**31 - 1  # of any message of Protocol Buffers
+MAX_ONNX_BYTES = 2**31 - 1  # the limit of a Protocol Buffers message
 MAX_NODES, MAX_TENSORS = 50_000, 10_000  # an export of GPEN-2048 has 3,000 and 210
 MAX_DIMENSIONS = 8
 OPSETS = range(9, 27)
@@ -39,11 +39,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OnnxTensor:
-    """Numbers that the file holds, read when they are asked for."""
+    """A tensor in the file. Its values are read on demand."""
 
     shape: Shape
     type: int
-    """As in TensorProto.DataType."""
+    """A number of TensorProto.DataType."""
     data: Span | None
 
     @property
@@ -51,11 +51,12 @@ class OnnxTensor:
         return self.type in FLOAT_TYPES
 
     def read(self) -> torch.Tensor:
-        """The numbers as float32, in memory of their own. `UnsafeCheckpoint` for another type, and if there are more or
-        fewer than the shape says."""
+        """Return a float32 copy of the values.
+
+        Raises `UnsafeCheckpoint` for another type, and if their number does not match the shape."""
         if self.type != FLOAT:
-            kind = FLOAT_TYPES.get(self.type, "no floating-point type")
-            raise UnsafeCheckpoint(f"its weights are {kind}, and only an export in float32 can be converted")
+            kind = FLOAT_TYPES.get(self.type, "not floating-point numbers")
+            raise UnsafeCheckpoint(f"its weights are {kind}, but only float32 exports can be converted")
         expected, found = 4 * math.prod(self.shape), len(self.data) if self.data else 0
         if self.data is None or found != expected:
             raise UnsafeCheckpoint(f"a tensor of shape {list(self.shape)} in it has {found:,} bytes, expected {expected:,}")
@@ -65,31 +66,31 @@ class OnnxTensor:
 
 @dataclass
 class OnnxNode:
-    """One operator with the names of what goes in and comes out."""
+    """One operator with the names of its inputs and outputs."""
 
     operator: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     integers: dict[str, int] = field(default_factory=dict)
-    """Its attributes that are whole numbers."""
+    """Its integer attributes."""
     value: OnnxTensor | None = None
-    """Of a Constant."""
+    """The value of a Constant."""
 
 
 @dataclass
 class OnnxGraph:
-    """What a file holds."""
+    """The operators and tensors of a file."""
 
     nodes: list[OnnxNode] = field(default_factory=list)
     tensors: dict[str, OnnxTensor] = field(default_factory=dict)
-    """By the names under which operators read them; the values of Constant operators, too."""
+    """By the names under which operators read them, including the values of Constant operators."""
     inputs: dict[str, Shape] = field(default_factory=dict)
-    """Shapes by name, -1 for a side that is free; tensors of the file are not among them."""
+    """Shapes by name, with -1 for a free dimension, without the file's own tensors."""
     outputs: dict[str, Shape] = field(default_factory=dict)
 
 
 def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
-    """The graph of an open file of `size` bytes. Raises `UnsafeCheckpoint` with the reason."""
+    """Read the graph of an open file of `size` bytes. Raises `UnsafeCheckpoint` with the reason."""
     graphs: list[Span] = []
     opsets: dict[str, int] = {}
     for number, value in Span(file, 0, size).fields():
@@ -99,13 +100,13 @@ def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
             domain, version = _opset(message(value))
             opsets[domain] = version
         elif number in (20, 25):
-            raise UnsafeCheckpoint("it holds functions or training steps, which no export of GPEN needs")
+            raise UnsafeCheckpoint("it contains functions or training steps, which no export of GPEN needs")
     if len(graphs) != 1:
-        raise UnsafeCheckpoint("it holds no graph" if not graphs else "it holds more than one graph")
+        raise UnsafeCheckpoint("it contains no graph" if not graphs else "it contains more than one graph")
     opset = next((opsets[domain] for domain in STANDARD_DOMAINS if domain in opsets), None)
     if opset not in OPSETS:
         found = "none" if opset is None else str(opset)
-        raise UnsafeCheckpoint(f"its operator set is {found}, and {OPSETS[0]} to {OPSETS[-1]} can be read")
+        raise UnsafeCheckpoint(f"its operator set is {found}, expected {OPSETS[0]} to {OPSETS[-1]}")
     return _graph(graphs[0])
 
 
@@ -135,17 +136,17 @@ def _graph(span: Span) -> OnnxGraph:
             if len(graph.inputs) + len(graph.outputs) > MAX_TENSORS:
                 raise UnsafeCheckpoint(f"it has more than {MAX_TENSORS:,} inputs")
         elif number == 15:
-            raise UnsafeCheckpoint("it holds sparse tensors, which no export of GPEN needs")
+            raise UnsafeCheckpoint("it contains sparse tensors, which no export of GPEN needs")
         if len(graph.nodes) > MAX_NODES:
             raise UnsafeCheckpoint(f"it has more than {MAX_NODES:,} operators")
     for name in graph.tensors:
-        graph.inputs.pop(name, None)  # old exporters list them there, too
+        graph.inputs.pop(name, None)  # old exporters list tensors as inputs, too
     return graph
 
 
 def _add_tensor(graph: OnnxGraph, name: str, tensor: OnnxTensor) -> None:
     if name in graph.tensors:
-        raise UnsafeCheckpoint(f"it holds {name[:100]!r} twice")
+        raise UnsafeCheckpoint(f"it contains {name[:100]!r} twice")
     if len(graph.tensors) >= MAX_TENSORS:
         raise UnsafeCheckpoint(f"it has more than {MAX_TENSORS:,} tensors")
     graph.tensors[name] = tensor
@@ -158,16 +159,16 @@ def _tensor_proto(span: Span) -> tuple[str, OnnxTensor]:
             shape += integers(value)
         elif number == 2:
             kind = integer(value)
-        elif number in (4, 9):  # a run of floats, or their bytes: the same
+        elif number in (4, 9):  # packed floats or raw bytes, which are equal
             data.append(message(value))
         elif number == 8:
             name = message(value).text()
         elif number == 13 or (number == 14 and integer(value) != 0):
-            raise UnsafeCheckpoint("it keeps its weights in a second file, and only a file that holds them itself is read")
+            raise UnsafeCheckpoint("its weights are in a second file, but they must be in the file itself")
     if len(shape) > MAX_DIMENSIONS or any(side >= 2**31 for side in shape):
         raise UnsafeCheckpoint(f"a tensor in it has the shape {shape[:MAX_DIMENSIONS]}")
     if len(data) > 1:
-        raise UnsafeCheckpoint(f"the numbers of {name[:100]!r} in it are given more than once")
+        raise UnsafeCheckpoint(f"it contains the values of {name[:100]!r} more than once")
     return name, OnnxTensor(tuple(shape), kind, data[0] if data else None)
 
 
@@ -185,7 +186,7 @@ def _node(span: Span) -> OnnxNode:
         elif number == 7:
             domain = message(value).text()
     if domain not in STANDARD_DOMAINS:
-        raise UnsafeCheckpoint(f"it uses an operator of {domain[:100]!r}, and only ONNX's own are read")
+        raise UnsafeCheckpoint(f"it uses an operator of {domain[:100]!r}, but only ONNX's own are supported")
     if node.operator not in ALLOWED_OPERATORS:
         raise UnsafeCheckpoint(f"it uses the operator {node.operator[:100]!r}, which no export of GPEN needs")
     if node.operator != "Constant":
@@ -203,11 +204,11 @@ def _add_attribute(node: OnnxNode, span: Span) -> None:
         elif number == 5:
             node.value = _tensor_proto(message(value))[1]
         elif number in (6, 10, 11, 22, 23):
-            raise UnsafeCheckpoint("an operator in it holds a graph or sparse tensors, which no export of GPEN needs")
+            raise UnsafeCheckpoint("an operator in it contains a graph or sparse tensors, which no export of GPEN needs")
 
 
 def _value_info(span: Span) -> tuple[str, Shape]:
-    """ValueInfoProto: the name, and the shape of its TypeProto."""
+    """Return the name of a ValueInfoProto, and the shape of its TypeProto."""
     name = next((message(value).text() for number, value in span.fields() if number == 1), "")
     shape: list[int] = []
     for dimension in _inside(span, 2, 1, 2, 1):
@@ -219,7 +220,7 @@ def _value_info(span: Span) -> tuple[str, Shape]:
 
 
 def _inside(span: Span, *numbers: int) -> Iterator[Span]:
-    """The messages that lie inside of one another under these field numbers."""
+    """Yield the messages nested under these field numbers."""
     if not numbers:
         yield span
         return

@@ -1,10 +1,10 @@
-"""From the tensors of an ONNX export of GPEN to the released state dict.
+"""Maps the tensors of an ONNX export of GPEN to the released state dict.
 
-An exporter leaves a tensor under its name and as it is, or it folds the constants around it: the kernels of convolutions and
-linear layers are then multiplied by their factor (the equalized learning rate: Karras et al., "Progressive Growing of GANs",
-ICLR 2018, section 4.1), perhaps transposed, and have other names. What has its name is taken by name. The rest is taken in
-the order in which the network runs, each kind of operator by itself, and has its factor undone. That is a guess until it is
-proven: see `onnx_proof`.
+An exporter keeps a tensor's name and values, or it folds constants into it. The kernels of convolutions and linear layers
+are then renamed, multiplied by a factor and perhaps transposed. The factor is the equalized learning rate (Karras et al.,
+"Progressive Growing of GANs", ICLR 2018, section 4.1). Tensors with their names are read by name. The others are read in
+the order in which the network runs, separately for each kind of operator, and divided by their factor. `onnx_proof`
+verifies the result, because this order is a guess.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .architecture import LEARNED_CONSTANT
 from .onnx_graph import OnnxGraph, OnnxNode, OnnxTensor, Shape
 from .unpickler import UnsafeCheckpoint
 
-NOT_GPEN = "it is no export of GPEN"
+NOT_GPEN = "it is not an export of GPEN"
 STYLE_LR = 0.01
-"""The learning rate of the style layers, relative to the others'."""
+"""The learning rate of the style layers, relative to the other layers."""
 
 CONVOLUTION, LINEAR, LINEAR_BIAS, CHANNEL_BIAS, MODULATED, SKIP_GAIN = range(6)
 
 
 @dataclass(frozen=True)
 class _Use:
-    """A tensor where an operator combines it with what the network computes."""
+    """A tensor that an operator combines with a computed value."""
 
     tensor: OnnxTensor
     name: str
@@ -40,14 +40,14 @@ class _Use:
 
 
 def map_state_dict(graph: OnnxGraph) -> tuple[dict[str, torch.Tensor], GPENConfig]:
-    """The state dict in float32, complete, well-shaped and finite, and what it configures.
+    """Return the complete, validated state dict in float32, and its config.
 
-    Raises `UnsafeCheckpoint` with the reason where the graph is no export of GPEN or none that is understood."""
+    Raises `UnsafeCheckpoint` with the reason if the graph is not an export of GPEN, or not a known one."""
     size = _size(graph)
     names = _Names(graph)
     config = _config(graph, names)
     if size not in (None, config.size):
-        raise UnsafeCheckpoint(f"its input has {size} x {size} pixels, and its weights are of GPEN-{config.size}")
+        raise UnsafeCheckpoint(f"its input is {size} x {size} px, but its weights are those of GPEN-{config.size}")
     shapes = config.parameter_shapes()
     state_dict = {key: tensor.read() for key, shape in shapes.items() if (tensor := names.get(key, shape)) is not None}
     for kind, keys in _keys_in_order(config).items():
@@ -68,11 +68,11 @@ def map_state_dict(graph: OnnxGraph) -> tuple[dict[str, torch.Tensor], GPENConfi
 
 
 def _mismatch(expected: int, found: int) -> str:
-    return f"its weights are in an order that is not known ({found} tensors where {expected} were expected)"
+    return f"the order of its weights is unknown ({found} tensors, expected {expected})"
 
 
 class _Names:
-    """What the graph's tensors are called, in the state dict's terms."""
+    """Finds the graph's tensors by the names of the state dict."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         self.tensors = graph.tensors
@@ -85,7 +85,7 @@ class _Names:
         )
 
     def resolve(self, name: str) -> str:
-        """The tensor's own name: equal ones are kept once, under one of their names."""
+        """Return the name under which the tensor is stored. Exporters store equal tensors once."""
         for _ in range(len(self._alias) + 1):
             if name not in self._alias:
                 break
@@ -93,12 +93,12 @@ class _Names:
         return name
 
     def tensor(self, name: str) -> OnnxTensor | None:
-        """The floating-point tensor that operators read under this name, if it is one of the file's."""
+        """Return the file's floating-point tensor that operators read under this name, or None."""
         tensor = self.tensors.get(self.resolve(name))
         return tensor if tensor is not None and tensor.is_float else None
 
     def get(self, key: str, shape: Shape) -> OnnxTensor | None:
-        """The tensor of the state dict that has kept its name and shape."""
+        """Return the tensor of the state dict that kept its name and shape, or None."""
         tensor = self.tensor(self.prefix + key)
         return tensor if tensor is not None and tensor.shape == shape else None
 
@@ -107,13 +107,13 @@ class _Names:
         return key in shapes and self.get(key, shapes[key]) is not None
 
     def find_base(self) -> OnnxTensor:
-        """The learned constant [1, C, 4, 4]."""
+        """Return the learned constant [1, C, 4, 4]."""
         return self._only(
             "a constant of 4 x 4", (t for t in self.tensors.values() if t.shape[2:] == (4, 4) and t.shape[1] > 1)
         )
 
     def find_stem(self) -> OnnxTensor:
-        """The first convolution [C, 3, 1, 1]."""
+        """Return the kernel of the first convolution [C, 3, 1, 1]."""
         return self._only(
             "a first convolution", (t for t in self.tensors.values() if t.shape[1:] == (3, 1, 1) and t.shape[0] > 1)
         )
@@ -126,14 +126,14 @@ class _Names:
 
 
 def _size(graph: OnnxGraph) -> int | None:
-    """The side of the faces that go in; None where the graph leaves it open."""
+    """Return the resolution of the input (px), or None if it is free."""
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise UnsafeCheckpoint(
-            f"{NOT_GPEN}: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, expected one each"
+            f"{NOT_GPEN}: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, expected one of each"
         )
     ((given,), (made,)) = graph.inputs.values(), graph.outputs.values()
     if not (_is_image(given) and _is_image(made)):
-        raise UnsafeCheckpoint(f"{NOT_GPEN}: it makes {list(made)} of {list(given)}, expected images [1, 3, S, S]")
+        raise UnsafeCheckpoint(f"{NOT_GPEN}: it maps {list(given)} to {list(made)}, expected [1, 3, S, S] for both")
     return None if given[2] < 0 else given[2]
 
 
@@ -142,16 +142,18 @@ def _is_image(shape: Shape) -> bool:
 
 
 def _config(graph: OnnxGraph, names: _Names) -> GPENConfig:
-    """From the widths of its ends and the number of its levels: each has three modulated convolutions; two come before."""
+    """Derive the config from the widths of the first and last level and the number of levels.
+
+    Each level has three modulated convolutions, and two more come before the first level."""
     convolutions = sum(1 for _ in _uses(graph, names, MODULATED))
     sizes = [4 << level for level in range(20) if convolutions == 2 + 3 * level or names.tensor(_last(names, level))]
     size = max(sizes, default=0)
     if size not in RELEASED_SIZES:
-        raise UnsafeCheckpoint(f"{NOT_GPEN}: its layers are of none of the sizes {', '.join(map(str, RELEASED_SIZES))}")
+        raise UnsafeCheckpoint(f"{NOT_GPEN}: its layers match none of the sizes {', '.join(map(str, RELEASED_SIZES))}")
     narrow = names.find_base().shape[1] / 512
     multiplier = names.find_stem().shape[0] * size / 16384 / narrow
     if multiplier != int(multiplier) or multiplier < 1:
-        raise UnsafeCheckpoint(f"{NOT_GPEN}: the widths of its first and its smallest level do not fit together")
+        raise UnsafeCheckpoint(f"{NOT_GPEN}: the widths of its first and its smallest level do not match")
     return GPENConfig(size, narrow, int(multiplier))
 
 
@@ -160,7 +162,7 @@ def _last(names: _Names, level: int) -> str:
 
 
 def _keys_in_order(config: GPENConfig) -> dict[int, list[str]]:
-    """The state dict's keys by the kind of operator that reads them, in the order in which the network runs."""
+    """Return the state dict's keys by the kind of operator that reads them, in the order in which the network runs."""
     encoder = [f"ecd{n}.0.{int(n > 0)}.weight" for n in range(config.levels + 1)]
     dense = ["final_linear.0", *(f"generator.style.{n}" for n in range(1, STYLE_LAYERS + 1))]
     styled = ["generator.conv1"]
@@ -182,7 +184,7 @@ def _keys_in_order(config: GPENConfig) -> dict[int, list[str]]:
 
 
 def _uses(graph: OnnxGraph, names: _Names, kind: int) -> Iterator[_Use]:
-    """Where tensors of that kind are used, in the order of the operators."""
+    """Yield the uses of tensors of that kind, in the order of the operators."""
     concatenated = {name for node in graph.nodes if node.operator == "Concat" for name in node.inputs}
     for node in graph.nodes:
         tensors = [names.tensor(name) for name in node.inputs]
@@ -193,7 +195,7 @@ def _uses(graph: OnnxGraph, names: _Names, kind: int) -> Iterator[_Use]:
 
 
 def _kind(node: OnnxNode, place: int, tensor: OnnxTensor, concatenated: set[str]) -> int | None:
-    """What a tensor is to the operator that reads it as its input number `place`; None for scalars and FIR filters."""
+    """Return the kind of a tensor that the operator reads as its input number `place`; None for scalars and FIR filters."""
     rank, numel = len(tensor.shape), math.prod(tensor.shape)
     match node.operator, place:
         case "Conv", 1 if tensor.shape[1:] != (1, 4, 4):
@@ -214,11 +216,11 @@ def _kind(node: OnnxNode, place: int, tensor: OnnxTensor, concatenated: set[str]
 
 
 def _undo(key: str, shape: Shape, use: _Use) -> torch.Tensor:
-    """The released tensor of one that was folded."""
+    """Return the released tensor for a folded one."""
     stored = use.tensor.shape[::-1] if use.is_transposed and len(use.tensor.shape) == 2 else use.tensor.shape
     if _squeezed(stored) != _squeezed(shape):
         raise UnsafeCheckpoint(
-            f"the tensor in the place of {key} has the shape {list(use.tensor.shape)}, expected {list(shape)} or one like it"
+            f"the tensor in the place of {key} has the shape {list(use.tensor.shape)}, expected {list(shape)}"
         )
     values = use.tensor.read()
     if use.is_transposed and values.ndim == 2 and key.endswith("weight"):
@@ -232,7 +234,7 @@ def _squeezed(shape: Shape) -> Shape:
 
 
 def _factor(key: str, shape: Shape) -> float:
-    """What the network multiplies this tensor by at run time."""
+    """Return the factor by which the network multiplies this tensor at run time."""
     rate = STYLE_LR if key.startswith("generator.style.") else 1.0
     if not key.endswith("weight") or key.endswith("noise.weight"):
         return rate

@@ -1,6 +1,6 @@
-"""Proof that the weights read from an ONNX file are its own: by a known digest, or by running both networks.
+"""Verifies that weights were read correctly from an ONNX file: by a known digest, or by running both networks.
 
-The digest of a file says that it is the published file, not that it was understood.
+A matching digest of the file would only show that it is the published file, not that it was read correctly.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .unpickler import UnsafeCheckpoint
 log = logging.getLogger(__name__)
 
 MAX_DIFFERENCE = 1e-4
-"""Standard deviations of the output; two runs of the same network in float32 differ by about 3e-6."""
-MIN_DEVIATION = 1e-3  # of outputs in [-1, 1]: an image of one color has none
+"""In standard deviations of the output. Two runs of the same network in float32 differ by about 3e-6."""
+MIN_DEVIATION = 1e-3  # of outputs in [-1, 1], because an image of one color has a deviation of 0
 PATTERNS = (None, 8, 64)
-"""Sides of the random images that are enlarged to the three inputs; None is noise in every pixel."""
+"""Sizes of the random images that are upscaled to the three inputs (px). None: noise at full resolution."""
 
 
 def tensors_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
-    """The SHA-256 of a state dict: of each tensor in the order of the names, its name, type, shape and numbers."""
+    """Return the SHA-256 over the name, type, shape and values of each tensor, in the order of the names."""
     digest = hashlib.sha256()
     for key in sorted(state_dict):
         tensor = state_dict[key].detach().cpu().contiguous()
@@ -41,31 +41,33 @@ def tensors_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Raises `UnsafeCheckpoint` unless the catalog knows the digest of these tensors, or ONNX Runtime gives for the file
-    what our network gives for them, on three images."""
+    """Raise `UnsafeCheckpoint` unless the tensors are verified.
+
+    They are verified if the catalog has their digest, or if ONNX Runtime with the file and our network with the tensors
+    give the same output for three images."""
     sha256 = tensors_sha256(state_dict)
     if sha256 in tensor_digests():
         return
     if not has_runtime():
         raise UnsafeCheckpoint(
-            "whether its weights were read correctly can be shown only by running it in ONNX Runtime, which is not "
-            f"installed: {install_command(RUNTIME)}"
+            "its weights can be verified only in ONNX Runtime, which is not installed. Install it: "
+            f"{install_command(RUNTIME)}"
         )
     difference = _largest_difference(file, state_dict)
     if not difference <= MAX_DIFFERENCE:
         raise UnsafeCheckpoint(
-            f"its weights are in an order that is not known: the network made of them differs by {difference:.1e} of the "
-            f"standard deviation from the file's own, and {MAX_DIFFERENCE:g} is allowed"
+            f"the order of its weights is unknown: the converted network's output differs by {difference:.1e} standard "
+            f"deviations from the file's, more than {MAX_DIFFERENCE:g}"
         )
     log.info(
-        "The weights give what the ONNX file gives, within %.1e of the standard deviation. Their SHA-256 is %s.",
+        "The converted weights match the ONNX file within %.1e standard deviations of the output. Their SHA-256 is %s.",
         difference,
         sha256,  # for `catalog.Export.tensors_sha256`
     )
 
 
 def _largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> float:
-    """In standard deviations of our network's output."""
+    """Return the largest difference in standard deviations of our network's output."""
     expected = run_network(GPEN.from_state_dict(state_dict, torch.float32))
     found = run_runtime(file, [image for image, _ in expected])
     return max(
@@ -74,7 +76,7 @@ def _largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) 
 
 
 def run_network(network: GPEN) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The three images [1, 3, S, S], each with what our network makes of it."""
+    """Return the three test images [1, 3, S, S], each with our network's output."""
     images = [sample_image(network.size, number) for number in range(len(PATTERNS))]
     pairs = [(image, network(image, strip_bytes=CACHE_STRIP_BYTES)) for image in images]
     network.release_memory()
@@ -82,7 +84,9 @@ def run_network(network: GPEN) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def sample_image(size: int, number: int) -> torch.Tensor:
-    """[1, 3, size, size] in [-1, 1], the same on every machine: noise, or a few or many blurred spots."""
+    """Return a test image [1, 3, size, size] in [-1, 1]: noise, or a few or many blurred spots.
+
+    The image is the same on every machine."""
     side = PATTERNS[number]
     generator = torch.Generator().manual_seed(number)
     image = torch.rand(1, 3, side or size, side or size, generator=generator) * 2 - 1
@@ -90,24 +94,24 @@ def sample_image(size: int, number: int) -> torch.Tensor:
 
 
 def run_runtime(file: BinaryIO, images: list[torch.Tensor]) -> list[torch.Tensor]:
-    """What ONNX Runtime makes of images [B, 3, S, S] with a file, on the CPU. `UnsafeCheckpoint` if it cannot run it.
+    """Run a file in ONNX Runtime on the CPU, on images [B, 3, S, S]. Raises `UnsafeCheckpoint` if that fails.
 
-    Only for a file of our own, or one that `onnx_graph.read_graph` has accepted."""
+    Use it only for files that we wrote or that `onnx_graph.read_graph` accepted."""
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.enable_cpu_mem_arena = False  # which keeps what three runs need for more of them
-    options.log_severity_level = 4  # what fails is raised, too
+    options.enable_cpu_mem_arena = False  # the arena keeps memory for later runs
+    options.log_severity_level = 4  # errors are raised, too
     file.seek(0)
     try:
         session = onnxruntime.InferenceSession(file.read(), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         outputs = [torch.from_numpy(session.run(None, {name: image.numpy()})[0]) for image in images]
-    except Exception as error:  # it has a type of its own for each status
+    except Exception as error:  # ONNX Runtime has its own exception type for each status
         if is_out_of_memory(error):
             raise
         raise UnsafeCheckpoint(f"ONNX Runtime cannot run it ({first_line(error)[:200]})") from error
     if any(output.shape != image.shape or output.dtype != torch.float32 for output, image in zip(outputs, images)):
-        raise UnsafeCheckpoint("what ONNX Runtime makes with it are no images of the size that it claims")
+        raise UnsafeCheckpoint("its outputs in ONNX Runtime are not float32 images of the size of the input")
     return outputs

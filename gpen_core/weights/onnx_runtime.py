@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime is installed. Imports nothing of it."""
+"""Checks whether ONNX Runtime is installed without importing it."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ RUNTIME = "onnxruntime"
 
 
 def has_runtime() -> bool:
-    """Whether ONNX Runtime is installed, in any of its packages: they exclude each other, and all have this module."""
+    """Whether any of ONNX Runtime's packages is installed. They exclude each other, and all have this module."""
     return find_spec(RUNTIME) is not None

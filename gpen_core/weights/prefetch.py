@@ -1,4 +1,4 @@
-"""All the files that one piece of work lacks, fetched before any is read: the smallest first, as one sum of bytes."""
+"""Downloads all missing files of a job before any is read, smallest first, with one progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .store import Build, Store
 
 @dataclass(frozen=True)
 class WeightRequest:
-    """A file by name, where it belongs, and what must be able to build from it."""
+    """A file's name, its store, and the function that builds from it."""
 
     store: Store
     name: str
@@ -22,9 +22,10 @@ class WeightRequest:
 
 
 def prefetch(requests: Sequence[WeightRequest], progress: Progress) -> None:
-    """Fetches what is not there. `progress` counts the bytes of all files together.
+    """Download the missing files. `progress` counts the bytes of all files together.
 
-    Raises `MissingWeights` as soon as one cannot be had, and before anything is fetched where none may be: it names all."""
+    Raises `MissingWeights` for the first file that cannot be downloaded. If downloads are off, the error names all missing
+    files."""
     missing: dict[Entry, WeightRequest] = {}
     for one in requests:
         found = resolve_path(one.name, one.store.folders)
@@ -37,7 +38,7 @@ def prefetch(requests: Sequence[WeightRequest], progress: Progress) -> None:
     done = 0
     for number, entry in enumerate(sorted(missing, key=_bytes), 1):
         one = missing[entry]
-        part = f" (file {number} of {len(missing)}, {total / 1e6:.0f} MB in all)" if len(missing) > 1 else ""
+        part = f" (file {number} of {len(missing)}, {total / 1e6:.0f} MB in total)" if len(missing) > 1 else ""
         try:
             one.store.fetch(one.name, one.build, _offset_progress(progress, done, total - done - _bytes(entry), part))
         except MissingWeights as error:
@@ -46,13 +47,13 @@ def prefetch(requests: Sequence[WeightRequest], progress: Progress) -> None:
 
 
 def _remaining_message(rest: Sequence[Entry]) -> str:
-    """Those that are still to come, for a message."""
+    """Return the part of an error message that lists the files after the failed one."""
     named = ", ".join(f"{entry.file} ({_bytes(entry) / 1e6:.0f} MB)" for entry in rest)
-    return f"\nMissing, too: {named}." if rest else ""
+    return f"\nAlso missing: {named}." if rest else ""
 
 
 def _offset_progress(progress: Progress, before: int, after: int, part: str) -> Progress:
-    """One file's progress as a part of all: those before and after it have so many bytes."""
+    """Report the progress of one file within all files, with the bytes before and after it."""
 
     def notify(event: ProgressEvent) -> None:
         total = before + event.total + after if event.total else None
@@ -66,7 +67,7 @@ def _bytes(entry: Entry) -> int:
 
 
 def _raise_if_offline(missing: dict[Entry, WeightRequest]) -> None:
-    """Where nothing may be fetched: each file with its place and its publisher."""
+    """Raise `MissingWeights` for the files whose store is offline, with the folder and publisher of each."""
     offline = [(entry, one) for entry, one in missing.items() if one.store.options.offline]
     if not offline:
         return
@@ -74,4 +75,4 @@ def _raise_if_offline(missing: dict[Entry, WeightRequest]) -> None:
     if len(messages) == 1:
         raise MissingWeights(messages[0])
     size = sum(_bytes(entry) for entry, _ in offline) / 1e6
-    raise MissingWeights(f"{len(messages)} files are missing, {size:.0f} MB in all:\n  " + "\n  ".join(messages))
+    raise MissingWeights(f"{len(messages)} files are missing, {size:.0f} MB in total:\n  " + "\n  ".join(messages))

@@ -1,4 +1,4 @@
-"""The digest that a source publishes of its own file: ModelScope in a listing, Hugging Face in a header."""
+"""Fetches the digest that a source publishes for its file: ModelScope in a listing, Hugging Face in a header."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .request import RetryPolicy, SourceError, content_length, get_validator, pa
 log = logging.getLogger(__name__)
 
 MAX_LISTING_BYTES = 4 << 20
-MAX_WAIT = 10.0  # seconds: there is the download itself to wait for
+MAX_WAIT = 10.0  # seconds, because the download itself follows
 
 
 @dataclass(frozen=True)
 class RemoteDigest:
-    """What a source says of its file before it is fetched; None where it does not say."""
+    """What a source publishes about its file; None where it publishes nothing."""
 
     sha256: str | None = None
     bytes: int | None = None
@@ -28,17 +28,17 @@ class RemoteDigest:
 
 
 def fetch_info(source: Source, policy: RetryPolicy, on_tick: OnTick = lambda: None) -> RemoteDigest:
-    """The digest and length that the source publishes. Where it does not answer, nothing is known, which is logged.
+    """Fetch the digest and length that the source publishes. If it does not answer, log that and return an empty result.
 
-    `on_tick()` is called while it is waited for; what it raises ends the wait."""
+    `on_tick()` is called while waiting. An exception from it ends the wait."""
     connect, read, answer = (min(limit, MAX_WAIT) for limit in (policy.connect, policy.read, policy.answer))
     short_policy = replace(policy, connect=connect, read=read, answer=answer)
     try:
         known = (
             _from_listing(source, short_policy, on_tick) if source.listing else _from_headers(source, short_policy, on_tick)
         )
-    except (SourceError, ValueError, OSError, RecursionError) as fault:  # the last of JSON that is nested deeply
-        log.info("%s did not tell the digest of its file: %s.", source.listing or source.url, fault)
+    except (SourceError, ValueError, OSError, RecursionError) as fault:  # RecursionError: deeply nested JSON
+        log.info("%s did not publish the digest of its file: %s.", source.listing or source.url, fault)
         return RemoteDigest()
     return known
 
@@ -66,7 +66,7 @@ def _from_listing(source: Source, policy: RetryPolicy, on_tick: OnTick) -> Remot
 
 
 def _from_headers(source: Source, policy: RetryPolicy, on_tick: OnTick) -> RemoteDigest:
-    """A HEAD request's answer; for a file that lies elsewhere, Hugging Face describes it before it redirects there."""
+    """Send a HEAD request. Hugging Face describes a file before it redirects to another server."""
     with request("HEAD", source, policy, on_tick) as response:
         if source.linked_etag:
             sha256 = response.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()

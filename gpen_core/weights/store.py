@@ -1,4 +1,4 @@
-"""From a name to what is built from its file: found or fetched, compared with its digest, read, checked, remembered."""
+"""Loads networks by name: finds or downloads the file, verifies its digest, reads it, builds from it and records it."""
 
 from __future__ import annotations
 
@@ -23,48 +23,50 @@ log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]
-"""Makes something from a file's content, or raises `WeightsError`; the entry is that of the file's name, if any."""
+"""Builds an object from a file's content and the catalog entry of its name, if any. Raises `WeightsError`."""
 
 
 class Store:
-    """The weights files of some folders, and those of the catalog that can be fetched into the first of them."""
+    """The weights files in the models folders. Missing files of the catalog are downloaded into the first folder."""
 
     def __init__(self, folders: Sequence[Path], options: DownloadOptions | None = None) -> None:
         self.folders = tuple(folders)
         self.options = options or DownloadOptions.from_environment()
 
     def load(self, name: str, build: Build[Built], progress: Progress = no_progress) -> Built:
-        """Finds or fetches the file that `name` means and builds from it.
+        """Find or download the file that `name` means, and build from it.
 
-        Raises `MissingWeights` for a file that is not there and may not or cannot be fetched, `WeightsError` for one that
-        is refused, `OutOfMemory` where it does not fit; each message names the file. What a file without a pin was is
-        remembered once it could be built from.
+        The digest of a file without a pinned digest is recorded after `build` accepted it. Raises `MissingWeights` if the
+        file is missing and cannot be downloaded, `WeightsError` if it is refused, and `OutOfMemory`. Each message names
+        the file.
         """
         path = self.fetch(name, build, progress)
         progress(ProgressEvent("load", 0, None, "model", f"Loading {path.name}"))
         return self.load_file(path, build)[0]
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
-        """As `load`, for a file that is there, and what is known of it.
+        """Build from an existing file, as `load` does, and return its record, too.
 
-        An ONNX file is converted once: see `conversions_folder`."""
+        An ONNX file is converted once, see `conversions_folder`."""
         if path.suffix.lower() == ".onnx":
             return self._load_onnx(path, build)
         return self.read_file(path, build)
 
     def read_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
-        """As `load_file`, from the file itself, whatever was made of it before."""
+        """Do the same as `load_file`, but read the file itself instead of its conversion."""
         pin = pinned_digest(path)
         with open_weights(path) as file:
             record = self._verify(file)
             built = self._build(file, pin is not None, build, record.sha256)
-        if pin is None and not record.date:  # what is remembered has a date
+        if pin is None and not record.date:  # a saved record has a date
             digest.save_record(path, record)
         return built, record
 
     def conversions_folder(self, path: Path) -> Path:
-        """Where what was read from an ONNX file is kept as `.safetensors`: beside the file. If that is one of the models
-        folders, in the first of them: in others, other programs would list it."""
+        """Return the folder for the `.safetensors` file of a converted ONNX file.
+
+        It is the file's own folder, or the first models folder if the file is in any of them. Other programs would list
+        the conversion in the others."""
         return self.folders[0] if path.parent in self.folders else path.parent
 
     def _load_onnx(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
@@ -78,25 +80,24 @@ class Store:
         def read(content: object, entry: Entry | None) -> tuple[object, Built]:
             return content, build(content, entry)
 
-        log.info("Converting %s. This is done once.", path)
+        log.info("Converting %s once.", path)
         (content, built), record = self.read_file(path, read)
         if isinstance(content, dict):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                log.info("The conversion is kept: %s", convert.save_safetensors(path, record, content, folder))
+                log.info("Saved the conversion: %s", convert.save_safetensors(path, record, content, folder))
             except (OSError, OutputError) as error:
-                log.warning("%s is converted again when it is next loaded: %s", path.name, error)
+                log.warning("The conversion of %s was not saved and is repeated on the next load: %s", path.name, error)
         return built, record
 
     def accept_changed(self, name: str, build: Build[object], sha256: str | None = None) -> tuple[Path, DigestRecord]:
-        """Remembers anew the file that `name` means, whatever was remembered of it: the user has replaced it. With `sha256`
-        only a file that has this digest; `WeightsChanged` for another.
+        """Record the digest of a file that the user replaced, and return its path and new record.
 
-        Raises as `load_file` does, for a file that `build` does not accept and one that is not the catalog's where that has
-        a digest of it; then what was remembered stays."""
+        Raises `WeightsChanged` if `sha256` is given and the file has another digest. Raises the errors of `load_file` if
+        `build` refuses the file or the catalog pins another digest. The old record stays after an error."""
         path = resolve_path(name, self.folders)
         if not isinstance(path, Path):
-            raise self.missing_error(path, "there is nothing to be trusted")
+            raise self.missing_error(path, "there is no file to accept")
         pin = pinned_digest(path)
         with open_weights(path) as file:
             record = digest.verify(file, pin) if pin else DigestRecord(file.sha256(), STRUCTURE)
@@ -108,8 +109,9 @@ class Store:
         return path, record
 
     def fetch(self, name: str, build: Build[object], progress: Progress = no_progress) -> Path:
-        """The file that `name` means, fetched if it is missing. What is fetched is verified; what was there is not: see
-        `verify`. A fetched file without a digest must be one that `build` accepts."""
+        """Return the path of the file that `name` means, after downloading it if it is missing.
+
+        Downloads are verified; `build` must accept one without a digest. Existing files are not verified, see `verify`."""
         found = resolve_path(name, self.folders)
         if isinstance(found, Path):
             entry = self._replacement(name, found)
@@ -125,8 +127,8 @@ class Store:
                 return self._build(file, False, lambda content, _: build(content, entry), None)
 
         try:
-            from .download import Download  # brings the HTTP library, which is not needed where all files are there
-        except ImportError as error:  # a registry's copy of this package may leave out what opens connections
+            from .download import Download  # imports the HTTP library, which is needed for missing files only
+        except ImportError as error:  # a registry's copy of this package may lack the modules that open connections
             raise self.missing_error(entry, f"this copy cannot download ({error})") from error
         faults: list[MissingWeights] = []
         for one in self._downloads(entry):
@@ -137,18 +139,20 @@ class Store:
         raise type(faults[0])("\n".join(map(str, faults))) from faults[0]
 
     def _replacement(self, name: str, path: Path) -> Entry | None:
-        """What to download in place of a file that is there: the released one, for an ONNX file that was asked for by the
-        network's name and that cannot be converted here. None where the file is to be used."""
+        """Return the entry to download instead of the existing file, or None to use the file.
+
+        The released file replaces an ONNX file that was found by the network's name and cannot be converted here."""
         entry = find_entry(name)
         is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == Path(name).expanduser()
         if entry is None or is_usable or self.options.offline or any(one.tensors_sha256 for one in entry.exports):
             return None
-        log.warning("%s is not used: converting it needs ONNX Runtime: %s", path, install_command(RUNTIME))
+        log.warning("%s was skipped, because converting it needs ONNX Runtime: %s", path, install_command(RUNTIME))
         return entry
 
     def _downloads(self, entry: Entry) -> Iterator[Entry]:
-        """The file of the catalog and its ONNX exports, in the order in which they are tried. The exports' digests are
-        known, so they come first where a digest is required and the file has none."""
+        """Yield the file of the catalog and its ONNX exports, in the order in which they are tried.
+
+        The exports have known digests, so they come first if a digest is required and the file has none."""
         exports = [entry.for_export(one) for one in entry.exports if one.tensors_sha256 is not None or has_runtime()]
         if self.options.require_digest and entry.sha256 is None:
             yield from exports
@@ -160,15 +164,15 @@ class Store:
     def missing_error(self, entry: Entry, reason: str) -> MissingWeights:
         return MissingWeights(
             f"{entry.file} ({entry.purpose}) is not in {format_folders(self.folders)}, and {reason}. "
-            "Put it there, or name the folder that has it as models folder; its publisher has "
-            f"it at {entry.sources[0].url} ({entry.license})"
+            f"Download it from {entry.sources[0].url} and put it there, or set the models folder that has it. "
+            f"({entry.license})"
         )
 
     def verify(self, path: Path) -> DigestRecord:
-        """Compares the file with its pin, or with what is remembered of it; see `digest.verify`.
+        """Compare the file with its pinned digest or its record, see `digest.verify`, and return its record.
 
-        With `require_digest`, a file that nobody vouches for is compared with what the entry's sources publish, and
-        refused if none of them knows it."""
+        With `require_digest`, a file without a pinned or published digest is compared with the digests that its sources
+        publish, and refused if none of them matches."""
         with open_weights(path) as file:
             return self._verify(file)
 
@@ -182,21 +186,21 @@ class Store:
         vouched = self.record_from_publisher(path, record.sha256)
         if vouched is None:
             raise WeightsError(
-                f"{path} was refused: a digest is required, and nobody publishes one of this file (SHA-256 "
-                f"{record.sha256}). Where no digest is required it is checked by its structure."
+                f"{path} was refused: a digest is required, but no source publishes one of this file (SHA-256 "
+                f"{record.sha256}). Without that requirement, its structure is checked instead."
             )
         return vouched
 
     def record_from_publisher(self, path: Path, sha256: str) -> DigestRecord | None:
-        """A record that says which source publishes this digest for this file, None if none does or none can be asked."""
+        """Return a record with the source that publishes this digest for this file, or None. None if offline."""
         entry = find_entry(path.name)
         if entry is None or self.options.offline:
             return None
         try:
             from . import remote_digest
             from .request import RetryPolicy
-        except ImportError as error:  # a registry's copy of this package may leave out what opens connections
-            log.warning("Nobody is asked for the digest of %s: this copy opens no connections (%s).", path.name, error)
+        except ImportError as error:  # a registry's copy of this package may lack the modules that open connections
+            log.warning("This copy cannot fetch the digest of %s from its sources (%s).", path.name, error)
             return None
 
         sources = (source for source in entry.sources if source.publishes_digest)
@@ -205,7 +209,7 @@ class Store:
         return DigestRecord(sha256, PUBLISHED, url) if url else None
 
     def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
-        with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "take a smaller model"):
+        with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
             content = checkpoint.read(file, is_pinned)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
@@ -216,6 +220,6 @@ class Store:
 
 
 def pinned_digest(path: Path) -> str | None:
-    """The SHA-256 that the catalog demands of a file of this name."""
+    """Return the SHA-256 that the catalog pins for a file of this name, or None."""
     entry = find_entry(path.name)
     return entry.digest_for(path.name) if entry else None

@@ -1,4 +1,4 @@
-"""Fetching over HTTP what a partial file lacks, from one source."""
+"""Downloads the rest of a partial file over HTTP from one source."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _TooLarge(SourceError):
-    """More than the file can have."""
+    """The source sent more bytes than the file can have."""
 
 
 class Transfer:
-    """One source's file on its way into a partial file."""
+    """The download of one source's file into a partial file."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class Transfer:
         policy: RetryPolicy,
         progress: Progress,
     ) -> None:
-        """`size` is the file's length in bytes where it is known, `max_size` what it cannot exceed; `validator` is what
-        the source's answers must go on to say of the file (see `get_validator`) where no digest tells."""
+        """`size`: the file's known length, or None; `max_size`: its maximum length, both in bytes. If no digest is known,
+        every response must have the same `validator` (see `get_validator`)."""
         self.source = source
         self.max_size = size if size is not None else max_size
         self.size = size
@@ -59,10 +59,10 @@ class Transfer:
         self.progress = progress
 
     def run(self, partial: PartialFile) -> bool:
-        """Completes the file; says whether it came in one piece. Raises `SourceError` when the source does not serve it, in
-        spite of several tries.
+        """Complete the file, and return whether one response had all of it. Retry as often as the policy allows.
 
-        The partial holds what came then; it was begun anew where the source did not go on where it ended."""
+        Raises `SourceError` if that fails. The partial file then keeps the bytes that were received, unless the source
+        did not resume at its end."""
         failures, largest_size, began = 0, partial.size, time.monotonic()
         initial_size = largest_size
         while True:
@@ -71,7 +71,7 @@ class Transfer:
                 self._fetch_rest(partial)
                 return start == 0
             except RetryableError as fault:
-                # What a source sends earns it new tries only at the slowest pace, over all tries and waits together.
+                # New bytes reset the count only above `min_speed`, measured over all tries and waits.
                 is_slow = self.policy.is_slow(partial.size - initial_size, time.monotonic() - began)
                 failures = 1 if partial.size > largest_size and not is_slow else failures + 1
                 largest_size = max(largest_size, partial.size)
@@ -79,7 +79,7 @@ class Transfer:
                 if failures >= (self.policy.max_connect_tries if is_unreachable else self.policy.max_tries):
                     raise
                 wait = self.policy.delay(failures, fault.retry_after)
-                log.info("%s: %s; trying again in %.0f s", self.source.url, fault, wait)
+                log.info("%s: %s; retrying in %.0f s", self.source.url, fault, wait)
                 self._wait(wait, partial)
 
     def _wait(self, seconds: float, partial: PartialFile) -> None:
@@ -103,18 +103,18 @@ class Transfer:
         ) as response:
             if offset and response.status_code == 416:
                 if response.headers.get("Content-Range") == f"bytes */{offset}" and self.size is None:
-                    return  # there is no more than this
+                    return  # the file is complete
                 partial.truncate()
-                raise RetryableError("has no such part of the file (416); it was begun anew")
+                raise RetryableError("does not have the requested part of the file (416); the download starts over")
             _check_status(response)
             _check_content_type(response)
             if self.validator is not None and get_validator(response) != self.validator:
                 partial.truncate()
-                raise SourceError("changed the file while it was being fetched; run again")
+                raise SourceError("changed the file during the download; run again")
             start = _range_start(response) if response.status_code == 206 else 0
             if start not in (offset, 0):
                 partial.truncate()
-                raise RetryableError("sent another part of the file than it was asked for; it was begun anew")
+                raise RetryableError("sent another part of the file than requested; the download starts over")
             self._check_length(response, start)
             if start != offset:
                 partial.truncate()
@@ -126,7 +126,7 @@ class Transfer:
             return
         if self.size is None:
             if announced > self.max_size:
-                raise SourceError(f"announces {announced:,} bytes, far more than the file can have")
+                raise SourceError(f"announced {announced:,} bytes, far more than the file can have")
             self.size = announced
         elif announced != self.size:
             raise SourceError(f"serves a file of {announced:,} bytes, expected {self.size:,}")
@@ -145,13 +145,13 @@ class Transfer:
             partial.truncate()
             raise
         except requests.RequestException as error:
-            raise RetryableError(f"broke off after {size:,} bytes ({describe_error(error)})") from error
+            raise RetryableError(f"closed the connection after {size:,} bytes ({describe_error(error)})") from error
         if self.size is not None and size < self.size:
             raise RetryableError(f"ended after {size:,} of {self.size:,} bytes")
         self.progress(ProgressEvent("download", size, self.size or size, "byte", self._text))
 
     def _iter_bytes(self, response: Response, done: int) -> Iterator[bytes]:
-        """The body in pieces, with progress told and the pace watched in between, also while nothing comes."""
+        """Yield the body in chunks. Report progress and check the speed, even while no data arrives."""
         pace = _StallGuard(self.policy)
         reported_at = 0.0
         for chunk in response.iter_bytes():
@@ -174,7 +174,7 @@ class Transfer:
 
 
 class _StallGuard:
-    """Notices a source that keeps the line open and sends next to nothing."""
+    """Detects a source that keeps the connection open and sends hardly any data."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -194,7 +194,7 @@ def _range_header(offset: int) -> dict[str, str]:
 
 
 def _range_start(response: Response) -> int:
-    """Where a part of the file begins; -1 if the answer does not say."""
+    """Return the offset of a partial response in the file, or -1 if its header does not have it."""
     found = re.match(r"bytes ([0-9]{1,15})-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else -1
 
@@ -208,10 +208,10 @@ def _check_status(response: Response) -> None:
 
 
 def _wait_asked_for(response: Response) -> float:
-    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 if the source asks for none."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); 0 without one."""
     try:
         return float(Retry().parse_retry_after(response.headers.get("Retry-After", "")))
-    except (InvalidHeader, ValueError, OverflowError):  # the last two of numbers with thousands of digits
+    except (InvalidHeader, ValueError, OverflowError):  # the last two come from numbers with thousands of digits
         return 0.0
 
 
@@ -221,4 +221,4 @@ def _check_content_type(response: Response) -> None:
         raise SourceError("sent a web page, not the file")
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise SourceError(f"sent the file packed with {encoding}, though asked for it as it is")
+        raise SourceError(f"sent the file compressed with {encoding}, although the request excluded that")

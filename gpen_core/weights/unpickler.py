@@ -1,8 +1,8 @@
-"""The pickle of a state dict, read by an interpreter that knows names, plain values and dense tensors and nothing else.
+"""Reads the pickle of a state dict with an interpreter that supports names, plain values and dense tensors only.
 
-Python's own unpickler imports and calls what a file names. Here nothing is imported and nothing can be called: the three
-functions and the storage types that torch.save writes for dense tensors are words with a fixed meaning, everything else
-is refused by name. Written from the opcodes' descriptions in the standard library's pickletools.
+Python's own unpickler imports and calls the functions that a file names. This one imports and calls nothing. The three
+functions and the storage types that torch.save writes for dense tensors have a fixed meaning. Every other name is
+refused. It follows the descriptions of the opcodes in the standard library's pickletools.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-PROTOCOL = 2  # what torch.save writes
+PROTOCOL = 2  # as torch.save writes
 STORAGES = {
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,
@@ -32,19 +32,19 @@ TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class UnsafeCheckpoint(Exception):
-    """The reason why a file is no state dict of dense tensors, without the file's name."""
+    """A file is not a state dict of dense tensors. The message is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class GlobalName:
-    """A global name that is known; nothing stands behind it."""
+    """A known global name. It is not bound to an object."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the archive."""
+    """A contiguous array of numbers in the archive."""
 
     dtype: torch.dtype
     key: str
@@ -61,10 +61,10 @@ MakeTensor = Callable[[Storage, int, tuple[int, ...], tuple[int, ...]], torch.Te
 
 
 def unpickle(data: bytes, make_tensor: MakeTensor) -> object:
-    """What the pickle describes: dicts, lists, tuples, numbers, text and tensors.
+    """Return the pickled object: dicts, lists, tuples, numbers, strings and tensors.
 
-    `make_tensor(storage, offset, size, stride)` checks and makes each tensor. Raises `UnsafeCheckpoint`; ValueError,
-    LookupError or struct.error for bytes that are no pickle."""
+    `make_tensor(storage, offset, size, stride)` checks and creates each tensor. Raises `UnsafeCheckpoint`. Raises
+    ValueError, LookupError or struct.error for bytes that are not a pickle."""
     machine = _PickleVM(make_tensor)
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name == "STOP":
@@ -81,7 +81,7 @@ class _PickleVM:
         self.memo: dict[int, object] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Carries out one opcode by its name in pickletools; `UnsafeCheckpoint` for one that no state dict needs."""
+        """Execute an opcode by its name in pickletools. Raises `UnsafeCheckpoint` for one that no state dict needs."""
         if name in PLAIN_OPCODES:
             self.stack.append(argument)
         elif name in CONSTANTS:
@@ -97,10 +97,10 @@ class _PickleVM:
         elif (handler := HANDLERS.get(name)) is not None:
             handler(self, argument)
         else:
-            raise UnsafeCheckpoint(f"its pickle asks for {name}, which no state dict needs")
+            raise UnsafeCheckpoint(f"its pickle uses the opcode {name}, which no state dict needs")
 
     def result(self) -> object:
-        """What is left at the end; `UnsafeCheckpoint` if it contains words or storages, which mean nothing by themselves."""
+        """Return the final object. Raises `UnsafeCheckpoint` if it contains global names, storages or dtypes."""
         if len(self.stack) != 1 or self.marks:
             raise UnsafeCheckpoint("its pickle is damaged")
         visited: set[int] = set()
@@ -108,7 +108,7 @@ class _PickleVM:
         while todo:
             one = todo.pop()
             if isinstance(one, (GlobalName, Storage, torch.dtype)):
-                raise UnsafeCheckpoint("it holds a function name, storage or dtype where a value should be")
+                raise UnsafeCheckpoint("it contains a function name, storage or dtype where a value should be")
             if isinstance(one, (dict, list, tuple)) and id(one) not in visited:
                 visited.add(id(one))
                 todo.extend(one.values() if isinstance(one, dict) else one)
@@ -145,13 +145,13 @@ class _PickleVM:
 
     def protocol(self, version: int) -> None:
         if version != PROTOCOL:
-            raise UnsafeCheckpoint(f"its pickle is of protocol {version}, expected {PROTOCOL} (what torch.save writes)")
+            raise UnsafeCheckpoint(f"its pickle has protocol {version}, expected {PROTOCOL}, as torch.save writes")
 
     def find_global(self, argument: str) -> None:
-        name = argument.replace(" ", ".", 1)  # pickletools gives "module name"
+        name = argument.replace(" ", ".", 1)  # pickletools separates module and name by a space
         if name not in GLOBALS:
             raise UnsafeCheckpoint(
-                f"it names {name[:100]!r}, and only dense tensors are read from a file without a known digest"
+                f"it names {name[:100]!r}, but only dense tensors are read from a file without a known digest"
             )
         self.stack.append(GLOBALS[name])
 
@@ -169,12 +169,12 @@ class _PickleVM:
             )
 
     def tensor(self, *arguments: Any) -> torch.Tensor:
-        """From storage, offset, size, stride; what follows (requires_grad, backward hooks) has no use here."""
+        """Make a tensor from storage, offset, size and stride. requires_grad and the backward hooks are ignored."""
         if len(arguments) != 6 or not isinstance(arguments[0], Storage):
-            raise UnsafeCheckpoint("a tensor in it is not built as torch.save does")
+            raise UnsafeCheckpoint("a tensor in it has another form than torch.save writes")
         storage, offset, size, stride = arguments[:4]
         if not (_are_counts((offset,)) and _are_counts(size) and _are_counts(stride) and len(size) == len(stride)):
-            raise UnsafeCheckpoint("a tensor in it has a size, stride or offset that is no whole number from 0 up")
+            raise UnsafeCheckpoint("a tensor in it has a size, stride or offset that is not a non-negative integer")
         return self.make_tensor(storage, offset, size, stride)
 
     def storage(self, _: object) -> None:
@@ -182,13 +182,13 @@ class _PickleVM:
             case ("storage", torch.dtype() as dtype, str(key), str(), int(numel)) if _are_counts((numel,)):
                 self.stack.append(Storage(dtype, key, numel))
             case _:
-                raise UnsafeCheckpoint("its pickle refers to something outside that is no storage of numbers")
+                raise UnsafeCheckpoint("its pickle has an external reference that is not a storage of numbers")
 
     def build(self, _: object) -> None:
-        """The state of an OrderedDict is the version numbers of its modules (`_metadata`): of no use here."""
+        """Ignore the state of an OrderedDict, which has the version numbers of its modules (`_metadata`)."""
         target, state = self.pop_many(2)
         if not isinstance(target, dict) or not isinstance(state, dict):
-            raise UnsafeCheckpoint("its pickle sets the state of something that is no dict")
+            raise UnsafeCheckpoint("its pickle sets the state of an object that is not a dict")
         self.stack.append(target)
 
     def set_items(self, values: list[Any]) -> None:
@@ -196,7 +196,7 @@ class _PickleVM:
         if not isinstance(target, dict) or len(values) % 2:
             raise UnsafeCheckpoint("its pickle is damaged")
         for key, value in zip(values[::2], values[1::2]):
-            # Large whole numbers can be chosen so that all have the same hash, which makes a dict slow.
+            # Large integers can be chosen to have the same hash, which makes a dict slow.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)):
                 raise UnsafeCheckpoint(f"a dict in it has a {type(key).__name__} as a key")
             target[key] = value

@@ -1,4 +1,4 @@
-"""A weights file, opened once: what is hashed is what is read, whatever gets its name meanwhile."""
+"""Opens a weights file once, so that the file that is hashed is the one that is read, even if its path is replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """An open regular file, and what it was when it was opened."""
+    """An open regular file with its status at that time."""
 
     path: Path
     file: BinaryIO
@@ -37,7 +37,7 @@ class WeightsFile:
         return file_format.file_format(self.file.read(file_format.HEADER_BYTES), self.size)
 
     def sha256(self) -> str:
-        """The SHA-256 of the content in lower-case hexadecimal digits. `WeightsError` if it cannot be read."""
+        """Return the SHA-256 in lower-case hexadecimal digits. Raises `WeightsError` if the file cannot be read."""
         digest = hashlib.sha256()
         try:
             self.file.seek(0)
@@ -48,21 +48,22 @@ class WeightsFile:
         return digest.hexdigest()
 
     def raise_if_changed(self, sha256: str) -> None:
-        """`WeightsError` if its content is not any more what it was when it had this digest.
+        """Raise `WeightsError` if the content changed since it had this digest.
 
-        Hashed again only where the system says that something happened to it; it may have lost its name, which is none."""
+        The file is hashed again only if its status changed. Renaming or deleting it changes the status, but not the
+        content."""
         now = os.fstat(self.file.fileno())
         states = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in (self.status, now)]
         if states[0] != states[1] and self.sha256() != sha256:
-            raise WeightsError(f"{self.path} was changed while it was read. Nothing was loaded; run again.")
+            raise WeightsError(f"{self.path} changed while it was read and was not loaded. Run again.")
 
 
 @contextlib.contextmanager
 def open_weights(path: Path) -> Iterator[WeightsFile]:
-    """Opens the file that `path` is or leads to as a link.
+    """Open a file, or the target of a link.
 
     Raises `MissingWeights` if it does not exist or is not a regular file. Raises `WeightsError` if it cannot be opened or
-    has more than `MAX_WEIGHTS_BYTES`, before it is hashed: that takes a second per gigabyte or more."""
+    has more than `MAX_WEIGHTS_BYTES`, because hashing needs a second or more per gigabyte."""
     try:
         file, status = open_regular_file(path, MAX_WEIGHTS_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:

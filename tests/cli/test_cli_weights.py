@@ -97,7 +97,7 @@ def test_download_goes_on_after_one_that_fails(gpen, online, mirror, tmp_path):
 
 def test_download_can_demand_a_digest(gpen, online, mirror, tmp_path):
     ran = gpen("download", "gpen-bfr-256", "--models-dir", tmp_path, "--mirror", mirror.root, "--require-digest")
-    assert ran.status == 4 and "nobody publishes a digest of its file" in ran.err
+    assert ran.status == 4 and "no source publishes a digest of its file" in ran.err
     assert FILE not in file_names(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_restore_fetches_what_is_missing(gpen, online, mirror, models, tmp_path,
 
 def test_restore_can_demand_a_digest(restore, face, tmp_path):
     ran = restore(face, "-o", tmp_path / "out.png", "--require-digest")
-    assert ran.status == 4 and "a digest is required, and nobody publishes one of this file" in ran.err
+    assert ran.status == 4 and "a digest is required, but no source publishes one of this file" in ran.err
 
 
 def test_a_smaller_network_under_a_larger_ones_name_is_refused(gpen, models, weights_256, tmp_path, face):

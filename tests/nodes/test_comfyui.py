@@ -209,7 +209,7 @@ def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
     said = []
     server.send_progress_text = lambda text, node_id: said.append((text, node_id))
     monkeypatch.setattr(host.nodes["GPEN_LoadModel"], "hidden", fake_comfyui.types.SimpleNamespace(unique_id="5"))
-    with pytest.raises(Exception, match="2 files are missing, 394 MB in all") as raised:
+    with pytest.raises(Exception, match="2 files are missing, 394 MB in total") as raised:
         host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", precision="fp32", detector="detection_Resnet50_Final.pth")
     text = str(raised.value)
     assert type(raised.value).__name__ == "MissingWeights" and "GPEN-BFR-512.pth" in text and "detection_Resnet50" in text

@@ -152,13 +152,16 @@ def zip_of_something(path):
 
 
 NOT_WEIGHTS = {  # and the reason, for a .pth that nobody vouches for
-    "empty": (lambda path: path.write_bytes(b""), "no file that torch.save wrote"),
+    "empty": (lambda path: path.write_bytes(b""), "torch.save did not write it"),
     "web page": (lambda path: path.write_bytes(b"\r\n <!DOCTYPE html><html><body>404</body></html>"), "it is a web page"),
-    "git lfs pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid"), "no file that"),
-    "zeros": (lambda path: path.write_bytes(bytes(4096)), "no file that torch.save wrote in zip format"),
-    "zip": (zip_of_something, "it holds 'archive/readme.txt', which no checkpoint needs"),
-    "empty zip": (lambda path: zipfile.ZipFile(path, "w").close(), "no file that torch.save wrote in zip format"),
-    "pickled function": (lambda path: path.write_bytes(pickle.dumps(os.getcwd)), "no file that torch.save wrote"),
+    "git lfs pointer": (
+        lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid"),
+        "torch.save did not write it",
+    ),
+    "zeros": (lambda path: path.write_bytes(bytes(4096)), "torch.save did not write it in zip format"),
+    "zip": (zip_of_something, "it contains 'archive/readme.txt', which no checkpoint needs"),
+    "empty zip": (lambda path: zipfile.ZipFile(path, "w").close(), "torch.save did not write it in zip format"),
+    "pickled function": (lambda path: path.write_bytes(pickle.dumps(os.getcwd)), "torch.save did not write it"),
     "python object": (lambda path: torch.save({"a": Path("x")}, path), "it names 'pathlib"),
     "legacy": (lambda path: torch.save(TENSORS, path, _use_new_zipfile_serialization=False), "Convert it with torch 2.10"),
 }
@@ -228,7 +231,7 @@ STRANGE = {
 def test_tensors_that_are_not_dense_numbers_are_refused(tmp_path, kind, wrap):
     torch.save(wrap(STRANGE[kind]()), tmp_path / "a.pth")
     message = refusal(tmp_path / "a.pth")
-    assert "it names 'torch." in message or "reaches beyond its storage" in message
+    assert "it names 'torch." in message or "exceeds its storage" in message
 
 
 # What is refused: code
@@ -260,7 +263,9 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, bait, protocol):
     Path("plain.pth").write_bytes(pickled)
     torch.save({**TENSORS, "x": BAITS[bait]}, "old.pth", _use_new_zipfile_serialization=False)
     torch.save({**TENSORS, "x": BAITS[bait]}, "new.pth", pickle_protocol=max(protocol, 2))
-    reason = ("asks for DICT", "it names", "it names")[protocol] if protocol < 3 else f"protocol {protocol}, expected 2"
+    reason = (
+        ("uses the opcode DICT", "it names", "it names")[protocol] if protocol < 3 else f"protocol {protocol}, expected 2"
+    )
     assert reason in refusal(write(Path("a.pth"), pickled))
     for name in ("plain.pth", "old.pth", "new.pth"):
         refusal(Path(name))
@@ -275,7 +280,7 @@ def test_a_script_module_is_refused_before_it_is_built(tmp_path, monkeypatch):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "a.pth"))
     built = []
     monkeypatch.setattr(torch.jit, "load", lambda *args, **kwargs: built.append(args) or TENSORS)
-    assert "TorchScript archive, which holds code" in refusal(tmp_path / "a.pth")
+    assert "TorchScript archive, which contains code" in refusal(tmp_path / "a.pth")
     assert not built
 
 
@@ -311,5 +316,5 @@ def test_a_torch_with_a_known_hole_reads_pinned_files_of_the_old_format_alone(tm
 def test_none_from_a_hosts_own_torch_load_is_a_refusal(tmp_path, monkeypatch):
     torch.save(TENSORS, tmp_path / "a.pth")
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: None)
-    assert "the host's own check of weights files refused it" in refusal(tmp_path / "a.pth", is_pinned=True)
+    assert "the host's check of weights files refused it" in refusal(tmp_path / "a.pth", is_pinned=True)
     assert same(checkpoint.load(tmp_path / "a.pth"), TENSORS)

@@ -75,7 +75,7 @@ def test_a_file_arrives_with_its_name_and_nothing_else(fetch, serve, tmp_path, c
     assert lying_there(tmp_path) == {FILE: BODY}
     assert len(server.gets) == 1 and "Range" not in server.gets[0].headers
     assert server.gets[0].headers["Accept-Encoding"] == "identity"
-    assert [r.message for r in caplog.records] == ["Test weights: for tests only. GPEN-TEST.pth is being downloaded."]
+    assert [r.message for r in caplog.records] == ["Downloading GPEN-TEST.pth. Test weights: for tests only."]
     assert told[-1] == ProgressEvent("verify", len(BODY), len(BODY), "byte", "Verifying GPEN-TEST.pth")
     assert {(event.stage, event.unit) for event in told[:-1]} == {("download", "byte")}
     assert all(0 <= event.done <= event.total for event in told)
@@ -109,7 +109,7 @@ FAULTS = {
     "serves HTML": ([ws.page()], ("sent a web page", 0)),
     "serves HTML as a file": ([ws.page("application/octet-stream")], ("serves a file of 62 bytes", 0)),
     "serves another file": ([ws.other(OTHER)], ("expected " + hashlib.sha256(BODY).hexdigest(), 0)),
-    "changes the file halfway": ([ws.drop_after(150_000), ws.other(OTHER)], ("it was deleted", 0)),
+    "changes the file halfway": ([ws.drop_after(150_000), ws.other(OTHER)], ("The file was deleted", 0)),
     "changes halfway and back": ([ws.drop_after(150_000), ws.other(OTHER), ws.serve], None),
     "redirects to http": ([ws.redirect("http://127.0.0.1:1/x")], ("leads to http://127.0.0.1:1/x, which is not https", 0)),
     "redirects to a file": ([ws.redirect("file:///etc/passwd")], ("which is not https", 0)),
@@ -368,7 +368,7 @@ def test_a_part_of_another_file_is_not_continued(fetch, serve, tmp_path):
 def test_a_full_disk_is_noticed_before(fetch, serve, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9 - 10**6, free=10**6))
     server = serve()
-    with pytest.raises(DownloadFailed, match=r"disk is full \(0 MB are needed and 1 MB are free\).*another models folder"):
+    with pytest.raises(DownloadFailed, match=r"disk is full \(0 MB needed, 1 MB free\).*another models folder"):
         fetch(server)
     assert server.requests == []
 
@@ -406,7 +406,7 @@ def test_a_folder_that_cannot_be_made(fetch, serve, tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="this user may write everywhere")
 def test_a_read_only_folder(fetch, serve, tmp_path):
     (tmp_path / "models").mkdir(mode=0o555)
-    with pytest.raises(DownloadFailed, match="Nothing can be written there"):
+    with pytest.raises(DownloadFailed, match="The folder is not writable"):
         fetch(serve())
 
 
@@ -415,7 +415,7 @@ def test_a_read_only_file_system(fetch, serve, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(DownloadFailed, match=r"Nothing can be written there.*another models folder"):
+    with pytest.raises(DownloadFailed, match=r"The folder is not writable.*another models folder"):
         fetch(serve())
 
 

@@ -44,9 +44,9 @@ CALLS = [
     (named("torch.FloatStorage") + b")R", "would call dtype"), (b"K\1)R", "would call int"),
     (op("os.system") + b")R", "would call str"), (b"})R", "would call dict"), (tensor() + b")R", "would call"),
     (tensor() + tensor() + b"R", "would call"), (storage() + b")R", "would call Storage"),
-    (REBUILD + b"]R", "would call torch._utils._rebuild_tensor_v2"), (REBUILD + b")R", "not built as torch.save does"),
-    (REBUILD + b"(" + storage() + b"tR", "not built as torch.save does"),
-    (REBUILD + op((1, 0, (4,), (1,), 0, 0)) + b"R", "not built"),
+    (REBUILD + b"]R", "would call torch._utils._rebuild_tensor_v2"), (REBUILD + b")R", "another form than torch.save"),
+    (REBUILD + b"(" + storage() + b"tR", "another form than torch.save writes"),
+    (REBUILD + op((1, 0, (4,), (1,), 0, 0)) + b"R", "another form"),
     (PARAMETER + op((1, True, {})) + b"R", "_rebuild_parameter in an unknown way"),
     (PARAMETER + tensor() + b"R", "_rebuild_parameter"), (tensor() + op({"__class__": 1}) + b"b", "sets the state"),
     (tensor() + op({"__setstate__": 1}) + b"b", "sets the state"),
@@ -54,7 +54,7 @@ CALLS = [
     (ORDERED + op({"__setstate__": 1}) + b"b", "sets the state"),
     (named("torch.FloatStorage") + op({"__setstate__": 1}) + b"b", "sets the state"),
     (storage() + b"}b", "sets the state"), (b"]}b", "sets the state"),
-    (b"}" + op((None, {"a": 1})) + b"b", "sets the state"), (b"\x80\x04N", "of protocol 4"),
+    (b"}" + op((None, {"a": 1})) + b"b", "sets the state"), (b"\x80\x04N", "has protocol 4"),
     (b"})Ns", "has a tuple as a key"), (b"}NNs", "has a NoneType as a key"),
     (b"}" + tensor() + b"Ns", "has a Tensor as a key"), (b"}" + op(1.5) + b"Ns", "has a float as a key"),
     (op("x" * (1 << 20)), "larger than 1,048,576 bytes"),
@@ -77,16 +77,16 @@ BEYOND = [
 STORED = [
     (storage(numel=3), "has 16 bytes, expected 12 bytes"),
     (storage("torch.DoubleStorage"), "has 16 bytes, expected 32 bytes"),
-    (storage("torch.HalfStorage"), "has 16 bytes, expected 8 bytes"), (storage(key="1"), "is not there"),
-    (storage(numel=2**60), "has 16 bytes, expected 4,611"), (storage(key="../data/0"), "is not there"),
-    (storage(key=""), "is not"),
+    (storage("torch.HalfStorage"), "has 16 bytes, expected 8 bytes"), (storage(key="1"), "is missing"),
+    (storage(numel=2**60), "has 16 bytes, expected 4,611"), (storage(key="../data/0"), "is missing"),
+    (storage(key=""), "is missing"),
 ]  # fmt: skip
 PICKLES = [(named(name), f"it names {name!r}") for name in NAMES.split()]
-PICKLES += [(body, f"asks for {name},") for name, body in OPCODES.items()]
+PICKLES += [(body, f"uses the opcode {name},") for name, body in OPCODES.items()]
 PICKLES += CALLS
-PICKLES += [(body, "refers to something outside that is no storage") for body in IDS]
-PICKLES += [(tensor(**values), "no whole number from 0 up") for values in NO_COUNTS]
-PICKLES += [(tensor(**values), "reaches beyond its storage of 4 numbers") for values in BEYOND]
+PICKLES += [(body, "has an external reference that is not a storage") for body in IDS]
+PICKLES += [(tensor(**values), "not a non-negative integer") for values in NO_COUNTS]
+PICKLES += [(tensor(**values), "exceeds its storage of 4 values") for values in BEYOND]
 PICKLES += [(tensor(of=of, size=(3,)), reason) for of, reason in STORED]
 PICKLES += [(tensor(size=(1,) * 9, stride=(1,) * 9), "has 9 dimensions")]
 PICKLES += [(tensor() + tensor(of=storage("torch.IntStorage")) + b"\x86", "storage 0 is described in two ways")]
@@ -174,11 +174,11 @@ STRANGE_MEMBERS = """archive/readme.txt archive/data/x archive/data/0.py data.pk
 archive/data/../../0 /etc/passwd C:/x/data.pkl archive//data.pkl"""
 CODE = ("constants.pkl", "code/a.py", "code/")
 ARCHIVES = {
-    **{name: ([(name, b"1")], None, f"it holds {name!r}, which no checkpoint needs") for name in STRANGE_MEMBERS.split()},
+    **{name: ([(name, b"1")], None, f"it contains {name!r}, which no checkpoint needs") for name in STRANGE_MEMBERS.split()},
     **{name: ([(f"archive/{name}", b"1")], None, "TorchScript") for name in CODE},
-    "pickle twice": ([("archive/data.pkl", b"N.")], None, "it holds data.pkl twice"),
-    "storage twice": ([("archive/data/0", BYTES)], None, "it holds data/0 twice"),
-    "two folders": ([("other/data/1", BYTES)], None, "it holds 'other/data/1', which no checkpoint needs"),
+    "pickle twice": ([("archive/data.pkl", b"N.")], None, "it contains data.pkl twice"),
+    "storage twice": ([("archive/data/0", BYTES)], None, "it contains data/0 twice"),
+    "two folders": ([("other/data/1", BYTES)], None, "it contains 'other/data/1', which no checkpoint needs"),
     "big-endian": ([("archive/byteorder", b"big")], None, "in big-endian order"),
     "flipped bit": ([], flip_a_bit, "Bad CRC-32"),
     "deflated pickle": ([], lambda path: deflate(path, "data.pkl"), "is compressed or encrypted"),
@@ -269,7 +269,7 @@ def test_nothing_but_plain_values_and_tensors_is_read(tmp_path, body):
 
 def test_a_storage_of_true_numbers_is_refused_by_name(tmp_path):
     body = tensor(size=(1,), of=storage(numel=True, key="1"))
-    assert "no storage of numbers" in refusal(hand_made(tmp_path / "a.pth", body, ("archive/data/1", b"1234")))
+    assert "not a storage of numbers" in refusal(hand_made(tmp_path / "a.pth", body, ("archive/data/1", b"1234")))
 
 
 @pytest.mark.parametrize("folder", ["..", ""])
@@ -291,7 +291,7 @@ def test_members_that_overlap_are_refused(tmp_path):
 def test_one_storage_under_many_names_is_refused_before_it_is_multiplied(tmp_path, names):
     numbers = torch.zeros(1 << 19)  # 2 MB
     torch.save({f"layer{n}": numbers for n in range(names)}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"its tensors would take [0-9,]+ bytes, from a file of 2,"):
+    with pytest.raises(WeightsError, match=r"its tensors would need [0-9,]+ bytes, but the file has 2,"):
         checkpoint.load(tmp_path / "a.pth")
 
 

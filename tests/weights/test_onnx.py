@@ -91,7 +91,7 @@ def test_every_size_gives_its_state_dict_back(tmp_path, size, folding):
 def test_a_network_that_computes_otherwise_is_refused(exported):
     """The tensors fit, but the leaky ReLU of the file has another slope."""
     other = made.replaced(exported, made.floats(0.2), made.floats(0.3))
-    with pytest.raises(WeightsError, match=r"in an order that is not known: .* differs by .* of the standard deviation"):
+    with pytest.raises(WeightsError, match=r"the order of its weights is unknown: .* differs by .* standard deviations"):
         checkpoint.load(other)
 
 
@@ -105,14 +105,14 @@ def test_a_changed_number_is_read_as_it_is(exported):
 def test_values_that_are_not_finite_are_refused(exported):
     bias = made.narrow_weights()["generator.to_rgb1.bias"]
     other = made.replaced(exported, made.floats(*bias.flatten()), made.floats(1, float("nan"), 3))
-    with pytest.raises(WeightsError, match=r"generator.to_rgb1.bias holds values that are not finite"):
+    with pytest.raises(WeightsError, match=r"generator.to_rgb1.bias has non-finite values"):
         checkpoint.load(other)
 
 
 def test_without_onnx_runtime_the_command_that_helps_is_told(exported, monkeypatch):
     monkeypatch.setattr(onnx_proof, "has_runtime", lambda: False)
     with pytest.raises(
-        WeightsError, match=r"only by running it in ONNX Runtime, which is not installed: .*install.* onnxruntime"
+        WeightsError, match=r"verified only in ONNX Runtime, which is not installed\. .*install.* onnxruntime"
     ):
         checkpoint.load(exported)
 
@@ -190,14 +190,14 @@ def test_where_nothing_can_be_kept_the_weights_are_read_all_the_same(exported, t
     (tmp_path / "a.safetensors").write_bytes(b"mine")
     assert len(store(tmp_path).load_file(path, identity)[0]) == len(made.narrow_weights())
     assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
-    assert "a.onnx is converted again when it is next loaded" in caplog.text
+    assert "The conversion of a.onnx was not saved and is repeated on the next load" in caplog.text
 
 
 @pytest.mark.usefixtures("unproven")
 def test_what_the_name_does_not_fit_is_not_kept(exported, tmp_path):
     path = tmp_path / "GPEN-BFR-512.onnx"
     path.write_bytes(exported.read_bytes())
-    with pytest.raises(WeightsError, match="the file is named as those of GPEN-512"):
+    with pytest.raises(WeightsError, match="the file name is that of GPEN-512"):
         store(tmp_path).load("gpen-bfr-512", lambda content, entry: validate_state_dict(content, entry.size))
     assert [one.name for one in tmp_path.iterdir()] == ["GPEN-BFR-512.onnx"]
 
@@ -269,7 +269,7 @@ def test_a_file_that_cannot_be_converted_is_not_in_the_way_of_the_released_one(m
     monkeypatch.setattr("gpen_core.weights.store.has_runtime", lambda: False)
     (tmp_path / "GPEN-TEST.onnx").write_bytes(b"x")
     assert mirrored("GPEN-TEST.pth") == (["/GPEN-TEST.pth"], digest.STRUCTURE)
-    assert "GPEN-TEST.onnx is not used: converting it needs ONNX Runtime: " in caplog.text
+    assert "GPEN-TEST.onnx was skipped, because converting it needs ONNX Runtime: " in caplog.text
     assert store(tmp_path).fetch(str(tmp_path / "GPEN-TEST.onnx"), identity) == tmp_path / "GPEN-TEST.onnx"
 
 
@@ -321,26 +321,26 @@ CONSTANT = made.zeros("generator.input.input", (1, 8, 4, 4))
 CONV = made.node("Conv", ["input", "w"], ["output"])
 EXTERNAL = made.field(13, made.field(1, "location") + made.field(2, "../secret")) + made.field(14, 1)
 REFUSED = {
-    "truncated": (made.model()[:-3], "it ends too early"),
-    "empty": (b"", "it holds no graph"),
-    "no protobuf": (b"\xff" * 64, "it is damaged, or no ONNX file"),
-    "a group": (made.field(1, 8) + b"\x13\x14", "it is damaged, or no ONNX file"),
+    "truncated": (made.model()[:-3], "it is truncated"),
+    "empty": (b"", "it contains no graph"),
+    "no protobuf": (b"\xff" * 64, "it is damaged, or not an ONNX file"),
+    "a group": (made.field(1, 8) + b"\x13\x14", "it is damaged, or not an ONNX file"),
     "a web page": (b"<!DOCTYPE html><html>", "it is a web page"),
     "a zip file": (b"PK\3\4" + bytes(60), "rename it to .pth"),
-    "a number for a graph": (made.field(1, 8) + made.field(7, 5), "a field in it has another type"),
-    "text for a number": (made.model(more=made.field(8, made.field(2, "17"))), "a field in it has another type"),
-    "no graph": (made.field(1, 8) + made.field(8, made.field(2, 17)), "it holds no graph"),
-    "two graphs": (made.model(more=made.field(7, made.graph())), "it holds more than one graph"),
+    "a number for a graph": (made.field(1, 8) + made.field(7, 5), "a field in it has the wrong type"),
+    "text for a number": (made.model(more=made.field(8, made.field(2, "17"))), "a field in it has the wrong type"),
+    "no graph": (made.field(1, 8) + made.field(8, made.field(2, 17)), "it contains no graph"),
+    "two graphs": (made.model(more=made.field(7, made.graph())), "it contains more than one graph"),
     "functions": (made.model(more=made.field(25, b"")), "functions or training steps"),
-    "old": (made.model(opset=6), "its operator set is 6, and 9 to 26 can be read"),
+    "old": (made.model(opset=6), "its operator set is 6, expected 9 to 26"),
     "of the future": (made.model(opset=99), "its operator set is 99"),
     "no operator set": (made.model(domain="ai.onnx.ml"), "its operator set is none"),
-    "external data": (made.model(made.graph(tensors=[made.tensor("w", (8,), more=EXTERNAL)])), "in a second file"),
+    "external data": (made.model(made.graph(tensors=[made.tensor("w", (8,), more=EXTERNAL)])), "are in a second file"),
     "external constant": (
         made.model(
             made.graph([made.node("Constant", [], ["c"], made.field(5, made.field(1, "value") + made.field(5, EXTERNAL)))])
         ),
-        "in a second file",
+        "are in a second file",
     ),
     "a custom operator": (
         made.model(made.graph([made.node("FusedGPEN", ["input"], ["output"], made.field(7, "com.example"))])),
@@ -349,18 +349,18 @@ REFUSED = {
     "a loop": (made.model(made.graph([made.node("Loop", ["input"], ["output"])])), "it uses the operator 'Loop'"),
     "a graph inside": (
         made.model(made.graph([made.node("Conv", ["input"], ["output"], made.field(5, made.field(6, made.graph())))])),
-        "an operator in it holds a graph",
+        "an operator in it contains a graph",
     ),
     "sparse": (made.model(made.graph(more=made.field(15, b""))), "sparse tensors"),
-    "a name twice": (made.model(made.graph(tensors=[FIRST, FIRST])), "it holds 'w' twice"),
-    "numbers twice": (made.model(made.graph(tensors=[FIRST + made.field(9, b"")])), "are given more than once"),
+    "a name twice": (made.model(made.graph(tensors=[FIRST, FIRST])), "it contains 'w' twice"),
+    "numbers twice": (made.model(made.graph(tensors=[FIRST + made.field(9, b"")])), "more than once"),
     "nine dimensions": (made.model(made.graph(tensors=[made.tensor("w", (1,) * 9)])), "a tensor in it has the shape"),
     "a negative side": (made.model(made.graph(tensors=[made.tensor("w", (-1,))])), "a tensor in it has the shape"),
-    "no text": (made.model(made.graph(tensors=[made.tensor(b"\xff\xfe", (1,))])), "a name in it is no text"),
-    "a long name": (made.model(made.graph(tensors=[made.tensor("w" * 5000, (1,))])), "at most 4,096 are read"),
+    "no text": (made.model(made.graph(tensors=[made.tensor(b"\xff\xfe", (1,))])), "a name in it is not UTF-8"),
+    "a long name": (made.model(made.graph(tensors=[made.tensor("w" * 5000, (1,))])), "more than the limit of 4,096"),
     "two inputs": (made.model(made.graph(more=made.field(11, made.image("weight", (1,))))), "it has 2 inputs"),
-    "a classifier": (made.model(made.graph(made=(1, 1000))), r"makes \[1, 1000\] of \[1, 3, 256, 256\]"),
-    "another network": (made.model(made.graph([CONV], [FIRST])), "it is no export of GPEN: its layers are of none"),
+    "a classifier": (made.model(made.graph(made=(1, 1000))), r"maps \[1, 3, 256, 256\] to \[1, 1000\]"),
+    "another network": (made.model(made.graph([CONV], [FIRST])), "it is not an export of GPEN: its layers match none"),
 }
 
 
@@ -386,7 +386,7 @@ def test_a_file_of_2_gb_is_refused_unread(tmp_path):
     with open(path, "wb") as file:
         file.write(made.model())
         file.truncate(2**31)
-    with pytest.raises(WeightsError, match="no ONNX file can have 2 GB or more"):
+    with pytest.raises(WeightsError, match="ONNX files are smaller than 2 GB"):
         checkpoint.load(path)
 
 
@@ -401,7 +401,7 @@ def test_the_number_of_fields_is_bounded(tmp_path, monkeypatch):
 def test_a_graph_that_lies_about_its_input_is_refused(exported):
     size = made.image("input", (1, 3, 256, 256))
     other = made.replaced(exported, size, made.image("input", (1, 3, 512, 512))[: len(size)])
-    with pytest.raises(WeightsError, match=r"its input has 512 x 512 pixels, and its weights are of GPEN-256"):
+    with pytest.raises(WeightsError, match=r"its input is 512 x 512 px, but its weights are those of GPEN-256"):
         checkpoint.load(other)
 
 
@@ -421,7 +421,7 @@ def test_half_precision_is_refused_with_the_reason(exported):
     start = data.rindex(made.field(2, 1), 0, data.index(name))
     other = exported.with_name("half.onnx")
     other.write_bytes(data[:start] + made.field(2, 10) + data[start + 2 :])
-    with pytest.raises(WeightsError, match="its weights are float16, and only an export in float32 can be converted"):
+    with pytest.raises(WeightsError, match="its weights are float16, but only float32 exports can be converted"):
         checkpoint.load(other)
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path, after_hashing,
         os.utime(path, ns=(0, 0))
 
     after_hashing(overwrite)
-    with pytest.raises(WeightsError, match="was changed while it was read"):
+    with pytest.raises(WeightsError, match="changed while it was read and was not loaded"):
         load(path)
     assert digest.load_record(path) is None
 

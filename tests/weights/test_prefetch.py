@@ -72,7 +72,7 @@ def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path
     with ws.running(BODIES["large"]) as server:
         known(large=[server.source], small=[nowhere()])
         start = time.monotonic()
-        with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Missing, too: large\.pth \(0 MB\)"):
+        with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Also missing: large\.pth \(0 MB\)"):
             prefetch(wanted(tmp_path), no_progress)
         assert time.monotonic() - start < 10 and not server.requests
     assert not list(tmp_path.rglob("large.pth*"))

@@ -74,7 +74,7 @@ def test_a_published_digest_is_compared_and_remembered(publish, load, serve, tmp
 def test_a_file_that_is_not_the_published_one_is_deleted(publish, load, serve, tmp_path, publisher):
     server = serve(body=OTHER)
     publish(PUBLISHERS[publisher](server, sha(BODY)))
-    with pytest.raises(DownloadFailed, match=f"{sha(OTHER)}, expected {sha(BODY)}; it was deleted"):
+    with pytest.raises(DownloadFailed, match=f"{sha(OTHER)}, expected {sha(BODY)}. The file was deleted"):
         load()
     assert [p.name for p in (tmp_path / "models").iterdir()] == [f".{FILE}.lock"]
 
@@ -97,7 +97,7 @@ def test_one_sources_digest_does_not_vouch_for_another_source(publish, load, ser
     """The first publishes a digest and does not serve; the second serves that very file and publishes none."""
     first, second = serve(ws.status(404)), serve()
     publish(modelscope(first, sha(BODY)), second.source)
-    with pytest.raises(DownloadFailed, match="nobody publishes a digest of its file"):
+    with pytest.raises(DownloadFailed, match="no source publishes a digest of its file"):
         load(options=DownloadOptions(require_digest=True))
     assert load() == 1
     assert digest.load_record(tmp_path / "models" / FILE).checked_by == STRUCTURE
@@ -134,13 +134,13 @@ def test_without_a_digest_the_structure_is_checked_and_that_is_said(publish, loa
     source = modelscope(server, sha(BODY))
     server.pages["/listing"] = LISTINGS[listing]
     publish(source)
-    with pytest.raises(DownloadFailed, match="nobody publishes a digest of its file, and one is required"):
+    with pytest.raises(DownloadFailed, match="no source publishes a digest of its file, but one is required"):
         load(options=DownloadOptions(require_digest=True))
     with caplog.at_level(logging.WARNING):
         assert load() == 1
-    assert f"could be checked only by its structure (tensors, names, shapes). Its SHA-256 is {sha(BODY)}" in caplog.text
+    assert f"only its structure was checked (tensors, names, shapes). Its SHA-256 is {sha(BODY)}" in caplog.text
     assert digest.load_record(tmp_path / "models" / FILE).checked_by == STRUCTURE
-    with pytest.raises(WeightsError, match="a digest is required, and nobody publishes one"):
+    with pytest.raises(WeightsError, match="a digest is required, but no source publishes one"):
         load(options=DownloadOptions(offline=True, require_digest=True))
 
 
@@ -190,7 +190,7 @@ def test_a_change_within_one_download_is_noticed(publish, load, serve):
 
     server = serve(ws.drop_after(1000), change, ws.serve)
     publish(server.source)
-    with pytest.raises(DownloadFailed, match="changed the file while it was being fetched"):
+    with pytest.raises(DownloadFailed, match="changed the file during the download"):
         load()
     assert load() == 1
 
@@ -221,7 +221,12 @@ def test_a_file_placed_by_hand_is_remembered_and_a_change_refused(publish, load,
     path.write_bytes(OTHER)
     with pytest.raises(WeightsError, match="it has changed since it was first used here") as changed:
         load()
-    for part in (sha(BODY), sha(OTHER), note.name, "If you replaced it yourself, say so", datetime.date.today().isoformat()):
+    for part in (
+        sha(BODY),
+        sha(OTHER),
+        "If you replaced it yourself, accept the new file",
+        datetime.date.today().isoformat(),
+    ):
         assert part in str(changed.value)
     store = Store([tmp_path / "models"], DownloadOptions(offline=True))
     assert store.accept_changed("gpen-test", build) == (path, DigestRecord(sha(OTHER), STRUCTURE))
@@ -231,7 +236,7 @@ def test_a_file_placed_by_hand_is_remembered_and_a_change_refused(publish, load,
 def test_what_is_not_as_it_must_be_cannot_be_trusted_by_saying_so(publish, place, tmp_path):
     store = Store([tmp_path / "models"], DownloadOptions(offline=True))
     publish(Source("https://127.0.0.1/x.pth"), sha256=sha(BODY))
-    with pytest.raises(MissingWeights, match="nothing to be trusted"):
+    with pytest.raises(MissingWeights, match="there is no file to accept"):
         store.accept_changed("gpen-test", build)
     path = place(OTHER)
     with pytest.raises(WeightsError, match="expected " + sha(BODY)):  # the catalog's digest is not the user's to change
@@ -275,7 +280,7 @@ def test_a_link_is_remembered_where_it_leads(load, place, tmp_path):
 def test_a_damaged_record_is_not_taken_for_none(load, place, text):
     path = place(BODY, "my-own.pth")
     digest.record_path(path).write_text(text)
-    with pytest.raises(WeightsError, match=r"cannot be read.*say so"):
+    with pytest.raises(WeightsError, match=r"cannot be read.*accept it"):
         load(str(path))
     Store([], DownloadOptions(offline=True)).accept_changed(str(path), build)
     assert load(str(path)) == 1
@@ -290,7 +295,7 @@ def test_a_folder_that_cannot_be_written_remembers_nothing_and_loads(load, place
     monkeypatch.setattr(digest, "acquire", refuse)
     with caplog.at_level(logging.INFO):
         assert load(str(path)) == 1
-    assert "could not be remembered" in caplog.text and digest.load_record(path) is None
+    assert "could not be saved" in caplog.text and digest.load_record(path) is None
 
 
 def test_require_digest_asks_the_sources_about_a_file_placed_by_hand(publish, load, place, serve):
@@ -305,7 +310,7 @@ def test_require_digest_asks_the_sources_about_a_file_placed_by_hand(publish, lo
 def test_require_digest_refuses_what_nobody_knows(publish, load, place, serve):
     publish(hugging_face(serve(), sha(BODY)))
     place(OTHER)
-    with pytest.raises(WeightsError, match=f"nobody publishes one of this file .SHA-256 {sha(OTHER)}"):
+    with pytest.raises(WeightsError, match=f"no source publishes one of this file .SHA-256 {sha(OTHER)}"):
         load(options=DownloadOptions(require_digest=True))
 
 
@@ -316,7 +321,7 @@ def test_a_source_that_publishes_another_file_than_before_is_refused(publish, lo
     (tmp_path / "models" / FILE).unlink()
     server.body = OTHER
     publish(modelscope(server, sha(OTHER)))
-    with pytest.raises(DownloadFailed, match=r"has another file than on 20.*if you accept that"):
+    with pytest.raises(DownloadFailed, match=r"serves another file than on 20.*To accept it, delete"):
         load()
     digest.record_path(tmp_path / "models" / FILE).unlink()
     assert load() == 2
