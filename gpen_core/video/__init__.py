@@ -1,1 +1,1 @@
-"""Videos: faces followed through frames, restored and kept steady, in constant memory."""
+"""Restores videos: tracks faces through frames and keeps them steady, in constant memory."""

@@ -1,4 +1,4 @@
-"""Alpha goes through where the output has a place for it; elsewhere every frame has to be opaque."""
+"""Checks alpha: the output keeps it if its format has alpha; otherwise every frame must be opaque."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .reader import DecodedFrame
 
 
 def keeps_alpha(info: VideoInfo, encoding: Encoding) -> bool:
-    """Whether the output gets the frames' alpha."""
+    """Whether the output keeps the frames' alpha."""
     layout = PixelFormat.parse(info.format)
     return encoding.encoder == IMAGE_SEQUENCE or (encoding.keeps_alpha and layout is not None and layout.has_alpha)
 
 
 def raise_if_alpha_is_lost(info: VideoInfo, encoding: Encoding) -> None:
-    """Raises `InputError` where the first frame is not opaque and the output keeps no alpha."""
+    """Raise `InputError` if the first frame is not opaque and the output does not keep alpha."""
     if info.is_transparent and not keeps_alpha(info, encoding):
         raise InputError(_message(info, encoding, 0.0))
 
 
 def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Encoding) -> Iterator[DecodedFrame]:
-    """The frames. Raises `InputError` at the first that is not opaque if the output keeps no alpha."""
+    """Yield the frames. Raises `InputError` at the first that is not opaque if the output does not keep alpha."""
     if keeps_alpha(info, encoding):
         yield from frames
         return
@@ -37,6 +37,6 @@ def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Enco
 
 def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
     return (
-        f"{info.path}: the frame at {seconds:.3f} s is not opaque: {encoding.encoder} ({encoding.format}) keeps no alpha. "
-        "Choose --codec prores and an output .mov, --codec ffv1 and .mkv, or a folder of frames."
+        f"{info.path}: the frame at {seconds:.3f} s is not opaque, but {encoding.encoder} ({encoding.format}) does not keep "
+        "alpha. Write a .mov with --codec prores, a .mkv with --codec ffv1, or a folder of frames."
     )

@@ -1,4 +1,4 @@
-"""The first pass over a video: which faces are where in it, and where it is cut."""
+"""The first pass over a video: detects faces and cuts, and tracks the faces."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from .shots import CutDetector
 from .track import READ_ERRORS, Track, load_tracks, save_tracks
 from .tracker import Tracker
 
-LOW_CONFIDENCE = 0.5  # confidence: of faces that are taken where the same one is surer in another frame
-TONE_INTERVAL = 0.25  # seconds: how often a face is asked whether it is of one tone
+LOW_CONFIDENCE = 0.5  # detections below `confidence` count if their track has a higher score in another frame
+TONE_INTERVAL = 0.25  # seconds between two checks whether a face is monochrome
 TONE_SIZE = 128  # px
 
 
 class FrameLike(Protocol):
-    """One frame of a video, from a file or not."""
+    """One frame of a video or of a sequence of images."""
 
     @property
     def number(self) -> int:
-        """From 0."""
+        """Counted from 0."""
 
     @property
     def pts(self) -> int:
-        """When it is shown, in the video's time base."""
+        """Presentation time in the video's time base."""
 
     @property
     def image(self) -> ImageData: ...
@@ -50,26 +50,26 @@ FrameT = TypeVar("FrameT", bound=FrameLike)
 
 @dataclass(frozen=True, eq=False)
 class VideoAnalysis:
-    """What is known of a video after the first pass."""
+    """The result of the first pass over a video."""
 
     size: tuple[int, int]
     """Width and height in pixels."""
     pts: NDArray[np.int64]
-    """[N]: of each frame, in the video's time base."""
+    """[N] presentation times of the frames, in the video's time base."""
     cuts: tuple[int, ...]
-    """Numbers of the frames that begin a shot; not the first."""
+    """Numbers of the frames that begin a shot, without the first frame."""
     tracks: tuple[Track, ...]
     monochrome_tracks: frozenset[int]
-    """Numbers of the tracks that are gray or sepia throughout."""
+    """Numbers of the tracks that are gray or sepia."""
     notes: tuple[str, ...] = ()
-    """What was wrong with the video."""
+    """Notes about defects of the video."""
 
     @property
     def frame_count(self) -> int:
         return len(self.pts)
 
     def save(self, folder: Path) -> None:
-        """Writes it into the folder, each file whole or not at all. Raises `OutputError`."""
+        """Write the analysis into the folder, each file atomically. Raises `OutputError`."""
         save_tracks(folder / "tracks.npz", self.tracks)
         file = io.BytesIO()
         cuts, tones = (np.array(numbers, np.int64) for numbers in (self.cuts, sorted(self.monochrome_tracks)))
@@ -79,7 +79,7 @@ class VideoAnalysis:
 
     @classmethod
     def load(cls, folder: Path) -> VideoAnalysis | None:
-        """What `save` wrote; None where it has not been written. Raises `InputError` for what is damaged."""
+        """Load the files of `save`, or return None if there are none. Raises `InputError` if they are damaged."""
         path = folder / "analysis.npz"
         if not path.exists():
             return None
@@ -90,13 +90,12 @@ class VideoAnalysis:
                 pts = saved["pts"].astype(np.int64)
                 notes = tuple(str(note) for note in saved["notes"])
         except READ_ERRORS as error:
-            raise InputError(f"{path} is damaged: {error}. Delete it, or restart.") from error
+            raise InputError(f"{path} is damaged: {error}. Run again with --restart.") from error
         return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones), notes)
 
 
 def detection_options(options: RestoreOptions) -> RestoreOptions:
-    """With which options faces are looked for in a video: also those that are less sure, since whether a face is one is told
-    by all of its frames."""
+    """Return the options for detection in a video, with a lower `confidence`: a track is judged by all of its frames."""
     return replace(options, confidence=min(options.confidence, LOW_CONFIDENCE))
 
 
@@ -107,7 +106,7 @@ def detect_frames(
     check: Callable[[], None],
     timer: StageTimer,
 ) -> Iterator[tuple[FrameT, list[Face]]]:
-    """Each frame with its heads, as many frames at once as the detector takes. `check` may end it before each time."""
+    """Yield each frame with its valid faces, in batches of the detector. `check` runs before each batch and may raise."""
     detection = detection_options(options)
     group: list[FrameT] = []
 
@@ -132,9 +131,10 @@ def track_faces(
     options: RestoreOptions,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> VideoAnalysis:
-    """Follows the faces `detections` in each frame, in order, as `detection_options` finds them. `rate`: frames a second;
-    `on_frame` is called with the number of frames that are done. Raises `InputError` where there is no frame, and for one of
-    another size than the first."""
+    """Track the faces of consecutive frames, detected with `detection_options`, and find cuts.
+
+    `rate`: frames per second. `on_frame` is called with the number of frames done. Raises `InputError` if there is no
+    frame, or if the frames differ in size."""
     tracker, cut_detector, tones = Tracker(rate, options.confidence), CutDetector(), _ToneVote(rate, options.template)
     size: tuple[int, int] | None = None
     pts: list[int] = []
@@ -143,7 +143,7 @@ def track_faces(
         size = size or frame.image.size
         if frame.image.size != size:
             was = f"{frame.image.width}x{frame.image.height}"
-            raise InputError(f"Frame {frame.number} is {was}, those before it {size[0]}x{size[1]}: one size is expected.")
+            raise InputError(f"Frame {frame.number} is {was}, but the frames before it are {size[0]}x{size[1]}.")
         is_cut = cut_detector.is_cut(frame.image)
         if is_cut:
             cuts.append(frame.number)
@@ -152,14 +152,15 @@ def track_faces(
         pts.append(frame.pts)
         on_frame(len(pts))
     if size is None:
-        raise InputError("The video has no frames: nothing was decoded.")
+        raise InputError("The video has no frames.")
     tracks = tracker.finish()
     return VideoAnalysis(size, np.array(pts, np.int64), tuple(cuts), tracks, tones.monochrome_tracks(tracks))
 
 
 class _ToneVote:
-    """Asks faces now and then, and where one comes or goes, whether they are of one tone: one answer for all of a track,
-    lest its colors come and go."""
+    """Checks at intervals, and when a face appears or disappears, whether faces are monochrome.
+
+    Each track gets one answer, so that its colors do not change over time."""
 
     def __init__(self, rate: float, template: str) -> None:
         self._interval = max(1, round(TONE_INTERVAL * rate))
@@ -180,7 +181,7 @@ class _ToneVote:
                 self._votes[key] = fit_tone(crop_face(frame.image, alignment), photo)[1]
 
     def monochrome_tracks(self, tracks: Sequence[Track]) -> frozenset[int]:
-        """The numbers of those that were of one tone most of the time."""
+        """Return the numbers of the tracks that were monochrome in most checks."""
         return frozenset(track.number for track in tracks if self._is_monochrome(track))
 
     def _is_monochrome(self, track: Track) -> bool:

@@ -1,4 +1,4 @@
-"""What is refused before any network is loaded, and once it is known who is in a video."""
+"""Checks a video and the options before any network is loaded, and the face numbers after the first pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .work_dir import WorkDir
 
 
 def probe_video(source: Path, video: VideoOptions, frame_memory: int | None = None) -> VideoInfo:
-    """See `probe`. `frame_memory` as in `restore_video`."""
+    """Call `probe` with the options' frame rate. `frame_memory` as in `restore_video`."""
     fps = None if video.fps is None else Fraction(video.fps).limit_denominator(1001)
     return probe(source, fps, pixel_memory_budget(frame_memory))
 
@@ -29,20 +29,24 @@ def probe_video(source: Path, video: VideoOptions, frame_memory: int | None = No
 def check_video(
     source: Path, target: Path, options: RestoreOptions, video: VideoOptions, frame_memory: int | None = None
 ) -> tuple[VideoInfo, Encoding]:
-    """The video and how it will be written. What can be refused before any network is loaded is refused here, with what
-    `restore_video` raises for it."""
+    """Return the video's properties and the encoding of the output.
+
+    Raises the errors of `restore_video` that can be found before any network is loaded."""
     info = probe_video(source, video, frame_memory)
     if target.exists() and target.samefile(source):
-        raise OptionsError(f"{target} is the video itself. Give another name for the output.")
+        raise OptionsError(f"{target} is the input video. Choose another output.")
     if is_image_sequence(target) and target.exists() and not target.is_dir():
-        raise OptionsError(f"{target} is a file, and without a suffix a folder of images is meant. Give another name.")
+        raise OptionsError(
+            f"{target} is a file, but an output without a suffix is a folder of images. Choose another output."
+        )
     if options.upscale != 1:
-        raise OptionsError("A video keeps its size: upscale is for images. Enlarge the video before or after.")
+        raise OptionsError("Videos cannot be upscaled here. Upscale the video before or after.")
     if video.start is not None and info.duration is not None and video.start >= info.duration:
-        raise InputError(f"{source} is {info.duration:.2f} s long: nothing comes after the start, {video.start:g} s.")
-    if (
-        is_image_sequence(target) and not WorkDir(target).has_progress
-    ):  # else these may be frames that a killed run has moved
+        raise InputError(
+            f"{source} is {info.duration:.2f} s long, so there is no frame after the start at {video.start:g} s."
+        )
+    # If the work folder has progress, existing frames may come from a killed run.
+    if is_image_sequence(target) and not WorkDir(target).has_progress:
         raise_if_frames_exist(info, target, video.start, video.end)
     encoding = resolve_encoding(info, target, Encoding.from_options(video))
     raise_if_alpha_is_lost(info, encoding)
@@ -60,7 +64,7 @@ def check_video(
 
 
 def raise_if_faces_missing(selection: str | tuple[int, ...], count: int, source: Path) -> None:
-    """Raises `OptionsError` where faces were asked for by numbers that none of a video's `count` tracks has."""
+    """Raise `OptionsError` if `selection` contains face numbers that none of the video's `count` tracks has."""
     notes = missing_numbers(selection, count)
     if notes:
-        raise OptionsError(f"{source}: {notes[0]}. A report of a run with --strength 0 lists who is in the video.")
+        raise OptionsError(f"{source}: {notes[0]}. To list the faces, run with --strength 0 and --report.")

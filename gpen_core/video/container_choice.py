@@ -1,4 +1,4 @@
-"""Which container a video goes into where nobody has named one."""
+"""Chooses the output's container if the user does not."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .check_video import probe_video
 from .containers import OUTPUT_FORMATS
 from .encoding import Encoding, resolve_encoding
 
-PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # the first that holds all is taken
+PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # tried in this order
 
 
 @version_guard("av")
 def output_suffix(source: Path, video: VideoOptions | None = None) -> str:
-    """The suffix of an output for `restore_video`: the video's own, or where that container is not written or cannot hold
-    all of its streams and its alpha, one of mp4, mkv, mov and ts that can.
+    """Return an output suffix for `restore_video`.
 
-    Raises `InputError` for what is no video or has streams that no one container holds, `OptionsError` for a codec that is
-    not there, `MissingDependency` without PyAV."""
+    It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov and ts that
+    can. Raises `InputError` if the file is not a video or no single container can hold its streams, `OptionsError` for an
+    unavailable codec, and `MissingDependency` without PyAV."""
     video = video or VideoOptions()
     info = probe_video(source, video)
     own = [suffix for suffix in OUTPUT_FORMATS if suffix == source.suffix.lower()]

@@ -1,11 +1,10 @@
-"""PyAV, imported here only and when first used, and files opened through it.
+"""Imports PyAV on first use, and opens files with it.
 
-Everything in this folder works with PyAV 14.2, which ComfyUI asks for, to 19. What later versions add is used where it is
-there: attachments and data streams, chapters. What they changed is handled here: `to_fraction`, `side_data`,
-`_metadata_options`.
+This package supports PyAV 14.2, which ComfyUI requires, to 19. Features of later versions are used if available:
+attachments, data streams and chapters. `to_fraction`, `side_data` and `_metadata_options` handle the differences.
 
-A file is read through a Python file object, never by its name: FFmpeg takes a name for a URL (`http:`, `concat:`) or for a
-pattern (`frame%03d.png`). No container may open another file, and playlists are no containers.
+Files are read through a Python file object, never by name, because FFmpeg interprets a name as a URL (`http:`, `concat:`)
+or a pattern (`frame%03d.png`). No container may open another file, so playlists are refused.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ OUTPUT_FORMATS = {
     ".flv": "flv",
     ".mxf": "mxf",
 }
-"""FFmpeg's names of the containers that are written."""
+"""FFmpeg's names of the containers that can be written."""
 INPUT_FORMATS = (
     "mov",  # also mp4, m4v and 3gp
     "matroska",  # also webm
@@ -55,9 +54,9 @@ INPUT_FORMATS = (
     "mxf",
     "nut",
 )
-"""FFmpeg's names of the containers that are read: each holds its video itself."""
+"""FFmpeg's names of the containers that can be read. Each contains its video itself."""
 INPUT_OPTIONS = {"format_whitelist": ",".join(INPUT_FORMATS), "protocol_whitelist": "none"}
-"""FFmpeg's options for reading: these containers only, and no other file is opened, whatever the container asks for."""
+"""FFmpeg's options for reading: it accepts these containers only and opens no other file."""
 SIGNATURES = {
     b"#EXTM3U": "an HLS playlist",
     b"ffconcat": "a playlist (ffconcat)",
@@ -69,26 +68,26 @@ SIGNATURES = {
     b"BM": "an image",
     b"II*\x00": "an image",
     b"MM\x00*": "an image",
-    b"RIFF": "an image or a sound file",  # AVI, which is RIFF as well, is read
+    b"RIFF": "an image or an audio file",  # AVI is also RIFF, but FFmpeg reads it
 }
-"""What files that are not read begin with."""
-OPEN_TIMEOUT = 60.0  # that reading a header may take
-BUFFER_SIZE = 1 << 18  # bytes that are read at once
-MAX_PACKET_DURATION = 2**31 - 1  # of a packet, in its time base: PyAV 14 can set no more
-AV_TIME_BASE = 1_000_000  # AV_TIME_BASE: a container's duration
+"""The first bytes of files that are refused, with a description for the error."""
+OPEN_TIMEOUT = 60.0  # seconds to read a header
+BUFFER_SIZE = 1 << 18  # bytes per read
+MAX_PACKET_DURATION = 2**31 - 1  # in the packet's time base; the limit of PyAV 14
+AV_TIME_BASE = 1_000_000  # FFmpeg's unit of a container's duration, per second
 
 
 def import_av() -> Any:
-    """PyAV, with FFmpeg's log off, as PyAV has it by default. Raises `MissingDependency` where it is not installed.
+    """Import PyAV with FFmpeg's log off, which is PyAV's default. Raises `MissingDependency` if it is not installed.
 
-    Older torchvision turns the log on. With PyAV 14 each message then takes Python's lock, also in a decoder's own threads,
-    and a decoder that Python frees meanwhile waits for these threads forever."""
+    Older torchvision turns the log on. With PyAV 14, each message then needs the GIL, also in a decoder's own threads. A
+    decoder that Python frees at that moment waits for these threads forever."""
     try:
         import av
         import av.error
     except ImportError as error:
         raise MissingDependency(
-            f'To read and write videos, PyAV is needed ({first_line(error)}). Install it: pip install "sd-gpen[video]"'
+            f"PyAV is needed to read and write videos ({first_line(error)}). Install it: pip install av"
         ) from error
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
@@ -96,47 +95,47 @@ def import_av() -> Any:
 
 
 def to_fraction(value: Any) -> Fraction:
-    """A time base, rate or aspect ratio, 0 if it is not set: PyAV 19 has a type of its own for them."""
+    """Convert a time base, rate or aspect ratio to a Fraction, 0 if it is not set. PyAV 19 has its own type for them."""
     return Fraction(value.numerator, value.denominator) if value and value.denominator else Fraction(0)
 
 
 def side_data(frame: Any, kind: str) -> bytes | None:
-    """A frame's side data of that kind, by the name of FFmpeg's constant. Iteration gives keys or values, by the version."""
+    """Return a frame's side data by the name of FFmpeg's constant, or None."""
     try:
         found = frame.side_data.get(kind)
-    except ValueError as error:  # of another kind that PyAV before 19 does not know
+    except ValueError as error:  # PyAV before 19 does not know some kinds
         log.warning("This PyAV cannot read the side data of frames (%s). Update it: pip install -U av", error)
         return None
     return None if found is None else bytes(found)
 
 
 def _metadata_options() -> dict[str, str]:
-    """For `open`: metadata that is no UTF-8 keeps its bytes, as always since PyAV 19."""
+    """Return options of `open` that keep the bytes of metadata that is not UTF-8, as PyAV 19 always does."""
     return {"metadata_errors": "surrogateescape"} if hasattr(import_av().container.Container, "metadata_errors") else {}
 
 
 def to_valid_utf8(text: str) -> str:
-    """Metadata to be shown or kept: what is no UTF-8 in it is replaced."""
+    """Replace the bytes of metadata that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False) -> Any:
-    """A container to be written, whose clock counts in `time_base` where it has one. A segment is not for players."""
+    """Open a container for writing, with the clock `time_base` if the container has a clock. Players do not open segments."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
-        options["movie_timescale"] = str(max(1000, time_base.denominator))  # that of the offset of the first frame
+        options["movie_timescale"] = str(max(1000, time_base.denominator))  # clock of the first frame's offset
         options["video_track_timescale"] = str(time_base.denominator)
         if not is_segment:
-            options["movflags"] = "+faststart"  # the index before the frames: players begin before all is downloaded
-    if format_ == "avi":  # has no timestamps: sound that begins a little before the video must not move it by a whole frame
+            options["movflags"] = "+faststart"  # puts the index first, so that players start before the download ends
+    if format_ == "avi":  # has no timestamps; audio that begins shortly before the video must not shift it by a frame
         options["avoid_negative_ts"] = "disabled"
-    url = f"file:{path.absolute()}"  # a path, whatever its name looks like
+    url = f"file:{path.absolute()}"  # always a path, even if the name looks like a URL
     return import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
 
 
 @contextlib.contextmanager
 def open_null_output(suffix: str) -> Iterator[Any]:
-    """A container of that kind that is written nowhere."""
+    """Open a container of that type in memory, to test what it accepts."""
     container = import_av().open(io.BytesIO(), "w", format=OUTPUT_FORMATS[suffix])
     try:
         yield container
@@ -146,24 +145,23 @@ def open_null_output(suffix: str) -> Iterator[Any]:
 
 
 def supports_chapters() -> bool:
-    """Whether this PyAV reads and writes them."""
+    """Whether this version of PyAV reads and writes chapters."""
     return hasattr(import_av().container.InputContainer, "chapters")
 
 
 def av_errors() -> tuple[type[BaseException], ...]:
-    """What PyAV raises where a file, a codec or the disk fails."""
+    """Return the exceptions that PyAV raises if a file, a codec or the disk fails."""
     return (import_av().error.FFmpegError, OSError, ValueError)
 
 
 def error_reason(error: BaseException) -> str:
-    """Why it failed, without the name that PyAV adds."""
+    """Return the reason of an error, without the file name that PyAV adds."""
     return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
 
 
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[Any]:
-    """The video's container, open to be read. Raises `InputError` if it cannot be opened or is not one of
-    `INPUT_FORMATS`."""
+    """Open a video for reading. Raises `InputError` if that fails or if it is not one of `INPUT_FORMATS`."""
     try:
         file, _ = open_regular_file(path)
     except OSError as error:
@@ -175,7 +173,7 @@ def open_input(path: Path) -> Iterator[Any]:
 
 def _open_container(path: Path, file: BinaryIO) -> Any:
     try:
-        # Without options for streams: PyAV 14 crashes where a container (MPG, FLV) tells of its streams later.
+        # Without stream options, because PyAV 14 crashes if a container (MPG, FLV) announces its streams later.
         return import_av().open(
             file,
             container_options=INPUT_OPTIONS,
@@ -186,18 +184,18 @@ def _open_container(path: Path, file: BinaryIO) -> Any:
     except av_errors() as error:
         if getattr(error, "errno", None) == errno.EINVAL:
             raise InputError(
-                f"{path} is {_describe_content(file)}, not a video in a container that is read here "
-                f"({', '.join(INPUT_FORMATS)}). Name the video itself, or a folder of frames."
+                f"{path} is {_describe_content(file)}, not a supported video ({', '.join(INPUT_FORMATS)}). "
+                "Name the video itself, or a folder of frames."
             ) from error
         if isinstance(error, import_av().error.ExitError):
-            raise InputError(f"{path} cannot be read: its header took more than {OPEN_TIMEOUT:g} s.") from error
+            raise InputError(f"{path} cannot be read: reading its header took more than {OPEN_TIMEOUT:g} s.") from error
         raise InputError(
-            f"{path} cannot be read as a video ({error_reason(error)}). It may not be a video, or may be cut off: recording "
-            "or copying ended early. Get it again, or repair it with the program that recorded it."
+            f"{path} cannot be read as a video ({error_reason(error)}). It may be cut off: copy it again, or repair it with "
+            "the program that recorded it."
         ) from error
 
 
 def _describe_content(file: BinaryIO) -> str:
     file.seek(0)
     head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
-    return next((kind for sign, kind in SIGNATURES.items() if head.startswith(sign)), "of another kind")
+    return next((kind for sign, kind in SIGNATURES.items() if head.startswith(sign)), "another kind of file")

@@ -1,4 +1,4 @@
-"""Which of a video's other streams a container can hold."""
+"""Finds which of a video's other streams a container can hold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from .stream_copy import add_stream_copy, holds_cover, is_generated, ts_can_name
 from .subtitles import add_srt_stream, becomes_srt
 
 AddVideo = Callable[[Any], Any]
-"""Adds the encoded video's stream to a container: some take others only beside it."""
+"""Adds the encoded video stream to a container. Some containers accept other streams only after that."""
 SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4", ".ts")
 
 
 def select_copied_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> tuple[tuple[int, ...], list[str]]:
-    """Indices of the streams that are copied, and notes about the others. Raises `InputError` for a stream that the
-    container cannot hold; the message names one that can."""
+    """Return the indices of the streams to copy, and notes about the others.
+
+    Raises `InputError` for a stream that the container cannot hold, with a container that can."""
     if info.is_folder or not info.other_streams:
         return (), []
     supported = _supported_streams(info, suffix, add_video)
@@ -31,18 +32,18 @@ def select_copied_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> 
     if len(unsupported) > len(dropped):
         _raise_unsupported_streams(info, suffix, add_video, [one for one in unsupported if one not in dropped])
     version = import_av().__version__
-    notes = [f"{one} is left out: PyAV {version} can write no container with it." for one in dropped]
+    notes = [f"{one} was dropped: PyAV {version} cannot write it into any container." for one in dropped]
     if not supports_chapters():
         notes.append(
-            f"Chapters, if there are any, are lost: PyAV {version} does not know them. Update it: pip install -U av"
+            f"Chapters, if any, are lost, because PyAV {version} does not support them. Update it: pip install -U av"
         )
     kept_covers = [one for one in covers if holds_cover(OUTPUT_FORMATS[suffix], one)]
     notes += [
-        f"{one} is a cover image and is left out: PyAV {version} can put none into a {suffix} file."
+        f"{one} is a cover image and was dropped: PyAV {version} cannot write one into a {suffix} file."
         for one in covers
         if one not in kept_covers
     ]
-    notes += [f"{one} becomes SRT." for one in others if becomes_srt(one.codec, OUTPUT_FORMATS[suffix])]
+    notes += [f"{one} was converted to SRT." for one in others if becomes_srt(one.codec, OUTPUT_FORMATS[suffix])]
     kept = (*(one for one in others if supported[one.index]), *kept_covers)
     return tuple(sorted(one.index for one in kept)), notes
 
@@ -57,9 +58,9 @@ def _raise_unsupported_streams(info: VideoInfo, suffix: str, add_video: AddVideo
         other for other in SUGGESTED_SUFFIXES if all(_supported_streams(info, other, add_video)[one.index] for one in others)
     ]
     advice = (
-        f"Name the output {candidates[0]}"
+        f"Write a {candidates[0]} file"
         if candidates
-        else "No one container holds them all: remove some from the video first"
+        else "No single container can hold them all. Remove some of them from the video first"
     )
     raise InputError(
         f"A {suffix} file cannot hold {summarize_problems([str(one) for one in unsupported])} of {info.path}. {advice}."
@@ -67,7 +68,7 @@ def _raise_unsupported_streams(info: VideoInfo, suffix: str, add_video: AddVideo
 
 
 def _supported_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> dict[int, bool]:
-    """By stream, whether a container can hold it: each is offered, beside the video, to one that is written nowhere."""
+    """Return by stream index whether a container can hold it. Each is added with the video to a container in memory."""
     supported = {}
     with open_input(info.path) as source:
         for one in info.other_streams:

@@ -1,4 +1,4 @@
-"""Interlaced frames made progressive by FFmpeg's bwdif, one for each. Progressive frames between them stay as they are."""
+"""Deinterlaces frames with FFmpeg's bwdif, one frame for each frame. Progressive frames stay unchanged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ FILTER_OPTIONS = "mode=send_frame:parity=auto:deint=interlaced"
 
 
 def deinterlace(frames: Iterator[Any]) -> Iterator[Any]:
-    """PyAV's frames with their timestamps. Until the first interlaced one they do not go through the filter; the last of
-    these does, as it takes part in what becomes of the next."""
+    """Yield PyAV's frames with their timestamps, deinterlaced.
+
+    Frames before the first interlaced one bypass the filter, except the last of them, which the filter needs as the
+    previous frame."""
     previous, graph = None, None
     for frame in frames:
         if graph is not None and graph.takes(frame):
@@ -54,7 +56,7 @@ class _Graph:
         return _kind(frame) == self._kind
 
     def prime(self, frame: Any) -> None:
-        """A frame that was given out already."""
+        """Push a frame that was already yielded."""
         self._dropped += 1
         assert not list(self.push(frame)), "the filter waits for the next frame"
 

@@ -1,12 +1,13 @@
-"""What is known of each encoder: how its quality, preset and bit rate are set. The table is `encoders.json`.
+"""Settings of encoders: how quality, preset and bit rate are set. The table is `encoders.json`.
 
-An entry of the table, or a user's own file with such an entry (`--codec FILE.json`, with `encoder` for FFmpeg's name):
+The keys of an entry. A user's own file with one entry (`--codec FILE.json`) also has `encoder`, FFmpeg's name:
 
 - `quality`: `option` (one of FFmpeg's, or several that get the same number; `qscale` sets FFmpeg's fixed quantizer), the
-  `default`, and the numbers that mean `best` (0 if missing) and `worst`. Without it nothing sets the quality.
+  `default`, and the numbers for `best` (0 if missing) and `worst`. Without it, the quality cannot be set.
 - `preset`: the option that trades speed for size.
-- `options`: set always; `quality_options` with a quality, `bitrate_options` with a bit rate. Without the last there is none.
-- `lossless`: nothing is lost, so RGB stays RGB. `alpha`: it keeps alpha. `verified`: false where nobody ran it yet.
+- `options`: always set. `quality_options`: set with a quality. `bitrate_options`: set with a bit rate; without them, the
+  encoder has no bit rate.
+- `lossless`: the encoder is lossless, so RGB stays RGB. `alpha`: it keeps alpha. `verified`: false if it was never tested.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ TABLE = Path(__file__).with_name("encoders.json")
 QSCALE = 118  # FF_QP2LAMBDA
 NAMES = {"h264": ("libx264", "libopenh264"), "hevc": ("libx265",), "av1": ("libsvtav1", "libaom-av1")}
 NAMES |= {"vp9": ("libvpx-vp9",), "prores": ("prores_ks",)}
-"""Encoders by codec, the first that this PyAV has."""
+"""Encoders by codec. The first that PyAV includes is used."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """An entry of the table, see above."""
+    """An entry of the table."""
 
     quality_options: tuple[str, ...] = ()
-    """The options that get the quality's number; empty where nothing sets it."""
+    """The options that get the quality's number; empty if the encoder has none."""
     default: int = 0
-    """Chosen by measurement, see docs/video.md: the changes by encoding cannot be seen."""
+    """Chosen so that encoding changes nothing visible, see docs/video-benchmarks.md."""
     best: int = 0
     worst: int = 0
     preset_option: str = ""
@@ -47,10 +48,10 @@ class EncoderSettings:
 
     @classmethod
     def from_mapping(cls, entry: Mapping[str, Any]) -> EncoderSettings:
-        """Raises `KeyError`, `TypeError` or `ValueError` for what is no entry."""
+        """Parse an entry. Raises `KeyError`, `TypeError` or `ValueError` if it is invalid."""
         unknown = set(entry) - KEYS
         if unknown:
-            raise ValueError(f"{min(unknown)!r} is not one of {', '.join(sorted(KEYS))}")
+            raise ValueError(f"unknown key {min(unknown)!r}; known: {', '.join(sorted(KEYS))}")
         quality = entry.get("quality")
         option = quality["option"] if quality else ()
         bitrate = entry.get("bitrate_options")
@@ -71,7 +72,7 @@ class EncoderSettings:
     def encoder_options(
         self, crf: int | None = None, preset: str | None = None, bitrate: int | None = None
     ) -> dict[str, str]:
-        """FFmpeg's options for that quality, preset and bit rate (bits a second)."""
+        """Return FFmpeg's options for this quality, preset and bit rate (bits per second)."""
         options = dict(self.options)
         if preset is not None:
             options[self.preset_option] = preset
@@ -89,7 +90,7 @@ KEYS = frozenset(
     ("encoder", "quality", "preset", "options", "quality_options", "bitrate_options", "lossless", "alpha", "verified")
 )
 UNKNOWN = EncoderSettings(with_bitrate={}, has_alpha=True)
-"""Of an encoder without an entry: FFmpeg's defaults, and any bit rate."""
+"""The settings of an encoder without an entry: FFmpeg's defaults, and any bit rate."""
 
 
 def _texts(options: Mapping[str, Any]) -> dict[str, str]:
@@ -98,14 +99,15 @@ def _texts(options: Mapping[str, Any]) -> dict[str, str]:
 
 @functools.cache
 def known_encoders() -> dict[str, EncoderSettings]:
-    """The table, by FFmpeg's name of the encoder."""
+    """Return the table, by FFmpeg's name of the encoder."""
     entries = json.loads(TABLE.read_text("utf-8"))
     return {name: EncoderSettings.from_mapping(entry) for name, entry in entries.items()}
 
 
 def codec_candidates(codec: str) -> list[tuple[str, EncoderSettings]]:
-    """The encoders that `codec` (a codec, an encoder's name, or a file with an entry) may stand for, each with its settings.
-    Raises `OptionsError` for a file without an entry."""
+    """Return the encoders for `codec`, each with its settings.
+
+    `codec` is a codec, an encoder's name or a file with an entry. Raises `OptionsError` for an invalid file."""
     if codec.lower().endswith(".json"):
         return [_read_entry(Path(codec))]
     return [(name, known_encoders().get(name, UNKNOWN)) for name in NAMES.get(codec, (codec,))]
@@ -116,6 +118,6 @@ def _read_entry(path: Path) -> tuple[str, EncoderSettings]:
         entry = json.loads(path.read_text("utf-8"))
         return str(entry["encoder"]), EncoderSettings.from_mapping(entry)
     except OSError as error:
-        raise OptionsError(f"The encoder's settings {path} cannot be read: {error.strerror or error}.") from error
+        raise OptionsError(f"The encoder settings in {path} cannot be read: {error.strerror or error}.") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise OptionsError(f"{path} does not describe an encoder ({error}). See docs/video.md for an example.") from error
+        raise OptionsError(f"{path} has no valid encoder settings ({error}). See docs/video.md for an example.") from error

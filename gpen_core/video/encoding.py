@@ -1,4 +1,4 @@
-"""How frames are encoded: which encoder, how good, in which pixel format, and whether the output can hold it all."""
+"""Chooses the encoder, its settings and its pixel format, and checks that the container can hold all streams."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from .hdr import NO_MASTERING, Mastering
 from .planes import BT709, FULL, LIMITED, PixelFormat
 from .probe import VideoInfo
 
-IMAGE_SEQUENCE = "images"  # the codec of a folder of frames
+IMAGE_SEQUENCE = "images"  # the codec for a folder of frames
 ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
-"""What keeps alpha, by the suffix of the output."""
-RGB_MATRIX = 0  # the matrix of what is no YCbCr
-BITS_PER_PIXEL = 0.3  # for encoders of which no option for quality is known
-MAX_REORDERED_FRAMES = 64  # frames: more than any encoder reorders
-MAX_RATE_DENOMINATOR = 1001  # of an encoder's frame rate: MPEG-4's are 16 bits
+"""The codec that keeps alpha, by the output's suffix."""
+RGB_MATRIX = 0  # the matrix number of RGB
+BITS_PER_PIXEL = 0.3  # for encoders without a known quality option
+MAX_REORDERED_FRAMES = 64  # more than any encoder reorders
+MAX_RATE_DENOMINATOR = 1001  # of an encoder's frame rate; MPEG-4 allows 16 bits
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What is asked for, and after `resolve_encoding` what that comes to."""
+    """The requested encoding. `resolve_encoding` fills in the rest."""
 
     codec: str = "auto"
-    """auto (H.264, HEVC above 8 bits), h264, hevc, av1, vp9, ffv1, prores, the name of an encoder of FFmpeg, or a file that
-    describes one, see `encoder_settings`."""
+    """auto (H.264, or HEVC above 8 bits), h264, hevc, av1, vp9, ffv1, prores, the name of an FFmpeg encoder, or a file
+    with settings, see `encoder_settings`."""
     crf: int | None = None
-    """The quality in the encoder's own numbers; None for the default."""
+    """The quality on the encoder's own scale; None for the default."""
     preset: str | None = None
-    """The encoder's own name or number of it."""
+    """The encoder's own name or number of a preset."""
     bitrate: int | None = None
-    """Bits a second, in place of a quality."""
+    """Bits per second, instead of a quality."""
     pix_fmt: str | None = None
-    """FFmpeg's name of the encoder's pixel format; None for the one that keeps most."""
+    """FFmpeg's name of the pixel format; None for the one that loses least."""
     encoder: str = ""
     settings: EncoderSettings = UNKNOWN
     container_options: tuple[tuple[str, str], ...] = ()
-    """Options of the encoder that the container needs."""
+    """Encoder options that the container needs."""
     format: str = ""
     """The encoder's pixel format."""
     size: tuple[int, int] = (0, 0)
-    """Width and height of what is encoded: perhaps a pixel more than the video."""
+    """Width and height of the encoded frames (px), up to a pixel more than the video."""
     copied_streams: tuple[int, ...] = ()
-    """Indices of the video's streams that go into the output as they are."""
+    """Indices of the streams that are copied."""
     mastering: Mastering = NO_MASTERING
     notes: tuple[str, ...] = ()
-    """What the output will be without, or has otherwise than the video."""
+    """Differences between the output and the video."""
 
     @classmethod
     def from_options(cls, video: VideoOptions) -> Encoding:
-        """What these options ask for."""
+        """Return the encoding that these options request."""
         return cls(video.codec, video.crf, video.preset, video.bitrate, video.pix_fmt)
 
     @property
     def encoder_options(self) -> dict[str, str]:
-        """The encoder's."""
+        """FFmpeg's options for the encoder."""
         options = self.settings.encoder_options(self.crf, self.preset, self.bitrate)
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
-            options["slices"] = "1"  # FFmpeg 7.1 loses the last column of chroma with more of them
+            options["slices"] = "1"  # with more slices, FFmpeg 7.1 loses the last column of chroma
         for name, setting in (*self.mastering.encoder_options(self.encoder).items(), *self.container_options):
             options[name] = f"{options[name]}:{setting}" if name in options and name.endswith("-params") else setting
         return options
@@ -77,21 +77,21 @@ class Encoding:
 
 
 def is_image_sequence(target: Path) -> bool:
-    """Whether frames are to be written as images: to a folder, or to a name without a suffix."""
+    """Whether the output is a folder of images: an existing folder, or a name without a suffix."""
     return target.is_dir() or not target.suffix
 
 
 def resolve_encoding(info: VideoInfo, target: Path, encoding: Encoding) -> Encoding:
-    """What will be written, tried out without a file: the encoder is opened, and each stream offered to the container.
+    """Choose all settings, and test the encoder and the container in memory.
 
-    Raises `OptionsError` for an unknown or missing encoder, a quality that it does not have and an unknown container;
-    `InputError` where the container cannot hold a stream, which is named with a container that can."""
+    Raises `OptionsError` for an unavailable encoder, an invalid quality or an unknown container. Raises `InputError` for a
+    stream that the container cannot hold, with a container that can."""
     if is_image_sequence(target):
-        dropped = tuple(f"{one} is not in a folder of images." for one in info.other_streams)
+        dropped = tuple(f"{one} was dropped, because the output is a folder of images." for one in info.other_streams)
         return Encoding(IMAGE_SEQUENCE, encoder=IMAGE_SEQUENCE, format=info.format, size=info.size, notes=dropped)
     suffix = target.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
-        raise OptionsError(f"{target}: {suffix} is no container that is written. Choose one of {', '.join(OUTPUT_FORMATS)}.")
+        raise OptionsError(f"{target}: {suffix} files cannot be written. Available: {', '.join(OUTPUT_FORMATS)}.")
     chosen = _select_encoder(info, encoding, suffix)
     copied_streams, notes = select_copied_streams(info, suffix, lambda container: new_stream(container, info, chosen))
     return replace(chosen, copied_streams=copied_streams, notes=(*chosen.notes, *notes))
@@ -110,7 +110,7 @@ def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encodin
     if is_odd or (failed is not None and any(side % 2 for side in info.size)):
         even = (info.size[0] + info.size[0] % 2, info.size[1] + info.size[1] % 2)
         note = (
-            f"{name} needs even sizes: {info.size[0]} x {info.size[1]} becomes {even[0]} x {even[1]}, the border repeated."
+            f"{name} needs an even width and height, so {info.size[0]} x {info.size[1]} was padded to {even[0]} x {even[1]}."
         )
         chosen = replace(chosen, size=even, notes=(note,))
         failed = _encoder_error(info, chosen, suffix)
@@ -120,15 +120,17 @@ def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encodin
 
 
 def _auto_codec(info: VideoInfo, suffix: str) -> str:
-    """One that every player shows; where the first frame is not opaque, one that keeps alpha."""
+    """Return a codec that all players support, or one that keeps alpha if the first frame is not opaque."""
     if info.is_transparent and suffix in ALPHA_CODECS:
         return ALPHA_CODECS[suffix]
     return "av1" if suffix == ".webm" else "h264" if info.bits <= 8 else "hevc"
 
 
 def _container_options(encoder: str, settings: EncoderSettings, suffix: str) -> tuple[tuple[str, str], ...]:
-    """AVI has no timestamps, and MXF none that readers find: frames that are decoded in another order than they are shown
-    would be shown late. MXF also counts frames from a key frame in 8 bits, and looks for H.264's headers in the frames."""
+    """Return encoder options for containers without timestamps that readers use: AVI and MXF.
+
+    Their frames must be stored in display order, or players would show them late. MXF also counts the frames after a key
+    frame in 8 bits and expects H.264's headers in the frames."""
     if suffix == ".avi":
         return (("bf", "0"),)
     if suffix != ".mxf":
@@ -139,7 +141,7 @@ def _container_options(encoder: str, settings: EncoderSettings, suffix: str) -> 
 
 
 def _needs_even_size(chosen: Encoding) -> bool:
-    """Whether it is x265 with a size of which parts would have no color: it says on stderr what it refuses."""
+    """Whether x265 would refuse the size, because chroma samples would not cover it. x265 prints its error to stderr."""
     layout = PixelFormat.parse(chosen.format)
     assert layout is not None
     return chosen.encoder == "libx265" and bool(
@@ -148,24 +150,24 @@ def _needs_even_size(chosen: Encoding) -> bool:
 
 
 def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) -> None:
-    """Raises `OptionsError` for a quality, preset or bit rate that the encoder does not have."""
+    """Raise `OptionsError` for a quality, preset or bit rate that the encoder does not have."""
     if asked.crf is not None:
         if not settings.quality_options:
-            raise OptionsError(f"{encoder} has no quality that a number could set (got {asked.crf}). Leave that option out.")
+            raise OptionsError(f"{encoder} has no quality setting (got {asked.crf}). Omit --crf.")
         low, high = sorted((settings.best, settings.worst))
         if not low <= asked.crf <= high:
-            better = "less" if settings.best < settings.worst else "more"
+            better = "lower" if settings.best < settings.worst else "higher"
             raise OptionsError(
-                f"Expected a quality from {low} to {high} for {encoder}, got {asked.crf}; {better} is better."
+                f"Expected a quality from {low} to {high} for {encoder}, got {asked.crf}. A {better} number is better."
             )
     if asked.bitrate is not None and settings.with_bitrate is None:
-        raise OptionsError(f"{encoder} has no bit rate that could be set. Leave that option out.")
+        raise OptionsError(f"{encoder} has no bit rate setting. Omit --bitrate.")
     if asked.preset is not None and not settings.preset_option:
-        raise OptionsError(f"{encoder} has no presets (got {asked.preset!r}). Leave that option out.")
+        raise OptionsError(f"{encoder} has no presets (got {asked.preset!r}). Omit --preset.")
 
 
 def _find_encoder(codec: str) -> tuple[str, EncoderSettings, list[str]]:
-    """An encoder's name, its settings, and the pixel formats that it takes."""
+    """Return an encoder's name, its settings, and the pixel formats that it supports."""
     for name, settings in codec_candidates(codec):
         try:
             found = import_av().Codec(name, "w")
@@ -174,7 +176,7 @@ def _find_encoder(codec: str) -> tuple[str, EncoderSettings, list[str]]:
         if found.type == "video" and found.video_formats:
             return found.name, settings, [one.name for one in found.video_formats]
     known = ", ".join(dict.fromkeys((*NAMES, "ffv1", "h264_nvenc", "hevc_nvenc")))
-    raise OptionsError(f"No video encoder {codec!r} is part of this PyAV. Choose auto or one of {known}.")
+    raise OptionsError(f"Unknown video encoder {codec!r}, or PyAV does not include it. Available: auto, {known}.")
 
 
 def _choose_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
@@ -183,16 +185,16 @@ def _choose_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str
     known = [name for name in formats if PixelFormat.parse(name) is not None]
     if chosen.pix_fmt not in known:
         raise OptionsError(
-            f"{chosen.encoder} takes no pixel format {chosen.pix_fmt!r} here. Choose one of {', '.join(known)}."
+            f"{chosen.encoder} does not support the pixel format {chosen.pix_fmt!r}. Available: {', '.join(known)}."
         )
     return chosen.pix_fmt
 
 
 def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
-    """The one that holds the video's planes with the least lost, then with the least more."""
+    """Return the pixel format that loses least of the video's planes, then the one with the least overhead."""
     target, encoder = PixelFormat.parse(info.format), chosen.encoder
     assert target is not None
-    if target.kind == "gbrp" and not chosen.settings.is_lossless:  # what players show
+    if target.kind == "gbrp" and not chosen.settings.is_lossless:  # players show YCbCr
         target = PixelFormat("yuv", 2, 2, min(target.bits, 10), target.has_alpha)
     target = replace(target, has_alpha=target.has_alpha and chosen.settings.has_alpha)
     if target.kind == "gray":
@@ -200,9 +202,7 @@ def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
     layouts = {name: PixelFormat.parse(name) for name in formats if not name.startswith("yuvj")}
     known = {name: layout for name, layout in layouts.items() if layout is not None}
     if not known:
-        raise OptionsError(
-            f"{encoder} takes no pixel format that is known here ({', '.join(formats[:5])}). Choose another codec."
-        )
+        raise OptionsError(f"{encoder} has no supported pixel format ({', '.join(formats[:5])}). Choose another codec.")
 
     def cost(name: str) -> tuple[int, ...]:
         one = known[name]
@@ -224,12 +224,12 @@ def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
 
 
 def new_stream(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
-    """The video stream of an output, its encoder set up but not opened: its time base is one frame."""
-    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 says on stderr all that it is told, otherwise
+    """Add the video stream to an output and configure its encoder without opening it. Its time base is one frame."""
+    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 prints its settings to stderr
     rate = encoder_frame_rate(info)
     stream = container.add_stream(encoding.encoder, rate=rate, options=encoding.encoder_options)
     context = stream.codec_context
-    stream.time_base = info.time_base  # which PyAV 14 sets for the context, too
+    stream.time_base = info.time_base  # PyAV 14 also sets the context's
     context.width, context.height = encoding.size
     context.pix_fmt, context.time_base = encoding.format, 1 / rate
     context.sample_aspect_ratio = info.sample_aspect_ratio
@@ -240,18 +240,19 @@ def new_stream(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
 
 
 def encoder_frame_rate(info: VideoInfo) -> Fraction:
-    """Frames a second, as the encoder is told."""
+    """Return the frames per second for the encoder."""
     return max(Fraction(1, MAX_RATE_DENOMINATOR), (1 / info.frame_duration).limit_denominator(MAX_RATE_DENOMINATOR))
 
 
 def segment_pts_offset(info: VideoInfo) -> int:
-    """What is added to timestamps in segments: their containers know none below zero, and frames are decoded earlier than
-    they are shown."""
+    """Return the offset of timestamps in segments.
+
+    Their containers have no negative timestamps, and frames are decoded before they are shown."""
     return MAX_REORDERED_FRAMES * info.frame_ticks - info.start_pts
 
 
 def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
-    """The video's color tags on a codec context; RGB that became YCbCr is tagged with the matrix that made it so."""
+    """Write the video's color tags to a codec context. RGB that was converted to YCbCr gets the matrix of the conversion."""
     colors = info.colors
     made, was = PixelFormat.parse(format_), PixelFormat.parse(info.format)
     assert made is not None and was is not None
@@ -269,18 +270,18 @@ def _losses(info: VideoInfo, encoding: Encoding) -> list[str]:
     assert had is not None and gets is not None
     notes = []
     if gets.bits < had.bits:
-        notes.append(f"{encoding.encoder} takes at most {gets.bits} bits here: the video's {had.bits} are rounded.")
+        notes.append(f"{encoding.encoder} supports at most {gets.bits} bits, so the video's {had.bits} bits were rounded.")
     if had.has_alpha and not gets.has_alpha:
-        notes.append(f"{encoding.encoder} keeps no alpha channel in {encoding.format}: every frame has to be opaque.")
+        notes.append(f"{encoding.encoder} ({encoding.format}) does not keep alpha, so every frame must be opaque.")
     if not encoding.settings.is_verified:
-        notes.append(f"The settings for {encoding.encoder} were never tried on such a device. Look at the result.")
+        notes.append(f"The settings for {encoding.encoder} are untested. Check the result.")
     if had.kind != "gray" and (gets.subsampling_x > had.subsampling_x or gets.subsampling_y > had.subsampling_y):
-        notes.append(f"{encoding.encoder} takes {encoding.format} here: the video's {info.format} has finer color.")
+        notes.append(f"{encoding.encoder} uses {encoding.format}, which has coarser color than the video's {info.format}.")
     return notes
 
 
 def _encoder_error(info: VideoInfo, encoding: Encoding, suffix: str) -> BaseException | None:
-    """What the encoder or the container says against it, if anything."""
+    """Return the error of the encoder or the container, or None."""
     with open_null_output(suffix) as container:
         try:
             stream = new_stream(container, info, encoding)
@@ -291,7 +292,7 @@ def _encoder_error(info: VideoInfo, encoding: Encoding, suffix: str) -> BaseExce
 
 
 def _unknown_options(stream: Any, encoding: Encoding) -> BaseException | None:
-    """FFmpeg leaves over what the encoder does not know, and PyAV keeps that."""
+    """Return an error for options that the encoder does not have. FFmpeg leaves them in PyAV's options."""
     rest = sorted(set(stream.codec_context.options) & set(encoding.encoder_options))
     return ValueError(f"it has no option {', '.join(rest)}") if rest else None
 
@@ -302,10 +303,10 @@ def _raise_encoder_error(info: VideoInfo, encoding: Encoding, suffix: str, faile
     ]
     if others:
         raise InputError(
-            f"A {suffix} file cannot hold video of {encoding.encoder} ({first_line(failed)}). Name the output "
-            f"{others[0]}, or choose another codec."
+            f"A {suffix} file cannot hold video encoded with {encoding.encoder} ({first_line(failed)}). Write a {others[0]} "
+            "file, or choose another codec."
         ) from failed
     raise OptionsError(
-        f"{encoding.encoder} cannot be used here for {encoding.size[0]} x {encoding.size[1]} pixels of {encoding.format} "
-        f"({first_line(failed)}). It may need a device that is not there, or other options: choose another codec or quality."
+        f"{encoding.encoder} cannot encode {encoding.size[0]} x {encoding.size[1]} pixels of {encoding.format} here "
+        f"({first_line(failed)}). It may need a device that is missing. Choose another codec or quality."
     ) from failed

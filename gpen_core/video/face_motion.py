@@ -1,8 +1,8 @@
-"""How a face moves from one frame of a video to the next, measured in the image itself.
+"""Measures the motion of a face from one frame to the next in the image itself.
 
-Corners of the face are followed forwards and backwards (Lucas and Kanade, IJCAI 1981, in pyramids; Kalal et al., ICPR 2010,
-for the way back), and a similarity is fitted to those that agree. Dozens of points at a twentieth of a pixel tell a motion
-far better than the detector's five landmarks do, which jitter by a hundredth of the face.
+Corners of the face are tracked forward and backward (Lucas and Kanade, IJCAI 1981, in pyramids; Kalal et al., ICPR 2010,
+for the backward pass), and a similarity is fitted to those that agree. Dozens of points with an error of a twentieth of a
+pixel are far more precise than the detector's five landmarks, which jitter by a hundredth of the face.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..faces.warp import warp
 from ..images.image import FLOAT_DTYPES, FloatImage, ImageData
 
 GrayImage = NDArray[Any]
-"""[H, W] of the image's own type."""
+"""[H, W] in the image's own type."""
 Points = NDArray[np.float64]
 
 FACE_SIZE = 128  # px: the longer side of the box in the patch
@@ -29,14 +29,14 @@ MAX_CORNERS = 80
 MIN_DISTANCE = 5  # px
 WINDOW_SIZE = (19, 19)
 PYRAMID_LEVELS, REFINE_LEVELS = 3, 1
-CONVERGED_STEP = 0.8  # px: what moves less need not be looked for again
+CONVERGED_STEP = 0.8  # px; a smaller step ends the search
 BLUR_SIGMA = 1.0  # px, against noise
-MAX_FORWARD_BACKWARD_ERROR = 1.0  # px: the way forwards and back must end that near to where it began
+MAX_FORWARD_BACKWARD_ERROR = 1.0  # px between a point and its forward and backward track
 MIN_POINTS = 10  # points
 MIN_TRACKED_SHARE = 0.4  # of the corners
 MIN_SPREAD = 0.15  # of the face: root mean square distance of the points from their center
 OUTLIER_SIGMAS = 2.5  # standard deviations
-MIN_SIGMA = 0.05  # px: no point is known better
+MIN_SIGMA = 0.05  # px; no point is more precise
 MAX_MOTION_SIGMA = 2.5  # px of the patch
 MAX_ZOOM = 1.25
 MAX_ROTATION = 25.0  # degrees
@@ -48,16 +48,16 @@ IDENTITY: Matrix = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A face's similarity motion between two frames that follow each other."""
+    """The similarity motion of a face between two consecutive frames."""
 
     matrix: Matrix
-    """2x3, pixels of the frame before -> pixels of the frame after."""
+    """2x3, pixels of the first frame -> pixels of the second."""
     correlation: float
-    """Correlation of the face before with the face after, moved back; at most 1."""
+    """Correlation of the face in the first frame with the face in the second, moved back; at most 1."""
 
 
 def to_gray(image: ImageData) -> GrayImage:
-    """[H, W]: the image's luma in its own type; float16 becomes float32."""
+    """Return the image's luma [H, W] in its own type, or in float32 for float16."""
     pixels = image.pixels
     if pixels.dtype in FLOAT_DTYPES:
         pixels = pixels.astype(np.float32, copy=False)
@@ -67,16 +67,16 @@ def to_gray(image: ImageData) -> GrayImage:
 
 
 def track_motion(before: GrayImage, after: GrayImage, box: Box, guess: Matrix = IDENTITY) -> Motion | None:
-    """The motion of the face in `box` of `before`, or None where the image does not tell it reliably.
+    """Return the motion of the face in `box` of `before`, or None if it cannot be measured reliably.
 
-    `guess` [2, 3] is where the search begins; it may be wrong by about a third of the face."""
+    The search begins at `guess` [2, 3], which may be wrong by about a third of the face."""
     to_patch = _patch_matrix(box)
     one = _normalize(sample_patch(before, to_patch, PATCH_SIZE))
     if one is None:
         return None
     corners = _corners(one, _visible_bounds(to_patch, before))
     motion, step, agreement = guess, MAX_STEP, 0.0
-    for levels in (PYRAMID_LEVELS, REFINE_LEVELS):  # what is left to be found shrinks, and with it the search's bias
+    for levels in (PYRAMID_LEVELS, REFINE_LEVELS):  # the remaining motion shrinks, and with it the bias of the search
         if step < CONVERGED_STEP:
             break
         from_after = _compose(to_patch, invert_affine(motion))
@@ -95,7 +95,7 @@ def track_motion(before: GrayImage, after: GrayImage, box: Box, guess: Matrix = 
 
 
 def sample_patch(image: GrayImage, matrix: Matrix, size: int) -> FloatImage | None:
-    """[size, size] float32: what `matrix` takes from the image; None where that lies outside of it altogether."""
+    """Return the patch [size, size] float32 that `matrix` maps from the image; None if it is entirely outside."""
     height, width = image.shape
     place = Alignment(matrix, invert_affine(matrix), size)
     region = place.source_region(width, height)
@@ -105,17 +105,17 @@ def sample_patch(image: GrayImage, matrix: Matrix, size: int) -> FloatImage | No
 
 
 def transform_points(matrix: Matrix, points: NDArray[Any]) -> Points:
-    """[..., 2] points under a 2x3 matrix."""
+    """Transform points [..., 2] by a 2x3 matrix."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float64)
 
 
 def _compose(second: Matrix, first: Matrix) -> Matrix:
-    """2x3: `first`, then `second`."""
+    """Return the 2x3 matrix of `first`, then `second`."""
     return np.hstack((second[:, :2] @ first[:, :2], (second[:, :2] @ first[:, 2] + second[:, 2])[:, None]))
 
 
 def _patch_matrix(box: Box) -> Matrix:
-    """The box's middle to the patch's, its longer side to `FACE_SIZE` pixels."""
+    """Return the matrix that maps the box's center to the patch's, and its longer side to `FACE_SIZE` px."""
     scale = FACE_SIZE / max(box[2] - box[0], box[3] - box[1], 1.0)
     middle = (PATCH_SIZE - 1) / 2
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -133,7 +133,7 @@ FACE_ELLIPSE = _ellipse()
 
 
 def _normalize(image: FloatImage | None) -> NDArray[np.uint8] | None:
-    """With one mean and contrast over the face, so that light that changes matters not; None for a flat one."""
+    """Normalize mean and contrast over the face, so that changing light has no effect. None for a flat face."""
     if image is None:
         return None
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), BLUR_SIGMA), np.float32)
@@ -144,7 +144,7 @@ def _normalize(image: FloatImage | None) -> NDArray[np.uint8] | None:
 
 
 def _visible_bounds(matrix: Matrix, image: GrayImage) -> NDArray[np.float64]:
-    """[4] x0, y0, x1, y1 of the image's frame in the patch; patches are not turned by much."""
+    """Return the image's bounds [4] x0, y0, x1, y1 in the patch. Patches are rotated only a little."""
     height, width = image.shape
     corners = transform_points(matrix, np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]))
     xs, ys = np.sort(corners[:, 0]), np.sort(corners[:, 1])
@@ -152,7 +152,7 @@ def _visible_bounds(matrix: Matrix, image: GrayImage) -> NDArray[np.float64]:
 
 
 def _corners(image: NDArray[np.uint8], visible: NDArray[np.float64]) -> NDArray[np.float32]:
-    """[C, 1, 2]: what of the face can be told from its surroundings in both directions."""
+    """Return corners of the face [C, 1, 2], which have contrast in both directions."""
     found: Any = cv2.goodFeaturesToTrack(image, MAX_CORNERS, 0.01, MIN_DISTANCE, mask=FACE_ELLIPSE)
     corners = np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
     return corners[_inside(corners[:, 0], visible)]
@@ -161,7 +161,7 @@ def _corners(image: NDArray[np.uint8], visible: NDArray[np.float64]) -> NDArray[
 def _track_points(
     one: NDArray[np.uint8], two: NDArray[np.uint8], corners: NDArray[np.float32], visible: NDArray[np.float64], levels: int
 ) -> tuple[Points, Points]:
-    """[N, 2] corners [C, 1, 2] of the first patch that are found in the second, and come back; none where too few do."""
+    """Track corners [C, 1, 2] to the second patch and back. Return both ends [N, 2], or none if too few agree."""
     if len(corners) < MIN_POINTS:
         return np.zeros((0, 2)), np.zeros((0, 2))
     options: Any = {"winSize": WINDOW_SIZE, "maxLevel": levels, "criteria": (3, 20, 0.01)}
@@ -182,7 +182,7 @@ def _inside(points: NDArray[Any], frame: NDArray[np.float64]) -> NDArray[np.bool
 
 
 def _fit_motion(start: Points, end: Points) -> Matrix | None:
-    """The similarity that most points agree upon, if they do and if a face can move so."""
+    """Return the similarity that most points agree on, or None if they do not or if no face moves like that."""
     if len(start) < MIN_POINTS:
         return None
     options: Any = {"method": cv2.RANSAC, "ransacReprojThreshold": 2.0, "maxIters": 500, "refineIters": 0}
@@ -192,7 +192,9 @@ def _fit_motion(start: Points, end: Points) -> Matrix | None:
     matrix: Matrix = np.asarray(rough, np.float64)
     for _ in range(3):
         residual = np.hypot(*(transform_points(matrix, start) - end).T)
-        sigma = max(MIN_SIGMA, float(np.median(residual)) / 1.177)  # of one coordinate: Rayleigh's median
+        sigma = max(
+            MIN_SIGMA, float(np.median(residual)) / 1.177
+        )  # of one coordinate, by the median of the Rayleigh distribution
         near = residual < OUTLIER_SIGMAS * sigma * np.sqrt(2)
         if near.sum() < max(MIN_POINTS, MIN_TRACKED_SHARE * len(start)):
             return None
@@ -210,7 +212,7 @@ def _correlate(one: NDArray[np.uint8], two: NDArray[np.uint8], matrix: Matrix) -
 
 
 def normalized_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Of two arrays' values, -1 to 1; 0 where one of them is flat."""
+    """Return the correlation of two arrays, from -1 to 1; 0 if one of them is flat."""
     x, y = (np.asarray(v, np.float64).ravel() - v.mean() for v in (a, b))
     norm = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / norm if norm > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Where each pixel of one crop lies in another of the same track, and how far that can be trusted."""
+"""Optical flow between two crops of a track, with a confidence for each pixel."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from numpy.typing import NDArray
 
 from ..images.image import FloatImage
 
-FINEST_SCALE = 2  # of the flow: finer ones follow the noise and cost four times as much each
-FLOW_SIGMA = 6.0  # px: a face moves smoothly, but where it does not the gate closes
-BLUR_SIGMA = 1.2  # px: before anything is compared
+FINEST_SCALE = 2  # of the flow; each finer scale costs four times as much and follows the noise
+FLOW_SIGMA = 6.0  # px; a face moves smoothly, and elsewhere the confidence is 0
+BLUR_SIGMA = 1.2  # px, before crops are compared
 WINDOW_SIGMA = 2.5  # px over which differences are averaged
-EROSION_RADIUS = 4  # px around what disagrees that is held to disagree, too
-# Forwards and backwards the flow may miss its start by that many pixels: fully trusted below, not at all above.
+EROSION_RADIUS = 4  # px around disagreeing pixels that have no confidence either
+# Distance in px between a pixel and its forward and backward flow: full confidence below the first, none above the second.
 FORWARD_BACKWARD = (0.5, 1.5)
-# So many times the noise may the crops differ, and so many pixels may the flow be off where there is detail.
+# The same for the difference of the crops: this many times the noise, plus this many px of flow error times the detail.
 PHOTOMETRIC = (1.6, 3.0)
 FLOW_ERROR = (0.2, 0.45)
-PHOTOMETRIC_FLOOR = (0.008, 0.024)  # of the range, whatever the noise
-# Of the side: networks err at the border of their square, which masks leave out; so would the filter's means where what one
-# crop shows inside lay at the border of another.
+PHOTOMETRIC_FLOOR = (0.008, 0.024)  # added to it, of the range
+# Of the crop's side. Networks are wrong at the border of their crop, which masks exclude. The filter must not average pixels
+# from there into the inside of another crop.
 BORDER_FADE = (0.04, 0.08)
-CHANNEL_MEAN = np.full((1, 3), 1 / 3)  # of the channels; NumPy takes ten times as long over a short axis
-MAX_NOISE = 0.03  # of the range, once blurred: more than that is something else
+CHANNEL_MEAN = np.full((1, 3), 1 / 3)  # NumPy needs ten times as long for a mean over a short axis
+MAX_NOISE = 0.03  # of the range, after the blur; a larger difference is not noise
 
 
 @dataclass(frozen=True, eq=False)
 class FlowInput:
-    """A crop as it came in, made ready to be compared."""
+    """An input crop, prepared for comparison."""
 
     color: FloatImage
-    """[G, G, 3], a little blurred."""
+    """[G, G, 3], slightly blurred."""
     gray: NDArray[np.uint8]
     """[G, G]."""
     detail: FloatImage
-    """[G, G]: by how much the color changes from pixel to pixel, around here."""
+    """[G, G]: local gradient of the color."""
 
 
 @dataclass(frozen=True, eq=False)
 class FlowMatch:
-    """How one guide lies in another."""
+    """The flow from one crop to another."""
 
     flow: FloatImage
-    """[G, G, 2]: what the one shows at (x, y), the other shows at (x, y) + flow."""
+    """[G, G, 2]: the point at (x, y) in the first crop is at (x, y) + flow in the second."""
     confidence: FloatImage
-    """[G, G] in [0, 1]: how far they show the same there; 0 for certain where they do not."""
+    """[G, G] in [0, 1]: whether both show the same there; 0 where they differ."""
 
 
 def prepare(crop: FloatImage) -> FlowInput:
-    """Of a crop [G, G, 3] in [0, 1]."""
+    """Prepare a crop [G, G, 3] in [0, 1]."""
     color = np.asarray(cv2.GaussianBlur(crop.astype(np.float32), (0, 0), BLUR_SIGMA), np.float32)
     gray = np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2GRAY), np.float32)
     steepness = cv2.Sobel(color, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(color, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2
@@ -60,7 +60,7 @@ def prepare(crop: FloatImage) -> FlowInput:
 
 
 def match(one: FlowInput, other: FlowInput) -> tuple[FlowMatch, FlowMatch]:
-    """The one in the other, and the other in the one. Depends on nothing but the two."""
+    """Return the flow in both directions. It depends only on the two crops."""
     forward, backward = _flow(one, other), _flow(other, one)
     return FlowMatch(forward, _confidence(one, other, forward, backward)), FlowMatch(
         backward, _confidence(other, one, backward, forward)
@@ -68,7 +68,7 @@ def match(one: FlowInput, other: FlowInput) -> tuple[FlowMatch, FlowMatch]:
 
 
 def warp_by_flow(image: FloatImage, flow: FloatImage, interpolation: int = cv2.INTER_LINEAR) -> FloatImage:
-    """`image` [H, W] or [H, W, C] seen along a flow [H, W, 2]: at each pixel what lies at its end."""
+    """Warp `image` [H, W] or [H, W, C] backward by a flow [H, W, 2]: each pixel gets the value at the flow's end."""
     x, y = _grid(flow.shape[0])
     return np.asarray(
         cv2.remap(image, flow[..., 0] + x, flow[..., 1] + y, interpolation, borderMode=cv2.BORDER_REPLICATE), image.dtype
@@ -76,7 +76,7 @@ def warp_by_flow(image: FloatImage, flow: FloatImage, interpolation: int = cv2.I
 
 
 def _flow(one: FlowInput, other: FlowInput) -> FloatImage:
-    """Dense inverse search: Kroeger et al., ECCV 2016."""
+    """Compute the flow by dense inverse search (Kroeger et al., ECCV 2016)."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(FINEST_SCALE)
     found = search.calc(one.gray, other.gray, np.zeros((*one.gray.shape, 2), np.float32))
@@ -99,27 +99,27 @@ def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward:
 
 
 def _border_weight(flow: FloatImage) -> FloatImage:
-    """[G, G]: 0 where the flow ends in the other's border, 1 where it ends well inside."""
+    """Return [G, G]: 0 where the flow ends in the other crop's border, 1 where it ends well inside."""
     side = flow.shape[0]
     middle = (side - 1) / 2
-    distance = np.maximum(*(np.abs(flow[..., n] + _grid(side)[n] - middle) for n in (0, 1)))  # from the middle
+    distance = np.maximum(*(np.abs(flow[..., n] + _grid(side)[n] - middle) for n in (0, 1)))  # from the center
     return _falloff(distance / side, 0.5 - BORDER_FADE[1], 0.5 - BORDER_FADE[0])
 
 
 def _local_rms(squares: FloatImage) -> FloatImage:
-    """[G, G]: the root of the mean square of the channels, around each pixel."""
+    """Return [G, G]: the root mean square of the channels around each pixel."""
     mean = cv2.GaussianBlur(cv2.transform(squares, CHANNEL_MEAN), (0, 0), WINDOW_SIGMA)
     return np.asarray(np.sqrt(np.maximum(mean, 0)), np.float32)
 
 
 def _falloff(value: FloatImage, low: FloatImage | float, high: FloatImage | float) -> FloatImage:
-    """1 up to `low`, 0 from `high` on, smooth between."""
+    """Return 1 up to `low`, 0 from `high` on, and a smooth step between."""
     part = np.clip((high - value) / (high - low), 0, 1)
     return np.asarray(part * part * (3 - 2 * part), np.float32)
 
 
 @lru_cache(maxsize=4)
 def _grid(size: int) -> tuple[FloatImage, FloatImage]:
-    """x [1, G] and y [G, 1]."""
+    """Return x [1, G] and y [G, 1]."""
     steps = np.arange(size, dtype=np.float32)
     return steps[None, :], steps[:, None]

@@ -1,4 +1,4 @@
-"""Frames written to a folder: none of the user's files is replaced, and a new folder appears whole or not at all."""
+"""Writes frames to a folder. It replaces no existing file, and a new folder appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NUMBERED_NAME = re.compile(r"(\d{6,})\.png", re.IGNORECASE)
 
 
 def frame_name(number: int, name: str = "") -> str:
-    """The file name of an output frame: that of the input frame, or its number counted from 1."""
+    """Return the file name of an output frame: that of the input frame, or its number counted from 1."""
     return name or f"{number + 1:06d}.png"
 
 
 def staging_folder(folder: Path) -> Path:
-    """The folder that collects the frames of all segments in `folder`."""
+    """Return the folder in `folder` that collects the frames of all segments."""
     return folder / STAGING_NAME
 
 
 def raise_if_frames_exist(info: VideoInfo, target: Path, start: float | None = None, end: float | None = None) -> None:
-    """Raises `OutputError` where the folder `target` already contains a name that a frame of the video will get."""
+    """Raise `OutputError` if the folder `target` already contains a name that a frame of the video will get."""
     if not target.is_dir():
         return
     if info.is_folder:
@@ -47,10 +47,10 @@ def raise_if_frames_exist(info: VideoInfo, target: Path, start: float | None = N
 
 
 def move_frames(segments: Sequence[Path], target: Path, progress: Progress) -> None:
-    """Moves the frames of all segments, which are folders beside each other, to the folder `target`.
+    """Move the frames of all segments, which are folders in one folder, to the folder `target`.
 
-    A new `target` gets its name once all frames are in it. In one that exists, frames are added, and removed again where
-    this fails. After a kill the next call continues. Raises `OutputError`, also for a name that is taken."""
+    A new `target` gets its name when it is complete. Frames are added to an existing one, and removed again if that fails.
+    After a kill, the next call continues. Raises `OutputError`, also if a file of that name exists."""
     try:
         staged = staging_folder(segments[0].parent)
         _stage(segments, staged)
@@ -66,14 +66,14 @@ def move_frames(segments: Sequence[Path], target: Path, progress: Progress) -> N
 def _stage(segments: Sequence[Path], staged: Path) -> None:
     staged.mkdir(exist_ok=True)
     for segment in segments:
-        if segment.is_dir():  # else an earlier call has moved all of it
+        if segment.is_dir():  # otherwise, an earlier call moved all of it
             for path in segment.iterdir():
                 os.replace(path, staged / path.name)
             segment.rmdir()
 
 
 def _add_frames(staged: Path, target: Path, progress: Progress) -> None:
-    """The staged frames stay until the work folder is deleted: nothing is lost, whatever ends this."""
+    """Add the staged frames to `target`. They also stay staged until the work folder is deleted, so none can be lost."""
     frames = sorted(staged.iterdir())
     existing = [path for path in frames if os.path.lexists(target / path.name)]
     _raise_if_any(target, [path.name for path in existing if not _is_same(path, target / path.name)])
@@ -98,7 +98,7 @@ def _rollback() -> Iterator[list[Path]]:
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether an earlier call, which was killed, has added the frame."""
+    """Whether an earlier call that was killed added the frame."""
     return other.is_file() and not other.is_symlink() and filecmp.cmp(path, other, shallow=False)
 
 
@@ -115,5 +115,5 @@ def _link_or_copy(path: Path, target: Path) -> None:
 def _raise_if_any(target: Path, existing: list[str]) -> None:
     if existing:
         raise OutputError(
-            f"{target} already contains {summarize_problems(existing)}. Name a new or empty folder for the frames."
+            f"{target} already contains {summarize_problems(existing)}. Choose a new or empty folder for the frames."
         )

@@ -1,4 +1,4 @@
-"""How much memory a video's frames take while they are at work, whatever its length."""
+"""Estimates the memory for a video's frames in the pipeline, which does not depend on the video's length."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .planes import PixelFormat
 from .probe import VideoInfo
 from .temporal_filter import GUIDE_SIZE
 
-QUEUE_COUNT = 4  # that frames wait between: decoding, the network, the filter, pasting
-# Measured at 1920 x 1080 to 7680 x 4320 on two cores (docs/video.md): frames that the stages themselves hold, with what
-# conversions between planes and RGB take, and what does not grow with the frame, mostly the allocator's.
+QUEUE_COUNT = 4  # queues after decoding, the network, the filter and pasting
+# Measured at 1920 x 1080 to 7680 x 4320 on two cores (docs/video-benchmarks.md): frames in the stages, including
+# conversions between planes and RGB, and a constant part, mostly the allocator's.
 FRAMES_IN_STAGES = 8
 BASE_BYTES = 384 << 20
-RGB_VALUES, MASK_BYTES = 3, 5  # values of an image, bytes of a result's mask and of what it touched, each a pixel
-# Bytes that an encoder holds for each pixel of 4:2:0, with 8 bits and with more, once its look-ahead is full.
+RGB_VALUES, MASK_BYTES = 3, 5  # per pixel: values of an image; bytes of a result's mask and of its changed pixels
+# Bytes per pixel of 4:2:0 that an encoder needs for 8 bits and for more, when its look-ahead is full.
 ENCODER_BYTES = {
     "libx264": (184, 368),
     "libx265": (212, 300),
@@ -28,10 +28,10 @@ ENCODER_BYTES = {
     **dict.fromkeys(("mpeg4", "mpeg2video", "mjpeg", "prores_ks", "images"), (30, 60)),
 }
 DEFAULT_ENCODER_BYTES = (184, 368)
-LOOKAHEAD_FRAMES = 48  # frames
-REFERENCE_DECODER_THREADS = 2  # frames that were decoded at once when AT_WORK was measured
-LAYER_BYTES = 3 * 2 + 4  # bytes a pixel of a restored crop in the filter's window, and of its mask
-GUIDE_BYTES = 16 * GUIDE_SIZE**2  # bytes a frame of the window: its guide, and where it lies in the others
+LOOKAHEAD_FRAMES = 48
+REFERENCE_DECODER_THREADS = 2  # frames that were decoded at once when FRAMES_IN_STAGES was measured
+LAYER_BYTES = 3 * 2 + 4  # per pixel of a restored crop and its mask in the filter's window
+GUIDE_BYTES = 16 * GUIDE_SIZE**2  # per frame of the window: its guide, and the flow to the other frames
 
 
 def prefetch_depth(
@@ -42,8 +42,9 @@ def prefetch_depth(
     max_memory: int | None,
     count: int | None = None,
 ) -> int:
-    """How many frames may wait between two stages. Raises `OutOfMemory` where even one is more than `max_memory` (bytes)
-    allows. `count`: of the video's frames, where it is known."""
+    """Return how many frames may wait between two stages within `max_memory` (bytes).
+
+    `count`: the number of the video's frames, if known. Raises `OutOfMemory` if even one frame needs more memory."""
     if max_memory is None:
         return PREFETCH_DEPTH
     for depth in range(PREFETCH_DEPTH, 0, -1):
@@ -56,7 +57,7 @@ def prefetch_depth(
 def estimate_bytes(
     info: VideoInfo, encoding: Encoding, plans: Sequence[TrackPlan], radius: int, depth: int, count: int | None = None
 ) -> int:
-    """Estimated, for frames between the stages, in the encoder and in the filters; not for the networks."""
+    """Estimate the bytes for frames between the stages, in the encoder and in the filters, without the networks."""
     pixels, value = info.size[0] * info.size[1], 1 if info.bits == 8 else 2
     frames = QUEUE_COUNT * depth + FRAMES_IN_STAGES + radius
     if count is not None:
@@ -68,7 +69,7 @@ def estimate_bytes(
 
 
 def _values_per_pixel(format_: str) -> float:
-    """Values a pixel."""
+    """Return the average number of values per pixel."""
     layout = PixelFormat.parse(format_)
     assert layout is not None
     color = {"gray": 1.0, "gbrp": 3.0}.get(layout.kind, 1 + 2 / (layout.subsampling_x * layout.subsampling_y))
@@ -76,7 +77,7 @@ def _values_per_pixel(format_: str) -> float:
 
 
 def _encoder_bytes(encoding: Encoding, count: int | None) -> float:
-    """Bytes a pixel."""
+    """Return the encoder's bytes per pixel."""
     layout = PixelFormat.parse(encoding.format)
     assert layout is not None
     whole = (
@@ -88,7 +89,7 @@ def _encoder_bytes(encoding: Encoding, count: int | None) -> float:
 
 
 def _filter_bytes(plans: Sequence[TrackPlan], radius: int) -> int:
-    """At the moment when most is in their windows."""
+    """Return the peak bytes of the filters' windows."""
     changes: dict[int, int] = {}
     for one in plans:
         side = one.size // one.downscale

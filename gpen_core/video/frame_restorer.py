@@ -1,4 +1,4 @@
-"""The second pass over a video: each frame's faces through the network, steadied over time, put back."""
+"""The second pass over a video: restores each frame's faces, filters them over time and pastes them."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ PREFETCH_DEPTH = 2  # frames between two stages
 
 @dataclass(frozen=True, eq=False)
 class TrackPlan:
-    """A track that is to be restored."""
+    """A track that will be restored."""
 
     track: Track
     size: int
-    """The side of its network in pixels."""
+    """Resolution of its network (px)."""
     models: ModelSet
     downscale: int
-    """By this power of two its crops are reduced before anything is done with them: more is not seen in the video."""
+    """A power of two. Restored crops are downscaled by it, because the video has no more resolution."""
     is_monochrome: bool
     typical_face: Face
-    """A face of its usual size."""
+    """A face of its median size."""
 
     @classmethod
     def for_track(
         cls, track: Track, analysis: VideoAnalysis, restorer: FaceRestorer, options: RestoreOptions, progress: Progress
     ) -> TrackPlan:
-        """Raises as `ModelSet.runner_for`."""
+        """Plan a track. Raises the errors of `ModelSet.runner_for`."""
         faces = [align_face(landmarks, 1, options.template) for landmarks in track.landmarks]
         side = max((one.side for one in faces if not isinstance(one, str)), default=1.0)
         size = restorer.models.runner_for(side, progress).network.size
@@ -63,7 +63,7 @@ class TrackPlan:
 
     @property
     def network(self) -> GPENRunner:
-        """Not kept here: the model `auto` may drop it to make room for another track's, and load it again."""
+        """The network. The model `auto` may unload it for another track's network and load it again."""
         return self.models.runner_for(self.size, no_progress)
 
 
@@ -85,11 +85,11 @@ class _MaskedFace:
 
     slot: _FaceSlot
     crop: FloatImage
-    """As it came in, reduced as what was restored is."""
+    """The input crop, downscaled like the restored one."""
     layers: Sequence[FloatImage]
-    """What is filtered over time: the restored crop and, where it changes from frame to frame, its mask."""
+    """The images to filter over time: the restored crop, and its mask if that changes between frames."""
     mask: FloatImage | None
-    """One that does not change."""
+    """A mask that is constant over time."""
 
     @property
     def number(self) -> int:
@@ -98,7 +98,7 @@ class _MaskedFace:
 
 @dataclass(frozen=True, eq=False)
 class _RestoredFaces(Generic[FrameT]):
-    """A frame whose faces have been through the network."""
+    """A frame with its faces after the network."""
 
     frame: FrameT
     faces: list[_MaskedFace] = field(default_factory=list)
@@ -113,40 +113,40 @@ class _FilteredFace:
 
 @dataclass(frozen=True, eq=False)
 class RestoredFrame(Generic[FrameT]):
-    """A frame of which the faces are restored."""
+    """A frame with restored faces."""
 
     frame: FrameT
     image: ImageData
-    """The frame's own where nothing was restored."""
+    """The frame's own image if no face was restored."""
     mask: FloatImage | None
-    """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
+    """[H, W] in [0, 1]: restored share of each pixel; None if no face was restored."""
     tracks: tuple[int, ...]
-    """Numbers of those that were restored in it."""
+    """Numbers of the restored tracks."""
     notes: tuple[str, ...] = ()
     flicker: Mapping[int, tuple[FlickerMetric, FlickerMetric]] = field(default_factory=dict)
-    """By track: how far it differs from the frame before it along what moves, before and after the filter."""
+    """By track: difference to the previous frame along the flow, before and after the filter."""
 
 
 @dataclass
 class FrameRestorer:
-    """What all frames of a video have in common, and what was measured."""
+    """Restores the frames of a video, with everything that they share."""
 
     options: RestoreOptions
     mask_models: MaskModels
     plans: Sequence[TrackPlan]
     reasons: Mapping[int, str | None]
-    """By track: why it is left alone; None of those that are chosen."""
+    """By track: the reason to skip it, or None."""
     rate: float
-    """Frames a second."""
+    """Frames per second."""
     temporal_smoothing: float
     max_memory: int | None = None
     region_mask: FloatImage | None = None
-    """[H, W] in [0, 1] of the frames' size: how much of each pixel may be restored."""
+    """[H, W] in [0, 1], in the frames' size: how much of each pixel may be restored."""
     timer: StageTimer = field(default_factory=StageTimer)
     depth: int = PREFETCH_DEPTH
-    """Frames that wait between two stages."""
+    """Frames between two stages."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
-    """By track."""
+    """Filters by track."""
 
     @classmethod
     def from_analysis(
@@ -161,8 +161,9 @@ class FrameRestorer:
         max_memory: int | None = None,
         timer: StageTimer | None = None,
     ) -> FrameRestorer:
-        """With the faces of the video chosen and their networks loaded. `region_mask` [H, W] is of any size. Raises as
-        `ModelSet.mask_models` and `ModelSet.runner_for`, and `InputError` for what is no mask."""
+        """Select the faces of a video and load their networks. `region_mask` [H, W] may have any size.
+
+        Raises the errors of `ModelSet.mask_models` and `ModelSet.runner_for`, and `InputError` for an invalid mask."""
         reasons = skip_reasons(analysis, options, video, rate)
         selected = [track for track in analysis.tracks if reasons[track.number] is None]
         plans = [TrackPlan.for_track(track, analysis, restorer, options, progress) for track in selected]
@@ -173,26 +174,27 @@ class FrameRestorer:
 
     @property
     def filter_radius(self) -> int:
-        """How many frames to each side a frame depends on."""
+        """Number of frames before and after a frame on which it depends."""
         return RADIUS if self.temporal_smoothing > 0 else 0
 
     @property
     def network_sizes(self) -> dict[int, int]:
-        """By chosen track: the side of its network in pixels."""
+        """Resolution of each track's network (px)."""
         return {one.track.number: one.size for one in self.plans}
 
     @property
     def preroll(self) -> int:
-        """How many frames before the first that is wanted are needed: one more than it depends on, for the measure of how
-        far it differs from the one before it."""
+        """Number of frames that are needed before the first output frame: the filter's radius, and one more to measure the
+        flicker of the first frame."""
         return self.filter_radius + 1 if self.filter_radius else 0
 
     def run(
         self, frames: Iterable[FrameT], frame_range: range, pipeline: ThreadedPipeline
     ) -> Iterator[RestoredFrame[FrameT]]:
-        """The frames of `frame_range`, restored; `frames` begin `preroll` earlier and end `filter_radius` later, as far as
-        there are any. Each stage works in a thread of `pipeline`. Raises `OutOfMemory`, and what reading the frames
-        raises."""
+        """Yield the restored frames of `frame_range`. Each stage runs in a thread of `pipeline`.
+
+        `frames` must begin `preroll` frames earlier and end `filter_radius` frames later, if the video has them. Raises
+        `OutOfMemory`, and the errors of reading the frames."""
         self.filters.clear()
         decoded = pipeline.prefetch(timed(frames, self.timer, "decode"), self.depth)
         restored = pipeline.prefetch(self._restore_frames(decoded, pipeline), self.depth)
@@ -200,7 +202,7 @@ class FrameRestorer:
         return (self._paste_faces(one, faces) for one, faces in filtered if one.frame.number in frame_range)
 
     def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[_RestoredFaces[FrameT]]:
-        """Each frame and its faces; several frames go through the network together where that takes faces in batches."""
+        """Yield each frame with its restored faces. Faces of several frames share a batch of the network."""
         batch = max((one.network.plan_batches(self.max_memory).batch_size for one in self.plans), default=1)
         group: list[tuple[FrameT, list[_FaceSlot]]] = []
         for frame in frames:
@@ -242,7 +244,7 @@ class FrameRestorer:
     def _network_outputs(
         self, items: Sequence[tuple[int, _FaceSlot]], pipeline: ThreadedPipeline
     ) -> Iterator[FaceOutput[tuple[int, _FaceSlot], FloatImage]]:
-        """Of places with the same network."""
+        """Run the network on faces that all use the same one."""
         network = items[0][1].plan.network
         return network.run_batches(
             items, lambda item: item[1].crop(), self.timer, self.max_memory, pipeline.raise_if_stopped
@@ -262,7 +264,7 @@ class FrameRestorer:
     def _filter_frames(
         self, frames: Iterable[_RestoredFaces[FrameT]]
     ) -> Iterator[tuple[_RestoredFaces[FrameT], list[_FilteredFace]]]:
-        """Each frame once the filters have finished all of its faces."""
+        """Yield each frame when all of its faces are filtered."""
         waiting: deque[_RestoredFaces[FrameT]] = deque()
         ready: dict[tuple[int, int], FilteredFrame] = {}
 
@@ -325,5 +327,5 @@ def _downscale(layer: FloatImage, factor: int) -> FloatImage:
 
 
 def _flow_guide(crop: FloatImage) -> FloatImage:
-    """[GUIDE_SIZE, GUIDE_SIZE, 3], or as large as the crop is where that is less."""
+    """Return the guide [G, G, 3], with G at most about `GUIDE_SIZE`."""
     return _downscale(crop, max(1, crop.shape[0] // GUIDE_SIZE))

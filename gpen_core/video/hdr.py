@@ -1,4 +1,4 @@
-"""What an HDR video says of the display it was made on and of its light (SMPTE ST 2086, CTA-861.3), for encoders."""
+"""Passes static HDR metadata of a video to encoders: mastering display and light levels (SMPTE ST 2086, CTA-861.3)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Mastering:
     """Static HDR metadata."""
 
     display: tuple[Point, Point, Point, Point, Point] | None = None
-    """Red, green, blue and white as x and y of CIE 1931, then the most and the least light in cd/m2."""
+    """Red, green, blue and white as x and y of CIE 1931, then the maximum and minimum luminance in cd/m2."""
     light: tuple[int, int] | None = None
-    """The brightest pixel and the brightest frame on average, in cd/m2."""
+    """Maximum luminance of a pixel, and maximum average luminance of a frame, in cd/m2."""
 
     def encoder_options(self, encoder: str) -> dict[str, str]:
-        """An encoder's options that say so; of those that have such."""
+        """Return an encoder's options for the metadata; none if the encoder has no such options."""
         if encoder == "libx265":
             return _as_option("x265-params", self._format_fields("master-display", "max-cll", 50000, 10000))
         if encoder == "libsvtav1":
@@ -56,7 +56,7 @@ def _as_option(option: str, values: list[str]) -> dict[str, str]:
 
 
 def read_mastering(frame: Any) -> Mastering:
-    """A PyAV frame's side data (FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata)."""
+    """Read a PyAV frame's side data (FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata)."""
     display: tuple[Point, ...] | None = None
     light = None
     if (data := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:

@@ -1,9 +1,9 @@
-"""A track's landmarks over time: a two-sided mean in coordinates that move with the face, so that nothing lags.
+"""Smooths a track's landmarks over time by a two-sided mean in coordinates that move with the face, without lag.
 
-Where the image tells the face's motion, all that is left in those coordinates is the detector's jitter, and whatever the
-face itself does: turning, opening its mouth. The mean is as wide as it can be without the second being lost in the first:
-wider ones are taken as long as they agree with all narrower ones within what the jitter explains (Lepski's rule, as the
-intersection of confidence intervals: Goldenshluger and Nemirovski, Math. Methods of Statistics 6(2), 1997).
+If the image gives the face's motion, only two things remain in these coordinates: the detector's jitter and motion within
+the face, such as turning or opening the mouth. The mean is as wide as possible without smoothing the latter. A wider window
+is used as long as its mean agrees with those of all narrower ones within the jitter. This is Lepski's rule, as the
+intersection of confidence intervals (Goldenshluger and Nemirovski, Math. Methods of Statistics 6(2), 1997).
 """
 
 from __future__ import annotations
@@ -20,27 +20,25 @@ from ..faces.align import Matrix, fit_similarity
 ComplexArray = NDArray[np.complex128]
 FloatArray = NDArray[np.float64]
 
-WIDTHS = (0.04, 0.08, 0.16, 0.32, 0.64, 1.28)  # seconds: standard deviations of the Gaussian
-TRUNCATE = 3.0  # of them
-PLAIN_WIDTH = 0.08  # seconds: where the image does not tell the motion, it is that of the landmarks smoothed by this
-UNKNOWN_MOTION_WEIGHT = 0.5  # of its weight that a frame keeps beyond each pair of frames of that kind
-JUMP_COUNT = 1000.0  # such pairs leave no weight
-JUMP_DISTANCE = 0.15  # of the face: landmarks that are further from their own smooth path jump, and nothing is carried over
-MIN_JITTER = 0.012  # of the face: a detector's landmarks are off by that much for many frames on end
-CONFIDENCE_SIGMAS = (
-    1.0  # standard deviations; with 2 a head that turns within 0.2 s is held back by 7 % of the face, so by 5
-)
-INDEX_WIDTH = 0.1  # seconds: the width changes no faster than that
-RAYLEIGH_MEDIAN = 1.1774  # median length of a plane's normal vector, in standard deviations of one coordinate
+WIDTHS = (0.04, 0.08, 0.16, 0.32, 0.64, 1.28)  # seconds; standard deviations of the Gaussian
+TRUNCATE = 3.0  # standard deviations
+PLAIN_WIDTH = 0.08  # seconds; if the image does not give the motion, it comes from landmarks smoothed by this width
+UNKNOWN_MOTION_WEIGHT = 0.5  # factor on a frame's weight for each pair of frames without a motion from the image
+JUMP_COUNT = 1000.0  # a jump counts as so many of these pairs, which leaves no weight
+JUMP_DISTANCE = 0.15  # of the face; landmarks further from their smooth path are a jump
+MIN_JITTER = 0.012  # of the face; a detector's landmarks can be off by this for many frames in a row
+CONFIDENCE_SIGMAS = 1.0  # standard deviations; a head that turns within 0.2 s lags by 5 % of the face, and by 7 % with 2
+INDEX_WIDTH = 0.1  # seconds; smooths the changes of the width
+RAYLEIGH_MEDIAN = 1.1774  # median length of a 2D normal vector, in standard deviations of one coordinate
 
 
 def smooth_landmarks(
     landmarks: FloatArray, boxes: FloatArray, motions: Sequence[Matrix | None], rate: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Landmarks [n, 5, 2] and boxes [n, 4] of a track's frames, smoothed and without gaps.
+    """Smooth the landmarks [n, 5, 2] and boxes [n, 4] of a track's frames, and fill gaps.
 
-    Both are nan where nothing was detected. `motions` are the n - 1 motions [2, 3] of the face from each frame to the next,
-    None where the image does not tell it, which it must within a gap. `rate`: frames a second."""
+    The inputs are nan in frames without a detection. `motions`: the n - 1 motions [2, 3] of the face from each frame to the
+    next, None where the image does not give it. Within a gap, the image must give it. `rate`: frames per second."""
     z = np.concatenate((_to_complex(landmarks), _to_complex(boxes.reshape(-1, 2, 2)).mean(1, keepdims=True)), 1)  # [n, 6]
     sides = np.stack((boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]), 1)  # [n, 2]
     face = np.sqrt(np.maximum(sides, 0).prod(1))
@@ -57,8 +55,9 @@ def smooth_landmarks(
 def _accumulate_motion(
     z: ComplexArray, face: FloatArray, motions: Sequence[Matrix | None], rate: float
 ) -> tuple[ComplexArray, ComplexArray, FloatArray]:
-    """Per frame the scale and the shift from the track's coordinates (those of its first frame) to the frame's, and how
-    many pairs of frames have passed whose motion the image does not tell."""
+    """Return for each frame the scale and shift from the track's coordinates (those of its first frame) to the frame's.
+
+    The third result is the number of pairs of frames so far without a motion from the image."""
     a, b, passed = np.ones(len(z), complex), np.zeros(len(z), complex), np.zeros(len(z))
     plain: ComplexArray | None = None
     for t, motion in enumerate(motions):
@@ -74,7 +73,7 @@ def _accumulate_motion(
 
 
 def _landmark_motion(z: ComplexArray, plain: ComplexArray, face: FloatArray, t: int) -> tuple[Matrix, float]:
-    """The motion of the landmarks themselves from frame t to the next, and what passing it counts."""
+    """Return the motion of the landmarks from frame t to the next, and its count of pairs, see `JUMP_COUNT`."""
     jumps = np.abs(z[t : t + 2] - plain[t : t + 2]).mean(1) > JUMP_DISTANCE * face[t : t + 2]
     if jumps.any() or not np.isfinite(plain[t : t + 2]).all():
         motion, passes = fit_similarity(_to_real(z[t, :5]), _to_real(z[t + 1, :5])), JUMP_COUNT
@@ -84,7 +83,7 @@ def _landmark_motion(z: ComplexArray, plain: ComplexArray, face: FloatArray, t: 
 
 
 def _fit_lines(z: ComplexArray, rate: float) -> ComplexArray:
-    """[n, 6]: straight lines fitted around each frame, without regard to the image."""
+    """Return [n, 6]: straight lines fitted around each frame, without the image."""
     kernel = _Kernel(_is_detected(z), np.zeros(len(z)), rate)
     time = np.arange(len(z), dtype=float)[:, None]
     means = [kernel.mean(v, PLAIN_WIDTH)[0] for v in (time, time**2, z, time * z)]
@@ -96,15 +95,17 @@ def _fit_lines(z: ComplexArray, rate: float) -> ComplexArray:
 
 @dataclass(frozen=True, eq=False)
 class _Kernel:
-    """What is averaged with what."""
+    """Averages over frames with a detection."""
 
     detected: NDArray[np.bool_]
     unknown_motions: FloatArray
     rate: float
 
     def mean(self, values: NDArray[Any], width: float) -> tuple[NDArray[Any], FloatArray]:
-        """[n, m] averaged over frames by a Gaussian of that width in seconds, and [n] the variance that is left of what is
-        different in every frame. nan where nothing was seen within reach."""
+        """Average `values` [n, m] over frames with a Gaussian of `width` seconds.
+
+        The second result [n] is the remaining share of the variance of independent noise. Both are nan in frames without
+        a detection in reach."""
         n = len(values)
         sigma = max(width * self.rate, 1e-3)
         known = np.where(self.detected[:, None], values, 0)
@@ -124,7 +125,7 @@ class _Kernel:
 
 
 def _adaptive_mean(kernel: _Kernel, still: ComplexArray, face: float) -> ComplexArray:
-    """[n, 6]: each frame's mean over the widest window that loses nothing of the landmarks' own motion."""
+    """Return [n, 6]: each frame's mean over the widest window that does not smooth the landmarks' own motion."""
     noise = max(_estimate_noise(kernel, still), MIN_JITTER * face)
     means, left = zip(*(kernel.mean(still, width) for width in WIDTHS))
     best = np.full(len(still), len(WIDTHS) - 1.0)
@@ -139,7 +140,7 @@ def _adaptive_mean(kernel: _Kernel, still: ComplexArray, face: float) -> Complex
 
 
 def _interpolate(means: ComplexArray, index: FloatArray) -> ComplexArray:
-    """[n, 6]: between the two means [k, n, 6] on either side of the index [n]; the next wider that is known."""
+    """Interpolate the means [k, n, 6] at the fractional index [n]. Unknown means are replaced by the next wider ones."""
     for k in range(len(means) - 1, 0, -1):
         means[k - 1] = np.where(np.isfinite(means[k - 1]), means[k - 1], means[k])
     low = np.clip(np.floor(index).astype(int), 0, len(means) - 2)
@@ -149,7 +150,9 @@ def _interpolate(means: ComplexArray, index: FloatArray) -> ComplexArray:
 
 
 def _estimate_noise(kernel: _Kernel, still: ComplexArray) -> float:
-    """Standard deviation of a coordinate by what three frames in line differ from a straight line; 0 if there are none."""
+    """Estimate the standard deviation of a coordinate from the deviation of three consecutive frames from a line.
+
+    0 without three such frames."""
     if len(still) < 3:
         return 0.0
     bent = np.abs(still[2:] - 2 * still[1:-1] + still[:-2])[:, :5]

@@ -1,4 +1,4 @@
-"""What is refused from a video's header, before a frame is decoded."""
+"""Limits on the frame size, checked in a video's header before a frame is decoded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from ..images.size_limits import MAX_PIXELS
 
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 """FFmpeg's decoders refuse larger frames."""
-MIN_BYTES_PER_PIXEL = (
-    90  # bytes a pixel of 8 bits that frames at work take with the shortest queues, without the encoder; see `memory`
-)
-LARGE_FRAME_PIXELS = 12_000_000  # pixels: of frames beyond 4K fewer are decoded at once
-MAX_DECODER_THREADS, LARGE_FRAME_THREADS = 16, 4  # frames that are decoded at once at most; FFmpeg takes no more than 16
+# For frames of 8 bits in the pipeline with the shortest queues, without the encoder; see `frame_memory`.
+MIN_BYTES_PER_PIXEL = 90
+LARGE_FRAME_PIXELS = 12_000_000  # beyond 4K, fewer frames are decoded at once
+MAX_DECODER_THREADS, LARGE_FRAME_THREADS = 16, 4  # frames that are decoded at once; FFmpeg's limit is 16
 
 
 def limit_decoders(container: Any) -> None:
-    """Sets the limits for all video streams of an open container: frames may be larger than the header says."""
+    """Set the limits for all video streams of an open container, because frames may be larger than its header says."""
     for stream in container.streams.video:
         context = stream.codec_context
         if context is not None:
@@ -29,25 +28,25 @@ def limit_decoders(container: Any) -> None:
 
 
 def decoder_threads(pixels: int) -> int:
-    """How many frames of so many pixels a decoder works on."""
+    """Return how many frames of this many pixels are decoded at once."""
     return min(os.cpu_count() or 1, LARGE_FRAME_THREADS if pixels > LARGE_FRAME_PIXELS else MAX_DECODER_THREADS)
 
 
 def raise_if_too_large(path: Path, size: tuple[int, int], max_memory: int | None) -> None:
-    """Raises `ImageTooLarge` for frames of more than `MAX_PIXELS`, and `OutOfMemory` for frames that cannot fit into
-    `max_memory` bytes whatever encoder is used. `size`: width and height from the header."""
+    """Raise `ImageTooLarge` for frames of more than `MAX_PIXELS`, and `OutOfMemory` for frames that do not fit into
+    `max_memory` bytes with any encoder. `size`: width and height from the header."""
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
         raise ImageTooLarge(
-            f"{path} has frames of {size[0]} x {size[1]} pixels: at most {MAX_PIXELS / 1e6:.0f} million are read."
+            f"{path} has frames of {size[0]} x {size[1]} pixels, more than the limit of {MAX_PIXELS / 1e6:.0f} million."
         )
     if max_memory is not None and pixels * MIN_BYTES_PER_PIXEL > max_memory:
         raise OutOfMemory(oom_message(path, size, pixels * MIN_BYTES_PER_PIXEL, max_memory))
 
 
 def oom_message(path: Path, size: tuple[int, int], needed_bytes: int, allowed_bytes: int) -> str:
-    """The message that names both figures."""
+    """Return the error message for frames that need too much memory."""
     return (
-        f"{path}: frames of {size[0]} x {size[1]} take about {needed_bytes / 1e9:.1f} GB while they are at work, and "
-        f"{allowed_bytes / 1e9:.1f} GB are allowed. Allow more, or restore a smaller video."
+        f"{path}: frames of {size[0]} x {size[1]} need about {needed_bytes / 1e9:.1f} GB of memory, but the limit is "
+        f"{allowed_bytes / 1e9:.1f} GB. Raise the limit, or restore a smaller video."
     )

@@ -1,6 +1,6 @@
-"""The shape of pixels in a Matroska file: FFmpeg writes it from a field that PyAV does not set, so it is put in afterwards.
+"""Writes the sample aspect ratio into a finished Matroska file, because PyAV does not set the field that FFmpeg uses.
 
-Elements are as in RFC 8794 (EBML) and RFC 9559 (Matroska). The track's entry keeps its length: its number for tags, which
+Elements follow RFC 8794 (EBML) and RFC 9559 (Matroska). The length of the track's entry does not change: TrackUID, which
 FFmpeg stores in eight bytes, is stored in one.
 """
 
@@ -18,14 +18,14 @@ SEGMENT, TRACKS, TRACK_ENTRY, CLUSTER = 0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675
 TRACK_UID, VIDEO, PIXEL_WIDTH, VOID = 0x73C5, 0xE0, 0xB0, 0xEC
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 MUXER_OPTIONS = {"fflags": "+bitexact", "write_crc32": "0"}
-"""For FFmpeg's muxer: tracks are numbered from 1 for tags, and no checksum stands over their entries."""
-HEADER_BYTES = 1 << 20  # bytes in which the tracks' entries lie
+"""Options of FFmpeg's muxer: TrackUIDs count from 1, and the entries have no checksum."""
+HEADER_BYTES = 1 << 20  # bytes that contain the tracks' entries
 UNKNOWN_SIZE = -1
 
 
 @dataclass(frozen=True)
 class Element:
-    """One element: where it begins in its buffer, where its content does, and where it ends."""
+    """One element, with the offsets of its start, of its content and of its end in the buffer."""
 
     id: int
     start: int
@@ -34,13 +34,13 @@ class Element:
 
 
 def set_sample_aspect_ratio(path: Path, aspect: Fraction) -> None:
-    """Says in the first video track of a Matroska file just written that pixels have that width to their height."""
+    """Set the sample aspect ratio of the first video track in a finished Matroska file."""
     with open(path, "rb+") as file:
         head = file.read(HEADER_BYTES)
         entry = _video_track_entry(head)
         new = None if entry is None else _with_display_width(head[entry.data_start : entry.end], aspect)
         if entry is None or new is None:
-            log.warning("%s: the shape of its pixels (%s) could not be written: players show them square.", path, aspect)
+            log.warning("%s: the sample aspect ratio %s could not be written. Players show square pixels.", path, aspect)
             return
         file.seek(entry.data_start)
         file.write(new)
@@ -64,7 +64,7 @@ def _iter_children(data: bytes, element: Element) -> Iterator[Element]:
 
 
 def _with_display_width(entry: bytes, aspect: Fraction) -> bytes | None:
-    """A track entry's content, as long as before; None where there is no room."""
+    """Return a track entry's content with the new width in the same length, or None if there is no room."""
     parts = []
     for one in _iter_elements(entry, 0, len(entry)):
         content = entry[one.data_start : one.end]
@@ -82,7 +82,7 @@ def _with_display_width(entry: bytes, aspect: Fraction) -> bytes | None:
 
 
 def _set_display_width(video: bytes, aspect: Fraction) -> bytes:
-    """A video element's content with a width to be displayed; the height is that of the pixels where none is said."""
+    """Return a video element's content with a display width. The display height defaults to the height in pixels."""
     parts, display_width = [], 0
     for one in _iter_elements(video, 0, len(video)):
         if one.id == PIXEL_WIDTH:
@@ -102,7 +102,7 @@ def _iter_elements(data: bytes, offset: int, end: int) -> Iterator[Element]:
 
 
 def _read_vint(data: bytes, offset: int, keep_marker: bool) -> tuple[int, int]:
-    """A number of variable length and where it ends; all ones stand for an unknown size."""
+    """Read a number of variable length, and return it with the offset of its end. All ones mean an unknown size."""
     length = 9 - data[offset].bit_length()
     value = int.from_bytes(data[offset : offset + length], "big")
     if not keep_marker:

@@ -1,4 +1,4 @@
-"""Segments joined into the output, with all else that the video carried copied beside them."""
+"""Joins segments into the output and copies the video's other streams."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .write_errors import recovery_advice
 log = logging.getLogger(__name__)
 
 HALF = Fraction(1, 2)
-REPORT_EVERY = 8  # frames: copying one takes little longer than making an event
+REPORT_EVERY = 8  # frames, because copying one takes hardly longer than an event
 
 
 def concatenate(
@@ -51,13 +51,12 @@ def concatenate(
     progress: Progress = no_progress,
     encoding: Encoding | None = None,
 ) -> None:
-    """Writes `target` from segments in their order: whole, or not at all.
+    """Write `target` atomically from segments in their order.
 
-    Frames keep their timestamps as exactly as the container can, and all other streams their packets; with `start` or `end`
-    (seconds after the first frame), packets outside are left out and the output begins at 0. Where `target` is a folder,
-    the images are moved there, see `move_frames`. `encoding`, as `resolve_encoding` gave it, says which streams are
-    copied; else all are. Raises `InputError` for segments that do not belong together, `OutputError` where the disk
-    fails."""
+    Frames keep their timestamps as exactly as the container allows, and the packets of other streams are copied. With
+    `start` or `end` (seconds after the first frame), packets outside are dropped and the output begins at 0. For a folder,
+    see `move_frames`. `encoding`, from `resolve_encoding`, selects the streams to copy; without it, all are copied.
+    Raises `InputError` for segments that do not belong together, and `OutputError` if the file cannot be written."""
     if is_image_sequence(target):
         move_frames(segments, target, progress)
         return
@@ -77,16 +76,16 @@ def concatenate(
     except av_errors() as error:
         message = error_reason(error)
         raise OutputError(
-            f"{target} cannot be written: {message}. The segments are kept: {recovery_advice(error)}."
+            f"{target} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
         ) from error
 
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Which of the video's time goes into the output."""
+    """The part of the video that goes into the output."""
 
     start: Fraction | None
-    """Seconds of the video's own clock; None for all that comes before."""
+    """Seconds of the video's own clock; None for the beginning."""
     end: Fraction | None
     offset: Fraction
     """Added to all timestamps."""
@@ -99,7 +98,7 @@ def _time_range(info: VideoInfo, timestamps: NDArray[np.int64], start: float | N
 
 
 def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.int64]:
-    """Timestamps of all packets in their order, which is the order of decoding."""
+    """Return the timestamps of all packets in decoding order."""
     times: list[int] = []
     shift = segment_pts_offset(info)
     last = None
@@ -108,17 +107,19 @@ def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.in
             packets = container.demux(container.streams.video[0])
             own = [round(packet.pts * packet.time_base / info.time_base) - shift for packet in packets if packet.size]
         if not own or (last is not None and min(own) <= last):
-            raise InputError(f"{segment} does not follow the segment before it. Restart.")
+            raise InputError(f"{segment} does not follow the previous segment. Run again with --restart.")
         last = max(own)
         times += own
     if not times:
-        raise InputError("There is no segment to join: no frame was written.")
+        raise InputError("There are no segments to join, because no frame was written.")
     return np.array(times, np.int64)
 
 
 def _count_frames(info: VideoInfo, timestamps: NDArray[np.int64]) -> tuple[VideoInfo, NDArray[np.int64]]:
-    """The video with AVI's clock, one tick per frame: with a finer one AVI gets an empty frame for each tick between two.
-    Where the rate varies, a tick is the shortest distance."""
+    """Return the video and its timestamps in AVI's clock with one tick per frame.
+
+    With a finer clock, AVI would get an empty frame for each tick between two frames. If the rate varies, a tick is the
+    shortest distance between frames."""
     shown = np.sort(timestamps)
     for ticks in (info.frame_duration / info.time_base, Fraction(int(np.diff(shown).min(initial=info.frame_ticks)))):
         first = math.floor(int(shown[0]) / ticks + HALF)
@@ -129,12 +130,14 @@ def _count_frames(info: VideoInfo, timestamps: NDArray[np.int64]) -> tuple[Video
 
 
 def decoding_timestamps(timestamps: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """[n] timestamps of decoding for those of showing: strictly rising, never later than these, as early as needed."""
+    """Return [n] decoding timestamps for presentation timestamps.
+
+    They rise strictly and are never later than the presentation timestamps."""
     shown = np.sort(timestamps)
     delay = int((np.searchsorted(shown, timestamps) - np.arange(len(timestamps))).min(initial=0))
     leading = (
         shown[0] + np.arange(delay, 0) * step
-    )  # `delay` is negative: so many frames are decoded before the first is shown
+    )  # `delay` is the negative number of frames that are decoded before the first is shown
     return np.concatenate((leading, shown))[: len(timestamps)]
 
 
@@ -147,7 +150,7 @@ class _Muxer:
     time_range: TimeRange
     progress: Progress
     srt_streams: set[int] = field(default_factory=set)
-    """Indices of the subtitles that become SRT."""
+    """Indices of the subtitles that are converted to SRT."""
 
     def write(self, part: Path, format_: str) -> None:
         with contextlib.ExitStack() as stack:
@@ -181,8 +184,8 @@ class _Muxer:
             waiting = next(frames, None)
 
     def _add_streams(self, out: Any, first: Any, source: Any) -> tuple[Any, dict[int, Any], list[Any]]:
-        """The output's streams in the video's order: the video, those that are copied by the index of their source, and the
-        packets of cover images."""
+        """Add the output's streams in the video's order. Return the video stream, the copied streams by the index of their
+        source, and the packets of cover images."""
         copies: dict[int, Any] = {}
         covers: list[Any] = []
         video = None
@@ -220,9 +223,9 @@ class _Muxer:
         if self.info.frame_rate is not None:
             context.framerate = self.info.frame_rate
         if context.name == "hevc" and out.format.name in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # Apple's players show no hev1
+            context.codec_tag = "hvc1"  # Apple's players do not support hev1
         if context.name == "prores" and out.format.name == "mov":
-            context.codec_tag = first.codec_context.codec_tag  # which tells 4444 from HQ
+            context.codec_tag = first.codec_context.codec_tag  # distinguishes 4444 from HQ
         return stream
 
     def _copy_chapters(self, out: Any, source: Any) -> None:
@@ -248,7 +251,7 @@ class _Muxer:
         return (seconds if window.start is None else max(seconds, window.start)) + window.offset
 
     def _video_packets(self, video: Any) -> Iterator[Any]:
-        """The encoded frames, one after the other through all segments."""
+        """Yield the encoded frames of all segments."""
         base = self.info.time_base
         step = self.info.frame_ticks
         shift = round(self.time_range.offset / base)
@@ -271,7 +274,7 @@ class _Muxer:
                         self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))
 
     def _copied_packets(self, source: Any, copies: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
-        """Packets that are copied, with their new stream, their timestamps shifted."""
+        """Yield the copied packets with shifted timestamps, each with its new stream."""
         if source is None or not copies:
             return
         last: dict[int, int] = {}
@@ -292,20 +295,20 @@ class _Muxer:
             yield packet, copies[index]
 
     def _demux(self, source: Any, copies: dict[int, Any]) -> Iterator[Any]:
-        """A video that was cut off or damaged gives what it can; the reader has said what is wrong with it."""
+        """Yield packets up to the first read error. The reader has already reported defects of the video."""
         packets = source.demux(*(source.streams[index] for index in copies))
         while True:
             try:
                 packet = next(packets, None)
             except av_errors() as error:
-                log.warning("%s: what cannot be read is not copied (%s).", self.info.path, error_reason(error))
+                log.warning("%s: packets after a read error were not copied (%s).", self.info.path, error_reason(error))
                 return
             if packet is None:
                 return
             yield packet
 
     def _is_in_range(self, packet: Any) -> bool:
-        """Whether it belongs to the part that is kept; a subtitle shown already at the start does."""
+        """Whether the packet is in the kept part. A subtitle that is visible at its start is in it and gets shortened."""
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:
             return False
@@ -324,7 +327,7 @@ class _Muxer:
 
 
 def _with_data(packet: Any, data: bytes) -> Any:
-    """A packet with other data."""
+    """Return a copy of a packet with other data."""
     other = import_av().Packet(data)
     other.time_base, other.pts, other.dts, other.duration = packet.time_base, packet.pts, packet.dts, packet.duration
     other.is_keyframe = True
@@ -332,4 +335,4 @@ def _with_data(packet: Any, data: bytes) -> Any:
 
 
 DROPPED_TAGS = ("duration", "number_of_frames", "number_of_bytes", "bps", "encoder", "rotate")
-"""Metadata that told of the stream as it was encoded; compared without a language's suffix."""
+"""Metadata about the original encoding, which is not copied. The comparison ignores a suffix for the language."""

@@ -1,7 +1,7 @@
-"""A decoded frame's planes as arrays: turned upright, as RGB, and changed only where an image was.
+"""The planes of a decoded frame as arrays: rotated upright, converted to RGB, and changed only where the image changed.
 
-A change is added to the planes as a difference: what did not change in RGB stays bit for bit as it was decoded, and what
-changed a little does not lose what RGB of 8 bits cannot tell apart.
+A change is added to the planes as a difference. Unchanged pixels stay bit for bit as decoded, and changed ones keep the
+precision that RGB of 8 bits does not have.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHROMA_SUBSAMPLING = {
     "440": (1, 2),
     "411": (4, 1),
     "410": (4, 4),
-}  # of a chroma sample
+}  # pixels across and down per chroma sample
 PLANAR_EQUIVALENTS = {
     **dict.fromkeys(("nv12", "nv21"), "yuv420p"),
     **dict.fromkeys(("nv16", "yuyv422", "uyvy422", "yvyu422"), "yuv422p"),
@@ -42,21 +42,21 @@ PLANAR_EQUIVALENTS = {
     "p016le": "yuv420p16le",
     "p216le": "yuv422p16le",
 }
-"""Formats that are not planar by those that hold the same."""
+"""Planar formats with the same content, by packed or semi-planar format."""
 PACKED_RGBA = {"bgra": (1, 0, 2, 3), "rgba": (1, 2, 0, 3), "argb": (2, 3, 1, 0), "abgr": (2, 1, 3, 0)}
-"""Where green, blue, red and alpha are in a pixel of four bytes."""
-# ITU-T H.273, table 4: the red and the blue part of luma by the number of the matrix.
+"""Positions of green, blue, red and alpha in a pixel of four bytes."""
+# ITU-T H.273, table 4: the red and blue coefficients of luma, by the number of the matrix.
 LUMA_COEFFICIENTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 LUMA_COEFFICIENTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 BT709, BT601, UNSPECIFIED = 1, 6, 2
 LIMITED, FULL = 1, 2
-MAX_BOXES = 32  # parts of a frame that are changed one by one
-SWS_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, chroma interpolated both ways, rounded exactly
+MAX_BOXES = 32  # per frame; more changed parts are merged into one box
+SWS_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma interpolation, accurate rounding
 
 
 @dataclass(frozen=True)
 class ColorSpec:
-    """A video's color tags by their numbers in ITU-T H.273; 2 is unspecified. `range` is FFmpeg's: 1 limited, 2 full."""
+    """A video's color tags as numbers of ITU-T H.273, where 2 is unspecified. `range` is FFmpeg's: 1 limited, 2 full."""
 
     range: int = 0
     matrix: int = UNSPECIFIED
@@ -68,7 +68,7 @@ class ColorSpec:
         return self.range == FULL
 
     def effective_matrix(self, size: tuple[int, int]) -> int:
-        """The matrix that counts: where none is said, BT.709 from 720p on and BT.601 below, as players have it."""
+        """Return the matrix, or for an unspecified one BT.709 from 720p on and BT.601 below, as players do."""
         if self.matrix in LUMA_COEFFICIENTS:
             return self.matrix
         return BT709 if size[0] >= 1280 or size[1] >= 720 else BT601
@@ -76,19 +76,19 @@ class ColorSpec:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What a pixel format is."""
+    """The properties of a planar pixel format."""
 
     kind: str
     """yuv, gray or gbrp."""
     subsampling_x: int
-    """Pixels across that one chroma sample stands for; `subsampling_y` likewise."""
+    """Pixels across per chroma sample; `subsampling_y` is the same vertically."""
     subsampling_y: int
     bits: int
     has_alpha: bool = False
 
     @classmethod
     def parse(cls, name: str) -> PixelFormat | None:
-        """None for what is not planar or is of another byte order."""
+        """Parse FFmpeg's name. None for formats without a planar equivalent and for big-endian ones."""
         match = PLANAR_NAME.fullmatch(PLANAR_EQUIVALENTS.get(name, name))
         if match is None or (match["kind"] == "yuv" and match["chroma"] not in CHROMA_SUBSAMPLING):
             return None
@@ -108,12 +108,12 @@ class PixelFormat:
 
     @property
     def rotated(self) -> PixelFormat:
-        """After a quarter turn. Where no common format is subsampled so, chroma samples are repeated: 4:2:2 -> 4:4:4."""
+        """The format after a rotation by 90 degrees. Without a matching format, chroma is repeated: 4:2:2 -> 4:4:4."""
         return self if self.subsampling_x == self.subsampling_y else replace(self, subsampling_x=1, subsampling_y=1)
 
 
 def planar_format(name: str, bits: int, is_rgb: bool, has_alpha: bool = False) -> str:
-    """The planar format that holds what a decoder's format of that name holds."""
+    """Return the planar format for a decoder's format."""
     layout = PixelFormat.parse(name)
     if layout is not None:
         return layout.name
@@ -123,7 +123,7 @@ def planar_format(name: str, bits: int, is_rgb: bool, has_alpha: bool = False) -
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """A frame as the codec has it: arrays [h, w] of uint8 or uint16, Y Cb Cr, G B R or gray, then alpha if there is one."""
+    """A frame in the codec's format: arrays [h, w] of uint8 or uint16 (Y Cb Cr, G B R or gray), then alpha if present."""
 
     arrays: tuple[Pixels, ...]
     format: str
@@ -142,7 +142,7 @@ class Planes:
 
     @property
     def alpha(self) -> Pixels | None:
-        """[h, w]; the largest value is opaque."""
+        """[h, w], where the largest value is opaque; None without alpha."""
         return self.arrays[-1] if self.layout.has_alpha else None
 
     def without_alpha(self) -> Planes:
@@ -152,7 +152,7 @@ class Planes:
 
     @classmethod
     def from_frame(cls, frame: Any, name: str, colors: ColorSpec) -> Planes:
-        """A copy of a PyAV frame, in the planar format of that name."""
+        """Copy a PyAV frame into the planar format `name`."""
         if frame.format.name in PACKED_RGBA and name == "gbrap":
             return cls(_unpack(frame), name, colors)
         if frame.format.name.replace("yuvj", "yuv") != name:
@@ -162,14 +162,14 @@ class Planes:
         return cls(tuple(_plane_view(plane, layout.bits).copy() for plane in frame.planes), name, colors)
 
     def to_frame(self) -> Any:
-        """A PyAV frame with a copy of it."""
+        """Return a PyAV frame with a copy of the planes."""
         frame = import_av().VideoFrame(*self.size, self.format)
         for plane, array in zip(frame.planes, self.arrays):
             _plane_view(plane, self.layout.bits)[...] = array
         return frame
 
     def apply_orientation(self, orientation: int) -> Planes:
-        """Turned as an EXIF orientation (1 to 8) says."""
+        """Apply an EXIF orientation (1 to 8)."""
         if orientation == 1:
             return self
         layout = self.layout
@@ -183,7 +183,7 @@ class Planes:
         )
 
     def pad(self, size: tuple[int, int]) -> Planes:
-        """Of that width and height, which are no less than its own: the border is repeated."""
+        """Pad to a width and height that are no smaller, by repeating the border."""
         if self.size == size:
             return self
         layout = self.layout
@@ -197,9 +197,9 @@ class Planes:
         return replace(self, arrays=tuple(arrays))
 
     def apply_difference(self, before: ImageData, after: ImageData, mask: NDArray[np.bool_]) -> Planes:
-        """With the difference of two images of its size added where `mask` [H, W] is true.
+        """Add the difference of two images of the same size where `mask` [H, W] is true.
 
-        Luma changes in touched pixels only, chroma in the samples that stand for any; all else is the same bit for bit."""
+        Luma changes only in these pixels, and chroma in the samples that cover any of them. All else stays identical."""
         layout, arrays = self.layout, list(self.arrays)
         rows = _rgb_to_plane_matrix(layout, self.colors, self.size)
         for box in _changed_boxes(mask, layout):
@@ -217,7 +217,7 @@ class Planes:
 
 
 def _unpack(frame: Any) -> tuple[Pixels, ...]:
-    """Green, blue, red and alpha [h, w]: FFmpeg 7.1's own conversion changes alpha by one."""
+    """Return green, blue, red and alpha [h, w]. FFmpeg 7.1's own conversion would change alpha by one."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8)[: plane.line_size * frame.height].reshape(frame.height, plane.line_size)
     pixels = rows[:, : 4 * frame.width].reshape(frame.height, frame.width, 4)
@@ -225,12 +225,12 @@ def _unpack(frame: Any) -> tuple[Pixels, ...]:
 
 
 def is_opaque(alpha: Pixels | None, bits: int) -> bool:
-    """Whether alpha of that depth hides nothing; so does none."""
+    """Whether alpha of this depth is opaque everywhere, or missing."""
     return alpha is None or bool((alpha == 2**bits - 1).all())
 
 
 def scale_depth(plane: Pixels, bits: int, to_bits: int) -> Pixels:
-    """Values of so many bits brought to another depth, rounded."""
+    """Convert values to another bit depth, rounded."""
     if bits == to_bits:
         return plane
     scaled = np.rint(plane.astype(np.float32) * ((2**to_bits - 1) / (2**bits - 1)))
@@ -238,7 +238,7 @@ def scale_depth(plane: Pixels, bits: int, to_bits: int) -> Pixels:
 
 
 def _plane_view(plane: Any, bits: int) -> Pixels:
-    """[h, w] onto a PyAV plane's memory."""
+    """Return a view [h, w] of a PyAV plane's memory."""
     kind = np.uint8 if bits <= 8 else np.dtype("<u2")
     rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
     return rows.view(kind)[:, : plane.width]
@@ -249,7 +249,7 @@ def _upsample_chroma(chroma: Pixels, layout: PixelFormat, shape: Sequence[int]) 
 
 
 def _changed_boxes(mask: NDArray[np.bool_], layout: PixelFormat) -> list[Region]:
-    """Rectangles that have no pixel in common and hold all that is touched, from the corner of a chroma sample on."""
+    """Return disjoint rectangles that contain all pixels of the mask, aligned to chroma samples."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     found: list[Region] = []
     for x, y, width, height, _ in stats[1:count] if count <= MAX_BOXES else [_full_box(mask)]:
@@ -276,14 +276,14 @@ def _bounding_box(boxes: Sequence[Region]) -> Region:
 
 
 def _masked_difference(before: ImageData, after: ImageData, mask: NDArray[np.bool_], box: Region) -> NDArray[np.float32]:
-    """[h, w, 3] in [-1, 1], zero where nothing is touched."""
+    """Return the difference [h, w, 3] in [-1, 1], zero outside the mask."""
     difference = after.crop_rgb(box) - before.crop_rgb(box)
     difference *= mask[box.slices][..., None]
     return difference
 
 
 def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> list[NDArray[np.float32]]:
-    """[h, w, planes] -> for each plane [h / down, w / across]; at an odd edge the last pixels stand for those beyond."""
+    """Reduce [h, w, planes] to [h / down, w / across] for each plane. Odd edges are padded with their last pixels."""
     height, width, planes = change.shape
     grow = ((0, -height % layout.subsampling_y), (0, -width % layout.subsampling_x), (0, 0))
     whole = np.pad(change, grow, mode="edge") if grow[0][1] or grow[1][1] else change
@@ -293,7 +293,7 @@ def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> list
 
 
 def _rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int, int]) -> NDArray[np.float32]:
-    """[planes, 3]: how many steps each plane rises by red, green and blue (ITU-T H.273, 8.3)."""
+    """Return the matrix [planes, 3] from RGB to steps of each plane (ITU-T H.273, 8.3)."""
     top = 2**layout.bits - 1
     if layout.kind == "gbrp":
         return np.array([[0, top, 0], [0, 0, top], [top, 0, 0]], np.float32)
@@ -309,12 +309,12 @@ def _rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int
 
 
 def _add_rounded(array: Pixels, change: NDArray[np.float32], layout: PixelFormat) -> None:
-    """Adds to a part of a plane in place, rounded."""
+    """Add to a part of a plane in place, rounded."""
     array[...] = np.rint(array + change).clip(0, 2**layout.bits - 1)
 
 
 def to_rgb(frame: Any, colors: ColorSpec, bits: int) -> Pixels:
-    """[H, W, 3] of uint8, or of uint16 where `bits` are more than 8: a PyAV frame as an image, not turned."""
+    """Convert a PyAV frame to RGB [H, W, 3] of uint8, or of uint16 for more than 8 `bits`, without rotating it."""
     size = (frame.width, frame.height)
     matrix = colors.effective_matrix(size)
     rgb = frame.reformat(

@@ -1,4 +1,4 @@
-"""A few frames of a video before and after, to look at before hours are spent."""
+"""Restores a few frames of a video, to check the options before a long run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .reader import DecodedFrame, FrameReader
 
 RGB8 = NDArray[np.uint8]
 
-MAX_WIDTH = 720  # px: of each image; less where the video is smaller
+MAX_WIDTH = 720  # px, of each image
 FONT_SIZE, MARGIN = 18, 8  # px
 
 
@@ -43,10 +43,10 @@ def preview(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> RGB8:
-    """[H, W, 3]: `count` frames spread over the video, a row for each: as it is, and with its faces restored.
+    """Return a sheet [H, W, 3] with `count` frames spread over the video, one row for each: before and after.
 
-    Each frame stands for itself: nothing is followed or steadied, and `faces` chooses among those of the frame. Raises
-    `InputError` for a video whose length is not known, and what `restore_video` raises."""
+    Each frame is restored by itself, without tracking or smoothing, and `faces` selects among the faces of the frame.
+    Raises `InputError` for a video of unknown length, and the errors of `restore_video`."""
     options, video, notify = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
     info = probe_video(source, video)
     rows = []
@@ -60,22 +60,22 @@ def preview(
 
 
 def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator[DecodedFrame]:
-    """In the middles of `count` equal parts of what is to be restored; the last frame before where there is none."""
+    """Yield the frames in the middle of `count` equal parts, or the last frame before if there is none."""
     start = video.start or 0.0
     end = min((seconds for seconds in (video.end, info.duration) if seconds is not None), default=None)
     if end is None:
-        raise InputError(f"{info.path} does not say how long it is. Say where to end, in seconds.")
+        raise InputError(f"The length of {info.path} is unknown. Set an end in seconds.")
     last: DecodedFrame | None = None
     for n in range(count):
         at = start + (n + 0.5) / count * (end - start)
         last = next(iter(FrameReader(info, at, video.end, video.interlaced).frames()), last)
         if last is None:
-            raise InputError(f"{info.path} has no frame after {at:.2f} s; start or end earlier.")
+            raise InputError(f"{info.path} has no frame after {at:.2f} s. Set an earlier start or end.")
         yield last
 
 
 def _row(frame: DecodedFrame, result: RestoreResult) -> RGB8:
-    counts = faces_text(len(result.faces), sum(face.restored for face in result.faces))  # a line of the sheet is short
+    counts = faces_text(len(result.faces), sum(face.restored for face in result.faces))  # short, to fit on the sheet
     text = f"{frame.seconds:.2f} s: {counts}"
     before, after = (_downscale(image) for image in (frame.image, result.image_data))
     gap = np.full((before.shape[0], MARGIN, 3), 255, np.uint8)

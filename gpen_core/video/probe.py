@@ -1,4 +1,4 @@
-"""What is known of a video before it is decoded: its streams, size, time, colors and how it is turned."""
+"""Reads a video's properties from its header and first frame: streams, size, time, colors and orientation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
 from .planes import BT709, LIMITED, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
 
-DEFAULT_FRAME_RATE = Fraction(25)  # images a second, where nothing else is said
+DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
 SRGB_TRANSFER = 13  # ITU-T H.273, table 3
-# The matrix (a, b, c, d) takes (x, y) to (a x + c y, b x + d y): as the EXIF orientation that does the same.
+# EXIF orientations by the matrix (a, b, c, d), which maps (x, y) to (a x + c y, b x + d y).
 ORIENTATIONS = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -32,7 +32,7 @@ ORIENTATIONS = {
     (0, -1, -1, 0): 7,
     (0, -1, 1, 0): 8,
 }
-TICK_TOLERANCE = 1e-3  # of a tick: what seconds in floating point may be off
+TICK_TOLERANCE = 1e-3  # of a tick; rounding error of seconds in floating point
 ROTATION_DEGREES = {1: 0, 2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
 
 
@@ -44,10 +44,10 @@ class StreamInfo:
     kind: str
     """video, audio, subtitle, data or attachment."""
     codec: str
-    """FFmpeg's name; of an attachment, its file's name."""
+    """FFmpeg's name, or for an attachment the name of its file."""
     language: str | None = None
     is_cover: bool = False
-    """A video stream that is one cover image."""
+    """Whether it is a video stream with one cover image."""
 
     def __str__(self) -> str:
         return f"stream {self.index} ({self.kind}, {self.codec})"
@@ -61,25 +61,26 @@ class VideoInfo:
     size: tuple[int, int]
     """Width and height in pixels as displayed, upright."""
     time_base: Fraction
-    """Seconds of a frame's `pts`."""
+    """Unit of timestamps, in seconds."""
     frame_rate: Fraction | None
-    """Frames a second, on average."""
+    """Average frames per second."""
     duration: float | None
+    """Seconds."""
     has_stream_duration: bool
-    """Whether the length is the video stream's own, as the file says it: if frames end before, it was cut off."""
+    """Whether `duration` is the video stream's own. If the frames then end earlier, the file was cut off."""
     frame_count: int | None
-    """Frames, estimated from rate and length where the file does not say."""
+    """Number of frames, estimated from rate and duration if the file does not have it."""
     format: str
-    """FFmpeg's name of the planes' layout, upright."""
+    """FFmpeg's name of the planes' format, after the rotation."""
     decoded_format: str
-    """The same before it is turned."""
+    """The same before the rotation."""
     start_pts: int
-    """`pts` of the first frame, from which on seconds are counted."""
+    """Timestamp of the first frame, at which seconds begin."""
     colors: ColorSpec
     orientation: int
-    """How the coded frames are turned to be upright, as EXIF says it, 1 to 8."""
+    """EXIF orientation (1 to 8) that turns the coded frames upright."""
     sample_aspect_ratio: Fraction
-    """Width of a pixel to its height, upright."""
+    """Width of a pixel divided by its height, after the rotation."""
     streams: tuple[StreamInfo, ...]
     video_index: int
     """Index of the stream that is restored; -1 for a folder."""
@@ -87,36 +88,36 @@ class VideoInfo:
     is_folder: bool = False
     mastering: Mastering = NO_MASTERING
     clock_start: Fraction = Fraction(0)
-    """Seconds of the file's clock at which its first stream begins, such as ten hours in a recording of television. The
-    output's clock begins there at 0."""
+    """Time in seconds at which the file's first stream begins, e.g. ten hours in a television recording. The output's
+    clock is 0 there."""
     is_transparent: bool = False
     """Whether the first frame is not opaque."""
     is_interlaced: bool = False
     """Whether the first frame is interlaced."""
     has_file_order_timestamps: bool = False
-    """Whether timestamps follow the file's order though frames are shown in another, as AVI has it for H.264 with
-    B-frames: sorted, they are right."""
+    """Whether timestamps are in decoding order instead of display order, as in AVI files of H.264 with B-frames.
+    Sorted, they are right."""
 
     @property
     def bits(self) -> int:
-        """Of a sample: 8, 10, 12 or 16."""
+        """Bits per sample: 8, 10, 12 or 16."""
         layout = PixelFormat.parse(self.format)
         assert layout is not None
         return layout.bits
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise by which the coded frames are turned to be upright."""
+        """Clockwise rotation in degrees that turns the coded frames upright."""
         return ROTATION_DEGREES[self.orientation]
 
     @property
     def other_streams(self) -> tuple[StreamInfo, ...]:
-        """What is copied: all streams but the one that is restored."""
+        """All streams except the one that is restored."""
         return tuple(one for one in self.streams if one.index != self.video_index)
 
     @property
     def frame_duration(self) -> Fraction:
-        """How long a frame is shown, on average."""
+        """Average duration of a frame in seconds."""
         return 1 / (self.frame_rate or DEFAULT_FRAME_RATE)
 
     @property
@@ -125,26 +126,26 @@ class VideoInfo:
         return max(1, round(self.frame_duration / self.time_base))
 
     def seconds_at(self, pts: int) -> float:
-        """From the first frame on."""
+        """Convert a timestamp to seconds after the first frame."""
         return float((pts - self.start_pts) * self.time_base)
 
     def pts_at(self, seconds: float) -> int:
-        """The first timestamp that is not before so many seconds after the first frame."""
+        """Return the first timestamp at or after this many seconds after the first frame."""
         return self.start_pts + math.ceil(seconds / self.time_base - TICK_TOLERANCE)
 
 
 @version_guard("av")
 def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None) -> VideoInfo:
-    """Looks at a video, or at a folder of images shown at `fps` a second (25 where that is None).
+    """Read the properties of a video, or of a folder of images with `fps` frames per second (25 if None).
 
-    The first frame is decoded, unless the header says that frames are too large (`ImageTooLarge`), or take more than
-    `max_memory` bytes with any encoder (`OutOfMemory`). Raises `InputError` for a file that is not there, is no video, has
-    no video stream, no frame that can be decoded, or alpha that FFmpeg does not read; `OptionsError` for `fps` with a video
-    that has a rate of its own."""
+    Decodes the first frame. Before that, raises `ImageTooLarge` if the header says that frames are too large, and
+    `OutOfMemory` if they need more than `max_memory` bytes with any encoder. Raises `InputError` if the file does not
+    exist, is not a video, has no video stream, no decodable frame, or alpha that FFmpeg cannot read. Raises `OptionsError`
+    for `fps` with a video, which has its own rate."""
     if path.is_dir():
         return _probe_folder(path, fps, max_memory)
     if fps is not None:
-        raise OptionsError(f"{path} has timestamps of its own: a frame rate can be set for a folder of images only.")
+        raise OptionsError(f"{path} has its own frame rate. Set a frame rate only for a folder of images.")
     with open_input(path) as container:
         stream = _video_stream(path, container)
         _raise_if_hidden_alpha(path, stream)
@@ -158,27 +159,27 @@ def _video_stream(path: Path, container: Any) -> Any:
         kinds = ", ".join(dict.fromkeys(one.type for one in container.streams)) or "nothing"
         raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
     if streams[0].codec_context is None:
-        raise InputError(f"{path}: no decoder for its video stream is part of this PyAV. Convert the video to H.264 first.")
+        raise InputError(f"{path}: PyAV has no decoder for its video stream. Convert the video to H.264 first.")
     return streams[0]
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is one cover image."""
+    """Whether a video stream is a cover image."""
     return stream.type == "video" and bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
 def _raise_if_hidden_alpha(path: Path, stream: Any) -> None:
-    """VP8 and VP9 in WebM have alpha beside the frames, where FFmpeg's decoder does not look."""
+    """Raise `InputError` for VP8 and VP9 in WebM with alpha, which FFmpeg's decoder ignores."""
     if stream.metadata.get("alpha_mode") == "1":
         raise InputError(
-            f"{path} has an alpha channel beside its frames (alpha_mode), which is not read here: it would be lost. Convert "
-            "the video to ProRes 4444 or ffv1 first."
+            f"{path} has an alpha channel that cannot be read (WebM's alpha_mode) and would be lost. Convert the video to "
+            "ProRes 4444 or ffv1 first."
         )
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> tuple[Any, int]:
-    """The frame, and the timestamp of decoding of the first packet."""
-    message, codec = "", stream.codec_context.name  # PyAV 19 crashes where the context is asked after it could not be opened
+    """Return the first frame, and the decoding timestamp of the first packet."""
+    message, codec = "", stream.codec_context.name  # PyAV 19 crashes if the name is read after the decoder failed to open
     try:
         first_dts = None
         for packet in container.demux(stream):
@@ -191,7 +192,7 @@ def _first_frame(path: Path, container: Any, stream: Any) -> tuple[Any, int]:
     except av_errors() as error:
         message = message or error_reason(error)
     cause = f" that can be decoded ({message})" if message else ""
-    raise InputError(f"{path} holds no frame{cause}. Get the video anew; the video stream is {codec}.")
+    raise InputError(f"{path} has no {codec} frame{cause}. Download or copy the video again.")
 
 
 def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: int) -> VideoInfo:
@@ -233,10 +234,10 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
 
 
 def interlaced_message(path: Path) -> str:
-    """Why an interlaced video is refused, and what to do."""
+    """Return the error message for interlaced videos that are refused."""
     return (
-        f"{path} is interlaced: each frame holds two moments in alternate rows. Choose --interlaced deinterlace, or keep if "
-        "it is only marked so."
+        f"{path} is interlaced: each frame has two moments in alternate rows. Use --interlaced deinterlace, or keep if "
+        "it is only marked as interlaced."
     )
 
 
@@ -249,7 +250,7 @@ def _is_transparent(frame: Any, name: str) -> bool:
 
 
 def _clock_start(container: Any, time_base: Fraction) -> Fraction:
-    """In whole ticks of the video's clock, so that its timestamps stay exact; 0 where the file begins before 0."""
+    """Return the start in whole ticks, so that timestamps stay exact; 0 if the file begins before 0."""
     ticks = Fraction(container.start_time or 0, AV_TIME_BASE) / time_base  # rounded to microseconds
     return max(Fraction(0), math.floor(ticks + Fraction(1, 10)) * time_base)
 
@@ -268,7 +269,7 @@ def _frame_rate(stream: Any) -> Fraction | None:
 
 
 def _stream_duration(stream: Any) -> float | None:
-    """Of the video stream; sound may be longer."""
+    """Return the duration of the video stream in seconds. Audio may be longer."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     parsed = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
@@ -296,7 +297,7 @@ def _stream_info(stream: Any) -> StreamInfo:
 
 
 def read_orientation(frame: Any) -> int:
-    """The EXIF orientation (1 to 8) of a PyAV frame's display matrix; 1 for none, and for angles between."""
+    """Return the EXIF orientation (1 to 8) of a PyAV frame's display matrix; 1 without one, and for other angles."""
     matrix = side_data(frame, "DISPLAYMATRIX")
     if matrix is None:
         return 1
@@ -305,7 +306,7 @@ def read_orientation(frame: Any) -> int:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """A folder's images in natural order: 2 before 10."""
+    """Return a folder's images in natural order: 2 before 10."""
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() in formats.OUTPUT_SUFFIXES and path.name[0] != "."]
     except OSError as error:
@@ -319,13 +320,12 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def read_frame(path: Path, size: tuple[int, int] | None = None, max_memory: int | None = None) -> codecs.EncodedImage:
-    """A frame of a folder. Raises `InputError` if it is of another size than `size`, and `OutOfMemory` as `codecs.read`
-    does."""
+    """Read a frame of a folder. Raises `InputError` if its size is not `size`, and `OutOfMemory` as `codecs.read` does."""
     encoded = codecs.read(path, max_memory)
     if size is not None and encoded.image.size != size:
         size_text = "{} x {}".format(*encoded.image.size)
         raise InputError(
-            f"{path} has {size_text} pixels and the first frame {size[0]} x {size[1]}: all must be of one size."
+            f"{path} is {size_text} px, but the first frame is {size[0]} x {size[1]} px. All frames must have one size."
         )
     return encoded
 
@@ -334,7 +334,7 @@ def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> V
     paths = frame_files(path)
     if not paths:
         raise InputError(
-            f"{path} holds no images ({', '.join(formats.OUTPUT_SUFFIXES)}). Name a video or a folder of frames."
+            f"{path} contains no images ({', '.join(formats.OUTPUT_SUFFIXES)}). Name a video or a folder of frames."
         )
     rate = DEFAULT_FRAME_RATE if fps is None else fps
     if rate <= 0:
@@ -365,11 +365,11 @@ def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> V
 
 
 def has_transparency(image: ImageData) -> bool:
-    """Whether an image is not opaque everywhere."""
+    """Whether an image has pixels that are not opaque."""
     return image.alpha is not None and bool((image.alpha < image.max_value).any())
 
 
 def as_rgb(image: ImageData) -> ImageData:
-    """What frames are: RGB without alpha."""
+    """Convert an image to RGB without alpha."""
     pixels = image.pixels if image.pixels.shape[2] == 3 else image.pixels.repeat(3, axis=2)
     return ImageData(pixels)

@@ -1,4 +1,4 @@
-"""A video's frames one by one, from any of them on."""
+"""Reads a video's frames one by one, from any frame on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_fram
 
 log = logging.getLogger(__name__)
 
-SEEK_BACK_SECONDS = (2.0, 8.0, 32.0)  # seconds before a wanted frame that are sought, until decoding begins at or before it
+SEEK_BACK_SECONDS = (2.0, 8.0, 32.0)  # before a frame, tried in order until decoding begins at or before it
 MAX_READ_FAILURES = 16
-TRUNCATION_SECONDS = 1.0  # seconds at the end without frames that are taken for a video cut off
+TRUNCATION_SECONDS = 1.0  # more seconds without frames at the end mean that the video was cut off
 
 TimestampedFrame = tuple[int, Any]
 """A timestamp and PyAV's frame."""
@@ -35,20 +35,20 @@ class DecodedFrame:
     """One frame of a video."""
 
     number: int
-    """From 0, counted from the first frame that is restored."""
+    """Counted from 0, the first frame that is restored."""
     pts: int
-    """In the video's time base."""
+    """Timestamp in the video's time base."""
     seconds: float
     image: ImageData
-    """RGB [H, W, 3], upright; uint8, or uint16 where the video has more than 8 bits."""
+    """RGB [H, W, 3], upright; uint8, or uint16 if the video has more than 8 bits."""
     native: Planes | EncodedImage
-    """As decoded, upright: a video's planes, a folder's image with what its file carried."""
+    """The decoded frame, upright: a video's planes, or a folder's image with its metadata."""
     name: str = ""
-    """Of a folder's image."""
+    """File name of a folder's image."""
 
     @property
     def alpha(self) -> Pixels | None:
-        """[H, W] of the image's type; None where there is none."""
+        """[H, W] in the image's type, or None."""
         if isinstance(self.native, EncodedImage):
             return self.native.image.alpha
         alpha = self.native.alpha
@@ -59,7 +59,7 @@ class DecodedFrame:
 
 @dataclass
 class FrameReader:
-    """Decodes a video from `start` to `end`, both in seconds after its first frame; the end is not included."""
+    """Decodes a video from `start` to `end`, in seconds after its first frame. The end is excluded."""
 
     info: VideoInfo
     start: float | None = None
@@ -67,19 +67,19 @@ class FrameReader:
     interlaced: str = "deinterlace"
     """As in `VideoOptions`."""
     notes: list[str] = field(default_factory=list)
-    """What was wrong with the video, once each; also logged as warnings."""
+    """Notes about defects of the video, without duplicates. They are also logged as warnings."""
     _is_seeking: bool = field(default=False, init=False, repr=False)
-    """Until the first frame after a seek: what cannot be decoded before it was not asked for."""
+    """True from a seek to the first frame after it. Errors before that frame are ignored."""
     _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
-    """Timestamps of packets whose frame is not out yet, of a video that `has_file_order_timestamps`."""
+    """For a video that `has_file_order_timestamps`: timestamps of packets whose frame was not decoded yet."""
 
     def frames(self, first: int = 0, timestamps: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[DecodedFrame]:
-        """The frames from number `first` on.
+        """Yield the frames from number `first` on.
 
-        `timestamps`: the timestamps of all frames from an earlier pass. With them decoding begins shortly before the frame,
-        and frames are numbered by them; it ends early where the video no longer gives these frames. A frame that cannot be
-        decoded is left out; a video that was cut off ends where it ends; both are put into `notes`. Raises `InputError` for
-        a frame of another size, and where a folder's image cannot be read."""
+        `timestamps`: the timestamps of all frames from an earlier pass. With them, decoding begins shortly before the first
+        frame, and they give the frames' numbers. The iterator ends early if the video no longer gives these frames. Frames
+        that cannot be decoded are dropped, with a note. A video that was cut off ends early, with a note. Raises
+        `InputError` for a frame of another size, and if a folder's image cannot be read."""
         if self.info.is_folder:
             yield from self._image_frames(first)
             return
@@ -105,7 +105,7 @@ class FrameReader:
             yield DecodedFrame(number, pts, info.seconds_at(pts), image, encoded, paths[pts].name)
 
     def _first_pass(self) -> Iterator[TimestampedFrame]:
-        """From `self.start` on."""
+        """Yield the frames from `self.start` on."""
         target_pts = None if self.start is None else self.info.pts_at(self.start)
         for pts, frame in self._decode() if target_pts is None else self._decode_reaching(target_pts):
             if target_pts is None or pts >= target_pts:
@@ -113,8 +113,9 @@ class FrameReader:
                 yield pts, frame
 
     def _decode_reaching(self, target_pts: int) -> Iterator[TimestampedFrame]:
-        """From a frame on that is at or before `target_pts`: a container without an index leads to any key frame near it, or
-        cannot seek."""
+        """Yield frames, beginning at or before `target_pts`.
+
+        A container without an index seeks to any key frame nearby, or cannot seek."""
         for seconds in () if self.info.has_file_order_timestamps else SEEK_BACK_SECONDS:
             decoded = self._decode(self._seek_target(target_pts, seconds))
             first = next(decoded, None)
@@ -123,8 +124,9 @@ class FrameReader:
         return self._decode()
 
     def _second_pass(self, first: int, timestamps: NDArray[np.int64]) -> Iterator[tuple[int, TimestampedFrame]]:
-        """Frames with their numbers, each at its time in the first pass. Where decoding from one place misses a frame, it
-        begins further back, at last where the first pass began."""
+        """Yield frames with their numbers, each at its timestamp of the first pass.
+
+        If decoding misses a frame, it begins again further back, and at last at the start of the first pass."""
         number = first
         for seconds in (*(() if self._cannot_seek(timestamps) else SEEK_BACK_SECONDS), None):
             if number >= len(timestamps):
@@ -141,20 +143,23 @@ class FrameReader:
                     number += 1
 
     def _cannot_seek(self, timestamps: NDArray[np.int64]) -> bool:
-        """Whether some of them are not the file's own but follow the one before, see `_decode`, or frames are only counted:
-        then a timestamp may be that of several frames, and only the first pass tells which."""
+        """Whether frames cannot be identified by their timestamps after a seek.
+
+        That is so if `_decode` corrected some of them or only counted frames, because then several frames may have one
+        timestamp in the file."""
         if self.info.has_file_order_timestamps:
             return True
         return self.info.frame_ticks > 1 and bool((np.diff(timestamps) == 1).any())
 
     def _seek_target(self, pts: int, seconds: float) -> int | None:
-        """So many seconds before; None where that is before the first frame."""
+        """Return the timestamp `seconds` before `pts`, or None if that is before the first frame."""
         target = pts - round(seconds / self.info.time_base)
         return target if target > self.info.start_pts else None
 
     def _decode(self, seek_pts: int | None = None) -> Iterator[TimestampedFrame]:
-        """Frames to `self.end`, their timestamps strictly rising: from the first on, or after seeking to that timestamp.
-        There are none where the container cannot seek, or frames after it have no timestamps."""
+        """Yield frames up to `self.end` with strictly rising timestamps, from the first frame or from `seek_pts` on.
+
+        Yields nothing if the container cannot seek, or if frames after the seek have no timestamps."""
         info, last = self.info, None
         end, is_corrected = None if self.end is None else info.pts_at(self.end), False
         self._is_seeking = seek_pts is not None
@@ -167,7 +172,7 @@ class FrameReader:
             self._is_seeking = False
             if last is not None and pts <= last:
                 if not is_corrected:
-                    self._note(f"Timestamps that do not rise, first at {info.seconds_at(last):.3f} s, were set right.")
+                    self._note(f"Timestamps that do not rise were corrected, the first at {info.seconds_at(last):.3f} s.")
                 pts, is_corrected = last + 1, True
             last = pts
             if end is not None and pts >= end:
@@ -176,7 +181,7 @@ class FrameReader:
         self._note_if_truncated(last)
 
     def _progressive_frames(self, seek_pts: int | None) -> Iterator[Any]:
-        """Frames, deinterlaced if that is asked for. Raises `InputError` for the first interlaced one if none may be."""
+        """Return the frames, deinterlaced if `interlaced` says so. Raises `InputError` if it refuses interlaced frames."""
         frames = self._raw_frames(seek_pts)
         if self.interlaced == "keep":
             return frames
@@ -191,7 +196,7 @@ class FrameReader:
         return frame
 
     def _raw_frames(self, seek_pts: int | None) -> Iterator[Any]:
-        """Frames in the order of showing."""
+        """Yield frames in display order."""
         with open_input(self.info.path) as container:
             stream = container.streams[self.info.video_index]
             stream.thread_type = "AUTO"
@@ -205,7 +210,7 @@ class FrameReader:
                 for packet in self._packets(container, stream):
                     yield from self._decode_packet(stream, packet)
                 return
-            self._note("The file has no time for frames that are shown in another order: they were numbered.")
+            self._note("The file has timestamps in decoding order only, so frames got theirs by counting.")
             self._file_order.clear()
             for packet in self._packets(container, stream):
                 if packet is not None:
@@ -215,7 +220,7 @@ class FrameReader:
                     yield frame
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
-        """To the end, which None stands for; where reading fails, it is tried a few times to go on behind it."""
+        """Yield packets, and None at the end. After a read error, try to continue a few times."""
         for _ in range(MAX_READ_FAILURES):
             try:
                 for packet in container.demux(stream):
@@ -223,11 +228,11 @@ class FrameReader:
                         yield packet
                 break
             except av_errors() as error:
-                self._note(f"The file cannot be read in places ({error_reason(error)}).")
+                self._note(f"Parts of the file cannot be read ({error_reason(error)}).")
         yield None
 
     def _decode_packet(self, stream: Any, packet: Any) -> Iterator[Any]:
-        """A packet's frames; None gives those that the decoder holds back, perhaps behind ones that are broken."""
+        """Yield a packet's frames. None flushes the decoder, which may have frames after broken ones."""
         for _ in range(1 if packet is not None else MAX_READ_FAILURES):
             try:
                 yield from stream.codec_context.decode(packet)
@@ -235,7 +240,7 @@ class FrameReader:
             except import_av().error.EOFError:
                 return
             except av_errors() as error:
-                self._note(f"Frames that cannot be decoded ({error_reason(error)}) were left out.")
+                self._note(f"Frames that cannot be decoded were dropped ({error_reason(error)}).")
                 if self._file_order:
                     self._file_order.popleft()
 
@@ -245,8 +250,8 @@ class FrameReader:
         if size != self.info.size:
             first = "{} x {}".format(*self.info.size)
             raise InputError(
-                f"{self.info.path}: the frame at {self.info.seconds_at(pts):.3f} s has {size[0]} x {size[1]} pixels and the "
-                f"first {first}: all must be of one size. Cut the video there: end before it, and start anew from it."
+                f"{self.info.path}: the frame at {self.info.seconds_at(pts):.3f} s is {size[0]} x {size[1]} px, but the "
+                f"first is {first} px. Restore the parts before and after it separately, with --end and --start."
             )
 
     def _note_if_truncated(self, last: int | None) -> None:
@@ -255,9 +260,7 @@ class FrameReader:
             return
         reached = info.seconds_at(last) + float(info.frame_duration)
         if info.duration - reached > max(TRUNCATION_SECONDS, 2 * float(info.frame_duration)):
-            self._note(
-                f"The video ends after {reached:.3f} s of {info.duration:.3f}: it was cut off. What is there is restored."
-            )
+            self._note(f"The video was cut off: it ends after {reached:.3f} of {info.duration:.3f} s.")
 
     def _note(self, text: str) -> None:
         if text not in self.notes and not self._is_seeking:

@@ -1,4 +1,4 @@
-"""A video from file to file: what is in it, then its segments, then all of it with its sound."""
+"""Restores a video file: first pass, segments, then the output with all other streams."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Run:
-    """One video at work."""
+    """The state of one run."""
 
     info: VideoInfo
     reader: FrameReader
@@ -56,7 +56,7 @@ class _Run:
     region_mask: FloatImage | None
     timer: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
-    """What is to be said at the end."""
+    """Notes for the result."""
 
     @property
     def rate(self) -> float:
@@ -83,18 +83,18 @@ def restore_video(
     restart: bool = False,
     executor: SegmentExecutor | None = None,
 ) -> VideoResult:
-    """Restores the faces of a video (a file, or a folder of images) into `target`, with all its other streams.
+    """Restore the faces of a video (a file, or a folder of images) into `target`, and copy all other streams.
 
-    Memory does not grow with its length. `target` appears whole or not at all; until then finished segments wait in a folder
-    beside it, from which the next run with the same video, options and networks goes on, unless `restart` is true.
+    Memory does not grow with the video's length. `target` appears only when it is complete. Finished segments are kept in a
+    folder next to it, and the next run with the same video, options and networks resumes from them, unless `restart` is
+    true.
     `region_mask` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the
-    video is read, then frames, and stops the work by raising `Interrupted`. `max_memory` bounds the network, as in
-    `FaceRestorer.restore_batch`, and `frame_memory` (bytes; without it, half of the machine's memory) the frames that are at
-    work and the encoder: what cannot fit is refused from the header. With `executor` the first pass and the joining are
-    done here, the segments by other processes.
-    Raises `InputError` for what is no video, has no frames, or alpha or streams that the target cannot hold, `OptionsError`
-    for what cannot be, `OutputError` where it cannot be written or another run is writing it, `MissingDependency` without
-    PyAV, and what `FaceRestorer.restore_batch` raises."""
+    video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory` (bytes) limits the network, as in
+    `FaceRestorer.restore_batch`. `frame_memory` (bytes; by default half of the machine's memory) limits frames and encoder;
+    a video that cannot fit is refused by its header. With `executor`, other processes restore the segments.
+    Raises `InputError` if the source is not a video, has no frames, or has alpha or streams that the target cannot hold;
+    `OptionsError` for invalid options; `OutputError` if the target cannot be written or another run is writing it;
+    `MissingDependency` without PyAV; and the errors of `FaceRestorer.restore_batch`."""
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
     info, encoding = check_video(source, target, options, video, frame_memory)
@@ -134,7 +134,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     else:
         store, done = _run_executor(run, analysis, analysis_key, executor)
     if run.work_dir.other_runs([analysis_key, store.folder.name]):
-        run.notes.append(f"{run.work_dir.folder} also holds what runs with other options have left; a restart deletes it")
+        run.notes.append(f"{run.work_dir.folder} also contains segments of runs with other options. --restart deletes them.")
     concatenate(store.files, run.info, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _build_result(run, analysis, frame_restorer, store, done)
     note = run.work_dir.clear()
@@ -165,7 +165,7 @@ def _prefetch_depth(run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRes
 def _run_executor(
     run: _Run, analysis: VideoAnalysis, analysis_key: str, executor: SegmentExecutor
 ) -> tuple[SegmentStore, int]:
-    """The segments, and how many of them an earlier run had finished."""
+    """Let the executor restore the segments. Return them, and how many of them an earlier run finished."""
     ranges = segment_ranges(analysis.frame_count, analysis.cuts, run.rate)
     results: list[SegmentResult] = []
 
@@ -181,16 +181,17 @@ def _run_executor(
     names = sorted({one.folder_name for one in results})
     if len(names) != 1:
         raise DeviceError(
-            f"The segments were restored on different devices or in different precisions, and wait in {', '.join(names)} of "
-            f"{run.work_dir.folder}. They do not belong together: give all workers the same device and precision."
+            f"The segments in {run.work_dir.folder} ({', '.join(names)}) were restored on different devices or in different "
+            "precisions. Give all workers the same device and precision."
         )
     store = _segment_store(run, analysis, names[0])
     return store, len(before.intersection(store.reports))
 
 
 class SegmentRestorer:
-    """Restores segments of a video whose first pass is done, for a run that waits for them, see `SegmentExecutor`. They go
-    into that run's work folder, where a run without other processes finds them, too."""
+    """Restores segments of a video in another process, after the first pass; see `SegmentExecutor`.
+
+    It writes them into the work folder of the run that waits for them. A local run can resume from them, too."""
 
     def __init__(
         self,
@@ -204,8 +205,9 @@ class SegmentRestorer:
         max_memory: int | None = None,
         frame_memory: int | None = None,
     ) -> None:
-        """`analysis_key` as `SegmentExecutor` is told it, all else as `restore_video`. Raises as that, and `InputError`
-        where the first pass is not there."""
+        """`analysis_key` is that of `SegmentExecutor`; the others are those of `restore_video`.
+
+        Raises the errors of `restore_video`, and `InputError` if the result of the first pass is missing."""
         info, encoding = check_video(source, target, options, video, frame_memory)
         reader = FrameReader(info, video.start, video.end, video.interlaced)
         tell = ReplayableProgress(no_progress)
@@ -215,8 +217,8 @@ class SegmentRestorer:
         analysis = VideoAnalysis.load(run.work_dir.folder / analysis_key)
         if analysis is None:
             raise InputError(
-                f"{run.work_dir.folder} is not there for a worker, or without the first pass. It lies beside the output: "
-                "give one in a folder that all machines share."
+                f"A worker cannot find {run.work_dir.folder}, or it has no result of the first pass. Write the output into "
+                "a folder that all machines share."
             )
         restorer.prepare(options, tell)
         self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis)
@@ -224,7 +226,7 @@ class SegmentRestorer:
         self._frame_restorer.depth = _prefetch_depth(run, analysis, self._frame_restorer)
 
     def restore(self, number: int) -> SegmentResult:
-        """Does nothing where it is finished. Raises as `restore_video`."""
+        """Restore a segment unless it is finished. Raises the errors of `restore_video`."""
         self._run.timer.seconds.clear()
         if self._store.is_missing(number):
             with oom_context("this video", "choose a smaller detection size"), version_guard("av"):
@@ -237,12 +239,12 @@ def _segment_store(run: _Run, analysis: VideoAnalysis, key: str) -> SegmentStore
 
 
 def _segments_key(run: _Run, analysis_key: str) -> str:
-    """What the segments depend on; to be asked for once all networks are loaded."""
+    """Return the key of everything that the segments depend on. All networks must be loaded."""
     return cache_key(analysis_key, networks_digest(run.restorer.modules()), _second_pass_inputs(run))
 
 
 def _analysis_key(run: _Run, content: str) -> str:
-    """What the first pass depends on."""
+    """Return the key of everything that the first pass depends on."""
     options = run.options
     option_values = [options.confidence, options.detection_size, options.angles, options.template]
     detector = networks_digest([run.restorer.detector.network])
@@ -252,14 +254,14 @@ def _analysis_key(run: _Run, content: str) -> str:
 
 
 def _second_pass_inputs(run: _Run) -> list[Any]:
-    """What the second pass depends on beside the first and the networks."""
+    """Return the inputs of the second pass other than the first pass and the networks."""
     region_mask = None if run.region_mask is None else hashlib.sha256(run.region_mask.tobytes()).hexdigest()
     device = [str(run.restorer.device), str(run.restorer.dtype)]
     return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
 
 
 def _analyze(run: _Run, key: str) -> VideoAnalysis:
-    """From the work folder, if an earlier run came to its end."""
+    """Run the first pass, or load its result from the work folder."""
     folder = run.work_dir.subfolder(key)
     saved = VideoAnalysis.load(folder)
     if saved is not None:
@@ -292,7 +294,7 @@ def _analyze(run: _Run, key: str) -> VideoAnalysis:
 def _restore_missing(
     run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer, store: SegmentStore, missing: Sequence[int]
 ) -> None:
-    """Neighboring segments together: the faces around their borders then go through the network once."""
+    """Restore the missing segments. Adjacent ones run together, so that faces around their borders are restored once."""
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         frame_range = range(store.ranges[numbers[0]].start, store.ranges[numbers[-1]].stop)
@@ -329,7 +331,8 @@ def _write_segments(
                     sums[1].add(after)
                 run.progress(_restoring_event(one.frame.number + 1, analysis))
         if len(frames) < len(store.ranges[n]):
-            raise InputError(f"{run.info.path} ended in frame {store.ranges[n].start + len(frames)}; it changed meanwhile.")
+            last = store.ranges[n].start + len(frames)
+            raise InputError(f"{run.info.path} ended at frame {last}, so it changed during the run. Run again.")
         flicker_sums = {str(track): [[one.weight, one.squares] for one in pair] for track, pair in flicker.items()}
         store.write_report(n, {"frames": frames, "flicker": flicker_sums, "notes": notes})
 

@@ -1,4 +1,4 @@
-"""The segments of a video in the making, and processes that make them."""
+"""The segments of an unfinished video, and the interface of processes that restore them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from typing import Any, NamedTuple, Protocol
 from ..files.atomic_write import write_bytes
 from .frame_folder import staging_folder
 
-MIN_SEGMENT_SECONDS, MAX_SEGMENT_SECONDS = 2.0, 5.0  # seconds of a segment: it ends at a cut, if there is one
+MIN_SEGMENT_SECONDS, MAX_SEGMENT_SECONDS = 2.0, 5.0  # a segment ends at a cut between these, if there is one
 
 
 class SegmentResult(NamedTuple):
-    """A segment that lies in the work folder."""
+    """A finished segment in the work folder."""
 
     number: int
     folder_name: str
-    """The folder in it, see `WorkDir.subfolder`."""
+    """Name of its subfolder, see `WorkDir.subfolder`."""
     seconds: dict[str, float]
-    """By stage."""
+    """Seconds by stage."""
 
 
 class SegmentExecutor(Protocol):
-    """Has a video's segments restored by other processes, each by a `SegmentRestorer`."""
+    """Lets other processes restore a video's segments, each with a `SegmentRestorer`."""
 
     def __call__(self, analysis_key: str, count: int, on_finished: Callable[[SegmentResult], None]) -> None:
-        """Once the first pass is in the work folder, under this key: returns when `on_finished` was called, in this thread,
-        for each of so many segments, in any order. Raises what keeps one from being made."""
+        """Restore `count` segments after the first pass was saved in the work folder under `analysis_key`.
+
+        Calls `on_finished` in this thread for each segment, in any order, and returns after the last. Raises the error of
+        a segment that fails."""
 
 
 class SegmentStore:
-    """The segments in the work folder: of each its video, and what became of its faces."""
+    """The segments in the work folder: the video of each, and a report about its faces."""
 
     def __init__(self, folder: Path, ranges: Sequence[range]) -> None:
         self.folder, self.ranges = folder, ranges
@@ -43,11 +45,11 @@ class SegmentStore:
         return [n for n in range(len(self.ranges)) if self.is_missing(n)]
 
     def is_missing(self, n: int) -> bool:
-        """Whether it is to be restored: it was never finished, or its frames are neither in it nor staged any more."""
+        """Whether a segment must be restored: it was never finished, or its frames are neither in it nor staged."""
         return not self.reports[n].exists() or not (self.files[n].exists() or staging_folder(self.folder).exists())
 
     def write_report(self, n: int, content: dict[str, Any]) -> None:
-        """That a segment is finished, and what became of its faces. Raises `OutputError`."""
+        """Write the report about its faces, which marks the segment as finished. Raises `OutputError`."""
         write_bytes(self.reports[n], json.dumps(content).encode())
 
     def read_report(self, n: int) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class SegmentStore:
 
 
 def segment_ranges(count: int, cuts: Sequence[int], rate: float) -> list[range]:
-    """The frames of each segment: as many as are shown in five seconds, or up to a cut after two and more."""
+    """Return the frames of each segment: five seconds, or up to the last cut after at least two seconds."""
     min_frames, max_frames = max(1, round(MIN_SEGMENT_SECONDS * rate)), max(1, round(MAX_SEGMENT_SECONDS * rate))
     out: list[range] = []
     first = 0

@@ -1,4 +1,4 @@
-"""Images in memory that follow each other, restored as a video."""
+"""Restores consecutive images in memory as a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .threaded_pipeline import ThreadedPipeline
 
 @dataclass(frozen=True, eq=False)
 class SequenceFrame:
-    """One image by its place."""
+    """One image with its index."""
 
     number: int
     image: ImageData
@@ -30,14 +30,14 @@ class SequenceFrame:
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """What became of one image."""
+    """The result for one image."""
 
     image: ImageData
-    """The input's own where nothing was restored."""
+    """The input's own image if no face was restored."""
     mask: FloatImage | None
-    """[H, W] in [0, 1]: how much of each pixel is restored; None where nothing is."""
+    """[H, W] in [0, 1]: restored share of each pixel; None if no face was restored."""
     faces: tuple[Face, ...]
-    """Those that were followed, in the order of their tracks; `reason` says why one was left alone."""
+    """The tracked faces, in the order of their tracks. `reason` is why a face was skipped."""
 
     def __repr__(self) -> str:
         return f"SequenceResult({self.image!r}, {len(self.faces)} faces)"
@@ -54,18 +54,19 @@ def restore_sequence(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> Iterator[SequenceResult]:
-    """Restores images of one size that follow each other `rate` times a second, one by one, as `restore_video` does.
+    """Restore consecutive images of one size as `restore_video` does, and yield them one by one.
 
-    `images` gives them twice, the same each time: arrays or whatever else `RestoreInput.image` may be but a path. Cuts are
-    found, faces followed and evened out over time; of `video`, `temporal_smoothing` and `min_duration` count. `region_mask`,
-    `progress`, `max_memory` and errors as in `restore_video`."""
+    `images` is called twice and must give the same images: arrays or anything that `RestoreInput.image` accepts, except
+    paths. `rate`: images per second. Cuts are detected, and faces are tracked and smoothed over time. Of `video`, only
+    `temporal_smoothing` and `min_duration` apply. `region_mask`, `progress`, `max_memory` and errors are those of
+    `restore_video`."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
     if options.upscale != 1:
-        raise OptionsError("Images that are a video keep their size: enlarge them before or after.")
+        raise OptionsError("Frames of a video cannot be upscaled here. Upscale them before or after.")
     with oom_context("these images", "choose a smaller detection size"):
         analysis = _analyze(restorer, images, options, rate, progress_replay)
         frame_restorer = FrameRestorer.from_analysis(

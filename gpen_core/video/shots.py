@@ -1,8 +1,8 @@
-"""Where one shot of a video ends and the next begins: hard cuts, found as the frames come.
+"""Detects hard cuts between the shots of a video, frame by frame.
 
-Own code, and not scenedetect: that reads files by itself, judges by how much the colors change, which a flash or a fast pan
-makes them do, and is not there inside ComfyUI. What tells a cut here is that nothing of the last frame is found again in
-this one, wherever it may have moved to and however bright it has become.
+We do not use scenedetect: it reads files itself, is not part of ComfyUI, and measures the change of colors, which flashes
+and fast pans change, too. Here, a frame begins a new shot if no part of the previous frame is found in it, regardless of
+motion and brightness.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from numpy.typing import NDArray
 
 from ..images.image import FloatImage, ImageData
 
-THUMBNAIL_SIZE = 192  # px: the longer one of the frames that are compared
+THUMBNAIL_SIZE = 192  # px; longer side of the frames that are compared
 BLOCK_SIZE = 12  # px
-MIN_GLOBAL_CORRELATION = (
-    0.65  # correlation of what two frames have in common, one of them moved: beyond it nothing need be looked for
-)
-MIN_OVERLAP = 0.3  # of the frame they must have in common
-HIGHPASS_SIGMA = 6.0  # px of half the size: what is coarser, light and shade, does not count in that
-MIN_BLOCK_STD = 3.0  # levels of 255: standard deviation within a block that has something to be known again by
-MIN_TEXTURED = 0.04  # of the blocks: with fewer that have texture, nothing can be said
-MAX_FLASH_TEXTURED = 0.15  # of the blocks: a frame with fewer may be a flash
-MIN_BLOCK_CORRELATION = 0.7  # correlation of a block with what it is thought to have become
+MIN_GLOBAL_CORRELATION = 0.65  # of the overlap of two shifted frames; above it, they are of one shot
+MIN_OVERLAP = 0.3  # of the frame
+HIGHPASS_SIGMA = 6.0  # px at half size; removes light and shade
+MIN_BLOCK_STD = 3.0  # levels of 255; standard deviation of a block with texture
+MIN_TEXTURED = 0.04  # of the blocks; frames with fewer textured ones cannot be compared
+MAX_FLASH_TEXTURED = 0.15  # of the blocks; a frame with fewer textured ones may be a flash
+MIN_BLOCK_CORRELATION = 0.7  # of a block with its counterpart
 WHITE_LEVEL = 250  # levels of 255
-MIN_FLASH_WHITE = 0.2  # of the frame: with so much more white than the one before, it may be a flash
-MIN_FLASH_LIFT = 60.0  # levels: or with its darkest twentieth so much brighter
-MAX_FLASH_FRAMES = 2  # frames: the longest
-MAX_FORWARD_BACKWARD = 1.5  # px: the flow there and back ends that near to where it began
-MIN_SIMILARITY = 0.33  # of the blocks with texture are found again within one shot
+MIN_FLASH_WHITE = 0.2  # of the frame; a frame with this much more white than the previous one may be a flash
+MIN_FLASH_LIFT = 60.0  # levels; so may one whose 5th percentile is this much brighter
+MAX_FLASH_FRAMES = 2
+MAX_FORWARD_BACKWARD = 1.5  # px between a pixel and its forward and backward flow
+MIN_SIMILARITY = 0.33  # of the textured blocks must be found again within one shot
 
 
 class CutDetector:
-    """Is asked about every frame in order. It keeps the last two frames that show anything, 192 px wide, in gray."""
+    """Detects cuts in consecutive frames. It keeps gray thumbnails of the last two frames with texture."""
 
     def __init__(self) -> None:
         self._references: list[FloatImage] = []
         self._flash_frames = 0
 
     def is_cut(self, image: ImageData) -> bool:
-        """Whether this frame begins another shot than the last one's. The first frame begins none; neither does one that is
-        nearly of one color or a narrow strip: what comes after it is compared with what came before it. So it is with a
-        flash of one frame or two, which makes a cut into glaring light come as much later. Dissolves are not found, nor is a
-        cut to another moment of the same view."""
+        """Whether this frame begins a new shot. The first frame does not.
+
+        Frames of nearly one color, narrow strips and flashes of one or two frames are ignored: the frame after them is
+        compared with the one before. A cut into glaring light is therefore found up to two frames late. Dissolves, and cuts
+        to another moment of the same view, are not found."""
         current = thumbnail(image)
         if min(current.shape) < BLOCK_SIZE or _textured_blocks(current).mean() < MIN_TEXTURED:
             return False
@@ -59,13 +58,13 @@ class CutDetector:
 
 
 def _may_be_flash(current: FloatImage, previous: FloatImage) -> bool:
-    """Whether light may have flooded the image."""
+    """Whether the frame may be a flash."""
     whiter = float((current >= WHITE_LEVEL).mean() - (previous >= WHITE_LEVEL).mean())
     return whiter > MIN_FLASH_WHITE or float(np.percentile(current, 5) - np.percentile(previous, 5)) > MIN_FLASH_LIFT
 
 
 def thumbnail(image: ImageData) -> FloatImage:
-    """[h, w] gray in [0, 255], the longer side 192 px."""
+    """Return a gray thumbnail [h, w] in [0, 255] with a longer side of 192 px."""
     return np.asarray(cv2.cvtColor(image.to_bgr255(THUMBNAIL_SIZE), cv2.COLOR_BGR2GRAY), np.float32)
 
 
@@ -74,23 +73,25 @@ def _is_same_shot(previous: FloatImage, current: FloatImage) -> bool:
 
 
 def similarity(previous: FloatImage, current: FloatImage) -> float:
-    """0 to 1: of the blocks with texture of a frame (see `thumbnail`), those that are found again in another; 1 where most
-    of the image is the same, at once, however far it has moved."""
+    """Return the share of a thumbnail's textured blocks that are found in another, from 0 to 1.
+
+    1 if the two thumbnails are equal after a global shift."""
     one, two = _normalize(previous), _normalize(current)
     x, y, correlation = _global_shift(one, two)
     if correlation >= MIN_GLOBAL_CORRELATION:
         return 1.0
     textured = _textured_blocks(previous) & _textured_blocks(_translate(current, x, y))
     if textured.mean() < MIN_TEXTURED and _textured_blocks(current).mean() < MAX_FLASH_TEXTURED:
-        return 1.0  # white but for a corner: what comes next tells
+        return 1.0  # nearly all white; the next frame decides
     moved = _matched_blocks(one, _translate(two, x, y)), textured
     still = _matched_blocks(one, two), _textured_blocks(previous)
     return max(float(found[where].mean()) if where.mean() >= MIN_TEXTURED else 0.0 for found, where in (moved, still))
 
 
 def _global_shift(one: FloatImage, two: FloatImage) -> tuple[float, float, float]:
-    """By how much most of the first frame has moved in the second, and how much alike they are then: the correlation of
-    what they have in common, for all shifts at once (Padfield, IEEE Trans. Image Processing 21(5), 2012)."""
+    """Return the shift x, y of the second frame, and the correlation of the overlap.
+
+    All shifts are computed at once (Padfield, IEEE Trans. Image Processing 21(5), 2012)."""
     a, b = _highpass(one), _highpass(two)
     height, width = a.shape
     size = (2 * height, 2 * width)
@@ -111,13 +112,13 @@ def _global_shift(one: FloatImage, two: FloatImage) -> tuple[float, float, float
 
 
 def _highpass(image: FloatImage) -> FloatImage:
-    """Half the size, without light and shade."""
+    """Return the image at half size without low frequencies."""
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.asarray(half - cv2.GaussianBlur(half, (0, 0), HIGHPASS_SIGMA), np.float32)
 
 
 def _matched_blocks(one: FloatImage, two: FloatImage) -> NDArray[np.bool_]:
-    """[rows, columns]: the blocks of the first frame that the flow finds again."""
+    """Return [rows, columns]: the blocks of the first frame that optical flow finds in the second."""
     flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
     bytes_one, bytes_two = (np.rint(image).astype(np.uint8) for image in (one, two))
     forward, backward = flow.calc(bytes_one, bytes_two, None), flow.calc(bytes_two, bytes_one, None)
@@ -134,19 +135,19 @@ def _matched_blocks(one: FloatImage, two: FloatImage) -> NDArray[np.bool_]:
 
 
 def _normalize(image: FloatImage) -> FloatImage:
-    """In [0, 255] with one mean and contrast, whatever the light."""
+    """Normalize mean and contrast, in [0, 255]."""
     deviation = max(float(image.std()), 1.0)
     return np.asarray(np.clip((image - image.mean()) * (48 / deviation) + 128, 0, 255), np.float32)
 
 
 def _translate(image: FloatImage, x: float, y: float) -> FloatImage:
-    """What lies at (x, y) comes to (0, 0)."""
+    """Translate the image so that (x, y) moves to (0, 0)."""
     matrix = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y]])
     return np.asarray(cv2.warpAffine(image, matrix, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _split_blocks(image: NDArray[Any]) -> NDArray[Any]:
-    """[rows, columns, pixels]: whole blocks; what is left at the right and below is dropped."""
+    """Return whole blocks [rows, columns, pixels]. The rest at the right and bottom is dropped."""
     rows, columns = (max(1, side // BLOCK_SIZE) for side in image.shape)
     height, width = (min(BLOCK_SIZE, side) for side in image.shape)
     blocks = image[: rows * height, : columns * width].reshape(rows, height, columns, width)
@@ -158,7 +159,7 @@ def _textured_blocks(image: FloatImage) -> NDArray[np.bool_]:
 
 
 def _block_correlation(one: NDArray[Any], two: NDArray[Any]) -> NDArray[Any]:
-    """[rows, columns]: correlation of each block with its counterpart; 0 for flat ones."""
+    """Return [rows, columns]: correlation of each block with its counterpart, 0 for flat ones."""
     a, b = (v - v.mean(axis=2, keepdims=True) for v in (one, two))
     norm = np.sqrt((a**2).sum(2) * (b**2).sum(2))
     return np.asarray(np.divide((a * b).sum(2), norm, out=np.zeros_like(norm), where=norm > 0))

@@ -1,4 +1,4 @@
-"""Streams that go from one file into another packet by packet, as they are."""
+"""Copies streams from one file to another packet by packet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TS_CODECS = frozenset(
         *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "scte_35", "smpte_2038", "epg"),
     )
 )
-"""What an MPEG transport stream has a name for (FFmpeg's `mpegtsenc.c`). Players do not know anything else in it."""
+"""Codecs that an MPEG transport stream can identify (FFmpeg's `mpegtsenc.c`). Players cannot play others in it."""
 COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "webp": "image/webp"}
 """MIME types of cover images by FFmpeg's codec."""
 MP4_COVERS = ("mjpeg", "png", "bmp")
@@ -25,7 +25,7 @@ MP4_COVERS = ("mjpeg", "png", "bmp")
 
 
 def add_stream_copy(container: Any, stream: Any) -> Any:
-    """A stream of an output like one of an input. Raises what PyAV does where the container has no place for it."""
+    """Add a copy of an input's stream to an output. Raises PyAV's error if the container cannot hold it."""
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
     copy = container.add_stream_from_template(stream, opaque=True)
@@ -36,43 +36,43 @@ def add_stream_copy(container: Any, stream: Any) -> Any:
 
 
 def set_time_base(stream: Any, time_base: Fraction) -> None:
-    """Asks a container for that clock; PyAV 14 cannot for a stream that is copied, the container chooses then."""
+    """Set a stream's clock. PyAV 14 cannot for a copied stream, so the container chooses it."""
     with contextlib.suppress(RuntimeError):
         stream.time_base = time_base
 
 
 def is_generated(stream: StreamInfo) -> bool:
-    """Whether a container writes it by itself: QuickTime's timecode, from metadata, and the texts of chapters."""
+    """Whether the container generates the stream itself: QuickTime's timecode from metadata, and titles of chapters."""
     return stream.kind == "data" and stream.codec in GENERATED_CODECS
 
 
 def ts_can_name(stream: StreamInfo) -> bool:
-    """Whether players find out from an MPEG transport stream what is in it."""
+    """Whether an MPEG transport stream can identify the stream's codec."""
     return stream.codec in TS_CODECS
 
 
 def holds_cover(format_: str, cover: StreamInfo) -> bool:
-    """Whether a container has a place for a cover image: FFmpeg writes a second video into all others."""
+    """Whether a container can hold a cover image. FFmpeg would write a second video stream into the others."""
     if format_ == "matroska":
         return cover.codec in COVER_TYPES and hasattr(import_av().container.OutputContainer, "add_attachment")
     return format_ == "mp4" and cover.codec in MP4_COVERS
 
 
 def read_packet(path: Path, index: int) -> bytes:
-    """The first packet of a stream: of a cover, the image. Empty where there is none."""
+    """Return the first packet of a stream, which for a cover is the image. Empty if there is none."""
     with open_input(path) as source:
         return next((bytes(packet) for packet in source.demux(source.streams[index]) if packet.size), b"")
 
 
 def attach_cover(container: Any, stream: Any, data: bytes) -> None:
-    """Puts a cover image into a Matroska container, which holds it as an attachment (RFC 9559, 21.1)."""
+    """Add a cover image to a Matroska container as an attachment (RFC 9559, 21.1)."""
     codec = stream.codec_context.name
     name = stream.metadata.get("filename") or f"cover.{'jpg' if codec == 'mjpeg' else codec}"
     container.add_attachment(name, stream.metadata.get("mimetype") or COVER_TYPES[codec], data)
 
 
 def cover_packet(stream: Any, data: bytes) -> Any:
-    """A cover image for an MP4 container, which has no time."""
+    """Return the packet of a cover image for an MP4 container."""
     packet = import_av().Packet(data)
     packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 1000), 0, 0
     packet.is_keyframe = True

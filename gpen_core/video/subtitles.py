@@ -1,4 +1,4 @@
-"""Subtitles of MP4 (`mov_text`, 3GPP TS 26.245) as SRT, for Matroska, which has no place for the former."""
+"""Converts subtitles of MP4 (`mov_text`, 3GPP TS 26.245) to SRT for Matroska, which cannot hold `mov_text`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EMPTY_SRT = b"1\n00:00:00,000 --> 00:00:01,000\n-\n"
 
 
 def becomes_srt(codec: str, format_: str) -> bool:
-    """Whether subtitles of that codec are written into that container as SRT."""
+    """Whether subtitles of this codec are converted to SRT for this container."""
     return codec == "mov_text" and format_ == "matroska"
 
 
 def add_srt_stream(container: Any, stream: Any) -> Any:
-    """An output's stream of SRT, with the tags of an input's stream."""
+    """Add an SRT stream to an output, with the metadata of an input's stream."""
     with import_av().open(io.BytesIO(EMPTY_SRT), format="srt") as template:
         copy = container.add_stream_from_template(template.streams[0], opaque=True)
     copy.metadata.update({key: value for key, value in stream.metadata.items() if key != "handler_name"})
@@ -28,8 +28,9 @@ def add_srt_stream(container: Any, stream: Any) -> Any:
 
 
 def to_srt(sample: bytes) -> bytes:
-    """A packet of `mov_text` as the text of an SRT packet, UTF-8: bold, italic and underlined stay. Empty where nothing is
-    shown, as between two subtitles."""
+    """Convert a packet of `mov_text` to the text of an SRT packet in UTF-8. Bold, italic and underline are kept.
+
+    Empty for packets without text, such as those between two subtitles."""
     (length,) = struct.unpack(">H", sample[:2].rjust(2, b"\0"))
     raw, boxes = sample[2 : 2 + length], sample[2 + length :]
     text = raw.decode("utf-16" if raw[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8", "replace")
@@ -45,7 +46,7 @@ def to_srt(sample: bytes) -> bytes:
 
 
 def _styles(boxes: bytes) -> list[tuple[int, int, int]]:
-    """First character, the one after the last, and face flags of each `styl` record."""
+    """Return the first character, the one after the last, and the face flags of each `styl` record."""
     found = []
     while len(boxes) >= 10:
         size, kind = struct.unpack(">I4s", boxes[:8])

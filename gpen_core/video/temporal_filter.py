@@ -1,4 +1,4 @@
-"""Restored crops of one track, filtered over time along what moved: flicker goes, a blink stays."""
+"""Filters the restored crops of a track over time along the optical flow. It removes flicker and keeps blinks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import OptionsError
 from ..images.image import FloatImage
 from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, match, prepare, warp_by_flow
 
-# Flicker of noise falls to 0.39 of what it was, with a radius of 2 to 0.47 (benchmarks/flicker.py, shake). On a face that
-# turns, talks and blinks, restored by sharpening, lower amounts kept more noise than they spared of the clean face, and a
-# radius of 5 gained little and takes nearly twice as long.
+# This radius reduces the flicker of noise to 0.39, a radius of 2 to 0.47 (benchmarks/flicker.py, shake). For a face that
+# turns, talks and blinks, restored by sharpening, lower amounts kept more noise than detail. A radius of 5 gained little and
+# needs nearly twice the time.
 DEFAULT_AMOUNT = 1.0
 RADIUS = 3  # frames to each side
-GUIDE_SIZE = 256  # px: a guide's side
-LAYER_SCALE = 65535.0  # layers are kept in 16 bits
-BAND_ROWS = 128  # rows filtered at once: they stay in the processor's cache
+GUIDE_SIZE = 256  # px
+LAYER_SCALE = 65535.0  # layers are stored in 16 bits
+BAND_ROWS = 128  # rows filtered at once, so that they fit into the processor's cache
 
 QuantizedLayer = NDArray[np.uint16]
 
@@ -32,19 +32,21 @@ class _WindowFrame:
     guide: FlowInput
     layers: list[QuantizedLayer]
     matches: dict[int, FlowMatch] = field(default_factory=dict)
-    """By another frame's number: how this one lies in that one."""
+    """By another frame's number: the flow from this frame to that one."""
 
 
 @dataclass
 class FlickerMetric:
-    """How far following crops of a track differ along the flow, where it agrees; sums, so that segments can be added."""
+    """Difference of consecutive crops of a track along the flow, weighted by its confidence.
+
+    It consists of sums, so that segments can be added."""
 
     weight: float = 0.0
     squares: float = 0.0
 
     @property
     def rms(self) -> float:
-        """Root mean square difference of values in [0, 1]; nan where nothing was compared."""
+        """Root mean square difference of values in [0, 1]; nan if nothing was compared."""
         return math.sqrt(self.squares / self.weight) if self.weight > 0 else math.nan
 
     def add(self, other: FlickerMetric) -> None:
@@ -52,7 +54,7 @@ class FlickerMetric:
         self.squares += other.squares
 
     def compare(self, current: FloatImage, previous: FloatImage, match: FlowMatch) -> None:
-        """`current` [G, G, 3] and the frame `previous` before it."""
+        """Add the difference of `current` [G, G, 3] and the frame `previous` before it."""
         squares = cv2.transform((current - warp_by_flow(previous, match.flow, cv2.INTER_CUBIC)) ** 2, CHANNEL_MEAN)
         self.weight += float(match.confidence.sum())
         self.squares += float((match.confidence * squares).sum())
@@ -65,27 +67,26 @@ class FilteredFrame:
     number: int
     layers: list[FloatImage]
     flicker_before: FlickerMetric = field(default_factory=FlickerMetric)
-    """How far the first layer differs from the frame before it, as it came; nothing for a track's first frame."""
+    """Difference of the first layer to the previous frame before the filter; empty for a track's first frame."""
     flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
-    """The same of what is given."""
+    """The same after the filter."""
 
 
 class TrackFilter:
-    """The restored crops of one track filtered over time along optical flow, in the track's coordinates.
+    """Filters the restored crops of one track over time along the optical flow, in the track's coordinates.
 
-    Frame t becomes the weighted mean of the frames at most `radius` from it, each resampled to where the flow between
-    the crops as they came in says that it lies. Its own weight is 1 and another's `amount`, times a Gaussian over time,
-    times the gate: 0 where the flow does not return to where it began, or the crops as they came in differ by more than
-    their noise. There, frame t stays as restored (to 1 in 65535). A result depends on the frames at most `radius` away.
-    At most 2 `radius` + 1 frames are held, in 16 bits.
+    Frame t becomes the weighted mean of the frames at most `radius` away, each warped by the flow between the input crops.
+    Its own weight is 1. Another frame's weight is `amount`, times a Gaussian over time, times the flow's confidence. The
+    confidence is 0 where the forward and backward flow disagree, or where the input crops differ by more than their noise.
+    There, frame t stays as restored (to 1 in 65535). At most 2 `radius` + 1 frames are held, in 16 bits.
     """
 
     def __init__(self, amount: float = DEFAULT_AMOUNT, radius: int = RADIUS) -> None:
-        """`amount` in [0, 1]: 0 hands all through as it is. Raises `OptionsError`."""
+        """`amount` in [0, 1]: 0 turns the filter off. Raises `OptionsError`."""
         if not 0 <= amount <= 1:
-            raise OptionsError(f"temporal_smoothing is {amount}; expected a number from 0 (each frame by itself) to 1.")
+            raise OptionsError(f"temporal_smoothing is {amount}, expected a number from 0 (off) to 1.")
         if radius < 0:
-            raise OptionsError(f"The window reaches 0 or more frames to each side, not {radius}.")
+            raise OptionsError(f"The radius is {radius}, expected 0 or more frames.")
         self.amount, self.radius = amount, radius
         self._window: list[_WindowFrame] = []
         self._pending: list[int] = []
@@ -94,20 +95,20 @@ class TrackFilter:
 
     @property
     def is_active(self) -> bool:
-        """Whether anything is filtered, and so measured."""
+        """Whether frames are filtered and their flicker is measured."""
         return self.amount > 0 and self.radius > 0
 
     def add(self, number: int, guide: FloatImage, layers: Sequence[FloatImage]) -> None:
-        """The track's next frame. `guide` [G, G, 3]: the crop as it came in, reduced by area; G is the same for all.
+        """Add the track's next frame. `guide` [G, G, 3]: the downscaled input crop, with the same G for all frames.
 
-        `layers`, square [S, S] or [S, S, C], each of its own size: what is filtered; the first is the restored crop
+        `layers`: the images to filter, [S, S] or [S, S, C], each with its own size. The first is the restored crop
         [S, S, 3]. All are in [0, 1].
         """
         if not self.is_active:
             self._passthrough.append(FilteredFrame(number, list(layers)))
             return
         if self._window and number <= self._window[-1].number:
-            raise ValueError(f"Frame {number} came after frame {self._window[-1].number}: a track goes forwards.")
+            raise ValueError(f"Frame {number} was added after frame {self._window[-1].number}. Add frames in order.")
         frame = _WindowFrame(number, prepare(guide), [_quantize(layer) for layer in layers])
         for other in self._window:
             if number - other.number <= self.radius:
@@ -116,7 +117,7 @@ class TrackFilter:
         self._pending.append(number)
 
     def pop_ready(self, last_number: float = math.inf) -> Iterator[FilteredFrame]:
-        """The frames that need no further ones, in order: all of the track's up to number `last_number` have been added."""
+        """Yield the frames that need no later ones, in order. All frames up to `last_number` must have been added."""
         while self._passthrough:
             yield self._passthrough.pop(0)
         while self._pending and self._pending[0] + self.radius <= last_number:
@@ -142,7 +143,7 @@ class TrackFilter:
         return np.clip(out, 0, 1, out=out)
 
     def _measure(self, frame: _WindowFrame, done: FilteredFrame) -> None:
-        """Compares the frame with the one before it."""
+        """Measure the difference to the previous frame."""
         size = frame.guide.gray.shape
         both = (
             _downscale(frame.layers[0].astype(np.float32) / np.float32(LAYER_SCALE), size),
@@ -155,7 +156,7 @@ class TrackFilter:
 
 
 def _temporal_weight(distance: int, radius: int) -> float:
-    """A Gaussian that is a quarter at the window's end."""
+    """Return a Gaussian that is 0.25 at the window's end."""
     return float(0.25 ** ((distance / radius) ** 2))
 
 
@@ -172,7 +173,7 @@ def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
 def _accumulate_warped(
     out: FloatImage, total: FloatImage, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float
 ) -> None:
-    """Adds what the layer shows along the flow to `out`, in the layer's steps, and its weight to `total`."""
+    """Add the warped layer to `out`, in the layer's steps, and its weight to `total`."""
     size = layer.shape[0]
     ratio = size / match.confidence.shape[0]
     confidence = temporal_weight * cv2.resize(match.confidence, (size, size), interpolation=cv2.INTER_LINEAR)

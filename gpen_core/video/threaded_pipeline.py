@@ -1,4 +1,4 @@
-"""Work in stages, each in a thread of its own, a few items ahead of the next."""
+"""Runs work in stages. Each stage has its own thread and works a few items ahead of the next."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..progress import StageTimer
 
 Item = TypeVar("Item")
 
-POLL_SECONDS = 0.1  # seconds after which whoever waits looks whether it is over: Windows' locks cannot be interrupted
+POLL_SECONDS = 0.1  # between checks whether the pipeline was stopped, because Windows' locks cannot be interrupted
 
 
 @dataclass(frozen=True, eq=False)
 class _QueueItem(Generic[Item]):
-    """What goes from thread to thread: an item, or how it ended."""
+    """An entry of a queue between threads: an item, the end, or an error."""
 
     items: tuple[Item, ...] = ()
     error: BaseException | None = None
 
 
 class ThreadedPipeline:
-    """Threads that make items ahead of whoever takes them. As a context it ends them all, whatever happens.
+    """Threads that produce items ahead of their consumers. Use it as a context manager, which ends all threads.
 
-    What a stage raises is raised where its items are taken. `raise_if_stopped` raises `Interrupted` in a stage that works on
-    while the others have ended. Where the thread that made this waits for an item, it calls `on_tick` every tenth of a
-    second, which may end it all by raising."""
+    An exception of a stage is raised again where its items are consumed. `raise_if_stopped` raises `Interrupted` in a stage
+    that still runs after the pipeline ended. While the thread that created the pipeline waits for an item, `on_tick` is
+    called every tenth of a second. It may raise to end the pipeline."""
 
     def __init__(self, on_tick: Callable[[], None] | None = None) -> None:
         self._on_tick, self._owner_thread = on_tick, threading.get_ident()
@@ -48,10 +48,10 @@ class ThreadedPipeline:
 
     def raise_if_stopped(self) -> None:
         if self._stop_event.is_set():
-            raise Interrupted("The work has ended.")
+            raise Interrupted("The pipeline was stopped.")
 
     def prefetch(self, items: Iterable[Item], depth: int) -> Iterator[Item]:
-        """The same items, made in a thread, at most `depth` of them before they are taken."""
+        """Produce the items in a thread, up to `depth` of them ahead, and return an iterator of them."""
         item_queue: queue.Queue[_QueueItem[Item]] = queue.Queue(depth)
         thread = threading.Thread(target=self._produce, args=(items, item_queue), name="gpen-video", daemon=True)
         self._threads.append(thread)
@@ -90,11 +90,11 @@ class ThreadedPipeline:
                 if not entry.items:
                     return
                 yield entry.items[0]
-                del entry  # else its pixels stay until the next
+                del entry  # so that its pixels are freed before the next item
 
 
 def timed(items: Iterable[Item], timer: StageTimer, stage: str) -> Iterator[Item]:
-    """The same items; the time that each took to come is the stage's."""
+    """Yield the items, and add the time to produce each to the stage."""
     source = iter(items)
     while True:
         start = time.perf_counter()

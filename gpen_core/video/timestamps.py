@@ -1,4 +1,4 @@
-"""Whether a container can hold a video's timestamps, tried before the frames are restored."""
+"""Tests whether the output's container can hold a video's timestamps, before the frames are restored."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .mux import concatenate
 from .probe import VideoInfo
 from .writer import SEGMENT_FORMATS
 
-DUMMY_SIZE = 256  # px: of the frames that are tried
+DUMMY_SIZE = 256  # px, of the test frames
 SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4")
-GAP_REPEATS = 3  # times that each distance between frames is tried: short ones may vanish in a coarser clock
+GAP_REPEATS = 3  # repetitions of each distance between frames; short ones may vanish in a coarser clock
 
 
 def check_timestamps(
@@ -35,12 +35,12 @@ def check_timestamps(
     start: float | None = None,
     end: float | None = None,
 ) -> None:
-    """Writes stand-ins for the frames, with the timestamps `pts`, as the output would be written, and reads them back. Its
-    files are in `folder` and are deleted again. `start` and `end` as in `concatenate`.
+    """Write dummy frames with the timestamps `pts` in the way of the output, and read their timestamps back.
 
-    Raises `InputError` where the target's container refuses them or gives others back, such as .mp4 for frames that are
-    hours apart in a fine clock, or .ts, whose clock starts again after a day. Without this, the refusal would come once all
-    frames are restored, or never."""
+    The test files are in `folder` and are deleted again. `start` and `end` as in `concatenate`.
+    Raises `InputError` if the target's container refuses or changes the timestamps. Examples are .mp4 for frames that are
+    hours apart in a fine clock, and .ts, whose clock wraps after a day. Without this check, the error would appear only
+    after all frames are restored, or never."""
     if encoding.encoder == IMAGE_SEQUENCE:
         return
     times = _condense(pts)
@@ -51,10 +51,10 @@ def check_timestamps(
     with _temp_file(folder, ".part") as segment:
         is_made = _write_segment(segment, info, times, encoding)
         if is_made is None:
-            return  # the encoder gave no frame at once; writing the video will tell
+            return  # the encoder gave no dummy frame, so this cannot be tested
         if not is_made:
             raise InputError(
-                f"{description}, which no intermediate file for {encoding.encoder} can hold. Choose the codec h264 or ffv1."
+                f"{description}, which no intermediate file of {encoding.encoder} can hold. Choose the codec h264 or ffv1."
             )
 
         def can_hold(other: str) -> bool:
@@ -63,7 +63,7 @@ def check_timestamps(
 
         if not can_hold(suffix):
             supported = [one for one in SUGGESTED_SUFFIXES if can_hold(one)]
-            advice = f"Name the output {supported[0]}" if supported else "Give the video another frame rate first"
+            advice = f"Write a {supported[0]} file" if supported else "Change the frame rate of the video first"
             raise InputError(f"{description}, which a {suffix} file cannot hold in units of {info.time_base} s. {advice}.")
 
 
@@ -78,13 +78,13 @@ def _temp_file(folder: Path, suffix: str) -> Iterator[Path]:
 
 
 def _condense(pts: NDArray[np.int64]) -> list[int]:
-    """Timestamps with each distance between frames a few times, not as often as there are frames."""
+    """Return timestamps that have each distance between frames only a few times."""
     gaps = np.unique(np.diff(pts)).repeat(GAP_REPEATS)
     return list(accumulate(gaps.tolist(), initial=int(pts[0])))
 
 
 def _write_segment(path: Path, info: VideoInfo, times: Sequence[int], encoding: Encoding) -> bool | None:
-    """Whether an intermediate file holds them exactly; None where the encoder makes no stand-in."""
+    """Whether an intermediate file holds the timestamps exactly; None if the encoder gives no dummy frame."""
     shifted = [time + segment_pts_offset(info) for time in times]
     is_made: bool | None = None
     for format_ in SEGMENT_FORMATS:
@@ -114,8 +114,9 @@ def _is_kept(
     encoding: Encoding,
     part: tuple[float | None, float | None],
 ) -> bool:
-    """Whether the output gives the timestamps back, counted from the last: to a tick of its clock. AVI shows its first frame
-    at 0 in any case."""
+    """Whether the output keeps the distances to the last timestamp, to a tick of its clock.
+
+    The first frame of AVI is ignored, because AVI always shows it at 0."""
     try:
         concatenate([segment], info, path, *part, encoding=replace(encoding, copied_streams=()))
         seconds, tick = _read_seconds(path)
@@ -132,18 +133,18 @@ def _errors() -> tuple[type[BaseException], ...]:
 
 
 def _read_seconds(path: Path) -> tuple[list[Fraction], Fraction]:
-    """When each frame of a file is shown, in seconds of its clock, in order, and a tick of that clock."""
+    """Return the sorted presentation times of a file's frames in seconds, and the tick of its clock."""
     with open_input(path) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
-        is_avi = container.format.name == "avi"  # has no pts: FFmpeg makes some up
+        is_avi = container.format.name == "avi"  # has no pts; FFmpeg guesses them
         times = [packet.dts if is_avi or packet.pts is None else packet.pts for packet in packets]
         base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     return sorted(time * base for time in times), base
 
 
 def _dummy_packet(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
-    """One encoded frame, small and black; None where the encoder does not make it."""
+    """Encode one small black frame. None if the encoder fails."""
     width, height = (min(side, DUMMY_SIZE) for side in encoding.size)
     small = replace(encoding, size=(width, height))
     try:

@@ -1,4 +1,4 @@
-"""One face through the frames of a video, and which of several are to be restored."""
+"""Tracks of faces through a video, and the selection of tracks to restore."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..options import DEFAULT_MIN_DURATION
 
 FloatArray = NDArray[np.float64]
 
-FADE_SECONDS = 0.2  # seconds in which a face that comes or goes is restored more and more, or less and less
+FADE_SECONDS = 0.2  # duration of the fade when a face appears or disappears
 READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-FILLED_NOTE = "not detected in this frame: placed by the frames around it"
+FILLED_NOTE = "not detected in this frame, but placed by the frames around it"
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A face in n frames that follow each other, in pixels of the video's frames."""
+    """A face in n consecutive frames, in pixels of the frames."""
 
     number: int
     """Counted from 0 by first appearance, then in reading order."""
@@ -38,15 +38,15 @@ class Track:
     boxes: FloatArray
     """[n, 4]: x0, y0, x1, y1, smoothed over time."""
     scores: FloatArray
-    """[n]: the detector's; nan where the face was not detected and its place is filled in."""
+    """[n]: detection scores; nan in frames where the face was not detected and its place is filled in."""
     raw: FloatArray
-    """[n, 5, 2]: the landmarks as they were detected; nan where they were not."""
+    """[n, 5, 2]: the detected landmarks; nan in frames without a detection."""
     fade_in: bool
-    """False where it begins with the video or at a cut: there its strength does not grow, but is full at once."""
+    """Whether its strength grows at its beginning. False if it begins with the video or at a cut."""
     fade_out: bool
+    """The same at its end."""
     person: int
-    """The number of the first track that shows the same face, as far as the image tells: a face that is hidden for a while
-    goes on in a new track."""
+    """The number of the first track that shows the same face. A face that is hidden for a while gets a new track."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -57,25 +57,27 @@ class Track:
         return self.first + len(self) - 1
 
     def face_at(self, number: int) -> Face | None:
-        """The face in that frame of the video; None where the track is not there. A filled-in face has a note and the score
-        of the last detection before it."""
+        """Return the face in frame `number`, or None if the track is not in it.
+
+        A filled-in face has a note, and the score of the previous detection."""
         landmarks = self.landmarks_at(number)
         if landmarks is None:
             return None
         n = last_seen = number - self.first
-        while np.isnan(self.scores[last_seen]):  # at most a gap's length; in its first frame it is seen
+        while np.isnan(self.scores[last_seen]):  # at most the length of a gap; the first frame has a detection
             last_seen -= 1
         x0, y0, x1, y1 = (float(v) for v in self.boxes[n])
         note = None if last_seen == n else FILLED_NOTE
         return Face((x0, y0, x1, y1), float(self.scores[last_seen]), landmarks.copy(), note=note)
 
     def landmarks_at(self, number: int) -> Landmarks | None:
-        """[5, 2] in that frame of the video; None where the track is not there."""
+        """Return the landmarks [5, 2] in frame `number`, or None if the track is not in it."""
         return self.landmarks[number - self.first] if self.first <= number <= self.last else None
 
     def fade_weight(self, number: int, rate: float) -> float:
-        """0 to 1: how much of the restored face that frame gets, so that none appears or disappears at once. `rate`: frames
-        a second. 0 where the track is not there."""
+        """Return the weight of the restored face in frame `number`, from 0 to 1, so that it fades in and out.
+
+        `rate`: frames per second. 0 if the track is not in the frame."""
         if not self.first <= number <= self.last:
             return 0.0
         steps = max(1.0, FADE_SECONDS * rate)
@@ -86,11 +88,11 @@ class Track:
 
     @property
     def areas(self) -> FloatArray:
-        """[n]: of its boxes, in square pixels."""
+        """[n]: areas of its boxes in square pixels."""
         return np.asarray(np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0).prod(1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, as arrays by name."""
+        """Return the track as arrays by name."""
         about = [self.number, self.first, self.fade_in, self.fade_out, self.person]
         return {
             "about": np.array(about, np.int64),
@@ -102,7 +104,7 @@ class Track:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Track:
-        """What `arrays` gave. Raises `KeyError` or `ValueError` for anything else."""
+        """Create a track from the result of `arrays`. Raises `KeyError` or `ValueError` for invalid arrays."""
         number, first, begins, ends, person = (int(v) for v in arrays["about"])
         landmarks, boxes, scores, raw = (arrays[name].astype(float) for name in ("landmarks", "boxes", "scores", "raw"))
         n = len(scores)
@@ -112,7 +114,7 @@ class Track:
 
 
 def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
-    """Writes all tracks into one .npz file, whole or not at all. Raises `OutputError`."""
+    """Write all tracks into one .npz file atomically. Raises `OutputError`."""
     file = io.BytesIO()
     arrays: dict[str, Any] = {f"{n}.{name}": a for n, track in enumerate(tracks) for name, a in track.arrays().items()}
     np.savez(file, **arrays)
@@ -120,7 +122,7 @@ def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
 
 
 def load_tracks(path: Path) -> tuple[Track, ...]:
-    """What `save_tracks` wrote. Raises `InputError` for a file that is not that, or is cut off."""
+    """Load a file of `save_tracks`. Raises `InputError` if it is invalid or truncated."""
     by_track: dict[int, dict[str, NDArray[Any]]] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -129,7 +131,7 @@ def load_tracks(path: Path) -> tuple[Track, ...]:
                 by_track.setdefault(int(n), {})[name] = arrays[key]
         return tuple(Track.from_arrays(by_track[n]) for n in sorted(by_track))
     except READ_ERRORS as error:
-        raise InputError(f"{path} does not hold a video's tracks: {error}. Delete it and begin anew.") from error
+        raise InputError(f"{path} is damaged: {error}. Run again with --restart.") from error
 
 
 def select_tracks(
@@ -141,13 +143,14 @@ def select_tracks(
     cuts: Sequence[int] = (),
     frame_count: int | None = None,
 ) -> dict[int, str | None]:
-    """By number of the track: why it is left alone, or None.
+    """Return the reason to skip each track by its number, or None for selected tracks.
 
-    `size` is (width, height) of the video, `rate` its frames a second, `cuts` the numbers of the frames that begin a shot,
-    in order. `selection` is `all`, numbers of tracks, which stand for the other tracks of the same person, too, or by shot
-    `largest`: who takes the largest area, summed over its frames, or `center`: who is nearest to the middle on the mean of
-    its frames, a frame without the face counting as the corner. Who is in the video for less than `min_seconds` altogether
-    is left out first; up to `DEFAULT_MIN_DURATION`, who is there for a whole shot stays. `frame_count`: of the video."""
+    `size`: (width, height) of the video. `rate`: frames per second. `cuts`: sorted numbers of the frames that begin a shot.
+    `frame_count`: number of frames of the video. `selection`: `all`; track numbers, which include the other tracks of the
+    same person; or one person per shot. `largest` is the person with the largest area, summed over frames. `center` is the
+    person with the smallest mean distance from the center; a frame without the face counts as the corner. People visible
+    for less than `min_seconds` in total are skipped first. Up to `DEFAULT_MIN_DURATION`, a face that is visible in its whole
+    shot is kept."""
     reasons: dict[int, str | None] = {track.number: None for track in tracks}
     shown: dict[int, int] = {}
     for track in tracks:
@@ -156,7 +159,7 @@ def select_tracks(
         seconds = shown[track.person] / rate
         is_excused = min_seconds <= DEFAULT_MIN_DURATION and _fills_shot(track, cuts, frame_count)
         if seconds < min_seconds and not is_excused:
-            reasons[track.number] = f"in the video for {seconds:.2g} s, {min_seconds:g} s are asked for"
+            reasons[track.number] = f"visible for less than the minimum: {seconds:.2g} s of {min_seconds:g} s"
     remaining = [track for track in tracks if reasons[track.number] is None]
     if not isinstance(selection, str):
         others = [track for track in remaining if not {track.number, track.person} & _with_persons(tracks, selection)]
@@ -177,12 +180,12 @@ def _fills_shot(track: Track, cuts: Sequence[int], frame_count: int | None) -> b
 
 
 def _with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
-    """Those numbers and the persons behind them."""
+    """Return the track numbers and the numbers of their persons."""
     return {*numbers, *(track.person for track in tracks if track.number in numbers)}
 
 
 def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: str, cuts: Sequence[int]) -> set[int]:
-    """The numbers of the tracks of each shot's one face."""
+    """Return the numbers of the tracks of the selected person of each shot."""
     shots: dict[int, dict[int, list[Track]]] = {}
     for track in tracks:
         shots.setdefault(bisect_right(cuts, track.first), {}).setdefault(track.person, []).append(track)
@@ -201,7 +204,7 @@ def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: 
 
 
 def _distance_from_center(group: Sequence[Track], size: tuple[int, int], frames: int) -> float:
-    """Mean distance from the middle in a shot of so many frames."""
+    """Return the mean distance from the center in a shot with `frames` frames."""
     middle = np.array(size) / 2
     centers = np.concatenate([(track.boxes[:, :2] + track.boxes[:, 2:]) / 2 for track in group])
     total = float(np.hypot(*(centers - middle).T).sum())

@@ -1,4 +1,4 @@
-"""Which of a video's faces are to be restored."""
+"""Selects the faces of a video that are restored."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from .track import Track, select_tracks
 def skip_reasons(
     analysis: VideoAnalysis, options: RestoreOptions, video: VideoOptions, rate: float
 ) -> dict[int, str | None]:
-    """By track number, the reason to skip the track, or None. See `select_tracks`. The size limits of the options apply to
-    the median size of a track, and `max_faces` to each shot."""
+    """Return the reason to skip each track by its number, or None, see `select_tracks`.
+
+    The size limits apply to the median size of a track, and `max_faces` to each shot."""
     count = analysis.frame_count
     reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts, count)
     for track in analysis.tracks:
@@ -36,4 +37,4 @@ def _skip_smaller(analysis: VideoAnalysis, reasons: dict[int, str | None], max_f
             shots.setdefault(bisect_right(analysis.cuts, track.first), []).append(track)
     for tracks in shots.values():
         for track in sorted(tracks, key=lambda one: -float(one.areas.sum()))[max_faces:]:
-            reasons[track.number] = f"more than {max_faces} faces: the largest are taken"
+            reasons[track.number] = "not the largest face" if max_faces == 1 else f"not among the {max_faces} largest faces"

@@ -1,4 +1,4 @@
-"""Who is who: faces followed from frame to frame, by what is detected and by how the image itself moves."""
+"""Tracks faces from frame to frame, by detections and by the motion of the image."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ from .face_motion import (
 from .landmark_smoothing import smooth_landmarks
 from .track import Track
 
-MAX_GAP = 0.5  # seconds without a detection that are filled
-MATCH_DISTANCE = 0.35  # of the face's size: the landmarks' distance from where the image says that they have gone
-SEARCH_DISTANCE = 1.5  # of the face's size: from where they would be at the speed they had
-MAX_SIZE_RATIO = 1.6  # of two sizes of one face in frames that follow each other
-VELOCITY_DISTANCE = 0.5  # of the face's size: nearer than that it is the same one, though the image tells no motion
-APPEARANCE_SIZE = 32  # px: side of the patch by which a face is known again
+MAX_GAP = 0.5  # seconds without a detection that are filled in
+MATCH_DISTANCE = 0.35  # of the face's size, between detected landmarks and those moved by the image's motion
+SEARCH_DISTANCE = 1.5  # of the face's size, between detected landmarks and those moved by the previous velocity
+MAX_SIZE_RATIO = 1.6  # of a face in consecutive frames
+VELOCITY_DISTANCE = 0.5  # of the face's size; within it, a detection matches even without a motion from the image
+APPEARANCE_SIZE = 32  # px; size of the patch by which a face is recognized
 MIN_APPEARANCE = 0.6  # correlation
-APPEARANCE_WEIGHT = 0.5  # beside the distance, in sizes of the face
-ROW_SIZE = 15  # numbers of a face in one frame
+APPEARANCE_WEIGHT = 0.5  # relative to the distance in sizes of the face
+ROW_SIZE = 15  # numbers per face and frame
 NO_DETECTION, NO_MOTION = (math.nan,) * ROW_SIZE, (math.nan,) * 6
-APPEARANCE_UPDATE = 0.2  # share of each new frame in what a face looks like
-REIDENTIFY_SECONDS = 2.0  # seconds in which a face that was lost is taken for the same one, near where it was
-REIDENTIFY_DISTANCE = 1.0  # of the face's size: how near
+APPEARANCE_UPDATE = 0.2  # share of each new frame in the appearance
+REIDENTIFY_SECONDS = 2.0  # within this time, a new face can be the same person as a lost one nearby
+REIDENTIFY_DISTANCE = 1.0  # of the face's size
 
 
 @dataclass(eq=False)
 class _Trail:
-    """A track that is being made."""
+    """An unfinished track."""
 
     first: int
     fade_in: bool
     first_face: Face | None = None
-    """As it was detected in its first frame."""
+    """The detection in its first frame."""
     best_score: float = 0.0
     """The highest score."""
     rows: array[float] = field(default_factory=lambda: array("d"))
-    """By frame: box, score and landmarks, nan where it was not detected. Numbers in a row, since a video is long."""
+    """For each frame: box, score and landmarks, nan without a detection. A compact array, because videos are long."""
     moves: array[float] = field(default_factory=lambda: array("d"))
-    """By pair of frames: the motion's six numbers, nan where the image does not tell it."""
+    """For each pair of frames: the six numbers of the motion, nan if the image does not give it."""
     landmarks: Landmarks = field(default_factory=lambda: np.zeros((5, 2)))
-    """Where the landmarks are in the last frame, detected or carried there."""
+    """The landmarks in the last frame, detected or predicted."""
     box: Box = (0.0, 0.0, 0.0, 0.0)
     velocity: Matrix = field(default_factory=IDENTITY.copy)
     appearance: FloatImage | None = None
     missed: int = 0
     fade_out: bool = True
     possible_predecessors: list[_Trail] = field(default_factory=list)
-    """Who was lost from sight near where it began, the last first."""
+    """Tracks that ended shortly before near its beginning, the latest first."""
 
     @property
     def size(self) -> float:
@@ -73,11 +73,11 @@ class _Trail:
 
     @property
     def last(self) -> int:
-        """Of the frames with a detection."""
+        """The number of the last frame with a detection."""
         return self.first + len(self.rows) // ROW_SIZE - 1 - self.missed
 
     def update(self, face: Face, motion: Motion | None, appearance: FloatImage | None) -> None:
-        """One frame more, in which it was detected."""
+        """Add a frame with a detection."""
         if self.first_face is not None:
             self.moves.extend(NO_MOTION if motion is None else motion.matrix.ravel())
             self.velocity = fit_similarity(self.landmarks, face.landmarks) if motion is None else motion.matrix
@@ -92,7 +92,7 @@ class _Trail:
             )
 
     def predict(self, motion: Motion) -> None:
-        """One frame more, into which only the image carries it."""
+        """Add a frame without a detection, with the place predicted by the image's motion."""
         self.moves.extend(motion.matrix.ravel())
         self.rows.extend(NO_DETECTION)
         self.landmarks, self.box, self.velocity = (
@@ -113,16 +113,15 @@ class _Trail:
 
 
 class Tracker:
-    """Takes a video's frames in order, each with the faces detected in it, and makes tracks of them.
+    """Builds tracks from a video's frames in order, each with its detected faces.
 
-    A face is looked for where the image has moved to (`face_motion.track_motion`), at the first try from where its speed
-    has carried it, then from where a face was detected that it may be. Where nothing is detected for up to half a second,
-    the image carries it, as long as what is there moves as one and looks like the face; else the track ends. It keeps one
-    frame in gray, and a few hundred bytes for each face and frame."""
+    A face is searched where the image's motion predicts it (`face_motion.track_motion`). The search starts from its previous
+    velocity, then from possible detections. Without a detection for up to half a second, the image's motion moves the face,
+    as long as the region moves as one and looks like the face. Otherwise, the track ends. The tracker keeps one gray frame,
+    and a few hundred bytes per face and frame."""
 
     def __init__(self, rate: float, confidence: float = 0.0) -> None:
-        """`rate`: frames a second. A track of which no face has a score of more than `confidence` is none: fainter ones
-        only fill in what surer ones began or go on to."""
+        """`rate`: frames per second. A track is dropped unless one of its scores is above `confidence`."""
         self.rate = rate
         self.confidence = confidence
         self._previous_frame: GrayImage | None = None
@@ -131,10 +130,11 @@ class Tracker:
         self._ended: list[_Trail] = []
 
     def add(self, number: int, image: ImageData, faces: Sequence[Face], is_cut: bool) -> None:
-        """The next frame. `is_cut`: it begins a shot, and no track goes on into it. Raises `ValueError` where a frame was
-        left out: motion is measured between frames that follow each other."""
+        """Add the next frame. `is_cut`: it begins a shot, so all tracks end before it.
+
+        Raises `ValueError` if a frame is missing, because motion is measured between consecutive frames."""
         if self._next_number is not None and number != self._next_number:
-            raise ValueError(f"frame {number} came after frame {self._next_number - 1}: every frame is needed, in order")
+            raise ValueError(f"Frame {number} was added after frame {self._next_number - 1}. Add all frames in order.")
         frame = to_gray(image)
         faces = [face for face in faces if np.isfinite(face.landmarks).all() and face.area > 0]
         if is_cut or (self._previous_frame is not None and self._previous_frame.shape != frame.shape):
@@ -151,13 +151,13 @@ class Tracker:
         self._previous_frame, self._next_number = frame, number + 1
 
     def finish(self) -> tuple[Track, ...]:
-        """All tracks, numbered by first appearance, then in reading order. Nothing may be added after that."""
+        """Return all tracks, numbered by first appearance, then in reading order. Add no frames after that."""
         self._end_trails(self._active, fade_out=False)
         people = _assign_persons(_sort_trails(self._ended))
         return tuple(trail.to_track(n, person, self.rate) for n, (trail, person) in enumerate(people.items()))
 
     def _associate(self, frame: GrayImage, faces: Sequence[Face], appearances: Sequence[FloatImage | None]) -> list[int]:
-        """Takes the tracks on into this frame; the faces that belong to none are left."""
+        """Continue the tracks in this frame, and return the indices of the faces that belong to none."""
         previous_frame, trails = self._previous_frame, list(self._active)
         if previous_frame is None or not trails:
             return list(range(len(faces)))
@@ -207,7 +207,7 @@ class Tracker:
 
 
 def _sort_trails(trails: Sequence[_Trail]) -> list[_Trail]:
-    """By first frame, then in reading order."""
+    """Sort by first frame, then in reading order."""
     by_first: dict[int, dict[int, _Trail]] = {}
     for trail in trails:
         by_first.setdefault(trail.first, {})[id(trail.first_face)] = trail
@@ -219,7 +219,7 @@ def _sort_trails(trails: Sequence[_Trail]) -> list[_Trail]:
 
 
 def _assign_persons(trails: Sequence[_Trail]) -> dict[_Trail, int]:
-    """By whom each was first. Asked at the end: one who is seen again is half hidden still."""
+    """Return the person of each track. This runs at the end, because a face that reappears is half hidden at first."""
     people: dict[_Trail, int] = {}
     assigned: set[_Trail] = set()
     for n, trail in enumerate(trails):
@@ -234,7 +234,7 @@ def _assign_persons(trails: Sequence[_Trail]) -> dict[_Trail, int]:
 
 
 def _track_with_velocity(before: GrayImage, now: GrayImage, trail: _Trail) -> Motion | None:
-    """The face's motion, looked for where it would be at the speed it had, then where it was."""
+    """Measure the face's motion, starting at its previous velocity, then at its previous place."""
     motion = track_motion(before, now, trail.box, trail.velocity)
     if motion is None and not np.array_equal(trail.velocity, IDENTITY):
         motion = track_motion(before, now, trail.box)
@@ -248,7 +248,7 @@ def _match_faces(
     appearances: Sequence[FloatImage | None],
     max_distance: float,
 ) -> list[tuple[int, int]]:
-    """Which trail is which face, each at most once, at the least distance and unlikeness altogether."""
+    """Match trails and faces, each at most once, with the smallest total of distance and difference in appearance."""
     from scipy.optimize import linear_sum_assignment
 
     if not trails or not faces:
@@ -266,7 +266,7 @@ def _match_faces(
 
 
 def _distance(place: NDArray[Any], size: float, face: Face) -> float:
-    """Mean distance of the landmarks in sizes of the face."""
+    """Return the mean distance of the landmarks in sizes of the face."""
     return float(np.hypot(*(place - face.landmarks).T).mean()) / size
 
 
@@ -278,7 +278,7 @@ def _is_still_visible(trail: _Trail, motion: Motion, now: GrayImage) -> bool:
 
 
 def _appearance(image: GrayImage, landmarks: Landmarks) -> FloatImage | None:
-    """The face in a tiny square; None outside of the image, or where the landmarks lie in one point."""
+    """Return a small patch of the face; None if it is outside the image, or if the landmarks are at one point."""
     if np.ptp(landmarks, axis=0).max() < 1:
         return None
     return sample_patch(image, fit_similarity(landmarks, landmark_template(APPEARANCE_SIZE)), APPEARANCE_SIZE)
@@ -293,7 +293,7 @@ def _box_size(box: Box) -> float:
 
 
 def _transform_box(matrix: Matrix, box: Box) -> Box:
-    """The box's middle moved and its sides scaled; it does not turn."""
+    """Move the box's center and scale its sides, without rotating it."""
     x, y = transform_points(matrix, np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0])) / 2
     width, height = (box[2] - box[0]) * scale, (box[3] - box[1]) * scale

@@ -1,4 +1,4 @@
-"""What became of a video, as JSON."""
+"""Writes the result of a video as JSON."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ def report(
     result: VideoResult | None,
     error: str | None = None,
 ) -> str:
-    """The run as JSON text. `error` is what ended it early, `result` is None then.
+    """Return the run as JSON text. If the run failed, `error` is its message and `result` is None.
 
-    `version`, model, detector, input and output as they were asked for, `size`, `device`, `dtype`, `options`, `video`,
-    perhaps `error`, and of what was written: `width`, `height`, `frames_per_second`, `frame_count`, `cuts` (numbers of the
-    frames that begin a shot), `tracks` (each face: `number`, `person` (the number of the first track of the same face),
-    `first` and `last` frame, `from` and `to` in seconds, `filled` frames in which it was not detected, `restored` frames,
-    perhaps `reason`, `network`, and `flicker`), `frames` (each: `number`, `seconds`, `restored` tracks, `skipped` tracks),
-    `segments`, `segments_found` (finished by an earlier run), `seconds` by stage and `notes`. `flicker` is the root mean
-    square difference of following frames of the restored face along what moves, of values in 0 to 255: `before` as the
-    network gave them, `after` as they were written; null where there was nothing to compare."""
+    The fields of the run: `version`, the names in `names`, `size`, `device`, `dtype`, `options`, `video`, and `error` if it
+    failed. The fields of the result:
+
+    - `width`, `height`, `frames_per_second`, `frame_count`, `cuts` (numbers of the frames that begin a shot);
+    - `tracks`: for each face its `number`, `person` (the number of the first track of the same face), `first` and `last`
+      frame, `from` and `to` in seconds, `filled` (number of frames without a detection), `restored` (number of frames),
+      `reason` (why it was skipped), `network` and `flicker`;
+    - `frames`: for each its `number`, `seconds`, `restored` tracks and `skipped` tracks;
+    - `segments`, `segments_found` (finished by an earlier run), `seconds` by stage, and `notes`.
+
+    `flicker` is the root mean square difference of consecutive frames of the restored face along the flow, in levels of
+    255: `before` and `after` the temporal filter. It is null if nothing was compared."""
     content = {**report_header(restorer, names, options), "video": dict(vars(video))}
     if error is not None:
         content["error"] = error

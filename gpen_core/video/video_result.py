@@ -1,4 +1,4 @@
-"""What became of a video and of the faces in it."""
+"""The result of restoring a video."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .track import Track
 
 @dataclass(frozen=True, eq=False)
 class TrackOutcome:
-    """What became of one face of the video."""
+    """The result for one face of the video."""
 
     track: Track
     reason: str | None
-    """Why it was left alone."""
+    """Why it was skipped, or None."""
     network: int | None = None
-    """Side in pixels of the network that restored it."""
+    """Resolution of the network that restored it (px)."""
     frames: int = 0
-    """In how many it was restored."""
+    """Number of frames in which it was restored."""
     flicker_before: FlickerMetric = field(default_factory=FlickerMetric)
-    """How far following frames of the restored face differ along what moves, each restored by itself."""
+    """Difference of consecutive frames of the restored face along the flow, before the filter."""
     flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
-    """The same as it was written."""
+    """The same after the filter."""
 
     def __repr__(self) -> str:
         outcome = f"restored in {self.frames} frames" if self.frames else f"skipped: {self.reason}"
@@ -36,25 +36,25 @@ class TrackOutcome:
 
 @dataclass(frozen=True, eq=False)
 class VideoResult:
-    """What became of a video."""
+    """The result of `restore_video`."""
 
     info: VideoInfo
     target: Path
     analysis: VideoAnalysis
     tracks: tuple[TrackOutcome, ...]
     restored: tuple[tuple[int, ...], ...]
-    """Of each frame: the numbers of the tracks that were restored in it."""
+    """For each frame, the numbers of the restored tracks."""
     seconds: dict[str, float]
-    """By stage: of the thread that it ran in. Stages overlap."""
+    """Seconds by stage, of its own thread. Stages overlap."""
     notes: tuple[str, ...]
     segments: tuple[int, int]
-    """How many there were, and how many of them an earlier run had finished."""
+    """Number of segments, and how many of them an earlier run finished."""
 
     def __repr__(self) -> str:
         return f"VideoResult({str(self.target)!r}, {self.summary})"
 
     @property
     def summary(self) -> str:
-        """One line for people: `48 frames, 3 faces followed, 2 restored, 1 skipped`."""
+        """One line, such as `48 frames, 3 faces followed, 2 restored, 1 skipped`."""
         restored = sum(track.frames > 0 for track in self.tracks)
         return f"{pluralize(len(self.restored), 'frame')}, {faces_text(len(self.tracks), restored, 'followed')}"

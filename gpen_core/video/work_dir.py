@@ -1,4 +1,4 @@
-"""The folder beside a video in the making, in which finished parts wait for the next run."""
+"""The folder next to an unfinished output, which keeps finished parts for the next run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .probe import frame_files
 
 SUFFIX = ".unfinished"
 CHUNK_SIZE = 2**22  # bytes
-KEY_LENGTH = 16  # digits of a digest that name a folder
-IGNORED_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers leave these in any folder
-MAX_NAME_BYTES = 200  # of the output's name in the folder's: file systems allow 255, and the lock's name is longer
+KEY_LENGTH = 16  # digits of a digest in a folder's name
+IGNORED_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers create these in any folder
+MAX_NAME_BYTES = 200  # of the output's name; file systems allow 255, and the lock file's name is longer
 KEY_PATTERN = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
@@ -33,7 +33,7 @@ class OutputLocked(OutputError):
 
 
 class WorkDir:
-    """One run's part of the folder: what was found in the video, and the segments that are finished."""
+    """The work folder of one output, with the results of first passes and the finished segments."""
 
     def __init__(self, target: Path) -> None:
         self.target = target if target.name not in ("", "..") else target.resolve()
@@ -41,14 +41,15 @@ class WorkDir:
 
     @property
     def has_progress(self) -> bool:
-        """Whether something waits in it for the next run."""
+        """Whether an earlier run left results in it."""
         return any(self.folder.glob("*/analysis.npz"))
 
     @contextlib.contextmanager
     def lock(self, restart: bool) -> Iterator[None]:
-        """Keeps other runs off this output. With `restart`, what an earlier run has left is deleted first. An empty work
-        folder is deleted at the end. Raises `OutputLocked` where another run holds the lock, and `OutputError` where the
-        folder cannot be made, is a link, or belongs to somebody else."""
+        """Lock the output against other runs. With `restart`, the results of earlier runs are deleted first.
+
+        An empty work folder is deleted at the end. Raises `OutputLocked` if another run has the lock. Raises `OutputError`
+        if the folder cannot be created, is a link, or was not created by gpen."""
         lock = None
         try:
             self._raise_if_foreign()
@@ -60,7 +61,7 @@ class WorkDir:
                 self.folder.mkdir(exist_ok=True)
         except Timeout as error:
             raise OutputLocked(
-                f"{self.target} is being written by another run. Wait for it, or give another output."
+                f"{self.target} is being written by another run. Wait for it, or choose another output."
             ) from error
         except OSError as error:
             if lock is not None:
@@ -74,55 +75,55 @@ class WorkDir:
                     folder.rmdir()
             lock.release()
             if not self.folder.exists():
-                with contextlib.suppress(OSError):  # Windows: a waiting process has it open
+                with contextlib.suppress(OSError):  # on Windows, a waiting process may have it open
                     Path(lock.lock_file).unlink(missing_ok=True)
 
     def _raise_if_foreign(self) -> None:
-        """Raises `OutputError` for a link, which would be written through, and for what gpen did not make."""
+        """Raise `OutputError` for a link, and for a file or folder that gpen did not create."""
         folder = self.folder
         if is_link(folder):
-            raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it, or name another output.")
+            raise OutputError(f"{folder} is a link, and gpen does not follow it. Delete it, or choose another output.")
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is a file, but gpen needs a folder there. Rename it, or name another output.")
+            raise OutputError(f"{folder} is a file, but gpen needs a folder there. Rename it, or choose another output.")
         entries = [path for path in folder.glob("*") if path.name not in IGNORED_FILES]
         if entries and not any(map(_is_own, entries)):
             raise OutputError(
-                f"{folder} contains {entries[0].name}, so gpen did not make it. Rename it, or name another output."
+                f"{folder} contains {entries[0].name}, which gpen did not create. Rename it, or choose another output."
             )
 
     def _delete(self) -> None:
-        """Deletes what gpen made in the folder, and the folder if nothing else is in it. Raises `OSError`."""
+        """Delete gpen's subfolders, and the folder if nothing else is in it. Raises `OSError`."""
         own = [path for path in self.folder.iterdir() if _is_own(path)]
         for path in own:
-            shutil.rmtree(path, ignore_errors=True)  # all that can be deleted
+            shutil.rmtree(path, ignore_errors=True)  # deletes as much as possible
         for path in filter(Path.exists, own):
-            shutil.rmtree(path)  # raises why not
+            shutil.rmtree(path)  # raises the reason
         if all(path.name in IGNORED_FILES for path in self.folder.iterdir()):
             shutil.rmtree(self.folder)
 
     def subfolder(self, key: str) -> Path:
-        """The folder of what was made under that key, see `cache_key`; it is made."""
+        """Create and return the subfolder for a key, see `cache_key`."""
         folder = self.folder / key
         if is_link(folder):
-            raise OutputError(f"{folder} is a link: gpen does not write to its target. Delete it and try again.")
+            raise OutputError(f"{folder} is a link, and gpen does not follow it. Delete it and try again.")
         folder.mkdir(exist_ok=True)
         return folder
 
     def other_runs(self, keys: Iterable[str]) -> list[str]:
-        """What other runs have left, with other options or of another video."""
+        """Return the subfolders of runs with other options or of another video."""
         return sorted(path.name for path in filter(_is_own, self.folder.iterdir()) if path.name not in keys)
 
     def clear(self) -> str | None:
-        """Deletes the folder once the output is complete. Returns a note where something of it stays: the video is done."""
+        """Delete the folder after the output is complete. Return a note if a part of it remains."""
         try:
             self._delete()
-        except OSError as error:  # on Windows: another program, such as a virus scanner, has a file open
+        except OSError as error:  # on Windows, another program may have a file open, such as a virus scanner
             return f"The video is complete, but {self.folder} could not be deleted ({error.strerror or error}). Delete it."
-        return f"{self.folder} was kept: it holds files that gpen did not make." if self.folder.exists() else None
+        return f"{self.folder} was kept, because it contains files of others." if self.folder.exists() else None
 
 
 def _folder_name(name: str) -> str:
-    """The output's name and a suffix. A long name is shortened, and a digest keeps it apart from similar ones."""
+    """Return the output's name with a suffix. A long name is shortened and gets a digest, so that it stays unique."""
     if len(os.fsencode(name)) > MAX_NAME_BYTES:
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:KEY_LENGTH]
         short = os.fsencode(name)[: MAX_NAME_BYTES - KEY_LENGTH - 1].decode("utf-8", "ignore")
@@ -135,14 +136,15 @@ def _is_own(path: Path) -> bool:
 
 
 def cache_key(*parts: Any) -> str:
-    """A name for what is made of these: digests, options, anything that JSON knows."""
+    """Return a key for these inputs: digests, options, or anything that JSON can represent."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 def source_digest(path: Path, progress: Progress) -> str:
-    """SHA-256 of a video's content, or of a folder's frames with their names. Raises `InputError` where it cannot be
-    read."""
+    """Return the SHA-256 of a video's content, or of a folder's frames with their names.
+
+    Raises `InputError` if it cannot be read."""
     digest = hashlib.sha256()
     files = frame_files(path) if path.is_dir() else [path]
     try:
@@ -161,7 +163,7 @@ def source_digest(path: Path, progress: Progress) -> str:
 
 
 def networks_digest(networks: Iterable[torch.nn.Module]) -> str:
-    """SHA-256 of what they compute with, whatever file it came from."""
+    """Return the SHA-256 of the networks' tensors, independent of their files."""
     digest = hashlib.sha256()
     for network in networks:
         for name, tensor in sorted(network.state_dict().items()):

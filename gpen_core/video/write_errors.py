@@ -1,4 +1,4 @@
-"""What to do about a file that could not be written."""
+"""Advice for files that cannot be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def recovery_advice(error: BaseException) -> str:
-    """Advice that fits the error: free space only where space was short."""
+    """Return advice that fits the error: to free space if the disk is full, or else to choose another output."""
     if getattr(error, "errno", None) in DISK_FULL:
-        return "free space there and try again"
-    return "name another place, or an output of another kind, such as .mkv"
+        return "free some space and run again"
+    return "choose another folder or another container, such as .mkv"

@@ -1,4 +1,4 @@
-"""Frames encoded into a segment: a file of its own that is there whole or not at all."""
+"""Encodes frames into a segment, a file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from .probe import VideoInfo, as_rgb
 from .reader import DecodedFrame
 from .write_errors import recovery_advice
 
-SEGMENT_FORMATS = ("nut", "mov")  # containers with timestamps in any time base; together they hold every codec
+SEGMENT_FORMATS = ("nut", "mov")  # support any time base; together they can hold every codec
 
 
 class SegmentWriter:
-    """Writes frames one by one; `path` appears when it is closed.
+    """Writes frames one by one. `path` appears when the writer is closed.
 
-    A segment of a video is a file that only `join` needs to read, one of a folder of images is a folder. Leaving a `with`
-    block by an error leaves nothing behind; nor does a segment without frames. Raises `OutputError` where the disk or the
-    encoder fails."""
+    A segment of a video is a file for `mux.concatenate` only; a segment of a folder of images is a folder. An error in a
+    `with` block leaves no file, and neither does a segment without frames. Raises `OutputError` if the disk or the encoder
+    fails."""
 
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
-        """`encoding` as `resolve_encoding` gives it."""
+        """`encoding` is the result of `resolve_encoding`."""
         self.path = path
         self._temp_path = path.with_name(temp_name(path.name))
         self._sink: _ImageSink | _VideoSink | None = None
@@ -50,8 +50,9 @@ class SegmentWriter:
         self.count = 0
 
     def write(self, frame: DecodedFrame, result: ImageData | None = None, mask: NDArray[np.bool_] | None = None) -> None:
-        """Adds a frame: as decoded, or with what `result` (upright, of its size and depth) has otherwise where `mask`
-        [H, W] is true. Where it is false nothing changes, but for chroma samples that stand for touched pixels, too."""
+        """Add a frame as decoded, or changed to `result` (upright, same size and depth) where `mask` [H, W] is true.
+
+        Elsewhere nothing changes, except chroma samples that also cover changed pixels."""
         assert self._sink is not None, "the writer is closed"
         with self._discard_on_error():
             if result is None or mask is None or not mask.any():
@@ -61,19 +62,19 @@ class SegmentWriter:
         self.count += 1
 
     def close(self) -> None:
-        """Writes what the encoder holds back and gives the segment its name."""
+        """Flush the encoder and give the segment its name."""
         if self._sink is None:
             return
         with self._discard_on_error():
             if self.count:
                 self._sink.close()
-                if self.path.is_dir():  # of a run that was killed before it reported the segment
+                if self.path.is_dir():  # from a run that was killed before it reported the segment
                     shutil.rmtree(self.path)
                 os.replace(self._temp_path, self.path)
         self.discard()
 
     def discard(self) -> None:
-        """Ends the writer; what is not yet a whole segment is removed."""
+        """Close the writer and delete an unfinished segment."""
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.release()
@@ -91,7 +92,7 @@ class SegmentWriter:
             if isinstance(error, av_errors()):
                 message = error_reason(error)
                 raise OutputError(
-                    f"{self.path} cannot be written: {message}. What is finished is kept: {recovery_advice(error)}."
+                    f"{self.path} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
                 ) from error
             raise
 
@@ -106,7 +107,7 @@ class SegmentWriter:
 
 
 class _VideoSink:
-    """The encoder counts frames; their timestamps are put onto its packets."""
+    """Encodes into a file. The encoder gets frame numbers, and its packets get the timestamps."""
 
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
         self._info, self._encoding, self._path = info, encoding, path
@@ -138,7 +139,7 @@ class _VideoSink:
             self._container.mux(packet)
 
     def _timestamp(self, number: int) -> int:
-        """A frame's timestamp; before the first and beyond the last, as if frames followed there, too."""
+        """Return a frame's timestamp, extrapolated before the first frame and after the last."""
         inside = min(max(number, 0), len(self._timestamps) - 1)
         return self._timestamps[inside] + (number - inside) * self._info.frame_ticks
 
@@ -154,7 +155,7 @@ class _VideoSink:
 
 
 def image_to_planes(image: ImageData, info: VideoInfo) -> Planes:
-    """An image's own values as planes G, B, R (and alpha, if the video has it), brought to the video's depth."""
+    """Return an image as planes G, B, R (and alpha, if the video has it) in the video's bit depth."""
     rgb, max_value, kind = as_rgb(image), 2**info.bits - 1, np.uint8 if info.bits == 8 else np.uint16
     pixels, alpha = rgb.pixels, image.alpha
     if image.max_value != max_value:
@@ -168,7 +169,7 @@ def image_to_planes(image: ImageData, info: VideoInfo) -> Planes:
 
 
 def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
-    """A PyAV frame in the encoder's format, padded to its size. Alpha is left out where that format has none."""
+    """Return a PyAV frame in the encoder's format, padded to its size. Alpha is dropped if the format has none."""
     planes = planes if encoding.keeps_alpha else planes.without_alpha()
     frame = planes.pad(encoding.size).to_frame()
     if planes.format == encoding.format:
@@ -190,7 +191,7 @@ def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
 
 
 class _ImageSink:
-    """A folder of frames, each named as the one that it was, else by its number."""
+    """Writes a folder of images. Each has the name of its input image, or its number."""
 
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
         self._path, self._info = path, info
@@ -217,7 +218,7 @@ class _ImageSink:
         return codecs.encode(encoded, formats.output_format(Path(name), "PNG"))
 
     def close(self) -> None:
-        """Each image is there already."""
+        """Do nothing, because each image was written at once."""
 
     def release(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because no file is open."""

@@ -57,7 +57,7 @@ def test_no_frames_and_frames_of_two_sizes():
     with pytest.raises(InputError, match="no frames"):
         track_faces([], RATE, OPTIONS)
     pictures = [*video_fakes.frames(2), np.zeros((40, 60, 3), np.uint8)]
-    with pytest.raises(InputError, match=r"Frame 2 is 60x40, those before it 240x192"):
+    with pytest.raises(InputError, match=r"Frame 2 is 60x40, but the frames before it are 240x192"):
         track_faces(found(pictures, [None] * 3), RATE, OPTIONS)
 
 

@@ -36,7 +36,7 @@ def test_what_cannot_be_is_said(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(InputError, match="cannot be read as a video"):
         output_suffix(tmp_path / "text.mp4")
-    with pytest.raises(OptionsError, match="No video encoder 'nothing'"):
+    with pytest.raises(OptionsError, match="Unknown video encoder 'nothing'"):
         output_suffix(video_files.write_video(tmp_path / "film.mp4", 3), VideoOptions(codec="nothing"))
 
 

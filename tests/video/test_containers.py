@@ -99,7 +99,7 @@ def test_a_numbered_image_does_not_read_its_siblings(tmp_path):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"frame{number:03d}.png")
     pattern = tmp_path / "frame%03d.png"
     Image.new("RGB", (16, 16)).save(pattern)
-    with pytest.raises(InputError, match=r"is an image, not a video in a container"):
+    with pytest.raises(InputError, match=r"is an image, not a supported video"):
         probe(pattern)
 
 
@@ -125,7 +125,7 @@ def test_a_playlist_is_refused_by_name(tmp_path, kind, suffix):
 def test_a_playlist_that_names_itself_opens_nothing(tmp_path):
     path = tmp_path / "a.ffconcat"
     path.write_text("ffconcat version 1.0\nfile a.ffconcat\n")
-    with pytest.raises(InputError, match=r"is a playlist \(ffconcat\), not a video"):
+    with pytest.raises(InputError, match=r"is a playlist \(ffconcat\), not a supported video"):
         probe(path)
 
 
@@ -165,7 +165,7 @@ def test_a_track_in_another_file_is_not_read(tmp_path):
     (tmp_path / "a.mov").write_bytes(data)
     with av.open(str(tmp_path / "a.mov"), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
         assert len(list(container.decode(video=0))) == 5  # as a player that follows it would
-    with pytest.raises(InputError, match=r"a\.mov holds no frame"):
+    with pytest.raises(InputError, match=r"a\.mov has no \w+ frame"):
         probe(tmp_path / "a.mov")
     with containers.open_input(tmp_path / "a.mov") as container:
         assert [packet for packet in container.demux() if packet.size] == []

@@ -103,7 +103,7 @@ def test_a_name_that_is_taken_is_refused_before_any_work(source, tmp_path, is_fo
     if not is_folder:
         taken.write_bytes(b"mine")
     runner, network = restorer()
-    with pytest.raises(OutputError, match=r"already contains 5\.png\. Name a new or empty folder"):
+    with pytest.raises(OutputError, match=r"already contains 5\.png\. Choose a new or empty folder"):
         restore_video(source, taken.parent, runner, None, EXACT)
     assert network.faces == 0 and names(tmp_path) == ["in", "out"] and names(tmp_path / "out") == ["5.png"]
     assert names(taken) == [] if is_folder else taken.read_bytes() == b"mine"
@@ -114,7 +114,7 @@ def test_a_number_that_is_taken_is_refused_for_a_video(tmp_path):
     (tmp_path / "out").mkdir()
     for name in ("000003.png", "000099.png", "cover.png"):
         (tmp_path / "out" / name).write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"already contains 000003\.png\. Name"):
+    with pytest.raises(OutputError, match=r"already contains 000003\.png\. Choose"):
         run(film, tmp_path / "out")
 
 

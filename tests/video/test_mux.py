@@ -220,7 +220,7 @@ def test_a_cover_image_is_kept_or_its_loss_is_told(tmp_path, suffix, start):
         assert len(out.streams.video) == 1 + len(covers)
     can_keep = suffix == ".mp4" or (suffix == ".mkv" and hasattr(av.container.OutputContainer, "add_attachment"))
     assert kept == ([cover] if can_keep else [])
-    assert any("is a cover image and is left out" in note for note in encoding.notes) != can_keep
+    assert any("is a cover image and was dropped" in note for note in encoding.notes) != can_keep
 
 
 def jpeg():
@@ -276,7 +276,7 @@ def test_frames_in_avi_are_shown_when_they_are_decoded(tmp_path, codec):
 def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
     source = video_files.write_video(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
     film = probe(source)
-    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, sr\w+\).*Name the output \.mkv"):
+    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, sr\w+\).*Write a \.mkv file"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding())
     with pytest.raises(InputError, match=r"stream 1 \(audio, aac\); stream 2 .*\.mkv"):
         resolve_encoding(film, tmp_path / "o.webm", Encoding())
@@ -395,7 +395,7 @@ def test_mp4_subtitles_become_srt_in_matroska(tmp_path):
     """The file is FFmpeg's, of an SRT file with one subtitle in italics: PyAV encodes no subtitles."""
     source = DATA / "mov_text.mp4"
     encoding = resolve_encoding(probe(source), tmp_path / "o.mkv", Encoding())
-    assert any(note.endswith("(subtitle, mov_text) becomes SRT.") for note in encoding.notes)
+    assert any(note.endswith("(subtitle, mov_text) was converted to SRT.") for note in encoding.notes)
     through(tmp_path, source, tmp_path / "o.mkv")
     with av.open(str(tmp_path / "o.mkv")) as out:
         (stream,) = out.streams.subtitles

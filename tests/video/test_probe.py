@@ -58,7 +58,7 @@ def test_no_such_file(tmp_path):
 @pytest.mark.parametrize("data", [b"", b"hello, I am a text\n" * 40, bytes(range(256)) * 50])
 def test_what_is_no_video(tmp_path, data):
     (tmp_path / "a.mp4").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.mp4 cannot be read as a video .*Get it again"):
+    with pytest.raises(InputError, match=r"a\.mp4 cannot be read as a video .*copy it again"):
         probe(tmp_path / "a.mp4")
 
 
@@ -81,7 +81,7 @@ def test_sound_alone_is_no_video(tmp_path):
 
 def test_a_video_without_frames(tmp_path):
     path = video_files.write_video(tmp_path / "a.mkv", 0, sound=None)
-    with pytest.raises(InputError, match=r"holds no frame|cannot be read as a video"):
+    with pytest.raises(InputError, match=r"has no \w+ frame|cannot be read as a video"):
         probe(path)
 
 
@@ -96,12 +96,12 @@ def test_a_folder_of_frames_in_natural_order(tmp_path):
 
 
 def test_an_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r"holds no images"):
+    with pytest.raises(InputError, match=r"contains no images"):
         probe(tmp_path)
 
 
 def test_a_frame_rate_is_for_folders_only(tmp_path):
-    with pytest.raises(OptionsError, match="folder of images only"):
+    with pytest.raises(OptionsError, match="only for a folder of images"):
         probe(video_files.write_video(tmp_path / "a.mp4", 2), Fraction(30))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(OptionsError, match="above 0"):
@@ -110,5 +110,5 @@ def test_a_frame_rate_is_for_folders_only(tmp_path):
 
 def test_without_pyav_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(MissingDependency, match=r'pip install "sd-gpen\[video\]"'):
+    with pytest.raises(MissingDependency, match="Install it: pip install av"):
         containers.import_av()

@@ -192,7 +192,7 @@ def test_avi_with_b_frames_is_numbered_in_order(tmp_path, first):
     reader = FrameReader(film)
     frames = list(reader.frames())
     assert np.diff(times_of(frames)).tolist() == [1] * 119 and film.time_base == Fraction(1, 25)
-    assert len(reader.notes) == 1 and "they were numbered" in reader.notes[0]
+    assert len(reader.notes) == 1 and "frames got theirs by counting" in reader.notes[0]
     in_order = list(video_files.moving_noise(120, (64, 48)))
     assert all(video_files.psnr(frame.image.pixels, one) > 25 for frame, one in zip(frames, in_order))
     rest = list(FrameReader(film).frames(first, times_of(frames)))
@@ -206,7 +206,7 @@ def test_timestamps_that_do_not_rise_are_told_once(tmp_path):
     (tmp_path / "many.ts").write_bytes(one.read_bytes() * 4)
     reader = FrameReader(probe(tmp_path / "many.ts"))
     assert len(list(reader.frames())) == 48
-    assert sum("were set right" in note for note in reader.notes) == 1
+    assert sum("were corrected" in note for note in reader.notes) == 1
 
 
 def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
@@ -278,7 +278,7 @@ def test_sizes_that_change_are_refused(tmp_path):
         for n, size in enumerate([(96, 64), (64, 64)])
     )
     (tmp_path / "both.ts").write_bytes(data)
-    with pytest.raises(InputError, match="64 x 64 pixels and the first 96 x 64"):
+    with pytest.raises(InputError, match="64 x 64 px, but the first is 96 x 64"):
         list(FrameReader(probe(tmp_path / "both.ts")).frames())
 
 
@@ -295,5 +295,5 @@ def test_a_folder_of_frames(tmp_path):
     assert [frame.name for frame in FrameReader(film, 0.1, 0.3).frames()] == ["1.png", "2.png"]
     assert [frame.name for frame in FrameReader(film).frames(2, range(4))] == ["2.png", "3.png"]
     Image.fromarray(pictures[0][:8]).save(tmp_path / "9 odd one.png")
-    with pytest.raises(InputError, match=r"9 odd one\.png has 24 x 8 pixels and the first frame 24 x 16"):
+    with pytest.raises(InputError, match=r"9 odd one\.png is 24 x 8 px, but the first frame is 24 x 16"):
         list(FrameReader(film).frames())

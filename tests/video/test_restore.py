@@ -107,7 +107,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
         video_files.write_video(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
-    assert any("a restart deletes it" in note for note in result.notes)
+    assert any("--restart deletes them" in note for note in result.notes)
 
 
 @pytest.mark.slow
@@ -158,9 +158,9 @@ def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, t
 
 def test_a_video_is_never_written_over_itself_nor_enlarged(film):
     content = film.read_bytes()
-    with pytest.raises(OptionsError, match="itself"):
+    with pytest.raises(OptionsError, match="is the input video"):
         restore_video(film, film, restorer()[0])
-    with pytest.raises(OptionsError, match="upscale"):
+    with pytest.raises(OptionsError, match="cannot be upscaled"):
         restore_video(film, film.with_name("out.mkv"), restorer()[0], RestoreOptions(upscale=2))
     assert film.read_bytes() == content and len(list(film.parent.iterdir())) == 1
 
@@ -258,7 +258,7 @@ def test_tracks_are_left_alone_by_size_and_number():
     assert reasons[1] == "larger than the maximum: 100 px, maximum 60 px" and reasons[2] is None
     reasons = skip_reasons(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons[1] is None and reasons[3] is None  # of each shot
-    assert reasons[2] == "more than 1 faces: the largest are taken"
+    assert reasons[2] == "not the largest face"
     assert set(skip_reasons(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
 
 
@@ -270,7 +270,7 @@ def test_a_damaged_survey_is_told(tmp_path):
     assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
     assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
     (tmp_path / "analysis.npz").write_bytes((tmp_path / "analysis.npz").read_bytes()[:100])
-    with pytest.raises(InputError, match="or restart"):
+    with pytest.raises(InputError, match="Run again with --restart"):
         VideoAnalysis.load(tmp_path)
 
 

@@ -145,11 +145,11 @@ def test_a_local_run_takes_what_others_made(film, tmp_path):
 def test_segments_of_two_precisions_are_not_joined(film, tmp_path):
     target = tmp_path / "out.mkv"
     others = Others(film, target, kinds=(FaceRestorer, Half))
-    with pytest.raises(DeviceError, match="give all workers the same device and precision"):
+    with pytest.raises(DeviceError, match="Give all workers the same device and precision"):
         restore_video(film, target, restorer()[0], None, VIDEO, executor=others)
     assert not target.exists()
 
 
 def test_a_worker_without_the_work_folder_says_so(film, tmp_path):
-    with pytest.raises(InputError, match=r"out\.mkv\.unfinished is not there for a worker.*all machines share"):
+    with pytest.raises(InputError, match=r"A worker cannot find .*out\.mkv\.unfinished.*all machines share"):
         SegmentRestorer(film, tmp_path / "out.mkv", restorer()[0], RestoreOptions(), VIDEO, "0123456789abcdef")

@@ -96,7 +96,7 @@ def test_what_is_left_alone_says_why_and_the_image_is_its_own():
         (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
         (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
         (RestoreOptions(faces=(3,)), VideoOptions(), "not asked for"),
-        (None, VideoOptions(min_duration=5), "in the video for"),
+        (None, VideoOptions(min_duration=5), "visible for less than the minimum"),
     ):
         runner, network = restorer()
         for one, given in zip(run(frames(3), runner, options, video), frames(3)):
@@ -158,7 +158,7 @@ def test_a_mask_limits_what_is_restored():
 
 
 def test_images_are_not_enlarged():
-    with pytest.raises(OptionsError, match="keep their size"):
+    with pytest.raises(OptionsError, match="cannot be upscaled here"):
         run(frames(2), options=RestoreOptions(upscale=2))
 
 

@@ -35,7 +35,7 @@ def film(tmp_path):
 
 def test_frames_that_are_far_apart_are_refused_for_mp4_and_a_container_is_named(film, tmp_path):
     runner, network = restorer()
-    with pytest.raises(InputError, match=r"up to 86400 s apart, which a \.mp4 file cannot hold .* Name the output \.mkv\."):
+    with pytest.raises(InputError, match=r"up to 86400 s apart, which a \.mp4 file cannot hold .* Write a \.mkv file\."):
         restore_video(film.path, tmp_path / "out.mp4", runner, None, VideoOptions(temporal_smoothing=0))
     assert network.faces == 0 and not (tmp_path / "out.mp4").exists()
     assert not list((tmp_path / "out.mp4.unfinished").rglob("*.part"))
@@ -65,7 +65,9 @@ def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_pat
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in video_files.FrameReader(film).frames():
             writer.write(frame)
-    with pytest.raises(OutputError, match=r"cannot be written.*The segments are kept: name another place.*\.mkv"):
+    with pytest.raises(
+        OutputError, match=r"cannot be written.*The finished segments are kept; choose another folder.*\.mkv"
+    ):
         concatenate([tmp_path / "segment"], film, target, encoding=encoding)
 
 
@@ -74,7 +76,7 @@ def test_a_clock_that_starts_again_after_a_day_is_refused(film, tmp_path, suffix
     """A transport stream counts 26.5 hours and then from 0; AVI would need a million empty frames."""
     encoding = resolve_encoding(film, tmp_path / f"o{suffix}", Encoding("h264"))
     pts = np.array([0, 40, 80, DAY, DAY + 40]) * round(1 / film.time_base) // 1000
-    with pytest.raises(InputError, match=rf"which a {suffix} file cannot hold .*Name the output \.mkv"):
+    with pytest.raises(InputError, match=rf"which a {suffix} file cannot hold .*Write a \.mkv file"):
         check_timestamps(film, pts, tmp_path / f"o{suffix}", encoding, tmp_path)
 
 

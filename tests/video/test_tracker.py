@@ -193,7 +193,7 @@ def test_deeper_images_are_followed_like_any(astronaut, dtype):
 def test_frames_must_come_in_order_and_all_of_them(astronaut):
     tracker = Tracker(RATE)
     tracker.add(5, to_image_data(astronaut), [], False)
-    with pytest.raises(ValueError, match="frame 7 came after frame 5"):
+    with pytest.raises(ValueError, match="Frame 7 was added after frame 5"):
         tracker.add(7, to_image_data(astronaut), [], False)
 
 

@@ -53,7 +53,7 @@ def test_a_folder_of_that_name_that_gpen_did_not_make_is_refused(tmp_path, resta
     mine.parent.mkdir()
     mine.write_text("chapter 1")
     with (
-        pytest.raises(OutputError, match=r"contains novel\.txt, so gpen did not make it"),
+        pytest.raises(OutputError, match=r"contains novel\.txt, which gpen did not create"),
         WorkDir(tmp_path / "out.mkv").lock(restart),
     ):
         pytest.fail("it was used")
@@ -69,7 +69,7 @@ def test_files_that_others_put_into_the_work_folder_stay(tmp_path):
     with work.lock(True):
         assert not (work.folder / KEY).exists()
         work.subfolder(KEY)
-        assert "holds files that gpen did not make" in str(work.clear())
+        assert "contains files of others" in str(work.clear())
     assert (work.folder / "notes.txt").read_text() == "mine"
 
 
@@ -84,7 +84,7 @@ def test_what_a_file_browser_leaves_does_not_count(tmp_path):
 
 def test_a_file_of_that_name_is_refused_and_stays(tmp_path):
     (tmp_path / "out.mkv.unfinished").write_text("mine")
-    with pytest.raises(OutputError, match="Rename it, or name"), WorkDir(tmp_path / "out.mkv").lock(False):
+    with pytest.raises(OutputError, match="Rename it, or choose"), WorkDir(tmp_path / "out.mkv").lock(False):
         pytest.fail("it was used")
     assert (tmp_path / "out.mkv.unfinished").read_text() == "mine"
 

@@ -106,7 +106,7 @@ def test_what_did_not_change_inside_stays_as_decoded(tmp_path):
 def test_a_video_of_odd_size_becomes_even_for_h264(tmp_path, target):
     film = lossless(tmp_path, "yuv420p", (95, 63))
     encoding = resolve_encoding(film, tmp_path / target, Encoding("h264", 1))
-    assert encoding.size == (96, 64) and "95 x 63 becomes 96 x 64" in encoding.notes[0]
+    assert encoding.size == (96, 64) and "95 x 63 was padded to 96 x 64" in encoding.notes[0]
     before, after = written(tmp_path, film, encoding)
     assert video_files.psnr(before[1].native.arrays[0], after[1].native.arrays[0][:63, :95]) > 50
     padded = after[1].native.arrays[0]
@@ -179,17 +179,17 @@ def test_crf_sets_the_quality(tmp_path, astronaut):
 
 def test_unknown_codecs_containers_and_qualities(tmp_path):
     film = lossless(tmp_path)
-    with pytest.raises(OptionsError, match=r"No video encoder 'h266' .*h264, hevc"):
+    with pytest.raises(OptionsError, match=r"Unknown video encoder 'h266', .*h264, hevc"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding("h266"))
-    with pytest.raises(OptionsError, match=r"No video encoder 'aac'"):
+    with pytest.raises(OptionsError, match=r"Unknown video encoder 'aac'"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding("aac"))
-    with pytest.raises(OptionsError, match=r"\.txt is no container.*\.mkv"):
+    with pytest.raises(OptionsError, match=r"\.txt files cannot be written.*\.mkv"):
         resolve_encoding(film, tmp_path / "o.txt", Encoding())
     with pytest.raises(OptionsError, match="ffv1 has no quality"):
         resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1", 20))
     with pytest.raises(OptionsError, match="from 0 to 51 for libx264, got 99"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", 99))
-    with pytest.raises(InputError, match=r"A \.webm file cannot hold video of libx264.*\.mkv"):
+    with pytest.raises(InputError, match=r"A \.webm file cannot hold video encoded with libx264.*\.mkv"):
         resolve_encoding(film, tmp_path / "o.webm", Encoding("h264"))
     assert resolve_encoding(film, tmp_path / "o.webm", Encoding()).encoder == "libsvtav1"
 
@@ -204,7 +204,7 @@ def test_nvenc_that_is_not_there_is_refused_before_work(tmp_path):
         encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
         assert encoding.encoder_options["cq"] == "18"  # a machine that has it
         return
-    with pytest.raises(OptionsError, match="may need a device that is not there"):
+    with pytest.raises(OptionsError, match="may need a device that is missing"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
 
 
@@ -312,7 +312,7 @@ def test_images_are_written_with_the_names_of_the_frames(tmp_path):
 def test_a_folder_has_no_place_for_sound(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 3, sound="aac"))
     assert resolve_encoding(film, tmp_path / "out", Encoding()).notes == (
-        "stream 1 (audio, aac) is not in a folder of images.",
+        "stream 1 (audio, aac) was dropped, because the output is a folder of images.",
     )
 
 

@@ -86,10 +86,13 @@ def test_a_file_arrives_with_its_name_and_nothing_else(fetch, serve, tmp_path, c
 FAULTS = {
     "truncates, then goes on": ([ws.drop_after(150_000), ws.serve], None),
     "drops at every tenth": ([ws.drop_after(40_000)], None),
-    "drops at every tenth and ignores Range": ([ws.ignore_range(ws.drop_after(40_000))], ("broke off", 1)),
+    "drops at every tenth and ignores Range": ([ws.ignore_range(ws.drop_after(40_000))], ("closed the connection", 1)),
     "stalls once": ([ws.stall_after(200_000), ws.serve], None),
-    "stalls before the first byte": ([ws.stall_after(0)], ("broke off", 0)),
-    "never sends more than half": ([ws.drop_after(200_000), ws.drop_after(0)], ("broke off", 200_000 - CHUNK_SIZE)),
+    "stalls before the first byte": ([ws.stall_after(0)], ("closed the connection", 0)),
+    "never sends more than half": (
+        [ws.drop_after(200_000), ws.drop_after(0)],
+        ("closed the connection", 200_000 - CHUNK_SIZE),
+    ),
     "ignores Range": ([ws.drop_after(150_000), ws.ignore_range()], None),
     "sends another part": ([ws.drop_after(150_000), ws.wrong_range, ws.serve], None),
     "answers 416": ([ws.drop_after(150_000), ws.status(416), ws.serve], None),
@@ -111,12 +114,15 @@ FAULTS = {
     "serves another file": ([ws.other(OTHER)], ("expected " + hashlib.sha256(BODY).hexdigest(), 0)),
     "changes the file halfway": ([ws.drop_after(150_000), ws.other(OTHER)], ("The file was deleted", 0)),
     "changes halfway and back": ([ws.drop_after(150_000), ws.other(OTHER), ws.serve], None),
-    "redirects to http": ([ws.redirect("http://127.0.0.1:1/x")], ("leads to http://127.0.0.1:1/x, which is not https", 0)),
+    "redirects to http": (
+        [ws.redirect("http://127.0.0.1:1/x")],
+        ("redirects to http://127.0.0.1:1/x, which is not https", 0),
+    ),
     "redirects to a file": ([ws.redirect("file:///etc/passwd")], ("which is not https", 0)),
-    "redirects to no address": ([ws.redirect("http://[::1")], ("redirects to what is no address", 0)),
+    "redirects to no address": ([ws.redirect("http://[::1")], ("redirects to an invalid URL", 0)),
     "announces a length of 5,000 digits": ([ws.announce_as("9" * 5000)], None),
     "announces a length in other scripts' digits": ([ws.announce_as("\u00b2\u00b3")], None),
-    "sends a chunk of less than nothing": ([ws.negative_chunk_size], ("broke off", 0)),
+    "sends a chunk of less than nothing": ([ws.negative_chunk_size], ("closed the connection", 0)),
     "redirects to ftp": ([ws.redirect("ftp://example.com/x")], ("which is not https", 0)),
 }
 
