@@ -33,7 +33,7 @@ def check_pixels(image: Image.Image, needed: int, max_pixels: int | None = None)
         there = f"this machine has {memory / 1e9:.1f} GB" if memory else "this machine's memory is unknown"
         raise ImageTooLarge(
             f"{size} pixels are too many for this machine: restoring {pixels / 1e6:.0f} million needs up to "
-            f"{needed / 1e9:.1f} GB, and {there}. To try it anyway: --max-pixels {pixels}."
+            f"{needed / 1e9:.1f} GB, and {there}. To try it anyway, set max_pixels to {pixels}."
         )
 
 

@@ -38,5 +38,5 @@ def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Enco
 def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
     return (
         f"{info.path}: the frame at {seconds:.3f} s is not opaque, but {encoding.encoder} ({encoding.format}) does not keep "
-        "alpha. Write a .mov with --codec prores, a .mkv with --codec ffv1, or a folder of frames."
+        "alpha. Write a .mov with the codec prores, a .mkv with the codec ffv1, or a folder of frames."
     )

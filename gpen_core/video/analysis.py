@@ -90,7 +90,7 @@ class VideoAnalysis:
                 pts = saved["pts"].astype(np.int64)
                 notes = tuple(str(note) for note in saved["notes"])
         except READ_ERRORS as error:
-            raise InputError(f"{path} is damaged: {error}. Run again with --restart.") from error
+            raise InputError(f"{path} is damaged: {error}. Delete it and run again.") from error
         return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones), notes)
 
 

@@ -67,4 +67,4 @@ def raise_if_faces_missing(selection: str | tuple[int, ...], count: int, source:
     """Raise `OptionsError` if `selection` contains face numbers that none of the video's `count` tracks has."""
     notes = missing_numbers(selection, count)
     if notes:
-        raise OptionsError(f"{source}: {notes[0]}. To list the faces, run with --strength 0 and --report.")
+        raise OptionsError(f"{source}: {notes[0]}. To list the faces, write a report with strength 0.")

@@ -1,6 +1,6 @@
 """Settings of encoders: how quality, preset and bit rate are set. The table is `encoders.json`.
 
-The keys of an entry. A user's own file with one entry (`--codec FILE.json`) also has `encoder`, FFmpeg's name:
+The keys of an entry. A user's own file with one entry (the codec `FILE.json`) also has `encoder`, FFmpeg's name:
 
 - `quality`: `option` (one of FFmpeg's, or several that get the same number; `qscale` sets FFmpeg's fixed quantizer), the
   `default`, and the numbers for `best` (0 if missing) and `worst`. Without it, the quality cannot be set.

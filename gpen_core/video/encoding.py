@@ -153,7 +153,7 @@ def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) ->
     """Raise `OptionsError` for a quality, preset or bit rate that the encoder does not have."""
     if asked.crf is not None:
         if not settings.quality_options:
-            raise OptionsError(f"{encoder} has no quality setting (got {asked.crf}). Omit --crf.")
+            raise OptionsError(f"{encoder} has no quality setting (got {asked.crf}). Omit crf.")
         low, high = sorted((settings.best, settings.worst))
         if not low <= asked.crf <= high:
             better = "lower" if settings.best < settings.worst else "higher"
@@ -161,9 +161,9 @@ def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) ->
                 f"Expected a quality from {low} to {high} for {encoder}, got {asked.crf}. A {better} number is better."
             )
     if asked.bitrate is not None and settings.with_bitrate is None:
-        raise OptionsError(f"{encoder} has no bit rate setting. Omit --bitrate.")
+        raise OptionsError(f"{encoder} has no bit rate setting. Omit bitrate.")
     if asked.preset is not None and not settings.preset_option:
-        raise OptionsError(f"{encoder} has no presets (got {asked.preset!r}). Omit --preset.")
+        raise OptionsError(f"{encoder} has no presets (got {asked.preset!r}). Omit preset.")
 
 
 def _find_encoder(codec: str) -> tuple[str, EncoderSettings, list[str]]:

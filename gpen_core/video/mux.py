@@ -107,7 +107,7 @@ def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.in
             packets = container.demux(container.streams.video[0])
             own = [round(packet.pts * packet.time_base / info.time_base) - shift for packet in packets if packet.size]
         if not own or (last is not None and min(own) <= last):
-            raise InputError(f"{segment} does not follow the previous segment. Run again with --restart.")
+            raise InputError(f"{segment} does not follow the previous segment. Delete it and run again.")
         last = max(own)
         times += own
     if not times:

@@ -236,7 +236,7 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
 def interlaced_message(path: Path) -> str:
     """Return the error message for interlaced videos that are refused."""
     return (
-        f"{path} is interlaced: each frame has two moments in alternate rows. Use --interlaced deinterlace, or keep if "
+        f"{path} is interlaced: each frame has two moments in alternate rows. Set interlaced to deinterlace, or to keep if "
         "it is only marked as interlaced."
     )
 

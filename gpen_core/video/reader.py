@@ -251,7 +251,7 @@ class FrameReader:
             first = "{} x {}".format(*self.info.size)
             raise InputError(
                 f"{self.info.path}: the frame at {self.info.seconds_at(pts):.3f} s is {size[0]} x {size[1]} px, but the "
-                f"first is {first} px. Restore the parts before and after it separately, with --end and --start."
+                f"first is {first} px. Restore the parts before and after it separately, with the options end and start."
             )
 
     def _note_if_truncated(self, last: int | None) -> None:

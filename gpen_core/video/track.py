@@ -131,7 +131,7 @@ def load_tracks(path: Path) -> tuple[Track, ...]:
                 by_track.setdefault(int(n), {})[name] = arrays[key]
         return tuple(Track.from_arrays(by_track[n]) for n in sorted(by_track))
     except READ_ERRORS as error:
-        raise InputError(f"{path} is damaged: {error}. Run again with --restart.") from error
+        raise InputError(f"{path} is damaged: {error}. Delete it and run again.") from error
 
 
 def select_tracks(

@@ -125,8 +125,11 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
 
 
 def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
-    """Return the sizes of the released networks in the folders, in ascending order."""
-    return tuple(sorted(e.size for e in CATALOG if e.size is not None and find_file(e.name, folders) is not None))
+    """Return the sizes of the released networks in the folders, in ascending order. ONNX files that cannot be converted
+    here do not count."""
+    sizes = {entry.size: entry.name for entry in CATALOG if entry.size is not None}
+    found = (size for size, name in sizes.items() if find_file(name, folders) is not None)
+    return tuple(sorted(size for size in found if not needs_onnx_runtime(sizes[size], folders)))
 
 
 def match_network_name(name: str, folders: Sequence[Path]) -> str | None:

@@ -30,8 +30,8 @@ def check_name(name: str | PathLike[str], kind: str, folders: Sequence[Path]) ->
         raise MissingWeights(_unknown_text(text, kind, folders)) from error
     actual = kind_of_entry(found) if isinstance(found, Entry) else _kind_of_file(found)
     if actual is not None and actual != kind:
-        options = {MODEL: "--model", DETECTOR: "--detector", UPSCALER: "--upscaler"}
-        use = f" ({options[actual]} on the command line)" if actual in options else ""
+        options = {MODEL: "model", DETECTOR: "detector", UPSCALER: "upscaler"}
+        use = f" (option {options[actual]})" if actual in options else ""
         available = ", ".join(names_of_kind(kind, folders))
         raise WeightsError(f"{text} is {_with_article(actual)}{use}, not {_with_article(kind)}. Available: {available}.")
 

@@ -53,7 +53,7 @@ def export(
         if not error <= limit:
             raise WeightsError(
                 f"{path} was not written: the output in ONNX Runtime differs by {error:.1e} standard deviations, more than "
-                f"{limit:g}.{' Export it without --half.' if is_half else ''}"
+                f"{limit:g}.{' Export it in float32.' if is_half else ''}"
             )
     return error
 
@@ -66,7 +66,7 @@ def _require_half() -> None:
     except RuntimeError as error:
         raise UnsupportedPackage(
             f"torch {torch.__version__} cannot compute float16 convolutions on the CPU, which the export needs. "
-            "Install torch 2.4 or newer, or export without --half."
+            "Install torch 2.4 or newer, or export in float32."
         ) from error
 
 

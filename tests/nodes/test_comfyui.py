@@ -968,7 +968,7 @@ def test_a_name_that_is_in_no_list_is_refused(host, comfy_models, tmp_path, aske
 def test_no_message_of_the_core_names_the_command_lines_options():
     """Hosts have none; the command line adds them itself. `cli`, `demo` and `batch` serve the command line alone."""
     shared = [path for path in (ROOT / "gpen_core").rglob("*.py") if path.parent.name not in ("cli", "demo", "batch")]
-    options_of_pip = {"--no-deps", "--python"}
+    options_of_pip = {"--no-deps", "--python", "--upgrade"}
     found = {path.name: set(re.findall(r"--[a-z-]+", path.read_text("utf-8"))) - options_of_pip for path in shared}
     assert len(shared) > 80 and not {name for name, options in found.items() if options}
 
