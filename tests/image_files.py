@@ -88,8 +88,10 @@ def deep_heif(array):
 
 
 def rgb_profile():
-    """sRGB, as Pillow makes it."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """sRGB, as Pillow makes it, without the time at which it was made."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)
+    return bytes(profile)
 
 
 def png_chunk(kind, payload):

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import error_messages
 import helpers
 import pytest
 from PIL import Image
@@ -16,6 +17,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS_OF = [path for path in PAGES if path.name not in ("python.md",)]
 
 pytest_plugins = ["cli_fixtures", "synthetic_video"]
+
+EXPLAINED = re.findall(r"^### `(.*)`$", (ROOT / "docs" / "trouble.md").read_text("utf-8"), re.M)
+"""Words of the messages that have a heading on the page of errors."""
 
 
 REPOSITORY = re.search(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[1]
@@ -178,9 +182,15 @@ def test_messages_that_trouble_explains_are_in_the_sources():
     sources = [path for folder in ("gpen_core", "nodes", "scripts") for path in (ROOT / folder).rglob("*.py")]
     said = "".join(path.read_text("utf-8") for path in sources)
     said = re.sub(r"\"\s*f?\"", "", said)  # one text over several lines
-    quoted = re.findall(r"^### `(.*)`$", (ROOT / "docs" / "trouble.md").read_text("utf-8"), re.M)
-    assert len(quoted) >= 12
-    assert [one for one in quoted if one not in said] == []
+    assert len(EXPLAINED) >= 12
+    assert [one for one in EXPLAINED if one not in said] == []
+
+
+def test_each_error_message_is_explained_or_explains_itself():
+    """A new message gets a heading in docs/trouble.md. If it says what to do by itself, it goes into the list instead."""
+    listed = set((ROOT / "tests" / "data" / "self_explaining_errors.txt").read_text("utf-8").splitlines())
+    others = {text for text in error_messages.messages() if not any(words in text for words in EXPLAINED)}
+    assert (others - listed, listed - others) == (set(), set())
 
 
 def test_the_reference_is_what_the_code_says(tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ def output_suffix(source: Path, video: VideoOptions | None = None) -> str:
     """Return an output suffix for `restore_video`.
 
     It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov and
-    ts that can. Raises `InputError` if the file is not a video or no single container can hold its streams, `OptionsError` for an
-    unavailable codec, and `MissingDependency` without PyAV."""
+    ts that can. Raises `InputError` if the file is not a video or no single container can hold its streams, `OptionsError`
+    for an unavailable codec, and `MissingDependency` without PyAV."""
     video = video or VideoOptions()
     info = probe_video(source, video)
     own = [suffix for suffix in OUTPUT_FORMATS if suffix == source.suffix.lower()]

@@ -120,7 +120,7 @@ def to_valid_utf8(text: str) -> str:
 
 
 def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False) -> Any:
-    """Open a container for writing, with the clock `time_base` if the container has a clock. Segments are not for players."""
+    """Open a container for writing, with the clock `time_base` if it has a clock. Segments are not for players."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # clock of the first frame's offset

@@ -168,7 +168,7 @@ def test_all_that_is_missing_is_named_with_its_folder(gpen, face, tmp_path):
     ran = gpen("restore", face, "-o", tmp_path / "out.png", "--models-dir", tmp_path / "models")
     assert ran.status == 4 and not (tmp_path / "out.png").exists()
     first, *files = ran.err.strip().splitlines()
-    assert first.startswith("gpen: 2 files are missing, 395 MB in all") and len(files) == 2
+    assert first.startswith("gpen: 2 files are missing, 395 MB in total") and len(files) == 2
     for name, line in zip(("GPEN-BFR-2048.pth", "detection_Resnet50_Final.pth"), files):
         assert name in line and str(tmp_path / "models") in line
 

@@ -500,7 +500,7 @@ def test_what_is_replaced_keeps_mode_owner_and_attributes_and_other_names_are_to
     assert path.read_bytes() == b"after" and (tmp_path / "other name.png").read_bytes() == b"before"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640 and os.getxattr(path, "user.note") == b"kept"
     assert (path.stat().st_uid, path.stat().st_gid) == owner
-    assert "has 2 names" in caplog.text
+    assert "has 2 hard links" in caplog.text
 
 
 # --- the public way ---

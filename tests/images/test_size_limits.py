@@ -40,7 +40,7 @@ def test_a_200_megapixel_photograph_is_read_where_half_of_the_memory_holds_it(me
     memory(8 << 30)
     said = refused(PHONE)
     assert "16320 x 12240 pixels are too many for this machine: restoring 200 million needs up to 6.6 GB, and" in said
-    assert "this machine has 8.6 GB. To try it anyway: --max-pixels 199756800." in said
+    assert "this machine has 8.6 GB. To try it anyway, set max_pixels to 199756800." in said
 
 
 def test_where_nobody_tells_how_much_memory_there_is_pillows_limit_stays(memory):

@@ -540,10 +540,11 @@ def test_the_frame_with_what_is_no_number_is_named(host, red, portrait, value):
 
 def test_a_batch_of_none_comes_back(host, red, portrait):
     image, mask, (crop,), summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait[:0])
-    assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "no images" in summary
+    assert image.shape == (0, 512, 512, 3) and mask.shape == (0, 512, 512) and "batch is empty" in summary
     assert isinstance(crop, fake_comfyui.ExecutionBlocker)
     host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait[:0], region_mask=torch.ones(1, 8, 8), bboxes=FACE)
-    assert "no images" in host.run("GPEN_CleanUpFaceSwap", gpen_model=red, swapped=portrait[:0], before_swap=portrait[:0])[3]
+    none = portrait[:0]
+    assert "batch is empty" in host.run("GPEN_CleanUpFaceSwap", gpen_model=red, swapped=none, before_swap=none)[3]
     boxes, mask, preview, count = host.run("GPEN_DetectFaces", gpen_model=red, image=portrait[:0])
     assert (boxes, len(mask), len(preview), count) == ([], 0, 0, 0)
 

@@ -161,7 +161,7 @@ def test_it_is_missing_with_the_others(folder, monkeypatch):
     pytest.importorskip("spandrel")
     (folder / "red-256.pth").unlink()
     with pytest.raises(
-        MissingWeights, match=r"(?s)2 files are missing, 361 MB in all:.*GPEN-BFR-512.pth.*realesrnet_x2.pth"
+        MissingWeights, match=r"(?s)2 files are missing, 361 MB in total:.*GPEN-BFR-512.pth.*realesrnet_x2.pth"
     ):
         FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25", folder, "cpu", upscaler="realesrnet_x2")
     with pytest.raises(MissingWeights, match=r"Unknown upscaler 'x9'.*Available: realesrnet_x2, realesrnet_x4\."):

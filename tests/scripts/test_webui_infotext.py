@@ -165,4 +165,4 @@ def test_confidence_and_most_faces_count(host, astronaut, confidence, found):
 
 def test_a_detector_that_is_not_listed_is_refused(host, astronaut):
     _, _, p = host.generate([astronaut], *script_arguments(detector="../../etc/passwd"))
-    assert "detector is" in p.comments[0] and "as in the settings" in p.comments[0]
+    assert "Unknown detector" in p.comments[0] and "as in the settings" in p.comments[0]

@@ -126,7 +126,7 @@ def test_no_request_can_name_a_file(host, webui_models, monkeypatch):
         assert all(one.spec.choices or one.spec.minimum is not None or one.spec.convert for one in options.values())
     for name in MAY_NAME_FILES:
         _, _, p = host.generate([np.zeros((8, 8, 3), np.uint8)], {name: "/etc/passwd"})
-        assert "no option" in p.comments[0] and name in p.comments[0]
+        assert "Unknown GPEN option" in p.comments[0] and name in p.comments[0]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from gpen_core.images.codecs import SUFFIXES, EncodedImage, encode
+from gpen_core.images.codecs import EncodedImage, encode
+from gpen_core.images.formats import OUTPUT_SUFFIXES
 from gpen_core.images.image import from_array
 from gpen_core.images.metadata import Metadata
 from gpen_core.tools.demo.images import HEAD_BOX, astronaut
@@ -28,7 +29,7 @@ def make(number, seed):
         array = np.dstack((array, np.full(array.shape[:2], lot.randrange(256), np.uint8)))
     if suffix in DEEP and lot.random() < 0.4:
         array = array.astype(np.uint16) * 257
-    data = encode(EncodedImage(from_array(array), Metadata(), "PNG", lot.random() < 0.5), SUFFIXES[suffix])
+    data = encode(EncodedImage(from_array(array), Metadata(), "PNG", lot.random() < 0.5), OUTPUT_SUFFIXES[suffix])
     return suffix, data[: lot.randrange(1, len(data))] if lot.random() < BROKEN else data
 
 

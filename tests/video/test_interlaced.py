@@ -57,7 +57,7 @@ def test_frames_after_a_resume_are_the_same(interlaced, first):
 
 def test_it_is_refused_if_that_is_asked_for(tmp_path, interlaced):
     runner, network = restorer()
-    with pytest.raises(InputError, match=r"is interlaced: .*--interlaced deinterlace"):
+    with pytest.raises(InputError, match=r"is interlaced: .*Set interlaced to deinterlace"):
         restore_video(interlaced, tmp_path / "o.mkv", runner, None, VideoOptions(interlaced="refuse"))
     assert network.faces == 0 and not (tmp_path / "o.mkv.unfinished").exists()
 

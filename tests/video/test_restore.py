@@ -270,7 +270,7 @@ def test_a_damaged_survey_is_told(tmp_path):
     assert again.size == (400, 300) and again.cuts == (50,) and np.array_equal(again.pts, survey.pts)
     assert np.array_equal(again.tracks[0].landmarks, survey.tracks[0].landmarks)
     (tmp_path / "analysis.npz").write_bytes((tmp_path / "analysis.npz").read_bytes()[:100])
-    with pytest.raises(InputError, match="Run again with --restart"):
+    with pytest.raises(InputError, match="Delete it and run again"):
         VideoAnalysis.load(tmp_path)
 
 
@@ -291,6 +291,6 @@ def test_values_that_cannot_be():
 def test_a_face_that_nobody_has_is_an_error_before_the_network_runs(tmp_path):
     film = write_lossless_video(tmp_path / "film.mkv", 6)
     runner, network = restorer()
-    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. A report"):
+    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. To list the faces"):
         restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
     assert network.faces == 0 and not (tmp_path / "out.mkv").exists()

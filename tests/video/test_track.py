@@ -131,7 +131,7 @@ def test_a_file_that_holds_no_tracks_is_said_so(tmp_path):
     broken += [bytes(rng.integers(0, 256, 300, np.uint8))]
     for content in broken:
         bad.write_bytes(content)
-        with pytest.raises(InputError, match=r"is damaged: .* Run again with --restart"):
+        with pytest.raises(InputError, match=r"is damaged: .* Delete it and run again"):
             load_tracks(bad)
     np.savez(bad, **{"0.about": np.zeros(5, int), "0.landmarks": np.zeros((2, 5, 2))})
     with pytest.raises(InputError, match="is damaged"):

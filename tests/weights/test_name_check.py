@@ -39,11 +39,11 @@ def test_an_own_network_in_the_models_folder_is_offered(tmp_path):
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("retinaface_resnet50", MODEL, r"^retinaface_resnet50 is a face detector \(--detector .*\), not a model\."),
+        ("retinaface_resnet50", MODEL, r"^retinaface_resnet50 is a face detector \(option detector\), not a model\."),
         ("Detection_Resnet50_Final.PTH", MODEL, "is a face detector"),
         ("parsenet", MODEL, "^parsenet is a face parser, not a model"),
         ("realesrnet_x2", DETECTOR, "is an upscaler"),
-        ("gpen-bfr-512", DETECTOR, r"^gpen-bfr-512 is a model \(--model .*\), not a face detector\."),
+        ("gpen-bfr-512", DETECTOR, r"^gpen-bfr-512 is a model \(option model\), not a face detector\."),
         ("gpen-bfr-512", UPSCALER, "^gpen-bfr-512 is a model .*, not an upscaler"),
     ],
 )

@@ -65,7 +65,7 @@ def test_half_precision_says_which_torch_it_needs(tmp_path, monkeypatch):
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", missing)
-    with pytest.raises(UnsupportedPackage, match=r"Install torch 2\.4 or newer, or export without --half"):
+    with pytest.raises(UnsupportedPackage, match=r"Install torch 2\.4 or newer, or export in float32"):
         onnx_export.export(made.narrow_weights(), CONFIG, tmp_path / "a.onnx", is_half=True)
 
 
