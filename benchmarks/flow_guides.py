@@ -123,7 +123,7 @@ def film(folder: Path) -> RGB8:
     import av
 
     write_models(folder / "carried", (512,))
-    with av.open(str(folder / "film.mp4"), "w") as container:
+    with av.open(str(folder / "video.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 640, 360, "yuv420p", 3_000_000
         for n in range(75):
@@ -132,8 +132,8 @@ def film(folder: Path) -> RGB8:
             picture = degrade(np.asarray(picture, np.uint8), sigma=2, seed=n)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    run(folder, "gpen video film.mp4 -o film.preview.jpg --preview 3 --model gpen-bfr-512")
-    return resize(read(folder / "film.preview.jpg"), WIDE)
+    run(folder, "gpen video video.mp4 -o video.preview.jpg --preview 3 --model gpen-bfr-512")
+    return resize(read(folder / "video.preview.jpg"), WIDE)
 
 
 def archive(folder: Path) -> None:

@@ -254,7 +254,7 @@ def test_the_guides_commands_run(command, gpen, desk, tmp_path):
         pytest.skip("downloads are tested against servers of our own")
     if words[0] == "video":
         pytest.importorskip("av")
-        film(tmp_path / "film.mp4")
+        film(tmp_path / "video.mp4")
     if words[0] == "report":
         gpen("restore", "photos/", "-o", "restored/", "--report", "run.jsonl", "--model", "gpen-bfr-256", *DETECTOR)
     taken = {word for word in words if word.startswith("--")}
