@@ -86,6 +86,9 @@ class OutputPlace:
     is_folder: bool
     """Whether it ended with a slash, so that it is a folder even if it has a suffix."""
 
+    def __str__(self) -> str:
+        return str(self.location)
+
 
 def parse_output(text: str) -> OutputPlace:
     """Parse an output path or URL, see `parse_location`."""

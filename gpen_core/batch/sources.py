@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
 from ..images import formats
+from ..progress import pluralize
 from . import input_list, remote
 from .file_keys import same_file_key
 from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_FOLDERS = 1000
 """Number of subfolders that are searched for images to suggest --recursive."""
 NO_SUFFIX, OTHER_SUFFIXES = "without a suffix", "others"
+SUBFOLDERS = "subfolders"
 MAX_SUFFIXES = 100  # counted separately; the rest is counted together
 
 
@@ -59,8 +61,8 @@ class Sources:
     excluded: Location | None = None
     """A folder that is not looked into on the way: that of the results."""
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
-    """How many files of the folders are no images that this installation reads, by suffix in small letters. Counted while
-    the images are gone through."""
+    """Number of files that this installation cannot read, by lowercase suffix, and of subfolders with images that are not
+    searched. Counted during iteration."""
 
     def __str__(self) -> str:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
@@ -105,9 +107,12 @@ class Sources:
         return [InputItem.from_location(path)]
 
     def _folder_items(self, top: Path) -> Iterator[InputItem]:
-        if not self.recursive:
-            return map(InputItem.from_location, image_files(top, self.left_out))
         excluded = same_file_key(self.excluded) if isinstance(self.excluded, Path) else None
+        if not self.recursive:
+            others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
+            if count := sum(_has_images_below(str(one)) for one in others):
+                self.left_out[SUBFOLDERS] += count
+            return map(InputItem.from_location, image_files(top, self.left_out))
         return self._walk(top, "", excluded)
 
     def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
@@ -196,6 +201,9 @@ def left_out_text(left_out: Counter[str]) -> str:
     """Format the skipped files, most frequent suffix first: `3 .heic (to read them: pip install pillow-heif), 1 .txt`."""
     parts = []
     for suffix, count in left_out.most_common():
+        if suffix == SUBFOLDERS:
+            parts.append(f"{pluralize(count, 'subfolder')} with images (to read them: --recursive)")
+            continue
         format_name = formats.INPUT_SUFFIXES.get(suffix)
         missing = None if format_name is None else formats.missing_reader(format_name)
         parts.append(f"{count} {suffix}" + (f" ({missing})" if missing else ""))

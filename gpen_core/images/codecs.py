@@ -290,7 +290,7 @@ def check_format(format_name: str, image: ImageData, size: tuple[int, int] | Non
 
 
 def alpha_message(format_name: str) -> str:
-    return f"{format_name} cannot hold an alpha channel. Choose a .png, .webp or .tiff name for the output."
+    return f"{format_name} cannot hold an alpha channel. Choose the format png, webp or tiff for the output."
 
 
 def _quality(encoded: EncodedImage, format_name: str, quality: int | None) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def check_image(image: Image.Image, source: bytes) -> None:
 def _animation_message(format_name: str) -> str:
     first = "" if format_name in READ_BY_VIDEO else "save it as GIF or MP4, then "
     return (
-        f"the {label(format_name)} is animated. To restore all frames, {first}use `gpen video`; "
+        f"the {label(format_name)} is animated. To restore all frames, {first}run `gpen video IN -o OUT.mp4`; "
         "to restore one frame, save it to its own file."
     )
 

@@ -171,7 +171,7 @@ def test_alpha_that_the_format_cannot_hold_is_refused_in_the_plan(folder):
     photo(folder / "a.png", "RGBA")
     photo(folder / "b.png")
     photo(folder / "c.gif", "P")
-    with pytest.raises(OptionsError, match=r"^in.a\.png: JPEG cannot hold an alpha channel\. Choose a \.png"):
+    with pytest.raises(OptionsError, match=r"^in.a\.png: JPEG cannot hold an alpha channel\. Choose the format png"):
         planned(folder, format="jpg")
     with pytest.raises(OptionsError, match=r"a\.png: BMP cannot hold an alpha channel"):
         planned(folder / "a.png", out="x.bmp")
@@ -238,6 +238,18 @@ def test_what_is_left_out_of_a_folder_is_counted_by_suffix(folder, caplog):
     for _ in range(2):  # each time anew
         list(again)
         assert again.left_out == {".txt": 2, ".mov": 1, "without a suffix": 1, ".jxl": 1}
+
+
+def test_subfolders_with_images_are_left_out_aloud(folder, caplog):
+    photo(folder / "a.png")
+    for name in ("deep", "out", "empty"):
+        (folder / name).mkdir()
+    photo(folder / "deep/b.png")
+    photo(folder / "out/a.png")
+    sources = Sources(("in",), excluded=folder / "out")
+    assert len(list(sources)) == 1 and sources.left_out == {"subfolders": 1}
+    assert "Left out: 1 subfolder with images (to read them: --recursive)." in caplog.text
+    assert len(list(Sources(("in",), recursive=True, excluded=folder / "out"))) == 2
 
 
 def test_where_all_is_taken_nothing_is_said(folder, caplog):

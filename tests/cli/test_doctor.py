@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -335,6 +336,7 @@ def without(module, *arguments):
 )
 @pytest.mark.slow
 def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     status, out, err = without(module, "restore", tmp_path / "a.png", "-o", tmp_path / "b.png", "--models-dir", tmp_path)
     assert status == 1 and "gpen" not in out  # OpenCV itself says what it is without
     assert err == f"gpen: The package {package} is not installed. Install it: {sys.executable} -m pip install {package}\n"

@@ -71,7 +71,7 @@ def rows_of(out, arguments):
 def test_too_little_memory_is_said_and_no_file_is_blamed(models, face, tmp_path):
     out = tmp_path / "out.png"
     arguments = ("restore", face, "-o", out, "--model", "red-256", "--models-dir", models)
-    arguments += ("--detector", "retinaface_mobile0.25", "--device", "cpu")
+    arguments += ("--detector", "retinaface_mobile0.25", "--device", "cpu", "-q")  # rows are on stdout
     rows = list(rows_of(out, arguments))
     print("\n" + "\n".join(f"{limit:6} MB  {status:4}  {said[:150]}" for limit, status, said, _ in rows))
     *failed, last = rows

@@ -161,10 +161,10 @@ def test_colors_that_no_profile_tells_go_into_a_png(format_name, transfer, chunk
 @pytest.mark.parametrize(
     "format_name, said",
     [
-        ("GIF", "GIF is animated. To restore all frames, use `gpen video`"),
-        pytest.param("AVIF", "AVIF is animated. To restore all frames, use `gpen video`", marks=needs_avif),
-        ("WEBP", "WebP is animated. To restore all frames, save it as GIF or MP4, then use `gpen video`"),
-        ("PNG", "PNG is animated. To restore all frames, save it as GIF or MP4, then use `gpen video`"),
+        ("GIF", "GIF is animated. To restore all frames, run `gpen video"),
+        pytest.param("AVIF", "AVIF is animated. To restore all frames, run `gpen video", marks=needs_avif),
+        ("WEBP", "WebP is animated. To restore all frames, save it as GIF or MP4, then run `gpen video"),
+        ("PNG", "PNG is animated. To restore all frames, save it as GIF or MP4, then run `gpen video"),
     ],
 )
 def test_an_animation_is_refused_with_a_way_to_restore_it(format_name, said):

@@ -523,7 +523,7 @@ def test_values_beyond_white_are_cut_off_with_one_warning(host, red, portrait, c
     image, mask, _, summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=film)
     assert "2 restored" in summary and is_red(image[mask == 1]).all()
     assert torch.equal(image[mask == 0], film[mask == 0])
-    warned = [record.getMessage() for record in caplog.records if "within 0 to 1" in record.getMessage()]
+    warned = [record.getMessage() for record in caplog.records if "clipped to 0 to 1" in record.getMessage()]
     assert warned == ["GPEN: the image has values from -0.6 to 6.4. They are clipped to 0 to 1."]
     assert host.run("GPEN_DetectFaces", gpen_model=red, image=film)[3] == 2
 

@@ -62,7 +62,7 @@ STEPS = {
 }
 # Only where there are files. The number of the image at work is told by what the step is given.
 IN_FILES = {
-    "encoding": lambda photo, format_name: photo.image.width - 150,
+    "encoding": lambda photo, format_name, quality: photo.image.width - 150,
     "writing": lambda target, data: int(target.stem),
 }
 at_work = threading.local()
