@@ -5,8 +5,11 @@ PYTEST_DONT_REWRITE: this is both a plugin, for its fixture, and imported for it
 
 import importlib.util
 import struct
+import sys
 from functools import lru_cache
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent))  # `python -m tests.trial.run` has only the repository's root there
 import exported_gpen
 import pytest
 import torch

@@ -67,14 +67,26 @@ def checkpoint(data: bytes) -> str:
     from gpen_core.weights.checkpoint import read
     from gpen_core.weights.weights_file import WeightsFile
 
-    size = os.stat_result((0, 0, 0, 0, 0, 0, len(data), 0, 0, 0))
+    size, name = os.stat_result((0, 0, 0, 0, 0, 0, len(data), 0, 0, 0)), _name_for(data)
     try:
-        content = read(WeightsFile(_name_for(data), io.BytesIO(data), size), is_pinned=False)
+        content = read(WeightsFile(name, io.BytesIO(data), size), is_pinned=False)
     except GpenError:
-        return REFUSED
+        return ACCEPTED if name.suffix == ".onnx" and _is_graph(data) else REFUSED
     with contextlib.suppress(GpenError):  # it was read; whether some network takes it is another question
         _offered(content)
     return ACCEPTED
+
+
+def _is_graph(data: bytes) -> bool:
+    """Whether an ONNX file is sound, though no small graph is GPEN's."""
+    from gpen_core.weights.onnx_graph import read_graph
+    from gpen_core.weights.unpickler import UnsafeCheckpoint
+
+    try:
+        read_graph(io.BytesIO(data), len(data))
+    except UnsafeCheckpoint:
+        return False
+    return True
 
 
 def kind(data: bytes) -> str:
