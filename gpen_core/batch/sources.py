@@ -109,10 +109,11 @@ class Sources:
     def _folder_items(self, top: Path) -> Iterator[InputItem]:
         excluded = same_file_key(self.excluded) if isinstance(self.excluded, Path) else None
         if not self.recursive:
+            files = image_files(top, self.left_out)
             others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
             if count := sum(_has_images_below(str(one)) for one in others):
                 self.left_out[SUBFOLDERS] += count
-            return map(InputItem.from_location, image_files(top, self.left_out))
+            return map(InputItem.from_location, files)
         return self._walk(top, "", excluded)
 
     def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
