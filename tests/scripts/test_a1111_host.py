@@ -142,9 +142,9 @@ def test_sixteen_bits_one_pixel_and_no_face(host, photo):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({"image": "no base64"}, 400, "is not a PNG"),
+        ({"image": "no base64"}, 400, "format is unknown"),
         ({"image": "no image"}, 400, "not a base64-encoded image"),
-        ({"model": "/etc/passwd"}, 404, "no model"),
+        ({"model": "/etc/passwd"}, 404, "Unknown model"),
         ({"strength": 2}, 422, "1"),
         ({"mask-type": "parse"}, 422, "mask-type"),
         ({"upscaler": "/etc/passwd"}, 422, "upscaler"),
