@@ -22,7 +22,6 @@ from .sources import image_files, is_image_name
 MAX_OPENED = 200
 """Number of images whose first bytes are read. After that, only files without an image suffix are opened."""
 HEADER_BYTES = 1 << 16
-PDF_START = b"%PDF"
 
 
 def find_unreadable(
@@ -80,7 +79,7 @@ def _check_header(path: Path) -> None:
     with open_image(path) as (file, _):
         start = file.read(HEADER_BYTES)
         file.seek(0)
-        if start.startswith(PDF_START):
+        if formats.other_kind(start) == "PDF":
             raise InputError(f"{path} is a PDF document. Save its pages as images first, such as PNG.")
         try:
             with formats.open_header(file):

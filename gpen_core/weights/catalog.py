@@ -84,6 +84,11 @@ class Entry:
     """ONNX exports of the same network."""
 
     @property
+    def known_bytes(self) -> int | None:
+        """The size of the file, or of its tensors where only that is known. None if neither is."""
+        return self.bytes or self.approximate_bytes
+
+    @property
     def max_size(self) -> int:
         """The largest size that the file can have, in bytes."""
         if self.bytes is not None:

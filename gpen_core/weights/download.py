@@ -218,7 +218,7 @@ class Download:
             )
 
     def _check_disk_space(self, candidate: _Candidate, partial: PartialFile) -> None:
-        needed = (candidate.known.bytes or self.entry.bytes or self.entry.approximate_bytes or 0) - partial.size
+        needed = (candidate.known.bytes or self.entry.known_bytes or 0) - partial.size
         free = shutil.disk_usage(self.target.parent).free
         if free < needed + MIN_FREE_DISK:
             raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")

@@ -91,7 +91,7 @@ def download_size(name: str) -> int | None:
 
     None for an unknown name or an unknown size."""
     entry = find_entry(name)
-    return None if entry is None else entry.bytes or entry.approximate_bytes
+    return None if entry is None else entry.known_bytes
 
 
 def can_download() -> bool:

@@ -63,7 +63,7 @@ def _offset_progress(progress: Progress, before: int, after: int, part: str) -> 
 
 
 def _bytes(entry: Entry) -> int:
-    return entry.bytes or entry.approximate_bytes or 0
+    return entry.known_bytes or 0
 
 
 def _raise_if_offline(missing: dict[Entry, WeightRequest]) -> None:

@@ -214,7 +214,7 @@ def _outcome_html(download: Download) -> str:
 
 
 def _bytes(entry: Entry) -> int:
-    return entry.bytes or entry.approximate_bytes or 0
+    return entry.known_bytes or 0
 
 
 def _megabytes(entry: Entry) -> str:

@@ -23,12 +23,6 @@ from gpen_core.pipeline import report
 SIDE = 96
 
 
-@pytest.fixture(scope="module")
-def red():
-    """Finds one face in every image and reddens it."""
-    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
-
-
 @pytest.fixture
 def blind(red, monkeypatch):
     """Finds no face."""

@@ -26,12 +26,6 @@ pytest_plugins = ["cli_fixtures"]
 SIDE = 96
 
 
-@pytest.fixture(scope="module")
-def red():
-    """Finds one face in every image and reddens it."""
-    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

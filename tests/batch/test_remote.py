@@ -25,11 +25,6 @@ SIDE = 96
 
 
 @pytest.fixture(scope="module")
-def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
-
-
-@pytest.fixture(scope="module")
 def photo():
     out = io.BytesIO()
     exif = Image.Exif()

@@ -20,11 +20,6 @@ NAMES = {"model": "red-256", "detector": "fake"}
 SIDE = 96
 
 
-@pytest.fixture(scope="module")
-def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
-
-
 @pytest.fixture
 def todo(tmp_path):
     made = []

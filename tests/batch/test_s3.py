@@ -27,11 +27,6 @@ SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please r
 
 
 @pytest.fixture(scope="module")
-def red():
-    return helpers.restorer(helpers.red_weights(256), [helpers.make_face((SIDE / 2, SIDE / 2), 40)])
-
-
-@pytest.fixture(scope="module")
 def photo():
     out = io.BytesIO()
     Image.fromarray(np.rint(helpers.texture(SIDE, SIDE, sigma=1.5) * 255).astype(np.uint8)).save(out, "PNG")
