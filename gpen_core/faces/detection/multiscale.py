@@ -144,7 +144,8 @@ class _PyramidBatch:
             for part, some in zip(parts, detections):
                 part.append(some)
         found = [merge_levels(Candidates.concatenate(part)) for part in parts]
-        refined = refine_candidates(found, members, self._detect_crops, self.confidence, self.angles != UPRIGHT)
+        rotate = self.angles != UPRIGHT
+        refined = refine_candidates(found, members, self.size, self._detect_crops, self.confidence, rotate)
         return [_suppress_duplicates([rows]) for rows in refined]
 
     def _detect_level(self, members: Sequence[int], level: int, quarter: int, is_first: bool) -> Iterator[Candidates]:

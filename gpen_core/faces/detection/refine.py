@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TypeVar
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..align import Alignment, invert_affine
 from ..face import Box
 from ..head_pose import MAX_POSE_RESIDUAL, MAX_UPRIGHT_ROLL, PLAUSIBLE_RESIDUAL, HeadPose, estimate_pose
-from .pyramid import Candidates, Detections, iou_and_ios, shorter_sides
+from .pyramid import NMS_IOU, Candidates, Detections, iou_and_ios, shorter_sides
 
 DetectCropsFn = Callable[[Sequence[tuple[int, Alignment]]], Iterable[Detections]]
 """(image index, crop) pairs -> rows per crop in its pixels, with scores of at least `MIN_SCORE`. Rows may be computed
@@ -33,6 +33,7 @@ CERTAIN_SCORE, CERTAIN_RESIDUAL = 0.99, 0.2  # below this certainty, the other r
 MAX_TILT = 15.0  # degrees: landmarks are off by 2 % of the face width at a roll of 15, by 4 % at 30
 BATCH_SIZE = 16  # crops
 MAX_ROUNDS = 3
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # order of eyes, nose and mouth corners in the mirror image
 EXTRA_ROTATIONS = (90.0, 180.0, 270.0)
 
 
@@ -46,12 +47,17 @@ class _CropRequest:
     """Side of the square in image pixels."""
     angle: float
     size: int = CROP_SIZE
+    is_mirrored: bool = False
+    """Whether the crop shows its mirror image, left for right."""
 
     def alignment(self) -> Alignment:
         scale, turn = self.size / self.side, np.radians(-self.angle)
         linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         middle = (self.size - 1) / 2
         matrix = np.column_stack((linear, middle - linear @ self.center))
+        if self.is_mirrored:
+            matrix[0] = -matrix[0]
+            matrix[0, 2] += self.size - 1
         return Alignment(matrix, invert_affine(matrix), self.size)
 
 
@@ -65,6 +71,8 @@ class _Refined:
     residual: float
     roll: float
     """Roll within the crop, in degrees."""
+    is_confirmed: bool = False
+    """Whether the crop's mirror image shows the same face."""
 
     @property
     def score(self) -> float:
@@ -88,13 +96,20 @@ class _Refined:
 
 
 class _Uncertain:
-    """A candidate to refine."""
+    """A candidate to refine in an image of `image_size` (width, height)."""
 
     def __init__(
-        self, image_index: int, detection: NDArray[np.float64], angle: float, allow_rotation: bool, is_implausible: bool
+        self,
+        image_index: int,
+        image_size: tuple[int, int],
+        detection: NDArray[np.float64],
+        angle: float,
+        allow_rotation: bool,
+        is_implausible: bool,
     ) -> None:
         """`is_implausible`: the landmarks fit no head, or one far from upright. Then all rotations are tried."""
         self.image_index = image_index
+        self.has_mirrored = _reaches_beyond(*_search_square(detection), image_size)
         self.detection = detection
         self.allow_rotation = allow_rotation
         self.is_implausible = is_implausible
@@ -106,15 +121,24 @@ class _Uncertain:
         return max(self.refined, key=lambda one: one.quality, default=None)
 
     def next_crops(self) -> list[_CropRequest]:
-        """Return the crops of the next round."""
-        center = (self.detection[:2] + self.detection[2:4]) / 2
-        side = float(shorter_sides(self.detection[None])[0]) * CROP_SIZE / FACE_SIZE
+        """Return the crops of the next round.
+
+        The network sees faces that are cut off at the right better than the same faces cut off at the left. A crop that
+        reaches past the image's edge is therefore followed by its mirror image."""
+        center, side = _search_square(self.detection)
         angles, self.next_angles = self.next_angles, []
-        return [_CropRequest(self.image_index, center, side, angle) for angle in angles]
+        mirrored = (False, True) if self.has_mirrored else (False,)
+        return [
+            _CropRequest(self.image_index, center, side, angle, is_mirrored=is_mirrored)
+            for angle in angles
+            for is_mirrored in mirrored
+        ]
 
     def resolve(self, results: Sequence[_Refined | None], confidence: float) -> None:
-        """Record results and decide whether, and at which angles, to search again."""
+        """Record results, in the order of the crops, and decide whether, and at which angles, to search again."""
         is_first = not self.refined
+        if self.has_mirrored:
+            results = [_merge_mirrored(*pair) for pair in zip(results[::2], results[1::2])]
         self.refined += [one for one in results if one is not None]
         best = self.best
         if best is None or not self.allow_rotation:
@@ -128,11 +152,13 @@ class _Uncertain:
 def refine_candidates(
     found: Sequence[Candidates],
     image_indices: Sequence[int],
+    size: tuple[int, int],
     detect_crops: DetectCropsFn,
     confidence: float,
     allow_rotation: bool,
 ) -> list[Detections]:
-    """Return per image the rows of the candidates that are faces, with scores above `confidence`.
+    """Return per image the rows of the candidates that are faces, with scores above `confidence`. All images have this
+    (width, height).
 
     Candidates are refined if they are below `confidence`, tilted, outside the size range with accurate landmarks, or fit
     no head. The others are returned unchanged. Candidates below `confidence` must then score higher than the others.
@@ -148,7 +174,7 @@ def refine_candidates(
         implausible = ~fits | (np.abs(pose.roll) > MAX_UPRIGHT_ROLL)
         uncertain.append(
             [
-                _Uncertain(image_index, candidates.rows[n], float(angles[n]), allow_rotation, bool(implausible[n]))
+                _Uncertain(image_index, size, candidates.rows[n], float(angles[n]), allow_rotation, bool(implausible[n]))
                 if doubtful[n]
                 else None
                 for n in range(len(candidates))
@@ -179,9 +205,8 @@ def search_box(
         some = _detect_in_crops(crops[n * len(angles) : (n + 1) * len(angles)], detect_crops, partial(_is_in_box, box))
         best = max((one for one in some if one is not None), key=lambda one: one.quality, default=None)
         if best is not None and best.residual <= MAX_POSE_RESIDUAL:
-            uncertain.append(
-                _Uncertain(image_index, best.row, best.angle + (best.roll if allow_rotation else 0), allow_rotation, False)
-            )
+            angle = best.angle + (best.roll if allow_rotation else 0)
+            uncertain.append(_Uncertain(image_index, size, best.row, angle, allow_rotation, False))
     _resolve_all(uncertain, detect_crops, confidence)
     rows = [doubt.best.row for doubt in uncertain if doubt.best is not None and doubt.best.score > confidence]
     return np.array(rows).reshape(-1, 15)
@@ -190,6 +215,29 @@ def search_box(
 def _overlaps_image(box: Box, size: tuple[int, int]) -> bool:
     width, height = min(box[2], size[0]) - max(box[0], 0), min(box[3], size[1]) - max(box[1], 0)
     return min(width, height) >= 1
+
+
+def _search_square(detection: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Return the center and side of the square that is searched for a candidate."""
+    return (detection[:2] + detection[2:4]) / 2, float(shorter_sides(detection[None])[0]) * CROP_SIZE / FACE_SIZE
+
+
+def _merge_mirrored(seen: _Refined | None, mirrored: _Refined | None) -> _Refined | None:
+    """Return the result of a crop and its mirror image: their mean if both show the same face, else the better one."""
+    if seen is None or mirrored is None:
+        return seen or mirrored
+    best = max(seen, mirrored, key=lambda one: one.quality)
+    if iou_and_ios(seen.row, mirrored.row[None])[0][0] < NMS_IOU:
+        return best
+    row = (seen.row + mirrored.row) / 2
+    row[4] = best.score
+    return replace(best, row=row, is_confirmed=True)
+
+
+def _reaches_beyond(center: NDArray[np.float64], side: float, size: tuple[int, int]) -> bool:
+    """Whether an upright square reaches past the edge of an image of this (width, height)."""
+    low, high = center - side / 2, center + side / 2
+    return bool((low < -0.5).any() or (high > np.array(size) - 0.5).any())
 
 
 def _box_crop(box: Box, image_index: int, angle: float) -> _CropRequest:
@@ -227,7 +275,8 @@ def _accepted_rows(candidates: Candidates, uncertain: Sequence[_Uncertain | None
         if doubt is None:
             rows.append(row)
         elif doubt.best is not None:
-            least = confidence if row[4] > confidence else 1 - ACCEPT_MARGIN * (1 - confidence)
+            sure = row[4] > confidence or doubt.best.is_confirmed
+            least = confidence if sure else 1 - ACCEPT_MARGIN * (1 - confidence)
             if doubt.best.score > least:
                 rows.append(doubt.best.row)
     return np.array(rows).reshape(-1, 15)
@@ -255,7 +304,12 @@ def _detect_in_crops(
         near = _near_center(rows, look.size) if accepts is None else np.ones(len(rows), bool)
         pose = estimate_pose(rows[:, 5:])
         detections = [
-            _Refined(_to_image_coords(row, alignment.inverse), look.angle, float(pose.residual[n]), float(pose.roll[n]))
+            _Refined(
+                _to_image_coords(row, alignment.inverse, look.is_mirrored),
+                look.angle,
+                float(pose.residual[n]),
+                float(-pose.roll[n] if look.is_mirrored else pose.roll[n]),
+            )
             for n, row in enumerate(rows)
             if near[n]
         ]
@@ -282,10 +336,12 @@ def _near_center(rows: Detections, crop_size: int) -> NDArray[np.bool_]:
     return np.asarray((off < FACE_SIZE / 2) & (size > 0.5) & (size < 1.6))
 
 
-def _to_image_coords(row: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_image_coords(row: NDArray[np.float64], inverse: NDArray[np.float64], is_mirrored: bool) -> NDArray[np.float64]:
     """Convert a crop's row to image pixels. The new box is the bounding box of the rotated ellipse in the old one."""
     linear, shift = inverse[:, :2], inverse[:, 2]
     center = linear @ ((row[:2] + row[2:4]) / 2) + shift
     half = np.hypot(*(linear * ((row[2:4] - row[:2]) / 2)).T)
     points = row[5:].reshape(5, 2) @ linear.T + shift
+    if is_mirrored:
+        points = points[MIRRORED_LANDMARKS]
     return np.array([*(center - half), *(center + half), row[4], *points.ravel()])
