@@ -111,7 +111,8 @@ class Sources:
         if not self.recursive:
             files = image_files(top, self.left_out)
             others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
-            if count := sum(_has_images_below(str(one)) for one in others):
+            # Without images, the message about the empty folder already suggests --recursive.
+            if files and (count := sum(_has_images_below(str(one)) for one in others)):
                 self.left_out[SUBFOLDERS] += count
             return map(InputItem.from_location, files)
         return self._walk(top, "", excluded)

@@ -44,6 +44,11 @@ class Summary:
     damaged: list[str] = field(default_factory=list)
     """Lines that could not be read."""
 
+    @property
+    def finished(self) -> int:
+        """Number of images whose faces are counted: all but those that failed or were skipped."""
+        return self.statuses.total() - self.statuses["failed"] - self.statuses["skipped"]
+
     def add_image(self, row: dict[str, Any]) -> None:
         """Count one image by its row of a report, see `ImageOutcome.to_json`."""
         _count_row(_counted_fields(row), self)

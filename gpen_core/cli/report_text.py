@@ -52,7 +52,8 @@ def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
     yield f"{image_count} in {pluralize(summary.runs, 'run')}: {statuses or 'none'}"
     if summary.runs > summary.completed_runs:
         yield f"{pluralize(summary.runs - summary.completed_runs, 'run')} did not finish (killed, or still running)"
-    yield faces_text(summary.faces, summary.restored)
+    if summary.finished:
+        yield faces_text(summary.faces, summary.restored)
     yield from _most_frequent("skipped", summary.reasons, max_lines)
     yield from _most_frequent("failed", summary.errors, max_lines)
     yield from _most_frequent("ended early", summary.failed_runs, max_lines)

@@ -63,7 +63,7 @@ class RunSummary:
         now = time.monotonic()
         first = self._done - self._group.statuses.total() + 1
         which = f"{first:,} to {self._done:,}" if first < self._done else f"{first:,}"
-        counts = f"{statuses_text(self._group.statuses)}; {_faces_text(self._group)}"
+        counts = "; ".join([statuses_text(self._group.statuses), *_faces_texts(self._group)])
         self._write(f"images {which} of {self._count:,}: {counts} ({seconds_text(now - self._group_start)})")
         self._group, self._group_start = _new_summary(), now
 
@@ -72,7 +72,7 @@ class RunSummary:
         took = seconds_text(time.monotonic() - self._start)
         statuses = statuses_text(self._total.statuses)
         yield f"{done}{pluralize(self._count, 'image')} in {took}: {statuses}, {self._destination}"
-        yield _faces_text(self._total)
+        yield from _faces_texts(self._total)
 
     def _no_face_lines(self) -> Iterator[str]:
         from ..pipeline.no_face import no_face_advice
@@ -107,8 +107,10 @@ def _new_summary() -> Summary:
     return Summary()
 
 
-def _faces_text(summary: Summary) -> str:
+def _faces_texts(summary: Summary) -> Iterator[str]:
+    """Yield the number of faces, unless no image was finished: how many faces are in the others is unknown."""
     from ..faces.face import faces_text
 
-    reasons = reasons_text(summary.reasons)
-    return faces_text(summary.faces, summary.restored) + (f" ({reasons})" if reasons else "")
+    if summary.finished:
+        reasons = reasons_text(summary.reasons)
+        yield faces_text(summary.faces, summary.restored) + (f" ({reasons})" if reasons else "")

@@ -246,6 +246,16 @@ def test_subfolders_with_images_are_left_out_aloud(folder, caplog):
     assert len(list(Sources(("in",), recursive=True, excluded=folder / "out"))) == 2
 
 
+def test_a_folder_with_images_only_in_subfolders_is_told_once(folder, caplog):
+    (folder / "deep").mkdir(exist_ok=True)
+    photo(folder / "deep/b.png")
+    sources = Sources(("in",))
+    assert not list(sources) and sources.no_images_text() == "No images in in, but in subfolders. Use --recursive."
+    assert not caplog.text and not sources.left_out
+    photo(folder.parent / "a.png")
+    assert len(list(Sources(("in", "a.png")))) == 1 and caplog.text.count("--recursive") == 1
+
+
 def test_where_all_is_taken_nothing_is_said(folder, caplog):
     photo(folder / "a.png")
     assert len(list(Sources(("in",)))) == 1 and not caplog.text

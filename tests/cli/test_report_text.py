@@ -35,4 +35,4 @@ def test_a_summary_counts_in_words_and_lists_the_most_frequent_reasons():
 
 
 def test_an_empty_summary_says_none():
-    assert list(summary_lines(Summary())) == ["0 images in 0 runs: none", "0 faces found, 0 restored, 0 skipped"]
+    assert list(summary_lines(Summary())) == ["0 images in 0 runs: none"]

@@ -86,6 +86,15 @@ def test_of_a_few_images_each_has_its_line_and_all_have_one():
     assert lines[4:6] == ["1 face found, 1 restored, 0 skipped", "no face found in 1 image (b.png)"]
 
 
+def test_of_images_that_all_failed_or_were_skipped_no_faces_are_counted():
+    failed = [outcome(f"{n}.png", error=GpenError("there is no face 7: the only face is 0")) for n in range(GROUP_SIZE + 1)]
+    lines = summary_of(failed)
+    assert lines[0].startswith("images 1 to 20 of 21: 20 failed (") and lines[1].startswith("images 21 of 21: 1 failed (")
+    assert lines[2].endswith(": 21 failed, to out") and len(lines) == 3
+    lines = summary_of([*failed[:1], outcome("b.png", status="skipped")])
+    assert lines[-1].endswith(": 1 skipped (their outputs exist), 1 failed, to out")
+
+
 def test_of_many_images_every_twenty_have_a_line():
     one = [face(), face(False, "not asked for")]
     lines = summary_of([outcome(f"{n}.png", one if n % 2 else []) for n in range(GROUP_SIZE + 10)])
