@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ProgressStage = Literal["download", "verify", "load", "read", "detect", "analyze", "upscale", "restore", "join", "batch"]
-ProgressUnit = Literal["byte", "model", "image", "tile", "face", "frame"]
+ProgressUnit = Literal["byte", "model", "image", "tile", "face", "frame", "video"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class ProgressEvent:
     - `upscale`: upscaling the image
     - `restore`: restoring faces
     - `join`: joining a video's restored segments
-    - `batch`: all images of a command line run
+    - `batch`: all images or videos of a command line run
     """
     done: int
     """Completed units, from 0."""
     total: int | None
     """Total number of units; None if unknown."""
     unit: ProgressUnit
-    """The unit of `done` and `total`: `byte`, `model`, `image`, `tile` (while upscaling), `face` or `frame`."""
+    """The unit of `done` and `total`: `byte`, `model`, `image`, `tile` (while upscaling), `face`, `frame` or `video`."""
     text: str
     """The text to display, such as "Restoring faces"."""
 

@@ -15,9 +15,10 @@ from ..images import codecs, formats
 from ..images.image import DECODE_ERRORS
 from ..images.open_file import open_image
 from ..video import containers
+from .input_kinds import IMAGES
 from .job import ImageJob, input_locations
 from .locations import Url
-from .sources import image_files, is_image_name
+from .sources import image_files
 
 MAX_OPENED = 200
 """Number of images whose first bytes are read. After that, only files without an image suffix are opened."""
@@ -51,7 +52,7 @@ def check_readable(job: ImageJob, with_header: bool = True) -> None:
         if isinstance(location, Url):
             continue
         _check_exists(location)
-        if with_header or not is_image_name(location.name):
+        if with_header or not IMAGES.is_name(location.name):
             _check_header(location)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..images.image import FloatImage
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.report import RuntimeInfo
 from ..pipeline.restorer import FaceRestorer
+from ..video.region_mask import RegionMaskLike
 from ..video.restore_video import SegmentRestorer
 from ..video.segments import SegmentExecutor, SegmentResult
 from . import ray_cluster
@@ -31,7 +31,7 @@ class VideoWorkerSpec:
     target: Path
     options: RestoreOptions
     video: VideoOptions
-    region_mask: FloatImage | None = None
+    region_mask: RegionMaskLike | None = None
     max_memory: int | None = None
     analysis_key: str = ""
     """The key of the first pass, once it is done."""

@@ -1,9 +1,9 @@
-"""Reports of runs: JSON at the end of the run, or JSON Lines with a row for each image when it is finished.
+"""Reports of runs: JSON at the end of the run, or JSON Lines with a row for each input when it is finished.
 
 JSON Lines have three kinds of `row`:
 
 - `start`: the fields of `report.report_header`. A run that resumes another one appends its own `start`.
-- `image`: the fields of `ImageOutcome.to_json`, and `at`, the seconds since the start.
+- `image` or `video`: the fields of the outcome's `to_json`, and `at`, the seconds since the start.
 - `end`: `seconds`, `counts` by status, and `error` if the run ended early."""
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
 from ..files.regular_file import open_regular_file
 from ..options import RestoreOptions
-from ..pipeline.report import ImageOutcome, ModelInfo, OutcomeCounts, format_report, report_header, to_json
+from ..pipeline.report import ModelInfo, Outcome, OutcomeCounts, format_report, report_header, to_json
 from ..progress import pluralize
 
 log = logging.getLogger(__name__)
 
 JSON_LINES_SUFFIX = ".jsonl"
 START_PREFIX = b'{"row": "start"'
-LARGE_REPORT = 100_000  # images; a JSON report of them needs some hundred megabytes of memory
+LARGE_REPORT = 100_000  # inputs; a JSON report of them needs some hundred megabytes of memory
 
 
 @dataclass
@@ -38,6 +38,8 @@ class Report:
     names: dict[str, Any]
     """The requested model and detector."""
     options: RestoreOptions
+    noun: str = field(default="image", kw_only=True)
+    """What the inputs are: image or video."""
     counts: OutcomeCounts = field(default_factory=OutcomeCounts)
     started: float = field(default_factory=time.monotonic)
     restorer: ModelInfo | None = None
@@ -45,7 +47,7 @@ class Report:
     def begin(self, restorer: ModelInfo) -> None:
         self.restorer = restorer
 
-    def add(self, outcome: ImageOutcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         self.counts.add(outcome)
 
     def end(self, error: str | None) -> None:
@@ -61,9 +63,9 @@ class JsonReport(Report):
     """A JSON report, see `report.format_report`. All outcomes are kept in memory until the end."""
 
     path: Path = field(kw_only=True)
-    outcomes: list[ImageOutcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
-    def add(self, outcome: ImageOutcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         super().add(outcome)
         self.outcomes.append(outcome)
         if len(self.outcomes) == LARGE_REPORT:
@@ -74,7 +76,8 @@ class JsonReport(Report):
             )
 
     def end(self, error: str | None) -> None:
-        text = format_report(self.restorer, self.names, self.options, self.outcomes, error, self.seconds)
+        key = "inputs" if self.noun == "image" else f"{self.noun}s"
+        text = format_report(self.restorer, self.names, self.options, self.outcomes, error, self.seconds, key)
         write_bytes(self.path, text.encode())
 
 
@@ -109,9 +112,9 @@ class JsonLinesReport(Report):
     def _header(self) -> dict[str, Any]:
         return report_header(self.restorer, self.names, self.options)
 
-    def add(self, outcome: ImageOutcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         super().add(outcome)
-        self._write({"row": "image", "at": round(self.seconds, 3), **outcome.to_json()})
+        self._write({"row": self.noun, "at": round(self.seconds, 3), **outcome.to_json()})
 
     def end(self, error: str | None) -> None:
         if not self.has_begun:
@@ -142,13 +145,15 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def open_report(path: Path | None, names: dict[str, Any], options: RestoreOptions, append: bool) -> Report:
+def open_report(
+    path: Path | None, names: dict[str, Any], options: RestoreOptions, append: bool, noun: str = "image"
+) -> Report:
     """Create the report for a path. `append` adds to a JSON Lines report of an earlier run. Raises `OutputError`."""
     if path is None:
-        return Report(names, options)
+        return Report(names, options, noun=noun)
     if path.suffix.lower() != JSON_LINES_SUFFIX:
-        return JsonReport(names, options, path=path)
-    return JsonLinesReport(names, options, path=path, append=append)
+        return JsonReport(names, options, noun=noun, path=path)
+    return JsonLinesReport(names, options, noun=noun, path=path, append=append)
 
 
 def iter_rows(path: Path, only_starts: bool = False) -> Iterator[dict[str, Any]]:

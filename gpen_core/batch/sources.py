@@ -1,4 +1,4 @@
-"""Find the images that the arguments of a run mean, one after the other.
+"""Find the images or videos that the arguments of a run mean, one after the other.
 
 Memory holds the names in one folder, or those that match one pattern, at a time. For object stores, it holds the names in
 one folder including its subfolders."""
@@ -17,16 +17,16 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
-from ..images import formats
 from ..progress import pluralize
 from . import input_list, remote
 from .file_keys import same_file_key
+from .input_kinds import IMAGES, InputKind
 from .locations import URL_SCHEME, Location, Url, is_folder, parse_location
 
 log = logging.getLogger(__name__)
 
 MAX_FOLDERS = 1000
-"""Number of subfolders that are searched for images to suggest --recursive."""
+"""Number of subfolders that are searched to suggest --recursive."""
 NO_SUFFIX, OTHER_SUFFIXES = "without a suffix", "others"
 SUBFOLDERS = "subfolders"
 MAX_SUFFIXES = 100  # counted separately; the rest is counted together
@@ -34,7 +34,7 @@ MAX_SUFFIXES = 100  # counted separately; the rest is counted together
 
 @dataclass(frozen=True)
 class InputItem:
-    """An image, and the path of its result below the output folder, with `/` between folders.
+    """An input, and the path of its result below the output folder, with `/` between folders.
 
     Both are text, because creating millions of `Path` objects would take most of the time."""
 
@@ -59,22 +59,24 @@ class Sources:
     recursive: bool = False
     """Whether to include subfolders. Their structure, and that below the fixed part of a pattern, is kept."""
     excluded: Location | None = None
-    """A folder that is not looked into on the way: that of the results."""
+    """A folder that is not looked into on the way: that of the results. A file: does not make a folder of frames one of
+    videos."""
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
-    """Number of files that this installation cannot read, by lowercase suffix, and of subfolders with images that are not
-    searched. Counted during iteration."""
+    """Number of files that are of another kind or that this installation cannot read, by lowercase suffix, and of subfolders
+    with inputs that are not searched. Counted during iteration."""
+    kind: InputKind = IMAGES
 
     def __str__(self) -> str:
         return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
 
     def no_images_text(self) -> str:
-        """Return the error message for a run without images."""
+        """Return the error message for a run without inputs."""
         if self.listing is not None:
-            return f"No images in {self}."
-        return no_images_text(self.arguments, self.recursive)
+            return f"No {self.kind.noun}s in {self}."
+        return no_images_text(self.arguments, self.recursive, self.kind)
 
     def __iter__(self) -> Iterator[InputItem]:
-        """Yield the images in order, with duplicates. Raises `OptionsError` for an empty name, and `InputError` for an
+        """Yield the inputs in order, with duplicates. Raises `OptionsError` for an empty name, and `InputError` for an
         unreadable folder or list."""
         empty, found = [], False
         self.left_out.clear()
@@ -90,13 +92,13 @@ class Sources:
                 yield from_list(text)
                 found = True
         if empty and found:  # if nothing is found, the caller reports it
-            log.warning("%s", no_images_text(empty, self.recursive))
+            log.warning("%s", no_images_text(empty, self.recursive, self.kind))
         if self.left_out:
-            log.warning("Left out: %s.", left_out_text(self.left_out))
+            log.warning("Left out: %s.", left_out_text(self.left_out, self.kind))
 
     def _expand(self, argument: str) -> Iterable[InputItem]:
         if not argument:
-            raise OptionsError("An input has an empty name. Name an image, a folder (. is the current one) or a pattern.")
+            raise OptionsError("An input has an empty name. Name a file, a folder (. is the current one) or a pattern.")
         path = parse_location(argument)
         if isinstance(path, Url):
             return self._remote_items(path)
@@ -108,33 +110,47 @@ class Sources:
 
     def _folder_items(self, top: Path) -> Iterator[InputItem]:
         excluded = same_file_key(self.excluded) if isinstance(self.excluded, Path) else None
+        if self.kind.is_input_folder(top) and not self._has_others(top, excluded):
+            if not self.recursive:
+                self._count_subfolders(top, excluded)
+            return iter([InputItem(str(top), top.resolve().name)])
         if not self.recursive:
-            files = image_files(top, self.left_out)
-            others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
-            # Without images, the message about the empty folder already suggests --recursive.
-            if files and (count := sum(_has_images_below(str(one)) for one in others)):
-                self.left_out[SUBFOLDERS] += count
+            files = image_files(top, self.left_out, self.kind)
+            if files:  # otherwise, the message about the empty folder already suggests --recursive
+                self._count_subfolders(top, excluded)
             return map(InputItem.from_location, files)
         return self._walk(top, "", excluded)
 
+    def _has_others(self, top: Path, excluded: str | None) -> bool:
+        """Whether a folder that may be one input contains inputs."""
+        if any(same_file_key(one) != excluded for one in image_files(top, None, self.kind)):
+            return True
+        return self.recursive and any(_has_inputs_below(str(one), self.kind) for one in _subfolders(top))
+
+    def _count_subfolders(self, top: Path, excluded: str | None) -> None:
+        others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
+        if count := sum(_has_inputs_below(str(one), self.kind) for one in others):
+            self.left_out[SUBFOLDERS] += count
+
     def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
-        """Yield the images in a folder, then those in its subfolders. Hidden folders are skipped, and so are linked folders,
+        """Yield the inputs in a folder, then those in its subfolders. Hidden folders are skipped, and so are linked folders,
         which could form cycles."""
-        for path in image_files(folder, self.left_out):
+        for path in image_files(folder, self.left_out, self.kind):
             yield InputItem(str(path), prefix + path.name)
         for subfolder in _subfolders(folder):
             if same_file_key(subfolder) != excluded:
                 yield from self._walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
 
     def _glob_items(self, pattern: str) -> list[InputItem]:
-        paths = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if not is_folder(p)]
+        found = map(Path, sorted(glob.glob(pattern, recursive=True)))
+        paths = [path for path in found if not is_folder(path) or self.kind.is_input_folder(path)]
         return [InputItem(str(path), below_static_prefix(path, pattern) if self.recursive else path.name) for path in paths]
 
     def _remote_items(self, url: Url) -> list[InputItem]:
         """Return the images of a URL. A URL with an image suffix is not checked for existence."""
         if url.is_pattern:
             return self._remote_glob_items(url) or [InputItem(url.text, url.name)]
-        if url.name and (is_image_name(url.name) or not remote.is_folder(url)):
+        if url.name and (self.kind.is_name(url.name) or not remote.is_folder(url)):
             return [InputItem(url.text, url.name)]
         return self._remote_folder_items(url)
 
@@ -159,7 +175,7 @@ class Sources:
             is_excluded = excluded is not None and remote.object_key(one).startswith(excluded)
             if is_hidden or is_excluded:
                 continue
-            if _is_readable(name, self.left_out):
+            if _is_readable(name, self.left_out, self.kind):
                 found.append(InputItem(one.text, safe_relative_path(relative_path)))
         return found
 
@@ -170,44 +186,38 @@ def safe_relative_path(path: str) -> str:
     return re.sub(r"[\\:]", "_", path) if os.name == "nt" else path
 
 
-def image_files(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
-    """Return the files directly in a folder that have a readable image suffix and are not hidden. `left_out` counts the
-    others. Raises `InputError`."""
+def image_files(folder: Path, left_out: Counter[str] | None = None, kind: InputKind = IMAGES) -> list[Path]:
+    """Return the files directly in a folder that have a readable suffix and are not hidden. `left_out` counts the others.
+
+    Raises `InputError`."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-    return [folder / name for name in names if _is_readable(name, Counter() if left_out is None else left_out)]
+    return [folder / name for name in names if _is_readable(name, Counter() if left_out is None else left_out, kind)]
 
 
-def is_image_name(name: str) -> bool:
-    """Whether the suffix is that of an image format that can be read, maybe with another package."""
-    return not name.startswith(".") and PurePath(name).suffix.lower() in formats.INPUT_SUFFIXES
-
-
-def _is_readable(name: str, left_out: Counter[str]) -> bool:
-    """Whether a file has a readable image suffix and is not hidden. `left_out` counts other files, except hidden ones."""
+def _is_readable(name: str, left_out: Counter[str], kind: InputKind) -> bool:
+    """Whether a file has a readable suffix and is not hidden. `left_out` counts other files, except hidden ones."""
     if name.startswith("."):
         return False
     suffix = PurePath(name).suffix.lower()
-    format_name = formats.INPUT_SUFFIXES.get(suffix)
-    if format_name is not None and formats.missing_reader(format_name) is None:
+    if suffix in kind.suffixes and kind.missing_reader(suffix) is None:
         return True
-    kind = suffix or NO_SUFFIX
-    left_out[kind if kind in left_out or len(left_out) < MAX_SUFFIXES else OTHER_SUFFIXES] += 1
+    label = suffix or NO_SUFFIX
+    left_out[label if label in left_out or len(left_out) < MAX_SUFFIXES else OTHER_SUFFIXES] += 1
     return False
 
 
-def left_out_text(left_out: Counter[str]) -> str:
+def left_out_text(left_out: Counter[str], kind: InputKind = IMAGES) -> str:
     """Format the skipped files, most frequent suffix first: `3 .heic (to read them: pip install pillow-heif), 1 .txt`."""
     parts = []
     for suffix, count in left_out.most_common():
         if suffix == SUBFOLDERS:
-            parts.append(f"{pluralize(count, 'subfolder')} with images (to read them: --recursive)")
+            parts.append(f"{pluralize(count, 'subfolder')} with {kind.noun}s (to read them: --recursive)")
             continue
-        format_name = formats.INPUT_SUFFIXES.get(suffix)
-        missing = None if format_name is None else formats.missing_reader(format_name)
+        missing = kind.missing_reader(suffix)
         parts.append(f"{count} {suffix}" + (f" ({missing})" if missing else ""))
     return ", ".join(parts)
 
@@ -225,20 +235,20 @@ def below_static_prefix(path: Path, pattern: str) -> str:
     return "/".join(path.parts[fixed:])
 
 
-def no_images_text(arguments: Iterable[str], recursive: bool) -> str:
-    """Return the message for inputs without images."""
+def no_images_text(arguments: Iterable[str], recursive: bool, kind: InputKind = IMAGES) -> str:
+    """Return the message for arguments without inputs."""
     names = list(arguments)
-    deeper = [] if recursive else [name for name in names if is_folder(name) and _has_images_below(name)]
+    deeper = [] if recursive else [name for name in names if is_folder(name) and _has_inputs_below(name, kind)]
     if deeper:
-        return f"No images in {', '.join(deeper)}, but in subfolders. Use --recursive."
+        return f"No {kind.noun}s in {', '.join(deeper)}, but in subfolders. Use --recursive."
     patterns = [name for name in names if glob.has_magic(name) and not os.path.lexists(name)]
     if patterns == names:
         return f"No file matches {', '.join(names)}."
-    return f"No images ({', '.join(formats.readable_suffixes())}) in {', '.join(names)}."
+    return f"No {kind.expected or f'{kind.noun}s'} ({', '.join(kind.readable_suffixes)}) in {', '.join(names)}."
 
 
-def _has_images_below(folder: str) -> bool:
-    return any(is_image_name(name) for _, _, names in islice(os.walk(folder), MAX_FOLDERS) for name in names)
+def _has_inputs_below(folder: str, kind: InputKind) -> bool:
+    return any(kind.is_name(name) for _, _, names in islice(os.walk(folder), MAX_FOLDERS) for name in names)
 
 
 def from_list(text: str) -> InputItem:

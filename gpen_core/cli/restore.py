@@ -81,7 +81,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--input-list",
         type=parse_local_path,
-        action=_input_list_action(inputs),
+        action=input_list_action(inputs),
         metavar="FILE",
         help="file with one input per line, or a Parquet file with a column path",
     )
@@ -128,7 +128,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ray_arguments(parser)
 
 
-def _input_list_action(inputs: argparse.Action) -> type[argparse.Action]:
+def input_list_action(inputs: argparse.Action) -> type[argparse.Action]:
     """Return an action that makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
 
     class InputListAction(argparse.Action):

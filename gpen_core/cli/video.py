@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
-from ..errors import Interrupted, OptionsError, OutOfMemory, OutputError
-from ..options import RestoreOptions, VideoOptions
-from ..progress import pluralize
+from ..batch.locations import OutputPlace
+from ..errors import OptionsError
+from ..options import VIDEO_FORMATS, RestoreOptions, VideoOptions
 from .arguments import (
     add_device_arguments,
     add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
     options_from_args,
+    parse_local_path,
 )
-from .progress_display import progress_reporter
-from .report_text import seconds_text, skip_lines
-from .restore import check_workers, cluster_from_args, load_local, load_restorer, restorer_loader
-from .terminal import print_summary
-
-if TYPE_CHECKING:
-    from ..images.image import FloatImage
-    from ..pipeline.report import ModelInfo, RuntimeInfo
-    from ..pipeline.restorer import FaceRestorer
-    from ..video.segments import SegmentExecutor
-    from ..video.video_result import VideoResult
-
-log = logging.getLogger(__name__)
+from .restore import check_workers, input_list_action
 
 DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
 
   gpen video clip.mp4 -o restored.mp4
-  gpen video clip.mp4 -o sheet.jpg --preview 4"""
+  gpen video clip.mp4 -o sheet.jpg --preview 4
+  gpen video films/ -o restored/ --recursive"""
 FACES_HELP = (
     "Which faces of each shot are restored: all, largest, center, or numbers in order of appearance, from 0 (see --report)."
 )
@@ -48,27 +35,32 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         "video",
         parents=[shared],
         help="restore the faces in a video (needs PyAV)",
-        usage="gpen video IN -o OUT [options]",
+        usage="gpen video INPUT... -o OUT [options]",
         description=DESCRIPTION,
         epilog=epilog,
     )
     add = parser.add_argument
-    add("input", type=Path, metavar="IN", help="video, or folder of images")
-    add(
-        "-o",
-        "--output",
-        type=_parse_output_path,
-        metavar="OUT",
-        required=True,
-        help="video, or folder of images if the name has no suffix",
+    inputs = add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        default=[],
+        help="videos, folders of images (frames), folders of videos, patterns",
     )
+    _add_file_arguments(parser.add_argument_group("input and output"), inputs)
     add_device_arguments(parser)
     add_option_arguments(
         parser, RestoreOptions, "selection", "detection", "look", without=("order",), helps={"faces": FACES_HELP}
     )
     types = {"start": _parse_seconds, "end": _parse_seconds, "bitrate": _parse_bitrate}
     add_option_arguments(parser, VideoOptions, "video", types=types)
-    add("--region-mask", type=Path, metavar="MASKFILE", help="mask image for all frames: restore only where it is white")
+    add(
+        "--region-mask",
+        type=parse_local_path,
+        metavar="MASKFILE",
+        help="restore only where this is white: a mask image for all frames, or a video or a folder of images with a mask "
+        "for each frame. For several videos, a folder with a mask named like each",
+    )
     add("--preview", type=int, metavar="N", help="write a sheet of N frames before and after instead of the video")
     add("--restart", action="store_true", help="start over instead of resuming an earlier run")
     add_run_arguments(parser)
@@ -76,10 +68,39 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     parser.set_defaults(command=_video)
 
 
-def _parse_output_path(text: str) -> Path:
-    """Resolve `.` and `..` to real names, because other files are written next to the output."""
-    path = Path(text)
-    return path if path.name not in ("", "..") else path.resolve()
+def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
+    add = group.add_argument
+    add(
+        "--input-list",
+        type=parse_local_path,
+        action=input_list_action(inputs),
+        metavar="FILE",
+        help="file with one input per line, or a Parquet file with a column path",
+    )
+    add("--recursive", action="store_true", help="search subfolders for videos, mirroring them below OUT")
+    add(
+        "-o",
+        "--output",
+        type=_parse_output,
+        metavar="OUT",
+        required=True,
+        help="video, or folder of images if the name has no suffix. For several videos, folder of the results (for one, end "
+        "it with /). Replaces existing videos, but never inputs",
+    )
+    add("--skip-existing", action="store_true", help="skip videos whose output already exists, to resume a run")
+    add(
+        "--format",
+        choices=VIDEO_FORMATS,
+        help="format of results in a folder (default: the input's, or one that can be written); png: a folder of images",
+    )
+    add("--suffix", default="", metavar="TEXT", help="append TEXT to the names of results in a folder, e.g. _restored")
+
+
+def _parse_output(text: str) -> OutputPlace:
+    """Parse the output. `.` and `..` get their real names, because other files are written next to the output."""
+    path = parse_local_path(text)
+    path = path if path.name not in ("", "..") else path.resolve()
+    return OutputPlace(path, text.endswith(("/", os.sep)))
 
 
 def _parse_seconds(text: str) -> float:
@@ -102,165 +123,22 @@ def _parse_bitrate(text: str) -> int:
 
 
 def _video(args: argparse.Namespace) -> int:
-    from ..video import video_report as report
-    from ..video.check_video import check_video
+    from ..batch.input_kinds import VIDEOS
+    from ..batch.sources import Sources
+    from ..batch.video_plan import VideoOutputSpec, plan_videos
+    from .video_preview import preview_videos
+    from .video_run import run_videos
 
     options = options_from_args(args)
     video = VideoOptions.from_mapping(vars(args))
     check_workers(args)
+    if args.preview is not None and args.ray is not None:
+        raise OptionsError("--preview does not use --ray. Remove one of them.")
+    out = args.output.location
+    sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out, kind=VIDEOS)
+    plan = plan_videos(sources, VideoOutputSpec(out, args.output.is_folder, args.format, args.suffix), video)
     if args.preview is not None:
-        if args.ray is not None:
-            raise OptionsError("--preview does not use --ray. Remove one of them.")
-        _preview(args, options, video)
-        return 0
-    _check_report(args)
-    model_info: ModelInfo | None = None
-    result: VideoResult | None = None
-    failure: str | None = None
-    names = {"model": args.model, "detector": args.detector, "input": str(args.input), "output": str(args.output)}
-    try:
-        check_video(args.input, args.output, options, video, args.max_memory)  # before anything is downloaded or loaded
-        region_mask = _region_mask(args.region_mask)
-        if args.ray is None:
-            model_info = restorer = load_restorer(args, options)
-            result = _restore(args, restorer, options, video, region_mask)
-        else:
-
-            def on_started(machine: RuntimeInfo) -> None:
-                nonlocal model_info
-                model_info = machine
-
-            result = _restore_on_ray(args, options, video, region_mask, on_started)
-    except BaseException as error:
-        failure = str(error) or type(error).__name__
-        raise
-    finally:
-        if args.report is not None:
-            from ..files.atomic_write import write_bytes
-
-            write_bytes(args.report, report.report(model_info, names, options, video, result, failure).encode())
-    return 0
-
-
-def _check_report(args: argparse.Namespace) -> None:
-    """Raise `OptionsError` if the report would overwrite a video or is a folder."""
-    from ..batch.file_keys import same_file_key
-
-    report: Path | None = args.report
-    if report is None:
-        return
-    if report.is_dir():
-        raise OptionsError(f"The report {report} is a folder. Choose a file, such as {report / 'report.json'}.")
-    if same_file_key(report) in (same_file_key(args.input), same_file_key(args.output)):
-        raise OptionsError(f"The report {report} would overwrite the video. Choose another file.")
-
-
-def _restore_on_ray(
-    args: argparse.Namespace,
-    options: RestoreOptions,
-    video: VideoOptions,
-    region_mask: FloatImage | None,
-    on_started: Callable[[RuntimeInfo], None],
-) -> VideoResult:
-    """Restore on Ray. The first pass runs locally, on the GPU if there is one."""
-    cluster = cluster_from_args(args)
-    from ..batch import ray_video
-
-    restorer = load_local(args, options, "cpu" if args.device == "cpu" else "auto")
-    video_args = args.input, args.output, options, video, region_mask, args.max_memory
-    spec = ray_video.VideoWorkerSpec(restorer_loader(args, options), *video_args)
-    return _restore(args, restorer, options, video, region_mask, ray_video.segment_executor(spec, cluster, on_started))
-
-
-def _restore(
-    args: argparse.Namespace,
-    restorer: FaceRestorer,
-    options: RestoreOptions,
-    video: VideoOptions,
-    region_mask: FloatImage | None,
-    segment_executor: SegmentExecutor | None = None,
-) -> VideoResult:
-    from ..video.restore_video import restore_video
-    from ..video.work_dir import OutputLocked, WorkDir
-
-    start = time.monotonic()
-
-    with progress_reporter(args) as reporter:
-        try:
-            result = restore_video(
-                args.input,
-                args.output,
-                restorer,
-                options,
-                video,
-                region_mask=region_mask,
-                progress=reporter,
-                max_memory=args.max_memory,
-                frame_memory=args.max_memory,
-                restart=args.restart,
-                executor=segment_executor,
-            )
-        except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
-            work_dir = WorkDir(args.output)
-            if work_dir.has_progress and not isinstance(error, OutputLocked):
-                reporter.note(f"Finished parts are kept in {work_dir.folder}. Run the same command to resume.")
-            raise
-        for note in result.notes:
-            reporter.note(f"{args.input}: {note}")
-    print_summary(args, f"{args.output}: {result.summary} ({seconds_text(time.monotonic() - start)})")
-    for line in _why_skipped(result, restorer, options):
-        print_summary(args, f"  {line}")
-    return result
-
-
-def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOptions) -> Iterator[str]:
-    """Yield the reasons why faces were skipped or, if none was found, the detectable sizes and advice."""
-    from ..faces.detection.pyramid import pyramid_detectable_sizes
-    from ..pipeline.no_face import no_face_advice
-
-    if not result.tracks:
-        size, scale_range = result.analysis.size, restorer.detector.scale_range
-        yield no_face_advice(*pyramid_detectable_sizes(size, options.detection_size, scale_range))
-    skipped = {one.track.number: one.reason or "the options allow no frame of it" for one in result.tracks if not one.frames}
-    yield from skip_lines(skipped)
-
-
-def _preview(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions) -> None:
-    from ..files.atomic_write import write_bytes
-    from ..images import codecs, formats
-    from ..images.image import from_array
-    from ..images.metadata import Metadata
-    from ..video.check_video import probe_video
-    from ..video.preview import preview
-
-    if args.preview < 1:
-        raise OptionsError(f"--preview is {args.preview}; expected a number of frames, such as 8.")
-    probe_video(args.input, video, args.max_memory)  # before anything is downloaded or loaded
-    region_mask = _region_mask(args.region_mask)
-    restorer = load_restorer(args, options)
-    is_picture = args.output.suffix.lower() in formats.OUTPUT_SUFFIXES
-    target = args.output if is_picture else args.output.with_suffix(".preview.jpg")
-    with progress_reporter(args) as progress:
-        sheet = preview(
-            args.input,
-            args.preview,
-            restorer,
-            options,
-            video,
-            region_mask=region_mask,
-            progress=progress,
-            max_memory=args.max_memory,
-        )
-    format_name = formats.output_format(target, "JPEG")
-    write_bytes(
-        target, codecs.encode(codecs.EncodedImage(from_array(sheet), Metadata(), format_name, lossy=True), format_name)
-    )
-    print_summary(args, f"{target}: {pluralize(args.preview, 'frame')} before and after")
-
-
-def _region_mask(path: Path | None) -> FloatImage | None:
-    """Read a mask image as its luminance, [H, W] in [0, 1]."""
-    from ..images import codecs
-    from ..images.image import to_luminance
-
-    return None if path is None else to_luminance(codecs.read(path).image)
+        return preview_videos(args, options, video, plan)
+    if args.report is not None:
+        plan.check_report(args.report)
+    return run_videos(args, options, video, plan)

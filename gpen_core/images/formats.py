@@ -83,11 +83,6 @@ def _heif_package() -> str:
     return "pillow-heif" if parse_version(PIL.__version__) >= (11, 1) else '"pillow-heif<0.17"'
 
 
-def readable_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of the formats that this installation can read."""
-    return tuple(suffix for suffix, format_name in INPUT_SUFFIXES.items() if missing_reader(format_name) is None)
-
-
 def open_header(file: BinaryIO, formats: tuple[str, ...] = INPUT_FORMATS) -> Image.Image:
     """Open the image in `file` with its size and mode, without decoding it.
 

@@ -34,7 +34,7 @@ from .spec import (
     required_weights,
     supported_on_device,
 )
-from .video import DEFAULT_MIN_DURATION, INTERLACED, VideoOptions
+from .video import DEFAULT_MIN_DURATION, INTERLACED, VIDEO_FORMATS, VideoOptions
 
 __all__ = [
     "A1111",
@@ -58,6 +58,7 @@ __all__ = [
     "PRECISIONS",
     "REGIONS",
     "TEMPLATES",
+    "VIDEO_FORMATS",
     "Option",
     "OptionSpec",
     "RestoreOptions",

@@ -8,6 +8,8 @@ from ..errors import OptionsError
 from .spec import COMMAND_LINE_ONLY, VIDEO_FRONT_ENDS, DeclaredOptions, declare
 
 DEFAULT_MIN_DURATION = 0.3  # seconds: longer than most false positives last, see docs/video.md
+VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "nut", "flv", "mxf", "png")
+"""Formats of results, by their suffixes. png is a folder of images."""
 INTERLACED = ("deinterlace", "refuse", "keep")
 
 

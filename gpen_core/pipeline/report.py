@@ -47,6 +47,18 @@ class RuntimeInfo:
     dtype: str
 
 
+class Outcome(Protocol):
+    """The outcome of one input of a run. An `ImageOutcome` is one."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def error(self) -> GpenError | None: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
 @dataclass
 class ImageOutcome:
     """The outcome of one image."""
@@ -83,15 +95,15 @@ class ImageOutcome:
 
 
 class OutcomeCounts:
-    """Counts of images by status and error."""
+    """Counts of inputs by status and error."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
         """By `ImageOutcome.status`."""
         self.errors: Counter[type[BaseException]] = Counter()
-        """Failed images by the type of the error."""
+        """Failed inputs by the type of the error."""
 
-    def add(self, outcome: ImageOutcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         self.statuses[outcome.status] += 1
         if outcome.error is not None:
             self.errors[type(outcome.error)] += 1
@@ -123,9 +135,10 @@ def format_report(
     restorer: ModelInfo | None,
     names: dict[str, Any],
     options: RestoreOptions,
-    outcomes: Iterable[ImageOutcome],
+    outcomes: Iterable[Outcome],
     error: str | None = None,
     seconds: float | None = None,
+    key: str = "inputs",
 ) -> str:
     """Format a run as JSON.
 
@@ -134,7 +147,7 @@ def format_report(
     - `version`, `model` and `detector` (as requested), `size` (null with the model `auto`), `device`, `dtype`
     - `options`: all fields of `RestoreOptions`
     - `error` if there is one, and `seconds`, the duration of the run
-    - `inputs`: a list of images
+    - `inputs`, or another `key`: a list of images
 
     Each image has the fields:
 
@@ -151,5 +164,5 @@ def format_report(
         content["error"] = error
     if seconds is not None:
         content["seconds"] = round(seconds, 3)
-    content["inputs"] = [outcome.to_json() for outcome in outcomes]
+    content[key] = [outcome.to_json() for outcome in outcomes]
     return to_json(content, indent=2)

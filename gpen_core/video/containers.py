@@ -55,6 +55,12 @@ INPUT_FORMATS = (
     "nut",
 )
 """FFmpeg's names of the containers that can be read. Each contains its video itself."""
+INPUT_SUFFIXES = (
+    *OUTPUT_FORMATS,
+    *(".3g2", ".3gp", ".asf", ".f4v", ".gif", ".h264", ".h265", ".hevc", ".m2v", ".mpeg", ".mpg", ".mts", ".ogv", ".qt"),
+    *(".vob", ".wmv"),
+)
+"""Suffixes by which videos are recognized in folders."""
 INPUT_OPTIONS = {"format_whitelist": ",".join(INPUT_FORMATS), "protocol_whitelist": "none"}
 """FFmpeg's options for reading: it accepts these containers only and opens no other file."""
 SIGNATURES = {

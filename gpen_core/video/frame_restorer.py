@@ -6,11 +6,11 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 from typing import Generic
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
@@ -19,11 +19,11 @@ from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.gpen_runner import FaceOutput, GPENRunner
-from ..pipeline.inputs import resize_mask
 from ..pipeline.model_set import ModelSet
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer, no_progress
 from .analysis import FrameLike, FrameT, VideoAnalysis
+from .region_mask import RegionMask
 from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
 from .threaded_pipeline import ThreadedPipeline, timed
 from .track import Track
@@ -139,9 +139,10 @@ class FrameRestorer:
     rate: float
     """Frames per second."""
     temporal_smoothing: float
+    frame_size: tuple[int, int]
+    """Width and height in pixels."""
     max_memory: int | None = None
-    region_mask: FloatImage | None = None
-    """[H, W] in [0, 1], in the frames' size: how much of each pixel may be restored."""
+    region_mask: RegionMask | None = None
     timer: StageTimer = field(default_factory=StageTimer)
     depth: int = PREFETCH_DEPTH
     """Frames between two stages."""
@@ -157,20 +158,20 @@ class FrameRestorer:
         video: VideoOptions,
         rate: float,
         progress: Progress,
-        region_mask: NDArray[np.floating] | None = None,
+        region_mask: RegionMask | None = None,
         max_memory: int | None = None,
         timer: StageTimer | None = None,
     ) -> FrameRestorer:
-        """Select the faces of a video and load their networks. `region_mask` [H, W] may have any size.
+        """Select the faces of a video and load their networks.
 
-        Raises the errors of `ModelSet.mask_models` and `ModelSet.runner_for`, and `InputError` for an invalid mask."""
+        Raises the errors of `ModelSet.mask_models` and `ModelSet.runner_for`."""
         reasons = skip_reasons(analysis, options, video, rate)
         selected = [track for track in analysis.tracks if reasons[track.number] is None]
         plans = [TrackPlan.for_track(track, analysis, restorer, options, progress) for track in selected]
-        fitted = None if region_mask is None else resize_mask(region_mask, analysis.size)
         mask_models = restorer.models.mask_models(options, progress)
         timer = timer or StageTimer()
-        return cls(options, mask_models, plans, reasons, rate, video.temporal_smoothing, max_memory, fitted, timer)
+        smoothing = video.temporal_smoothing
+        return cls(options, mask_models, plans, reasons, rate, smoothing, analysis.size, max_memory, region_mask, timer)
 
     @property
     def filter_radius(self) -> int:
@@ -199,7 +200,12 @@ class FrameRestorer:
         decoded = pipeline.prefetch(timed(frames, self.timer, "decode"), self.depth)
         restored = pipeline.prefetch(self._restore_frames(decoded, pipeline), self.depth)
         filtered = pipeline.prefetch(self._filter_frames(restored), self.depth)
-        return (self._paste_faces(one, faces) for one, faces in filtered if one.frame.number in frame_range)
+        output = ((one, faces) for one, faces in filtered if one.frame.number in frame_range)
+        masks: Iterator[FloatImage | None] = repeat(None)
+        if self.region_mask is not None:
+            own = islice(self.region_mask.masks(frame_range.start, self.frame_size), len(frame_range))
+            masks = pipeline.prefetch(own, self.depth)
+        return (self._paste_faces(one, faces, mask) for (one, faces), mask in zip(output, masks))
 
     def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[_RestoredFaces[FrameT]]:
         """Yield each frame with its restored faces. Faces of several frames share a batch of the network."""
@@ -297,12 +303,14 @@ class FrameRestorer:
             self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.filter_radius)
         return self.filters[face.number]
 
-    def _paste_faces(self, one: _RestoredFaces[FrameT], faces: Sequence[_FilteredFace]) -> RestoredFrame[FrameT]:
+    def _paste_faces(
+        self, one: _RestoredFaces[FrameT], faces: Sequence[_FilteredFace], region_mask: FloatImage | None
+    ) -> RestoredFrame[FrameT]:
         frame = one.frame
         if not faces:
             return RestoredFrame(frame, frame.image, None, (), tuple(one.notes))
         with self.timer.stage("blend"):
-            canvas = Canvas(frame.image, self.region_mask)
+            canvas = Canvas(frame.image, region_mask)
             for face in faces:
                 self._paste_face(canvas, frame.number, face.face, face.filtered.layers)
         is_changed = canvas.result is not canvas.original

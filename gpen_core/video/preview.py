@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError, oom_context
 from ..faces.draw import load_font
 from ..faces.face import faces_text
-from ..images.image import FloatImage, ImageData, to_rgb8
+from ..images.image import ImageData, to_rgb8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.inputs import RestoreInput
@@ -23,6 +23,7 @@ from ..progress import Progress, ProgressEvent, no_progress
 from .check_video import probe_video
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
+from .region_mask import RegionMaskLike, open_region_mask
 
 RGB8 = NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ def preview(
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    region_mask: FloatImage | None = None,
+    region_mask: RegionMaskLike | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> RGB8:
@@ -49,11 +50,11 @@ def preview(
     Raises `InputError` for a video of unknown length, and the errors of `restore_video`."""
     options, video, notify = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
     info = probe_video(source, video)
+    mask = open_region_mask(region_mask, info, video)
     rows = []
     for done, frame in enumerate(_sample_frames(info, video, count), 1):
-        result = restorer.restore_batch(
-            [RestoreInput(frame.image, region_mask=region_mask)], options, max_memory=max_memory
-        )[0]
+        own = None if mask is None else mask.mask_at(frame.seconds)
+        result = restorer.restore_batch([RestoreInput(frame.image, region_mask=own)], options, max_memory=max_memory)[0]
         rows.append(_row(frame, result))
         notify(ProgressEvent("restore", done, count, "frame", "Restoring frames"))
     return np.vstack(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -88,6 +88,16 @@ class FrameReader:
             if number >= first:
                 yield self._decoded_frame(number, pts, frame)
 
+    def timestamps(self, on_frame: Callable[[], None] = lambda: None) -> NDArray[np.int64]:
+        """Return the timestamps [N] of all frames. `on_frame` is called after each and may raise to stop it."""
+        if self.info.is_folder:
+            return np.array(self._image_numbers(), np.int64)
+        found = []
+        for pts, _ in self._first_pass():
+            found.append(pts)
+            on_frame()
+        return np.array(found, np.int64)
+
     def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
         info = self.info
         pixels = apply_orientation(to_rgb(frame, info.colors, info.bits), info.orientation)
@@ -97,12 +107,16 @@ class FrameReader:
     def _image_frames(self, first: int) -> Iterator[DecodedFrame]:
         info = self.info
         paths = frame_files(info.path)
-        start = 0 if self.start is None else max(0, info.pts_at(self.start))
-        end = len(paths) if self.end is None else min(len(paths), info.pts_at(self.end))
-        for number, pts in enumerate(range(start + first, end), first):
+        for number, pts in enumerate(self._image_numbers()[first:], first):
             encoded = read_frame(paths[pts], info.size)
             image = as_rgb(encoded.image)
             yield DecodedFrame(number, pts, info.seconds_at(pts), image, encoded, paths[pts].name)
+
+    def _image_numbers(self) -> range:
+        """Return the positions of the folder's images from `start` to `end`."""
+        count = len(frame_files(self.info.path))
+        start = 0 if self.start is None else max(0, self.info.pts_at(self.start))
+        return range(start, count if self.end is None else min(count, self.info.pts_at(self.end)))
 
     def _first_pass(self) -> Iterator[TimestampedFrame]:
         """Yield the frames from `self.start` on."""

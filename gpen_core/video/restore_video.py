@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, oom_context
-from ..images.image import FloatImage
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
@@ -28,6 +26,7 @@ from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
+from .region_mask import RegionMask, RegionMaskLike, open_region_mask
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline, timed
@@ -53,7 +52,7 @@ class _Run:
     progress: ReplayableProgress
     max_memory: int | None
     frame_memory: int | None
-    region_mask: FloatImage | None
+    region_mask: RegionMask | None
     timer: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """Notes for the result."""
@@ -76,7 +75,7 @@ def restore_video(
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    region_mask: FloatImage | None = None,
+    region_mask: RegionMaskLike | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
     frame_memory: int | None = None,
@@ -88,7 +87,8 @@ def restore_video(
     Memory does not grow with the video's length. `target` appears only when it is complete. Finished segments are kept in a
     folder next to it, and the next run with the same video, options and networks resumes from them, unless `restart` is
     true.
-    `region_mask` [H, W] in [0, 1], of any size: how much of each pixel may be restored. `progress` counts bytes while the
+    `region_mask`: how much of each pixel may be restored. One mask [H, W] in [0, 1] of any size, masks [N, H, W] for each
+    frame, or the path of an image, of a video or of a folder of images. `progress` counts bytes while the
     video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory` (bytes) limits the network, as in
     `FaceRestorer.restore_batch`. `frame_memory` (bytes; by default half of the machine's memory) limits frames and encoder;
     a video that cannot fit is refused by its header. With `executor`, other processes restore the segments.
@@ -110,7 +110,7 @@ def restore_video(
         progress_replay,
         max_memory,
         frame_memory,
-        region_mask,
+        open_region_mask(region_mask, info, video),
     )
     restorer.prepare(options, progress_replay)
     with run.work_dir.lock(restart):
@@ -122,6 +122,8 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     analysis_key = _analysis_key(run, content)
     analysis = _analyze(run, analysis_key)
     raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
+    if run.region_mask is not None:
+        run.region_mask.check_count(analysis.frame_count, run.progress.replay)
     folder = run.work_dir.subfolder(analysis_key)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
     frame_restorer = _frame_restorer(run, analysis)
@@ -201,7 +203,7 @@ class SegmentRestorer:
         options: RestoreOptions,
         video: VideoOptions,
         analysis_key: str,
-        region_mask: FloatImage | None = None,
+        region_mask: RegionMaskLike | None = None,
         max_memory: int | None = None,
         frame_memory: int | None = None,
     ) -> None:
@@ -210,16 +212,16 @@ class SegmentRestorer:
         Raises the errors of `restore_video`, and `InputError` if the result of the first pass is missing."""
         info, encoding = check_video(source, target, options, video, frame_memory)
         reader = FrameReader(info, video.start, video.end, video.interlaced)
-        tell = ReplayableProgress(no_progress)
-        run = _Run(
-            info, reader, restorer, options, video, encoding, WorkDir(target), tell, max_memory, frame_memory, region_mask
-        )
+        tell, mask = ReplayableProgress(no_progress), open_region_mask(region_mask, info, video)
+        run = _Run(info, reader, restorer, options, video, encoding, WorkDir(target), tell, max_memory, frame_memory, mask)
         analysis = VideoAnalysis.load(run.work_dir.folder / analysis_key)
         if analysis is None:
             raise InputError(
                 f"A worker cannot find {run.work_dir.folder}, or it has no result of the first pass. Write the output into "
                 "a folder that all machines share."
             )
+        if mask is not None:
+            mask.check_count(analysis.frame_count)
         restorer.prepare(options, tell)
         self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis)
         self._store = _segment_store(run, analysis, _segments_key(run, analysis_key))
@@ -255,7 +257,7 @@ def _analysis_key(run: _Run, content: str) -> str:
 
 def _second_pass_inputs(run: _Run) -> list[Any]:
     """Return the inputs of the second pass other than the first pass and the networks."""
-    region_mask = None if run.region_mask is None else hashlib.sha256(run.region_mask.tobytes()).hexdigest()
+    region_mask = None if run.region_mask is None else run.region_mask.digest
     device = [str(run.restorer.device), str(run.restorer.dtype)]
     return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
 

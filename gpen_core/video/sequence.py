@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..errors import OptionsError, oom_context
 from ..faces.face import Face
@@ -13,6 +16,7 @@ from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .region_mask import MaskArray, RegionMask, StillMask
 from .threaded_pipeline import ThreadedPipeline
 
 
@@ -50,7 +54,7 @@ def restore_sequence(
     video: VideoOptions | None = None,
     rate: float = 24.0,
     *,
-    region_mask: FloatImage | None = None,
+    region_mask: NDArray[Any] | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> Iterator[SequenceResult]:
@@ -58,8 +62,8 @@ def restore_sequence(
 
     `images` is called twice and must give the same images: arrays or anything that `RestoreInput.image` accepts, except
     paths. `rate`: images per second. Cuts are detected, and faces are tracked and smoothed over time. Of `video`, only
-    `temporal_smoothing` and `min_duration` apply. `region_mask`, `progress`, `max_memory` and errors are those of
-    `restore_video`."""
+    `temporal_smoothing` and `min_duration` apply. `region_mask`: one mask [H, W], or masks [N, H, W] for each image.
+    `progress`, `max_memory` and errors are those of `restore_video`."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -69,14 +73,21 @@ def restore_sequence(
         raise OptionsError("Frames of a video cannot be upscaled here. Upscale them before or after.")
     with oom_context("these images", "choose a smaller detection size"):
         analysis = _analyze(restorer, images, options, rate, progress_replay)
+        mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         frame_restorer = FrameRestorer.from_analysis(
-            analysis, restorer, options, video, rate, progress_replay, region_mask, max_memory
+            analysis, restorer, options, video, rate, progress_replay, mask, max_memory
         )
         progress_replay(_restoring(0, analysis))
         with ThreadedPipeline(progress_replay.replay) as pipeline:
             for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):
                 yield _result(one, analysis, frame_restorer)
                 progress_replay(_restoring(one.frame.number + 1, analysis))
+
+
+def _region_mask(mask: NDArray[Any], rate: float, frame_count: int) -> RegionMask:
+    opened = StillMask(mask) if mask.ndim != 3 else MaskArray(mask, rate)
+    opened.check_count(frame_count)
+    return opened
 
 
 def _restoring(done: int, found: VideoAnalysis) -> ProgressEvent:

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import GpenError
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.report import ModelInfo, report_header, to_json
 from .temporal_filter import FlickerMetric
 from .video_result import TrackOutcome, VideoResult
+
+
+@dataclass
+class VideoOutcome:
+    """The outcome of one video of a run of several. It is an `Outcome`."""
+
+    source: Path
+    target: Path
+    status: str = "failed"
+    """`restored`, `unchanged` (no face was restored), `skipped` (the output exists), or `failed`."""
+    error: GpenError | None = None
+    result: VideoResult | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `input`, `output` (None if it failed), `status`, `error` if it failed, and the fields of the result, see
+        `report`."""
+        target = None if self.status == "failed" else str(self.target)
+        content: dict[str, Any] = {"input": str(self.source), "output": target, "status": self.status}
+        if self.error is not None:
+            content["error"] = str(self.error)
+        return content if self.result is None else {**content, **_result_fields(self.result)}
 
 
 def report(

@@ -19,7 +19,7 @@ from PIL import Image
 from video_fakes import SIZE, frames
 
 from gpen_core import Interrupted
-from gpen_core.cli import video as commands
+from gpen_core.cli import video_preview, video_run
 from gpen_core.cli.main import make_parser
 from gpen_core.video import restore_video as restoring
 from gpen_core.video import segments
@@ -44,7 +44,8 @@ def film(tmp_path):
 def stand_in(monkeypatch):
     """The network of `video_fakes` in place of what the arguments name; it inverts."""
     runner, network = video_fakes.restorer()
-    monkeypatch.setattr(commands, "load_restorer", lambda given, options: runner)
+    for module in (video_run, video_preview):
+        monkeypatch.setattr(module, "load_restorer", lambda given, options: runner)
     return network
 
 
@@ -284,7 +285,7 @@ def test_folders_with_nothing_in_them_or_of_two_sizes(stand_in, video, folder, t
     assert ran.status == 3 and "All frames must have one size" in ran.err and file_names(tmp_path) == ["in"]
     (tmp_path / "empty").mkdir()
     ran = video(tmp_path / "empty", "-o", tmp_path / "out.mp4")
-    assert ran.status == 3 and "contains no images" in ran.err
+    assert ran.status == 3 and "No videos and no frames (" in ran.err
 
 
 def test_this_folder_is_written_by_its_name(stand_in, video, folder, tmp_path, monkeypatch):
@@ -439,11 +440,11 @@ PROGRAM = """
 import sys
 sys.path.insert(0, "tests")
 import video_fakes
-from gpen_core.cli import main, video
+from gpen_core.cli import main, video_run
 from gpen_core.video import segments
 segments.MIN_SEGMENT_SECONDS = segments.MAX_SEGMENT_SECONDS = 2.0
 seconds = float(sys.argv.pop(1))
-video.load_restorer = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
+video_run.load_restorer = lambda given, options: video_fakes.restorer(seconds=seconds)[0]
 sys.exit(main())
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from gpen_core.batch.input_kinds import IMAGES
 from gpen_core.errors import InputError
 from gpen_core.images import bmff, codecs, formats
 from gpen_core.images.codecs import EncodedImage, decode, encode
@@ -215,7 +216,7 @@ def test_what_is_missing_is_said(monkeypatch, fresh, format_name, brand, said):
     kind = formats.label(format_name)
     with pytest.raises(InputError, match=rf"{kind} files cannot be read here\. To read them: .*{said}"):
         decode(data)
-    assert not any(formats.INPUT_SUFFIXES[one] == format_name for one in formats.readable_suffixes())
+    assert not any(formats.INPUT_SUFFIXES[one] == format_name for one in IMAGES.readable_suffixes)
 
 
 def test_an_old_pillow_keeps_its_version(monkeypatch, fresh):

@@ -1,0 +1,100 @@
+"""`gpen video --preview`: what the options do to a video, before a long run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GpenError, InputError, OptionsError, OutOfMemory
+from ..progress import pluralize
+from .exit_status import exit_status
+from .progress_display import progress_reporter
+from .restore import load_restorer
+from .terminal import print_summary, printable
+from .video_run import OF_THE_RUN, region_mask_for
+
+if TYPE_CHECKING:
+    from ..batch.video_plan import VideoJob, VideoPlan
+    from ..options import RestoreOptions, VideoOptions
+    from ..pipeline.restorer import FaceRestorer
+
+
+def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions, plan: VideoPlan) -> int:
+    """Write the preview of each video and return the exit status. The error of the only named video is raised."""
+    from ..batch.video_plan import raise_if_conflicts, raise_if_unmatched
+    from ..video.check_video import probe_video
+    from ..video.region_mask import open_region_mask
+
+    if args.preview < 1:
+        raise OptionsError(f"--preview is {args.preview}; expected a number of frames, such as 8.")
+    jobs = [replace(job, target=_preview_target(job.target)) for job in plan.jobs]
+    raise_if_conflicts(jobs)
+    errors: Counter[type[BaseException]] = Counter()
+    readable = []
+    for job in jobs:
+        try:
+            raise_if_unmatched(job)
+            info = probe_video(job.source, video, args.max_memory)  # before anything is downloaded or loaded
+            open_region_mask(region_mask_for(job, args.region_mask, plan), info, video)
+            readable.append(job)
+        except (InputError, OutOfMemory) as error:
+            _report_error(error, job, plan, errors)
+    if readable:
+        restorer = load_restorer(args, options)
+    for job in readable:
+        try:
+            _write_preview(args, restorer, options, video, job, region_mask_for(job, args.region_mask, plan))
+        except OF_THE_RUN:
+            raise
+        except GpenError as error:
+            _report_error(error, job, plan, errors)
+    return exit_status(errors, len(jobs))
+
+
+def _report_error(error: GpenError, job: VideoJob, plan: VideoPlan, errors: Counter[type[BaseException]]) -> None:
+    if plan.is_single:
+        raise error
+    errors[type(error)] += 1
+    text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
+    sys.stderr.write(printable(f"gpen: {text}\n"))
+
+
+def _preview_target(target: Path) -> Path:
+    from ..images import formats
+
+    return target if target.suffix.lower() in formats.OUTPUT_SUFFIXES else target.with_suffix(".preview.jpg")
+
+
+def _write_preview(
+    args: argparse.Namespace,
+    restorer: FaceRestorer,
+    options: RestoreOptions,
+    video: VideoOptions,
+    job: VideoJob,
+    region_mask: Path | None,
+) -> None:
+    from ..files.atomic_write import write_bytes
+    from ..images import codecs, formats
+    from ..images.image import from_array
+    from ..images.metadata import Metadata
+    from ..video.preview import preview
+
+    with progress_reporter(args) as progress:
+        sheet = preview(
+            job.source,
+            args.preview,
+            restorer,
+            options,
+            video,
+            region_mask=region_mask,
+            progress=progress,
+            max_memory=args.max_memory,
+        )
+    format_name = formats.output_format(job.target, "JPEG")
+    encoded = codecs.EncodedImage(from_array(sheet), Metadata(), format_name, lossy=True)
+    write_bytes(job.target, codecs.encode(encoded, format_name))
+    print_summary(args, f"{job.target}: {pluralize(args.preview, 'frame')} before and after")

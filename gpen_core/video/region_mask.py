@@ -1,0 +1,180 @@
+"""Region masks of a video: one mask for all frames, or a mask for each frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..images import codecs, formats
+from ..images.image import FloatImage, to_luminance
+from ..images.open_file import open_image
+from ..options import VideoOptions
+from ..pipeline.inputs import resize_mask
+from ..progress import no_progress
+from .probe import VideoInfo, probe
+from .reader import FrameReader
+from .work_dir import source_digest
+
+RegionMaskLike = NDArray[Any] | Path
+"""A mask [H, W] for all frames, masks [N, H, W], or the path of an image, a video or a folder of images."""
+ESTIMATE_TOLERANCE = 0.02  # of the number of frames in headers, which may be estimates
+
+
+class RegionMask(Protocol):
+    """How much of each pixel of each frame may be restored. Masks of any size are resized to the frames'."""
+
+    @property
+    def digest(self) -> str:
+        """Differs for other masks."""
+
+    def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
+        """Raise `InputError` unless there is a mask for each of the video's frames. `on_frame` may raise to stop it."""
+
+    def masks(self, first: int, size: tuple[int, int]) -> Iterator[FloatImage]:
+        """Yield the masks [H, W] in [0, 1] of the frames from number `first` on, in that width and height.
+
+        Raises `InputError` for an invalid mask."""
+
+    def mask_at(self, seconds: float) -> NDArray[Any]:
+        """Return the mask [h, w] of the frame at this time, counted from the first frame of the video."""
+
+
+@dataclass(frozen=True, eq=False)
+class StillMask:
+    """One mask for all frames."""
+
+    mask: NDArray[Any]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.mask).tobytes()).hexdigest()
+
+    def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
+        """Do nothing, because it has no frames."""
+
+    def masks(self, first: int, size: tuple[int, int]) -> Iterator[FloatImage]:
+        return repeat(resize_mask(self.mask, size))
+
+    def mask_at(self, seconds: float) -> NDArray[Any]:
+        return self.mask
+
+
+@dataclass(frozen=True, eq=False)
+class MaskArray:
+    """A mask for each frame, in memory."""
+
+    array: NDArray[Any]
+    """[N, H, W], with values as in `RestoreInput.region_mask`."""
+    rate: float
+    """Frames per second of the video."""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.array).tobytes()).hexdigest()
+
+    def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
+        _raise_if_counts_differ("The region mask", len(self.array), frame_count)
+
+    def masks(self, first: int, size: tuple[int, int]) -> Iterator[FloatImage]:
+        return (resize_mask(mask, size) for mask in self.array[first:])
+
+    def mask_at(self, seconds: float) -> NDArray[Any]:
+        mask: NDArray[Any] = self.array[min(len(self.array) - 1, round(seconds * self.rate))]
+        return mask
+
+
+@dataclass(eq=False)
+class MaskVideo:
+    """A mask for each frame, in a video or a folder of images. Its luminance counts: white may be restored."""
+
+    info: VideoInfo
+    start: float | None
+    """The part that is restored, as in `VideoOptions`. None after `check_count` if the masks are only of this part."""
+    end: float | None
+    _found: NDArray[np.int64] | None = None
+
+    @property
+    def digest(self) -> str:
+        return source_digest(self.info.path, no_progress)
+
+    @property
+    def _reader(self) -> FrameReader:
+        return FrameReader(self.info, self.start, self.end, "keep")
+
+    def _timestamps(self, on_frame: Callable[[], None] = lambda: None) -> NDArray[np.int64]:
+        if self._found is None:
+            self._found = self._reader.timestamps(on_frame)
+        return self._found
+
+    def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
+        is_part = self.start is not None or self.end is not None
+        count = len(self._timestamps(on_frame))
+        if count != frame_count and is_part and _may_equal(self.info.frame_count, frame_count):
+            self.start = self.end = self._found = None
+            count, is_part = len(self._timestamps(on_frame)), False
+        part = " in this part" if is_part else ""
+        _raise_if_counts_differ(f"The region mask {self.info.path}", count, frame_count, part)
+
+    def masks(self, first: int, size: tuple[int, int]) -> Iterator[FloatImage]:
+        for frame in self._reader.frames(first, self._timestamps()):
+            yield resize_mask(to_luminance(frame.image), size)
+
+    def mask_at(self, seconds: float) -> NDArray[Any]:
+        frames = FrameReader(self.info, seconds, self.end, "keep").frames()
+        for frame in frames:
+            return to_luminance(frame.image)
+        raise InputError(f"The region mask {self.info.path} has no frame at {seconds:.2f} s. Give a mask for each frame.")
+
+
+def open_region_mask(mask: RegionMaskLike | None, info: VideoInfo, video: VideoOptions) -> RegionMask | None:
+    """Open the region mask of a video.
+
+    Raises `InputError` if it cannot be read, or if its header shows that it has another number of frames than the
+    video."""
+    if mask is None:
+        return None
+    if not isinstance(mask, Path):
+        rate = float(info.frame_rate or 1 / info.frame_duration)
+        return StillMask(mask) if np.ndim(mask) != 3 else MaskArray(np.asarray(mask), rate)
+    if is_still(mask):
+        return StillMask(to_luminance(codecs.read(mask).image))
+    own = probe(mask, Fraction(1 / info.frame_duration) if mask.is_dir() else None)
+    is_whole = video.start is None and video.end is None
+    if is_whole and own.frame_count and info.frame_count and not _may_equal(own.frame_count, info.frame_count):
+        _raise_if_counts_differ(f"The region mask {mask}", own.frame_count, info.frame_count)
+    if own.is_folder:
+        own = replace(own, has_stream_duration=False)  # a folder is never cut off
+    return MaskVideo(own, video.start, video.end)
+
+
+def is_still(path: Path) -> bool:
+    """Whether a mask is one image for all frames. Raises `InputError` if it cannot be read."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix not in formats.INPUT_SUFFIXES:
+        return False
+    if suffix != ".gif":
+        return True
+    with open_image(path) as (file, _), formats.open_header(file) as image:
+        return not formats.is_animated(image)
+
+
+def _may_equal(estimate: int | None, frame_count: int) -> bool:
+    """Whether a number of frames in a header may be `frame_count`."""
+    return estimate is None or abs(estimate - frame_count) <= 1 + ESTIMATE_TOLERANCE * frame_count
+
+
+def _raise_if_counts_differ(name: str, count: int, frame_count: int, part: str = "") -> None:
+    if count != frame_count:
+        raise InputError(
+            f"{name} has {count} frames{part}, but the video has {frame_count}. Give a mask for each frame, or one image "
+            "for all frames."
+        )

@@ -1,0 +1,225 @@
+"""`gpen video` with several videos."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import video_fakes
+import video_files
+from cli_fixtures import file_names
+from PIL import Image
+from video_fakes import SIZE, frames
+
+from gpen_core.cli import video_preview, video_run
+from gpen_core.video.probe import probe
+
+pytest_plugins = ["cli_fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """The network of `video_fakes`; `loads` counts how often it is loaded."""
+    runner, network = video_fakes.restorer()
+    network.loads = 0
+
+    def load(given, options):
+        network.loads += 1
+        return runner
+
+    for module in (video_run, video_preview):
+        monkeypatch.setattr(module, "load_restorer", load)
+    return network
+
+
+@pytest.fixture
+def video(gpen, models):
+    """`gpen video` with the small detector, a network of 256 pixels and nothing but the folder `models`."""
+
+    def run(*arguments, model="red-256"):
+        named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
+        return gpen("video", *arguments, *named, "--device", "cpu")
+
+    return run
+
+
+def film(name, count=4):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    return video_files.write_video(Path(name), count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))
+
+
+def shot(folder, count=3):
+    Path(folder).mkdir(parents=True)
+    for n, picture in enumerate(frames(count)):
+        Image.fromarray(picture).save(Path(folder) / f"{n}.png")
+
+
+def broken(name):
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_bytes(b"this is no film" * 100)
+
+
+def report(name="report.json"):
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+def test_a_folder_of_videos_with_one_model_one_report_and_one_summary(video, network):
+    film("in/a.mkv")
+    film("in/deep/b.mkv", 5)
+    shot("shot")
+    ran = video("in", "shot", "-o", "out", "--recursive", "--codec", "ffv1", "--report", "report.json", "--format", "mkv")
+    assert (ran.status, network.loads) == (0, 1)
+    lines = ran.out.splitlines()
+    paths = [str(Path("out", *name.split("/"))) for name in ("a.mkv", "deep/b.mkv", "shot.mkv")]
+    for path, line, count in zip(paths, lines, (4, 5, 3)):
+        assert line.startswith(f"{path}: {count} frames, 1 face followed, 1 restored, 0 skipped (")
+        assert probe(Path(path)).frame_count == count
+    assert lines[3].startswith("3 videos in ") and lines[3].endswith(": 3 restored")
+    assert lines[4:] == ["3 faces followed, 3 restored, 0 skipped"]
+    assert ran.err.splitlines() == [
+        f"gpen: video {n} of 3: {Path(name)}" for n, name in enumerate(("in/a.mkv", "in/deep/b.mkv", "shot"), 1)
+    ]
+    told = report()
+    assert (told["model"], told["video"]["codec"], "error" in told) == ("red-256", "ffv1", False)
+    assert [(one["input"], one["output"], one["status"]) for one in told["videos"]] == [
+        (str(Path(source)), path, "restored") for source, path in zip(("in/a.mkv", "in/deep/b.mkv", "shot"), paths)
+    ]
+    assert [one["frame_count"] for one in told["videos"]] == [4, 5, 3] and told["videos"][1]["tracks"][0]["restored"] == 5
+
+
+def test_one_that_fails_does_not_stop_the_rest(video, network):
+    """One cannot be read, which is said before anything is loaded; one fails later."""
+    broken("a.mkv")
+    film("b.mkv")
+    film("c.mkv", 8)
+    film("d.mkv")
+    Path("out/c.mkv.unfinished").parent.mkdir()
+    Path("out/c.mkv.unfinished").write_text("in the way")
+    ran = video("a.mkv", "b.mkv", "c.mkv", "d.mkv", "-o", "out", "--report", "report.jsonl")
+    assert ran.status == 1 and network.loads == 1 and file_names(Path("out")) == ["b.mkv", "c.mkv.unfinished", "d.mkv"]
+    errors = [line for line in ran.err.splitlines() if "video " not in line[:12]]
+    assert len(errors) == 2 and "a.mkv cannot be read as a video" in errors[0] and "is a file, but gpen needs" in errors[1]
+    assert "4 videos in" in ran.out and ran.out.splitlines()[-2].endswith(": 2 restored, 2 failed")
+    rows = [json.loads(line) for line in Path("report.jsonl").read_text("utf-8").splitlines()]
+    assert [row["row"] for row in rows] == ["start", "video", "video", "video", "video", "end"]
+    assert [row.get("status") for row in rows[1:5]] == ["failed", "restored", "failed", "restored"]
+    assert rows[5]["counts"] == {"failed": 2, "restored": 2} and rows[0]["size"] == 256
+
+
+def test_a_fault_of_the_network_is_one_of_its_video(video, network):
+    for name in ("a.mkv", "b.mkv", "c.mkv"):
+        film(name)
+    network.fails_after = 4
+
+    def change(crop, before=network.change):
+        if network.faces > 8:
+            network.fails_after = None
+        return before(crop)
+
+    network.change = change
+    ran = video("a.mkv", "b.mkv", "c.mkv", "-o", "out")
+    assert ran.status == 1 and "b.mkv: Unexpected RuntimeError: the network broke" in ran.err
+    assert "a.mkv" in file_names(Path("out")) and "b.mkv" not in file_names(Path("out"))
+
+
+def test_a_face_that_one_video_lacks(video, network):
+    film("a.mkv")
+    film("b.mkv")
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--faces", "7")
+    assert ran.status == 2 and ran.err.count("there is no face 7") == 2
+    assert ran.out.splitlines()[-1].endswith(": 2 failed") and not list(Path("out").glob("*.mkv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("a.mkv", "b.mkv", "-o", "c.mkv"), 2, "c.mkv is one file, but there are 2 videos"),
+        (("a.mkv", "b.mkv", "-o", "out", "--crf", 99), 2, "from 0 to 51"),
+        (("a.mkv", "b.mkv", "-o", "out", "--suffix", "a/b"), 2, "expected a part of a file name"),
+        (("a.mkv", "b.mkv", "-o", "out", "--report", "b.mkv"), 2, "would overwrite the video"),
+        (("a.mkv", "sub/a.mkv", "-o", "out"), 2, "would both become"),
+        (("sub", "-o", "sub"), 2, "is an input and would be overwritten"),
+        (("none", "x*.mkv", "-o", "out"), 3, "No file matches x*.mkv"),
+        (("empty", "-o", "out"), 3, "No videos and no frames ("),
+        (("-o", "out"), 2, "the following arguments are required: INPUT"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_is_loaded(video, arguments, status, says):
+    for name in ("a.mkv", "b.mkv", "sub/a.mkv"):
+        film(name)
+    Path("empty").mkdir()
+    ran = video(*arguments, model="no-such-model")
+    assert ran.status == status and says in ran.err and not Path("out").exists()
+
+
+def test_without_a_readable_video_nothing_is_loaded(video):
+    broken("in/a.mkv")
+    broken("in/b.mp4")
+    ran = video("in", "-o", "out", "--report", "report.json", model="no-such-model")
+    assert ran.status == 3 and ran.err.count("cannot be read as a video") == 2
+    assert [one["status"] for one in report()["videos"]] == ["failed", "failed"]
+    assert ran.out.splitlines()[-1].endswith(": 2 failed")
+
+
+def test_a_run_that_was_ended_goes_on(video, network):
+    """What is finished is skipped on request, and the unfinished video resumes."""
+    film("in/a.mkv")
+    film("in/b.mkv", 30)
+    network.fails_after = 20
+    assert video("in", "-o", "out").status == 1
+    assert file_names(Path("out")) == [".b.mkv.unfinished.lock", "a.mkv", "b.mkv.unfinished"]
+    network.fails_after, faces = None, network.faces
+    again = ("in", "-o", "out", "--skip-existing", "--report", "report.json")
+    ran = video(*again)
+    assert ran.status == 0 and network.faces - faces < 30
+    assert ran.out.splitlines()[0] == f"{Path('out/a.mkv')}: skipped, it already exists"
+    assert [one["status"] for one in report()["videos"]] == ["skipped", "restored"]
+    assert report()["videos"][1]["segments_found"] > 0
+    ran = video("in/a.mkv", "-o", "out/a.mkv", "--skip-existing")
+    assert (ran.status, ran.out) == (0, f"{Path('out/a.mkv')}: skipped, it already exists\n")
+
+
+def test_progress_for_programs_counts_videos(video, network):
+    film("a.mkv")
+    film("b.mkv")
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--progress", "json", "-q")
+    events = [json.loads(line) for line in ran.err.splitlines()]
+    assert [(one["done"], one["total"]) for one in events if one["unit"] == "video"] == [(0, 2), (1, 2)]
+
+
+def test_a_preview_of_each(video, network):
+    film("a.mkv")
+    film("b.mkv")
+    broken("c.mkv")
+    ran = video("a.mkv", "b.mkv", "c.mkv", "-o", "out", "--preview", 2)
+    assert ran.status == 1 and "c.mkv cannot be read as a video" in ran.err
+    assert file_names(Path("out")) == ["a.preview.jpg", "b.preview.jpg"] and network.loads == 1
+
+
+def test_masks_of_several_videos_have_their_names(video, network):
+    film("a.mkv")
+    film("b.mkv")
+    Path("masks").mkdir()
+    Image.new("L", (8, 8)).save("masks/a.png")
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--region-mask", "masks")
+    assert ran.status == 1 and "b.mkv needs one mask of its name in masks, but there is none. Add" in ran.err
+    video_files.write_video(Path("masks/b.mkv"), 4, (16, 16), "ffv1", pictures=[np.full((16, 16, 3), 255, np.uint8)] * 4)
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--region-mask", "masks", "--codec", "ffv1", "--report", "report.json")
+    assert ran.status == 0 and [one["status"] for one in report()["videos"]] == ["unchanged", "restored"]
+    Image.new("L", (8, 8)).save("mask.png")
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--region-mask", "mask.png", "--codec", "ffv1", "--report", "report.json")
+    assert ran.status == 0 and [one["status"] for one in report()["videos"]] == ["unchanged", "unchanged"]
+
+
+def test_a_mask_that_does_not_fit_is_refused_before_anything_is_loaded(video):
+    film("a.mkv", 30)
+    film("mask.mkv", 20)
+    ran = video("a.mkv", "-o", "b.mkv", "--region-mask", "mask.mkv", model="no-such-model")
+    assert ran.status == 3 and "mask.mkv has 20 frames, but the video has 30. Give a mask for each frame" in ran.err
+    ran = video("a.mkv", "-o", "b.mkv", "--region-mask", "none.png", model="no-such-model")
+    assert ran.status == 3 and "none.png cannot be read" in ran.err
