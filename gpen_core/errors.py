@@ -90,8 +90,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, SystemError) and NO_REASON_PATTERN.search(str(error)):
         return True
-    is_library_error = isinstance(error, (RuntimeError, ImportError, OSError)) or type(error).__module__ in (
+    package = type(error).__module__.partition(".")[0]
+    is_library_error = isinstance(error, (RuntimeError, ImportError, OSError)) or package in (
         "cv2",
+        "onnxruntime",
         "safetensors",
     )
     return (

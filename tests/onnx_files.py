@@ -78,13 +78,29 @@ def export(path, size=256, seed=3, **options):
     return exported_gpen.export(narrow_network(size, seed), size, path, **options)
 
 
-@pytest.fixture(scope="session")
-def exported_onnx(tmp_path_factory):
-    """A narrow GPEN-256, folded as most published files are."""
+def require_packages():
     for package, purpose in (("onnx", "torch exports with it"), ("onnxruntime", "it proves what is read")):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs the package {package}: {purpose}")
+
+
+@pytest.fixture(scope="session")
+def exported_onnx(tmp_path_factory):
+    """A narrow GPEN-256, folded as most published files are."""
+    require_packages()
     return export(tmp_path_factory.mktemp("onnx") / "GPEN-BFR-256.onnx")
+
+
+@pytest.fixture(scope="session")
+def unmapped_onnx(tmp_path_factory):
+    """The same network in a file whose weights cannot be converted: the encoder's names are unknown, and its kernels are
+    scaled at run time."""
+    require_packages()
+    path = export(tmp_path_factory.mktemp("onnx") / "plain.onnx", folding=False)
+    data = path.read_bytes().replace(b"ecd", b"enc")
+    target = path.with_name("GPEN-BFR-256.onnx")
+    target.write_bytes(data)
+    return target
 
 
 def replaced(path, old, new):

@@ -68,8 +68,8 @@ def run(
             return
         if not has_begun:
             has_begun = True
-            sizes, device, dtype = reply["runtime"]
-            on_start(RuntimeInfo(tuple(sizes), device, dtype))
+            sizes, device, dtype, weights = reply["runtime"]
+            on_start(RuntimeInfo(tuple(sizes), device, dtype, tuple(weights)))
         on_finished(_to_outcome(decode_job(row), reply))
 
     ray_cluster.run(map(encode_job, jobs), spec, config, on_result)
@@ -79,7 +79,7 @@ def _restore_jobs(
     spec: ImageWorkerSpec, restorer: FaceRestorer, rows: list[str], emit: Callable[[dict[str, Any]], None]
 ) -> None:
     """Restore jobs in a worker."""
-    machine = restorer.sizes, str(restorer.device), str(restorer.dtype)
+    machine = restorer.sizes, str(restorer.device), str(restorer.dtype), restorer.weights
 
     def on_finished(outcome: ImageOutcome) -> None:
         error = None if outcome.error is None else ray_cluster.encode_error(outcome.error)

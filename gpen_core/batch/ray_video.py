@@ -44,7 +44,9 @@ class VideoWorkerSpec:
         restorer = self.load()
         arguments = self.source, self.target, restorer, self.options, self.video, self.analysis_key
         segments = SegmentRestorer(*arguments, self.region_mask, self.max_memory, self.max_memory)
-        return partial(_restore_segments, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype)))
+        return partial(
+            _restore_segments, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype), restorer.weights)
+        )
 
 
 def segment_executor(
@@ -75,8 +77,8 @@ def _run_segments(
             return
         if not has_begun:
             has_begun = True
-            sizes, device, dtype = reply["runtime"]
-            on_start(RuntimeInfo(tuple(sizes), device, dtype))
+            sizes, device, dtype, weights = reply["runtime"]
+            on_start(RuntimeInfo(tuple(sizes), device, dtype, tuple(weights)))
         on_finished(SegmentResult(*reply["finished"]))
 
     ray_cluster.run(range(count), replace(spec, analysis_key=analysis_key), config, on_result, task_rows=1)
@@ -88,7 +90,7 @@ def _run_segments(
 
 
 def _restore_segments(
-    segments: SegmentRestorer, runtime: tuple[tuple[int, ...], str, str], rows: list[int], emit: Callable[[Any], None]
+    segments: SegmentRestorer, runtime: tuple[object, ...], rows: list[int], emit: Callable[[Any], None]
 ) -> None:
     """Restore segments in a worker."""
     for number in rows:

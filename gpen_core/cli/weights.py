@@ -55,7 +55,7 @@ def _open_store(args: argparse.Namespace, **options: Any) -> Store:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from ..pipeline.model_set import validate_checkpoint
+    from ..pipeline.network_loading import validate_checkpoint
     from ..weights.catalog import CATALOG, find_entry
     from ..weights.name_check import suggest
     from .weights_report import describe_weights
@@ -80,7 +80,7 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..pipeline.model_set import validate_checkpoint
+    from ..pipeline.network_loading import validate_checkpoint
     from .weights_report import describe_weights, list_weights
 
     store = _open_store(args)

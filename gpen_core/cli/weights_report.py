@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..optional_packages import install_command
-from ..pipeline.model_set import validate_checkpoint
+from ..pipeline.network_loading import validate_checkpoint
 from ..weights import digest
 from ..weights.catalog import CATALOG, Entry
 from ..weights.digest import PIN, PUBLISHED, DigestRecord

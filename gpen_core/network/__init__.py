@@ -2,14 +2,18 @@
 
 from .config import RELEASED, RELEASED_SIZES, GPENConfig
 from .gpen import GPEN
-from .state_dict import extract_state_dict, normalize_state_dict, validate_state_dict, validate_tensors
+from .onnx_network import OnnxModel, OnnxNetwork
+from .state_dict import extract_state_dict, normalize_state_dict, validate_size, validate_state_dict, validate_tensors
 
 __all__ = [
     "GPEN",
     "RELEASED",
     "RELEASED_SIZES",
     "GPENConfig",
+    "OnnxModel",
+    "OnnxNetwork",
     "validate_tensors",
+    "validate_size",
     "validate_state_dict",
     "extract_state_dict",
     "normalize_state_dict",

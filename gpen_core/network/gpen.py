@@ -45,6 +45,9 @@ class _ForwardContext:
 class GPEN(nn.Module):
     """The GPEN generator for inference. Create it with `from_state_dict` and move it with `.to(device)`."""
 
+    has_strips = True
+    """Whether `strip_bytes` lowers the memory that one face needs."""
+
     def __init__(self, state_dict: Mapping[str, torch.Tensor], config: GPENConfig, dtype: torch.dtype) -> None:
         """Use `from_state_dict` instead. `state_dict` must have passed `state_dict.validate`."""
         super().__init__()

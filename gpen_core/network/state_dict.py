@@ -8,6 +8,7 @@ import torch
 
 from ..errors import WeightsError, summarize_problems
 from .config import WRAPPERS, GPENConfig, Shape
+from .onnx_network import OnnxModel
 
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MAX_WRAPPER_DEPTH = 4
@@ -30,6 +31,8 @@ def extract_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
         if inner is None:
             break
         checkpoint = inner
+    if isinstance(checkpoint, OnnxModel):
+        raise WeightsError(f"This ONNX file can be run, but not converted: {checkpoint.reason}.")
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(f"Expected a state dict (names to tensors), got {type(checkpoint).__name__}.")
     _raise_if_any(
@@ -51,13 +54,18 @@ def validate_state_dict(checkpoint: object, size: int | None = None) -> tuple[di
     Raises `WeightsError` with the first five invalid tensors, or if the network is not of the given `size`."""
     state_dict = normalize_state_dict(checkpoint)
     config = GPENConfig.from_state_dict(state_dict)
+    validate_size(config, size)
+    validate(state_dict, config)
+    return state_dict, config
+
+
+def validate_size(config: GPENConfig, size: int | None) -> None:
+    """Raise `WeightsError` if the network is not of the given size. None allows all sizes."""
     if size is not None and config.size != size:
         raise WeightsError(
             f"These are the weights of GPEN-{config.size}, but the file name is that of GPEN-{size}. "
             "Rename the file, or delete it and download it again."
         )
-    validate(state_dict, config)
-    return state_dict, config
 
 
 def validate(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> None:

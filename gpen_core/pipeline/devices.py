@@ -15,6 +15,7 @@ from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..network import GPENConfig
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
+from .onnx_providers import REQUESTED, TENSORRT_PROVIDER, requested_provider, require_provider
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,15 @@ Out = TypeVar("Out")
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """Return the device of that name: one of torch's (`cuda:1`, `cpu`, ...), `directml` or `auto`.
+    """Return the device of that name: one of torch's (`cuda:1`, `cpu`, ...), `directml`, `tensorrt` or `auto`.
 
-    `auto` selects CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. Raises `DeviceError` if the device is not
-    available, `OutOfMemory` if it has no free memory."""
+    `auto` selects CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. For `directml` and `tensorrt`, ONNX
+    Runtime runs the networks that restore faces (see `onnx_providers`). Torch's device for everything else is returned.
+    Raises `DeviceError` if the device is not available, `OutOfMemory` if it has no free memory."""
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
-    if name == "directml":
-        return _directml_device()
+    if name in REQUESTED:
+        return _runtime_device(str(name))
     try:
         device = torch.device(name)
     except RuntimeError as error:  # torch lists the types that any build knows, not those of this machine
@@ -64,7 +66,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def available_devices() -> list[torch.device]:
-    """Return all devices, accelerators first and the CPU last. DirectML is used only on request and is not included."""
+    """Return all devices, accelerators first and the CPU last.
+
+    DirectML and TensorRT are used only on request and are not included."""
     found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     xpu: Any = getattr(torch, "xpu", None)  # torch 2.3 and newer
     if xpu is not None and xpu.is_available():
@@ -74,13 +78,14 @@ def available_devices() -> list[torch.device]:
     return [*found, torch.device("cpu")]
 
 
-def _directml_device() -> torch.device:
-    try:
-        import torch_directml  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        raise DeviceError(
-            "DirectML requires the package torch-directml, which is not installed. Install it: pip install torch-directml"
-        ) from error
+def _runtime_device(name: str) -> torch.device:
+    """Return torch's device beside ONNX Runtime, or torch-directml's. Raises `DeviceError` without the provider."""
+    provider = requested_provider(name)
+    if provider is not None:
+        require_provider(provider)
+        return available_devices()[0] if provider == TENSORRT_PROVIDER else torch.device("cpu")
+    import torch_directml  # type: ignore[import-not-found, unused-ignore]
+
     device: torch.device = torch_directml.device()
     return device
 

@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
-from ..network import GPEN, RELEASED_SIZES
+from ..network import GPEN, RELEASED_SIZES, OnnxNetwork
 from ..network.memory_estimate import CACHE_STRIP_BYTES
 from ..options import AUTO
 from ..progress import Progress, StageTimer
+from ..weights.digest import WeightsOrigin
 from .devices import BatchPlan, plan_batches, run_with_oom_backoff
 from .lazy import Lazy
 
 FloatImage = NDArray[np.float32]
+Network = GPEN | OnnxNetwork
 Item = TypeVar("Item")
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
 """[S, S, 3] RGB in [0, 1] as an array, or [3, S, S] as a tensor on the network's device."""
@@ -47,12 +49,27 @@ class FaceOutput(Generic[Item, Crop]):
 class GPENRunner:
     """Runs one GPEN network on its device, with a float32 fallback and, after out-of-memory errors, in strips."""
 
-    def __init__(self, network: GPEN, device: torch.device, load_fp32: Callable[[], GPEN] | None = None) -> None:
-        """`load_fp32` returns the network in float32, for faces whose output in half precision is not finite."""
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        load_fp32: Callable[[], Network] | None = None,
+        origin: WeightsOrigin | None = None,
+    ) -> None:
+        """`load_fp32` returns the network in float32, for faces whose output in half precision is not finite.
+
+        `origin` is the file of its weights."""
         self.network = network
         self.device = device
+        self.origin = origin
         self._fp32_fallback = None if load_fp32 is None else Lazy(partial(_load_fp32_runner, load_fp32, device))
         self._needs_strips = False
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """For reports: the `file` of the weights and its `sha256`, and the `engine`: torch or a provider of ONNX Runtime."""
+        engine = self.network.provider if isinstance(self.network, OnnxNetwork) else "torch"
+        return {**({} if self.origin is None else vars(self.origin)), "engine": engine}
 
     def plan_batches(self, max_memory: int | None) -> BatchPlan:
         """Like `devices.plan_batches`, but one face in strips if memory has run out before."""
@@ -124,7 +141,7 @@ class GPENRunner:
         try:
             return forward(x, on_tick, strip_bytes)
         except Exception as error:
-            if len(x) > 1 or strip_bytes is not None or not is_out_of_memory(error):
+            if len(x) > 1 or strip_bytes is not None or not self.network.has_strips or not is_out_of_memory(error):
                 raise
         log.warning("Out of memory with one face; computing it in strips.")
         self._needs_strips = True
@@ -136,12 +153,12 @@ class GPENRunner:
             return None
         return self._fp32_fallback.get()
 
-    def networks(self) -> tuple[GPEN, ...]:
+    def networks(self) -> tuple[Network, ...]:
         fallback = None if self._fp32_fallback is None else self._fp32_fallback.loaded_value
         return (self.network,) if fallback is None else (self.network, *fallback.networks())
 
 
-def _load_fp32_runner(load_fp32: Callable[[], GPEN], device: torch.device, progress: Progress) -> GPENRunner:
+def _load_fp32_runner(load_fp32: Callable[[], Network], device: torch.device, progress: Progress) -> GPENRunner:
     return GPENRunner(load_fp32().to(device), device)
 
 

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import torch
 
-from ..errors import MissingWeights, OutOfMemory, WeightsError, oom_context, summarize_problems
+from ..errors import MissingWeights, OutOfMemory, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
-from ..network import GPEN, RELEASED, normalize_state_dict, validate_state_dict
+from ..network import GPEN, RELEASED
 from ..network.memory_estimate import bytes_per_face
 from ..optional_packages import require
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
-from ..weights.catalog import Entry, network_name
 from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
@@ -32,6 +31,16 @@ from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
 from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
 from .lazy import Lazy
 from .needed_weights import PARSER_NAME, needed_networks, parses_mask
+from .network_loading import (
+    build_detector,
+    build_network,
+    build_parser,
+    detection_dtype,
+    load_size,
+    load_upscaler,
+    validate_checkpoint,
+)
+from .onnx_providers import requested_provider
 from .upscale import LANCZOS, Upscaler
 
 log = logging.getLogger(__name__)
@@ -86,6 +95,11 @@ class ModelSet:
         """The dtype of the networks."""
         return self._runners[0].network.dtype if self._selector is None else self._selector.dtype
 
+    @property
+    def weights(self) -> tuple[dict[str, str], ...]:
+        """See `GPENRunner.weights` of the loaded runners."""
+        return tuple(one.weights for one in self.runners)
+
     def runner_for(self, side: float, progress: Progress) -> GPENRunner:
         """Return the runner for a face whose square is `side` pixels wide. Errors as in `SizeSelector.for_face_size`."""
         return self._runners[0] if self._selector is None else self._selector.for_face_size(side, progress)
@@ -117,24 +131,23 @@ class ModelSet:
         ForkGuard.check()
         require("facexlib")  # before downloading anything
         torch_device = _pick_verified_device(device)
+        provider = requested_provider(device)
         precision = pick_dtype(dtype, torch_device)
-        store = Store(models_dirs(models_dir), downloads)
+        store = Store(models_dirs(models_dir), downloads, keep_onnx=provider is not None)
         detection_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         notify = progress or no_progress
-        detection_dtype = _detection_dtype(precision, torch_device)
         weights_device = offload_device or torch_device
-        build_network, build_detector = (
-            partial(_build_network, precision),
-            partial(_build_detector, weights_device, detection_dtype),
-        )
+        parser_dtype = detection_dtype(precision, torch_device)
+        build_gpen = partial(build_network, precision, torch_device, provider)
+        build_face_detector = partial(build_detector, weights_device, parser_dtype)
         sizes = parse_auto_model(str(models[0]))
         present = present_sizes(store.folders)
         names = needed_networks(str(models[0]), store.folders) if sizes else tuple(map(str, models))
         for name in names:
             check_name(name, MODEL, store.folders)
         check_name(detector, DETECTOR, detection_store.folders)
-        requests = [WeightRequest(store, name, build_network) for name in names]
-        requests.append(WeightRequest(detection_store, str(detector), build_detector))
+        requests = [WeightRequest(store, name, build_gpen) for name in names]
+        requests.append(WeightRequest(detection_store, str(detector), build_face_detector))
         if upscaler != LANCZOS:
             rrdb.require_backend()
             check_name(upscaler, UPSCALER, store.folders)
@@ -142,25 +155,28 @@ class ModelSet:
         prefetch(requests, notify)
 
         def load_runner(model: str, progress: Progress) -> GPENRunner:
-            load_fp32 = partial(store.load, model, partial(_build_network, torch.float32))
-            return GPENRunner(store.load(model, build_network, progress), torch_device, load_fp32)
+            network, origin = store.load_with_origin(model, build_gpen, progress)
+            load_fp32 = partial(store.load, model, partial(build_network, torch.float32, torch_device, None))
+            is_gpen = isinstance(network, GPEN)
+            return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin)
 
         runners: Sequence[GPENRunner] | SizeSelector
         if sizes:
-            runners = SizeSelector(sizes, precision, partial(_load_size, load_runner), present)
+            gpen_dtype = precision if provider is None else torch.float32
+            runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
         else:
             runners = [load_runner(str(model), notify) for model in models]
-        face_detector = detection_store.load(str(detector), build_detector, notify)
+        face_detector = detection_store.load(str(detector), build_face_detector, notify)
         count = 1 + (0 if sizes else len(models))
         notify(ProgressEvent("load", count, count, "model", "Loaded"))
-        load_parser = partial(detection_store.load, PARSER_NAME, partial(_build_parser, weights_device, detection_dtype))
+        load_parser = partial(detection_store.load, PARSER_NAME, partial(build_parser, weights_device, parser_dtype))
         return cls(
             runners,
             face_detector,
             torch_device,
             load_parser,
             offload_device,
-            partial(_load_upscaler, store, weights_device, torch_device, precision),
+            partial(load_upscaler, store, weights_device, torch_device, precision),
         )
 
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:
@@ -272,7 +288,7 @@ def load_detector(
     ForkGuard.check()
     require("facexlib")
     torch_device = _pick_verified_device(device)
-    build = partial(_build_detector, torch_device, _detection_dtype(pick_dtype(dtype, torch_device), torch_device))
+    build = partial(build_detector, torch_device, detection_dtype(pick_dtype(dtype, torch_device), torch_device))
     store = Store(models_dirs(models_dir), downloads)
     check_name(detector, DETECTOR, store.folders)
     return store.load(str(detector), build, progress or no_progress)
@@ -281,23 +297,6 @@ def load_detector(
 def _pick_verified_device(device: str | torch.device) -> torch.device:
     """Return the requested device, or the CPU if it computes incorrectly; see `device_check`. Raises `DeviceError`."""
     return verified_device(pick_device(device), lambda: models_dirs()[0] / DEVICE_CHECKS_FILE)
-
-
-def validate_checkpoint(content: object, entry: Entry | None) -> None:
-    """Raise `WeightsError` if the tensors of a file do not match its name, as far as keys, shapes and values show."""
-    if entry is not None and entry.size is not None:
-        validate_state_dict(content, entry.size)
-        return
-    if entry is not None and entry.scale is not None:
-        rrdb.validate_state_dict(content, entry)
-        return
-    non_finite = [
-        key
-        for key, tensor in normalize_state_dict(content).items()
-        if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
-    if non_finite:
-        raise WeightsError(f"These tensors have non-finite values: {summarize_problems(non_finite)}.")
 
 
 def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
@@ -338,43 +337,3 @@ def _missing_parser(progress: Progress) -> FaceParser:
 
 def _missing_upscaler(name: str, progress: Progress) -> Upscaler:
     raise MissingWeights(f"The upscaler {name!r} cannot be loaded, because no models folder was given.")
-
-
-def _load_upscaler(
-    store: Store, weights_device: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
-) -> Upscaler:
-    """Load an upscaler with its weights on `weights_device`, to run on `device`."""
-    rrdb.require_backend()  # before downloading anything
-
-    def build(content: object, entry: Entry | None) -> Upscaler:
-        state_dict, layout = rrdb.validate_state_dict(content, entry)
-        load_fp32 = partial(_load_upscaler, store, weights_device, device, torch.float32, name, no_progress)
-        return Upscaler(rrdb.load_rrdbnet(state_dict, layout).to(weights_device), layout, device, dtype, load_fp32)
-
-    return store.load(name, build, progress)
-
-
-def _build_network(dtype: torch.dtype, content: object, entry: Entry | None) -> GPEN:
-    return GPEN.from_state_dict(content, dtype, entry.size if entry else None)
-
-
-def _load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
-    """Load the network of that size and move it to its device. Errors as in `Store.load`."""
-    with oom_context("the network", SMALLER_MODEL_HINT):
-        runner = load_runner(network_name(size), progress)
-        runner.network.to(runner.device)
-    progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
-    return runner
-
-
-def _build_detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:
-    return Detector.from_state_dict(normalize_state_dict(content), device, dtype)
-
-
-def _build_parser(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> FaceParser:
-    return FaceParser.from_state_dict(normalize_state_dict(content), device, dtype)
-
-
-def _detection_dtype(precision: torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype of detector and face parser: float32, or bfloat16 on CPUs, where it was tested."""
-    return precision if precision == torch.bfloat16 and device.type == "cpu" else torch.float32

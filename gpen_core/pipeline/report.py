@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class FilePair(Protocol):
 
 
 class ModelInfo(Protocol):
-    """Sizes, device and precision of the networks. A `FaceRestorer` is one."""
+    """Sizes, device, precision and files of the networks. A `FaceRestorer` is one."""
 
     @property
     def sizes(self) -> tuple[int, ...]: ...
@@ -37,6 +37,9 @@ class ModelInfo(Protocol):
     @property
     def dtype(self) -> object: ...
 
+    @property
+    def weights(self) -> Sequence[dict[str, str]]: ...
+
 
 @dataclass(frozen=True)
 class RuntimeInfo:
@@ -45,6 +48,7 @@ class RuntimeInfo:
     sizes: tuple[int, ...]
     device: str
     dtype: str
+    weights: tuple[dict[str, str], ...] = ()
 
 
 class Outcome(Protocol):
@@ -120,6 +124,7 @@ def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: Re
         content["size"] = restorer.sizes[0] if len(restorer.sizes) == 1 else None
         content["device"] = str(restorer.device)
         content["dtype"] = str(restorer.dtype).removeprefix("torch.")
+        content["weights"] = list(restorer.weights)
     content["options"] = dict(vars(options))
     return content
 
@@ -145,6 +150,7 @@ def format_report(
     `error` is the error that ended the run early. `restorer` is None if no network was loaded. The fields are:
 
     - `version`, `model` and `detector` (as requested), `size` (null with the model `auto`), `device`, `dtype`
+    - `weights`: for each loaded network the `file`, its `sha256`, and the `engine`: torch or a provider of ONNX Runtime
     - `options`: all fields of `RestoreOptions`
     - `error` if there is one, and `seconds`, the duration of the run
     - `inputs`, or another `key`: a list of images

@@ -17,7 +17,6 @@ from ..faces.detection.retinaface import Detector
 from ..faces.face import Box, Face
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import FloatImage, ImageData
-from ..network import GPEN
 from ..options import RestoreOptions, supported_on_device
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.download_options import DownloadOptions
@@ -25,7 +24,7 @@ from ..weights.folders import Folders
 from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .device_check import supports_image_ops
 from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
-from .gpen_runner import GPENRunner
+from .gpen_runner import GPENRunner, Network
 from .inputs import RestoreInput, RestoreSession, load_image, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
@@ -104,7 +103,7 @@ class FaceRestorer:
         return cls(ModelSet.load([model], detector, *args))
 
     @property
-    def network(self) -> GPEN:
+    def network(self) -> Network:
         """The restoration network. With the model `auto`, the smallest that is currently loaded."""
         return self.models.runners[0].network
 
@@ -112,6 +111,11 @@ class FaceRestorer:
     def sizes(self) -> tuple[int, ...]:
         """The sizes of the available networks in pixels, ascending; more than one only with the model `auto`."""
         return self.models.sizes
+
+    @property
+    def weights(self) -> tuple[dict[str, str], ...]:
+        """The files of the loaded restoration networks; see `GPENRunner.weights`."""
+        return self.models.weights
 
     @property
     def detector(self) -> Detector:

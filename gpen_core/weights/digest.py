@@ -44,6 +44,23 @@ class DigestRecord:
         return self.checked_by in (PIN, PUBLISHED)
 
 
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """The file that a network's weights came from. Of a conversion, the file that was converted."""
+
+    file: str
+    """Its name."""
+    sha256: str
+
+    @classmethod
+    def from_record(cls, path: Path, record: DigestRecord) -> WeightsOrigin:
+        """Return the origin of the file at `path`, which has this record."""
+        if record.source is None or not record.is_conversion:
+            return cls(path.name, record.sha256)
+        name, _, sha256 = record.source.rpartition(" ")
+        return cls(name, sha256)
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in lower-case hexadecimal digits. Raises `WeightsError` if it cannot be read."""
     with open_weights(path) as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 
 from ..errors import UnsupportedPackage, WeightsError
 from ..files.atomic_write import atomic_write
-from ..network import GPEN, GPENConfig
+from ..network import GPEN, GPENConfig, OnnxModel
 from ..network.plain import PlainGPEN
 from ..optional_packages import require
 from .onnx_proof import MAX_DIFFERENCE, MIN_DEVIATION, run_network, run_runtime
@@ -56,6 +57,17 @@ def export(
                 f"{limit:g}.{' Export it in float32.' if is_half else ''}"
             )
     return error
+
+
+def export_model(state_dict: Mapping[str, torch.Tensor], config: GPENConfig) -> OnnxModel:
+    """Return the network as an `OnnxModel` in float32, with a free batch size.
+
+    Raises `MissingDependency` without the package onnx."""
+    require("onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gpen.onnx"
+        _write(PlainGPEN(state_dict, config, torch.float32), path, None)
+        return OnnxModel(path.read_bytes(), config)
 
 
 def _require_half() -> None:

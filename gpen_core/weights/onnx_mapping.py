@@ -43,7 +43,7 @@ def map_state_dict(graph: OnnxGraph) -> tuple[dict[str, torch.Tensor], GPENConfi
     """Return the complete, validated state dict in float32, and its config.
 
     Raises `UnsafeCheckpoint` with the reason if the graph is not an export of GPEN, or not a known one."""
-    size = _size(graph)
+    size = image_size(graph)
     names = _Names(graph)
     config = _config(graph, names)
     if size not in (None, config.size):
@@ -125,20 +125,27 @@ class _Names:
         return found[0]
 
 
-def _size(graph: OnnxGraph) -> int | None:
-    """Return the resolution of the input (px), or None if it is free."""
+def find_base(graph: OnnxGraph) -> OnnxTensor:
+    """Return the learned constant [1, C, 4, 4]. Raises `UnsafeCheckpoint` if there is not exactly one."""
+    return _Names(graph).find_base()
+
+
+def image_size(graph: OnnxGraph) -> int | None:
+    """Return the resolution of the input (px), or None if it is free.
+
+    Raises `UnsafeCheckpoint` unless the graph maps one batch of images to another."""
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise UnsafeCheckpoint(
             f"{NOT_GPEN}: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, expected one of each"
         )
     ((given,), (made,)) = graph.inputs.values(), graph.outputs.values()
     if not (_is_image(given) and _is_image(made)):
-        raise UnsafeCheckpoint(f"{NOT_GPEN}: it maps {list(given)} to {list(made)}, expected [1, 3, S, S] for both")
+        raise UnsafeCheckpoint(f"{NOT_GPEN}: it maps {list(given)} to {list(made)}, expected [B, 3, S, S] for both")
     return None if given[2] < 0 else given[2]
 
 
 def _is_image(shape: Shape) -> bool:
-    return len(shape) == 4 and shape[0] in (-1, 1) and shape[1] in (-1, 3) and shape[2] == shape[3]
+    return len(shape) == 4 and shape[0] != 0 and shape[1] in (-1, 3) and shape[2] == shape[3]
 
 
 def _config(graph: OnnxGraph, names: _Names) -> GPENConfig:

@@ -30,6 +30,10 @@ PATTERNS = (None, 8, 64)
 """Sizes of the random images that are upscaled to the three inputs (px). None: noise at full resolution."""
 
 
+class RuntimeMissing(UnsafeCheckpoint):
+    """ONNX Runtime is not installed."""
+
+
 def tensors_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 over the name, type, shape and values of each tensor, in the order of the names."""
     digest = hashlib.sha256()
@@ -49,7 +53,7 @@ def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
     if sha256 in tensor_digests():
         return
     if not has_runtime():
-        raise UnsafeCheckpoint(
+        raise RuntimeMissing(
             "its weights can be verified only in ONNX Runtime, which is not installed. Install it: "
             f"{install_command(RUNTIME)}"
         )
@@ -96,22 +100,32 @@ def sample_image(size: int, number: int) -> torch.Tensor:
 def run_runtime(file: BinaryIO, images: list[torch.Tensor]) -> list[torch.Tensor]:
     """Run a file in ONNX Runtime on the CPU, on images [B, 3, S, S]. Raises `UnsafeCheckpoint` if that fails.
 
-    Use it only for files that we wrote or that `onnx_graph.read_graph` accepted."""
-    import onnxruntime
-
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.enable_cpu_mem_arena = False  # the arena keeps memory for later runs
-    options.log_severity_level = 4  # errors are raised, too
+    One image is repeated if the file has a larger fixed batch size. Use this function only for files that we wrote or that
+    `onnx_graph.read_graph` accepted."""
+    if not has_runtime():
+        raise RuntimeMissing(f"ONNX Runtime is not installed. Install it: {install_command(RUNTIME)}")
     file.seek(0)
     try:
+        import onnxruntime
+
+        options: Any = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.enable_cpu_mem_arena = False  # the arena keeps memory for later runs
+        options.log_severity_level = 4  # errors are raised, too
         session = onnxruntime.InferenceSession(file.read(), options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        outputs = [torch.from_numpy(session.run(None, {name: image.numpy()})[0]) for image in images]
+        outputs = [_run_session(session, image) for image in images]
     except Exception as error:  # ONNX Runtime has its own exception type for each status
         if is_out_of_memory(error):
             raise
         raise UnsafeCheckpoint(f"ONNX Runtime cannot run it ({first_line(error)[:200]})") from error
-    if any(output.shape != image.shape or output.dtype != torch.float32 for output, image in zip(outputs, images)):
-        raise UnsafeCheckpoint("its outputs in ONNX Runtime are not float32 images of the size of the input")
-    return outputs
+    if any(output.shape != image.shape or not output.is_floating_point() for output, image in zip(outputs, images)):
+        raise UnsafeCheckpoint("its outputs in ONNX Runtime are not images of the size of the input")
+    return [output.float() for output in outputs]
+
+
+def _run_session(session: Any, image: torch.Tensor) -> torch.Tensor:
+    given = session.get_inputs()[0]
+    batch = given.shape[0] if isinstance(given.shape[0], int) else len(image)
+    images = image.expand(batch, -1, -1, -1) if len(image) == 1 else image
+    numbers = images.half() if given.type == "tensor(float16)" else images
+    return torch.from_numpy(session.run(None, {given.name: numbers.contiguous().numpy()})[0])[: len(image)]

@@ -1,17 +1,23 @@
-"""Reads a GPEN network's weights from an ONNX file, maps them to the released names and verifies them."""
+"""Reads a GPEN network's weights from an ONNX file, maps them to the released names and verifies them.
+
+A file whose weights cannot be mapped is returned whole, for ONNX Runtime."""
 
 from __future__ import annotations
 
 import io
+import logging
 from typing import BinaryIO
 
 import torch
 
-from . import file_format
-from .onnx_graph import MAX_ONNX_BYTES, read_graph
+from ..network import OnnxModel
+from . import file_format, onnx_as_is
+from .onnx_graph import MAX_ONNX_BYTES, OnnxGraph, read_graph
 from .onnx_mapping import map_state_dict
-from .onnx_proof import prove
+from .onnx_proof import RuntimeMissing, prove
 from .unpickler import UnsafeCheckpoint
+
+log = logging.getLogger(__name__)
 
 OTHER_FORMATS = {
     "html": "it is a web page, not a weights file",
@@ -20,11 +26,12 @@ OTHER_FORMATS = {
 }
 
 
-def read(file: BinaryIO, size: int) -> dict[str, torch.Tensor]:
+def read(file: BinaryIO, size: int, as_is: bool = False) -> dict[str, torch.Tensor] | OnnxModel:
     """Read the state dict in float32, with the released names in the released order.
 
-    Raises `UnsafeCheckpoint` with the reason if the file is not a known export of GPEN. Only ONNX Runtime runs the file,
-    after the whole graph was checked; see `onnx_proof.prove`."""
+    If the file is a plausible GPEN whose weights cannot be mapped, or with `as_is`, the file itself is returned; see
+    `onnx_as_is.to_model`. Raises `UnsafeCheckpoint` with the reason for other files. Only ONNX Runtime runs the file, after
+    the whole graph was checked; see `onnx_proof.prove`."""
     if size > MAX_ONNX_BYTES:
         raise UnsafeCheckpoint(f"it has {size:,} bytes, but ONNX files are smaller than 2 GB")
     file.seek(0)
@@ -33,6 +40,28 @@ def read(file: BinaryIO, size: int) -> dict[str, torch.Tensor]:
         raise UnsafeCheckpoint(reason)
     file.seek(0)
     held = io.BytesIO(file.read())  # the checked bytes are the ones that are run, even if the file changes
-    state_dict, _ = map_state_dict(read_graph(held, len(held.getbuffer())))
-    prove(held, state_dict)
+    graph = read_graph(held, len(held.getbuffer()))
+    if as_is:
+        return onnx_as_is.to_model(held, graph, None)
+    try:
+        state_dict, _ = map_state_dict(graph)
+        prove(held, state_dict)
+    except RuntimeMissing:
+        raise
+    except UnsafeCheckpoint as error:
+        return _run_as_is(held, graph, error)
     return state_dict
+
+
+def _run_as_is(held: io.BytesIO, graph: OnnxGraph, error: UnsafeCheckpoint) -> OnnxModel:
+    """Return the file for ONNX Runtime. Raises `error`, why it cannot be converted, if it cannot be run either."""
+    try:
+        model = onnx_as_is.to_model(held, graph, str(error))
+    except UnsafeCheckpoint:
+        raise error from None
+    try:
+        onnx_as_is.try_run(held, model)
+    except UnsafeCheckpoint as failure:
+        raise UnsafeCheckpoint(f"{error}, and it cannot be run as it is: {failure}") from failure
+    log.info("The weights cannot be converted, so ONNX Runtime runs the file: %s.", error)
+    return model

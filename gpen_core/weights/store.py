@@ -13,7 +13,7 @@ from ..optional_packages import install_command
 from ..progress import Progress, ProgressEvent, no_progress
 from . import checkpoint, convert, digest
 from .catalog import Entry, find_entry, find_export
-from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord
+from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord, WeightsOrigin
 from .download_options import DownloadOptions
 from .folders import format_folders, resolve_path
 from .onnx_runtime import RUNTIME, has_runtime
@@ -29,8 +29,10 @@ Build = Callable[[object, "Entry | None"], Built]
 class Store:
     """The weights files in the models folders. Missing files of the catalog are downloaded into the first folder."""
 
-    def __init__(self, folders: Sequence[Path], options: DownloadOptions | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], options: DownloadOptions | None = None, keep_onnx: bool = False) -> None:
+        """With `keep_onnx`, ONNX files are not converted, because ONNX Runtime will run them."""
         self.folders = tuple(folders)
+        self.keep_onnx = keep_onnx
         self.options = options or DownloadOptions.from_environment()
 
     def load(self, name: str, build: Build[Built], progress: Progress = no_progress) -> Built:
@@ -40,15 +42,22 @@ class Store:
         file is missing and cannot be downloaded, `WeightsError` if it is refused, and `OutOfMemory`. Each message names
         the file.
         """
+        return self.load_with_origin(name, build, progress)[0]
+
+    def load_with_origin(
+        self, name: str, build: Build[Built], progress: Progress = no_progress
+    ) -> tuple[Built, WeightsOrigin]:
+        """Do the same as `load`, and return which file the weights came from, too."""
         path = self.fetch(name, build, progress)
         progress(ProgressEvent("load", 0, None, "model", f"Loading {path.name}"))
-        return self.load_file(path, build)[0]
+        built, record = self.load_file(path, build)
+        return built, WeightsOrigin.from_record(path, record)
 
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
         """Build from an existing file, as `load` does, and return its record, too.
 
-        An ONNX file is converted once, see `conversions_folder`."""
-        if path.suffix.lower() == ".onnx":
+        An ONNX file is converted once, see `conversions_folder`. `build` gets an `OnnxModel` if that is not possible."""
+        if path.suffix.lower() == ".onnx" and not self.keep_onnx:
             return self._load_onnx(path, build)
         return self.read_file(path, build)
 
@@ -210,7 +219,7 @@ class Store:
 
     def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
         with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
-            content = checkpoint.read(file, is_pinned)
+            content = checkpoint.read(file, is_pinned, self.keep_onnx)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
             try:

@@ -85,7 +85,7 @@ def test_a_torch_device_that_is_not_there_is_refused_too():
 
 def test_directml_without_its_package_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_directml", None)
-    with pytest.raises(DeviceError, match="torch-directml"):
+    with pytest.raises(DeviceError, match="onnxruntime-directml"):
         devices.pick_device("directml")
 
 

@@ -24,7 +24,7 @@ DIRECTML = torch.device("privateuseone")
 class Crowded:
     """A network that has room for one face in strips only."""
 
-    config, dtype = GPENConfig(256, 0.5, 1), torch.float32
+    config, dtype, has_strips = GPENConfig(256, 0.5, 1), torch.float32, True
 
     def __init__(self, room_in_strips=True):
         self.room, self.calls = room_in_strips, []

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from weights_fixtures import BODY, sha
 
 from gpen_core.errors import MissingWeights, OutOfMemory, WeightsChanged, WeightsError
-from gpen_core.network import validate_state_dict
-from gpen_core.weights import catalog, checkpoint, digest, onnx_proof, protobuf
+from gpen_core.network import RELEASED, OnnxModel, validate_state_dict
+from gpen_core.weights import catalog, checkpoint, digest, onnx_as_is, onnx_export, onnx_proof, protobuf
 from gpen_core.weights.catalog import Export, Source
 from gpen_core.weights.download_options import DownloadOptions
 from gpen_core.weights.folders import find_file, iter_weights, list_networks, needs_onnx_runtime, present_sizes
-from gpen_core.weights.onnx_graph import read_graph
+from gpen_core.weights.onnx_graph import OnnxGraph, OnnxTensor, read_graph
 from gpen_core.weights.onnx_proof import tensors_sha256
 from gpen_core.weights.store import Store
 from gpen_core.weights.unpickler import UnsafeCheckpoint
@@ -88,11 +88,52 @@ def test_every_size_gives_its_state_dict_back(tmp_path, size, folding):
     check(checkpoint.load(path), made.narrow_weights(size), is_exact=not folding)
 
 
-def test_a_network_that_computes_otherwise_is_refused(exported):
+def test_a_network_that_computes_otherwise_is_not_converted(exported):
     """The tensors fit, but the leaky ReLU of the file has another slope."""
     other = made.replaced(exported, made.floats(0.2), made.floats(0.3))
-    with pytest.raises(WeightsError, match=r"the order of its weights is unknown: .* differs by .* standard deviations"):
-        checkpoint.load(other)
+    read = checkpoint.load(other)
+    assert isinstance(read, OnnxModel) and read.config == made.NARROW[256] and read.sha256 == digest.file_sha256(other)
+    assert "the order of its weights is unknown: " in read.reason and " standard deviations from the file's" in read.reason
+    with pytest.raises(WeightsError, match="This ONNX file can be run, but not converted: the order of its weights is"):
+        validate_state_dict(read)
+
+
+def test_an_unknown_order_of_the_weights_leaves_the_file_to_onnx_runtime(unmapped_onnx, tmp_path):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(unmapped_onnx.read_bytes())
+    read, record = store(tmp_path).load_file(path, identity)
+    assert read.data == path.read_bytes() and read.sha256 == record.sha256 and read.dtype == torch.float32
+    assert read.reason == "the order of its weights is unknown (0 tensors, expected 7)"
+    assert [one.name for one in tmp_path.iterdir() if one.suffix != ".json"] == ["mine.onnx"]
+
+
+@needs_exporter
+def test_half_precision_is_left_to_onnx_runtime(tmp_path):
+    path = tmp_path / "half.onnx"
+    onnx_export.export(made.narrow_weights(), made.NARROW[256], path, is_half=True)
+    read = checkpoint.load(path)
+    assert read.dtype == torch.float16 and read.reason.startswith("its weights are float16")
+
+
+def test_a_file_that_is_to_stay_onnx_is_not_converted(exported, tmp_path):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(exported.read_bytes())
+    read, _ = Store([tmp_path], DownloadOptions(offline=True), keep_onnx=True).load_file(path, identity)
+    assert read.data == exported.read_bytes() and read.reason is None
+
+
+def test_another_network_of_that_form_is_not_run():
+    """GFPGAN has the same input, output and learned constant, but a fifth more weights."""
+    count = sum(torch.Size(shape).numel() for shape in RELEASED[512].parameter_shapes().values())
+    constant = OnnxTensor((1, 512, 4, 4), 1, None)
+    for factor, is_run in ((1.0, True), (1.009, True), (1.2, False), (0.9, False)):
+        tensors = {"base": constant, "w": OnnxTensor((int(count * factor) - 8192,), 1, None)}
+        graph = OnnxGraph([], tensors, {"input": (1, 3, 512, 512)}, {"output": (1, 3, 512, 512)})
+        if is_run:
+            assert onnx_as_is.to_model(io.BytesIO(b"x"), graph, None).config == RELEASED[512]
+        else:
+            with pytest.raises(UnsafeCheckpoint, match="the number of its weights matches no layout"):
+                onnx_as_is.to_model(io.BytesIO(b"x"), graph, None)
 
 
 def test_a_changed_number_is_read_as_it_is(exported):

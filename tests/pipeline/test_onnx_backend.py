@@ -1,0 +1,214 @@
+"""ONNX Runtime behind the pipeline: images and videos as from the .pth, the provider for each device, the report."""
+
+import importlib.util
+import json
+import logging
+import sys
+
+import helpers
+import numpy as np
+import onnx_files as made
+import pytest
+import torch
+import video_files
+from PIL import Image
+
+from gpen_core import DeviceError, FaceRestorer, MissingDependency, RestoreOptions, VideoOptions, restore_video
+from gpen_core.network import GPEN, OnnxNetwork
+from gpen_core.network.onnx_network import CPU_PROVIDER, DIRECTML_PROVIDER
+from gpen_core.pipeline import onnx_providers
+from gpen_core.pipeline.devices import pick_device
+from gpen_core.pipeline.network_loading import load_onnx_network
+from gpen_core.weights import onnx_export
+from gpen_core.weights.digest import file_sha256
+
+pytest_plugins = ["cli_fixtures", "onnx_files"]
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))), reason="needs the packages onnx and onnxruntime"
+)
+
+CPU = torch.device("cpu")
+MESSAGE = "These packages exclude each other."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, models, unmapped_onnx):
+    """A models folder with one network twice: as .pth, and as an ONNX file that cannot be converted."""
+    folder = tmp_path_factory.mktemp("twice")
+    files = {helpers.DETECTOR_FILE: (models / helpers.DETECTOR_FILE).read_bytes(), "narrow.pth": made.narrow_weights()}
+    helpers.write_weights(folder, {**files, "as-it-is.onnx": unmapped_onnx.read_bytes()})
+    return folder
+
+
+def load(folder, model, device="cpu"):
+    return FaceRestorer.load(model, "retinaface_mobile0.25", folder, device, "fp32")
+
+
+def levels(one, other):
+    return int(np.abs(np.asarray(one, np.int64) - np.asarray(other, np.int64)).max())
+
+
+def test_images_are_those_of_the_pth(folder, astronaut, portrait):
+    ours, runtime = load(folder, "narrow"), load(folder, "as-it-is")
+    assert isinstance(ours.network, GPEN) and isinstance(runtime.network, OnnxNetwork)
+    pairs = zip(*(one.restore_batch([astronaut, portrait], max_memory=1 << 30) for one in (ours, runtime)))
+    for image, (one, other) in zip((astronaut, portrait), pairs):
+        assert one.faces[0].restored and levels(one.image, image) > 20
+        assert levels(one.image, other.image) <= 1
+
+
+@pytest.mark.slow
+def test_videos_are_those_of_the_pth(folder, tmp_path):
+    source = video_files.write_lossless_video(tmp_path / "film.mkv", 4)
+    for name in ("narrow", "as-it-is"):
+        restore_video(source, tmp_path / f"{name}.mkv", load(folder, name), RestoreOptions(), VideoOptions(codec="ffv1"))
+    before, one, other = (video_files.read_frames(tmp_path / f"{name}.mkv") for name in ("film", "narrow", "as-it-is"))
+    assert levels(before, one) > 20 and levels(one, other) <= 1
+
+
+@pytest.mark.slow
+def test_batches_are_those_of_the_pth_and_the_report_names_the_file(gpen, folder, face, tmp_path):
+    for name in ("narrow", "as-it-is"):
+        named = ("--model", name, "--detector", "retinaface_mobile0.25", "--models-dir", folder, "--device", "cpu")
+        report = tmp_path / f"{name}.json"
+        assert (
+            gpen("restore", face, "-o", tmp_path / f"{name}.png", *named, "--dtype", "fp32", "--report", report).status == 0
+        )
+        file, engine = ("narrow.pth", "torch") if name == "narrow" else ("as-it-is.onnx", CPU_PROVIDER)
+        content = json.loads(report.read_text())
+        assert content["weights"] == [{"file": file, "sha256": file_sha256(folder / file), "engine": engine}]
+    one, other = (np.array(Image.open(tmp_path / f"{name}.png")) for name in ("narrow", "as-it-is"))
+    assert levels(one, other) <= 1
+
+
+def test_the_report_names_the_onnx_file_that_was_converted(tmp_path, models, exported_onnx):
+    helpers.write_weights(tmp_path, {"mine.onnx": exported_onnx.read_bytes()})
+    for _ in range(2):  # converted, then read from what was kept
+        restorer = FaceRestorer.load("mine", models / helpers.DETECTOR_FILE, tmp_path, "cpu", "fp32")
+        assert restorer.weights == ({"file": "mine.onnx", "sha256": file_sha256(exported_onnx), "engine": "torch"},)
+    assert (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_file_of_another_size_than_its_name_says_is_refused(tmp_path, models, unmapped_onnx):
+    helpers.write_weights(tmp_path, {"GPEN-BFR-512.onnx": unmapped_onnx.read_bytes()})
+    with pytest.raises(Exception, match="These are the weights of GPEN-256, but the file name is that of GPEN-512"):
+        FaceRestorer.load("gpen-bfr-512", models / helpers.DETECTOR_FILE, tmp_path, "cpu", "fp32")
+
+
+# providers
+
+
+@pytest.fixture
+def runtime_with(monkeypatch):
+    """ONNX Runtime seems to have these providers. All of them compute on the CPU, and `spoil` changes their outputs."""
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+
+    def install(*names, spoil=lambda y: y, loads=True):
+        class Session:
+            def __init__(self, data, options, providers, settings):
+                self.names, self.settings = (providers, settings) if loads else ([CPU_PROVIDER], [{}])
+                self.real = real(data, options, [CPU_PROVIDER])
+
+            def get_providers(self):
+                return self.names
+
+            def get_inputs(self):
+                return self.real.get_inputs()
+
+            def run(self, names, feed):
+                made = self.real.run(names, feed)
+                return made if self.names == [CPU_PROVIDER] else [spoil(made[0])]
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*names, CPU_PROVIDER])
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("device", "hip", "provider", "settings"),
+    [
+        ("cpu", None, CPU_PROVIDER, {}),
+        ("cuda:1", None, "CUDAExecutionProvider", {"device_id": 1}),
+        ("cuda:0", "6.2", "MIGraphXExecutionProvider", {}),
+        ("xpu", None, "OpenVINOExecutionProvider", {"device_type": "GPU"}),
+        ("mps", None, "CoreMLExecutionProvider", {}),
+        ("privateuseone", None, DIRECTML_PROVIDER, {}),
+    ],
+)
+def test_each_device_has_its_provider(runtime_with, monkeypatch, device, hip, provider, settings):
+    monkeypatch.setattr(torch.version, "hip", hip)
+    runtime_with(*onnx_providers.PACKAGES)
+    expected = [(provider, settings)] if provider != CPU_PROVIDER else []
+    assert onnx_providers.providers_for(torch.device(device)) == [*expected, (CPU_PROVIDER, {})]
+
+
+def test_tensorrt_is_used_only_where_it_is_asked_for(runtime_with):
+    runtime_with(*onnx_providers.PACKAGES)
+    cuda = torch.device("cuda", 0)
+    names = [name for name, _ in onnx_providers.providers_for(cuda, onnx_providers.requested_provider("tensorrt"))]
+    assert names == [onnx_providers.TENSORRT_PROVIDER, "CUDAExecutionProvider", CPU_PROVIDER]
+    assert onnx_providers.requested_provider("cuda") is onnx_providers.requested_provider(cuda) is None
+
+
+def test_a_runtime_without_the_devices_provider_says_which_package_has_it(runtime_with, caplog):
+    runtime_with()
+    assert onnx_providers.providers_for(torch.device("cuda", 0)) == [(CPU_PROVIDER, {})]
+    assert "The ONNX file runs on the CPU. The installed onnxruntime has no CUDA; onnxruntime-gpu has it." in caplog.text
+    assert MESSAGE in caplog.text and "pip install" not in caplog.text  # never beside another
+
+
+def test_without_onnx_runtime_the_package_that_fits_is_installed(monkeypatch):
+    monkeypatch.setattr(onnx_providers, "has_runtime", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch_directml", None)
+    with pytest.raises(DeviceError, match=r"DirectML needs ONNX Runtime, which is not installed\. .* onnxruntime-directml"):
+        pick_device("directml")
+
+
+@pytest.mark.parametrize("name", ["directml", "tensorrt"])
+def test_a_device_of_onnx_runtime_that_it_lacks_is_refused(runtime_with, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "torch_directml", None)
+    runtime_with("CUDAExecutionProvider")
+    with pytest.raises(DeviceError, match=MESSAGE):
+        pick_device(name)
+
+
+@pytest.mark.parametrize("model", ["as-it-is", "narrow"])
+def test_directml_works_without_torch_directml(runtime_with, monkeypatch, folder, portrait, model):
+    """With an ONNX file as it is, and with a .pth, which is exported in memory."""
+    expected = load(folder, "narrow").restore(portrait)
+    monkeypatch.setitem(sys.modules, "torch_directml", None)
+    runtime_with(DIRECTML_PROVIDER)
+    restorer = load(folder, model, "directml")
+    assert restorer.network.provider == DIRECTML_PROVIDER and restorer.device == CPU and restorer.dtype == torch.float32
+    assert levels(restorer.restore(portrait).image, expected.image) <= 1
+
+
+def test_directml_runs_a_convertible_file_without_the_package_onnx(runtime_with, monkeypatch, models, exported_onnx):
+    monkeypatch.setitem(sys.modules, "torch_directml", None)
+    runtime_with(DIRECTML_PROVIDER)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    detector = models / helpers.DETECTOR_FILE
+    restorer = FaceRestorer.load(exported_onnx, detector, exported_onnx.parent, "directml", "fp32")
+    assert restorer.network.provider == DIRECTML_PROVIDER and not exported_onnx.with_suffix(".safetensors").exists()
+    with pytest.raises(MissingDependency, match="The package onnx, which writes ONNX files, is not installed"):
+        FaceRestorer.load("red-256", detector, models, "directml", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ({"spoil": lambda y: y + 0.1}, "the output differs by"),
+        ({"spoil": lambda y: y * np.nan}, "the output differs by nan"),
+        ({"loads": False}, "its libraries cannot be loaded"),
+    ],
+)
+def test_a_provider_that_fails_or_computes_otherwise_gives_way_to_the_cpu(runtime_with, caplog, fault, problem):
+    runtime_with("CUDAExecutionProvider", **fault)
+    model = onnx_export.export_model(made.narrow_weights(), made.NARROW[256])
+    with caplog.at_level(logging.WARNING):
+        network = load_onnx_network(model, torch.device("cuda", 0))
+    assert network.provider == CPU_PROVIDER
+    assert f"ONNX Runtime uses the CPU instead of CUDAExecutionProvider: {problem}" in caplog.text
