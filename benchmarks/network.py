@@ -1,7 +1,8 @@
 """Times of the network, the reference twin, ONNX Runtime, OpenVINO and the convolutions alone, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
-    python benchmarks/network.py --engines --runs 15 (only the network, ONNX Runtime and OpenVINO, in separate processes)
+    python benchmarks/network.py --engines --runs 15 (only the network, its ONNX backend, ONNX Runtime and OpenVINO, in
+                                                      separate processes)
 
 ONNX Runtime and OpenVINO run the exported twin (onnx_export.py) and require onnx, onnxscript, onnxruntime and openvino. The
 convolutions are timed separately and summed (convolutions.py). Compare the ratios; the seconds depend on the machine and its
@@ -14,9 +15,11 @@ import argparse
 import multiprocessing
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -27,16 +30,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import convolutions  # noqa: E402
+import exported_gpen  # noqa: E402
 import helpers  # noqa: E402
 import onnx_export  # noqa: E402
 import synthetic  # noqa: E402
+from exported_gpen import ExportedGPEN  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
-from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
+from gpen_core.network import GPEN, RELEASED_SIZES, OnnxModel  # noqa: E402
 from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES  # noqa: E402
 from gpen_core.pipeline.devices import DTYPES, cpu_supports_bf16  # noqa: E402
+from gpen_core.pipeline.network_loading import load_onnx_network  # noqa: E402
+from gpen_core.weights.onnx_export import export_model  # noqa: E402
 
 TWIN, ORT, OPENVINO, ALONE = "reference twin fp32", "ONNX Runtime fp32", "OpenVINO", "convolutions alone"
+BACKEND = "backend"
 AIM = 1.3  # at most that many times the convolutions alone
 
 Weights = dict[str, torch.Tensor]
@@ -70,6 +78,21 @@ def twin_and_ours(state_dict: Weights, x: torch.Tensor) -> Contenders:
 def onnx_runtime(state_dict: Weights, x: torch.Tensor) -> Contenders:
     """None where its packages are not installed, which `say_what_is_left_out` says once."""
     return {} if onnx_export.missing(onnx_export.ORT) else {ORT: partial(seconds, onnx_export.runner(state_dict, x))}
+
+
+def onnx_backend(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """What `gpen` runs in ONNX Runtime where a file cannot be converted: our export, and one in the published form.
+
+    None where its packages are not installed."""
+    if not all(map(find_spec, ("onnx", "onnxruntime"))):
+        return {}
+    config = GPEN.from_state_dict(state_dict).config
+    published = ExportedGPEN(config, state_dict)
+    with tempfile.TemporaryDirectory() as folder:
+        path = exported_gpen.export(published, config.size, Path(folder) / "gpen.onnx")
+        models = {"our export": export_model(state_dict, config), "published form": OnnxModel(path.read_bytes(), config)}
+    networks = {name: load_onnx_network(model, torch.device("cpu")) for name, model in models.items()}
+    return {f"{BACKEND}, {name}": partial(seconds, partial(network, x)) for name, network in networks.items()}
 
 
 def openvino(state_dict: Weights, x: torch.Tensor) -> Contenders:
@@ -111,7 +134,7 @@ def compare(size: int, runs: int) -> None:
 
 def compare_engines(size: int, runs: int) -> None:
     """Prints a line for the network and for each engine, which share no memory and no threads."""
-    with in_processes((ours, onnx_runtime, openvino), size) as contenders:
+    with in_processes((ours, onnx_backend, onnx_runtime, openvino), size) as contenders:
         show(size, interleave(contenders, runs))
 
 

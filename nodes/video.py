@@ -160,6 +160,7 @@ def _restore_file(
 ) -> VideoResult:
     from ..gpen_core import output_suffix, restore_video  # import OpenCV; imported late to keep ComfyUI's startup fast
 
+    model.restorer.require_restoration("videos")
     target = work_folder / f"restored{output_suffix(source, video_options)}"
     with model.device_session(options, reporter) as max_memory:
         return restore_video(
@@ -188,6 +189,7 @@ def _restore_frames(
     if reason := skip_reason(options, image, region_mask):
         return _frames_output(image, outputs.zero_mask(image), reason)
     model, region = get_model(), tensors.mask_for(region_mask, "video")
+    model.restorer.require_restoration("videos")
     passes = iter(range(2))
 
     def read_frames() -> Iterator[NDArray[Any]]:

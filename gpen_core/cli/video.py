@@ -126,12 +126,15 @@ def _video(args: argparse.Namespace) -> int:
     from ..batch.input_kinds import VIDEOS
     from ..batch.sources import Sources
     from ..batch.video_plan import VideoOutputSpec, plan_videos
+    from ..pipeline.operations import require_restoration
+    from ..weights.catalog import find_operation
     from .video_preview import preview_videos
     from .video_run import run_videos
 
     options = options_from_args(args)
     video = VideoOptions.from_mapping(vars(args))
     check_workers(args)
+    require_restoration(find_operation(args.model), "videos")
     if args.preview is not None and args.ray is not None:
         raise OptionsError("--preview does not use --ray. Remove one of them.")
     out = args.output.location

@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
+from ..images.image import LUMA
 from ..network import GPEN, RELEASED_SIZES, OnnxNetwork
 from ..network.memory_estimate import CACHE_STRIP_BYTES
 from ..options import AUTO
 from ..progress import Progress, StageTimer
+from ..weights.catalog import COLORIZE, RESTORE
 from ..weights.digest import WeightsOrigin
 from .devices import BatchPlan, plan_batches, run_with_oom_backoff
 from .lazy import Lazy
@@ -55,14 +57,16 @@ class GPENRunner:
         device: torch.device,
         load_fp32: Callable[[], Network] | None = None,
         origin: WeightsOrigin | None = None,
+        operation: str = RESTORE,
     ) -> None:
         """`load_fp32` returns the network in float32, for faces whose output in half precision is not finite.
 
-        `origin` is the file of its weights."""
+        `origin` is the file of its weights. `operation` is what the network does to a face, see `Entry.operation`."""
         self.network = network
         self.device = device
         self.origin = origin
-        self._fp32_fallback = None if load_fp32 is None else Lazy(partial(_load_fp32_runner, load_fp32, device))
+        self.operation = operation
+        self._fp32_fallback = None if load_fp32 is None else Lazy(partial(_load_fp32_runner, load_fp32, device, operation))
         self._needs_strips = False
 
     @property
@@ -77,8 +81,12 @@ class GPENRunner:
         return BatchPlan(1, CACHE_STRIP_BYTES) if self._needs_strips else batch_plan
 
     def restore(self, crops: Sequence[Crop], strip_bytes: int | None, on_tick: Callable[[], None]) -> list[Crop | None]:
-        """Restore crops. Returns crops in [0, 1], or None for those with non-finite values. Out of memory: see `run`."""
-        y = self.run(_stack(crops, self.device).mul_(2).sub_(1), strip_bytes, on_tick)
+        """Restore crops. Returns crops in [0, 1], or None for those with non-finite values. Out of memory: see `run`.
+
+        A network that colors faces gets the crops in gray."""
+        x = _stack(crops, self.device)
+        x = _to_gray(x) if self.operation == COLORIZE else x
+        y = self.run(x.mul_(2).sub_(1), strip_bytes, on_tick)
         is_finite = y.isfinite().flatten(1).all(1).tolist()
         y = y.mul_(0.5).add_(0.5).clamp_(0, 1)
         outputs: Sequence[Any]
@@ -158,8 +166,10 @@ class GPENRunner:
         return (self.network,) if fallback is None else (self.network, *fallback.networks())
 
 
-def _load_fp32_runner(load_fp32: Callable[[], Network], device: torch.device, progress: Progress) -> GPENRunner:
-    return GPENRunner(load_fp32().to(device), device)
+def _load_fp32_runner(
+    load_fp32: Callable[[], Network], device: torch.device, operation: str, progress: Progress
+) -> GPENRunner:
+    return GPENRunner(load_fp32().to(device), device, operation=operation)
 
 
 def _stack(crops: Sequence[Any], device: torch.device) -> torch.Tensor:
@@ -167,6 +177,12 @@ def _stack(crops: Sequence[Any], device: torch.device) -> torch.Tensor:
     if isinstance(crops[0], torch.Tensor):
         return torch.stack(list(crops))
     return torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)  # BHWC -> BCHW
+
+
+def _to_gray(x: torch.Tensor) -> torch.Tensor:
+    """Convert RGB [B, 3, S, S] to its luminance in all three channels."""
+    weights = torch.from_numpy(LUMA).to(x)[:, None, None]
+    return (x * weights).sum(1, keepdim=True).repeat(1, 3, 1, 1)
 
 
 def parse_auto_model(model: str) -> tuple[int, ...]:

@@ -104,6 +104,8 @@ class RestoreSession:
         self.options = options
         encoded = load_encoded(restore_input.image, max_memory)
         self.image = encoded.image
+        self.crop_image = encoded.image
+        """The image from which faces are cropped for the network."""
         self.before_swap = None if restore_input.before_swap is None else load_image(restore_input.before_swap, max_memory)
         if restore_input.background is not None:
             encoded = load_encoded(restore_input.background, max_memory)
@@ -189,7 +191,7 @@ class RestoreSession:
         return 1.0 if self.is_aligned else min(1.0, self.faces[number].width * alignment.scale / alignment.size)
 
     def crop(self, alignment: Alignment) -> FloatImage:
-        return crop_face(self.image, alignment)
+        return crop_face(self.crop_image, alignment)
 
     def paste(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
         """Blend a restored crop into the image or its background at `target`, see `Canvas.paste`. Small faces are blurred

@@ -19,6 +19,7 @@ from ..network.memory_estimate import bytes_per_face
 from ..optional_packages import require
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
+from ..weights.catalog import RESTORE, find_operation
 from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
@@ -96,6 +97,11 @@ class ModelSet:
         return self._runners[0].network.dtype if self._selector is None else self._selector.dtype
 
     @property
+    def operation(self) -> str:
+        """What the networks do to a face, see `Entry.operation`. The model `auto` restores."""
+        return RESTORE if self._selector is not None else self._runners[0].operation
+
+    @property
     def weights(self) -> tuple[dict[str, str], ...]:
         """See `GPENRunner.weights` of the loaded runners."""
         return tuple(one.weights for one in self.runners)
@@ -158,7 +164,7 @@ class ModelSet:
             network, origin = store.load_with_origin(model, build_gpen, progress)
             load_fp32 = partial(store.load, model, partial(build_network, torch.float32, torch_device, None))
             is_gpen = isinstance(network, GPEN)
-            return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin)
+            return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin, find_operation(model))
 
         runners: Sequence[GPENRunner] | SizeSelector
         if sizes:

@@ -19,8 +19,10 @@ from ..faces.select import flag_implausible, sort_faces
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, supported_on_device
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
+from ..weights.catalog import INPAINT
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
+from . import operations
 from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .device_check import supports_image_ops
 from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
@@ -131,6 +133,10 @@ class FaceRestorer:
         """The dtype of the networks' convolutions."""
         return self.models.dtype
 
+    def require_restoration(self, use: str) -> None:
+        """Raise `OptionsError` if the network colors or fills faces. `use` is what it cannot be used for."""
+        operations.require_restoration(self.models.operation, use)
+
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """Return all loaded networks. A host may move them between calls, but `restore` needs them on `device`."""
         return self.models.modules()
@@ -221,12 +227,19 @@ class FaceRestorer:
         work by raising `Interrupted`. `max_memory` limits, in bytes, the networks' activations and each image that is read
         from a path or upscaled.
 
-        Raises `InputError` for invalid images, for boxes and masks that are not finite, and for a background that is smaller
+        A network that colors or fills faces (`pipeline.operations`) ignores the options `color` and `preserve`.
+
+        Raises `InputError` for invalid images, for boxes and masks that are not finite, for a missing region mask if the
+        network fills a region, and for a background that is smaller
         or has another aspect ratio; `OptionsError` for a background with `upscale`; `MissingWeights` if weights of ParseNet
         or of the upscaler are missing; `MissingDependency` if no installed package can build the upscaler; `OutOfMemory`."""
         ForkGuard.check()
         options = replace(options or RestoreOptions(), **changes)
+        operation = self.models.operation
+        options = operations.adapt_options(options, operation)
         inputs = [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
+        for one in inputs:
+            operations.check_input(one, operation)
         notify = progress or no_progress
         timer = StageTimer()
         upload_cache = UploadCache(MAX_CACHED_BYTES)
@@ -237,7 +250,11 @@ class FaceRestorer:
                 inputs = [with_upscaled_background(frame, options, upscaler, notify, max_memory) for frame in inputs]
         with run.timer.stage("detect"):
             sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache)
+        for session in sessions:
+            operations.prepare(session, operation)
         self._restore_faces(sessions, run)
+        for session in sessions:
+            operations.finish(session, operation)
         return [self._build_result(repair, run) for repair in sessions]
 
     def start_sessions(
@@ -301,7 +318,8 @@ class FaceRestorer:
 
         Errors as in `ModelSet.mask_models`."""
         mask_models = self.models.mask_models(options, progress)
-        if supported_on_device(options) and supports_image_ops(self.device):
+        is_supported = supported_on_device(options) and self.models.operation != INPAINT
+        if is_supported and supports_image_ops(self.device):
             return TorchCompositor(self.device, mask_models, timer, upload_cache)
         return OpenCVCompositor(mask_models, timer)
 

@@ -19,6 +19,7 @@ from ..images.image import FloatImage, ImageData, from_array
 from ..options import RestoreOptions
 from ..pipeline.gpen_runner import GPENRunner, parse_auto_model
 from ..pipeline.inputs import RestoreInput, RestoreSession
+from ..pipeline.operations import require_restoration
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .contact_sheet import CELL_SIZE, MARGIN, caption, header_row, sheet_row
@@ -64,6 +65,8 @@ def contact_sheet(
     order of the grid (`ModelSet.load`), or `auto` alone. Faces are detected once and run through each network once. All
     cells of a face show the same square, upright, at 320 px. Raises `OptionsError` if no face is selected or the sheet would
     be too large, and the errors of `FaceRestorer.restore`."""
+    for runner in restorer.models.runners:
+        require_restoration(runner.operation, "a comparison")
     options = replace(options or RestoreOptions(), strength=1.0)
     notify = progress or no_progress
     (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)

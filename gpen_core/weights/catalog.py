@@ -17,6 +17,8 @@ MODELSCOPE = "https://www.modelscope.cn/"
 REACTOR = HUGGING_FACE + "datasets/Gourieff/ReActor/resolve/main/models/facerestore_models/"
 ROPE = "https://github.com/Alucard24/rope-assets/releases/download/v1.0.8/"
 GPEN_ON_MODELSCOPE = "iic/cv_gpen_image-portrait-enhancement-hires"
+RESTORE, COLORIZE, INPAINT = "restore", "colorize", "inpaint"
+"""What a GPEN does to a face."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Entry:
     """Bytes of its tensors, computed from the layout. The file is a little larger."""
     size: int | None = None
     """Resolution of the faces that it restores (px); None for other networks."""
+    operation: str = RESTORE
+    """What a GPEN does: `restore`, `colorize` or `inpaint`. All have the same layout, so only the name tells."""
     scale: int | None = None
     """Upscaling factor; None for other networks."""
     aliases: tuple[str, ...] = ()
@@ -203,6 +207,26 @@ CATALOG = (
         ),
     ),
     Entry(
+        "gpen-colorization-1024",
+        "GPEN-Colorization-1024.pth",
+        "coloring of gray faces at 1024 x 1024",
+        GPEN_LICENSE,
+        (Source(ALIBABA + "GPEN-Colorization-1024.pth"),),
+        approximate_bytes=284_843_696,
+        size=1024,
+        operation=COLORIZE,
+    ),
+    Entry(
+        "gpen-inpainting-1024",
+        "GPEN-Inpainting-1024.pth",
+        "filling of a marked region of a face at 1024 x 1024",
+        GPEN_LICENSE,
+        (Source(ALIBABA + "GPEN-Inpainting-1024.pth"),),
+        approximate_bytes=284_843_696,
+        size=1024,
+        operation=INPAINT,
+    ),
+    Entry(
         "retinaface_resnet50",
         "detection_Resnet50_Final.pth",
         "face detection",
@@ -277,6 +301,17 @@ def tensor_digests() -> frozenset[str]:
     return frozenset(one.tensors_sha256 for entry in CATALOG for one in entry.exports if one.tensors_sha256)
 
 
+def find_operation(name: str) -> str:
+    """Return what the network of that name, file name or path does, see `Entry.operation`. Unknown ones restore."""
+    entry = find_entry(PurePath(name).name)
+    return RESTORE if entry is None else entry.operation
+
+
+def restoring_networks() -> tuple[Entry, ...]:
+    """Return the entries of the networks that restore faces, one for each size."""
+    return tuple(entry for entry in CATALOG if entry.size is not None and entry.operation == RESTORE)
+
+
 def network_name(size: int) -> str:
     """Return the name of the released network that restores faces at `size` x `size` pixels."""
-    return next(entry.name for entry in CATALOG if entry.size == size)
+    return next(entry.name for entry in restoring_networks() if entry.size == size)

@@ -11,7 +11,7 @@ from ..errors import MissingWeights
 from ..optional_packages import require
 from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
-from .catalog import CATALOG, SUFFIXES, Entry, base_name, find_entry
+from .catalog import CATALOG, RESTORE, SUFFIXES, Entry, base_name, find_entry, restoring_networks
 from .onnx_runtime import has_runtime
 
 AnyPath = str | os.PathLike[str]
@@ -113,11 +113,14 @@ def _is_weights(path: Path) -> bool:
 
 
 def list_networks(folders: Sequence[Path]) -> list[str]:
-    """Return the file names of GPEN networks: the catalog's, largest first, then other files in the folders.
+    """Return the file names of GPEN networks: the catalog's that restore, largest first, its others, then
+    other files in the folders.
 
     Other files count if `detect_architecture` finds GPEN or if their name contains `gpen`. A catalog name does not change
     when its file is downloaded, so saved settings stay valid."""
-    networks = sorted((entry for entry in CATALOG if entry.size), key=lambda entry: -(entry.size or 0))
+    networks = sorted(
+        (entry for entry in CATALOG if entry.size), key=lambda entry: (entry.operation != RESTORE, -(entry.size or 0))
+    )
     others = {
         path.name for path in _uncataloged(folders) if "gpen" in path.name.lower() or detect_architecture(path) == GPEN
     }
@@ -125,11 +128,11 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
 
 
 def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
-    """Return the sizes of the released networks in the folders, in ascending order. ONNX files that cannot be converted
-    here do not count."""
-    sizes = {entry.size: entry.name for entry in CATALOG if entry.size is not None}
-    found = (size for size, name in sizes.items() if find_file(name, folders) is not None)
-    return tuple(sorted(size for size in found if not needs_onnx_runtime(sizes[size], folders)))
+    """Return the sizes of the released networks in the folders that restore faces, in ascending order.
+
+    ONNX files that cannot be converted here do not count."""
+    found = (entry for entry in restoring_networks() if find_file(entry.name, folders) is not None)
+    return tuple(sorted(one.size or 0 for one in found if not needs_onnx_runtime(one.name, folders)))
 
 
 def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
