@@ -46,16 +46,33 @@ class FaceOptionsNode(ComfyNode):
                     "are restored. Boxes without a face are searched again at higher resolution.",
                     extra_dict={"forceInput": True},
                 ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="A photo of one person, or a batch of photos of that person. Only faces of this person are "
+                    "restored. Needs SFace (39 MB), which is downloaded on first use.",
+                ),
+                io.Image.Input(
+                    "leave_out",
+                    optional=True,
+                    tooltip="A photo of one person, or a batch of photos of that person. Faces of this person are skipped.",
+                ),
             ],
             outputs=[FaceOptionsType.Output(display_name="face_options", tooltip="For the other GPEN nodes.")],
         )
 
     @classmethod
     def execute(
-        cls, bboxes: Any = None, box_format: str = boxes.FORMATS[0], aligned: bool = False, **values: Any
+        cls,
+        bboxes: Any = None,
+        box_format: str = boxes.FORMATS[0],
+        aligned: bool = False,
+        reference: torch.Tensor | None = None,
+        leave_out: torch.Tensor | None = None,
+        **values: Any,
     ) -> NodeOutput:
         """`values` holds the options by name."""
-        return NodeOutput(FaceOptions(values, bboxes, box_format, aligned))
+        return NodeOutput(FaceOptions(values, bboxes, box_format, aligned, reference, leave_out))
 
 
 class LookOptionsNode(ComfyNode):

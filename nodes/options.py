@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 
-from ..gpen_core import OptionsError, RestoreOptions, VideoOptions
+from ..gpen_core import FaceReference, OptionsError, RestoreOptions, VideoOptions
+from . import tensors
 from .boxes import FORMATS
 
 Kind = TypeVar("Kind", RestoreOptions, VideoOptions)
@@ -24,6 +25,20 @@ class FaceOptions:
     """See `boxes.parse_boxes`."""
     box_format: str = FORMATS[0]
     aligned: bool = False
+    reference: torch.Tensor | None = None
+    """Photos of one person to restore."""
+    leave_out: torch.Tensor | None = None
+    """Photos of one person to leave out."""
+
+    def with_references(self, faces: Any) -> Any:
+        """Return the option `faces` with the photos. Raises `InputError` for one that is not an IMAGE."""
+        photos = (("reference", self.reference, False), ("leave_out", self.leave_out, True))
+        references = [
+            FaceReference(tuple(tensors.iter_frames(image, name)), is_excluded, name)
+            for name, image, is_excluded in photos
+            if image is not None
+        ]
+        return [faces, *references] if references else faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +51,10 @@ class LookOptions:
 
 
 def restore_options(face: FaceOptions, look: LookOptions, **values: Any) -> RestoreOptions:
-    """Merge the options with `values` of the node's own inputs. Raises `OptionsError`."""
-    return _merge(RestoreOptions, face, look, values)
+    """Merge the options with `values` of the node's own inputs. Raises `OptionsError`, and `InputError` for an invalid
+    reference."""
+    options = _merge(RestoreOptions, face, look, values)
+    return replace(options, faces=face.with_references(options.faces))
 
 
 def video_options(face: FaceOptions, look: LookOptions, **values: Any) -> VideoOptions:
@@ -58,4 +75,4 @@ def refuse_image_inputs(face: FaceOptions, look: LookOptions, reason: str) -> No
 
 
 def _merge(kind: type[Kind], face: FaceOptions, look: LookOptions, values: Mapping[str, Any]) -> Kind:
-    return kind.from_mapping({**face.values, **look.values, **values})
+    return kind.from_request({**face.values, **look.values, **values})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,7 +191,7 @@ def _restore_frames(
         return _frames_output(image, outputs.zero_mask(image), reason)
     model, region = get_model(), tensors.mask_for(region_mask, "video")
     model.restorer.require_restoration("videos")
-    passes = iter(range(2))
+    passes = itertools.count()
 
     def read_frames() -> Iterator[NDArray[Any]]:
         return tensors.iter_frames(image, "video", "frame", is_warned=next(passes) > 0)

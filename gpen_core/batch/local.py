@@ -67,6 +67,7 @@ def process(
     max_memory: int | None = None,
     is_done: Callable[[ImageJob], bool] | None = None,
     require_all_faces: bool = False,
+    measure_identity: bool = False,
 ) -> None:
     """Restore the images in order. Jobs are fetched one ahead and not kept, so there may be any number of them.
 
@@ -82,10 +83,13 @@ def process(
     Jobs for which `is_done` returns True are skipped without reading them.
 
     An image fails if it has faces but none with a requested number. With `require_all_faces` it also fails if some of the
-    requested numbers are missing. An image without a face does not fail."""
+    requested numbers are missing. An image without a face does not fail. `measure_identity`: see
+    `FaceRestorer.restore_batch`."""
 
     def restore(frame: RestoreInput) -> RestoreResult:
-        (result,) = restorer.restore_batch([frame], options, progress=progress, max_memory=max_memory)
+        (result,) = restorer.restore_batch(
+            [frame], options, progress=progress, max_memory=max_memory, measure_identity=measure_identity
+        )
         raise_if_missing(options.faces, len(result.faces), require_all_faces)
         return result
 

@@ -29,6 +29,7 @@ class ImageWorkerSpec:
     max_memory: int | None = None
     skip_existing: bool = False
     require_all_faces: bool = False
+    measure_identity: bool = False
     working_dir: str = field(default_factory=os.getcwd)
 
     def setup(self, threads: int) -> WorkerFn:
@@ -88,7 +89,15 @@ def _restore_jobs(
     done = is_done if spec.skip_existing else None
     jobs = [decode_job(row) for row in rows]
     local.process(
-        restorer, jobs, spec.options, on_finished, None, spec.max_memory, done, require_all_faces=spec.require_all_faces
+        restorer,
+        jobs,
+        spec.options,
+        on_finished,
+        None,
+        spec.max_memory,
+        done,
+        spec.require_all_faces,
+        spec.measure_identity and restorer.can_measure_identity,
     )
 
 

@@ -225,6 +225,6 @@ def warn_about_option_changes(path: Path, names: dict[str, Any], options: Restor
 def _differences(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Yield each difference as `model: a, now b`."""
     earlier, current = ({**one, **(one.get("options") or {})} for one in (recorded, now))
-    for key in dict.fromkeys(("version", "model", "detector", *current["options"])):
-        if key in earlier and earlier[key] != current[key]:  # an earlier version may lack it
-            yield f"{key}: {earlier[key]}, now {current[key]}"
+    for key in dict.fromkeys(("version", "model", "detector", "references", *current["options"])):
+        if key in earlier and earlier[key] != current.get(key):  # an earlier version may lack it
+            yield f"{key}: {earlier[key]}, now {current.get(key)}"

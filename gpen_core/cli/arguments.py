@@ -33,7 +33,7 @@ GROUP_TITLES = {
 
 def options_from_args(args: argparse.Namespace) -> RestoreOptions:
     """Return the options of a command, with defaults for those that it does not have. Raises `OptionsError`."""
-    return RestoreOptions.from_mapping(vars(args))
+    return RestoreOptions.from_mapping({name: value for name, value in vars(args).items() if value is not None})
 
 
 def parse_local_path(text: str) -> Path:
@@ -84,6 +84,8 @@ def _argument(option: Option, text: str, read: Callable[[str], Any] | None) -> d
     argument: dict[str, Any] = {"default": default, "help": f"{text[:1].lower()}{text[1:].rstrip('.')}{facts_text}"}
     if spec.choices and not spec.multiple:
         return {**argument, "choices": spec.choices}
+    if spec.is_repeatable:  # argparse would append to a default
+        return {**argument, "default": None, "action": "append", "metavar": _metavar(option)}
     argument["type"] = read or ((int if spec.is_whole else float) if is_number else str)
     return {**argument, "metavar": _metavar(option)}
 

@@ -43,6 +43,10 @@ DESCRIPTION = """Detects the faces in images, restores them with GPEN and pastes
 
   gpen restore photo.jpg -o restored/
   gpen restore "shots/**/*.png" -o restored/ --strength 0.7 --faces largest"""
+FACES_HELP = (
+    "Faces to restore: all, largest, center, numbers starting at 0, e.g. 0,2-4, or people: like:PHOTO, not:PHOTO. PHOTO is "
+    "a photo of one person, or a folder of photos of one person. May be given several times."
+)
 LOAD_ARGUMENTS = (
     "model",
     "detector",
@@ -98,7 +102,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip-existing", action="store_true", help="skip images whose output already exists, to resume a run")
     add_output_arguments(files)
     add_device_arguments(parser)
-    add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale")
+    helps = {"faces": FACES_HELP}
+    add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale", helps=helps)
     add = parser.add_argument_group("files that guide the restoration").add_argument
     add(
         "--boxes",
@@ -178,6 +183,7 @@ def load_restorer(
         )
         on_loaded(restorer)
         restorer.prepare(options, progress)
+        restorer.read_references(options, progress)
     if args.compile:
         restorer.compile()
     return restorer
@@ -226,7 +232,7 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
     from ..batch.input_check import find_unreadable
     from ..batch.job import is_done
 
-    names: dict[str, Any] = {"model": args.model, "detector": args.detector}
+    names: dict[str, Any] = {"model": args.model, "detector": args.detector, **reference_names(options)}
     if sources.left_out:
         names["left_out"] = dict(sources.left_out)
     if args.report is not None and args.skip_existing:
@@ -252,6 +258,17 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
     finally:
         report.end(failure)
     return exit_status(report.counts.errors, report.counts.total)
+
+
+def reference_names(options: RestoreOptions) -> dict[str, Any]:
+    """Return the digests of the reference photos for a report, so that a run that resumes it notices other photos."""
+    from ..options import face_references
+
+    if not face_references(options.faces):
+        return {}
+    from ..pipeline.people import references_digest
+
+    return {"references": references_digest(options)}
 
 
 def check_workers(args: argparse.Namespace) -> None:
@@ -327,6 +344,7 @@ class _Run:
                 self.args.max_memory,
                 self._is_done,
                 len(self.plan) == 1,
+                self.args.report is not None and restorer.can_measure_identity,
             )
 
     def restore_on_ray(self) -> None:
@@ -336,7 +354,12 @@ class _Run:
 
         load_local(args, options, "cpu")
         spec = ray_images.ImageWorkerSpec(
-            restorer_loader(args, options), options, args.max_memory, args.skip_existing, len(self.plan) == 1
+            restorer_loader(args, options),
+            options,
+            args.max_memory,
+            args.skip_existing,
+            len(self.plan) == 1,
+            args.report is not None,
         )
         with self._outcome_callback() as (on_outcome, _):
             ray_images.run(self.plan, spec, cluster, on_outcome, self.report.begin)

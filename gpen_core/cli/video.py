@@ -25,7 +25,9 @@ DESCRIPTION = """Tracks the faces in a video and restores them without flicker. 
   gpen video clip.mp4 -o sheet.jpg --preview 4
   gpen video films/ -o restored/ --recursive"""
 FACES_HELP = (
-    "Which faces of each shot are restored: all, largest, center, or numbers in order of appearance, from 0 (see --report)."
+    "Which faces of each shot are restored: all, largest, center, numbers in order of appearance, from 0 (see --report), or "
+    "people: like:PHOTO, not:PHOTO. PHOTO is a photo of one person, or a folder of photos of one person. May be given "
+    "several times."
 )
 
 

@@ -26,7 +26,7 @@ from ..progress import ProgressEvent, pluralize
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import seconds_text, skip_lines, statuses_text
-from .restore import cluster_from_args, load_local, load_restorer, restorer_loader
+from .restore import cluster_from_args, load_local, load_restorer, reference_names, restorer_loader
 from .terminal import print_summary, printable
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Run:
         self.args, self.options, self.video, self.plan = args, options, video, plan
         self.model_info: ModelInfo | None = None
         self.restorer: FaceRestorer | None = None
-        self.names: dict[str, Any] = {"model": args.model, "detector": args.detector}
+        self.names: dict[str, Any] = {"model": args.model, "detector": args.detector, **reference_names(options)}
 
     def check(self, job: VideoJob) -> None:
         """Raise the errors that can be found before anything is downloaded or loaded."""

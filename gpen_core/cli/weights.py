@@ -104,12 +104,15 @@ def _convert(args: argparse.Namespace) -> int:
     from ..errors import MissingWeights
     from ..network import extract_state_dict
     from ..weights import convert
+    from ..weights.catalog import find_entry
     from ..weights.folders import resolve_path
 
     store = _open_store(args, offline=True)
     path = resolve_path(args.file, store.folders)
     if not isinstance(path, Path):
         raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Download it first: gpen download {args.file}")
+    if (entry := find_entry(path.name)) is not None and entry.is_graph:
+        raise OptionsError(f"{path} is used as it is. It needs no conversion.")
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is already a .safetensors file.")
     state_dict, record = store.read_file(path, lambda content, entry: extract_state_dict(content))

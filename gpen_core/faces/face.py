@@ -33,6 +33,12 @@ class Face:
     """How much the face differs from the image before the swap (see `swap_detection`); None without such an image."""
     network: int | None = None
     """Resolution in pixels of the network that restored it."""
+    identity: float | None = None
+    """Similarity of the restored face to the input, -1 to 1 (see `identity`); None if it was not measured."""
+    similarity: float | None = None
+    """Similarity to the most similar person to restore (`like:`), before the restoration; None without one."""
+    similarity_restored: float | None = None
+    """The same after the restoration; None if it was not measured."""
 
     def __repr__(self) -> str:
         box = ",".join(f"{v:.0f}" for v in self.box)
@@ -64,6 +70,8 @@ class Face:
         details = f"{self.width:.0f}x{self.height:.0f} px"
         if self.change is not None:
             details += f", change {self.change:.3f}"
+        if self.identity is not None:
+            details += f", identity {self.identity:.2f}"
         if not self.restored:
             return f"skipped ({details}): {self.reason}"
         by = "" if self.network is None else f" at {self.network} px"
@@ -77,9 +85,16 @@ class Face:
             "restored": self.restored,
             "reason": self.reason,
             "note": self.note,
-            "change": None if self.change is None else round(self.change, 4),
+            "change": _rounded(self.change),
             "network": self.network,
+            "identity": _rounded(self.identity),
+            "similarity": _rounded(self.similarity),
+            "similarity_restored": _rounded(self.similarity_restored),
         }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def faces_text(count: int, restored: int, found: str = "found", done: str = "restored") -> str:

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import FaceNumberError
-from ..options import RestoreOptions
+from ..options import FaceSelection, RestoreOptions, base_selection, has_wanted_person
+from ..progress import pluralize
 from .face import Box, Face
 from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
+from .identity import PersonMatch
 
 MAX_LISTED = 5  # face numbers in a note
 MIN_OVERLAP = 0.5  # of the smaller box's area: other detectors draw wider or tighter boxes
@@ -50,14 +52,26 @@ def flag_implausible(faces: Sequence[Face]) -> list[Face]:
     ]
 
 
-def select_faces(faces: Sequence[Face], size: tuple[int, int], options: RestoreOptions) -> list[Face]:
+def select_faces(
+    faces: Sequence[Face],
+    size: tuple[int, int],
+    options: RestoreOptions,
+    matches: Sequence[PersonMatch | None] = (),
+) -> list[Face]:
     """Return the same faces in the same order, with `reason` set on those that the options skip. Existing reasons are
     kept.
 
-    `size` is (width, height) of the image. Numbers in `options.faces` count from 0 in the order given."""
+    `size` is (width, height) of the image. Numbers in `options.faces` count from 0 in the order given. `matches` say which
+    person each face is, if the options have references. Then a face is selected by its number or its person, and `largest`
+    or `center` chooses among these."""
     reasons = {n: face.reason for n, face in enumerate(faces) if face.reason is not None}
     for n, face in enumerate(faces):
         if n not in reasons and (reason := size_reason(face.shorter_side, options)) is not None:
+            reasons[n] = reason
+    numbers = base_selection(options.faces)
+    for n, match in enumerate(matches):
+        is_numbered = not isinstance(numbers, str) and n in numbers
+        if n not in reasons and (reason := person_reason(match, is_numbered)) is not None:
             reasons[n] = reason
     remaining = [n for n in range(len(faces)) if n not in reasons]
     wanted = _matching_faces(faces, remaining, size, options.faces)
@@ -102,11 +116,47 @@ def _intersection_over_smaller(a: Box, b: Box) -> float:
     return max(width, 0.0) * max(height, 0.0) / smaller if smaller > 0 else 0.0
 
 
-def _matching_faces(
-    faces: Sequence[Face], remaining: list[int], size: tuple[int, int], selection: str | tuple[int, ...]
-) -> list[int]:
+def person_reason(match: PersonMatch | None, is_numbered: bool) -> str | None:
+    """Return why the references of a selection skip a face, or None. A face without a match has no usable landmarks.
+
+    `is_numbered`: the selection has its number, too, so it need not be like a person to restore."""
+    if match is None:
+        return "its landmarks are too uncertain to compare it with the reference"
+    if match.is_same and match.is_excluded:
+        return f"left out: {match.text}"
+    if match.wanted_similarity is None or is_numbered or match.is_same:
+        return None
+    return f"another person: {match.wanted_similarity:.2f} like {match.wanted_name}, {match.threshold:g} counts as the same"
+
+
+def person_notes(matches: Sequence[PersonMatch | None], is_image: bool = True) -> list[str]:
+    """Return notes on references that no face is like and on uncertain faces; for an image, which shows a person once, also
+    on several faces that are like one person."""
+    found = {n: match for n, match in enumerate(matches) if match is not None}
+    notes = []
+    wanted = {n: match for n, match in found.items() if match.wanted_similarity is not None}
+    if wanted and not any(match.is_same and not match.is_excluded for match in wanted.values()):
+        n, best = max(wanted.items(), key=lambda one: one[1].wanted_similarity or -1.0)
+        notes.append(
+            f"no face is like {best.wanted_name}: the closest is face {n} with {best.wanted_similarity:.2f}, "
+            f"{best.threshold:g} counts as the same person"
+        )
+    by_person: dict[str, list[int]] = {}
+    for n, match in found.items():
+        if match.is_same:
+            by_person.setdefault(match.name, []).append(n)
+    for name, numbers in by_person.items():
+        if len(numbers) > 1 and is_image:
+            listed = ", ".join(f"face {n} ({found[n].similarity:.2f})" for n in numbers[:MAX_LISTED])
+            notes.append(f"{pluralize(len(numbers), 'face')} are like {name}: {listed}")
+    notes += [f"face {n} is uncertain: {match.text}" for n, match in found.items() if match.is_close_call]
+    return notes
+
+
+def _matching_faces(faces: Sequence[Face], remaining: list[int], size: tuple[int, int], choice: FaceSelection) -> list[int]:
+    selection = base_selection(choice)
     if not isinstance(selection, str):
-        return [n for n in remaining if n in selection]
+        return [n for n in remaining if n in selection or has_wanted_person(choice)]
     if selection == "all" or not remaining:
         return remaining
     if selection == "largest":
@@ -115,8 +165,9 @@ def _matching_faces(
     return [min(remaining, key=lambda n: (faces[n].center[0] - x) ** 2 + (faces[n].center[1] - y) ** 2)]
 
 
-def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
+def missing_numbers(choice: FaceSelection, count: int) -> list[str]:
     """Return a note on requested face numbers that do not exist among `count` faces, or an empty list."""
+    selection = base_selection(choice)
     missing = () if isinstance(selection, str) else sorted({n for n in selection if n >= count})
     if not missing:
         return []
@@ -125,17 +176,19 @@ def missing_numbers(selection: str | tuple[int, ...], count: int) -> list[str]:
     return [f"there is no face {shown}: {found}"]
 
 
-def raise_if_missing(selection: str | tuple[int, ...], count: int, require_all: bool) -> None:
+def raise_if_missing(choice: FaceSelection, count: int, require_all: bool) -> None:
     """Raise `FaceNumberError` if faces were found, but none of the requested numbers exists; with `require_all`, if any
-    number is missing."""
+    number is missing. A photo may lack a person who is chosen by a reference."""
+    selection = base_selection(choice)
     if isinstance(selection, str) or not count:
         return
     missing = [n >= count for n in selection]
-    if all(missing) or (require_all and any(missing)):
+    if (all(missing) and not has_wanted_person(choice)) or (require_all and any(missing)):
         raise FaceNumberError(f"{'; '.join(missing_numbers(selection, count))}. Nothing was written.")
 
 
-def _skip_reason(selection: str | tuple[int, ...]) -> str:
+def _skip_reason(choice: FaceSelection) -> str:
+    selection = base_selection(choice)
     if isinstance(selection, str):
         return f"not the {'most central' if selection == 'center' else selection} face"
     return "not asked for"

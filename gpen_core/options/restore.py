@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
-from operator import index
-from typing import Any
 
 from ..errors import OptionsError
-from .spec import A1111, API, COMMAND_LINE_ONLY, FACE_PARSER, DeclaredOptions, declare
+from .selection import FACE_CHOICES, FaceReference, face_references, parse_faces, refuse_paths
+from .spec import A1111, API, COMMAND_LINE_ONLY, FACE_EMBEDDER, FACE_PARSER, DeclaredOptions, declare
 
 ORDERS = ("reading", "left-right", "large-small")
-FACE_CHOICES = ("all", "largest", "center")
 TEMPLATES = ("gpen", "ffhq")
 MASK_TYPES = ("auto", "feather", "parse")
 COLORS = ("auto", "none", "match")
@@ -21,7 +18,6 @@ REGIONS = (
     "eyes", "brows", "nose", "mouth", "skin", "ears", "hair", "neck", "glasses", "earrings", "necklace", OCCLUDERS
 )  # fmt: skip
 ANGLES = ("auto", "upright", "all")
-MAX_RANGE_LENGTH = 10_000  # faces
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 AUTO = "auto"
 AUTO_MODELS = (AUTO, f"{AUTO}:256")
@@ -42,12 +38,12 @@ class RestoreOptions(DeclaredOptions):
         1.0, "Strength", "Blend of the restored face (1) with the input (0). Lower values keep more of the person.",
         "look", minimum=0, maximum=1, step=0.01, infotext="GPEN strength",
     )  # fmt: skip
-    faces: str | tuple[int, ...] = declare(
+    faces: str | tuple[int | str | FaceReference, ...] = declare(
         "all", "Faces",
         "Faces to restore: all, largest, center, or face numbers starting at 0, e.g. 0,2-4.",
-        "selection", convert=lambda value: _parse_faces(value), placeholder="all, largest, center or 0,2-4",
-        suggestions=FACE_CHOICES,
-        infotext="GPEN selection",
+        "selection", convert=parse_faces, placeholder="all, largest, center or 0,2-4",
+        suggestions=FACE_CHOICES, is_repeatable=True, refuse_paths=refuse_paths,
+        infotext="GPEN selection", weights=lambda value: (FACE_EMBEDDER,) if face_references(value) else (),
     )  # fmt: skip
     order: str = declare(
         "reading", "Order",
@@ -133,31 +129,3 @@ class RestoreOptions(DeclaredOptions):
                 f"max_face_size is {self.max_face_size} and min_face_size {self.min_face_size}; expected the larger one as "
                 "the maximum."
             )
-
-
-def _parse_faces(value: Any) -> str | tuple[int, ...]:
-    if isinstance(value, str) and value in FACE_CHOICES:
-        return value
-    parts = value.split(",") if isinstance(value, str) else (value,) if _is_number(value) else value
-    try:
-        numbers = tuple(number for part in parts for number in _parse_range(part))
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or min(numbers) < 0:
-        raise OptionsError(f"faces is {value!r}; expected {', '.join(FACE_CHOICES)} or numbers from 0 such as 0,2 or 1-3.")
-    return numbers
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _parse_range(part: Any) -> range:
-    """`2`, or a range with both ends, such as `1-3`."""
-    if not isinstance(part, str):
-        return range(index(part), index(part) + 1)
-    low, dash, high = part.partition("-")
-    first, last = int(low), int(high if dash else low)
-    if not first <= last <= first + MAX_RANGE_LENGTH:
-        raise ValueError(part)
-    return range(first, last + 1)

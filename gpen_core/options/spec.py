@@ -14,8 +14,8 @@ CLI, COMFYUI, A1111, API = "cli", "comfyui", "a1111", "api"
 FRONT_ENDS = frozenset((CLI, COMFYUI, A1111, API))
 COMMAND_LINE_ONLY = frozenset((CLI,))
 VIDEO_FRONT_ENDS = frozenset((CLI, COMFYUI))
-FACE_PARSER = "face_parser"
-"""The weights of ParseNet, in `OptionSpec.weights`."""
+FACE_PARSER, FACE_EMBEDDER = "face_parser", "face_embedder"
+"""The weights of ParseNet and of SFace, in `OptionSpec.weights`."""
 
 Declared = TypeVar("Declared", bound="DeclaredOptions")
 
@@ -43,6 +43,10 @@ class OptionSpec:
     """Of a value that is text: some to choose from in a list that others can be typed into."""
     convert: Callable[[Any], Any] | None = None
     """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
+    is_repeatable: bool = False
+    """Whether the command line takes it several times, with one value each."""
+    refuse_paths: Callable[[Any], None] | None = None
+    """Of a value that can name files: raises `OptionsError` if it does. See `DeclaredOptions.from_request`."""
     placeholder: str = ""
     """An example of a value that is text."""
     infotext: str = ""
@@ -162,6 +166,16 @@ class DeclaredOptions:
         """The options among `values`, by their names; other keys are ignored. Raises `OptionsError`."""
         names = {option.name for option in declared_options(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
+
+    @classmethod
+    def from_request(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
+        """Like `from_mapping`, for values that come with a request, a graph or an image: they must not name files.
+
+        Raises `OptionsError`."""
+        for option in declared_options(cls):
+            if option.spec.refuse_paths is not None and option.name in values:
+                option.spec.refuse_paths(values[option.name])
+        return cls.from_mapping(values)
 
 
 def declared_options(kind: type, front_end: str | None = None, *groups: str) -> list[Option]:

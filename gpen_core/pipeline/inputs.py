@@ -18,12 +18,22 @@ from ..faces.align import Alignment, align_face, crop_face, full_square, square_
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.color import photo_residual
 from ..faces.face import Box, Face, Landmarks
-from ..faces.select import flag_implausible, matches_box, missing_numbers, select_faces, skip_outside_boxes, sort_faces
+from ..faces.identity import FaceEmbedder, embed_face
+from ..faces.select import (
+    flag_implausible,
+    matches_box,
+    missing_numbers,
+    person_notes,
+    select_faces,
+    skip_outside_boxes,
+    sort_faces,
+)
 from ..images.image import MAX_VALUES, FloatImage, ImageData, same_aspect_ratio
 from ..images.resize import resize
 from ..images.resized_metadata import with_dimensions
 from ..options import RestoreOptions
 from ..progress import Progress
+from .people import People, with_identity
 from .source_file import SourceFile, load_encoded
 from .upscale import Upscaler, upscale
 
@@ -100,8 +110,16 @@ def with_upscaled_background(
 class RestoreSession:
     """The state of one image while it is restored: its images, its faces and the canvas."""
 
-    def __init__(self, restore_input: RestoreInput, options: RestoreOptions, max_memory: int | None = None) -> None:
+    def __init__(
+        self,
+        restore_input: RestoreInput,
+        options: RestoreOptions,
+        max_memory: int | None = None,
+        people: People | None = None,
+    ) -> None:
+        """`people` are those whom the options choose or leave out by references."""
         self.options = options
+        self.people = people
         encoded = load_encoded(restore_input.image, max_memory)
         self.image = encoded.image
         self.crop_image = encoded.image
@@ -143,7 +161,16 @@ class RestoreSession:
             faces = skip_outside_boxes(faces, self.boxes)
         self.notes += missing_numbers(options.faces, len(faces))
         faces = [self._within_region(face) for face in faces]
-        faces = select_faces(faces, self.image.size, options)
+        if self.people is not None:
+            matches = self.people.match(self.image, faces)
+            self.notes += person_notes(matches)
+            faces = [
+                face if match is None else replace(face, similarity=match.wanted_similarity)
+                for face, match in zip(faces, matches)
+            ]
+            faces = select_faces(faces, self.image.size, options, matches)
+        else:
+            faces = select_faces(faces, self.image.size, options)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces
@@ -202,6 +229,14 @@ class RestoreSession:
     def mark_restored(self, number: int, network_size: int, note: str | None) -> None:
         """Record that a face was restored by the network of that size."""
         self.faces[number] = replace(self.faces[number], restored=True, note=note, network=network_size)
+
+    def measure_identity(self, embedder: FaceEmbedder) -> None:
+        """Set the similarity of each restored face to its input, and to the people of the options."""
+        for n, face in enumerate(self.faces):
+            if face.restored:
+                before = embed_face(embedder, self.image, face.landmarks)
+                after = embed_face(embedder, self.canvas.result, self._to_background(face.landmarks))
+                self.faces[n] = with_identity(face, self.people, before, after)
 
     def _to_background(self, points: Landmarks) -> Landmarks:
         """Convert points from the image to the background. Integer coordinates are pixel centers."""

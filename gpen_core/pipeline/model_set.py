@@ -30,6 +30,7 @@ from . import rrdb
 from .device_check import verified_device
 from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
 from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
+from .identity_models import IdentityModels
 from .lazy import Lazy
 from .needed_weights import PARSER_NAME, needed_networks, parses_mask
 from .network_loading import (
@@ -62,17 +63,19 @@ class ModelSet:
         load_parser: Callable[[Progress], FaceParser] | None = None,
         offload_device: torch.device | None = None,
         load_upscaler: Callable[[str, Progress], Upscaler] | None = None,
+        identity: IdentityModels | None = None,
     ) -> None:
         """`runners` is a `SizeSelector`, or a sequence whose first runner restores.
 
         `load_parser` is called when a mask first needs it. It raises `MissingWeights` if ParseNet's file is missing and
         cannot be downloaded. `offload_device` holds the weights for hosts that move them themselves, see
         `FaceRestorer.modules`; without it they are moved to `device` at once. `load_upscaler` is called with a name or a
-        path."""
+        path. `identity` tells people apart."""
         ForkGuard.check()
         self._selector = runners if isinstance(runners, SizeSelector) else None
         self._runners = () if isinstance(runners, SizeSelector) else tuple(runners)
         self.detector = detector
+        self.identity = identity or IdentityModels(detector)
         self.device = device
         self._parser = Lazy(load_parser or _missing_parser)
         self._is_parser_missing = False
@@ -183,6 +186,7 @@ class ModelSet:
             load_parser,
             offload_device,
             partial(load_upscaler, store, weights_device, torch_device, precision),
+            IdentityModels.from_store(face_detector, detection_store),
         )
 
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:

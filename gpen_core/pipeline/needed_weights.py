@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..options import AUTO, DETECTORS, FACE_PARSER, RestoreOptions, required_weights
+from ..options import AUTO, DETECTORS, FACE_EMBEDDER, FACE_PARSER, RestoreOptions, required_weights
 from ..weights.catalog import Entry, find_entry, network_name
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
 from .gpen_runner import parse_auto_model
 
-PARSER_NAME = "parsenet"
+PARSER_NAME, EMBEDDER_NAME = "parsenet", "sface"
 
 
 def needed_networks(model: str, folders: Folders) -> tuple[str, ...]:
@@ -42,5 +42,7 @@ def missing_weights(
     names = [*needed_networks(model, folders), detector]
     if parses_mask(options, device_type) or FACE_PARSER in required_weights(options):
         names.append(PARSER_NAME)
+    if FACE_EMBEDDER in required_weights(options):
+        names.append(EMBEDDER_NAME)
     entries = (entry for name in names if (entry := find_entry(name)) is not None)
     return tuple(entry for entry in dict.fromkeys(entries) if find_file(entry.name, folders) is None)

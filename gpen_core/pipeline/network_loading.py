@@ -20,6 +20,7 @@ from ..weights.store import Store
 from . import rrdb
 from .devices import SMALLER_MODEL_HINT
 from .gpen_runner import GPENRunner, Network
+from .identity_models import build_embedder
 from .onnx_providers import providers_for
 from .upscale import Upscaler
 
@@ -85,6 +86,9 @@ def validate_checkpoint(content: object, entry: Entry | None) -> None:
         return
     if entry is not None and entry.scale is not None:
         rrdb.validate_state_dict(content, entry)
+        return
+    if entry is not None and entry.is_graph:
+        build_embedder(content, entry)
         return
     non_finite = [
         key

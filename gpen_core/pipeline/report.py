@@ -125,8 +125,14 @@ def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: Re
         content["device"] = str(restorer.device)
         content["dtype"] = str(restorer.dtype).removeprefix("torch.")
         content["weights"] = list(restorer.weights)
-    content["options"] = dict(vars(options))
+    content["options"] = {**vars(options), "faces": _faces_json(options)}
     return content
+
+
+def _faces_json(options: RestoreOptions) -> Any:
+    """Return the option `faces` with texts for its references."""
+    faces = options.faces
+    return faces if isinstance(faces, str) else [part if isinstance(part, int) else str(part) for part in faces]
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:
@@ -152,6 +158,7 @@ def format_report(
     - `version`, `model` and `detector` (as requested), `size` (null with the model `auto`), `device`, `dtype`
     - `weights`: for each loaded network the `file`, its `sha256`, and the `engine`: torch or a provider of ONNX Runtime
     - `options`: all fields of `RestoreOptions`
+    - `references` if the options have any: the SHA-256 of the photos of each
     - `error` if there is one, and `seconds`, the duration of the run
     - `inputs`, or another `key`: a list of images
 

@@ -17,7 +17,7 @@ from ..faces.detection.retinaface import Detector
 from ..faces.face import Box, Face
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import FloatImage, ImageData
-from ..options import RestoreOptions, supported_on_device
+from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.catalog import INPAINT
 from ..weights.download_options import DownloadOptions
@@ -133,6 +133,11 @@ class FaceRestorer:
         """The dtype of the networks' convolutions."""
         return self.models.dtype
 
+    @property
+    def can_measure_identity(self) -> bool:
+        """Whether SFace is downloaded, so that `measure_identity` downloads nothing."""
+        return self.models.identity.is_present
+
     def require_restoration(self, use: str) -> None:
         """Raise `OptionsError` if the network colors or fills faces. `use` is what it cannot be used for."""
         operations.require_restoration(self.models.operation, use)
@@ -174,12 +179,19 @@ class FaceRestorer:
 
     @oom_context("the networks", SMALLER_MODEL_HINT)
     def prepare(self, options: RestoreOptions, progress: Progress | None = None) -> None:
-        """Load the face parser and the upscaler if these options need them.
+        """Load what these options need: the face parser, the upscaler and the face embedder.
 
-        Raises `MissingWeights` if their weights are missing and cannot be downloaded, `MissingDependency` if no installed
-        package can build the upscaler, and `OutOfMemory`."""
+        Raises `MissingWeights` if weights are missing and cannot be downloaded, `MissingDependency` if no installed package
+        can build the upscaler, and `OutOfMemory`."""
         self.models.mask_models(options, progress or no_progress)
         self.models.upscaler(options, progress or no_progress)
+        if FACE_EMBEDDER in required_weights(options):
+            self.models.identity.embedder(progress or no_progress)
+
+    def read_references(self, options: RestoreOptions, progress: Progress | None = None) -> None:
+        """Read the reference photos of these options now, and not with the first image. Raises `InputError` for one without
+        exactly one face, and the errors of `prepare`."""
+        self.models.identity.people(options, progress or no_progress)
 
     def restore(
         self,
@@ -192,6 +204,7 @@ class FaceRestorer:
         boxes: Sequence[Box] | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
+        measure_identity: bool = False,
         **changes: Any,
     ) -> RestoreResult:
         """Restore the faces in one image. `restorer(image)` is the same.
@@ -199,7 +212,8 @@ class FaceRestorer:
         `RestoreInput` describes the inputs. `changes` are fields of `RestoreOptions` that replace those of `options`:
         `restore("photo.jpg", strength=0.8)`. Errors as in `restore_batch`."""
         restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
-        return self.restore_batch([restore_input], options, progress=progress, max_memory=max_memory, **changes)[0]
+        changes = {"progress": progress, "max_memory": max_memory, "measure_identity": measure_identity, **changes}
+        return self.restore_batch([restore_input], options, **changes)[0]
 
     __call__ = restore
 
@@ -216,6 +230,7 @@ class FaceRestorer:
         progress: Progress | None = None,
         keep_crops: bool = False,
         max_memory: int | None = None,
+        measure_identity: bool = False,
         **changes: Any,
     ) -> list[RestoreResult]:
         """Restore the faces in several images, in batches across the images.
@@ -225,7 +240,8 @@ class FaceRestorer:
 
         `progress` counts tiles while upscaling, then faces. It is also called between the steps of one face, and stops the
         work by raising `Interrupted`. `max_memory` limits, in bytes, the networks' activations and each image that is read
-        from a path or upscaled.
+        from a path or upscaled. `measure_identity` sets `Face.identity` of each restored face, for which SFace is
+        downloaded if it is missing.
 
         A network that colors or fills faces (`pipeline.operations`) ignores the options `color` and `preserve`.
 
@@ -255,6 +271,10 @@ class FaceRestorer:
         self._restore_faces(sessions, run)
         for session in sessions:
             operations.finish(session, operation)
+        if measure_identity:
+            with run.timer.stage("identity"):
+                for session in sessions:
+                    session.measure_identity(self.models.identity.embedder(notify))
         return [self._build_result(repair, run) for repair in sessions]
 
     def start_sessions(
@@ -268,7 +288,8 @@ class FaceRestorer:
         """Detect, number and select the faces of each input, without restoring them. `upload_cache` keeps images on the
         device for later steps."""
         ForkGuard.check()
-        sessions = [RestoreSession(frame, options, max_memory) for frame in inputs]
+        people = self.models.identity.people(options, progress or no_progress)
+        sessions = [RestoreSession(frame, options, max_memory, people) for frame in inputs]
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(repair.image, repair.boxes) for repair in to_detect]

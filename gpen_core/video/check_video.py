@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError, OptionsError
 from ..faces.select import missing_numbers
 from ..optional_packages import version_guard
-from ..options import RestoreOptions, VideoOptions
+from ..options import FaceSelection, RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
 from .alpha import raise_if_alpha_is_lost
 from .encoding import Encoding, is_image_sequence, resolve_encoding
@@ -63,7 +63,7 @@ def check_video(
     return info, encoding
 
 
-def raise_if_faces_missing(selection: str | tuple[int, ...], count: int, source: Path) -> None:
+def raise_if_faces_missing(selection: FaceSelection, count: int, source: Path) -> None:
     """Raise `OptionsError` if `selection` contains face numbers that none of the video's `count` tracks has."""
     notes = missing_numbers(selection, count)
     if notes:

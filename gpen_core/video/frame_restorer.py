@@ -15,6 +15,7 @@ import numpy as np
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
+from ..faces.identity import PersonMatch
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
@@ -161,11 +162,12 @@ class FrameRestorer:
         region_mask: RegionMask | None = None,
         max_memory: int | None = None,
         timer: StageTimer | None = None,
+        matches: Mapping[int, PersonMatch | None] | None = None,
     ) -> FrameRestorer:
-        """Select the faces of a video and load their networks.
+        """Select the faces of a video and load their networks. `matches` as in `skip_reasons`.
 
         Raises the errors of `ModelSet.mask_models` and `ModelSet.runner_for`."""
-        reasons = skip_reasons(analysis, options, video, rate)
+        reasons = skip_reasons(analysis, options, video, rate, matches)
         selected = [track for track in analysis.tracks if reasons[track.number] is None]
         plans = [TrackPlan.for_track(track, analysis, restorer, options, progress) for track in selected]
         mask_models = restorer.models.mask_models(options, progress)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, oom_context
+from ..faces.identity import PersonMatch
+from ..faces.select import person_notes
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
+from ..pipeline.people import references_digest
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
@@ -31,6 +34,7 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline, timed
 from .timestamps import check_timestamps
+from .track_people import embed_tracks, load_embeddings, match_tracks, save_embeddings
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
 from .writer import SegmentWriter
@@ -126,7 +130,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
     folder = run.work_dir.subfolder(analysis_key)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
-    frame_restorer = _frame_restorer(run, analysis)
+    frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, folder))
     if executor is None:
         store = _segment_store(run, analysis, _segments_key(run, analysis_key))
         missing = store.missing()
@@ -143,10 +147,24 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     return result if note is None else replace(result, notes=(*result.notes, note))
 
 
-def _frame_restorer(run: _Run, analysis: VideoAnalysis) -> FrameRestorer:
-    return FrameRestorer.from_analysis(
-        analysis, run.restorer, run.options, run.video, run.rate, run.progress, run.region_mask, run.max_memory, run.timer
-    )
+def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, PersonMatch | None] | None) -> FrameRestorer:
+    args = (run.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
+    return FrameRestorer.from_analysis(analysis, run.restorer, run.options, run.video, *args)
+
+
+def _match_people(run: _Run, analysis: VideoAnalysis, folder: Path) -> dict[int, PersonMatch | None] | None:
+    """Return which person each track is, or None if the options have no references. Embeddings are kept in `folder`."""
+    people = run.restorer.models.identity.people(run.options, run.progress)
+    if people is None:
+        return None
+    embeddings = load_embeddings(folder)
+    if embeddings is None:
+        with run.timer.stage("identity"):
+            embeddings = embed_tracks(analysis.tracks, lambda first: run.reader.frames(first, analysis.pts), people)
+        save_embeddings(folder, embeddings)
+    matches = match_tracks(analysis.tracks, embeddings, people)
+    run.notes += person_notes(list(matches.values()), is_image=False)
+    return matches
 
 
 def _restoring_event(done: int, found: VideoAnalysis) -> ProgressEvent:
@@ -223,7 +241,8 @@ class SegmentRestorer:
         if mask is not None:
             mask.check_count(analysis.frame_count)
         restorer.prepare(options, tell)
-        self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis)
+        matches = _match_people(run, analysis, run.work_dir.folder / analysis_key)
+        self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis, matches)
         self._store = _segment_store(run, analysis, _segments_key(run, analysis_key))
         self._frame_restorer.depth = _prefetch_depth(run, analysis, self._frame_restorer)
 
@@ -259,7 +278,14 @@ def _second_pass_inputs(run: _Run) -> list[Any]:
     """Return the inputs of the second pass other than the first pass and the networks."""
     region_mask = None if run.region_mask is None else run.region_mask.digest
     device = [str(run.restorer.device), str(run.restorer.dtype)]
-    return [asdict(run.options), asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
+    references = references_digest(run.options)
+    return [_plain(run.options), references, asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
+
+
+def _plain(options: RestoreOptions) -> dict[str, Any]:
+    """Return the fields with texts for references, whose photos may be large; see `references_digest`."""
+    faces = options.faces
+    return {**vars(options), "faces": faces if isinstance(faces, str) else [str(part) for part in faces]}
 
 
 def _analyze(run: _Run, key: str) -> VideoAnalysis:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from .analysis import VideoAnalysis, detect_frames, track_faces
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .region_mask import MaskArray, RegionMask, StillMask
 from .threaded_pipeline import ThreadedPipeline
+from .track_people import embed_tracks, match_tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,10 @@ def restore_sequence(
 ) -> Iterator[SequenceResult]:
     """Restore consecutive images of one size as `restore_video` does, and yield them one by one.
 
-    `images` is called twice and must give the same images: arrays or anything that `RestoreInput.image` accepts, except
-    paths. `rate`: images per second. Cuts are detected, and faces are tracked and smoothed over time. Of `video`, only
-    `temporal_smoothing` and `min_duration` apply. `region_mask`: one mask [H, W], or masks [N, H, W] for each image.
-    `progress`, `max_memory` and errors are those of `restore_video`."""
+    `images` is called twice or, with references in `faces`, more often, and must give the same images: arrays or anything
+    that `RestoreInput.image` accepts, except paths. `rate`: images per second. Cuts are detected, and faces are tracked and
+    smoothed over time. Of `video`, only `temporal_smoothing` and `min_duration` apply. `region_mask`: one mask [H, W], or
+    masks [N, H, W] for each image. `progress`, `max_memory` and errors are those of `restore_video`."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -73,10 +75,14 @@ def restore_sequence(
         raise OptionsError("Frames of a video cannot be upscaled here. Upscale them before or after.")
     with oom_context("these images", "choose a smaller detection size"):
         analysis = _analyze(restorer, images, options, rate, progress_replay)
+        people = restorer.models.identity.people(options, progress_replay)
+        matches = None
+        if people is not None:
+            embeddings = embed_tracks(analysis.tracks, lambda first: islice(_frames(images), first, None), people)
+            matches = match_tracks(analysis.tracks, embeddings, people)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
-        frame_restorer = FrameRestorer.from_analysis(
-            analysis, restorer, options, video, rate, progress_replay, mask, max_memory
-        )
+        args = (rate, progress_replay, mask, max_memory, None, matches)
+        frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, video, *args)
         progress_replay(_restoring(0, analysis))
         with ThreadedPipeline(progress_replay.replay) as pipeline:
             for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):

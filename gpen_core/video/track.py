@@ -162,7 +162,7 @@ def select_tracks(
             reasons[track.number] = f"visible for less than the minimum: {seconds:.2g} s of {min_seconds:g} s"
     remaining = [track for track in tracks if reasons[track.number] is None]
     if not isinstance(selection, str):
-        others = [track for track in remaining if not {track.number, track.person} & _with_persons(tracks, selection)]
+        others = [track for track in remaining if not {track.number, track.person} & with_persons(tracks, selection)]
         reasons.update({track.number: "not asked for" for track in others})
     elif selection != "all":
         word = "most central" if selection == "center" else selection
@@ -179,7 +179,7 @@ def _fills_shot(track: Track, cuts: Sequence[int], frame_count: int | None) -> b
     return track.first == begin and end is not None and track.last == end - 1
 
 
-def _with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
+def with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
     """Return the track numbers and the numbers of their persons."""
     return {*numbers, *(track.person for track in tracks if track.number in numbers)}
 

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 
 import numpy as np
 
-from ..faces.select import size_reason
-from ..options import RestoreOptions, VideoOptions
+from ..faces.identity import PersonMatch
+from ..faces.select import person_reason, size_reason
+from ..options import RestoreOptions, VideoOptions, base_selection, has_wanted_person
 from .analysis import VideoAnalysis
-from .track import Track, select_tracks
+from .track import Track, select_tracks, with_persons
 
 
 def skip_reasons(
-    analysis: VideoAnalysis, options: RestoreOptions, video: VideoOptions, rate: float
+    analysis: VideoAnalysis,
+    options: RestoreOptions,
+    video: VideoOptions,
+    rate: float,
+    matches: Mapping[int, PersonMatch | None] | None = None,
 ) -> dict[int, str | None]:
     """Return the reason to skip each track by its number, or None, see `select_tracks`.
 
-    The size limits apply to the median size of a track, and `max_faces` to each shot."""
-    count = analysis.frame_count
-    reasons = select_tracks(analysis.tracks, analysis.size, options.faces, video.min_duration, rate, analysis.cuts, count)
+    The size limits apply to the median size of a track, and `max_faces` to each shot. `matches` say which person each
+    track is, if the options have references (see `track_people`)."""
+    tracks, count, selection = analysis.tracks, analysis.frame_count, base_selection(options.faces)
+    others: dict[int, str | None] = {}
+    if matches is not None:
+        numbers = set() if isinstance(selection, str) else with_persons(tracks, selection)
+        reasons = {t.number: person_reason(matches[t.number], bool({t.number, t.person} & numbers)) for t in tracks}
+        others = {number: reason for number, reason in reasons.items() if reason is not None}
+        tracks = tuple(track for track in tracks if track.number not in others)
+        if has_wanted_person(options.faces) and not isinstance(selection, str):
+            selection = "all"  # `person_reason` has left those with a number and those who are wanted
+    reasons = {
+        **select_tracks(tracks, analysis.size, selection, video.min_duration, rate, analysis.cuts, count),
+        **others,
+    }
     for track in analysis.tracks:
         side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
         reasons[track.number] = reasons[track.number] or size_reason(side, options)

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 GPEN_LICENSE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
 FACEXLIB_LICENSE = "facexlib weights: MIT."
+SFACE_LICENSE = "SFace weights: Apache 2.0."
 SUFFIXES = (".safetensors", ".pth", ".pt", ".onnx")
 """Suffixes of weights files. If a folder has several files of one name, the first suffix is preferred."""
 
@@ -16,6 +17,7 @@ HUGGING_FACE = "https://huggingface.co/"
 MODELSCOPE = "https://www.modelscope.cn/"
 REACTOR = HUGGING_FACE + "datasets/Gourieff/ReActor/resolve/main/models/facerestore_models/"
 ROPE = "https://github.com/Alucard24/rope-assets/releases/download/v1.0.8/"
+OPENCV_ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
 GPEN_ON_MODELSCOPE = "iic/cv_gpen_image-portrait-enhancement-hires"
 RESTORE, COLORIZE, INPAINT = "restore", "colorize", "inpaint"
 """What a GPEN does to a face."""
@@ -86,6 +88,8 @@ class Entry:
     """Other names of the same file, on disk or on the command line."""
     exports: tuple[Export, ...] = ()
     """ONNX exports of the same network."""
+    is_graph: bool = False
+    """Whether the file is an ONNX graph that OpenCV runs, not tensors. Its bytes are parsed only if `sha256` matches."""
 
     @property
     def known_bytes(self) -> int | None:
@@ -102,9 +106,10 @@ class Entry:
     def digest_for(self, file: str) -> str | None:
         """Return the SHA-256 that a file of that name must have, or None.
 
-        None for `.safetensors`, which is a different file with the same tensors, and `.onnx`, of which several exports
-        exist."""
-        released = [name.lower() for name in (self.file, *self.aliases) if not name.endswith(".onnx")]
+        None for `.safetensors`, which is a different file with the same tensors, and for the `.onnx` of a network, of
+        which several exports exist."""
+        names = (self.file, *self.aliases)
+        released = [name.lower() for name in names if self.is_graph or not name.endswith(".onnx")]
         return self.sha256 if PurePath(file).name.lower() in released else None
 
     def for_export(self, export: Export) -> Entry:
@@ -257,6 +262,19 @@ CATALOG = (
         (Source(FACEXLIB + "v0.2.2/parsing_parsenet.pth"),),
         bytes=85_331_193,
         sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+    ),
+    Entry(
+        "sface",
+        "face_recognition_sface_2021dec.onnx",
+        "telling people apart",
+        SFACE_LICENSE,
+        (
+            Source(OPENCV_ZOO + "face_recognition_sface/face_recognition_sface_2021dec.onnx"),
+            _hugging_face("opencv/face_recognition_sface", "face_recognition_sface_2021dec.onnx"),
+        ),
+        bytes=38_696_353,
+        sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+        is_graph=True,
     ),
     Entry(
         "realesrnet_x2",

@@ -10,10 +10,11 @@ from pathlib import Path
 from ..errors import MissingWeights, WeightsError
 from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
-from .catalog import CATALOG, Entry, base_name
+from .catalog import CATALOG, Entry, base_name, find_entry
 from .folders import format_folders, list_detectors, list_networks, resolve_path
 
 MODEL, DETECTOR, UPSCALER, PARSER = "model", "face detector", "upscaler", "face parser"
+EMBEDDER = "face embedder"
 MAX_SUGGESTIONS = 2
 MIN_SIMILARITY = 0.7
 
@@ -42,6 +43,8 @@ def kind_of_entry(entry: Entry) -> str:
         return MODEL
     if entry.scale is not None:
         return UPSCALER
+    if entry.is_graph:
+        return EMBEDDER
     return DETECTOR if entry.name.startswith(RETINAFACE) else PARSER
 
 
@@ -68,7 +71,10 @@ def _unknown_text(name: str, kind: str, folders: Sequence[Path]) -> str:
 
 
 def _kind_of_file(path: Path) -> str | None:
-    """Return what a file holds by the names of its tensors, or None if they do not tell."""
+    """Return what a file holds by the names of its tensors, or None if they do not tell. A graph is known by its name."""
+    entry = find_entry(path.name)
+    if entry is not None and entry.is_graph:
+        return EMBEDDER
     return {GPEN: MODEL, RETINAFACE: DETECTOR}.get(detect_architecture(path) or "")
 
 

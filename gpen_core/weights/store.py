@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,9 @@ log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 Build = Callable[[object, "Entry | None"], Built]
-"""Builds an object from a file's content and the catalog entry of its name, if any. Raises `WeightsError`."""
+"""Builds an object from a file's content and the catalog entry of its name, if any. Raises `WeightsError`.
+
+The content is what `checkpoint.read` returns; for an entry with `is_graph`, the verified bytes of the file."""
 
 
 class Store:
@@ -56,8 +59,9 @@ class Store:
     def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
         """Build from an existing file, as `load` does, and return its record, too.
 
-        An ONNX file is converted once, see `conversions_folder`. `build` gets an `OnnxModel` if that is not possible."""
-        if path.suffix.lower() == ".onnx" and not self.keep_onnx:
+        An ONNX file of a network is converted once, see `conversions_folder`. `build` gets an `OnnxModel` if that is not
+        possible."""
+        if path.suffix.lower() == ".onnx" and not self.keep_onnx and not _is_graph(path):
             return self._load_onnx(path, build)
         return self.read_file(path, build)
 
@@ -152,7 +156,7 @@ class Store:
 
         The released file replaces an ONNX file that was found by the network's name and cannot be converted here."""
         entry = find_entry(name)
-        is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == Path(name).expanduser()
+        is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == Path(name).expanduser() or _is_graph(path)
         if entry is None or is_usable or self.options.offline or any(one.tensors_sha256 for one in entry.exports):
             return None
         log.warning("%s was skipped, because converting it needs ONNX Runtime: %s", path, install_command(RUNTIME))
@@ -219,11 +223,15 @@ class Store:
 
     def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
         with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
-            content = checkpoint.read(file, is_pinned, self.keep_onnx)
+            entry = find_entry(file.path.name)
+            is_graph = entry is not None and entry.is_graph
+            if is_graph and not is_pinned:
+                raise WeightsError(f"{file.path} was refused: only the released file, whose SHA-256 is known, is read.")
+            content = _read_graph(file, sha256) if is_graph else checkpoint.read(file, is_pinned, self.keep_onnx)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
             try:
-                return build(content, find_entry(file.path.name))
+                return build(content, entry)
             except WeightsError as error:
                 raise type(error)(f"{file.path}: {error}") from error
 
@@ -232,3 +240,16 @@ def pinned_digest(path: Path) -> str | None:
     """Return the SHA-256 that the catalog pins for a file of this name, or None."""
     entry = find_entry(path.name)
     return entry.digest_for(path.name) if entry else None
+
+
+def _is_graph(path: Path) -> bool:
+    entry = find_entry(path.name)
+    return entry is not None and entry.is_graph
+
+
+def _read_graph(file: WeightsFile, sha256: str | None) -> bytes:
+    """Return the bytes that had this digest. No other bytes may reach OpenCV's parser. Raises `WeightsError`."""
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise WeightsError(f"{file.path} changed while it was read and was not loaded. Run again.")
+    return content

@@ -47,6 +47,14 @@ class WeightsFile:
             raise WeightsError(f"{self.path} cannot be read: {error.strerror or error}.") from error
         return digest.hexdigest()
 
+    def read_bytes(self) -> bytes:
+        """Return the whole content. Raises `WeightsError` if the file cannot be read."""
+        try:
+            self.file.seek(0)
+            return self.file.read()
+        except OSError as error:
+            raise WeightsError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+
     def raise_if_changed(self, sha256: str) -> None:
         """Raise `WeightsError` if the content changed since it had this digest.
 

@@ -32,7 +32,7 @@ class BaseRequest(BaseModel, extra="forbid"):
 
     def options(self) -> RestoreOptions:
         """Raises `OptionsError`."""
-        return RestoreOptions.from_mapping(vars(self))
+        return RestoreOptions.from_request(vars(self))
 
 
 def _field(option: Option) -> tuple[Any, Any]:

@@ -129,7 +129,7 @@ def parse_values(
     if unknown:
         known = ", ".join(("enable", *CONTROL_NAMES))
         raise OptionsError(f"Unknown GPEN option {unknown[0]!r}. Available: {known}.")
-    options = RestoreOptions(**{name: from_widget(option, given.get(name)) for name, option in OPTIONS.items()})
+    options = RestoreOptions.from_request({name: from_widget(one, given.get(name)) for name, one in OPTIONS.items()})
     named = str(model or default_model())
     return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
 

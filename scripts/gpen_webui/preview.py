@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gpen_core import FACE_CHOICES, GpenError, OptionsError, RestoreOptions
+from gpen_core import FACE_CHOICES, GpenError, OptionsError, RestoreOptions, base_selection
 
 from . import controls, engine, host, run_report
 from .option_widgets import format_value
@@ -62,7 +62,7 @@ def build(parts: dict[str, Any]) -> None:
 def toggle_number(faces: Any, number: int) -> str:
     """Return the text of the Faces control after a click on a face, which selects or deselects it."""
     try:
-        chosen = RestoreOptions(faces=faces).faces
+        chosen = base_selection(RestoreOptions.from_request({"faces": faces}).faces)
     except OptionsError:
         chosen = FACE_CHOICES[0]
     known = set() if isinstance(chosen, str) else set(chosen)

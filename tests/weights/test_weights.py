@@ -9,7 +9,7 @@ import pytest
 from gpen_core.errors import MissingDependency, MissingWeights
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
-from gpen_core.weights.catalog import CATALOG, base_name, find_entry, find_export
+from gpen_core.weights.catalog import CATALOG, base_name, find_entry, find_export, restoring_networks
 from gpen_core.weights.digest import is_sha256
 
 
@@ -162,7 +162,7 @@ def test_an_entry_is_whole(entry):
     assert entry.sources and all(source.url.startswith("https://") for source in entry.sources)
     assert all(source.listing is None or source.listing.startswith("https://") for source in entry.sources)
     assert not any(source.allows_http for source in entry.sources)
-    assert entry.license.endswith(".") and entry.purpose and entry.file.endswith(".pth")
+    assert entry.license.endswith(".") and entry.purpose and entry.file.endswith(".onnx" if entry.is_graph else ".pth")
     assert (entry.sha256 is None) == (entry.bytes is None)
     assert entry.sha256 is None or digest.is_sha256(entry.sha256)
     assert entry.max_size >= (entry.bytes or entry.approximate_bytes or 0)
@@ -190,6 +190,7 @@ def test_the_figures_are_those_that_were_published():
         "retinaface_mobile0.25": (1_789_735, "2979b33ffafd"),
         "parsenet": (85_331_193, "3d558d8d0e42"),
         "realesrnet_x2": (77_228_423, "a8bc646e373d"),
+        "sface": (38_696_353, "0ba9fbfa01b5"),
     }
     widths = {256: GPENConfig(256, 0.5, 1), 1024: GPENConfig(1024, 1, 2), 2048: GPENConfig(2048, 1, 2)}
     for size, config in widths.items():
@@ -205,6 +206,11 @@ def test_a_pin_is_for_the_released_file_and_its_aliases_only():
     for name in ("detection_Resnet50_Final.pth", "DETECTION_resnet50_final.PTH", "/a/b/RetinaFace-R50.pth"):
         assert entry.digest_for(name) == entry.sha256
     assert entry.digest_for("detection_Resnet50_Final.safetensors") is None
+
+
+def test_a_graph_is_pinned_under_its_own_name():
+    entry = find_entry("sface")
+    assert entry.digest_for("/a/Face_recognition_SFace_2021dec.onnx") == entry.sha256
 
 
 def test_the_state_of_auto_is_that_of_every_network_there(tmp_path):

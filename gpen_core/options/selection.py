@@ -1,0 +1,138 @@
+"""The values of the option `faces`: a word, numbers, and people by reference photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from operator import index
+from os import PathLike, fspath
+from typing import Any
+
+from ..errors import OptionsError
+
+FACE_CHOICES = ("all", "largest", "center")
+LIKE, NOT = "like:", "not:"
+MAX_RANGE_LENGTH = 10_000  # faces
+
+
+@dataclass(frozen=True, eq=False)
+class FaceReference:
+    """A person to choose, or to leave out, by photos of that person."""
+
+    photos: tuple[object, ...]
+    """One photo or several of one person: values for `RestoreInput.image`. A path of a folder means all images in it."""
+    is_excluded: bool = False
+    """Whether the person is left out."""
+    name: str = "the reference"
+    """The name in messages and reports."""
+
+    def __str__(self) -> str:
+        return f"{NOT if self.is_excluded else LIKE}{self.name}"
+
+    __repr__ = __str__
+
+
+FaceSelection = str | tuple[int | str | FaceReference, ...]
+"""A word of `FACE_CHOICES`; or numbers; or a tuple of words, numbers, texts `like:PHOTO` and `not:PHOTO`, and references."""
+
+
+def parse_faces(value: Any) -> FaceSelection:
+    """Check the option `faces`. Raises `OptionsError`."""
+    if isinstance(value, str) and value in FACE_CHOICES:
+        return value
+    is_single = isinstance(value, (str, FaceReference)) or _is_number(value)
+    try:
+        parts = tuple(part for one in ((value,) if is_single else value) for part in _parse_part(one))
+    except (TypeError, ValueError):
+        parts = ()
+    words = [part for part in parts if isinstance(part, str) and part in FACE_CHOICES]
+    numbers = [part for part in parts if isinstance(part, int)]
+    if not parts or min(numbers, default=0) < 0 or len(words) > 1 or (words and numbers):
+        raise OptionsError(
+            f"faces is {value!r}; expected {', '.join(FACE_CHOICES)}, numbers from 0 such as 0,2 or 1-3, or a photo such as "
+            f"{LIKE}anna.jpg."
+        )
+    return words[0] if len(parts) == len(words) == 1 else parts
+
+
+def base_selection(faces: FaceSelection) -> str | tuple[int, ...]:
+    """Return the word or the numbers of a selection, without its references; `all` if there is neither."""
+    if isinstance(faces, str):
+        return faces
+    numbers = tuple(part for part in faces if isinstance(part, int))
+    return numbers or next((part for part in faces if isinstance(part, str) and part in FACE_CHOICES), "all")
+
+
+def face_references(faces: FaceSelection) -> tuple[FaceReference, ...]:
+    """Return the references of a selection. Those given as text have one path each."""
+    parts = () if isinstance(faces, str) else faces
+    return tuple(
+        part if isinstance(part, FaceReference) else _reference_to_path(part)
+        for part in parts
+        if isinstance(part, FaceReference) or _is_path(part)
+    )
+
+
+def has_wanted_person(faces: FaceSelection) -> bool:
+    """Whether a selection chooses people by references, beside those that it leaves out."""
+    return any(not one.is_excluded for one in face_references(faces))
+
+
+def refuse_paths(faces: Any) -> None:
+    """Raise `OptionsError` for a value with `like:PATH` or `not:PATH`. A request, a graph or an image may not name files."""
+    for part in [faces] if isinstance(faces, str) else faces if isinstance(faces, (list, tuple)) else ():
+        if isinstance(part, str) and any(_is_path(one.strip()) for one in (part, *part.split(","))):
+            raise OptionsError(
+                f"faces is {part!r}; a path can be given only on the command line and in Python. Give an image."
+            )
+
+
+def _parse_part(part: Any) -> Iterator[int | str | FaceReference]:
+    if isinstance(part, tuple):
+        for one in part:
+            yield from _parse_part(one)
+    elif isinstance(part, FaceReference):
+        if not part.photos:
+            raise ValueError(part)
+        yield part
+    elif isinstance(part, bool):
+        raise ValueError(part)
+    elif not isinstance(part, str):
+        yield index(part)
+    elif _is_path(part):
+        if not part.partition(":")[2]:
+            raise ValueError(part)
+        yield part
+    elif part in FACE_CHOICES:
+        yield part
+    else:
+        yield from _parse_numbers(part.split(","))
+
+
+def _parse_numbers(parts: Iterable[str]) -> Iterator[int]:
+    """`2`, or a range with both ends, such as `1-3`."""
+    for part in parts:
+        low, dash, high = part.partition("-")
+        first, last = int(low), int(high if dash else low)
+        if not first <= last <= first + MAX_RANGE_LENGTH:
+            raise ValueError(part)
+        yield from range(first, last + 1)
+
+
+def _is_path(part: object) -> bool:
+    return isinstance(part, str) and part.startswith((LIKE, NOT))
+
+
+def _reference_to_path(part: object) -> FaceReference:
+    kind, _, path = str(part).partition(":")
+    return FaceReference((path,), f"{kind}:" == NOT, path)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def path_of(photo: object) -> str | None:
+    """Return the path of a photo, or None if it is an image in memory."""
+    return fspath(photo) if isinstance(photo, PathLike) else photo if isinstance(photo, str) else None

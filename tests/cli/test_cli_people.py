@@ -1,0 +1,135 @@
+"""People chosen by photos on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from cli_fixtures import pixels
+from PIL import Image
+
+from gpen_core import cli
+
+pytest_plugins = ["cli_fixtures", "people"]
+
+BLUE = np.array([0.3, 0.5, 1.6])  # gives the same face another embedding: it is the layout of its colors
+
+
+@pytest.fixture
+def faces(tmp_path, portrait, models, pin_embedder):
+    """Two photos of a person and one of somebody else; the embedder is in the models folder."""
+    path = pin_embedder(models)
+    for name, image in (
+        ("photo.png", portrait),
+        ("reference.jpg", portrait[8:]),
+        ("other.png", np.clip(portrait * BLUE, 0, 255).astype(np.uint8)),
+        ("nobody.png", np.full((64, 64, 3), 90, np.uint8)),
+        ("both.png", np.hstack([portrait, portrait])),
+    ):
+        Image.fromarray(image).save(tmp_path / name)
+    yield tmp_path
+    path.unlink()
+
+
+def is_changed(out, source):
+    return bool((pixels(out) != pixels(source)).any())
+
+
+def test_a_person_is_chosen_by_a_photo(restore, faces):
+    out, report = faces / "out", faces / "report.json"
+    inputs = [faces / name for name in ("photo.png", "other.png", "nobody.png")]
+    ran = restore(*inputs, "-o", f"{out}/", "--faces", f"like:{faces / 'reference.jpg'}", "--report", report)
+    assert ran.status == 0
+    assert [is_changed(out / one.name, one) for one in inputs] == [True, False, False]
+    assert "no face is like" in ran.err and "reference.jpg: the closest is face 0 with" in ran.err
+    told = json.loads(report.read_text())
+    ((chosen,), (other,), none) = (one["faces"] for one in told["inputs"])
+    assert chosen["restored"] and 0 < chosen["identity"] < 1 and chosen["similarity"] > 0.9
+    assert chosen["similarity_restored"] != chosen["similarity"]
+    assert not other["restored"] and other["similarity"] < 0.363 and other["identity"] is None and none == []
+    assert told["options"]["faces"] == [f"like:{faces / 'reference.jpg'}"]
+    assert len(told["references"][f"like:{faces / 'reference.jpg'}"]) == 64
+
+
+def test_faces_may_be_given_several_times(restore, faces):
+    named = ("--faces", "0", "--faces", f"not:{faces / 'reference.jpg'}")
+    for name, expected in (("photo.png", False), ("other.png", True)):
+        assert restore(faces / name, "-o", faces / "out.png", *named).status == 0
+        assert is_changed(faces / "out.png", faces / name) is expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "status", "message"),
+    [
+        (
+            "nobody.png",
+            3,
+            "nobody.png cannot be a reference: no face was found in it. Use a photo of one person, or crop it.",
+        ),
+        ("both.png", 3, "both.png cannot be a reference: it has 2 faces. Use a photo of one person, or crop it."),
+        ("missing.png", 3, "missing.png"),
+        ("", 2, "faces is ['like:']; expected all, largest, center, numbers from 0"),
+    ],
+)
+def test_a_bad_reference_restores_nothing(restore, faces, reference, status, message):
+    path = faces / reference if reference else ""
+    ran = restore(faces / "photo.png", "-o", faces / "out.png", "--faces", f"like:{path}")
+    assert ran.status == status and message in ran.err and not (faces / "out.png").exists()
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_a_missing_embedder_is_one_sentence(restore, faces, models):
+    for path in models.glob("face_recognition*"):
+        path.unlink()
+    ran = restore(faces / "photo.png", "-o", faces / "out.png", "--faces", f"like:{faces / 'reference.jpg'}", "--offline")
+    assert ran.status == 4 and not (faces / "out.png").exists()
+    assert "face_recognition_sface_2021dec.onnx (telling people apart) is not in" in ran.err
+    (models / "face_recognition_sface_2021dec.onnx").write_bytes(b"for the fixture to delete")
+
+
+@pytest.mark.parametrize("name", ["face_recognition_sface_2021dec.onnx", "face_recognition_sface_2021dec.safetensors"])
+def test_a_file_with_another_digest_is_never_read(restore, faces, models, pin_embedder, monkeypatch, name):
+    monkeypatch.setattr("cv2.dnn.readNetFromONNX", lambda *args: pytest.fail("the file was read"))
+    path = pin_embedder(models, b"another network")
+    path.rename(models / name)
+    try:
+        ran = restore(faces / "photo.png", "-o", faces / "out.png", "--faces", f"like:{faces / 'reference.jpg'}")
+    finally:
+        (models / name).rename(path)
+    assert ran.status == 4 and "was refused" in ran.err and not (faces / "out.png").exists()
+
+
+def test_a_report_measures_identity_only_where_the_embedder_is(restore, faces, models):
+    for is_there in (True, False):
+        if not is_there:
+            (models / "face_recognition_sface_2021dec.onnx").rename(models / "away")
+        assert restore(faces / "photo.png", "-o", faces / "out.png", "--report", faces / "report.json").status == 0
+        ((face,),) = (one["faces"] for one in json.loads((faces / "report.json").read_text())["inputs"])
+        assert (face["identity"] is not None) is is_there
+    (models / "away").rename(models / "face_recognition_sface_2021dec.onnx")
+
+
+def test_a_run_that_resumes_with_other_photos_says_so(restore, faces, caplog):
+    arguments = (faces / "photo.png", "-o", f"{faces / 'out'}/", "--report", faces / "r.jsonl", "--skip-existing")
+    named = ("--faces", f"like:{faces / 'reference.jpg'}")
+    assert restore(*arguments, *named).status == 0
+    assert restore(*arguments, *named).status == 0
+    assert "made with other settings" not in caplog.text
+    Image.open(faces / "photo.png").save(faces / "reference.jpg", quality=80)
+    assert restore(*arguments, *named).status == 0
+    assert "made with other settings (references: " in caplog.text
+
+
+def test_the_embedder_is_listed_and_verified(gpen, faces, models):
+    ran = gpen("models", "--models-dir", models, "--verify")
+    (line,) = (line for line in ran.out.splitlines() if line.startswith("sface"))
+    assert "OK: the catalog's SHA-256" in line
+    (line,) = (line for line in gpen("models", "--models-dir", models).out.splitlines() if line.startswith("sface"))
+    assert "SHA-256 known: checked on every load" in line
+    assert cli.main(["download", "sface", "--models-dir", str(models)]) == 0
+
+
+def test_the_embedder_is_no_model_and_needs_no_conversion(restore, gpen, faces, models):
+    ran = restore(faces / "photo.png", "-o", faces / "out.png", model="sface")
+    assert ran.status == 4 and "sface is a face embedder, not a model" in ran.err
+    ran = gpen("convert", "sface", "--models-dir", models)
+    assert ran.status == 2 and "is used as it is. It needs no conversion." in ran.err
