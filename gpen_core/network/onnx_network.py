@@ -131,7 +131,10 @@ class OnnxNetwork(nn.Module):
         with ErrorConverter(self._to_device_error):
             (made,) = session.run(None, {name: faces})
         if made.shape != faces.shape:
-            raise DeviceError(f"GPEN-{self.size} in ONNX Runtime returned {list(made.shape)}, expected {list(faces.shape)}.")
+            raise DeviceError(
+                f"GPEN-{self.size} in ONNX Runtime returned {list(made.shape)}, expected {list(faces.shape)}. "
+                "Use another device, such as cpu."
+            )
         output: NDArray[Any] = made
         return output
 

@@ -56,6 +56,7 @@ def test_kinds_are_told_by_names_of_tensors(folder):
 def test_choices_have_them_and_no_others(folder):
     assert list_networks([folder]) == [
         *(f"GPEN-BFR-{size}.pth" for size in (2048, 1024, 512, 256)),
+        *("GPEN-Colorization-1024.pth", "GPEN-Inpainting-1024.pth"),
         *("fine-tuned.pt", "gpen-damaged.pth", "mine.safetensors", "portraits.pth"),
     ]
     assert list_detectors([folder]) == [

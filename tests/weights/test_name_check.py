@@ -6,12 +6,14 @@ import pytest
 from gpen_core.errors import MissingWeights, WeightsError
 from gpen_core.weights.name_check import DETECTOR, MODEL, UPSCALER, check_name
 
+NETWORKS = "gpen-bfr-2048, gpen-bfr-1024, gpen-bfr-512, gpen-bfr-256, gpen-colorization-1024, gpen-inpainting-1024"
+
 
 @pytest.mark.parametrize(
     ("name", "kind", "meant", "available"),
     [
-        ("gpen-bfr-521", MODEL, "gpen-bfr-512", "auto, gpen-bfr-2048, gpen-bfr-1024, gpen-bfr-512, gpen-bfr-256"),
-        ("GPEN-BFR-0512.pth", MODEL, "gpen-bfr-512", "auto, gpen-bfr-2048, gpen-bfr-1024, gpen-bfr-512, gpen-bfr-256"),
+        ("gpen-bfr-521", MODEL, "gpen-bfr-512", f"auto, {NETWORKS}"),
+        ("GPEN-BFR-0512.pth", MODEL, "gpen-bfr-512", f"auto, {NETWORKS}"),
         ("retinaface_resnet", DETECTOR, "retinaface_resnet50", "retinaface_resnet50, retinaface_mobile0.25"),
         ("realesrnet", UPSCALER, "realesrnet_x", "realesrnet_x2, realesrnet_x4"),
     ],
@@ -32,7 +34,7 @@ def test_a_name_that_resembles_none_is_no_suggestion(tmp_path):
 
 def test_an_own_network_in_the_models_folder_is_offered(tmp_path):
     (tmp_path / "my-gpen.pth").write_bytes(b"")
-    with pytest.raises(MissingWeights, match=r"Did you mean my-gpen\.pth.*gpen-bfr-256, my-gpen\.pth\.$"):
+    with pytest.raises(MissingWeights, match=r"Did you mean my-gpen\.pth.*gpen-inpainting-1024, my-gpen\.pth\.$"):
         check_name("my-gpn.pth", MODEL, [tmp_path])
 
 
