@@ -21,7 +21,7 @@ from ..images.image import ImageData
 from ..options import RestoreOptions
 from ..pipeline.restorer import FaceRestorer
 from ..progress import StageTimer
-from .shots import CutDetector
+from .shots import ShotDetector
 from .track import READ_ERRORS, Track, load_tracks, save_tracks
 from .tracker import Tracker
 
@@ -135,7 +135,7 @@ def track_faces(
 
     `rate`: frames per second. `on_frame` is called with the number of frames done. Raises `InputError` if there is no
     frame, or if the frames differ in size."""
-    tracker, cut_detector, tones = Tracker(rate, options.confidence), CutDetector(), _ToneVote(rate, options.template)
+    tracker, shot_detector, tones = Tracker(rate, options.confidence), ShotDetector(rate), _ToneVote(rate, options.template)
     size: tuple[int, int] | None = None
     pts: list[int] = []
     cuts: list[int] = []
@@ -144,17 +144,19 @@ def track_faces(
         if frame.image.size != size:
             was = f"{frame.image.width}x{frame.image.height}"
             raise InputError(f"Frame {frame.number} is {was}, but the frames before it are {size[0]}x{size[1]}.")
-        is_cut = cut_detector.is_cut(frame.image)
-        if is_cut:
-            cuts.append(frame.number)
-        tracker.add(frame.number, frame.image, faces, is_cut)
+        found = shot_detector.add(frame.image)
+        for cut in found:
+            if cut != frame.number:
+                tracker.split(cut)
+        is_cut = tracker.add(frame.number, frame.image, faces, frame.number in found)
+        cuts += [*found, frame.number] if is_cut and frame.number not in found else found
         tones.add(frame, faces, is_cut)
         pts.append(frame.pts)
         on_frame(len(pts))
     if size is None:
         raise InputError("The video has no frames.")
     tracks = tracker.finish()
-    return VideoAnalysis(size, np.array(pts, np.int64), tuple(cuts), tracks, tones.monochrome_tracks(tracks))
+    return VideoAnalysis(size, np.array(pts, np.int64), tuple(sorted(cuts)), tracks, tones.monochrome_tracks(tracks))
 
 
 class _ToneVote:

@@ -1,19 +1,20 @@
-"""Detects hard cuts between the shots of a video, frame by frame.
+"""Detects cuts and dissolves between the shots of a video, frame by frame.
 
 We do not use scenedetect: it reads files itself, is not part of ComfyUI, and measures the change of colors, which flashes
 and fast pans change, too. Here, a frame begins a new shot if no part of the previous frame is found in it, regardless of
-motion and brightness.
+motion and brightness. docs/video-benchmarks.md compares both.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..images.image import FloatImage, ImageData
+from .dissolves import DissolveDetector
 
 THUMBNAIL_SIZE = 192  # px; longer side of the frames that are compared
 BLOCK_SIZE = 12  # px
@@ -30,6 +31,32 @@ MIN_FLASH_LIFT = 60.0  # levels; so may one whose 5th percentile is this much br
 MAX_FLASH_FRAMES = 2
 MAX_FORWARD_BACKWARD = 1.5  # px between a pixel and its forward and backward flow
 MIN_SIMILARITY = 0.33  # of the textured blocks must be found again within one shot
+SWAP_SHIFTS = 0.35, 0.65  # of the frame; halves of a frame that change sides move by as much
+MIN_SWAP_CORRELATION = 0.4  # of both parts of a frame whose parts change sides
+SWAP_TOLERANCE = 0.1  # of the frame; how far the parts may be from filling the frame
+
+
+class ShotDetector:
+    """Detects cuts and dissolves in consecutive frames. It keeps gray thumbnails of the last 1.4 seconds."""
+
+    def __init__(self, rate: float) -> None:
+        """`rate`: frames per second."""
+        self._cut_detector, self._dissolve_detector = CutDetector(), DissolveDetector(rate, _is_same_shot)
+        self._next_number = 0
+
+    def add(self, image: ImageData) -> list[int]:
+        """Add the next frame. Return the numbers of frames, counted from 0, that are now known to begin a shot.
+
+        A cut is known with the first frame of the new shot. A dissolve is known after its end, and is taken for a cut in its
+        middle."""
+        number, small = self._next_number, thumbnail(image)
+        self._next_number += 1
+        if self._cut_detector.is_cut_to(small):
+            self._dissolve_detector.restart()
+            self._dissolve_detector.add(number, small)
+            return [number]
+        middle = self._dissolve_detector.add(number, small)
+        return [] if middle is None else [middle]
 
 
 class CutDetector:
@@ -43,9 +70,12 @@ class CutDetector:
         """Whether this frame begins a new shot. The first frame does not.
 
         Frames of nearly one color, narrow strips and flashes of one or two frames are ignored: the frame after them is
-        compared with the one before. A cut into glaring light is therefore found up to two frames late. Dissolves, and cuts
-        to another moment of the same view, are not found."""
-        current = thumbnail(image)
+        compared with the one before. A cut into glaring light is therefore found up to two frames late. Cuts to another
+        moment of the same view are not found."""
+        return self.is_cut_to(thumbnail(image))
+
+    def is_cut_to(self, current: FloatImage) -> bool:
+        """The same for a frame's `thumbnail`."""
         if min(current.shape) < BLOCK_SIZE or _textured_blocks(current).mean() < MIN_TEXTURED:
             return False
         is_same_shot = not self._references or any(_is_same_shot(before, current) for before in reversed(self._references))
@@ -77,19 +107,36 @@ def similarity(previous: FloatImage, current: FloatImage) -> float:
 
     1 if the two thumbnails are equal after a global shift."""
     one, two = _normalize(previous), _normalize(current)
-    x, y, correlation = _global_shift(one, two)
-    if correlation >= MIN_GLOBAL_CORRELATION:
+    shift = _global_shift(one, two)
+    x, y = shift.x, shift.y
+    if shift.is_swap:
+        return _share(_matched_blocks(one, two), _textured_blocks(previous))
+    if shift.correlation >= MIN_GLOBAL_CORRELATION:
         return 1.0
     textured = _textured_blocks(previous) & _textured_blocks(_translate(current, x, y))
     if textured.mean() < MIN_TEXTURED and _textured_blocks(current).mean() < MAX_FLASH_TEXTURED:
         return 1.0  # nearly all white; the next frame decides
-    moved = _matched_blocks(one, _translate(two, x, y)), textured
-    still = _matched_blocks(one, two), _textured_blocks(previous)
-    return max(float(found[where].mean()) if where.mean() >= MIN_TEXTURED else 0.0 for found, where in (moved, still))
+    moved = _share(_matched_blocks(one, _translate(two, x, y)), textured)
+    return max(moved, _share(_matched_blocks(one, two), _textured_blocks(previous)))
 
 
-def _global_shift(one: FloatImage, two: FloatImage) -> tuple[float, float, float]:
-    """Return the shift x, y of the second frame, and the correlation of the overlap.
+def _share(found: NDArray[np.bool_], textured: NDArray[np.bool_]) -> float:
+    return float(found[textured].mean()) if textured.mean() >= MIN_TEXTURED else 0.0
+
+
+class _Shift(NamedTuple):
+    """How a frame moved as a whole."""
+
+    x: float
+    y: float
+    correlation: float
+    """Of the overlap."""
+    is_swap: bool
+    """Whether what left the frame on one side came in on the other: two parts of the frame changed places."""
+
+
+def _global_shift(one: FloatImage, two: FloatImage) -> _Shift:
+    """Return the shift of the second frame.
 
     All shifts are computed at once (Padfield, IEEE Trans. Image Processing 21(5), 2012)."""
     a, b = _highpass(one), _highpass(two)
@@ -108,7 +155,25 @@ def _global_shift(one: FloatImage, two: FloatImage) -> tuple[float, float, float
     correlation[count < MIN_OVERLAP * a.size] = -1
     y, x = (int(v) for v in np.unravel_index(np.argmax(correlation), size))
     best = float(correlation[y, x])
-    return 2.0 * (x - size[1] * (x > width)), 2.0 * (y - size[0] * (y > height)), best
+    x, y = x - size[1] * (x > width), y - size[0] * (y > height)
+    is_swap = best >= MIN_SWAP_CORRELATION and _is_swap(correlation, x, y, (width, height))
+    return _Shift(2.0 * x, 2.0 * y, best, is_swap)
+
+
+def _is_swap(correlation: NDArray[np.float64], x: int, y: int, size: tuple[int, int]) -> bool:
+    """Whether the part of the frame that the shift (x, y) leaves out is found at the opposite side.
+
+    `correlation`: of all shifts, see `_global_shift`. `size`: (width, height) of the frames."""
+    width, height = size
+    least, most = SWAP_SHIFTS
+    across, down = least <= abs(x) / width <= most, least <= abs(y) / height <= most
+    if across == down:
+        return False
+    other_x, other_y = (x - int(np.sign(x)) * width, y) if across else (x, y - int(np.sign(y)) * height)
+    near_x, near_y = (max(1, round(SWAP_TOLERANCE * side)) for side in size)
+    rows = np.arange(other_y - near_y, other_y + near_y + 1) % correlation.shape[0]
+    columns = np.arange(other_x - near_x, other_x + near_x + 1) % correlation.shape[1]
+    return float(correlation[np.ix_(rows, columns)].max()) >= MIN_SWAP_CORRELATION
 
 
 def _highpass(image: FloatImage) -> FloatImage:

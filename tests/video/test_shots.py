@@ -1,5 +1,6 @@
 """Cuts are found, and what only looks like one is none: videos made of photographs that move fast."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -8,7 +9,7 @@ import synthetic_video
 
 from gpen_core.faces.warp import warp
 from gpen_core.images.image import ImageData, to_image_data
-from gpen_core.video.shots import CutDetector
+from gpen_core.video.shots import CutDetector, ShotDetector
 
 SIZE = (320, 180)
 
@@ -123,3 +124,50 @@ def test_two_small_frames_are_kept(photos):
     for frame in shot(photos[0], "pan", 9):
         finder.is_cut(to_image_data(frame))
     assert 2 * one < len(pickle.dumps(finder)) < 2 * one + 2000
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_two_that_change_sides_are_a_cut(photos, axis):
+    for one, two in itertools.combinations(photos, 2):
+        a, b = (np.stack(shot(photo, "shake", 8, noise=3))[:, :160, :160] for photo in (one, two))
+        before, after = np.concatenate([a, b], axis)[:4], np.concatenate([b, a], axis)[4:]
+        assert cuts([*before, *after]) == [4]
+
+
+def shots_of(frames, rate=25):
+    finder = ShotDetector(rate)
+    return [n for frame in frames for n in finder.add(to_image_data(frame))]
+
+
+def dissolve(one, two, length, still=20):
+    """`still` frames of each photograph, and so many mixed ones between them."""
+    a, b = (np.stack(shot(photo, "shake", 2 * still + length, noise=3)).astype(float) for photo in (one, two))
+    share = np.clip((np.arange(len(a)) - still + 1) / (length + 1), 0, 1)[:, None, None, None]
+    return np.rint((1 - share) * a + share * b).astype(np.uint8)
+
+
+@pytest.mark.parametrize("length", [4, 9, 20])
+def test_a_dissolve_is_found_once_within_it(photos, length):
+    for one, two in itertools.pairwise(photos):
+        (middle,) = shots_of(dissolve(one, two, length))
+        assert 20 <= middle < 20 + length
+
+
+def test_a_dissolve_of_a_fast_video_is_found_too(photos):
+    frames = dissolve(photos[0], photos[1], 24, 40)
+    (middle,) = shots_of(frames, 60)
+    assert 40 <= middle <= 64
+
+
+def test_a_dissolve_into_the_same_view_and_a_change_of_light_are_none(photos):
+    for photo in photos[:2]:
+        frames = dissolve(photo, photo, 10)
+        assert shots_of(frames) == []
+        gain = np.clip((np.arange(len(frames)) - 19) / 11, 0, 1)[:, None, None, None]
+        assert shots_of(np.rint(frames * (1 - 0.6 * gain)).astype(np.uint8)) == []
+
+
+def test_cuts_of_the_shots_are_told_at_once(photos):
+    frames = [frame for photo in photos for frame in shot(photo, "pan", speed=2)]
+    finder = ShotDetector(25)
+    assert [finder.add(to_image_data(frame)) for frame in frames] == [[n] if n in (6, 12, 18) else [] for n in range(24)]

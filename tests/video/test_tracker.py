@@ -1,5 +1,7 @@
 """Faces followed through videos whose motion is known; what a detector would find is made, with its jitter and its gaps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import synthetic_video
@@ -107,6 +109,79 @@ def test_a_cut_ends_every_track_at_once(astronaut):
     tracks = followed(frames, matrices, detected(matrices), cuts=(12,))
     assert [(track.first, track.last, track.person) for track in tracks] == [(0, 11, 0), (12, 19, 1)]
     assert not any(track.fade_in or track.fade_out for track in tracks)
+
+
+def test_a_track_does_not_run_on_into_another_person(astronaut):
+    """From one frame to the next, another face is at the same place, in front of the same background."""
+    frames, matrices = a_film(astronaut, "still", 24)
+    other, second = someone_else(astronaut, frames[12:], matrices[12])
+    faces = detected(matrices)
+    faces[12:] = [[replace(other, landmarks=face.landmarks, box=face.box)] for (face,) in faces[12:]]
+    tracks = followed([*frames[:12], *second], None, faces)
+    assert [(track.first, track.last, track.person) for track in tracks] == [(0, 11, 0), (12, 23, 1)]
+
+
+def someone_else(photo, frames, matrix):
+    """That face, and the frames with other features there: turned, and as a negative."""
+    face = face_of(matrix)
+    x0, y0, x1, y1 = (round(v) for v in face.box)
+    out = [frame.copy() for frame in frames]
+    for frame in out:
+        frame[y0:y1, x0:x1] = 255 - frame[y0:y1, x0:x1][::-1, ::-1]
+    return face, out
+
+
+def test_two_who_change_sides_begin_a_shot(astronaut):
+    """A|B, then B|A, in front of one background: the place goes on, the people do not."""
+    frames, matrices = a_film(astronaut, "still", 20)
+    face = face_of(matrices[0])
+    x0, y0, x1, y1 = (round(v) for v in face.box)
+    background = np.full((*SIZE[::-1], 3), 90, np.uint8)
+    a = [frame[y0:y1, x0:x1] for frame in frames]
+    b = [255 - patch[::-1, ::-1] for patch in a]
+    tracker, told = Tracker(RATE), []
+    for n in range(20):
+        frame, sides = background.copy(), ((a, b) if n < 10 else (b, a))
+        faces = []
+        for side, x in zip(sides, (30, 200)):
+            frame[40 : 40 + y1 - y0, x : x + x1 - x0] = side[n]
+            shift = np.array([x - x0, 40 - y0])
+            box = (float(x), 40.0, float(x + x1 - x0), float(40 + y1 - y0))
+            faces.append(Face(box, 0.99, face.landmarks + shift))
+        told.append(tracker.add(n, to_image_data(frame), faces, False))
+    assert told == [n == 10 for n in range(20)]
+    tracks = tracker.finish()
+    assert [(track.first, track.last, track.fade_in, track.fade_out) for track in tracks] == [
+        (0, 9, False, False),
+        (0, 9, False, False),
+        (10, 19, False, False),
+        (10, 19, False, False),
+    ]
+
+
+def test_a_cut_that_is_found_later_ends_the_tracks_before_it(astronaut):
+    frames, matrices = a_film(astronaut, "pan", 30)
+    tracker, faces = Tracker(RATE), detected(matrices, without=range(13, 18))
+    whole = followed(frames, matrices, faces)
+    for n, frame in enumerate(frames):
+        tracker.add(n, to_image_data(frame), faces[n], False)
+        if n == 25:
+            tracker.split(16)
+    tracks = tracker.finish()
+    assert [(track.first, track.last, track.person) for track in whole] == [(0, 29, 0)]
+    assert [(track.first, track.last, track.person) for track in tracks] == [(0, 12, 0), (18, 29, 1)]
+    assert [(track.fade_in, track.fade_out) for track in tracks] == [(False, True), (True, False)]
+    assert np.abs(off(tracks[1].landmarks, matrices, 18)).max() < 0.03
+
+
+def test_a_cut_found_later_leaves_other_tracks_alone(astronaut):
+    frames, matrices = a_film(astronaut, "still", 30)
+    tracker, faces = Tracker(RATE), detected(matrices, without=[*range(8), *range(20, 30)])
+    for n, frame in enumerate(frames):
+        tracker.add(n, to_image_data(frame), faces[n], False)
+    for cut in (3, 8, 25):
+        tracker.split(cut)
+    assert [(track.first, track.last) for track in tracker.finish()] == [(8, 19)]
 
 
 def test_an_image_of_another_size_is_a_cut(astronaut):
