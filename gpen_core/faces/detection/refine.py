@@ -71,8 +71,6 @@ class _Refined:
     residual: float
     roll: float
     """Roll within the crop, in degrees."""
-    is_confirmed: bool = False
-    """Whether the crop's mirror image shows the same face."""
 
     @property
     def score(self) -> float:
@@ -231,7 +229,7 @@ def _merge_mirrored(seen: _Refined | None, mirrored: _Refined | None) -> _Refine
         return best
     row = (seen.row + mirrored.row) / 2
     row[4] = best.score
-    return replace(best, row=row, is_confirmed=True)
+    return replace(best, row=row)
 
 
 def _reaches_beyond(center: NDArray[np.float64], side: float, size: tuple[int, int]) -> bool:
@@ -275,8 +273,7 @@ def _accepted_rows(candidates: Candidates, uncertain: Sequence[_Uncertain | None
         if doubt is None:
             rows.append(row)
         elif doubt.best is not None:
-            sure = row[4] > confidence or doubt.best.is_confirmed
-            least = confidence if sure else 1 - ACCEPT_MARGIN * (1 - confidence)
+            least = confidence if row[4] > confidence else 1 - ACCEPT_MARGIN * (1 - confidence)
             if doubt.best.score > least:
                 rows.append(doubt.best.row)
     return np.array(rows).reshape(-1, 15)
