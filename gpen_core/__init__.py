@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
     from .video.container_choice import output_suffix
+    from .video.people import PersonOutcome, people_of_sequence, people_of_video, people_text
+    from .video.region_mask import MaskClip
     from .video.restore_video import restore_video
     from .video.sequence import SequenceResult, restore_sequence
     from .video.video_result import TrackOutcome, VideoResult
@@ -122,6 +124,8 @@ _LAZY = {
     ".video.restore_video": ("restore_video",),
     ".video.video_result": ("TrackOutcome", "VideoResult"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
+    ".video.people": ("PersonOutcome", "people_of_sequence", "people_of_video", "people_text"),
+    ".video.region_mask": ("MaskClip",),
     ".video.container_choice": ("output_suffix",),
     ".weights.catalog": ("SUFFIXES", "Entry", "find_entry"),
     ".weights.folders": (
@@ -207,6 +211,11 @@ __all__ = [
     "match_network_name",
     "list_networks",
     "draw_faces",
+    "MaskClip",
+    "PersonOutcome",
+    "people_of_sequence",
+    "people_of_video",
+    "people_text",
     "restore_sequence",
     "restore_video",
     "run_self_test",

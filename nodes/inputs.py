@@ -89,6 +89,24 @@ def look_options() -> Any:
     return LookOptionsType.Input("look_options", optional=True, tooltip="From Look Options (GPEN).")
 
 
+def video_region_mask() -> Any:
+    return io.Mask.Input(
+        "region_mask",
+        optional=True,
+        tooltip="Restrict restoration to this mask: one for all frames, or a batch with a mask for each frame. Load "
+        "Image's 64x64 placeholder counts as no mask.",
+    )
+
+
+def mask_video() -> Any:
+    return io.Video.Input(
+        "mask_video",
+        optional=True,
+        tooltip="Restrict restoration to the white parts of this video, which has a mask for each frame. It is read "
+        "frame by frame. Connect either this or region_mask.",
+    )
+
+
 def region_mask() -> Any:
     return io.Mask.Input(
         "region_mask",

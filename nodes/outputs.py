@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as management
@@ -13,7 +13,7 @@ from . import tensors
 from .comfy import ExecutionBlocker, NodeOutput, io, ui
 
 if TYPE_CHECKING:
-    from ..gpen_core import Face, RestoreResult, SequenceResult, TrackOutcome, VideoResult
+    from ..gpen_core import Face, PersonOutcome, RestoreResult, SequenceResult, VideoResult
 
 CROPS_OUTPUT = 2  # index of the output
 
@@ -60,17 +60,21 @@ def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_not
 
 def sequence_output(
     results: Iterable[SequenceResult], like: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, list[tuple[Face, ...]]]:
-    """Return IMAGE and MASK of the frames of a video, and the faces of each frame."""
+) -> tuple[torch.Tensor, torch.Tensor, list[PersonOutcome]]:
+    """Return IMAGE and MASK of the frames of a video, and the outcome of each person."""
+    from ..gpen_core import people_of_sequence  # imports OpenCV; imported late to keep ComfyUI's startup fast
+
     batch = tensors.OutputBatch(like)
-    faces = []
-    for one in results:
-        if one.mask is None:
-            batch.add_unchanged()
-        else:
-            batch.add_changed(one.image.to_input_type(), one.mask)
-        faces.append(tuple(one.faces))
-    return batch.image, batch.mask, faces
+
+    def add_frames() -> Iterator[SequenceResult]:
+        for one in results:
+            if one.mask is None:
+                batch.add_unchanged()
+            else:
+                batch.add_changed(one.image.to_input_type(), one.mask)
+            yield one
+
+    return batch.image, batch.mask, people_of_sequence(add_frames())
 
 
 def passthrough(image: torch.Tensor, reason: str) -> NodeOutput:
@@ -91,14 +95,11 @@ def mask_notes(mask: torch.Tensor | None) -> list[str]:
     return [PLACEHOLDER_MASK] if tensors.is_placeholder(mask) else []
 
 
-def summary(
-    frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored", unit: str = "image"
-) -> str:
-    """Return a line with the totals, then one line per face, then the notes. `unit` names the items of the batch: image
-    or frame."""
+def summary(frames: Sequence[Sequence[Face]], notes: Sequence[Sequence[str]] = (), verb: str = "restored") -> str:
+    """Return a line with the totals, then one line per face, then the notes."""
     faces = [face for frame in frames for face in frame]
     lines = [faces_text(len(faces), sum(face.restored for face in faces), done=verb)]
-    prefixes = [f"{unit} {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
+    prefixes = [f"image {number}, " if len(frames) > 1 else "" for number in range(len(frames))]
     lines += [
         f"{at}face {n}: {face.outcome_text(verb)}" for at, frame in zip(prefixes, frames) for n, face in enumerate(frame)
     ]
@@ -107,19 +108,10 @@ def summary(
 
 
 def video_summary(result: VideoResult) -> str:
-    """Return a line with the totals, then one line per tracked face, then the notes."""
-    lines = [f"face {one.track.number}: {_describe_track(one)}" for one in result.tracks]
-    return "\n".join([result.summary, *lines, *result.notes])
+    """Return a line with the totals, then one line per person, then the notes."""
+    from ..gpen_core import people_of_video, people_text  # import OpenCV; imported late to keep ComfyUI's startup fast
 
-
-def _describe_track(one: TrackOutcome) -> str:
-    track = one.track
-    face = track.face_at((track.first + track.last) // 2)
-    size = "" if face is None else f", {face.width:.0f}x{face.height:.0f} px"
-    frame_range = f"frames {track.first} to {track.last}{size}"
-    if one.frames:
-        return f"restored in {one.frames} of {len(track)} frames ({frame_range})"
-    return f"skipped ({frame_range}): {one.reason or 'no part of it may be restored'}"
+    return "\n".join([people_text(len(result.restored), people_of_video(result)), *result.notes])
 
 
 def wants_crops(prompt: Any, node_id: Any) -> bool:

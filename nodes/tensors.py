@@ -108,14 +108,15 @@ def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32]
     return broadcast(masks, count, "mask")
 
 
-def mask_for(mask: torch.Tensor | None, name: str) -> NDArray[np.float32] | None:
-    """Return the mask [H, W] for all frames of a video, or None if no mask is connected. Raises `InputError` for more than
-    one mask."""
-    if mask is not None and mask.ndim > 2 and len(mask) > 1 and not is_placeholder(mask):
-        raise InputError(
-            f"The mask has {len(mask)} frames. Connect a single mask, which applies to all frames of the {name}."
-        )
-    return masks_for(mask, 1)[0]
+def video_mask(mask: torch.Tensor | None, count: int | None = None) -> NDArray[np.float32] | None:
+    """Return the mask [H, W] for all frames of a video, or masks [N, H, W] for each frame. None if no mask or Load Image's
+    placeholder is connected. Raises `InputError` unless there are one or `count` masks."""
+    if mask is None or is_placeholder(mask):
+        return None
+    masks = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy()
+    if count is not None and len(masks) not in (1, count):
+        broadcast(list(masks), count, "mask", "frame")
+    return masks[0] if len(masks) == 1 else masks
 
 
 def is_placeholder(mask: torch.Tensor | None) -> bool:

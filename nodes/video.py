@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -60,10 +61,11 @@ class RestoreVideo(RestoreNodeBase):
                 io.Image.Input(
                     "image", optional=True, tooltip="Frames of a video as a batch, in order. Connect either this or video."
                 ),
-                inputs.region_mask(),
+                inputs.video_region_mask(),
                 inputs.gpen_model(),
                 inputs.face_options(),
                 inputs.look_options(),
+                inputs.mask_video(),
             ],
             outputs=[
                 io.Video.Output(
@@ -82,7 +84,7 @@ class RestoreVideo(RestoreNodeBase):
                 ),
                 io.String.Output(
                     display_name="summary",
-                    tooltip="Number of faces found and restored, and why others were skipped.",
+                    tooltip="Number of people found and restored, and why others were skipped.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -97,6 +99,7 @@ class RestoreVideo(RestoreNodeBase):
         image: torch.Tensor | None = None,
         gpen_model: GpenModel | None = None,
         region_mask: torch.Tensor | None = None,
+        mask_video: Any = None,
         face_options: FaceOptions | None = None,
         look_options: LookOptions | None = None,
         **values: Any,
@@ -106,6 +109,8 @@ class RestoreVideo(RestoreNodeBase):
         if (video is None) == (image is None):
             connected = "Both video and image are" if image is not None else "Neither video nor image is"
             raise InputError(f"{connected} connected. Connect one: a video from Load Video, or a batch of frames as image.")
+        if region_mask is not None and mask_video is not None and not tensors.is_placeholder(region_mask):
+            raise InputError("Both region_mask and mask_video are connected. Connect one of them.")
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         refuse_image_inputs(face, look, IMAGE_ONLY)
         options = restore_options(face, look, **values)
@@ -116,8 +121,8 @@ class RestoreVideo(RestoreNodeBase):
                 return loading.linked_or_loaded(gpen_model, model, reporter)
 
             if image is not None:
-                return _restore_frames(get_model, image, options, asked, region_mask, reporter)
-            return _restore_video(get_model, video, options, asked, region_mask, reporter)
+                return _restore_frames(get_model, image, options, asked, region_mask, mask_video, reporter)
+            return _restore_video(get_model, video, options, asked, region_mask, mask_video, reporter)
 
 
 def _restore_video(
@@ -126,6 +131,7 @@ def _restore_video(
     options: RestoreOptions,
     asked: VideoOptions,
     region_mask: torch.Tensor | None,
+    mask_video: Any,
     reporter: NodeProgress,
 ) -> NodeOutput:
     """Restore the video from file to file."""
@@ -133,11 +139,12 @@ def _restore_video(
         return _video_output(video, "Strength is 0: nothing was restored.")
     if tensors.is_empty(region_mask):
         return _video_output(video, outputs.EMPTY_MASK)
-    region = tensors.mask_for(region_mask, "video")
     with (
         video_io.temp_folder() as work_folder,
         video_io.delete_after_use(video_io.get_source(video, work_folder), work_folder) as source,
+        video_io.mask_clip(mask_video, work_folder) as clip,
     ):
+        region = clip or tensors.video_mask(region_mask)
         trimmed = replace(asked, start=source.start, end=source.end)
         try:
             result = _restore_file(get_model(), source.path, work_folder, options, trimmed, region, reporter)
@@ -182,26 +189,33 @@ def _restore_frames(
     options: RestoreOptions,
     asked: VideoOptions,
     region_mask: torch.Tensor | None,
+    mask_video: Any,
     reporter: NodeProgress,
 ) -> NodeOutput:
     """Restore a batch of frames with `restore_sequence`."""
-    from ..gpen_core import restore_sequence  # imports OpenCV; imported late to keep ComfyUI's startup fast
+    from ..gpen_core import people_text, restore_sequence  # import OpenCV; imported late to keep ComfyUI's startup fast
 
     if reason := skip_reason(options, image, region_mask):
         return _frames_output(image, outputs.zero_mask(image), reason)
-    model, region = get_model(), tensors.mask_for(region_mask, "video")
+    region: Any = tensors.video_mask(region_mask, len(image))
+    model = get_model()
     model.restorer.require_restoration("videos")
     passes = itertools.count()
 
     def read_frames() -> Iterator[NDArray[Any]]:
         return tensors.iter_frames(image, "video", "frame", is_warned=next(passes) > 0)
 
-    with model.device_session(options, reporter) as max_memory:
+    with contextlib.ExitStack() as stack:
+        if mask_video is not None:
+            folder = stack.enter_context(video_io.temp_folder())
+            stack.callback(video_io.delete_folder, folder)
+            region = stack.enter_context(video_io.mask_clip(mask_video, folder))
+        max_memory = stack.enter_context(model.device_session(options, reporter))
         results = restore_sequence(
             model.restorer, read_frames, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
         )
-        restored, mask, faces = outputs.sequence_output(results, image)
-    text = "\n".join([outputs.summary(faces, unit="frame"), *outputs.mask_notes(region_mask)])
+        restored, mask, people = outputs.sequence_output(results, image)
+    text = "\n".join([people_text(len(image), people), *outputs.mask_notes(region_mask)])
     return _frames_output(restored, mask, text)
 
 

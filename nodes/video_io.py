@@ -15,7 +15,7 @@ from typing import Any
 
 import folder_paths
 
-from ..gpen_core import OutputError
+from ..gpen_core import MaskClip, OutputError
 from .comfy import Input, InputImpl
 
 CRF = 12.0  # for H.264 if ComfyUI has to encode the video first: visually lossless
@@ -73,6 +73,21 @@ def delete_after_use(source: VideoSource, target_dir: Path) -> Iterator[VideoSou
         if source.path.parent == target_dir:
             with suppress(OSError):
                 source.path.unlink()
+
+
+@contextmanager
+def mask_clip(video: Any, work_folder: Path) -> Iterator[MaskClip | None]:
+    """Return the mask video of a VIDEO, or None. A copy that had to be written is deleted at the end."""
+    if video is None:
+        yield None
+        return
+    target_dir = work_folder / "mask"
+    target_dir.mkdir()
+    try:
+        source = get_source(video, target_dir)
+        yield MaskClip(source.path, source.start, source.end)
+    finally:
+        delete_folder(target_dir)
 
 
 def video_from_file(path: Path) -> Any:

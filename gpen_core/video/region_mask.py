@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -24,9 +24,21 @@ from .probe import VideoInfo, probe
 from .reader import FrameReader
 from .work_dir import source_digest
 
-RegionMaskLike = NDArray[Any] | Path
-"""A mask [H, W] for all frames, masks [N, H, W], or the path of an image, a video or a folder of images."""
 ESTIMATE_TOLERANCE = 0.02  # of the number of frames in headers, which may be estimates
+
+
+@dataclass(frozen=True)
+class MaskClip:
+    """A mask video, of which a part may be used, with a mask for each frame that is restored."""
+
+    path: Path
+    start: float | None = None
+    """Seconds after its first frame."""
+    end: float | None = None
+
+
+RegionMaskLike = NDArray[Any] | Path | MaskClip
+"""A mask [H, W] for all frames, masks [N, H, W], or the path of an image, a video or a folder of images."""
 
 
 class RegionMask(Protocol):
@@ -142,18 +154,27 @@ def open_region_mask(mask: RegionMaskLike | None, info: VideoInfo, video: VideoO
     video."""
     if mask is None:
         return None
+    opened = open_mask(mask, 1 / info.frame_duration, video.start, video.end)
+    if isinstance(opened, MaskVideo) and opened.start is None and opened.end is None:
+        count, frame_count = opened.info.frame_count, info.frame_count
+        is_whole = video.start is None and video.end is None
+        if is_whole and count and frame_count and not _may_equal(count, frame_count):
+            _raise_if_counts_differ(f"The region mask {opened.info.path}", count, frame_count)
+    return opened
+
+
+def open_mask(mask: RegionMaskLike, rate: Fraction, start: float | None = None, end: float | None = None) -> RegionMask:
+    """Open a region mask. `rate`: frames per second of the video, of which the part from `start` to `end` is restored.
+
+    Raises `InputError` if it cannot be read."""
+    if isinstance(mask, MaskClip):
+        is_trimmed = mask.start is not None or mask.end is not None
+        return MaskVideo(probe(mask.path), *((mask.start, mask.end) if is_trimmed else (start, end)))
     if not isinstance(mask, Path):
-        rate = float(info.frame_rate or 1 / info.frame_duration)
-        return StillMask(mask) if np.ndim(mask) != 3 else MaskArray(np.asarray(mask), rate)
+        return StillMask(mask) if np.ndim(mask) != 3 else MaskArray(np.asarray(mask), float(rate))
     if is_still(mask):
         return StillMask(to_luminance(codecs.read(mask).image))
-    own = probe(mask, Fraction(1 / info.frame_duration) if mask.is_dir() else None)
-    is_whole = video.start is None and video.end is None
-    if is_whole and own.frame_count and info.frame_count and not _may_equal(own.frame_count, info.frame_count):
-        _raise_if_counts_differ(f"The region mask {mask}", own.frame_count, info.frame_count)
-    if own.is_folder:
-        own = replace(own, has_stream_duration=False)  # a folder is never cut off
-    return MaskVideo(own, video.start, video.end)
+    return MaskVideo(probe(mask, rate if mask.is_dir() else None), start, end)
 
 
 def is_still(path: Path) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice
-from typing import Any
-
-from numpy.typing import NDArray
 
 from ..errors import OptionsError, oom_context
 from ..faces.face import Face
@@ -17,7 +15,7 @@ from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
-from .region_mask import MaskArray, RegionMask, StillMask
+from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
 from .track_people import embed_tracks, match_tracks
 
@@ -44,6 +42,8 @@ class SequenceResult:
     """[H, W] in [0, 1]: restored share of each pixel; None if no face was restored."""
     faces: tuple[Face, ...]
     """The tracked faces, in the order of their tracks. `reason` is why a face was skipped."""
+    people: tuple[int, ...] = ()
+    """For each face, the number of its person, which is that of the person's first track."""
 
     def __repr__(self) -> str:
         return f"SequenceResult({self.image!r}, {len(self.faces)} faces)"
@@ -56,7 +56,7 @@ def restore_sequence(
     video: VideoOptions | None = None,
     rate: float = 24.0,
     *,
-    region_mask: NDArray[Any] | None = None,
+    region_mask: RegionMaskLike | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> Iterator[SequenceResult]:
@@ -64,8 +64,8 @@ def restore_sequence(
 
     `images` is called twice or, with references in `faces`, more often, and must give the same images: arrays or anything
     that `RestoreInput.image` accepts, except paths. `rate`: images per second. Cuts are detected, and faces are tracked and
-    smoothed over time. Of `video`, only `temporal_smoothing` and `min_duration` apply. `region_mask`: one mask [H, W], or
-    masks [N, H, W] for each image. `progress`, `max_memory` and errors are those of `restore_video`."""
+    smoothed over time. Of `video`, only `temporal_smoothing` and `min_duration` apply. `region_mask`, `progress`,
+    `max_memory` and errors are those of `restore_video`."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -90,8 +90,8 @@ def restore_sequence(
                 progress_replay(_restoring(one.frame.number + 1, analysis))
 
 
-def _region_mask(mask: NDArray[Any], rate: float, frame_count: int) -> RegionMask:
-    opened = StillMask(mask) if mask.ndim != 3 else MaskArray(mask, rate)
+def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionMask:
+    opened = open_mask(mask, Fraction(rate).limit_denominator(1001))
     opened.check_count(frame_count)
     return opened
 
@@ -124,11 +124,12 @@ def _analyze(
 
 def _result(one: RestoredFrame[SequenceFrame], analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> SequenceResult:
     networks = frame_restorer.network_sizes
-    faces = []
+    faces, people = [], []
     for track in analysis.tracks:
         face = track.face_at(one.frame.number)
         if face is not None:
             is_restored = track.number in one.tracks
             network = networks.get(track.number) if is_restored else None
+            people.append(track.person)
             faces.append(replace(face, restored=is_restored, reason=frame_restorer.reasons[track.number], network=network))
-    return SequenceResult(one.image, one.mask, tuple(faces))
+    return SequenceResult(one.image, one.mask, tuple(faces), tuple(people))

@@ -397,7 +397,7 @@ def test_the_video_workflow_keeps_sound_and_timestamps(host):
     far = np.s_[250:, :150]  # from the face
     assert np.mean([video_files.psnr(a[far], b[far]) for (_, a), (_, b) in zip(before, after)]) > 38
     (summary,) = (out[key]["text"][0] for key in out if graph[key]["class_type"] == "GPEN_RestoreVideo")
-    assert summary.startswith("30 frames, 1 face followed, 1 restored, 0 skipped")
+    assert summary.startswith("30 frames, 1 person: 1 restored, 0 skipped")
     assert [path.name for path in left_in_temp(host) if path.suffix == ".mp4"] == ["restored.mp4"]
 
 
@@ -414,7 +414,7 @@ def test_a_video_made_of_images_and_frames_that_are_one(host):
         "summary": node("PreviewAny", source=["frames", 3]),
     }
     out = host.run(graph)
-    assert out["summary"]["text"][0].startswith("3 faces found, 3 restored")
+    assert out["summary"]["text"][0].startswith("3 frames, 1 person: 1 restored")
     for key in ("shown", "shown_frames"):
         pictures = host.picture(out[key])
         assert len(pictures) == 3

@@ -106,8 +106,8 @@ def test_a_video_goes_in_and_out_as_a_file(host, red, film):
     corner = np.s_[150:, :60]  # far from the face
     assert np.mean([video_files.psnr(a[corner], b[corner]) for (_, a), (_, b) in zip(before, after)]) > 38
     first, face = summary.splitlines()
-    assert first == "12 frames, 1 face followed, 1 restored, 0 skipped"
-    assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11, ")
+    assert first == "12 frames, 1 person: 1 restored, 0 skipped"
+    assert face.startswith("face 0: restored in 12 of 12 frames (frames 0 to 11; ")
     assert fake_comfyui.ProgressBar.shown[-1] == (12, 12)  # the frames that were joined
 
 
@@ -141,7 +141,7 @@ def test_a_video_made_of_images(host, red):
     out = Path(video.get_stream_source())
     assert left_in_temp(host) == [out] and out.suffix == ".mp4"
     assert len(frames_of(out)) == 6 and all(red_pixels(frame) > 500 for _, frame in frames_of(out))
-    assert summary.startswith("6 frames, 1 face followed, 1 restored")
+    assert summary.startswith("6 frames, 1 person: 1 restored")
 
 
 class Newer(fake_comfyui.VideoFromFile):
@@ -216,7 +216,7 @@ def test_without_a_face_the_video_is_passed_on(host, red, tmp_path):
     out, *_, summary = host.run(NODE, gpen_model=red, video=video)
     assert out is video and not left_in_temp(host)
     assert summary.splitlines() == [
-        "6 frames, 0 faces followed, 0 restored, 0 skipped",
+        "6 frames, no people",
         "Nothing was restored. The video is passed on unchanged.",
     ]
 
@@ -228,7 +228,7 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
         ({"min_face_size": 500}, "minimum 500 px"),
     ):
         out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), **values)
-        assert "face 0: skipped (frames 0 to 11, " in summary and reason in summary, summary
+        assert "face 0: skipped (frames 0 to 11; " in summary and reason in summary, summary
         assert out.get_stream_source() == str(film) and not left_in_temp(host)
 
 
@@ -248,8 +248,63 @@ def test_one_mask_counts_for_all_frames(host, red, film):
     assert "1 restored" in summary
     out, *_, summary = host.run(NODE, gpen_model=red, video=of_file(host, film), region_mask=torch.zeros(9, 8, 8))
     assert summary == "The mask is empty (zero everywhere): nothing was restored." and out.file == str(film)
-    with pytest.raises(host.module("gpen_core").InputError, match="The mask has 3 frames"):
+    with pytest.raises(host.module("gpen_core").InputError, match="has 3 frames, but the video has 12"):
         host.run(NODE, gpen_model=red, video=of_file(host, film), region_mask=torch.ones(3, 8, 8))
+
+
+def halves(count):
+    """Masks of each frame: the left half, then the right half of the frame is white."""
+    masks = np.zeros((count, 48, 64), np.uint8)
+    masks[: count // 2, :, :32] = masks[count // 2 :, :, 32:] = 255
+    return masks
+
+
+def mask_film(tmp_path, count=COUNT):
+    pictures = [np.repeat(one[..., None], 3, 2) for one in halves(count)]
+    return video_files.write_video(tmp_path / "mask.mkv", count, (64, 48), "ffv1", pictures=pictures)
+
+
+def sides(frames):
+    """Of each frame: whether its left and its right half have red pixels."""
+    return [(red_pixels(one[:, :126]) > 0, red_pixels(one[:, 130:]) > 0) for one in frames]
+
+
+@pytest.mark.parametrize("kind", ["batch", "file", "memory", "images"])
+def test_a_mask_for_each_frame_of_a_video(host, red, film, tmp_path, kind):
+    """A batch in memory, or a video: of a file, of bytes, or of images."""
+    masks = torch.from_numpy(halves(COUNT)).float() / 255
+    path = mask_film(tmp_path)
+    given = {
+        "batch": lambda: {"region_mask": masks},
+        "file": lambda: {"mask_video": of_file(host, path)},
+        "memory": lambda: {"mask_video": of_file(host, io.BytesIO(path.read_bytes()))},
+        "images": lambda: {"mask_video": fake_comfyui.VideoFromComponents(masks[..., None].expand(-1, -1, -1, 3), 25)},
+    }
+    out, *_ = host.run(NODE, gpen_model=red, video=of_file(host, film), **given[kind]())
+    shown = sides(frame for _, frame in frames_of(out.file))
+    assert shown == [(True, False)] * (COUNT // 2) + [(False, True)] * (COUNT // 2)
+    assert left_in_temp(host) == [Path(out.file)]
+
+
+def test_a_mask_video_is_trimmed_as_the_video_is_or_by_itself(host, red, film, tmp_path):
+    trimmed = Newer(str(film))
+    trimmed.window = (0.2, 0.0)  # from frame 5 on
+    mask = Newer(str(mask_film(tmp_path, 10)))
+    mask.window = (0.12, 0.0)  # the last seven, of which two have the left half
+    out, *_ = host.run(NODE, gpen_model=red, video=trimmed, mask_video=mask)
+    assert sides(frame for _, frame in frames_of(out.file)) == [(True, False)] * 2 + [(False, True)] * 5
+    with pytest.raises(host.module("gpen_core").InputError, match="Both region_mask and mask_video are connected"):
+        host.run(NODE, gpen_model=red, video=trimmed, mask_video=mask, region_mask=torch.ones(8, 8))
+
+
+def test_a_mask_for_each_frame_of_a_batch(host, red, batch, tmp_path):
+    masks = torch.from_numpy(halves(8)).float() / 255
+    for given in ({"region_mask": masks}, {"mask_video": of_file(host, mask_film(tmp_path, 8))}):
+        _, image, mask, _ = run_frames(host, red, batch, **given)
+        assert not mask[:4, :, 130:].any() and not mask[4:, :, :126].any() and all(one.any() for one in mask)
+        assert torch.equal(image[mask == 0], batch[mask == 0]) and not left_in_temp(host)
+    with pytest.raises(host.module("gpen_core").InputError, match=r"got 3, expected 8 \(one for each frame\) or 1"):
+        run_frames(host, red, batch, region_mask=torch.ones(3, 4, 4))
 
 
 def test_what_is_no_video_is_said_before_anything_is_loaded(host, red, tmp_path):
@@ -316,8 +371,9 @@ def test_frames_that_are_a_video(host, red, batch):
     assert image.shape == batch.shape and mask.shape == batch.shape[:3] and torch.equal(batch, before)
     assert torch.equal(image[mask == 0], batch[mask == 0]) and all(one.max() > 0.99 for one in mask)
     assert (image[mask == 1] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
-    assert summary.splitlines()[0] == "8 faces found, 8 restored, 0 skipped"
-    assert [line.partition(":")[0] for line in summary.splitlines()[1:]] == [f"frame {n}, face 0" for n in range(8)]
+    first, person = summary.splitlines()
+    assert first == "8 frames, 1 person: 1 restored, 0 skipped"
+    assert person.startswith("face 0: restored in 8 of 8 frames (frames 0 to 7; ")
     assert isinstance(video, fake_comfyui.ExecutionBlocker)
 
 
@@ -358,7 +414,7 @@ def test_frames_without_faces_come_back(host, red):
     gray = torch.full((3, 96, 128, 3), 0.5)
     _, image, mask, summary = run_frames(host, red, gray)
     assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr() and not mask.any()
-    assert summary == "0 faces found, 0 restored, 0 skipped"
+    assert summary == "3 frames, no people"
     assert run_frames(host, red, gray, strength=0.0)[1] is gray and "batch is empty" in run_frames(host, red, gray[:0])[3]
 
 
@@ -368,8 +424,6 @@ def test_frames_take_one_mask_and_nothing_else(host, red, batch):
     left[:, :32] = 1
     _, image, mask, _ = run_frames(host, red, batch, region_mask=left)
     assert not mask[:, :, 132:].any() and mask[:, :, :124].any() and torch.equal(image[mask == 0], batch[mask == 0])
-    with pytest.raises(core.InputError, match="The mask has 8 frames"):
-        run_frames(host, red, batch, region_mask=torch.ones(8, 4, 4))
     box = {"x": 0, "y": 0, "width": 9, "height": 9}
     for name, value in (("background", batch), ("bboxes", box), ("aligned", True)):
         with pytest.raises(
