@@ -13,12 +13,14 @@ import comfyui_host
 import cv2
 import helpers
 import numpy as np
+import onnx_files
 import pytest
 import video_files
 from comfyui_host import node, restore
 
 from gpen_core.tools.demo import images as demo_pictures
 
+pytest_plugins = ["onnx_files"]
 pytestmark = [
     pytest.mark.host,
     pytest.mark.skipif("GPEN_COMFYUI_DIR" not in os.environ, reason="GPEN_COMFYUI_DIR names no ComfyUI checkout"),
@@ -130,6 +132,41 @@ def test_the_red_checkpoint_turns_only_faces_red(host):
     assert near(restored[mask == 0], before[mask == 0])
     assert near(restored[mask == 255], (255, 0, 0)) and (mask == 255).sum() > 10_000
     assert summary.startswith("6 faces found, 6 restored, 0 skipped")
+
+
+def test_onnx_files_in_the_list_restore_as_the_pth_does(host, exported_onnx, unmapped_onnx):
+    """One that is converted, in the folder of ReActor and with no other file of that network, and one that cannot be."""
+    files = {
+        "facerestore_models/GPEN-BFR-256.onnx": exported_onnx.read_bytes(),
+        "GPEN/gpen-as-it-is.onnx": unmapped_onnx.read_bytes(),
+        "GPEN/gpen-narrow.pth": onnx_files.narrow_weights(),
+    }
+    helpers.write_weights(host.base / "models", files)
+    names = ("gpen-narrow.pth", "GPEN-BFR-256.pth", "gpen-as-it-is.onnx")
+    offered = json.dumps(host.get("/object_info/GPEN_LoadModel")["GPEN_LoadModel"]["input"]["required"]["model"])
+    assert all(name in offered for name in names)
+    expected, converted, as_it_is = (run(host, "astronaut.png", model=name)[0] for name in names)
+    assert not near(expected, demo_pictures.astronaut()) and near(converted, expected) and near(as_it_is, expected)
+    assert (host.base / "models" / "GPEN" / "GPEN-BFR-256.safetensors").exists()
+    assert not (host.base / "models" / "GPEN" / "gpen-as-it-is.safetensors").exists()
+
+
+def test_the_workflow_that_fills_a_region(host):
+    """With a network under its name that returns one color. The mask is the picture's transparency, as of the editor."""
+    photo = demo_pictures.astronaut()
+    alpha = np.full((512, 512), 255, np.uint8)
+    alpha[100:130, 210:250] = 0
+    host.save_input("masked.png", np.dstack((photo, alpha)))
+    narrow = onnx_files.narrow_weights(1024)
+    weights = {
+        key: value * 0 if "to_rgb" in key and key.endswith(("conv.weight", ".bias")) else value
+        for key, value in narrow.items()
+    }
+    helpers.write_weights(host.base / "models" / "GPEN", {"GPEN-Inpainting-1024.pth": weights})
+    values = {"GPEN_LoadModel": {"model": "GPEN-Inpainting-1024.pth"}, "LoadImage": {"image": "masked.png"}}
+    (filled,) = pictures_of(host, example(host, "fill_region", **values), "SaveImage")
+    inside = alpha == 0
+    assert near(filled[~inside][:, :3], photo[~inside]) and near(filled[105:125, 215:245, :3], 127)
 
 
 def test_restore_faces_works_alone(host):

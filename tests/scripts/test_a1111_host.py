@@ -9,6 +9,7 @@ import a1111_host
 import cv2
 import helpers
 import numpy as np
+import onnx_files
 import pytest
 from a1111_host import decoded, encoded, opened
 from PIL import Image
@@ -16,6 +17,7 @@ from webui_fixtures import is_red
 
 from gpen_core.tools.demo import images as demo_pictures
 
+pytest_plugins = ["onnx_files"]
 pytestmark = [
     pytest.mark.host,
     pytest.mark.skipif("GPEN_A1111_DIR" not in os.environ, reason="GPEN_A1111_DIR names no A1111 or Forge checkout"),
@@ -76,6 +78,27 @@ def test_restoring_over_the_api(host, photo, mode):
         found = is_red(np.asarray(restored))
         assert found.sum() > 10_000 and not found[300:].any()
         assert (np.asarray(restored)[300:, :, :3] == photo[300:]).all()
+
+
+def test_onnx_files_in_the_list_restore_as_the_pth_does(host, photo, exported_onnx, unmapped_onnx):
+    """One that is converted, with no other file of that network, and one that cannot be. The host needs ONNX Runtime."""
+    files = {
+        "facerestore_models/GPEN-BFR-256.onnx": exported_onnx.read_bytes(),
+        "GPEN/gpen-as-it-is.onnx": unmapped_onnx.read_bytes(),
+        "GPEN/gpen-narrow.pth": onnx_files.narrow_weights(),
+    }
+    helpers.write_weights(host.data / "models", files)
+    names = ("gpen-narrow.pth", "GPEN-BFR-256.pth", "gpen-as-it-is.onnx")
+    models = {one["name"]: one["downloaded"] for one in host.call("/gpen/v1/models")[1]}
+    assert all(models[name] for name in names)
+    out = []
+    for name in names:
+        status, answer = host.call("/gpen/v1/restore", {"image": encoded(photo), "model": name})
+        assert status == 200 and answer["faces"][0]["restored"], answer
+        out.append(decoded(answer["image"]).astype(int))
+    expected, converted, as_it_is = out
+    assert np.abs(expected - photo).max() > 20
+    assert np.abs(converted - expected).max() <= 1 and np.abs(as_it_is - expected).max() <= 1
 
 
 def test_lying_faces_and_boxes_over_the_api(host):
