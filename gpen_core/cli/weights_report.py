@@ -72,7 +72,7 @@ def _describe_unverified(path: Path) -> str:
 def describe_onnx() -> str:
     """Return how an ONNX file is used, and the package that it needs if that is missing."""
     if has_runtime():
-        return "converted to .safetensors on first load"
+        return "converted to .safetensors on first load, or run in ONNX Runtime"
     return f"needs ONNX Runtime to be converted: {install_command(RUNTIME)}"
 
 
