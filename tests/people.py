@@ -88,9 +88,10 @@ def restorer(weights=None, load=None, is_present=lambda: True):
 
 @pytest.fixture
 def pin_embedder(monkeypatch):
-    """Puts the embedder's file, or these bytes, into a folder. The catalog pins the digest of the embedder."""
+    """Puts the embedder's file, or these bytes, into a folder. The catalog pins the digest of the embedder; a host may have
+    its own copy of that module."""
 
-    def put(folder, content=ONNX):
+    def put(folder, content=ONNX, catalog=catalog):
         changes = {"sha256": hashlib.sha256(ONNX).hexdigest(), "bytes": len(ONNX)}
         entries = tuple(replace(one, **changes) if one.name == "sface" else one for one in catalog.CATALOG)
         monkeypatch.setattr(catalog, "CATALOG", entries)

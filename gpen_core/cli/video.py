@@ -52,7 +52,13 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     _add_file_arguments(parser.add_argument_group("input and output"), inputs)
     add_device_arguments(parser)
     add_option_arguments(
-        parser, RestoreOptions, "selection", "detection", "look", without=("order",), helps={"faces": FACES_HELP}
+        parser,
+        RestoreOptions,
+        "selection",
+        "detection",
+        "look",
+        without=("order", "min_identity"),
+        helps={"faces": FACES_HELP},
     )
     types = {"start": _parse_seconds, "end": _parse_seconds, "bitrate": _parse_bitrate}
     add_option_arguments(parser, VideoOptions, "video", types=types)

@@ -20,6 +20,8 @@ from .warp import warp
 Embedding = NDArray[np.float32]
 """[D], of length 1."""
 
+TRIAL_SHARES = (1.0, 0.75, 0.5, 0.25)
+"""Of the requested strength."""
 CLOSE_CALL = 0.05
 """Similarities this close to the threshold are reported as uncertain."""
 
@@ -108,6 +110,50 @@ def _warp(rgb: FloatImage, alignment: Alignment) -> FloatImage:
     """Interpolate linearly and fill with black, as OpenCV's recognizer does. Larger faces are averaged, so none aliases."""
     size = (alignment.size, alignment.size)
     return np.clip(warp(rgb, alignment.matrix, size, cubic=False, replicate=False), 0, 1)
+
+
+@dataclass(frozen=True)
+class StrengthTrial:
+    """The strength at which a restored face keeps its identity."""
+
+    strength: float | None
+    """None if no tried strength keeps it."""
+    identity: float
+    """Similarity to the input at that strength, or at the lowest that was tried."""
+    full_identity: float
+    """Similarity at the requested strength."""
+
+
+def strength_for_identity(
+    embedder: FaceEmbedder,
+    crop: FloatImage,
+    restored: FloatImage,
+    mask: FloatImage | None,
+    landmarks: Landmarks,
+    strength: float,
+    minimum: float,
+) -> StrengthTrial | None:
+    """Return the highest of four strengths, up to `strength`, at which the face is as similar to the input as `minimum`.
+
+    Both crops are [S, S, 3] RGB in [0, 1], and `landmarks` are in their pixels. `mask` [M, M] covers the same square; None
+    uses all of it. None if the landmarks have no alignment."""
+    alignment = align_for(embedder, landmarks)
+    if alignment is None:
+        return None
+    before, after = _warp(crop, alignment), _warp(restored, alignment)
+    weight: FloatImage | np.float32 = np.float32(1)
+    if mask is not None:
+        scaled = (landmarks + 0.5) * (mask.shape[0] / crop.shape[0]) - 0.5
+        matrix = fit_similarity(scaled, embedder.template)
+        weight = warp(mask, matrix, (embedder.size, embedder.size), cubic=False, replicate=False)[..., None]
+    reference = embedder.embed(before)
+    tried = []
+    for share in TRIAL_SHARES:
+        blend = before + np.float32(share * strength) * weight * (after - before)
+        tried.append(float(reference @ embedder.embed(blend)))
+        if tried[-1] >= minimum:
+            return StrengthTrial(share * strength, tried[-1], tried[0])
+    return StrengthTrial(None, tried[-1], tried[0])
 
 
 @dataclass(frozen=True, eq=False)

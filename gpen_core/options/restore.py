@@ -110,6 +110,13 @@ class RestoreOptions(DeclaredOptions):
         "look", choices=REGIONS, multiple=True, placeholder="eyes,mouth", infotext="GPEN preserve", is_advanced=True,
         on_device=False, weights=lambda value: (FACE_PARSER,) if set(value) - {OCCLUDERS} else (),
     )  # fmt: skip
+    min_identity: float = declare(
+        0.0, "Min identity",
+        "Lower the strength of a restored face until its similarity to the input is at least this, else skip the face. 0 "
+        "turns it off. 0.363 counts as the same person. Requires SFace.",
+        "look", minimum=0, maximum=1, step=0.01, infotext="GPEN min identity", is_advanced=True, on_device=False,
+        weights=lambda value: (FACE_EMBEDDER,) if value > 0 else (),
+    )  # fmt: skip
     upscale: float = declare(
         1.0, "Upscale", "Upscale the whole image by this factor. Faces are restored from the original pixels.",
         "upscale", minimum=1, maximum=8, step=0.5, is_advanced=True, front_ends=COMMAND_LINE_ONLY,

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from ..faces.align import Alignment
+from ..faces.face import Landmarks
+from ..faces.identity import FaceEmbedder, StrengthTrial, strength_for_identity
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage
 from ..progress import StageTimer
@@ -38,6 +41,24 @@ class FaceTask:
         """The width of the face, as a fraction of the side of its square."""
         return self.session.width_ratio(self.number, self.alignment)
 
+    @property
+    def landmarks(self) -> Landmarks:
+        """The landmarks [5, 2] in pixels of the crop."""
+        matrix = self.alignment.matrix
+        return np.asarray(self.session.faces[self.number].landmarks @ matrix[:, :2].T + matrix[:, 2], np.float64)
+
+
+def _skip_reason(trial: StrengthTrial | None, minimum: float) -> str:
+    if trial is None:
+        return "its identity cannot be measured"
+    values = f"{trial.identity:.2f} at a quarter of the strength, {trial.full_identity:.2f} at the whole"
+    return f"its identity would not be kept: {values}, minimum {minimum:g}"
+
+
+def _lowered_note(trial: StrengthTrial) -> str:
+    identity = f"{trial.identity:.2f} (before {trial.full_identity:.2f})"
+    return f"strength lowered to {trial.strength:.2g} for an identity of {identity}"
+
 
 class FaceCompositor(Protocol[Crop]):
     """Crops faces from images and pastes them back. The type of a crop, the network's input, depends on the compositor."""
@@ -63,7 +84,9 @@ class FaceCompositor(Protocol[Crop]):
 class OpenCVCompositor:
     """A `FaceCompositor` for the CPU that supports all options. Crops are [S, S, 3] RGB in [0, 1]."""
 
-    def __init__(self, mask_models: MaskModels, timer: StageTimer) -> None:
+    def __init__(self, mask_models: MaskModels, timer: StageTimer, embedder: FaceEmbedder | None = None) -> None:
+        """`embedder` is needed for the option `min_identity`."""
+        self._embedder = embedder
         self._mask_models = mask_models
         self._timer = timer
 
@@ -84,7 +107,17 @@ class OpenCVCompositor:
             ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)
         with self._timer.stage("blend"):
             restored = match_color(options, crop, restored, mask)
-            session.paste(task.number, restored, mask, task.target, note)
+            strength = options.strength
+            if self._embedder is not None and options.min_identity > 0:
+                points = task.landmarks
+                trial = strength_for_identity(self._embedder, crop, restored, mask, points, strength, options.min_identity)
+                if trial is None or trial.strength is None:
+                    session.skip(task.number, _skip_reason(trial, options.min_identity))
+                    return restored
+                if trial.strength < strength:
+                    note = "; ".join(filter(None, (note, _lowered_note(trial))))
+                strength = trial.strength
+            session.paste(task.number, restored, mask, task.target, note, strength)
         return restored
 
     def flush(self, task: FaceTask) -> None:

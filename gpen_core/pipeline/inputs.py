@@ -220,10 +220,18 @@ class RestoreSession:
     def crop(self, alignment: Alignment) -> FloatImage:
         return crop_face(self.crop_image, alignment)
 
-    def paste(self, number: int, crop: FloatImage, mask: FloatImage | None, target: Alignment, note: str | None) -> None:
+    def paste(
+        self,
+        number: int,
+        crop: FloatImage,
+        mask: FloatImage | None,
+        target: Alignment,
+        note: str | None,
+        strength: float,
+    ) -> None:
         """Blend a restored crop into the image or its background at `target`, see `Canvas.paste`. Small faces are blurred
         first."""
-        self.canvas.paste(blur_small_face(crop, self.faces[number]), mask, target, self.options.strength, self.options.grain)
+        self.canvas.paste(blur_small_face(crop, self.faces[number]), mask, target, strength, self.options.grain)
         self.mark_restored(number, crop.shape[0], note)
 
     def mark_restored(self, number: int, network_size: int, note: str | None) -> None:

@@ -91,10 +91,10 @@ def load_person(reference: FaceReference, photos: Sequence[object], embedder: Fa
         faces = [face for face in flag_implausible(detect(encoded.image)) if face.reason is None]
         if len(faces) != 1:
             found = "no face was found in it" if not faces else f"it has {len(faces)} faces"
-            raise InputError(f"{name} cannot be a reference: {found}. Use a photo of one person, or crop it.")
+            raise InputError(f"{name} is not a photo of one person: {found}. Crop it, or use another photo.")
         embedding = embed_face(embedder, encoded.image, faces[0].landmarks)
         if embedding is None:
-            raise InputError(f"{name} cannot be a reference: its face cannot be aligned. Use another photo of the person.")
+            raise InputError(f"{name} is not usable as a reference: its face cannot be aligned. Use another photo.")
         embeddings.append(embedding)
     return Person(reference.name, mean_embedding(embeddings), reference.is_excluded, _digest(loaded))
 
@@ -131,7 +131,7 @@ def _photos(reference: FaceReference) -> Iterator[object]:
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
         if not files:
-            raise InputError(f"The folder {path} cannot be a reference: it has no images. Put photos of one person there.")
+            raise InputError(f"{path} has no images. Put photos of one person into this folder.")
         yield from files
 
 

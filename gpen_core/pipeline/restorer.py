@@ -342,7 +342,8 @@ class FaceRestorer:
         is_supported = supported_on_device(options) and self.models.operation != INPAINT
         if is_supported and supports_image_ops(self.device):
             return TorchCompositor(self.device, mask_models, timer, upload_cache)
-        return OpenCVCompositor(mask_models, timer)
+        embedder = self.models.identity.embedder(progress) if options.min_identity > 0 else None
+        return OpenCVCompositor(mask_models, timer, embedder)
 
     def _restore_tasks(self, runner: GPENRunner, tasks: Sequence[FaceTask], run: _RestoreRun) -> None:
         compositor = run.compositor
@@ -353,7 +354,7 @@ class FaceRestorer:
                 task.session.skip(task.number, output.note or "")
             else:
                 pasted = compositor.paste(task, output.crop, output.restored, output.note)
-                if run.keep_crops:
+                if run.keep_crops and task.session.faces[task.number].restored:
                     run.crops.setdefault(task.session, {})[task.number] = compositor.to_numpy(pasted)
                 del pasted
             del output  # see `run_with_oom_backoff`

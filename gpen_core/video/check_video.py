@@ -39,8 +39,7 @@ def check_video(
         raise OptionsError(
             f"{target} is a file, but an output without a suffix is a folder of images. Choose another output."
         )
-    if options.upscale != 1:
-        raise OptionsError("Videos cannot be upscaled here. Upscale the video before or after.")
+    raise_if_image_only(options)
     if video.start is not None and info.duration is not None and video.start >= info.duration:
         raise InputError(
             f"{source} is {info.duration:.2f} s long, so there is no frame after the start at {video.start:g} s."
@@ -61,6 +60,14 @@ def check_video(
         info.frame_count,
     )
     return info, encoding
+
+
+def raise_if_image_only(options: RestoreOptions) -> None:
+    """Raise `OptionsError` for options that only single images have."""
+    if options.upscale != 1:
+        raise OptionsError("Videos cannot be upscaled here. Upscale the video before or after.")
+    if options.min_identity > 0:
+        raise OptionsError(f"min_identity is {options.min_identity:g}, but it is only for images. Set it to 0 for a video.")
 
 
 def raise_if_faces_missing(selection: FaceSelection, count: int, source: Path) -> None:

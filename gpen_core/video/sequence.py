@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 
-from ..errors import OptionsError, oom_context
+from ..errors import oom_context
 from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
+from .check_video import raise_if_image_only
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
@@ -71,8 +72,7 @@ def restore_sequence(
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
-    if options.upscale != 1:
-        raise OptionsError("Frames of a video cannot be upscaled here. Upscale them before or after.")
+    raise_if_image_only(options)
     with oom_context("these images", "choose a smaller detection size"):
         analysis = _analyze(restorer, images, options, rate, progress_replay)
         people = restorer.models.identity.people(options, progress_replay)

@@ -29,6 +29,7 @@ from gpen_core import (
 
 from . import controls, engine, host
 from .api_body import MAX_BASE64_LENGTH, BadRequest, RequestStalled, parse
+from .api_types import IMAGE_FIELDS
 from .budget import CapacityExceeded, Reservation
 from .job_queue import Job
 
@@ -62,8 +63,8 @@ HTTP_STATUS: tuple[tuple[type[GpenError], int], ...] = (
 class RestoreJob:
     """A validated request. Its images are not decoded yet."""
 
-    image: bytes
-    before_swap: bytes | None
+    images: dict[str, bytes]
+    """Encoded images by field, see `IMAGE_FIELDS`."""
     model: str
     options: RestoreOptions
     boxes: list[list[float]] | None
@@ -79,11 +80,11 @@ def create_job(body: bytearray, reservation: Reservation, on_start: Callable[[],
         model = controls.find_model(given)
         if model is None:
             raise UnknownModel(f"Unknown model {given!r}. /gpen/v1/models lists the models.")
-        before_swap = None if request.before_swap is None else _decode_base64(request.before_swap, "before_swap")
-        restore_job = RestoreJob(
-            _decode_base64(request.image, "image"), before_swap, model, request.options(), request.boxes
-        )
-    reservation.resize(len(restore_job.image) + len(before_swap or b""))
+        options = request.options()
+        given_images = ((name, getattr(request, name)) for name in IMAGE_FIELDS)
+        images = {name: _decode_base64(text, name) for name, text in given_images if text is not None}
+        restore_job = RestoreJob(images, model, options, request.boxes)
+    reservation.resize(sum(map(len, images.values())))
     return Job(partial(_restore, restore_job, on_start), reservation)
 
 
@@ -99,10 +100,15 @@ def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Pro
         progress(ProgressEvent("read", 0, None, "image", "Reading the image"))
         if on_start is not None:
             on_start()
-        encoded = _decode_image(job.image, "image")
-        before_swap = None if job.before_swap is None else _decode_image(job.before_swap, "before_swap").image
+        images = {name: _decode_image(data, name) for name, data in job.images.items()}
+        encoded, before_swap = images["image"], images.get("before_swap")
         result = engine.restore(
-            encoded.image, job.model, job.options, before_swap=before_swap, boxes=job.boxes, progress=progress
+            encoded.image,
+            job.model,
+            replace(job.options, faces=engine.with_references(job.options.faces, **_references(images))),
+            before_swap=None if before_swap is None else before_swap.image,
+            boxes=job.boxes,
+            progress=progress,
         )
         with _oom_context("the reply"):
             png = replace(encoded, image=result.image_data).to_bytes("PNG")
@@ -112,6 +118,10 @@ def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Pro
                 notes=[*result.notes, *encoded.dropped_note],
                 model=job.model,
             )
+
+
+def _references(images: dict[str, EncodedImage]) -> dict[str, EncodedImage]:
+    return {name: images[name] for name in ("reference", "leave_out") if name in images}
 
 
 def _reply(image: bytes, **fields: Any) -> bytes:

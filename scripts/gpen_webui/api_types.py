@@ -10,7 +10,7 @@ from gpen_core import Option, RestoreOptions, declared_options
 
 FRONT_END = "api"
 OPTIONS = declared_options(RestoreOptions, FRONT_END)
-IMAGE_FIELDS = ("image", "before_swap")
+IMAGE_FIELDS = ("image", "before_swap", "reference", "leave_out")
 
 
 class BaseRequest(BaseModel, extra="forbid"):
@@ -20,6 +20,11 @@ class BaseRequest(BaseModel, extra="forbid"):
     before_swap: Optional[str] = Field(
         None, description="The image before a face swap. Only faces that it changed are restored."
     )
+    reference: Optional[str] = Field(
+        None,
+        description="A photo of one person as base64. Only faces of this person and those with a number are restored.",
+    )
+    leave_out: Optional[str] = Field(None, description="A photo of one person as base64. Faces of this person are skipped.")
     model: Optional[str] = Field(
         None,
         description="A model of /gpen/v1/models, e.g. gpen-bfr-512 (case-insensitive). auto picks the smallest downloaded "
@@ -62,7 +67,8 @@ class RestoreReply(BaseModel):
 
     image: str = Field(description="PNG as base64, with the EXIF data and color profile of the input.")
     faces: list[dict[str, Any]] = Field(
-        description="For each face: box, score, landmarks, restored, reason, note, change, network."
+        description="For each face: box, score, landmarks, restored, reason, note, change, network, identity, similarity, "
+        "similarity_restored."
     )
     notes: list[str] = Field([], description="Further remarks, e.g. boxes without a face.")
     model: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from gpen_core import AUTO_MODELS, Option, OptionsError, OptionSpec, RestoreOptions, match_network_name
 
@@ -18,24 +19,27 @@ USE_SETTING = "as in the settings"
 TOOLTIPS = {
     "model": "auto picks the smallest downloaded network that fits each face. The number is the face resolution (px).",
     "only_swapped": "Restore only faces that differ from the image before ReActor or another face swap.",
+    "reference": "A photo of one person. Only faces of this person and those with a number are restored. Needs SFace "
+    "(39 MB), which is downloaded on first use.",
     "detector": "Face detector. The list also has your own detectors from the models folder.",
 }
 """Tooltips of the controls that are not declared options."""
 
 FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.spec.is_advanced))
-MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector")
+MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector", "reference")
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
 # Widths of the first row (px). It fits into half of a page 1180 px wide, with readable file names and the slider's number
 # beside its label.
 MODEL_SCALE, SCALE = 3, 2
+REFERENCE_HEIGHT = 200  # px
 MODEL_MIN_WIDTH, SLIDER_MIN_WIDTH, MIN_WIDTH = 180, 160, 90
 NEED_WEIGHTS = (
     "model",
     "detector",
-    *(name for name, option in OPTIONS.items() if option.spec.weights is not OptionSpec.weights),
+    *(name for name, option in OPTIONS.items() if option.spec.weights is not OptionSpec.weights and name != "faces"),
 )
-"""Controls that decide which weights are needed."""
+"""Controls that decide which weights are needed. The text of Faces cannot name a photo."""
 
 AddMore = Callable[[dict[str, Any]], None]
 
@@ -89,8 +93,8 @@ def build(*add_more: AddMore) -> dict[str, Any]:
 
 
 def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Arrange names in rows of `COLUMNS`. A group of checkboxes gets its own row."""
-    wide = {name for name in names if name in OPTIONS and OPTIONS[name].spec.multiple}
+    """Arrange names in rows of `COLUMNS`. A group of checkboxes and an image get their own row."""
+    wide = {name for name in names if name == "reference" or (name in OPTIONS and OPTIONS[name].spec.multiple)}
     narrow = [name for name in names if name not in wide]
     rows = [tuple(narrow[start : start + COLUMNS]) for start in range(0, len(narrow), COLUMNS)]
     return [*rows, *((name,) for name in names if name in wide)]
@@ -106,6 +110,8 @@ def _build_one(name: str) -> Any:
         return gr.Dropdown(label="Detector", choices=[USE_SETTING, *engine.available_detectors()], value=USE_SETTING)
     if name == "only_swapped":
         return gr.Checkbox(label="Only swapped faces", value=False)
+    if name == "reference":
+        return gr.Image(label="Reference", type="pil", height=REFERENCE_HEIGHT)
     return build_option(OPTIONS[name])
 
 
@@ -121,15 +127,23 @@ def _missing_files(**given: Any) -> tuple[Any, ...]:
 
 
 def parse_values(
-    enable: Any = None, model: Any = None, only_swapped: Any = None, detector: Any = None, **given: Any
+    enable: Any = None,
+    model: Any = None,
+    only_swapped: Any = None,
+    detector: Any = None,
+    reference: Any = None,
+    **given: Any,
 ) -> ControlValues:
     """Parse the values of the controls; `given` holds options by name. Raises `OptionsError` for an invalid value or an
     unknown name."""
+    if reference is not None and not isinstance(reference, Image.Image):  # a text could name a file
+        raise OptionsError(f"reference is {type(reference).__name__}; expected an image. Send it to /gpen/v1/restore.")
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         known = ", ".join(("enable", *CONTROL_NAMES))
         raise OptionsError(f"Unknown GPEN option {unknown[0]!r}. Available: {known}.")
     options = RestoreOptions.from_request({name: from_widget(one, given.get(name)) for name, one in OPTIONS.items()})
+    options = replace(options, faces=engine.with_references(options.faces, reference))
     named = str(model or default_model())
     return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
 

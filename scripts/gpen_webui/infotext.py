@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from gpen_core import DETECTORS, GpenError, Option
+from gpen_core import DETECTORS, GpenError, Option, base_selection
 
 from . import controls, engine
 from .controls import USE_SETTING, ControlValues
@@ -15,22 +15,24 @@ from .option_widgets import FRONT_END, OPTIONS, format_value, to_widget
 Reader = Callable[[Mapping[str, Any]], Any]
 
 MODEL, FACES, DETECTOR, ONLY_SWAPPED = "GPEN model", "GPEN faces", "GPEN detector", "GPEN only swapped"
-FAILED = "GPEN failed"
+FAILED, REFERENCE = "GPEN failed", "GPEN reference"
 WRITTEN = {name: option for name, option in OPTIONS.items() if option.spec.infotext}
-KEYS = (MODEL, FACES, *(option.spec.infotext for option in WRITTEN.values()), DETECTOR, ONLY_SWAPPED, FAILED)
+KEYS = (MODEL, FACES, *(option.spec.infotext for option in WRITTEN.values()), DETECTOR, ONLY_SWAPPED, REFERENCE, FAILED)
 
 
 def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any]:
     """Return the model, the number of restored faces, and the options that differ from this host's defaults."""
     entries: dict[str, Any] = {MODEL: values.model, FACES: restored_count}
     for name, option in WRITTEN.items():
-        value = getattr(values.options, name)
+        value = base_selection(values.options.faces) if name == "faces" else getattr(values.options, name)
         if value != option.default_for(FRONT_END):
             entries[option.spec.infotext] = format_value(value)
     if values.detector != DETECTORS[0]:
         entries[DETECTOR] = values.detector
     if values.only_swapped:
         entries[ONLY_SWAPPED] = True
+    if not isinstance(values.options.faces, str) and values.options.faces != base_selection(values.options.faces):
+        entries[REFERENCE] = True
     return entries
 
 

@@ -63,9 +63,9 @@ def test_faces_may_be_given_several_times(restore, faces):
         (
             "nobody.png",
             3,
-            "nobody.png cannot be a reference: no face was found in it. Use a photo of one person, or crop it.",
+            "nobody.png is not a photo of one person: no face was found in it. Crop it, or use another photo.",
         ),
-        ("both.png", 3, "both.png cannot be a reference: it has 2 faces. Use a photo of one person, or crop it."),
+        ("both.png", 3, "both.png is not a photo of one person: it has 2 faces. Crop it, or use another photo."),
         ("missing.png", 3, "missing.png"),
         ("", 2, "faces is ['like:']; expected all, largest, center, numbers from 0"),
     ],

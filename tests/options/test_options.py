@@ -34,6 +34,7 @@ def test_defaults_are_those_of_the_published_pipeline():
         "grain": 0.0,
         "preserve": (),
         "mask_expand": 0.0,
+        "min_identity": 0.0,
         "upscale": 1.0,
         "upscaler": "lanczos",
     }
@@ -62,6 +63,7 @@ def test_options_are_frozen():
         *(("angles", value) for value in ("none", 90, None)),
         *(("grain", value) for value in (-0.1, 1.1, math.nan, "some", None)),
         *(("mask_expand", value) for value in (-0.6, 0.6, math.nan, "wide", None)),
+        *(("min_identity", value) for value in (-0.1, 1.1, math.nan, "some", None)),
         *(("upscale", value) for value in (0, 0.9, 8.1, -2, math.nan, math.inf, "2", None)),
         *(("upscaler", value) for value in ("", 2, None)),
         *(("preserve", value) for value in ("nostril", "eyes;mouth", ("eyes", 3), 3, None, [["eyes"]])),
@@ -91,6 +93,7 @@ def test_a_value_that_cannot_be_is_refused_and_named(name, value):
         *(("angles", value) for value in ("auto", "upright", "all")),
         *(("grain", value) for value in (0, 0.3, 1)),
         *(("mask_expand", value) for value in (-0.5, 0, 0.1)),
+        *(("min_identity", value) for value in (0, 0.363, 1)),
         *(("upscale", value) for value in (1, 1.5, 8)),
         *(("upscaler", value) for value in ("lanczos", "realesrnet_x2", "mine.pth")),
     ],

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import helpers
 import numpy as np
 import people
 import pytest
@@ -140,11 +141,11 @@ def test_already_aligned_crops_are_compared_too(anna):
     [
         (
             people.group(ANNA, BOB, CARA),
-            "ref.png cannot be a reference: it has 3 faces. Use a photo of one person, or crop it.",
+            "ref.png is not a photo of one person: it has 3 faces. Crop it, or use another photo.",
         ),
         (
             np.zeros((50, 60, 3)),
-            "ref.png cannot be a reference: no face was found in it. Use a photo of one person, or crop it.",
+            "ref.png is not a photo of one person: no face was found in it. Crop it, or use another photo.",
         ),
     ],
 )
@@ -158,7 +159,7 @@ def test_a_reference_without_exactly_one_face_is_refused(write, pixels, message,
 def test_a_reference_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("this is text")
     (tmp_path / "empty").mkdir()
-    for name, message in (("text.jpg", "text.jpg"), ("missing.jpg", "missing.jpg"), ("empty", "it has no images")):
+    for name, message in (("text.jpg", "text.jpg"), ("missing.jpg", "missing.jpg"), ("empty", "has no images")):
         with pytest.raises(InputError, match=message):
             run(f"like:{tmp_path / name}")
     with pytest.raises(InputError, match="is a URL"):
@@ -209,6 +210,50 @@ def test_identity_is_measured_before_and_after():
     assert other.identity is None and other.similarity < 0.363
     assert face.to_json()["identity"] == round(face.identity, 4)
     assert f"identity {face.identity:.2f}" in face.outcome_text()
+
+
+def keeping(minimum, amount=1.2, **options):
+    """A group restored by a network that adds red: the more, the less a face is like its input."""
+    restorer = people.restorer(helpers.red_weights(256, amount))
+    image = people.group(ANNA, BOB, CARA)
+    return image, restorer(image, min_identity=minimum, measure_identity=True, **options)
+
+
+def test_the_strength_is_lowered_until_the_identity_holds():
+    image, free = keeping(0)
+    full = [face.identity for face in free.faces]
+    assert len(restored(free)) == 3 and all(face.note is None for face in free.faces)
+    _, held = keeping(0.01 + max(full))
+    assert restored(held) == [0, 1, 2]
+    for face, before in zip(held.faces, full):
+        assert re.fullmatch(r"strength lowered to 0\.(75|5|25) for an identity of 0\.\d\d \(before 0\.\d\d\)", face.note)
+        assert face.identity > max(full) >= before
+    change, free_change = (np.abs(one.image - image).max() for one in (held, free))
+    assert 0.2 * free_change < change < 0.8 * free_change
+
+
+def test_a_face_whose_identity_does_not_hold_is_skipped_with_the_reason():
+    image, result = keeping(0.9999)
+    assert restored(result) == [] and np.array_equal(result.image, image)
+    for face in result.faces:
+        assert re.fullmatch(
+            r"its identity would not be kept: 0\.\d\d at a quarter of the strength, 0\.\d\d at the whole, minimum 0\.9999",
+            face.reason,
+        )
+
+
+def test_a_minimum_that_holds_changes_nothing():
+    (image, free), (_, held) = keeping(0), keeping(0.05)
+    assert np.array_equal(free.image, held.image) and all(face.note is None for face in held.faces)
+    image, half = keeping(0.05, strength=0.5)
+    assert np.abs(half.image - image).max() < 0.6 * np.abs(free.image - image).max()
+
+
+def test_skipped_crops_are_not_kept():
+    restorer = people.restorer(helpers.red_weights(256, 1.2))
+    options = RestoreOptions(min_identity=0.9999)
+    (result,) = restorer.restore_batch([people.group(ANNA, BOB, CARA)], options, keep_crops=True)
+    assert result.crops == ()
 
 
 @pytest.mark.parametrize(

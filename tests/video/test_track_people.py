@@ -1,5 +1,7 @@
 """People of a video, chosen by a photo."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import people
 import pytest
@@ -8,14 +10,16 @@ from people import ANNA, BOB
 from PIL import Image
 from video_fakes import FakeRunner, invert
 
-from gpen_core import FaceReference, RestoreOptions, VideoOptions, restore_sequence, restore_video
+from gpen_core import FaceReference, OptionsError, RestoreOptions, VideoOptions, restore_sequence, restore_video
 from gpen_core.faces.identity import SFace
+from gpen_core.images.image import from_array
 from gpen_core.pipeline.identity_models import IdentityModels
 from gpen_core.pipeline.model_set import ModelSet
+from gpen_core.pipeline.people import People
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.video import restore_video as restoring
 from gpen_core.video.track import Track
-from gpen_core.video.track_people import best_frames
+from gpen_core.video.track_people import best_frames, embed_tracks
 
 SHOT = 6  # frames
 SIZE = (240, 200)
@@ -118,3 +122,27 @@ def test_the_best_frames_are_spread_over_the_track():
     chosen = best_frames(Track(0, 1000, points, boxes, scores, points, False, False, 0))
     assert len(chosen) == 5 and {1007, 1099} < set(chosen) and 1045 not in chosen
     assert [(n - 1000) // 20 for n in chosen] == [0, 1, 2, 3, 4]
+
+
+def test_options_of_single_images_are_refused(tmp_path, film, abab):
+    options = RestoreOptions(min_identity=0.4)
+    with pytest.raises(OptionsError, match=r"min_identity is 0\.4, but it is only for images"):
+        restore_video(film, tmp_path / "out", restorer(), options)
+    with pytest.raises(OptionsError, match=r"min_identity is 0\.4, but it is only for images"):
+        list(restore_sequence(restorer(), lambda: abab, options))
+
+
+def test_only_the_frames_that_are_needed_are_read():
+    """Those far apart are reached by a seek."""
+    asked = []
+
+    def frames(first):
+        asked.append(first)
+        for number in range(first, 4000):
+            yield SimpleNamespace(number=number, image=from_array(np.zeros((200, 240, 3), np.uint8)))
+
+    count = 3000
+    boxes, points = np.tile(FACES[0].box, (count, 1)), np.tile(FACES[0].landmarks, (count, 1, 1))
+    track = Track(0, 100, points, boxes, np.ones(count), points, False, False, 0)
+    found = embed_tracks([track], frames, People(SFace(people.ONNX), ()))
+    assert asked == best_frames(track) and len(found[0]) == 5

@@ -1,0 +1,82 @@
+"""People chosen by photos in ComfyUI."""
+
+import fake_comfyui
+import helpers
+import numpy as np
+import pytest
+import torch
+
+pytest_plugins = ["cli_fixtures", "people"]
+
+BLUE = torch.tensor([0.3, 0.5, 1.6])  # gives the same face another embedding: it is the layout of its colors
+
+
+@pytest.fixture
+def models(tmp_path, detector_weights):
+    files = {
+        f"facedetection/{helpers.DETECTOR_FILE}": detector_weights,
+        "GPEN/gpen-red-256.pth": helpers.constant_weights(256, (1, 0, 0)),
+    }
+    helpers.write_weights(tmp_path / "models", files)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def host(models, monkeypatch, pin_embedder):
+    made = fake_comfyui.Host(models, monkeypatch)
+    pin_embedder(models / "facedetection", catalog=made.module("gpen_core.weights.catalog"))
+    return made
+
+
+@pytest.fixture
+def loaded(host):
+    detector = "detection_mobilenet0.25_Final.pth"
+    return host.run("GPEN_LoadModel", model="gpen-red-256.pth", precision="fp32", detector=detector)[0]
+
+
+@pytest.fixture
+def photos(portrait):
+    """A person, the same person elsewhere in the image, and somebody else: [1, H, W, 3] each."""
+    image = torch.from_numpy(np.asarray(portrait))[None].float() / 255
+    return image, image[:, 8:], (image * BLUE).clamp(0, 1)
+
+
+def restored(host, loaded, image, **options):
+    (face_options,) = host.run("GPEN_FaceOptions", **{"reference": None, "leave_out": None, **options})
+    result = host.run("GPEN_RestoreFaces", image=image, model="auto", gpen_model=loaded, face_options=face_options)
+    return bool((result[0] != image).any())
+
+
+def test_a_person_is_restored_or_left_out(host, loaded, photos):
+    image, same, other = photos
+    assert restored(host, loaded, image, reference=same) and not restored(host, loaded, other, reference=same)
+    assert not restored(host, loaded, image, leave_out=same) and restored(host, loaded, other, leave_out=same)
+    batch = torch.cat([same, same * 0.9])
+    assert restored(host, loaded, image, reference=batch)
+
+
+def test_frames_of_a_video_are_compared_too(host, loaded, photos):
+    image, same, other = photos
+    for frames, expected in ((image, True), (other, False)):
+        (face_options,) = host.run("GPEN_FaceOptions", reference=same, min_duration=0.0)
+        batch = frames.repeat(3, 1, 1, 1)
+        result = host.run("GPEN_RestoreVideo", image=batch, model="auto", gpen_model=loaded, face_options=face_options)
+        assert bool((result[1] != batch).any()) is expected
+
+
+def test_a_reference_with_another_number_of_faces_is_refused(host, loaded, photos):
+    image, _, other = photos
+    for photo, text in (
+        (torch.zeros(1, 90, 90, 3), "no face was found in it"),
+        (torch.cat([image, other], 2), "it has 2 faces"),
+    ):
+        with pytest.raises(Exception, match=f"^reference is not a photo of one person: {text}"):
+            restored(host, loaded, image, reference=photo)
+
+
+@pytest.mark.parametrize("faces", ["like:/etc/passwd", "not:photo.jpg", "0,like:photo.jpg"])
+@pytest.mark.parametrize("node", ["GPEN_RestoreFaces", "GPEN_RestoreVideo"])
+def test_a_path_in_a_graph_is_refused_and_never_opened(host, photos, monkeypatch, node, faces):
+    monkeypatch.setattr("builtins.open", lambda *args, **kwargs: pytest.fail(f"opened {args}"))
+    with pytest.raises(Exception, match="a path can be given only on the command line and in Python"):
+        host.run(node, image=photos[0], model="gpen-red-256.pth", faces=faces)
