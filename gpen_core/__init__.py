@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .progress import Progress, ProgressEvent
     from .tools.self_test import SelfTest, run_self_test
     from .video.container_choice import output_suffix
-    from .video.people import PersonOutcome, people_of_sequence, people_of_video, people_text
+    from .video.people_summary import PersonOutcome, people_of_sequence, people_of_video, people_text
     from .video.region_mask import MaskClip
     from .video.restore_video import restore_video
     from .video.sequence import SequenceResult, restore_sequence
@@ -124,7 +124,7 @@ _LAZY = {
     ".video.restore_video": ("restore_video",),
     ".video.video_result": ("TrackOutcome", "VideoResult"),
     ".video.sequence": ("SequenceResult", "restore_sequence"),
-    ".video.people": ("PersonOutcome", "people_of_sequence", "people_of_video", "people_text"),
+    ".video.people_summary": ("PersonOutcome", "people_of_sequence", "people_of_video", "people_text"),
     ".video.region_mask": ("MaskClip",),
     ".video.container_choice": ("output_suffix",),
     ".weights.catalog": ("SUFFIXES", "Entry", "find_entry"),

@@ -44,6 +44,18 @@ def parse_local_path(text: str) -> Path:
     return place
 
 
+def parse_seconds(text: str) -> float:
+    """Parse seconds, or minutes and hours before them."""
+    parts: list[float] = []
+    try:
+        parts = [float(part) for part in text.split(":")]
+        if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
+            raise ValueError(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds such as 83.5 or 1:23.5, got {text!r}") from None
+    return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
+
+
 def add_models_dir_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--models-dir",

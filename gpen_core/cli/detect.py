@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch.locations import parse_location, parse_output
 from ..errors import InputError
-from ..options import RestoreOptions
+from ..options import CLI, RestoreOptions, VideoOptions, declared_options
 from ..progress import pluralize
-from .arguments import add_device_arguments, add_option_arguments, options_from_args
+from . import detect_video
+from .arguments import add_device_arguments, add_option_arguments, options_from_args, parse_seconds
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
@@ -29,14 +30,24 @@ if TYPE_CHECKING:
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
-    detect = commands.add_parser("detect", parents=[shared], help="list the faces in images with their numbers")
-    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders or patterns")
+    detect = commands.add_parser("detect", parents=[shared], help="list the faces in images and videos with their numbers")
+    detect.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders, patterns or videos")
     detect.add_argument(
-        "-o", "--output", type=parse_output, metavar="DIR", help="also write the images with numbered faces to this folder"
+        "-o",
+        "--output",
+        type=parse_output,
+        metavar="DIR",
+        help="also write to this folder: images with numbered faces; for videos, a sheet of the faces, and their tracks for "
+        "gpen video --tracks DIR",
     )
     add_device_arguments(detect, with_model=False)
     others = ("faces", "min_face_size", "max_face_size", "max_faces")
     add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
+    names = [option.name for option in declared_options(VideoOptions, CLI, "video")]
+    without = [name for name in names if name not in detect_video.OPTIONS]
+    add_option_arguments(
+        detect, VideoOptions, "video", without=without, types=dict.fromkeys(("start", "end"), parse_seconds)
+    )
     detect.set_defaults(command=_detect)
 
 
@@ -47,6 +58,12 @@ def _detect(args: argparse.Namespace) -> int:
     from ..batch.sources import Sources
 
     options = options_from_args(args)
+    videos = [text for text in args.inputs if detect_video.is_video(text)]
+    if videos:
+        detect_video.list_people(args, videos, _load_detector(args), options)
+        args.inputs = [text for text in args.inputs if text not in videos]
+        if not args.inputs:
+            return 0
     sources = Sources(tuple(args.inputs))
     out = args.output
     spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
@@ -61,15 +78,20 @@ def _detect(args: argparse.Namespace) -> int:
         return _list_all(args, options, todo, unreadable)
 
 
-def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, unreadable: Mapping[str, InputError]) -> int:
-    from ..batch.local import attempt
+def _load_detector(args: argparse.Namespace) -> Detector:
     from ..pipeline.model_set import load_detector
-    from ..pipeline.report import OutcomeCounts
     from ..weights.download_options import DownloadOptions
 
     with progress_reporter(args) as progress:
         downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
-        detector = load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
+        return load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
+
+
+def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, unreadable: Mapping[str, InputError]) -> int:
+    from ..batch.local import attempt
+    from ..pipeline.report import OutcomeCounts
+
+    detector = _load_detector(args)
     counts, face_counts = OutcomeCounts(), []
     with progress_reporter(args, len(todo)) as show:
 

@@ -38,6 +38,13 @@ def pixels_text(width: float, height: float) -> str:
     return f"{width:.0f}x{height:.0f} px"
 
 
+def clock_text(seconds: float) -> str:
+    """Format a time in a video: `0:07.2`, `1:02:03.0`."""
+    tenths = round(seconds * 10)
+    hours, minutes, rest = tenths // 36000, tenths // 600 % 60, tenths % 600 / 10
+    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
 def stages_text(seconds: Mapping[str, float]) -> str:
     """Format seconds by stage: `detect 0.12 s, network 1,234.50 s`."""
     return ", ".join(f"{stage} {value:,.2f} s" for stage, value in seconds.items())

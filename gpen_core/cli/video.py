@@ -16,6 +16,7 @@ from .arguments import (
     add_run_arguments,
     options_from_args,
     parse_local_path,
+    parse_seconds,
 )
 from .restore import check_workers, input_list_action
 
@@ -60,7 +61,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         without=("order", "min_identity"),
         helps={"faces": FACES_HELP},
     )
-    types = {"start": _parse_seconds, "end": _parse_seconds, "bitrate": _parse_bitrate}
+    types = {"start": parse_seconds, "end": parse_seconds, "bitrate": _parse_bitrate}
     add_option_arguments(parser, VideoOptions, "video", types=types)
     add(
         "--region-mask",
@@ -70,6 +71,12 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         "for each frame. For several videos, a folder with a mask named like each",
     )
     add("--preview", type=int, metavar="N", help="write a sheet of N frames before and after instead of the video")
+    add(
+        "--tracks",
+        type=parse_local_path,
+        metavar="DIR",
+        help="folder that gpen detect wrote for this video: use its faces instead of detecting them again",
+    )
     add("--restart", action="store_true", help="start over instead of resuming an earlier run")
     add_run_arguments(parser)
     add_ray_arguments(parser)
@@ -111,17 +118,6 @@ def _parse_output(text: str) -> OutputPlace:
     return OutputPlace(path, text.endswith(("/", os.sep)))
 
 
-def _parse_seconds(text: str) -> float:
-    parts: list[float] = []
-    try:
-        parts = [float(part) for part in text.split(":")]
-        if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
-            raise ValueError(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected seconds such as 83.5 or 1:23.5, got {text!r}") from None
-    return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
-
-
 def _parse_bitrate(text: str) -> int:
     factor = {"K": 1e3, "M": 1e6}.get(text[-1:].upper(), 1)
     try:
@@ -149,6 +145,8 @@ def _video(args: argparse.Namespace) -> int:
     sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out, kind=VIDEOS)
     plan = plan_videos(sources, VideoOutputSpec(out, args.output.is_folder, args.format, args.suffix), video)
     if args.preview is not None:
+        if args.tracks is not None:
+            raise OptionsError("--preview does not use --tracks. Remove one of them.")
         return preview_videos(args, options, video, plan)
     if args.report is not None:
         plan.check_report(args.report)

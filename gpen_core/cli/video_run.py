@@ -102,6 +102,7 @@ class _Run:
                     frame_memory=args.max_memory,
                     restart=args.restart,
                     executor=executor,
+                    tracks_folder=args.tracks,
                 )
             except (KeyboardInterrupt, Interrupted, OutOfMemory, OutputError) as error:
                 work_dir = WorkDir(job.target)

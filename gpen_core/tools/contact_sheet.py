@@ -39,3 +39,13 @@ def caption(text: str, height: int, width: int = LABEL_WIDTH) -> RGB8:
         place = MARGIN, MARGIN + number * (FONT_SIZE + MARGIN)
         draw.text(place, Path(line).name, fill="black", font=load_font(FONT_SIZE))
     return np.asarray(label, np.uint8)
+
+
+def grid(cells: Sequence[tuple[RGB8, RGB8]], columns: int = 6) -> RGB8:
+    """Render cells in rows of up to `columns`, each a label above an image. All labels have one size, and all images."""
+    blank = [np.full_like(part, 255) for part in cells[0]]
+    padded = [*cells, *[(blank[0], blank[1])] * (-len(cells) % min(columns, len(cells)))]
+    width = min(columns, len(cells))
+    side = np.full((sum(part.shape[0] for part in blank), MARGIN, 3), 255, np.uint8)
+    rows = [padded[n : n + width] for n in range(0, len(padded), width)]
+    return np.vstack([sheet_row(side, [np.vstack(cell) for cell in row]) for row in rows])

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..faces.align import align_face, crop_face
 from ..faces.color import fit_tone, photo_residual
+from ..faces.detection.retinaface import Detector
 from ..faces.face import Face
 from ..files.atomic_write import write_bytes
 from ..images.image import ImageData
 from ..options import RestoreOptions
-from ..pipeline.restorer import FaceRestorer
+from ..pipeline.restorer import detect_faces
 from ..progress import StageTimer
 from .shots import ShotDetector
 from .track import READ_ERRORS, Track, load_tracks, save_tracks
@@ -101,7 +102,7 @@ def detection_options(options: RestoreOptions) -> RestoreOptions:
 
 def detect_frames(
     frames: Iterable[FrameT],
-    restorer: FaceRestorer,
+    detector: Detector,
     options: RestoreOptions,
     check: Callable[[], None],
     timer: StageTimer,
@@ -113,13 +114,13 @@ def detect_frames(
     def detect_group() -> Iterator[tuple[FrameT, list[Face]]]:
         check()
         with timer.stage("detect"):
-            all_faces = restorer.detect([frame.image for frame in group], detection)
+            all_faces = detect_faces(detector, [frame.image for frame in group], detection)
         for frame, faces in zip(group, all_faces):
             yield frame, [face for face in faces if face.reason is None]
 
     for frame in frames:
         group.append(frame)
-        if len(group) == restorer.detector.batch_size:
+        if len(group) == detector.batch_size:
             yield from detect_group()
             group = []
     yield from detect_group()

@@ -74,4 +74,4 @@ def raise_if_faces_missing(selection: FaceSelection, count: int, source: Path) -
     """Raise `OptionsError` if `selection` contains face numbers that none of the video's `count` tracks has."""
     notes = missing_numbers(selection, count)
     if notes:
-        raise OptionsError(f"{source}: {notes[0]}. To list the faces, write a report with strength 0.")
+        raise OptionsError(f"{source}: {notes[0]}. To list the faces, run: gpen detect {source} -o DIR")

@@ -1,85 +1,198 @@
-"""What became of each person of a video, over all of its shots."""
+"""Lists the people of a video without restoring them, and keeps their tracks for `restore_video`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ..progress import pluralize
-from .sequence import SequenceResult
-from .video_result import VideoResult
+import numpy as np
+from numpy.typing import NDArray
 
-MAX_RANGES = 5  # of frames, in a line
+from ..errors import InputError, oom_context
+from ..faces.align import align_face, crop_face
+from ..faces.detection.retinaface import Detector
+from ..files.atomic_write import write_bytes
+from ..optional_packages import version_guard
+from ..options import RestoreOptions, VideoOptions
+from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
+from ..version import __version__
+from .analysis import VideoAnalysis
+from .check_video import probe_video
+from .first_pass import analyze_frames
+from .probe import DEFAULT_FRAME_RATE, VideoInfo
+from .reader import FrameReader
+from .track import Track
+from .track_selection import skip_reasons
+from .work_dir import cache_key, networks_digest, source_digest
+
+RGB8 = NDArray[np.uint8]
+
+THUMBNAIL_SIZE = 160  # px
+TRACKS_FOLDER = "tracks"
+INPUTS_FILE = "inputs.json"
 
 
-@dataclass
-class PersonOutcome:
-    """The result for one person, who may be visible several times."""
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A person of a video: all tracks with the same `Track.person`."""
 
     number: int
-    """The number of the person's first track, which the option `faces` accepts."""
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    """First and last frame of each time that the person is visible."""
-    restored: int = 0
-    """Number of frames in which the person was restored."""
-    reason: str | None = None
-    """Why the person was skipped, if no frame was restored."""
-    size: tuple[float, float] = (0.0, 0.0)
-    """Width and height of the face in pixels, at its largest."""
+    """The number for the option `faces`: that of the first track."""
+    tracks: tuple[Track, ...]
+    times: tuple[tuple[float, float], ...]
+    """First and last second of each track."""
+    size: float
+    """Median side of the face in pixels."""
+    reason: str | None
+    """Why it would be skipped, or None."""
+    thumbnail: RGB8
+    """[160, 160, 3]: the face, aligned, in the frame where it is largest and surest."""
 
     @property
-    def visible(self) -> int:
-        """Number of frames in which the person is visible."""
-        return sum(last - first + 1 for first, last in self.ranges)
-
-    def add_size(self, width: float, height: float) -> None:
-        self.size = max(self.size, (width, height))
-
-    def __str__(self) -> str:
-        """One line, such as `face 0: restored in 90 of 96 frames (frames 0 to 95, 80x91 px)`."""
-        shown = [f"{first} to {last}" if last > first else f"{first}" for first, last in self.ranges[:MAX_RANGES]]
-        more = ", ..." if len(self.ranges) > MAX_RANGES else ""
-        where = f"(frames {', '.join(shown)}{more}; {self.size[0]:.0f}x{self.size[1]:.0f} px)"
-        if self.restored:
-            return f"face {self.number}: restored in {self.restored:,} of {pluralize(self.visible, 'frame')} {where}"
-        return f"face {self.number}: skipped {where}: {self.reason or 'no part of it may be restored'}"
+    def frame_count(self) -> int:
+        return sum(map(len, self.tracks))
 
 
-def people_of_video(result: VideoResult) -> list[PersonOutcome]:
-    """Return the outcome of each person in a video, in the order of their numbers."""
-    people: dict[int, PersonOutcome] = {}
-    for one in sorted(result.tracks, key=lambda one: one.track.first):
-        track = one.track
-        person = people.setdefault(track.person, PersonOutcome(track.person))
-        person.ranges.append((track.first, track.last))
-        person.restored += one.frames
-        person.reason = person.reason or one.reason
-        for x0, y0, x1, y1 in track.boxes:
-            person.add_size(float(x1 - x0), float(y1 - y0))
-    return [people[number] for number in sorted(people)]
+@dataclass(frozen=True, eq=False)
+class VideoPeople:
+    """The people of a video."""
+
+    info: VideoInfo
+    analysis: VideoAnalysis
+    people: tuple[Person, ...]
 
 
-def people_of_sequence(results: Iterable[SequenceResult]) -> list[PersonOutcome]:
-    """Return the outcome of each person in consecutive images, in the order of their numbers."""
-    people: dict[int, PersonOutcome] = {}
-    for frame, one in enumerate(results):
-        for number, face in zip(one.people, one.faces):
-            person = people.setdefault(number, PersonOutcome(number))
-            if person.ranges and person.ranges[-1][1] >= frame - 1:
-                person.ranges[-1] = (person.ranges[-1][0], frame)
-            else:
-                person.ranges.append((frame, frame))
-            person.restored += face.restored
-            person.reason = person.reason or face.reason
-            person.add_size(face.width, face.height)
-    return [people[number] for number in sorted(people)]
+@oom_context("this video", "choose a smaller detection size")
+@version_guard("av")
+def find_people(
+    source: Path,
+    detector: Detector,
+    options: RestoreOptions | None = None,
+    video: VideoOptions | None = None,
+    *,
+    tracks_folder: Path | None = None,
+    progress: Progress | None = None,
+    frame_memory: int | None = None,
+) -> VideoPeople:
+    """Detect and track the faces of a video, as `restore_video` does.
+
+    `tracks_folder`: folder in which the tracks are kept for `restore_video`. If it already has those of this video with
+    these options, faces are not detected again. `progress`, `frame_memory` and errors are those of `restore_video`."""
+    options, video, replay = (
+        options or RestoreOptions(),
+        video or VideoOptions(),
+        ReplayableProgress(progress or no_progress),
+    )
+    info = probe_video(source, video, frame_memory)
+    inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
+    folder = None if tracks_folder is None else _tracks_path(tracks_folder, inputs)
+    analysis = None if folder is None else VideoAnalysis.load(folder)
+    rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
+    reader = FrameReader(info, video.start, video.end, video.interlaced)
+    if analysis is None:
+        analysis = analyze_frames(reader.frames(), reader, detector, options, rate, replay, StageTimer({}))
+        if folder is not None:
+            write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
+            analysis.save(folder)
+    return VideoPeople(info, analysis, _group_tracks(info, analysis, reader, options, video, rate))
 
 
-def people_text(frame_count: int, people: Sequence[PersonOutcome]) -> str:
-    """Return a line with the totals, such as `96 frames, 2 people: 1 restored, 1 skipped`, then one line per person."""
-    frames = pluralize(frame_count, "frame")
-    if not people:
-        return f"{frames}, no people"
-    restored = sum(one.restored > 0 for one in people)
-    count = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    return "\n".join([f"{frames}, {count}: {restored:,} restored, {len(people) - restored:,} skipped", *map(str, people)])
+def analysis_inputs(content: str, detector: Detector, options: RestoreOptions, video: VideoOptions) -> dict[str, Any]:
+    """Return everything that the first pass depends on, by name. `content`: the video's `source_digest`."""
+    return {
+        "version": __version__,
+        "video": content,
+        "detector": networks_digest([detector.network]),
+        **{name: getattr(video, name) for name in ("start", "end", "fps", "interlaced")},
+        **{name: getattr(options, name) for name in ("confidence", "detection_size", "angles", "template")},
+    }
+
+
+def load_kept_tracks(tracks_folder: Path, inputs: Mapping[str, Any], source: Path) -> VideoAnalysis:
+    """Load the tracks that `find_people` kept for these `analysis_inputs`.
+
+    Raises `InputError` if the folder has none, or only those of other videos or options."""
+    analysis = VideoAnalysis.load(_tracks_path(tracks_folder, inputs))
+    if analysis is not None:
+        return analysis
+    advice = f"Run: gpen detect {source} -o {tracks_folder}"
+    others = [json.loads(path.read_bytes()) for path in sorted(tracks_folder.glob(f"{TRACKS_FOLDER}/*/{INPUTS_FILE}"))]
+    same_video = [other for other in others if other.get("video") == inputs["video"]]
+    if not same_video:
+        raise InputError(f"{tracks_folder} has no tracks of {source}, or the video has changed. {advice}")
+    named = {name.replace("_", "-") for name, value in inputs.items() if not _same(same_video[-1].get(name), value)}
+    raise InputError(
+        f"The tracks of {source} in {tracks_folder} were made with another {', another '.join(sorted(named))}. "
+        f"{advice}, with the same options."
+    )
+
+
+def _same(kept: Any, value: Any) -> bool:
+    return bool(kept == json.loads(json.dumps(value)))
+
+
+def _tracks_path(folder: Path, inputs: Mapping[str, Any]) -> Path:
+    return folder / TRACKS_FOLDER / cache_key(inputs)
+
+
+def _group_tracks(
+    info: VideoInfo,
+    analysis: VideoAnalysis,
+    reader: FrameReader,
+    options: RestoreOptions,
+    video: VideoOptions,
+    rate: float,
+) -> tuple[Person, ...]:
+    """Return the people. Whatever joins tracks to people sets `Track.person`, and all else follows."""
+    groups: dict[int, list[Track]] = {}
+    for track in analysis.tracks:
+        groups.setdefault(track.person, []).append(track)
+    reasons = skip_reasons(analysis, options, video, rate)
+    thumbnails = _thumbnails(analysis, reader, groups, options.template)
+
+    def seconds(frame: int) -> float:
+        return info.seconds_at(int(analysis.pts[frame]))
+
+    return tuple(
+        Person(
+            number,
+            tuple(tracks),
+            tuple((seconds(track.first), seconds(track.last)) for track in tracks),
+            float(np.median(np.concatenate([np.sqrt(track.areas) for track in tracks]))),
+            next((reasons[track.number] for track in tracks), None),
+            thumbnails[number],
+        )
+        for number, tracks in groups.items()
+    )
+
+
+def _thumbnails(
+    analysis: VideoAnalysis, reader: FrameReader, groups: Mapping[int, Sequence[Track]], template: str
+) -> dict[int, RGB8]:
+    """Return the thumbnail of each person. A few frames are decoded again, near where they are."""
+    by_frame: dict[int, list[tuple[int, Track]]] = {}
+    for number, tracks in groups.items():
+        frame, track = _best_view(tracks)
+        by_frame.setdefault(frame, []).append((number, track))
+    out = {number: np.full((THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3), 128, np.uint8) for number in groups}
+    for number_of_frame, shown in sorted(by_frame.items()):
+        image = next(reader.frames(number_of_frame, analysis.pts)).image
+        for number, track in shown:
+            alignment = align_face(track.landmarks[number_of_frame - track.first], THUMBNAIL_SIZE, template)
+            if not isinstance(alignment, str) and not alignment.source_region(*image.size).empty:
+                out[number] = np.rint(255 * crop_face(image, alignment)).astype(np.uint8)
+    return out
+
+
+def _best_view(tracks: Sequence[Track]) -> tuple[int, Track]:
+    """Return the frame with the largest product of score and size, and its track."""
+    best, at = -1.0, (tracks[0].first, tracks[0])
+    for track in tracks:
+        values = np.nan_to_num(track.scores) * np.sqrt(track.areas)
+        n = int(values.argmax())
+        if values[n] > best:
+            best, at = float(values[n]), (track.first + n, track)
+    return at

@@ -19,20 +19,21 @@ from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.people import references_digest
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
-from ..version import __version__
 from .alpha import check_opaque
-from .analysis import VideoAnalysis, detect_frames, track_faces
+from .analysis import VideoAnalysis
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding
+from .first_pass import analyze_frames
 from .frame_memory import prefetch_depth
-from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .frame_restorer import FrameRestorer, RestoredFrame
 from .mux import concatenate
+from .people import analysis_inputs, load_kept_tracks
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMask, RegionMaskLike, open_region_mask
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
 from .temporal_filter import FlickerMetric
-from .threaded_pipeline import ThreadedPipeline, timed
+from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
 from .track_people import embed_tracks, load_embeddings, match_tracks, save_embeddings
 from .video_result import TrackOutcome, VideoResult
@@ -57,6 +58,7 @@ class _Run:
     max_memory: int | None
     frame_memory: int | None
     region_mask: RegionMask | None
+    tracks_folder: Path | None = None
     timer: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """Notes for the result."""
@@ -85,6 +87,7 @@ def restore_video(
     frame_memory: int | None = None,
     restart: bool = False,
     executor: SegmentExecutor | None = None,
+    tracks_folder: Path | None = None,
 ) -> VideoResult:
     """Restore the faces of a video (a file, or a folder of images) into `target`, and copy all other streams.
 
@@ -96,9 +99,11 @@ def restore_video(
     video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory` (bytes) limits the network, as in
     `FaceRestorer.restore_batch`. `frame_memory` (bytes; by default half of the machine's memory) limits frames and encoder;
     a video that cannot fit is refused by its header. With `executor`, other processes restore the segments.
-    Raises `InputError` if the source is not a video, has no frames, or has alpha or streams that the target cannot hold;
-    `OptionsError` for invalid options; `OutputError` if the target cannot be written or another run is writing it;
-    `MissingDependency` without PyAV; and the errors of `FaceRestorer.restore_batch`."""
+    `tracks_folder`: folder with the tracks of `find_people`, so that faces are not detected again.
+    Raises `InputError` if the source is not a video, has no frames, or has alpha or streams that the target cannot hold,
+    and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options; `OutputError`
+    if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
+    `FaceRestorer.restore_batch`."""
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
     info, encoding = check_video(source, target, options, video, frame_memory)
@@ -115,6 +120,7 @@ def restore_video(
         max_memory,
         frame_memory,
         open_region_mask(region_mask, info, video),
+        tracks_folder,
     )
     restorer.prepare(options, progress_replay)
     with run.work_dir.lock(restart):
@@ -123,8 +129,8 @@ def restore_video(
 
 def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     content = source_digest(run.info.path, run.progress)
-    analysis_key = _analysis_key(run, content)
-    analysis = _analyze(run, analysis_key)
+    inputs = analysis_inputs(content, run.restorer.detector, run.options, run.video)
+    analysis_key, analysis = cache_key(inputs), _analyze(run, inputs)
     raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
     if run.region_mask is not None:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
@@ -264,16 +270,6 @@ def _segments_key(run: _Run, analysis_key: str) -> str:
     return cache_key(analysis_key, networks_digest(run.restorer.modules()), _second_pass_inputs(run))
 
 
-def _analysis_key(run: _Run, content: str) -> str:
-    """Return the key of everything that the first pass depends on."""
-    options = run.options
-    option_values = [options.confidence, options.detection_size, options.angles, options.template]
-    detector = networks_digest([run.restorer.detector.network])
-    return cache_key(
-        __version__, content, run.video.start, run.video.end, run.video.fps, run.video.interlaced, detector, option_values
-    )
-
-
 def _second_pass_inputs(run: _Run) -> list[Any]:
     """Return the inputs of the second pass other than the first pass and the networks."""
     region_mask = None if run.region_mask is None else run.region_mask.digest
@@ -288,33 +284,18 @@ def _plain(options: RestoreOptions) -> dict[str, Any]:
     return {**vars(options), "faces": faces if isinstance(faces, str) else [str(part) for part in faces]}
 
 
-def _analyze(run: _Run, key: str) -> VideoAnalysis:
-    """Run the first pass, or load its result from the work folder."""
-    folder = run.work_dir.subfolder(key)
-    saved = VideoAnalysis.load(folder)
-    if saved is not None:
-        return saved
-    count = run.info.frame_count or None
-    waited = StageTimer({})
-    with ThreadedPipeline(run.progress.replay) as pipeline:
-        decoded = check_opaque(run.reader.frames(), run.info, run.encoding)
-        frames = pipeline.prefetch(timed(decoded, run.timer, "decode"), PREFETCH_DEPTH)
-        detections = timed(
-            pipeline.prefetch(
-                detect_frames(frames, run.restorer, run.options, pipeline.raise_if_stopped, run.timer), PREFETCH_DEPTH
-            ),
-            waited,
-            "detect",
-        )
-
-        def on_frame(done: int) -> None:
-            done = done if count is None else min(done, count)
-            run.progress(ProgressEvent("analyze", done, count, "frame", "Looking for faces"))
-
-        with run.timer.stage("track"):
-            result = track_faces(detections, run.rate, run.options, on_frame)
-    run.timer.seconds["track"] -= waited.seconds["detect"]
-    result = replace(result, notes=tuple(run.reader.notes))
+def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
+    """Run the first pass, or load its result from the work folder or from the folder of tracks."""
+    folder = run.work_dir.subfolder(cache_key(inputs))
+    result = VideoAnalysis.load(folder)
+    if result is not None:
+        return result
+    if run.tracks_folder is not None:
+        result = load_kept_tracks(run.tracks_folder, inputs, run.info.path)
+    else:
+        frames = check_opaque(run.reader.frames(), run.info, run.encoding)
+        detector = run.restorer.detector
+        result = analyze_frames(frames, run.reader, detector, run.options, run.rate, run.progress, run.timer)
     result.save(folder)
     return result
 
@@ -327,7 +308,7 @@ def _restore_missing(
         numbers = [n for _, n in group]
         frame_range = range(store.ranges[numbers[0]].start, store.ranges[numbers[-1]].stop)
         first = max(0, frame_range.start - frame_restorer.preroll)
-        frames = run.reader.frames(first, analysis.pts)
+        frames = check_opaque(run.reader.frames(first, analysis.pts), run.info, run.encoding)
         until = min(analysis.frame_count, frame_range.stop + frame_restorer.filter_radius) - first
         run.progress(_restoring_event(frame_range.start, analysis))
         with ThreadedPipeline(run.progress.replay) as pipeline:

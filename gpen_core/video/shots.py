@@ -110,7 +110,7 @@ def similarity(previous: FloatImage, current: FloatImage) -> float:
     shift = _global_shift(one, two)
     x, y = shift.x, shift.y
     if shift.is_swap:
-        return _share(_matched_blocks(one, two), _textured_blocks(previous))
+        return 0.0
     if shift.correlation >= MIN_GLOBAL_CORRELATION:
         return 1.0
     textured = _textured_blocks(previous) & _textured_blocks(_translate(current, x, y))
@@ -156,7 +156,8 @@ def _global_shift(one: FloatImage, two: FloatImage) -> _Shift:
     y, x = (int(v) for v in np.unravel_index(np.argmax(correlation), size))
     best = float(correlation[y, x])
     x, y = x - size[1] * (x > width), y - size[0] * (y > height)
-    is_swap = best >= MIN_SWAP_CORRELATION and _is_swap(correlation, x, y, (width, height))
+    is_still = max(correlation[0, 0], correlation[0, 1], correlation[0, -1]) >= MIN_GLOBAL_CORRELATION
+    is_swap = best >= MIN_SWAP_CORRELATION and not is_still and _is_swap(correlation, x, y, (width, height))
     return _Shift(2.0 * x, 2.0 * y, best, is_swap)
 
 

@@ -1,10 +1,13 @@
 """`gpen detect`, and what `gpen restore` has to do with finding faces."""
 
 import json
+import re
 import zlib
 
 import numpy as np
 import pytest
+import video_fakes
+import video_files
 from cli_fixtures import file_names, pixels, write_broken_png
 from PIL import Image
 
@@ -150,3 +153,39 @@ def test_an_error_of_one_image_is_its_own_and_ends_as_restore_does(detect, group
     ran = detect(group, plain)
     assert ran.status == status and said in ran.err and str(group) in ran.err
     assert str(plain) in ran.out
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / "film.mkv"
+    pictures = [*video_fakes.frames(8), *(np.ascontiguousarray(255 - frame[::-1]) for frame in video_fakes.frames(4))]
+    return video_files.write_video(path, 12, video_fakes.SIZE, "ffv1", rate=4, pictures=pictures)
+
+
+def test_the_people_of_a_video_are_listed(detect, film, plain, tmp_path):
+    ran = detect(film, plain)
+    first, person, second, *images = ran.out.splitlines()
+    assert ran.status == 0 and first == f"{film}: 2 people (240x192 px, 12 frames, 1 cut)"
+    assert re.fullmatch(r"   0  0:00\.0-0:01\.8   +\d+ px", person) and second.startswith("   1  0:02.0-0:02.8 ")
+    assert images[0].startswith(f"{plain}: 0 faces") and file_names(tmp_path) == ["film.mkv", "plain.png"]
+
+
+def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, models, film, tmp_path):
+    out = tmp_path / "people"
+    ran = detect(film, "-o", out)
+    assert ran.status == 0 and f"{out / 'film.mkv.jpg'}: 2 faces" in ran.out
+    assert file_names(out) == ["film.mkv.jpg", "tracks"]
+    sheet = np.asarray(Image.open(out / "film.mkv.jpg"))
+    assert sheet.shape[0] < 240 and sheet.shape[1] < 360 and sheet.min() < 60
+    named = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
+    run = ("video", film, "-o", tmp_path / "out.mkv", "--tracks", out, "--device", "cpu", *named)
+    ran = gpen(*run, "--faces", "0")
+    assert (ran.status, ran.err) == (0, "") and "2 faces followed, 1 restored" in ran.out
+    ran = gpen(*run, "--confidence", "0.8")
+    assert ran.status == 3 and "were made with another confidence" in ran.err
+    assert gpen(*run, "--preview", 2).status == 2
+
+
+def test_the_faces_of_a_video_need_a_folder(detect, film, plain):
+    ran = detect(film, "-o", plain)
+    assert ran.status == 2 and "is not a local folder" in ran.err

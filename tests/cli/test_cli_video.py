@@ -21,8 +21,7 @@ from video_fakes import SIZE, frames
 from gpen_core import Interrupted
 from gpen_core.cli import video_preview, video_run
 from gpen_core.cli.main import make_parser
-from gpen_core.video import restore_video as restoring
-from gpen_core.video import segments
+from gpen_core.video import first_pass, segments
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
 from gpen_core.video.work_dir import WorkDir
@@ -365,7 +364,7 @@ def test_an_interruption_in_the_first_pass_leaves_nothing(stand_in, video, film,
     def interrupted(*arguments):
         raise Interrupted("enough")
 
-    monkeypatch.setattr(restoring, "track_faces", interrupted)
+    monkeypatch.setattr(first_pass, "track_faces", interrupted)
     ran = video(film, "-o", tmp_path / "out.mkv")
     assert ran.status == 130 and "goes on" not in ran.err
     assert [name for name in file_names(tmp_path) if not name.endswith(".lock")] == ["film.mkv"]

@@ -1,0 +1,46 @@
+"""Runs the first pass over a video in threads: decoding and detection go ahead of the tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..faces.detection.retinaface import Detector
+from ..options import RestoreOptions
+from ..progress import ProgressEvent, ReplayableProgress, StageTimer
+from .analysis import VideoAnalysis, detect_frames, track_faces
+from .frame_restorer import PREFETCH_DEPTH
+from .reader import DecodedFrame, FrameReader
+from .threaded_pipeline import ThreadedPipeline, timed
+
+
+def analyze_frames(
+    frames: Iterable[DecodedFrame],
+    reader: FrameReader,
+    detector: Detector,
+    options: RestoreOptions,
+    rate: float,
+    progress: ReplayableProgress,
+    timer: StageTimer,
+) -> VideoAnalysis:
+    """Detect and track the faces of all `frames` of the `reader`. `rate`: frames per second.
+
+    Raises the errors of `track_faces` and of the detector."""
+    count = reader.info.frame_count or None
+    waited = StageTimer({})
+    with ThreadedPipeline(progress.replay) as pipeline:
+        decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
+        detections = timed(
+            pipeline.prefetch(detect_frames(decoded, detector, options, pipeline.raise_if_stopped, timer), PREFETCH_DEPTH),
+            waited,
+            "detect",
+        )
+
+        def on_frame(done: int) -> None:
+            done = done if count is None else min(done, count)
+            progress(ProgressEvent("analyze", done, count, "frame", "Looking for faces"))
+
+        with timer.stage("track"):
+            result = track_faces(detections, rate, options, on_frame)
+    timer.seconds["track"] -= waited.seconds["detect"]
+    return replace(result, notes=tuple(reader.notes))
