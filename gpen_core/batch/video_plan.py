@@ -128,11 +128,12 @@ def _result_name(source: Path, relative_path: str, spec: VideoOutputSpec, video:
     if spec.format is not None:
         suffix = f".{spec.format}"
     elif suffix.lower() not in OUTPUT_FORMATS:
-        suffix = _writable_suffix(source, video)
+        suffix = writable_suffix(source, video)
     return f"{stem}{spec.suffix}{suffix}"
 
 
-def _writable_suffix(source: Path, video: VideoOptions) -> str:
+def writable_suffix(source: Path, video: VideoOptions) -> str:
+    """Return the suffix of a container that can hold the video's streams."""
     try:
         return output_suffix(source, video)
     except InputError:  # reading the video raises it later

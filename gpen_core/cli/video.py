@@ -23,7 +23,7 @@ from .restore import check_workers, input_list_action
 DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
 
   gpen video clip.mp4 -o restored.mp4
-  gpen video clip.mp4 -o sheet.jpg --preview 4
+  gpen video clip.mp4 -o restored.mp4 --preview 10s
   gpen video films/ -o restored/ --recursive"""
 FACES_HELP = (
     "Which faces of each shot are restored: all, largest, center, numbers in order of appearance, from 0 (see --report), or "
@@ -70,7 +70,13 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         help="restore only where this is white: a mask image for all frames, or a video or a folder of images with a mask "
         "for each frame. For several videos, a folder with a mask named like each",
     )
-    add("--preview", type=int, metavar="N", help="write a sheet of N frames before and after instead of the video")
+    add(
+        "--preview",
+        type=_parse_preview,
+        metavar="N|SECONDS",
+        help="instead of the video, write a preview next to it. 8: image of 8 frames before and after. 10s: video of 10 "
+        "seconds with the original on the left, from --start or from the middle",
+    )
     add(
         "--tracks",
         type=parse_local_path,
@@ -116,6 +122,20 @@ def _parse_output(text: str) -> OutputPlace:
     path = parse_local_path(text)
     path = path if path.name not in ("", "..") else path.resolve()
     return OutputPlace(path, text.endswith(("/", os.sep)))
+
+
+def _parse_preview(text: str) -> int | float:
+    """Parse a number of frames (int), or seconds (float) such as 10s."""
+    try:
+        if text.endswith("s"):
+            seconds = float(text[:-1])
+            if 0 < seconds < float("inf"):
+                return seconds
+        else:
+            return int(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number of frames such as 8, or seconds such as 10s, got {text!r}")
 
 
 def _parse_bitrate(text: str) -> int:

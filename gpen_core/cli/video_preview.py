@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions, plan: VideoPlan) -> int:
     """Write the preview of each video and return the exit status. The error of the only named video is raised."""
     from ..batch.video_plan import raise_if_conflicts, raise_if_unmatched
-    from ..video.check_video import probe_video
+    from ..video.check_video import check_video, probe_video
     from ..video.region_mask import open_region_mask
 
-    if args.preview < 1:
-        raise OptionsError(f"--preview is {args.preview}; expected a number of frames, such as 8.")
-    jobs = [replace(job, target=_preview_target(job.target)) for job in plan.jobs]
+    is_clip = isinstance(args.preview, float)
+    if not is_clip and args.preview < 1:
+        raise OptionsError(f"--preview is {args.preview}; expected a number of frames such as 8, or seconds such as 10s.")
+    jobs = [replace(job, target=_clip_target(job, video) if is_clip else _sheet_target(job.target)) for job in plan.jobs]
     raise_if_conflicts(jobs)
     errors: Counter[type[BaseException]] = Counter()
     readable = []
@@ -39,6 +40,8 @@ def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: Vid
         try:
             raise_if_unmatched(job)
             info = probe_video(job.source, video, args.max_memory)  # before anything is downloaded or loaded
+            if is_clip:
+                check_video(job.source, job.target, options, video, args.max_memory)
             open_region_mask(region_mask_for(job, args.region_mask, plan), info, video)
             readable.append(job)
         except (InputError, OutOfMemory) as error:
@@ -47,7 +50,8 @@ def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: Vid
         restorer = load_restorer(args, options)
     for job in readable:
         try:
-            _write_preview(args, restorer, options, video, job, region_mask_for(job, args.region_mask, plan))
+            write = _write_clip if is_clip else _write_sheet
+            write(args, restorer, options, video, job, region_mask_for(job, args.region_mask, plan))
         except OF_THE_RUN:
             raise
         except GpenError as error:
@@ -63,13 +67,49 @@ def _report_error(error: GpenError, job: VideoJob, plan: VideoPlan, errors: Coun
     sys.stderr.write(printable(f"gpen: {text}\n"))
 
 
-def _preview_target(target: Path) -> Path:
+def _clip_target(job: VideoJob, video: VideoOptions) -> Path:
+    """Return OUT.preview.mp4, so that no result of a whole run is replaced."""
+    from ..batch.video_plan import writable_suffix
+    from ..video.containers import OUTPUT_FORMATS
+
+    suffix = job.target.suffix if job.target.suffix.lower() in OUTPUT_FORMATS else writable_suffix(job.source, video)
+    stem = job.target.stem.removesuffix(".preview") or "clip"
+    return job.target.with_name(f"{stem}.preview{suffix}")
+
+
+def _sheet_target(target: Path) -> Path:
     from ..images import formats
 
     return target if target.suffix.lower() in formats.OUTPUT_SUFFIXES else target.with_suffix(".preview.jpg")
 
 
-def _write_preview(
+def _write_clip(
+    args: argparse.Namespace,
+    restorer: FaceRestorer,
+    options: RestoreOptions,
+    video: VideoOptions,
+    job: VideoJob,
+    region_mask: Path | None,
+) -> None:
+    from ..video.preview_clip import preview_clip
+
+    with progress_reporter(args) as progress:
+        count = preview_clip(
+            job.source,
+            job.target,
+            args.preview,
+            restorer,
+            options,
+            video,
+            region_mask=region_mask,
+            progress=progress,
+            max_memory=args.max_memory,
+            frame_memory=args.max_memory,
+        )
+    print_summary(args, f"{job.target}: {pluralize(count, 'frame')}, original and restored side by side")
+
+
+def _write_sheet(
     args: argparse.Namespace,
     restorer: FaceRestorer,
     options: RestoreOptions,

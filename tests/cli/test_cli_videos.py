@@ -223,3 +223,24 @@ def test_a_mask_that_does_not_fit_is_refused_before_anything_is_loaded(video):
     assert ran.status == 3 and "mask.mkv has 20 frames, but the video has 30. Give a mask for each frame" in ran.err
     ran = video("a.mkv", "-o", "b.mkv", "--region-mask", "none.png", model="no-such-model")
     assert ran.status == 3 and "none.png cannot be read" in ran.err
+
+
+def test_a_preview_of_seconds_never_replaces_a_result(video, network):
+    film("a.mkv")
+    film("b.mkv")
+    preview = "c.preview.mkv"
+    for out in ("c.mkv", "c.preview.mkv", "c"):
+        ran = video("a.mkv", "-o", out, "--preview", "1s", "-q")
+        assert (ran.status, file_names(Path())) == (0, ["a.mkv", "b.mkv", preview])
+        Path(preview).unlink()
+    ran = video("a.mkv", "b.mkv", "-o", "out", "--preview", "1s")
+    assert ran.status == 0 and file_names(Path("out")) == ["a.preview.mkv", "b.preview.mkv"]
+    text = f"{Path('out/a.preview.mkv')}: 2 frames, original and restored side by side"
+    assert ran.out.splitlines()[0] == text and probe(Path("out/b.preview.mkv")).size == (2 * SIZE[0], SIZE[1])
+
+
+@pytest.mark.parametrize("text", ["s", "0s", "-1s", "nans", "infs", "1.5", "ten", ""])
+def test_previews_that_are_none(video, text):
+    film("a.mkv")
+    ran = video("a.mkv", "-o", "b.mkv", f"--preview={text}", model="no-such-model")
+    assert ran.status == 2 and "expected a number of frames such as 8, or seconds such as 10s" in ran.err

@@ -1,0 +1,145 @@
+"""Restores a short piece of a video and writes it beside the original, to check the options before a long run."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..errors import OutputError, oom_context
+from ..faces.draw import load_font
+from ..images.codecs import EncodedImage
+from ..images.image import ImageData, Pixels
+from ..optional_packages import version_guard
+from ..options import RestoreOptions, VideoOptions
+from ..pipeline.restorer import FaceRestorer
+from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
+from .analysis import VideoAnalysis, detect_frames, track_faces
+from .check_video import check_video, raise_if_faces_missing
+from .encoding import Encoding, resolve_encoding
+from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .mux import concatenate
+from .planes import Planes
+from .probe import DEFAULT_FRAME_RATE, VideoInfo
+from .reader import DecodedFrame, FrameReader
+from .region_mask import RegionMaskLike, open_region_mask
+from .threaded_pipeline import ThreadedPipeline
+from .writer import SegmentWriter, image_to_planes
+
+LABELS = ("Original", "Restored")
+LABEL_HEIGHT = 1 / 18  # of the frame's
+MIN_FONT_SIZE = 12  # px
+
+
+@oom_context("this preview", "choose a smaller detection size")
+@version_guard("av")
+def preview_clip(
+    source: Path,
+    target: Path,
+    seconds: float,
+    restorer: FaceRestorer,
+    options: RestoreOptions | None = None,
+    video: VideoOptions | None = None,
+    *,
+    region_mask: RegionMaskLike | None = None,
+    progress: Progress | None = None,
+    max_memory: int | None = None,
+    frame_memory: int | None = None,
+) -> int:
+    """Restore a piece of this many seconds, and write it into `target` with the original to its left. Return its frames.
+
+    The piece begins at `video.start`, or lies in the middle of the video, and is restored as in a whole run. Sound and the
+    other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
+    options = options or RestoreOptions()
+    replay = ReplayableProgress(progress or no_progress)
+    info, _ = check_video(source, target, options, video or VideoOptions(), frame_memory)
+    part = _piece(info, video or VideoOptions(), seconds)
+    mask = open_region_mask(region_mask, info, part)
+    wide = replace(info, size=(2 * _even_width(info), info.size[1]))
+    encoding = resolve_encoding(wide, target, Encoding.from_options(part))
+    restorer.prepare(options, replay)
+    reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
+    analysis = _analyze(reader, restorer, options, rate, replay)
+    raise_if_faces_missing(options.faces, len(analysis.tracks), source)
+    if mask is not None:
+        mask.check_count(analysis.frame_count, replay.replay)
+    frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, part, rate, replay, mask, max_memory)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".preview.", dir=target.parent)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    with folder as name:
+        segment = Path(name) / "segment.part"
+        with ThreadedPipeline(replay.replay) as pipeline, SegmentWriter(segment, wide, encoding) as writer:
+            frames = reader.frames(0, analysis.pts)
+            for one in frame_restorer.run(frames, range(analysis.frame_count), pipeline):
+                frame, image = _side_by_side(one, info)
+                writer.write(frame, image, (image.pixels != frame.image.pixels).any(axis=2))
+                replay(ProgressEvent("restore", one.frame.number + 1, analysis.frame_count, "frame", "Restoring frames"))
+        concatenate([segment], wide, target, part.start, part.end, replay, encoding)
+    return analysis.frame_count
+
+
+def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions:
+    """Return the options with start and end of the piece."""
+    start, end = video.start, video.end
+    if start is None:
+        last = min((one for one in (end, info.duration) if one is not None), default=seconds)
+        start = max(0.0, (last - seconds) / 2)
+    return replace(video, start=start, end=start + seconds if end is None else min(end, start + seconds))
+
+
+def _analyze(
+    reader: FrameReader, restorer: FaceRestorer, options: RestoreOptions, rate: float, progress: ReplayableProgress
+) -> VideoAnalysis:
+    with ThreadedPipeline(progress.replay) as pipeline:
+        frames = pipeline.prefetch(reader.frames(), PREFETCH_DEPTH)
+        detections = detect_frames(frames, restorer, options, pipeline.raise_if_stopped, StageTimer())
+
+        def on_frame(done: int) -> None:
+            progress(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
+
+        return track_faces(detections, rate, options, on_frame)
+
+
+def _even_width(info: VideoInfo) -> int:
+    """Return the width without columns that share a chroma sample with the other half."""
+    layout = Planes((), info.format, info.colors).layout
+    return info.size[0] - info.size[0] % layout.subsampling_x if layout.kind == "yuv" else info.size[0]
+
+
+def _side_by_side(one: RestoredFrame[DecodedFrame], info: VideoInfo) -> tuple[DecodedFrame, ImageData]:
+    """Return the frame twice, and the image with the restored frame to the right and both labels."""
+    frame, width = one.frame, _even_width(info)
+    native = frame.native
+    planes = image_to_planes(native.image, info) if isinstance(native, EncodedImage) else native
+    layout, halves = planes.layout, []
+    for number, array in enumerate(planes.arrays):
+        own = width // layout.subsampling_x if layout.kind == "yuv" and number in (1, 2) else width
+        halves.append(np.hstack([array[:, :own]] * 2))
+    before, after = (image.pixels[:, :width] for image in (frame.image, one.image))
+    shown = np.hstack([before, after])
+    for label, left in zip(LABELS, (0, width)):
+        _draw_label(shown, label, left)
+    doubled = replace(
+        frame,
+        image=ImageData(np.hstack([before, before])),
+        native=Planes(tuple(map(np.ascontiguousarray, halves)), planes.format, planes.colors),
+    )
+    return doubled, ImageData(shown)
+
+
+def _draw_label(pixels: Pixels, text: str, left: int) -> None:
+    """Draw a label into the upper left corner of a half: white on black."""
+    font = load_font(max(MIN_FONT_SIZE, round(pixels.shape[0] * LABEL_HEIGHT)))
+    x0, y0, x1, y1 = (round(v) for v in ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), text, font=font))
+    margin = max(2, (y1 - y0) // 3)
+    label = Image.new("L", (x1 - x0 + 2 * margin, y1 - y0 + 2 * margin), 0)
+    ImageDraw.Draw(label).text((margin - x0, margin - y0), text, fill=255, font=font)
+    area = pixels[: label.height, left : left + label.width]
+    gray = np.asarray(label)[: area.shape[0], : area.shape[1], None].astype(pixels.dtype)
+    area[...] = gray * (257 if pixels.dtype == np.uint16 else 1)
