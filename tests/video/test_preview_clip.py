@@ -29,7 +29,7 @@ def halves(path, width=WIDTH):
 
 
 @pytest.mark.parametrize(
-    ("video", "first"), [({}, 15), ({"start": 0.4}, 10), ({"end": 0.4}, 0), ({"start": 0.8, "end": 9}, 20)]
+    ("video", "first"), [({}, 15), ({"start": 0.4}, 10), ({"end": 0.4}, 0), ({"start": 0.8, "end": 9.0}, 20)]
 )
 def test_the_middle_or_the_part_asked_for_with_the_original_to_the_left(film, tmp_path, video, first):
     target = tmp_path / "new" / "out.mkv"
@@ -44,7 +44,7 @@ def test_the_middle_or_the_part_asked_for_with_the_original_to_the_left(film, tm
             corner = half[:LABELS, : WIDTH // 3]
             assert corner.max() > 235 and (corner < 20).mean() > 0.3
     assert np.abs(shown[0][0][:LABELS].astype(int) - shown[0][1][:LABELS]).max() > 100  # the words differ
-    assert len(video_files.packets(target)[1]) == 10 and 0 < len(video_files.digests(target)[0]) < 40
+    assert 0 < len(video_files.digests(target)[1]) < len(video_files.digests(film)[1])  # the sound of the piece
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mkv", "new", "out.mkv"]
 
 
