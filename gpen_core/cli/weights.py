@@ -93,7 +93,7 @@ def _models(args: argparse.Namespace) -> int:
     refused = 0
     for line in list_weights(store, args.verify):
         location = f"  {line.folder}" if line.folder else ""
-        sys.stdout.write(printable(f"{line.name:21}  {line.file:33}  {line.size:>17}  {line.state}{location}\n"))
+        sys.stdout.write(printable(f"{line.name:22}  {line.file:33}  {line.size:>17}  {line.state}{location}\n"))
         refused += line.is_refused
     if refused:
         sys.stderr.write(printable(f"gpen: {pluralize(refused, 'file')} cannot be used.\n"))

@@ -333,6 +333,16 @@ def test_convert_reads_an_onnx_file(gpen, tmp_path, exported_onnx):
     assert load_file(tmp_path / "mine.safetensors").keys() == onnx_files.narrow_weights().keys()
 
 
+def test_convert_says_why_a_file_can_only_be_run(gpen, tmp_path, unmapped_onnx):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(unmapped_onnx.read_bytes())
+    ran = gpen("convert", path)
+    assert ran.status == 4 and "This ONNX file can be run, but not converted: the order of its weights is unknown" in ran.err
+    assert not path.with_suffix(".safetensors").exists()
+    line = line_of(gpen("models", "--verify", "--models-dir", tmp_path).out, "(other weights)")
+    assert "OK: only its structure was checked" in line
+
+
 def test_models_says_what_a_file_was_converted_from(gpen, tmp_path):
     digests = {}
     for kind in (digest.PIN, digest.PUBLISHED, digest.STRUCTURE):
