@@ -14,6 +14,7 @@ from ..errors import MissingDependency, first_line
 from ..optional_packages import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, parse_version
 from ..version import __version__
 from ..weights.folders import models_dirs
+from ..weights.onnx_runtime import RUNTIME, RUNTIME_PACKAGES
 
 PROJECT = "sd-gpen"
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +121,8 @@ def format_optional_packages() -> Iterator[str]:
     """Versions of the optional packages, one per line."""
     yield "optional packages (not needed to restore):"
     for package in requirements().optional:
-        yield f"  {package:16} {_installed_version(package) or 'not installed'}"
+        name, version = _find_distribution(package) or (package, "not installed")
+        yield f"  {package:16} {version}{'' if name == package else f' ({name})'}"
 
 
 def explain_import_error(error: BaseException) -> str | None:
@@ -203,6 +205,6 @@ def _installed_version(package: str) -> str | None:
 
 def _find_distribution(package: str) -> tuple[str, str] | None:
     """Return the name under which a package is installed, and its version."""
-    names = OPENCV_NAMES if package == "opencv-python" else (package,)
+    names = {"opencv-python": OPENCV_NAMES, RUNTIME: RUNTIME_PACKAGES}.get(package, (package,))
     found = ((name, version) for name in names for version in (d.version for d in metadata.distributions(name=name)))
     return next(found, None)

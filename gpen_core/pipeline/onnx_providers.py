@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from importlib import metadata
 from importlib.util import find_spec
 
 import torch
@@ -12,7 +10,7 @@ import torch
 from ..errors import DeviceError
 from ..network.onnx_network import CPU_PROVIDER, DIRECTML_PROVIDER, Provider
 from ..optional_packages import install_command
-from ..weights.onnx_runtime import RUNTIME, has_runtime
+from ..weights.onnx_runtime import RUNTIME, has_runtime, installed_runtime
 
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 # By the type of torch's device, best first. ROCm's type is cuda, and torch-directml's is privateuseone.
@@ -94,15 +92,6 @@ def _options(provider: str, device: torch.device) -> dict[str, object]:
     if provider in ("CUDAExecutionProvider", TENSORRT_PROVIDER) and device.type == "cuda":
         return {"device_id": device.index or 0}
     return {}
-
-
-def installed_runtime() -> str | None:
-    """Return the name of the installed package of ONNX Runtime, or None. Some builds have another name."""
-    for package in dict.fromkeys((RUNTIME, *(package for _, package in PACKAGES.values()))):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            metadata.version(package)
-            return package
-    return None
 
 
 def _missing_text(provider: str) -> str:

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import logging
 import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 import helpers
 import numpy as np
@@ -14,6 +16,7 @@ import video_files
 from PIL import Image
 
 from gpen_core import DeviceError, FaceRestorer, MissingDependency, RestoreOptions, VideoOptions, restore_video
+from gpen_core.cli.environment import format_optional_packages
 from gpen_core.network import GPEN, OnnxNetwork
 from gpen_core.network.onnx_network import CPU_PROVIDER, DIRECTML_PROVIDER
 from gpen_core.pipeline import onnx_providers
@@ -21,6 +24,7 @@ from gpen_core.pipeline.devices import pick_device
 from gpen_core.pipeline.network_loading import load_onnx_network
 from gpen_core.weights import onnx_export
 from gpen_core.weights.digest import file_sha256
+from gpen_core.weights.onnx_runtime import installed_runtime
 
 pytest_plugins = ["cli_fixtures", "onnx_files"]
 pytestmark = pytest.mark.skipif(
@@ -165,6 +169,20 @@ def test_without_onnx_runtime_the_package_that_fits_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_directml", None)
     with pytest.raises(DeviceError, match=r"DirectML needs ONNX Runtime, which is not installed\. .* onnxruntime-directml"):
         pick_device("directml")
+
+
+def test_gpen_doctor_knows_every_package_of_onnx_runtime(monkeypatch):
+    """Else it would say that none is installed beside one for a GPU."""
+    real = metadata.distributions
+
+    def distributions(name):
+        fake = {"onnxruntime": [], "onnxruntime-directml": [SimpleNamespace(version="1.19.2")]}
+        return fake[name] if name in fake else real(name=name)
+
+    monkeypatch.setattr(metadata, "distributions", distributions)
+    assert installed_runtime() == "onnxruntime-directml"
+    (line,) = (line for line in format_optional_packages() if line.split()[0] == "onnxruntime")
+    assert line.split() == ["onnxruntime", "1.19.2", "(onnxruntime-directml)"]
 
 
 @pytest.mark.parametrize("name", ["directml", "tensorrt"])
