@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from ..images.image import FloatImage
 
-FINEST_SCALE = 2  # of the flow; each finer scale costs four times as much and follows the noise
-FLOW_SIGMA = 6.0  # px; a face moves smoothly, and elsewhere the confidence is 0
+FINEST_SCALE = 1  # of the search; each finer scale costs three times as much
+ITERATIONS = 12  # of the search
+STRIDE = 4  # px between the search's patches
+FLOW_SIGMA = 2.0  # px
+REFINE_SIGMA = 3.0  # px: the window of the last step, which finds fractions of a pixel
+REFINE_FLOOR = 1e-4  # squared gradient of the range per px; flatter places keep the flow of the search
+MAX_REFINEMENT = 1.0  # px
 BLUR_SIGMA = 1.2  # px, before crops are compared
 WINDOW_SIGMA = 2.5  # px over which differences are averaged
 EROSION_RADIUS = 4  # px around disagreeing pixels that have no confidence either
@@ -26,6 +31,7 @@ PHOTOMETRIC_FLOOR = (0.008, 0.024)  # added to it, of the range
 # from there into the inside of another crop.
 BORDER_FADE = (0.04, 0.08)
 CHANNEL_MEAN = np.full((1, 3), 1 / 3)  # NumPy needs ten times as long for a mean over a short axis
+MIN_CONFIDENCE = 1e-3  # less is none
 MAX_NOISE = 0.03  # of the range, after the blur; a larger difference is not noise
 
 
@@ -37,6 +43,10 @@ class FlowInput:
     """[G, G, 3], slightly blurred."""
     gray: NDArray[np.uint8]
     """[G, G]."""
+    luma: FloatImage
+    """[G, G], not rounded."""
+    gradient: tuple[FloatImage, FloatImage]
+    """Two [G, G]: change of the luma per px to the right and downward."""
     detail: FloatImage
     """[G, G]: local gradient of the color."""
 
@@ -54,14 +64,20 @@ class FlowMatch:
 def prepare(crop: FloatImage) -> FlowInput:
     """Prepare a crop [G, G, 3] in [0, 1]."""
     color = np.asarray(cv2.GaussianBlur(crop.astype(np.float32), (0, 0), BLUR_SIGMA), np.float32)
-    gray = np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2GRAY), np.float32)
+    luma = np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2GRAY), np.float32)
     steepness = cv2.Sobel(color, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(color, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2
-    return FlowInput(color, np.asarray(np.rint(np.clip(gray, 0, 1) * 255), np.uint8), _local_rms(steepness))
+    gray = np.asarray(np.rint(np.clip(luma, 0, 1) * 255), np.uint8)
+    return FlowInput(color, gray, luma, _gradient(luma), _local_rms(steepness))
 
 
-def match(one: FlowInput, other: FlowInput) -> tuple[FlowMatch, FlowMatch]:
-    """Return the flow in both directions. It depends only on the two crops."""
-    forward, backward = _flow(one, other), _flow(other, one)
+def match(
+    one: FlowInput, other: FlowInput, guess: tuple[FloatImage, FloatImage] | None = None
+) -> tuple[FlowMatch, FlowMatch]:
+    """Return the flow in both directions. It depends only on the arguments.
+
+    `guess`: the approximate flow [G, G, 2] in both directions, which replaces the search."""
+    forward, backward = guess or (_search(one, other), _search(other, one))
+    forward, backward = _refine(one, other, forward), _refine(other, one, backward)
     return FlowMatch(forward, _confidence(one, other, forward, backward)), FlowMatch(
         backward, _confidence(other, one, backward, forward)
     )
@@ -75,12 +91,39 @@ def warp_by_flow(image: FloatImage, flow: FloatImage, interpolation: int = cv2.I
     )
 
 
-def _flow(one: FlowInput, other: FlowInput) -> FloatImage:
+def chain(first: FloatImage, second: FloatImage) -> FloatImage:
+    """Return the flow [G, G, 2] of `first` and then `second`."""
+    return np.asarray(first + warp_by_flow(second, first), np.float32)
+
+
+def _search(one: FlowInput, other: FlowInput) -> FloatImage:
     """Compute the flow by dense inverse search (Kroeger et al., ECCV 2016)."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(FINEST_SCALE)
+    search.setGradientDescentIterations(ITERATIONS)
+    search.setPatchStride(STRIDE)
     found = search.calc(one.gray, other.gray, np.zeros((*one.gray.shape, 2), np.float32))
     return np.asarray(cv2.GaussianBlur(found, (0, 0), FLOW_SIGMA), np.float32)
+
+
+def _refine(one: FlowInput, other: FlowInput, flow: FloatImage) -> FloatImage:
+    """Improve the flow by one step of Lucas and Kanade (IJCAI 1981) at each pixel.
+
+    The search is off by fractions of a pixel, which would blur the finest detail of an average along the flow."""
+    there = warp_by_flow(other.luma, flow, cv2.INTER_CUBIC)
+    difference = one.luma - there
+    x, y = (cv2.addWeighted(here, 0.5, moved, 0.5, 0) for here, moved in zip(one.gradient, _gradient(there)))
+    xx, xy, yy, xt, yt = (
+        cv2.GaussianBlur(product, (0, 0), REFINE_SIGMA) for product in (x * x, x * y, y * y, x * difference, y * difference)
+    )
+    xx, yy = xx + REFINE_FLOOR, yy + REFINE_FLOOR
+    step = cv2.merge([yy * xt - xy * yt, xx * yt - xy * xt]) / (xx * yy - xy * xy)[..., None]
+    return np.asarray(flow + np.clip(step, -MAX_REFINEMENT, MAX_REFINEMENT), np.float32)
+
+
+def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
+    x, y = (cv2.Sobel(image, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
 def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward: FloatImage) -> FloatImage:
@@ -95,7 +138,8 @@ def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward:
     size = 2 * EROSION_RADIUS + 1
     closed = cv2.erode(agrees, np.ones((size, size), np.uint8))
     confidence = cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(confidence * _border_weight(forward), np.float32)
+    confidence = confidence * _border_weight(forward)
+    return np.asarray(cv2.threshold(confidence, MIN_CONFIDENCE, 0, cv2.THRESH_TOZERO)[1], np.float32)
 
 
 def _border_weight(flow: FloatImage) -> FloatImage:

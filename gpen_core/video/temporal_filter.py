@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import OptionsError
 from ..images.image import FloatImage
-from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, match, prepare, warp_by_flow
+from .detail import WarpedMean, merge
+from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, match, prepare, warp_by_flow
 
 # This radius reduces the flicker of noise to 0.39, a radius of 2 to 0.47 (benchmarks/flicker.py, shake). For a face that
 # turns, talks and blinks, restored by sharpening, lower amounts kept more noise than detail. A radius of 5 gained little and
@@ -20,6 +21,7 @@ from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, match, prepare, warp_by_fl
 DEFAULT_AMOUNT = 1.0
 RADIUS = 3  # frames to each side
 GUIDE_SIZE = 256  # px
+MIN_CHAINED = 0.4  # mean confidence of each flow of a chain
 LAYER_SCALE = 65535.0  # layers are stored in 16 bits
 BAND_ROWS = 128  # rows filtered at once, so that they fit into the processor's cache
 
@@ -78,6 +80,7 @@ class TrackFilter:
     Frame t becomes the weighted mean of the frames at most `radius` away, each warped by the flow between the input crops.
     Its own weight is 1. Another frame's weight is `amount`, times a Gaussian over time, times the flow's confidence. The
     confidence is 0 where the forward and backward flow disagree, or where the input crops differ by more than their noise.
+    Fine detail of colored layers that the frames have in common is kept (see `detail`).
     There, frame t stays as restored (to 1 in 65535). At most 2 `radius` + 1 frames are held, in 16 bits.
     """
 
@@ -101,7 +104,7 @@ class TrackFilter:
     def add(self, number: int, guide: FloatImage, layers: Sequence[FloatImage]) -> None:
         """Add the track's next frame. `guide` [G, G, 3]: the downscaled input crop, with the same G for all frames.
 
-        `layers`: the images to filter, [S, S] or [S, S, C], each with its own size. The first is the restored crop
+        `layers`: the images to filter, [S, S] or [S, S, 3], each with its own size. The first is the restored crop
         [S, S, 3]. All are in [0, 1].
         """
         if not self.is_active:
@@ -110,10 +113,11 @@ class TrackFilter:
         if self._window and number <= self._window[-1].number:
             raise ValueError(f"Frame {number} was added after frame {self._window[-1].number}. Add frames in order.")
         frame = _WindowFrame(number, prepare(guide), [_quantize(layer) for layer in layers])
-        for other in self._window:
-            if number - other.number <= self.radius:
-                frame.matches[other.number], other.matches[number] = match(frame.guide, other.guide)
         self._window.append(frame)
+        for other in reversed(self._window[:-1]):  # the nearest first, since the flow to others is chained from theirs
+            if number - other.number <= self.radius:
+                guess = self._guess(number, other.number)
+                frame.matches[other.number], other.matches[number] = match(frame.guide, other.guide, guess)
         self._pending.append(number)
 
     def pop_ready(self, last_number: float = math.inf) -> Iterator[FilteredFrame]:
@@ -130,16 +134,31 @@ class TrackFilter:
             self._window = [frame for frame in self._window if frame.number >= oldest]
             yield done
 
+    def _guess(self, number: int, other: int) -> tuple[FloatImage, FloatImage] | None:
+        """Return the flow between two frames, chained from those of consecutive frames.
+
+        Return None if one of them is missing or if two of them differ, as before and after a flash."""
+        frames = {frame.number: frame for frame in self._window}
+        steps = range(other, number)
+        if len(steps) < 2 or any(step not in frames for step in steps):
+            return None
+        if any(frames[step].matches[step + 1].confidence.mean() < MIN_CHAINED for step in steps):
+            return None
+        middle = frames[other + 1]
+        forward = chain(frames[number].matches[middle.number].flow, middle.matches[other].flow)
+        return forward, chain(frames[other].matches[middle.number].flow, middle.matches[number].flow)
+
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
-        total = np.ones(layer.shape[:2], np.float32)
-        out = layer.astype(np.float32)
+        before, after = (
+            WarpedMean(np.zeros(layer.shape, np.float32), np.zeros(layer.shape[:2], np.float32)) for _ in range(2)
+        )
         for other in self._window:
             if other.number in frame.matches:
                 temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
-                _accumulate_warped(out, total, other.layers[index], frame.matches[other.number], temporal_weight)
-        out /= total if out.ndim == 2 else total[..., None]
-        out /= LAYER_SCALE
+                mean = before if other.number < frame.number else after
+                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], temporal_weight)
+        out = merge(np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32), before, after)
         return np.clip(out, 0, 1, out=out)
 
     def _measure(self, frame: _WindowFrame, done: FilteredFrame) -> None:
@@ -161,7 +180,7 @@ def _temporal_weight(distance: int, radius: int) -> float:
 
 
 def _quantize(layer: FloatImage) -> QuantizedLayer:
-    return np.asarray(np.rint(np.clip(layer, 0, 1) * np.float32(LAYER_SCALE)), np.uint16)
+    return np.asarray(cv2.addWeighted(layer, LAYER_SCALE, layer, 0, 0, dtype=cv2.CV_16U), np.uint16)  # rounds, saturates
 
 
 def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
@@ -170,10 +189,8 @@ def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
     return np.asarray(cv2.resize(layer, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _accumulate_warped(
-    out: FloatImage, total: FloatImage, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float
-) -> None:
-    """Add the warped layer to `out`, in the layer's steps, and its weight to `total`."""
+def _accumulate_warped(mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
+    """Add the warped layer and its weight."""
     size = layer.shape[0]
     ratio = size / match.confidence.shape[0]
     confidence = temporal_weight * cv2.resize(match.confidence, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -187,5 +204,6 @@ def _accumulate_warped(
         warped = cv2.remap(
             layer, flow[rows, :, 0] + x, flow[rows, :, 1] + y[rows], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
-        out[rows] += warped * (weight if layer.ndim == 2 else weight[..., None])
-        total[rows] += weight
+        scaled = weight / np.float32(LAYER_SCALE)
+        mean.values[rows] += warped * (scaled if layer.ndim == 2 else scaled[..., None])
+        mean.weight[rows] += weight
