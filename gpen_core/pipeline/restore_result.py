@@ -29,7 +29,7 @@ class RestoreResult:
     largest_face: float
     """Approximate size in pixels of the largest detectable face."""
     seconds: dict[str, float]
-    """Wall time by stage (upscale, detect, align, network, mask, blend), for all images of the batch together."""
+    """Wall time by stage (upscale, detect, align, network, mask, blend, identity), for all images of the batch together."""
     image_data: ImageData
     """`image` before conversion to the type of the input. If nothing changed, it is the input itself: do not write to it."""
     crops: tuple[FloatImage, ...] = ()

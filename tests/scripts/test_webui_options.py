@@ -120,7 +120,7 @@ def test_the_api_has_every_option_with_range_choices_and_help(webui_models, monk
 def test_no_request_can_name_a_file(host, webui_models, monkeypatch):
     """Images are base64, models are names of a list: nothing else is text that is free."""
     fields = schema_of(webui_models, monkeypatch)["properties"]
-    assert set(fields) == {"image", "before_swap", "model", "boxes", *API_OPTIONS}
+    assert set(fields) == {"image", "before_swap", "reference", "leave_out", "model", "boxes", *API_OPTIONS}
     assert "upscaler" in MAY_NAME_FILES and not MAY_NAME_FILES & set(fields)
     for options in (OPTIONS, API_OPTIONS):
         assert all(one.spec.choices or one.spec.minimum is not None or one.spec.convert for one in options.values())
