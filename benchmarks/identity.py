@@ -91,7 +91,9 @@ def print_matches(photos: list[Photo], threshold: float) -> None:
     pairs = [(a.person == b.person, float(a.embedding @ b.embedding), a, b) for a, b in combinations(photos, 2)]
     same, other = ([score for is_same, score, *_ in pairs if is_same is kind] for kind in (True, False))
     several = [one for one in photos if sum(one.person == photo.person for photo in photos) > 1]
-    print(f"{len(photos)} photos, {len({one.person for one in photos})} people, {len({p.person for p in several})} with several")
+    print(
+        f"{len(photos)} photos, {len({one.person for one in photos})} people, {len({p.person for p in several})} with several"
+    )
     print(f"same person: {len(same)} pairs, {np.percentile(same, [0, 5, 50, 100]).round(3)} (0, 5, 50, 100 %)")
     print(f"two people: {len(other)} pairs, {np.percentile(other, [0, 50, 95, 99, 100]).round(3)} (0, 50, 95, 99, 100 %)")
     hits, false = sum(score >= threshold for score in same), sum(score >= threshold for score in other)

@@ -58,7 +58,9 @@ class SFace:
         except cv2.error as error:
             if is_out_of_memory(error):
                 raise
-            raise WeightsError(f"OpenCV {cv2.__version__} cannot run it ({first_line(error)}). Install a newer OpenCV.") from error
+            raise WeightsError(
+                f"OpenCV {cv2.__version__} cannot run it ({first_line(error)}). Install a newer OpenCV."
+            ) from error
         if shape[0] < 2:
             raise WeightsError(f"It is not a face embedder: its output has the shape {list(shape)}.")
 

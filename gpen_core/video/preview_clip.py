@@ -98,7 +98,7 @@ def _analyze(
 ) -> VideoAnalysis:
     with ThreadedPipeline(progress.replay) as pipeline:
         frames = pipeline.prefetch(reader.frames(), PREFETCH_DEPTH)
-        detections = detect_frames(frames, restorer, options, pipeline.raise_if_stopped, StageTimer())
+        detections = detect_frames(frames, restorer.detector, options, pipeline.raise_if_stopped, StageTimer())
 
         def on_frame(done: int) -> None:
             progress(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
