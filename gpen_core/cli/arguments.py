@@ -33,7 +33,10 @@ GROUP_TITLES = {
 
 def options_from_args(args: argparse.Namespace) -> RestoreOptions:
     """Return the options of a command, with defaults for those that it does not have. Raises `OptionsError`."""
-    return RestoreOptions.from_mapping({name: value for name, value in vars(args).items() if value is not None})
+    values = {name: value for name, value in vars(args).items() if value is not None}
+    if len(values.get("faces", ())) == 1:  # given once: errors quote it as it was given
+        (values["faces"],) = values["faces"]
+    return RestoreOptions.from_mapping(values)
 
 
 def parse_local_path(text: str) -> Path:

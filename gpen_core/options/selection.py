@@ -49,9 +49,8 @@ def parse_faces(value: Any) -> FaceSelection:
     words = [part for part in parts if isinstance(part, str) and part in FACE_CHOICES]
     numbers = [part for part in parts if isinstance(part, int)]
     if not parts or min(numbers, default=0) < 0 or len(words) > 1 or (words and numbers):
-        given = value[0] if isinstance(value, list) and len(value) == 1 else value
         raise OptionsError(
-            f"faces is {given!r}; expected {', '.join(FACE_CHOICES)} or numbers from 0 such as 0,2 or 1-3. The command line "
+            f"faces is {value!r}; expected {', '.join(FACE_CHOICES)} or numbers from 0 such as 0,2 or 1-3. The command line "
             f"and Python also accept {LIKE}PHOTO and {NOT}PHOTO."
         )
     return words[0] if len(parts) == len(words) == 1 else parts
