@@ -29,7 +29,7 @@ PHASES = ("read", "restore", "write")
 class Inverting:
     """A restorer that inverts every image."""
 
-    def restore_batch(self, inputs, options, *, progress=None, max_memory=None):
+    def restore_batch(self, inputs, options, *, progress=None, max_memory=None, **_):
         return [self.restore(frame.image, progress) for frame in inputs]
 
     def restore(self, picture, progress):
