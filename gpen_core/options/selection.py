@@ -50,8 +50,8 @@ def parse_faces(value: Any) -> FaceSelection:
     numbers = [part for part in parts if isinstance(part, int)]
     if not parts or min(numbers, default=0) < 0 or len(words) > 1 or (words and numbers):
         raise OptionsError(
-            f"faces is {value!r}; expected {', '.join(FACE_CHOICES)} or numbers from 0 such as 0,2 or 1-3. The command line "
-            f"and Python also accept {LIKE}PHOTO and {NOT}PHOTO."
+            f"faces is {value!r}; expected {', '.join(FACE_CHOICES)}, numbers from 0 such as 0,2 or 1-3, or {LIKE}PHOTO or "
+            f"{NOT}PHOTO."
         )
     return words[0] if len(parts) == len(words) == 1 else parts
 

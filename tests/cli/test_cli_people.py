@@ -67,7 +67,7 @@ def test_faces_may_be_given_several_times(restore, faces):
         ),
         ("both.png", 3, "both.png is not a photo of one person: it has 2 faces. Crop it, or use another photo."),
         ("missing.png", 3, "missing.png"),
-        ("", 2, "faces is ['like:']; expected all, largest, center, numbers from 0"),
+        ("", 2, "faces is 'like:'; expected all, largest, center, numbers from 0"),
     ],
 )
 def test_a_bad_reference_restores_nothing(restore, faces, reference, status, message):
