@@ -159,6 +159,7 @@ FACES = {
     "aligned": False,
 }
 LOOK = {
+    "fidelity": 0.0,
     "template": "gpen",
     "mask_type": "feather",
     "mask_expand": 0.0,

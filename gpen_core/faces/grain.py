@@ -61,11 +61,16 @@ def _compensation_gain(weight: FloatImage, missing: float) -> FloatImage:
     return np.asarray(np.sqrt((2 - w * np.float32(missing)) / (w * np.float32(2 - missing))), np.float32)
 
 
-def _image_noise(image: ImageData, alignment: Alignment) -> Spectrum | None:
-    """Return the noise in and around the face's square, without rounding noise, which the result has anyway."""
+def sampled_region(image: ImageData, alignment: Alignment) -> Region:
+    """Return the part of the image in and around a face's square in which its noise is measured."""
     inner = alignment.source_region(*image.size)
     grow = max(MIN_MARGIN, (inner.x1 - inner.x0) // 2, (inner.y1 - inner.y0) // 2)
-    side, places = _patch_grid(image.region_with_margin(inner, grow))
+    return image.region_with_margin(inner, grow)
+
+
+def _image_noise(image: ImageData, alignment: Alignment) -> Spectrum | None:
+    """Return the noise in and around the face's square, without rounding noise, which the result has anyway."""
+    side, places = _patch_grid(sampled_region(image, alignment))
     if not places:
         return None
     step = 1 / image.max_value if image.pixels.dtype in MAX_VALUES else 0.0

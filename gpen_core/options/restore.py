@@ -38,6 +38,12 @@ class RestoreOptions(DeclaredOptions):
         1.0, "Strength", "Blend of the restored face (1) with the input (0). Lower values keep more of the person.",
         "look", minimum=0, maximum=1, step=0.01, infotext="GPEN strength",
     )  # fmt: skip
+    fidelity: float = declare(
+        0.0, "Fidelity",
+        "Keep what the input shows reliably, such as shapes and colors, and add only the detail that it lacks. 0 turns it "
+        "off.",
+        "look", minimum=0, maximum=1, step=0.05, infotext="GPEN fidelity", is_advanced=True, on_device=False,
+    )  # fmt: skip
     faces: str | tuple[int | str | FaceReference, ...] = declare(
         "all", "Faces",
         "Faces to restore: all, largest, center, or face numbers starting at 0, e.g. 0,2-4.",

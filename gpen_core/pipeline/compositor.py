@@ -11,6 +11,7 @@ import torch
 
 from ..faces.align import Alignment
 from ..faces.face import Landmarks
+from ..faces.fidelity import keep_input
 from ..faces.identity import FaceEmbedder, StrengthTrial, strength_for_identity
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage
@@ -106,6 +107,7 @@ class OpenCVCompositor:
         with self._timer.stage("mask"):
             ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)
         with self._timer.stage("blend"):
+            restored = keep_input(options.fidelity, session.image, task.alignment, crop, restored)
             restored = match_color(options, crop, restored, mask)
             strength = options.strength
             if self._embedder is not None and options.min_identity > 0:

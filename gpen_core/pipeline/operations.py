@@ -30,8 +30,9 @@ def require_restoration(operation: str, use: str) -> None:
 
 
 def adapt_options(options: RestoreOptions, operation: str) -> RestoreOptions:
-    """Return the options without those that would undo the operation: `color` becomes `none`, and `preserve` empty."""
-    return options if operation == RESTORE else replace(options, color="none", preserve=())
+    """Return the options without those that would undo the operation: `color` becomes `none`, `fidelity` 0, and `preserve`
+    empty."""
+    return options if operation == RESTORE else replace(options, color="none", fidelity=0.0, preserve=())
 
 
 def check_input(restore_input: RestoreInput, operation: str) -> None:

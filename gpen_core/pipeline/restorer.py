@@ -243,7 +243,7 @@ class FaceRestorer:
         from a path or upscaled. `measure_identity` sets `Face.identity` of each restored face, for which SFace is
         downloaded if it is missing.
 
-        A network that colors or fills faces (`pipeline.operations`) ignores the options `color` and `preserve`.
+        A network that colors or fills faces (`pipeline.operations`) ignores the options `color`, `fidelity` and `preserve`.
 
         Raises `InputError` for invalid images, for boxes and masks that are not finite, for a missing region mask if the
         network fills a region, and for a background that is smaller

@@ -14,6 +14,7 @@ from ..errors import OptionsError, oom_context
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
+from ..faces.fidelity import keep_input
 from ..faces.postprocess import match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData, from_array
 from ..options import RestoreOptions
@@ -120,6 +121,7 @@ def _face_rows(
             cell_options = replace(options, mask_type=mask_type)
             mask_models, photo = restorer.models.mask_models(cell_options, notify), session.photo_residual
             restored, mask = tone_and_mask(cell_options, mask_models, output.crop, output.restored, width, photo=photo)
+            restored = keep_input(cell_options.fidelity, session.image, alignment, output.crop, restored)
             restored = blur_small_face(match_color(cell_options, output.crop, restored, mask), face)
             cells = [
                 _render_cell(session.image, restored, mask, alignment, cell_alignment, strength, cell_options.grain)

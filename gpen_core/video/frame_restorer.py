@@ -15,6 +15,7 @@ import numpy as np
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
+from ..faces.fidelity import keep_input
 from ..faces.identity import PersonMatch
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
@@ -264,6 +265,7 @@ class FrameRestorer:
         restored, mask = tone_and_mask(
             self.options, self.mask_models, crop, restored, width, is_monochrome=plan.is_monochrome
         )
+        restored = keep_input(self.options.fidelity, slot.image, slot.alignment, crop, restored)
         layers = [_downscale(restored, plan.downscale)]
         if mask is not None and (self.mask_models.face_parser is not None or self.options.preserve):
             layers, mask = [*layers, mask], None

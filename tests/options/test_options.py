@@ -20,6 +20,7 @@ from gpen_core.options import (
 def test_defaults_are_those_of_the_published_pipeline():
     assert dataclasses.asdict(RestoreOptions()) == {
         "strength": 1.0,
+        "fidelity": 0.0,
         "faces": "all",
         "order": "reading",
         "min_face_size": 0,
@@ -49,6 +50,7 @@ def test_options_are_frozen():
     ("name", "value"),
     [
         *(("strength", value) for value in (-0.01, 1.01, math.nan, math.inf, "1", None)),
+        *(("fidelity", value) for value in (-0.01, 1.01, math.nan, "high", None)),
         *(("confidence", value) for value in (-0.1, 1.1, math.nan, "high")),
         *(("max_face_size", value) for value in (-1, 12.5, 8193, None)),
         *(("min_face_size", value) for value in (-1, 12.5, 8193, math.nan, math.inf, None)),
@@ -203,6 +205,7 @@ def test_what_can_name_a_file_is_not_offered_to_requests():
         ({"preserve": "eyes"}, {"face_parser"}, False),
         ({"preserve": "occluders"}, set(), False),
         ({"grain": 0.5}, set(), False),
+        ({"fidelity": 0.5}, set(), False),
         ({"mask_expand": 0.1}, set(), False),
     ],
 )

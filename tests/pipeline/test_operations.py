@@ -90,7 +90,7 @@ def test_a_gray_image_without_a_face_stays_as_it_is(gray):
     assert result.image.shape == gray.shape[:2] and not result.is_changed
 
 
-@pytest.mark.parametrize("options", [{"color": "match"}, {"color": "auto"}, {"preserve": "occluders"}])
+@pytest.mark.parametrize("options", [{"color": "match"}, {"color": "auto"}, {"fidelity": 1.0}, {"preserve": "occluders"}])
 def test_options_that_would_take_the_colors_away_have_no_effect(gray, options):
     network = restorer(helpers.constant_weights(256, SKIN), COLORIZE)
     plain = network.restore(gray, RestoreOptions(color="none"))

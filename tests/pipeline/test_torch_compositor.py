@@ -136,7 +136,10 @@ def test_a_square_that_is_aligned_already(monkeypatch):
     assert (found.mask == 1).all()
 
 
-@pytest.mark.parametrize("option", [{"grain": 0.5}, {"preserve": "occluders"}, {"mask_expand": -0.2}], ids=str)
+NOT_ON_DEVICE = [{"grain": 0.5}, {"preserve": "occluders"}, {"mask_expand": -0.2}, {"fidelity": 0.5}]
+
+
+@pytest.mark.parametrize("option", NOT_ON_DEVICE, ids=str)
 def test_what_is_not_done_there_goes_the_other_way_and_comes_out_the_same(monkeypatch, option):
     frame = RestoreInput(make_image(240, 320, "uint8"))
     expected, found = restore_with_both(monkeypatch, "cpu", ONE, frame, RestoreOptions(**option))

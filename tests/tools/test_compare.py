@@ -1,5 +1,7 @@
 """The contact sheet: every cell shows what restoring would give, and nothing is done twice."""
 
+from dataclasses import replace
+
 import helpers
 import numpy as np
 import pytest
@@ -73,14 +75,15 @@ def test_a_row_for_each_face_and_model_a_column_for_each_strength(restorer, pict
     assert all((labels[row * STEP : (row + 1) * STEP] < 128).any() for row in range(4))
 
 
-def test_cells_show_what_restoring_gives(restorer, picture):
+@pytest.mark.parametrize("more", [{}, {"fidelity": 0.7}], ids=str)
+def test_cells_show_what_restoring_gives(restorer, picture, more):
     from gpen_core.faces.align import align_face, crop_face
     from gpen_core.images.image import to_image_data
 
-    options = RestoreOptions(faces="0", color="none")
+    options = RestoreOptions(faces="0", color="none", **more)
     choices = CompareGrid(("red",), (0.7,), ("feather",))
     sheet = contact_sheet(restorer, picture, choices, options)
-    result = restorer.restore(picture, RestoreOptions(faces="0", color="none", strength=0.7, mask_type="feather"))
+    result = restorer.restore(picture, replace(options, strength=0.7, mask_type="feather"))
     expected = crop_face(to_image_data(result.image), align_face(FACES[0].landmarks, CELL_SIZE))
     assert np.abs(cell(sheet, 0, 1) / 255 - expected).max() <= 0.51 / 255
 

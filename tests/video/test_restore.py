@@ -55,6 +55,14 @@ def test_faces_are_restored_and_all_else_is_as_it_was(film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv"]
 
 
+def test_what_the_frames_show_of_a_face_can_be_kept(film, tmp_path):
+    """The network inverts them."""
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], RestoreOptions(fidelity=1), EXACT)
+    middle = (slice(88, 104), slice(112, 128))
+    for one, other in zip(read_frames(film), read_frames(tmp_path / "out.mkv")):
+        assert np.abs(one[middle].astype(float) - other[middle]).mean() < 5
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 1.0])
 @pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_path, smoothing):
