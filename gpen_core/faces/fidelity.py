@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..images.image import LUMA, FloatImage, ImageData
 from .align import Alignment
 from .grain import sampled_region
-from .spectrum import PATCH_SIZES, RING_CENTERS, Spectrum, estimate_noise
+from .spectrum import OPPONENT, PATCH_SIZES, RING_CENTERS, Spectrum, estimate_noise
 
 Matrix = NDArray[np.float64]
 
@@ -37,7 +37,10 @@ BLURRED_POWER = 0.25
 MIN_EVIDENCE = 0.5  # of the noise: if `BLURRED_POWER` of the network's power is weaker, noise hides a blur
 HALF_GAIN_SIGMA = math.sqrt(math.log(2) / 2) / math.pi  # px: a Gaussian of this deviation halves 1 cycle per px
 MIN_SIGMA = 4.0  # px: a wider Gaussian is computed on a reduced crop
-NOISE_WEIGHT, BLOCK_WEIGHT = 2.0, 4.0  # of what comes back, relative to errors that stay: on smooth skin it is seen first
+LIGHT, COLOR = LUMA[None].astype(np.float64), OPPONENT[1:]  # axes of luminance, and of color without it
+# How much noise and blocks count that come back, relative to errors that stay: on smooth skin they are seen first, and
+# JPEG's blocks are twice as large in color.
+LIGHT_WEIGHTS, COLOR_WEIGHTS = (2.0, 4.0), (4.0, 8.0)
 BLOCK = 8  # px: side of JPEG's blocks
 TRIMMED = 0.8  # quantile of squared differences: larger ones are edges of the face, not of blocks
 MIN_STEP = 1.1  # of the squared steps inside blocks: smaller steps between blocks are chance
@@ -59,6 +62,8 @@ class Reliability:
     """The frequency that the input shows at half its amplitude."""
     cutoff: float
     """The frequency of which half is used; above it is more noise than there is to correct."""
+    color_cutoff: float
+    """The same for color without luminance."""
 
 
 def keep_input(amount: float, image: ImageData, alignment: Alignment, crop: FloatImage, restored: FloatImage) -> FloatImage:
@@ -69,39 +74,59 @@ def keep_input(amount: float, image: ImageData, alignment: Alignment, crop: Floa
     if amount == 0:
         return restored
     found = estimate_reliability(image, alignment, crop, restored)
-    missed = _low_pass(crop - _low_pass(restored, found.blur), found.cutoff)
-    return np.asarray(np.clip(restored + np.float32(amount) * missed, 0, 1), np.float32)
+    missed = crop - _low_pass(restored, found.blur)
+    light = np.asarray(missed @ LUMA, np.float32)[..., None]
+    reliable = _low_pass(light, found.cutoff) + _low_pass(missed - light, found.color_cutoff)
+    return np.asarray(np.clip(restored + np.float32(amount) * reliable, 0, 1), np.float32)
 
 
 def estimate_reliability(image: ImageData, alignment: Alignment, crop: FloatImage, restored: FloatImage) -> Reliability:
     """Estimate up to which frequencies `crop` shows the face, compared with `restored`. Arguments as for `keep_input`."""
     rings = _Rings.of(crop.shape[0])
     blocks = alignment.scale**2 * block_variance(image, alignment)
-    own, network = rings.power(crop), rings.power(restored)
-    noise = _added_noise(crop, restored, alignment.scale, rings.centers) + blocks
-    blur = _half_amplitude(own - noise, network, noise, rings.centers)
+    network = rings.power(restored, LIGHT)
+    noise = _AddedNoise.of(crop, restored, alignment.scale).power(rings, LIGHT) + blocks
+    blur = _half_amplitude(rings.power(crop, LIGHT) - noise, network, noise, rings.centers)
     if alignment.scale > 1:
         blur = min(blur, 0.5 / alignment.scale)  # the image has no higher frequencies
     expected = _low_pass(restored, blur)
-    noise = _added_noise(crop, expected, alignment.scale, rings.centers)
-    missed = rings.power(crop - expected) - noise - blocks
-    return Reliability(blur, _least_risk(missed, NOISE_WEIGHT * noise + BLOCK_WEIGHT * blocks, rings))
+    missed, added = crop - expected, _AddedNoise.of(crop, expected, alignment.scale)
+    cutoffs = []
+    for axes, noise_weight, block_weight in ((LIGHT, *LIGHT_WEIGHTS), (COLOR, *COLOR_WEIGHTS)):
+        noise = added.power(rings, axes)
+        visible = noise_weight * noise + block_weight * len(axes) * blocks
+        cutoffs.append(_least_risk(rings.power(missed, axes) - noise - len(axes) * blocks, visible, rings))
+    return Reliability(blur, *cutoffs)
 
 
-def _added_noise(crop: FloatImage, clean: FloatImage, scale: float, frequencies: Matrix) -> Matrix:
-    """Return the power [K] of the luminance noise of `crop` that `clean` does not have, at frequencies [K] in cycles per
-    crop pixel. White noise of variance v in each crop pixel has v.
+@dataclass(frozen=True, eq=False)
+class _AddedNoise:
+    """The noise of a crop that a clean crop of the same face does not have."""
 
-    Fine texture of the face counts as noise in both, so the difference is without it. Both are measured at the resolution of
-    the image, because interpolated noise is too coarse for `estimate_noise`."""
-    side = crop.shape[0]
-    small = max(1, min(side, round(side / scale)))
-    spectra = [estimate_noise(_patches(_reduce(one, small))) if small >= PATCH_SIZES[-1] else None for one in (crop, clean)]
-    own, other = (Spectrum.zero() if one is None else one for one in spectra)
-    power = np.einsum("i,rij,j->r", LUMA, own.subtract(other).power, LUMA)
-    power = np.minimum(power, MAX_COARSENESS * max(1, small / NO_FLAT_SIDE) ** COARSENESS_GROWTH * power[FINE_RING])
-    ratio = side / small
-    return np.asarray(ratio**2 * np.interp(frequencies * ratio, RING_CENTERS, power), np.float64)
+    spectrum: Spectrum
+    ratio: float
+    """Crop pixels per pixel of the spectrum."""
+
+    @classmethod
+    def of(cls, crop: FloatImage, clean: FloatImage, scale: float) -> _AddedNoise:
+        """`scale` is in crop pixels per image pixel.
+
+        Fine texture of the face counts as noise in both, so the difference is without it. Both are measured at the
+        resolution of the image, because interpolated noise is too coarse for `estimate_noise`."""
+        side = crop.shape[0]
+        small = max(1, min(side, round(side / scale)))
+        if small < PATCH_SIZES[-1]:
+            return cls(Spectrum.zero(), side / small)
+        own, other = (estimate_noise(_patches(_reduce(one, small))) or Spectrum.zero() for one in (crop, clean))
+        return cls(own.subtract(other), side / small)
+
+    def power(self, rings: _Rings, axes: Matrix) -> Matrix:
+        """Return the power [K] in each ring, summed over `axes` [N, 3]. White noise of variance v in each crop pixel has v
+        per axis."""
+        power = np.einsum("ni,rij,nj->r", axes, self.spectrum.power, axes)
+        growth = max(1, rings.side / self.ratio / NO_FLAT_SIDE) ** COARSENESS_GROWTH
+        power = np.minimum(power, MAX_COARSENESS * growth * power[FINE_RING])
+        return np.asarray(self.ratio**2 * np.interp(rings.centers * self.ratio, RING_CENTERS, power), np.float64)
 
 
 def _reduce(crop: FloatImage, side: int) -> FloatImage:
@@ -163,10 +188,15 @@ class _Rings:
         centers = np.sqrt(edges[1:] * edges[:-1])
         return cls(centers, numbers, counts.astype(np.float64), (bell / np.sqrt((bell**2).sum())).astype(np.float32))
 
-    def power(self, crop: FloatImage) -> Matrix:
-        """Return the power [K] of a crop's luminance in each ring."""
-        luma = crop @ LUMA
-        energy = np.abs(np.fft.rfft2((luma - luma.mean()) * self.window)).ravel() ** 2
+    @property
+    def side(self) -> int:
+        return len(self.window)
+
+    def power(self, crop: FloatImage, axes: Matrix) -> Matrix:
+        """Return the power [K] of a crop in each ring, summed over `axes` [N, 3]."""
+        values = (crop @ axes.T.astype(np.float32)).transpose(2, 0, 1)  # [N, S, S]
+        waves = np.fft.rfft2((values - values.mean((1, 2), keepdims=True)) * self.window)
+        energy = (np.abs(waves) ** 2).sum(0).ravel()
         return np.asarray(np.bincount(self.numbers, energy, len(self.counts) + 2)[1:-1] / self.counts)
 
 
@@ -187,9 +217,8 @@ def _half_amplitude(signal: Matrix, network: Matrix, noise: Matrix, frequencies:
 def _least_risk(missed: Matrix, visible: Matrix, rings: _Rings) -> float:
     """Return the cutoff with the least expected error: `missed` [K] that is not corrected, and noise `visible` [K] that
     comes back."""
-    side = rings.window.shape[0]
-    count = math.ceil(math.log(side / MIN_CUTOFF) / math.log(CUTOFF_STEP))
-    cutoffs = np.append(MIN_CUTOFF / side * CUTOFF_STEP ** np.arange(count), math.inf)
+    count = math.ceil(math.log(rings.side / MIN_CUTOFF) / math.log(CUTOFF_STEP))
+    cutoffs = np.append(MIN_CUTOFF / rings.side * CUTOFF_STEP ** np.arange(count), math.inf)
     gains = 0.5 ** ((rings.centers / cutoffs[:, None]) ** 2)  # [cutoffs, K]
     risk = ((1 - gains) ** 2 * missed + gains**2 * visible) @ rings.counts
     return float(cutoffs[int(np.argmin(risk))])
@@ -206,4 +235,4 @@ def _low_pass(crop: FloatImage, frequency: float) -> FloatImage:
     blurred = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REFLECT)
     if factor > 1:
         blurred = cv2.resize(blurred, (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(blurred, np.float32)
+    return np.asarray(blurred, np.float32).reshape(crop.shape)  # OpenCV drops a single channel

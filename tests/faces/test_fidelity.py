@@ -88,6 +88,10 @@ def inner_psnr(a, b):
     return helpers.psnr(a[INSIDE, INSIDE], b[INSIDE, INSIDE])
 
 
+def color_of(crop):
+    return crop - (crop @ LUMA)[..., None]
+
+
 def detail(crop, sigma=3):
     return (crop - blurred(crop, sigma))[INSIDE, INSIDE]
 
@@ -141,6 +145,16 @@ def test_noise_does_not_come_back(face, levels, share):
     first, second = (kept(noisy(face, levels, seed), restored) for seed in (3, 4))
     noise = (first - second)[INSIDE, INSIDE].std() / math.sqrt(2) * 255
     assert noise < share * levels
+
+
+def test_blotches_of_color_do_not_come_back(face):
+    restored = warped(face)
+    pictures = [noisy(face, 25, seed) for seed in (3, 4)]
+    before, after = (
+        blurred(color_of(one - other), 2)[INSIDE, INSIDE].std()
+        for one, other in (pictures, [kept(picture, restored) for picture in pictures])
+    )
+    assert after < 0.3 * before
 
 
 def test_blocks_do_not_come_back(face):
