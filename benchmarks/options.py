@@ -48,6 +48,7 @@ OPTIONS = {
     "preserve eyes,mouth,glasses": RestoreOptions(color="none", preserve="eyes,mouth,glasses"),
     "preserve occluders": RestoreOptions(color="none", preserve="occluders"),
     "grain 1": RestoreOptions(color="none", grain=1.0),
+    "fidelity 1": RestoreOptions(color="none", fidelity=1.0),
     "upscale 2, lanczos": RestoreOptions(color="none", upscale=2),
 }
 
