@@ -19,6 +19,7 @@ from ..options import (
     RestoreOptions,
     VideoOptions,
     declared_options,
+    parse_time,
 )
 
 DEFAULTS = RestoreOptions()
@@ -49,14 +50,10 @@ def parse_local_path(text: str) -> Path:
 
 def parse_seconds(text: str) -> float:
     """Parse seconds, or minutes and hours before them."""
-    parts: list[float] = []
     try:
-        parts = [float(part) for part in text.split(":")]
-        if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
-            raise ValueError(text)
+        return parse_time(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected seconds such as 83.5 or 1:23.5, got {text!r}") from None
-    return sum(part * 60.0**n for n, part in enumerate(reversed(parts)))
 
 
 def add_models_dir_argument(parser: argparse._ActionsContainer) -> None:
@@ -84,7 +81,8 @@ def add_option_arguments(
         for option in declared_options(kind, CLI, group):
             if option.name not in without:
                 help_ = (helps or {}).get(option.name, option.spec.help)
-                add(f"--{option.name.replace('_', '-')}", **_argument(option, help_, (types or {}).get(option.name)))
+                argument = _argument(option, help_, (types or {}).get(option.name))
+                add(f"--{option.flag}", dest=option.name, **argument)
 
 
 def _argument(option: Option, text: str, read: Callable[[str], Any] | None) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _argument(option: Option, text: str, read: Callable[[str], Any] | None) -> d
     if spec.multiple:
         text, default = f"{text.rstrip('.')}; any of {', '.join(spec.choices)}.", ",".join(default)
     facts = [spec.range_text] if is_number else []
-    if default not in (None, ""):
+    if default not in (None, "", ()):
         facts.append(f"default: {default:g}" if is_number else f"default: {default}")
     facts_text = f" ({'; '.join(facts)})" if facts else ""
     argument: dict[str, Any] = {"default": default, "help": f"{text[:1].lower()}{text[1:].rstrip('.')}{facts_text}"}
@@ -108,7 +106,7 @@ def _argument(option: Option, text: str, read: Callable[[str], Any] | None) -> d
 def _metavar(option: Option) -> str:
     spec = option.spec
     if spec.minimum is None:
-        return option.name.upper()
+        return option.flag.upper().replace("-", "_")
     return spec.unit.upper() or ("N" if spec.is_whole else "X")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..faces.detection.retinaface import Detector
     from ..video.people import Person, VideoPeople
 
-OPTIONS = ("min_duration", "start", "end", "interlaced")
+OPTIONS = ("min_duration", "start", "end", "ranges", "interlaced")
 """The options of videos that `gpen detect` has."""
 MAX_TIMES = 4  # of a person in one line
 

@@ -43,6 +43,7 @@ from .spec import (
     required_weights,
     supported_on_device,
 )
+from .times import TimeRange, parse_ranges, parse_time, range_text
 from .video import DEFAULT_MIN_DURATION, INTERLACED, VIDEO_FORMATS, VideoOptions
 
 __all__ = [
@@ -74,13 +75,17 @@ __all__ = [
     "Option",
     "OptionSpec",
     "RestoreOptions",
+    "TimeRange",
     "VideoOptions",
     "base_selection",
     "changed_options",
     "declared_options",
     "face_references",
     "has_wanted_person",
+    "parse_ranges",
+    "parse_time",
     "path_of",
+    "range_text",
     "required_weights",
     "supported_on_device",
 ]

@@ -45,6 +45,8 @@ class OptionSpec:
     """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
     is_repeatable: bool = False
     """Whether the command line takes it several times, with one value each."""
+    flag: str = ""
+    """Its name on the command line, if that is not its name in Python."""
     refuse_paths: Callable[[Any], None] | None = None
     """Of a value that can name files: raises `OptionsError` if it does. See `DeclaredOptions.from_request`."""
     placeholder: str = ""
@@ -143,6 +145,11 @@ class Option:
     name: str
     default: Any
     spec: OptionSpec
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line, without leading dashes: `min-face-size`."""
+        return self.spec.flag or self.name.replace("_", "-")
 
     def default_for(self, front_end: str) -> Any:
         return self.spec.host_defaults.get(front_end, self.default)

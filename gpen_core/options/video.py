@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import OptionsError
 from .spec import COMMAND_LINE_ONLY, VIDEO_FRONT_ENDS, DeclaredOptions, declare
+from .times import TimeRange, parse_ranges, range_text
 
 DEFAULT_MIN_DURATION = 0.3  # seconds: longer than most false positives last, see docs/video.md
 VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "nut", "flv", "mxf", "png")
@@ -34,6 +35,12 @@ class VideoOptions(DeclaredOptions):
     end: float | None = declare(
         None, "End", "End time in seconds or H:M:S, from the first frame.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
+    )  # fmt: skip
+    ranges: tuple[TimeRange, ...] = declare(
+        (), "Ranges",
+        "Restore only between these two times, such as 10-20 or 1:05-1:20, and keep the rest of the video as it is. May be "
+        "given several times. Start and end cut the video instead.",
+        "video", convert=parse_ranges, is_repeatable=True, flag="range", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     fps: float | None = declare(
         None, "Frame rate", "Frames per second of a folder of images (25 by default).",
@@ -77,3 +84,10 @@ class VideoOptions(DeclaredOptions):
             raise OptionsError(f"crf is {self.crf} and bitrate {self.bitrate}; expected only one of them.")
         if self.end is not None and self.end <= (self.start or 0):
             raise OptionsError(f"end is {self.end:g} and start {self.start or 0:g}; expected an end after the start.")
+        for start, end in self.ranges:
+            if end <= (self.start or 0) or (self.end is not None and start >= self.end):
+                last = "the end" if self.end is None else f"{self.end:g}"
+                raise OptionsError(
+                    f"range is {range_text(start, end)}, but only {self.start or 0:g} to {last} is written (start, end). "
+                    "Expected a range within it."
+                )

@@ -106,8 +106,11 @@ def detect_frames(
     options: RestoreOptions,
     check: Callable[[], None],
     timer: StageTimer,
+    is_needed: Callable[[FrameT], bool] = lambda frame: True,
 ) -> Iterator[tuple[FrameT, list[Face]]]:
-    """Yield each frame with its valid faces, in batches of the detector. `check` runs before each batch and may raise."""
+    """Yield each frame with its valid faces, in batches of the detector. `check` runs before each batch and may raise.
+
+    Frames that `is_needed` leaves out get no faces."""
     detection = detection_options(options)
     group: list[FrameT] = []
 
@@ -119,10 +122,14 @@ def detect_frames(
             yield frame, [face for face in faces if face.reason is None]
 
     for frame in frames:
-        group.append(frame)
-        if len(group) == detector.batch_size:
+        if is_needed(frame):
+            group.append(frame)
+        if len(group) == detector.batch_size or (group and group[-1] is not frame):
             yield from detect_group()
             group = []
+        if not is_needed(frame):
+            check()
+            yield frame, []
     yield from detect_group()
 
 

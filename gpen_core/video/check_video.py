@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError, OptionsError
 from ..faces.select import missing_numbers
 from ..optional_packages import version_guard
-from ..options import FaceSelection, RestoreOptions, VideoOptions
+from ..options import FaceSelection, RestoreOptions, VideoOptions, range_text
 from ..pipeline.devices import pixel_memory_budget
 from .alpha import raise_if_alpha_is_lost
 from .encoding import Encoding, is_image_sequence, resolve_encoding
@@ -40,10 +40,7 @@ def check_video(
             f"{target} is a file, but an output without a suffix is a folder of images. Choose another output."
         )
     raise_if_image_only(options)
-    if video.start is not None and info.duration is not None and video.start >= info.duration:
-        raise InputError(
-            f"{source} is {info.duration:.2f} s long, so there is no frame after the start at {video.start:g} s."
-        )
+    raise_if_past_end(info, video)
     # If the work folder has progress, existing frames may come from a killed run.
     if is_image_sequence(target) and not WorkDir(target).has_progress:
         raise_if_frames_exist(info, target, video.start, video.end)
@@ -60,6 +57,20 @@ def check_video(
         info.frame_count,
     )
     return info, encoding
+
+
+def raise_if_past_end(info: VideoInfo, video: VideoOptions) -> None:
+    """Raise `InputError` if the video ends before the start or before a range."""
+    if info.duration is None:
+        return
+    if video.start is not None and video.start >= info.duration:
+        raise InputError(
+            f"{info.path} is {info.duration:.2f} s long, so there is no frame after the start at {video.start:g} s."
+        )
+    if video.ranges and video.ranges[-1][0] >= info.duration:
+        raise InputError(
+            f"{info.path} is {info.duration:.2f} s long, so there is no frame in the range {range_text(*video.ranges[-1])}."
+        )
 
 
 def raise_if_image_only(options: RestoreOptions) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..faces.detection.retinaface import Detector
-from ..options import RestoreOptions
+from ..options import RestoreOptions, VideoOptions
 from ..progress import ProgressEvent, ReplayableProgress, StageTimer
 from .analysis import VideoAnalysis, detect_frames, track_faces
+from .frame_ranges import needs_detection
 from .frame_restorer import PREFETCH_DEPTH
 from .reader import DecodedFrame, FrameReader
 from .threaded_pipeline import ThreadedPipeline, timed
@@ -19,19 +20,24 @@ def analyze_frames(
     reader: FrameReader,
     detector: Detector,
     options: RestoreOptions,
+    video: VideoOptions,
     rate: float,
     progress: ReplayableProgress,
     timer: StageTimer,
 ) -> VideoAnalysis:
-    """Detect and track the faces of all `frames` of the `reader`. `rate`: frames per second.
+    """Detect and track the faces of all `frames` of the `reader`, or of those in and around the ranges.
+
+    `rate`: frames per second.
 
     Raises the errors of `track_faces` and of the detector."""
     count = reader.info.frame_count or None
-    waited = StageTimer({})
+    waited, is_needed = StageTimer({}), needs_detection(video, reader.info, rate)
     with ThreadedPipeline(progress.replay) as pipeline:
         decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
         detections = timed(
-            pipeline.prefetch(detect_frames(decoded, detector, options, pipeline.raise_if_stopped, timer), PREFETCH_DEPTH),
+            pipeline.prefetch(
+                detect_frames(decoded, detector, options, pipeline.raise_if_stopped, timer, is_needed), PREFETCH_DEPTH
+            ),
             waited,
             "detect",
         )

@@ -25,6 +25,7 @@ from ..pipeline.model_set import ModelSet
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer, no_progress
 from .analysis import FrameLike, FrameT, VideoAnalysis
+from .frame_ranges import FrameRanges
 from .region_mask import RegionMask
 from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
 from .threaded_pipeline import ThreadedPipeline, timed
@@ -148,6 +149,8 @@ class FrameRestorer:
     timer: StageTimer = field(default_factory=StageTimer)
     depth: int = PREFETCH_DEPTH
     """Frames between two stages."""
+    ranges: FrameRanges | None = None
+    """The frames to restore; None: all."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """Filters by track."""
 
@@ -164,17 +167,19 @@ class FrameRestorer:
         max_memory: int | None = None,
         timer: StageTimer | None = None,
         matches: Mapping[int, PersonMatch | None] | None = None,
+        ranges: FrameRanges | None = None,
     ) -> FrameRestorer:
-        """Select the faces of a video and load their networks. `matches` as in `skip_reasons`.
+        """Select the faces of a video and load their networks. `matches` and `ranges` as in `skip_reasons`.
 
         Raises the errors of `ModelSet.mask_models` and `ModelSet.runner_for`."""
-        reasons = skip_reasons(analysis, options, video, rate, matches)
+        reasons = skip_reasons(analysis, options, video, rate, matches, ranges)
         selected = [track for track in analysis.tracks if reasons[track.number] is None]
         plans = [TrackPlan.for_track(track, analysis, restorer, options, progress) for track in selected]
         mask_models = restorer.models.mask_models(options, progress)
         timer = timer or StageTimer()
         smoothing = video.temporal_smoothing
-        return cls(options, mask_models, plans, reasons, rate, smoothing, analysis.size, max_memory, region_mask, timer)
+        args = (smoothing, analysis.size, max_memory, region_mask, timer)
+        return cls(options, mask_models, plans, reasons, rate, *args, ranges=ranges)
 
     @property
     def filter_radius(self) -> int:
@@ -222,7 +227,9 @@ class FrameRestorer:
         yield from self._run_network(group, pipeline)
 
     def _face_slots(self, frame: FrameLike) -> list[_FaceSlot]:
-        slots = []
+        slots: list[_FaceSlot] = []
+        if self.ranges is not None and not self.ranges.is_near(frame.number, self.preroll):
+            return slots
         for plan in self.plans:
             landmarks = plan.track.landmarks_at(frame.number)
             if landmarks is None:
@@ -311,23 +318,26 @@ class FrameRestorer:
         self, one: _RestoredFaces[FrameT], faces: Sequence[_FilteredFace], region_mask: FloatImage | None
     ) -> RestoredFrame[FrameT]:
         frame = one.frame
-        if not faces:
+        weight = 1.0 if self.ranges is None else self.ranges.weight(frame.number, self.rate)
+        if not faces or weight == 0:
             return RestoredFrame(frame, frame.image, None, (), tuple(one.notes))
         with self.timer.stage("blend"):
             canvas = Canvas(frame.image, region_mask)
             for face in faces:
-                self._paste_face(canvas, frame.number, face.face, face.filtered.layers)
+                self._paste_face(canvas, frame.number, face.face, face.filtered.layers, weight)
         is_changed = canvas.result is not canvas.original
         tracks = tuple(sorted(face.face.number for face in faces)) if is_changed else ()
         flicker = {face.face.number: (face.filtered.flicker_before, face.filtered.flicker_after) for face in faces}
         mask = canvas.mask if is_changed else None
         return RestoredFrame(frame, canvas.result, mask, tracks, tuple(one.notes), flicker)
 
-    def _paste_face(self, canvas: Canvas, number: int, face: _MaskedFace, layers: Sequence[FloatImage]) -> None:
+    def _paste_face(
+        self, canvas: Canvas, number: int, face: _MaskedFace, layers: Sequence[FloatImage], weight: float
+    ) -> None:
         plan, options = face.slot.plan, self.options
         restored, mask = layers[0], layers[1] if len(layers) > 1 else face.mask
         restored = blur_small_face(match_color(options, face.crop, restored, mask), plan.typical_face)
-        strength = options.strength * plan.track.fade_weight(number, self.rate)
+        strength = weight * options.strength * plan.track.fade_weight(number, self.rate)
         canvas.paste(restored, mask, face.slot.alignment, strength, options.grain)
 
 

@@ -22,6 +22,7 @@ from ..version import __version__
 from .analysis import VideoAnalysis
 from .check_video import probe_video
 from .first_pass import analyze_frames
+from .frame_ranges import FrameRanges
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import FrameReader
 from .track import Track
@@ -93,7 +94,7 @@ def find_people(
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
-        analysis = analyze_frames(reader.frames(), reader, detector, options, rate, replay, StageTimer({}))
+        analysis = analyze_frames(reader.frames(), reader, detector, options, video, rate, replay, StageTimer({}))
         if folder is not None:
             write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
             analysis.save(folder)
@@ -106,9 +107,16 @@ def analysis_inputs(content: str, detector: Detector, options: RestoreOptions, v
         "version": __version__,
         "video": content,
         "detector": networks_digest([detector.network]),
-        **{name: getattr(video, name) for name in ("start", "end", "fps", "interlaced")},
+        **{name: getattr(video, name) for name in ("start", "end", "ranges", "fps", "interlaced")},
         **{name: getattr(options, name) for name in ("confidence", "detection_size", "angles", "template")},
     }
+
+
+def kept_inputs(tracks_folder: Path, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the inputs of the kept tracks that suit these `analysis_inputs`: their own, or those without ranges."""
+    whole = {**inputs, "ranges": ()}
+    is_only_whole = not _tracks_path(tracks_folder, inputs).exists() and _tracks_path(tracks_folder, whole).exists()
+    return whole if is_only_whole else inputs
 
 
 def load_kept_tracks(tracks_folder: Path, inputs: Mapping[str, Any], source: Path) -> VideoAnalysis:
@@ -123,7 +131,11 @@ def load_kept_tracks(tracks_folder: Path, inputs: Mapping[str, Any], source: Pat
     same_video = [other for other in others if other.get("video") == inputs["video"]]
     if not same_video:
         raise InputError(f"{tracks_folder} has no tracks of {source}, or the video has changed. {advice}")
-    named = {name.replace("_", "-") for name, value in inputs.items() if not _same(same_video[-1].get(name), value)}
+    named = {
+        {"ranges": "range"}.get(name, name).replace("_", "-")
+        for name, value in inputs.items()
+        if not _same(same_video[-1].get(name), value)
+    }
     raise InputError(
         f"The tracks of {source} in {tracks_folder} were made with another {', another '.join(sorted(named))}. "
         f"{advice}, with the same options."
@@ -150,7 +162,7 @@ def _group_tracks(
     groups: dict[int, list[Track]] = {}
     for track in analysis.tracks:
         groups.setdefault(track.person, []).append(track)
-    reasons = skip_reasons(analysis, options, video, rate)
+    reasons = skip_reasons(analysis, options, video, rate, ranges=FrameRanges.from_options(video, info, analysis))
     thumbnails = _thumbnails(analysis, reader, groups, options.template)
 
     def seconds(frame: int) -> float:

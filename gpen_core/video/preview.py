@@ -20,7 +20,7 @@ from ..pipeline.inputs import RestoreInput
 from ..pipeline.restore_result import RestoreResult
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ProgressEvent, no_progress
-from .check_video import probe_video
+from .check_video import probe_video, raise_if_past_end
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
@@ -50,6 +50,7 @@ def preview(
     Raises `InputError` for a video of unknown length, and the errors of `restore_video`."""
     options, video, notify = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
     info = probe_video(source, video)
+    raise_if_past_end(info, video)
     mask = open_region_mask(region_mask, info, video)
     rows = []
     for done, frame in enumerate(_sample_frames(info, video, count), 1):
@@ -61,14 +62,21 @@ def preview(
 
 
 def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator[DecodedFrame]:
-    """Yield the frames in the middle of `count` equal parts, or the last frame before if there is none."""
+    """Yield the frames in the middle of `count` equal parts of the video or of the ranges, or the last one before."""
     start = video.start or 0.0
     end = min((seconds for seconds in (video.end, info.duration) if seconds is not None), default=None)
     if end is None:
         raise InputError(f"The length of {info.path} is unknown. Set an end in seconds.")
+    spans = [(max(first, start), min(stop, end)) for first, stop in video.ranges or [(start, end)]]
+    total = sum(stop - first for first, stop in spans)
     last: DecodedFrame | None = None
     for n in range(count):
-        at = start + (n + 0.5) / count * (end - start)
+        at, rest = spans[0][0], (n + 0.5) / count * total
+        for first, stop in spans:
+            if rest < stop - first:
+                at = first + rest
+                break
+            rest -= stop - first
         last = next(iter(FrameReader(info, at, video.end, video.interlaced).frames()), last)
         if last is None:
             raise InputError(f"{info.path} has no frame after {at:.2f} s. Set an earlier start or end.")

@@ -20,6 +20,7 @@ from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, 
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding, resolve_encoding
+from .frame_ranges import FrameRanges
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
 from .planes import Planes
@@ -51,8 +52,8 @@ def preview_clip(
 ) -> int:
     """Restore a piece of this many seconds, and write it into `target` with the original to its left. Return its frames.
 
-    The piece begins at `video.start`, or lies in the middle of the video, and is restored as in a whole run. Sound and the
-    other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
+    The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
+    run. Sound and the other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
     options = options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
     info, _ = check_video(source, target, options, video or VideoOptions(), frame_memory)
@@ -66,7 +67,17 @@ def preview_clip(
     raise_if_faces_missing(options.faces, len(analysis.tracks), source)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
-    frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, part, rate, replay, mask, max_memory)
+    frame_restorer = FrameRestorer.from_analysis(
+        analysis,
+        restorer,
+        options,
+        part,
+        rate,
+        replay,
+        mask,
+        max_memory,
+        ranges=FrameRanges.from_options(part, info, analysis),
+    )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".preview.", dir=target.parent)
@@ -85,12 +96,15 @@ def preview_clip(
 
 
 def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions:
-    """Return the options with start and end of the piece."""
+    """Return the options with start, end and ranges of the piece, which begins in the first range if there are ranges."""
     start, end = video.start, video.end
+    if video.ranges:
+        start = max(start or 0.0, video.ranges[0][0])
     if start is None:
         last = min((one for one in (end, info.duration) if one is not None), default=seconds)
         start = max(0.0, (last - seconds) / 2)
-    return replace(video, start=start, end=start + seconds if end is None else min(end, start + seconds))
+    end = start + seconds if end is None else min(end, start + seconds)
+    return replace(video, start=start, end=end, ranges=tuple(one for one in video.ranges if one[0] < end))
 
 
 def _analyze(

@@ -25,9 +25,10 @@ from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding
 from .first_pass import analyze_frames
 from .frame_memory import prefetch_depth
+from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .mux import concatenate
-from .people import analysis_inputs, load_kept_tracks
+from .people import analysis_inputs, kept_inputs, load_kept_tracks
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMask, RegionMaskLike, open_region_mask
@@ -129,7 +130,9 @@ def restore_video(
 
 def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     content = source_digest(run.info.path, run.progress)
-    inputs = analysis_inputs(content, run.restorer.detector, run.options, run.video)
+    inputs: Mapping[str, Any] = analysis_inputs(content, run.restorer.detector, run.options, run.video)
+    if run.tracks_folder is not None:
+        inputs = kept_inputs(run.tracks_folder, inputs)
     analysis_key, analysis = cache_key(inputs), _analyze(run, inputs)
     raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
     if run.region_mask is not None:
@@ -155,7 +158,8 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
 
 def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, PersonMatch | None] | None) -> FrameRestorer:
     args = (run.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
-    return FrameRestorer.from_analysis(analysis, run.restorer, run.options, run.video, *args)
+    ranges = FrameRanges.from_options(run.video, run.info, analysis)
+    return FrameRestorer.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
 
 
 def _match_people(run: _Run, analysis: VideoAnalysis, folder: Path) -> dict[int, PersonMatch | None] | None:
@@ -295,7 +299,7 @@ def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
     else:
         frames = check_opaque(run.reader.frames(), run.info, run.encoding)
         detector = run.restorer.detector
-        result = analyze_frames(frames, run.reader, detector, run.options, run.rate, run.progress, run.timer)
+        result = analyze_frames(frames, run.reader, detector, run.options, run.video, run.rate, run.progress, run.timer)
     result.save(folder)
     return result
 

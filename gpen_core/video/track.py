@@ -78,13 +78,7 @@ class Track:
         """Return the weight of the restored face in frame `number`, from 0 to 1, so that it fades in and out.
 
         `rate`: frames per second. 0 if the track is not in the frame."""
-        if not self.first <= number <= self.last:
-            return 0.0
-        steps = max(1.0, FADE_SECONDS * rate)
-        fade_in_part = (number - self.first + 1) / (steps + 1) if self.fade_in else 1.0
-        fade_out_part = (self.last - number + 1) / (steps + 1) if self.fade_out else 1.0
-        progress = min(fade_in_part, fade_out_part, 1.0)
-        return progress * progress * (3 - 2 * progress)
+        return fade_weight(number, range(self.first, self.last + 1), rate, self.fade_in, self.fade_out)
 
     @property
     def areas(self) -> FloatArray:
@@ -111,6 +105,19 @@ class Track:
         if (landmarks.shape, boxes.shape, scores.shape, raw.shape) != ((n, 5, 2), (n, 4), (n,), (n, 5, 2)):
             raise ValueError(f"a track of {n} frames with arrays of other lengths")
         return cls(number, first, landmarks, boxes, scores, raw, bool(begins), bool(ends), person)
+
+
+def fade_weight(number: int, frames: range, rate: float, fade_in: bool, fade_out: bool) -> float:
+    """Return the weight of frame `number`, from 0 to 1, that rises at the beginning of `frames` and falls at their end.
+
+    `rate`: frames per second. 0 outside of `frames`."""
+    if number not in frames:
+        return 0.0
+    steps = max(1.0, FADE_SECONDS * rate)
+    fade_in_part = (number - frames.start + 1) / (steps + 1) if fade_in else 1.0
+    fade_out_part = (frames.stop - number) / (steps + 1) if fade_out else 1.0
+    progress = min(fade_in_part, fade_out_part, 1.0)
+    return progress * progress * (3 - 2 * progress)
 
 
 def save_tracks(path: Path, tracks: Sequence[Track]) -> None:

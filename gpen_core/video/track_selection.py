@@ -11,6 +11,7 @@ from ..faces.identity import PersonMatch
 from ..faces.select import person_reason, size_reason
 from ..options import RestoreOptions, VideoOptions, base_selection, has_wanted_person
 from .analysis import VideoAnalysis
+from .frame_ranges import FrameRanges
 from .track import Track, select_tracks, with_persons
 
 
@@ -20,20 +21,25 @@ def skip_reasons(
     video: VideoOptions,
     rate: float,
     matches: Mapping[int, PersonMatch | None] | None = None,
+    ranges: FrameRanges | None = None,
 ) -> dict[int, str | None]:
     """Return the reason to skip each track by its number, or None, see `select_tracks`.
 
     The size limits apply to the median size of a track, and `max_faces` to each shot. `matches` say which person each
-    track is, if the options have references (see `track_people`)."""
+    track is, if the options have references (see `track_people`). With `ranges`, only tracks in them compete."""
     tracks, count, selection = analysis.tracks, analysis.frame_count, base_selection(options.faces)
     others: dict[int, str | None] = {}
+    if not isinstance(selection, str):
+        selection = tuple(with_persons(tracks, selection))
+    if ranges is not None:
+        others = {track.number: "outside of the ranges" for track in tracks if not ranges.contains(track)}
     if matches is not None:
         numbers = set() if isinstance(selection, str) else with_persons(tracks, selection)
         reasons = {t.number: person_reason(matches[t.number], bool({t.number, t.person} & numbers)) for t in tracks}
-        others = {number: reason for number, reason in reasons.items() if reason is not None}
-        tracks = tuple(track for track in tracks if track.number not in others)
+        others = {**{number: reason for number, reason in reasons.items() if reason is not None}, **others}
         if has_wanted_person(options.faces) and not isinstance(selection, str):
             selection = "all"  # `person_reason` has left those with a number and those who are wanted
+    tracks = tuple(track for track in tracks if track.number not in others)
     reasons = {
         **select_tracks(tracks, analysis.size, selection, video.min_duration, rate, analysis.cuts, count),
         **others,

@@ -113,6 +113,16 @@ def test_a_part_of_it(stand_in, video, film, tmp_path, arguments):
     assert all(map(np.array_equal, (one[:8] for one in pixels(film)[2:7]), (one[:8] for one in pixels(ran_to(ran)))))
 
 
+def test_ranges_of_a_video_that_is_kept(stand_in, video, film, tmp_path):
+    out = tmp_path / "out.mkv"
+    ran = video(film, "-o", out, "--codec", "ffv1", "--range", "0-1", "--range", "0:03-0:04")
+    assert ran.status == 0
+    changed = [n for n, pair in enumerate(zip(pixels(film), pixels(out))) if not np.array_equal(*pair)]
+    assert changed == [0, 1, 6, 7] and video_files.digests(out) == video_files.digests(film)
+    ran = video(film, "-o", out, "--range", "2-1")
+    assert ran.status == 2 and "range is '2-1'; expected an end after the start." in ran.err
+
+
 def ran_to(ran):
     """The output that it names."""
     return Path(ran.out.rpartition(": ")[0])

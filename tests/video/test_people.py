@@ -95,6 +95,22 @@ def test_tracks_of_another_video_or_other_options_are_refused(film, tmp_path, de
     assert network.faces == 0 and detections == [] and not out.exists()
 
 
+def test_tracks_of_the_whole_video_serve_its_ranges(film, tmp_path):
+    runner, _ = video_fakes.restorer()
+    video = VideoOptions(codec="ffv1", ranges="1.2-1.5")
+    kept = tmp_path / "kept"
+    find_people(film, runner.detector, tracks_folder=kept)
+    options = RestoreOptions(faces="1")
+    result = restore_video(film, tmp_path / "out.mkv", runner, options, video, tracks_folder=kept)
+    assert result.restored == ((),) * COUNT + ((1,),) * 3 + ((),) * 3
+    of_ranges = tmp_path / "of_ranges"
+    people = find_people(film, runner.detector, video=video, tracks_folder=of_ranges).people
+    assert [one.reason for one in people] == ["outside of the ranges", None]
+    other = VideoOptions(codec="ffv1", ranges="0-0.5")
+    with pytest.raises(InputError, match="made with another range"):
+        restore_video(film, tmp_path / "other.mkv", runner, None, other, tracks_folder=of_ranges)
+
+
 def test_damaged_tracks_are_refused(film, tmp_path):
     runner, _ = video_fakes.restorer()
     find_people(film, runner.detector, tracks_folder=tmp_path)

@@ -56,6 +56,14 @@ def test_one_frame_is_the_middle_of_the_part_asked_for(film):
     assert np.array_equal(before, [frame.image.pixels for frame in FrameReader(probe(film)).frames()][13])
 
 
+def test_frames_of_ranges_are_chosen_evenly(film):
+    video = VideoOptions(ranges=((0.08, 0.16), (0.4, 0.48), (0.6, 60)))  # the last has 0.2 s
+    both = rows(preview(film, 9, restorer()[0], None, video))
+    known = [frame.image.pixels for frame in FrameReader(probe(film)).frames()]
+    numbers = [next(n for n, frame in enumerate(known) if np.array_equal(frame, before)) for before, _ in both]
+    assert numbers == [3, 4, 11, 12, 16, 17, 18, 19, 19]
+
+
 def test_an_end_behind_the_videos_shows_what_the_video_has(film):
     whole, beyond = (preview(film, 3, restorer()[0], None, VideoOptions(end=end)) for end in (None, 100.0))
     assert np.array_equal(whole, beyond)

@@ -53,6 +53,16 @@ def test_a_video_shorter_than_the_piece_is_shown_whole(film, tmp_path):
     assert probe(tmp_path / "out.mp4").size == (2 * WIDTH, HEIGHT)
 
 
+@pytest.mark.parametrize(("start", "first"), [(None, 20), (0.9, 23)])
+def test_a_piece_begins_in_the_first_range(film, tmp_path, start, first):
+    video = VideoOptions(codec="ffv1", start=start, ranges=((0.8, 1.0), (1.4, 1.5)))
+    assert preview_clip(film, tmp_path / "out.mkv", 0.4, restorer()[0], None, video) == 10
+    known = read_frames(film)
+    for n, (before, after) in enumerate(halves(tmp_path / "out.mkv"), first):
+        assert np.array_equal(before[LABELS:, :-4], known[n][LABELS:, :-4])
+        assert (before[LABELS:, 4:-4] != after[LABELS:, 4:-4]).any() == (n < 25)
+
+
 @pytest.mark.parametrize(("pixels", "width"), [("yuv420p10le", 94), ("yuv444p", 95), ("yuv422p", 94), ("gray", 95)])
 def test_both_halves_are_as_decoded_in_odd_sizes_and_other_formats(tmp_path, pixels, width):
     film = video_files.write_video(tmp_path / "odd.mkv", 4, (95, 63), "ffv1", pixels)

@@ -78,6 +78,15 @@ def test_other_processes_make_the_video_of_one(film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "out.mkv", "whole.mkv"]
 
 
+def test_other_processes_keep_to_the_ranges(film, tmp_path):
+    video, target = VideoOptions(codec="ffv1", ranges="0.2-0.6,1-1.1"), tmp_path / "out.mkv"
+    whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, video)
+    result = restore_video(film, target, restorer()[0], None, video, executor=Others(film, target, video=video))
+    assert all(map(np.array_equal, read_frames(target), read_frames(tmp_path / "whole.mkv")))
+    assert [n for n, done in enumerate(result.restored) if done] == [*range(5, 15), 25, 26, 27]
+    assert result.restored == whole.restored
+
+
 @pytest.mark.slow
 def test_segments_between_rare_key_frames_of_a_transport_stream(tmp_path, monkeypatch):
     """Each begins at a frame that no seek leads to."""
