@@ -176,7 +176,7 @@ class _BatchRun(_Run):
         self.start = time.monotonic()
         self.errors: dict[VideoJob, GpenError] = {}
         """Errors that were found before anything was loaded."""
-        self.tracks = self.restored_tracks = 0
+        self.people = self.restored_people = 0
 
     def run(self) -> int:
         failure: str | None = None
@@ -244,10 +244,13 @@ class _BatchRun(_Run):
         log.debug("Traceback:", exc_info=error)
 
     def _add(self, outcome: VideoOutcome) -> None:
+        from ..video.people_summary import people_of_video
+
         self.report.add(outcome)
         if outcome.result is not None:
-            self.tracks += len(outcome.result.tracks)
-            self.restored_tracks += sum(track.frames > 0 for track in outcome.result.tracks)
+            people = people_of_video(outcome.result)
+            self.people += len(people)
+            self.restored_people += sum(person.restored > 0 for person in people)
 
     def announce(self, job: VideoJob, reporter: ProgressReporter) -> None:
         done, total = self.report.counts.total, len(self.plan.jobs)
@@ -261,7 +264,7 @@ class _BatchRun(_Run):
 
     def _print_summary(self) -> None:
         """Print the totals, also if the run ended early."""
-        from ..faces.face import faces_text
+        from ..video.video_result import people_count_text
 
         counts, total = self.report.counts, len(self.plan.jobs)
         if not counts.total:
@@ -271,19 +274,22 @@ class _BatchRun(_Run):
         statuses = statuses_text(counts.statuses)
         print_summary(self.args, f"{done}{pluralize(total, 'video')} in {took}: {statuses}")
         if counts.statuses["restored"] + counts.statuses["unchanged"]:
-            print_summary(self.args, faces_text(self.tracks, self.restored_tracks, "followed"))
+            print_summary(self.args, people_count_text(self.people, self.restored_people))
 
 
 def _why_skipped(result: VideoResult, restorer: FaceRestorer, options: RestoreOptions) -> Iterator[str]:
-    """Yield the reasons why faces were skipped or, if none was found, the detectable sizes and advice."""
+    """Yield the reasons why people were skipped or, if none was found, the detectable sizes and advice."""
     from ..faces.detection.pyramid import pyramid_detectable_sizes
     from ..pipeline.no_face import no_face_advice
+    from ..video.people_summary import people_of_video
 
     if not result.tracks:
         size, scale_range = result.analysis.size, restorer.detector.scale_range
         yield no_face_advice(*pyramid_detectable_sizes(size, options.detection_size, scale_range))
-    skipped = {one.track.number: one.reason or "the options allow no frame of it" for one in result.tracks if not one.frames}
-    yield from skip_lines(skipped)
+    people = people_of_video(result)
+    yield from skip_lines(
+        {one.number: one.reason or "the options allow no frame of it" for one in people if not one.restored}
+    )
 
 
 def region_mask_for(job: VideoJob, path: Path | None, plan: VideoPlan) -> Path | None:

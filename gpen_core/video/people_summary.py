@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..progress import pluralize
 from .sequence import SequenceResult
-from .video_result import VideoResult
+from .video_result import VideoResult, people_count_text
 
 MAX_RANGES = 5  # of frames, in a line
 
@@ -77,9 +77,5 @@ def people_of_sequence(results: Iterable[SequenceResult]) -> list[PersonOutcome]
 
 def people_text(frame_count: int, people: Sequence[PersonOutcome]) -> str:
     """Return a line with the totals, such as `96 frames, 2 people: 1 restored, 1 skipped`, then one line per person."""
-    frames = pluralize(frame_count, "frame")
-    if not people:
-        return f"{frames}, no people"
-    restored = sum(one.restored > 0 for one in people)
-    count = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    return "\n".join([f"{frames}, {count}: {restored:,} restored, {len(people) - restored:,} skipped", *map(str, people)])
+    count = people_count_text(len(people), sum(one.restored > 0 for one in people))
+    return "\n".join([f"{pluralize(frame_count, 'frame')}, {count}", *map(str, people)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..faces.face import faces_text
 from ..progress import pluralize
 from .analysis import VideoAnalysis
 from .probe import VideoInfo
@@ -55,6 +54,16 @@ class VideoResult:
 
     @property
     def summary(self) -> str:
-        """One line, such as `48 frames, 3 faces followed, 2 restored, 1 skipped`."""
-        restored = sum(track.frames > 0 for track in self.tracks)
-        return f"{pluralize(len(self.restored), 'frame')}, {faces_text(len(self.tracks), restored, 'followed')}"
+        """One line, such as `48 frames, 3 people: 2 restored, 1 skipped`. A person may have several tracks."""
+        people, restored = ({one.track.person for one in tracks} for tracks in (self.tracks, self._restored_tracks))
+        return f"{pluralize(len(self.restored), 'frame')}, {people_count_text(len(people), len(restored))}"
+
+    @property
+    def _restored_tracks(self) -> list[TrackOutcome]:
+        return [one for one in self.tracks if one.frames]
+
+
+def people_count_text(count: int, restored: int) -> str:
+    """`3 people: 2 restored, 1 skipped`, or `no people`."""
+    people = {0: "no people", 1: "1 person"}.get(count, f"{count:,} people")
+    return f"{people}: {restored:,} restored, {count - restored:,} skipped" if count else people

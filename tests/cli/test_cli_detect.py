@@ -180,7 +180,7 @@ def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, model
     named = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
     run = ("video", film, "-o", tmp_path / "out.mkv", "--tracks", out, "--device", "cpu", *named)
     ran = gpen(*run, "--faces", "0")
-    assert (ran.status, ran.err) == (0, "") and "2 faces followed, 1 restored" in ran.out
+    assert (ran.status, ran.err) == (0, "") and "2 people: 1 restored, 1 skipped" in ran.out
     ran = gpen(*run, "--confidence", "0.8")
     assert ran.status == 3 and "were made with another confidence" in ran.err
     assert gpen(*run, "--preview", 2).status == 2

@@ -72,7 +72,7 @@ def test_a_video_with_its_sound_and_a_report(video, film, tmp_path):
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
     ran = video(film, "-o", out, "--codec", "ffv1", "--report", told)
     assert (ran.status, ran.err) == (0, "")
-    text = f"{out}: {COUNT} frames, 1 face followed, 1 restored, 0 skipped ("
+    text = f"{out}: {COUNT} frames, 1 person: 1 restored, 0 skipped ("
     assert ran.out.startswith(text) and ran.out.endswith(" s)\n")
     assert file_names(tmp_path / "new") == ["out.mkv"] and video_files.digests(out) == video_files.digests(film)
     before, after = np.stack(pixels(film)).astype(float), np.stack(pixels(out)).astype(float)
@@ -91,7 +91,7 @@ def test_a_video_without_faces_is_one_too(video, tmp_path):
     film = video_files.write_video(tmp_path / "plain.mp4", 3, sound="aac")
     ran = video(film, "-o", tmp_path / "out.mp4")
     first, advice = ran.out.splitlines()
-    assert ran.status == 0 and "3 frames, 0 faces followed, 0 restored, 0 skipped (" in first
+    assert ran.status == 0 and "3 frames, no people (" in first
     assert re.fullmatch(r"  detectable faces: about 16 to \d+ px\. Try a lower confidence", advice)
     assert len(pixels(tmp_path / "out.mp4")) == 3
     assert video(film, "-o", tmp_path / "out.mp4", "-q").out == ""

@@ -77,10 +77,10 @@ def test_a_folder_of_videos_with_one_model_one_report_and_one_summary(video, net
     lines = ran.out.splitlines()
     paths = [str(Path("out", *name.split("/"))) for name in ("a.mkv", "deep/b.mkv", "shot.mkv")]
     for path, line, count in zip(paths, lines, (4, 5, 3)):
-        assert line.startswith(f"{path}: {count} frames, 1 face followed, 1 restored, 0 skipped (")
+        assert line.startswith(f"{path}: {count} frames, 1 person: 1 restored, 0 skipped (")
         assert probe(Path(path)).frame_count == count
     assert lines[3].startswith("3 videos in ") and lines[3].endswith(": 3 restored")
-    assert lines[4:] == ["3 faces followed, 3 restored, 0 skipped"]
+    assert lines[4:] == ["3 people: 3 restored, 0 skipped"]
     assert ran.err.splitlines() == [
         f"gpen: video {n} of 3: {Path(name)}" for n, name in enumerate(("in/a.mkv", "in/deep/b.mkv", "shot"), 1)
     ]

@@ -1,13 +1,16 @@
 """People of a video, who may be visible in several shots, and what is said of each."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 from helpers import make_face
 from video_fakes import frames
 
-from gpen_core import SequenceResult, people_of_sequence, people_text
+from gpen_core import SequenceResult, TrackOutcome, VideoResult, people_of_sequence, people_text
 from gpen_core.images.image import from_array
 from gpen_core.video.people_summary import MAX_RANGES
+from gpen_core.video.track import Track
 
 
 def sequence(*visible):
@@ -37,3 +40,14 @@ def test_nobody_and_somebody_who_comes_and_goes():
     assert people_text(1, people_of_sequence(sequence([]))) == "1 frame, no people"
     (line,) = map(str, people_of_sequence(sequence(*[[(0, True)], []] * (MAX_RANGES + 1))))
     assert "(frames 0, 2, 4, 6, 8, ...; " in line
+
+
+def test_a_result_counts_people_rather_than_tracks():
+    tracks = []
+    for number, (person, count) in enumerate([(0, 10), (1, 0), (0, 0), (1, 0)]):
+        points, boxes = np.zeros((10, 5, 2)), np.zeros((10, 4))
+        track = Track(number, 10 * number, points, boxes, np.ones(10), points, False, False, person)
+        tracks.append(TrackOutcome(track, None if count else "not asked for", frames=count))
+    result = VideoResult(None, Path("out.mp4"), None, tuple(tracks), ((),) * 40, {}, (), (1, 0))
+    assert result.summary == "40 frames, 2 people: 1 restored, 1 skipped"
+    assert replace(result, tracks=()).summary == "40 frames, no people"
