@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from ..faces.detection.retinaface import Detector
 from ..options import RestoreOptions, VideoOptions
-from ..progress import ProgressEvent, ReplayableProgress, StageTimer
+from ..progress import ReplayableProgress, StageTimer
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .frame_ranges import needs_detection
 from .frame_restorer import PREFETCH_DEPTH
+from .pass_progress import analyze_event
 from .reader import DecodedFrame, FrameReader
 from .threaded_pipeline import ThreadedPipeline, timed
 
@@ -24,6 +25,7 @@ def analyze_frames(
     rate: float,
     progress: ReplayableProgress,
     timer: StageTimer,
+    is_only_pass: bool = False,
 ) -> VideoAnalysis:
     """Detect and track the faces of all `frames` of the `reader`, or of those in and around the ranges.
 
@@ -44,7 +46,7 @@ def analyze_frames(
 
         def on_frame(done: int) -> None:
             done = done if count is None else min(done, count)
-            progress(ProgressEvent("analyze", done, count, "frame", "Looking for faces"))
+            progress(analyze_event(done, count, is_only_pass))
 
         with timer.stage("track"):
             result = track_faces(detections, rate, options, on_frame)

@@ -94,7 +94,9 @@ def find_people(
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
-        analysis = analyze_frames(reader.frames(), reader, detector, options, video, rate, replay, StageTimer({}))
+        analysis = analyze_frames(
+            reader.frames(), reader, detector, options, video, rate, replay, StageTimer({}), is_only_pass=True
+        )
         if folder is not None:
             write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
             analysis.save(folder)

@@ -16,13 +16,14 @@ from ..images.image import ImageData, Pixels
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
+from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding, resolve_encoding
 from .frame_ranges import FrameRanges
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
 from .mux import concatenate
+from .pass_progress import analyze_event, restore_event
 from .planes import Planes
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
@@ -54,6 +55,7 @@ def preview_clip(
 
     The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
     run. Sound and the other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
+    restorer.require_restoration("videos")
     options = options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
     info, _ = check_video(source, target, options, video or VideoOptions(), frame_memory)
@@ -90,7 +92,7 @@ def preview_clip(
             for one in frame_restorer.run(frames, range(analysis.frame_count), pipeline):
                 frame, image = _side_by_side(one, info)
                 writer.write(frame, image, (image.pixels != frame.image.pixels).any(axis=2))
-                replay(ProgressEvent("restore", one.frame.number + 1, analysis.frame_count, "frame", "Restoring frames"))
+                replay(restore_event(one.frame.number + 1, analysis.frame_count))
         concatenate([segment], wide, target, part.start, part.end, replay, encoding)
     return analysis.frame_count
 
@@ -115,7 +117,7 @@ def _analyze(
         detections = detect_frames(frames, restorer.detector, options, pipeline.raise_if_stopped, StageTimer())
 
         def on_frame(done: int) -> None:
-            progress(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
+            progress(analyze_event(done, None))
 
         return track_faces(detections, rate, options, on_frame)
 

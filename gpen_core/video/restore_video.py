@@ -18,7 +18,7 @@ from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.people import references_digest
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
+from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .alpha import check_opaque
 from .analysis import VideoAnalysis
 from .check_video import check_video, raise_if_faces_missing
@@ -28,6 +28,7 @@ from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .mux import concatenate
+from .pass_progress import restore_event
 from .people import analysis_inputs, kept_inputs, load_kept_tracks
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
@@ -105,6 +106,7 @@ def restore_video(
     and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options; `OutputError`
     if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
     `FaceRestorer.restore_batch`."""
+    restorer.require_restoration("videos")
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
     info, encoding = check_video(source, target, options, video, frame_memory)
@@ -177,10 +179,6 @@ def _match_people(run: _Run, analysis: VideoAnalysis, folder: Path) -> dict[int,
     return matches
 
 
-def _restoring_event(done: int, found: VideoAnalysis) -> ProgressEvent:
-    return ProgressEvent("restore", done, found.frame_count, "frame", "Restoring frames")
-
-
 def _prefetch_depth(run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> int:
     return prefetch_depth(
         run.info,
@@ -203,10 +201,10 @@ def _run_executor(
         results.append(one)
         for stage, seconds in one.seconds.items():
             run.timer.seconds[stage] = run.timer.seconds.get(stage, 0.0) + seconds
-        run.progress(_restoring_event(sum(len(ranges[other.number]) for other in results), analysis))
+        run.progress(restore_event(sum(len(ranges[other.number]) for other in results), analysis.frame_count))
 
     before = set(run.work_dir.folder.glob("*/*.json"))
-    run.progress(_restoring_event(0, analysis))
+    run.progress(restore_event(0, analysis.frame_count))
     executor(analysis_key, len(ranges), on_finished)
     names = sorted({one.folder_name for one in results})
     if len(names) != 1:
@@ -238,6 +236,7 @@ class SegmentRestorer:
         """`analysis_key` is that of `SegmentExecutor`; the others are those of `restore_video`.
 
         Raises the errors of `restore_video`, and `InputError` if the result of the first pass is missing."""
+        restorer.require_restoration("videos")
         info, encoding = check_video(source, target, options, video, frame_memory)
         reader = FrameReader(info, video.start, video.end, video.interlaced)
         tell, mask = ReplayableProgress(no_progress), open_region_mask(region_mask, info, video)
@@ -314,7 +313,7 @@ def _restore_missing(
         first = max(0, frame_range.start - frame_restorer.preroll)
         frames = check_opaque(run.reader.frames(first, analysis.pts), run.info, run.encoding)
         until = min(analysis.frame_count, frame_range.stop + frame_restorer.filter_radius) - first
-        run.progress(_restoring_event(frame_range.start, analysis))
+        run.progress(restore_event(frame_range.start, analysis.frame_count))
         with ThreadedPipeline(run.progress.replay) as pipeline:
             restored = frame_restorer.run(islice(frames, until), frame_range, pipeline)
             _write_segments(run, analysis, numbers, store, pipeline.prefetch(restored, frame_restorer.depth))
@@ -342,7 +341,7 @@ def _write_segments(
                     sums = flicker.setdefault(track, (FlickerMetric(), FlickerMetric()))
                     sums[0].add(before)
                     sums[1].add(after)
-                run.progress(_restoring_event(one.frame.number + 1, analysis))
+                run.progress(restore_event(one.frame.number + 1, analysis.frame_count))
         if len(frames) < len(store.ranges[n]):
             last = store.ranges[n].start + len(frames)
             raise InputError(f"{run.info.path} ended at frame {last}, so it changed during the run. Run again.")

@@ -12,10 +12,11 @@ from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ProgressEvent, ReplayableProgress, StageTimer, no_progress
+from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .check_video import raise_if_image_only
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .pass_progress import analyze_event, restore_event
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
 from .track_people import embed_tracks, match_tracks
@@ -72,6 +73,7 @@ def restore_sequence(
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
+    restorer.require_restoration("videos")
     raise_if_image_only(options)
     with oom_context("these images", "choose a smaller detection size"):
         analysis = _analyze(restorer, images, options, rate, progress_replay)
@@ -83,21 +85,17 @@ def restore_sequence(
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, video, *args)
-        progress_replay(_restoring(0, analysis))
+        progress_replay(restore_event(0, analysis.frame_count))
         with ThreadedPipeline(progress_replay.replay) as pipeline:
             for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):
                 yield _result(one, analysis, frame_restorer)
-                progress_replay(_restoring(one.frame.number + 1, analysis))
+                progress_replay(restore_event(one.frame.number + 1, analysis.frame_count))
 
 
 def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionMask:
     opened = open_mask(mask, Fraction(rate).limit_denominator(1001))
     opened.check_count(frame_count)
     return opened
-
-
-def _restoring(done: int, found: VideoAnalysis) -> ProgressEvent:
-    return ProgressEvent("restore", done, found.frame_count, "frame", "Restoring frames")
 
 
 def _frames(images: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
@@ -117,7 +115,7 @@ def _analyze(
         detections = detect_frames(frames, restorer.detector, options, pipeline.raise_if_stopped, StageTimer())
 
         def analyzed(done: int) -> None:
-            progress(ProgressEvent("analyze", done, None, "frame", "Looking for faces"))
+            progress(analyze_event(done, None))
 
         return track_faces(detections, rate, options, analyzed)
 

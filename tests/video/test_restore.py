@@ -18,14 +18,19 @@ from gpen_core import (
     ProgressEvent,
     RestoreOptions,
     VideoOptions,
+    restore_sequence,
     restore_video,
 )
 from gpen_core.video.analysis import VideoAnalysis
+from gpen_core.video.preview import preview
+from gpen_core.video.preview_clip import preview_clip
+from gpen_core.video.restore_video import SegmentRestorer
 from gpen_core.video.segments import segment_ranges
 from gpen_core.video.track import Track
 from gpen_core.video.track_selection import skip_reasons
 from gpen_core.video.video_report import report
 from gpen_core.video.work_dir import WorkDir
+from gpen_core.weights.catalog import COLORIZE, INPAINT
 
 EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 COUNT = 30
@@ -133,6 +138,8 @@ def test_each_stage_counts_in_its_own_unit_to_its_end(film, tmp_path):
     events = []
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, progress=events.append)
     assert list(dict.fromkeys(event.stage for event in events)) == ["read", "analyze", "restore", "join"]
+    texts = {event.text for event in events if event.stage in ("analyze", "restore")}
+    assert texts == {"Looking for faces (pass 1 of 2)", "Restoring frames (pass 2 of 2)"}
     last = {event.stage: (event.done, event.total, event.unit) for event in events}
     assert last["read"] == (film.stat().st_size,) * 2 + ("byte",)
     assert {last[stage] for stage in ("analyze", "restore", "join")} == {(COUNT, COUNT, "frame")}
@@ -159,7 +166,7 @@ def test_an_interruption_stops_within_a_frame_and_keeps_what_is_finished(film, t
     with pytest.raises(Interrupted, match="enough"):
         restore_video(film, tmp_path / "out.mkv", runner, None, EXACT, progress=stop)
     assert network.faces <= 14 + 10  # what lies between the stages
-    assert said[-1] == ProgressEvent("restore", 14, COUNT, "frame", "Restoring frames")
+    assert said[-1] == ProgressEvent("restore", 14, COUNT, "frame", "Restoring frames (pass 2 of 2)")
     assert not (tmp_path / "out.mkv").exists()
     assert restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT).segments == (3, 1)
 
@@ -171,6 +178,23 @@ def test_a_video_is_never_written_over_itself_nor_enlarged(film):
     with pytest.raises(OptionsError, match="cannot be upscaled"):
         restore_video(film, film.with_name("out.mkv"), restorer()[0], RestoreOptions(upscale=2))
     assert film.read_bytes() == content and len(list(film.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("operation", [COLORIZE, INPAINT])
+def test_networks_that_color_or_fill_are_refused(film, tmp_path, operation):
+    runner, network = restorer()
+    network.operation = operation
+    target, options = tmp_path / "out.mkv", RestoreOptions()
+    for restore in (
+        lambda: restore_video(film, target, runner, options, EXACT),
+        lambda: list(restore_sequence(runner, lambda: frames(3))),
+        lambda: SegmentRestorer(film, target, runner, options, EXACT, "0" * 16),
+        lambda: preview(film, 1, runner),
+        lambda: preview_clip(film, target, 0.2, runner),
+    ):
+        with pytest.raises(OptionsError, match="It cannot be used for videos"):
+            restore()
+    assert network.faces == 0 and [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
 
 
 def test_a_part_of_the_video(film, tmp_path):

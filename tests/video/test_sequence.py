@@ -177,7 +177,7 @@ def test_images_are_asked_for_twice_and_results_come_as_they_are_made():
     assert len(list(results)) == COUNT - 1 and asked == [COUNT, COUNT]
     analyzed = dict.fromkeys(event for event in told if event.stage == "analyze")  # a waiting thread sends them again
     assert [(event.done, event.total, event.unit) for event in analyzed] == [(n + 1, None, "frame") for n in range(COUNT)]
-    assert told[-1] == ProgressEvent("restore", COUNT, COUNT, "frame", "Restoring frames")
+    assert told[-1] == ProgressEvent("restore", COUNT, COUNT, "frame", "Restoring frames (pass 2 of 2)")
 
 
 def test_it_stops_when_it_is_told_to_and_when_nobody_takes_more():
