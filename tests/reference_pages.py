@@ -104,6 +104,8 @@ def options():
             default = "none" if one.default in (None, (), "") else code(one.default)
             others = "".join(f"; {FRONT_ENDS[host]}: {code(value)}" for host, value in one.spec.host_defaults.items())
             sentences = [one.spec.help, f"Values: {values}." if values else "", f"Default: {default}{others}."]
+            if one.spec.flag:
+                sentences.append(f"On the command line: {code('--' + one.flag)}.")
             if one.spec.front_ends != EVERYWHERE:
                 offered = " and ".join(title for key, title in FRONT_ENDS.items() if key in one.spec.front_ends)
                 sentences.append(f"Python, {offered} only." if " and " in offered else f"Python and {offered} only.")

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from ..faces.face import Face
     from ..images.codecs import EncodedImage
 
+RANGES_HELP = (
+    "Look for faces only between these two times and up to one second around, as gpen video --range does. May be given "
+    "several times."
+)
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
@@ -45,9 +50,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
     names = [option.name for option in declared_options(VideoOptions, CLI, "video")]
     without = [name for name in names if name not in detect_video.OPTIONS]
-    add_option_arguments(
-        detect, VideoOptions, "video", without=without, types=dict.fromkeys(("start", "end"), parse_seconds)
-    )
+    types = dict.fromkeys(("start", "end"), parse_seconds)
+    add_option_arguments(detect, VideoOptions, "video", without=without, helps={"ranges": RANGES_HELP}, types=types)
     detect.set_defaults(command=_detect)
 
 
