@@ -142,6 +142,11 @@ def soak() -> None:
     run(ensure_venv(".venv", "dev"), "-m", "tests.trial.soak", *sys.argv[2:])
 
 
+def real() -> None:
+    """Download every file of the catalog and check what it is, into build/real. Arguments go to `tests/real_files.py`."""
+    run(ensure_venv(".venv", "dev"), "-m", "tests.real_files", *sys.argv[2:])
+
+
 def test_oldest() -> None:
     """Run the tests with Python 3.10 and the packages that A1111 1.10 pins. Arguments go to pytest."""
     python = ensure_venv(".venv-oldest", "dev", find_python("3.10"), "--constraint", OLDEST)
@@ -305,6 +310,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "trial": trial,
     "kills": kills,
     "soak": soak,
+    "real": real,
     "test-oldest": test_oldest,
     "test-newest": test_newest,
     "check": check,

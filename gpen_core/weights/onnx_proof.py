@@ -57,7 +57,7 @@ def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
             "its weights can be verified only in ONNX Runtime, which is not installed. Install it: "
             f"{install_command(RUNTIME)}"
         )
-    difference = _largest_difference(file, state_dict)
+    difference = largest_difference(file, state_dict)
     if not difference <= MAX_DIFFERENCE:
         raise UnsafeCheckpoint(
             f"the order of its weights is unknown: the converted network's output differs by {difference:.1e} standard "
@@ -70,8 +70,11 @@ def prove(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> None:
     )
 
 
-def _largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> float:
-    """Return the largest difference in standard deviations of our network's output."""
+def largest_difference(file: BinaryIO, state_dict: Mapping[str, torch.Tensor]) -> float:
+    """Return the largest difference between the outputs of a file and of our network with these tensors, on three images.
+
+    It is in standard deviations of our network's output. Raises `UnsafeCheckpoint` as `run_runtime` does, and
+    `RuntimeMissing` without ONNX Runtime."""
     expected = run_network(GPEN.from_state_dict(state_dict, torch.float32))
     found = run_runtime(file, [image for image, _ in expected])
     return max(
