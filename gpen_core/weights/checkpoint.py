@@ -50,13 +50,14 @@ def load(path: Path, is_pinned: bool = False) -> object:
         return read(file, is_pinned)
 
 
-def read(file: WeightsFile, is_pinned: bool, keep_onnx: bool = False) -> object:
+def read(file: WeightsFile, is_pinned: bool, keep_onnx: bool = False, not_converted: str | None = None) -> object:
     """Read tensors, and the dicts, lists and numbers around them, onto the CPU.
 
     The safetensors library reads `.safetensors`, and `onnx_weights` reads `.onnx`. With `keep_onnx`, or if its weights
-    cannot be converted, it returns an `OnnxModel`. `archive` reads all other files, and
-    accepts dense tensors only. torch with `weights_only=True` reads a file if `is_pinned` (its digest matches the
-    catalog's) and this version has no known vulnerability or `archive` does not know the format.
+    cannot be converted, it returns an `OnnxModel`. `not_converted` is the reason if that is known: the conversion is then
+    not tried. `archive` reads all other files, and accepts dense tensors only. torch with `weights_only=True` reads a file
+    if `is_pinned` (its digest matches the catalog's) and this version has no known vulnerability or `archive` does not know
+    the format.
     Raises `WeightsError` with the reason for refused and damaged files. Out-of-memory errors pass through unchanged. No
     other reader is tried, and nothing in the file is run.
     """
@@ -67,7 +68,7 @@ def read(file: WeightsFile, is_pinned: bool, keep_onnx: bool = False) -> object:
             file.file.seek(0)
             return _load_safetensors(file.file.read())
         if path.suffix.lower() == ".onnx":
-            return onnx_weights.read(file.file, file.size, keep_onnx)
+            return onnx_weights.read(file.file, file.size, keep_onnx, not_converted)
         if is_pinned and (TORCH_READS_SAFELY or file.file_format == "legacy"):
             return _load_with_torch(file)
         return _load_archive(file)

@@ -9,7 +9,7 @@ import datetime
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import WeightsChanged, WeightsError
@@ -32,6 +32,10 @@ class DigestRecord:
     source: str | None = None
     """The URL of the download, or the file from which it was converted."""
     date: str = ""
+    not_converted: str | None = None
+    """Why an ONNX file could not be converted, so that this is not tried on each load."""
+    not_converted_by: str | None = None
+    """The version of this package that could not convert it. Another version tries again."""
 
     @property
     def is_conversion(self) -> bool:
@@ -81,6 +85,8 @@ def load_record(path: Path) -> DigestRecord | None:
         record = DigestRecord(**{name: content.get(name) for name in DigestRecord.__dataclass_fields__})
         if record.checked_by not in (PIN, PUBLISHED, STRUCTURE) or not is_sha256(record.sha256):
             raise ValueError("no digest in it")
+        if not isinstance(record.not_converted, (str, type(None))):
+            raise ValueError("not_converted is not a text")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
@@ -94,7 +100,7 @@ def load_record(path: Path) -> DigestRecord | None:
 def save_record(path: Path, record: DigestRecord) -> None:
     """Write the record next to the file. If the folder is read-only, log that and write nothing."""
     note = record_path(path)
-    dated = DigestRecord(record.sha256, record.checked_by, record.source, datetime.date.today().isoformat())
+    dated = replace(record, date=datetime.date.today().isoformat())
     try:
         remove_stale(note)
         part = acquire(note, None)

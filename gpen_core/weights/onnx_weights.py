@@ -26,12 +26,15 @@ OTHER_FORMATS = {
 }
 
 
-def read(file: BinaryIO, size: int, as_is: bool = False) -> dict[str, torch.Tensor] | OnnxModel:
+def read(
+    file: BinaryIO, size: int, as_is: bool = False, not_converted: str | None = None
+) -> dict[str, torch.Tensor] | OnnxModel:
     """Read the state dict in float32, with the released names in the released order.
 
     If the file is a plausible GPEN whose weights cannot be mapped, or with `as_is`, the file itself is returned; see
-    `onnx_as_is.to_model`. Raises `UnsafeCheckpoint` with the reason for other files. Only ONNX Runtime runs the file, after
-    the whole graph was checked; see `onnx_proof.prove`."""
+    `onnx_as_is.to_model`. With `not_converted`, why an earlier conversion failed, it is not tried again. Raises
+    `UnsafeCheckpoint` with the reason for other files. Only ONNX Runtime runs the file, after the whole graph was checked;
+    see `onnx_proof.prove`."""
     if size > MAX_ONNX_BYTES:
         raise UnsafeCheckpoint(f"it has {size:,} bytes, but ONNX files are smaller than 2 GB")
     file.seek(0)
@@ -41,8 +44,8 @@ def read(file: BinaryIO, size: int, as_is: bool = False) -> dict[str, torch.Tens
     file.seek(0)
     held = io.BytesIO(file.read())  # the checked bytes are the ones that are run, even if the file changes
     graph = read_graph(held, len(held.getbuffer()))
-    if as_is:
-        return onnx_as_is.to_model(held, graph, None)
+    if as_is or not_converted is not None:
+        return onnx_as_is.to_model(held, graph, None if as_is else not_converted)
     try:
         state_dict, _ = map_state_dict(graph)
         prove(held, state_dict)

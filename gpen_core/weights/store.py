@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
+from ..network import OnnxModel
 from ..optional_packages import install_command
 from ..progress import Progress, ProgressEvent, no_progress
+from ..version import __version__
 from . import checkpoint, convert, digest
 from .catalog import Entry, find_entry, find_export
 from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord, WeightsOrigin
@@ -65,12 +67,14 @@ class Store:
             return self._load_onnx(path, build)
         return self.read_file(path, build)
 
-    def read_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
-        """Do the same as `load_file`, but read the file itself instead of its conversion."""
+    def read_file(self, path: Path, build: Build[Built], not_converted: str | None = None) -> tuple[Built, DigestRecord]:
+        """Do the same as `load_file`, but read the file itself instead of its conversion.
+
+        `not_converted` is why an ONNX file cannot be converted, if that is known; see `checkpoint.read`."""
         pin = pinned_digest(path)
         with open_weights(path) as file:
             record = self._verify(file)
-            built = self._build(file, pin is not None, build, record.sha256)
+            built = self._build(file, pin is not None, build, record.sha256, not_converted)
         if pin is None and not record.date:  # a saved record has a date
             digest.save_record(path, record)
         return built, record
@@ -84,17 +88,22 @@ class Store:
 
     def _load_onnx(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
         folder = self.conversions_folder(path)
-        sha256 = self.verify(path).sha256
+        before = self.verify(path)
         for one in (folder, path.parent):
-            kept = convert.find_conversion(path, sha256, one)
+            kept = convert.find_conversion(path, before.sha256, one)
             if kept is not None:
                 return self.read_file(kept, build)
 
         def read(content: object, entry: Entry | None) -> tuple[object, Built]:
             return content, build(content, entry)
 
-        log.info("Converting %s once.", path)
-        (content, built), record = self.read_file(path, read)
+        is_known = before.not_converted_by == __version__ and has_runtime()
+        if not is_known:
+            log.info("Converting %s once.", path)
+        (content, built), record = self.read_file(path, read, before.not_converted if is_known else None)
+        if isinstance(content, OnnxModel) and not is_known:
+            record = replace(record, not_converted=content.reason, not_converted_by=__version__)
+            digest.save_record(path, record)
         if isinstance(content, dict):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -221,13 +230,23 @@ class Store:
         url = next(known, None)
         return DigestRecord(sha256, PUBLISHED, url) if url else None
 
-    def _build(self, file: WeightsFile, is_pinned: bool, build: Build[Built], sha256: str | None) -> Built:
+    def _build(
+        self,
+        file: WeightsFile,
+        is_pinned: bool,
+        build: Build[Built],
+        sha256: str | None,
+        not_converted: str | None = None,
+    ) -> Built:
         with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
             entry = find_entry(file.path.name)
             is_graph = entry is not None and entry.is_graph
             if is_graph and not is_pinned:
                 raise WeightsError(f"{file.path} was refused: only the released file, whose SHA-256 is known, is read.")
-            content = _read_graph(file, sha256) if is_graph else checkpoint.read(file, is_pinned, self.keep_onnx)
+            if is_graph:
+                content: object = _read_graph(file, sha256)
+            else:
+                content = checkpoint.read(file, is_pinned, self.keep_onnx, not_converted)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
             try:

@@ -107,6 +107,39 @@ def test_an_unknown_order_of_the_weights_leaves_the_file_to_onnx_runtime(unmappe
     assert [one.name for one in tmp_path.iterdir() if one.suffix != ".json"] == ["mine.onnx"]
 
 
+def test_a_failed_conversion_is_not_tried_again_by_the_same_version(exported, tmp_path, monkeypatch):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(made.replaced(exported, made.floats(0.2), made.floats(0.3)).read_bytes())
+    proofs, prove = [], onnx_proof.prove
+    monkeypatch.setattr("gpen_core.weights.onnx_weights.prove", lambda *args: (proofs.append(args), prove(*args)))
+    first, record = store(tmp_path).load_file(path, identity)
+    assert len(proofs) == 1 and digest.load_record(path).not_converted == record.not_converted == first.reason
+    again, _ = store(tmp_path).load_file(path, identity)
+    assert len(proofs) == 1 and (again.reason, again.data) == (first.reason, first.data)
+
+    monkeypatch.setattr("gpen_core.weights.store.__version__", "99.0")  # it may know more exports
+    for _ in range(2):
+        store(tmp_path).load_file(path, identity)
+        assert len(proofs) == 2
+
+    path.write_bytes(exported.read_bytes())
+    with pytest.raises(WeightsChanged):
+        store(tmp_path).load_file(path, identity)
+    store(tmp_path).accept_changed(str(path), identity)
+    assert isinstance(store(tmp_path).load_file(path, identity)[0], dict)
+
+
+def test_without_onnx_runtime_an_earlier_failure_does_not_hide_that_it_is_missing(unmapped_onnx, tmp_path, monkeypatch):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(unmapped_onnx.read_bytes())
+    _, record = store(tmp_path).load_file(path, identity)
+    assert record.not_converted
+    for module in ("store", "onnx_proof"):
+        monkeypatch.setattr(f"gpen_core.weights.{module}.has_runtime", lambda: False)
+    with pytest.raises(WeightsError, match="ONNX Runtime is not installed"):
+        store(tmp_path).load_file(path, identity)
+
+
 @needs_exporter
 def test_half_precision_is_left_to_onnx_runtime(tmp_path):
     path = tmp_path / "half.onnx"
