@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-ProgressStage = Literal["download", "verify", "load", "read", "detect", "analyze", "upscale", "restore", "join", "batch"]
+ProgressStage = Literal[
+    "download", "verify", "load", "read", "detect", "analyze", "identify", "upscale", "restore", "join", "batch"
+]
 ProgressUnit = Literal["byte", "model", "image", "tile", "face", "frame", "video"]
 
 
@@ -25,6 +27,7 @@ class ProgressEvent:
     - `read`: reading the input
     - `detect`: detecting faces in images
     - `analyze`: the first pass over a video, which detects and tracks its faces
+    - `identify`: comparing the faces of a video
     - `upscale`: upscaling the image
     - `restore`: restoring faces
     - `join`: joining a video's restored segments

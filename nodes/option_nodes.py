@@ -26,7 +26,7 @@ class FaceOptionsNode(ComfyNode):
             search_aliases=["gpen options", "face selection", "face order", "face detection options", "bbox"],
             inputs=[
                 *inputs.option_inputs(RestoreOptions, "selection", "detection", without=("faces",)),
-                *inputs.option_inputs(VideoOptions, names=("min_duration",)),
+                *inputs.option_inputs(VideoOptions, names=("min_duration", "join_people")),
                 io.Combo.Input(
                     "box_format",
                     options=list(boxes.FORMATS),

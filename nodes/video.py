@@ -201,6 +201,7 @@ def _restore_frames(
     model = get_model()
     model.restorer.require_restoration("videos")
     passes = itertools.count()
+    notes: list[str] = []
 
     def read_frames() -> Iterator[NDArray[Any]]:
         return tensors.iter_frames(image, "video", "frame", is_warned=next(passes) > 0)
@@ -212,10 +213,17 @@ def _restore_frames(
             region = stack.enter_context(video_io.mask_clip(mask_video, folder))
         max_memory = stack.enter_context(model.device_session(options, reporter))
         results = restore_sequence(
-            model.restorer, read_frames, options, asked, region_mask=region, progress=reporter, max_memory=max_memory
+            model.restorer,
+            read_frames,
+            options,
+            asked,
+            region_mask=region,
+            progress=reporter,
+            max_memory=max_memory,
+            on_note=notes.append,
         )
         restored, mask, people = outputs.sequence_output(results, image)
-    text = "\n".join([people_text(len(image), people), *outputs.mask_notes(region_mask)])
+    text = "\n".join([people_text(len(image), people), *notes, *outputs.mask_notes(region_mask)])
     return _frames_output(restored, mask, text)
 
 

@@ -7,6 +7,7 @@ import helpers
 import numpy as np
 import torch
 from helpers import FakeDetector, make_face
+from PIL import Image
 
 from gpen_core.network import GPEN
 from gpen_core.pipeline.gpen_runner import GPENRunner
@@ -57,3 +58,11 @@ def frames(count, noise=4.0, seed=0, size=SIZE):
     photo = astronaut()[118 - height // 2 :][:height, 224 - width // 2 :][:, :width].astype(np.float32)
     for _ in range(count):
         yield np.clip(np.rint(photo + rng.normal(0, noise, photo.shape)), 0, 255).astype(np.uint8)
+
+
+def frame_folder(folder, frames):
+    """Write frames [H, W, 3] uint8 as a folder of images, which is a video."""
+    folder.mkdir()
+    for n, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{n:03}.png")
+    return folder

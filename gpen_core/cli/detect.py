@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..faces.detection.retinaface import Detector
     from ..faces.face import Face
     from ..images.codecs import EncodedImage
+    from ..pipeline.identity_models import IdentityModels
 
 RANGES_HELP = (
     "Look for faces only between these two times and up to one second around, as gpen video --range does. May be given "
@@ -64,7 +65,8 @@ def _detect(args: argparse.Namespace) -> int:
     options = options_from_args(args)
     videos = [text for text in args.inputs if detect_video.is_video(text)]
     if videos:
-        detect_video.list_people(args, videos, _load_detector(args), options)
+        detector = _load_detector(args)
+        detect_video.list_people(args, videos, detector, _identity_models(args, detector), options)
         args.inputs = [text for text in args.inputs if text not in videos]
         if not args.inputs:
             return 0
@@ -80,6 +82,16 @@ def _detect(args: argparse.Namespace) -> int:
         if len(unreadable) == len(todo):  # do not load or download anything
             return exit_status(Counter(map(type, unreadable.values())), len(todo))
         return _list_all(args, options, todo, unreadable)
+
+
+def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityModels:
+    from ..pipeline.identity_models import IdentityModels
+    from ..weights.download_options import DownloadOptions
+    from ..weights.folders import models_dirs
+    from ..weights.store import Store
+
+    downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
+    return IdentityModels.from_store(detector, Store(models_dirs(args.models_dir), downloads))
 
 
 def _load_detector(args: argparse.Namespace) -> Detector:

@@ -16,9 +16,10 @@ from .report_text import clock_text, pixels_text
 
 if TYPE_CHECKING:
     from ..faces.detection.retinaface import Detector
+    from ..pipeline.identity_models import IdentityModels
     from ..video.people import Person, VideoPeople
 
-OPTIONS = ("min_duration", "start", "end", "ranges", "interlaced")
+OPTIONS = ("min_duration", "join_people", "start", "end", "ranges", "interlaced")
 """The options of videos that `gpen detect` has."""
 MAX_TIMES = 4  # of a person in one line
 
@@ -31,7 +32,13 @@ def is_video(text: str) -> bool:
     return path.suffix.lower() in OUTPUT_FORMATS and path.is_file()
 
 
-def list_people(args: argparse.Namespace, videos: Sequence[str], detector: Detector, options: RestoreOptions) -> None:
+def list_people(
+    args: argparse.Namespace,
+    videos: Sequence[str],
+    detector: Detector,
+    identity: IdentityModels,
+    options: RestoreOptions,
+) -> None:
     """Print the people of each video. With an output, write a sheet of their faces, and their tracks for `gpen video`."""
     from ..video.people import find_people
 
@@ -39,11 +46,11 @@ def list_people(args: argparse.Namespace, videos: Sequence[str], detector: Detec
     folder = _output_folder(args)
     with progress_reporter(args) as reporter:
         for path in map(Path, videos):
-            result = find_people(path, detector, options, video, tracks_folder=folder, progress=reporter)
+            result = find_people(path, detector, options, video, tracks_folder=folder, progress=reporter, identity=identity)
             _print(path, result, reporter)
             if folder is not None and result.people:
                 _write_sheet(folder / f"{path.name}.jpg", result, reporter)
-            for note in result.analysis.notes:
+            for note in result.notes:
                 reporter.note(f"{path}: {note}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import OptionsError
-from .spec import COMMAND_LINE_ONLY, VIDEO_FRONT_ENDS, DeclaredOptions, declare
+from .restore import AUTO
+from .spec import COMMAND_LINE_ONLY, FACE_EMBEDDER, VIDEO_FRONT_ENDS, DeclaredOptions, declare
 from .times import TimeRange, parse_ranges, range_text
 
 DEFAULT_MIN_DURATION = 0.3  # seconds: longer than most false positives last, see docs/video.md
@@ -27,6 +28,13 @@ class VideoOptions(DeclaredOptions):
     min_duration: float = declare(
         DEFAULT_MIN_DURATION, "Min duration", "Skip people visible for less than this time.",
         "video", minimum=0, step=0.1, unit="s", is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
+    )  # fmt: skip
+    join_people: str = declare(
+        AUTO, "Join people",
+        "Gives a person one number in all shots of a video, by comparing faces with SFace. auto: if SFace is downloaded. "
+        "on: downloads it (39 MB). off: a person may have another number in each shot.",
+        "video", choices=(AUTO, "on", "off"), is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
+        weights=lambda value: (FACE_EMBEDDER,) if value == "on" else (),
     )  # fmt: skip
     start: float | None = declare(
         None, "Start", "Start time in seconds or H:M:S, from the first frame.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from ..faces.detection.retinaface import Detector
 from ..files.atomic_write import write_bytes
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
+from ..pipeline.identity_models import IdentityModels
 from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
 from .analysis import VideoAnalysis
 from .check_video import probe_video
 from .first_pass import analyze_frames
 from .frame_ranges import FrameRanges
+from .join_people import TrackPeople, join_people, load_embedder
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import FrameReader
 from .track import Track
+from .track_people import EmbeddingSource
 from .track_selection import skip_reasons
 from .work_dir import cache_key, networks_digest, source_digest
 
@@ -64,6 +68,8 @@ class VideoPeople:
     info: VideoInfo
     analysis: VideoAnalysis
     people: tuple[Person, ...]
+    notes: tuple[str, ...] = ()
+    """Notes about defects of the video, and about how tracks were joined to people."""
 
 
 @oom_context("this video", "choose a smaller detection size")
@@ -77,11 +83,13 @@ def find_people(
     tracks_folder: Path | None = None,
     progress: Progress | None = None,
     frame_memory: int | None = None,
+    identity: IdentityModels | None = None,
 ) -> VideoPeople:
     """Detect and track the faces of a video, as `restore_video` does.
 
     `tracks_folder`: folder in which the tracks are kept for `restore_video`. If it already has those of this video with
-    these options, faces are not detected again. `progress`, `frame_memory` and errors are those of `restore_video`."""
+    these options, faces are not detected again. `identity`: the embedder for `VideoOptions.join_people`; without it, `auto`
+    joins nobody and `on` raises `MissingWeights`. `progress`, `frame_memory` and errors are those of `restore_video`."""
     options, video, replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -90,6 +98,8 @@ def find_people(
     info = probe_video(source, video, frame_memory)
     inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
     folder = None if tracks_folder is None else _tracks_path(tracks_folder, inputs)
+    identity = identity or IdentityModels(detector)
+    load_embedder(identity, video, replay)
     analysis = None if folder is None else VideoAnalysis.load(folder)
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
@@ -100,7 +110,10 @@ def find_people(
         if folder is not None:
             write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
             analysis.save(folder)
-    return VideoPeople(info, analysis, _group_tracks(info, analysis, reader, options, video, rate))
+    embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay, folder)
+    analysis, notes = join_people(analysis, identity, video, embeddings)
+    people = _group_tracks(info, analysis, reader, options, video, rate)
+    return VideoPeople(info, analysis, people, (*analysis.notes, *notes))
 
 
 def analysis_inputs(content: str, detector: Detector, options: RestoreOptions, video: VideoOptions) -> dict[str, Any]:
@@ -121,13 +134,16 @@ def kept_inputs(tracks_folder: Path, inputs: Mapping[str, Any]) -> Mapping[str, 
     return whole if is_only_whole else inputs
 
 
-def load_kept_tracks(tracks_folder: Path, inputs: Mapping[str, Any], source: Path) -> VideoAnalysis:
-    """Load the tracks that `find_people` kept for these `analysis_inputs`.
+def load_kept_tracks(
+    tracks_folder: Path, inputs: Mapping[str, Any], source: Path
+) -> tuple[VideoAnalysis, TrackPeople | None]:
+    """Load the tracks that `find_people` kept for these `analysis_inputs`, and their people if it compared any.
 
     Raises `InputError` if the folder has none, or only those of other videos or options."""
-    analysis = VideoAnalysis.load(_tracks_path(tracks_folder, inputs))
+    folder = _tracks_path(tracks_folder, inputs)
+    analysis = VideoAnalysis.load(folder)
     if analysis is not None:
-        return analysis
+        return analysis, TrackPeople.load(folder, len(analysis.tracks))
     advice = f"Run: gpen detect {source} -o {tracks_folder}"
     others = [json.loads(path.read_bytes()) for path in sorted(tracks_folder.glob(f"{TRACKS_FOLDER}/*/{INPUTS_FILE}"))]
     same_video = [other for other in others if other.get("video") == inputs["video"]]
@@ -160,7 +176,7 @@ def _group_tracks(
     video: VideoOptions,
     rate: float,
 ) -> tuple[Person, ...]:
-    """Return the people. Whatever joins tracks to people sets `Track.person`, and all else follows."""
+    """Return the people: all tracks with one `Track.person`, which `join_people` has set."""
     groups: dict[int, list[Track]] = {}
     for track in analysis.tracks:
         groups.setdefault(track.person, []).append(track)

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .first_pass import analyze_frames
 from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
+from .join_people import TrackPeople, join_people, load_embedder
 from .mux import concatenate
 from .pass_progress import restore_event
 from .people import analysis_inputs, kept_inputs, load_kept_tracks
@@ -37,7 +39,7 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
-from .track_people import embed_tracks, load_embeddings, match_tracks, save_embeddings
+from .track_people import EmbeddingSource, match_tracks
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
 from .writer import SegmentWriter
@@ -126,6 +128,7 @@ def restore_video(
         tracks_folder,
     )
     restorer.prepare(options, progress_replay)
+    load_embedder(restorer.models.identity, video, progress_replay)
     with run.work_dir.lock(restart):
         return _restore(run, executor)
 
@@ -136,14 +139,17 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     if run.tracks_folder is not None:
         inputs = kept_inputs(run.tracks_folder, inputs)
     analysis_key, analysis = cache_key(inputs), _analyze(run, inputs)
+    folder = run.work_dir.subfolder(analysis_key)
+    embeddings = EmbeddingSource(partial(run.reader.frames, timestamps=analysis.pts), run.progress, folder, run.timer)
+    analysis, people_notes = join_people(analysis, run.restorer.models.identity, run.video, embeddings)
+    run.notes += people_notes
     raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
     if run.region_mask is not None:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
-    folder = run.work_dir.subfolder(analysis_key)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
-    frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, folder))
+    frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, embeddings))
     if executor is None:
-        store = _segment_store(run, analysis, _segments_key(run, analysis_key))
+        store = _segment_store(run, analysis, _segments_key(run, analysis, analysis_key))
         missing = store.missing()
         done = len(store.ranges) - len(missing)
         frame_restorer.depth = _prefetch_depth(run, analysis, frame_restorer)
@@ -164,17 +170,12 @@ def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, Pe
     return FrameRestorer.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
 
 
-def _match_people(run: _Run, analysis: VideoAnalysis, folder: Path) -> dict[int, PersonMatch | None] | None:
-    """Return which person each track is, or None if the options have no references. Embeddings are kept in `folder`."""
+def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> dict[int, PersonMatch | None] | None:
+    """Return which person each track is, or None if the options have no references."""
     people = run.restorer.models.identity.people(run.options, run.progress)
     if people is None:
         return None
-    embeddings = load_embeddings(folder)
-    if embeddings is None:
-        with run.timer.stage("identity"):
-            embeddings = embed_tracks(analysis.tracks, lambda first: run.reader.frames(first, analysis.pts), people)
-        save_embeddings(folder, embeddings)
-    matches = match_tracks(analysis.tracks, embeddings, people)
+    matches = match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
     run.notes += person_notes(list(matches.values()), is_image=False)
     return matches
 
@@ -250,9 +251,13 @@ class SegmentRestorer:
         if mask is not None:
             mask.check_count(analysis.frame_count)
         restorer.prepare(options, tell)
-        matches = _match_people(run, analysis, run.work_dir.folder / analysis_key)
+        folder = run.work_dir.folder / analysis_key
+        people = TrackPeople.load(folder, len(analysis.tracks))
+        analysis = analysis if people is None else people.apply(analysis)
+        embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), tell, folder)
+        matches = _match_people(run, analysis, embeddings)
         self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis, matches)
-        self._store = _segment_store(run, analysis, _segments_key(run, analysis_key))
+        self._store = _segment_store(run, analysis, _segments_key(run, analysis, analysis_key))
         self._frame_restorer.depth = _prefetch_depth(run, analysis, self._frame_restorer)
 
     def restore(self, number: int) -> SegmentResult:
@@ -268,9 +273,10 @@ def _segment_store(run: _Run, analysis: VideoAnalysis, key: str) -> SegmentStore
     return SegmentStore(run.work_dir.subfolder(key), segment_ranges(analysis.frame_count, analysis.cuts, run.rate))
 
 
-def _segments_key(run: _Run, analysis_key: str) -> str:
+def _segments_key(run: _Run, analysis: VideoAnalysis, analysis_key: str) -> str:
     """Return the key of everything that the segments depend on. All networks must be loaded."""
-    return cache_key(analysis_key, networks_digest(run.restorer.modules()), _second_pass_inputs(run))
+    people = [track.person for track in analysis.tracks]
+    return cache_key(analysis_key, people, networks_digest(run.restorer.modules()), _second_pass_inputs(run))
 
 
 def _second_pass_inputs(run: _Run) -> list[Any]:
@@ -278,7 +284,8 @@ def _second_pass_inputs(run: _Run) -> list[Any]:
     region_mask = None if run.region_mask is None else run.region_mask.digest
     device = [str(run.restorer.device), str(run.restorer.dtype)]
     references = references_digest(run.options)
-    return [_plain(run.options), references, asdict(run.video), asdict(run.encoding), run.target.suffix, region_mask, device]
+    video = {name: value for name, value in asdict(run.video).items() if name != "join_people"}  # its result is in the key
+    return [_plain(run.options), references, video, asdict(run.encoding), run.target.suffix, region_mask, device]
 
 
 def _plain(options: RestoreOptions) -> dict[str, Any]:
@@ -294,7 +301,9 @@ def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
     if result is not None:
         return result
     if run.tracks_folder is not None:
-        result = load_kept_tracks(run.tracks_folder, inputs, run.info.path)
+        result, people = load_kept_tracks(run.tracks_folder, inputs, run.info.path)
+        if people is not None:
+            people.save(folder)
     else:
         frames = check_opaque(run.reader.frames(), run.info, run.encoding)
         detector = run.restorer.detector

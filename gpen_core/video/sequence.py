@@ -16,10 +16,11 @@ from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .analysis import VideoAnalysis, detect_frames, track_faces
 from .check_video import raise_if_image_only
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .join_people import join_people, load_embedder
 from .pass_progress import analyze_event, restore_event
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
-from .track_people import embed_tracks, match_tracks
+from .track_people import EmbeddingSource, match_tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +62,14 @@ def restore_sequence(
     region_mask: RegionMaskLike | None = None,
     progress: Progress | None = None,
     max_memory: int | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Iterator[SequenceResult]:
     """Restore consecutive images of one size as `restore_video` does, and yield them one by one.
 
-    `images` is called twice or, with references in `faces`, more often, and must give the same images: arrays or anything
+    `images` is called twice or, where faces are compared, more often, and must give the same images: arrays or anything
     that `RestoreInput.image` accepts, except paths. `rate`: images per second. Cuts are detected, and faces are tracked and
-    smoothed over time. Of `video`, only `temporal_smoothing` and `min_duration` apply. `region_mask`, `progress`,
+    smoothed over time. Of `video`, only `temporal_smoothing`, `min_duration` and `join_people` apply. `on_note` is called
+    with notes before the first result. `region_mask`, `progress`,
     `max_memory` and errors are those of `restore_video`."""
     options, video, progress_replay = (
         options or RestoreOptions(),
@@ -75,13 +78,22 @@ def restore_sequence(
     )
     restorer.require_restoration("videos")
     raise_if_image_only(options)
+
+    def frames_from(first: int) -> Iterator[SequenceFrame]:
+        return islice(_frames(images), first, None)
+
+    identity = restorer.models.identity
     with oom_context("these images", "choose a smaller detection size"):
+        load_embedder(identity, video, progress_replay)
         analysis = _analyze(restorer, images, options, rate, progress_replay)
-        people = restorer.models.identity.people(options, progress_replay)
+        people = identity.people(options, progress_replay)
+        embeddings = EmbeddingSource(frames_from, progress_replay)
+        analysis, notes = join_people(analysis, identity, video, embeddings)
+        for note in notes:
+            on_note(note)
         matches = None
         if people is not None:
-            embeddings = embed_tracks(analysis.tracks, lambda first: islice(_frames(images), first, None), people)
-            matches = match_tracks(analysis.tracks, embeddings, people)
+            matches = match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, video, *args)

@@ -46,7 +46,8 @@ class Track:
     fade_out: bool
     """The same at its end."""
     person: int
-    """The number of the first track that shows the same face. A face that is hidden for a while gets a new track."""
+    """The number of the first track that shows the same person. A face that is hidden for a while gets a new track, and so
+    does each shot; `join_people` finds those that are the same."""
 
     def __len__(self) -> int:
         return len(self.scores)

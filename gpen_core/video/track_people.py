@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..faces.identity import Embedding, PersonMatch, mean_embedding
+from ..faces.identity import Embedding, FaceEmbedder, PersonMatch, embed_with_weight, mean_embedding
 from ..files.atomic_write import write_bytes
 from ..pipeline.people import People
+from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .analysis import FrameLike
 from .track import READ_ERRORS, Track
 
@@ -22,31 +25,87 @@ Frames = Callable[[int], Iterable[FrameLike]]
 """Returns the frames of a video from a number on."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrackEmbeddings:
+    """The embeddings of a track's best frames."""
+
+    vectors: NDArray[np.float32]
+    """[n, D], each of length 1."""
+    weights: NDArray[np.float64]
+    """[n]: how much each counts; 0 if the face is too small or too blurry there. See `embed_with_weight`."""
+
+    @property
+    def mean(self) -> Embedding:
+        """The weighted mean, of length 1. If all weights are 0, all count the same."""
+        return mean_embedding(list(self.vectors), list(self.weights) if self.weights.any() else None)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[TrackEmbeddings]) -> TrackEmbeddings | None:
+        """Return all of them together, or None if there are none."""
+        if not parts:
+            return None
+        return cls(np.concatenate([one.vectors for one in parts]), np.concatenate([one.weights for one in parts]))
+
+
 def match_tracks(
-    tracks: Sequence[Track], embeddings: Mapping[int, Sequence[Embedding]], people: People
+    tracks: Sequence[Track], embeddings: Mapping[int, TrackEmbeddings], people: People
 ) -> dict[int, PersonMatch | None]:
     """Return by number which person each track is. The tracks of one face count together. None: no frame was usable."""
-    by_face: dict[int, list[Embedding]] = {}
+    by_face: dict[int, list[TrackEmbeddings]] = {}
     for track in tracks:
-        by_face.setdefault(track.person, []).extend(embeddings.get(track.number, ()))
-    matches = {person: people.match_embedding(mean_embedding(found) if found else None) for person, found in by_face.items()}
+        found = by_face.setdefault(track.person, [])
+        if track.number in embeddings:
+            found.append(embeddings[track.number])
+    matches = {}
+    for person, parts in by_face.items():
+        all_parts = TrackEmbeddings.concatenate(parts)
+        matches[person] = people.match_embedding(None if all_parts is None else all_parts.mean)
     return {track.number: matches[track.person] for track in tracks}
 
 
-def embed_tracks(tracks: Sequence[Track], frames: Frames, people: People) -> dict[int, list[Embedding]]:
+@dataclass(eq=False)
+class EmbeddingSource:
+    """Gives the embeddings of the tracks of one video, which are made once."""
+
+    frames: Frames
+    progress: Progress = no_progress
+    folder: Path | None = None
+    """Where they are kept for the next run."""
+    timer: StageTimer = field(default_factory=StageTimer)
+    _made: dict[int, TrackEmbeddings] | None = None
+
+    def embed(self, tracks: Sequence[Track], embedder: FaceEmbedder) -> Mapping[int, TrackEmbeddings]:
+        """Return the result of `embed_tracks`. Raises `OutputError`."""
+        if self._made is None and self.folder is not None:
+            self._made = load_embeddings(self.folder)
+        if self._made is None:
+            with self.timer.stage("identity"):
+                self._made = embed_tracks(tracks, self.frames, embedder, self.progress)
+            if self.folder is not None:
+                save_embeddings(self.folder, self._made)
+        return self._made
+
+
+def embed_tracks(
+    tracks: Sequence[Track], frames: Frames, embedder: FaceEmbedder, progress: Progress = no_progress
+) -> dict[int, TrackEmbeddings]:
     """Return the embeddings of each track's best frames by its number. `frames` is called once per gap between them."""
     wanted: dict[int, list[Track]] = {}
     for track in tracks:
         for number in best_frames(track):
             wanted.setdefault(number, []).append(track)
-    embeddings: dict[int, list[Embedding]] = {}
-    for number, frame in _frames_at(sorted(wanted), frames):
+    found: dict[int, list[tuple[Embedding, float]]] = {}
+    for done, (number, frame) in enumerate(_frames_at(sorted(wanted), frames)):
+        progress(ProgressEvent("identify", done, len(wanted), "frame", "Comparing faces"))
         for track in wanted[number]:
             face = track.face_at(number)
-            embedding = None if face is None else people.embed(frame.image, face)
-            if embedding is not None:
-                embeddings.setdefault(track.number, []).append(embedding)
-    return embeddings
+            embedded = None if face is None else embed_with_weight(embedder, frame.image, face)
+            if embedded is not None:
+                found.setdefault(track.number, []).append(embedded)
+    return {
+        number: TrackEmbeddings(np.stack([one for one, _ in pairs]), np.array([weight for _, weight in pairs], np.float64))
+        for number, pairs in found.items()
+    }
 
 
 def best_frames(track: Track) -> list[int]:
@@ -71,18 +130,19 @@ def _frames_at(numbers: Sequence[int], frames: Frames) -> Iterator[tuple[int, Fr
                 break
 
 
-def save_embeddings(folder: Path, embeddings: Mapping[int, Sequence[Embedding]]) -> None:
+def save_embeddings(folder: Path, embeddings: Mapping[int, TrackEmbeddings]) -> None:
     """Write the embeddings next to the result of the first pass. Raises `OutputError`."""
     file = io.BytesIO()
-    arrays = {str(number): np.stack(found) for number, found in embeddings.items()}
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    arrays = {f"{number}.{name}": array for number, one in embeddings.items() for name, array in vars(one).items()}
+    np.savez(file, **arrays)
     write_bytes(folder / FILE, file.getvalue())
 
 
-def load_embeddings(folder: Path) -> dict[int, list[Embedding]] | None:
+def load_embeddings(folder: Path) -> dict[int, TrackEmbeddings] | None:
     """Load the file of `save_embeddings`. None if it is missing or damaged."""
     try:
         with np.load(folder / FILE, allow_pickle=False) as arrays:
-            return {int(number): list(arrays[number]) for number in arrays.files}
+            numbers = dict.fromkeys(name.partition(".")[0] for name in arrays.files)
+            return {int(n): TrackEmbeddings(arrays[f"{n}.vectors"], arrays[f"{n}.weights"]) for n in numbers}
     except READ_ERRORS:
         return None

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import video_files
 from cli_fixtures import pixels
 from PIL import Image
 
@@ -133,3 +134,33 @@ def test_the_embedder_is_no_model_and_needs_no_conversion(restore, gpen, faces, 
     assert ran.status == 4 and "sface is a face embedder, not a model" in ran.err
     ran = gpen("convert", "sface", "--models-dir", models)
     assert ran.status == 2 and "is used as it is. It needs no conversion." in ran.err
+
+
+def test_a_number_is_a_person_in_all_shots(gpen, faces, models):
+    """Two people in turn; the sheet, the list and `--faces` go by people, not by shots."""
+    one, other = (np.asarray(Image.open(faces / name)) for name in ("photo.png", "other.png"))
+    photos = [
+        np.pad(one, ((0, 0), (0, 144), (0, 0)), constant_values=20),
+        np.pad(other[:, ::-1], ((0, 0), (144, 0), (0, 0)), constant_values=200),
+    ]
+    film, people = faces / "film.mkv", faces / "people"
+    video_files.write_video(
+        film, 24, photos[0].shape[1::-1], "ffv1", rate=4, pictures=[photos[n // 6 % 2] for n in range(24)]
+    )
+    named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline", "--device", "cpu")
+    ran = gpen("detect", film, "-o", people, *named)
+    first, anna, other, *_ = ran.out.splitlines()
+    assert ran.status == 0 and first.startswith(f"{film}: 2 people ") and "film.mkv.jpg: 2 faces" in ran.out
+    assert anna.startswith("   0  0:00.0-0:01.2, 0:03.0-0:04.2 ") and other.startswith("   1  0:01.5-0:02.8, 0:04.5-0:05.8 ")
+    assert "4 faces were joined to 2 people by SFace" in ran.err
+    out, report = faces / "out.mkv", faces / "report.json"
+    ran = gpen("video", film, "-o", out, "--faces", 0, "--tracks", people, "--model", "red-256", "--report", report, *named)
+    assert ran.status == 0
+    tracks = json.loads(report.read_text())["tracks"]
+    assert [one["person"] for one in tracks] == [0, 1, 0, 1] and [one["restored"] for one in tracks] == [6, 0, 6, 0]
+    ran = gpen("detect", film, "--join-people", "off", *named)
+    assert ran.status == 0 and ": 4 people" in ran.out and ran.err == ""
+    (models / "face_recognition_sface_2021dec.onnx").rename(models / "away")
+    ran = gpen("detect", film, *named)
+    (models / "away").rename(models / "face_recognition_sface_2021dec.onnx")
+    assert ": 4 people" in ran.out and "because SFace is not downloaded." in ran.err and "gpen download sface" in ran.err

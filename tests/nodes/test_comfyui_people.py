@@ -80,3 +80,19 @@ def test_a_path_in_a_graph_is_refused_and_never_opened(host, photos, monkeypatch
     monkeypatch.setattr("builtins.open", lambda *args, **kwargs: pytest.fail(f"opened {args}"))
     with pytest.raises(Exception, match="a path can be given only on the command line and in Python"):
         host.run(node, image=photos[0], model="gpen-red-256.pth", faces=faces)
+
+
+def test_a_person_has_one_number_in_all_shots(host, loaded, photos):
+    image, _, other = photos
+    pad = torch.nn.functional.pad
+    first, second = pad(image, (0, 0, 0, 144), value=0.1), pad(other.flip(2), (0, 0, 144, 0), value=0.8)
+    batch = torch.cat([one for one in (first, second, first, second) for _ in range(6)])
+    for choice, counted in (
+        ("auto", "24 frames, 2 people: 1 restored, 1 skipped"),
+        ("off", "24 frames, 4 people: 1 restored"),
+    ):
+        (options,) = host.run("GPEN_FaceOptions", min_duration=0.0, join_people=choice)
+        result = host.run("GPEN_RestoreVideo", image=batch, model="auto", gpen_model=loaded, face_options=options, faces="0")
+        text = result[3]
+        assert text.startswith(counted)
+        assert ("4 faces were joined to 2 people by SFace" in text) is (choice == "auto")

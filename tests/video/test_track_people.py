@@ -8,14 +8,13 @@ import pytest
 from helpers import make_face
 from people import ANNA, BOB
 from PIL import Image
-from video_fakes import FakeRunner, invert
+from video_fakes import FakeRunner, frame_folder, invert
 
 from gpen_core import FaceReference, OptionsError, RestoreOptions, VideoOptions, restore_sequence, restore_video
 from gpen_core.faces.identity import SFace
 from gpen_core.images.image import from_array
 from gpen_core.pipeline.identity_models import IdentityModels
 from gpen_core.pipeline.model_set import ModelSet
-from gpen_core.pipeline.people import People
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.video import restore_video as restoring
 from gpen_core.video.track import Track
@@ -60,7 +59,7 @@ def is_restored(results):
     [
         ([anna()], (True, False, True, False)),
         ([anna(is_excluded=True)], (False, True, False, True)),
-        ([anna(), 1], (True, True, True, False)),
+        ([anna(), 1], (True, True, True, True)),
         (["largest", anna()], (True, False, True, False)),
     ],
 )
@@ -75,11 +74,7 @@ def test_a_person_is_found_in_every_shot(abab, faces, shots):
 
 @pytest.fixture
 def film(tmp_path, abab):
-    folder = tmp_path / "film"
-    folder.mkdir()
-    for n, frame in enumerate(abab):
-        Image.fromarray(frame).save(folder / f"{n:03}.png")
-    return folder
+    return frame_folder(tmp_path / "film", abab)
 
 
 def save(path, person):
@@ -144,5 +139,5 @@ def test_only_the_frames_that_are_needed_are_read():
     count = 3000
     boxes, points = np.tile(FACES[0].box, (count, 1)), np.tile(FACES[0].landmarks, (count, 1, 1))
     track = Track(0, 100, points, boxes, np.ones(count), points, False, False, 0)
-    found = embed_tracks([track], frames, People(SFace(people.ONNX), ()))
-    assert asked == best_frames(track) and len(found[0]) == 5
+    found = embed_tracks([track], frames, SFace(people.ONNX))
+    assert asked == best_frames(track) and len(found[0].vectors) == 5

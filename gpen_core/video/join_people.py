@@ -1,0 +1,128 @@
+"""Joins the tracks of a video to people, also across cuts, by the embeddings of their faces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..faces.cluster import cluster_faces
+from ..files.atomic_write import write_bytes
+from ..options import AUTO, FACE_EMBEDDER, VideoOptions, required_weights
+from ..pipeline.identity_models import IdentityModels
+from ..progress import Progress, pluralize
+from .analysis import VideoAnalysis
+from .track import Track
+from .track_people import EmbeddingSource, TrackEmbeddings
+
+FILE = "people.json"
+NOT_JOINED = (
+    "a person may have another number in each shot, because SFace is not downloaded. To give each person one number, run: "
+    "gpen download sface"
+)
+
+
+@dataclass(frozen=True)
+class TrackPeople:
+    """The person of each track, in their order."""
+
+    people: tuple[int, ...]
+    is_joined: bool
+    """Whether faces were compared. Else only a face that is hidden for a moment keeps its person."""
+
+    def apply(self, analysis: VideoAnalysis) -> VideoAnalysis:
+        tracks = (replace(track, person=person) for track, person in zip(analysis.tracks, self.people))
+        return replace(analysis, tracks=tuple(tracks))
+
+    def save(self, folder: Path) -> None:
+        """Write them next to the result of the first pass. Raises `OutputError`."""
+        write_bytes(folder / FILE, json.dumps({"joined": self.is_joined, "people": self.people}).encode())
+
+    @classmethod
+    def load(cls, folder: Path, count: int) -> TrackPeople | None:
+        """Load the people of `count` tracks. None if the file is missing or damaged."""
+        try:
+            saved = json.loads((folder / FILE).read_bytes())
+            people, is_joined = tuple(int(person) for person in saved["people"]), bool(saved["joined"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return cls(people, is_joined) if len(people) == count else None
+
+
+def join_tracks(tracks: Sequence[Track], embeddings: Mapping[int, TrackEmbeddings], threshold: float) -> tuple[int, ...]:
+    """Return the person of each track: the number of the first track that shows the same person.
+
+    Tracks of one `Track.person` stay together. Others are joined by `cluster_faces` if their faces are at least as similar
+    as `threshold`. Two tracks that share a frame are two people. `embeddings` are those of `embed_tracks`; a track without
+    a trusted one stays alone."""
+    groups: dict[int, list[Track]] = {}
+    for track in tracks:
+        groups.setdefault(track.person, []).append(track)
+    numbers = sorted(groups)
+    found = [
+        TrackEmbeddings.concatenate([embeddings[t.number] for t in groups[n] if t.number in embeddings]) for n in numbers
+    ]
+    weights = [0.0 if one is None else float(one.weights.sum()) for one in found]
+    means = [np.zeros(1, np.float32) if one is None or not weight else one.mean for one, weight in zip(found, weights)]
+    labels = cluster_faces(means, weights, _share_frames([groups[n] for n in numbers]), threshold)
+    person = {number: numbers[label] for number, label in zip(numbers, labels)}
+    return tuple(person[track.person] for track in tracks)
+
+
+def _share_frames(groups: Sequence[Sequence[Track]]) -> NDArray[np.bool_]:
+    """Return [n, n]: whether two groups have a frame in common."""
+    shared = np.zeros((len(groups), len(groups)), bool)
+    tracks = sorted(((track, n) for n, group in enumerate(groups) for track in group), key=lambda one: one[0].first)
+    running: list[tuple[Track, int]] = []
+    for track, n in tracks:
+        running = [one for one in running if one[0].last >= track.first]
+        for _, other in running:
+            shared[n, other] = shared[other, n] = True
+        running.append((track, n))
+    return shared
+
+
+def load_embedder(identity: IdentityModels, video: VideoOptions, progress: Progress) -> None:
+    """Load the embedder now, and not after the first pass, if `VideoOptions.join_people` is `on`.
+
+    Raises `MissingWeights` and `WeightsError`."""
+    if FACE_EMBEDDER in required_weights(video):
+        identity.embedder(progress)
+
+
+def join_people(
+    analysis: VideoAnalysis,
+    identity: IdentityModels,
+    video: VideoOptions,
+    source: EmbeddingSource,
+) -> tuple[VideoAnalysis, list[str]]:
+    """Return the analysis with tracks that go by people, and notes about it.
+
+    `VideoOptions.join_people` decides: `auto` joins if the embedder is downloaded. People are kept in the folder of
+    `source`. If it has some already, `auto` takes them. Raises `MissingWeights` and `WeightsError` for the embedder."""
+    tracks, wanted, folder = analysis.tracks, video.join_people, source.folder
+    before = {track.person for track in tracks}
+    shared = _share_frames([[track for track in tracks if track.person == person] for person in sorted(before)])
+    if shared.sum() == len(before) * (len(before) - 1):
+        return analysis, []  # there is nothing to join
+    people = None if folder is None else TrackPeople.load(folder, len(tracks))
+    if people is None or (wanted != AUTO and people.is_joined != (wanted == "on")):
+        people = TrackPeople(tuple(track.person for track in tracks), is_joined=False)
+        if wanted == "on" or (wanted == AUTO and identity.is_present):
+            embedder = identity.embedder(source.progress)
+            joined = join_tracks(tracks, source.embed(tracks, embedder), embedder.threshold)
+            people = TrackPeople(joined, is_joined=True)
+        if folder is not None:
+            people.save(folder)
+    count = len(set(people.people))
+    if count < len(before):
+        notes = [
+            f"{pluralize(len(before), 'face')} were joined to {count:,} {'person' if count == 1 else 'people'} by SFace"
+        ]
+    else:
+        notes = [NOT_JOINED] if wanted == AUTO and not people.is_joined else []
+    return people.apply(analysis), notes
