@@ -288,7 +288,7 @@ def detect(detector: str, path: Path, folder: Path) -> Iterator[Row]:
 
 
 def restore_all(entries: list[Entry], folder: Path, sheet: Path) -> Iterator[Row]:
-    """Restore each photo with each network, and the first with ParseNet's mask; then write the sheet."""
+    """Restore each photo with each network, and the first with ParseNet's mask, and write the sheet after each network."""
     detectors = found_detectors(entries, folder)
     found = networks(entries, folder)
     for name, list_ in (("a detector", detectors), ("a network", found)):
@@ -314,15 +314,17 @@ def restore_all(entries: list[Entry], folder: Path, sheet: Path) -> Iterator[Row
         if has_parser and number == 0:
             row, _ = restore(restorer, entry, photos()["astronaut"], "parse")
             yield {**row, "photo": "astronaut"}
-    columns = [entry.name for entry, _ in found]
-    Image.fromarray(draw_sheet(columns, cells, boxed)).save(sheet, quality=92)
+        columns = [one.name for one, _ in found[: number + 1]]
+        Image.fromarray(draw_sheet(columns, cells, boxed)).save(sheet, quality=92)
 
 
 def restore(restorer: FaceRestorer, entry: Entry, photo: np.ndarray, mask_type: str) -> tuple[Row, object]:
     row: Row = {"name": entry.name, "mask_type": mask_type, "weights": list(restorer.weights)}
     options = RestoreOptions(mask_type=mask_type)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    region_mask = None
+    region_mask, given = None, photo
+    if entry.operation == COLORIZE:
+        given = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     if entry.operation == INPAINT:
         region_mask = np.zeros(gray.shape, np.float32)
         region_mask[MOUTH] = 1
@@ -334,7 +336,7 @@ def restore(restorer: FaceRestorer, entry: Entry, photo: np.ndarray, mask_type: 
     row |= {"seconds": round(time.perf_counter() - start, 1), "mask_mean": round(float(result.mask.mean()), 4)}
     row |= {"faces": [face.outcome_text() for face in result.faces], "notes": list(result.notes)}
     image = np.asarray(result.image)
-    row["mean_change"] = None if image.shape != photo.shape else round(float(cv2.absdiff(image, photo).mean()), 3)
+    row["mean_change"] = None if image.shape != given.shape else round(float(cv2.absdiff(image, given).mean()), 3)
     is_restored = any(face.restored for face in result.faces) and result.is_changed
     return {**row, "error": None if is_restored else "restored no face"}, result
 
