@@ -119,7 +119,7 @@ def summary(report: Row) -> str:
     suggested = [
         f"  {one['name']}, {one['file']}: {one['field']}={one['value']!r}  # {one['why']}" for one in report["pins"]
     ]
-    failed = [f"  {one['name']}: {one['error']}" for one in report["errors"]]
+    failed = [f"  {one['name']}: " + one["error"].replace("\n", "\n    ") for one in report["errors"]]
     lines = ["Pins for gpen_core/weights/catalog.py, after a review:", *suggested] if suggested else ["No new pins."]
     lines += [f"{len(failed)} rows with an error:", *failed] if failed else ["No errors."]
     return "\n".join(lines) + "\n"
