@@ -44,6 +44,7 @@ class Dlib:
     size = 300
     template = landmark_template(300)
     threshold = 0.92  # the cosine at which the distance is about 0.6
+    join_threshold = 0.95  # about 0.5, with which dlib's own example clusters faces
 
     def __init__(self) -> None:
         import dlib

@@ -126,7 +126,7 @@ def main() -> None:
     for label, *how in INPUTS:
         made = [embed(shot, embedder, *how) for shot in shots]
         compared = sum(bool(one.weights.any()) for one in made)
-        for threshold in args.thresholds or [embedder.threshold]:
+        for threshold in args.thresholds or [embedder.join_threshold]:
             found = join_tracks(sequence, dict(enumerate(made)), threshold)
             alternating = together = pairs = 0
             for a, b in combinations(by_person, 2):

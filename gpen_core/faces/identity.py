@@ -38,6 +38,9 @@ class FaceEmbedder(Protocol):
     """[5, 2]: where the landmarks of an aligned face are, in its pixels."""
     threshold: float
     """From this similarity on, two faces count as the same person."""
+    join_threshold: float
+    """From this similarity on, groups of faces are joined to one person. It is higher, because among many people some two
+    are alike, and a wrong join is worse than a missed one."""
 
     def embed(self, face: FloatImage) -> Embedding:
         """Return the embedding of an aligned face, [size, size, 3] RGB in [0, 1]."""
@@ -51,6 +54,7 @@ class SFace:
     size = 112
     template = ARCFACE + np.array([8, 0])  # ArcFace's points for 96 x 112 px, centered in a square
     threshold = 0.363  # published with the model, for the cosine
+    join_threshold = 0.45  # estimated from dlib's, see docs/identity-benchmarks.md
 
     def __init__(self, content: bytes) -> None:
         """`content` is the ONNX file. Raises `WeightsError` if OpenCV cannot read it or it is another network."""

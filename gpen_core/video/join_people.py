@@ -114,7 +114,7 @@ def join_people(
         people = TrackPeople(tuple(track.person for track in tracks), is_joined=False)
         if wanted == "on" or (wanted == AUTO and identity.is_present):
             embedder = identity.embedder(source.progress)
-            joined = join_tracks(tracks, source.embed(tracks, embedder), embedder.threshold)
+            joined = join_tracks(tracks, source.embed(tracks, embedder), embedder.join_threshold)
             people = TrackPeople(joined, is_joined=True)
         if folder is not None:
             people.save(folder)
