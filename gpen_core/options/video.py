@@ -31,7 +31,7 @@ class VideoOptions(DeclaredOptions):
     )  # fmt: skip
     join_people: str = declare(
         AUTO, "Join people",
-        "Gives a person one number in all shots of a video, by comparing faces with SFace. auto: if SFace is downloaded. "
+        "Gives a person one number in all shots, by comparing faces with SFace. auto: if SFace is downloaded. "
         "on: downloads it (39 MB). off: a person may have another number in each shot.",
         "video", choices=(AUTO, "on", "off"), is_advanced=True, front_ends=VIDEO_FRONT_ENDS,
         weights=lambda value: (FACE_EMBEDDER,) if value == "on" else (),
