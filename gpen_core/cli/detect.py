@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch.locations import parse_location, parse_output
@@ -57,31 +57,40 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _detect(args: argparse.Namespace) -> int:
+    options = options_from_args(args)
+    videos = [text for text in args.inputs if detect_video.is_video(text)]
+    images = [text for text in args.inputs if text not in videos]
+    load = cache(partial(_load_detector, args))
+    errors, total = Counter[type[BaseException]](), len(videos)
+    if videos:
+        errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options)
+    if images:
+        image_errors, image_count = _detect_images(args, images, load, options)
+        errors, total = errors + image_errors, total + image_count
+    return exit_status(errors, total)
+
+
+def _detect_images(
+    args: argparse.Namespace, inputs: Sequence[str], load: Callable[[], Detector], options: RestoreOptions
+) -> tuple[Counter[type[BaseException]], int]:
+    """List the faces of the images, and return the failed ones by their errors, and the number of all."""
     from ..batch.input_check import find_unreadable
     from ..batch.job_plan import JobPlan
     from ..batch.output_names import OutputSpec
     from ..batch.sources import Sources
 
-    options = options_from_args(args)
-    videos = [text for text in args.inputs if detect_video.is_video(text)]
-    if videos:
-        detector = _load_detector(args)
-        detect_video.list_people(args, videos, detector, _identity_models(args, detector), options)
-        args.inputs = [text for text in args.inputs if text not in videos]
-        if not args.inputs:
-            return 0
-    sources = Sources(tuple(args.inputs))
+    sources = Sources(tuple(inputs))
     out = args.output
     spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
     with JobPlan(sources, spec) as todo:
         if not todo:
             raise InputError(sources.no_images_text())
-        unreadable = find_unreadable(todo, {str(parse_location(one)) for one in args.inputs})
+        unreadable = find_unreadable(todo, {str(parse_location(one)) for one in inputs})
         for error in unreadable.values():
             sys.stderr.write(printable(f"gpen: {error}\n"))
         if len(unreadable) == len(todo):  # do not load or download anything
-            return exit_status(Counter(map(type, unreadable.values())), len(todo))
-        return _list_all(args, options, todo, unreadable)
+            return Counter(map(type, unreadable.values())), len(todo)
+        return _list_all(args, load(), options, todo, unreadable)
 
 
 def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityModels:
@@ -103,11 +112,16 @@ def _load_detector(args: argparse.Namespace) -> Detector:
         return load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
 
 
-def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, unreadable: Mapping[str, InputError]) -> int:
+def _list_all(
+    args: argparse.Namespace,
+    detector: Detector,
+    options: RestoreOptions,
+    todo: JobPlan,
+    unreadable: Mapping[str, InputError],
+) -> tuple[Counter[type[BaseException]], int]:
     from ..batch.local import attempt
     from ..pipeline.report import OutcomeCounts
 
-    detector = _load_detector(args)
     counts, face_counts = OutcomeCounts(), []
     with progress_reporter(args, len(todo)) as show:
 
@@ -126,7 +140,7 @@ def _list_all(args: argparse.Namespace, options: RestoreOptions, todo: JobPlan, 
             failed = f", {len(todo) - len(face_counts):,} failed" if len(todo) > len(face_counts) else ""
             empty = f", none in {face_counts.count(0):,}" if 0 in face_counts else ""
             show.summarize(f"{pluralize(len(todo), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}")
-    return exit_status(counts.errors, counts.total)
+    return counts.errors, counts.total
 
 
 def _detect_one(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OptionsError
+from ..errors import InputError, OptionsError, OutOfMemory, OutputError
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..faces.detection.retinaface import Detector
@@ -35,23 +38,62 @@ def is_video(text: str) -> bool:
 def list_people(
     args: argparse.Namespace,
     videos: Sequence[str],
-    detector: Detector,
-    identity: IdentityModels,
+    load_detector: Callable[[], Detector],
+    load_identity: Callable[[Detector], IdentityModels],
     options: RestoreOptions,
-) -> None:
-    """Print the people of each video. With an output, write a sheet of their faces, and their tracks for `gpen video`."""
-    from ..video.people import find_people
+) -> Counter[type[BaseException]]:
+    """Print the people of each video, and return the failed videos by their errors.
+
+    With an output, write a sheet of the faces, and the tracks for `gpen video`."""
+    from ..video.check_video import probe_video
 
     video = VideoOptions.from_mapping(vars(args))
     folder = _output_folder(args)
+    errors: Counter[type[BaseException]] = Counter()
+    readable = []
+    for path in map(Path, videos):
+        with _one_video(path, errors):
+            probe_video(path, video)  # before anything is downloaded or loaded
+            readable.append(path)
+    if not readable:
+        return errors
+    detector = load_detector()
+    identity = load_identity(detector)
     with progress_reporter(args) as reporter:
-        for path in map(Path, videos):
-            result = find_people(path, detector, options, video, tracks_folder=folder, progress=reporter, identity=identity)
-            _print(path, result, reporter)
-            if folder is not None and result.people:
-                _write_sheet(folder / f"{path.name}.jpg", result, reporter)
-            for note in result.notes:
-                reporter.note(f"{path}: {note}")
+        for path in readable:
+            with _one_video(path, errors):
+                _list_video(path, detector, identity, options, video, folder, reporter)
+    return errors
+
+
+@contextmanager
+def _one_video(path: Path, errors: Counter[type[BaseException]]) -> Iterator[None]:
+    """Print and count an error that other videos need not have."""
+    try:
+        yield
+    except (InputError, OutputError, OutOfMemory) as error:
+        errors[type(error)] += 1
+        text = str(error) if str(path) in str(error) else f"{path}: {error}"
+        sys.stderr.write(printable(f"gpen: {text}\n"))
+
+
+def _list_video(
+    path: Path,
+    detector: Detector,
+    identity: IdentityModels,
+    options: RestoreOptions,
+    video: VideoOptions,
+    folder: Path | None,
+    reporter: ProgressReporter,
+) -> None:
+    from ..video.people import find_people
+
+    result = find_people(path, detector, options, video, tracks_folder=folder, progress=reporter, identity=identity)
+    _print(path, result, reporter)
+    if folder is not None and result.people:
+        _write_sheet(folder / f"{path.name}.jpg", result, reporter)
+    for note in result.notes:
+        reporter.note(f"{path}: {note}")
 
 
 def _output_folder(args: argparse.Namespace) -> Path | None:

@@ -180,7 +180,8 @@ def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, model
     named = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
     run = ("video", film, "-o", tmp_path / "out.mkv", "--tracks", out, "--device", "cpu", *named)
     ran = gpen(*run, "--faces", "0")
-    assert (ran.status, ran.err) == (0, "") and "2 people: 1 restored, 1 skipped" in ran.out
+    assert ran.status == 0 and "2 people: 1 restored, 1 skipped" in ran.out
+    assert "because SFace is not downloaded" in ran.err and ran.err.count("\n") == 1
     ran = gpen(*run, "--confidence", "0.8")
     assert ran.status == 3 and "were made with another confidence" in ran.err
     assert gpen(*run, "--preview", 2).status == 2
@@ -189,3 +190,18 @@ def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, model
 def test_the_faces_of_a_video_need_a_folder(detect, film, plain):
     ran = detect(film, "-o", plain)
     assert ran.status == 2 and "is not a local folder" in ran.err
+
+
+def test_a_video_that_cannot_be_read_is_said_before_anything_is_loaded(gpen, tmp_path):
+    broken = tmp_path / "clip.mp4"
+    broken.write_bytes(b"\0\0\0\x20ftypisom")
+    ran = gpen("detect", broken, "--models-dir", tmp_path / "none", "--offline")
+    assert ran.status == 3 and ran.err.startswith(f"gpen: {broken}") and ran.err.count("\n") == 1
+
+
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(detect, film, plain, tmp_path):
+    broken = tmp_path / "clip.mp4"
+    broken.write_bytes(b"\0\0\0\x20ftypisom")
+    ran = detect(broken, film, plain)
+    assert ran.status == 1 and ran.err.count("clip.mp4") == 1
+    assert f"{film}: 2 people" in ran.out and f"{plain}: 0 faces" in ran.out

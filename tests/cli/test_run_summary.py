@@ -192,7 +192,7 @@ def test_what_cannot_be_read_is_said_where_no_weights_are(gpen, portrait, tmp_pa
     Path("clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
     Path("notes.txt").write_text("hello")
     for command in ("restore", "detect"):
-        if command == "detect" and "--region-mask" in arguments:
+        if command == "detect" and ("--region-mask" in arguments or arguments == ("clip.mp4",)):
             continue
         ran = gpen(command, *arguments, "-o", "out", "--models-dir", "none")
         assert ran.status == 3 and ran.err.startswith(f"gpen: {message}") and ran.err.count("\n") == 1
