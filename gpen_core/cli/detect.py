@@ -148,8 +148,8 @@ def _detect_one(
 ) -> int:
     """Print the faces of one image and return their number."""
     from ..batch import io
+    from ..pipeline.face_detection import detect_faces
     from ..pipeline.no_face import what_to_try
-    from ..pipeline.restorer import detect_faces
 
     encoded = io.read(job.source)
     (faces,) = detect_faces(detector, [encoded.image], options)

@@ -294,7 +294,7 @@ def load_detector(
     progress: Progress | None = None,
     downloads: DownloadOptions | None = None,
 ) -> Detector:
-    """Load only a detector, for `restorer.detect_faces`; see `FaceRestorer.load`."""
+    """Load only a detector, for `face_detection.detect_faces`; see `FaceRestorer.load`."""
     ForkGuard.check()
     require("facexlib")
     torch_device = _pick_verified_device(device)

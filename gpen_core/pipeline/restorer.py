@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from ..errors import is_out_of_memory, oom_context
+from ..errors import oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.face import Box, Face
-from ..faces.select import flag_implausible, sort_faces
-from ..images.image import FloatImage, ImageData
+from ..images.image import FloatImage
 from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.catalog import INPAINT
@@ -25,14 +24,14 @@ from ..weights.folders import Folders
 from . import operations
 from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .device_check import supports_image_ops
-from .devices import SMALLER_MODEL_HINT, ForkGuard, run_with_oom_backoff
+from .devices import SMALLER_MODEL_HINT, ForkGuard
+from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
-from .inputs import RestoreInput, RestoreSession, load_image, with_upscaled_background
+from .inputs import RestoreInput, RestoreSession, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
 from .torch_compositor import TorchCompositor
 from .torch_image import MAX_CACHED_BYTES, UploadCache
-from .torch_image_source import TorchImageSource
 from .upscale import LANCZOS
 
 log = logging.getLogger(__name__)
@@ -293,7 +292,7 @@ class FaceRestorer:
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(repair.image, repair.boxes) for repair in to_detect]
-        for repair, faces in zip(to_detect, _detect(self.detector, requests, options, on_tick, upload_cache)):
+        for repair, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, on_tick, upload_cache)):
             repair.set_detections(faces)
         for repair in sessions:
             if repair.is_aligned:
@@ -376,39 +375,3 @@ class FaceRestorer:
             tuple(session.notes),
             session.source_file,
         )
-
-
-@oom_context("these images", "choose a smaller detection size")
-def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
-    """See `FaceRestorer.detect`."""
-    ForkGuard.check()
-    options = options or RestoreOptions()
-    found = _detect(detector, [(load_image(image), None) for image in images], options, lambda: None)
-    return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
-
-
-def _detect(
-    detector: Detector,
-    requests: Sequence[tuple[ImageData, Sequence[Box] | None]],
-    options: RestoreOptions,
-    on_tick: Callable[[], None],
-    upload_cache: UploadCache | None = None,
-) -> Iterator[list[Face]]:
-    """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU."""
-    cache = upload_cache or UploadCache(0)
-
-    def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:
-        args = ([one for one, _ in batch], options, [boxes for _, boxes in batch], on_tick)
-        device = detector.device
-        if supports_image_ops(device):
-            try:
-                return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache))
-            except Exception as error:
-                cache.clear()
-                if len(batch) > 1 or not is_out_of_memory(error):
-                    raise
-            log.warning("The image does not fit on the device next to the face detector; downscaling it on the CPU.")
-        return detector.detect(*args)
-
-    for _, found in run_with_oom_backoff(requests, detector.batch_size, run, "image", "choose a smaller detection size"):
-        yield from found

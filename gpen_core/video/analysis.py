@@ -20,7 +20,7 @@ from ..faces.face import Face
 from ..files.atomic_write import write_bytes
 from ..images.image import ImageData
 from ..options import RestoreOptions
-from ..pipeline.restorer import detect_faces
+from ..pipeline.face_detection import detect_faces
 from ..progress import StageTimer
 from .shots import ShotDetector
 from .track import READ_ERRORS, Track, load_tracks, save_tracks

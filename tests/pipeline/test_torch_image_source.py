@@ -28,9 +28,10 @@ from gpen_core.faces.align import Alignment, invert_affine
 from gpen_core.faces.detection.image_source import OpenCVImageSource
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.images.image import to_image_data
+from gpen_core.pipeline.face_detection import detect_faces
 from gpen_core.pipeline.inputs import RestoreInput
 from gpen_core.pipeline.model_set import GPENRunner, ModelSet
-from gpen_core.pipeline.restorer import FaceRestorer, detect_faces
+from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.pipeline.torch_image import DeviceImage, UploadCache
 from gpen_core.pipeline.torch_image_source import TorchImageSource
 from gpen_core.tools.demo import images as demo_pictures

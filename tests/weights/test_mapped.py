@@ -16,7 +16,7 @@ import os, sys
 import numpy as np
 from PIL import Image
 from gpen_core.pipeline.model_set import load_detector
-from gpen_core.pipeline.restorer import detect_faces
+from gpen_core.pipeline.face_detection import detect_faces
 file, picture = sys.argv[1:]
 detector = load_detector(file, device="cpu", dtype="fp32")
 image = np.asarray(Image.open(picture))

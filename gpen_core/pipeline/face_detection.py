@@ -1,0 +1,57 @@
+"""Face detection in any number of images, on the detector's device or on the CPU, in batches that fit into memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from ..errors import is_out_of_memory, oom_context
+from ..faces.detection.retinaface import Detector
+from ..faces.face import Box, Face
+from ..faces.select import flag_implausible, sort_faces
+from ..images.image import ImageData
+from ..options import RestoreOptions
+from .device_check import supports_image_ops
+from .devices import ForkGuard, run_with_oom_backoff
+from .inputs import load_image
+from .torch_image import UploadCache
+from .torch_image_source import TorchImageSource
+
+log = logging.getLogger(__name__)
+
+
+@oom_context("these images", "choose a smaller detection size")
+def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
+    """See `FaceRestorer.detect`."""
+    ForkGuard.check()
+    options = options or RestoreOptions()
+    found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, lambda: None)
+    return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
+
+
+def detect_in_batches(
+    detector: Detector,
+    requests: Sequence[tuple[ImageData, Sequence[Box] | None]],
+    options: RestoreOptions,
+    on_tick: Callable[[], None],
+    upload_cache: UploadCache | None = None,
+) -> Iterator[list[Face]]:
+    """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU."""
+    cache = upload_cache or UploadCache(0)
+
+    def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:
+        args = ([one for one, _ in batch], options, [boxes for _, boxes in batch], on_tick)
+        device = detector.device
+        if supports_image_ops(device):
+            try:
+                return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache))
+            except Exception as error:
+                cache.clear()
+                if len(batch) > 1 or not is_out_of_memory(error):
+                    raise
+            log.warning("The image does not fit on the device next to the face detector; downscaling it on the CPU.")
+        return detector.detect(*args)
+
+    for _, found in run_with_oom_backoff(requests, detector.batch_size, run, "image", "choose a smaller detection size"):
+        yield from found
