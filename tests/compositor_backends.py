@@ -57,7 +57,7 @@ def restorer_on(device, network, faces, load_fp32=None, load_parser=None):
 def use_torch_compositor(monkeypatch, is_wanted=True):
     """The CPU, too, takes the accelerator's way, or does not again."""
     supports = lambda device: is_wanted or device.type != "cpu"  # noqa: E731
-    monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", supports)
+    monkeypatch.setattr("gpen_core.pipeline.device_check.supports_image_ops", supports)
 
 
 def restore_with_both(monkeypatch, device, faces, frame, options=None, red=0.0, parsers=None):

@@ -39,7 +39,7 @@ def models(tmp_path_factory, detector_weights):
 def compositor_backend(request, monkeypatch):
     """What comes before and after the network, with OpenCV and as on an accelerator, there on the CPU."""
     if request.param == "torch":
-        monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", lambda device: True)
+        monkeypatch.setattr("gpen_core.pipeline.device_check.supports_image_ops", lambda device: True)
     return request.param
 
 

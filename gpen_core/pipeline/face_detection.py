@@ -12,7 +12,7 @@ from ..faces.face import Box, Face
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import ImageData
 from ..options import RestoreOptions
-from .device_check import supports_image_ops
+from . import device_check
 from .devices import ForkGuard, run_with_oom_backoff
 from .inputs import load_image
 from .torch_image import UploadCache
@@ -43,7 +43,7 @@ def detect_in_batches(
     def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:
         args = ([one for one, _ in batch], options, [boxes for _, boxes in batch], on_tick)
         device = detector.device
-        if supports_image_ops(device):
+        if device_check.supports_image_ops(device):
             try:
                 return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache))
             except Exception as error:

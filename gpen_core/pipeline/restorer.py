@@ -21,9 +21,8 @@ from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.catalog import INPAINT
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
-from . import operations
+from . import device_check, operations
 from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
-from .device_check import supports_image_ops
 from .devices import SMALLER_MODEL_HINT, ForkGuard
 from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
@@ -339,7 +338,7 @@ class FaceRestorer:
         Errors as in `ModelSet.mask_models`."""
         mask_models = self.models.mask_models(options, progress)
         is_supported = supported_on_device(options) and self.models.operation != INPAINT
-        if is_supported and supports_image_ops(self.device):
+        if is_supported and device_check.supports_image_ops(self.device):
             return TorchCompositor(self.device, mask_models, timer, upload_cache)
         embedder = self.models.identity.embedder(progress) if options.min_identity > 0 else None
         return OpenCVCompositor(mask_models, timer, embedder)

@@ -251,7 +251,7 @@ def test_what_is_kept_elsewhere_is_not_taken(astronaut):
 
 def test_what_counts_is_where_the_detector_is(monkeypatch, astronaut):
     asked, made = [], []
-    monkeypatch.setattr("gpen_core.pipeline.restorer.supports_image_ops", lambda device: asked.append(device) or True)
+    monkeypatch.setattr("gpen_core.pipeline.device_check.supports_image_ops", lambda device: asked.append(device) or True)
 
     class Elsewhere(helpers.FakeDetector):
         device = torch.device("meta")
