@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding, resolve_encoding
 from .frame_ranges import FrameRanges
 from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .join_people import join_people, load_embedder
 from .mux import concatenate
 from .pass_progress import analyze_event, restore_event
 from .planes import Planes
@@ -29,6 +31,7 @@ from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
 from .threaded_pipeline import ThreadedPipeline
+from .track_people import EmbeddingSource, match_tracks
 from .writer import SegmentWriter, image_to_planes
 
 LABELS = ("Original", "Restored")
@@ -65,7 +68,15 @@ def preview_clip(
     encoding = resolve_encoding(wide, target, Encoding.from_options(part))
     restorer.prepare(options, replay)
     reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
+    identity = restorer.models.identity
+    load_embedder(identity, part, replay)
     analysis = _analyze(reader, restorer, options, rate, replay)
+    embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
+    analysis, _ = join_people(analysis, identity, part, embeddings)
+    people = identity.people(options, replay)
+    matches = (
+        None if people is None else match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
+    )
     raise_if_faces_missing(options.faces, len(analysis.tracks), source)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
@@ -78,6 +89,7 @@ def preview_clip(
         replay,
         mask,
         max_memory,
+        matches=matches,
         ranges=FrameRanges.from_options(part, info, analysis),
     )
     try:

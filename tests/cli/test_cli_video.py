@@ -125,7 +125,7 @@ def test_ranges_of_a_video_that_is_kept(stand_in, video, film, tmp_path):
 
 def ran_to(ran):
     """The output that it names."""
-    return Path(ran.out.rpartition(": ")[0])
+    return Path(ran.out.partition(": ")[0])
 
 
 def test_seconds_as_they_are_written():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import people
 import pytest
+import video_files
 from helpers import make_face
 from people import ANNA, BOB
 from PIL import Image
@@ -17,6 +18,7 @@ from gpen_core.pipeline.identity_models import IdentityModels
 from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.video import restore_video as restoring
+from gpen_core.video.preview_clip import preview_clip
 from gpen_core.video.track import Track
 from gpen_core.video.track_people import best_frames, embed_tracks
 
@@ -99,6 +101,14 @@ def test_a_film_is_matched_again_when_the_photo_changes(tmp_path, film, monkeypa
     again = restore_video(film, target, restorer(), save(tmp_path / "person.png", BOB), video)
     assert [bool(again.restored[n * SHOT]) for n in range(4)] == shots[BOB]
     assert "identity" not in again.seconds and again.segments[1] == 0
+
+
+def test_a_preview_shows_the_person_only(tmp_path, film):
+    out, video = tmp_path / "preview.mkv", VideoOptions(min_duration=0, start=0, codec="ffv1")
+    preview_clip(film, out, 10, restorer(), save(tmp_path / "anna.png", ANNA), video)
+    halves = [(one[60:140, 80:160].astype(int), one[60:140, SIZE[0] + 80 : -80]) for one in video_files.read_frames(out)]
+    changed = [bool(np.abs(before - after).mean() > 1) for before, after in halves]
+    assert [changed[n * SHOT + SHOT // 2] for n in range(4)] == [True, False, True, False]
 
 
 def test_a_photo_of_nobody_in_the_film_restores_nothing_and_says_so(tmp_path, film):
