@@ -459,4 +459,4 @@ def test_frames_can_be_interrupted(host, red, batch):
         with pytest.raises(fake_comfyui.InterruptProcessingException):
             run_frames(host, red, batch)
     host.management.interrupted_after = None
-    assert "8 restored" in run_frames(host, red, batch)[3]
+    assert "1 restored" in run_frames(host, red, batch)[3]

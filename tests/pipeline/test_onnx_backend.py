@@ -67,7 +67,9 @@ def test_videos_are_those_of_the_pth(folder, tmp_path):
     for name in ("narrow", "as-it-is"):
         restore_video(source, tmp_path / f"{name}.mkv", load(folder, name), RestoreOptions(), VideoOptions(codec="ffv1"))
     before, one, other = (video_files.read_frames(tmp_path / f"{name}.mkv") for name in ("film", "narrow", "as-it-is"))
-    assert levels(before, one) > 20 and levels(one, other) <= 1
+    assert levels(before, one) > 20 and levels(one, other) <= 2
+    # The flow between frames is found in 8 bits, so a tiny difference of the networks may move it.
+    assert np.mean(np.abs(np.int64(one) - np.int64(other)) > 1) < 1e-4
 
 
 @pytest.mark.slow
