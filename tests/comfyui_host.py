@@ -155,11 +155,13 @@ FACES = {
     "detection_size": 2000,
     "angles": "auto",
     "min_duration": 0.3,
+    "join_people": "auto",
     "box_format": "xywh",
     "aligned": False,
 }
 LOOK = {
     "fidelity": 0.0,
+    "min_identity": 0.0,
     "template": "gpen",
     "mask_type": "feather",
     "mask_expand": 0.0,
