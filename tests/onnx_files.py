@@ -20,6 +20,17 @@ from gpen_core.network import GPENConfig
 NARROW = {256: GPENConfig(256, 1 / 32, 1), **{size: GPENConfig(size, 1 / 8, 2) for size in (512, 1024, 2048)}}
 
 
+def has_half():
+    one = torch.zeros(1, 1, 1, 1, dtype=torch.float16)
+    try:
+        return torch.conv2d(one, one) is not None
+    except RuntimeError:
+        return False
+
+
+needs_half = pytest.mark.skipif(not has_half(), reason="this torch has no convolutions in float16 on the CPU")
+
+
 def varint(value):
     value %= 1 << 64
     out = b""

@@ -48,6 +48,7 @@ def test_each_face_of_a_batch_comes_out_as_from_torch(tmp_path, expected, batch)
     assert len(ticks) == (2 if batch == 2 else 3)
 
 
+@made.needs_half
 def test_half_precision_has_float32_outside(tmp_path, expected):
     faces, wanted = expected
     path = tmp_path / "half.onnx"

@@ -141,6 +141,7 @@ def test_without_onnx_runtime_an_earlier_failure_does_not_hide_that_it_is_missin
 
 
 @needs_exporter
+@made.needs_half
 def test_half_precision_is_left_to_onnx_runtime(tmp_path):
     path = tmp_path / "half.onnx"
     onnx_export.export(made.narrow_weights(), made.NARROW[256], path, is_half=True)

@@ -52,14 +52,6 @@ def test_an_export_takes_any_number_of_faces_and_gives_its_weights_back(tmp_path
     assert all(torch.equal(read[key], made.narrow_weights()[key]) for key in read)
 
 
-def has_half():
-    one = torch.zeros(1, 1, 1, 1, dtype=torch.float16)
-    try:
-        return torch.conv2d(one, one) is not None
-    except RuntimeError:
-        return False
-
-
 @needs_packages
 def test_half_precision_says_which_torch_it_needs(tmp_path, monkeypatch):
     def missing(*_, **__):
@@ -72,7 +64,7 @@ def test_half_precision_says_which_torch_it_needs(tmp_path, monkeypatch):
 
 @needs_packages
 @pytest.mark.slow
-@pytest.mark.skipif(not has_half(), reason="this torch has no convolutions in float16 on the CPU")
+@made.needs_half
 def test_an_export_in_half_precision_with_a_fixed_batch(tmp_path):
     path = tmp_path / "a.onnx"
     assert 1e-6 < onnx_export.export(made.narrow_weights(), CONFIG, path, is_half=True, batch=1) < 5e-3
