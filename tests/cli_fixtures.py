@@ -73,6 +73,17 @@ def plain(tmp_path):
     return path
 
 
+@pytest.fixture
+def video(gpen, models):
+    """`gpen video` with the small detector, a network of 256 pixels and nothing but the folder `models`."""
+
+    def run(*arguments, model="red-256"):
+        named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
+        return gpen("video", *arguments, *named, "--device", "cpu")
+
+    return run
+
+
 def write_broken_png(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
     return path

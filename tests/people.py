@@ -52,6 +52,18 @@ def photo(faces, people, size):
     return image
 
 
+SHOT = 6  # frames
+
+
+def shot(faces, people, size, seed):
+    """[height, width, 3] uint8 frames of these people before another background than in the other shots, with noise."""
+    rng = np.random.default_rng(seed)
+    frame = photo(faces, people, size)
+    frame[(frame == 0.5).all(2)] = rng.random(3)
+    for _ in range(SHOT):
+        yield np.clip(np.rint(255 * frame + rng.normal(0, 2, frame.shape)), 0, 255).astype(np.uint8)
+
+
 class FacesBySize(helpers.FakeDetector):
     """Finds the faces that belong to an image of that size (width, height)."""
 

@@ -48,17 +48,6 @@ def stand_in(monkeypatch):
     return network
 
 
-@pytest.fixture
-def video(gpen, models):
-    """`gpen video` with the small detector, a network of 256 pixels and nothing but the folder `models`."""
-
-    def run(*arguments, model="red-256"):
-        named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
-        return gpen("video", *arguments, *named, "--device", "cpu")
-
-    return run
-
-
 def pixels(path):
     return [np.array(frame.image.pixels) for frame in FrameReader(probe(path)).frames()]
 

@@ -37,17 +37,6 @@ def network(monkeypatch):
     return network
 
 
-@pytest.fixture
-def video(gpen, models):
-    """`gpen video` with the small detector, a network of 256 pixels and nothing but the folder `models`."""
-
-    def run(*arguments, model="red-256"):
-        named = ("--model", model, "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
-        return gpen("video", *arguments, *named, "--device", "cpu")
-
-    return run
-
-
 def film(name, count=4):
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     return video_files.write_video(Path(name), count, SIZE, "ffv1", rate=2, pictures=list(frames(count)))

@@ -5,7 +5,7 @@ import people
 import pytest
 import video_fakes
 from helpers import make_face
-from people import ANNA, BOB, CARA
+from people import ANNA, BOB, CARA, SHOT
 
 from gpen_core import MissingWeights, RestoreOptions, VideoOptions, people_of_video, restore_sequence, restore_video
 from gpen_core.faces.identity import SFace
@@ -17,7 +17,6 @@ from gpen_core.video.people import find_people
 from gpen_core.video.track import Track
 from gpen_core.video.track_people import TrackEmbeddings
 
-SHOT = 6  # frames
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT = make_face((100, 100), 80), make_face((260, 100), 80)
 ANY_LENGTH = VideoOptions(min_duration=0)
@@ -62,14 +61,9 @@ def test_untrusted_faces_stay_alone():
     assert join_tracks(tracks, found, 0.5) == (0, 1, 2, 0)
 
 
-def shot(seed, left, right=None):
-    """[200, 360, 3] uint8 frames of one or two people before another background than in the other shots."""
-    rng = np.random.default_rng(seed)
-    shown = [(LEFT, left), *([] if right is None else [(RIGHT, right)])]
-    frame = people.photo([face for face, _ in shown], [person for _, person in shown], WIDE)
-    frame[(frame == 0.5).all(2)] = rng.random(3)
-    for _ in range(SHOT):
-        yield np.clip(np.rint(255 * frame + rng.normal(0, 2, frame.shape)), 0, 255).astype(np.uint8)
+def shot(seed, *shown):
+    """Frames of one or two people, the first at the left."""
+    return people.shot([LEFT, RIGHT], shown, WIDE, seed)
 
 
 @pytest.fixture(scope="module")

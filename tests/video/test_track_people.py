@@ -7,7 +7,7 @@ import people
 import pytest
 import video_files
 from helpers import make_face
-from people import ANNA, BOB
+from people import ANNA, BOB, SHOT
 from PIL import Image
 from video_fakes import FakeRunner, frame_folder, invert
 
@@ -22,24 +22,14 @@ from gpen_core.video.preview_clip import preview_clip
 from gpen_core.video.track import Track
 from gpen_core.video.track_people import best_frames, embed_tracks
 
-SHOT = 6  # frames
 SIZE = (240, 200)
 FACES = [make_face((120, 100), 80)]
-
-
-def shot(person, seed):
-    """[200, 240, 3] uint8: a person before another background than in the other shots, with noise."""
-    rng = np.random.default_rng(seed)
-    frame = people.photo(FACES, [person], SIZE)
-    frame[(frame == 0.5).all(2)] = rng.random(3)
-    for _ in range(SHOT):
-        yield np.clip(np.rint(255 * frame + rng.normal(0, 2, frame.shape)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def abab():
     """Anna, Bob, Anna, Bob: each shot has tracks of its own."""
-    return [frame for n, person in enumerate((ANNA, BOB, ANNA, BOB)) for frame in shot(person, n)]
+    return [frame for n, person in enumerate((ANNA, BOB, ANNA, BOB)) for frame in people.shot(FACES, [person], SIZE, n)]
 
 
 def restorer():
