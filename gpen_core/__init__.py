@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         changed_options,
         declared_options,
         required_weights,
+        with_references,
     )
     from .pipeline.crops import FaceCrop, FaceCrops, PasteResult, crop_faces, paste_faces
     from .pipeline.gpen_runner import parse_auto_model
@@ -115,6 +116,7 @@ _LAZY = {
         "changed_options",
         "declared_options",
         "required_weights",
+        "with_references",
     ),
     ".images.codecs": ("EncodedImage",),
     ".progress": ("Progress", "ProgressEvent"),
@@ -187,6 +189,7 @@ __all__ = [
     "changed_options",
     "declared_options",
     "required_weights",
+    "with_references",
     "SelfTest",
     "SequenceResult",
     "ImageTooLarge",

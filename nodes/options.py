@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..gpen_core import FaceReference, OptionsError, RestoreOptions, VideoOptions
+from ..gpen_core import OptionsError, RestoreOptions, VideoOptions, with_references
 from . import tensors
 from .boxes import FORMATS
 
@@ -32,13 +32,9 @@ class FaceOptions:
 
     def with_references(self, faces: Any) -> Any:
         """Return the option `faces` with the photos. Raises `InputError` for one that is not an IMAGE."""
-        photos = (("reference", self.reference, False), ("leave_out", self.leave_out, True))
-        references = [
-            FaceReference(tuple(tensors.iter_frames(image, name)), is_excluded, name)
-            for name, image, is_excluded in photos
-            if image is not None
-        ]
-        return [faces, *references] if references else faces
+        photos = {"reference": self.reference, "leave_out": self.leave_out}
+        given = {name: tensors.iter_frames(image, name) for name, image in photos.items() if image is not None}
+        return with_references(faces, **given)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,7 @@ def run(
             return
         if not has_begun:
             has_begun = True
-            sizes, device, dtype, weights = reply["runtime"]
-            on_start(RuntimeInfo(tuple(sizes), device, dtype, tuple(weights)))
+            on_start(RuntimeInfo.from_row(reply["runtime"]))
         on_finished(_to_outcome(decode_job(row), reply))
 
     ray_cluster.run(map(encode_job, jobs), spec, config, on_result)
@@ -80,7 +79,7 @@ def _restore_jobs(
     spec: ImageWorkerSpec, restorer: FaceRestorer, rows: list[str], emit: Callable[[dict[str, Any]], None]
 ) -> None:
     """Restore jobs in a worker."""
-    machine = restorer.sizes, str(restorer.device), str(restorer.dtype), restorer.weights
+    machine = astuple(RuntimeInfo.of(restorer))
 
     def on_finished(outcome: ImageOutcome) -> None:
         error = None if outcome.error is None else ray_cluster.encode_error(outcome.error)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,7 @@ class VideoWorkerSpec:
         restorer = self.load()
         arguments = self.source, self.target, restorer, self.options, self.video, self.analysis_key
         segments = SegmentRestorer(*arguments, self.region_mask, self.max_memory, self.max_memory)
-        return partial(
-            _restore_segments, segments, (restorer.sizes, str(restorer.device), str(restorer.dtype), restorer.weights)
-        )
+        return partial(_restore_segments, segments, astuple(RuntimeInfo.of(restorer)))
 
 
 def segment_executor(
@@ -77,8 +75,7 @@ def _run_segments(
             return
         if not has_begun:
             has_begun = True
-            sizes, device, dtype, weights = reply["runtime"]
-            on_start(RuntimeInfo(tuple(sizes), device, dtype, tuple(weights)))
+            on_start(RuntimeInfo.from_row(reply["runtime"]))
         on_finished(SegmentResult(*reply["finished"]))
 
     ray_cluster.run(range(count), replace(spec, analysis_key=analysis_key), config, on_result, task_rows=1)

@@ -15,7 +15,7 @@ from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
-from .terminal import printable
+from .terminal import print_input_error
 
 if TYPE_CHECKING:
     from ..faces.detection.retinaface import Detector
@@ -73,8 +73,7 @@ def _one_video(path: Path, errors: Counter[type[BaseException]]) -> Iterator[Non
         yield
     except (InputError, OutputError, OutOfMemory) as error:
         errors[type(error)] += 1
-        text = str(error) if str(path) in str(error) else f"{path}: {error}"
-        sys.stderr.write(printable(f"gpen: {text}\n"))
+        print_input_error(path, error)
 
 
 def _list_video(

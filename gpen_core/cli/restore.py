@@ -82,13 +82,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     files = parser.add_argument_group("input and output")
     add = files.add_argument
-    add(
-        "--input-list",
-        type=parse_local_path,
-        action=input_list_action(inputs),
-        metavar="FILE",
-        help="file with one input per line, or a Parquet file with a column path",
-    )
+    add_input_list(files, inputs)
     add("--recursive", action="store_true", help="recurse into subfolders, mirroring them below OUT")
     destination = files.add_mutually_exclusive_group(required=True)
     destination.add_argument(
@@ -133,15 +127,21 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ray_arguments(parser)
 
 
-def input_list_action(inputs: argparse.Action) -> type[argparse.Action]:
-    """Return an action that makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
+def add_input_list(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
+    """Add `--input-list`, which makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
 
     class InputListAction(argparse.Action):
         def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
             inputs.required = False
             setattr(namespace, self.dest, values)
 
-    return InputListAction
+    group.add_argument(
+        "--input-list",
+        type=parse_local_path,
+        action=InputListAction,
+        metavar="FILE",
+        help="file with one input per line, or a Parquet file with a column path",
+    )
 
 
 def _parse_boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:

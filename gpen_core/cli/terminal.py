@@ -19,6 +19,12 @@ class PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
+def print_input_error(source: object, error: Exception) -> None:
+    """Print the error of one input on stderr, with the input's name."""
+    text = str(error) if str(source) in str(error) else f"{source}: {error}"
+    sys.stderr.write(printable(f"gpen: {text}\n"))
+
+
 def print_summary(args: argparse.Namespace, line: str) -> None:
     """Print a line about the results on stdout, unless `--quiet` is set."""
     if not args.quiet:

@@ -18,7 +18,7 @@ from .arguments import (
     parse_local_path,
     parse_seconds,
 )
-from .restore import check_workers, input_list_action
+from .restore import add_input_list, check_workers
 
 DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
 
@@ -91,13 +91,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
 
 def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
     add = group.add_argument
-    add(
-        "--input-list",
-        type=parse_local_path,
-        action=input_list_action(inputs),
-        metavar="FILE",
-        help="file with one input per line, or a Parquet file with a column path",
-    )
+    add_input_list(group, inputs)
     add("--recursive", action="store_true", help="search subfolders for videos, mirroring them below OUT")
     add(
         "-o",

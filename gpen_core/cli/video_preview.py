@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..progress import pluralize
 from .exit_status import exit_status
 from .progress_display import progress_reporter
 from .restore import load_restorer
-from .terminal import print_summary, printable
+from .terminal import print_input_error, print_summary
 from .video_run import OF_THE_RUN, region_mask_for
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def _report_error(error: GpenError, job: VideoJob, plan: VideoPlan, errors: Coun
     if plan.is_single:
         raise error
     errors[type(error)] += 1
-    text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
-    sys.stderr.write(printable(f"gpen: {text}\n"))
+    print_input_error(job.source, error)
 
 
 def _clip_target(job: VideoJob, video: VideoOptions) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import seconds_text, skip_lines, statuses_text
 from .restore import cluster_from_args, load_local, load_restorer, reference_names, restorer_loader
-from .terminal import print_summary, printable
+from .terminal import print_input_error, print_summary
 
 if TYPE_CHECKING:
     from ..batch.video_plan import VideoJob, VideoPlan
@@ -239,8 +238,7 @@ class _BatchRun(_Run):
         return outcome
 
     def _print_error(self, job: VideoJob, error: GpenError) -> None:
-        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
-        sys.stderr.write(printable(f"gpen: {text}\n"))
+        print_input_error(job.source, error)
         log.debug("Traceback:", exc_info=error)
 
     def _add(self, outcome: VideoOutcome) -> None:

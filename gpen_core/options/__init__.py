@@ -27,6 +27,7 @@ from .selection import (
     face_references,
     has_wanted_person,
     path_of,
+    with_references,
 )
 from .spec import (
     A1111,
@@ -88,4 +89,5 @@ __all__ = [
     "range_text",
     "required_weights",
     "supported_on_device",
+    "with_references",
 ]

@@ -79,6 +79,13 @@ def has_wanted_person(faces: FaceSelection) -> bool:
     return any(not one.is_excluded for one in face_references(faces))
 
 
+def with_references(faces: Any, reference: Iterable[object] | None = None, leave_out: Iterable[object] | None = None) -> Any:
+    """Return the option `faces` with photos of a person to restore, and of a person to leave out."""
+    photos = (("reference", reference, False), ("leave_out", leave_out, True))
+    references = [FaceReference(tuple(some), is_excluded, name) for name, some, is_excluded in photos if some is not None]
+    return [faces, *references] if references else faces
+
+
 def refuse_paths(faces: Any) -> None:
     """Raise `OptionsError` for a value with `like:PATH` or `not:PATH`. A request, a graph or an image may not name files."""
     for part in [faces] if isinstance(faces, str) else faces if isinstance(faces, (list, tuple)) else ():

@@ -18,7 +18,7 @@ from ..faces.align import Alignment, align_face, crop_face, full_square, square_
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.color import photo_residual
 from ..faces.face import Box, Face, Landmarks
-from ..faces.identity import FaceEmbedder, embed_face
+from ..faces.identity import FaceEmbedder, PersonMatch, embed_face
 from ..faces.select import (
     flag_implausible,
     matches_box,
@@ -161,6 +161,7 @@ class RestoreSession:
             faces = skip_outside_boxes(faces, self.boxes)
         self.notes += missing_numbers(options.faces, len(faces))
         faces = [self._within_region(face) for face in faces]
+        matches: list[PersonMatch | None] = []
         if self.people is not None:
             matches = self.people.match(self.image, faces)
             self.notes += person_notes(matches)
@@ -168,9 +169,7 @@ class RestoreSession:
                 face if match is None else replace(face, similarity=match.wanted_similarity)
                 for face, match in zip(faces, matches)
             ]
-            faces = select_faces(faces, self.image.size, options, matches)
-        else:
-            faces = select_faces(faces, self.image.size, options)
+        faces = select_faces(faces, self.image.size, options, matches)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
         self.faces = faces

@@ -50,6 +50,16 @@ class RuntimeInfo:
     dtype: str
     weights: tuple[dict[str, str], ...] = ()
 
+    @classmethod
+    def of(cls, restorer: ModelInfo) -> RuntimeInfo:
+        return cls(restorer.sizes, str(restorer.device), str(restorer.dtype), tuple(restorer.weights))
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> RuntimeInfo:
+        """Read a row of `astuple`, after a way that turns tuples into lists."""
+        sizes, device, dtype, weights = row
+        return cls(tuple(sizes), device, dtype, tuple(weights))
+
 
 class Outcome(Protocol):
     """The outcome of one input of a run. An `ImageOutcome` is one."""

@@ -124,7 +124,9 @@ def detect_frames(
     for frame in frames:
         if is_needed(frame):
             group.append(frame)
-        if len(group) == detector.batch_size or (group and group[-1] is not frame):
+            if len(group) < detector.batch_size:
+                continue
+        if group:
             yield from detect_group()
             group = []
         if not is_needed(frame):

@@ -1,14 +1,14 @@
-"""Runs the first pass over a video in threads: decoding and detection go ahead of the tracking."""
+"""Runs the first pass over frames in threads: decoding and detection go ahead of the tracking."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..faces.detection.retinaface import Detector
 from ..options import RestoreOptions, VideoOptions
 from ..progress import ReplayableProgress, StageTimer
-from .analysis import VideoAnalysis, detect_frames, track_faces
+from .analysis import FrameT, VideoAnalysis, detect_frames, track_faces
 from .frame_ranges import needs_detection
 from .frame_restorer import PREFETCH_DEPTH
 from .pass_progress import analyze_event
@@ -16,7 +16,7 @@ from .reader import DecodedFrame, FrameReader
 from .threaded_pipeline import ThreadedPipeline, timed
 
 
-def analyze_frames(
+def analyze_video(
     frames: Iterable[DecodedFrame],
     reader: FrameReader,
     detector: Detector,
@@ -29,11 +29,28 @@ def analyze_frames(
 ) -> VideoAnalysis:
     """Detect and track the faces of all `frames` of the `reader`, or of those in and around the ranges.
 
-    `rate`: frames per second.
+    See `analyze_frames`. The result has the notes of the reader."""
+    count, is_needed = reader.info.frame_count or None, needs_detection(video, reader.info, rate)
+    result = analyze_frames(frames, detector, options, rate, progress, timer, count, is_needed, is_only_pass)
+    return replace(result, notes=tuple(reader.notes))
 
-    Raises the errors of `track_faces` and of the detector."""
-    count = reader.info.frame_count or None
-    waited, is_needed = StageTimer({}), needs_detection(video, reader.info, rate)
+
+def analyze_frames(
+    frames: Iterable[FrameT],
+    detector: Detector,
+    options: RestoreOptions,
+    rate: float,
+    progress: ReplayableProgress,
+    timer: StageTimer | None = None,
+    count: int | None = None,
+    is_needed: Callable[[FrameT], bool] = lambda frame: True,
+    is_only_pass: bool = False,
+) -> VideoAnalysis:
+    """Detect and track the faces of consecutive frames.
+
+    `rate`: frames per second. `count`: about the number of frames, for `progress`. Frames that `is_needed` leaves out get no
+    faces. Raises the errors of `track_faces` and of the detector."""
+    timer, waited = timer or StageTimer({}), StageTimer({})
     with ThreadedPipeline(progress.replay) as pipeline:
         decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
         detections = timed(
@@ -51,4 +68,4 @@ def analyze_frames(
         with timer.stage("track"):
             result = track_faces(detections, rate, options, on_frame)
     timer.seconds["track"] -= waited.seconds["detect"]
-    return replace(result, notes=tuple(reader.notes))
+    return result

@@ -23,7 +23,7 @@ from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
 from .analysis import VideoAnalysis
 from .check_video import probe_video
-from .first_pass import analyze_frames
+from .first_pass import analyze_video
 from .frame_ranges import FrameRanges
 from .join_people import TrackPeople, join_people, load_embedder
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
@@ -104,7 +104,7 @@ def find_people(
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
-        analysis = analyze_frames(
+        analysis = analyze_video(
             reader.frames(), reader, detector, options, video, rate, replay, StageTimer({}), is_only_pass=True
         )
         if folder is not None:

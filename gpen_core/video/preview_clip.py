@@ -17,21 +17,21 @@ from ..images.image import ImageData, Pixels
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
-from .analysis import VideoAnalysis, detect_frames, track_faces
+from ..progress import Progress, ReplayableProgress, no_progress
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding, resolve_encoding
+from .first_pass import analyze_frames
 from .frame_ranges import FrameRanges
-from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import join_people, load_embedder
 from .mux import concatenate
-from .pass_progress import analyze_event, restore_event
+from .pass_progress import restore_event
 from .planes import Planes
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
 from .threaded_pipeline import ThreadedPipeline
-from .track_people import EmbeddingSource, match_tracks
+from .track_people import EmbeddingSource, match_people
 from .writer import SegmentWriter, image_to_planes
 
 LABELS = ("Original", "Restored")
@@ -70,13 +70,10 @@ def preview_clip(
     reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
     identity = restorer.models.identity
     load_embedder(identity, part, replay)
-    analysis = _analyze(reader, restorer, options, rate, replay)
+    analysis = analyze_frames(reader.frames(), restorer.detector, options, rate, replay)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, _ = join_people(analysis, identity, part, embeddings)
-    people = identity.people(options, replay)
-    matches = (
-        None if people is None else match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
-    )
+    matches = match_people(analysis.tracks, identity, options, embeddings)
     raise_if_faces_missing(options.faces, len(analysis.tracks), source)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
@@ -119,19 +116,6 @@ def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions
         start = max(0.0, (last - seconds) / 2)
     end = start + seconds if end is None else min(end, start + seconds)
     return replace(video, start=start, end=end, ranges=tuple(one for one in video.ranges if one[0] < end))
-
-
-def _analyze(
-    reader: FrameReader, restorer: FaceRestorer, options: RestoreOptions, rate: float, progress: ReplayableProgress
-) -> VideoAnalysis:
-    with ThreadedPipeline(progress.replay) as pipeline:
-        frames = pipeline.prefetch(reader.frames(), PREFETCH_DEPTH)
-        detections = detect_frames(frames, restorer.detector, options, pipeline.raise_if_stopped, StageTimer())
-
-        def on_frame(done: int) -> None:
-            progress(analyze_event(done, None))
-
-        return track_faces(detections, rate, options, on_frame)
 
 
 def _even_width(info: VideoInfo) -> int:

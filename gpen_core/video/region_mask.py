@@ -68,7 +68,7 @@ class StillMask:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.mask).tobytes()).hexdigest()
+        return _digest(self.mask)
 
     def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
         """Do nothing, because it has no frames."""
@@ -91,7 +91,7 @@ class MaskArray:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.array).tobytes()).hexdigest()
+        return _digest(self.array)
 
     def check_count(self, frame_count: int, on_frame: Callable[[], None] = lambda: None) -> None:
         _raise_if_counts_differ("The region mask", len(self.array), frame_count)
@@ -186,6 +186,10 @@ def is_still(path: Path) -> bool:
         return True
     with open_image(path) as (file, _), formats.open_header(file) as image:
         return not formats.is_animated(image)
+
+
+def _digest(mask: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()
 
 
 def _may_equal(estimate: int | None, frame_count: int) -> bool:

@@ -24,7 +24,7 @@ from .alpha import check_opaque
 from .analysis import VideoAnalysis
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding
-from .first_pass import analyze_frames
+from .first_pass import analyze_video
 from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
@@ -39,7 +39,7 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
-from .track_people import EmbeddingSource, match_tracks
+from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
 from .writer import SegmentWriter
@@ -172,11 +172,9 @@ def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, Pe
 
 def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> dict[int, PersonMatch | None] | None:
     """Return which person each track is, or None if the options have no references."""
-    people = run.restorer.models.identity.people(run.options, run.progress)
-    if people is None:
-        return None
-    matches = match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
-    run.notes += person_notes(list(matches.values()), is_image=False)
+    matches = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
+    if matches is not None:
+        run.notes += person_notes(list(matches.values()), is_image=False)
     return matches
 
 
@@ -307,7 +305,7 @@ def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
     else:
         frames = check_opaque(run.reader.frames(), run.info, run.encoding)
         detector = run.restorer.detector
-        result = analyze_frames(frames, run.reader, detector, run.options, run.video, run.rate, run.progress, run.timer)
+        result = analyze_video(frames, run.reader, detector, run.options, run.video, run.rate, run.progress, run.timer)
     result.save(folder)
     return result
 

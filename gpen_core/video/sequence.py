@@ -12,15 +12,16 @@ from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
-from .analysis import VideoAnalysis, detect_frames, track_faces
+from ..progress import Progress, ReplayableProgress, no_progress
+from .analysis import VideoAnalysis
 from .check_video import raise_if_image_only
-from .frame_restorer import PREFETCH_DEPTH, FrameRestorer, RestoredFrame
+from .first_pass import analyze_frames
+from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import join_people, load_embedder
-from .pass_progress import analyze_event, restore_event
+from .pass_progress import restore_event
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
-from .track_people import EmbeddingSource, match_tracks
+from .track_people import EmbeddingSource, match_people
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +86,13 @@ def restore_sequence(
     identity = restorer.models.identity
     with oom_context("these images", "choose a smaller detection size"):
         load_embedder(identity, video, progress_replay)
-        analysis = _analyze(restorer, images, options, rate, progress_replay)
-        people = identity.people(options, progress_replay)
+        analysis = analyze_frames(_frames(images), restorer.detector, options, rate, progress_replay)
+        restorer.read_references(options, progress_replay)  # loads the embedder, so that people are joined, too
         embeddings = EmbeddingSource(frames_from, progress_replay)
         analysis, notes = join_people(analysis, identity, video, embeddings)
         for note in notes:
             on_note(note)
-        matches = None
-        if people is not None:
-            matches = match_tracks(analysis.tracks, embeddings.embed(analysis.tracks, people.embedder), people)
+        matches = match_people(analysis.tracks, identity, options, embeddings)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, video, *args)
@@ -113,23 +112,6 @@ def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionM
 def _frames(images: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
     for number, one in enumerate(images()):
         yield SequenceFrame(number, to_image_data(one))
-
-
-def _analyze(
-    restorer: FaceRestorer,
-    images: Callable[[], Iterable[object]],
-    options: RestoreOptions,
-    rate: float,
-    progress: ReplayableProgress,
-) -> VideoAnalysis:
-    with ThreadedPipeline(progress.replay) as pipeline:
-        frames = pipeline.prefetch(_frames(images), PREFETCH_DEPTH)
-        detections = detect_frames(frames, restorer.detector, options, pipeline.raise_if_stopped, StageTimer())
-
-        def analyzed(done: int) -> None:
-            progress(analyze_event(done, None))
-
-        return track_faces(detections, rate, options, analyzed)
 
 
 def _result(one: RestoredFrame[SequenceFrame], analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> SequenceResult:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from ..faces.identity import Embedding, FaceEmbedder, PersonMatch, embed_with_weight, mean_embedding
 from ..files.atomic_write import write_bytes
+from ..options import RestoreOptions
+from ..pipeline.identity_models import IdentityModels
 from ..pipeline.people import People
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .analysis import FrameLike
@@ -61,6 +63,19 @@ def match_tracks(
         all_parts = TrackEmbeddings.concatenate(parts)
         matches[person] = people.match_embedding(None if all_parts is None else all_parts.mean)
     return {track.number: matches[track.person] for track in tracks}
+
+
+def match_people(
+    tracks: Sequence[Track],
+    identity: IdentityModels,
+    options: RestoreOptions,
+    source: EmbeddingSource,
+) -> dict[int, PersonMatch | None] | None:
+    """Return which person of the options each track is, see `match_tracks`, or None if the options have no references.
+
+    Raises the errors of `IdentityModels.people`."""
+    people = identity.people(options, source.progress)
+    return None if people is None else match_tracks(tracks, source.embed(tracks, people.embedder), people)
 
 
 @dataclass(eq=False)

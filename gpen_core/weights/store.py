@@ -239,18 +239,17 @@ class Store:
         not_converted: str | None = None,
     ) -> Built:
         with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
-            entry = find_entry(file.path.name)
-            is_graph = entry is not None and entry.is_graph
-            if is_graph and not is_pinned:
-                raise WeightsError(f"{file.path} was refused: only the released file, whose SHA-256 is known, is read.")
-            if is_graph:
-                content: object = _read_graph(file, sha256)
+            content: object
+            if _is_graph(file.path):
+                if not is_pinned:
+                    raise WeightsError(f"{file.path} was refused: only the released file, whose SHA-256 is known, is read.")
+                content = _read_graph(file, sha256)
             else:
                 content = checkpoint.read(file, is_pinned, self.keep_onnx, not_converted)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
             try:
-                return build(content, entry)
+                return build(content, find_entry(file.path.name))
             except WeightsError as error:
                 raise type(error)(f"{file.path}: {error}") from error
 

@@ -25,6 +25,7 @@ from gpen_core import (
     ProgressEvent,
     RestoreOptions,
     WeightsError,
+    with_references,
 )
 
 from . import controls, engine, host
@@ -105,7 +106,7 @@ def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Pro
         result = engine.restore(
             encoded.image,
             job.model,
-            replace(job.options, faces=engine.with_references(job.options.faces, **_references(images))),
+            replace(job.options, faces=with_references(job.options.faces, **_references(images))),
             before_swap=None if before_swap is None else before_swap.image,
             boxes=job.boxes,
             progress=progress,
@@ -120,8 +121,8 @@ def _restore(job: RestoreJob, on_start: Callable[[], None] | None, progress: Pro
             )
 
 
-def _references(images: dict[str, EncodedImage]) -> dict[str, EncodedImage]:
-    return {name: images[name] for name in ("reference", "leave_out") if name in images}
+def _references(images: dict[str, EncodedImage]) -> dict[str, tuple[EncodedImage]]:
+    return {name: (images[name],) for name in ("reference", "leave_out") if name in images}
 
 
 def _reply(image: bytes, **fields: Any) -> bytes:

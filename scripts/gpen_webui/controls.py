@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from gpen_core import AUTO_MODELS, Option, OptionsError, OptionSpec, RestoreOptions, match_network_name
+from gpen_core import AUTO_MODELS, Option, OptionsError, OptionSpec, RestoreOptions, match_network_name, with_references
 
 from . import downloads, engine, host, models_list
 from .option_widgets import OPTIONS, default_value, from_widget, to_widget, widget
@@ -143,7 +143,7 @@ def parse_values(
         known = ", ".join(("enable", *CONTROL_NAMES))
         raise OptionsError(f"Unknown GPEN option {unknown[0]!r}. Available: {known}.")
     options = RestoreOptions.from_request({name: from_widget(one, given.get(name)) for name, one in OPTIONS.items()})
-    options = replace(options, faces=engine.with_references(options.faces, reference))
+    options = replace(options, faces=with_references(options.faces, None if reference is None else (reference,)))
     named = str(model or default_model())
     return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
 

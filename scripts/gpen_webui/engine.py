@@ -12,7 +12,6 @@ import torch
 from gpen_core import (
     AUTO_MODELS,
     DETECTORS,
-    FaceReference,
     OptionsError,
     RestoreOptions,
     find_file,
@@ -58,13 +57,6 @@ def missing_files(model: str, options: RestoreOptions, detector: str) -> tuple[E
 
 def default_detector() -> str:
     return str(host.option("detector", DETECTORS[0]))
-
-
-def with_references(faces: Any, reference: object | None = None, leave_out: object | None = None) -> Any:
-    """Return the option `faces` with a photo of a person to restore, or to leave out."""
-    photos = (("reference", reference, False), ("leave_out", leave_out, True))
-    references = [FaceReference((photo,), is_excluded, name) for name, photo, is_excluded in photos if photo is not None]
-    return [faces, *references] if references else faces
 
 
 def restore(
