@@ -53,7 +53,9 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
         remove_stale(target)
         part = acquire(target, None)  # a new, random name, so no link can be there
         try:
+            permissions = part.path.stat().st_mode & 0o777
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
+            part.path.chmod(permissions)  # safetensors 0.8 replaces the file by one that only its owner can read
             _compare(load_file(part.path), tensors)
             sha256 = digest.file_sha256(part.path)
             digest.save_record(target, DigestRecord(sha256, record.checked_by, _describe_source(source, record.sha256)))

@@ -47,6 +47,13 @@ def test_a_conversion_keeps_every_bit_and_leaves_a_record(tmp_path):
     assert json.loads(header)["__metadata__"] == {"format": "pt", "source": "a.b.pth", "source_sha256": "a" * 64}
 
 
+def test_other_users_can_read_a_conversion_as_any_new_file(tmp_path):
+    target = convert.save_safetensors(tmp_path / "a.pth", RECORD, TENSORS)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert target.stat().st_mode == plain.stat().st_mode
+
+
 def test_a_conversion_leaves_what_is_there_as_it_is(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"precious")
     for source in ("a.pth", "a.safetensors"):
