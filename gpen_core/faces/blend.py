@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..images.image import FloatImage, ImageData, Pixels, Region
 from . import grain as grains
@@ -61,6 +62,12 @@ class Canvas:
         touched = weight > 0
         if not touched.any():
             return
+        if not grain:  # which is measured in the whole square
+            inner = _bounding_box(touched)
+            weight, before, touched = weight[inner.slices], before[inner.slices], touched[inner.slices]
+            share = None if share is None else share[inner.slices]
+            region = Region(region.x0 + inner.x0, region.y0 + inner.y0, region.x0 + inner.x1, region.y0 + inner.y1)
+        size = (region.x1 - region.x0, region.y1 - region.y0)
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[0]), size)
         np.clip(restored, 0, 1, out=restored)
         if grain > 0:
@@ -70,10 +77,10 @@ class Canvas:
             restored = self._blend_overlap(region, original, restored, share, before)
             np.maximum(weight, before, out=weight)
         self._make_writable()
-        amount = weight[..., None]
+        amount = cv2.merge((weight, weight, weight))  # NumPy is slow if an array has no channels
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
         restored *= amount
-        original *= 1 - amount
+        original *= np.subtract(1, amount, out=amount)
         original += restored
         self.result.paste(region, original, touched)
         np.copyto(before, weight, where=touched)
@@ -114,6 +121,11 @@ class Canvas:
         # small.
         restored[covered] = restored[covered] * new + np.clip(others, 0, 1) * (1 - new)
         return restored
+
+
+def _bounding_box(mask: NDArray[np.bool_]) -> Region:
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return Region(x, y, x + width, y + height)
 
 
 def _share(

@@ -205,12 +205,13 @@ class Planes:
         for box in _changed_boxes(mask, layout):
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
-            change = np.asarray(cv2.transform(_masked_difference(before, after, mask, box), rows), np.float32)
-            change = change.reshape(box.y1 - box.y0, box.x1 - box.x0, -1)
-            fine = change.shape[2] if layout.kind != "yuv" else 1
+            change = cv2.transform(_masked_difference(before, after, mask, box), rows)
+            changes = [np.asarray(one, np.float32) for one in cv2.split(change)]
+            fine = len(changes) if layout.kind != "yuv" else 1
             for number in range(fine):
-                _add_rounded(arrays[number][box.slices], change[..., number], layout)
-            for number, chroma in enumerate(_downsample_chroma(change[..., fine:], layout), fine):
+                _add_rounded(arrays[number][box.slices], changes[number], layout)
+            for number in range(fine, len(changes)):
+                chroma = _downsample_chroma(changes[number], layout)
                 y, x = box.y0 // layout.subsampling_y, box.x0 // layout.subsampling_x
                 _add_rounded(arrays[number][y : y + chroma.shape[0], x : x + chroma.shape[1]], chroma, layout)
         return replace(self, arrays=tuple(arrays))
@@ -250,9 +251,10 @@ def _upsample_chroma(chroma: Pixels, layout: PixelFormat, shape: Sequence[int]) 
 
 def _changed_boxes(mask: NDArray[np.bool_], layout: PixelFormat) -> list[Region]:
     """Return disjoint rectangles that contain all pixels of the mask, aligned to chroma samples."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    parts = outlines if len(outlines) <= MAX_BOXES else [np.concatenate(outlines)]
     found: list[Region] = []
-    for x, y, width, height, _ in stats[1:count] if count <= MAX_BOXES else [_full_box(mask)]:
+    for x, y, width, height in map(cv2.boundingRect, parts):
         x0, y0 = x - x % layout.subsampling_x, y - y % layout.subsampling_y
         x1, y1 = (
             -(-(x + width) // layout.subsampling_x) * layout.subsampling_x,
@@ -266,10 +268,6 @@ def _changed_boxes(mask: NDArray[np.bool_], layout: PixelFormat) -> list[Region]
     return found
 
 
-def _full_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int, int]:
-    return 0, 0, mask.shape[1], mask.shape[0], mask.size
-
-
 def _bounding_box(boxes: Sequence[Region]) -> Region:
     low, high = (min(b.x0 for b in boxes), min(b.y0 for b in boxes)), (max(b.x1 for b in boxes), max(b.y1 for b in boxes))
     return Region(*low, *high)
@@ -277,19 +275,17 @@ def _bounding_box(boxes: Sequence[Region]) -> Region:
 
 def _masked_difference(before: ImageData, after: ImageData, mask: NDArray[np.bool_], box: Region) -> NDArray[np.float32]:
     """Return the difference [h, w, 3] in [-1, 1], zero outside the mask."""
-    difference = after.crop_rgb(box) - before.crop_rgb(box)
-    difference *= mask[box.slices][..., None]
-    return difference
+    inside = mask[box.slices].view(np.uint8)
+    return np.asarray(cv2.subtract(after.crop_rgb(box), before.crop_rgb(box), mask=inside), np.float32)
 
 
-def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> list[NDArray[np.float32]]:
-    """Reduce [h, w, planes] to [h / down, w / across] for each plane. Odd edges are padded with their last pixels."""
-    height, width, planes = change.shape
-    grow = ((0, -height % layout.subsampling_y), (0, -width % layout.subsampling_x), (0, 0))
-    whole = np.pad(change, grow, mode="edge") if grow[0][1] or grow[1][1] else change
+def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> NDArray[np.float32]:
+    """Reduce [h, w] to [h / down, w / across]. Odd edges are padded with their last pixels."""
+    height, width = change.shape
+    bottom, right = -height % layout.subsampling_y, -width % layout.subsampling_x
+    whole = cv2.copyMakeBorder(change, 0, bottom, 0, right, cv2.BORDER_REPLICATE) if bottom or right else change
     size = (whole.shape[1] // layout.subsampling_x, whole.shape[0] // layout.subsampling_y)
-    parts = (np.ascontiguousarray(whole[..., plane]) for plane in range(planes))
-    return [np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32) for part in parts]
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -310,7 +306,9 @@ def _rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int
 
 def _add_rounded(array: Pixels, change: NDArray[np.float32], layout: PixelFormat) -> None:
     """Add to a part of a plane in place, rounded."""
-    array[...] = np.rint(array + change).clip(0, 2**layout.bits - 1)
+    cv2.add(array, change, dst=array, dtype=cv2.CV_8U if array.dtype == np.uint8 else cv2.CV_16U)  # rounds and saturates
+    if layout.bits not in (8, 16):
+        np.minimum(array, 2**layout.bits - 1, out=array)
 
 
 def to_rgb(frame: Any, colors: ColorSpec, bits: int) -> Pixels:

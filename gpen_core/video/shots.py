@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..images.image import FloatImage, ImageData
 from .dissolves import DissolveDetector
+from .face_motion import normalized_correlation
 
 THUMBNAIL_SIZE = 192  # px; longer side of the frames that are compared
 BLOCK_SIZE = 12  # px
@@ -107,6 +108,8 @@ def similarity(previous: FloatImage, current: FloatImage) -> float:
 
     1 if the two thumbnails are equal after a global shift."""
     one, two = _normalize(previous), _normalize(current)
+    if _is_still(one, two):
+        return 1.0
     shift = _global_shift(one, two)
     x, y = shift.x, shift.y
     if shift.is_swap:
@@ -175,6 +178,11 @@ def _is_swap(correlation: NDArray[np.float64], x: int, y: int, size: tuple[int, 
     rows = np.arange(other_y - near_y, other_y + near_y + 1) % correlation.shape[0]
     columns = np.arange(other_x - near_x, other_x + near_x + 1) % correlation.shape[1]
     return float(correlation[np.ix_(rows, columns)].max()) >= MIN_SWAP_CORRELATION
+
+
+def _is_still(one: FloatImage, two: FloatImage) -> bool:
+    """Whether the frames are equal without a shift, as most consecutive frames are. This saves all other shifts."""
+    return normalized_correlation(_highpass(one), _highpass(two)) >= MIN_GLOBAL_CORRELATION
 
 
 def _highpass(image: FloatImage) -> FloatImage:
