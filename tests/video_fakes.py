@@ -13,6 +13,7 @@ from gpen_core.network import GPEN
 from gpen_core.pipeline.gpen_runner import GPENRunner
 from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
+from gpen_core.pipeline.torch_image import to_array, to_tensor
 from gpen_core.tools.demo.images import astronaut
 
 SIZE = (240, 192)
@@ -27,8 +28,8 @@ def identity_network(size):
 class FakeRunner(GPENRunner):
     """`change` in place of a network; it counts the faces, and fails after so many if it is told to."""
 
-    def __init__(self, change, seconds=0.0, size=256):
-        super().__init__(identity_network(size), torch.device("cpu"))
+    def __init__(self, change, seconds=0.0, size=256, device="cpu"):
+        super().__init__(identity_network(size), torch.device(device))
         self.change, self.seconds = change, seconds
         self.faces, self.fails_after = 0, None
 
@@ -38,17 +39,22 @@ class FakeRunner(GPENRunner):
         if self.fails_after is not None and self.faces > self.fails_after:
             raise RuntimeError("the network broke")
         time.sleep(self.seconds * len(crops))
-        return np.stack([np.clip(self.change(crop), 0, 1).astype(np.float32) for crop in crops])
+        if isinstance(crops[0], torch.Tensor):
+            return [to_tensor(self.changed(to_array(crop)), crop.device) for crop in crops]
+        return np.stack([self.changed(crop) for crop in crops])
+
+    def changed(self, crop):
+        return np.clip(self.change(crop), 0, 1).astype(np.float32)
 
 
 def invert(crop):
     return 1 - crop
 
 
-def restorer(change=invert, faces=(FACE,), seconds=0.0):
+def restorer(change=invert, faces=(FACE,), seconds=0.0, device="cpu"):
     """A restorer that does this to the faces, which are at the same place in every frame; and its network."""
-    network = FakeRunner(change, seconds)
-    return FaceRestorer(ModelSet([network], FakeDetector(faces), torch.device("cpu"))), network
+    network = FakeRunner(change, seconds, device=device)
+    return FaceRestorer(ModelSet([network], FakeDetector(faces), torch.device(device))), network
 
 
 def frames(count, noise=4.0, seed=0, size=SIZE):

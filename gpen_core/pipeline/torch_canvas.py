@@ -60,6 +60,23 @@ class TorchCanvas:
         self._mask[window] = torch.where(touched, weight, previous)
         self._regions.append(region)
 
+    @property
+    def device(self) -> torch.device:
+        return self._device_image.device
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions into which faces were pasted. They may overlap."""
+        return tuple(self._regions)
+
+    def is_changed(self, region: Region) -> bool:
+        """Whether any pixel of the region has a face. The region must lie within the device image's."""
+        return bool((self._mask[self._device_image.slices(region)] > 0).any())
+
+    def difference(self, region: Region) -> torch.Tensor:
+        """Return the result of a region minus the original: RGB [3, h, w] in [-1, 1]."""
+        return self._device_image.rgb(region, self._result) - self._device_image.rgb(region)
+
     def close(self) -> None:
         """Write the pasted regions to the canvas. Do not call `paste` afterwards."""
         for region in self._regions:

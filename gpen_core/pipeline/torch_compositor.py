@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
-from ..errors import is_out_of_memory
 from ..faces.align import read_region
 from ..faces.postprocess import MaskModels
 from ..images.image import FloatImage, Region
@@ -18,12 +15,8 @@ from .compositor import FEATHERED_MASK_HINT, MASK_NOUN, FaceTask, OpenCVComposit
 from .devices import run_with_oom_backoff
 from .inputs import RestoreSession
 from .torch_canvas import TorchCanvas
-from .torch_image import DeviceImage, UploadCache
+from .torch_image import DeviceImage, Made, UploadCache, make_if_fits, to_array, to_tensor
 from .torch_postprocess import apply_tone, blur_small_face, build_mask, match_color
-
-Made = TypeVar("Made")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -68,12 +61,14 @@ class TorchCompositor:
 
     def crop(self, task: FaceTask) -> torch.Tensor:
         source_image = self._source_image(task.session)
-        return self._to_tensor(self._opencv.crop(task)) if source_image is None else source_image.crop(task.alignment)
+        return (
+            to_tensor(self._opencv.crop(task), self._device) if source_image is None else source_image.crop(task.alignment)
+        )
 
     def paste(self, task: FaceTask, crop: torch.Tensor, restored: torch.Tensor, note: str | None) -> torch.Tensor:
         canvas = self._canvas(task.session)
         if canvas is None:
-            return self._to_tensor(self._opencv.paste(task, self.to_numpy(crop), self.to_numpy(restored), note))
+            return to_tensor(self._opencv.paste(task, to_array(crop), to_array(restored), note), self._device)
         session, options = task.session, task.session.options
 
         def run(outputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -99,11 +94,7 @@ class TorchCompositor:
                 state.canvas.close()
 
     def to_numpy(self, crop: torch.Tensor) -> FloatImage:
-        array: FloatImage = crop.permute(1, 2, 0).contiguous().cpu().numpy()  # CHW -> HWC
-        return array
-
-    def _to_tensor(self, crop: FloatImage) -> torch.Tensor:
-        return torch.from_numpy(crop).to(self._device).permute(2, 0, 1)  # HWC -> CHW
+        return to_array(crop)
 
     def _source_image(self, session: RestoreSession) -> DeviceImage | None:
         """Return the image on the device, or None if it does not fit."""
@@ -132,12 +123,7 @@ class TorchCompositor:
 
 
 def _make_if_fits(state: _ImageState, make: Callable[[], Made]) -> Made | None:
-    """Return the result of `make`, or None if it does not fit into the device's memory."""
-    try:
-        return make()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        log.warning("The image does not fit on the device next to the network; pasting its faces on the CPU.")
-    state.is_too_large, state.source_image = True, None
-    return None
+    made = make_if_fits(make)
+    if made is None:
+        state.is_too_large, state.source_image = True, None
+    return made

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import torch
 
+from ..errors import is_out_of_memory
 from ..faces.align import Alignment, read_region
-from ..images.image import FLOAT_DTYPES, LUMA, MAX_VALUES, ImageData, Pixels, Region
+from ..images.image import FLOAT_DTYPES, LUMA, MAX_VALUES, FloatImage, ImageData, Pixels, Region
 from .torch_warp import warp
 
+Made = TypeVar("Made")
+
+log = logging.getLogger(__name__)
+
 MAX_CACHED_BYTES = 64 << 20  # enough for a photo of 12 megapixels or ten frames of 1080p, and small compared to a network
+
+
+def to_array(image: torch.Tensor) -> FloatImage:
+    """Copy a crop [C, S, S] or a mask [S, S] from its device: [S, S, C] or [S, S]."""
+    rows = image.permute(1, 2, 0).contiguous() if image.ndim == 3 else image  # CHW -> HWC
+    array: FloatImage = rows.cpu().numpy()
+    return array
+
+
+def to_tensor(image: FloatImage, device: torch.device) -> torch.Tensor:
+    """Copy a crop [S, S, C] or a mask [S, S] to a device: [C, S, S] or [S, S]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    return tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor  # HWC -> CHW
 
 
 class DeviceImage:
@@ -56,6 +78,17 @@ class DeviceImage:
         return warp(self.rgb(region), alignment.relative_to_region(region).matrix, (alignment.size, alignment.size)).clamp_(
             0, 1
         )
+
+
+def make_if_fits(make: Callable[[], Made]) -> Made | None:
+    """Return the result of `make`, or None with a warning if it does not fit into the device's memory."""
+    try:
+        return make()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("The image does not fit on the device next to the network; pasting its faces on the CPU.")
+    return None
 
 
 class UploadCache:

@@ -69,13 +69,19 @@ def _blur_matrix(device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.linalg.matrix_power(one_pass, PASSES).astype(np.float32)).to(device)
 
 
-def apply_tone(options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor, photo: float = math.inf) -> torch.Tensor:
-    """Apply the tones of a gray or sepia input crop to the restored crop, if requested; see `color.fit_tone`."""
-    if options.color != "auto":
+def apply_tone(
+    options: RestoreOptions,
+    crop: torch.Tensor,
+    restored: torch.Tensor,
+    photo: float = math.inf,
+    is_monochrome: bool | None = None,
+) -> torch.Tensor:
+    """Apply the tones of a gray or sepia input crop to the restored crop, if requested; see `postprocess.tone_and_mask`."""
+    if options.color != "auto" or is_monochrome is False:
         return restored
     small = resize_crop(crop, TONE_SIZE).permute(1, 2, 0).cpu().numpy()  # CHW -> HWC
     tone, is_single_tone = fit_tone(small, photo)
-    if not is_single_tone:
+    if not (is_single_tone or is_monochrome):
         return restored
     luma = luminance(restored)
     table = torch.from_numpy(tone.lookup_table()).to(restored.device)

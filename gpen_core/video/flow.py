@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -60,6 +60,10 @@ class FlowMatch:
     confidence: FloatImage
     """[G, G] in [0, 1]: whether both show the same there; 0 where they differ."""
 
+    @cached_property
+    def mean_confidence(self) -> float:
+        return float(self.confidence.mean())
+
 
 def prepare(crop: FloatImage) -> FlowInput:
     """Prepare a crop [G, G, 3] in [0, 1]."""
@@ -76,7 +80,7 @@ def match(
     """Return the flow in both directions. It depends only on the arguments.
 
     `guess`: the approximate flow [G, G, 2] in both directions, which replaces the search."""
-    forward, backward = guess or (_search(one, other), _search(other, one))
+    forward, backward = guess or (search(one.gray, other.gray), search(other.gray, one.gray))
     forward, backward = _refine(one, other, forward), _refine(other, one, backward)
     return FlowMatch(forward, _confidence(one, other, forward, backward)), FlowMatch(
         backward, _confidence(other, one, backward, forward)
@@ -96,13 +100,15 @@ def chain(first: FloatImage, second: FloatImage) -> FloatImage:
     return np.asarray(first + warp_by_flow(second, first), np.float32)
 
 
-def _search(one: FlowInput, other: FlowInput) -> FloatImage:
-    """Compute the flow by dense inverse search (Kroeger et al., ECCV 2016)."""
+def search(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> FloatImage:
+    """Compute the flow [G, G, 2] from one gray crop [G, G] to another by dense inverse search.
+
+    Kroeger et al., ECCV 2016."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(FINEST_SCALE)
     search.setGradientDescentIterations(ITERATIONS)
     search.setPatchStride(STRIDE)
-    found = search.calc(one.gray, other.gray, np.zeros((*one.gray.shape, 2), np.float32))
+    found = search.calc(one, other, np.zeros((*one.shape, 2), np.float32))
     return np.asarray(cv2.GaussianBlur(found, (0, 0), FLOW_SIGMA), np.float32)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
-from typing import Generic
+from typing import Any, Generic
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer, no_progress
 from .analysis import FrameLike, FrameT, VideoAnalysis
 from .frame_ranges import FrameRanges
+from .planes import Planes
 from .region_mask import RegionMask
 from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
 from .threaded_pipeline import ThreadedPipeline, timed
@@ -33,6 +34,9 @@ from .track import Track
 from .track_selection import skip_reasons
 
 PREFETCH_DEPTH = 2  # frames between two stages
+
+Layer = Any
+"""A crop or a mask: an array [S, S, 3] or [S, S]. In `TorchFrameRestorer` a tensor [3, S, S] or [S, S] on the device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,27 +75,27 @@ class TrackPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class _FaceSlot:
+class FaceSlot:
     """One face of one frame."""
 
     plan: TrackPlan
     alignment: Alignment
     image: ImageData
 
-    def crop(self) -> FloatImage:
+    def crop(self) -> Layer:
         return crop_face(self.image, self.alignment)
 
 
 @dataclass(frozen=True, eq=False)
-class _MaskedFace:
+class MaskedFace:
     """One restored face of one frame."""
 
-    slot: _FaceSlot
-    crop: FloatImage
+    slot: FaceSlot
+    crop: Layer
     """The input crop, downscaled like the restored one."""
-    layers: Sequence[FloatImage]
+    layers: Sequence[Layer]
     """The images to filter over time: the restored crop, and its mask if that changes between frames."""
-    mask: FloatImage | None
+    mask: Layer | None
     """A mask that is constant over time."""
 
     @property
@@ -104,14 +108,24 @@ class _RestoredFaces(Generic[FrameT]):
     """A frame with its faces after the network."""
 
     frame: FrameT
-    faces: list[_MaskedFace] = field(default_factory=list)
+    faces: list[MaskedFace] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
-class _FilteredFace:
-    face: _MaskedFace
+class FilteredFace:
+    """One restored face of one frame after the filter."""
+
+    face: MaskedFace
     filtered: FilteredFrame
+
+    @property
+    def restored(self) -> Layer:
+        return self.filtered.layers[0]
+
+    @property
+    def mask(self) -> Layer | None:
+        return self.filtered.layers[1] if len(self.filtered.layers) > 1 else self.face.mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +134,16 @@ class RestoredFrame(Generic[FrameT]):
 
     frame: FrameT
     image: ImageData
-    """The frame's own image if no face was restored."""
+    """The frame's own image if no face was restored, or if `planes` has the result."""
     mask: FloatImage | None
-    """[H, W] in [0, 1]: restored share of each pixel; None if no face was restored."""
+    """[H, W] in [0, 1]: restored share of each pixel; None if no face was restored, or if `planes` has the result."""
     tracks: tuple[int, ...]
     """Numbers of the restored tracks."""
     notes: tuple[str, ...] = ()
     flicker: Mapping[int, tuple[FlickerMetric, FlickerMetric]] = field(default_factory=dict)
     """By track: difference to the previous frame along the flow, before and after the filter."""
+    planes: Planes | None = None
+    """The changed planes, if `FrameRestorer.prefers_planes` and the restorer has them instead of an image."""
 
 
 @dataclass
@@ -153,6 +169,8 @@ class FrameRestorer:
     """The frames to restore; None: all."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """Filters by track."""
+    prefers_planes: bool = False
+    """Whether changed planes may be returned instead of an image."""
 
     @classmethod
     def from_analysis(
@@ -218,7 +236,7 @@ class FrameRestorer:
     def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[_RestoredFaces[FrameT]]:
         """Yield each frame with its restored faces. Faces of several frames share a batch of the network."""
         batch = max((one.network.plan_batches(self.max_memory).batch_size for one in self.plans), default=1)
-        group: list[tuple[FrameT, list[_FaceSlot]]] = []
+        group: list[tuple[FrameT, list[FaceSlot]]] = []
         for frame in frames:
             group.append((frame, self._face_slots(frame)))
             if sum(len(places) for _, places in group) >= batch or len(group) >= batch:
@@ -226,8 +244,8 @@ class FrameRestorer:
                 group = []
         yield from self._run_network(group, pipeline)
 
-    def _face_slots(self, frame: FrameLike) -> list[_FaceSlot]:
-        slots: list[_FaceSlot] = []
+    def _face_slots(self, frame: FrameLike) -> list[FaceSlot]:
+        slots: list[FaceSlot] = []
         if self.ranges is not None and not self.ranges.is_near(frame.number, self.preroll):
             return slots
         for plan in self.plans:
@@ -236,13 +254,13 @@ class FrameRestorer:
                 continue
             alignment = align_face(landmarks, plan.size, self.options.template)
             if not isinstance(alignment, str) and not alignment.source_region(*frame.image.size).empty:
-                slots.append(_FaceSlot(plan, alignment, frame.image))
+                slots.append(FaceSlot(plan, alignment, frame.image))
         return slots
 
     def _run_network(
-        self, group: Sequence[tuple[FrameT, list[_FaceSlot]]], pipeline: ThreadedPipeline
+        self, group: Sequence[tuple[FrameT, list[FaceSlot]]], pipeline: ThreadedPipeline
     ) -> Iterator[_RestoredFaces[FrameT]]:
-        by_size: dict[int, list[tuple[int, _FaceSlot]]] = {}
+        by_size: dict[int, list[tuple[int, FaceSlot]]] = {}
         for n, (_, slots) in enumerate(group):
             for slot in slots:
                 by_size.setdefault(slot.plan.size, []).append((n, slot))
@@ -258,15 +276,15 @@ class FrameRestorer:
         yield from restored
 
     def _network_outputs(
-        self, items: Sequence[tuple[int, _FaceSlot]], pipeline: ThreadedPipeline
-    ) -> Iterator[FaceOutput[tuple[int, _FaceSlot], FloatImage]]:
+        self, items: Sequence[tuple[int, FaceSlot]], pipeline: ThreadedPipeline
+    ) -> Iterator[FaceOutput[tuple[int, FaceSlot], Any]]:
         """Run the network on faces that all use the same one."""
         network = items[0][1].plan.network
         return network.run_batches(
             items, lambda item: item[1].crop(), self.timer, self.max_memory, pipeline.raise_if_stopped
         )
 
-    def _mask_face(self, slot: _FaceSlot, crop: FloatImage, restored: FloatImage) -> _MaskedFace:
+    def _mask_face(self, slot: FaceSlot, crop: Layer, restored: Layer) -> MaskedFace:
         plan = slot.plan
         width = min(1.0, plan.typical_face.width * slot.alignment.scale / slot.alignment.size)
         restored, mask = tone_and_mask(
@@ -276,11 +294,11 @@ class FrameRestorer:
         layers = [_downscale(restored, plan.downscale)]
         if mask is not None and (self.mask_models.face_parser is not None or self.options.preserve):
             layers, mask = [*layers, mask], None
-        return _MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
+        return MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
 
     def _filter_frames(
         self, frames: Iterable[_RestoredFaces[FrameT]]
-    ) -> Iterator[tuple[_RestoredFaces[FrameT], list[_FilteredFace]]]:
+    ) -> Iterator[tuple[_RestoredFaces[FrameT], list[FilteredFace]]]:
         """Yield each frame when all of its faces are filtered."""
         waiting: deque[_RestoredFaces[FrameT]] = deque()
         ready: dict[tuple[int, int], FilteredFrame] = {}
@@ -292,14 +310,14 @@ class FrameRestorer:
                 if plan.track.last + self.filter_radius < last_number:
                     self.filters.pop(plan.track.number, None)
 
-        def finish(one: _RestoredFaces[FrameT]) -> tuple[_RestoredFaces[FrameT], list[_FilteredFace]]:
-            return one, [_FilteredFace(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
+        def finish(one: _RestoredFaces[FrameT]) -> tuple[_RestoredFaces[FrameT], list[FilteredFace]]:
+            return one, [FilteredFace(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
 
         for one in frames:
             number = one.frame.number
             with self.timer.stage("smooth"):
                 for face in one.faces:
-                    self._filter_for(face).add(number, _flow_guide(face.crop), face.layers)
+                    self._filter_for(face).add(number, self._flow_guide(face.crop), face.layers)
                 collect(number)
             waiting.append(one)
             while waiting and waiting[0].frame.number + self.filter_radius <= number:
@@ -309,36 +327,49 @@ class FrameRestorer:
         while waiting:
             yield finish(waiting.popleft())
 
-    def _filter_for(self, face: _MaskedFace) -> TrackFilter:
+    def _filter_for(self, face: MaskedFace) -> TrackFilter:
         if face.number not in self.filters:
-            self.filters[face.number] = TrackFilter(self.temporal_smoothing, self.filter_radius)
+            self.filters[face.number] = self._new_filter()
         return self.filters[face.number]
 
+    def _new_filter(self) -> TrackFilter:
+        return TrackFilter(self.temporal_smoothing, self.filter_radius)
+
+    def _flow_guide(self, crop: Layer) -> Layer:
+        """Return the guide [G, G, 3], with G at most about `GUIDE_SIZE`."""
+        return _downscale(crop, max(1, crop.shape[0] // GUIDE_SIZE))
+
     def _paste_faces(
-        self, one: _RestoredFaces[FrameT], faces: Sequence[_FilteredFace], region_mask: FloatImage | None
+        self, one: _RestoredFaces[FrameT], faces: Sequence[FilteredFace], region_mask: FloatImage | None
     ) -> RestoredFrame[FrameT]:
         frame = one.frame
         weight = 1.0 if self.ranges is None else self.ranges.weight(frame.number, self.rate)
         if not faces or weight == 0:
             return RestoredFrame(frame, frame.image, None, (), tuple(one.notes))
-        with self.timer.stage("blend"):
-            canvas = Canvas(frame.image, region_mask)
-            for face in faces:
-                self._paste_face(canvas, frame.number, face.face, face.filtered.layers, weight)
-        is_changed = canvas.result is not canvas.original
-        tracks = tuple(sorted(face.face.number for face in faces)) if is_changed else ()
+        tracks = tuple(sorted(face.face.number for face in faces))
         flicker = {face.face.number: (face.filtered.flicker_before, face.filtered.flicker_after) for face in faces}
-        mask = canvas.mask if is_changed else None
-        return RestoredFrame(frame, canvas.result, mask, tracks, tuple(one.notes), flicker)
+        whole = RestoredFrame(frame, frame.image, None, tracks, tuple(one.notes), flicker)
+        with self.timer.stage("blend"):
+            return self._composite(whole, faces, weight, region_mask)
 
-    def _paste_face(
-        self, canvas: Canvas, number: int, face: _MaskedFace, layers: Sequence[FloatImage], weight: float
-    ) -> None:
-        plan, options = face.slot.plan, self.options
-        restored, mask = layers[0], layers[1] if len(layers) > 1 else face.mask
-        restored = blur_small_face(match_color(options, face.crop, restored, mask), plan.typical_face)
-        strength = weight * options.strength * plan.track.fade_weight(number, self.rate)
-        canvas.paste(restored, mask, face.slot.alignment, strength, options.grain)
+    def _composite(
+        self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, region_mask: FloatImage | None
+    ) -> RestoredFrame[FrameT]:
+        """Paste the faces with this weight. `one` is the frame before, with the tracks of the faces."""
+        canvas = Canvas(one.frame.image, region_mask)
+        for face in faces:
+            plan, options = face.face.slot.plan, self.options
+            restored = match_color(options, face.face.crop, face.restored, face.mask)
+            restored = blur_small_face(restored, plan.typical_face)
+            strength = self._strength(plan, one.frame.number, weight)
+            canvas.paste(restored, face.mask, face.face.slot.alignment, strength, options.grain)
+        if canvas.result is canvas.original:
+            return replace(one, tracks=())
+        return replace(one, image=canvas.result, mask=canvas.mask)
+
+    def _strength(self, plan: TrackPlan, number: int, weight: float) -> float:
+        """Return the strength of a face in a frame with this weight."""
+        return weight * self.options.strength * plan.track.fade_weight(number, self.rate)
 
 
 def _downscale(layer: FloatImage, factor: int) -> FloatImage:
@@ -346,8 +377,3 @@ def _downscale(layer: FloatImage, factor: int) -> FloatImage:
         return layer
     side = layer.shape[0] // factor
     return np.asarray(cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _flow_guide(crop: FloatImage) -> FloatImage:
-    """Return the guide [G, G, 3], with G at most about `GUIDE_SIZE`."""
-    return _downscale(crop, max(1, crop.shape[0] // GUIDE_SIZE))

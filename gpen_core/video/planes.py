@@ -201,7 +201,7 @@ class Planes:
 
         Luma changes only in these pixels, and chroma in the samples that cover any of them. All else stays identical."""
         layout, arrays = self.layout, list(self.arrays)
-        rows = _rgb_to_plane_matrix(layout, self.colors, self.size)
+        rows = rgb_to_plane_matrix(layout, self.colors, self.size)
         for box in _changed_boxes(mask, layout):
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
@@ -288,7 +288,7 @@ def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> NDAr
     return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int, int]) -> NDArray[np.float32]:
+def rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the matrix [planes, 3] from RGB to steps of each plane (ITU-T H.273, 8.3)."""
     top = 2**layout.bits - 1
     if layout.kind == "gbrp":

@@ -22,7 +22,7 @@ from .check_video import check_video, raise_if_faces_missing
 from .encoding import Encoding, resolve_encoding
 from .first_pass import analyze_frames
 from .frame_ranges import FrameRanges
-from .frame_restorer import FrameRestorer, RestoredFrame
+from .frame_restorer import RestoredFrame
 from .join_people import join_people, load_embedder
 from .mux import concatenate
 from .pass_progress import restore_event
@@ -31,6 +31,7 @@ from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
 from .threaded_pipeline import ThreadedPipeline
+from .torch_frame_restorer import frame_restorer_type
 from .track_people import EmbeddingSource, match_people
 from .writer import SegmentWriter, image_to_planes
 
@@ -77,7 +78,7 @@ def preview_clip(
     raise_if_faces_missing(options.faces, len(analysis.tracks), source)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
-    frame_restorer = FrameRestorer.from_analysis(
+    frame_restorer = frame_restorer_type(restorer, options).from_analysis(
         analysis,
         restorer,
         options,

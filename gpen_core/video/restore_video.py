@@ -23,7 +23,7 @@ from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .alpha import check_opaque
 from .analysis import VideoAnalysis
 from .check_video import check_video, raise_if_faces_missing
-from .encoding import Encoding
+from .encoding import IMAGE_SEQUENCE, Encoding
 from .first_pass import analyze_video
 from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
@@ -39,6 +39,7 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
+from .torch_frame_restorer import frame_restorer_type
 from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
@@ -167,7 +168,10 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
 def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, PersonMatch | None] | None) -> FrameRestorer:
     args = (run.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
     ranges = FrameRanges.from_options(run.video, run.info, analysis)
-    return FrameRestorer.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
+    restorer_type = frame_restorer_type(run.restorer, run.options)
+    frame_restorer = restorer_type.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
+    frame_restorer.prefers_planes = run.encoding.encoder != IMAGE_SEQUENCE
+    return frame_restorer
 
 
 def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> dict[int, PersonMatch | None] | None:
@@ -341,7 +345,8 @@ def _write_segments(
             for one in islice(restored, len(store.ranges[n])):
                 with run.timer.stage("encode"):
                     mask = None if one.mask is None else one.mask > 0
-                    writer.write(one.frame, None if mask is None else one.image, mask)
+                    frame = one.frame if one.planes is None else replace(one.frame, native=one.planes)
+                    writer.write(frame, None if mask is None else one.image, mask)
                 frames.append(list(one.tracks))
                 notes += [note for note in one.notes if note not in notes]
                 for track, (before, after) in one.flicker.items():

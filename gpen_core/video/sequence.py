@@ -21,6 +21,7 @@ from .join_people import join_people, load_embedder
 from .pass_progress import restore_event
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
+from .torch_frame_restorer import frame_restorer_type
 from .track_people import EmbeddingSource, match_people
 
 
@@ -95,7 +96,7 @@ def restore_sequence(
         matches = match_people(analysis.tracks, identity, options, embeddings)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
-        frame_restorer = FrameRestorer.from_analysis(analysis, restorer, options, video, *args)
+        frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, restorer, options, video, *args)
         progress_replay(restore_event(0, analysis.frame_count))
         with ThreadedPipeline(progress_replay.replay) as pipeline:
             for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,7 +68,8 @@ class FilteredFrame:
     """One frame of a track after the filter."""
 
     number: int
-    layers: list[FloatImage]
+    layers: list[Any]
+    """Arrays like those of `add`, or tensors if the layers are on a device."""
     flicker_before: FlickerMetric = field(default_factory=FlickerMetric)
     """Difference of the first layer to the previous frame before the filter; empty for a track's first frame."""
     flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
@@ -112,12 +114,12 @@ class TrackFilter:
             return
         if self._window and number <= self._window[-1].number:
             raise ValueError(f"Frame {number} was added after frame {self._window[-1].number}. Add frames in order.")
-        frame = _WindowFrame(number, prepare(guide), [_quantize(layer) for layer in layers])
+        frame = _WindowFrame(number, self._prepare(guide), [self._quantize(layer) for layer in layers])
         self._window.append(frame)
         for other in reversed(self._window[:-1]):  # the nearest first, since the flow to others is chained from theirs
             if number - other.number <= self.radius:
                 guess = self._guess(number, other.number)
-                frame.matches[other.number], other.matches[number] = match(frame.guide, other.guide, guess)
+                frame.matches[other.number], other.matches[number] = self._match(frame.guide, other.guide, guess)
         self._pending.append(number)
 
     def pop_ready(self, last_number: float = math.inf) -> Iterator[FilteredFrame]:
@@ -142,11 +144,27 @@ class TrackFilter:
         steps = range(other, number)
         if len(steps) < 2 or any(step not in frames for step in steps):
             return None
-        if any(frames[step].matches[step + 1].confidence.mean() < MIN_CHAINED for step in steps):
+        if any(frames[step].matches[step + 1].mean_confidence < MIN_CHAINED for step in steps):
             return None
         middle = frames[other + 1]
-        forward = chain(frames[number].matches[middle.number].flow, middle.matches[other].flow)
-        return forward, chain(frames[other].matches[middle.number].flow, middle.matches[number].flow)
+        first = (frames[number].matches[middle.number], frames[other].matches[middle.number])
+        return self._chain(first, (middle.matches[other], middle.matches[number]))
+
+    def _prepare(self, guide: FloatImage) -> FlowInput:
+        return prepare(guide)
+
+    def _quantize(self, layer: FloatImage) -> QuantizedLayer:
+        return np.asarray(cv2.addWeighted(layer, LAYER_SCALE, layer, 0, 0, dtype=cv2.CV_16U), np.uint16)  # rounds, saturates
+
+    def _match(
+        self, one: FlowInput, other: FlowInput, guess: tuple[FloatImage, FloatImage] | None
+    ) -> tuple[FlowMatch, FlowMatch]:
+        return match(one, other, guess)
+
+    def _chain(self, first: Sequence[FlowMatch], second: Sequence[FlowMatch]) -> tuple[FloatImage, FloatImage]:
+        """Return the flows of two matches, each followed by one of the second two."""
+        forward, backward = (chain(one.flow, other.flow) for one, other in zip(first, second))
+        return forward, backward
 
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
@@ -155,9 +173,9 @@ class TrackFilter:
         )
         for other in self._window:
             if other.number in frame.matches:
-                temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
+                weight = self.amount * temporal_weight(frame.number - other.number, self.radius)
                 mean = before if other.number < frame.number else after
-                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], temporal_weight)
+                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], weight)
         out = merge(np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32), before, after)
         return np.clip(out, 0, 1, out=out)
 
@@ -174,13 +192,9 @@ class TrackFilter:
         self._last = (frame.number, both)
 
 
-def _temporal_weight(distance: int, radius: int) -> float:
+def temporal_weight(distance: int, radius: int) -> float:
     """Return a Gaussian that is 0.25 at the window's end."""
     return float(0.25 ** ((distance / radius) ** 2))
-
-
-def _quantize(layer: FloatImage) -> QuantizedLayer:
-    return np.asarray(cv2.addWeighted(layer, LAYER_SCALE, layer, 0, 0, dtype=cv2.CV_16U), np.uint16)  # rounds, saturates
 
 
 def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:

@@ -1,0 +1,136 @@
+"""Restores the frames of a video on the network's device: cropping, masking, recoloring and pasting in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from math import inf
+
+import torch
+
+from ..faces.align import crop_face, read_region
+from ..faces.blend import Canvas
+from ..images.image import FloatImage, Region
+from ..options import RestoreOptions, supported_on_device
+from ..pipeline import device_check
+from ..pipeline.restorer import FaceRestorer
+from ..pipeline.torch_canvas import TorchCanvas
+from ..pipeline.torch_image import DeviceImage, make_if_fits, to_array, to_tensor
+from ..pipeline.torch_postprocess import apply_tone, blur_small_face, build_mask, match_color
+from ..pipeline.torch_resize import downsample
+from .analysis import FrameLike, FrameT
+from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFrame
+from .planes import Planes
+from .reader import DecodedFrame
+from .temporal_filter import GUIDE_SIZE, FilteredFrame, TrackFilter
+from .torch_planes import apply_difference
+
+
+def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type[FrameRestorer]:
+    """Return the frame restorer of the networks' device if it supports these options, else that of the CPU."""
+    is_on_device = supported_on_device(options) and device_check.supports_image_ops(restorer.device)
+    return TorchFrameRestorer if is_on_device else FrameRestorer
+
+
+@dataclass(frozen=True, eq=False)
+class _DeviceSlot(FaceSlot):
+    """One face of one frame, of which the part with faces is on the device."""
+
+    device: torch.device
+    device_image: DeviceImage | None
+    """Shared by the faces of the frame; None if it does not fit into the device's memory."""
+
+    def crop(self) -> Layer:
+        if self.device_image is None:
+            return to_tensor(crop_face(self.image, self.alignment), self.device)
+        return self.device_image.crop(self.alignment)
+
+
+@dataclass
+class TorchFrameRestorer(FrameRestorer):
+    """A `FrameRestorer` for the options of `supported_on_device`.
+
+    The part of a frame with faces is uploaded once, in its own sample type. Crops and masks stay on the device. The changed
+    part comes back: of the planes if they are preferred, else of the image. Once a frame does not fit into the device's
+    memory, OpenCV crops and pastes the faces."""
+
+    is_too_large: bool = field(default=False, init=False)
+    """Whether a frame did not fit."""
+
+    def _face_slots(self, frame: FrameLike) -> list[FaceSlot]:
+        slots = super()._face_slots(frame)
+        if not slots:
+            return slots
+        device, image = slots[0].plan.models.device, frame.image
+        region = reduce(Region.union, (read_region(image, slot.alignment) for slot in slots))
+        device_image = None if self.is_too_large else make_if_fits(lambda: DeviceImage(image, region, device))
+        self.is_too_large |= device_image is None
+        return [_DeviceSlot(slot.plan, slot.alignment, image, device, device_image) for slot in slots]
+
+    def _mask_face(self, slot: FaceSlot, crop: Layer, restored: Layer) -> MaskedFace:
+        plan = slot.plan
+        restored = apply_tone(self.options, crop, restored, is_monochrome=plan.is_monochrome)
+        mask = build_mask(self.options, self.mask_models, restored, is_aligned=False)
+        layers = [_downscale(restored, plan.downscale)]
+        if mask is not None and self.mask_models.face_parser is not None:
+            layers, mask = [*layers, mask], None
+        return MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
+
+    def _new_filter(self) -> TrackFilter:
+        return _DownloadingFilter(self.temporal_smoothing, self.filter_radius)
+
+    def _flow_guide(self, crop: Layer) -> Layer:
+        return _downscale(crop, max(1, crop.shape[-1] // GUIDE_SIZE))
+
+    def _composite(
+        self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, region_mask: FloatImage | None
+    ) -> RestoredFrame[FrameT]:
+        slot, canvas = faces[0].face.slot, Canvas(one.frame.image, region_mask)
+        assert isinstance(slot, _DeviceSlot)
+        device_image = slot.device_image
+        device_canvas = None if device_image is None else make_if_fits(lambda: TorchCanvas(canvas, device_image))
+        if device_canvas is None:
+            self.is_too_large = True
+            return super()._composite(one, [_on_cpu(face) for face in faces], weight, region_mask)
+        for face in faces:
+            plan = face.face.slot.plan
+            restored = match_color(self.options, face.face.crop, face.restored, face.mask)
+            restored = blur_small_face(restored, plan.typical_face)
+            strength = self._strength(plan, one.frame.number, weight)
+            device_canvas.paste(restored, face.mask, face.face.slot.alignment, strength)
+        if self.prefers_planes and isinstance(one.frame, DecodedFrame) and isinstance(one.frame.native, Planes):
+            planes = apply_difference(one.frame.native, device_canvas)
+            return replace(one, tracks=()) if planes is None else replace(one, planes=planes)
+        device_canvas.close()
+        if canvas.result is canvas.original:
+            return replace(one, tracks=())
+        return replace(one, image=canvas.result, mask=canvas.mask)
+
+
+class _DownloadingFilter(TrackFilter):
+    """A `TrackFilter` on the CPU for layers on a device."""
+
+    _device = torch.device("cpu")
+
+    def add(self, number: int, guide: Layer, layers: Sequence[Layer]) -> None:
+        self._device = guide.device
+        if self.is_active:
+            guide, layers = to_array(guide), [to_array(layer) for layer in layers]
+        super().add(number, guide, layers)
+
+    def pop_ready(self, last_number: float = inf) -> Iterator[FilteredFrame]:
+        for one in super().pop_ready(last_number):
+            if self.is_active:
+                one = replace(one, layers=[to_tensor(layer, self._device) for layer in one.layers])
+            yield one
+
+
+def _downscale(layer: torch.Tensor, factor: int) -> torch.Tensor:
+    return layer if factor == 1 else downsample(layer, factor)
+
+
+def _on_cpu(one: FilteredFace) -> FilteredFace:
+    """Return the face with arrays."""
+    face = replace(one.face, crop=to_array(one.face.crop), mask=None if one.face.mask is None else to_array(one.face.mask))
+    return FilteredFace(face, replace(one.filtered, layers=[to_array(layer) for layer in one.filtered.layers]))

@@ -1,0 +1,68 @@
+"""`planes.Planes.apply_difference` in torch: only the changed parts of the planes are copied to and from the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..images.image import Pixels, Region
+from ..pipeline.torch_canvas import TorchCanvas
+from ..pipeline.torch_image import to_device
+from .planes import PixelFormat, Planes, rgb_to_plane_matrix
+
+
+def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
+    """Add the canvas's changes to the planes of its frame, or return None if nothing changed."""
+    layout = planes.layout
+    boxes = [box for box in changed_boxes(canvas.regions, layout, planes.size) if canvas.is_changed(box)]
+    if not boxes:
+        return None
+    color_planes = {"gray": 1}.get(layout.kind, 3)
+    arrays = [*(one.copy() for one in planes.arrays[:color_planes]), *planes.arrays[color_planes:]]
+    matrix = torch.from_numpy(rgb_to_plane_matrix(layout, planes.colors, planes.size)).to(canvas.device)
+    for box in boxes:
+        change = torch.einsum("pc,chw->phw", matrix, canvas.difference(box))
+        for number in range(color_planes):
+            across, down = layout.subsampling_x, layout.subsampling_y
+            if layout.kind != "yuv" or number == 0:
+                across = down = 1
+            part = _average(change[number], across, down)
+            y, x = box.y0 // down, box.x0 // across
+            window = arrays[number][y : y + part.shape[0], x : x + part.shape[1]]
+            window[...] = _add_rounded(window, part, layout)
+    return replace(planes, arrays=tuple(arrays))
+
+
+def changed_boxes(regions: Iterable[Region], layout: PixelFormat, size: tuple[int, int]) -> list[Region]:
+    """Return disjoint rectangles that contain all regions, aligned to chroma samples."""
+    across, down = layout.subsampling_x, layout.subsampling_y
+    found: list[Region] = []
+    for one in regions:
+        x1, y1 = min(-(-one.x1 // across) * across, size[0]), min(-(-one.y1 // down) * down, size[1])
+        new = Region(one.x0 - one.x0 % across, one.y0 - one.y0 % down, x1, y1)
+        while meets := [box for box in found if not box.intersection(new).empty]:
+            found = [box for box in found if box not in meets]
+            for box in meets:
+                new = new.union(box)
+        found.append(new)
+    return found
+
+
+def _average(change: torch.Tensor, across: int, down: int) -> torch.Tensor:
+    """Reduce [h, w] to chroma samples. Odd edges are padded with their last pixels."""
+    if across == down == 1:
+        return change
+    right, bottom = -change.shape[1] % across, -change.shape[0] % down
+    return F.avg_pool2d(F.pad(change[None, None], (0, right, 0, bottom), mode="replicate"), (down, across))[0, 0]
+
+
+def _add_rounded(samples: Pixels, change: torch.Tensor, layout: PixelFormat) -> Pixels:
+    """Return the samples [h, w] of a plane plus the change, rounded, in their type."""
+    total = (to_device(samples, change.device) + change).round_().clamp_(0, 2**layout.bits - 1)
+    if samples.dtype == np.uint8:
+        return np.asarray(total.to(torch.uint8).cpu().numpy())
+    return np.asarray(total.to(torch.int32).to(torch.int16).cpu().numpy().view(np.uint16))  # half the bytes of int32
