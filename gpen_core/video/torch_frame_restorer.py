@@ -1,11 +1,10 @@
-"""Restores the frames of a video on the network's device: cropping, masking, recoloring and pasting in torch."""
+"""Restores the frames of a video on the network's device: crops, masks, colors, filtering and pasting in torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from math import inf
 
 import torch
 
@@ -23,8 +22,9 @@ from .analysis import FrameLike, FrameT
 from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFrame
 from .planes import Planes
 from .reader import DecodedFrame
-from .temporal_filter import GUIDE_SIZE, FilteredFrame, TrackFilter
+from .temporal_filter import GUIDE_SIZE, TrackFilter
 from .torch_planes import apply_difference
+from .torch_temporal_filter import TorchTrackFilter
 
 
 def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type[FrameRestorer]:
@@ -78,7 +78,7 @@ class TorchFrameRestorer(FrameRestorer):
         return MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
 
     def _new_filter(self) -> TrackFilter:
-        return _DownloadingFilter(self.temporal_smoothing, self.filter_radius)
+        return TorchTrackFilter(self.temporal_smoothing, self.filter_radius)
 
     def _flow_guide(self, crop: Layer) -> Layer:
         return _downscale(crop, max(1, crop.shape[-1] // GUIDE_SIZE))
@@ -106,24 +106,6 @@ class TorchFrameRestorer(FrameRestorer):
         if canvas.result is canvas.original:
             return replace(one, tracks=())
         return replace(one, image=canvas.result, mask=canvas.mask)
-
-
-class _DownloadingFilter(TrackFilter):
-    """A `TrackFilter` on the CPU for layers on a device."""
-
-    _device = torch.device("cpu")
-
-    def add(self, number: int, guide: Layer, layers: Sequence[Layer]) -> None:
-        self._device = guide.device
-        if self.is_active:
-            guide, layers = to_array(guide), [to_array(layer) for layer in layers]
-        super().add(number, guide, layers)
-
-    def pop_ready(self, last_number: float = inf) -> Iterator[FilteredFrame]:
-        for one in super().pop_ready(last_number):
-            if self.is_active:
-                one = replace(one, layers=[to_tensor(layer, self._device) for layer in one.layers])
-            yield one
 
 
 def _downscale(layer: torch.Tensor, factor: int) -> torch.Tensor:

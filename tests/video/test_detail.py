@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from video_filters import FILTERS
 
 from gpen_core.video import detail
-from gpen_core.video.temporal_filter import TrackFilter
 
 SIDE = 192
 INNER = (slice(24, -24), slice(24, -24))
@@ -38,8 +38,8 @@ def kept(image, clean):
     return float((fine(image) * fine(clean)).sum() / (fine(clean) ** 2).sum())
 
 
-def filtered(frames):
-    track, out = TrackFilter(), []
+def filtered(frames, backend="OpenCV"):
+    track, out = FILTERS[backend](1.0, 3), []
     for number, frame in enumerate(frames):
         track.add(number, frame, [frame])
         out += track.pop_ready(number)
@@ -54,11 +54,12 @@ def shifted(image, x, y):
     return cv2.warpAffine(image, np.array([[1, 0, x], [0, 1, y]], np.float64), (SIDE, SIDE), flags=cv2.INTER_LANCZOS4)
 
 
+@pytest.mark.parametrize("backend", list(FILTERS))
 @pytest.mark.parametrize("deviation", [0.0, 0.02])
-def test_a_moving_texture_keeps_its_detail_and_loses_half_its_noise(deviation):
+def test_a_moving_texture_keeps_its_detail_and_loses_half_its_noise(deviation, backend):
     clean = [bent(texture(), 0.6 * number) for number in range(9)]
     frames = [frame + noise(number, deviation) for number, frame in enumerate(clean)]
-    for number, out in list(enumerate(filtered(frames)))[3:6]:
+    for number, out in list(enumerate(filtered(frames, backend)))[3:6]:
         assert kept(out, clean[number]) == pytest.approx(1, abs=0.03)
         if deviation:
             assert np.std((out - clean[number])[INNER]) < 0.5 * deviation

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import synthetic_video
+from compositor_backends import DEVICES, needs_exact_opencv
+from video_filters import FILTERS, DeviceFilter
 
 from gpen_core.errors import OptionsError
 from gpen_core.faces.align import invert_affine
@@ -26,8 +28,14 @@ def crops(path="shake", count=9, noise=0.0, side=SIDE, speed=1.0, seed=1):
     return [frame.astype(np.float32) / 255 for frame in frames], matrices
 
 
+@pytest.fixture(params=list(FILTERS))
+def filter_backend(request, monkeypatch):
+    """The filter of the CPU and that of a device, there on the CPU."""
+    monkeypatch.setitem(FILTERS, "used", FILTERS[request.param])
+
+
 def filtered(guides, layers, amount=1.0, radius=2, first=0):
-    track = TrackFilter(amount, radius)
+    track = FILTERS.get("used", TrackFilter)(amount, radius)
     out = []
     for number, (guide, layer) in enumerate(zip(guides, layers), first):
         track.add(number, guide, layer if isinstance(layer, list) else [layer])
@@ -85,6 +93,7 @@ def test_without_a_filter_the_layers_come_back_at_once_as_they_are(amount, radiu
 
 
 @pytest.mark.parametrize("path", ["still", "shake"])
+@pytest.mark.usefixtures("filter_backend")
 @pytest.mark.slow
 def test_flicker_halves_and_sharpness_stays(path):
     guides, matrices = crops(path, 12, noise=6.0)
@@ -97,6 +106,7 @@ def test_flicker_halves_and_sharpness_stays(path):
     assert measured_after < 0.6 * measured_before
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_what_a_network_does_at_the_border_of_its_square_is_not_carried_inside():
     """Where the face stands still in its square and all behind it moves, the border of one frame lies inside another."""
     guides, _ = crops("pan", 7, speed=9.0)
@@ -111,6 +121,7 @@ def test_what_a_network_does_at_the_border_of_its_square_is_not_carried_inside()
     assert max((one - other)[inside].max() for one, other in zip(out, guides)) < 0.1  # 0.28 with the border
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_resampling_does_not_blur():
     guides, _ = crops("shake", 7)
     restored = [sharpened(guide) for guide in guides]
@@ -119,6 +130,7 @@ def test_resampling_does_not_blur():
         assert steepness(one[INNER]) == pytest.approx(steepness(other[INNER]), rel=0.03)
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_a_segment_alone_is_the_same_bit_for_bit():
     guides, _ = crops(count=12, noise=4.0)
     restored = [sharpened(guide) for guide in guides]
@@ -153,6 +165,7 @@ def hand(image):
     return image
 
 
+@pytest.mark.usefixtures("filter_backend")
 @pytest.mark.parametrize("noise", [0.0, 4.0])
 @pytest.mark.parametrize(
     ("draw", "rows", "columns"), [(shut, slice(45, 52), slice(37, 47)), (hand, slice(66, 104), slice(26, 64))]
@@ -170,6 +183,7 @@ def test_a_blink_and_a_hand_stay_exactly_as_restored(draw, rows, columns, noise)
     assert np.abs(out[4][rows, columns] - guides[4][rows, columns]).mean() < 0.03
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_what_has_nothing_in_common_is_not_mixed():
     guides, _ = crops(count=4)
     others = [np.ascontiguousarray(np.rot90(1 - guide)) for guide in guides]
@@ -179,6 +193,7 @@ def test_what_has_nothing_in_common_is_not_mixed():
         assert np.abs(out[number] - apart[number - (4 if number == 4 else 0)]).mean() < 0.002
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_a_flash_is_not_spread():
     guides, _ = crops("still", 7)
     guides = changed_at(guides, (3,), lambda guide: np.clip(guide + 0.3, 0, 1))
@@ -206,6 +221,7 @@ def test_flow_finds_the_known_motion(noise, most):
     assert np.sqrt((off**2).mean()) < most
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_masks_of_another_size_are_filtered_with_the_crop():
     guides, matrices = crops(count=7)
     y, x = np.mgrid[:512, :512]
@@ -248,8 +264,37 @@ def test_no_more_than_the_window_is_held_in_16_bits():
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("filter_backend")
 def test_steadiness_of_what_is_alike_is_measured_as_alike():
     guides, _ = crops("still", 5)
     _, (before, after) = filtered(guides, guides)
     assert before < 1e-4 and after < 1e-4
     assert np.isnan(FlickerMetric().rms)
+
+
+@needs_exact_opencv
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("path", "noise", "speed", "side", "ratio"),
+    [("still", 6.0, 1.0, 96, 1), ("shake", 6.0, 3.0, 96, 1), ("pan", 3.0, 6.0, 128, 2), ("zoom", 3.0, 4.0, 100, 3)],
+)
+def test_the_device_filters_as_the_cpu_does(device, path, noise, speed, side, ratio):
+    """A crop that is larger than its guide, and a mask of another size; sides that are no multiple of the grid's, too."""
+    guides, _ = crops(path, 7, noise, side, speed)
+    large = [cv2.resize(one, (side * ratio,) * 2, interpolation=cv2.INTER_CUBIC).clip(0, 1) for one in guides]
+    disc = np.hypot(*(np.mgrid[:150, :150] - 70.0))
+    layers = [[sharpened(one), np.clip(50 + n - disc, 0, 1).astype(np.float32)] for n, one in enumerate(large)]
+    found = []
+    for track in (TrackFilter(0.8, 3), DeviceFilter(0.8, 3, device)):
+        out = []
+        for number, (guide, some) in enumerate(zip(guides, layers)):
+            track.add(number, guide, some)
+            out += track.pop_ready(number)
+        found.append([*out, *track.pop_ready()])
+    for one, other, before in zip(*found, layers):
+        assert one.number == other.number
+        for expected, result, given in zip(one.layers, other.layers, before):
+            assert result.shape == given.shape and np.abs(expected - result).max() < 0.5 / 255
+        assert np.abs(one.layers[0] - before[0]).max() > 5 / 255
+    sums, others = (total(out) for out in found)
+    assert others == pytest.approx(sums, rel=1e-3)

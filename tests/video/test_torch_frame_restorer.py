@@ -7,12 +7,16 @@ import cv2
 import numpy as np
 import pytest
 import synthetic_video
+import torch
 import video_files
 from compositor_backends import CUDA, CUDA_OOM, needs_exact_opencv, raise_on_calls, use_torch_compositor
 from helpers import make_face
 from video_fakes import SIZE, frame_folder, restorer
 
 from gpen_core import RestoreOptions, VideoOptions, restore_sequence, restore_video
+from gpen_core.faces.mask import FaceParser
+from gpen_core.pipeline.model_set import ModelSet
+from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.pipeline.torch_canvas import TorchCanvas
 from gpen_core.pipeline.torch_image import DeviceImage
 from gpen_core.tools.demo.images import astronaut
@@ -72,9 +76,9 @@ def assert_same(source, found):
     """Within a level of 255, with something restored. Returns how many frames changed."""
     (expected, one), (result, other) = found
     before, peak = planes(source)
-    (opencv, _), (torch, _) = planes(one), planes(other)
-    assert len(before) == len(opencv) == len(torch) == COUNT
-    for first, second in zip(opencv, torch):
+    (opencv, _), (device, _) = planes(one), planes(other)
+    assert len(before) == len(opencv) == len(device) == COUNT
+    for first, second in zip(opencv, device):
         for own, ours in zip(first, second):
             assert own.dtype == ours.dtype
             assert np.abs(own.astype(float) - ours).max() <= max(1, peak / 255)
@@ -82,7 +86,7 @@ def assert_same(source, found):
     for one, other in zip(result.tracks, expected.tracks):
         assert (one.reason, one.network, one.frames) == (other.reason, other.network, other.frames)
         assert one.flicker_after.rms == pytest.approx(other.flicker_after.rms, rel=0.02, nan_ok=True)
-    changed = sum(any((a != b).any() for a, b in zip(one, other)) for one, other in zip(before, torch))
+    changed = sum(any((a != b).any() for a, b in zip(one, other)) for one, other in zip(before, device))
     assert changed > 0
     return changed
 
@@ -164,6 +168,36 @@ def test_masks_and_ranges(monkeypatch, film, tmp_path, smoothing):
     assert all(np.array_equal(one[0][:, 130:], other[0][:, 130:]) for one, other in zip(before, after))
 
 
+class Disc(torch.nn.Module):
+    """Stands in for ParseNet: skin inside a circle."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        inside = np.hypot(*(np.mgrid[:512, :512] - 250)) < 150
+        logits = torch.zeros(len(x), 19, 512, 512)
+        logits[:, 1] = torch.from_numpy(np.where(inside, 1.0, -1.0))
+        return logits.to(x), None
+
+
+@needs_exact_opencv
+def test_a_parsed_mask(monkeypatch, film, tmp_path):
+    source, found = film(), []
+    for is_wanted in (False, True):
+        use_torch_compositor(monkeypatch, is_wanted)
+        runner, target = restorer(sharpen, ONE)[0], tmp_path / f"{is_wanted}.mkv"
+        models = ModelSet([runner.models.runners[0]], runner.detector, runner.device, lambda progress: FaceParser(Disc()))
+        options = RestoreOptions(mask_type="parse")
+        found.append((restore_video(source, target, FaceRestorer(models), options, STEADY), target))
+    assert assert_same(source, found) == COUNT
+    luma, after = planes(source)[0][0][0], planes(found[1][1])[0][0][0]
+    assert (
+        np.array_equal(luma[96:100, 60:70], after[96:100, 60:70]) and (luma[90:100, 115:125] != after[90:100, 115:125]).any()
+    )
+
+
 @needs_exact_opencv
 def test_a_gray_face_gets_no_colors(monkeypatch, tmp_path):
     gray = [np.repeat(one.mean(2, keepdims=True), 3, 2).astype(np.uint8) for one in pictures()]
@@ -178,8 +212,8 @@ def test_images_of_a_folder_come_back(monkeypatch, tmp_path):
     source = frame_folder(tmp_path / "in", pictures())
     found = both(monkeypatch, source, tmp_path, video=VideoOptions(temporal_smoothing=1, fps=25), suffix="")
     for one, other, given in zip(*(sorted(path.iterdir()) for path in (found[0][1], found[1][1], source))):
-        opencv, torch, before = (cv2.imread(str(path)).astype(int) for path in (one, other, given))
-        assert np.abs(opencv - torch).max() <= 1 and (torch != before).any() and np.array_equal(torch[:8], before[:8])
+        opencv, device, before = (cv2.imread(str(path)).astype(int) for path in (one, other, given))
+        assert np.abs(opencv - device).max() <= 1 and (device != before).any() and np.array_equal(device[:8], before[:8])
 
 
 @needs_exact_opencv
