@@ -93,7 +93,7 @@ class TimedRestorer:
         if is_cuda:
             torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated()
-        with mock.patch("gpen_core.pipeline.restorer.supports_image_ops", lambda device: self.is_on_device):
+        with mock.patch("gpen_core.pipeline.device_check.supports_image_ops", lambda device: self.is_on_device):
             took = seconds(lambda: results.append(self.restorer.restore(self.image, self.options)))
         if is_cuda:
             self.peak = (torch.cuda.max_memory_allocated() - held) / MB

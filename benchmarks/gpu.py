@@ -15,7 +15,8 @@ without TF32, one face at a time; the peak is the range of its output. Variants 
     compiled whole   torch.compile of the whole network; requires --compile
     --compile        the same as `gpen restore --compile`: fused layers in a CUDA graph; requires --compile
 
---whole also runs the end-to-end benchmarks (end_to_end.py, gpu_end_to_end.py). --json writes all rows to a file.
+--whole also runs the benchmarks of whole images and videos (end_to_end.py, gpu_video.py,
+gpu_end_to_end.py). --json writes all rows to a file.
 """
 
 from __future__ import annotations
@@ -213,6 +214,7 @@ def whole(bench: Bench, sizes: list[int], device: str) -> None:
     """The rows from image to image, at the first precision asked for; the folder and the video at the first size."""
     import end_to_end
     import gpu_end_to_end
+    import gpu_video
 
     dtype = bench.dtypes[0]
     print(f"\nFrom image to image, milliseconds\n{end_to_end.HEADING}")
@@ -222,10 +224,12 @@ def whole(bench: Bench, sizes: list[int], device: str) -> None:
             bench.rows += end_to_end.compare(size, dtype, count, bench.device, given, bench.runs)
     print()
 
-    def row(made: gpu_end_to_end.Row) -> None:
+    def row(made: gpu_end_to_end.Row | gpu_video.Row) -> None:
         print(made, flush=True)
         bench.rows.append(asdict(made))
 
+    for one in gpu_video.second_pass(512, dtype, bench.device, bench.runs):
+        row(one)
     row(gpu_end_to_end.detection(bench.device, bench.runs))
     with tempfile.TemporaryDirectory() as place:
         row(gpu_end_to_end.first(Path(place), sizes[0], dtype, device, compiled=False))

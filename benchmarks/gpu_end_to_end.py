@@ -65,7 +65,7 @@ def detection(device: torch.device, runs: int) -> Row:
 
     def run(is_on_device: bool) -> float:
         found: list[object] = []
-        with mock.patch("gpen_core.pipeline.restorer.supports_image_ops", lambda device: is_on_device):
+        with mock.patch("gpen_core.pipeline.device_check.supports_image_ops", lambda device: is_on_device):
             taken = seconds(lambda: found.extend(detect_faces(detector, [picture], RestoreOptions())))
         assert found == [[]]
         return taken
@@ -108,13 +108,13 @@ def _photograph_file(path: Path) -> None:
 
 
 def film(place: Path, size: int, dtype: str, device: str) -> Row:
-    """`gpen video` over 300 frames of 1280x720 with one face."""
+    """`gpen video` over 300 frames of 1920x1080 with one face."""
     from video import write_film
 
     models, source = _models(place, size), place / "film.mp4"
-    write_film(source, FILM_SECONDS, (1280, 720))
+    write_film(source, FILM_SECONDS, (1920, 1080))
     seconds = _gpen("video", source, "-o", place / "restored.mp4", "--dtype", dtype, "--device", device, *models)
-    return Row("video, 1280x720, 1 face", size, dtype, FILM_SECONDS * FILM_RATE, seconds)
+    return Row("video, 1920x1080, 1 face", size, dtype, FILM_SECONDS * FILM_RATE, seconds)
 
 
 def _models(place: Path, size: int) -> list[str | Path]:
