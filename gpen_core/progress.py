@@ -41,6 +41,25 @@ class ProgressEvent:
     """The unit of `done` and `total`: `byte`, `model`, `image`, `tile` (while upscaling), `face`, `frame` or `video`."""
     text: str
     """The text to display, such as "Restoring faces"."""
+    total_seconds_left: float | None = field(default=None, compare=False)
+    """Estimated seconds until the whole video is done: both passes, or all videos of a command line run. None if unknown;
+    images have none."""
+
+    @property
+    def time_left(self) -> str | None:
+        """`total_seconds_left` to display, such as "about 12 min left in all", or None."""
+        return None if self.total_seconds_left is None else f"{_about(self.total_seconds_left)} left in all"
+
+
+def _about(seconds: float) -> str:
+    """Return a time without more precision than an estimate has."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, minutes = divmod(5 * round(seconds / 300), 60)
+    return f"about {hours} h {minutes} min" if minutes and hours < 10 else f"about {round(seconds / 3600)} h"
 
 
 Progress = Callable[[ProgressEvent], None]

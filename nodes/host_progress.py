@@ -68,8 +68,11 @@ class NodeProgress:
 
 
 def _in_words(event: ProgressEvent) -> str:
+    if event.total and event.done < event.total:
+        left = "" if event.time_left is None else f", {event.time_left}"
+        return f"{event.text}: {event.done / event.total:.0%}{left}"
     if event.total:
-        return f"{event.text}: {event.done / event.total:.0%}" if event.done < event.total else event.text
+        return event.text
     if event.done and event.unit != "byte":
         return f"{event.text}: {event.unit} {event.done:,}"
     return event.text

@@ -68,7 +68,8 @@ class ProgressReporter:
 
 
 class TqdmReporter(ProgressReporter):
-    """Shows one bar with the remaining time on terminals. With several images, the bar counts images."""
+    """Shows one bar with the remaining time on terminals. With several images, the bar counts images. The time that remains
+    of a video covers all stages, once it is known."""
 
     def __init__(self, total_images: int = 0, quiet: bool = False) -> None:
         super().__init__(total_images, quiet)
@@ -84,6 +85,9 @@ class TqdmReporter(ProgressReporter):
             self._close_bar()
             self._current = (event.text, event.total)
             self._bar = self._new_bar(event, event.text)
+        if event.time_left is not None:  # instead of the time left of this stage
+            self._bar.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
+            self._bar.set_postfix_str(event.time_left, refresh=False)
         self._bar.update(event.done - self._bar.n)
 
     def step(self, done: int) -> None:
@@ -146,7 +150,8 @@ class _RateEstimate:
 
 
 class JsonReporter(ProgressReporter):
-    """Writes one JSON object per line: the fields of `ProgressEvent`, and `seconds_left`, which is null if unknown."""
+    """Writes one JSON object per line: the fields of `ProgressEvent`, and `seconds_left` of the stage. Both times are null
+    if unknown."""
 
     def __init__(self, total_images: int = 0, quiet: bool = False) -> None:
         super().__init__(total_images, quiet)
@@ -169,7 +174,9 @@ class JsonReporter(ProgressReporter):
             return
         self._last_event, self._last_time = event, now
         line: dict[str, Any] = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
+        total_left = None if event.total_seconds_left is None else round(event.total_seconds_left)
         line |= {"text": event.text, "seconds_left": rate.seconds_left(now, event.total)}
+        line["total_seconds_left"] = total_left
         sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()
 

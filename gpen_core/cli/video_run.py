@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .progress_display import ProgressReporter, progress_reporter
 from .report_text import seconds_text, skip_lines, statuses_text
 from .restore import cluster_from_args, load_local, load_restorer, reference_names, restorer_loader
 from .terminal import print_input_error, print_summary
+from .videos_time_left import VideosTimeLeft
 
 if TYPE_CHECKING:
     from ..batch.video_plan import VideoJob, VideoPlan
@@ -56,6 +58,8 @@ class _Run:
         self.model_info: ModelInfo | None = None
         self.restorer: FaceRestorer | None = None
         self.names: dict[str, Any] = {"model": args.model, "detector": args.detector, **reference_names(options)}
+        self.frame_counts: dict[VideoJob, int | None] = {}
+        """About the number of frames of each video that was checked."""
 
     def check(self, job: VideoJob) -> None:
         """Raise the errors that can be found before anything is downloaded or loaded."""
@@ -66,9 +70,15 @@ class _Run:
         raise_if_unmatched(job)
         info, _ = check_video(job.source, job.target, self.options, self.video, self.args.max_memory)
         open_region_mask(self.region_mask(job), info, self.video)
+        self.frame_counts[job] = info.expected_frames(self.video.start, self.video.end)
 
     def region_mask(self, job: VideoJob) -> Path | None:
         return region_mask_for(job, self.args.region_mask, self.plan)
+
+    @cached_property
+    def time_left(self) -> VideosTimeLeft:
+        """The time left of all videos, after they were checked."""
+        return VideosTimeLeft(self.frame_counts)
 
     def load(self) -> None:
         """Load the networks. With Ray, they run the first pass, on the GPU if there is one."""
@@ -96,7 +106,7 @@ class _Run:
                     self.options,
                     self.video,
                     region_mask=self.region_mask(job),
-                    progress=reporter,
+                    progress=self.time_left.start(job, reporter),
                     max_memory=args.max_memory,
                     frame_memory=args.max_memory,
                     restart=args.restart,
@@ -110,7 +120,10 @@ class _Run:
                 raise
             for note in result.notes:
                 reporter.note(f"{job.source}: {note}")
-        print_summary(args, f"{job.target}: {result.summary} ({seconds_text(time.monotonic() - start)})")
+        seconds = time.monotonic() - start
+        if not result.segments[1]:
+            self.time_left.finish(len(result.restored), seconds)
+        print_summary(args, f"{job.target}: {result.summary} ({seconds_text(seconds)})")
         for line in _why_skipped(result, self.restorer, self.options):
             print_summary(args, f"  {line}")
         return result

@@ -11,7 +11,7 @@ from ..progress import ReplayableProgress, StageTimer
 from .analysis import FrameT, VideoAnalysis, detect_frames, track_faces
 from .frame_ranges import needs_detection
 from .frame_restorer import PREFETCH_DEPTH
-from .pass_progress import analyze_event
+from .pass_progress import AnalyzeProgress, MeasureFace
 from .reader import DecodedFrame, FrameReader
 from .threaded_pipeline import ThreadedPipeline, timed
 
@@ -26,12 +26,14 @@ def analyze_video(
     progress: ReplayableProgress,
     timer: StageTimer,
     is_only_pass: bool = False,
+    measure: MeasureFace | None = None,
 ) -> VideoAnalysis:
     """Detect and track the faces of all `frames` of the `reader`, or of those in and around the ranges.
 
     See `analyze_frames`. The result has the notes of the reader."""
-    count, is_needed = reader.info.frame_count or None, needs_detection(video, reader.info, rate)
-    result = analyze_frames(frames, detector, options, rate, progress, timer, count, is_needed, is_only_pass)
+    count, is_needed = reader.info.expected_frames(video.start, video.end), needs_detection(video, reader.info, rate)
+    measure = None if video.ranges else measure  # most frames may be outside of them, and their time is not known yet
+    result = analyze_frames(frames, detector, options, rate, progress, timer, count, is_needed, is_only_pass, measure)
     return replace(result, notes=tuple(reader.notes))
 
 
@@ -45,11 +47,14 @@ def analyze_frames(
     count: int | None = None,
     is_needed: Callable[[FrameT], bool] = lambda frame: True,
     is_only_pass: bool = False,
+    measure: MeasureFace | None = None,
 ) -> VideoAnalysis:
     """Detect and track the faces of consecutive frames.
 
     `rate`: frames per second. `count`: about the number of frames, for `progress`. Frames that `is_needed` leaves out get no
-    faces. Raises the errors of `track_faces` and of the detector."""
+    faces. `is_only_pass` and `measure` as in `AnalyzeProgress`. Raises the errors of `track_faces`, of the detector and of
+    `measure`."""
+    events = AnalyzeProgress(progress, options, count, is_only_pass, measure)
     timer, waited = timer or StageTimer({}), StageTimer({})
     with ThreadedPipeline(progress.replay) as pipeline:
         decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
@@ -60,12 +65,7 @@ def analyze_frames(
             waited,
             "detect",
         )
-
-        def on_frame(done: int) -> None:
-            done = done if count is None else min(done, count)
-            progress(analyze_event(done, count, is_only_pass))
-
         with timer.stage("track"):
-            result = track_faces(detections, rate, options, on_frame)
+            result = track_faces(events.watch(detections), rate, options, events.done)
     timer.seconds["track"] -= waited.seconds["detect"]
     return result

@@ -11,6 +11,7 @@ from typing import Any, Generic
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
@@ -214,6 +215,15 @@ class FrameRestorer:
         """Number of frames that are needed before the first output frame: the filter's radius, and one more to measure the
         flicker of the first frame."""
         return self.filter_radius + 1 if self.filter_radius else 0
+
+    def face_counts(self, frame_count: int) -> NDArray[np.int64]:
+        """Return [N] how many faces are restored in each frame of the video."""
+        counts = np.zeros(frame_count, np.int64)
+        for plan in self.plans:
+            counts[plan.track.first : plan.track.last + 1] += 1
+        if self.ranges is not None:
+            counts[[not self.ranges.is_near(number, self.preroll) for number in range(frame_count)]] = 0
+        return counts
 
     def run(
         self, frames: Iterable[FrameT], frame_range: range, pipeline: ThreadedPipeline

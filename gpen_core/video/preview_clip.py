@@ -25,7 +25,7 @@ from .frame_ranges import FrameRanges
 from .frame_restorer import RestoredFrame
 from .join_people import join_people, load_embedder
 from .mux import concatenate
-from .pass_progress import restore_event
+from .pass_progress import RestoreProgress
 from .planes import Planes
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
@@ -71,7 +71,8 @@ def preview_clip(
     reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
     identity = restorer.models.identity
     load_embedder(identity, part, replay)
-    analysis = analyze_frames(reader.frames(), restorer.detector, options, rate, replay)
+    count = info.expected_frames(part.start, part.end)
+    analysis = analyze_frames(reader.frames(), restorer.detector, options, rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, _ = join_people(analysis, identity, part, embeddings)
     matches = match_people(analysis.tracks, identity, options, embeddings)
@@ -99,10 +100,11 @@ def preview_clip(
         segment = Path(name) / "segment.part"
         with ThreadedPipeline(replay.replay) as pipeline, SegmentWriter(segment, wide, encoding) as writer:
             frames = reader.frames(0, analysis.pts)
+            events = RestoreProgress(replay, frame_restorer.face_counts(analysis.frame_count))
             for one in frame_restorer.run(frames, range(analysis.frame_count), pipeline):
                 frame, image = _side_by_side(one, info)
                 writer.write(frame, image, (image.pixels != frame.image.pixels).any(axis=2))
-                replay(restore_event(one.frame.number + 1, analysis.frame_count))
+                events.done(one.frame.number)
         concatenate([segment], wide, target, part.start, part.end, replay, encoding)
     return analysis.frame_count
 

@@ -133,6 +133,15 @@ class VideoInfo:
         """Return the first timestamp at or after this many seconds after the first frame."""
         return self.start_pts + math.ceil(seconds / self.time_base - TICK_TOLERANCE)
 
+    def expected_frames(self, start: float | None, end: float | None) -> int | None:
+        """Return about how many frames there are between two times in seconds, or None if it is unknown."""
+        if not self.frame_count:
+            return None
+        rate = float(1 / self.frame_duration)
+        first = 0 if start is None else round(start * rate)
+        stop = self.frame_count if end is None else min(self.frame_count, round(end * rate))
+        return max(1, stop - first)
+
 
 @version_guard("av")
 def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None) -> VideoInfo:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, InputError, oom_context
+from ..faces.face import Face
 from ..faces.identity import PersonMatch
 from ..faces.select import person_notes
 from ..optional_packages import version_guard
@@ -21,16 +22,17 @@ from ..pipeline.people import references_digest
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .alpha import check_opaque
-from .analysis import VideoAnalysis
+from .analysis import FrameLike, VideoAnalysis
 from .check_video import check_video, raise_if_faces_missing
 from .encoding import IMAGE_SEQUENCE, Encoding
+from .face_speed import seconds_per_face
 from .first_pass import analyze_video
 from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import TrackPeople, join_people, load_embedder
 from .mux import concatenate
-from .pass_progress import restore_event
+from .pass_progress import RestoreProgress, SegmentsProgress
 from .people import analysis_inputs, kept_inputs, load_kept_tracks
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import DecodedFrame, FrameReader
@@ -67,6 +69,10 @@ class _Run:
     timer: StageTimer = field(default_factory=lambda: StageTimer({}))
     notes: list[str] = field(default_factory=list)
     """Notes for the result."""
+    is_analyzed: bool = False
+    """Whether an earlier run did the first pass."""
+    face_seconds: float | None = None
+    """Seconds per face, measured in the first pass."""
 
     @property
     def rate(self) -> float:
@@ -139,7 +145,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     inputs: Mapping[str, Any] = analysis_inputs(content, run.restorer.detector, run.options, run.video)
     if run.tracks_folder is not None:
         inputs = kept_inputs(run.tracks_folder, inputs)
-    analysis_key, analysis = cache_key(inputs), _analyze(run, inputs)
+    analysis_key, analysis = cache_key(inputs), _analyze(run, inputs, is_local=executor is None)
     folder = run.work_dir.subfolder(analysis_key)
     embeddings = EmbeddingSource(partial(run.reader.frames, timestamps=analysis.pts), run.progress, folder, run.timer)
     analysis, people_notes = join_people(analysis, run.restorer.models.identity, run.video, embeddings)
@@ -200,14 +206,15 @@ def _run_executor(
     ranges = segment_ranges(analysis.frame_count, analysis.cuts, run.rate)
     results: list[SegmentResult] = []
 
+    events = SegmentsProgress(run.progress, analysis.frame_count, run.is_analyzed)
+
     def on_finished(one: SegmentResult) -> None:
         results.append(one)
         for stage, seconds in one.seconds.items():
             run.timer.seconds[stage] = run.timer.seconds.get(stage, 0.0) + seconds
-        run.progress(restore_event(sum(len(ranges[other.number]) for other in results), analysis.frame_count))
+        events.done(ranges[one.number], is_new=bool(one.seconds))
 
     before = set(run.work_dir.folder.glob("*/*.json"))
-    run.progress(restore_event(0, analysis.frame_count))
     executor(analysis_key, len(ranges), on_finished)
     names = sorted({one.folder_name for one in results})
     if len(names) != 1:
@@ -296,10 +303,11 @@ def _plain(options: RestoreOptions) -> dict[str, Any]:
     return {**vars(options), "faces": faces if isinstance(faces, str) else [str(part) for part in faces]}
 
 
-def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
+def _analyze(run: _Run, inputs: Mapping[str, Any], is_local: bool) -> VideoAnalysis:
     """Run the first pass, or load its result from the work folder or from the folder of tracks."""
     folder = run.work_dir.subfolder(cache_key(inputs))
     result = VideoAnalysis.load(folder)
+    run.is_analyzed = result is not None or run.tracks_folder is not None
     if result is not None:
         return result
     if run.tracks_folder is not None:
@@ -308,31 +316,39 @@ def _analyze(run: _Run, inputs: Mapping[str, Any]) -> VideoAnalysis:
             people.save(folder)
     else:
         frames = check_opaque(run.reader.frames(), run.info, run.encoding)
-        detector = run.restorer.detector
-        result = analyze_video(frames, run.reader, detector, run.options, run.video, run.rate, run.progress, run.timer)
+        args = (run.restorer.detector, run.options, run.video, run.rate, run.progress, run.timer)
+        result = analyze_video(frames, run.reader, *args, measure=partial(_measure_face, run) if is_local else None)
     result.save(folder)
     return result
+
+
+def _measure_face(run: _Run, frame: FrameLike, face: Face) -> float:
+    args = (run.restorer, run.options, run.video, run.progress, run.max_memory)
+    run.face_seconds = seconds_per_face(frame, face, *args)
+    return run.face_seconds
 
 
 def _restore_missing(
     run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer, store: SegmentStore, missing: Sequence[int]
 ) -> None:
     """Restore the missing segments. Adjacent ones run together, so that faces around their borders are restored once."""
+    todo, faces = [store.ranges[n] for n in missing], frame_restorer.face_counts(analysis.frame_count)
+    events = RestoreProgress(run.progress, faces, todo, run.face_seconds, run.is_analyzed)
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         frame_range = range(store.ranges[numbers[0]].start, store.ranges[numbers[-1]].stop)
         first = max(0, frame_range.start - frame_restorer.preroll)
         frames = check_opaque(run.reader.frames(first, analysis.pts), run.info, run.encoding)
         until = min(analysis.frame_count, frame_range.stop + frame_restorer.filter_radius) - first
-        run.progress(restore_event(frame_range.start, analysis.frame_count))
+        events.begin(frame_range.start)
         with ThreadedPipeline(run.progress.replay) as pipeline:
             restored = frame_restorer.run(islice(frames, until), frame_range, pipeline)
-            _write_segments(run, analysis, numbers, store, pipeline.prefetch(restored, frame_restorer.depth))
+            _write_segments(run, events, numbers, store, pipeline.prefetch(restored, frame_restorer.depth))
 
 
 def _write_segments(
     run: _Run,
-    analysis: VideoAnalysis,
+    events: RestoreProgress,
     numbers: Sequence[int],
     store: SegmentStore,
     restored: Iterator[RestoredFrame[DecodedFrame]],
@@ -353,7 +369,7 @@ def _write_segments(
                     sums = flicker.setdefault(track, (FlickerMetric(), FlickerMetric()))
                     sums[0].add(before)
                     sums[1].add(after)
-                run.progress(restore_event(one.frame.number + 1, analysis.frame_count))
+                events.done(one.frame.number)
         if len(frames) < len(store.ranges[n]):
             last = store.ranges[n].start + len(frames)
             raise InputError(f"{run.info.path} ended at frame {last}, so it changed during the run. Run again.")

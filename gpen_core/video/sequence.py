@@ -18,7 +18,7 @@ from .check_video import raise_if_image_only
 from .first_pass import analyze_frames
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import join_people, load_embedder
-from .pass_progress import restore_event
+from .pass_progress import RestoreProgress
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
 from .torch_frame_restorer import frame_restorer_type
@@ -97,11 +97,12 @@ def restore_sequence(
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, restorer, options, video, *args)
-        progress_replay(restore_event(0, analysis.frame_count))
+        events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
+        events.begin(0)
         with ThreadedPipeline(progress_replay.replay) as pipeline:
             for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):
                 yield _result(one, analysis, frame_restorer)
-                progress_replay(restore_event(one.frame.number + 1, analysis.frame_count))
+                events.done(one.frame.number)
 
 
 def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionMask:

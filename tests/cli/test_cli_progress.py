@@ -17,6 +17,7 @@ from gpen_core import ProgressEvent
 from gpen_core.cli import progress_display
 from gpen_core.cli.main import make_parser
 from gpen_core.cli.progress_display import JsonReporter, ProgressReporter, TqdmReporter, progress_reporter
+from gpen_core.cli.videos_time_left import VideosTimeLeft
 from gpen_core.progress import ProgressStage, ProgressUnit
 
 pytest_plugins = ["cli_fixtures"]
@@ -110,6 +111,75 @@ def test_a_terminal_shows_the_time_left(terminal, capsys):
     assert "Restoring faces" in err and "2/8" in err and "<" in err.split("2/8")[1] and " face" in err.split("2/8")[1]
 
 
+def test_the_time_of_both_passes_replaces_that_of_one(terminal, capsys):
+    terminal()
+    with progress_reporter(given()) as show:
+        show(ProgressEvent("analyze", 1, 800, "frame", "Looking for faces"))
+        show(ProgressEvent("analyze", 2, 800, "frame", "Looking for faces", 1500.0))
+    before, last = capsys.readouterr().err.split("2/800")
+    assert "<" in before and "about 25 min left in all" in last and "<" not in last
+
+
+def test_json_has_the_time_of_both_passes_in_whole_seconds(capsys):
+    with progress_reporter(given("json")) as show:
+        show(ProgressEvent("analyze", 2, 800, "frame", "Looking for faces", 1500.4))
+    (line,) = objects(capsys.readouterr().err)
+    assert (line["seconds_left"], line["total_seconds_left"]) == (None, 1500)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, None),
+        (0, "less than a minute left in all"),
+        (95, "about 2 min left in all"),
+        (59 * 60, "about 59 min left in all"),
+        (60 * 60, "about 1 h left in all"),
+        (63 * 60, "about 1 h 5 min left in all"),
+        (119 * 60, "about 2 h left in all"),
+        (14.6 * 3600, "about 15 h left in all"),
+    ],
+)
+def test_a_time_left_has_no_more_precision_than_it_can(seconds, text):
+    assert ProgressEvent("analyze", 1, 2, "frame", "", seconds).time_left == text
+
+
+def video_event(left):
+    return ProgressEvent("restore", 1, 2, "frame", "", left)
+
+
+def test_the_next_videos_are_expected_to_take_as_long_per_frame():
+    now, told = [0.0], []
+    left = VideosTimeLeft({"a": 100, "b": 300, "c": 50}, clock=lambda: now[0])
+    progress = left.start("a", told.append)
+    progress(video_event(None))  # nothing is known yet
+    now[0] = 20.0
+    progress(video_event(30.0))  # a takes 50 s for 100 frames
+    progress(ProgressEvent("join", 1, 100, "frame", ""))
+    left.finish(100, 60.0)
+    progress = left.start("b", told.append)
+    now[0] += 40.0
+    progress(video_event(None))  # as a was: 0.6 s per frame
+    progress(video_event(100.0))  # b takes 140 s for 300 frames
+    left.start("c", told.append)(video_event(7.0))  # the last
+    assert [event.total_seconds_left for event in told] == [
+        None,
+        30 + 350 * 0.5,
+        None,
+        pytest.approx(300 * 0.6 - 40 + 50 * 0.6),
+        pytest.approx(100 + 50 * 200 / 400),
+        7.0,
+    ]
+
+
+def test_a_video_of_unknown_length_leaves_the_time_of_all_unknown():
+    told = []
+    left = VideosTimeLeft({"a": 100, "b": None})
+    left.start("a", told.append)(video_event(30.0))
+    left.start("b", told.append)(video_event(40.0))  # the last one knows its own
+    assert [event.total_seconds_left for event in told] == [None, 40.0]
+
+
 def test_only_bytes_are_shown_in_powers_of_1024(terminal, capsys):
     terminal()
     with progress_reporter(given()) as show:
@@ -160,7 +230,8 @@ def test_restore_in_json(restore, face, plain, tmp_path):
     ran = restore(face, plain, "-o", tmp_path / "out", "--progress", "json")
     told = objects(ran.err)
     assert ran.status == 0 and told[-1]["stage"] == "batch" and (told[-1]["done"], told[-1]["total"]) == (2, 2)
-    assert {tuple(one) for one in told} == {("stage", "done", "total", "unit", "text", "seconds_left")}
+    assert {tuple(one) for one in told} == {("stage", "done", "total", "unit", "text", "seconds_left", "total_seconds_left")}
+    assert {one["total_seconds_left"] for one in told} == {None}
     units = {"load": "model", "detect": "image", "restore": "face", "batch": "image"}
     assert {(one["stage"], one["unit"]) for one in told} == set(units.items())
     assert any(one["stage"] == "restore" and one["done"] == 1 for one in told)

@@ -181,6 +181,15 @@ def test_progress_for_programs_counts_videos(video, network):
     assert [(one["done"], one["total"]) for one in events if one["unit"] == "video"] == [(0, 2), (1, 2)]
 
 
+def test_the_second_video_takes_as_long_as_the_first(video, network):
+    film("in/a.mkv")
+    film("in/b.mkv")
+    ran = video("in", "-o", "out", "--codec", "ffv1", "--progress", "json")
+    told = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
+    first, second = (one["total_seconds_left"] for one in told if one["stage"] == "analyze" and one["done"] == 1)
+    assert first is None and second is not None
+
+
 def test_a_preview_of_each(video, network):
     film("a.mkv")
     film("b.mkv")

@@ -229,15 +229,17 @@ def test_a_node_shows_how_far_it_is(host):
     reporter(event("download", 2_000_000, None, "byte", "Downloading"))
     reporter(event("restore", 1, 4, "face", "Restoring faces"))
     reporter.subrange(0.5, 1.0)(event("restore", 1, 2, "face", "Restoring faces"))
+    reporter(event("analyze", 10, 1000, "frame", "Looking for faces (pass 1 of 2)", 740.0))
     reporter(event("restore", 4, 4, "face", "Restoring faces"))
     assert said == [
         "Looking for faces: frame 1,200",
         "Downloading",
         "Restoring faces: 25%",
         "Restoring faces: 50%",
+        "Looking for faces (pass 1 of 2): 1%, about 12 min left in all",
         "Restoring faces",
     ]
-    assert [done / total for done, total in shown] == [0.25, 0.75, 1]
+    assert [done / total for done, total in shown] == [0.25, 0.75, 0.01, 1]
 
 
 def test_half_precision_is_offered_where_the_device_has_it(host):
