@@ -27,7 +27,7 @@ class ProgressEvent:
     - `read`: reading the input
     - `detect`: detecting faces in images
     - `analyze`: the first pass over a video, which detects and tracks its faces
-    - `identify`: comparing the faces of a video
+    - `identify`: comparing faces, or writing the page of the people
     - `upscale`: upscaling the image
     - `restore`: restoring faces
     - `join`: joining a video's restored segments

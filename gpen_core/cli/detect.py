@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..batch.locations import parse_location, parse_output
@@ -15,6 +16,7 @@ from ..options import CLI, RestoreOptions, VideoOptions, declared_options
 from ..progress import pluralize
 from . import detect_video
 from .arguments import add_device_arguments, add_option_arguments, options_from_args, parse_seconds
+from .detect_people import PeopleListing
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
@@ -33,6 +35,11 @@ RANGES_HELP = (
     "several times."
 )
 
+JOIN_HELP = (
+    "Gives a person one number in all shots of a video, and in all images with -o, by comparing faces with SFace. auto: if "
+    "SFace is downloaded. on: downloads it (39 MB). off: a person may have another number in each shot or image."
+)
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
@@ -43,16 +50,18 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--output",
         type=parse_output,
         metavar="DIR",
-        help="also write to this folder: images with numbered faces; for videos, a sheet of the faces, and their tracks for "
-        "gpen video --tracks DIR",
+        help="also write to this folder: images with numbered faces, a page of the people with their images or times, and "
+        "the tracks of videos for gpen video --tracks DIR",
     )
+    detect.add_argument("--recursive", action="store_true", help="recurse into subfolders, mirroring them below DIR")
     add_device_arguments(detect, with_model=False)
     others = ("faces", "min_face_size", "max_face_size", "max_faces")
     add_option_arguments(detect, RestoreOptions, "selection", "detection", without=others)
     names = [option.name for option in declared_options(VideoOptions, CLI, "video")]
     without = [name for name in names if name not in detect_video.OPTIONS]
     types = dict.fromkeys(("start", "end"), parse_seconds)
-    add_option_arguments(detect, VideoOptions, "video", without=without, helps={"ranges": RANGES_HELP}, types=types)
+    helps = {"ranges": RANGES_HELP, "join_people": JOIN_HELP}
+    add_option_arguments(detect, VideoOptions, "video", without=without, helps=helps, types=types)
     detect.set_defaults(command=_detect)
 
 
@@ -79,7 +88,9 @@ def _detect_images(
     from ..batch.output_names import OutputSpec
     from ..batch.sources import Sources
 
-    sources = Sources(tuple(inputs))
+    sources = Sources(
+        tuple(inputs), recursive=args.recursive, excluded=None if args.output is None else args.output.location
+    )
     out = args.output
     spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
     with JobPlan(sources, spec) as todo:
@@ -91,6 +102,25 @@ def _detect_images(
         if len(unreadable) == len(todo):  # do not load or download anything
             return Counter(map(type, unreadable.values())), len(todo)
         return _list_all(args, load(), options, todo, unreadable)
+
+
+def _begin_listing(
+    args: argparse.Namespace, detector: Detector, todo: JobPlan, reporter: ProgressReporter
+) -> PeopleListing | None:
+    """Return the listing of people for a folder or several images, if there is a folder to write it to."""
+    from ..batch.locations import is_folder
+
+    if args.output is None or (len(todo) == 1 and not any(map(is_folder, args.inputs))):
+        return None
+    folder = args.output.location
+    if not isinstance(folder, Path):
+        reporter.note("the page of the people is not written, because it needs a local folder for -o")
+        return None
+    if len(todo) == 1 and next(iter(todo)).target == folder:  # it is a file
+        return None
+    listing = PeopleListing.begin(args, folder, detector, _identity_models(args, detector), reporter)
+    listing.check_outputs(todo)
+    return listing
 
 
 def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityModels:
@@ -124,27 +154,37 @@ def _list_all(
 
     counts, face_counts = OutcomeCounts(), []
     with progress_reporter(args, len(todo)) as show:
+        listing = _begin_listing(args, detector, todo, show)
 
         def detect_one(job: ImageJob) -> None:
             if (error := unreadable.get(str(job.source))) is not None:
                 raise error
-            face_counts.append(_detect_one(job, detector, options, args.output is not None, show))
+            face_counts.append(_detect_one(job, detector, options, args.output is not None, listing, show))
 
         for done, job in enumerate(todo, 1):
             outcome = attempt(job, partial(detect_one, job))
             if outcome.error is not None and str(job.source) not in unreadable:
                 show.error(str(outcome.error))
+            if outcome.error is not None and listing is not None:
+                listing.add_failed(job.source, outcome.error)
             counts.add(outcome)
             show.step(done)
         if len(todo) > 1:
             failed = f", {len(todo) - len(face_counts):,} failed" if len(todo) > len(face_counts) else ""
             empty = f", none in {face_counts.count(0):,}" if 0 in face_counts else ""
             show.summarize(f"{pluralize(len(todo), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}")
+        if listing is not None:
+            listing.write(show)
     return counts.errors, counts.total
 
 
 def _detect_one(
-    job: ImageJob, detector: Detector, options: RestoreOptions, write_images: bool, reporter: ProgressReporter
+    job: ImageJob,
+    detector: Detector,
+    options: RestoreOptions,
+    write_images: bool,
+    listing: PeopleListing | None,
+    reporter: ProgressReporter,
 ) -> int:
     """Print the faces of one image and return their number."""
     from ..batch import io
@@ -163,6 +203,8 @@ def _detect_one(
         reporter.write(f"  {what_to_try(smallest)}", sys.stdout)
     if write_images:
         _write_numbered(job, encoded, faces, reporter)
+    if listing is not None:
+        listing.add(job, encoded.image, faces)
     return len(faces)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, OptionsError, OutOfMemory, OutputError
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
+from .detect_people import detect_one, people_text
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
 from .terminal import print_input_error
@@ -44,7 +47,7 @@ def list_people(
 ) -> Counter[type[BaseException]]:
     """Print the people of each video, and return the failed videos by their errors.
 
-    With an output, write a sheet of the faces, and the tracks for `gpen video`."""
+    With an output, write a page of the people, and the tracks for `gpen video`."""
     from ..video.check_video import probe_video
 
     video = VideoOptions.from_mapping(vars(args))
@@ -89,8 +92,8 @@ def _list_video(
 
     result = find_people(path, detector, options, video, tracks_folder=folder, progress=reporter, identity=identity)
     _print(path, result, reporter)
-    if folder is not None and result.people:
-        _write_sheet(folder / f"{path.name}.jpg", result, reporter)
+    if folder is not None:
+        _write_page(path, folder, result, detector, options, reporter)
     for note in result.notes:
         reporter.note(f"{path}: {note}")
 
@@ -106,9 +109,10 @@ def _output_folder(args: argparse.Namespace) -> Path | None:
 
 def _print(path: Path, result: VideoPeople, reporter: ProgressReporter) -> None:
     people, size = result.people, pixels_text(*result.analysis.size)
-    word = "1 person" if len(people) == 1 else f"{len(people):,} people"
     frames = pluralize(result.analysis.frame_count, "frame")
-    reporter.write(f"{path}: {word} ({size}, {frames}, {pluralize(len(result.analysis.cuts), 'cut')})", sys.stdout)
+    reporter.write(
+        f"{path}: {people_text(len(people))} ({size}, {frames}, {pluralize(len(result.analysis.cuts), 'cut')})", sys.stdout
+    )
     for person in people:
         reason = f"  {person.reason}" if person.reason else ""
         size = f"{person.size:.0f} px"
@@ -121,18 +125,36 @@ def _times(person: Person) -> str:
     return ", ".join(spans[:MAX_TIMES]) + more
 
 
-def _write_sheet(path: Path, result: VideoPeople, reporter: ProgressReporter) -> None:
-    from ..files.atomic_write import write_bytes
-    from ..images import codecs
-    from ..images.image import from_array
-    from ..images.metadata import Metadata
-    from ..tools.contact_sheet import caption, grid
+def _write_page(
+    path: Path, folder: Path, result: VideoPeople, detector: Detector, options: RestoreOptions, reporter: ProgressReporter
+) -> None:
+    """Write the page of the people of a video, see `PeoplePage`."""
+    from ..pipeline.photo_people import encode_thumbnail
+    from ..tools.people_page import PeoplePage, PersonEntry, Place
 
-    cells = []
-    for person in result.people:
-        start, end = person.times[0][0], person.times[-1][1]
-        text = f"{person.number}\n{clock_text(start)}-{clock_text(end)}"
-        cells.append((caption(text, 2 * 26, person.thumbnail.shape[1]), person.thumbnail))
-    sheet = codecs.EncodedImage(from_array(grid(cells)), Metadata(), "JPEG", lossy=True)
-    write_bytes(path, codecs.encode(sheet, "JPEG"))
-    reporter.summarize(f"{path}: {pluralize(len(cells), 'face')}")
+    entries = [
+        PersonEntry(
+            person.number,
+            pluralize(len(person.tracks), "time"),
+            [encode_thumbnail(person.thumbnail)],
+            [Place(f"{clock_text(start)}-{clock_text(end)}") for start, end in person.times],
+            {"times": person.times, "tracks": [track.number for track in person.tracks], "reason": person.reason},
+            person.reason,
+        )
+        for person in result.people
+    ]
+    tracks = f"--faces {result.people[0].number} --tracks {shlex.quote(str(folder))}" if result.people else ""
+    page = PeoplePage(
+        folder,
+        f"{path.name}.people",
+        f"{people_text(len(entries))} in {path.name}",
+        entries,
+        [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{path.suffix} {tracks}")]
+        if tracks
+        else [],
+        result.notes,
+        {"video": str(path)},
+    )
+    for note in page.write(partial(detect_one, detector, options), reporter):
+        reporter.note(note)
+    reporter.summarize(f"{page.path}: {people_text(len(entries))}")

@@ -21,8 +21,12 @@ class PrintableFormatter(logging.Formatter):
 
 def print_input_error(source: object, error: Exception) -> None:
     """Print the error of one input on stderr, with the input's name."""
-    text = str(error) if str(source) in str(error) else f"{source}: {error}"
-    sys.stderr.write(printable(f"gpen: {text}\n"))
+    sys.stderr.write(printable(f"gpen: {input_error_text(source, error)}\n"))
+
+
+def input_error_text(source: object, error: object) -> str:
+    """Return the error of one input with the input's name."""
+    return str(error) if str(source) in str(error) else f"{source}: {error}"
 
 
 def print_summary(args: argparse.Namespace, line: str) -> None:

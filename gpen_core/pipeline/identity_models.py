@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..errors import MissingWeights
 from ..faces.detection.retinaface import Detector
 from ..faces.identity import FaceEmbedder, SFace
-from ..options import FACE_EMBEDDER, RestoreOptions, required_weights
+from ..options import AUTO, FACE_EMBEDDER, RestoreOptions, required_weights
 from ..progress import Progress
 from ..weights.catalog import Entry
 from ..weights.folders import find_file
@@ -46,6 +46,10 @@ class IdentityModels:
     def is_present(self) -> bool:
         """Whether the embedder can be used without a download."""
         return self._embedder.loaded_value is not None or self._is_present()
+
+    def joins_people(self, join_people: str) -> bool:
+        """Whether `VideoOptions.join_people` lets faces be compared: `auto` does if the embedder is downloaded."""
+        return join_people == "on" or (join_people == AUTO and self.is_present)
 
     def embedder(self, progress: Progress) -> FaceEmbedder:
         """Return the embedder. Raises `MissingWeights` and `WeightsError`."""

@@ -88,7 +88,7 @@ def load_person(reference: FaceReference, photos: Sequence[object], embedder: Fa
     embeddings = []
     for photo, encoded in zip(photos, loaded):
         name = path_of(photo) or reference.name
-        faces = [face for face in flag_implausible(detect(encoded.image)) if face.reason is None]
+        faces = usable_faces(encoded.image, detect)
         if len(faces) != 1:
             found = "no face was found in it" if not faces else f"it has {len(faces)} faces"
             raise InputError(f"{name} is not a photo of one person: {found}. Crop it, or use another photo.")
@@ -97,6 +97,11 @@ def load_person(reference: FaceReference, photos: Sequence[object], embedder: Fa
             raise InputError(f"{name} is not usable as a reference: its face cannot be aligned. Use another photo.")
         embeddings.append(embedding)
     return Person(reference.name, mean_embedding(embeddings), reference.is_excluded, _digest(loaded))
+
+
+def usable_faces(image: ImageData, detect: DetectFaces) -> list[Face]:
+    """Return the faces of a reference photo. It must have exactly one."""
+    return [face for face in flag_implausible(detect(image)) if face.reason is None]
 
 
 def references_digest(options: RestoreOptions) -> dict[str, str]:

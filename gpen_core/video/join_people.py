@@ -14,16 +14,13 @@ from ..faces.cluster import cluster_faces
 from ..files.atomic_write import write_bytes
 from ..options import AUTO, FACE_EMBEDDER, VideoOptions, required_weights
 from ..pipeline.identity_models import IdentityModels
+from ..pipeline.photo_people import not_joined_text
 from ..progress import Progress, pluralize
 from .analysis import VideoAnalysis
 from .track import Track
 from .track_people import EmbeddingSource, TrackEmbeddings
 
 FILE = "people.json"
-NOT_JOINED = (
-    "a person may have another number in each shot, because SFace is not downloaded. To give each person one number, run: "
-    "gpen download sface"
-)
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def join_people(
     people = None if folder is None else TrackPeople.load(folder, len(tracks))
     if people is None or (wanted != AUTO and people.is_joined != (wanted == "on")):
         people = TrackPeople(tuple(track.person for track in tracks), is_joined=False)
-        if wanted == "on" or (wanted == AUTO and identity.is_present):
+        if identity.joins_people(wanted):
             embedder = identity.embedder(source.progress)
             joined = join_tracks(tracks, source.embed(tracks, embedder), embedder.join_threshold)
             people = TrackPeople(joined, is_joined=True)
@@ -124,5 +121,5 @@ def join_people(
             f"{pluralize(len(before), 'face')} were joined to {count:,} {'person' if count == 1 else 'people'} by SFace"
         ]
     else:
-        notes = [NOT_JOINED] if wanted == AUTO and not people.is_joined else []
+        notes = [not_joined_text("shot")] if wanted == AUTO and not people.is_joined else []
     return people.apply(analysis), notes

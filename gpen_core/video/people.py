@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError, oom_context
-from ..faces.align import align_face, crop_face
 from ..faces.detection.retinaface import Detector
+from ..faces.thumbnail import RGB8, THUMBNAIL_SIZE, face_thumbnail
 from ..files.atomic_write import write_bytes
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -33,9 +32,6 @@ from .track_people import EmbeddingSource
 from .track_selection import skip_reasons
 from .work_dir import cache_key, networks_digest, source_digest
 
-RGB8 = NDArray[np.uint8]
-
-THUMBNAIL_SIZE = 160  # px
 TRACKS_FOLDER = "tracks"
 INPUTS_FILE = "inputs.json"
 
@@ -211,9 +207,9 @@ def _thumbnails(
     for number_of_frame, shown in sorted(by_frame.items()):
         image = next(reader.frames(number_of_frame, analysis.pts)).image
         for number, track in shown:
-            alignment = align_face(track.landmarks[number_of_frame - track.first], THUMBNAIL_SIZE, template)
-            if not isinstance(alignment, str) and not alignment.source_region(*image.size).empty:
-                out[number] = np.rint(255 * crop_face(image, alignment)).astype(np.uint8)
+            thumbnail = face_thumbnail(image, track.landmarks[number_of_frame - track.first], template)
+            if thumbnail is not None:
+                out[number] = thumbnail
     return out
 
 

@@ -54,7 +54,7 @@ def test_nothing_is_written_unless_asked(detect, group, tmp_path):
 def test_numbered_images_are_written(detect, group, plain, tmp_path):
     out = tmp_path / "numbered"
     assert detect(group, plain, "-o", out).status == 0
-    assert file_names(out) == ["group.png", "plain.png"]
+    assert file_names(out) == ["group.png", "people", "people.html", "people.json", "plain.png"]
     drawn, before = pixels(out / "group.png"), pixels(group)
     assert drawn.shape == before.shape and 0.005 < (drawn != before).any(2).mean() < 0.3
     np.testing.assert_array_equal(pixels(out / "plain.png"), pixels(plain))
@@ -173,10 +173,11 @@ def test_the_people_of_a_video_are_listed(detect, film, plain, tmp_path):
 def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, models, film, tmp_path):
     out = tmp_path / "people"
     ran = detect(film, "-o", out)
-    assert ran.status == 0 and f"{out / 'film.mkv.jpg'}: 2 faces" in ran.out
-    assert file_names(out) == ["film.mkv.jpg", "tracks"]
-    sheet = np.asarray(Image.open(out / "film.mkv.jpg"))
-    assert sheet.shape[0] < 240 and sheet.shape[1] < 360 and sheet.min() < 60
+    assert ran.status == 0 and f"{out / 'film.mkv.people.html'}: 2 people" in ran.out
+    assert file_names(out) == ["film.mkv.people", "film.mkv.people.html", "film.mkv.people.json", "tracks"]
+    assert pixels(out / "film.mkv.people" / "0" / "gpen-face-0.jpg").shape == (160, 160, 3)
+    page = (out / "film.mkv.people.html").read_text()
+    assert "0:00.0-0:01.8" in page and f"-o restored.mkv --faces 0 --tracks {out}" in page
     named = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
     run = ("video", film, "-o", tmp_path / "out.mkv", "--tracks", out, "--device", "cpu", *named)
     ran = gpen(*run, "--faces", "0")

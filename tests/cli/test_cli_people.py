@@ -150,9 +150,11 @@ def test_a_number_is_a_person_in_all_shots(gpen, faces, models):
     named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline", "--device", "cpu")
     ran = gpen("detect", film, "-o", people, *named)
     first, anna, other, *_ = ran.out.splitlines()
-    assert ran.status == 0 and first.startswith(f"{film}: 2 people ") and "film.mkv.jpg: 2 faces" in ran.out
+    assert ran.status == 0 and first.startswith(f"{film}: 2 people ") and "film.mkv.people.html: 2 people" in ran.out
     assert anna.startswith("   0  0:00.0-0:01.2, 0:03.0-0:04.2 ") and other.startswith("   1  0:01.5-0:02.8, 0:04.5-0:05.8 ")
     assert "4 faces were joined to 2 people by SFace" in ran.err
+    listed = json.loads((people / "film.mkv.people.json").read_text())["people"]
+    assert [one["times"] for one in listed] == [[[0, 1.25], [3, 4.25]], [[1.5, 2.75], [4.5, 5.75]]]
     out, report = faces / "out.mkv", faces / "report.json"
     ran = gpen("video", film, "-o", out, "--faces", 0, "--tracks", people, "--model", "red-256", "--report", report, *named)
     assert ran.status == 0
@@ -164,3 +166,78 @@ def test_a_number_is_a_person_in_all_shots(gpen, faces, models):
     ran = gpen("detect", film, *named)
     (models / "away").rename(models / "face_recognition_sface_2021dec.onnx")
     assert ": 4 people" in ran.out and "because SFace is not downloaded." in ran.err and "gpen download sface" in ran.err
+
+
+@pytest.fixture
+def archive(faces):
+    """Folders with photos, and a file that is none. The person of `photo.png` is in three of them, twice in one."""
+    photos = faces / "photos"
+    (photos / "more").mkdir(parents=True)
+    for name in ("photo.png", "reference.jpg", "both.png", "nobody.png"):
+        (faces / name).rename(photos / name)
+    (faces / "other.png").rename(photos / "more" / "other.png")
+    (photos / "broken.jpg").write_bytes(b"no image")
+    return photos
+
+
+@pytest.fixture
+def listing(gpen, models, archive):
+    def run(*arguments):
+        named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline", "--device", "cpu")
+        return gpen("detect", archive, "--recursive", "-o", archive.parent / "seen", *named, *arguments)
+
+    return run
+
+
+def listed_people(folder):
+    found = json.loads((folder / "people.json").read_text())["people"]
+    return [sorted((one["file"].rpartition("photos/")[2], one["face"]) for one in person["faces"]) for person in found]
+
+
+def test_a_folder_gets_a_page_of_its_people(listing, restore, archive, tmp_path):
+    seen = tmp_path / "seen"
+    ran = listing()
+    assert ran.status == 1 and ran.err.count("broken.jpg") == 1
+    assert f"{seen / 'people.html'}: 3 people in 5 images" in ran.out
+    first, second, third = listed_people(seen)
+    assert first[-2:] == [("photo.png", 0), ("reference.jpg", 0)] and first[0] in (("both.png", 0), ("both.png", 1))
+    assert sorted([second, third]) == [[("both.png", 1 - first[0][1])], [("more/other.png", 0)]]
+    page = (seen / "people.html").read_text()
+    assert 'href="more/other.png"' in page and "broken.jpg" in page and f"gpen restore {archive} -o restored/" in page
+    listed = json.loads((seen / "people.json").read_text())
+    assert listed["joined"] and [one["file"] for one in listed["failed"]] == [str(archive / "broken.jpg")]
+    assert all(len(face["box"]) == 4 for person in listed["people"] for face in person["faces"])
+
+    out = tmp_path / "out"  # go on from the page
+    inputs = [archive / name for name in ("photo.png", "more/other.png")]
+    others = (second + third).index(("more/other.png", 0)) + 1
+    for number, changed in ((0, [True, False]), (others, [False, True])):
+        assert restore(*inputs, "-o", f"{out}/", "--faces", f"like:{seen / 'people' / str(number)}").status == 0
+        assert [is_changed(out / one.name, one) for one in inputs] == changed
+
+
+def test_without_the_embedder_the_faces_of_a_folder_are_not_joined(listing, models, tmp_path):
+    for path in models.glob("face_recognition*"):
+        path.rename(models / "away")
+    try:
+        ran, forced, off = listing(), listing("--join-people", "on"), listing("--join-people", "off")
+    finally:
+        (models / "away").rename(models / "face_recognition_sface_2021dec.onnx")
+    assert "a person may have another number in each image, because SFace is not downloaded." in ran.err
+    assert ran.status == off.status == 1 and ": 5 people in 5 images" in ran.out and "SFace" not in off.err
+    assert not json.loads((tmp_path / "seen" / "people.json").read_text())["joined"]
+    assert forced.status == 4 and "face_recognition_sface_2021dec.onnx" in forced.err.splitlines()[-1]
+
+
+def test_one_image_has_no_page(gpen, models, faces, tmp_path):
+    named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline", "--device", "cpu")
+    for out in ("seen.png", "seen/"):
+        assert gpen("detect", faces / "photo.png", "-o", f"{tmp_path / out}", *named).status == 0
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["photo.png"]
+    assert not (tmp_path / "people.html").exists()
+
+
+def test_no_image_is_written_among_the_faces_of_people(listing, archive):
+    (archive / "more").rename(archive / "people")
+    ran = listing()
+    assert ran.status == 2 and "would be among the faces of the people in" in ran.err

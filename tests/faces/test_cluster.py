@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpen_core.faces.cluster import cluster_faces
+from gpen_core.faces.cluster import cluster_faces, cluster_photos
 
 THRESHOLD = 0.5
 
@@ -73,3 +73,25 @@ def test_groups_are_those_of_a_plain_search(seed, count):
         groups[i] += groups.pop(j)
     expected = [min(next(group for group in groups if n in group)) for n in range(count)]
     assert cluster_faces(list(faces), list(weights), apart, THRESHOLD) == expected
+
+
+def test_two_faces_of_one_photo_are_two_people():
+    assert cluster_photos(at(0, 3, 1, 90), [1.0] * 4, [0, 0, 1, 1], THRESHOLD) == ([0, 1, 0, 3], 0)
+    assert cluster_photos(at(0, 2, 1), [1.0] * 3, [0, 1, 2], THRESHOLD) == ([0, 0, 0], 0)
+    assert cluster_photos([], [], [], THRESHOLD) == ([], 0)
+
+
+def test_of_too_many_faces_that_are_alike_the_best_are_compared():
+    faces, photos = at(0, 1, 2, 3, 180, 181), range(6)
+    found = cluster_photos(faces, [4, 0.5, 3, 2, 1, 1], photos, THRESHOLD, max_alike=2)
+    assert found == ([0, 1, 0, 3, 4, 4], 2)
+
+
+def test_many_faces_are_joined_as_few_are():
+    """Each person has faces at the beginning, in the middle and at the end of a long list."""
+    people, rng = 500, np.random.default_rng(0)
+    centers = rng.normal(size=(people, 128))
+    faces = (np.tile(centers, (3, 1)) + rng.normal(size=(3 * people, 128)) * 0.5).astype(np.float32)
+    faces /= np.linalg.norm(faces, axis=1, keepdims=True)
+    found, _ = cluster_photos(list(faces), [1.0] * len(faces), range(len(faces)), 0.6)
+    assert found == list(range(people)) * 3

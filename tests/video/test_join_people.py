@@ -11,8 +11,9 @@ from gpen_core import MissingWeights, RestoreOptions, VideoOptions, people_of_vi
 from gpen_core.faces.identity import SFace
 from gpen_core.pipeline.identity_models import IdentityModels
 from gpen_core.pipeline.model_set import ModelSet
+from gpen_core.pipeline.photo_people import not_joined_text
 from gpen_core.pipeline.restorer import FaceRestorer
-from gpen_core.video.join_people import NOT_JOINED, join_tracks
+from gpen_core.video.join_people import join_tracks
 from gpen_core.video.people import find_people
 from gpen_core.video.track import Track
 from gpen_core.video.track_people import TrackEmbeddings
@@ -108,7 +109,7 @@ def test_a_number_restores_all_shots_of_a_person(film, tmp_path):
 
 def test_without_sface_each_shot_has_its_numbers_and_a_note_says_so(film, tmp_path):
     result = restore_video(film, tmp_path / "out", restorer(False, missing), RestoreOptions(faces="0"), ANY_LENGTH)
-    assert by_shot(result.restored) == [True, False, False, False] and NOT_JOINED in result.notes
+    assert by_shot(result.restored) == [True, False, False, False] and not_joined_text("shot") in result.notes
     off = VideoOptions(min_duration=0, join_people="off")
     result = restore_video(film, tmp_path / "off", restorer(), RestoreOptions(faces="0"), off)
     assert by_shot(result.restored) == [True, False, False, False] and result.notes == ()

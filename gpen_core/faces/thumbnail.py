@@ -1,0 +1,24 @@
+"""Small pictures of faces, upright and centered."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images.image import ImageData
+from .align import align_face, crop_face
+from .face import Landmarks
+
+RGB8 = NDArray[np.uint8]
+
+THUMBNAIL_SIZE = 160  # px
+
+
+def face_thumbnail(image: ImageData, landmarks: Landmarks, template: str) -> RGB8 | None:
+    """Return a face of an image, aligned with a margin, [160, 160, 3] RGB.
+
+    None if the landmarks [5, 2], in pixels of the image, cannot be aligned or the face is outside the image."""
+    alignment = align_face(landmarks, THUMBNAIL_SIZE, template)
+    if isinstance(alignment, str) or alignment.source_region(*image.size).empty:
+        return None
+    return np.rint(255 * crop_face(image, alignment)).astype(np.uint8)
