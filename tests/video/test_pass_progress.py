@@ -10,6 +10,7 @@ from video_files import write_lossless_video
 from gpen_core import Interrupted, RestoreOptions, VideoOptions, restore_video
 from gpen_core.images.image import ImageData
 from gpen_core.video import pass_progress
+from gpen_core.video.face_speed import TIMED_FRAMES
 from gpen_core.video.pass_progress import AnalyzeProgress, PassEstimate, RestoreProgress, SegmentsProgress
 from gpen_core.video.sequence import SequenceFrame
 
@@ -172,7 +173,7 @@ def test_a_video_says_the_time_left_in_both_passes(film, monkeypatch):
     assert known(events, "restore")[-1] and events[-1].time_left is None
     monkeypatch.setattr(pass_progress, "MIN_MEASURED_FRAMES", COUNT)
     events.clear()
-    assert run(film, events).faces == COUNT + 1  # one more, to measure its time
+    assert run(film, events).faces == COUNT + TIMED_FRAMES
     assert known(events, "analyze")[-1] and all(known(events, "restore"))
     events.clear()
     assert run(film, events, ranges=((0.0, 0.5),)).faces < COUNT and not any(known(events, "analyze"))
