@@ -233,8 +233,8 @@ def sharper(image: RGB8) -> RGB8:
     return rgb8(image + 0.8 * (image - blur(image, 1.5)))
 
 
-def restored(image: RGB8, faces: list[Face]) -> RGB8:
-    """A stand-in for a restoration of all faces."""
+def restored(image: RGB8, faces: list[Face], movement: float = 1) -> RGB8:
+    """A stand-in for a restoration of all faces. `movement` multiplies how far it moves features."""
     rng = np.random.default_rng(11)
     size, mask = RESTORE_SIZE, ellipse(RESTORE_SIZE, 0.45, 0.45, 0.2)
     for face in faces:
@@ -244,7 +244,7 @@ def restored(image: RGB8, faces: list[Face]) -> RGB8:
         tone = rng.normal(0, 1, (5, 5, 3)).astype(np.float32) * 3 + rng.normal(0, 2, 3).astype(np.float32)
         new += cv2.resize(tone, (size, size), interpolation=cv2.INTER_CUBIC)
         knots = np.mgrid[:5, :5].reshape(2, -1).T * (size - 1) / 4
-        new = spline(new, knots, knots + rng.normal(0, 0.012 * 0.21 * size, knots.shape))
+        new = spline(new, knots, knots + rng.normal(0, movement * 0.012 * 0.21 * size, knots.shape))
         image = paste(image, new, mask, alignment)
     return image
 
