@@ -70,7 +70,8 @@ class CUDAGraphRunner:
         graph = torch.cuda.CUDAGraph()
         # The graphs never run at the same time and their outputs are copied, so they can share memory.
         pool = next((other.graph.pool() for other in self._captured.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
+        # In a video, other threads use the device meanwhile. The default mode would fail when one of them allocates memory.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             static_output = self._run(static_input)
         return _CapturedGraph(graph, static_input, static_output)
 

@@ -69,9 +69,10 @@ class TorchCanvas:
         """The regions into which faces were pasted. They may overlap."""
         return tuple(self._regions)
 
-    def is_changed(self, region: Region) -> bool:
-        """Whether any pixel of the region has a face. The region must lie within the device image's."""
-        return bool((self._mask[self._device_image.slices(region)] > 0).any())
+    @property
+    def is_changed(self) -> torch.Tensor:
+        """Whether any pixel has a face: a boolean on the device."""
+        return (self._mask > 0).any()
 
     def difference(self, region: Region) -> torch.Tensor:
         """Return the result of a region minus the original: RGB [3, h, w] in [-1, 1]."""

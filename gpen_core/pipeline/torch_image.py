@@ -133,8 +133,10 @@ def luminance(rgb: torch.Tensor) -> torch.Tensor:
 
 def to_device(samples: Pixels, device: torch.device) -> torch.Tensor:
     """Copy samples to the device: uint8 unchanged, uint16 as int32 (torch has few uint16 operations), floats as float32."""
-    dtype = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.int32}.get(samples.dtype, np.float32)
+    dtype = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.uint16}.get(samples.dtype, np.float32)
     array = np.require(samples, dtype, ["C", "W"])
     if min(array.strides) < 0:  # possible along an axis of length 1, which numpy treats as contiguous
         array = array.copy()
+    if array.dtype == np.uint16:  # copied in 16 bits
+        return torch.from_numpy(array.view(np.int16)).to(device).to(torch.int32).bitwise_and_(0xFFFF)
     return torch.from_numpy(array).to(device)

@@ -94,7 +94,7 @@ class MaskedFace:
     slot: FaceSlot
     crop: Layer
     """The input crop, downscaled like the restored one."""
-    layers: Sequence[Layer]
+    layers: list[Layer]
     """The images to filter over time: the restored crop, and its mask if that changes between frames."""
     mask: Layer | None
     """A mask that is constant over time."""
@@ -328,6 +328,7 @@ class FrameRestorer:
             with self.timer.stage("smooth"):
                 for face in one.faces:
                     self._filter_for(face).add(number, self._flow_guide(face.crop), face.layers)
+                    face.layers.clear()  # while the frame waits, they would need as much memory as the filter
                 collect(number)
             waiting.append(one)
             while waiting and waiting[0].frame.number + self.filter_radius <= number:

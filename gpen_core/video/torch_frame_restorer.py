@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 
 import torch
+import torch.nn.functional as F
 
 from ..faces.align import crop_face, read_region
 from ..faces.blend import Canvas
@@ -30,7 +31,7 @@ from .torch_temporal_filter import TorchTrackFilter
 def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type[FrameRestorer]:
     """Return the frame restorer of the networks' device if it supports these options, else that of the CPU."""
     is_on_device = supported_on_device(options) and device_check.supports_image_ops(restorer.device)
-    return TorchFrameRestorer if is_on_device else FrameRestorer
+    return TorchFrameRestorer if is_on_device and device_check.passes(FILTER, restorer.device) else FrameRestorer
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,10 @@ class TorchFrameRestorer(FrameRestorer):
         layers = [_downscale(restored, plan.downscale)]
         if mask is not None and self.mask_models.face_parser is not None:
             layers, mask = [*layers, mask], None
-        return MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
+        crop = _downscale(crop, plan.downscale)
+        if self.options.color != "match":  # then only the flow needs it
+            crop = self._flow_guide(crop)
+        return MaskedFace(slot, crop, layers, mask)
 
     def _new_filter(self) -> TrackFilter:
         return TorchTrackFilter(self.temporal_smoothing, self.filter_radius)
@@ -106,6 +110,27 @@ class TorchFrameRestorer(FrameRestorer):
         if canvas.result is canvas.original:
             return replace(one, tracks=())
         return replace(one, image=canvas.result, mask=canvas.mask)
+
+
+def _run_filter(device: torch.device) -> torch.Tensor:
+    """[N]: a small track after the filter, with a crop and a mask of each frame."""
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    smooth = F.interpolate(noise[None], size=(64, 64), mode="bilinear", align_corners=False)[0]
+    track = TorchTrackFilter(1.0, 2)
+    for number in range(4):
+        crop = (smooth.roll(number, 2) + 0.02 * noise.roll(number, 1).repeat(1, 4, 4)).clamp(0, 1).to(device)
+        track.add(number, crop, [crop, crop[0]])
+    return torch.cat([layer.flatten() for one in track.pop_ready() for layer in one.layers])
+
+
+FILTER = device_check.DeviceCheck(
+    _run_filter,
+    expected=partial(_run_filter, device_check.CPU),
+    tolerance=4e-3,  # one 8-bit level
+    is_relative=False,
+    warning="Using the CPU instead of %s to filter, crop and paste the faces of videos: %s",
+)
+"""Flow, warping and filtering. If a device fails, OpenCV is used."""
 
 
 def _downscale(layer: torch.Tensor, factor: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Whole videos restored on the network's device, there on the CPU, beside OpenCV's way: within one level of 255."""
 
 import logging
+import weakref
 from dataclasses import replace
 
 import cv2
@@ -9,22 +10,25 @@ import pytest
 import synthetic_video
 import torch
 import video_files
-from compositor_backends import CUDA, CUDA_OOM, needs_exact_opencv, raise_on_calls, use_torch_compositor
+from compositor_backends import CUDA, CUDA_OOM, DEVICES, needs_exact_opencv, raise_on_calls, use_torch_compositor
 from helpers import make_face
 from video_fakes import SIZE, frame_folder, restorer
 
 from gpen_core import RestoreOptions, VideoOptions, restore_sequence, restore_video
 from gpen_core.faces.mask import FaceParser
+from gpen_core.network.memory_estimate import bytes_per_face
+from gpen_core.pipeline import device_check
 from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.pipeline.torch_canvas import TorchCanvas
 from gpen_core.pipeline.torch_image import DeviceImage
 from gpen_core.tools.demo.images import astronaut
+from gpen_core.video.frame_restorer import FrameRestorer
 from gpen_core.video.planes import Planes
 from gpen_core.video.preview_clip import preview_clip
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
-from gpen_core.video.torch_frame_restorer import TorchFrameRestorer
+from gpen_core.video.torch_frame_restorer import FILTER, TorchFrameRestorer, frame_restorer_type
 
 EXACT = VideoOptions(codec="ffv1", temporal_smoothing=0)
 STEADY = replace(EXACT, temporal_smoothing=1)
@@ -236,6 +240,41 @@ def test_images_in_memory(monkeypatch, kind):
         assert np.abs(one.image.to_input_type().astype(float) - pixels).max() <= 1.001 * peak / 255
         assert np.abs(one.mask - other.mask).max() < 1 / 255
         assert [face.restored for face in one.faces] == [face.restored for face in other.faces] == [True]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_that_filters_right_is_used(monkeypatch, device):
+    use_torch_compositor(monkeypatch)
+    assert device_check.find_problem(FILTER, torch.device(device)) is None
+    assert frame_restorer_type(restorer(device=device)[0], RestoreOptions()) is TorchFrameRestorer
+
+
+def test_a_device_that_filters_wrong_is_not_used(monkeypatch, caplog):
+    use_torch_compositor(monkeypatch)
+    wrong = replace(FILTER, expected=lambda: FILTER.expected() + 0.01)
+    monkeypatch.setattr("gpen_core.video.torch_frame_restorer.FILTER", wrong)
+    assert frame_restorer_type(restorer()[0], RestoreOptions()) is FrameRestorer
+    assert "Using the CPU instead of cpu to filter" in caplog.text
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_frames_that_wait_for_the_filter_hold_no_crops(monkeypatch, is_wanted):
+    """Only those between the network and the filter do: one in each, two between them, and what is let go last."""
+    use_torch_compositor(monkeypatch, is_wanted)
+    runner, network = restorer(sharpen, LARGE)
+    restoring, seen, alive = network.restore, [], []
+
+    def restore(crops, *given):
+        made = [one.clone() if is_wanted else one.copy() for one in restoring(crops, *given)]
+        seen.extend(map(weakref.ref, made))
+        alive.append(sum(one() is not None for one in seen))
+        return made
+
+    network.restore = restore
+    images = list(pictures(16))
+    options, one_face = RestoreOptions(color="none"), bytes_per_face(network.network.config, torch.float32)
+    some = restore_sequence(runner, lambda: images, options, VideoOptions(temporal_smoothing=1), max_memory=one_face)
+    assert len(list(some)) == len(alive) == 16 and max(alive) <= 6
 
 
 @needs_exact_opencv
