@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -59,10 +59,6 @@ class FlowMatch:
     """[G, G, 2]: the point at (x, y) in the first crop is at (x, y) + flow in the second."""
     confidence: FloatImage
     """[G, G] in [0, 1]: whether both show the same there; 0 where they differ."""
-
-    @cached_property
-    def mean_confidence(self) -> float:
-        return float(self.confidence.mean())
 
 
 def prepare(crop: FloatImage) -> FlowInput:

@@ -144,7 +144,7 @@ class TrackFilter:
         steps = range(other, number)
         if len(steps) < 2 or any(step not in frames for step in steps):
             return None
-        if any(frames[step].matches[step + 1].mean_confidence < MIN_CHAINED for step in steps):
+        if any(self._mean_confidence(frames[step].matches[step + 1]) < MIN_CHAINED for step in steps):
             return None
         middle = frames[other + 1]
         first = (frames[number].matches[middle.number], frames[other].matches[middle.number])
@@ -161,10 +161,17 @@ class TrackFilter:
     ) -> tuple[FlowMatch, FlowMatch]:
         return match(one, other, guess)
 
+    def _mean_confidence(self, found: FlowMatch) -> float:
+        return float(found.confidence.mean())
+
     def _chain(self, first: Sequence[FlowMatch], second: Sequence[FlowMatch]) -> tuple[FloatImage, FloatImage]:
         """Return the flows of two matches, each followed by one of the second two."""
         forward, backward = (chain(one.flow, other.flow) for one, other in zip(first, second))
         return forward, backward
+
+    def _weight(self, distance: int) -> float:
+        """Return the weight of a neighbor that is so many frames away and matches."""
+        return self.amount * _temporal_weight(distance, self.radius)
 
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
@@ -173,9 +180,9 @@ class TrackFilter:
         )
         for other in self._window:
             if other.number in frame.matches:
-                weight = self.amount * temporal_weight(frame.number - other.number, self.radius)
+                temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
                 mean = before if other.number < frame.number else after
-                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], weight)
+                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], temporal_weight)
         out = merge(np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32), before, after)
         return np.clip(out, 0, 1, out=out)
 
@@ -192,7 +199,7 @@ class TrackFilter:
         self._last = (frame.number, both)
 
 
-def temporal_weight(distance: int, radius: int) -> float:
+def _temporal_weight(distance: int, radius: int) -> float:
     """Return a Gaussian that is 0.25 at the window's end."""
     return float(0.25 ** ((distance / radius) ** 2))
 

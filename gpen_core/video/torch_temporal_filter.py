@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..pipeline.torch_resize import area_resize, downsample
-from .temporal_filter import LAYER_SCALE, FilteredFrame, TrackFilter, temporal_weight
+from .temporal_filter import LAYER_SCALE, FilteredFrame, TrackFilter
 from .torch_detail import TorchWarpedMean, merge
 from .torch_flow import TorchFlowMatch, chain, match, prepare, warp_by_flow
 
@@ -33,6 +33,9 @@ class TorchTrackFilter(TrackFilter):
     def _match(self, one: Any, other: Any, guess: Any) -> Any:
         return match(one, other, guess)
 
+    def _mean_confidence(self, found: Any) -> float:
+        return float(found.mean_confidence)
+
     def _chain(self, first: Sequence[Any], second: Sequence[Any]) -> Any:
         return chain(_flows(first), _flows(second))
 
@@ -42,7 +45,7 @@ class TorchTrackFilter(TrackFilter):
         window: Sequence[Any] = self._window
         for other in window:
             if other.number in frame.matches:
-                weight = self.amount * temporal_weight(frame.number - other.number, self.radius)
+                weight = self._weight(frame.number - other.number)
                 mean = before if other.number < frame.number else after
                 _accumulate_warped(mean, other.layers[index], frame.matches[other.number], weight)
         out = merge(layer, before, after).clamp_(0, 1)
