@@ -1,5 +1,7 @@
 """The benchmarks that need a GPU, tried on the CPU: they must run when a GPU is there for a few minutes."""
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,14 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+PATCHED = re.compile(r'mock\.patch\("([\w.]+)\.(\w+)"')
+
+
+def test_what_benchmarks_replace_is_there():
+    found = {one for path in FOLDER.glob("*.py") for one in PATCHED.findall(path.read_text(encoding="utf-8"))}
+    assert found and all(hasattr(importlib.import_module(module), name) for module, name in found)
 
 
 @pytest.mark.slow

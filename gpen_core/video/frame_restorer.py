@@ -105,7 +105,7 @@ class MaskedFace:
 
 
 @dataclass(frozen=True, eq=False)
-class _RestoredFaces(Generic[FrameT]):
+class RestoredFaces(Generic[FrameT]):
     """A frame with its faces after the network."""
 
     frame: FrameT
@@ -243,7 +243,7 @@ class FrameRestorer:
             masks = pipeline.prefetch(own, self.depth)
         return (self._paste_faces(one, faces, mask) for (one, faces), mask in zip(output, masks))
 
-    def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[_RestoredFaces[FrameT]]:
+    def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[RestoredFaces[FrameT]]:
         """Yield each frame with its restored faces. Faces of several frames share a batch of the network."""
         batch = max((one.network.plan_batches(self.max_memory).batch_size for one in self.plans), default=1)
         group: list[tuple[FrameT, list[FaceSlot]]] = []
@@ -269,12 +269,12 @@ class FrameRestorer:
 
     def _run_network(
         self, group: Sequence[tuple[FrameT, list[FaceSlot]]], pipeline: ThreadedPipeline
-    ) -> Iterator[_RestoredFaces[FrameT]]:
+    ) -> Iterator[RestoredFaces[FrameT]]:
         by_size: dict[int, list[tuple[int, FaceSlot]]] = {}
         for n, (_, slots) in enumerate(group):
             for slot in slots:
                 by_size.setdefault(slot.plan.size, []).append((n, slot))
-        restored = [_RestoredFaces(frame) for frame, _ in group]
+        restored = [RestoredFaces(frame) for frame, _ in group]
         for items in by_size.values():
             for output in self._network_outputs(items, pipeline):
                 n, slot = output.item
@@ -307,10 +307,10 @@ class FrameRestorer:
         return MaskedFace(slot, _downscale(crop, plan.downscale), layers, mask)
 
     def _filter_frames(
-        self, frames: Iterable[_RestoredFaces[FrameT]]
-    ) -> Iterator[tuple[_RestoredFaces[FrameT], list[FilteredFace]]]:
+        self, frames: Iterable[RestoredFaces[FrameT]]
+    ) -> Iterator[tuple[RestoredFaces[FrameT], list[FilteredFace]]]:
         """Yield each frame when all of its faces are filtered."""
-        waiting: deque[_RestoredFaces[FrameT]] = deque()
+        waiting: deque[RestoredFaces[FrameT]] = deque()
         ready: dict[tuple[int, int], FilteredFrame] = {}
 
         def collect(last_number: float) -> None:
@@ -320,7 +320,7 @@ class FrameRestorer:
                 if plan.track.last + self.filter_radius < last_number:
                     self.filters.pop(plan.track.number, None)
 
-        def finish(one: _RestoredFaces[FrameT]) -> tuple[_RestoredFaces[FrameT], list[FilteredFace]]:
+        def finish(one: RestoredFaces[FrameT]) -> tuple[RestoredFaces[FrameT], list[FilteredFace]]:
             return one, [FilteredFace(face, ready.pop((face.number, one.frame.number))) for face in one.faces]
 
         for one in frames:
@@ -351,7 +351,7 @@ class FrameRestorer:
         return _downscale(crop, max(1, crop.shape[0] // GUIDE_SIZE))
 
     def _paste_faces(
-        self, one: _RestoredFaces[FrameT], faces: Sequence[FilteredFace], region_mask: FloatImage | None
+        self, one: RestoredFaces[FrameT], faces: Sequence[FilteredFace], region_mask: FloatImage | None
     ) -> RestoredFrame[FrameT]:
         frame = one.frame
         weight = 1.0 if self.ranges is None else self.ranges.weight(frame.number, self.rate)

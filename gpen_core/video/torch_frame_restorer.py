@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
 
+from ..errors import oom_context
 from ..faces.align import crop_face, read_region
 from ..faces.blend import Canvas
 from ..images.image import FloatImage, Region
 from ..options import RestoreOptions, supported_on_device
 from ..pipeline import device_check
+from ..pipeline.devices import SMALLER_MODEL_HINT
 from ..pipeline.restorer import FaceRestorer
 from ..pipeline.torch_canvas import TorchCanvas
 from ..pipeline.torch_image import DeviceImage, make_if_fits, to_array, to_tensor
 from ..pipeline.torch_postprocess import apply_tone, blur_small_face, build_mask, match_color
 from ..pipeline.torch_resize import downsample
 from .analysis import FrameLike, FrameT
-from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFrame
+from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFaces, RestoredFrame
 from .planes import Planes
 from .reader import DecodedFrame
 from .temporal_filter import GUIDE_SIZE, TrackFilter
@@ -86,6 +88,12 @@ class TorchFrameRestorer(FrameRestorer):
 
     def _flow_guide(self, crop: Layer) -> Layer:
         return _downscale(crop, max(1, crop.shape[-1] // GUIDE_SIZE))
+
+    def _filter_frames(
+        self, frames: Iterable[RestoredFaces[FrameT]]
+    ) -> Iterator[tuple[RestoredFaces[FrameT], list[FilteredFace]]]:
+        with oom_context("filtering this video's faces on the device", f"{SMALLER_MODEL_HINT}, or use the CPU"):
+            yield from super()._filter_frames(frames)
 
     def _composite(
         self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, region_mask: FloatImage | None

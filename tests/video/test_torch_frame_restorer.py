@@ -15,6 +15,7 @@ from helpers import make_face
 from video_fakes import SIZE, frame_folder, restorer
 
 from gpen_core import RestoreOptions, VideoOptions, restore_sequence, restore_video
+from gpen_core.errors import OutOfMemory
 from gpen_core.faces.mask import FaceParser
 from gpen_core.network.memory_estimate import bytes_per_face
 from gpen_core.pipeline import device_check
@@ -23,6 +24,7 @@ from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.pipeline.torch_canvas import TorchCanvas
 from gpen_core.pipeline.torch_image import DeviceImage
 from gpen_core.tools.demo.images import astronaut
+from gpen_core.video import torch_temporal_filter
 from gpen_core.video.frame_restorer import FrameRestorer
 from gpen_core.video.planes import Planes
 from gpen_core.video.preview_clip import preview_clip
@@ -303,6 +305,16 @@ def test_frames_that_do_not_fit_are_pasted_by_the_cpu(monkeypatch, film, tmp_pat
     assert assert_same(source, found) == COUNT
     warnings = [one for one in caplog.messages if "does not fit on the device" in one]
     assert 1 <= len(warnings) <= (1 if what[0] is DeviceImage else COUNT - 3) and 4 <= len(calls) <= COUNT
+
+
+def test_memory_that_is_missing_for_the_filter_is_told_with_what_helps(monkeypatch, film, tmp_path):
+    use_torch_compositor(monkeypatch)
+    runner, target = restorer(sharpen, ONE)[0], tmp_path / "out.mkv"
+    assert runner.device.type == "cpu" and frame_restorer_type(runner, RestoreOptions()) is TorchFrameRestorer
+    raise_on_calls(CUDA_OOM, (torch_temporal_filter, "merge"), monkeypatch, (3,))
+    with pytest.raises(OutOfMemory, match=r"filtering this video's faces on the device.*use a smaller model.*use the CPU"):
+        restore_video(film(), target, runner, None, STEADY)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("device", [CUDA])
