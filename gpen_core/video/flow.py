@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,10 +86,15 @@ def match(
 
 def warp_by_flow(image: FloatImage, flow: FloatImage, interpolation: int = cv2.INTER_LINEAR) -> FloatImage:
     """Warp `image` [H, W] or [H, W, C] backward by a flow [H, W, 2]: each pixel gets the value at the flow's end."""
-    x, y = _grid(flow.shape[0])
-    return np.asarray(
-        cv2.remap(image, flow[..., 0] + x, flow[..., 1] + y, interpolation, borderMode=cv2.BORDER_REPLICATE), image.dtype
-    )
+    return sample(image, flow + pixel_grid(flow.shape[0]), interpolation)
+
+
+def sample(
+    image: FloatImage, places: FloatImage, interpolation: int = cv2.INTER_LINEAR, out: FloatImage | None = None
+) -> FloatImage:
+    """Return the values of `image` [H, W] or [H, W, C] at `places` [h, w, 2], x and y in px, in `out` if that is given."""
+    options: Any = {"dst": out, "borderMode": cv2.BORDER_REPLICATE}
+    return np.asarray(cv2.remap(image, places, None, interpolation, **options), image.dtype)  # type: ignore[call-overload]
 
 
 def chain(first: FloatImage, second: FloatImage) -> FloatImage:
@@ -119,7 +125,8 @@ def _refine(one: FlowInput, other: FlowInput, flow: FloatImage) -> FloatImage:
         cv2.GaussianBlur(product, (0, 0), REFINE_SIGMA) for product in (x * x, x * y, y * y, x * difference, y * difference)
     )
     xx, yy = xx + REFINE_FLOOR, yy + REFINE_FLOOR
-    step = cv2.merge([yy * xt - xy * yt, xx * yt - xy * xt]) / (xx * yy - xy * xy)[..., None]
+    determinant = xx * yy - xy * xy
+    step = cv2.merge(((yy * xt - xy * yt) / determinant, (xx * yt - xy * xt) / determinant))
     return np.asarray(flow + np.clip(step, -MAX_REFINEMENT, MAX_REFINEMENT), np.float32)
 
 
@@ -129,10 +136,11 @@ def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
 
 
 def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward: FloatImage) -> FloatImage:
-    round_trip = forward + warp_by_flow(backward, forward)
-    returns = _falloff(np.hypot(round_trip[..., 0], round_trip[..., 1]), *FORWARD_BACKWARD)
-    difference = _local_rms((one.color - warp_by_flow(other.color, forward, cv2.INTER_CUBIC)) ** 2)
-    noise = min(float(np.median(difference)), MAX_NOISE)
+    ends = forward + pixel_grid(forward.shape[0])
+    round_trip = forward + sample(backward, ends)
+    returns = _falloff(np.asarray(cv2.magnitude(*cv2.split(round_trip)), np.float32), *FORWARD_BACKWARD)
+    difference = _local_rms((one.color - sample(other.color, ends, cv2.INTER_CUBIC)) ** 2)
+    noise = min(_median(difference), MAX_NOISE)
     low, high = (
         times * noise + px * one.detail + slack for times, px, slack in zip(PHOTOMETRIC, FLOW_ERROR, PHOTOMETRIC_FLOOR)
     )
@@ -140,16 +148,22 @@ def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward:
     size = 2 * EROSION_RADIUS + 1
     closed = cv2.erode(agrees, np.ones((size, size), np.uint8))
     confidence = cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE)
-    confidence = confidence * _border_weight(forward)
+    confidence = confidence * _border_weight(ends)
     return np.asarray(cv2.threshold(confidence, MIN_CONFIDENCE, 0, cv2.THRESH_TOZERO)[1], np.float32)
 
 
-def _border_weight(flow: FloatImage) -> FloatImage:
-    """Return [G, G]: 0 where the flow ends in the other crop's border, 1 where it ends well inside."""
-    side = flow.shape[0]
-    middle = (side - 1) / 2
-    distance = np.maximum(*(np.abs(flow[..., n] + _grid(side)[n] - middle) for n in (0, 1)))  # from the center
-    return _falloff(distance / side, 0.5 - BORDER_FADE[1], 0.5 - BORDER_FADE[0])
+def _border_weight(ends: FloatImage) -> FloatImage:
+    """Return [G, G]: 0 where the flow ends, x and y in px, in the other crop's border, 1 where it ends well inside."""
+    side = ends.shape[0]
+    from_center = np.abs(ends - np.float32((side - 1) / 2))
+    distance = np.maximum(from_center[..., 0], from_center[..., 1])
+    return _falloff(distance, side * (0.5 - BORDER_FADE[1]), side * (0.5 - BORDER_FADE[0]))
+
+
+def _median(values: FloatImage) -> float:
+    """Return the upper median. NumPy's own needs ten times as long, because it looks for two values."""
+    middle = values.size // 2
+    return float(np.partition(values, middle, axis=None)[middle])
 
 
 def _local_rms(squares: FloatImage) -> FloatImage:
@@ -165,7 +179,7 @@ def _falloff(value: FloatImage, low: FloatImage | float, high: FloatImage | floa
 
 
 @lru_cache(maxsize=4)
-def _grid(size: int) -> tuple[FloatImage, FloatImage]:
-    """Return x [1, G] and y [G, 1]."""
+def pixel_grid(size: int) -> FloatImage:
+    """Return x and y of each pixel, [S, S, 2]."""
     steps = np.arange(size, dtype=np.float32)
-    return steps[None, :], steps[:, None]
+    return np.stack(np.meshgrid(steps, steps), 2)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import OptionsError
 from ..images.image import FloatImage
-from .detail import WarpedMean, merge
-from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, match, prepare, warp_by_flow
+from .detail import WarpedMean, merge, scale_channels
+from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, match, prepare, sample, warp_by_flow
 
 # This radius reduces the flicker of noise to 0.39, a radius of 2 to 0.47 (benchmarks/flicker.py, shake). For a face that
 # turns, talks and blinks, restored by sharpening, lower amounts kept more noise than detail. A radius of 5 gained little and
@@ -24,7 +24,6 @@ RADIUS = 3  # frames to each side
 GUIDE_SIZE = 256  # px
 MIN_CHAINED = 0.4  # mean confidence of each flow of a chain
 LAYER_SCALE = 65535.0  # layers are stored in 16 bits
-BAND_ROWS = 128  # rows filtered at once, so that they fit into the processor's cache
 
 QuantizedLayer = NDArray[np.uint16]
 
@@ -175,15 +174,15 @@ class TrackFilter:
 
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
-        before, after = (
-            WarpedMean(np.zeros(layer.shape, np.float32), np.zeros(layer.shape[:2], np.float32)) for _ in range(2)
-        )
+        current = np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32)
+        before, after = (WarpedMean(np.zeros_like(current), np.zeros(layer.shape[:2], np.float32)) for _ in range(2))
+        warp = _Warp(layer)
         for other in self._window:
             if other.number in frame.matches:
                 temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
                 mean = before if other.number < frame.number else after
-                _accumulate_warped(mean, other.layers[index], frame.matches[other.number], temporal_weight)
-        out = merge(np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32), before, after)
+                warp.accumulate(mean, other.layers[index], frame.matches[other.number], temporal_weight)
+        out = merge(current, before, after)
         return np.clip(out, 0, 1, out=out)
 
     def _measure(self, frame: _WindowFrame, done: FilteredFrame) -> None:
@@ -210,21 +209,27 @@ def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
     return np.asarray(cv2.resize(layer, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _accumulate_warped(mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
-    """Add the warped layer and its weight."""
-    size = layer.shape[0]
-    ratio = size / match.confidence.shape[0]
-    confidence = temporal_weight * cv2.resize(match.confidence, (size, size), interpolation=cv2.INTER_LINEAR)
-    flow = ratio * cv2.resize(match.flow, (size, size), interpolation=cv2.INTER_LINEAR)
-    x, y = np.arange(size, dtype=np.float32)[None, :], np.arange(size, dtype=np.float32)[:, None]
-    for top in range(0, size, BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        weight = confidence[rows]
-        if not weight.any():
-            continue
-        warped = cv2.remap(
-            layer, flow[rows, :, 0] + x, flow[rows, :, 1] + y[rows], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
-        scaled = weight / np.float32(LAYER_SCALE)
-        mean.values[rows] += warped * (scaled if layer.ndim == 2 else scaled[..., None])
-        mean.weight[rows] += weight
+class _Warp:
+    """Warps one neighbor after the other in the same arrays. New ones would cost more than the arithmetic on them."""
+
+    def __init__(self, layer: QuantizedLayer) -> None:
+        size = len(layer)
+        self._confidence = np.empty((size, size), np.float32)
+        self._flow = np.empty((size, size, 2), np.float32)
+        self._values, self._warped = (np.empty(layer.shape, np.float32) for _ in range(2))
+        self._grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), 2)
+
+    def accumulate(self, mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
+        """Add the warped layer and its weight."""
+        size, weight, places = layer.shape[:2], self._confidence, self._flow
+        cv2.resize(match.confidence, size, dst=weight, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(match.flow, size, dst=places, interpolation=cv2.INTER_LINEAR)
+        places *= len(layer) / len(match.flow)
+        places += self._grid
+        np.copyto(self._values, layer)  # OpenCV is faster with floats
+        sample(self._values, places, cv2.INTER_CUBIC, self._warped)
+        np.clip(self._warped, 0, LAYER_SCALE, out=self._warped)
+        weight *= temporal_weight
+        np.add(mean.weight, weight, out=mean.weight)
+        weight /= LAYER_SCALE
+        np.add(mean.values, scale_channels(self._warped, weight), out=mean.values)
