@@ -125,9 +125,17 @@ def _fit_line(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1)
     if smoothing > 1:
         weights = np.asarray(cv2.blur(weights, (smoothing, smoothing)), np.float64).reshape(weights.shape)
         chroma = np.asarray(cv2.blur(chroma, (smoothing, smoothing)), np.float64)
-    line = np.asarray(np.linalg.lstsq(weights[inside], chroma[inside], rcond=None)[0], np.float64)
+    line = _least_squares(weights[inside], chroma[inside])
     rest = np.where(inside[..., None], chroma - weights @ line, np.nan)
     return _ToneFit(ToneCurve(knots, line), rest, _rms_length(chroma[inside]), float(values.std()))
+
+
+def _least_squares(weights: NDArray[np.float64], chroma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the chroma [K, 3] of each knot from weights [N, K] and chroma [N, 3].
+
+    By the normal equations: on all N rows LAPACK starts threads, which costs more than the arithmetic."""
+    gram, moments = (np.einsum("nk,nc->kc", weights, one) for one in (weights, chroma))
+    return np.asarray(np.linalg.lstsq(gram, moments, rcond=None)[0], np.float64)
 
 
 def transfer_color(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> FloatImage:
