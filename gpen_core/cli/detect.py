@@ -118,7 +118,8 @@ def _begin_listing(
         return None
     if len(todo) == 1 and next(iter(todo)).target == folder:  # it is a file
         return None
-    listing = PeopleListing.begin(args, folder, detector, _identity_models(args, detector), reporter)
+    inputs = [text for text in args.inputs if not detect_video.is_video(text)] + ["--recursive"] * args.recursive
+    listing = PeopleListing.begin(args, inputs, folder, detector, _identity_models(args, detector), reporter)
     listing.check_outputs(todo)
     return listing
 

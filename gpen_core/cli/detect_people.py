@@ -48,7 +48,7 @@ class PeopleListing:
 
     folder: Path
     inputs: Sequence[str]
-    """The images, as the user named them."""
+    """The arguments that name the images, also for `gpen restore`."""
     detector: Detector
     options: RestoreOptions
     faces: PhotoFaces
@@ -61,7 +61,13 @@ class PeopleListing:
 
     @classmethod
     def begin(
-        cls, args: argparse.Namespace, folder: Path, detector: Detector, identity: IdentityModels, reporter: ProgressReporter
+        cls,
+        args: argparse.Namespace,
+        inputs: Sequence[str],
+        folder: Path,
+        detector: Detector,
+        identity: IdentityModels,
+        reporter: ProgressReporter,
     ) -> PeopleListing:
         """Load the embedder if faces are to be compared. Raises `MissingWeights` and `WeightsError`."""
         from ..pipeline.photo_people import PhotoFaces, not_joined_text
@@ -69,7 +75,7 @@ class PeopleListing:
         join, options = VideoOptions.from_mapping(vars(args)).join_people, RestoreOptions.from_mapping(vars(args))
         embedder = identity.embedder(reporter) if identity.joins_people(join) else None
         note = not_joined_text("image") if embedder is None and join == AUTO else None
-        return cls(folder, args.inputs, detector, options, PhotoFaces(embedder, options.template), note)
+        return cls(folder, inputs, detector, options, PhotoFaces(embedder, options.template), note)
 
     def add(self, job: ImageJob, image: ImageData, faces: Sequence[Face]) -> None:
         """Add an image with its faces. Raises `WeightsError`."""

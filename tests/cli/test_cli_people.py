@@ -203,7 +203,11 @@ def test_a_folder_gets_a_page_of_its_people(listing, restore, archive, tmp_path)
     assert first[-2:] == [("photo.png", 0), ("reference.jpg", 0)] and first[0] in (("both.png", 0), ("both.png", 1))
     assert sorted([second, third]) == [[("both.png", 1 - first[0][1])], [("more/other.png", 0)]]
     page = (seen / "people.html").read_text()
-    assert 'href="more/other.png"' in page and "broken.jpg" in page and f"gpen restore {archive} -o restored/" in page
+    assert (
+        'href="more/other.png"' in page
+        and "broken.jpg" in page
+        and f"gpen restore {archive} --recursive -o restored/" in page
+    )
     listed = json.loads((seen / "people.json").read_text())
     assert listed["joined"] and [one["file"] for one in listed["failed"]] == [str(archive / "broken.jpg")]
     assert all(len(face["box"]) == 4 for person in listed["people"] for face in person["faces"])
