@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import WeightsError, summarize_problems
 
@@ -40,11 +42,25 @@ def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Multiply the weights of each convolution by the batch norm that is registered right after it, and remove the norm.
+
+    The network must call them in that order, in evaluation mode. Its outputs change only by rounding."""
+    children = list(network.named_children())
+    for (name, first), (norm_name, second) in pairwise(children):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            setattr(network, name, fuse_conv_bn_eval(first, second).requires_grad_(False))
+            setattr(network, norm_name, nn.Identity())
+    for _, child in children:
+        fold_batch_norms(child)
+    return network
+
+
 def cast_convolutions(network: nn.Module, dtype: torch.dtype, *float32_layers: str) -> nn.Module:
     """Make the convolutions compute in `dtype`. The input must then have that dtype, too.
 
     The layers named by `float32_layers`, usually the output heads, convert their input and compute in float32. Batch norms
-    keep their parameters in float32. With float32 the network is unchanged, bit for bit."""
+    that are left keep their parameters in float32. With float32 the network is unchanged, bit for bit."""
     if dtype == torch.float32:
         return network
     layers = (module for name in float32_layers for module in network.get_submodule(name).modules())

@@ -15,7 +15,7 @@ import torch
 
 from ...errors import WeightsError
 from ...images.image import ImageData
-from ...network.module_loading import build_from_state_dict, cast_convolutions, device_of
+from ...network.module_loading import build_from_state_dict, cast_convolutions, device_of, fold_batch_norms
 from ...optional_packages import require, version_guard
 from ...options import RestoreOptions
 from ..face import Box, Face
@@ -80,7 +80,9 @@ class Detector:
             network = build_from_state_dict(
                 lambda: RetinaFace(kind, device=torch.device("meta")), state_dict, f"RetinaFace {kind}"
             )
-        network = cast_convolutions(network.to(device), dtype, "ClassHead", "BboxHead", "LandmarkHead")
+        network = cast_convolutions(fold_batch_norms(network.to(device)), dtype, "ClassHead", "BboxHead", "LandmarkHead")
+        if device.type == "cpu":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         return cls(network, f"retinaface_{kind}", dtype)
 
     def detect(
@@ -114,7 +116,7 @@ class Detector:
         As in facexlib, scores are above `confidence`, and of boxes with an IoU above 0.4 only the best is kept. The
         network starts at once; the call waits for its output only when the first image's rows are read."""
         device = self.device
-        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2).contiguous() - _mean(device)  # BHWC -> BCHW
+        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2) - _mean(device)  # BHWC -> BCHW, a view
         height, width = x.shape[2:]
         anchor_boxes = anchors(height, width, self._sides, self._steps, device)
         boxes, scores, landmarks = (answer.float() for answer in self.network(x.to(self.dtype)))
