@@ -75,7 +75,7 @@ class FixedDetector(Detector):
         rows = near if width == CROP_SIZE else rescale(self._whole, (width / WIDTH, height / HEIGHT))
         return (rows for _ in seen)
 
-    def detect(self, pictures: Sequence[ImageData], *given: Any) -> list[list[Face]]:
+    def detect(self, pictures: Sequence[ImageData], *given: Any, **more: Any) -> list[list[Face]]:
         return [self._faces for _ in super().detect(pictures, *given)]
 
 

@@ -94,7 +94,7 @@ class FakeDetector:
     def __init__(self, faces):
         self.faces = list(faces)
 
-    def detect(self, images, options, boxes=None, on_tick=lambda: None, make_source=None):
+    def detect(self, images, options, boxes=None, on_tick=lambda: None, make_source=None, near=None):
         on_tick()
         return [[face for face in self.faces if face.score > options.confidence] for _ in images]
 

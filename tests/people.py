@@ -71,7 +71,7 @@ class FacesBySize(helpers.FakeDetector):
         super().__init__(())
         self.by_size = by_size
 
-    def detect(self, images, options, boxes=None, on_tick=lambda: None, make_source=None):
+    def detect(self, images, options, boxes=None, on_tick=lambda: None, make_source=None, near=None):
         on_tick()
         return [list(self.by_size.get(image.size, ())) for image in images]
 

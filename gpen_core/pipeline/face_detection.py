@@ -22,11 +22,16 @@ log = logging.getLogger(__name__)
 
 
 @oom_context("these images", "choose a smaller detection size")
-def detect_faces(detector: Detector, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
-    """See `FaceRestorer.detect`."""
+def detect_faces(
+    detector: Detector,
+    images: Sequence[object],
+    options: RestoreOptions | None = None,
+    near: Sequence[Box] | None = None,
+) -> list[list[Face]]:
+    """See `FaceRestorer.detect`. `near`: see `Detector.detect`."""
     ForkGuard.check()
     options = options or RestoreOptions()
-    found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, lambda: None)
+    found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, lambda: None, near=near)
     return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
 
 
@@ -36,6 +41,7 @@ def detect_in_batches(
     options: RestoreOptions,
     on_tick: Callable[[], None],
     upload_cache: UploadCache | None = None,
+    near: Sequence[Box] | None = None,
 ) -> Iterator[list[Face]]:
     """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU."""
     cache = upload_cache or UploadCache(0)
@@ -45,13 +51,13 @@ def detect_in_batches(
         device = detector.device
         if device_check.supports_image_ops(device):
             try:
-                return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache))
+                return detector.detect(*args, partial(TorchImageSource, device=device, upload_cache=cache), near)
             except Exception as error:
                 cache.clear()
                 if len(batch) > 1 or not is_out_of_memory(error):
                     raise
             log.warning("The image does not fit on the device next to the face detector; downscaling it on the CPU.")
-        return detector.detect(*args)
+        return detector.detect(*args, near=near)
 
     for _, found in run_with_oom_backoff(requests, detector.batch_size, run, "image", "choose a smaller detection size"):
         yield from found

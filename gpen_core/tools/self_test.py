@@ -183,5 +183,6 @@ class _FixedFaceDetector(Detector):
         boxes: Sequence[Sequence[Box] | None] | None = None,
         on_tick: Callable[[], None] = lambda: None,
         make_source: ImageSourceFactory = OpenCVImageSource,
+        near: Sequence[Box] | None = None,
     ) -> list[list[Face]]:
-        return [[*found, self._face] for found in super().detect(images, options, boxes, on_tick, make_source)]
+        return [[*found, self._face] for found in super().detect(images, options, boxes, on_tick, make_source, near)]

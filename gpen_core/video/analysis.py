@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..faces.align import align_face, crop_face
 from ..faces.color import fit_tone, photo_residual
-from ..faces.detection.retinaface import Detector
 from ..faces.face import Face
 from ..files.atomic_write import write_bytes
 from ..images.image import ImageData
 from ..options import RestoreOptions
-from ..pipeline.face_detection import detect_faces
-from ..progress import StageTimer
 from .shots import ShotDetector
 from .track import READ_ERRORS, Track, load_tracks, save_tracks
 from .tracker import Tracker
 
-LOW_CONFIDENCE = 0.5  # detections below `confidence` count if their track has a higher score in another frame
 TONE_INTERVAL = 0.25  # seconds between two checks whether a face is monochrome
 TONE_SIZE = 128  # px
 
@@ -95,53 +91,13 @@ class VideoAnalysis:
         return cls((width, height), pts, cuts, load_tracks(folder / "tracks.npz"), frozenset(tones), notes)
 
 
-def detection_options(options: RestoreOptions) -> RestoreOptions:
-    """Return the options for detection in a video, with a lower `confidence`: a track is judged by all of its frames."""
-    return replace(options, confidence=min(options.confidence, LOW_CONFIDENCE))
-
-
-def detect_frames(
-    frames: Iterable[FrameT],
-    detector: Detector,
-    options: RestoreOptions,
-    check: Callable[[], None],
-    timer: StageTimer,
-    is_needed: Callable[[FrameT], bool] = lambda frame: True,
-) -> Iterator[tuple[FrameT, list[Face]]]:
-    """Yield each frame with its valid faces, in batches of the detector. `check` runs before each batch and may raise.
-
-    Frames that `is_needed` leaves out get no faces."""
-    detection = detection_options(options)
-    group: list[FrameT] = []
-
-    def detect_group() -> Iterator[tuple[FrameT, list[Face]]]:
-        check()
-        with timer.stage("detect"):
-            all_faces = detect_faces(detector, [frame.image for frame in group], detection)
-        for frame, faces in zip(group, all_faces):
-            yield frame, [face for face in faces if face.reason is None]
-
-    for frame in frames:
-        if is_needed(frame):
-            group.append(frame)
-            if len(group) < detector.batch_size:
-                continue
-        if group:
-            yield from detect_group()
-            group = []
-        if not is_needed(frame):
-            check()
-            yield frame, []
-    yield from detect_group()
-
-
 def track_faces(
     detections: Iterable[tuple[FrameLike, Sequence[Face]]],
     rate: float,
     options: RestoreOptions,
     on_frame: Callable[[int], None] = lambda done: None,
 ) -> VideoAnalysis:
-    """Track the faces of consecutive frames, detected with `detection_options`, and find cuts.
+    """Track the faces of consecutive frames, detected by `frame_detection.detect_frames`, and find cuts.
 
     `rate`: frames per second. `on_frame` is called with the number of frames done. Raises `InputError` if there is no
     frame, or if the frames differ in size."""

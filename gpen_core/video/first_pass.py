@@ -8,7 +8,8 @@ from dataclasses import replace
 from ..faces.detection.retinaface import Detector
 from ..options import RestoreOptions, VideoOptions
 from ..progress import ReplayableProgress, StageTimer
-from .analysis import FrameT, VideoAnalysis, detect_frames, track_faces
+from .analysis import FrameT, VideoAnalysis, track_faces
+from .frame_detection import detect_frames
 from .frame_ranges import needs_detection
 from .frame_restorer import PREFETCH_DEPTH
 from .pass_progress import AnalyzeProgress, MeasureFace
@@ -60,7 +61,7 @@ def analyze_frames(
         decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
         detections = timed(
             pipeline.prefetch(
-                detect_frames(decoded, detector, options, pipeline.raise_if_stopped, timer, is_needed), PREFETCH_DEPTH
+                detect_frames(decoded, detector, options, rate, pipeline.raise_if_stopped, timer, is_needed), PREFETCH_DEPTH
             ),
             waited,
             "detect",

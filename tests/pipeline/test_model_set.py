@@ -89,7 +89,7 @@ def test_out_of_memory_in_the_face_parser_is_said_as_such():
 def test_out_of_memory_in_detection_advises_what_helps_there(monkeypatch):
     restorer = helpers.restorer(helpers.identity_weights(256), FACES)
 
-    def detect(*args):
+    def detect(*args, **more):
         raise OUT_OF_MEMORY
 
     monkeypatch.setattr(restorer.detector, "detect", detect)

@@ -10,7 +10,8 @@ from video_fakes import FACE
 
 from gpen_core import InputError, RestoreOptions
 from gpen_core.images.image import to_image_data
-from gpen_core.video.analysis import VideoAnalysis, detection_options, track_faces
+from gpen_core.video.analysis import VideoAnalysis, track_faces
+from gpen_core.video.frame_detection import detection_options
 from gpen_core.video.sequence import SequenceFrame
 
 RATE = 25

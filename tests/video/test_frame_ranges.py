@@ -27,7 +27,7 @@ class CountingDetector(FakeDetector):
 
     count = 0
 
-    def detect(self, images, *others):
+    def detect(self, images, *others, near=None):
         self.count += len(images)
         return super().detect(images, *others)
 

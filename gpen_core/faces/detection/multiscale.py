@@ -27,6 +27,7 @@ from .pyramid import (
 )
 from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_box
 from .rotation import unrotate90
+from .windows import cut_window, rotate_window, search_windows
 
 ForwardFn = Callable[[ImageBatch, float], Iterable[Detections]]
 """(batch, minimum score) -> rows per image in its pixels, after non-maximum suppression. Rows may be computed lazily."""
@@ -45,6 +46,7 @@ def detect_faces(
     options: RestoreOptions,
     boxes: Sequence[Sequence[Box] | None],
     make_source: ImageSourceFactory = OpenCVImageSource,
+    near: Sequence[Box] | None = None,
 ) -> list[Detections]:
     """Return each image's faces as rows in its own pixels, best score first.
 
@@ -57,13 +59,15 @@ def detect_faces(
     levels except the first, and the first at the angles that had a result. `all` rotates every level by 0, 90, 180 and
     270 degrees.
     A dark image without a plausible face is searched once more with stretched contrast. Boxes in `boxes` without a
-    detection are searched again at higher resolution."""
+    detection are searched again at higher resolution.
+    `near`: boxes of all images, around which the first level is searched. Without any, it is not searched, and no rotation
+    or contrast is tried. None searches it everywhere. Further levels find faces that the first need not show."""
     same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for n, image in enumerate(images):
         same_size[image.height, image.width].append(n)
     found: dict[int, Detections] = {}
     for members in same_size.values():
-        group = _PyramidBatch([images[n] for n in members], forward, scale_range, options, make_source)
+        group = _PyramidBatch([images[n] for n in members], forward, scale_range, options, make_source, near)
         found.update(zip(members, group.detect([boxes[n] for n in members])))
     return [found[n] for n in range(len(images))]
 
@@ -78,6 +82,7 @@ class _PyramidBatch:
         scale_range: ScaleRange,
         options: RestoreOptions,
         make_source: ImageSourceFactory,
+        near: Sequence[Box] | None,
     ) -> None:
         self.size = images[0].size
         self.count = len(images)
@@ -88,11 +93,16 @@ class _PyramidBatch:
         self.gains = np.ones(self.count, np.float32)
         sides = pyramid_sizes(self.size, options.detection_size, scale_range)
         self.levels = range(len(sides))
+        self.expects_no_face = near is not None and not near
+        self.windows = (
+            search_windows(near, self.size, sides[0], scale_range) if near is not None and len(sides) > 1 else None
+        )
         self.source = make_source(images, sides)
 
     def detect(self, boxes: Sequence[Sequence[Box] | None]) -> list[Detections]:
         rows = self._search_all_angles(range(self.count))
-        dark = self._brighten([n for n, some in enumerate(rows) if not _is_any_plausible(some)])
+        without_faces = [n for n, some in enumerate(rows) if not _is_any_plausible(some)]
+        dark = self._brighten([] if self.expects_no_face else without_faces)
         for n, more in zip(dark, self._search_all_angles(dark)):
             rows[n] = _suppress_duplicates([rows[n], more])
         for n, image_boxes in enumerate(boxes):
@@ -116,7 +126,7 @@ class _PyramidBatch:
         """Return the faces of these images at the angles in the options."""
         quarters = QUARTER_TURNS if self.angles == ALL else QUARTER_TURNS[:1]
         rows = self._search(members, quarters, self.levels)
-        if self.angles not in (ALL, UPRIGHT):
+        if self.angles not in (ALL, UPRIGHT) and not self.expects_no_face:
             self._search_rotated(members, rows)
         return rows
 
@@ -155,11 +165,25 @@ class _PyramidBatch:
         whole = self.size if quarter % 2 == 0 else self.size[::-1]
         scale = (whole[0] / width, whole[1] / height)
         is_last = level == self.levels[-1]
-        detections = self.forward(with_border(batch), min(MIN_SCORE, self.confidence))
-        accepted = (
-            level_candidates(shift(rows, -BORDER), scale, self.scale_range, is_first, is_last) for rows in detections
-        )
+        detections = self._forward_level(batch, level, quarter)
+        accepted = (level_candidates(rows, scale, self.scale_range, is_first, is_last) for rows in detections)
         return (unrotate90(some, quarter, *self.size) for some in accepted)
+
+    def _forward_level(self, batch: ImageBatch, level: int, quarter: int) -> Iterable[Detections]:
+        """Run the network on a level, or on its windows, and return its rows lazily, in the level's pixels."""
+        confidence = min(MIN_SCORE, self.confidence)
+        if level or self.windows is None:
+            return (shift(rows, -BORDER, -BORDER) for rows in self.forward(with_border(batch), confidence))
+        height, width = batch.shape[1:3]
+        size = (width, height) if quarter % 2 == 0 else (height, width)
+        windows = [rotate_window(window, quarter, size) for window in self.windows]
+        parts = [self.forward(with_border(cut_window(batch, window)), confidence) for window in windows]
+        if not parts:
+            return iter([np.empty((0, 15))] * len(batch))
+        return (
+            np.concatenate([shift(rows, window.x0 - BORDER, window.y0 - BORDER) for rows, window in zip(each, windows)])
+            for each in zip(*parts)
+        )
 
     def _detect_crops(self, wanted: Sequence[tuple[int, Alignment]]) -> Iterable[Detections]:
         return self.forward(amplify(self.source.crops(wanted), self.gains[[n for n, _ in wanted]]), MIN_SCORE)

@@ -123,11 +123,9 @@ def level_candidates(
     return Candidates(detections, is_in_range[accepted], is_exact[accepted], np.zeros(len(detections)), plausible[accepted])
 
 
-def shift(rows: Detections, by: float) -> Detections:
-    """Return the rows moved by `by` pixels in x and y."""
-    out = rows + by
-    out[:, 4] = rows[:, 4]
-    return out
+def shift(rows: Detections, x: float, y: float) -> Detections:
+    """Return the rows moved by `x` and `y` pixels."""
+    return np.asarray(rows + np.array([x, y, x, y, 0.0, *(x, y) * 5]))
 
 
 def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:

@@ -92,19 +92,27 @@ class Detector:
         boxes: Sequence[Sequence[Box] | None] | None = None,
         on_tick: Callable[[], None] = lambda: None,
         make_source: ImageSourceFactory = OpenCVImageSource,
+        near: Sequence[Box] | None = None,
     ) -> list[list[Face]]:
         """Return the faces of each image in its own pixels, best score first; see `multiscale.detect_faces`.
 
         `boxes`: per image None, or boxes known to contain a face. Boxes without a detection are searched again at higher
         resolution. `on_tick` is called before each pass of the network and may raise to stop the work. `make_source`
-        creates the `ImageSource`; its tensors must be on `device`. Running out of memory raises torch's error."""
+        creates the `ImageSource`; its tensors must be on `device`. `near`: boxes around which small faces of all images are
+        searched; None searches them everywhere. Running out of memory raises torch's error."""
 
         def forward(batch: ImageBatch, confidence: float) -> Iterable[Detections]:
             on_tick()
             return self.forward(batch, confidence)
 
         found = detect_faces(
-            forward, self.scale_range, images, options or RestoreOptions(), boxes or [None] * len(images), make_source
+            forward,
+            self.scale_range,
+            images,
+            options or RestoreOptions(),
+            boxes or [None] * len(images),
+            make_source,
+            near,
         )
         return [[_face(row) for row in rows] for rows in found]
 

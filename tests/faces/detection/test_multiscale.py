@@ -262,6 +262,40 @@ def test_images_of_one_size_go_together_through_every_level(detector, monkeypatc
             np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.05)
 
 
+# Around expected faces
+
+
+def test_a_small_face_is_the_same_in_a_window(detector, monkeypatch, astronaut):
+    canvas = np.full((1000, 1500, 3), 110, np.uint8)
+    canvas[450:757, 800:1107] = textured(astronaut, 0.6)
+    picture = to_image_data(canvas)
+    (expected,) = detector.detect([picture])[0]
+    x0, y0, x1, y1 = expected.box
+    passes = counted(detector, monkeypatch)
+    (found,) = detector.detect([picture], near=[(x0 - 10, y0 + 15, x1 - 10, y1 + 15)])[0]  # it has moved
+    np.testing.assert_allclose(found.box, expected.box, atol=0.02 * 57)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.01 * 57)
+    assert abs(found.score - expected.score) < 0.01
+    assert max(height * width for _, height, width in passes) < 0.2 * 1000 * 1500
+    assert detector.detect([picture], RestoreOptions(angles="upright"), near=[(100, 100, 180, 190)]) == [[]]
+
+
+def test_a_large_face_needs_no_expectation(detector, monkeypatch, astronaut):
+    picture = to_image_data(textured(astronaut, 2.5))
+    (expected,) = detector.detect([picture])[0]
+    passes = counted(detector, monkeypatch)
+    (found,) = detector.detect([picture], near=[])[0]
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.01 * 2.5 * FACE)
+    assert max(height for _, height, _ in passes) < 512  # not the first level
+
+
+def test_where_no_face_is_expected_nothing_is_turned(detector, monkeypatch, astronaut):
+    picture = to_image_data(np.ascontiguousarray(textured(astronaut, 2)[::-1]))
+    passes = counted(detector, monkeypatch)
+    detector.detect([picture], near=[])
+    assert [height for _, height, _ in passes if height != 160] == [341 + 2 * BORDER, 114 + 2 * BORDER]
+
+
 # Boxes that lead
 
 
