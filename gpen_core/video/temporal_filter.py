@@ -179,9 +179,9 @@ class TrackFilter:
         warp = _Warp(layer)
         for other in self._window:
             if other.number in frame.matches:
-                temporal_weight = self.amount * _temporal_weight(frame.number - other.number, self.radius)
+                weight = self._weight(frame.number - other.number)
                 mean = before if other.number < frame.number else after
-                warp.accumulate(mean, other.layers[index], frame.matches[other.number], temporal_weight)
+                warp.accumulate(mean, other.layers[index], frame.matches[other.number], weight)
         out = merge(current, before, after)
         return np.clip(out, 0, 1, out=out)
 
