@@ -103,8 +103,7 @@ def restore_video(
     """Restore the faces of a video (a file, or a folder of images) into `target`, and copy all other streams.
 
     Memory does not grow with the video's length. `target` appears only when it is complete. Finished segments are kept in a
-    folder next to it, and the next run with the same video, options and networks resumes from them, unless `restart` is
-    true.
+    folder next to it. The next run with the same video, options and networks resumes from them, unless `restart` is true.
     `region_mask`: how much of each pixel may be restored. One mask [H, W] in [0, 1] of any size, masks [N, H, W] for each
     frame, or the path of an image, of a video or of a folder of images. `progress` counts bytes while the
     video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory` (bytes) limits the network, as in
