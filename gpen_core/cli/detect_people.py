@@ -33,6 +33,11 @@ NAME = "people"
 MAX_NAMES = 4  # of images of a person in one line
 
 
+def as_sentence(note: str) -> str:
+    """Return a note, which follows a file's name on the terminal, as it stands by itself on the page."""
+    return note[:1].upper() + note[1:]
+
+
 def people_text(count: int) -> str:
     return "1 person" if count == 1 else f"{count:,} people"
 
@@ -110,7 +115,7 @@ class PeopleListing:
             title,
             [self._entry(person) for person in found.people],
             [("To restore one person in all images:", command)] if found.people else [],
-            [*notes, *(input_error_text(one["file"], one["error"]) for one in self.failed)],
+            [*map(as_sentence, notes), *(input_error_text(one["file"], one["error"]) for one in self.failed)],
             {"version": __version__, "joined": found.is_joined, "failed": self.failed},
         )
         written = page.write(partial(detect_one, self.detector, self.options), reporter)

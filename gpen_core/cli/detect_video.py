@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, OptionsError, OutOfMemory, OutputError
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
-from .detect_people import detect_one, people_text
+from .detect_people import as_sentence, detect_one, people_text
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
 from .terminal import print_input_error
@@ -135,7 +135,7 @@ def _write_page(
     entries = [
         PersonEntry(
             person.number,
-            pluralize(len(person.tracks), "time"),
+            pluralize(len(person.tracks), "appearance"),
             [encode_thumbnail(person.thumbnail)],
             [Place(f"{clock_text(start)}-{clock_text(end)}") for start, end in person.times],
             {"times": person.times, "tracks": [track.number for track in person.tracks], "reason": person.reason},
@@ -152,7 +152,7 @@ def _write_page(
         [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{path.suffix} {tracks}")]
         if tracks
         else [],
-        result.notes,
+        [*map(as_sentence, result.notes)],
         {"video": str(path)},
     )
     for note in page.write(partial(detect_one, detector, options), reporter):
