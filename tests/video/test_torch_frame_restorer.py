@@ -106,7 +106,6 @@ def test_every_kind_of_planes(monkeypatch, film, tmp_path, pixels):
     assert assert_same(source, both(monkeypatch, source, tmp_path)) == COUNT
 
 
-@needs_exact_opencv
 def test_the_planes_come_back_and_no_image(monkeypatch, film, tmp_path):
     source, closed = film(), []
     monkeypatch.setattr(TorchCanvas, "close", lambda canvas: closed.append(canvas))
