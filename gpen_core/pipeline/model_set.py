@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
 from ..network import GPEN, RELEASED
 from ..network.memory_estimate import bytes_per_face
-from ..optional_packages import require
+from ..optional_packages import require, version_guard
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import RESTORE, find_operation
@@ -50,6 +53,7 @@ log = logging.getLogger(__name__)
 DEFAULT_MODEL = AUTO
 DEFAULT_DETECTOR = DETECTORS[0]
 DEVICE_CHECKS_FILE = "checked-devices.json"
+DETECTOR_MODULE = "facexlib.detection.retinaface"
 
 
 class ModelSet:
@@ -161,7 +165,6 @@ class ModelSet:
             rrdb.require_backend()
             check_name(upscaler, UPSCALER, store.folders)
             requests.append(WeightRequest(store, upscaler, rrdb.validate_state_dict))
-        prefetch(requests, notify)
 
         def load_runner(model: str, progress: Progress) -> GPENRunner:
             network, origin = store.load_with_origin(model, build_gpen, progress)
@@ -170,11 +173,13 @@ class ModelSet:
             return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin, find_operation(model))
 
         runners: Sequence[GPENRunner] | SizeSelector
-        if sizes:
-            gpen_dtype = precision if provider is None else torch.float32
-            runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
-        else:
-            runners = [load_runner(str(model), notify) for model in models]
+        with _import_ahead(DETECTOR_MODULE):  # takes as long as torch's import
+            prefetch(requests, notify)
+            if sizes:
+                gpen_dtype = precision if provider is None else torch.float32
+                runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
+            else:
+                runners = [load_runner(str(model), notify) for model in models]
         face_detector = detection_store.load(str(detector), build_face_detector, notify)
         count = 1 + (0 if sizes else len(models))
         notify(ProgressEvent("load", count, count, "model", "Loaded"))
@@ -347,3 +352,13 @@ def _missing_parser(progress: Progress) -> FaceParser:
 
 def _missing_upscaler(name: str, progress: Progress) -> Upscaler:
     raise MissingWeights(f"The upscaler {name!r} cannot be loaded, because no models folder was given.")
+
+
+@contextmanager
+def _import_ahead(name: str) -> Iterator[None]:
+    """Import a module in a thread, while the block reads files and computes. Its errors are raised at the block's end."""
+    with ThreadPoolExecutor(1, "gpen-import") as pool:
+        imported = pool.submit(import_module, name)
+        yield
+        with version_guard("facexlib"):
+            imported.result()
