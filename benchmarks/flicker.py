@@ -175,7 +175,7 @@ def draw(drawn: dict[str, dict[str, FlickerResult]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    labels = {"each": "frame by frame", "followed": "followed", "steady": "steady (the default)"}
+    labels = {"each": "frame by frame", "followed": "tracked", "steady": "smoothed (the default)"}
     figure, panels = pyplot.subplots(1, len(drawn), figsize=(11, 4), layout="constrained", squeeze=False)
     for panel, (name, out) in zip(panels[0], drawn.items()):
         for way, label in labels.items():

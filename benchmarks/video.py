@@ -3,14 +3,17 @@
     python benchmarks/video.py overlap            # a network that sleeps, and one that computes
     python benchmarks/video.py memory --seconds 20 200
     python benchmarks/video.py stages             # processor time of each stage
+    python benchmarks/video.py memory --seconds 60 600 --size 640 360 --clips CLIP...
     python benchmarks/video.py one FILM --models-dir DIR --model NAME
 
 `overlap` restores a video with a synthetic network. One variant sleeps, which keeps the CPU free like a GPU does; the other
 one keeps the CPU busy. It prints the seconds of the whole and of each stage, the CPU seconds divided by the number of cores,
 and the ratio of the whole to the larger of the slowest stage and that CPU time. `memory` restores videos of several lengths
-with the synthetic network, each in a separate process, and prints the peak memory of each. `stages` restores a short
-1920 x 1080 video of one face of 500 px, without detection and with a network that takes no time. It prints the processor
-time of each stage per frame. FFmpeg's own threads do not count, so `decode` and `encode` are the conversion of frames."""
+with the synthetic network, each in a separate process, and prints the peak memory of each. The videos show one moving photo,
+or your `--clips` one after the other, again and again. A face is reported in the middle of each frame. `stages` restores a
+short 1920 x 1080 video of one face of 500 px, without detection and with a network that takes no time. It prints the
+processor time of each stage per frame. FFmpeg's own threads do not count, so `decode` and `encode` are the conversion of
+frames."""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,24 +50,43 @@ from gpen_core.video import threaded_pipeline  # noqa: E402
 RATE = 30
 
 
-def write_film(path: Path, seconds: float, size: tuple[int, int], at_once: int = 12) -> None:
-    """A hand-held video of one face, whose first frames come again and again."""
-    photo = images.astronaut()
-    count = round(seconds * RATE)
-    frames = [
-        frame
-        for frame, _ in synthetic_video.render_video(
-            photo, "shake", min(count, at_once), size, 3.0, middle=(230, 160), width=400
-        )
-    ]
+def shaken_photo(count: int, size: tuple[int, int], at_once: int) -> Iterator[np.ndarray]:
+    """The frames of a hand-held video of one face, whose first frames come again and again."""
+    photo, look = images.astronaut(), {"middle": (230, 160), "width": 400}
+    film = synthetic_video.render_video(photo, "shake", min(count, at_once), size, 3.0, **look)
+    frames = [frame for frame, _ in film]
+    for number in range(count):
+        step = number % (2 * len(frames))
+        yield frames[step if step < len(frames) else 2 * len(frames) - 1 - step]
+
+
+def clip_frames(clips: Sequence[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The frames of the clips, again and again, in the middle of a frame of this size."""
+    width, height = size
+    while True:
+        for clip in clips:
+            with av.open(str(clip)) as container:
+                for frame in container.decode(video=0):
+                    scale = min(width / frame.width, height / frame.height)
+                    own = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
+                    image = frame.reformat(*own, format="rgb24", interpolation="AREA").to_ndarray()
+                    whole = np.zeros((height, width, 3), np.uint8)
+                    whole[(height - own[1]) // 2 :, (width - own[0]) // 2 :][: own[1], : own[0]] = image
+                    yield whole
+
+
+def write_film(
+    path: Path, seconds: float, size: tuple[int, int], at_once: int = 12, clips: Sequence[Path] = (), rate: int = RATE
+) -> None:
+    """A video of the clips or, without any, of a photo that is moved, with sound."""
+    count = round(seconds * rate)
+    frames = islice(clip_frames(clips, size), count) if clips else shaken_photo(count, size, at_once)
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "ultrafast"})
+        stream = out.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         sound = out.add_stream("aac", rate=48000)
         sound.layout = "mono"
-        for number in range(count):
-            step = number % (2 * len(frames))
-            frame = frames[step if step < len(frames) else 2 * len(frames) - 1 - step]
+        for frame in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         for number in range(round(seconds * 48000 / 1024)):
             wave = np.sin(np.arange(1024) * 0.05 + number)[None].astype(np.float32) * 0.1
@@ -143,23 +167,29 @@ def memory(given: argparse.Namespace) -> None:
     for seconds in given.seconds:
         call = [sys.executable, __file__, "peak", str(seconds), "--size", *map(str, given.size), "--codec", given.codec]
         call += ["--max-memory", str(given.max_memory)] if given.max_memory else []
+        call += film_arguments(given)
         print(subprocess.run(call, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+
+
+def film_arguments(given: argparse.Namespace) -> list[str]:
+    return ["--rate", str(given.rate), *(["--clips", *map(str, given.clips)] if given.clips else [])]
 
 
 def peak(given: argparse.Namespace) -> None:
     """In a process of its own; the video is written by another."""
     width, height = given.size
-    face = make_face((width / 2, height / 2), height / 6)
+    face = make_face((width / 2, height / 2), height / (3 if given.clips else 6))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         call = [sys.executable, __file__, "film", str(path), str(given.length), "--size", str(width), str(height)]
-        subprocess.run(call, check=True)
+        subprocess.run([*call, *film_arguments(given)], check=True)
         runner, _ = restorer(sharpen, faces=[face])
         idle, start = used(), time.perf_counter()
         video = VideoOptions(codec=given.codec)
         out = path.with_name("out.mp4")
         result = restore_video(path, out, runner, RestoreOptions(), video, frame_memory=given.max_memory)
         told = {"seconds": given.length, "frames": len(result.restored), "idle_MiB": idle, "peak_MiB": used()}
+        told["tracks"] = len(result.tracks)
         print(json.dumps({**told, "took": round(time.perf_counter() - start, 1)}))
 
 
@@ -189,11 +219,15 @@ def main() -> None:
         parser_.set_defaults(run=function)
     for parser_ in (two, three, four):
         parser_.add_argument("--size", type=int, nargs=2, default=[1920, 1080])
+        parser_.add_argument("--rate", type=int, default=RATE, help="frames per second")
+        parser_.add_argument("--clips", type=Path, nargs="+", default=[])
     five = commands.add_parser("stages")
     five.add_argument("--frames", type=int, default=20)
     five.add_argument("--runs", type=int, default=3)
     five.set_defaults(run=stages)
-    four.set_defaults(run=lambda given: write_film(given.path, given.length, tuple(given.size)))
+    four.set_defaults(
+        run=lambda given: write_film(given.path, given.length, tuple(given.size), clips=given.clips, rate=given.rate)
+    )
     given = parser.parse_args()
     given.run(given)
 
