@@ -31,7 +31,8 @@ def seconds_per_face(
 ) -> float:
     """Restore one face of a frame a few times, as a video, and return the seconds per frame.
 
-    A GPU does so twice, because the first run of a network prepares it. Raises the errors of `FrameRestorer`."""
+    One frame before them is not timed, because the first run of a network prepares it. Raises the errors of
+    `FrameRestorer`."""
     count = TIMED_FRAMES
     points = np.repeat(np.asarray(face.landmarks, np.float64)[None], count, axis=0)
     boxes, scores = np.repeat(np.array([face.box], np.float64), count, axis=0), np.full(count, face.score)
@@ -40,11 +41,9 @@ def seconds_per_face(
     options, video = replace(options, faces="all", max_faces=None), replace(video, min_duration=0)
     make = frame_restorer_type(restorer, options).from_analysis
     frame_restorer = make(analysis, restorer, options, video, 1.0, progress, None, max_memory)
-    seconds = 0.0
-    for _ in range(1 if restorer.device.type == "cpu" else 2):
+    for number in (1, count):
         start = time.perf_counter()
+        frames = [SequenceFrame(n, frame.image) for n in range(number)]
         with ThreadedPipeline(progress.replay) as pipeline:
-            frames = [SequenceFrame(number, frame.image) for number in range(count)]
-            list(frame_restorer.run(frames, range(count), pipeline))
-        seconds = time.perf_counter() - start
-    return seconds / count
+            list(frame_restorer.run(frames, range(number), pipeline))
+    return (time.perf_counter() - start) / count
