@@ -344,10 +344,10 @@ def test_running_out_of_memory_outside_the_network_is_out_of_memory_too(red, tmp
     errors = iter([RuntimeError("CUDA out of memory."), MemoryError()] * 2)  # two images, each tried again alone
     detect = red.detector.detect
 
-    def greedy(*args):
+    def greedy(*args, **others):
         for error in errors:
             raise error
-        return detect(*args)
+        return detect(*args, **others)
 
     monkeypatch.setattr(red.detector, "detect", greedy)
     jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png", "c.png")]
@@ -361,10 +361,10 @@ def test_an_image_out_of_memory_beside_others_is_tried_again_alone(red, tmp_path
     errors = iter([MemoryError()])
     detect = red.detector.detect
 
-    def greedy(*args):
+    def greedy(*args, **others):
         for error in errors:
             raise error
-        return detect(*args)
+        return detect(*args, **others)
 
     monkeypatch.setattr(red.detector, "detect", greedy)
     jobs = [(picture(tmp_path / name), tmp_path / "out" / name) for name in ("a.png", "b.png")]
