@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..images.image import ImageData
     from ..pipeline.identity_models import IdentityModels
     from ..pipeline.photo_people import PhotoFace, PhotoFaces, PhotoPeople, PhotoPerson
-    from ..tools.people_page import PersonEntry
+    from .people_page import PersonEntry
 
 NAME = "people"
 """Of the page, its JSON file and its folder."""
@@ -102,7 +102,7 @@ class PeopleListing:
 
     def write(self, reporter: ProgressReporter) -> None:
         """Print the people, and write their page. Raises `OutputError`."""
-        from ..tools.people_page import PeoplePage, reference_folder
+        from .people_page import PeoplePage, reference_folder
 
         found = self.faces.people()
         notes = [*found.notes, *([self.note] if self.note and len(self.files) > 1 else [])]
@@ -136,7 +136,7 @@ class PeopleListing:
         return f"{(below.parent / PurePath(source).name).as_posix()} (face {face.number})"
 
     def _entry(self, person: PhotoPerson) -> PersonEntry:
-        from ..tools.people_page import PersonEntry, Place
+        from .people_page import PersonEntry, Place
 
         places = [Place(self._place(face), self.files[face.photo][1].as_posix()) for face in person.faces]
         thumbnails = [face.thumbnail for face in person.best_faces]

@@ -130,7 +130,7 @@ def _write_page(
 ) -> None:
     """Write the page of the people of a video, see `PeoplePage`."""
     from ..pipeline.photo_people import encode_thumbnail
-    from ..tools.people_page import PeoplePage, PersonEntry, Place
+    from .people_page import PeoplePage, PersonEntry, Place
 
     entries = [
         PersonEntry(

@@ -8,9 +8,9 @@ import helpers
 import numpy as np
 import pytest
 
+from gpen_core.cli.people_page import PeoplePage, PersonEntry, Place
 from gpen_core.errors import OutputError
 from gpen_core.pipeline.photo_people import encode_thumbnail
-from gpen_core.tools.people_page import PeoplePage, PersonEntry, Place
 
 FACE = encode_thumbnail(np.full((160, 160, 3), 128, np.uint8))
 BLANK = encode_thumbnail(np.zeros((160, 160, 3), np.uint8))
