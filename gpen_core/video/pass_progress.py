@@ -116,7 +116,7 @@ class AnalyzeProgress:
         sure = [face for face in faces if face.score >= self._options.confidence]
         chosen = [face for face in select_faces(sure, frame.image.size, self._options) if face.reason is None]
         self._faces += len(chosen)
-        if chosen and self._face_seconds is None:
+        if chosen and self._face_seconds is None and self._seen > MIN_STEPS:  # the header may promise too many frames
             self._face_seconds = self._measure(frame, max(chosen, key=lambda face: face.area))
             self._estimate.pause()
 

@@ -90,7 +90,7 @@ def first_pass(clock, options, faces_of, count=1000, done=10, **given):
 
 def test_the_first_pass_measures_one_face_and_counts_both_passes(clock):
     left, measured = first_pass(clock, RestoreOptions(), lambda n: [SMALL, FACE] if n else [])
-    assert measured == [(1, FACE.box)] and left[:4] == [None] * 4
+    assert measured == [(5, FACE.box)] and left[:5] == [None] * 5
     assert left[9] == pytest.approx(990 * 0.1 + 1000 * 1.8 * 2.0)  # 18 faces in 10 frames
 
 
@@ -99,14 +99,14 @@ def test_the_first_pass_measures_one_face_and_counts_both_passes(clock):
 )
 def test_only_faces_that_will_be_restored_count(clock, options):
     left, measured = first_pass(clock, options, lambda n: [SMALL, FACE])
-    assert measured == [(0, FACE.box)] and left[9] == pytest.approx(990 * 0.1 + 1000 * 2.0)
+    assert measured == [(5, FACE.box)] and left[9] == pytest.approx(990 * 0.1 + 1000 * 2.0)
 
 
 def test_nothing_is_said_of_what_is_not_known(clock, tmp_path):
     def one(n):
         return [FACE]
 
-    few = first_pass(clock, RestoreOptions(), lambda n: [FACE] if n < 4 else [])[0]
+    few = first_pass(clock, RestoreOptions(), lambda n: [FACE] if 2 <= n < 6 else [])[0]
     assert few[7] is not None and few[8] is None  # faces in less than half of the frames
     for faces in ("0,2", f"like:{tmp_path}", f"not:{tmp_path}"):
         assert first_pass(clock, RestoreOptions(faces=faces), one) == ([None] * 10, [])
