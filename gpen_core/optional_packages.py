@@ -75,8 +75,22 @@ def version_guard(name: str) -> ErrorConverter:
     return ErrorConverter(partial(_unsupported_error, name))
 
 
+def torchvision_problem(error: BaseException) -> str | None:
+    """Return the message for the error of a torchvision that was built for another torch, else None."""
+    if not isinstance(error, RuntimeError) or "torchvision::" not in str(error):
+        return None
+    torchvision, torch = metadata.version("torchvision"), metadata.version("torch")
+    return (
+        f"torchvision {torchvision} does not fit torch {torch} ({first_line(error)}). Install the one that "
+        "https://pytorch.org/get-started/previous-versions/ lists with this torch."
+    )
+
+
 def _unsupported_error(name: str, error: Exception) -> UnsupportedPackage | None:
     package, version = PACKAGES[name], None
+    problem = torchvision_problem(error)
+    if problem is not None:
+        return UnsupportedPackage(problem)
     if isinstance(error, (AttributeError, TypeError)):
         version = _untested_version(name, package)
     if version is None:

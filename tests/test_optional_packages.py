@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gpen_core.cli import environment, main
 from gpen_core.errors import MissingDependency, UnsupportedPackage
@@ -145,6 +146,33 @@ def test_facexlib_is_named(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: "0.9")
     with pytest.raises(UnsupportedPackage, match=r"facexlib 0\.9 is not supported"):
         FaceParser.from_state_dict({"out_mask_conv.conv2d.weight": torch.zeros(1)}, torch.device("cpu"))
+
+
+@pytest.fixture
+def other_torchvision(monkeypatch):
+    """A torchvision that was built for another torch: importing it fails."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("facexlib", "torchvision")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "torchvision":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+
+
+def test_a_torchvision_that_does_not_fit_is_named_in_one_sentence(other_torchvision, models, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    arguments = ("--model", "red-256", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline")
+    assert main(["restore", str(photo), "-o", str(tmp_path / "out.png"), *map(str, arguments)]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"^gpen: torchvision \S+ does not fit torch \S+ \(operator torchvision::nms does not exist\)", said)
+    assert "report it" not in said and not (tmp_path / "out.png").exists()
+    assert main(["doctor"]) != 0
+    assert "cannot be imported: torchvision" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", PACKAGES)

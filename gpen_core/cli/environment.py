@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingDependency, first_line
-from ..optional_packages import PURPOSES, WITHOUT_DEPENDENCIES, install_command, not_installed, parse_version
+from ..optional_packages import (
+    PURPOSES,
+    WITHOUT_DEPENDENCIES,
+    install_command,
+    not_installed,
+    parse_version,
+    torchvision_problem,
+)
 from ..version import __version__
 from ..weights.folders import models_dirs
 from ..weights.onnx_runtime import RUNTIME, RUNTIME_PACKAGES
@@ -195,6 +202,11 @@ def _import_error(package: str) -> str | None:
         import_module(module_of(package))
     except (ImportError, OSError) as error:  # OSError: a DLL that Windows cannot load
         return first_line(error)
+    except RuntimeError as error:
+        problem = torchvision_problem(error)
+        if problem is None:
+            raise
+        return problem
     return None
 
 
