@@ -10,7 +10,9 @@ import logging
 import math
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Literal
 
 import cv2
@@ -73,6 +75,18 @@ class Region:
             return other if self.empty else self
         low, high = (min(self.x0, other.x0), min(self.y0, other.y0)), (max(self.x1, other.x1), max(self.y1, other.y1))
         return Region(*low, *high)
+
+
+def join_overlapping(regions: Iterable[Region]) -> list[Region]:
+    """Return disjoint rectangles that contain all regions. Empty ones are dropped."""
+    joined: list[Region] = []
+    for region in regions:
+        while overlapping := [one for one in joined if not one.intersection(region).empty]:
+            joined = [one for one in joined if one not in overlapping]
+            region = reduce(Region.union, overlapping, region)
+        if not region.empty:
+            joined.append(region)
+    return joined
 
 
 ASPECT_TOLERANCE = 0.02

@@ -7,7 +7,7 @@ precision that RGB of 8 bits does not have.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.image import ImageData, Pixels, Region, apply_orientation
+from ..images.image import ImageData, Pixels, Region, apply_orientation, join_overlapping
 from .containers import import_av
 
 PLANAR_NAME = re.compile(r"(?P<kind>yuv|gray|gbr)(?P<alpha>a)?j?(?P<chroma>4\d\d)?p?(?P<bits>9|10|12|14|16)?(?:le)?")
@@ -202,7 +202,7 @@ class Planes:
         Luma changes only in these pixels, and chroma in the samples that cover any of them. All else stays identical."""
         layout, arrays = self.layout, list(self.arrays)
         rows = rgb_to_plane_matrix(layout, self.colors, self.size)
-        for box in _changed_boxes(mask, layout):
+        for box in aligned_boxes(_outlined(mask), layout, self.size):
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
             change = cv2.transform(_masked_difference(before, after, mask, box), rows)
@@ -249,28 +249,23 @@ def _upsample_chroma(chroma: Pixels, layout: PixelFormat, shape: Sequence[int]) 
     return chroma.repeat(layout.subsampling_y, 0).repeat(layout.subsampling_x, 1)[: shape[0], : shape[1]]
 
 
-def _changed_boxes(mask: NDArray[np.bool_], layout: PixelFormat) -> list[Region]:
-    """Return disjoint rectangles that contain all pixels of the mask, aligned to chroma samples."""
+def aligned_boxes(regions: Iterable[Region], layout: PixelFormat, size: tuple[int, int]) -> list[Region]:
+    """Return disjoint rectangles of a frame of this (width, height) that contain all regions, aligned to chroma samples."""
+    across, down = layout.subsampling_x, layout.subsampling_y
+
+    def aligned(one: Region) -> Region:
+        x1, y1 = min(-(-one.x1 // across) * across, size[0]), min(-(-one.y1 // down) * down, size[1])
+        return Region(one.x0 - one.x0 % across, one.y0 - one.y0 % down, x1, y1)
+
+    return join_overlapping(map(aligned, regions))
+
+
+def _outlined(mask: NDArray[np.bool_]) -> Iterator[Region]:
+    """Yield rectangles that contain all pixels of the mask."""
     outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     parts = outlines if len(outlines) <= MAX_BOXES else [np.concatenate(outlines)]
-    found: list[Region] = []
     for x, y, width, height in map(cv2.boundingRect, parts):
-        x0, y0 = x - x % layout.subsampling_x, y - y % layout.subsampling_y
-        x1, y1 = (
-            -(-(x + width) // layout.subsampling_x) * layout.subsampling_x,
-            -(-(y + height) // layout.subsampling_y) * layout.subsampling_y,
-        )
-        new = Region(int(x0), int(y0), min(int(x1), mask.shape[1]), min(int(y1), mask.shape[0]))
-        while meets := [one for one in found if not one.intersection(new).empty]:
-            found = [one for one in found if one not in meets]
-            new = _bounding_box((new, *meets))
-        found.append(new)
-    return found
-
-
-def _bounding_box(boxes: Sequence[Region]) -> Region:
-    low, high = (min(b.x0 for b in boxes), min(b.y0 for b in boxes)), (max(b.x1 for b in boxes), max(b.y1 for b in boxes))
-    return Region(*low, *high)
+        yield Region(x, y, x + width, y + height)
 
 
 def _masked_difference(before: ImageData, after: ImageData, mask: NDArray[np.bool_], box: Region) -> NDArray[np.float32]:

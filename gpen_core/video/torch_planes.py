@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..images.image import Pixels, Region
+from ..images.image import Pixels
 from ..pipeline.torch_canvas import TorchCanvas
 from ..pipeline.torch_image import to_device
-from .planes import PixelFormat, Planes, rgb_to_plane_matrix
+from .planes import PixelFormat, Planes, aligned_boxes, rgb_to_plane_matrix
 
 
 def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
@@ -20,7 +19,7 @@ def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
 
     The changed parts of all planes are copied to the device and back in one piece each."""
     layout = planes.layout
-    boxes = changed_boxes(canvas.regions, layout, planes.size)
+    boxes = aligned_boxes(canvas.regions, layout, planes.size)
     if not boxes:
         return None
     color_planes = {"gray": 1}.get(layout.kind, 3)
@@ -44,21 +43,6 @@ def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
     for window, samples in zip(windows, np.split(after, np.cumsum([window.size for window in windows])[:-1])):
         window[...] = samples.reshape(window.shape)
     return replace(planes, arrays=tuple(arrays))
-
-
-def changed_boxes(regions: Iterable[Region], layout: PixelFormat, size: tuple[int, int]) -> list[Region]:
-    """Return disjoint rectangles that contain all regions, aligned to chroma samples."""
-    across, down = layout.subsampling_x, layout.subsampling_y
-    found: list[Region] = []
-    for one in regions:
-        x1, y1 = min(-(-one.x1 // across) * across, size[0]), min(-(-one.y1 // down) * down, size[1])
-        new = Region(one.x0 - one.x0 % across, one.y0 - one.y0 % down, x1, y1)
-        while meets := [box for box in found if not box.intersection(new).empty]:
-            found = [box for box in found if box not in meets]
-            for box in meets:
-                new = new.union(box)
-        found.append(new)
-    return found
 
 
 def _average(change: torch.Tensor, across: int, down: int) -> torch.Tensor:

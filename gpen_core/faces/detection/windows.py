@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...images.image import Region
+from ...images.image import Region, join_overlapping
 from ..face import Box
 from .image_source import BORDER, ImageBatch
 from .pyramid import ScaleRange
@@ -32,7 +32,7 @@ def search_windows(boxes: Sequence[Box], size: tuple[int, int], side: int, scale
     around = np.hstack((rows[:, :2] - MARGIN * sides, rows[:, 2:] + MARGIN * sides))
     around[:, :2] = np.floor(around[:, :2] / BORDER) * BORDER
     around = np.clip(np.rint(around), 0, [width, height, width, height])
-    windows = _join([Region(*(int(v) for v in row)) for row in around])
+    windows = join_overlapping(Region(*(int(v) for v in row)) for row in around)
     area = sum((window.x1 - window.x0 + 2 * BORDER) * (window.y1 - window.y0 + 2 * BORDER) for window in windows)
     return windows if area <= MAX_SHARE * width * height else None
 
@@ -49,26 +49,3 @@ def rotate_window(window: Region, quarters: int, size: tuple[int, int]) -> Regio
     left, top = (width - x[1], width - x[0]), (height - y[1], height - y[0])
     columns, rows = ((x, y), (y, left), (left, top), (top, x))[quarters]
     return Region(columns[0], rows[0], columns[1], rows[1])
-
-
-def _join(windows: list[Region]) -> list[Region]:
-    """Replace overlapping windows by the one around them, and drop empty ones."""
-    joined: list[Region] = []
-    for window in windows:
-        if window.empty:
-            continue
-        while touching := [one for one in joined if _overlap(one, window)]:
-            joined = [one for one in joined if one not in touching]
-            parts = [window, *touching]
-            window = Region(
-                min(one.x0 for one in parts),
-                min(one.y0 for one in parts),
-                max(one.x1 for one in parts),
-                max(one.y1 for one in parts),
-            )
-        joined.append(window)
-    return joined
-
-
-def _overlap(one: Region, other: Region) -> bool:
-    return max(one.x0, other.x0) < min(one.x1, other.x1) and max(one.y0, other.y0) < min(one.y1, other.y1)
