@@ -47,8 +47,8 @@ class WebUI:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        python = os.environ.get(f"GPEN_{self.kind}_PYTHON", sys.executable)
-        command = [python, "launch.py", "--port", str(self.port), "--data-dir", str(data), *self.own_flags(), *flags]
+        self.python = os.environ.get(f"GPEN_{self.kind}_PYTHON", sys.executable)
+        command = [self.python, "launch.py", "--port", str(self.port), "--data-dir", str(data), *self.own_flags(), *flags]
         environment = {**os.environ, "GPEN_OFFLINE": "1", "HF_HUB_OFFLINE": "1", **environment}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)

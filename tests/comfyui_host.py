@@ -34,8 +34,8 @@ class ComfyUI:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        python = os.environ.get("GPEN_COMFYUI_PYTHON", sys.executable)
-        command = [python, "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(base), *flags]
+        self.python = os.environ.get("GPEN_COMFYUI_PYTHON", sys.executable)
+        command = [self.python, "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(base), *flags]
         environment = {**os.environ, "GPEN_OFFLINE": "1"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: this is both a plugin, for its fixture, and imported for it
 
 import importlib.util
 import struct
+import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -93,6 +94,12 @@ def require_packages():
     for package, purpose in (("onnx", "torch exports with it"), ("onnxruntime", "it proves what is read")):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs the package {package}: {purpose}")
+
+
+def require_runtime_in_host(python):
+    """Skip the test if the host's interpreter has no ONNX Runtime."""
+    if subprocess.run([python, "-c", "import onnxruntime"], capture_output=True).returncode:
+        pytest.skip("needs onnxruntime in the host's Python")
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,7 @@ def test_the_red_checkpoint_turns_only_faces_red(host):
 
 def test_onnx_files_in_the_list_restore_as_the_pth_does(host, exported_onnx, unmapped_onnx):
     """One that is converted, in the folder of ReActor and with no other file of that network, and one that cannot be."""
+    onnx_files.require_runtime_in_host(host.python)
     files = {
         "facerestore_models/GPEN-BFR-256.onnx": exported_onnx.read_bytes(),
         "GPEN/gpen-as-it-is.onnx": unmapped_onnx.read_bytes(),

@@ -82,6 +82,7 @@ def test_restoring_over_the_api(host, photo, mode):
 
 def test_onnx_files_in_the_list_restore_as_the_pth_does(host, photo, exported_onnx, unmapped_onnx):
     """One that is converted, with no other file of that network, and one that cannot be. The host needs ONNX Runtime."""
+    onnx_files.require_runtime_in_host(host.python)
     files = {
         "facerestore_models/GPEN-BFR-256.onnx": exported_onnx.read_bytes(),
         "GPEN/gpen-as-it-is.onnx": unmapped_onnx.read_bytes(),
