@@ -70,9 +70,9 @@ def no_progress(event: ProgressEvent) -> None:
     """A progress callback that ignores all events."""
 
 
-def pluralize(count: int, noun: str) -> str:
-    """`1 face`, `2 faces`, `1,000 faces`."""
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+def pluralize(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 face`, `2 faces`, `1,000 faces`. `plural`: if it is not the noun with an s, such as `people`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 class ReplayableProgress:

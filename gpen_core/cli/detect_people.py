@@ -38,10 +38,6 @@ def as_sentence(note: str) -> str:
     return note[:1].upper() + note[1:]
 
 
-def people_text(count: int) -> str:
-    return "1 person" if count == 1 else f"{count:,} people"
-
-
 def detect_one(detector: Detector, options: RestoreOptions, image: ImageData) -> Sequence[Face]:
     """Detect the faces of an image."""
     return detector.detect([image], options)[0]
@@ -106,7 +102,7 @@ class PeopleListing:
 
         found = self.faces.people()
         notes = [*found.notes, *([self.note] if self.note and len(self.files) > 1 else [])]
-        title = f"{people_text(len(found.people))} in {pluralize(self.image_count, 'image')}"
+        title = f"{pluralize(len(found.people), 'person', 'people')} in {pluralize(self.image_count, 'image')}"
         reference = shlex.quote(f"like:{reference_folder(self.folder, NAME, 0)}")
         command = f"gpen restore {shlex.join(self.inputs)} -o restored/ --faces {reference}"
         page = PeoplePage(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, OptionsError, OutOfMemory, OutputError
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
-from .detect_people import as_sentence, detect_one, people_text
+from .detect_people import as_sentence, detect_one
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
 from .terminal import print_input_error
@@ -110,9 +110,8 @@ def _output_folder(args: argparse.Namespace) -> Path | None:
 def _print(path: Path, result: VideoPeople, reporter: ProgressReporter) -> None:
     people, size = result.people, pixels_text(*result.analysis.size)
     frames = pluralize(result.analysis.frame_count, "frame")
-    reporter.write(
-        f"{path}: {people_text(len(people))} ({size}, {frames}, {pluralize(len(result.analysis.cuts), 'cut')})", sys.stdout
-    )
+    cuts = pluralize(len(result.analysis.cuts), "cut")
+    reporter.write(f"{path}: {pluralize(len(people), 'person', 'people')} ({size}, {frames}, {cuts})", sys.stdout)
     for person in people:
         reason = f"  {person.reason}" if person.reason else ""
         size = f"{person.size:.0f} px"
@@ -143,11 +142,12 @@ def _write_page(
         )
         for person in result.people
     ]
+    count = pluralize(len(entries), "person", "people")
     tracks = f"--faces {result.people[0].number} --tracks {shlex.quote(str(folder))}" if result.people else ""
     page = PeoplePage(
         folder,
         f"{path.name}.people",
-        f"{people_text(len(entries))} in {path.name}",
+        f"{count} in {path.name}",
         entries,
         [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{path.suffix} {tracks}")]
         if tracks
@@ -157,4 +157,4 @@ def _write_page(
     )
     for note in page.write(partial(detect_one, detector, options), reporter):
         reporter.note(note)
-    reporter.summarize(f"{page.path}: {people_text(len(entries))}")
+    reporter.summarize(f"{page.path}: {count}")

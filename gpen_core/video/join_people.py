@@ -117,9 +117,7 @@ def join_people(
             people.save(folder)
     count = len(set(people.people))
     if count < len(before):
-        notes = [
-            f"{pluralize(len(before), 'face')} were joined to {count:,} {'person' if count == 1 else 'people'} by SFace"
-        ]
+        notes = [f"{pluralize(len(before), 'face')} were joined to {pluralize(count, 'person', 'people')} by SFace"]
     else:
         notes = [not_joined_text("shot")] if wanted == AUTO and not people.is_joined else []
     return people.apply(analysis), notes

@@ -65,5 +65,6 @@ class VideoResult:
 
 def people_count_text(count: int, restored: int) -> str:
     """`3 people: 2 restored, 1 skipped`, or `no people`."""
-    people = {0: "no people", 1: "1 person"}.get(count, f"{count:,} people")
-    return f"{people}: {restored:,} restored, {count - restored:,} skipped" if count else people
+    if not count:
+        return "no people"
+    return f"{pluralize(count, 'person', 'people')}: {restored:,} restored, {count - restored:,} skipped"
