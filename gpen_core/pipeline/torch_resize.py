@@ -46,6 +46,16 @@ def downsample(image: torch.Tensor, factor: int) -> torch.Tensor:
     return F.avg_pool2d(image[None], factor)[0]
 
 
+def reduce_square(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Reduce [C, S, S], float32, to [C, side, side] by area, by any factor."""
+    length = images.shape[-1]
+    if length == side:
+        return images
+    if length % side == 0:
+        return downsample(images, length // side)
+    return area_resize(images[..., None], (side, side))[..., 0]
+
+
 def area_resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Reduce [B, H, W, C] of any dtype to `size` (width, height) in float32.
 

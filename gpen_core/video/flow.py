@@ -86,7 +86,7 @@ def match(
 
 def warp_by_flow(image: FloatImage, flow: FloatImage, interpolation: int = cv2.INTER_LINEAR) -> FloatImage:
     """Warp `image` [H, W] or [H, W, C] backward by a flow [H, W, 2]: each pixel gets the value at the flow's end."""
-    return sample(image, flow + pixel_grid(flow.shape[0]), interpolation)
+    return sample(image, flow + _pixel_grid(flow.shape[0]), interpolation)
 
 
 def sample(
@@ -136,7 +136,7 @@ def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
 
 
 def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward: FloatImage) -> FloatImage:
-    ends = forward + pixel_grid(forward.shape[0])
+    ends = forward + _pixel_grid(forward.shape[0])
     round_trip = forward + sample(backward, ends)
     returns = _falloff(np.asarray(cv2.magnitude(*cv2.split(round_trip)), np.float32), *FORWARD_BACKWARD)
     difference = _local_rms((one.color - sample(other.color, ends, cv2.INTER_CUBIC)) ** 2)
@@ -178,8 +178,13 @@ def _falloff(value: FloatImage, low: FloatImage | float, high: FloatImage | floa
     return np.asarray(part * part * (3 - 2 * part), np.float32)
 
 
-@lru_cache(maxsize=4)
-def pixel_grid(size: int) -> FloatImage:
+@lru_cache(maxsize=4)  # callers must not modify the result
+def _pixel_grid(size: int) -> FloatImage:
+    """See `make_grid`; for guides."""
+    return make_grid(size)
+
+
+def make_grid(size: int) -> FloatImage:
     """Return x and y of each pixel, [S, S, 2]."""
     steps = np.arange(size, dtype=np.float32)
     return np.stack(np.meshgrid(steps, steps), 2)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import OptionsError
 from ..images.image import FloatImage
 from .detail import WarpedMean, merge, scale_channels
-from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, match, prepare, sample, warp_by_flow
+from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, make_grid, match, prepare, sample, warp_by_flow
 
 # This radius reduces the flicker of noise to 0.39, a radius of 2 to 0.47 (benchmarks/flicker.py, shake). For a face that
 # turns, talks and blinks, restored by sharpening, lower amounts kept more noise than detail. A radius of 5 gained little and
@@ -217,7 +217,7 @@ class _Warp:
         self._confidence = np.empty((size, size), np.float32)
         self._flow = np.empty((size, size, 2), np.float32)
         self._values, self._warped = (np.empty(layer.shape, np.float32) for _ in range(2))
-        self._grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), 2)
+        self._grid = make_grid(size)  # not cached, because it is large
 
     def accumulate(self, mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
         """Add the warped layer and its weight."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..pipeline.torch_image import luminance
-from ..pipeline.torch_resize import area_resize
+from ..pipeline.torch_resize import reduce_square
 from .detail import BANDS, DOUBT, GRID, MIN_SHARE, MIN_WEIGHT, NEIGHBOR_WEIGHT, TINY_POWER, TINY_WEIGHT, WINDOW
 from .torch_gaussian import gaussian_blur
 
@@ -56,7 +56,7 @@ def _band_weights(details: torch.Tensor, compared: torch.Tensor, share: torch.Te
     products = (
         torch.stack((torch.ones_like(own), (earlier + later) * own, earlier * later, own * own, common * common)) * compared
     )
-    small = F.avg_pool2d(products[None], GRID)[0] if side == size * GRID else _area(products, size)
+    small = reduce_square(products, size)
     area, with_own, among, own_power, common_power = gaussian_blur(small, WINDOW / GRID).unbind()
     with_own = with_own / 2
     doubt = DOUBT * (common_power - among).clamp(min=0) + TINY_POWER
@@ -69,8 +69,3 @@ def _band_weights(details: torch.Tensor, compared: torch.Tensor, share: torch.Te
     best, kept = F.interpolate(grid[None], size=(side, side), mode="bilinear", align_corners=False)[0].unbind()
     used = torch.minimum(share, best)
     return share - used, used / kept - share
-
-
-def _area(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Reduce [N, S, S] to [N, size, size] by area."""
-    return area_resize(images[..., None], (size, size))[..., 0]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..pipeline.torch_resize import area_resize, downsample
+from ..pipeline.torch_resize import reduce_square
 from .temporal_filter import LAYER_SCALE, FilteredFrame, TrackFilter
 from .torch_detail import TorchWarpedMean, merge
 from .torch_flow import TorchFlowMatch, chain, match, prepare, warp_by_flow
@@ -53,7 +53,9 @@ class TorchTrackFilter(TrackFilter):
 
     def _measure(self, frame: Any, done: FilteredFrame) -> None:
         size = frame.guide.luma.shape[-1]
-        both = torch.stack([_resize(one, size) for one in (_dequantize(frame.layers[0]), done.layers[0])])  # [2, 3, G, G]
+        both = torch.stack(
+            [reduce_square(one, size) for one in (_dequantize(frame.layers[0]), done.layers[0])]
+        )  # [2, 3, G, G]
         last: Any = self._last
         if last and last[0] in frame.matches:
             found = frame.matches[last[0]]
@@ -71,16 +73,6 @@ def _flows(matches: Sequence[TorchFlowMatch]) -> torch.Tensor:
 
 def _dequantize(layer: torch.Tensor) -> torch.Tensor:
     return (layer.to(torch.float32) + INT16_OFFSET) / LAYER_SCALE
-
-
-def _resize(crop: torch.Tensor, size: int) -> torch.Tensor:
-    """Reduce [3, S, S] to [3, size, size] by area."""
-    side = crop.shape[-1]
-    if side == size:
-        return crop
-    if side % size == 0:
-        return downsample(crop, side // size)
-    return area_resize(crop[..., None], (size, size))[..., 0]
 
 
 def _accumulate_warped(mean: TorchWarpedMean, layer: torch.Tensor, found: TorchFlowMatch, weight: float) -> None:
