@@ -252,7 +252,7 @@ class SizeSelector:
         `side` is the width of the face's square in pixels."""
         better = select_size(side, self._suitable_sizes)
         if better > size:
-            return f"GPEN-BFR-{better} would suit the largest faces better than GPEN-BFR-{size}, but its file is missing."
+            return f"GPEN-BFR-{better} would suit some faces better than GPEN-BFR-{size}, but its file is missing."
         if better < size and self._is_fetching:
             return f"GPEN-BFR-{better} would restore these faces faster than GPEN-BFR-{size}, but its file is missing."
         return None

@@ -111,7 +111,7 @@ def test_what_cannot_be_had_is_asked_for_once_and_its_neighbor_taken(missing, si
     [
         ((512, 2048), 300, 512, None),
         ((512, 2048), 600, 2048, None),
-        ((512,), 600, 512, "GPEN-BFR-1024 would suit the largest faces better"),
+        ((512,), 600, 512, "GPEN-BFR-1024 would suit some faces better"),
         ((4096, 256), 200, 256, None),
         ((), 300, 2048, "GPEN-BFR-512 would restore these faces faster"),
         ((), 1500, 2048, None),
