@@ -58,7 +58,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         "selection",
         "detection",
         "look",
-        without=("order", "min_identity"),
+        without=("order",),
         helps={"faces": FACES_HELP},
     )
     types = {"start": parse_seconds, "end": parse_seconds, "bitrate": _parse_bitrate}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,11 +102,8 @@ def embed_face(embedder: FaceEmbedder, image: ImageData, landmarks: Landmarks) -
     """Return the embedding of a face in an image; None if its landmarks have no alignment or are outside the image.
 
     `landmarks` [5, 2] are in pixels of the image."""
-    alignment = align_for(embedder, landmarks)
-    if alignment is None or alignment.source_region(*image.size).empty:
-        return None
-    region = read_region(image, alignment)
-    return embedder.embed(_warp(image.crop_rgb(region), alignment.relative_to_region(region)))
+    aligned = _align_face(embedder, image, landmarks)
+    return None if aligned is None else embedder.embed(aligned)
 
 
 def embed_crop(embedder: FaceEmbedder, crop: FloatImage, landmarks: Landmarks) -> Embedding | None:
@@ -121,11 +118,9 @@ def embed_with_weight(
     """Return the embedding of a face, see `embed_face`, and how much it counts: more for a large, sharp, sure face.
 
     The weight is 0 if the face is too small or too blurry to tell who it is."""
-    alignment = align_for(embedder, face.landmarks)
-    if alignment is None or alignment.source_region(*image.size).empty:
+    aligned = _align_face(embedder, image, face.landmarks)
+    if aligned is None:
         return None
-    region = read_region(image, alignment)
-    aligned = _warp(image.crop_rgb(region), alignment.relative_to_region(region))
     blur = blur_effect(aligned)
     is_trusted = face.shorter_side >= min_size and blur <= MAX_TRUSTED_BLUR
     weight = face.score * min(face.shorter_side, embedder.size) * (1 - blur) if is_trusted else 0.0
@@ -149,6 +144,15 @@ def blur_effect(rgb: FloatImage) -> float:
     return max(blurs)
 
 
+def _align_face(embedder: FaceEmbedder, image: ImageData, landmarks: Landmarks) -> FloatImage | None:
+    """Return the aligned face of an image; None if its landmarks have no alignment or are outside the image."""
+    alignment = align_for(embedder, landmarks)
+    if alignment is None or alignment.source_region(*image.size).empty:
+        return None
+    region = read_region(image, alignment)
+    return _warp(image.crop_rgb(region), alignment.relative_to_region(region))
+
+
 def _warp(rgb: FloatImage, alignment: Alignment) -> FloatImage:
     """Interpolate linearly and fill with black, as OpenCV's recognizer does. Larger faces are averaged, so none aliases."""
     size = (alignment.size, alignment.size)
@@ -165,6 +169,50 @@ class StrengthTrial:
     """Similarity to the input at that strength, or at the lowest that was tried."""
     full_identity: float
     """Similarity at the requested strength."""
+
+    @property
+    def lowered_text(self) -> str:
+        """Return `0.5 for an identity of 0.52 (before 0.31)`."""
+        return f"{self.strength:.2g} for an identity of {self.identity:.2f} (before {self.full_identity:.2f})"
+
+
+def identity_skip_reason(trial: StrengthTrial | None, minimum: float) -> str:
+    """Return why a face is skipped that has no trial, or one without a strength."""
+    if trial is None:
+        return "its identity cannot be measured"
+    values = f"{trial.identity:.2f} at a quarter of the strength, {trial.full_identity:.2f} at the whole"
+    return f"its identity would not be kept: {values}, minimum {minimum:g}"
+
+
+def trial_identities(embedder: FaceEmbedder, before: FloatImage, after: FloatImage) -> Iterator[float]:
+    """Yield the similarity of a face to its input at each of `TRIAL_SHARES` of the requested strength.
+
+    Both are aligned faces [size, size, 3] RGB in [0, 1]. `after` is restored at the requested strength."""
+    reference = embedder.embed(before)
+    for share in TRIAL_SHARES:
+        yield float(reference @ embedder.embed(before + np.float32(share) * (after - before)))
+
+
+def face_identities(
+    embedder: FaceEmbedder, image: ImageData, restored: ImageData, landmarks: Landmarks
+) -> tuple[float, ...] | None:
+    """Return the `trial_identities` of a face in an image and in the restored image of the same size.
+
+    None if its landmarks have no alignment or are outside the image."""
+    before, after = (_align_face(embedder, one, landmarks) for one in (image, restored))
+    return None if before is None or after is None else tuple(trial_identities(embedder, before, after))
+
+
+def select_strength(identities: Iterable[float], strength: float, minimum: float) -> StrengthTrial:
+    """Return the highest share of `strength` at which the identity is at least `minimum`.
+
+    `identities` are those of `trial_identities`. Those after the first that holds are not computed."""
+    tried: list[float] = []
+    for share, identity in zip(TRIAL_SHARES, identities):
+        tried.append(identity)
+        if identity >= minimum:
+            return StrengthTrial(share * strength, identity, tried[0])
+    return StrengthTrial(None, tried[-1], tried[0])
 
 
 def strength_for_identity(
@@ -189,14 +237,8 @@ def strength_for_identity(
         scaled = (landmarks + 0.5) * (mask.shape[0] / crop.shape[0]) - 0.5
         matrix = fit_similarity(scaled, embedder.template)
         weight = warp(mask, matrix, (embedder.size, embedder.size), cubic=False, replicate=False)[..., None]
-    reference = embedder.embed(before)
-    tried = []
-    for share in TRIAL_SHARES:
-        blend = before + np.float32(share * strength) * weight * (after - before)
-        tried.append(float(reference @ embedder.embed(blend)))
-        if tried[-1] >= minimum:
-            return StrengthTrial(share * strength, tried[-1], tried[0])
-    return StrengthTrial(None, tried[-1], tried[0])
+    blend = before + np.float32(strength) * weight * (after - before)
+    return select_strength(trial_identities(embedder, before, blend), strength, minimum)
 
 
 @dataclass(frozen=True, eq=False)

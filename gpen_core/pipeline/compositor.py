@@ -12,7 +12,7 @@ import torch
 from ..faces.align import Alignment
 from ..faces.face import Landmarks
 from ..faces.fidelity import keep_input
-from ..faces.identity import FaceEmbedder, StrengthTrial, strength_for_identity
+from ..faces.identity import FaceEmbedder, identity_skip_reason, strength_for_identity
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage
 from ..progress import StageTimer
@@ -47,18 +47,6 @@ class FaceTask:
         """The landmarks [5, 2] in pixels of the crop."""
         matrix = self.alignment.matrix
         return np.asarray(self.session.faces[self.number].landmarks @ matrix[:, :2].T + matrix[:, 2], np.float64)
-
-
-def _skip_reason(trial: StrengthTrial | None, minimum: float) -> str:
-    if trial is None:
-        return "its identity cannot be measured"
-    values = f"{trial.identity:.2f} at a quarter of the strength, {trial.full_identity:.2f} at the whole"
-    return f"its identity would not be kept: {values}, minimum {minimum:g}"
-
-
-def _lowered_note(trial: StrengthTrial) -> str:
-    identity = f"{trial.identity:.2f} (before {trial.full_identity:.2f})"
-    return f"strength lowered to {trial.strength:.2g} for an identity of {identity}"
 
 
 class FaceCompositor(Protocol[Crop]):
@@ -114,10 +102,10 @@ class OpenCVCompositor:
                 points = task.landmarks
                 trial = strength_for_identity(self._embedder, crop, restored, mask, points, strength, options.min_identity)
                 if trial is None or trial.strength is None:
-                    session.skip(task.number, _skip_reason(trial, options.min_identity))
+                    session.skip(task.number, identity_skip_reason(trial, options.min_identity))
                     return restored
                 if trial.strength < strength:
-                    note = "; ".join(filter(None, (note, _lowered_note(trial))))
+                    note = "; ".join(filter(None, (note, f"strength lowered to {trial.lowered_text}")))
                 strength = trial.strength
             session.paste(task.number, restored, mask, task.target, note, strength)
         return restored

@@ -135,14 +135,15 @@ def report_header(restorer: ModelInfo | None, names: dict[str, Any], options: Re
         content["device"] = str(restorer.device)
         content["dtype"] = str(restorer.dtype).removeprefix("torch.")
         content["weights"] = list(restorer.weights)
-    content["options"] = {**vars(options), "faces": _faces_json(options)}
+    content["options"] = options_json(options)
     return content
 
 
-def _faces_json(options: RestoreOptions) -> Any:
-    """Return the option `faces` with texts for its references."""
+def options_json(options: RestoreOptions) -> dict[str, Any]:
+    """Return the fields of the options with texts for the references of `faces`, whose photos may be large."""
     faces = options.faces
-    return faces if isinstance(faces, str) else [part if isinstance(part, int) else str(part) for part in faces]
+    texts = faces if isinstance(faces, str) else [part if isinstance(part, int) else str(part) for part in faces]
+    return {**vars(options), "faces": texts}
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:

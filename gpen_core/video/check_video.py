@@ -77,8 +77,6 @@ def raise_if_image_only(options: RestoreOptions) -> None:
     """Raise `OptionsError` for options that only single images have."""
     if options.upscale != 1:
         raise OptionsError("Videos cannot be upscaled here. Upscale the video before or after.")
-    if options.min_identity > 0:
-        raise OptionsError(f"min_identity is {options.min_identity:g}, but it is only for images. Set it to 0 for a video.")
 
 
 def raise_if_faces_missing(selection: FaceSelection, count: int, source: Path) -> None:

@@ -17,7 +17,7 @@ from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
 from ..faces.fidelity import keep_input
-from ..faces.identity import PersonMatch
+from ..faces.identity import PersonMatch, StrengthTrial
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
@@ -170,6 +170,8 @@ class FrameRestorer:
     """The frames to restore; None: all."""
     filters: dict[int, TrackFilter] = field(default_factory=dict)
     """Filters by track."""
+    trials: Mapping[int, StrengthTrial] = field(default_factory=dict)
+    """By track: the strength that the option `min_identity` allows, see `keep_identity`."""
     prefers_planes: bool = False
     """Whether changed planes may be returned instead of an image."""
 
@@ -380,7 +382,9 @@ class FrameRestorer:
 
     def _strength(self, plan: TrackPlan, number: int, weight: float) -> float:
         """Return the strength of a face in a frame with this weight."""
-        return weight * self.options.strength * plan.track.fade_weight(number, self.rate)
+        trial = self.trials.get(plan.track.number)
+        strength = self.options.strength if trial is None or trial.strength is None else trial.strength
+        return weight * strength * plan.track.fade_weight(number, self.rate)
 
 
 def _downscale(layer: FloatImage, factor: int) -> FloatImage:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..faces.cluster import cluster_faces
 from ..files.atomic_write import write_bytes
-from ..options import AUTO, FACE_EMBEDDER, VideoOptions, required_weights
+from ..options import AUTO, FACE_EMBEDDER, RestoreOptions, VideoOptions, required_weights
 from ..pipeline.identity_models import IdentityModels
 from ..pipeline.photo_people import not_joined_text
 from ..progress import Progress, pluralize
@@ -83,11 +83,11 @@ def _share_frames(groups: Sequence[Sequence[Track]]) -> NDArray[np.bool_]:
     return shared
 
 
-def load_embedder(identity: IdentityModels, video: VideoOptions, progress: Progress) -> None:
-    """Load the embedder now, and not after the first pass, if `VideoOptions.join_people` is `on`.
+def load_embedder(identity: IdentityModels, progress: Progress, *options: RestoreOptions | VideoOptions) -> None:
+    """Load the embedder now, and not after the first pass, if one of the options needs it.
 
     Raises `MissingWeights` and `WeightsError`."""
-    if FACE_EMBEDDER in required_weights(video):
+    if any(FACE_EMBEDDER in required_weights(one) for one in options):
         identity.embedder(progress)
 
 

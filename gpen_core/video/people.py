@@ -95,7 +95,7 @@ def find_people(
     inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
     folder = None if tracks_folder is None else _tracks_path(tracks_folder, inputs)
     identity = identity or IdentityModels(detector)
-    load_embedder(identity, video, replay)
+    load_embedder(identity, replay, video)
     analysis = None if folder is None else VideoAnalysis.load(folder)
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)

@@ -24,6 +24,7 @@ from .first_pass import analyze_frames
 from .frame_ranges import FrameRanges
 from .frame_restorer import RestoredFrame
 from .join_people import join_people, load_embedder
+from .min_identity import keep_identity
 from .mux import concatenate
 from .pass_progress import RestoreProgress
 from .planes import Planes
@@ -70,7 +71,7 @@ def preview_clip(
     restorer.prepare(options, replay)
     reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
     identity = restorer.models.identity
-    load_embedder(identity, part, replay)
+    load_embedder(identity, replay, part)
     count = info.expected_frames(part.start, part.end)
     analysis = analyze_frames(reader.frames(), restorer.detector, options, rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
@@ -91,6 +92,7 @@ def preview_clip(
         matches=matches,
         ranges=FrameRanges.from_options(part, info, analysis),
     )
+    keep_identity(frame_restorer, analysis, identity, embeddings)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".preview.", dir=target.parent)

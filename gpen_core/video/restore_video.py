@@ -19,6 +19,7 @@ from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
 from ..pipeline.people import references_digest
+from ..pipeline.report import options_json
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from .alpha import check_opaque
@@ -31,6 +32,7 @@ from .frame_memory import prefetch_depth
 from .frame_ranges import FrameRanges
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import TrackPeople, join_people, load_embedder
+from .min_identity import keep_identity
 from .mux import concatenate
 from .pass_progress import RestoreProgress, SegmentsProgress
 from .people import analysis_inputs, kept_inputs, load_kept_tracks
@@ -134,7 +136,7 @@ def restore_video(
         tracks_folder,
     )
     restorer.prepare(options, progress_replay)
-    load_embedder(restorer.models.identity, video, progress_replay)
+    load_embedder(restorer.models.identity, progress_replay, video)
     with run.work_dir.lock(restart):
         return _restore(run, executor)
 
@@ -154,8 +156,10 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
     frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, embeddings))
+    key = _segments_key(run, analysis, analysis_key) if executor is None or run.options.min_identity > 0 else None
+    run.notes += keep_identity(frame_restorer, analysis, run.restorer.models.identity, embeddings, key)
     if executor is None:
-        store = _segment_store(run, analysis, _segments_key(run, analysis, analysis_key))
+        store = _segment_store(run, analysis, cache_key(key, frame_restorer.trials))
         missing = store.missing()
         done = len(store.ranges) - len(missing)
         frame_restorer.depth = _prefetch_depth(run, analysis, frame_restorer)
@@ -263,10 +267,12 @@ class SegmentRestorer:
         people = TrackPeople.load(folder, len(analysis.tracks))
         analysis = analysis if people is None else people.apply(analysis)
         embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), tell, folder)
-        matches = _match_people(run, analysis, embeddings)
-        self._run, self._analysis, self._frame_restorer = run, analysis, _frame_restorer(run, analysis, matches)
-        self._store = _segment_store(run, analysis, _segments_key(run, analysis, analysis_key))
-        self._frame_restorer.depth = _prefetch_depth(run, analysis, self._frame_restorer)
+        frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, embeddings))
+        keep_identity(frame_restorer, analysis, restorer.models.identity, embeddings)  # as the waiting run has decided
+        key = cache_key(_segments_key(run, analysis, analysis_key), frame_restorer.trials)
+        self._run, self._analysis, self._frame_restorer = run, analysis, frame_restorer
+        self._store = _segment_store(run, analysis, key)
+        frame_restorer.depth = _prefetch_depth(run, analysis, frame_restorer)
 
     def restore(self, number: int) -> SegmentResult:
         """Restore a segment unless it is finished. Raises the errors of `restore_video`."""
@@ -293,13 +299,7 @@ def _second_pass_inputs(run: _Run) -> list[Any]:
     device = [str(run.restorer.device), str(run.restorer.dtype)]
     references = references_digest(run.options)
     video = {name: value for name, value in asdict(run.video).items() if name != "join_people"}  # its result is in the key
-    return [_plain(run.options), references, video, asdict(run.encoding), run.target.suffix, region_mask, device]
-
-
-def _plain(options: RestoreOptions) -> dict[str, Any]:
-    """Return the fields with texts for references, whose photos may be large; see `references_digest`."""
-    faces = options.faces
-    return {**vars(options), "faces": faces if isinstance(faces, str) else [str(part) for part in faces]}
+    return [options_json(run.options), references, video, asdict(run.encoding), run.target.suffix, region_mask, device]
 
 
 def _analyze(run: _Run, inputs: Mapping[str, Any], is_local: bool) -> VideoAnalysis:
@@ -391,7 +391,7 @@ def _build_result(
     counts = Counter(track for tracks in restored for track in tracks)
     networks = frame_restorer.network_sizes
     outcomes = [
-        TrackOutcome(track, frame_restorer.reasons[n], networks.get(n), counts[n], *flicker[n])
+        TrackOutcome(track, frame_restorer.reasons[n], networks.get(n), counts[n], *flicker[n], frame_restorer.trials.get(n))
         for n, track in ((track.number, track) for track in analysis.tracks)
     ]
     notes = tuple(dict.fromkeys([*run.notes, *analysis.notes, *run.reader.notes, *run.encoding.notes]))

@@ -18,6 +18,7 @@ from .check_video import raise_if_image_only
 from .first_pass import analyze_frames
 from .frame_restorer import FrameRestorer, RestoredFrame
 from .join_people import join_people, load_embedder
+from .min_identity import keep_identity
 from .pass_progress import RestoreProgress
 from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
@@ -86,17 +87,17 @@ def restore_sequence(
 
     identity = restorer.models.identity
     with oom_context("these images", "choose a smaller detection size"):
-        load_embedder(identity, video, progress_replay)
+        load_embedder(identity, progress_replay, options, video)  # if it is loaded, people are joined, too
         analysis = analyze_frames(_frames(images), restorer.detector, options, rate, progress_replay)
-        restorer.read_references(options, progress_replay)  # loads the embedder, so that people are joined, too
+        restorer.read_references(options, progress_replay)
         embeddings = EmbeddingSource(frames_from, progress_replay)
         analysis, notes = join_people(analysis, identity, video, embeddings)
-        for note in notes:
-            on_note(note)
         matches = match_people(analysis.tracks, identity, options, embeddings)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, restorer, options, video, *args)
+        for note in [*notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]:
+            on_note(note)
         events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
         events.begin(0)
         with ThreadedPipeline(progress_replay.replay) as pipeline:
@@ -122,8 +123,8 @@ def _result(one: RestoredFrame[SequenceFrame], analysis: VideoAnalysis, frame_re
     for track in analysis.tracks:
         face = track.face_at(one.frame.number)
         if face is not None:
-            is_restored = track.number in one.tracks
+            is_restored, reason = track.number in one.tracks, frame_restorer.reasons[track.number]
             network = networks.get(track.number) if is_restored else None
             people.append(track.person)
-            faces.append(replace(face, restored=is_restored, reason=frame_restorer.reasons[track.number], network=network))
+            faces.append(replace(face, restored=is_restored, reason=reason, network=network))
     return SequenceResult(one.image, one.mask, tuple(faces), tuple(people))

@@ -31,8 +31,12 @@ from .torch_temporal_filter import TorchTrackFilter
 
 
 def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type[FrameRestorer]:
-    """Return the frame restorer of the networks' device if it supports these options, else that of the CPU."""
-    is_on_device = supported_on_device(options) and device_check.supports_image_ops(restorer.device)
+    """Return the frame restorer of the networks' device if it supports these options, else that of the CPU.
+
+    In a video, `min_identity` only sets strengths, which both support."""
+    is_on_device = supported_on_device(replace(options, min_identity=0.0)) and device_check.supports_image_ops(
+        restorer.device
+    )
     return TorchFrameRestorer if is_on_device and device_check.passes(FILTER, restorer.device) else FrameRestorer
 
 

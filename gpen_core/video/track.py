@@ -6,7 +6,7 @@ import io
 import zipfile
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,12 @@ class Track:
     def landmarks_at(self, number: int) -> Landmarks | None:
         """Return the landmarks [5, 2] in frame `number`, or None if the track is not in it."""
         return self.landmarks[number - self.first] if self.first <= number <= self.last else None
+
+    def at(self, number: int) -> Track:
+        """Return the track in one of its frames only, without fades."""
+        part = slice(number - self.first, number - self.first + 1)
+        arrays = {name: getattr(self, name)[part] for name in ("landmarks", "boxes", "scores", "raw")}
+        return replace(self, first=number, fade_in=False, fade_out=False, **arrays)
 
     def fade_weight(self, number: int, rate: float) -> float:
         """Return the weight of the restored face in frame `number`, from 0 to 1, so that it fades in and out.

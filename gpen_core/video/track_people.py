@@ -110,7 +110,7 @@ def embed_tracks(
         for number in best_frames(track):
             wanted.setdefault(number, []).append(track)
     found: dict[int, list[tuple[Embedding, float]]] = {}
-    for done, (number, frame) in enumerate(_frames_at(sorted(wanted), frames)):
+    for done, (number, frame) in enumerate(frames_at(sorted(wanted), frames)):
         progress(ProgressEvent("identify", done, len(wanted), "frame", "Comparing faces"))
         for track in wanted[number]:
             face = track.face_at(number)
@@ -131,8 +131,8 @@ def best_frames(track: Track) -> list[int]:
     return [track.first + int(part[np.argmax(quality[part])]) for part in parts]
 
 
-def _frames_at(numbers: Sequence[int], frames: Frames) -> Iterator[tuple[int, FrameLike]]:
-    """Yield the frames with these ascending numbers."""
+def frames_at(numbers: Sequence[int], frames: Frames) -> Iterator[tuple[int, FrameLike]]:
+    """Yield the frames with these ascending numbers. `frames` is called once per gap between them."""
     decoded: Iterator[FrameLike] | None = None
     following = 0  # the number of the next frame of `decoded`
     for number in numbers:

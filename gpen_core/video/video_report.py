@@ -53,7 +53,8 @@ def report(
     - `width`, `height`, `frames_per_second`, `frame_count`, `cuts` (numbers of the frames that begin a shot);
     - `tracks`: for each face its `number`, `person` (the number of the first track of the same face), `first` and `last`
       frame, `from` and `to` in seconds, `filled` (number of frames without a detection), `restored` (number of frames),
-      `reason` (why it was skipped), `network` and `flicker`;
+      `reason` (why it was skipped), `network`, `flicker`, and with `min_identity` also `strength` (null if it was skipped)
+      and `identity` (median similarity to the input at that strength, or at the lowest that was tried);
     - `frames`: for each its `number`, `seconds`, `restored` tracks and `skipped` tracks;
     - `segments`, `segments_found` (finished by an earlier run), `seconds` by stage, and `notes`.
 
@@ -93,7 +94,7 @@ def _result_fields(result: VideoResult) -> dict[str, Any]:
 
 
 def _track_fields(outcome: TrackOutcome, seconds: list[float]) -> dict[str, Any]:
-    track = outcome.track
+    track, trial = outcome.track, outcome.trial
     return {
         "number": track.number,
         "person": track.person,
@@ -106,6 +107,7 @@ def _track_fields(outcome: TrackOutcome, seconds: list[float]) -> dict[str, Any]
         "reason": outcome.reason,
         "network": outcome.network,
         "flicker": {"before": _levels(outcome.flicker_before), "after": _levels(outcome.flicker_after)},
+        **({} if trial is None else {"strength": trial.strength, "identity": round(trial.identity, 4)}),
     }
 
 

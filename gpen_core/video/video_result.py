@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..faces.identity import StrengthTrial
 from ..progress import pluralize
 from .analysis import VideoAnalysis
 from .probe import VideoInfo
@@ -27,6 +28,8 @@ class TrackOutcome:
     """Difference of consecutive frames of the restored face along the flow, before the filter."""
     flicker_after: FlickerMetric = field(default_factory=FlickerMetric)
     """The same after the filter."""
+    trial: StrengthTrial | None = None
+    """Its strength and identity, if the option `min_identity` is set and a frame was usable."""
 
     def __repr__(self) -> str:
         outcome = f"restored in {self.frames} frames" if self.frames else f"skipped: {self.reason}"

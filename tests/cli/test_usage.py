@@ -13,7 +13,7 @@ pytest_plugins = ["cli_fixtures"]
 def test_every_declared_option_is_an_argument(command, kinds):
     flags = {name: flags_of(parser) for name, _, parser in commands_of(make_parser())}[command]
     declared = {f"--{option.flag}" for kind in kinds for option in declared_options(kind, "cli")}
-    missing = {"--order", "--min-identity", "--upscale", "--upscaler"} if command == "video" else set()
+    missing = {"--order", "--upscale", "--upscaler"} if command == "video" else set()
     assert declared - flags == missing
 
 

@@ -64,6 +64,16 @@ def test_frames_of_a_video_are_compared_too(host, loaded, photos):
         assert bool((result[1] != batch).any()) is expected
 
 
+def test_frames_of_a_video_keep_their_identity_or_are_skipped(host, loaded, photos):
+    batch = photos[0].repeat(3, 1, 1, 1)
+    (face_options,) = host.run("GPEN_FaceOptions", min_duration=0.0)
+    (look_options,) = host.run("GPEN_LookOptions", min_identity=1.0)
+    more = {"face_options": face_options, "look_options": look_options}
+    result = host.run("GPEN_RestoreVideo", image=batch, model="auto", gpen_model=loaded, **more)
+    assert torch.equal(result[1], batch) and "skipped (frames 0 to 2" in result[3]
+    assert "its identity would not be kept: " in result[3]
+
+
 def test_a_reference_with_another_number_of_faces_is_refused(host, loaded, photos):
     image, _, other = photos
     for photo, text in (

@@ -11,7 +11,7 @@ from people import ANNA, BOB, SHOT
 from PIL import Image
 from video_fakes import FakeRunner, frame_folder, invert
 
-from gpen_core import FaceReference, OptionsError, RestoreOptions, VideoOptions, restore_sequence, restore_video
+from gpen_core import FaceReference, RestoreOptions, VideoOptions, restore_sequence, restore_video
 from gpen_core.faces.identity import SFace
 from gpen_core.images.image import from_array
 from gpen_core.pipeline.identity_models import IdentityModels
@@ -117,14 +117,6 @@ def test_the_best_frames_are_spread_over_the_track():
     chosen = best_frames(Track(0, 1000, points, boxes, scores, points, False, False, 0))
     assert len(chosen) == 5 and {1007, 1099} < set(chosen) and 1045 not in chosen
     assert [(n - 1000) // 20 for n in chosen] == [0, 1, 2, 3, 4]
-
-
-def test_options_of_single_images_are_refused(tmp_path, film, abab):
-    options = RestoreOptions(min_identity=0.4)
-    with pytest.raises(OptionsError, match=r"min_identity is 0\.4, but it is only for images"):
-        restore_video(film, tmp_path / "out", restorer(), options)
-    with pytest.raises(OptionsError, match=r"min_identity is 0\.4, but it is only for images"):
-        list(restore_sequence(restorer(), lambda: abab, options))
 
 
 def test_only_the_frames_that_are_needed_are_read():
