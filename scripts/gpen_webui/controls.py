@@ -21,18 +21,22 @@ TOOLTIPS = {
     "only_swapped": "Restore only faces that differ from the image before ReActor or another face swap.",
     "reference": "A photo of one person. Only faces of this person and those with a number are restored. Needs SFace "
     "(39 MB), which is downloaded on first use.",
+    "leave_out": "A photo of one person. Faces of this person are skipped. Needs SFace (39 MB), which is downloaded on "
+    "first use.",
     "detector": "Face detector. The list also has your own detectors from the models folder.",
 }
 """Tooltips of the controls that are not declared options."""
 
 FIRST_ROW = ("model", *(name for name, option in OPTIONS.items() if not option.spec.is_advanced))
-MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector", "reference")
+PHOTOS = {"reference": "Reference", "leave_out": "Leave out"}
+"""Labels of the images of a person to restore, and of one to leave out."""
+MORE = (*(name for name, option in OPTIONS.items() if option.spec.is_advanced), "only_swapped", "detector", *PHOTOS)
 CONTROL_NAMES = (*FIRST_ROW, *MORE)
 COLUMNS = 3
 # Widths of the first row (px). It fits into half of a page 1180 px wide, with readable file names and the slider's number
 # beside its label.
 MODEL_SCALE, SCALE = 3, 2
-REFERENCE_HEIGHT = 200  # px
+PHOTO_HEIGHT = 200  # px
 MODEL_MIN_WIDTH, SLIDER_MIN_WIDTH, MIN_WIDTH = 180, 160, 90
 NEED_WEIGHTS = (
     "model",
@@ -93,11 +97,11 @@ def build(*add_more: AddMore) -> dict[str, Any]:
 
 
 def _rows(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Arrange names in rows of `COLUMNS`. A group of checkboxes and an image get their own row."""
-    wide = {name for name in names if name == "reference" or (name in OPTIONS and OPTIONS[name].spec.multiple)}
-    narrow = [name for name in names if name not in wide]
+    """Arrange names in rows of `COLUMNS`. A group of checkboxes gets its own row. The photos share the last one."""
+    wide = {name for name in names if name in OPTIONS and OPTIONS[name].spec.multiple}
+    narrow = [name for name in names if name not in wide and name not in PHOTOS]
     rows = [tuple(narrow[start : start + COLUMNS]) for start in range(0, len(narrow), COLUMNS)]
-    return [*rows, *((name,) for name in names if name in wide)]
+    return [*rows, *((name,) for name in names if name in wide), tuple(PHOTOS)]
 
 
 def _size(name: str) -> dict[str, int]:
@@ -110,8 +114,8 @@ def _build_one(name: str) -> Any:
         return gr.Dropdown(label="Detector", choices=[USE_SETTING, *engine.available_detectors()], value=USE_SETTING)
     if name == "only_swapped":
         return gr.Checkbox(label="Only swapped faces", value=False)
-    if name == "reference":
-        return gr.Image(label="Reference", type="pil", height=REFERENCE_HEIGHT)
+    if name in PHOTOS:
+        return gr.Image(label=PHOTOS[name], type="pil", height=PHOTO_HEIGHT)
     return build_option(OPTIONS[name])
 
 
@@ -131,19 +135,21 @@ def parse_values(
     model: Any = None,
     only_swapped: Any = None,
     detector: Any = None,
-    reference: Any = None,
     **given: Any,
 ) -> ControlValues:
     """Parse the values of the controls; `given` holds options by name. Raises `OptionsError` for an invalid value or an
     unknown name."""
-    if reference is not None and not isinstance(reference, Image.Image):  # a text could name a file
-        raise OptionsError(f"reference is {type(reference).__name__}; expected an image. Send it to /gpen/v1/restore.")
+    photos = {name: given.pop(name, None) for name in PHOTOS}
+    for name, photo in photos.items():
+        if photo is not None and not isinstance(photo, Image.Image):  # a text could name a file
+            raise OptionsError(f"{name} is {type(photo).__name__}; expected an image. Send it to /gpen/v1/restore.")
     unknown = [name for name in given if name not in OPTIONS]
     if unknown:
         known = ", ".join(("enable", *CONTROL_NAMES))
         raise OptionsError(f"Unknown GPEN option {unknown[0]!r}. Available: {known}.")
     options = RestoreOptions.from_request({name: from_widget(one, given.get(name)) for name, one in OPTIONS.items()})
-    options = replace(options, faces=with_references(options.faces, None if reference is None else (reference,)))
+    references = {name: (photo,) for name, photo in photos.items() if photo is not None}
+    options = replace(options, faces=with_references(options.faces, **references))
     named = str(model or default_model())
     return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
 

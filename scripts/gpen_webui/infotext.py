@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from gpen_core import DETECTORS, GpenError, Option, base_selection
+from gpen_core import DETECTORS, FaceReference, GpenError, Option, base_selection
 
 from . import controls, engine
 from .controls import USE_SETTING, ControlValues
@@ -15,9 +15,18 @@ from .option_widgets import FRONT_END, OPTIONS, format_value, to_widget
 Reader = Callable[[Mapping[str, Any]], Any]
 
 MODEL, FACES, DETECTOR, ONLY_SWAPPED = "GPEN model", "GPEN faces", "GPEN detector", "GPEN only swapped"
-FAILED, REFERENCE = "GPEN failed", "GPEN reference"
+FAILED, REFERENCE, LEAVE_OUT = "GPEN failed", "GPEN reference", "GPEN leave out"
 WRITTEN = {name: option for name, option in OPTIONS.items() if option.spec.infotext}
-KEYS = (MODEL, FACES, *(option.spec.infotext for option in WRITTEN.values()), DETECTOR, ONLY_SWAPPED, REFERENCE, FAILED)
+KEYS = (
+    MODEL,
+    FACES,
+    *(option.spec.infotext for option in WRITTEN.values()),
+    DETECTOR,
+    ONLY_SWAPPED,
+    REFERENCE,
+    LEAVE_OUT,
+    FAILED,
+)
 
 
 def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any]:
@@ -31,8 +40,9 @@ def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any
         entries[DETECTOR] = values.detector
     if values.only_swapped:
         entries[ONLY_SWAPPED] = True
-    if not isinstance(values.options.faces, str) and values.options.faces != base_selection(values.options.faces):
-        entries[REFERENCE] = True
+    for part in values.options.faces:
+        if isinstance(part, FaceReference):
+            entries[LEAVE_OUT if part.is_excluded else REFERENCE] = True
     return entries
 
 

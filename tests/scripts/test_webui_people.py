@@ -86,17 +86,31 @@ def test_without_the_embedder_the_api_says_what_is_missing(client, photos, embed
     assert answer.status_code == 503 and "face_recognition_sface_2021dec.onnx" in answer.json()["detail"]
 
 
-def test_the_page_takes_a_photo(host, photos, embedder):
+@pytest.mark.parametrize(
+    ("field", "key", "same_is_restored"), [("reference", "GPEN reference", True), ("leave_out", "GPEN leave out", False)]
+)
+def test_the_page_takes_a_photo(host, photos, embedder, field, key, same_is_restored):
     image, same, other = photos
-    for given, expected in ((image, True), (other, False)):
-        arguments = script_arguments(reference=Image.fromarray(same))
+    for given, expected in ((image, same_is_restored), (other, not same_is_restored)):
+        arguments = script_arguments(**{field: Image.fromarray(same)})
         images, parameters = host.generate([given], *arguments)[:2]
         assert is_red(images[0]).any() == expected
-        assert parameters[0]["GPEN faces"] == int(expected) and parameters[0]["GPEN reference"] is True
-        assert "GPEN selection" not in parameters[0]
+        assert parameters[0]["GPEN faces"] == int(expected) and parameters[0][key] is True
+        assert len({"GPEN reference", "GPEN leave out", "GPEN selection"} & set(parameters[0])) == 1
 
 
-@pytest.mark.parametrize("given", [{"reference": "/etc/passwd"}, {"faces": "like:/etc/passwd"}])
+def test_the_page_takes_both_photos(host, photos, embedder):
+    """The photo that the face is more like decides."""
+    image, same, other = map(Image.fromarray, photos)
+    for left_out, expected in ((image, False), (other, True)):
+        images, (parameters,) = host.generate([photos[0]], *script_arguments(reference=same, leave_out=left_out))[:2]
+        assert is_red(images[0]).any() == expected
+        assert parameters["GPEN reference"] is True and parameters["GPEN leave out"] is True
+
+
+@pytest.mark.parametrize(
+    "given", [{"reference": "/etc/passwd"}, {"leave_out": "/etc/passwd"}, {"faces": "like:/etc/passwd"}]
+)
 def test_a_request_to_the_page_cannot_name_a_file(host, given):
     controls = sys.modules["gpen_webui.controls"]
     with pytest.raises(Exception, match=r"expected an image|a path can be given only"):
