@@ -18,7 +18,7 @@ from . import bmff, jpeg2000, jpeg_scans, memory_estimate, png_integrity, size_l
 from .decoders import decode_pixels, is_decoded_here
 from .dropped_metadata import dropped_fields, dropped_note
 from .encoders import color_channels, encode_png16, encode_tiff, to_8bit
-from .formats import INPUT_FORMATS, OUTPUT_FORMATS, label, load, open_header, other_kind
+from .formats import INPUT_FORMATS, label, load, open_header, other_kind
 from .image import (
     DECODE_ERRORS,
     MAX_VALUES,
@@ -70,10 +70,11 @@ class EncodedImage:
 
     @classmethod
     def from_bytes(cls, data: bytes, max_pixels: int | None = None) -> EncodedImage:
-        """Decode the bytes of a PNG, JPEG, WebP, TIFF or BMP and turn the image upright. Raises `ImageTooLarge` from the
-        header, before decoding, and `InputError`."""
+        """Decode the bytes of a file in one of `formats.INPUT_FORMATS` and turn the image upright.
+
+        Raises `ImageTooLarge` from the header, before decoding, and `InputError`."""
         with oom_context("reading the image"):
-            return decode(data, max_pixels=max_pixels, formats=OUTPUT_FORMATS)
+            return decode(data, max_pixels=max_pixels)
 
     @staticmethod
     def check_size(data: bytes, max_pixels: int | None = None) -> None:
@@ -142,13 +143,8 @@ def has_alpha(path: Path) -> bool:
             return False
 
 
-def decode(
-    data: bytes,
-    max_memory: int | None = None,
-    max_pixels: int | None = None,
-    formats: tuple[str, ...] = INPUT_FORMATS,
-) -> EncodedImage:
-    """Like `read`, from the bytes of a file in one of these formats."""
+def decode(data: bytes, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
+    """Like `read`, from the bytes of a file."""
     source, exif_orientation = data, None
     try:
         if parse_tiff_header(data) is not None:
@@ -157,7 +153,7 @@ def decode(
             del buffer
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            image = _load(source, max_memory, max_pixels, formats)
+            image = _load(source, max_memory, max_pixels)
         exif_orientation = read_orientation(image) if exif_orientation is None else exif_orientation
         metadata = replace(read_metadata(image, source), dropped=dropped_fields(image, source))
         pixels = decode_pixels(image, source)
@@ -166,7 +162,7 @@ def decode(
         elif image.format == "PNG":
             png_integrity.check(source, pixels)
     except UnidentifiedImageError as error:
-        raise InputError(_unknown_format_message(source, formats)) from error
+        raise InputError(_unknown_format_message(source)) from error
     except DECODE_ERRORS as error:
         if is_out_of_memory(error):
             raise
@@ -194,8 +190,8 @@ def _required_memory(image: Image.Image, source: bytes) -> int:
     return memory_estimate.estimate(image, len(source), memory_estimate.bit_depth(image, source))
 
 
-def _load(source: bytes, max_memory: int | None, max_pixels: int | None, formats: tuple[str, ...]) -> Image.Image:
-    image = open_header(io.BytesIO(source), formats)
+def _load(source: bytes, max_memory: int | None, max_pixels: int | None) -> Image.Image:
+    image = open_header(io.BytesIO(source))
     needed = _required_memory(image, source)
     if max_memory is not None:
         memory_estimate.raise_if_too_large(image, needed, max_memory)
@@ -219,13 +215,13 @@ def _damage_message(error: Exception) -> str:
     return f"the file is damaged ({error}). Get another copy, or save it as PNG in a program that opens it."
 
 
-def _unknown_format_message(data: bytes, formats: tuple[str, ...]) -> str:
+def _unknown_format_message(data: bytes) -> str:
     kind = next((name for start, name in SIGNATURES.items() if data.startswith(start)), None) or bmff.image_kind(data)
-    if kind in formats:
+    if kind in INPUT_FORMATS:
         return f"the {label(kind)} file is damaged or of a rare kind. Save it as an 8-bit or 16-bit PNG."
     other = other_kind(data) if kind is None else label(kind)
     problem = "the file's format is unknown" if other is None else f"the file is {other}, which is not supported"
-    return f"{problem}. Supported formats: {', '.join(map(label, formats))}."
+    return f"{problem}. Supported formats: {', '.join(map(label, INPUT_FORMATS))}."
 
 
 def pop_tiff_orientation(data: bytearray) -> int | None:

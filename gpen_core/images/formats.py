@@ -83,7 +83,7 @@ def _heif_package() -> str:
     return "pillow-heif" if parse_version(PIL.__version__) >= (11, 1) else '"pillow-heif<0.17"'
 
 
-def open_header(file: BinaryIO, formats: tuple[str, ...] = INPUT_FORMATS) -> Image.Image:
+def open_header(file: BinaryIO) -> Image.Image:
     """Open the image in `file` with its size and mode, without decoding it.
 
     Like `Image.open`, but without Pillow's pixel limit, which a host may have changed; ours is in `size_limits`. Raises
@@ -91,8 +91,8 @@ def open_header(file: BinaryIO, formats: tuple[str, ...] = INPUT_FORMATS) -> Ima
     installed."""
     Image.init()  # a host may have loaded only some of Pillow's formats
     prefix = file.read(bmff.FILE_TYPE_BYTES)
-    kind = bmff.image_kind(prefix) or next((one for one in formats if _accepts(one, prefix[:PREFIX_BYTES])), None)
-    if kind not in formats:
+    kind = bmff.image_kind(prefix) or next((one for one in INPUT_FORMATS if _accepts(one, prefix[:PREFIX_BYTES])), None)
+    if kind not in INPUT_FORMATS:
         raise UnidentifiedImageError("no reader accepts it")
     missing = missing_reader(kind)
     if missing is not None:

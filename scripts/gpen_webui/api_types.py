@@ -16,7 +16,10 @@ IMAGE_FIELDS = ("image", "before_swap", "reference", "leave_out")
 class BaseRequest(BaseModel, extra="forbid"):
     """Base of a request: the image and where to restore faces."""
 
-    image: str = Field(description="PNG, JPEG, WebP, BMP or TIFF as base64, with or without line breaks and a data: prefix.")
+    image: str = Field(
+        description="PNG, JPEG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF or HEIC as base64, with or without line breaks and a "
+        "data: prefix."
+    )
     before_swap: Optional[str] = Field(
         None, description="The image before a face swap. Only faces that it changed are restored."
     )

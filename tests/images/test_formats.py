@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from gpen_core.batch.input_kinds import IMAGES
-from gpen_core.errors import InputError
+from gpen_core.errors import ImageTooLarge, InputError
 from gpen_core.images import bmff, codecs, formats
 from gpen_core.images.codecs import EncodedImage, decode, encode
 
@@ -239,10 +239,11 @@ def test_a_file_of_a_known_other_kind_is_named(start, kind):
 
 
 @pytest.mark.parametrize("format_name", [*BOTH, "JPEG2000", "GIF"])
-def test_what_comes_in_over_the_api_is_of_the_written_formats_alone(format_name):
-    data = file_of(format_name)
-    with pytest.raises(InputError, match="PNG, JPEG, WebP, TIFF, BMP"):
-        EncodedImage.from_bytes(data)
+def test_the_limit_of_pixels_holds_in_every_format(format_name):
+    data, pixels = file_of(format_name), BLOCKS.shape[0] * BLOCKS.shape[1]
+    assert EncodedImage.from_bytes(data, max_pixels=pixels).format == format_name
+    with pytest.raises(ImageTooLarge, match="pixels are too many: the limit is"):
+        EncodedImage.from_bytes(data, max_pixels=pixels - 1)
 
 
 def test_what_is_only_read_is_not_registered_with_pillow(monkeypatch):

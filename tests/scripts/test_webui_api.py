@@ -18,7 +18,10 @@ from webui_fixtures import RED, is_red
 
 fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
+import image_files  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
+
+from gpen_core.images.formats import missing_reader  # noqa: E402
 
 pytest_plugins = ["webui_fixtures"]
 
@@ -221,6 +224,21 @@ def test_limits_of_size(api, astronaut, monkeypatch):
     assert client.post("/gpen/v1/restore", json={"image": encoded(astronaut)}).status_code == 413
     monkeypatch.setattr(routes, "MAX_BASE64_LENGTH", 100)
     assert client.post("/gpen/v1/restore", json={"image": encoded(np.zeros((99, 99, 3), np.uint8))}).status_code == 413
+
+
+@pytest.mark.parametrize("format_name", ["GIF", "JPEG2000", "AVIF", "HEIF"])
+def test_what_can_be_read_elsewhere_can_be_sent(api, astronaut, format_name):
+    if missing_reader(format_name) is not None:
+        pytest.skip(f"nothing here reads {format_name}")
+    _, client = api()
+    photo = Image.fromarray(astronaut[20:220, 120:330])
+    data = image_files.heif(photo) if format_name == "HEIF" else image_files.encode_image(photo, format_name)
+    text = base64.b64encode(data).decode()
+    answer = client.post("/gpen/v1/restore", json={"image": text, "before_swap": text})
+    assert answer.status_code == 200, answer.text
+    (face,) = answer.json()["faces"]
+    assert face["change"] == 0
+    assert Image.open(io.BytesIO(base64.b64decode(answer.json()["image"]))).size == photo.size
 
 
 @pytest.mark.parametrize("format_name", ["EPS", "ICO", "PPM", "PDF"])
