@@ -21,7 +21,7 @@ from . import io
 from .file_keys import FileKeyMap, same_file_key
 from .job import ImageJob
 from .locations import Location, is_folder, parse_location
-from .output_names import OutputSpec, check_in_place, output_naming
+from .output_names import OutputSpec, check_in_place, conflict_advice, output_naming
 from .paired_files import PairedFiles
 from .sources import InputItem
 
@@ -105,8 +105,8 @@ class JobPlan:
         job = self._job(number)
         if other < 0:
             raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o, or use --in-place.")
-        both = f"{self._job(other).source} and {job.source}"
-        raise OptionsError(f"{both} would both become {job.target}. Restore them separately.")
+        both = self._job(other).source, job.source
+        raise OptionsError(f"{both[0]} and {both[1]} would both become {job.target}. {conflict_advice(*both)}")
 
     def __len__(self) -> int:
         return self._count

@@ -35,7 +35,7 @@ class OutputSpec:
     format: str | None = None
     """The format of all results, a key of `FORMAT_SUFFIXES`. None: the input's format, or PNG if it cannot be written."""
     suffix: str = ""
-    """A text to append to each name, before the format's suffix."""
+    """A text to append to each name, before the format's suffix; see `expand_suffix`."""
     quality: int | None = None
     """See `codecs.encode`."""
     max_pixels: int | None = None
@@ -51,18 +51,34 @@ class OutputSpec:
             raise OptionsError(f"--suffix is {self.suffix!r}; expected a part of a file name, such as _restored.")
 
 
+def expand_suffix(text: str, suffix: str) -> str:
+    """Return the text to append to the name of an input with this suffix, such as `.jpg`. `{ext}` in it becomes `jpg`."""
+    return text.replace("{ext}", suffix[1:])
+
+
+def conflict_advice(one: Location, other: Location) -> str:
+    """Return what to do about two inputs whose results would get the same name.
+
+    Neither gets another name by itself: a name that depended on the other inputs of a run would not be found when the run
+    resumes with more or fewer of them, or would be that of another result."""
+    if one.suffix == other.suffix:
+        return "Restore them into different folders."
+    return "To give each its own name, add --suffix _{ext}."
+
+
 def result_name(relative_path: str, spec: OutputSpec) -> str:
     """Return the path of a result below OUT for an image's path below its folder."""
     stem, suffix = os.path.splitext(relative_path)  # noqa: PTH122  creating a million Paths would take most of the time
     if suffix.lower() not in INPUT_SUFFIXES:  # not a suffix, but part of the name
         stem, suffix = relative_path, ""
+    stem += expand_suffix(spec.suffix, suffix)
     wanted = None if spec.format is None else FORMAT_SUFFIXES[spec.format]
     own = OUTPUT_SUFFIXES.get(suffix.lower())
     if wanted is not None and own != OUTPUT_SUFFIXES[wanted]:
         suffix = wanted
     elif suffix and own is None:
         suffix = f".{FALLBACK_FORMAT.lower()}"
-    return f"{stem}{spec.suffix}{suffix}"
+    return f"{stem}{suffix}"
 
 
 def output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:

@@ -15,6 +15,7 @@ from ..video.container_choice import output_suffix
 from ..video.containers import INPUT_SUFFIXES, OUTPUT_FORMATS
 from .file_keys import same_file_key
 from .locations import Url, is_folder, parse_location
+from .output_names import conflict_advice, expand_suffix
 from .sources import InputItem, Sources
 
 FRAMES = "png"
@@ -38,7 +39,7 @@ class VideoOutputSpec:
     format: str | None = None
     """The format of all results, one of `options.video.VIDEO_FORMATS`. None: the input's, or one that holds its streams."""
     suffix: str = ""
-    """A text to append to each name, before the format's suffix."""
+    """A text to append to each name, before the format's suffix; see `expand_suffix`."""
 
     def __post_init__(self) -> None:
         if any(sign in self.suffix for sign in "/\\\0"):
@@ -122,14 +123,15 @@ def _result_name(source: Path, relative_path: str, spec: VideoOutputSpec, video:
     stem, suffix = os.path.splitext(relative_path)  # noqa: PTH122  a path below OUT with / on every system
     if suffix.lower() not in INPUT_SUFFIXES or is_folder(source):  # not a suffix, but part of the name
         stem, suffix = relative_path, ""
+    stem += expand_suffix(spec.suffix, suffix)
     if spec.format == FRAMES:
-        folders, slash, name = f"{stem}{spec.suffix}".rpartition("/")
+        folders, slash, name = stem.rpartition("/")
         return f"{folders}{slash}{name.replace('.', '_')}"  # a folder of images has no suffix
     if spec.format is not None:
         suffix = f".{spec.format}"
     elif suffix.lower() not in OUTPUT_FORMATS:
         suffix = writable_suffix(source, video)
-    return f"{stem}{spec.suffix}{suffix}"
+    return f"{stem}{suffix}"
 
 
 def writable_suffix(source: Path, video: VideoOptions) -> str:
@@ -150,5 +152,5 @@ def raise_if_conflicts(jobs: Iterable[VideoJob]) -> None:
             raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o.")
         other = results.setdefault(key, job)
         if other is not job:
-            both = f"{other.source} and {job.source}"
-            raise OptionsError(f"{both} would both become {job.target}. Restore them separately.")
+            both = other.source, job.source
+            raise OptionsError(f"{both[0]} and {both[1]} would both become {job.target}. {conflict_advice(*both)}")

@@ -157,7 +157,12 @@ def add_output_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="quality of JPEG and WebP, 1 to 100 (default: JPEG 95; WebP as the input)",
     )
-    add("--suffix", default="", metavar="TEXT", help="append TEXT to the names of results in a folder, e.g. _restored")
+    add(
+        "--suffix",
+        default="",
+        metavar="TEXT",
+        help="append TEXT to the names of results in a folder, e.g. _restored. {ext} in it becomes the input's suffix",
+    )
     add(
         "--max-pixels",
         type=_parse_pixels,

@@ -108,7 +108,12 @@ def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action)
         choices=VIDEO_FORMATS,
         help="format of results in a folder (default: the input's, or one that can be written); png: a folder of images",
     )
-    add("--suffix", default="", metavar="TEXT", help="append TEXT to the names of results in a folder, e.g. _restored")
+    add(
+        "--suffix",
+        default="",
+        metavar="TEXT",
+        help="append TEXT to the names of results in a folder, e.g. _restored. {ext} in it becomes the input's suffix",
+    )
 
 
 def _parse_output(text: str) -> OutputPlace:

@@ -102,8 +102,24 @@ def test_the_names_of_one_file_and_of_its_format_may_agree(folder):
 def test_two_images_that_would_become_one_are_refused(folder):
     for name in ("a.png", "a.gif"):
         photo(folder / name)
-    with pytest.raises(OptionsError, match=r"would both become out.a\.png"):
+    with pytest.raises(OptionsError, match=r"would both become out.a\.png\. To give each .* name, add --suffix _\{ext\}\."):
         planned(folder)
+
+
+def test_the_type_of_an_input_in_its_name_gives_each_its_own(folder):
+    """The names do not depend on the other images, so a run that resumes with fewer finds the same results."""
+    for name in ("a.png", "a.gif", "b.JPG"):
+        photo(folder / name)
+    Path(folder, "c").write_bytes(Path(folder, "a.gif").read_bytes())
+    jobs = planned(folder, folder / "c", suffix="_{ext}")
+    assert sorted(job.target.name for job in jobs) == ["a_gif.png", "a_png.png", "b_JPG.JPG", "c_"]
+    (alone,) = planned(folder / "a.gif", suffix="_{ext}")
+    assert alone.target == Path("out", "a_gif.png")
+    assert {job.target.name for job in planned(folder, format="jpg", suffix=".{ext}")} == {
+        "a.png.jpg",
+        "a.gif.jpg",
+        "b.JPG.JPG",
+    }
 
 
 @pytest.mark.parametrize("text", ["new.folder/", "new.png/"])

@@ -100,6 +100,14 @@ def test_a_container_that_cannot_be_written_gets_another():
     assert [out for _, out in names("in")] == ["out/a.mp4", "out/b.mp4", "out/c.mp4"]
 
 
+def test_the_type_of_an_input_in_its_name_gives_each_its_own():
+    files("in/a.mp4", "in/a.mov")
+    with pytest.raises(OptionsError, match=r"add --suffix _\{ext\}"):
+        plan("in", format="mkv")
+    assert [out for _, out in names("in", format="mkv", suffix="_{ext}")] == ["out/a_mov.mkv", "out/a_mp4.mkv"]
+    assert [out for _, out in names("in", format="png", suffix="_{ext}")] == ["out/a_mov", "out/a_mp4"]
+
+
 def test_a_folder_with_one_video_may_become_a_file():
     files("in/a.mp4")
     assert names("in", out="b.mkv") == [("in/a.mp4", "b.mkv")] and not plan("in", out="b.mkv").is_single
