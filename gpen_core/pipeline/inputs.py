@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any
 
@@ -82,9 +82,9 @@ def describe_image(image: object) -> str:
     return text if len(text) <= MAX_REPR else type(image).__name__
 
 
-def load_image(image: object, max_memory: int | None = None) -> ImageData:
+def load_image(image: object, max_memory: int | None = None, max_pixels: int | None = None) -> ImageData:
     """The same as `load_encoded`, but without metadata."""
-    return load_encoded(image, max_memory).image
+    return load_encoded(image, max_memory, max_pixels).image
 
 
 def with_upscaled_background(
@@ -93,6 +93,7 @@ def with_upscaled_background(
     upscaler: Upscaler | None,
     progress: Progress,
     max_memory: int | None = None,
+    max_pixels: int | None = None,
 ) -> RestoreInput:
     """Return the input with its upscaled image as background. Faces are still cropped from the original image.
 
@@ -101,7 +102,7 @@ def with_upscaled_background(
         raise OptionsError(
             f"upscale is {options.upscale:g}, but a background is given, which is already upscaled. Use one of them."
         )
-    encoded = load_encoded(restore_input.image, max_memory)
+    encoded = load_encoded(restore_input.image, max_memory, max_pixels)
     upscaled = upscale(encoded.image, options.upscale, upscaler, progress, max_memory)
     metadata = with_dimensions(encoded.metadata, upscaled.size)
     return replace(restore_input, image=encoded, background=replace(encoded, image=upscaled, metadata=metadata, data=b""))
@@ -116,17 +117,19 @@ class RestoreSession:
         options: RestoreOptions,
         max_memory: int | None = None,
         people: People | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         """`people` are those whom the options choose or leave out by references."""
         self.options = options
         self.people = people
-        encoded = load_encoded(restore_input.image, max_memory)
+        load = partial(load_encoded, max_memory=max_memory, max_pixels=max_pixels)
+        encoded = load(restore_input.image)
         self.image = encoded.image
         self.crop_image = encoded.image
         """The image from which faces are cropped for the network."""
-        self.before_swap = None if restore_input.before_swap is None else load_image(restore_input.before_swap, max_memory)
+        self.before_swap = None if restore_input.before_swap is None else load(restore_input.before_swap).image
         if restore_input.background is not None:
-            encoded = load_encoded(restore_input.background, max_memory)
+            encoded = load(restore_input.background)
         background = None if restore_input.background is None else encoded.image
         self.source_file = SourceFile.of(encoded)
         self.background_scale = (1.0, 1.0) if background is None else scale_factor(self.image.size, background.size)

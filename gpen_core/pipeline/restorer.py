@@ -17,6 +17,7 @@ from ..faces.detection.retinaface import Detector
 from ..faces.face import Box, Face
 from ..images.image import FloatImage
 from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
+from ..options.spec import check_range
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from ..weights.catalog import INPAINT
 from ..weights.download_options import DownloadOptions
@@ -202,6 +203,7 @@ class FaceRestorer:
         boxes: Sequence[Box] | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
+        max_pixels: int | None = None,
         measure_identity: bool = False,
         **changes: Any,
     ) -> RestoreResult:
@@ -210,7 +212,8 @@ class FaceRestorer:
         `RestoreInput` describes the inputs. `changes` are fields of `RestoreOptions` that replace those of `options`:
         `restore("photo.jpg", strength=0.8)`. Errors as in `restore_batch`."""
         restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
-        changes = {"progress": progress, "max_memory": max_memory, "measure_identity": measure_identity, **changes}
+        limits = {"max_memory": max_memory, "max_pixels": max_pixels}
+        changes = {"progress": progress, "measure_identity": measure_identity, **limits, **changes}
         return self.restore_batch([restore_input], options, **changes)[0]
 
     __call__ = restore
@@ -228,6 +231,7 @@ class FaceRestorer:
         progress: Progress | None = None,
         keep_crops: bool = False,
         max_memory: int | None = None,
+        max_pixels: int | None = None,
         measure_identity: bool = False,
         **changes: Any,
     ) -> list[RestoreResult]:
@@ -238,19 +242,23 @@ class FaceRestorer:
 
         `progress` counts tiles while upscaling, then faces. It is also called between the steps of one face, and stops the
         work by raising `Interrupted`. `max_memory` limits, in bytes, the networks' activations and each image that is read
-        from a path or upscaled. `measure_identity` sets `Face.identity` of each restored face, for which SFace is
-        downloaded if it is missing.
+        from a path or upscaled. `max_pixels` (at least 1) limits the pixels of each image that is read from a file or from
+        bytes; by default, 178,956,970 are allowed, and more if half of the machine's memory holds them. `measure_identity`
+        sets `Face.identity` of each restored face, for which SFace is downloaded if it is missing.
 
         A network that colors or fills faces (`pipeline.operations`) ignores the options `color`, `fidelity` and `preserve`.
 
-        Raises `InputError` for invalid images, for boxes and masks that are not finite, for a missing region mask if the
-        network fills a region, and for a background that is smaller
-        or has another aspect ratio; `OptionsError` for a background with `upscale`; `MissingWeights` if weights of ParseNet
-        or of the upscaler are missing; `MissingDependency` if no installed package can build the upscaler; `OutOfMemory`."""
+        Raises `ImageTooLarge` for too many pixels, before they are decoded; `InputError` for invalid images, for boxes and
+        masks that are not finite, for a missing region mask if the network fills a region, and for a background that is
+        smaller or has another aspect ratio; `OptionsError` for a background with `upscale` and an invalid `max_pixels`;
+        `MissingWeights` if weights of ParseNet or of the upscaler are missing; `MissingDependency` if no installed package
+        can build the upscaler; `OutOfMemory`."""
         ForkGuard.check()
         options = replace(options or RestoreOptions(), **changes)
         operation = self.models.operation
         options = operations.adapt_options(options, operation)
+        if max_pixels is not None:
+            check_range("max_pixels", max_pixels, 1, whole=True)
         inputs = [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
         for one in inputs:
             operations.check_input(one, operation)
@@ -261,9 +269,10 @@ class FaceRestorer:
         if options.upscale != 1:
             with run.timer.stage("upscale"):
                 upscaler = self.models.upscaler(options, notify)
-                inputs = [with_upscaled_background(frame, options, upscaler, notify, max_memory) for frame in inputs]
+                limits = (max_memory, max_pixels)
+                inputs = [with_upscaled_background(frame, options, upscaler, notify, *limits) for frame in inputs]
         with run.timer.stage("detect"):
-            sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache)
+            sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache, max_pixels)
         for session in sessions:
             operations.prepare(session, operation)
         self._restore_faces(sessions, run)
@@ -282,12 +291,13 @@ class FaceRestorer:
         progress: Progress | None = None,
         max_memory: int | None = None,
         upload_cache: UploadCache | None = None,
+        max_pixels: int | None = None,
     ) -> list[RestoreSession]:
         """Detect, number and select the faces of each input, without restoring them. `upload_cache` keeps images on the
         device for later steps."""
         ForkGuard.check()
         people = self.models.identity.people(options, progress or no_progress)
-        sessions = [RestoreSession(frame, options, max_memory, people) for frame in inputs]
+        sessions = [RestoreSession(frame, options, max_memory, people, max_pixels) for frame in inputs]
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(repair.image, repair.boxes) for repair in to_detect]

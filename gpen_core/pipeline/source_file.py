@@ -60,18 +60,18 @@ class SourceFile:
             log.warning("%s: %s", target, note)
 
 
-def load_encoded(image: object, max_memory: int | None = None) -> EncodedImage:
+def load_encoded(image: object, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
     """Load an image with its metadata.
 
     `image` is a path, the bytes of a file, a file opened in binary mode (or `io.BytesIO`), a PIL image, an array, an
-    `ImageData` or an `EncodedImage`; see `images.image.to_image_data`. Raises `InputError`, and `OutOfMemory` as
-    `codecs.read` does."""
+    `ImageData` or an `EncodedImage`; see `images.image.to_image_data`. Files are checked as `codecs.read` does. Raises
+    `InputError`, `ImageTooLarge` and `OutOfMemory`."""
     if isinstance(image, EncodedImage):
         return image
     if isinstance(image, (str, PathLike)):
-        return codecs.read(_local_path(image, InputError), max_memory)
+        return codecs.read(_local_path(image, InputError), max_memory, max_pixels)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode(bytes(image), max_memory)
+        return _decode(bytes(image), max_memory, max_pixels)
     if isinstance(image, Image.Image):
         image_data = to_image_data(image)
         return EncodedImage(image_data, _pil_metadata(image), image.format or "PNG", lossy=False)
@@ -82,12 +82,12 @@ def load_encoded(image: object, max_memory: int | None = None) -> EncodedImage:
             raise InputError(
                 f"Expected a binary file, but reading it returned {type(data).__name__}. Open it in binary mode."
             )
-        return _decode(data, max_memory)
+        return _decode(data, max_memory, max_pixels)
     return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
 
 
-def _decode(data: bytes, max_memory: int | None) -> EncodedImage:
-    return replace(codecs.decode(data, max_memory), data=data)
+def _decode(data: bytes, max_memory: int | None, max_pixels: int | None) -> EncodedImage:
+    return replace(codecs.decode(data, max_memory, max_pixels), data=data)
 
 
 def _pil_metadata(image: Image.Image) -> Metadata:

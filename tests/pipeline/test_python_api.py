@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from gpen_core import FaceCrop, FaceRestorer, InputError, OptionsError, OutputError, RestoreInput, RestoreOptions, crop_faces
+from gpen_core import (
+    FaceCrop,
+    FaceRestorer,
+    ImageTooLarge,
+    InputError,
+    OptionsError,
+    OutputError,
+    RestoreInput,
+    RestoreOptions,
+    crop_faces,
+)
 from gpen_core.images import codecs
 from gpen_core.pipeline.inputs import resize_mask
 
@@ -54,6 +64,31 @@ def test_options_are_keywords_and_the_restorer_can_be_called(red, array):
         red(array, strenght=0.5)
     with pytest.raises(OptionsError, match="strength"):
         red(array, strength=2)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file", "before_swap", "background", "upscaled"])
+def test_a_file_with_more_pixels_than_allowed_is_refused(red, photo, array, kind):
+    given = {
+        "path": (photo,),
+        "bytes": (photo.read_bytes(),),
+        "file": (io.BytesIO(photo.read_bytes()),),
+        "before_swap": (array, None, photo),
+        "background": (array, None, None, photo),
+        "upscaled": (photo, RestoreOptions(upscale=2)),
+    }[kind]
+    with pytest.raises(ImageTooLarge, match="256 x 256 pixels are too many: the limit is 0 million"):
+        red(*given, max_pixels=SIZE * SIZE - 1)
+
+
+def test_the_limit_of_pixels_may_be_raised(nobody, photo, monkeypatch):
+    monkeypatch.setattr("gpen_core.images.size_limits.MAX_PIXELS", 1000)
+    monkeypatch.setattr("gpen_core.images.size_limits.host_memory", lambda: 0)
+    with pytest.raises(ImageTooLarge, match=f"set max_pixels to {SIZE * SIZE}"):
+        nobody(photo)
+    assert nobody.restore_batch([photo], max_pixels=SIZE * SIZE)[0].image.shape == (SIZE, SIZE, 3)
+    for value in (0, -1, 2.5, "many"):
+        with pytest.raises(OptionsError, match=r"max_pixels is .*; expected a whole number of at least 1"):
+            nobody(photo, max_pixels=value)
 
 
 def test_a_batch_takes_images_and_restore_inputs(red, photo, array):
