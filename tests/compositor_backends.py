@@ -31,18 +31,18 @@ needs_exact_opencv = pytest.mark.skipif(OPENCV_ROUNDS, reason="this OpenCV round
 
 
 class Sharpening(torch.nn.Module):
-    """Stands in for GPEN-256: it sharpens, and adds to red (of [-1, 1]). It takes no time."""
+    """Stands in for GPEN-256: it sharpens by `amount`, and adds to red (of [-1, 1]). It takes no time."""
 
     dtype, size, config = torch.float32, 256, GPENConfig(256, 0.5, 1)
 
-    def __init__(self, red=0.0):
+    def __init__(self, red=0.0, amount=0.5):
         super().__init__()
-        self.red = red
+        self.red, self.amount = red, amount
 
     def forward(self, x, pulse, strip_bytes):
         pulse()
         low = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-        sharp = x + 0.5 * (x - low)
+        sharp = x + self.amount * (x - low)
         return torch.cat((sharp[:, :1] + self.red, sharp[:, 1:]), 1)
 
 

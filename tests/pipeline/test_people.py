@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 
-import helpers
 import numpy as np
 import people
 import pytest
@@ -214,7 +213,7 @@ def test_identity_is_measured_before_and_after():
 
 def keeping(minimum, amount=1.2, **options):
     """A group restored by a network that adds red: the more, the less a face is like its input."""
-    restorer = people.restorer(helpers.red_weights(256, amount))
+    restorer = people.restorer(amount)
     image = people.group(ANNA, BOB, CARA)
     return image, restorer(image, min_identity=minimum, measure_identity=True, **options)
 
@@ -250,7 +249,7 @@ def test_a_minimum_that_holds_changes_nothing():
 
 
 def test_skipped_crops_are_not_kept():
-    restorer = people.restorer(helpers.red_weights(256, 1.2))
+    restorer = people.restorer(1.2)
     options = RestoreOptions(min_identity=0.9999)
     (result,) = restorer.restore_batch([people.group(ANNA, BOB, CARA)], options, keep_crops=True)
     assert result.crops == ()
