@@ -70,5 +70,5 @@ def frame_folder(folder, frames):
     """Write frames [H, W, 3] uint8 as a folder of images, which is a video."""
     folder.mkdir()
     for n, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"{n:03}.png")
+        Image.fromarray(frame).save(folder / f"{n:03}.png", compress_level=1)
     return folder

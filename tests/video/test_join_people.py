@@ -1,5 +1,7 @@
 """Tracks of a video are joined to people, also across cuts."""
 
+from dataclasses import replace
+
 import numpy as np
 import people
 import pytest
@@ -20,7 +22,7 @@ from gpen_core.video.track_people import TrackEmbeddings
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT = make_face((100, 100), 80), make_face((260, 100), 80)
-ANY_LENGTH = VideoOptions(min_duration=0)
+ANY_LENGTH = VideoOptions(min_duration=0, temporal_smoothing=0)
 WIDE = (WIDTH, HEIGHT)
 
 
@@ -72,9 +74,9 @@ def abab():
     return [frame for n, person in enumerate((ANNA, BOB, ANNA, BOB)) for frame in shot(n, person)]
 
 
-@pytest.fixture
-def film(tmp_path, abab):
-    return video_fakes.frame_folder(tmp_path / "film", abab)
+@pytest.fixture(scope="module")
+def film(tmp_path_factory, abab):
+    return video_fakes.frame_folder(tmp_path_factory.mktemp("video") / "film", abab)
 
 
 def restorer(is_present=True, load=lambda progress: SFace(people.ONNX), faces=(LEFT,)):
@@ -110,13 +112,13 @@ def test_a_number_restores_all_shots_of_a_person(film, tmp_path):
 def test_without_sface_each_shot_has_its_numbers_and_a_note_says_so(film, tmp_path):
     result = restore_video(film, tmp_path / "out", restorer(False, missing), RestoreOptions(faces="0"), ANY_LENGTH)
     assert by_shot(result.restored) == [True, False, False, False] and not_joined_text("shot") in result.notes
-    off = VideoOptions(min_duration=0, join_people="off")
+    off = replace(ANY_LENGTH, join_people="off")
     result = restore_video(film, tmp_path / "off", restorer(), RestoreOptions(faces="0"), off)
     assert by_shot(result.restored) == [True, False, False, False] and result.notes == ()
 
 
 def test_on_needs_sface(film, tmp_path):
-    on = VideoOptions(min_duration=0, join_people="on")
+    on = replace(ANY_LENGTH, join_people="on")
     result = restore_video(film, tmp_path / "out", restorer(False), RestoreOptions(faces="0"), on)
     assert by_shot(result.restored) == [True, False, True, False]
     with pytest.raises(MissingWeights, match="no SFace here"):
@@ -168,7 +170,7 @@ def test_a_resumed_run_keeps_its_people(film, tmp_path, monkeypatch):
         for path in target.glob("*"):
             path.unlink()
         models = restorer(is_present, load_if(is_present))
-        result = restore_video(film, target, models, options, VideoOptions(min_duration=0, join_people=choice))
+        result = restore_video(film, target, models, options, replace(ANY_LENGTH, join_people=choice))
         seen[name] = by_shot(result.restored), result.segments[1] > 0
     one, both = [True, False, False, False], [True, False, True, False]
     assert seen == {"a": (one, False), "b": (one, True), "c": (both, False), "d": (both, True)}

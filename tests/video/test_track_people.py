@@ -57,16 +57,18 @@ def is_restored(results):
 )
 def test_a_person_is_found_in_every_shot(abab, faces, shots):
     results = list(
-        restore_sequence(restorer(), lambda: abab, RestoreOptions(faces=faces), VideoOptions(min_duration=0), 25.0)
+        restore_sequence(
+            restorer(), lambda: abab, RestoreOptions(faces=faces), VideoOptions(min_duration=0, temporal_smoothing=0), 25.0
+        )
     )
     assert is_restored(results) == [one for one in shots for _ in range(SHOT)]
     (face,) = results[SHOT].faces
     assert face.restored or face.reason.startswith(("another person: ", "left out: "))
 
 
-@pytest.fixture
-def film(tmp_path, abab):
-    return frame_folder(tmp_path / "film", abab)
+@pytest.fixture(scope="module")
+def film(tmp_path_factory, abab):
+    return frame_folder(tmp_path_factory.mktemp("video") / "film", abab)
 
 
 def save(path, person):
@@ -76,7 +78,7 @@ def save(path, person):
 
 def test_a_film_is_matched_again_when_the_photo_changes(tmp_path, film, monkeypatch):
     """The embeddings of the tracks are kept beside the result of the first pass; segments are for one photo only."""
-    video = VideoOptions(min_duration=0)
+    video = VideoOptions(min_duration=0, temporal_smoothing=0)
     monkeypatch.setattr(restoring.WorkDir, "clear", lambda work_dir: None)  # what a stopped run leaves
     shots = {}
     for person in (ANNA, BOB):
@@ -94,7 +96,7 @@ def test_a_film_is_matched_again_when_the_photo_changes(tmp_path, film, monkeypa
 
 
 def test_a_preview_shows_the_person_only(tmp_path, film):
-    out, video = tmp_path / "preview.mkv", VideoOptions(min_duration=0, start=0, codec="ffv1")
+    out, video = tmp_path / "preview.mkv", VideoOptions(min_duration=0, temporal_smoothing=0, start=0, codec="ffv1")
     preview_clip(film, out, 10, restorer(), save(tmp_path / "anna.png", ANNA), video)
     halves = [(one[60:140, 80:160].astype(int), one[60:140, SIZE[0] + 80 : -80]) for one in video_files.read_frames(out)]
     changed = [bool(np.abs(before - after).mean() > 1) for before, after in halves]
