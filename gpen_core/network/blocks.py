@@ -42,9 +42,9 @@ class StemBlock(nn.Module):
 
     def __init__(self, sd: Weights, dtype: torch.dtype) -> None:
         super().__init__()
-        weight = sd["ecd0.0.0.weight"].float()
-        self.weight = frozen_parameter(weight * (SQRT2 / weight[0].numel() ** 0.5), dtype)
-        self.bias = frozen_parameter(sd["ecd0.0.1.bias"].float() * SQRT2, dtype)
+        weight = sd["ecd0.0.0.weight"]
+        self.weight = frozen_parameter(weight, dtype, SQRT2 / weight[0].numel() ** 0.5)
+        self.bias = frozen_parameter(sd["ecd0.0.1.bias"], dtype, SQRT2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, 3, H, W] -> [B, C, H, W]."""
@@ -56,10 +56,10 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
         super().__init__()
-        weight = sd[f"{key}.0.1.weight"].float()
+        weight = sd[f"{key}.0.1.weight"]
         self.channels, self.channels_in = weight.shape[:2]
-        self.weight = frozen_parameter(weight * (SQRT2 / weight[0].numel() ** 0.5), dtype)
-        self.bias = frozen_parameter(sd[f"{key}.0.2.bias"].float() * SQRT2, dtype)
+        self.weight = frozen_parameter(weight, dtype, SQRT2 / weight[0].numel() ** 0.5)
+        self.bias = frozen_parameter(sd[f"{key}.0.2.bias"], dtype, SQRT2)
         self.fir = frozen_parameter(depthwise_fir(1.0, self.channels_in), dtype)
 
     def forward(

@@ -31,11 +31,11 @@ EDGE_GAIN = 0.75  # factor at the border of an image that was interpolated by 2,
 VECTOR_BYTES = 64  # per pixel: with fewer, the CPU does not vectorize the addition, and whole rows are 4 times faster
 
 
-def frozen_parameter(tensor: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
-    """A copy without gradient. Four-dimensional tensors are stored in channels-last order."""
-    copied = tensor.detach().to(dtype, copy=True)
-    if copied.ndim == 4:
-        copied = copied.contiguous(memory_format=torch.channels_last)
+def frozen_parameter(tensor: torch.Tensor, dtype: torch.dtype, factor: float = 1.0) -> nn.Parameter:
+    """A copy times `factor`, without gradient. Four-dimensional tensors are stored in channels-last order."""
+    order = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+    copied = torch.empty_like(tensor, dtype=dtype, memory_format=order)
+    torch.mul(tensor.detach().float(), factor, out=copied)  # in one pass: new memory costs more than the product
     return nn.Parameter(copied, requires_grad=False)
 
 
@@ -49,8 +49,8 @@ class EqualLinear(nn.Module):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lr_mul: float = 1.0, activate: bool = True) -> None:
         super().__init__()
         gain = lr_mul * (SQRT2 if activate else 1.0)
-        self.weight = frozen_parameter(weight.float() * (gain / math.sqrt(weight.shape[1])), torch.float32)
-        self.bias = frozen_parameter(bias.float() * gain, torch.float32)
+        self.weight = frozen_parameter(weight, torch.float32, gain / math.sqrt(weight.shape[1]))
+        self.bias = frozen_parameter(bias, torch.float32, gain)
         self.activate = activate
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -78,9 +78,10 @@ class Modulation(nn.Module):
 
     def __init__(self, sd: Weights, key: str, demodulate: bool) -> None:
         super().__init__()
-        weight = sd[f"{key}.weight"][0].float() / math.sqrt(sd[f"{key}.weight"][0, 0].numel())  # [O, I, k, k]
+        weight = sd[f"{key}.weight"][0]  # [O, I, k, k]
         self.affine = (sd[f"{key}.modulation.weight"], sd[f"{key}.modulation.bias"])
-        self.energy = frozen_parameter(weight.square().sum((2, 3)), torch.float32) if demodulate else None  # [O, I]
+        energy = weight.float().flatten(2).square().sum(2) if demodulate else None  # [O, I]
+        self.energy = None if energy is None else frozen_parameter(energy, torch.float32, 1 / weight[0].numel())
         self.inputs = self.outputs = slice(0, 0)
 
     def forward(self, styles: StyleCodes) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -166,11 +167,11 @@ class StyledConv(nn.Module):
 
     def __init__(self, sd: Weights, key: str, upsample: bool, dtype: torch.dtype) -> None:
         super().__init__()
-        weight = sd[f"{key}.conv.weight"][0].float()  # [O, I, 3, 3]
-        weight = weight / math.sqrt(weight[0].numel())
+        weight = sd[f"{key}.conv.weight"][0]  # [O, I, 3, 3]
         self.channels = weight.shape[0]
         bias = sd[f"{key}.activate.bias"].float() * SQRT2
-        self.weight = frozen_parameter(weight.transpose(0, 1) if upsample else weight, dtype)
+        gain = 1 / math.sqrt(weight[0].numel())
+        self.weight = frozen_parameter(weight.transpose(0, 1) if upsample else weight, dtype, gain)
         self.modulation = Modulation(sd, f"{key}.conv", demodulate=True)
         self.bias = frozen_parameter(bias[: self.channels], dtype)
         self.skip_bias = frozen_parameter(bias[self.channels :].view(1, -1, 1, 1), dtype)
@@ -311,8 +312,8 @@ class ToRGB(nn.Module):
 
     def __init__(self, sd: Weights, key: str, dtype: torch.dtype) -> None:
         super().__init__()
-        weight = sd[f"{key}.conv.weight"][0].float()  # [3, I, 1, 1]
-        self.weight = frozen_parameter(weight / math.sqrt(weight[0].numel()), dtype)
+        weight = sd[f"{key}.conv.weight"][0]  # [3, I, 1, 1]
+        self.weight = frozen_parameter(weight, dtype, 1 / math.sqrt(weight[0].numel()))
         self.modulation = Modulation(sd, f"{key}.conv", demodulate=False)
         self.bias = frozen_parameter(sd[f"{key}.bias"].float().view(3), torch.float32)
 

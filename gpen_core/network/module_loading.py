@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import WeightsError, summarize_problems
+from .state_dict import is_finite
 
 
 def build_from_state_dict(build: Callable[[], nn.Module], state_dict: Mapping[str, torch.Tensor], name: str) -> nn.Module:
@@ -86,4 +87,4 @@ def _tensor_problem(key: str, tensor: object, expected: torch.Tensor) -> str | N
         return f"{key} is sparse or has no values"
     if tensor.is_floating_point() != expected.is_floating_point():
         return f"{key} is {tensor.dtype}, expected {expected.dtype}"
-    return None if torch.isfinite(tensor).all() else f"{key} has non-finite values"
+    return None if is_finite(tensor) else f"{key} has non-finite values"

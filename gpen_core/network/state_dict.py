@@ -20,6 +20,11 @@ def fir_kernel(gain: float) -> torch.Tensor:
     return gain * torch.outer(row, row)
 
 
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all values are finite. A sum is 20 times as fast to check; it may overflow, but it never hides a value."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
 def extract_state_dict(checkpoint: object) -> Mapping[str, torch.Tensor]:
     """The checkpoint itself, or the state dict in its `g_ema`, `params_ema`, `params`, `state_dict` or `model`.
 
@@ -97,7 +102,7 @@ def _value_problem(key: str, tensor: torch.Tensor) -> str | None:
     if tensor.layout != torch.strided or tensor.dtype not in FLOAT_DTYPES or tensor.is_meta:
         kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
         return f"is {kind}{' without values' if tensor.is_meta else ''}, expected dense float32, float16 or bfloat16"
-    if not torch.isfinite(tensor).all():
+    if not is_finite(tensor):
         return "has non-finite values"
     if key.endswith(".kernel"):
         expected = fir_kernel(1.0 if key.startswith("ecd") else 4.0)

@@ -215,6 +215,7 @@ OFFENCES = {
     "sparse": ("ecd2.0.2.bias", torch.zeros(128).to_sparse(), "is sparse_coo, expected"),
     "nan": ("ecd2.0.2.bias", torch.full((128,), float("nan")), "non-finite"),
     "infinite": ("ecd2.0.2.bias", torch.full((128,), float("inf")), "non-finite"),
+    "infinite both ways": ("ecd2.0.2.bias", torch.tensor([float("inf"), float("-inf")] * 64), "non-finite"),
     "other filter": ("ecd1.0.0.kernel", torch.full((4, 4), 1 / 16), "not the .* filter"),
     "filter gain": ("generator.to_rgbs.0.upsample.kernel", torch.ones(4, 4) / 64, "not the .* filter"),
     "meta": ("ecd2.0.2.bias", torch.zeros(128, device="meta"), "without values"),
@@ -228,6 +229,11 @@ def test_offender_is_named(identity, offence):
     with pytest.raises(WeightsError, match=message) as caught:
         GPEN.from_state_dict(changed(identity, key, value))
     assert key in str(caught.value)
+
+
+def test_finite_values_whose_sum_overflows_are_accepted(identity):
+    largest = torch.full((128,), torch.finfo(torch.float32).max)
+    GPEN.from_state_dict(changed(identity, "ecd2.0.2.bias", largest))
 
 
 def test_first_five_of_many_offenders_are_named(identity):
