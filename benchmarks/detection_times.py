@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from facexlib.detection.retinaface import generate_config
 from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm, py_cpu_nms
 from timing import SPREAD, interleave, seconds, spread
 from untrained import blind_resnet50
@@ -40,7 +41,7 @@ def before(detector: Detector, picture: ImageData) -> None:
     x = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() - torch.tensor(MEAN_BGR)[:, None, None]
     with torch.no_grad():
         boxes, scores, landmarks = (answer.float()[0] for answer in detector.network(x.to(detector.dtype)))
-    where = PriorBox(detector.network.cfg, image_size=x.shape[2:]).forward()
+    where = PriorBox(generate_config("mobile0.25"), image_size=x.shape[2:]).forward()
     likely = torch.nonzero(scores[:, 1] > 0.9).flatten()
     decoded = decode(boxes[likely], where[likely], [0.1, 0.2])
     decode_landm(landmarks[likely], where[likely], [0.1, 0.2])

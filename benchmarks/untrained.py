@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 
 def blind_resnet50() -> dict[str, torch.Tensor]:
     """RetinaFace with seeded weights, sure that nothing is a face."""
-    from facexlib.detection.retinaface import RetinaFace
+    from gpen_core.faces.detection.retinaface_network import RetinaFace
 
     torch.manual_seed(7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
-        weights: dict[str, torch.Tensor] = RetinaFace("resnet50", device=torch.device("cpu")).state_dict()
+    weights: dict[str, torch.Tensor] = RetinaFace("resnet50").state_dict()
     for name, values in weights.items():
         if name.startswith("ClassHead"):
             no_face = torch.tensor([9.0, -9.0]).repeat(len(values) // 2)  # and face; of each prior

@@ -33,7 +33,7 @@ PACKAGES = {
 
 
 PURPOSES = {
-    "facexlib": "finds and parses faces",
+    "facexlib": "parses faces",
     "onnx": "writes ONNX files",
     "onnxruntime": "runs ONNX files",
     "platformdirs": "finds the default models folder",

@@ -44,6 +44,7 @@ USED_AS = {
 }
 NOT_LISTED = {"torch_directml", "urllib3"}  # of Windows, where DirectML is asked for; requests brings the other
 BY_NAME = {"basicsr"}  # an argument of `import_module`
+OF_FACEXLIB = {"torchvision"}  # its dependencies are not installed with it
 
 
 def test_the_packages_that_are_listed_are_those_that_are_imported():
@@ -56,7 +57,7 @@ def test_the_packages_that_are_listed_are_those_that_are_imported():
         *("PIL", "cv2", "facexlib", "filelock", "numpy", "platformdirs", "requests", "safetensors", "scipy"),
         *("torch", "torchvision", "tqdm"),
     }
-    assert imported - sys.stdlib_module_names - NOT_LISTED == (required | optional) - BY_NAME
+    assert imported - sys.stdlib_module_names - NOT_LISTED == (required | optional) - BY_NAME - OF_FACEXLIB
 
 
 def test_own_code_is_imported_relatively():

@@ -26,7 +26,7 @@ from ..weights.onnx_runtime import RUNTIME, RUNTIME_PACKAGES
 PROJECT = "sd-gpen"
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
-    "facexlib": "facexlib.detection.retinaface",
+    "facexlib": "facexlib.parsing.parsenet",
     "opencv-python": "cv2",
     "Pillow": "PIL.Image",
     "scipy": "scipy.optimize",

@@ -1,4 +1,4 @@
-"""Build facexlib's networks from a state dict. facexlib's own loader would download and unpickle files."""
+"""Build the detector and facexlib's networks from a state dict. facexlib's own loader would download and unpickle files."""
 
 from __future__ import annotations
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
 from ..network import GPEN, RELEASED
 from ..network.memory_estimate import bytes_per_face
-from ..optional_packages import require, version_guard
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import RESTORE, find_operation
@@ -35,12 +31,12 @@ from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
 from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
 from .identity_models import IdentityModels
 from .lazy import Lazy
-from .needed_weights import PARSER_NAME, needed_networks, parses_mask
+from .needed_weights import needed_networks, parses_mask
 from .network_loading import (
     build_detector,
     build_network,
-    build_parser,
     detection_dtype,
+    load_parser,
     load_size,
     load_upscaler,
     validate_checkpoint,
@@ -53,7 +49,6 @@ log = logging.getLogger(__name__)
 DEFAULT_MODEL = AUTO
 DEFAULT_DETECTOR = DETECTORS[0]
 DEVICE_CHECKS_FILE = "checked-devices.json"
-DETECTOR_MODULE = "facexlib.detection.retinaface"
 
 
 class ModelSet:
@@ -142,7 +137,6 @@ class ModelSet:
         `auto` is present, the one for 2048 is downloaded. `upscaler` is downloaded with the models and loaded on first
         use."""
         ForkGuard.check()
-        require("facexlib")  # before downloading anything
         torch_device = _pick_verified_device(device)
         provider = requested_provider(device)
         precision = pick_dtype(dtype, torch_device)
@@ -173,22 +167,20 @@ class ModelSet:
             return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin, find_operation(model))
 
         runners: Sequence[GPENRunner] | SizeSelector
-        with _import_ahead(DETECTOR_MODULE):  # takes as long as torch's import
-            prefetch(requests, notify)
-            if sizes:
-                gpen_dtype = precision if provider is None else torch.float32
-                runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
-            else:
-                runners = [load_runner(str(model), notify) for model in models]
+        prefetch(requests, notify)
+        if sizes:
+            gpen_dtype = precision if provider is None else torch.float32
+            runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
+        else:
+            runners = [load_runner(str(model), notify) for model in models]
         face_detector = detection_store.load(str(detector), build_face_detector, notify)
         count = 1 + (0 if sizes else len(models))
         notify(ProgressEvent("load", count, count, "model", "Loaded"))
-        load_parser = partial(detection_store.load, PARSER_NAME, partial(build_parser, weights_device, parser_dtype))
         return cls(
             runners,
             face_detector,
             torch_device,
-            load_parser,
+            partial(load_parser, detection_store, weights_device, parser_dtype),
             offload_device,
             partial(load_upscaler, store, weights_device, torch_device, precision),
             IdentityModels.from_store(face_detector, detection_store),
@@ -301,7 +293,6 @@ def load_detector(
 ) -> Detector:
     """Load only a detector, for `face_detection.detect_faces`; see `FaceRestorer.load`."""
     ForkGuard.check()
-    require("facexlib")
     torch_device = _pick_verified_device(device)
     build = partial(build_detector, torch_device, detection_dtype(pick_dtype(dtype, torch_device), torch_device))
     store = Store(models_dirs(models_dir), downloads)
@@ -352,13 +343,3 @@ def _missing_parser(progress: Progress) -> FaceParser:
 
 def _missing_upscaler(name: str, progress: Progress) -> Upscaler:
     raise MissingWeights(f"The upscaler {name!r} cannot be loaded, because no models folder was given.")
-
-
-@contextmanager
-def _import_ahead(name: str) -> Iterator[None]:
-    """Import a module in a thread, while the block reads files and computes. Its errors are raised at the block's end."""
-    with ThreadPoolExecutor(1, "gpen-import") as pool:
-        imported = pool.submit(import_module, name)
-        yield
-        with version_guard("facexlib"):
-            imported.result()

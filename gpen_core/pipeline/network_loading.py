@@ -13,6 +13,7 @@ from ..faces.detection.retinaface import Detector
 from ..faces.mask import FaceParser
 from ..network import GPEN, OnnxModel, OnnxNetwork, normalize_state_dict, validate_size, validate_state_dict
 from ..network.onnx_network import CPU_PROVIDER
+from ..optional_packages import require
 from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import Entry, network_name
 from ..weights.onnx_proof import MIN_DEVIATION, sample_image
@@ -21,6 +22,7 @@ from . import rrdb
 from .devices import SMALLER_MODEL_HINT
 from .gpen_runner import GPENRunner, Network
 from .identity_models import build_embedder
+from .needed_weights import PARSER_NAME
 from .onnx_providers import providers_for
 from .upscale import Upscaler
 
@@ -126,8 +128,13 @@ def build_detector(device: torch.device, dtype: torch.dtype, content: object, en
     return Detector.from_state_dict(normalize_state_dict(content), device, dtype)
 
 
-def build_parser(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> FaceParser:
-    return FaceParser.from_state_dict(normalize_state_dict(content), device, dtype)
+def load_parser(store: Store, device: torch.device, dtype: torch.dtype, progress: Progress) -> FaceParser:
+    require("facexlib")  # before downloading anything
+
+    def build(content: object, entry: Entry | None) -> FaceParser:
+        return FaceParser.from_state_dict(normalize_state_dict(content), device, dtype)
+
+    return store.load(PARSER_NAME, build, progress)
 
 
 def detection_dtype(precision: torch.dtype, device: torch.device) -> torch.dtype:

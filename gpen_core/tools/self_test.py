@@ -16,10 +16,10 @@ from ..errors import MissingDependency, first_line
 from ..faces.align import landmark_template
 from ..faces.detection.image_source import ImageSourceFactory, OpenCVImageSource
 from ..faces.detection.retinaface import Detector
+from ..faces.detection.retinaface_network import RetinaFace
 from ..faces.face import Box, Face
 from ..images.image import FloatImage, ImageData
 from ..network import GPEN
-from ..optional_packages import require
 from ..options import RestoreOptions
 from ..pipeline.devices import dtype_name, pick_device, pick_dtype
 from ..pipeline.gpen_runner import GPENRunner
@@ -54,8 +54,7 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
 
     If the packages of the demonstration are installed, its detector detects its face. Otherwise the face is drawn and its
     position is known. Raises the errors of `FaceRestorer.restore`, `DeviceError` for a device or precision that is not
-    available, `MissingDependency` without facexlib, and the errors of broken packages."""
-    require("facexlib")
+    available, and the errors of broken packages."""
     torch_device = pick_device(device)
     precision = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, torch_device)
     start = time.perf_counter()
@@ -164,10 +163,8 @@ class _FixedFaceDetector(Detector):
     """A detector without trained weights. Its network runs and finds nothing; the given face is added to the result."""
 
     def __init__(self, face: Face, device: torch.device) -> None:
-        from facexlib.detection.retinaface import RetinaFace
-
         with torch.device("meta"):
-            layout = RetinaFace("mobile0.25", device=torch.device("meta")).state_dict()
+            layout = RetinaFace("mobile0.25").state_dict()
         state_dict = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in layout.items()}
         for key in state_dict:
             if key.startswith("ClassHead") and key.endswith("bias"):

@@ -12,8 +12,6 @@ import torch
 
 from gpen_core import cli
 from gpen_core.cli import doctor_report, environment
-from gpen_core.errors import MissingDependency
-from gpen_core.optional_packages import not_installed
 from gpen_core.pipeline import devices
 from gpen_core.tools import self_test as selftest
 from gpen_core.version import __version__
@@ -346,29 +344,10 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp
 def test_without_facexlib_the_command_and_its_purpose_are_given(examine, tmp_path, tested, monkeypatch, arguments):
     monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
     monkeypatch.setitem(sys.modules, environment.module_of("facexlib"), None)
-    tested.append(MissingDependency(not_installed("facexlib")))
     text = examine(tmp_path, *arguments, status=1)
     line = line_of(text, "facexlib ")
-    assert line.startswith(
-        "facexlib         MISSING, it finds and parses faces (import of facexlib.detection.retinaface halted"
-    )
+    assert line.startswith("facexlib         MISSING, it parses faces (import of facexlib.parsing.parsenet halted")
     assert line.endswith(" -m pip install --no-deps facexlib")
-    assert line_of(text, "self-test").startswith("self-test: not run: The package facexlib, which finds and parses faces, ")
-
-
-@pytest.mark.parametrize("command", ["restore", "detect"])
-def test_without_facexlib_a_command_is_one_message_and_fetches_nothing(command, tmp_path, capsys, monkeypatch, astronaut):
-    from PIL import Image
-
-    picture = tmp_path / "a.png"
-    Image.fromarray(astronaut).save(picture)
-    monkeypatch.setitem(sys.modules, "facexlib", None)
-    output = {"restore": ["-o", str(tmp_path / "b.png")], "detect": []}[command]
-    assert cli.main([command, str(picture), *output, "--models-dir", str(tmp_path / "none")]) == 1
-    assert capsys.readouterr().err == (
-        "gpen: The package facexlib, which finds and parses faces, is not installed. "
-        f"Install it: {sys.executable} -m pip install --no-deps facexlib\n"
-    )
 
 
 @pytest.mark.parametrize(

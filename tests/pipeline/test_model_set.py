@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import helpers
@@ -14,7 +13,6 @@ from gpen_core import RestoreOptions
 from gpen_core.errors import OutOfMemory
 from gpen_core.network import GPENConfig
 from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face
-from gpen_core.pipeline import model_set
 from gpen_core.pipeline.devices import BatchPlan
 from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 
@@ -46,35 +44,6 @@ def test_a_host_that_names_its_folder_needs_no_platformdirs(models, monkeypatch)
     monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert load_red(models).runners
-
-
-def test_the_detectors_package_is_imported_while_a_network_is_built(models, monkeypatch):
-    importing, building = threading.Event(), threading.Event()
-    build, import_module = model_set.build_network, model_set.import_module
-
-    def build_during_import(*args):
-        building.set()
-        assert importing.wait(60)
-        return build(*args)
-
-    def import_during_build(name):
-        importing.set()
-        assert building.wait(60)
-        return import_module(name)
-
-    monkeypatch.setattr(model_set, "build_network", build_during_import)
-    monkeypatch.setattr(model_set, "import_module", import_during_build)
-    load_red(models)
-    assert importing.is_set() and building.is_set()
-
-
-def test_an_error_of_that_import_is_raised(models, monkeypatch):
-    def fail(name):
-        raise ImportError("torchvision is broken")
-
-    monkeypatch.setattr(model_set, "import_module", fail)
-    with pytest.raises(ImportError, match="torchvision is broken"):
-        load_red(models)
 
 
 def test_out_of_memory_with_one_face_goes_on_in_strips_for_all_that_follow():

@@ -550,7 +550,7 @@ def test_the_default_model_is_auto_and_auto_takes_what_is_there(host, webui_mode
 
 def test_a_missing_package_has_its_own_message(host, photo, monkeypatch):
     def load(*given, **named):
-        raise MissingDependency("The package facexlib, which finds and parses faces, is not installed.")
+        raise MissingDependency("The package facexlib, which parses faces, is not installed.")
 
     monkeypatch.setattr(FaceRestorer, "load", load)
     assert host.extras_page([photo], **ON)[0] == []

@@ -49,9 +49,9 @@ def gpen():
 
 
 def detector():
-    from facexlib.detection.retinaface import RetinaFace
+    from gpen_core.faces.detection.retinaface_network import RetinaFace
 
-    network = RetinaFace("mobile0.25", device=torch.device("meta")).to("meta")
+    network = RetinaFace("mobile0.25")
     return {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in network.state_dict().items()}
 
 

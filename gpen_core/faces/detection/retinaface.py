@@ -1,14 +1,12 @@
-"""The RetinaFace detector: facexlib's network and decoding functions, on any torch device.
+"""The RetinaFace detector, on any torch device.
 
 Deng et al., "RetinaFace: Single-shot Multi-level Face Localisation in the Wild", CVPR 2020.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +14,17 @@ import torch
 from ...errors import WeightsError
 from ...images.image import ImageData
 from ...network.module_loading import build_from_state_dict, cast_convolutions, device_of, fold_batch_norms
-from ...optional_packages import require, version_guard
 from ...options import RestoreOptions
 from ..face import Box, Face
 from .anchors import anchors
 from .image_source import ImageBatch, ImageSourceFactory, OpenCVImageSource
 from .multiscale import detect_faces
-from .pyramid import SCALE_RANGE, Detections, pyramid_detectable_sizes
+from .pyramid import NMS_IOU, SCALE_RANGE, Detections, iou_and_ios, pyramid_detectable_sizes
+from .retinaface_network import RetinaFace
 
-NMS_IOU = 0.4
+ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each level
+STEPS = (8, 16, 32)  # px between the anchors of a level
+CENTER_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # scales of the network's outputs
 MEAN_BGR = (104.0, 117.0, 123.0)
 GPU_BATCH_SIZE = 4  # images
 
@@ -40,10 +40,6 @@ class Detector:
         self.name = name
         self.dtype = dtype
         self.scale_range = SCALE_RANGE[name]
-        config: Any = network.cfg  # facexlib's
-        self._sides = tuple(map(tuple, config["min_sizes"]))
-        self._steps = tuple(config["steps"])
-        self._variance = config["variance"]
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +52,6 @@ class Detector:
         return 1 if self.device.type == "cpu" else GPU_BATCH_SIZE
 
     @classmethod
-    @version_guard("facexlib")
     def from_state_dict(
         cls, state_dict: Mapping[str, torch.Tensor], device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Detector:
@@ -64,22 +59,14 @@ class Detector:
         keys.
 
         The convolutions before the heads compute in `dtype`; scores, boxes and landmarks are float32.
-        Raises `WeightsError` for other weights, with the tensors that do not fit, and `MissingDependency` without
-        facexlib."""
-        require("facexlib")
+        Raises `WeightsError` for other weights, with the tensors that do not fit."""
         if "body.conv1.weight" in state_dict:
             kind = "resnet50"
         elif "body.stage1.0.0.weight" in state_dict:
             kind = "mobile0.25"
         else:
             raise WeightsError("These weights are not a RetinaFace: neither body.conv1.weight nor body.stage1.0.0.weight.")
-        from facexlib.detection.retinaface import RetinaFace
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # facexlib calls torchvision with a deprecated argument
-            network = build_from_state_dict(
-                lambda: RetinaFace(kind, device=torch.device("meta")), state_dict, f"RetinaFace {kind}"
-            )
+        network = build_from_state_dict(lambda: RetinaFace(kind), state_dict, f"RetinaFace {kind}")
         network = cast_convolutions(fold_batch_norms(network.to(device)), dtype, "ClassHead", "BboxHead", "LandmarkHead")
         if device.type == "cpu":
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
@@ -126,7 +113,7 @@ class Detector:
         device = self.device
         x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2) - _mean(device)  # BHWC -> BCHW, a view
         height, width = x.shape[2:]
-        anchor_boxes = anchors(height, width, self._sides, self._steps, device)
+        anchor_boxes = anchors(height, width, ANCHOR_SIDES, STEPS, device)
         boxes, scores, landmarks = (answer.float() for answer in self.network(x.to(self.dtype)))
         return self._decode(boxes, scores[..., 1], landmarks, anchor_boxes, (width, height), confidence)
 
@@ -141,13 +128,10 @@ class Detector:
     ) -> Iterator[Detections]:
         """Decode and yield the rows per image. This synchronizes with the device only twice per batch: for the number of
         rows, and for the rows."""
-        from facexlib.detection.retinaface_utils import decode, decode_landm
-
         image, anchor = torch.nonzero(scores > confidence).unbind(1)  # in ascending order
         matched_anchors = anchor_boxes[anchor]
-        with version_guard("facexlib"):
-            corners = decode(boxes[image, anchor], matched_anchors, self._variance)
-            points = decode_landm(landmarks[image, anchor], matched_anchors, self._variance)
+        corners = _decode_boxes(boxes[image, anchor], matched_anchors)
+        points = _decode_landmarks(landmarks[image, anchor], matched_anchors)
         columns = (corners, scores[image, anchor, None], points, image[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
         counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))
@@ -162,14 +146,30 @@ class Detector:
         return pyramid_detectable_sizes(image.size, detection_size, self.scale_range)
 
 
+def _decode_boxes(offsets: torch.Tensor, matched_anchors: torch.Tensor) -> torch.Tensor:
+    """Return the corners [n, 4] of boxes with these outputs [n, 4] at these anchors [n, 4], as fractions of the image."""
+    centers = matched_anchors[:, :2] + offsets[:, :2] * CENTER_VARIANCE * matched_anchors[:, 2:]
+    sizes = matched_anchors[:, 2:] * torch.exp(offsets[:, 2:] * SIZE_VARIANCE)
+    low = centers - sizes / 2
+    return torch.cat((low, sizes + low), dim=1)
+
+
+def _decode_landmarks(offsets: torch.Tensor, matched_anchors: torch.Tensor) -> torch.Tensor:
+    """Return landmarks [n, 10] for these outputs [n, 10], as fractions of the image."""
+    scaled = offsets.view(-1, 5, 2) * CENTER_VARIANCE * matched_anchors[:, None, 2:]
+    return (matched_anchors[:, None, :2] + scaled).flatten(1)
+
+
 def _suppress_overlaps(rows: torch.Tensor) -> Detections:
     """Return the rows [n, 15] that do not overlap a better one with an IoU above 0.4. Runs on the CPU: rows are few, and
     a device would need a synchronization."""
-    from torchvision.ops import nms
-
-    best_first = rows[:, 4].numpy().argsort()[::-1].copy()  # ties in the order that facexlib gives them
-    rows = rows[torch.from_numpy(best_first)]
-    return np.asarray(rows[nms(rows[:, :4], rows[:, 4], NMS_IOU)].numpy(), np.float64)
+    left = rows.numpy().astype(np.float64)
+    left = left[left[:, 4].argsort()[::-1]]  # ties in the order that facexlib gives them
+    kept = [left[:0]]
+    while len(left):
+        kept.append(left[:1])
+        left = left[1:][~(iou_and_ios(left[0], left[1:])[0] > NMS_IOU)]
+    return np.concatenate(kept)
 
 
 @lru_cache(maxsize=8)  # devices; read-only

