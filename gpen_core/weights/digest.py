@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import WeightsChanged, WeightsError
 from .partial_file import acquire, remove_stale
-from .weights_file import WeightsFile, open_weights
+from .weights_file import open_weights
 
 log = logging.getLogger(__name__)
 
@@ -119,13 +119,11 @@ def delete_record(path: Path) -> None:
     record_path(path).unlink(missing_ok=True)
 
 
-def verify(file: WeightsFile, pin: str | None) -> DigestRecord:
-    """Hash the file and compare it with the pinned digest, or else with its record. Return its record.
+def verify(path: Path, sha256: str, pin: str | None) -> DigestRecord:
+    """Compare the digest of a file with the pinned digest, or else with its record. Return its record.
 
     A file without either gets a record with `structure`. Raises `WeightsError` if the pinned digest differs, and
-    `WeightsChanged` if the record differs, before the content is parsed.
-    """
-    path, sha256 = file.path, file.sha256()
+    `WeightsChanged` if the record differs."""
     if pin is not None:
         if sha256 != pin:
             raise WeightsError(

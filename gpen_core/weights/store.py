@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
+from ..errors import ErrorConverter, MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
 from ..network import OnnxModel
 from ..optional_packages import install_command
 from ..progress import Progress, ProgressEvent, no_progress
@@ -73,8 +74,11 @@ class Store:
         `not_converted` is why an ONNX file cannot be converted, if that is known; see `checkpoint.read`."""
         pin = pinned_digest(path)
         with open_weights(path) as file:
-            record = self._verify(file)
-            built = self._build(file, pin is not None, build, record.sha256, not_converted)
+            if path.suffix.lower() == ".safetensors":
+                built, record = self._build_while_hashing(file, build)
+            else:
+                record = self._verify(path, file.sha256())
+                built = self._build(file, pin is not None, build, record.sha256, not_converted)
         if pin is None and not record.date:  # a saved record has a date
             digest.save_record(path, record)
         return built, record
@@ -122,7 +126,8 @@ class Store:
             raise self.missing_error(path, "there is no file to accept")
         pin = pinned_digest(path)
         with open_weights(path) as file:
-            record = digest.verify(file, pin) if pin else DigestRecord(file.sha256(), STRUCTURE)
+            actual = file.sha256()
+            record = digest.verify(path, actual, pin) if pin else DigestRecord(actual, STRUCTURE)
             if sha256 not in (None, record.sha256):
                 raise WeightsChanged(f"{path} was not accepted: its SHA-256 is {record.sha256}, not {sha256}.")
             self._build(file, pin is not None, build, record.sha256)
@@ -195,12 +200,10 @@ class Store:
 
         With `require_digest`, a file without a pinned or published digest is compared with the digests that its sources
         publish, and refused if none of them matches."""
-        with open_weights(path) as file:
-            return self._verify(file)
+        return self._verify(path, digest.file_sha256(path))
 
-    def _verify(self, file: WeightsFile) -> DigestRecord:
-        path = file.path
-        record = digest.verify(file, pinned_digest(path))
+    def _verify(self, path: Path, sha256: str) -> DigestRecord:
+        record = digest.verify(path, sha256, pinned_digest(path))
         if find_export(record.sha256) is not None:
             record = replace(record, checked_by=PIN)
         if not self.options.require_digest or record.has_digest:
@@ -230,6 +233,22 @@ class Store:
         url = next(known, None)
         return DigestRecord(sha256, PUBLISHED, url) if url else None
 
+    def _build_while_hashing(self, file: WeightsFile, build: Build[Built]) -> tuple[Built, DigestRecord]:
+        """Build from a `.safetensors` file while a thread hashes the same bytes. Parsing them runs nothing.
+
+        If the digest is refused, that is the error, and nothing of what was built is left."""
+        with ThreadPoolExecutor(1, "gpen-hash") as pool, _oom_context(file):
+            data = file.read_bytes()
+            hashed = pool.submit(file.in_memory(data).sha256)
+            try:
+                content = checkpoint.read(file.in_memory(data), is_pinned=False)
+                del data
+                built = _build_from(content, file.path, build)
+            finally:
+                record = self._verify(file.path, hashed.result())
+        file.raise_if_changed(record.sha256)
+        return built, record
+
     def _build(
         self,
         file: WeightsFile,
@@ -238,7 +257,7 @@ class Store:
         sha256: str | None,
         not_converted: str | None = None,
     ) -> Built:
-        with oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model"):
+        with _oom_context(file):
             content: object
             if _is_graph(file.path):
                 if not is_pinned:
@@ -248,10 +267,19 @@ class Store:
                 content = checkpoint.read(file, is_pinned, self.keep_onnx, not_converted)
             if sha256 is not None:
                 file.raise_if_changed(sha256)
-            try:
-                return build(content, find_entry(file.path.name))
-            except WeightsError as error:
-                raise type(error)(f"{file.path}: {error}") from error
+            return _build_from(content, file.path, build)
+
+
+def _build_from(content: object, path: Path, build: Build[Built]) -> Built:
+    """Build from the content of a file. Errors name the file."""
+    try:
+        return build(content, find_entry(path.name))
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _oom_context(file: WeightsFile) -> ErrorConverter:
+    return oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model")
 
 
 def pinned_digest(path: Path) -> str | None:

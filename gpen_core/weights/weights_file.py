@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +55,10 @@ class WeightsFile:
             return self.file.read()
         except OSError as error:
             raise WeightsError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+
+    def in_memory(self, content: bytes) -> WeightsFile:
+        """Return the same file with this content, which later changes of the file do not reach."""
+        return replace(self, file=io.BytesIO(content))
 
     def raise_if_changed(self, sha256: str) -> None:
         """Raise `WeightsError` if the content changed since it had this digest.

@@ -1,6 +1,7 @@
 """A file that gets another's name, or other bytes, between being hashed and being read."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -88,6 +89,55 @@ def test_a_pinned_file_too(tmp_path, publish, load, place, after_hashing):
     other = save(tmp_path / "y.pth", 2)
     after_hashing(lambda: os.replace(other, path))
     assert load() == 1
+
+
+def test_a_safetensors_file_is_built_from_while_it_is_hashed(tmp_path, monkeypatch):
+    path, is_hashing, is_building = save(tmp_path / "a.safetensors", 1), threading.Event(), threading.Event()
+    hash_first = WeightsFile.sha256
+
+    def sha256(self):
+        is_hashing.set()
+        assert is_building.wait(60)
+        return hash_first(self)
+
+    def build(content, entry):
+        is_building.set()
+        assert is_hashing.wait(60)
+        return content["weight"][0].item()
+
+    monkeypatch.setattr(WeightsFile, "sha256", sha256)
+    number, record = Store([tmp_path], OFFLINE).load_file(path, build)
+    assert (number, record.sha256) == (1.0, sha(path.read_bytes()))
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_changed_safetensors_file_is_refused_for_its_digest(tmp_path, is_damaged):
+    path = save(tmp_path / "a.safetensors", 1)
+    load(path)
+    other = save(tmp_path / "b.safetensors", 2).read_bytes()
+    path.write_bytes(other[:-1] if is_damaged else other)
+    before = digest.load_record(path)
+    with pytest.raises(WeightsError, match="was refused before it was read: it has changed since it was first used"):
+        load(path)
+    assert digest.load_record(path) == before
+
+
+def test_an_unknown_safetensors_file_that_is_damaged_is_refused_and_not_recorded(tmp_path):
+    path = save(tmp_path / "a.safetensors", 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=r"a\.safetensors was refused: "):
+        load(path)
+    assert digest.load_record(path) is None
+
+
+def test_a_pickled_file_is_not_read_before_its_digest_is_known(tmp_path, publish, place, monkeypatch):
+    body = save(tmp_path / "a.pth", 1).read_bytes()
+    publish(sha256=sha(b"another file"))
+    path, read = place(body), []
+    monkeypatch.setattr(checkpoint, "read", lambda *args, **kwargs: read.append(args))
+    with pytest.raises(WeightsError, match="refused before it was read"):
+        load(path)
+    assert read == []
 
 
 def test_pinned_files_are_read_by_our_reader_where_torchs_has_holes(tmp_path, monkeypatch):
