@@ -1,8 +1,8 @@
 """Times of the network, the reference twin, ONNX Runtime, OpenVINO and the convolutions alone, in one run.
 
     make bench                                       (or: python benchmarks/network.py --sizes 512 2048 --runs 3)
-    python benchmarks/network.py --engines --runs 15 (only the network, its ONNX backend, ONNX Runtime and OpenVINO, in
-                                                      separate processes)
+    python benchmarks/network.py --engines --runs 15 (only the network, its ONNX backend, also with --device openvino, ONNX
+                                                      Runtime and OpenVINO, in separate processes)
 
 ONNX Runtime and OpenVINO run the exported twin (onnx_export.py) and require onnx, onnxscript, onnxruntime and openvino. The
 convolutions are timed separately and summed (convolutions.py). Compare the ratios; the seconds depend on the machine and its
@@ -37,10 +37,11 @@ import synthetic  # noqa: E402
 from exported_gpen import ExportedGPEN  # noqa: E402
 from reference_gpen import reference_gpen  # noqa: E402
 
-from gpen_core.network import GPEN, RELEASED_SIZES, OnnxModel  # noqa: E402
+from gpen_core.network import GPEN, RELEASED_SIZES, OnnxModel, OnnxNetwork  # noqa: E402
 from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES  # noqa: E402
 from gpen_core.pipeline.devices import DTYPES, cpu_supports_bf16  # noqa: E402
 from gpen_core.pipeline.network_loading import load_onnx_network  # noqa: E402
+from gpen_core.pipeline.onnx_providers import OPENVINO_PROVIDER, available_providers, providers_for  # noqa: E402
 from gpen_core.weights.onnx_export import export_model  # noqa: E402
 
 TWIN, ORT, OPENVINO, ALONE = "reference twin fp32", "ONNX Runtime fp32", "OpenVINO", "convolutions alone"
@@ -95,6 +96,21 @@ def onnx_backend(state_dict: Weights, x: torch.Tensor) -> Contenders:
     return {f"{BACKEND}, {name}": partial(seconds, partial(network, x)) for name, network in networks.items()}
 
 
+def openvino_backend(state_dict: Weights, x: torch.Tensor) -> Contenders:
+    """What `--device openvino` runs, in each precision. Prints how long it takes to load.
+
+    None where onnxruntime-openvino is not installed."""
+    if OPENVINO_PROVIDER not in available_providers():
+        return {}
+    contenders, cpu = Contenders(), torch.device("cpu")
+    model = export_model(state_dict, GPEN.from_state_dict(state_dict).config)
+    for name, dtype in dtypes().items():
+        network = OnnxNetwork(model, providers_for(cpu, OPENVINO_PROVIDER, dtype), cpu)
+        print(f"# {x.shape[-1]}: {BACKEND}, {OPENVINO} {name}: loaded in {seconds(network.session):.1f} s", flush=True)
+        contenders[f"{BACKEND}, {OPENVINO} {name}"] = partial(seconds, partial(network, x))
+    return contenders
+
+
 def openvino(state_dict: Weights, x: torch.Tensor) -> Contenders:
     """In each precision; none where its packages are not installed."""
     if onnx_export.missing(onnx_export.OPENVINO):
@@ -110,6 +126,8 @@ def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
     for name, package in ((ORT, onnx_export.ORT), (OPENVINO, onnx_export.OPENVINO)):
         if name in engines and onnx_export.missing(package):
             print(f"Left out: {name}, because {', '.join(onnx_export.missing(package))} is not installed.")
+    if OPENVINO_PROVIDER not in available_providers():
+        print(f"Left out: {BACKEND}, {OPENVINO}, because onnxruntime-openvino is not installed.")
     if "bf16" not in dtypes():
         print("Left out: bf16, because this CPU does not compute in it.")
 
@@ -134,7 +152,7 @@ def compare(size: int, runs: int) -> None:
 
 def compare_engines(size: int, runs: int) -> None:
     """Prints a line for the network and for each engine, which share no memory and no threads."""
-    with in_processes((ours, onnx_backend, onnx_runtime, openvino), size) as contenders:
+    with in_processes((ours, onnx_backend, openvino_backend, onnx_runtime, openvino), size) as contenders:
         show(size, interleave(contenders, runs))
 
 

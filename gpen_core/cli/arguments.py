@@ -119,7 +119,8 @@ def add_device_arguments(parser: argparse.ArgumentParser, with_model: bool = Tru
         add("--model", default=AUTO, metavar="NAME|FILE|auto", help=model_help)
     add("--detector", default=DETECTORS[0], metavar="NAME|FILE", help="face detector (default: %(default)s)")
     add_models_dir_argument(group)
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, xpu, mps, directml or tensorrt (default: %(default)s)")
+    device_help = "auto, cpu, cuda, cuda:1, xpu, mps, directml, openvino or tensorrt (default: %(default)s)"
+    add("--device", default="auto", help=device_help)
     add(
         "--dtype",
         default="auto",

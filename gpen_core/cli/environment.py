@@ -149,14 +149,17 @@ def explain_import_error(error: BaseException) -> str | None:
 
 
 def format_devices() -> str:
-    """Return the available devices, and what `auto` uses."""
+    """Return the available devices, what `auto` uses, and those on which ONNX Runtime runs the network on request."""
     try:
         from ..pipeline.devices import available_devices, dtype_name, pick_device, pick_dtype
+        from ..pipeline.onnx_providers import requestable_devices
     except (ImportError, OSError):
         return "unknown without torch"
     device = pick_device("auto")
     short = dtype_name(pick_dtype("auto", device))
-    return f"{', '.join(str(d) for d in available_devices())}; auto uses {device} with {short}"
+    requestable = requestable_devices()
+    on_request = f"; on request: {', '.join(requestable)}" if requestable else ""
+    return f"{', '.join(str(d) for d in available_devices())}; auto uses {device} with {short}{on_request}"
 
 
 def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:

@@ -47,10 +47,15 @@ class OnnxNetwork(nn.Module):
     has_strips = False
     """It ignores `strip_bytes`."""
 
-    def __init__(self, model: OnnxModel, providers: Sequence[Provider], device: torch.device) -> None:
-        """`providers` are tried in this order for each operator. `device` is torch's device of the images."""
+    def __init__(
+        self, model: OnnxModel, providers: Sequence[Provider], device: torch.device, half: torch.dtype | None = None
+    ) -> None:
+        """`providers` are tried in this order for each operator. `device` is torch's device of the images.
+
+        `half` is the half precision to which the first provider converts the network, or None."""
         super().__init__()
-        self.config, self.dtype = model.config, model.dtype
+        self.config, self.dtype = model.config, half or model.dtype
+        self.is_converted = half is not None
         self.providers = tuple(providers)
         self._model = model
         self._is_offloadable = device.type != "cpu"
@@ -125,7 +130,8 @@ class OnnxNetwork(nn.Module):
         if self.provider == DIRECTML_PROVIDER:
             options.enable_mem_pattern = False  # as this provider requires
         names, settings = zip(*self.providers)
-        return onnxruntime.InferenceSession(self._model.data, options, list(names), list(settings))
+        # Without `enable_fallback=0` a provider that fails is replaced by the CPU's, and only stdout tells.
+        return onnxruntime.InferenceSession(self._model.data, options, list(names), list(settings), enable_fallback=0)
 
     def _run(self, session: Any, name: str, faces: NDArray[Any]) -> NDArray[Any]:
         with ErrorConverter(self._to_device_error):

@@ -15,7 +15,14 @@ from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..network import GPENConfig
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
-from .onnx_providers import REQUESTED, TENSORRT_PROVIDER, requested_provider, require_provider
+from .onnx_providers import (
+    DEVICE_TYPES,
+    OPENVINO_PROVIDER,
+    REQUESTED,
+    requestable_devices,
+    requested_provider,
+    require_provider,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +36,11 @@ Out = TypeVar("Out")
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """Return the device of that name: one of torch's (`cuda:1`, `cpu`, ...), `directml`, `tensorrt` or `auto`.
+    """Return the device of that name: one of torch's (`cuda:1`, `cpu`, ...), of `REQUESTED` or `auto`.
 
-    `auto` selects CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. For `directml` and `tensorrt`, ONNX
-    Runtime runs the networks that restore faces (see `onnx_providers`). Torch's device for everything else is returned.
+    `auto` selects CUDA or ROCm, else an Intel GPU (xpu), else MPS, else the CPU. For `directml`, `openvino` and `tensorrt`,
+    ONNX Runtime runs the networks that restore faces (see `onnx_providers`). Torch's device for everything else is
+    returned.
     Raises `DeviceError` if the device is not available, `OutOfMemory` if it has no free memory."""
     if name == "auto":
         return next((device for device in available_devices() if device.type != "cpu"), torch.device("cpu"))
@@ -57,7 +65,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def _available_text() -> str:
-    return f"Available: {', '.join(str(device) for device in available_devices())}."
+    return f"Available: {', '.join([*map(str, available_devices()), *requestable_devices()])}."
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -68,7 +76,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 def available_devices() -> list[torch.device]:
     """Return all devices, accelerators first and the CPU last.
 
-    DirectML and TensorRT are used only on request and are not included."""
+    DirectML, OpenVINO and TensorRT are used only on request, see `requestable_devices`."""
     found = [torch.device("cuda", n) for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     xpu: Any = getattr(torch, "xpu", None)  # torch 2.3 and newer
     if xpu is not None and xpu.is_available():
@@ -83,15 +91,16 @@ def _runtime_device(name: str) -> torch.device:
     provider = requested_provider(name)
     if provider is not None:
         require_provider(provider)
-        return available_devices()[0] if provider == TENSORRT_PROVIDER else torch.device("cpu")
+        kind = DEVICE_TYPES.get(provider, "cpu")
+        return next((one for one in available_devices() if one.type == kind), torch.device("cpu"))
     import torch_directml  # type: ignore[import-not-found, unused-ignore]
 
     device: torch.device = torch_directml.device()
     return device
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype for `fp32`, `fp16`, `bf16` or `auto`.
+def pick_dtype(name: str, device: torch.device, provider: str | None = None) -> torch.dtype:
+    """Return the dtype for `fp32`, `fp16`, `bf16` or `auto`. `provider` is the requested one of ONNX Runtime.
 
     `auto` is float16 on CUDA and ROCm, bfloat16 on CPUs with hardware support, float32 elsewhere (docs/benchmarks.md).
     Raises `DeviceError` for a precision that the device does not support."""
@@ -104,6 +113,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     dtype = DTYPES[name]
     if dtype == torch.float16 and device.type == "cpu":
         raise DeviceError("fp16 is not supported on the CPU. Use fp32 or bf16.")
+    if dtype == torch.bfloat16 and provider == OPENVINO_PROVIDER and device.type == "cpu" and not cpu_supports_bf16():
+        raise DeviceError("OpenVINO does not support bf16 on this CPU, which lacks AVX512-BF16 and AMX. Use fp32.")
     return dtype
 
 

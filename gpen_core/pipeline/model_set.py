@@ -41,7 +41,7 @@ from .network_loading import (
     load_upscaler,
     validate_checkpoint,
 )
-from .onnx_providers import requested_provider
+from .onnx_providers import provider_dtype, requested_provider
 from .upscale import LANCZOS, Upscaler
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class ModelSet:
         ForkGuard.check()
         torch_device = _pick_verified_device(device)
         provider = requested_provider(device)
-        precision = pick_dtype(dtype, torch_device)
+        precision = pick_dtype(dtype, torch_device, provider)
         store = Store(models_dirs(models_dir), downloads, keep_onnx=provider is not None)
         detection_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         notify = progress or no_progress
@@ -163,13 +163,13 @@ class ModelSet:
         def load_runner(model: str, progress: Progress) -> GPENRunner:
             network, origin = store.load_with_origin(model, build_gpen, progress)
             load_fp32 = partial(store.load, model, partial(build_network, torch.float32, torch_device, None))
-            is_gpen = isinstance(network, GPEN)
-            return GPENRunner(network, torch_device, load_fp32 if is_gpen else None, origin, find_operation(model))
+            has_fp32 = isinstance(network, GPEN) or network.is_converted
+            return GPENRunner(network, torch_device, load_fp32 if has_fp32 else None, origin, find_operation(model))
 
         runners: Sequence[GPENRunner] | SizeSelector
         prefetch(requests, notify)
         if sizes:
-            gpen_dtype = precision if provider is None else torch.float32
+            gpen_dtype = precision if provider is None else provider_dtype(provider, torch_device, precision)
             runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
         else:
             runners = [load_runner(str(model), notify) for model in models]

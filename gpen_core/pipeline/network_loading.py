@@ -23,11 +23,13 @@ from .devices import SMALLER_MODEL_HINT
 from .gpen_runner import GPENRunner, Network
 from .identity_models import build_embedder
 from .needed_weights import PARSER_NAME
-from .onnx_providers import providers_for
+from .onnx_providers import provider_dtype, providers_for
 from .upscale import Upscaler
 
 MAX_PROVIDER_ERROR = 1e-2
 """Root mean square difference of a provider's output from the CPU's, in standard deviations. TF32 gives about 1e-3."""
+MAX_HALF_PROVIDER_ERROR = 0.1
+"""The same in half precision."""
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +37,31 @@ log = logging.getLogger(__name__)
 def build_network(
     dtype: torch.dtype, device: torch.device, provider: str | None, content: object, entry: Entry | None
 ) -> Network:
-    """Build a GPEN. ONNX Runtime runs an `OnnxModel`, and with a `provider` every network; `dtype` is then not used.
+    """Build a GPEN. ONNX Runtime runs an `OnnxModel`, and with a `provider` every network. See `provider_dtype` for what
+    `dtype` means there.
 
     Raises `WeightsError` for other weights, `DeviceError` if ONNX Runtime cannot run them, and `MissingDependency` without
     the package that exports a state dict for a `provider`."""
     size = entry.size if entry else None
     if isinstance(content, OnnxModel):
         validate_size(content.config, size)
-        return load_onnx_network(content, device, provider)
+        return load_onnx_network(content, device, provider, dtype)
     if provider is None:
         return GPEN.from_state_dict(content, dtype, size)
     from ..weights.onnx_export import export_model
 
-    return load_onnx_network(export_model(*validate_state_dict(content, size)), device, provider)
+    return load_onnx_network(export_model(*validate_state_dict(content, size)), device, provider, dtype)
 
 
-def load_onnx_network(model: OnnxModel, device: torch.device, provider: str | None = None) -> OnnxNetwork:
+def load_onnx_network(
+    model: OnnxModel, device: torch.device, provider: str | None = None, dtype: torch.dtype = torch.float32
+) -> OnnxNetwork:
     """Load a model into ONNX Runtime, and compare the output with the CPU's on one image.
 
     If it differs or fails, the CPU is used and a warning says so. Raises `DeviceError` like `providers_for`."""
-    network = OnnxNetwork(model, providers_for(device, provider), device)
+    providers = providers_for(device, provider, dtype)
+    computed = provider_dtype(providers[0][0], device, dtype)
+    network = OnnxNetwork(model, providers, device, None if computed == torch.float32 else computed)
     if network.provider == CPU_PROVIDER:
         network.session()
         return network
@@ -75,7 +82,8 @@ def _find_problem(network: OnnxNetwork, on_cpu: OnnxNetwork) -> str | None:
         error = (network(image) - expected).square().mean().sqrt() / expected.std().clamp_min(MIN_DEVIATION)
     except DeviceError as failure:
         return str(failure)
-    return None if error <= MAX_PROVIDER_ERROR else f"the output differs by {error:.2g} standard deviations"
+    limit = MAX_HALF_PROVIDER_ERROR if network.is_converted else MAX_PROVIDER_ERROR
+    return None if error <= limit else f"the output differs by {error:.2g} standard deviations"
 
 
 def validate_checkpoint(content: object, entry: Entry | None) -> None:

@@ -94,6 +94,24 @@ def test_memory_that_runs_out_is_not_tried_in_strips(unmapped_onnx, monkeypatch)
         list(runner.run_batches([0], lambda _: crop, StageTimer()))
 
 
+def test_a_provider_that_fails_is_not_replaced_without_a_word(unmapped_onnx, capsys):
+    """Else the report would name a provider that computes nothing."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def run(self, *_):
+            raise EPFail("the driver was reset")
+
+    network = load(unmapped_onnx.read_bytes())
+    real, network.session()._sess = network.session()._sess, Failing()
+    with pytest.raises(DeviceError, match="the driver was reset"):
+        network(torch.zeros(1, 3, 256, 256))
+    assert capsys.readouterr().out == ""
+
+
 def test_two_files_have_different_digests_in_a_videos_cache(unmapped_onnx, exported_onnx):
     from gpen_core.video.work_dir import networks_digest
 

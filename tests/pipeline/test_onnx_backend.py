@@ -19,9 +19,10 @@ from gpen_core import DeviceError, FaceRestorer, MissingDependency, RestoreOptio
 from gpen_core.cli.environment import format_optional_packages
 from gpen_core.network import GPEN, OnnxNetwork
 from gpen_core.network.onnx_network import CPU_PROVIDER, DIRECTML_PROVIDER
-from gpen_core.pipeline import onnx_providers
-from gpen_core.pipeline.devices import pick_device
+from gpen_core.pipeline import devices, onnx_providers
+from gpen_core.pipeline.devices import cpu_supports_bf16, pick_device
 from gpen_core.pipeline.network_loading import load_onnx_network
+from gpen_core.pipeline.onnx_providers import OPENVINO_PROVIDER
 from gpen_core.weights import onnx_export
 from gpen_core.weights.digest import file_sha256
 from gpen_core.weights.onnx_runtime import installed_runtime
@@ -33,6 +34,9 @@ pytestmark = pytest.mark.skipif(
 
 CPU = torch.device("cpu")
 MESSAGE = "These packages exclude each other."
+needs_openvino = pytest.mark.skipif(
+    installed_runtime() != "onnxruntime-openvino", reason="needs the package onnxruntime-openvino in place of onnxruntime"
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,7 @@ def runtime_with(monkeypatch):
 
     def install(*names, spoil=lambda y: y, loads=True):
         class Session:
-            def __init__(self, data, options, providers, settings):
+            def __init__(self, data, options, providers, settings, enable_fallback):
                 self.names, self.settings = (providers, settings) if loads else ([CPU_PROVIDER], [{}])
                 self.real = real(data, options, [CPU_PROVIDER])
 
@@ -133,13 +137,18 @@ def runtime_with(monkeypatch):
     return install
 
 
+def openvino_settings(device, hint, **more):
+    config = {"INFERENCE_PRECISION_HINT": hint, **more}
+    return {"device_type": device, "load_config": json.dumps({device: config})}
+
+
 @pytest.mark.parametrize(
     ("device", "hip", "provider", "settings"),
     [
         ("cpu", None, CPU_PROVIDER, {}),
         ("cuda:1", None, "CUDAExecutionProvider", {"device_id": 1}),
         ("cuda:0", "6.2", "MIGraphXExecutionProvider", {}),
-        ("xpu", None, "OpenVINOExecutionProvider", {"device_type": "GPU"}),
+        ("xpu", None, OPENVINO_PROVIDER, openvino_settings("GPU", "f32")),
         ("mps", None, "CoreMLExecutionProvider", {}),
         ("privateuseone", None, DIRECTML_PROVIDER, {}),
     ],
@@ -159,8 +168,48 @@ def test_tensorrt_is_used_only_where_it_is_asked_for(runtime_with):
     assert onnx_providers.requested_provider("cuda") is onnx_providers.requested_provider(cuda) is None
 
 
-def test_a_runtime_without_the_devices_provider_says_which_package_has_it(runtime_with, caplog):
+@pytest.mark.parametrize(
+    ("device", "dtype", "name", "hint", "computed"),
+    [
+        ("cpu", torch.float32, "CPU", "f32", torch.float32),
+        ("cpu", torch.bfloat16, "CPU", "bf16", torch.bfloat16),
+        ("xpu:0", torch.float32, "GPU", "f32", torch.float32),
+        ("xpu:0", torch.float16, "GPU", "f16", torch.float16),
+        ("xpu:0", torch.bfloat16, "GPU", "f32", torch.float32),  # its GPUs have no bfloat16
+    ],
+)
+def test_openvino_computes_in_the_precision_that_is_asked_for(runtime_with, device, dtype, name, hint, computed):
+    """Its own default is half precision wherever the hardware has it."""
+    runtime_with(OPENVINO_PROVIDER)
+    threads = {"INFERENCE_NUM_THREADS": str(torch.get_num_threads())} if name == "CPU" else {}
+    found = onnx_providers.providers_for(torch.device(device), OPENVINO_PROVIDER, dtype)
+    assert found == [(OPENVINO_PROVIDER, openvino_settings(name, hint, **threads)), (CPU_PROVIDER, {})]
+    assert onnx_providers.provider_dtype(OPENVINO_PROVIDER, torch.device(device), dtype) == computed
+
+
+def test_other_providers_compute_as_the_file_does():
+    for provider in (CPU_PROVIDER, DIRECTML_PROVIDER, "CUDAExecutionProvider"):
+        assert onnx_providers.provider_dtype(provider, torch.device("cuda"), torch.float16) == torch.float32
+
+
+@pytest.mark.skipif(not hasattr(torch, "xpu"), reason="this torch knows no Intel GPUs")
+def test_openvino_runs_on_the_intel_gpu_that_torch_has_else_on_the_cpu(runtime_with, monkeypatch):
+    runtime_with(OPENVINO_PROVIDER)
+    assert pick_device("openvino") == CPU
+    monkeypatch.setattr(devices, "available_devices", lambda: [torch.device("cuda", 0), torch.device("xpu", 0), CPU])
+    assert pick_device("openvino") == torch.device("xpu", 0)
+
+
+def test_devices_that_onnx_runtime_adds_are_named(runtime_with, gpen, tmp_path):
+    runtime_with(OPENVINO_PROVIDER)
+    assert "; on request: openvino\n" in gpen("doctor", "--models-dir", tmp_path).out
+    with pytest.raises(DeviceError, match=r"Available: .*cpu, openvino\."):
+        pick_device("opencl")
+
+
+def test_a_runtime_without_the_devices_provider_says_which_package_has_it(runtime_with, monkeypatch, caplog):
     runtime_with()
+    monkeypatch.setattr(onnx_providers, "installed_runtime", lambda: "onnxruntime")
     assert onnx_providers.providers_for(torch.device("cuda", 0)) == [(CPU_PROVIDER, {})]
     assert "The ONNX file runs on the CPU. The installed onnxruntime has no CUDA; onnxruntime-gpu has it." in caplog.text
     assert MESSAGE in caplog.text and "pip install" not in caplog.text  # never beside another
@@ -187,7 +236,7 @@ def test_gpen_doctor_knows_every_package_of_onnx_runtime(monkeypatch):
     assert line.split() == ["onnxruntime", "1.19.2", "(onnxruntime-directml)"]
 
 
-@pytest.mark.parametrize("name", ["directml", "tensorrt"])
+@pytest.mark.parametrize("name", ["directml", "openvino", "tensorrt"])
 def test_a_device_of_onnx_runtime_that_it_lacks_is_refused(runtime_with, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "torch_directml", None)
     runtime_with("CUDAExecutionProvider")
@@ -232,3 +281,73 @@ def test_a_provider_that_fails_or_computes_otherwise_gives_way_to_the_cpu(runtim
         network = load_onnx_network(model, torch.device("cuda", 0))
     assert network.provider == CPU_PROVIDER
     assert f"ONNX Runtime uses the CPU instead of CUDAExecutionProvider: {problem}" in caplog.text
+
+
+# OpenVINO
+
+
+def test_half_precision_of_openvino_is_reported_and_redone_in_float32_where_it_is_not_finite(
+    runtime_with, monkeypatch, folder, portrait
+):
+    """The simulated provider rounds as bfloat16 does."""
+
+    def rounded(y):
+        return torch.from_numpy(y).bfloat16().float().numpy()
+
+    monkeypatch.setattr(devices, "cpu_supports_bf16", lambda: True)
+    runtime_with(OPENVINO_PROVIDER, spoil=rounded)
+    restorer = FaceRestorer.load("narrow", "retinaface_mobile0.25", folder, "openvino", "auto")
+    assert restorer.network.provider == OPENVINO_PROVIDER and restorer.dtype == torch.bfloat16
+    whole = restorer.restore(portrait)
+    assert whole.faces[0].restored
+    monkeypatch.setattr(OnnxNetwork, "forward", lambda self, x, *_: torch.full_like(x, torch.nan))
+    (face,) = restorer.restore(portrait).faces
+    assert face.restored and face.note == "restored in float32 because the bfloat16 output was not finite"
+
+
+def test_openvino_is_refused_in_bfloat16_where_the_cpu_has_none(runtime_with, monkeypatch, folder):
+    """OpenVINO would compute in float32 without a word."""
+    monkeypatch.setattr(devices, "cpu_supports_bf16", lambda: False)
+    runtime_with(OPENVINO_PROVIDER)
+    with pytest.raises(DeviceError, match=r"OpenVINO does not support bf16 on this CPU.* Use fp32"):
+        FaceRestorer.load("narrow", "retinaface_mobile0.25", folder, "openvino", "bf16")
+
+
+@needs_openvino
+@pytest.mark.parametrize("model", ["as-it-is", "narrow"])
+def test_openvino_restores_as_torch_does(folder, astronaut, portrait, model):
+    ours, runtime = load(folder, "narrow"), load(folder, model, "openvino")
+    assert runtime.network.provider == OPENVINO_PROVIDER == runtime.weights[0]["engine"]
+    assert runtime.device == CPU and runtime.dtype == torch.float32
+    x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    wanted, y = ours.network(x), runtime.network(x)
+    assert float((y - wanted).abs().max() / wanted.std()) < 1e-4  # bfloat16 differs by 1e-2
+    if model == "as-it-is":
+        assert not torch.equal(y, load(folder, model).network(x))  # ONNX Runtime's CPU provider did not take it over
+    for image in (astronaut, portrait):
+        one, other = ours.restore(image), runtime.restore(image)
+        assert one.faces[0].restored and levels(one.image, image) > 20
+        assert levels(one.image, other.image) <= 1
+
+
+@needs_openvino
+@pytest.mark.skipif(not cpu_supports_bf16(), reason="this CPU does not compute in bfloat16")
+def test_openvino_computes_in_bfloat16(folder):
+    ours, runtime = load(folder, "narrow"), FaceRestorer.load("narrow", "retinaface_mobile0.25", folder, "openvino", "bf16")
+    x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    wanted = ours.network(x)
+    error = (runtime.network(x) - wanted).square().mean().sqrt() / wanted.std()
+    assert runtime.network.provider == OPENVINO_PROVIDER and runtime.dtype == torch.bfloat16
+    assert 1e-4 < error < 0.1
+
+
+@needs_openvino
+@pytest.mark.slow
+def test_openvino_restores_videos_as_torch_does(folder, tmp_path):
+    source = video_files.write_lossless_video(tmp_path / "film.mkv", 4)
+    for device in ("cpu", "openvino"):
+        restorer = load(folder, "narrow", device)
+        restore_video(source, tmp_path / f"{device}.mkv", restorer, RestoreOptions(), VideoOptions(codec="ffv1"))
+    before, one, other = (video_files.read_frames(tmp_path / f"{name}.mkv") for name in ("film", "cpu", "openvino"))
+    assert levels(before, one) > 20 and levels(one, other) <= 2
+    assert np.mean(np.abs(np.int64(one) - np.int64(other)) > 1) < 1e-4
