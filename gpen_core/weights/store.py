@@ -56,16 +56,16 @@ class Store:
         """Do the same as `load`, and return which file the weights came from, too."""
         path = self.fetch(name, build, progress)
         progress(ProgressEvent("load", 0, None, "model", f"Loading {path.name}"))
-        built, record = self.load_file(path, build)
+        built, record = self.load_file(path, build, progress)
         return built, WeightsOrigin.from_record(path, record)
 
-    def load_file(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
+    def load_file(self, path: Path, build: Build[Built], progress: Progress = no_progress) -> tuple[Built, DigestRecord]:
         """Build from an existing file, as `load` does, and return its record, too.
 
         An ONNX file of a network is converted once, see `conversions_folder`. `build` gets an `OnnxModel` if that is not
         possible."""
         if path.suffix.lower() == ".onnx" and not self.keep_onnx and not _is_graph(path):
-            return self._load_onnx(path, build)
+            return self._load_onnx(path, build, progress)
         return self.read_file(path, build)
 
     def read_file(self, path: Path, build: Build[Built], not_converted: str | None = None) -> tuple[Built, DigestRecord]:
@@ -90,7 +90,7 @@ class Store:
         the conversion in the others."""
         return self.folders[0] if path.parent in self.folders else path.parent
 
-    def _load_onnx(self, path: Path, build: Build[Built]) -> tuple[Built, DigestRecord]:
+    def _load_onnx(self, path: Path, build: Build[Built], progress: Progress) -> tuple[Built, DigestRecord]:
         folder = self.conversions_folder(path)
         before = self.verify(path)
         for one in (folder, path.parent):
@@ -104,6 +104,7 @@ class Store:
         is_known = before.not_converted_by == __version__ and has_runtime()
         if not is_known:
             log.info("Converting %s once.", path)
+            progress(ProgressEvent("load", 0, None, "model", f"Converting {path.name}, only this once"))
         (content, built), record = self.read_file(path, read, before.not_converted if is_known else None)
         if isinstance(content, OnnxModel) and not is_known:
             record = replace(record, not_converted=content.reason, not_converted_by=__version__)

@@ -129,6 +129,14 @@ def test_a_failed_conversion_is_not_tried_again_by_the_same_version(exported, tm
     assert isinstance(store(tmp_path).load_file(path, identity)[0], dict)
 
 
+def test_the_progress_says_that_a_file_is_converted_once(exported, tmp_path):
+    (tmp_path / "mine.onnx").write_bytes(exported.read_bytes())
+    for expected in (["Loading mine.onnx", "Converting mine.onnx, only this once"], ["Loading mine.onnx"]):
+        events = []
+        store(tmp_path).load(str(tmp_path / "mine.onnx"), identity, events.append)
+        assert [event.text for event in events] == expected
+
+
 def test_without_onnx_runtime_an_earlier_failure_does_not_hide_that_it_is_missing(unmapped_onnx, tmp_path, monkeypatch):
     path = tmp_path / "mine.onnx"
     path.write_bytes(unmapped_onnx.read_bytes())
