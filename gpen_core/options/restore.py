@@ -118,7 +118,7 @@ class RestoreOptions(DeclaredOptions):
     )  # fmt: skip
     min_identity: float = declare(
         0.0, "Min identity",
-        "Lower a face's strength until its similarity to the input is at least this, else skip it. Videos decide per person "
+        "Lower a face's strength until it is at least this similar to the input, else skip it. Videos decide per person "
         "and shot. 0 turns it off. 0.363 is the same person. Requires SFace.",
         "look", minimum=0, maximum=1, step=0.01, infotext="GPEN min identity", is_advanced=True, on_device=False,
         weights=lambda value: (FACE_EMBEDDER,) if value > 0 else (),
