@@ -47,8 +47,8 @@ PACKED_RGBA = {"bgra": (1, 0, 2, 3), "rgba": (1, 2, 0, 3), "argb": (2, 3, 1, 0),
 """Positions of green, blue, red and alpha in a pixel of four bytes."""
 # ITU-T H.273, table 4: the red and blue coefficients of luma, by the number of the matrix.
 LUMA_COEFFICIENTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
-LUMA_COEFFICIENTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-BT709, BT601, UNSPECIFIED = 1, 6, 2
+LUMA_COEFFICIENTS |= {9: (0.2627, 0.0593)}
+BT709, BT601, UNSPECIFIED, BT2020, BT2020_CONSTANT_LUMINANCE = 1, 6, 2, 9, 10
 LIMITED, FULL = 1, 2
 MAX_BOXES = 32  # per frame; more changed parts are merged into one box
 SWS_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma interpolation, accurate rounding
@@ -68,7 +68,11 @@ class ColorSpec:
         return self.range == FULL
 
     def effective_matrix(self, size: tuple[int, int]) -> int:
-        """Return the matrix, or for an unspecified one BT.709 from 720p on and BT.601 below, as players do."""
+        """Return the matrix, or for an unspecified one BT.709 from 720p on and BT.601 below, as players do.
+
+        BT.2020 with constant luminance counts as BT.2020, because FFmpeg would convert it with BT.601."""
+        if self.matrix == BT2020_CONSTANT_LUMINANCE:
+            return BT2020
         if self.matrix in LUMA_COEFFICIENTS:
             return self.matrix
         return BT709 if size[0] >= 1280 or size[1] >= 720 else BT601
@@ -291,9 +295,9 @@ def rgb_to_plane_matrix(layout: PixelFormat, colors: ColorSpec, size: tuple[int,
     red, blue = LUMA_COEFFICIENTS[colors.effective_matrix(size)]
     luma = np.array([red, 1 - red - blue, blue])
     steps = 2 ** (layout.bits - 8)
+    if layout.kind == "gray":  # which `to_rgb` takes for full range, whatever its tag
+        return np.asarray((luma * top)[None], np.float32)
     y, c = (top, top) if colors.is_full_range else (219 * steps, 224 * steps)
-    if layout.kind == "gray":
-        return np.asarray((luma * y)[None], np.float32)
     blueness = (np.array([0, 0, 1]) - luma) / (2 - 2 * blue)
     redness = (np.array([1, 0, 0]) - luma) / (2 - 2 * red)
     return np.asarray(np.stack((luma * y, blueness * c, redness * c)), np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpen_core.images.image import ImageData
-from gpen_core.video.planes import ColorSpec, PixelFormat, Planes
+from gpen_core.video.planes import FULL, LIMITED, LUMA_COEFFICIENTS, ColorSpec, PixelFormat, Planes, to_rgb
 
 SIZE = 37, 26  # odd, so that the last chroma samples cover one pixel
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv410p", "yuv420p10le", "gray", "gray10le", "gbrp", "gbrp16le"]
@@ -22,14 +22,14 @@ def random_planes(name, rng):
 
 
 def changes(difference, layout):
-    """[H, W, planes] of BT.709 in the limited range, or of G, B and R."""
+    """[H, W, planes] of BT.709 in the limited range, of G, B and R, or of gray in the full range."""
     red, green, blue = np.moveaxis(difference, 2, 0)
     if layout.kind == "gbrp":
         return np.stack((green, blue, red), 2) * (2**layout.bits - 1)
     steps = 2 ** (layout.bits - 8)
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     if layout.kind == "gray":
-        return luma[..., None] * 219 * steps
+        return luma[..., None] * (2**layout.bits - 1)
     chroma = (blue - luma) / 1.8556, (red - luma) / 1.5748
     return np.stack((219 * luma, 224 * chroma[0], 224 * chroma[1]), 2) * steps
 
@@ -80,3 +80,21 @@ def test_planes_that_cover_no_changed_pixel_stay_bit_for_bit(name):
     found = planes.apply_difference(ImageData(before), ImageData(after), where)
     assert np.array_equal(found.arrays[0][~where], planes.arrays[0][~where])
     assert not np.array_equal(found.arrays[0], planes.arrays[0])
+
+
+@pytest.mark.parametrize("range_", [LIMITED, FULL])
+@pytest.mark.parametrize("matrix", [*LUMA_COEFFICIENTS, 2, 10])
+@pytest.mark.parametrize("name", ["yuv444p", "yuv444p12le", "gray", "gray10le"])
+def test_a_change_of_rgb_is_there_when_the_planes_are_converted_again(name, matrix, range_):
+    layout = PixelFormat.parse(name)
+    steps, colors = 2 ** (layout.bits - 8), ColorSpec(range_, matrix)
+    kind = np.uint8 if layout.bits == 8 else np.uint16
+    planes = Planes(
+        tuple(np.full((16, 16), 120 * steps, kind) for _ in range(1 if layout.kind == "gray" else 3)), name, colors
+    )
+    before = to_rgb(planes.to_frame(), colors, layout.bits)
+    wanted = np.array([30, 30, 30] if layout.kind == "gray" else [40, -20, 25])
+    after = (before + wanted * (1 if before.dtype == np.uint8 else 257)).astype(before.dtype)
+    changed = planes.apply_difference(ImageData(before), ImageData(after), np.ones((16, 16), bool))
+    found = to_rgb(changed.to_frame(), colors, layout.bits)
+    assert np.abs(found.astype(float) - after).max() <= (2 if before.dtype == np.uint8 else 257)
