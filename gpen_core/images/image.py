@@ -137,9 +137,14 @@ class ImageData:
         return grown.intersection(self.full_region)
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the pixels."""
+        return self.pixels.dtype
+
+    @property
     def max_value(self) -> float:
         """The value of white."""
-        return MAX_VALUES.get(self.pixels.dtype, 1.0)
+        return MAX_VALUES.get(self.dtype, 1.0)
 
     def crop_rgb(self, region: Region) -> FloatImage:
         """Return the region's pixels as float32 RGB [h, w, 3] in [0, 1]."""

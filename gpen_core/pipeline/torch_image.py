@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from ..images.image import FLOAT_DTYPES, LUMA, MAX_VALUES, FloatImage, ImageData
 from .torch_warp import warp
 
 Made = TypeVar("Made")
+Copy = Callable[[Pixels, torch.device], torch.Tensor]
+"""Copies samples to a device, as `to_device` does."""
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +39,19 @@ def to_tensor(image: FloatImage, device: torch.device) -> torch.Tensor:
 class DeviceImage:
     """The pixels of an image within `region` on a device. All regions are in pixels of the whole image."""
 
-    def __init__(self, image: ImageData, region: Region, device: torch.device) -> None:
-        """If memory runs out, torch's error is raised."""
+    def __init__(self, image: ImageData, region: Region, device: torch.device, samples: torch.Tensor | None = None) -> None:
+        """`samples` [h, w, C]: the region's pixels if they are on the device already; see `to_device` for their type.
+
+        If memory runs out, torch's error is raised."""
         self.source = image
         self.region = region
         self.device = device
-        self.samples = to_device(image.pixels[region.slices], device)  # [h, w, C]
+        self.samples = to_device(image.pixels[region.slices], device) if samples is None else samples  # [h, w, C]
+
+    @property
+    def tensors(self) -> Sequence[torch.Tensor]:
+        """All tensors on the device."""
+        return [self.samples]
 
     @property
     def nbytes(self) -> int:
@@ -60,7 +69,7 @@ class DeviceImage:
         planes: torch.Tensor = source[self.slices(region)].permute(2, 0, 1).to(torch.float32).contiguous()  # HWC -> CHW
         if self.source.max_value != 1:
             planes = planes / self.source.max_value
-        if self.source.pixels.dtype in FLOAT_DTYPES:
+        if self.source.dtype in FLOAT_DTYPES:
             planes = planes.clamp(0, 1)
         return planes if len(planes) == 3 else planes.expand(3, -1, -1)
 
@@ -68,7 +77,7 @@ class DeviceImage:
         """Convert [3, h, w] in [0, 1] to samples [h, w, C] with the type of `samples`."""
         if self.samples.shape[2] == 1:
             rgb = luminance(rgb)
-        if self.source.pixels.dtype in MAX_VALUES:
+        if self.source.dtype in MAX_VALUES:
             rgb = (rgb.clamp(0, 1) * self.source.max_value).round()
         return rgb.permute(1, 2, 0).to(self.samples.dtype)  # CHW -> HWC
 
@@ -80,14 +89,35 @@ class DeviceImage:
         )
 
 
-def make_if_fits(make: Callable[[], Made]) -> Made | None:
+@runtime_checkable
+class UploadsItself(Protocol):
+    """An image that goes to a device in another way than by its pixels."""
+
+    def device_image(self, region: Region, device: torch.device, copy: Copy) -> DeviceImage:
+        """Return an image that contains at least the region. If memory runs out, torch's error is raised."""
+
+
+def upload(image: ImageData, region: Region, device: torch.device, copy: Copy | None = None) -> DeviceImage:
+    """Upload at least this region of an image. `copy` replaces `to_device`.
+
+    If memory runs out, torch's error is raised."""
+    copy = copy or to_device
+    if isinstance(image, UploadsItself):
+        return image.device_image(region, device, copy)
+    return DeviceImage(image, region, device, copy(image.pixels[region.slices], device))
+
+
+def make_if_fits(
+    make: Callable[[], Made],
+    warning: str = "The image does not fit on the device next to the network; pasting its faces on the CPU.",
+) -> Made | None:
     """Return the result of `make`, or None with a warning if it does not fit into the device's memory."""
     try:
         return make()
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("The image does not fit on the device next to the network; pasting its faces on the CPU.")
+        log.warning(warning)
     return None
 
 
@@ -104,7 +134,7 @@ class UploadCache:
         """Return the image on the device, and upload it if necessary. If memory runs out, torch's error is raised."""
         device_image = self._images.get(image)
         if device_image is None:
-            device_image = DeviceImage(image, image.full_region, device)
+            device_image = upload(image, image.full_region, device)
             if device_image.nbytes <= self._free_bytes:
                 self._free_bytes -= device_image.nbytes
                 self._images[image] = device_image
@@ -131,12 +161,14 @@ def luminance(rgb: torch.Tensor) -> torch.Tensor:
     return rgb[:1] * red + rgb[1:2] * green + rgb[2:] * blue
 
 
-def to_device(samples: Pixels, device: torch.device) -> torch.Tensor:
-    """Copy samples to the device: uint8 unchanged, uint16 as int32 (torch has few uint16 operations), floats as float32."""
+def to_device(samples: Pixels, device: torch.device, is_pinned: bool = False) -> torch.Tensor:
+    """Copy samples to the device: uint8 unchanged, uint16 as int32 (torch has few uint16 operations), floats as float32.
+
+    With `is_pinned`, the copy goes through pinned memory, and only the device's current stream waits for it."""
     dtype = {np.dtype(np.uint8): np.uint8, np.dtype(np.uint16): np.uint16}.get(samples.dtype, np.float32)
     array = np.require(samples, dtype, ["C", "W"])
     if min(array.strides) < 0:  # possible along an axis of length 1, which numpy treats as contiguous
         array = array.copy()
-    if array.dtype == np.uint16:  # copied in 16 bits
-        return torch.from_numpy(array.view(np.int16)).to(device).to(torch.int32).bitwise_and_(0xFFFF)
-    return torch.from_numpy(array).to(device)
+    host = torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)  # copied in 16 bits
+    copied = host.pin_memory().to(device, non_blocking=True) if is_pinned else host.to(device)
+    return copied if array.dtype != np.uint16 else copied.to(torch.int32).bitwise_and_(0xFFFF)

@@ -39,12 +39,12 @@ def to_bgr255(device_image: DeviceImage, longest: int) -> torch.Tensor:
     source, pixels = device_image.source, device_image.samples[None]
     if max(source.size) > longest:
         pixels = _scaled(pixels, longest)
-        if source.pixels.dtype in MAX_VALUES:
+        if source.dtype in MAX_VALUES:
             pixels = pixels.add_(0.5).floor_()  # OpenCV rounds to integers
     pixels = pixels.to(torch.float32)
     if source.max_value != 255:
         pixels = pixels / (source.max_value / 255)
-    if source.pixels.dtype in FLOAT_DTYPES:
+    if source.dtype in FLOAT_DTYPES:
         pixels = pixels.clamp(0, 255)
     return pixels.flip(3) if pixels.shape[3] == 3 else pixels.expand(-1, -1, -1, 3)  # RGB -> BGR
 

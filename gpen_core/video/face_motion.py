@@ -19,6 +19,7 @@ from ..faces.align import Alignment, Matrix, fit_similarity, invert_affine
 from ..faces.face import Box
 from ..faces.warp import warp
 from ..images.image import FLOAT_DTYPES, FloatImage, ImageData
+from .frame_image import FrameImage
 
 GrayImage = NDArray[Any]
 """[H, W] in the image's own type."""
@@ -59,6 +60,8 @@ class Motion:
 
 def to_gray(image: ImageData) -> GrayImage:
     """Return the image's luma [H, W] in its own type, or in float32 for float16."""
+    if isinstance(image, FrameImage) and image.gray is not None:
+        return image.gray
     pixels = image.pixels
     if pixels.dtype in FLOAT_DTYPES:
         pixels = pixels.astype(np.float32, copy=False)

@@ -15,6 +15,7 @@ from .frame_restorer import PREFETCH_DEPTH
 from .pass_progress import AnalyzeProgress, MeasureFace
 from .reader import DecodedFrame, FrameReader
 from .threaded_pipeline import ThreadedPipeline, timed
+from .torch_frame import FrameUploads, release_uploads
 
 
 def analyze_video(
@@ -59,10 +60,10 @@ def analyze_frames(
     timer, waited = timer or StageTimer({}), StageTimer({})
     with ThreadedPipeline(progress.replay) as pipeline:
         decoded = pipeline.prefetch(timed(iter(frames), timer, "decode"), PREFETCH_DEPTH)
+        uploaded = FrameUploads(detector.device).add(decoded, pipeline, PREFETCH_DEPTH)
+        found = detect_frames(uploaded, detector, options, rate, pipeline.raise_if_stopped, timer, is_needed)
         detections = timed(
-            pipeline.prefetch(
-                detect_frames(decoded, detector, options, rate, pipeline.raise_if_stopped, timer, is_needed), PREFETCH_DEPTH
-            ),
+            pipeline.prefetch(release_uploads(found), PREFETCH_DEPTH),
             waited,
             "detect",
         )

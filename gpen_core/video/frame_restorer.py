@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 from typing import Any, Generic
@@ -127,6 +127,10 @@ class FilteredFace:
     @property
     def mask(self) -> Layer | None:
         return self.filtered.layers[1] if len(self.filtered.layers) > 1 else self.face.mask
+
+
+Recolor = Callable[[RestoreOptions, FilteredFace], Layer]
+"""Returns the restored crop with the colors that it is pasted with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,21 +374,31 @@ class FrameRestorer:
     ) -> RestoredFrame[FrameT]:
         """Paste the faces with this weight. `one` is the frame before, with the tracks of the faces."""
         canvas = Canvas(one.frame.image, region_mask)
-        for face in faces:
-            plan, options = face.face.slot.plan, self.options
-            restored = match_color(options, face.face.crop, face.restored, face.mask)
-            restored = blur_small_face(restored, plan.typical_face)
-            strength = self._strength(plan, one.frame.number, weight)
-            canvas.paste(restored, face.mask, face.face.slot.alignment, strength, options.grain)
+        for paste in self._pastes(one, faces, weight, _recolor):
+            canvas.paste(*paste, self.options.grain)
         if canvas.result is canvas.original:
             return replace(one, tracks=())
         return replace(one, image=canvas.result, mask=canvas.mask)
+
+    def _pastes(
+        self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, recolor: Recolor
+    ) -> Iterator[tuple[Layer, Layer | None, Alignment, float]]:
+        """Yield crop, mask, alignment and strength of each face of a frame with this weight."""
+        for face in faces:
+            plan = face.face.slot.plan
+            strength = self._strength(plan, one.frame.number, weight)
+            yield recolor(self.options, face), face.mask, face.face.slot.alignment, strength
 
     def _strength(self, plan: TrackPlan, number: int, weight: float) -> float:
         """Return the strength of a face in a frame with this weight."""
         trial = self.trials.get(plan.track.number)
         strength = self.options.strength if trial is None or trial.strength is None else trial.strength
         return weight * strength * plan.track.fade_weight(number, self.rate)
+
+
+def _recolor(options: RestoreOptions, one: FilteredFace) -> Layer:
+    restored = match_color(options, one.face.crop, one.restored, one.mask)
+    return blur_small_face(restored, one.face.slot.plan.typical_face)
 
 
 def _downscale(layer: FloatImage, factor: int) -> FloatImage:

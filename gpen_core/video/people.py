@@ -27,6 +27,7 @@ from .frame_ranges import FrameRanges
 from .join_people import TrackPeople, join_people, load_embedder
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import FrameReader
+from .torch_frame import reader_for_device
 from .track import Track
 from .track_people import EmbeddingSource
 from .track_selection import skip_reasons
@@ -100,9 +101,9 @@ def find_people(
     rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
-        analysis = analyze_video(
-            reader.frames(), reader, detector, options, video, rate, replay, StageTimer({}), is_only_pass=True
-        )
+        frames = reader_for_device(reader, detector.device).frames()
+        args = (options, video, rate, replay, StageTimer({}))
+        analysis = analyze_video(frames, reader, detector, *args, is_only_pass=True)
         if folder is not None:
             write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
             analysis.save(folder)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..images.codecs import EncodedImage
-from ..images.image import ImageData, Pixels, apply_orientation
+from ..images.image import ImageData, Pixels
 from .containers import av_errors, error_reason, import_av, open_input
 from .deinterlace import deinterlace
-from .planes import Planes, scale_depth, to_rgb
+from .frame_image import MakeImage, convert_now
+from .planes import Planes, scale_depth
 from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class FrameReader:
     """As in `VideoOptions`."""
     notes: list[str] = field(default_factory=list)
     """Notes about defects of the video, without duplicates. They are also logged as warnings."""
+    make_image: MakeImage = convert_now
+    """Makes the image of a video's frame."""
     _is_seeking: bool = field(default=False, init=False, repr=False)
     """True from a seek to the first frame after it. Errors before that frame are ignored."""
     _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
@@ -100,9 +103,8 @@ class FrameReader:
 
     def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
         info = self.info
-        pixels = apply_orientation(to_rgb(frame, info.colors, info.bits), info.orientation)
         planes = Planes.from_frame(frame, info.decoded_format, info.colors).apply_orientation(info.orientation)
-        return DecodedFrame(number, pts, info.seconds_at(pts), ImageData(np.ascontiguousarray(pixels)), planes)
+        return DecodedFrame(number, pts, info.seconds_at(pts), self.make_image(frame, planes, info), planes)
 
     def _image_frames(self, first: int) -> Iterator[DecodedFrame]:
         info = self.info

@@ -43,7 +43,8 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
-from .torch_frame_restorer import frame_restorer_type
+from .torch_frame import reader_for_device
+from .torch_frame_restorer import frame_restorer_type, second_pass_reader
 from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest
@@ -192,14 +193,9 @@ def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSourc
 
 
 def _prefetch_depth(run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> int:
-    return prefetch_depth(
-        run.info,
-        run.encoding,
-        frame_restorer.plans,
-        frame_restorer.filter_radius,
-        pixel_memory_budget(run.frame_memory),
-        analysis.frame_count,
-    )
+    plans, radius = frame_restorer.plans, frame_restorer.filter_radius
+    memory = pixel_memory_budget(run.frame_memory)
+    return prefetch_depth(run.info, run.encoding, plans, radius, memory, analysis.frame_count)
 
 
 def _run_executor(
@@ -314,7 +310,8 @@ def _analyze(run: _Run, inputs: Mapping[str, Any], is_local: bool) -> VideoAnaly
         if people is not None:
             people.save(folder)
     else:
-        frames = check_opaque(run.reader.frames(), run.info, run.encoding)
+        reader = reader_for_device(run.reader, run.restorer.detector.device)
+        frames = check_opaque(reader.frames(), run.info, run.encoding)
         args = (run.restorer.detector, run.options, run.video, run.rate, run.progress, run.timer)
         result = analyze_video(frames, run.reader, *args, measure=partial(_measure_face, run) if is_local else None)
     result.save(folder)
@@ -333,11 +330,12 @@ def _restore_missing(
     """Restore the missing segments. Adjacent ones run together, so that faces around their borders are restored once."""
     todo, faces = [store.ranges[n] for n in missing], frame_restorer.face_counts(analysis.frame_count)
     events = RestoreProgress(run.progress, faces, todo, run.face_seconds, run.is_analyzed)
+    reader = second_pass_reader(run.reader, frame_restorer)
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         frame_range = range(store.ranges[numbers[0]].start, store.ranges[numbers[-1]].stop)
         first = max(0, frame_range.start - frame_restorer.preroll)
-        frames = check_opaque(run.reader.frames(first, analysis.pts), run.info, run.encoding)
+        frames = check_opaque(reader.frames(first, analysis.pts), run.info, run.encoding)
         until = min(analysis.frame_count, frame_range.stop + frame_restorer.filter_radius) - first
         events.begin(frame_range.start)
         with ThreadedPipeline(run.progress.replay) as pipeline:

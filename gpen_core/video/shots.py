@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..images.image import FloatImage, ImageData
 from .dissolves import DissolveDetector
 from .face_motion import normalized_correlation
+from .frame_image import FrameImage
 
 THUMBNAIL_SIZE = 192  # px; longer side of the frames that are compared
 BLOCK_SIZE = 12  # px
@@ -96,6 +97,8 @@ def _may_be_flash(current: FloatImage, previous: FloatImage) -> bool:
 
 def thumbnail(image: ImageData) -> FloatImage:
     """Return a gray thumbnail [h, w] in [0, 255] with a longer side of 192 px."""
+    if isinstance(image, FrameImage) and image.thumbnail is not None:
+        return image.thumbnail
     return np.asarray(cv2.cvtColor(image.to_bgr255(THUMBNAIL_SIZE), cv2.COLOR_BGR2GRAY), np.float32)
 
 

@@ -12,20 +12,23 @@ import torch.nn.functional as F
 from ..errors import oom_context
 from ..faces.align import crop_face, read_region
 from ..faces.blend import Canvas
-from ..images.image import FloatImage, Region
+from ..images.image import FloatImage, ImageData, Region
 from ..options import RestoreOptions, supported_on_device
 from ..pipeline import device_check
 from ..pipeline.devices import SMALLER_MODEL_HINT
 from ..pipeline.restorer import FaceRestorer
 from ..pipeline.torch_canvas import TorchCanvas
-from ..pipeline.torch_image import DeviceImage, make_if_fits, to_array, to_tensor
+from ..pipeline.torch_image import DeviceImage, make_if_fits, to_array, to_tensor, upload
 from ..pipeline.torch_postprocess import apply_tone, blur_small_face, build_mask, match_color
 from ..pipeline.torch_resize import downsample
+from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameLike, FrameT
 from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFaces, RestoredFrame
 from .planes import Planes
-from .reader import DecodedFrame
+from .reader import DecodedFrame, FrameReader
 from .temporal_filter import GUIDE_SIZE, TrackFilter
+from .threaded_pipeline import ThreadedPipeline
+from .torch_frame import DeviceFrame, reader_for_device
 from .torch_planes import apply_difference
 from .torch_temporal_filter import TorchTrackFilter
 
@@ -38,6 +41,13 @@ def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type
         restorer.device
     )
     return TorchFrameRestorer if is_on_device and device_check.passes(FILTER, restorer.device) else FrameRestorer
+
+
+def second_pass_reader(reader: FrameReader, frame_restorer: FrameRestorer) -> FrameReader:
+    """Return the reader with which frames are converted to RGB where their faces are restored."""
+    if not isinstance(frame_restorer, TorchFrameRestorer) or not frame_restorer.prefers_planes or not frame_restorer.plans:
+        return reader
+    return reader_for_device(reader, frame_restorer.plans[0].models.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +68,50 @@ class _DeviceSlot(FaceSlot):
 class TorchFrameRestorer(FrameRestorer):
     """A `FrameRestorer` for the options of `supported_on_device`.
 
-    The part of a frame with faces is uploaded once, in its own sample type. Crops and masks stay on the device. The changed
-    part comes back: of the planes if they are preferred, else of the image. Once a frame does not fit into the device's
-    memory, OpenCV crops and pastes the faces."""
+    The part of a frame with faces is uploaded once: its planes, or an image in its own sample type. RGB, crops and masks
+    stay on the device. The changed part comes back: of the planes if they are preferred, else of the image. Once a frame
+    does not fit into the device's memory, OpenCV crops and pastes the faces."""
 
     is_too_large: bool = field(default=False, init=False)
     """Whether a frame did not fit."""
+    _uploads: dict[int, Upload[DeviceImage]] = field(default_factory=dict, init=False)
+    """By frame: uploads that were started before its faces are cropped."""
+
+    def _restore_frames(self, frames: Iterable[FrameT], pipeline: ThreadedPipeline) -> Iterator[RestoredFaces[FrameT]]:
+        self._uploads.clear()
+        if self.plans:
+            uploader = Uploader.from_environment(self._device)
+            if uploader.is_async:
+                frames = pipeline.prefetch(self._start_uploads(frames, uploader), self.depth)
+        return super()._restore_frames(frames, pipeline)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.plans[0].models.device
+
+    def _start_uploads(self, frames: Iterable[FrameT], uploader: Uploader) -> Iterator[FrameT]:
+        for frame in frames:
+            started = self._upload(frame.image, super()._face_slots(frame), uploader)
+            if started is not None:
+                self._uploads[frame.number] = started
+            yield frame
+
+    def _upload(self, image: ImageData, slots: Sequence[FaceSlot], uploader: Uploader) -> Upload[DeviceImage] | None:
+        """Upload the part of a frame with faces. None without faces, and if it does not fit."""
+        if not slots or self.is_too_large:
+            return None
+        region = reduce(Region.union, (read_region(image, slot.alignment) for slot in slots))
+        started = make_if_fits(lambda: uploader.start(partial(upload, image, region, self._device)))
+        self.is_too_large |= started is None
+        return started
 
     def _face_slots(self, frame: FrameLike) -> list[FaceSlot]:
         slots = super()._face_slots(frame)
         if not slots:
             return slots
-        device, image = slots[0].plan.models.device, frame.image
-        region = reduce(Region.union, (read_region(image, slot.alignment) for slot in slots))
-        device_image = None if self.is_too_large else make_if_fits(lambda: DeviceImage(image, region, device))
-        self.is_too_large |= device_image is None
-        return [_DeviceSlot(slot.plan, slot.alignment, image, device, device_image) for slot in slots]
+        started = self._uploads.pop(frame.number, None) or self._upload(frame.image, slots, Uploader(self._device))
+        device_image = None if started is None else started.get()
+        return [_DeviceSlot(slot.plan, slot.alignment, frame.image, self._device, device_image) for slot in slots]
 
     def _mask_face(self, slot: FaceSlot, crop: Layer, restored: Layer) -> MaskedFace:
         plan = slot.plan
@@ -109,14 +147,11 @@ class TorchFrameRestorer(FrameRestorer):
         if device_canvas is None:
             self.is_too_large = True
             return super()._composite(one, [_on_cpu(face) for face in faces], weight, region_mask)
-        for face in faces:
-            plan = face.face.slot.plan
-            restored = match_color(self.options, face.face.crop, face.restored, face.mask)
-            restored = blur_small_face(restored, plan.typical_face)
-            strength = self._strength(plan, one.frame.number, weight)
-            device_canvas.paste(restored, face.mask, face.face.slot.alignment, strength)
+        for paste in self._pastes(one, faces, weight, _recolor):
+            device_canvas.paste(*paste)
         if self.prefers_planes and isinstance(one.frame, DecodedFrame) and isinstance(one.frame.native, Planes):
-            planes = apply_difference(one.frame.native, device_canvas)
+            uploaded = device_image.planes if isinstance(device_image, DeviceFrame) else None
+            planes = apply_difference(one.frame.native, device_canvas, uploaded)
             return replace(one, tracks=()) if planes is None else replace(one, planes=planes)
         device_canvas.close()
         if canvas.result is canvas.original:
@@ -147,6 +182,11 @@ FILTER = device_check.DeviceCheck(
 
 def _downscale(layer: torch.Tensor, factor: int) -> torch.Tensor:
     return layer if factor == 1 else downsample(layer, factor)
+
+
+def _recolor(options: RestoreOptions, one: FilteredFace) -> Layer:
+    restored = match_color(options, one.face.crop, one.restored, one.mask)
+    return blur_small_face(restored, one.face.slot.plan.typical_face)
 
 
 def _on_cpu(one: FilteredFace) -> FilteredFace:

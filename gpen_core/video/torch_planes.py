@@ -1,4 +1,4 @@
-"""`planes.Planes.apply_difference` in torch: only the changed parts of the planes are copied to and from the device."""
+"""`planes.Planes.apply_difference` in torch: only the changed parts of the planes come back from the device."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ..images.image import Pixels
 from ..pipeline.torch_canvas import TorchCanvas
 from ..pipeline.torch_image import to_device
 from .planes import PixelFormat, Planes, aligned_boxes, rgb_to_plane_matrix
+from .torch_rgb import DevicePlanes, plane_window
 
 
-def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
+def apply_difference(planes: Planes, canvas: TorchCanvas, uploaded: DevicePlanes | None = None) -> Planes | None:
     """Add the canvas's changes to the planes of its frame, or return None if nothing changed.
 
-    The changed parts of all planes are copied to the device and back in one piece each."""
+    The changed parts of all planes are copied from the device in one piece, and to it, unless they were `uploaded`."""
     layout = planes.layout
     boxes = aligned_boxes(canvas.regions, layout, planes.size)
     if not boxes:
@@ -25,23 +26,24 @@ def apply_difference(planes: Planes, canvas: TorchCanvas) -> Planes | None:
     color_planes = {"gray": 1}.get(layout.kind, 3)
     arrays = [*(one.copy() for one in planes.arrays[:color_planes]), *planes.arrays[color_planes:]]
     matrix = torch.from_numpy(rgb_to_plane_matrix(layout, planes.colors, planes.size)).to(canvas.device)
-    windows, changes = [], []
+    windows, samples, changes = [], [], []
     for box in boxes:
         change = torch.einsum("pc,chw->phw", matrix, canvas.difference(box))
         for number in range(color_planes):
-            across, down = layout.subsampling_x, layout.subsampling_y
-            if layout.kind != "yuv" or number == 0:
-                across = down = 1
-            part = _average(change[number], across, down)
-            y, x = box.y0 // down, box.x0 // across
-            windows.append(arrays[number][y : y + part.shape[0], x : x + part.shape[1]])
+            rows, columns = plane_window(layout, number, box)
+            windows.append(arrays[number][slice(*rows), slice(*columns)])
+            if uploaded is not None:
+                samples.append(uploaded.window(number, rows, columns).flatten())
+            is_chroma = layout.kind == "yuv" and number > 0
+            part = _average(change[number], layout.subsampling_x, layout.subsampling_y) if is_chroma else change[number]
             changes.append(part.flatten())
-    before = np.concatenate([window.ravel() for window in windows])
-    after, is_changed = _add_rounded(before, torch.cat(changes), canvas.is_changed, layout)
+    if uploaded is None:
+        samples.append(to_device(np.concatenate([window.ravel() for window in windows]), canvas.device))
+    after, is_changed = _add_rounded(torch.cat(samples), torch.cat(changes), canvas.is_changed, layout)
     if not is_changed:
         return None
-    for window, samples in zip(windows, np.split(after, np.cumsum([window.size for window in windows])[:-1])):
-        window[...] = samples.reshape(window.shape)
+    for window, values in zip(windows, np.split(after, np.cumsum([window.size for window in windows])[:-1])):
+        window[...] = values.reshape(window.shape)
     return replace(planes, arrays=tuple(arrays))
 
 
@@ -54,12 +56,12 @@ def _average(change: torch.Tensor, across: int, down: int) -> torch.Tensor:
 
 
 def _add_rounded(
-    samples: Pixels, change: torch.Tensor, is_changed: torch.Tensor, layout: PixelFormat
+    samples: torch.Tensor, change: torch.Tensor, is_changed: torch.Tensor, layout: PixelFormat
 ) -> tuple[Pixels, bool]:
-    """Return samples [n] plus their change, rounded, in their type; and the flag, which is copied with them."""
-    total = (to_device(samples, change.device) + change).round_().clamp_(0, 2**layout.bits - 1)
+    """Return samples [n] plus their change, rounded, in the type of the planes; and the flag, which is copied with them."""
+    total = (samples + change).round_().clamp_(0, 2**layout.bits - 1)
     total = torch.cat((total, is_changed.to(torch.float32)[None]))
-    if samples.dtype == np.uint8:
+    if layout.bits <= 8:
         found = total.to(torch.uint8).cpu().numpy()
     else:
         found = total.to(torch.int32).to(torch.int16).cpu().numpy().view(np.uint16)  # half the bytes of int32

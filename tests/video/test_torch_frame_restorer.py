@@ -302,7 +302,7 @@ def test_frames_that_do_not_fit_are_pasted_by_the_cpu(monkeypatch, film, tmp_pat
     with caplog.at_level(logging.WARNING):
         found = both(monkeypatch, source, tmp_path, video=replace(EXACT, temporal_smoothing=smoothing))
     assert assert_same(source, found) == COUNT
-    warnings = [one for one in caplog.messages if "does not fit on the device" in one]
+    warnings = [one for one in caplog.messages if "does not fit on the device next to the network" in one]
     assert 1 <= len(warnings) <= (1 if what[0] is DeviceImage else COUNT - 3) and 4 <= len(calls) <= COUNT
 
 

@@ -1,0 +1,160 @@
+"""Frames of a video on a device: their planes are uploaded as decoded, and everything else is made from them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..images.image import ImageData, Pixels, Region
+from ..pipeline import device_check
+from ..pipeline.torch_image import Copy, DeviceImage, luminance, make_if_fits, to_device
+from ..pipeline.torch_image_source import to_bgr255
+from ..pipeline.torch_upload import Upload, Uploader
+from .analysis import FrameT
+from .frame_image import FrameImage, convert_now
+from .planes import ColorSpec, PixelFormat, Planes
+from .probe import VideoInfo
+from .reader import FrameReader
+from .shots import THUMBNAIL_SIZE
+from .threaded_pipeline import ThreadedPipeline
+from .torch_rgb import DevicePlanes
+
+WARNING = "A frame does not fit on the device next to the face detector; the CPU converts the frames to RGB."
+GRAY_WEIGHTS, GRAY_SHIFT = (9798, 19235, 3735), 15  # OpenCV's of red, green and blue: ITU-R BT.601
+
+
+class DeviceFrame(DeviceImage):
+    """A `DeviceImage` of a frame: RGB, and the planes from which it was made."""
+
+    def __init__(self, image: FrameImage, region: Region, device: torch.device, copy: Copy = to_device) -> None:
+        """If memory runs out, torch's error is raised."""
+        self.planes = DevicePlanes.upload(image.planes, region, device, copy)
+        super().__init__(image, region, device, self.planes.to_rgb(region))
+
+    @property
+    def tensors(self) -> Sequence[torch.Tensor]:
+        return [self.samples, *self.planes.samples]
+
+
+class TorchFrameImage(FrameImage):
+    """A `FrameImage` that is converted to RGB on the device it is uploaded to."""
+
+    _upload: Upload[DeviceFrame] | None = None
+
+    def device_image(self, region: Region, device: torch.device, copy: Copy) -> DeviceImage:
+        """Return the upload of the whole frame if one is kept on this device, else upload the region."""
+        kept = None if self._upload is None else self._upload.get()
+        return kept if kept is not None and kept.device == device else DeviceFrame(self, region, device, copy)
+
+    @property
+    def is_uploaded(self) -> bool:
+        return self._upload is not None
+
+    def keep(self, upload: Upload[DeviceFrame] | None) -> None:
+        """Keep an upload of the whole frame, or none any more."""
+        self._upload = upload
+
+
+def make_frame_image(frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
+    """Return a `TorchFrameImage`, or RGB from the CPU for formats without planes of the same content.
+
+    These are formats that are converted to other planes, and those whose chroma was repeated by a rotation."""
+    is_same = PixelFormat.parse(frame.format.name) is not None and info.format == info.decoded_format
+    return TorchFrameImage(frame, planes, info) if is_same else convert_now(frame, planes, info)
+
+
+def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
+    """Return a reader whose frames are converted to RGB on the device, or the same reader if it cannot do that right.
+
+    Both add to the same notes."""
+    if not device_check.supports_image_ops(device) or not device_check.passes(CONVERSION, device):
+        return reader
+    return replace(reader, make_image=make_frame_image)
+
+
+@dataclass
+class FrameUploads:
+    """Uploads whole frames for the first pass. Detection uses the uploads. Cuts and tracks use gray images made of them."""
+
+    device: torch.device
+    is_too_large: bool = field(default=False, init=False)
+    """Whether a frame did not fit."""
+
+    def add(self, frames: Iterator[FrameT], pipeline: ThreadedPipeline, depth: int) -> Iterator[FrameT]:
+        """Upload frames, in a thread of their own if uploads are asynchronous."""
+        uploader = Uploader.from_environment(self.device)
+        uploaded = self._uploaded(frames, uploader)
+        return pipeline.prefetch(uploaded, depth) if uploader.is_async else uploaded
+
+    def _uploaded(self, frames: Iterator[FrameT], uploader: Uploader) -> Iterator[FrameT]:
+        for frame in frames:
+            image = frame.image
+            if isinstance(image, TorchFrameImage) and not self.is_too_large:
+                upload = make_if_fits(partial(uploader.start, partial(self._prepare, image)), WARNING)
+                self.is_too_large = upload is None
+                image.keep(upload)
+            yield frame
+
+    def _prepare(self, image: TorchFrameImage, copy: Copy) -> DeviceFrame:
+        device_frame = DeviceFrame(image, image.full_region, self.device, copy)
+        image.gray, image.thumbnail = _to_array(to_gray(device_frame.samples)), _to_array(thumbnail(device_frame))
+        return device_frame
+
+
+def release_uploads(detections: Iterable[tuple[FrameT, Any]]) -> Iterator[tuple[FrameT, Any]]:
+    """Yield frames with their faces. Their uploads are not needed any more."""
+    for frame, faces in detections:
+        if isinstance(frame.image, TorchFrameImage):
+            frame.image.keep(None)
+        yield frame, faces
+
+
+def to_gray(samples: torch.Tensor) -> torch.Tensor:
+    """Return the luma [h, w] of RGB [h, w, 3], like `face_motion.to_gray`: uint8, or int32 for 16 bits."""
+    red, green, blue = (samples[..., n].to(torch.int32) * weight for n, weight in enumerate(GRAY_WEIGHTS))
+    return ((red + green + blue + (1 << (GRAY_SHIFT - 1))) >> GRAY_SHIFT).to(samples.dtype)
+
+
+def thumbnail(device_frame: DeviceImage) -> torch.Tensor:
+    """Return [h, w], float32, like `shots.thumbnail`."""
+    bgr = to_bgr255(device_frame, THUMBNAIL_SIZE)[0]
+    return luminance(bgr.flip(2).permute(2, 0, 1))[0]  # HWC -> CHW
+
+
+def _to_array(image: torch.Tensor) -> Pixels:
+    """Copy an image from its device. Samples of 16 bits, which are int32 there, become uint16."""
+    if image.dtype == torch.int32:
+        return np.asarray(image.to(torch.int16).cpu().numpy().view(np.uint16))
+    return np.asarray(image.cpu().numpy())
+
+
+def _run_conversion(device: torch.device) -> torch.Tensor:
+    """[N]: RGB of small frames, concatenated, in [0, 1]."""
+    generator = np.random.default_rng(7)
+    made = []
+    for name, bits in (("yuv420p", 8), ("yuv422p10le", 10), ("gbrp", 8)):
+        layout, dtype = PixelFormat.parse(name), np.uint8 if bits == 8 else np.uint16
+        assert layout is not None
+        shapes = [(24, 33), *2 * [(-(-24 // layout.subsampling_y), -(-33 // layout.subsampling_x))]]
+        arrays = tuple(generator.integers(0, 2**bits, shape).astype(dtype) for shape in shapes)
+        rgb = DevicePlanes.upload(Planes(arrays, name, ColorSpec()), Region(3, 2, 30, 20), device).to_rgb(
+            Region(3, 2, 30, 20)
+        )
+        gray = to_gray(rgb)[..., None]
+        made.append(torch.cat((rgb, gray), 2).to(torch.float32).flatten() / (255 if bits == 8 else 65535))
+    return torch.cat(made)
+
+
+CONVERSION = device_check.DeviceCheck(
+    _run_conversion,
+    expected=partial(_run_conversion, device_check.CPU),
+    tolerance=4e-3,  # one 8-bit level
+    is_relative=False,
+    warning="Using the CPU instead of %s to convert the frames of videos to RGB: %s",
+)
+"""Conversion of planes to RGB and to gray. If a device fails, FFmpeg and OpenCV are used."""
