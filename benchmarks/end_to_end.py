@@ -62,17 +62,18 @@ def parser_on(device: torch.device) -> masks.FaceParser:
 class FixedDetector(Detector):
     """It looks at all that a detector looks at, and sees the faces that it was told of."""
 
-    def __init__(self, faces: Sequence[Face], device: torch.device) -> None:
+    def __init__(self, faces: Sequence[Face], device: torch.device, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+        """`size`: of the images, in pixels."""
         blind = Detector.from_state_dict(blind_resnet50(), device)
         super().__init__(blind.network, blind.name)
-        self._faces = list(faces)
+        self._faces, self._size = list(faces), size
         self._whole = np.array([[*face.box, face.score, *face.landmarks.ravel()] for face in faces])
 
     def forward(self, batch: ImageBatch, confidence: float) -> Iterator[Detections]:
         seen = super().forward(batch, confidence)
         height, width = batch.shape[1:3]
         near = helpers.detection_row(32, 20, FACE_SIZE)[None]  # one in the middle of the square
-        rows = near if width == CROP_SIZE else rescale(self._whole, (width / WIDTH, height / HEIGHT))
+        rows = near if width == CROP_SIZE else rescale(self._whole, (width / self._size[0], height / self._size[1]))
         return (rows for _ in seen)
 
     def detect(self, pictures: Sequence[ImageData], *given: Any, **more: Any) -> list[list[Face]]:

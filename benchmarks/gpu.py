@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from rows import Row
 from timing import min_median_max, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,12 +225,13 @@ def whole(bench: Bench, sizes: list[int], device: str) -> None:
             bench.rows += end_to_end.compare(size, dtype, count, bench.device, given, bench.runs)
     print()
 
-    def row(made: gpu_end_to_end.Row | gpu_video.Row) -> None:
+    def row(made: Row) -> None:
         print(made, flush=True)
         bench.rows.append(asdict(made))
 
-    for one in gpu_video.second_pass(512, dtype, bench.device, bench.runs):
-        row(one)
+    for size in gpu_video.SIZES:
+        for one in gpu_video.passes(size, dtype, bench.device, bench.runs, has_first=size == gpu_video.SIZES[0]):
+            row(one)
     row(gpu_end_to_end.detection(bench.device, bench.runs))
     with tempfile.TemporaryDirectory() as place:
         row(gpu_end_to_end.first(Path(place), sizes[0], dtype, device, compiled=False))

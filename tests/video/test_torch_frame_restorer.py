@@ -23,6 +23,7 @@ from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.pipeline.torch_canvas import TorchCanvas
 from gpen_core.pipeline.torch_image import DeviceImage
+from gpen_core.pipeline.torch_upload import ASYNC_VARIABLE
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import torch_temporal_filter
 from gpen_core.video.frame_restorer import FrameRestorer
@@ -319,8 +320,10 @@ def test_memory_that_is_missing_for_the_filter_is_told_with_what_helps(monkeypat
 @pytest.mark.parametrize("device", [CUDA])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
 @pytest.mark.parametrize("smoothing", [0.0, 1.0])
-def test_on_a_gpu(monkeypatch, film, tmp_path, device, pixels, smoothing):
+@pytest.mark.parametrize("is_async", ["0", "1"])
+def test_on_a_gpu(monkeypatch, film, tmp_path, device, pixels, smoothing, is_async):
     """A GPU beside OpenCV on the CPU."""
+    monkeypatch.setenv(ASYNC_VARIABLE, is_async)
     source, video = film(pixels), replace(EXACT, temporal_smoothing=smoothing)
     found = []
     for place in ("cpu", device):
