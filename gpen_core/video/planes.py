@@ -314,12 +314,13 @@ def to_rgb(frame: Any, colors: ColorSpec, bits: int) -> Pixels:
     """Convert a PyAV frame to RGB [H, W, 3] of uint8, or of uint16 for more than 8 `bits`, without rotating it."""
     size = (frame.width, frame.height)
     matrix = colors.effective_matrix(size)
+    is_full_range = colors.is_full_range or frame.format.name.startswith("gray")  # FFmpeg 8 takes all gray for full range
     rgb = frame.reformat(
         format="gbrp" if bits <= 8 else "gbrp16le",
         src_colorspace=matrix,
         dst_colorspace=matrix,
-        src_color_range=FULL if colors.is_full_range else LIMITED,
-        dst_color_range=FULL,
+        src_color_range=FULL if is_full_range else LIMITED,
+        dst_color_range=LIMITED if is_full_range else FULL,  # RGB is full anyway, and PyAV 14 ignores two equal ranges
         interpolation=SWS_FLAGS,
     )
     green, blue, red = (_plane_view(plane, bits) for plane in rgb.planes)
