@@ -69,6 +69,10 @@ class Region:
         low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
         return Region(*low, *high)
 
+    def relative_to(self, outer: Region) -> Region:
+        """Return the region in coordinates of `outer`."""
+        return Region(self.x0 - outer.x0, self.y0 - outer.y0, self.x1 - outer.x0, self.y1 - outer.y0)
+
     def union(self, other: Region) -> Region:
         """Return the smallest rectangle that contains both; empty ones are ignored."""
         if self.empty or other.empty:

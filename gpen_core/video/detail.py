@@ -7,19 +7,24 @@ is still less precise than the frame's own detail, it counts less."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ..images.image import FloatImage
+from ..images.image import FloatImage, Region
 
 BANDS = (1.0, 2.0)  # px: detail between the standard deviations of these Gaussians, from 0
 WINDOW = 25  # px: standard deviation of the windows in which detail is compared
 GRID = 4  # px between the windows
-STRIP_ROWS, HALO = 64, 12  # px: of a strip, and what the blurs of both bands reach
+SIGMAS = 3  # standard deviations that a blur reaches; the rest of the Gaussian is 0.3 %
+REACH = SIGMAS * round(sum(BANDS))  # px, of the blurs of both bands
+HALO = -(-REACH // GRID) * GRID  # px: the same in whole windows
+STRIP_ROWS = 64  # px
 MIN_SHARE = 0.5  # detail is at most doubled
 NEIGHBOR_WEIGHT = 2.0  # times the share with the smallest error, because flicker is more visible than lost detail
 MIN_WEIGHT = 0.05  # of the neighbors on each side, where detail is compared
@@ -37,42 +42,99 @@ class WarpedMean:
     weight: FloatImage
     """[h, w]: sum of the weights; the frame itself has 1."""
 
+    @classmethod
+    def zeros(cls, image: FloatImage) -> WarpedMean:
+        """Return a sum without neighbors for images like this one."""
+        return cls(np.zeros_like(image), np.zeros(image.shape[:2], np.float32))
 
-def merge(current: FloatImage, before: WarpedMean, after: WarpedMean) -> FloatImage:
+
+def merge(current: FloatImage, before: WarpedMean, after: WarpedMean, region: Region | None = None) -> FloatImage:
     """Return the weighted mean of the frame [h, w] or [h, w, 3] in [0, 1] and its neighbors before and after it.
 
-    Of color images it keeps the common detail. Where neighbors have no weight, the frame stays as it is."""
+    Of color images it keeps the common detail. Where neighbors have no weight, the frame stays as it is. `region`: the part
+    that the neighbors cover; without it they cover the whole frame. `HALO` px at its borders inside the frame have no
+    weight, and its corners are multiples of `GRID`."""
+    region = region or Region(0, 0, current.shape[1], current.shape[0])
+    out = current.copy()
+    result = out[region.slices]
     if current.ndim == 2:
-        return np.asarray((current + before.values + after.values) / (1 + before.weight + after.weight), np.float32)
-    shares = _detail_shares(current, before, after)
-    out = np.empty_like(current)
-    for rows, wide, inner in _strips(len(current)):
-        own, total, weight = (
-            current[wide],
-            before.values[wide] + after.values[wide],
-            before.weight[wide] + after.weight[wide],
-        )
-        common = _add_tiny(total, own, weight)
-        share = np.asarray(weight[inner] / (1 + weight[inner]), np.float32)
-        merged = scale_channels((own + total)[inner], 1 - share)
-        for sigma, (best, kept) in zip(BANDS, shares):
-            used = np.asarray(np.minimum(share, best[rows]), np.float32)
-            own, detail = _split_band(own, sigma, inner)
-            merged += scale_channels(detail, share - used)
-            common, detail = _split_band(common, sigma, inner)
-            merged += scale_channels(detail, used / kept[rows] - share)
-        out[rows] = merged
+        result[...] = (current[region.slices] + before.values + after.values) / (1 + before.weight + after.weight)
+        return out
+    shares = _detail_shares(current, before, after, region)
+    current, arrays = current[region.slices], _StripArrays(result.shape)
+    for rows, wide, inner in _strips(len(result)):
+        images = arrays.blurred_images(current[wide], before, after, wide)
+        strip_shares = [(best[rows], kept[rows]) for best, kept in shares]
+        factors = _image_factors(before.weight[rows] + after.weight[rows], strip_shares)
+        strip = images[0][inner] * arrays.repeat_channels(factors[0])
+        for image, factor in zip(images[1:], factors[1:]):
+            cv2.accumulateProduct(image[inner], arrays.repeat_channels(factor), strip)
+        result[rows] = strip
     return out
 
 
-def scale_channels(image: FloatImage, factor: FloatImage) -> FloatImage:
-    """Return `image` [h, w] or [h, w, 3] times `factor` [h, w]. NumPy needs ten times as long for three channels."""
-    return image * (factor if image.ndim == 2 else np.asarray(cv2.merge((factor, factor, factor)), np.float32))
+class _StripArrays:
+    """Arrays for one strip after the other. New ones would cost more than the arithmetic on them."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """`shape` [3]: of the image."""
+        shape = (min(shape[0], STRIP_ROWS * 3 // 2 + 2 * REACH), *shape[1:])
+        arrays = (np.empty(shape, np.float32) for _ in range(2 + 2 * len(BANDS)))
+        self._neighbors, self._factor, *self._blurred = arrays
+
+    def blurred_images(self, current: FloatImage, before: WarpedMean, after: WarpedMean, rows: slice) -> list[FloatImage]:
+        """Return the frame and the mean of its neighbors, then both after the first blur, and so on."""
+        height = len(current)
+        values = self._neighbors[:height]
+        np.add(before.values[rows], after.values[rows], out=values)
+        _divide_with_trace(values, before.weight[rows] + after.weight[rows], current, self.repeat_channels)
+        images = [current, values]
+        for number, blurred in enumerate(self._blurred):
+            images.append(blurred[:height])
+            _blur(images[number], BANDS[number // 2], blurred[:height])
+        return images
+
+    def repeat_channels(self, factor: FloatImage) -> FloatImage:
+        """Return `factor` [h, w] as [h, w, 3], until the next call."""
+        return repeat_channels(factor, self._factor[: len(factor)])
 
 
-def _add_tiny(values: FloatImage, current: FloatImage, weight: FloatImage) -> FloatImage:
-    """Return the mean of weighted `values` and a trace of `current`, which alone remains where there is no weight."""
-    return scale_channels(values + TINY_WEIGHT * current, np.asarray(1 / (weight + TINY_WEIGHT), np.float32))
+def _blur(image: FloatImage, sigma: float, out: FloatImage | None = None) -> FloatImage:
+    side = 2 * math.ceil(SIGMAS * sigma) + 1
+    blurred: Any = cv2.GaussianBlur(image, (side, side), sigma, dst=out)
+    return np.asarray(blurred, np.float32)
+
+
+def repeat_channels(factor: FloatImage, out: FloatImage) -> FloatImage:
+    """Copy `factor` [h, w] into all channels of `out` [h, w, 3], for products. NumPy is slow where one has no channels."""
+    cv2.merge((factor, factor, factor), out)
+    return out
+
+
+def _image_factors(weight: FloatImage, shares: list[tuple[FloatImage, FloatImage]]) -> list[FloatImage]:
+    """Return the factors [h, w] of the frame and its neighbors' mean, then of both after the first blur, and so on.
+
+    The result is the weighted mean. Of each band's detail, `share - used` of the frame's own and `used / kept - share` of
+    the neighbors' are added. A band's detail is the difference of two images, so the factors of a blurred image are those
+    of the band that begins with it minus those of the band that ends with it."""
+    rest = np.asarray(1 / (1 + weight), np.float32)
+    share = 1 - rest
+    factors: list[FloatImage] = [rest * np.float32(1 - TINY_WEIGHT), rest * (weight + np.float32(TINY_WEIGHT))]
+    for best, kept in shares:
+        used = np.minimum(share, best)
+        own, common = share - used, used / kept - share
+        factors[-2] += own
+        factors[-1] += common
+        factors += [-own, -common]
+    return factors
+
+
+def _divide_with_trace(
+    values: FloatImage, weight: FloatImage, current: FloatImage, repeat: Callable[[FloatImage], FloatImage] = lambda one: one
+) -> None:
+    """Divide weighted `values` by their `weight`. A trace of `current` is added, and remains where there is no weight."""
+    cv2.scaleAdd(current, TINY_WEIGHT, values, values)
+    values *= repeat(np.asarray(1 / (weight + np.float32(TINY_WEIGHT)), np.float32))
 
 
 def _strips(height: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -81,57 +143,60 @@ def _strips(height: int) -> Iterator[tuple[slice, slice, slice]]:
     Strips fit into the processor's cache. New arrays of the whole size would cost more than the arithmetic on them."""
     edges = [*range(0, max(GRID, height - STRIP_ROWS // 2), STRIP_ROWS), height]
     for first, last in pairwise(edges):
-        low, high = max(0, first - HALO), min(height, last + HALO)
+        low, high = max(0, first - REACH), min(height, last + REACH)
         yield slice(first, last), slice(low, high), slice(first - low, last - low)
 
 
-def _split_band(image: FloatImage, sigma: float, inner: slice) -> tuple[FloatImage, FloatImage]:
-    """Return the blurred image, and the detail that the blur removes from its inner rows."""
-    coarse = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
-    return coarse, np.subtract(image[inner], coarse[inner])
-
-
-def _detail_shares(current: FloatImage, before: WarpedMean, after: WarpedMean) -> list[tuple[FloatImage, FloatImage]]:
+def _detail_shares(
+    current: FloatImage, before: WarpedMean, after: WarpedMean, region: Region
+) -> list[tuple[FloatImage, FloatImage]]:
     """Return for each band the best share of the neighbors in its detail, and the share of detail that they keep.
 
-    All are [h, w]."""
+    All are [h, w] of `region`. Outside it nothing is compared."""
+    whole, current = current.shape[1::-1], current[region.slices]
     height, width = current.shape[:2]
-    size = max(1, width // GRID), max(1, height // GRID)
-    found = np.empty((len(BANDS), 5, *size[::-1]), np.float32)
+    windows = np.zeros((1 + 4 * len(BANDS), *(max(1, side // GRID) for side in whole[::-1])), np.float32)
+    x, y, size = region.x0 // GRID, region.y0 // GRID, (max(1, width // GRID), max(1, height // GRID))
+    found = windows[:, y : y + size[1], x : x + size[0]]
     for rows, wide, inner in _strips(height):
         compared = np.asarray(np.minimum(before.weight[rows], after.weight[rows]) > MIN_WEIGHT, np.float32)
         places = slice(rows.start // GRID, None if rows.stop == height else rows.stop // GRID)
         lumas = _lumas(current[wide], *(WarpedMean(one.values[wide], one.weight[wide]) for one in (before, after)))
-        for sigma, windows in zip(BANDS, found):
-            bands = [_split_band(one, sigma, inner) for one in lumas]
-            lumas = [coarse for coarse, _ in bands]
-            for n, product in enumerate(_products([detail for _, detail in bands], compared)):
-                rows_of_windows = windows[n, places]
-                cv2.resize(product, rows_of_windows.shape[::-1], dst=rows_of_windows, interpolation=cv2.INTER_AREA)
-    return [_best_share(windows, (width, height)) for windows in found]
+        means = [compared]
+        for sigma in BANDS:
+            coarse = [_blur(one, sigma) for one in lumas]
+            means += _products([one[inner] - other[inner] for one, other in zip(lumas, coarse)], compared)
+            lumas = coarse
+        for mean, target in zip(means, found[:, places]):
+            cv2.resize(mean, target.shape[::-1], dst=target, interpolation=cv2.INTER_AREA)
+    area, *rest = windows
+    shares = [_best_share(area, *rest[n : n + 4], size=whole) for n in range(0, len(rest), 4)]
+    return [(best[region.slices], kept[region.slices]) for best, kept in shares]
 
 
 def _lumas(current: FloatImage, before: WarpedMean, after: WarpedMean) -> list[FloatImage]:
     """Return the luma of the frame, its neighbors, the earlier and the later ones."""
     own, earlier, later = (_luma(one) for one in (current, before.values, after.values))
-    means = ((earlier + later, before.weight + after.weight), (earlier, before.weight), (later, after.weight))
-    return [own, *(_add_tiny(values, own, weight) for values, weight in means)]
+    both = np.asarray(earlier + later, np.float32)
+    for values, weight in ((both, before.weight + after.weight), (earlier, before.weight), (later, after.weight)):
+        _divide_with_trace(values, weight, own)
+    return [own, both, earlier, later]
 
 
 def _products(details: list[FloatImage], compared: FloatImage) -> Iterator[FloatImage]:
     """Yield what is averaged in each window, as `_best_share` expects it. `details` as `_lumas`."""
     own, common, earlier, later = details
-    yield compared
-    yield (earlier + later) * own * compared
-    yield earlier * later * compared
-    yield own * own * compared
-    yield common * common * compared
+    own_compared = own * compared
+    yield (earlier + later) * own_compared
+    yield earlier * compared * later
+    yield own * own_compared
+    yield common * compared * common
 
 
-def _best_share(windows: FloatImage, size: tuple[int, int]) -> tuple[FloatImage, FloatImage]:
+def _best_share(*windows: FloatImage, size: tuple[int, int]) -> tuple[FloatImage, FloatImage]:
     """Return the best share of the neighbors in a band, and the share of detail that they keep, both in this size.
 
-    `windows`: means of `_products`."""
+    `windows`: the compared share of each window, and the means of `_products`."""
     area, with_own, among, own_power, common_power = (
         np.asarray(cv2.GaussianBlur(one, (0, 0), WINDOW / GRID), np.float32) for one in windows
     )

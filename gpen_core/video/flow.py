@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.image import FloatImage
+from ..images.image import FloatImage, Region
 
 FINEST_SCALE = 1  # of the search; each finer scale costs three times as much
 ITERATIONS = 12  # of the search
@@ -46,8 +46,6 @@ class FlowInput:
     """[G, G]."""
     luma: FloatImage
     """[G, G], not rounded."""
-    gradient: tuple[FloatImage, FloatImage]
-    """Two [G, G]: change of the luma per px to the right and downward."""
     detail: FloatImage
     """[G, G]: local gradient of the color."""
 
@@ -68,7 +66,7 @@ def prepare(crop: FloatImage) -> FlowInput:
     luma = np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2GRAY), np.float32)
     steepness = cv2.Sobel(color, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(color, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2
     gray = np.asarray(np.rint(np.clip(luma, 0, 1) * 255), np.uint8)
-    return FlowInput(color, gray, luma, _gradient(luma), _local_rms(steepness))
+    return FlowInput(color, gray, luma, _local_rms(np.asarray(steepness, np.float32)))
 
 
 def match(
@@ -120,14 +118,18 @@ def _refine(one: FlowInput, other: FlowInput, flow: FloatImage) -> FloatImage:
     The search is off by fractions of a pixel, which would blur the finest detail of an average along the flow."""
     there = warp_by_flow(other.luma, flow, cv2.INTER_CUBIC)
     difference = one.luma - there
-    x, y = (cv2.addWeighted(here, 0.5, moved, 0.5, 0) for here, moved in zip(one.gradient, _gradient(there)))
+    x, y = _gradient(np.asarray(cv2.addWeighted(one.luma, 0.5, there, 0.5, 0), np.float32))
     xx, xy, yy, xt, yt = (
-        cv2.GaussianBlur(product, (0, 0), REFINE_SIGMA) for product in (x * x, x * y, y * y, x * difference, y * difference)
+        np.asarray(cv2.GaussianBlur(product, (0, 0), REFINE_SIGMA), np.float32)
+        for product in (x * x, x * y, y * y, x * difference, y * difference)
     )
-    xx, yy = xx + REFINE_FLOOR, yy + REFINE_FLOOR
-    determinant = xx * yy - xy * xy
-    step = cv2.merge(((yy * xt - xy * yt) / determinant, (xx * yt - xy * xt) / determinant))
-    return np.asarray(flow + np.clip(step, -MAX_REFINEMENT, MAX_REFINEMENT), np.float32)
+    xx += REFINE_FLOOR
+    yy += REFINE_FLOOR
+    factor = 1 / (xx * yy - xy * xy)
+    step = np.asarray(cv2.merge(((yy * xt - xy * yt) * factor, (xx * yt - xy * xt) * factor)), np.float32)
+    np.clip(step, -MAX_REFINEMENT, MAX_REFINEMENT, out=step)
+    step += flow
+    return step
 
 
 def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
@@ -137,9 +139,11 @@ def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:
 
 def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward: FloatImage) -> FloatImage:
     ends = forward + _pixel_grid(forward.shape[0])
-    round_trip = forward + sample(backward, ends)
+    round_trip = sample(backward, ends)
+    round_trip += forward
     returns = _falloff(np.asarray(cv2.magnitude(*cv2.split(round_trip)), np.float32), *FORWARD_BACKWARD)
-    difference = _local_rms((one.color - sample(other.color, ends, cv2.INTER_CUBIC)) ** 2)
+    difference = np.subtract(one.color, sample(other.color, ends, cv2.INTER_CUBIC))
+    difference = _local_rms(np.square(difference, out=difference))
     noise = min(_median(difference), MAX_NOISE)
     low, high = (
         times * noise + px * one.detail + slack for times, px, slack in zip(PHOTOMETRIC, FLOW_ERROR, PHOTOMETRIC_FLOOR)
@@ -147,16 +151,16 @@ def _confidence(one: FlowInput, other: FlowInput, forward: FloatImage, backward:
     agrees = np.minimum(returns, _falloff(difference, low, high))
     size = 2 * EROSION_RADIUS + 1
     closed = cv2.erode(agrees, np.ones((size, size), np.uint8))
-    confidence = cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE)
-    confidence = confidence * _border_weight(ends)
+    confidence = np.asarray(cv2.blur(closed, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)
+    confidence *= _border_weight(ends)
     return np.asarray(cv2.threshold(confidence, MIN_CONFIDENCE, 0, cv2.THRESH_TOZERO)[1], np.float32)
 
 
 def _border_weight(ends: FloatImage) -> FloatImage:
     """Return [G, G]: 0 where the flow ends, x and y in px, in the other crop's border, 1 where it ends well inside."""
     side = ends.shape[0]
-    from_center = np.abs(ends - np.float32((side - 1) / 2))
-    distance = np.maximum(from_center[..., 0], from_center[..., 1])
+    x, y = (cv2.absdiff(one, (side - 1) / 2) for one in cv2.split(ends))
+    distance = np.asarray(cv2.max(x, y), np.float32)
     return _falloff(distance, side * (0.5 - BORDER_FADE[1]), side * (0.5 - BORDER_FADE[0]))
 
 
@@ -168,23 +172,30 @@ def _median(values: FloatImage) -> float:
 
 def _local_rms(squares: FloatImage) -> FloatImage:
     """Return [G, G]: the root mean square of the channels around each pixel."""
-    mean = cv2.GaussianBlur(cv2.transform(squares, CHANNEL_MEAN), (0, 0), WINDOW_SIGMA)
-    return np.asarray(np.sqrt(np.maximum(mean, 0)), np.float32)
+    mean = np.asarray(cv2.GaussianBlur(cv2.transform(squares, CHANNEL_MEAN), (0, 0), WINDOW_SIGMA), np.float32)
+    np.maximum(mean, 0, out=mean)
+    return np.sqrt(mean, out=mean)
 
 
 def _falloff(value: FloatImage, low: FloatImage | float, high: FloatImage | float) -> FloatImage:
     """Return 1 up to `low`, 0 from `high` on, and a smooth step between."""
-    part = np.clip((high - value) / (high - low), 0, 1)
-    return np.asarray(part * part * (3 - 2 * part), np.float32)
+    part = np.asarray(np.subtract(high, value), np.float32)
+    part /= high - low
+    np.clip(part, 0, 1, out=part)
+    step = part * np.float32(-2)
+    step += 3
+    step *= part
+    step *= part
+    return step
 
 
 @lru_cache(maxsize=4)  # callers must not modify the result
 def _pixel_grid(size: int) -> FloatImage:
     """See `make_grid`; for guides."""
-    return make_grid(size)
+    return make_grid(Region(0, 0, size, size))
 
 
-def make_grid(size: int) -> FloatImage:
-    """Return x and y of each pixel, [S, S, 2]."""
-    steps = np.arange(size, dtype=np.float32)
-    return np.stack(np.meshgrid(steps, steps), 2)
+def make_grid(region: Region) -> FloatImage:
+    """Return x and y of each pixel, [h, w, 2]."""
+    x, y = (np.arange(*ends, dtype=np.float32) for ends in ((region.x0, region.x1), (region.y0, region.y1)))
+    return np.asarray(cv2.merge((cv2.repeat(x[None], len(y), 1), cv2.repeat(y[:, None], 1, len(x)))), np.float32)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionsError
-from ..images.image import FloatImage
-from .detail import WarpedMean, merge, scale_channels
+from ..images.image import FloatImage, Region
+from .detail import GRID, HALO, WarpedMean, merge, repeat_channels
 from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, make_grid, match, prepare, sample, warp_by_flow
 
 # This radius reduces the flicker of noise to 0.39, a radius of 2 to 0.47 (benchmarks/flicker.py, shake). For a face that
@@ -175,14 +175,15 @@ class TrackFilter:
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
         current = np.multiply(layer, 1 / LAYER_SCALE, dtype=np.float32)
-        before, after = (WarpedMean(np.zeros_like(current), np.zeros(layer.shape[:2], np.float32)) for _ in range(2))
-        warp = _Warp(layer)
-        for other in self._window:
-            if other.number in frame.matches:
-                weight = self._weight(frame.number - other.number)
-                mean = before if other.number < frame.number else after
-                warp.accumulate(mean, other.layers[index], frame.matches[other.number], weight)
-        out = merge(current, before, after)
+        neighbors = [(other, frame.matches[other.number]) for other in self._window if other.number in frame.matches]
+        warp = _Warp.for_matches([found for _, found in neighbors], layer)
+        if warp is None:
+            return current
+        before, after = (WarpedMean.zeros(current[warp.padded.slices]) for _ in range(2))
+        for other, found in neighbors:
+            weight = self._weight(frame.number - other.number)
+            warp.accumulate(before if other.number < frame.number else after, other.layers[index], found, weight)
+        out = merge(current, before, after, warp.padded)
         return np.clip(out, 0, 1, out=out)
 
     def _measure(self, frame: _WindowFrame, done: FilteredFrame) -> None:
@@ -212,24 +213,51 @@ def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:
 class _Warp:
     """Warps one neighbor after the other in the same arrays. New ones would cost more than the arithmetic on them."""
 
-    def __init__(self, layer: QuantizedLayer) -> None:
-        size = len(layer)
-        self._confidence = np.empty((size, size), np.float32)
-        self._flow = np.empty((size, size, 2), np.float32)
-        self._values, self._warped = (np.empty(layer.shape, np.float32) for _ in range(2))
-        self._grid = make_grid(size)  # not cached, because it is large
+    def __init__(self, layer: QuantizedLayer, guide_region: Region, region: Region, padded: Region) -> None:
+        """`guide_region` [px of the guide], `region`: what is computed, of images like `layer`."""
+        self.padded = padded
+        """The part that `accumulate` adds to: `region`, and `HALO` px more to each side as far as the layer reaches."""
+        self._guide_region, self._size = guide_region, (region.x1 - region.x0, region.y1 - region.y0)
+        self._inner = region.relative_to(padded).slices
+        shape = self._size[::-1]
+        self._confidence, self._places = np.empty(shape, np.float32), np.empty((*shape, 2), np.float32)
+        self._values = np.empty(layer.shape, np.float32)
+        self._warped, self._factor = (np.empty((*shape, *layer.shape[2:]), np.float32) for _ in range(2))
+        self._grid = make_grid(region)  # not cached, because it is large
+
+    @classmethod
+    def for_matches(cls, matches: Sequence[FlowMatch], layer: QuantizedLayer) -> _Warp | None:
+        """Prepare for the part of `layer` that has any confidence, or return None if there is none."""
+        if not matches:
+            return None
+        is_used = np.logical_or.reduce([match.confidence > 0 for match in matches])
+        x, y, width, height = cv2.boundingRect(is_used.view(np.uint8))
+        if not width:
+            return None
+        side, size = len(is_used), len(layer)
+        guide, whole = Region(0, 0, side, side), Region(0, 0, size, size)
+        if size % side or size % GRID:
+            return cls(layer, guide, whole, whole)
+        guide = Region(x - 1, y - 1, x + width + 1, y + height + 1).intersection(guide)  # interpolation reaches that far
+        ratio = size // side
+        region = Region(guide.x0 * ratio, guide.y0 * ratio, guide.x1 * ratio, guide.y1 * ratio)
+        corners = ((value + (-value % GRID if n > 1 else -(value % GRID))) for n, value in enumerate(vars(region).values()))
+        grown = Region(*corners)
+        padded = Region(grown.x0 - HALO, grown.y0 - HALO, grown.x1 + HALO, grown.y1 + HALO).intersection(whole)
+        return cls(layer, guide, region, padded)
 
     def accumulate(self, mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
         """Add the warped layer and its weight."""
-        size, weight, places = layer.shape[:2], self._confidence, self._flow
-        cv2.resize(match.confidence, size, dst=weight, interpolation=cv2.INTER_LINEAR)
-        cv2.resize(match.flow, size, dst=places, interpolation=cv2.INTER_LINEAR)
-        places *= len(layer) / len(match.flow)
+        weight, places, guide = self._confidence, self._places, self._guide_region.slices
+        flow = match.flow[guide] * np.float32(len(layer) / len(match.flow))
+        cv2.resize(match.confidence[guide], self._size, dst=weight, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(flow, self._size, dst=places, interpolation=cv2.INTER_LINEAR)
         places += self._grid
         np.copyto(self._values, layer)  # OpenCV is faster with floats
         sample(self._values, places, cv2.INTER_CUBIC, self._warped)
         np.clip(self._warped, 0, LAYER_SCALE, out=self._warped)
         weight *= temporal_weight
-        np.add(mean.weight, weight, out=mean.weight)
+        mean.weight[self._inner] += weight
         weight /= LAYER_SCALE
-        np.add(mean.values, scale_channels(self._warped, weight), out=mean.values)
+        factor = weight if layer.ndim == 2 else repeat_channels(weight, self._factor)
+        cv2.accumulateProduct(self._warped, factor, mean.values[self._inner])

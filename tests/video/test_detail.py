@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from video_filters import FILTERS
 
+from gpen_core.images.image import Region
 from gpen_core.video import detail
 
 SIDE = 192
@@ -111,3 +112,20 @@ def test_strips_do_not_change_the_result(monkeypatch, height):
     in_strips = detail.merge(one, *means)
     monkeypatch.setattr(detail, "STRIP_ROWS", height)
     np.testing.assert_allclose(in_strips, detail.merge(one, *means), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(slice(40, 120), slice(60, 144)), (slice(0, 100), slice(44, SIDE))])
+def test_only_the_part_with_neighbors_is_computed(rows, columns):
+    one, other, last = (texture() + noise(seed) for seed in range(3))
+    weight = np.zeros((SIDE, SIDE), np.float32)
+    weight[rows, columns] = np.random.default_rng(0).uniform(0, 2, weight[rows, columns].shape)
+    means = [detail.WarpedMean(image * weight[..., None], weight) for image in (other, last)]
+    ends = ((side.start, side.stop) for side in (columns, rows))
+    (x0, x1), (y0, y1) = ((max(0, low - detail.HALO), min(SIDE, high + detail.HALO)) for low, high in ends)
+    region = Region(x0, y0, x1, y1)
+    parts = [detail.WarpedMean(mean.values[region.slices].copy(), mean.weight[region.slices].copy()) for mean in means]
+    found = detail.merge(one, *parts, region)
+    np.testing.assert_allclose(found, detail.merge(one, *means), rtol=0, atol=1e-6)
+    outside = np.ones((SIDE, SIDE), bool)
+    outside[region.slices] = False
+    assert np.array_equal(found[outside], one[outside])
