@@ -122,7 +122,7 @@ def _image_factors(weight: FloatImage, shares: list[tuple[FloatImage, FloatImage
     factors: list[FloatImage] = [rest * np.float32(1 - TINY_WEIGHT), rest * (weight + np.float32(TINY_WEIGHT))]
     for best, kept in shares:
         used = np.minimum(share, best)
-        own, common = share - used, used / kept - share
+        own, common = share - used, np.asarray(used / kept - share, np.float32)
         factors[-2] += own
         factors[-1] += common
         factors += [-own, -common]

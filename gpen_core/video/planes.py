@@ -209,8 +209,9 @@ class Planes:
         for box in aligned_boxes(_outlined(mask), layout, self.size):
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
-            change = cv2.transform(_masked_difference(before, after, mask, box), rows)
-            changes = [np.asarray(one, np.float32) for one in cv2.split(change)]
+            difference = _masked_difference(before, after, mask, box)
+            # One plane after the other: `cv2.split` would take longer than all of this.
+            changes = [np.asarray(cv2.transform(difference, row[None]), np.float32) for row in rows]
             fine = len(changes) if layout.kind != "yuv" else 1
             for number in range(fine):
                 _add_rounded(arrays[number][box.slices], changes[number], layout)
@@ -274,8 +275,14 @@ def _outlined(mask: NDArray[np.bool_]) -> Iterator[Region]:
 
 def _masked_difference(before: ImageData, after: ImageData, mask: NDArray[np.bool_], box: Region) -> NDArray[np.float32]:
     """Return the difference [h, w, 3] in [-1, 1], zero outside the mask."""
-    inside = mask[box.slices].view(np.uint8)
-    return np.asarray(cv2.subtract(after.crop_rgb(box), before.crop_rgb(box), mask=inside), np.float32)
+    one, other = (image.pixels[box.slices] for image in (after, before))
+    if one.dtype == other.dtype == np.uint8 and one.shape[2] == other.shape[2] == 3:
+        difference, white = np.subtract(one, other, dtype=np.int16), np.float32(255)
+    else:
+        difference, white = after.crop_rgb(box) - before.crop_rgb(box), np.float32(1)
+    if not mask[box.slices].all():
+        difference = cv2.copyTo(difference, mask[box.slices].view(np.uint8))  # faster than a subtraction with a mask
+    return np.divide(difference, white, dtype=np.float32)
 
 
 def _downsample_chroma(change: NDArray[np.float32], layout: PixelFormat) -> NDArray[np.float32]:
