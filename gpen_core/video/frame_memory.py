@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from ..errors import OutOfMemory
 from .encoding import Encoding
-from .frame_restorer import PREFETCH_DEPTH, TrackPlan
+from .frame_restorer import PREFETCH_DEPTH
 from .limits import decoder_threads, oom_message
 from .planes import PixelFormat
 from .probe import VideoInfo
 from .temporal_filter import GUIDE_SIZE
+from .track_plan import TrackPlan
 
 QUEUE_COUNT = 4  # queues after decoding, the network, the filter and pasting
 # Measured at 1920 x 1080 to 7680 x 4320 on two cores (docs/video-benchmarks.md): frames in the stages, including

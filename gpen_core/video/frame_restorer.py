@@ -15,64 +15,27 @@ from numpy.typing import NDArray
 
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas, blur_small_face
-from ..faces.face import Face
 from ..faces.fidelity import keep_input
 from ..faces.identity import PersonMatch, StrengthTrial
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.gpen_runner import FaceOutput, GPENRunner
-from ..pipeline.model_set import ModelSet
+from ..pipeline.gpen_runner import FaceOutput
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, StageTimer, no_progress
+from ..progress import Progress, StageTimer
 from .analysis import FrameLike, FrameT, VideoAnalysis
 from .frame_ranges import FrameRanges
 from .planes import Planes
 from .region_mask import RegionMask
 from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
 from .threaded_pipeline import ThreadedPipeline, timed
-from .track import Track
+from .track_plan import TrackPlan
 from .track_selection import skip_reasons
 
 PREFETCH_DEPTH = 2  # frames between two stages
 
 Layer = Any
 """A crop or a mask: an array [S, S, 3] or [S, S]. In `TorchFrameRestorer` a tensor [3, S, S] or [S, S] on the device."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrackPlan:
-    """A track that will be restored."""
-
-    track: Track
-    size: int
-    """Resolution of its network (px)."""
-    models: ModelSet
-    downscale: int
-    """A power of two. Restored crops are downscaled by it, because the video has no more resolution."""
-    is_monochrome: bool
-    typical_face: Face
-    """A face of its median size."""
-
-    @classmethod
-    def for_track(
-        cls, track: Track, analysis: VideoAnalysis, restorer: FaceRestorer, options: RestoreOptions, progress: Progress
-    ) -> TrackPlan:
-        """Plan a track. Raises the errors of `ModelSet.runner_for`."""
-        faces = [align_face(landmarks, 1, options.template) for landmarks in track.landmarks]
-        side = max((one.side for one in faces if not isinstance(one, str)), default=1.0)
-        size = restorer.models.runner_for(side, progress).network.size
-        downscale = 1
-        while size >= 2 * downscale * max(side, GUIDE_SIZE / 2):
-            downscale *= 2
-        x0, y0, x1, y1 = (float(v) for v in np.median(track.boxes, axis=0))
-        typical_face = Face((x0, y0, x1, y1), 1.0, track.landmarks[len(track) // 2])
-        return cls(track, size, restorer.models, downscale, track.number in analysis.monochrome_tracks, typical_face)
-
-    @property
-    def network(self) -> GPENRunner:
-        """The network. The model `auto` may unload it for another track's network and load it again."""
-        return self.models.runner_for(self.size, no_progress)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,10 @@ from ..files.atomic_write import write_bytes
 from ..pipeline.identity_models import IdentityModels
 from ..progress import ProgressEvent, ReplayableProgress, StageTimer
 from .analysis import VideoAnalysis
-from .frame_restorer import FrameRestorer, TrackPlan
+from .frame_restorer import FrameRestorer
 from .threaded_pipeline import ThreadedPipeline
 from .track_people import EmbeddingSource, best_frames, frames_at
+from .track_plan import TrackPlan
 
 FILE = "min_identity.json"
 

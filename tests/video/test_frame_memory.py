@@ -16,9 +16,10 @@ from gpen_core.pipeline import devices
 from gpen_core.video import limits
 from gpen_core.video.encoding import Encoding
 from gpen_core.video.frame_memory import estimate_bytes, prefetch_depth
-from gpen_core.video.frame_restorer import PREFETCH_DEPTH, TrackPlan
+from gpen_core.video.frame_restorer import PREFETCH_DEPTH
 from gpen_core.video.probe import probe
 from gpen_core.video.track import Track
+from gpen_core.video.track_plan import TrackPlan
 
 
 @pytest.fixture(scope="module")
