@@ -126,7 +126,7 @@ def say_what_is_left_out(engines: Sequence[str] = (ORT, OPENVINO)) -> None:
     for name, package in ((ORT, onnx_export.ORT), (OPENVINO, onnx_export.OPENVINO)):
         if name in engines and onnx_export.missing(package):
             print(f"Left out: {name}, because {', '.join(onnx_export.missing(package))} is not installed.")
-    if OPENVINO_PROVIDER not in available_providers():
+    if OPENVINO in engines and OPENVINO_PROVIDER not in available_providers():
         print(f"Left out: {BACKEND}, {OPENVINO}, because onnxruntime-openvino is not installed.")
     if "bf16" not in dtypes():
         print("Left out: bf16, because this CPU does not compute in it.")

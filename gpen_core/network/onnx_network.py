@@ -130,8 +130,11 @@ class OnnxNetwork(nn.Module):
         if self.provider == DIRECTML_PROVIDER:
             options.enable_mem_pattern = False  # as this provider requires
         names, settings = zip(*self.providers)
-        # Without `enable_fallback=0` a provider that fails is replaced by the CPU's, and only stdout tells.
-        return onnxruntime.InferenceSession(self._model.data, options, list(names), list(settings), enable_fallback=0)
+        # By default a provider that fails is replaced by the CPU's, and only stdout tells. Before ONNX Runtime 1.22 only the
+        # method prevents this, but not while the session is created.
+        session = onnxruntime.InferenceSession(self._model.data, options, list(names), list(settings), enable_fallback=0)
+        session.disable_fallback()
+        return session
 
     def _run(self, session: Any, name: str, faces: NDArray[Any]) -> NDArray[Any]:
         with ErrorConverter(self._to_device_error):

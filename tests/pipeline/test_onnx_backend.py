@@ -121,6 +121,9 @@ def runtime_with(monkeypatch):
                 self.names, self.settings = (providers, settings) if loads else ([CPU_PROVIDER], [{}])
                 self.real = real(data, options, [CPU_PROVIDER])
 
+            def disable_fallback(self):
+                self.real.disable_fallback()
+
             def get_providers(self):
                 return self.names
 
