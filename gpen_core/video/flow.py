@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ ITERATIONS = 12  # of the search
 STRIDE = 4  # px between the search's patches
 FLOW_SIGMA = 2.0  # px
 REFINE_SIGMA = 3.0  # px: the window of the last step, which finds fractions of a pixel
+# The same in px of 2x2 pixels, whose averaging widens the window, too (variance 1/4).
+REFINE_GRID_SIGMA = math.sqrt((REFINE_SIGMA**2 - 1 / 4) / 4)
 REFINE_FLOOR = 1e-4  # squared gradient of the range per px; flatter places keep the flow of the search
 MAX_REFINEMENT = 1.0  # px
 BLUR_SIGMA = 1.2  # px, before crops are compared
@@ -119,17 +122,21 @@ def _refine(one: FlowInput, other: FlowInput, flow: FloatImage) -> FloatImage:
     there = warp_by_flow(other.luma, flow, cv2.INTER_CUBIC)
     difference = one.luma - there
     x, y = _gradient(np.asarray(cv2.addWeighted(one.luma, 0.5, there, 0.5, 0), np.float32))
-    xx, xy, yy, xt, yt = (
-        np.asarray(cv2.GaussianBlur(product, (0, 0), REFINE_SIGMA), np.float32)
-        for product in (x * x, x * y, y * y, x * difference, y * difference)
-    )
+    xx, xy, yy, xt, yt = map(_window_mean, (x * x, x * y, y * y, x * difference, y * difference))
     xx += REFINE_FLOOR
     yy += REFINE_FLOOR
     factor = 1 / (xx * yy - xy * xy)
     step = np.asarray(cv2.merge(((yy * xt - xy * yt) * factor, (xx * yt - xy * xt) * factor)), np.float32)
     np.clip(step, -MAX_REFINEMENT, MAX_REFINEMENT, out=step)
+    step = np.asarray(cv2.resize(step, flow.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float32)
     step += flow
     return step
+
+
+def _window_mean(product: FloatImage) -> FloatImage:
+    """Return the mean in a window around the middle of each 2x2 pixels of [G, G]: [G // 2, G // 2]."""
+    small = cv2.resize(product, (product.shape[1] // 2, product.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), REFINE_GRID_SIGMA), np.float32)
 
 
 def _gradient(image: FloatImage) -> tuple[FloatImage, FloatImage]:

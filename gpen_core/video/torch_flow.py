@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..pipeline.torch_image import luminance
+from ..pipeline.torch_resize import reduce_square
 from . import flow
 from .flow import (
     BLUR_SIGMA,
@@ -24,7 +25,7 @@ from .flow import (
     PHOTOMETRIC,
     PHOTOMETRIC_FLOOR,
     REFINE_FLOOR,
-    REFINE_SIGMA,
+    REFINE_GRID_SIGMA,
     WINDOW_SIGMA,
 )
 from .torch_gaussian import gaussian_blur, gradient
@@ -109,10 +110,12 @@ def _refine(one: TorchFlowInput, other: TorchFlowInput, flows: torch.Tensor) -> 
     own = (torch.stack(pair) for pair in zip(one.gradient, other.gradient))
     x, y = (0.5 * mine + 0.5 * its for mine, its in zip(own, gradient(moved)))
     products = torch.cat((x * x, x * y, y * y, x * difference, y * difference), 1)  # [2, 5, G, G]
-    xx, xy, yy, xt, yt = gaussian_blur(products, REFINE_SIGMA).unbind(1)
+    windows = gaussian_blur(reduce_square(products.flatten(0, 1), flows.shape[-1] // 2), REFINE_GRID_SIGMA)
+    xx, xy, yy, xt, yt = windows.view(2, 5, *windows.shape[1:]).unbind(1)
     xx, yy = xx + REFINE_FLOOR, yy + REFINE_FLOOR
     step = torch.stack((yy * xt - xy * yt, xx * yt - xy * xt), 1) / (xx * yy - xy * xy)[:, None]
-    return flows + step.clamp(-MAX_REFINEMENT, MAX_REFINEMENT)
+    step = step.clamp(-MAX_REFINEMENT, MAX_REFINEMENT)
+    return flows + F.interpolate(step, size=flows.shape[-2:], mode="bicubic", align_corners=False)
 
 
 def _confidence(one: TorchFlowInput, other: TorchFlowInput, flows: torch.Tensor) -> torch.Tensor:
