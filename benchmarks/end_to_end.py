@@ -69,8 +69,8 @@ class FixedDetector(Detector):
         self._faces, self._size = list(faces), size
         self._whole = np.array([[*face.box, face.score, *face.landmarks.ravel()] for face in faces])
 
-    def forward(self, batch: ImageBatch, confidence: float) -> Iterator[Detections]:
-        seen = super().forward(batch, confidence)
+    def forward(self, batch: ImageBatch, confidence: float, min_size: float = 0) -> Iterator[Detections]:
+        seen = super().forward(batch, confidence, min_size)
         height, width = batch.shape[1:3]
         near = helpers.detection_row(32, 20, FACE_SIZE)[None]  # one in the middle of the square
         rows = near if width == CROP_SIZE else rescale(self._whole, (width / self._size[0], height / self._size[1]))

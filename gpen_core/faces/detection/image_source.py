@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class OpenCVImageSource:
 
     def __init__(self, images: Sequence[ImageData], sides: Sequence[int]) -> None:
         self._images = images
-        whole = np.stack([image.to_bgr255(sides[0]) for image in images])
+        whole = stack([image.to_bgr255(sides[0]) for image in images])
         first = resize_longest(whole, sides[0])
         self._levels = [first, *(resize_longest(first, side) for side in sides[1:])]
 
@@ -70,8 +71,13 @@ def with_border(batch: ImageBatch) -> ImageBatch:
     if isinstance(batch, torch.Tensor):
         planes = F.pad(batch.permute(0, 3, 1, 2), (BORDER,) * 4, mode="replicate")  # BHWC -> BCHW
         return planes.permute(0, 2, 3, 1)
-    sides = (BORDER, BORDER)
-    return np.asarray(np.pad(batch, ((0, 0), sides, sides, (0, 0)), mode="edge"))
+    images = [cv2.copyMakeBorder(image, *(BORDER,) * 4, cv2.BORDER_REPLICATE) for image in batch]
+    return stack(images)
+
+
+def stack(images: Sequence[FloatImage]) -> FloatImage:
+    """Return images of equal size as a batch; a single one is not copied."""
+    return images[0][None] if len(images) == 1 else np.stack(images)
 
 
 def white_points(batch: ImageBatch) -> NDArray[np.float64]:

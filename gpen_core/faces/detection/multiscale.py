@@ -29,8 +29,9 @@ from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_box
 from .rotation import unrotate90
 from .windows import cut_window, rotate_window, search_windows
 
-ForwardFn = Callable[[ImageBatch, float], Iterable[Detections]]
-"""(batch, minimum score) -> rows per image in its pixels, after non-maximum suppression. Rows may be computed lazily."""
+ForwardFn = Callable[[ImageBatch, float, float], Iterable[Detections]]
+"""(batch, minimum score, size in px below which faces may be missed) -> rows per image in its pixels, after non-maximum
+suppression. Rows may be computed lazily."""
 
 UPRIGHT, ALL = "upright", "all"
 QUARTER_TURNS = (0, 1, 2, 3)
@@ -165,19 +166,20 @@ class _PyramidBatch:
         whole = self.size if quarter % 2 == 0 else self.size[::-1]
         scale = (whole[0] / width, whole[1] / height)
         is_last = level == self.levels[-1]
-        detections = self._forward_level(batch, level, quarter)
+        min_size = 0.0 if is_first else self.scale_range.accepted[0]
+        detections = self._forward_level(batch, level, quarter, min_size)
         accepted = (level_candidates(rows, scale, self.scale_range, is_first, is_last) for rows in detections)
         return (unrotate90(some, quarter, *self.size) for some in accepted)
 
-    def _forward_level(self, batch: ImageBatch, level: int, quarter: int) -> Iterable[Detections]:
+    def _forward_level(self, batch: ImageBatch, level: int, quarter: int, min_size: float) -> Iterable[Detections]:
         """Run the network on a level, or on its windows, and return its rows lazily, in the level's pixels."""
         confidence = min(MIN_SCORE, self.confidence)
         if level or self.windows is None:
-            return (shift(rows, -BORDER, -BORDER) for rows in self.forward(with_border(batch), confidence))
+            return (shift(rows, -BORDER, -BORDER) for rows in self.forward(with_border(batch), confidence, min_size))
         height, width = batch.shape[1:3]
         size = (width, height) if quarter % 2 == 0 else (height, width)
         windows = [rotate_window(window, quarter, size) for window in self.windows]
-        parts = [self.forward(with_border(cut_window(batch, window)), confidence) for window in windows]
+        parts = [self.forward(with_border(cut_window(batch, window)), confidence, min_size) for window in windows]
         if not parts:
             return iter([np.empty((0, 15))] * len(batch))
         return (
@@ -185,8 +187,9 @@ class _PyramidBatch:
             for each in zip(*parts)
         )
 
-    def _detect_crops(self, wanted: Sequence[tuple[int, Alignment]]) -> Iterable[Detections]:
-        return self.forward(amplify(self.source.crops(wanted), self.gains[[n for n, _ in wanted]]), MIN_SCORE)
+    def _detect_crops(self, wanted: Sequence[tuple[int, Alignment]], min_size: float) -> Iterable[Detections]:
+        crops = amplify(self.source.crops(wanted), self.gains[[n for n, _ in wanted]])
+        return self.forward(crops, MIN_SCORE, min_size)
 
 
 def _is_any_plausible(rows: Detections) -> bool:

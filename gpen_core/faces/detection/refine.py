@@ -16,13 +16,14 @@ from ..face import Box
 from ..head_pose import MAX_POSE_RESIDUAL, MAX_UPRIGHT_ROLL, PLAUSIBLE_RESIDUAL, HeadPose, estimate_pose
 from .pyramid import NMS_IOU, Candidates, Detections, iou_and_ios, shorter_sides
 
-DetectCropsFn = Callable[[Sequence[tuple[int, Alignment]]], Iterable[Detections]]
-"""(image index, crop) pairs -> rows per crop in its pixels, with scores of at least `MIN_SCORE`. Rows may be computed
-lazily."""
+DetectCropsFn = Callable[[Sequence[tuple[int, Alignment]], float], Iterable[Detections]]
+"""((image index, crop) pairs, size in px below which faces may be missed) -> rows per crop in its pixels, with scores of at
+least `MIN_SCORE`. Rows may be computed lazily."""
 
 Pass = TypeVar("Pass")
 
 CROP_SIZE, FACE_SIZE = 160, 96  # px: side of the crop, and of the face in it
+REFINED_SIZES = (0.5 * FACE_SIZE, 1.6 * FACE_SIZE)  # px: smaller and larger boxes in the crop are other faces
 BOX_CROP_SIZE, BOX_MARGIN = 224, 1.5  # px; margin factor around a user-supplied box
 MIN_SCORE = 0.1
 """Minimum score of candidates to refine: 98 % of faces of 28 px have it, 90 % have 0.9."""
@@ -296,7 +297,9 @@ def _detect_in_crops(
     out: list[_Refined | None] = []
     alignments = [look.alignment() for look in crops]
     wanted = [(look.image_index, alignment) for look, alignment in zip(crops, alignments)]
-    passes = prefetch_one(detect_crops(wanted[start : start + BATCH_SIZE]) for start in range(0, len(wanted), BATCH_SIZE))
+    min_size = REFINED_SIZES[0] if accepts is None else 0.0
+    starts = range(0, len(wanted), BATCH_SIZE)
+    passes = prefetch_one(detect_crops(wanted[start : start + BATCH_SIZE], min_size) for start in starts)
     for look, alignment, rows in zip(crops, alignments, chain.from_iterable(passes)):
         near = _near_center(rows, look.size) if accepts is None else np.ones(len(rows), bool)
         pose = estimate_pose(rows[:, 5:])
@@ -329,8 +332,8 @@ def prefetch_one(passes: Iterable[Pass]) -> Iterator[Pass]:
 def _near_center(rows: Detections, crop_size: int) -> NDArray[np.bool_]:
     """Return [N]: whether a row is the expected face and not its neighbor."""
     off = np.abs((rows[:, :2] + rows[:, 2:4]) / 2 - (crop_size - 1) / 2).max(axis=1)
-    size = shorter_sides(rows) / FACE_SIZE
-    return np.asarray((off < FACE_SIZE / 2) & (size > 0.5) & (size < 1.6))
+    size = shorter_sides(rows)
+    return np.asarray((off < FACE_SIZE / 2) & (size > REFINED_SIZES[0]) & (size < REFINED_SIZES[1]))
 
 
 def _to_image_coords(row: NDArray[np.float64], inverse: NDArray[np.float64], is_mirrored: bool) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ Deng et al., "RetinaFace: Single-shot Multi-level Face Localisation in the Wild"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,7 +24,6 @@ from .retinaface_network import RetinaFace
 ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each level
 STEPS = (8, 16, 32)  # px between the anchors of a level
 CENTER_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # scales of the network's outputs
-MEAN_BGR = (104.0, 117.0, 123.0)
 GPU_BATCH_SIZE = 4  # images
 
 
@@ -88,9 +86,9 @@ class Detector:
         creates the `ImageSource`; its tensors must be on `device`. `near`: boxes around which small faces of all images are
         searched; None searches them everywhere. Running out of memory raises torch's error."""
 
-        def forward(batch: ImageBatch, confidence: float) -> Iterable[Detections]:
+        def forward(batch: ImageBatch, confidence: float, min_size: float) -> Iterable[Detections]:
             on_tick()
-            return self.forward(batch, confidence)
+            return self.forward(batch, confidence, min_size)
 
         found = detect_faces(
             forward,
@@ -104,17 +102,19 @@ class Detector:
         return [[_face(row) for row in rows] for rows in found]
 
     @torch.no_grad()
-    def forward(self, batch: ImageBatch, confidence: float) -> Iterator[Detections]:
+    def forward(self, batch: ImageBatch, confidence: float, min_size: float = 0) -> Iterator[Detections]:
         """Run the network once on [B, H, W, 3] BGR in [0, 255] and return per image [n, 15]: box, score and landmarks in
         its pixels, best score first.
 
-        As in facexlib, scores are above `confidence`, and of boxes with an IoU above 0.4 only the best is kept. The
-        network starts at once; the call waits for its output only when the first image's rows are read."""
+        As in facexlib, scores are above `confidence`, and of boxes with an IoU above 0.4 only the best is kept. Faces below
+        `min_size` px may be missed: the finest features are left out if all of their anchors are smaller. The network starts
+        at once; the call waits for its output only when the first image's rows are read."""
         device = self.device
-        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2) - _mean(device)  # BHWC -> BCHW, a view
+        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2)  # BHWC -> BCHW, a view
         height, width = x.shape[2:]
-        anchor_boxes = anchors(height, width, ANCHOR_SIDES, STEPS, device)
-        boxes, scores, landmarks = (answer.float() for answer in self.network(x.to(self.dtype)))
+        first = int(max(ANCHOR_SIDES[0]) < min_size)
+        anchor_boxes = anchors(height, width, ANCHOR_SIDES[first:], STEPS[first:], device)
+        boxes, scores, landmarks = (answer.float() for answer in self.network(x, bool(first)))
         return self._decode(boxes, scores[..., 1], landmarks, anchor_boxes, (width, height), confidence)
 
     def _decode(
@@ -170,11 +170,6 @@ def _suppress_overlaps(rows: torch.Tensor) -> Detections:
         kept.append(left[:1])
         left = left[1:][~(iou_and_ios(left[0], left[1:])[0] > NMS_IOU)]
     return np.concatenate(kept)
-
-
-@lru_cache(maxsize=8)  # devices; read-only
-def _mean(device: torch.device) -> torch.Tensor:
-    return torch.tensor(MEAN_BGR, device=device)[:, None, None]
 
 
 def _face(row: Detections) -> Face:

@@ -56,9 +56,9 @@ def counted(detector, monkeypatch):
     passes = []
     see = detector.forward
 
-    def counting(batch, confidence):
+    def counting(batch, confidence, min_size):
         passes.append(batch.shape[:3])
-        return see(batch, confidence)
+        return see(batch, confidence, min_size)
 
     monkeypatch.setattr(detector, "forward", counting)
     return passes
@@ -341,8 +341,8 @@ def told(answers):
     """A `see` that answers the passes in turn, rows above the least score; the rest is empty."""
     asked = []
 
-    def see(batch, confidence):
-        asked.append((batch.shape, confidence))
+    def see(batch, confidence, min_size):
+        asked.append((batch.shape, confidence, min_size))
         rows = answers.get(len(asked) - 1, [])
         rows = np.array([one for one in rows if one[4] > confidence]).reshape(-1, 15)
         return [rows for _ in batch]
@@ -360,14 +360,14 @@ def searched(answers, shape=(250, 250), boxes=None, **options):
 
 def test_a_clear_face_is_not_looked_at_again():
     rows, asked = searched({1: [detection_row(50, 50, 80, score=0.999)]}, shape=(600, 600))
-    assert len(rows) == 1 and [shape[1] - 2 * BORDER for shape, _ in asked] == [600, 200]
-    assert {least for _, least in asked} == {MIN_SCORE}
+    assert len(rows) == 1 and [shape[1] - 2 * BORDER for shape, *_ in asked] == [600, 200]
+    assert {least for _, least, _ in asked} == {MIN_SCORE}
 
 
 def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
     told = []
 
-    def see(batch, confidence):
+    def see(batch, confidence, min_size):
         told.append(f"start {batch.shape[2] - 2 * BORDER}")
         return answer(batch.shape[2] - 2 * BORDER)
 
@@ -385,7 +385,7 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
 def test_a_faint_face_has_to_be_clear_when_looked_at_again(again, is_face):
     first, look = detection_row(100, 100, 80, score=0.5), detection_row(32, 20, 96, score=again)
     rows, asked = searched({0: [first], 1: [], 2: [look]}, shape=(600, 600))
-    assert [shape[1] for shape, _ in asked][:3] == [600 + 2 * BORDER, 200 + 2 * BORDER, 160]
+    assert [shape[1] for shape, *_ in asked][:3] == [600 + 2 * BORDER, 200 + 2 * BORDER, 160]
     assert (len(rows) == 1) == is_face
 
 
@@ -403,3 +403,15 @@ def test_a_candidate_beyond_the_image_is_no_trouble():
 def test_a_confidence_below_the_faintest_is_asked_for():
     _, asked = searched({}, confidence=0.05)
     assert asked[0][1] == 0.05
+
+
+def test_small_faces_are_searched_in_the_first_level_only():
+    """Each pass says below which size faces may be missed: the first level and boxes show small ones, crops one of 96 px."""
+    face = detection_row(100, 100, 80, score=0.5)
+    _, asked = searched({0: [face]}, shape=(600, 600), angles="upright")
+    assert [(shape[1] - 2 * BORDER, least) for shape, _, least in asked[:2]] == [(600, 0), (200, 36)]
+    assert [(shape[1], least) for shape, _, least in asked[2:]] == [(160, 48)]
+    _, asked = searched({}, boxes=[(10, 10, 60, 60)], angles="upright", shape=(600, 600))
+    assert [least for shape, _, least in asked if shape[1] == 224] == [0]
+    _, asked = searched({}, shape=(600, 600))
+    assert [least for shape, _, least in asked if shape[1] == 200 + 2 * BORDER] == [36, 0, 0, 0]  # upright, then rotated

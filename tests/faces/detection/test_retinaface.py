@@ -9,6 +9,7 @@ from facexlib.detection.retinaface_utils import PriorBox
 
 from gpen_core import RestoreOptions
 from gpen_core.errors import Interrupted, WeightsError
+from gpen_core.faces.detection import retinaface_network
 from gpen_core.faces.detection.anchors import anchors
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.images.image import to_image_data
@@ -29,6 +30,17 @@ def seeded(kind):
             elif name.endswith("conv1x1"):
                 module.weight.mul_(3)
     return network
+
+
+class FacexlibOrder(torch.nn.Module):
+    """facexlib's network, which sums in another order, so that not even the last bit differs."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.facexlib = network
+
+    def forward(self, x, skip_finest=False):
+        return self.facexlib((x - self.facexlib.mean_tensor).contiguous())
 
 
 def picture(height, width, seed=3):
@@ -56,12 +68,12 @@ def threshold(network, rgb, count=400):
 @pytest.mark.parametrize("shape", [(160, 120), (97, 203)])
 @pytest.mark.slow
 def test_decodes_exactly_as_facexlib(kind, shape):
-    network = seeded(kind)
+    plain = seeded(kind)
     rgb = picture(*shape)
-    confidence = threshold(network, rgb)
-    expected = facexlib_rows(network, rgb, confidence)
-    network.register_forward_pre_hook(lambda module, args: args[0].contiguous())  # the order in which facexlib sums
-    (found,) = Detector(network, f"retinaface_{kind}").forward(to_image_data(rgb).to_bgr255(2000)[None], confidence)
+    confidence = threshold(plain, rgb)
+    expected = facexlib_rows(plain, rgb, confidence)
+    detector = Detector(FacexlibOrder(plain), f"retinaface_{kind}")
+    (found,) = detector.forward(to_image_data(rgb).to_bgr255(2000)[None], confidence)
     assert 3 < len(expected) < 400  # some were suppressed, some are left
     np.testing.assert_array_equal(found.astype(np.float32), expected)
 
@@ -73,10 +85,47 @@ def test_batch_norms_are_folded_into_the_convolutions(kind):
     network = seeded(kind)
     detector = Detector.from_state_dict(network.state_dict(), CPU)
     x = torch.from_numpy(picture(97, 203).astype(np.float32)).permute(2, 0, 1)[None]
-    for found, expected in zip(detector.network(x), network(x)):
+    for found, expected in zip(detector.network(x), network(x - network.mean_tensor)):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert detector.name == f"retinaface_{kind}"
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in detector.network.modules())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("height", [203, 1001])
+def test_strips_give_what_the_whole_image_gives(detector_weights, monkeypatch, height):
+    see = Detector.from_state_dict(detector_weights, CPU).network
+    x = torch.from_numpy(picture(height, 61).astype(np.float32)).permute(2, 0, 1)[None]
+    found = []
+    for rows_each in (10_000, 384, 40):
+        monkeypatch.setattr(retinaface_network, "STRIP_ROWS", rows_each)
+        found.append(see(x))
+    for part in found[1:]:
+        for one, whole in zip(part, found[0]):
+            torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["resnet50", "mobile0.25"])
+def test_without_the_finest_features_the_other_anchors_are_the_same(kind):
+    see = Detector.from_state_dict(seeded(kind).state_dict(), CPU).network
+    x = torch.from_numpy(picture(97, 130).astype(np.float32)).permute(2, 0, 1)[None]
+    finest = 13 * 17 * 2
+    for coarse, whole in zip(see(x, skip_finest=True), see(x)):
+        assert coarse.shape[1] == whole.shape[1] - finest
+        torch.testing.assert_close(coarse, whole[:, finest:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_large_face_is_found_without_the_finest_features(detector_weights, astronaut):
+    detector = Detector.from_state_dict(detector_weights, CPU)
+    batch = to_image_data(astronaut).to_bgr255(512)[None]
+    (expected,), (found,) = detector.forward(batch, 0.5), detector.forward(batch, 0.5, 36)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    counted = []
+    detector.network.register_forward_hook(lambda module, args, out: counted.append(out[0].shape[1]))
+    for min_size in (0, 32, 33, 1000):  # the finest anchors are 16 and 32 px
+        list(detector.forward(batch, 0.5, min_size))
+    assert counted == [64 * 64 * 2 + 32 * 32 * 2 + 16 * 16 * 2] * 2 + [32 * 32 * 2 + 16 * 16 * 2] * 2
 
 
 def test_images_of_a_batch_have_their_own_rows(detector_weights, astronaut):
