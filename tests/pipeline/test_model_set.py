@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpen_core import FaceRestorer, RestoreOptions
-from gpen_core.errors import OutOfMemory, WeightsChanged
+from gpen_core.errors import Interrupted, OutOfMemory, WeightsChanged
 from gpen_core.network import GPENConfig
 from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face
 from gpen_core.pipeline import model_set
@@ -64,6 +64,25 @@ def test_faces_are_detected_while_the_network_is_loaded(models, astronaut, monke
     assert len(restorer.detect([astronaut])[0]) == 1
     detected.set()
     assert restorer(astronaut).is_changed and restorer.sizes == (256,)
+
+
+def test_progress_may_stop_a_restoration_that_waits_for_its_network(models, astronaut, monkeypatch):
+    build, may_load = model_set.build_network, threading.Event()
+
+    def build_later(*args):
+        assert may_load.wait(60)
+        return build(*args)
+
+    def stop_waiting(event):
+        if event.stage == "load":
+            raise Interrupted("enough")
+
+    monkeypatch.setattr(model_set, "build_network", build_later)
+    restorer = load_in_background("red-256", models)
+    with pytest.raises(Interrupted):
+        restorer(astronaut, progress=stop_waiting)
+    may_load.set()
+    assert restorer(astronaut).is_changed
 
 
 def test_a_file_that_is_refused_in_the_background_is_the_error_of_its_first_use(models, astronaut, tmp_path):
