@@ -170,6 +170,18 @@ def test_a_number_is_a_person_in_all_shots(gpen, faces, models):
     assert ": 4 people" in ran.out and "because SFace is not downloaded." in ran.err and "gpen download sface" in ran.err
 
 
+def test_the_identity_of_a_person_is_kept_in_a_video(gpen, faces, models):
+    photo = np.asarray(Image.open(faces / "photo.png"))
+    film, out, report = faces / "film.mkv", faces / "out.mkv", faces / "report.json"
+    video_files.write_video(film, 3, photo.shape[1::-1], "ffv1", rate=4, pictures=[photo] * 3)
+    named = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--offline", "--device", "cpu")
+    ran = gpen("video", film, "-o", out, "--min-identity", 1, "--model", "red-256", "--report", report, *named)
+    assert ran.status == 0 and "1 person: 0 restored, 1 skipped" in ran.out + ran.err
+    assert "its identity would not be kept: " in ran.out + ran.err
+    (track,) = json.loads(report.read_text())["tracks"]
+    assert track["restored"] == 0 and track["strength"] is None and 0.3 < track["identity"] < 1
+
+
 @pytest.fixture
 def archive(faces):
     """Folders with photos, and a file that is none. The person of `photo.png` is in three of them, twice in one."""
