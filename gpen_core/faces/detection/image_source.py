@@ -41,7 +41,7 @@ class OpenCVImageSource:
 
     def __init__(self, images: Sequence[ImageData], sides: Sequence[int]) -> None:
         self._images = images
-        whole = stack([image.to_bgr255(sides[0]) for image in images])
+        whole = _stack([image.to_bgr255(sides[0]) for image in images])
         first = resize_longest(whole, sides[0])
         self._levels = [first, *(resize_longest(first, side) for side in sides[1:])]
 
@@ -52,7 +52,7 @@ class OpenCVImageSource:
         return rotate90(batch, quarters) if quarters else batch
 
     def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> FloatImage:
-        crops = np.stack([_crop(self._images[n], alignment) for n, alignment in wanted])
+        crops = _stack([_crop(self._images[n], alignment) for n, alignment in wanted])
         return np.asarray(crops[..., ::-1] * np.float32(255))  # RGB in [0, 1] -> BGR in [0, 255]
 
 
@@ -71,11 +71,14 @@ def with_border(batch: ImageBatch) -> ImageBatch:
     if isinstance(batch, torch.Tensor):
         planes = F.pad(batch.permute(0, 3, 1, 2), (BORDER,) * 4, mode="replicate")  # BHWC -> BCHW
         return planes.permute(0, 2, 3, 1)
-    images = [cv2.copyMakeBorder(image, *(BORDER,) * 4, cv2.BORDER_REPLICATE) for image in batch]
-    return stack(images)
+    count, height, width, channels = batch.shape
+    out = np.empty((count, height + 2 * BORDER, width + 2 * BORDER, channels), np.float32)
+    for image, target in zip(batch, out):
+        cv2.copyMakeBorder(image, *(BORDER,) * 4, cv2.BORDER_REPLICATE, dst=target)
+    return out
 
 
-def stack(images: Sequence[FloatImage]) -> FloatImage:
+def _stack(images: Sequence[FloatImage]) -> FloatImage:
     """Return images of equal size as a batch; a single one is not copied."""
     return images[0][None] if len(images) == 1 else np.stack(images)
 

@@ -8,7 +8,7 @@ import torch
 from helpers import detection_row
 
 from gpen_core import RestoreOptions
-from gpen_core.faces.detection.image_source import BORDER
+from gpen_core.faces.detection.image_source import BORDER, with_border
 from gpen_core.faces.detection.multiscale import detect_faces
 from gpen_core.faces.detection.pyramid import SCALE_RANGE
 from gpen_core.faces.detection.refine import MIN_SCORE
@@ -415,3 +415,10 @@ def test_small_faces_are_searched_in_the_first_level_only():
     assert [least for shape, _, least in asked if shape[1] == 224] == [0]
     _, asked = searched({}, shape=(600, 600))
     assert [least for shape, _, least in asked if shape[1] == 200 + 2 * BORDER] == [36, 0, 0, 0]  # upright, then rotated
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 40, 3), (2, 7, 5, 3), (1, 1, 1, 3)])
+def test_a_border_repeats_the_edge_of_each_image_or_window(shape):
+    batch = np.random.default_rng(1).random((shape[0], shape[1] + 9, shape[2] + 9, 3), np.float32)[:, 3:-6, 4:-5]
+    expected = np.pad(batch, ((0, 0), (BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(with_border(batch), expected)
