@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from .containers import import_av
@@ -42,9 +43,9 @@ class _Graph:
     def __init__(self, frame: Any) -> None:
         self._kind = _kind(frame)
         self._graph = import_av().filter.Graph()
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-        )
+        size = {"width": frame.width, "height": frame.height}
+        # Frames from the end of a stream have no time base. Any will do, because timestamps go another way.
+        source = self._graph.add_buffer(**size, format=frame.format, time_base=frame.time_base or Fraction(1, 1000))
         bwdif, sink = self._graph.add("bwdif", FILTER_OPTIONS), self._graph.add("buffersink")
         source.link_to(bwdif)
         bwdif.link_to(sink)

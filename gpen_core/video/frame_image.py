@@ -18,7 +18,7 @@ MakeImage = Callable[[Any, Planes, VideoInfo], ImageData]
 
 def convert_now(frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
     """Convert the frame to RGB, upright."""
-    return ImageData(_upright_rgb(frame, info))
+    return ImageData(upright_rgb(frame, info))
 
 
 class FrameImage(ImageData):
@@ -39,7 +39,7 @@ class FrameImage(ImageData):
     def pixels(self) -> Pixels:
         with self._lock:
             if self._made is None:
-                self._made, self._frame = _upright_rgb(self._frame, self._info), None
+                self._made, self._frame = upright_rgb(self._frame, self._info), None
             return self._made
 
     @property
@@ -66,6 +66,6 @@ class FrameImage(ImageData):
         return f"FrameImage({self.width}x{self.height} {self.planes.format})"
 
 
-def _upright_rgb(frame: Any, info: VideoInfo) -> Pixels:
+def upright_rgb(frame: Any, info: VideoInfo) -> Pixels:
     """Return RGB [H, W, 3] of uint8, or of uint16 for more than 8 bits."""
     return np.ascontiguousarray(apply_orientation(to_rgb(frame, info.colors, info.bits), info.orientation))

@@ -16,13 +16,14 @@ from ..pipeline.torch_image import Copy, DeviceImage, luminance, make_if_fits, t
 from ..pipeline.torch_image_source import to_bgr255
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameT
+from .chroma_layout import find_chroma_layout
 from .frame_image import FrameImage, convert_now
 from .planes import ColorSpec, PixelFormat, Planes
 from .probe import VideoInfo
 from .reader import FrameReader
 from .shots import THUMBNAIL_SIZE
 from .threaded_pipeline import ThreadedPipeline
-from .torch_rgb import DevicePlanes
+from .torch_rgb import ChromaLayout, DevicePlanes
 
 WARNING = "A frame does not fit on the device next to the face detector; the CPU converts the frames to RGB."
 GRAY_WEIGHTS, GRAY_SHIFT = (9798, 19235, 3735), 15  # OpenCV's of red, green and blue: ITU-R BT.601
@@ -31,9 +32,9 @@ GRAY_WEIGHTS, GRAY_SHIFT = (9798, 19235, 3735), 15  # OpenCV's of red, green and
 class DeviceFrame(DeviceImage):
     """A `DeviceImage` of a frame: RGB, and the planes from which it was made."""
 
-    def __init__(self, image: FrameImage, region: Region, device: torch.device, copy: Copy = to_device) -> None:
+    def __init__(self, image: TorchFrameImage, region: Region, device: torch.device, copy: Copy = to_device) -> None:
         """If memory runs out, torch's error is raised."""
-        self.planes = DevicePlanes.upload(image.planes, region, device, copy)
+        self.planes = DevicePlanes.upload(image.planes, region, device, copy, image.chroma)
         super().__init__(image, region, device, self.planes.to_rgb(region))
 
     @property
@@ -44,7 +45,10 @@ class DeviceFrame(DeviceImage):
 class TorchFrameImage(FrameImage):
     """A `FrameImage` that is converted to RGB on the device it is uploaded to."""
 
-    _upload: Upload[DeviceFrame] | None = None
+    def __init__(self, frame: Any, planes: Planes, info: VideoInfo, chroma: ChromaLayout) -> None:
+        super().__init__(frame, planes, info)
+        self.chroma = chroma
+        self._upload: Upload[DeviceFrame] | None = None
 
     def device_image(self, region: Region, device: torch.device, copy: Copy) -> DeviceImage:
         """Return the upload of the whole frame if one is kept on this device, else upload the region."""
@@ -60,12 +64,19 @@ class TorchFrameImage(FrameImage):
         self._upload = upload
 
 
-def make_frame_image(frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
-    """Return a `TorchFrameImage`, or RGB from the CPU for formats without planes of the same content.
+class FrameImages:
+    """Makes the images of one video's frames: a `TorchFrameImage`, or RGB from the CPU if a device would make another."""
 
-    These are formats that are converted to other planes, and those whose chroma was repeated by a rotation."""
-    is_same = PixelFormat.parse(frame.format.name) is not None and info.format == info.decoded_format
-    return TorchFrameImage(frame, planes, info) if is_same else convert_now(frame, planes, info)
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], ChromaLayout | None] = {}
+        """By the tags of frames that FFmpeg looks at."""
+
+    def __call__(self, frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
+        tags = (frame.format.name, bool(frame.interlaced_frame), getattr(frame, "chroma_location", None))
+        if tags not in self._found:
+            self._found[tags] = find_chroma_layout(frame, info)
+        chroma = self._found[tags]
+        return convert_now(frame, planes, info) if chroma is None else TorchFrameImage(frame, planes, info, chroma)
 
 
 def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
@@ -74,7 +85,7 @@ def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
     Both add to the same notes."""
     if not device_check.supports_image_ops(device) or not device_check.passes(CONVERSION, device):
         return reader
-    return replace(reader, make_image=make_frame_image)
+    return replace(reader, make_image=FrameImages())
 
 
 @dataclass

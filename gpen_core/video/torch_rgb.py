@@ -23,24 +23,60 @@ CHROMA_BITS = 9  # below the point, after both filters
 Span = tuple[int, int]
 
 
+@dataclass(frozen=True)
+class ChromaLayout:
+    """Where the chroma samples of a frame are, before it was turned upright."""
+
+    x: float = 0.5
+    """Of a sample among the pixels that share it: 0 is the left one, 0.5 the middle. `y` is the same vertically."""
+    y: float = 0.5
+    orientation: int = 1
+    """EXIF orientation (1 to 8) that turned the frame upright."""
+
+    @property
+    def is_transposed(self) -> bool:
+        return self.orientation >= 5
+
+    def taps(self, planes: Planes) -> tuple[_Taps, _Taps]:
+        """Return those of the rows and of the columns of upright planes."""
+        layout, (width, height) = planes.layout, planes.size
+        places, bits = (self.y, self.x), (ROW_BITS, COLUMN_BITS)
+        if self.is_transposed:
+            places, bits = (self.x, self.y), (COLUMN_BITS, ROW_BITS)
+        rows = _taps(height, layout.subsampling_y, places[0], bits[0], self.orientation in (3, 4, 7, 8))
+        columns = _taps(width, layout.subsampling_x, places[1], bits[1], self.orientation in (2, 3, 6, 7))
+        return rows, columns
+
+
+CENTERED = ChromaLayout()
+
+
 @dataclass(frozen=True, eq=False)
 class DevicePlanes:
     """A part of a frame's planes on a device, without alpha. All regions are in pixels of the whole frame."""
 
     source: Planes
+    chroma: ChromaLayout
     samples: tuple[torch.Tensor, ...]
     """For each plane [h, w], as in `torch_image.to_device`: uint8, or int32 for more than 8 bits."""
     origins: tuple[tuple[int, int], ...]
     """For each plane: row and column of its first sample."""
 
     @classmethod
-    def upload(cls, planes: Planes, region: Region, device: torch.device, copy: Copy = to_device) -> DevicePlanes:
+    def upload(
+        cls,
+        planes: Planes,
+        region: Region,
+        device: torch.device,
+        copy: Copy = to_device,
+        chroma: ChromaLayout = CENTERED,
+    ) -> DevicePlanes:
         """Upload what RGB of the region is made from. If memory runs out, torch's error is raised."""
-        windows = [_needed(planes, number, region) for number in range(_color_planes(planes.layout))]
+        windows = [_needed(planes, number, region, chroma) for number in range(_color_planes(planes.layout))]
         samples = [
             copy(array[slice(*rows), slice(*columns)], device) for array, (rows, columns) in zip(planes.arrays, windows)
         ]
-        return cls(planes, tuple(samples), tuple((rows[0], columns[0]) for rows, columns in windows))
+        return cls(planes, chroma, tuple(samples), tuple((rows[0], columns[0]) for rows, columns in windows))
 
     @property
     def device(self) -> torch.device:
@@ -83,16 +119,18 @@ class DevicePlanes:
 
     def _chroma(self, band: Region, dtype: torch.dtype) -> torch.Tensor:
         """[2, h, w]: Cb and Cr of each pixel, of 8 bits and `CHROMA_BITS` below the point. Enlarged across, then down."""
-        layout, (width, height) = self.source.layout, self.source.size
-        y, x = self.origins[1]
-        rows, columns = _taps(height, layout.subsampling_y, ROW_BITS), _taps(width, layout.subsampling_x, COLUMN_BITS)
+        depth = self.source.layout.bits
+        (y, x), (rows, columns) = self.origins[1], self.chroma.taps(self.source)
         low, high = rows.span(band.y0, band.y1)
-        both = torch.stack(self.samples[1:3])[:, low - y : high - y].to(dtype)
-        bits = 15 if layout.bits == 8 else 19  # of a sample between the filters
-        both = columns.apply(both, 2, (band.x0, band.x1), x) >> layout.bits + COLUMN_BITS - bits
-        both = rows.apply(both.clamp_(max=2**bits - 1), 1, (band.y0, band.y1), low)
+        left, right = columns.span(band.x0, band.x1)
+        both = torch.stack(self.samples[1:3])[:, low - y : high - y, left - x : right - x].to(dtype)
+        passes = [(columns, 2, (band.x0, band.x1), left), (rows, 1, (band.y0, band.y1), low)]
+        first, second = reversed(passes) if self.chroma.is_transposed else passes
+        bits = 15 if depth == 8 else 19  # of a sample between the filters
+        both = first[0].apply(both, *first[1:]) >> depth + COLUMN_BITS - bits
+        both = second[0].apply(both.clamp_(max=2**bits - 1), *second[1:])
         rest = bits + ROW_BITS - 8 - CHROMA_BITS
-        rounding = 1 << rest - 1 if layout.bits == 8 else 0
+        rounding = 1 << rest - 1 if depth == 8 else 0
         return (both + rounding) >> rest
 
 
@@ -148,7 +186,7 @@ class _Taps:
 
 
 @lru_cache(maxsize=16)
-def _taps(pixels: int, subsampling: int, bits: int) -> _Taps:
+def _taps(pixels: int, subsampling: int, place: float, bits: int, is_mirrored: bool) -> _Taps:
     """Return the samples for all `pixels` of an axis, with weights of some bits. Samples beyond the border repeat the last.
 
     As in FFmpeg, the samples are stretched over the axis, so that with an odd number of pixels they move by up to half a
@@ -158,10 +196,13 @@ def _taps(pixels: int, subsampling: int, bits: int) -> _Taps:
         return _Taps(np.arange(pixels)[None], np.full((1, pixels), one), one)
     samples = -(-pixels // subsampling)
     step = ((samples << 16) + (pixels >> 1)) // pixels / 65536
-    places = (np.arange(pixels) + 0.5) * step - 0.5
+    places = (np.arange(pixels) + 0.5) * step - (place * (subsampling - 1) + 0.5) / subsampling
     indices = np.floor(places).astype(np.int64) + TAPS[:, None]
     weights = np.where(indices >= np.trunc(places - 1.5), _cubic(np.abs(indices - places)), 0)
-    return _Taps(indices.clip(0, samples - 1), _rounded(weights / weights.sum(0), one), one)
+    indices, parts = indices.clip(0, samples - 1), _rounded(weights / weights.sum(0), one)
+    if is_mirrored:
+        indices, parts = (samples - 1 - indices)[:, ::-1].copy(), parts[:, ::-1].copy()
+    return _Taps(indices, parts, one)
 
 
 def _rounded(weights: NDArray[np.float64], one: int) -> NDArray[np.int64]:
@@ -191,14 +232,14 @@ def _color_planes(layout: PixelFormat) -> int:
     return 1 if layout.kind == "gray" else 3
 
 
-def _needed(planes: Planes, number: int, region: Region) -> tuple[Span, Span]:
+def _needed(planes: Planes, number: int, region: Region, chroma: ChromaLayout) -> tuple[Span, Span]:
     """Return the rows and columns of a plane that cover a region and from which its pixels are interpolated."""
-    layout, (width, height) = planes.layout, planes.size
+    layout = planes.layout
     (box,) = aligned_boxes([region], layout, planes.size)
     rows, columns = plane_window(layout, number, box)
     if number == 0 or layout.kind != "yuv":
         return rows, columns
-    down, across = _taps(height, layout.subsampling_y, ROW_BITS), _taps(width, layout.subsampling_x, COLUMN_BITS)
+    down, across = chroma.taps(planes)
     return _join(rows, down.span(region.y0, region.y1)), _join(columns, across.span(region.x0, region.x1))
 
 

@@ -17,15 +17,18 @@ from video_files import av
 from gpen_core import RestoreOptions, VideoOptions, restore_video
 from gpen_core.faces.detection.retinaface import Detector
 from gpen_core.pipeline import torch_upload
+from gpen_core.pipeline.torch_image import to_device
 from gpen_core.progress import ReplayableProgress, StageTimer, no_progress
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import frame_image, torch_frame, torch_planes
+from gpen_core.video.chroma_layout import find_chroma_layout
 from gpen_core.video.first_pass import analyze_video
 from gpen_core.video.people import find_people
+from gpen_core.video.planes import ColorSpec, PixelFormat, Planes
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
-from gpen_core.video.torch_frame import TorchFrameImage, make_frame_image, reader_for_device
-from gpen_core.video.torch_rgb import DevicePlanes
+from gpen_core.video.torch_frame import DeviceFrame, TorchFrameImage, reader_for_device
+from gpen_core.video.torch_rgb import ChromaLayout, DevicePlanes
 
 CPU = torch.device("cpu")
 FACE = make_face((120.0, 96.0), 70.0, tilt=8)
@@ -48,7 +51,8 @@ def film(tmp_path):
 
 
 def calls(monkeypatch, *what):
-    """The arguments of each call, from now on."""
+    """The arguments of each call, from now on, without those of `find_chroma_layout`, which converts noise."""
+    monkeypatch.setattr(torch_frame, "find_chroma_layout", lambda *args: ChromaLayout())
     function, found = getattr(*what), []
     monkeypatch.setattr(*what, lambda *args, **named: found.append(args) or function(*args, **named))
     return found
@@ -106,7 +110,7 @@ def test_on_a_gpu_too(monkeypatch, film, detector_weights, device, is_async):
 def test_a_frame_without_faces_is_never_converted_by_the_cpu(monkeypatch, film):
     use_torch_compositor(monkeypatch)
     source, converted = film(), calls(monkeypatch, frame_image, "to_rgb")
-    uploaded = calls(monkeypatch, DevicePlanes, "upload")
+    uploaded = calls(monkeypatch, DeviceFrame, "__init__")
     assert analyze(source, FakeDetector([]), "cpu").cuts == (CUT,)
     assert not converted and len(uploaded) == COUNT
 
@@ -115,7 +119,7 @@ def test_frames_go_up_once_in_each_pass(monkeypatch, film, tmp_path):
     """The CPU converts only those in which it looks whether the face is gray: at intervals, and after the cut."""
     use_torch_compositor(monkeypatch)
     source, converted = film(), calls(monkeypatch, frame_image, "to_rgb")
-    uploaded = calls(monkeypatch, DevicePlanes, "upload")
+    uploaded = calls(monkeypatch, DeviceFrame, "__init__")
     monkeypatch.setattr(torch_planes, "to_device", None)  # the planes that change are there already
     result = restore_video(source, tmp_path / "out.mkv", restorer(faces=(FACE,))[0], None, EXACT)
     assert all(result.restored) and len(uploaded) == 2 * COUNT and len(converted) == 3
@@ -124,7 +128,7 @@ def test_frames_go_up_once_in_each_pass(monkeypatch, film, tmp_path):
 def test_people_are_found_there_too(monkeypatch, film):
     use_torch_compositor(monkeypatch)
     source = film()
-    uploaded = calls(monkeypatch, DevicePlanes, "upload")
+    uploaded = calls(monkeypatch, DeviceFrame, "__init__")
     assert len(find_people(source, FakeDetector([FACE])).people) >= 1 and len(uploaded) == COUNT
 
 
@@ -166,19 +170,35 @@ def test_asynchronous_uploads_change_nothing(monkeypatch, film, tmp_path, pixels
 
 def test_planes_that_were_converted_are_not_used():
     """Their RGB would differ from that of the frame."""
-    info = SimpleNamespace(format="yuv420p", decoded_format="yuv420p", colors=None, bits=8, orientation=1)
-    frame = av.VideoFrame(16, 16, "yuv420p")
-    assert isinstance(make_frame_image(frame, SimpleNamespace(size=(16, 16)), info), TorchFrameImage)
-    turned = replace_in(info, format="yuv444p", decoded_format="yuv422p")
-    for name, one in (("yuv422p", turned), ("yuv420p10be", info)):
-        frame = av.VideoFrame(16, 16, name)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(frame_image, "to_rgb", lambda *args: np.zeros((16, 16, 3), np.uint8))
-            assert not isinstance(make_frame_image(frame, SimpleNamespace(size=(16, 16)), one), TorchFrameImage)
+    info = SimpleNamespace(
+        format="yuv420p", decoded_format="yuv420p", colors=ColorSpec(1, 1), bits=8, orientation=1, path=""
+    )
+    assert find_chroma_layout(av.VideoFrame(64, 64, "yuv420p"), info) == ChromaLayout()
+    assert find_chroma_layout(av.VideoFrame(64, 64, "yuv420p10be"), info) is None
+    turned = SimpleNamespace(**{**vars(info), "format": "yuv444p", "decoded_format": "yuv422p"})
+    assert find_chroma_layout(av.VideoFrame(64, 64, "yuv422p"), turned) is None
 
 
-def replace_in(namespace, **changes):
-    return SimpleNamespace(**{**vars(namespace), **changes})
+@pytest.mark.parametrize("name", ["yuv420p", "nv12", "p010le", "yuyv422", "bgr0", "gray", "yuv444p16le"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_frames_of_any_format(name, orientation):
+    format_, bits = PixelFormat.parse(name).name, PixelFormat.parse(name).bits
+    turned = PixelFormat.parse(name).rotated.name if orientation >= 5 else format_
+    info = SimpleNamespace(
+        format=turned, decoded_format=format_, colors=ColorSpec(1, 1), bits=bits, orientation=orientation, path=""
+    )
+    frame = av.VideoFrame.from_ndarray(next(iter(video_files.moving_noise(1, (64, 50)))), "rgb24").reformat(format=name)
+    before = Planes.from_frame(frame, format_, info.colors).arrays
+    assert (find_chroma_layout(frame, info) is None) == (name == "yuyv422" and orientation >= 5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, Planes.from_frame(frame, format_, info.colors).arrays))
+
+
+def test_an_unknown_conversion_is_left_to_the_cpu(monkeypatch, caplog):
+    info = SimpleNamespace(format="gray", decoded_format="gray", colors=ColorSpec(1, 1), bits=8, orientation=1, path="a.mkv")
+    monkeypatch.setattr("gpen_core.video.chroma_layout.upright_rgb", lambda *args: np.zeros((64, 64, 3), np.uint8))
+    with caplog.at_level(logging.INFO):
+        assert find_chroma_layout(av.VideoFrame(64, 64, "gray"), info) is None
+    assert "converts the frames of a.mkv" in caplog.text
 
 
 def test_a_device_that_converts_wrong_gets_rgb(monkeypatch, film, caplog):
@@ -207,3 +227,30 @@ def test_the_image_is_that_of_the_reader(monkeypatch, film):
         assert not image.is_converted
         assert np.array_equal(image.pixels, one.image.pixels) and image.is_converted
         assert np.array_equal(image.writable().pixels, one.image.pixels)
+
+
+DECODED = {
+    "h264": {},
+    "h264, chroma at the top left": {"options": {"x264-params": "chromaloc=2"}},
+    "h264, interlaced": {"options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}},
+    "h264, full range": {"context": {"color_range": 2, "colorspace": 1}},
+    "mjpeg": {"codec": "mjpeg", "pixels": "yuvj420p"},
+    "mpeg2video": {"codec": "mpeg2video"},
+    "prores": {"codec": "prores_ks", "pixels": "yuv422p10le"},
+    "hevc": {"codec": "libx265", "pixels": "yuv420p10le", "context": {"color_range": 1, "colorspace": 9}},
+}
+
+
+@pytest.mark.parametrize("interlaced", ["keep", "deinterlace"])
+@pytest.mark.parametrize("kind", DECODED)
+def test_rgb_of_decoded_frames(monkeypatch, tmp_path, kind, interlaced):
+    """As they come from decoders, with their tags."""
+    use_torch_compositor(monkeypatch)
+    info = probe(video_files.write_video(tmp_path / "film.mkv", 3, SIZE, **{"codec": "libx264", **DECODED[kind]}))
+    reader = FrameReader(info, interlaced=interlaced)
+    for one, other in zip(reader.frames(), reader_for_device(reader, CPU).frames(), strict=True):
+        if kind == "h264, interlaced" and interlaced == "keep" and not isinstance(other.image, TorchFrameImage):
+            assert np.array_equal(one.image.pixels, other.image.pixels)  # FFmpeg 8 converts the fields one by one
+            continue
+        found = other.image.device_image(other.image.full_region, CPU, to_device).samples.numpy()
+        assert np.abs(found.astype(float) - one.image.pixels).max() <= (1 if info.bits == 8 else 257)
