@@ -107,6 +107,14 @@ def test_every_kind_of_planes(monkeypatch, film, tmp_path, pixels):
     assert assert_same(source, both(monkeypatch, source, tmp_path)) == COUNT
 
 
+@needs_exact_opencv
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_a_video_with_tags(monkeypatch, film, tmp_path, codec):
+    """Of where its chroma is (H.264) and of its range (MJPEG)."""
+    source = film({"mjpeg": "yuvj420p"}.get(codec, "yuv420p"), codec=codec)
+    assert assert_same(source, both(monkeypatch, source, tmp_path)) == COUNT
+
+
 def test_the_planes_come_back_and_no_image(monkeypatch, film, tmp_path):
     source, closed = film(), []
     monkeypatch.setattr(TorchCanvas, "close", lambda canvas: closed.append(canvas))
