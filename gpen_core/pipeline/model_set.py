@@ -66,7 +66,7 @@ class ModelSet:
         operation: str | None = None,
     ) -> None:
         """`runners` is a `SizeSelector`, or a sequence whose first runner restores. One that is `Lazy` moves its networks
-        itself. `operation` is that of its first runner.
+        itself. `operation` is that of its first runner, if it is known before it is loaded.
 
         `load_parser` is called when a mask first needs it. It raises `MissingWeights` if ParseNet's file is missing and
         cannot be downloaded. `offload_device` holds the weights for hosts that move them themselves, see
@@ -76,7 +76,7 @@ class ModelSet:
         self._selector = runners if isinstance(runners, SizeSelector) else None
         given = () if isinstance(runners, (SizeSelector, Lazy)) else tuple(runners)
         self._lazy_runners = runners if isinstance(runners, Lazy) else Lazy[Sequence[GPENRunner]](lambda progress: given)
-        self._operation = operation or (given[0].operation if given else RESTORE)
+        self._operation = operation
         self.detector = detector
         self.identity = identity or IdentityModels(detector)
         self.device = device
@@ -114,7 +114,9 @@ class ModelSet:
     @property
     def operation(self) -> str:
         """What the networks do to a face, see `Entry.operation`. The model `auto` restores."""
-        return self._operation
+        if self._operation is not None:
+            return self._operation
+        return RESTORE if self._selector is not None else self._runners[0].operation
 
     @property
     def weights(self) -> tuple[dict[str, str], ...]:
