@@ -163,13 +163,10 @@ def _check_upscale(args: argparse.Namespace, options: RestoreOptions) -> None:
 
 
 def load_restorer(
-    args: argparse.Namespace,
-    options: RestoreOptions,
-    on_loaded: Callable[[FaceRestorer], None] = lambda restorer: None,
-    background: bool = False,
+    args: argparse.Namespace, options: RestoreOptions, on_loaded: Callable[[FaceRestorer], None] = lambda restorer: None
 ) -> FaceRestorer:
     """Load the networks for a run with these arguments, and download missing ones. `on_loaded` is called with the restorer
-    before further networks that the options need are loaded. `background`: see `FaceRestorer.load`."""
+    before further networks that the options need are loaded."""
     from ..pipeline.restorer import FaceRestorer
     from ..weights.download_options import DownloadOptions
 
@@ -183,7 +180,6 @@ def load_restorer(
             progress=progress,
             downloads=DownloadOptions.from_environment(args.offline, args.require_digest),
             upscaler=options.upscaler,
-            background=background,
         )
         on_loaded(restorer)
         restorer.prepare(options, progress)
@@ -252,7 +248,8 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
         if len(unreadable) == len(plan):  # do not load or download anything
             run.fail_all()
         elif args.ray is None:
-            run.restore_all(load_restorer(args, options, report.begin, background=True))
+            restorer = load_restorer(args, options, report.begin)
+            run.restore_all(restorer)
         else:
             run.restore_on_ray()
     except BaseException as error:
@@ -338,14 +335,17 @@ class _Run:
         from ..batch import local
 
         with self._outcome_callback() as (on_outcome, reporter):
-            common = restorer, self.plan, self.options, on_outcome, reporter, self.args.max_memory
             local.process(
-                *common,
+                restorer,
+                self.plan,
+                self.options,
+                on_outcome,
+                reporter,
+                self.args.max_memory,
                 self._is_done,
                 len(self.plan) == 1,
                 self.args.report is not None and restorer.can_measure_identity,
             )
-            restorer.wait_until_loaded()  # refused weights are an error also if no image has a face
 
     def restore_on_ray(self) -> None:
         args, options = self.args, self.options

@@ -230,11 +230,6 @@ class SizeSelector:
     def loaded_runners(self) -> tuple[GPENRunner, ...]:
         return tuple(one for lazy in self._runners.values() if (one := lazy.loaded_value) is not None)
 
-    def start(self) -> None:
-        """Begin to load the network in a thread if there is only one, because every face needs it."""
-        if len(self.sizes) == 1:
-            self._runners[self.sizes[0]].start()
-
     def for_face_size(self, side: float, progress: Progress) -> GPENRunner:
         """Return the runner for a face whose square is `side` pixels wide.
 

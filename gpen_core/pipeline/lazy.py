@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -46,12 +45,6 @@ class Lazy(Generic[Loaded]):
             value = self._try_load(progress)
             self._value = value
         return value
-
-    def start(self) -> None:
-        """Begin to load in a thread. If that fails, `get` tries again, so that its caller gets the error."""
-        pool = ThreadPoolExecutor(1, "gpen-load")
-        pool.submit(self.get)
-        pool.shutdown(wait=False)
 
     def pop(self) -> Loaded | None:
         """Remove and return the value if it is loaded. It is loaded again on next use."""

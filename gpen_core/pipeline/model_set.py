@@ -56,17 +56,15 @@ class ModelSet:
 
     def __init__(
         self,
-        runners: Sequence[GPENRunner] | Lazy[Sequence[GPENRunner]] | SizeSelector,
+        runners: Sequence[GPENRunner] | SizeSelector,
         detector: Detector,
         device: torch.device,
         load_parser: Callable[[Progress], FaceParser] | None = None,
         offload_device: torch.device | None = None,
         load_upscaler: Callable[[str, Progress], Upscaler] | None = None,
         identity: IdentityModels | None = None,
-        operation: str | None = None,
     ) -> None:
-        """`runners` is a `SizeSelector`, or a sequence whose first runner restores. One that is `Lazy` moves its networks
-        itself. `operation` is that of its first runner, if it is known before it is loaded.
+        """`runners` is a `SizeSelector`, or a sequence whose first runner restores.
 
         `load_parser` is called when a mask first needs it. It raises `MissingWeights` if ParseNet's file is missing and
         cannot be downloaded. `offload_device` holds the weights for hosts that move them themselves, see
@@ -74,9 +72,7 @@ class ModelSet:
         path. `identity` tells people apart."""
         ForkGuard.check()
         self._selector = runners if isinstance(runners, SizeSelector) else None
-        given = () if isinstance(runners, (SizeSelector, Lazy)) else tuple(runners)
-        self._lazy_runners = runners if isinstance(runners, Lazy) else Lazy[Sequence[GPENRunner]](lambda progress: given)
-        self._operation = operation
+        self._runners = () if isinstance(runners, SizeSelector) else tuple(runners)
         self.detector = detector
         self.identity = identity or IdentityModels(detector)
         self.device = device
@@ -84,22 +80,13 @@ class ModelSet:
         self._is_parser_missing = False
         self._load_upscaler = load_upscaler or _missing_upscaler
         self._upscalers: dict[str, Lazy[Upscaler]] = {}
-        for runner in given:
+        for runner in self.runners:
             runner.network.to(offload_device or device)
-
-    @property
-    def _runners(self) -> Sequence[GPENRunner]:
-        """The networks that were named. Waits until they are loaded. Empty with the model `auto`."""
-        return self._lazy_runners.get()
-
-    def wait_until_loaded(self, progress: Progress) -> None:
-        """See `FaceRestorer.wait_until_loaded`."""
-        self._lazy_runners.get(progress)
 
     @property
     def runners(self) -> tuple[GPENRunner, ...]:
         """The runners that are currently loaded."""
-        return tuple(self._runners) if self._selector is None else self._selector.loaded_runners
+        return self._runners if self._selector is None else self._selector.loaded_runners
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -114,8 +101,6 @@ class ModelSet:
     @property
     def operation(self) -> str:
         """What the networks do to a face, see `Entry.operation`. The model `auto` restores."""
-        if self._operation is not None:
-            return self._operation
         return RESTORE if self._selector is not None else self._runners[0].operation
 
     @property
@@ -125,9 +110,7 @@ class ModelSet:
 
     def runner_for(self, side: float, progress: Progress) -> GPENRunner:
         """Return the runner for a face whose square is `side` pixels wide. Errors as in `SizeSelector.for_face_size`."""
-        if self._selector is not None:
-            return self._selector.for_face_size(side, progress)
-        return self._lazy_runners.get(progress)[0]
+        return self._runners[0] if self._selector is None else self._selector.for_face_size(side, progress)
 
     def advise(self, side: float, size: int) -> str | None:
         """See `SizeSelector.advise`."""
@@ -147,7 +130,6 @@ class ModelSet:
         detection_dir: Folders | None,
         offload_device: torch.device | None,
         upscaler: str = LANCZOS,
-        background: bool = False,
     ) -> ModelSet:
         """Load the networks; see `FaceRestorer.load`.
 
@@ -184,29 +166,16 @@ class ModelSet:
             has_fp32 = isinstance(network, GPEN) or network.is_converted
             return GPENRunner(network, torch_device, load_fp32 if has_fp32 else None, origin, find_operation(model))
 
-        @oom_context("the networks", SMALLER_MODEL_HINT)
-        def load_runners(progress: Progress) -> Sequence[GPENRunner]:
-            loaded = [load_runner(str(model), progress) for model in models]
-            for one in loaded:
-                one.network.to(weights_device)
-            return loaded
-
-        runners: Lazy[Sequence[GPENRunner]] | SizeSelector
+        runners: Sequence[GPENRunner] | SizeSelector
         prefetch(requests, notify)
         if sizes:
             gpen_dtype = precision if provider is None else provider_dtype(provider, torch_device, precision)
             runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
         else:
-            runners = Lazy(load_runners)
-        in_background = background and torch_device.type == "cpu"  # a GPU detects faces faster than networks are loaded
-        if in_background:
-            runners.start()
-        elif isinstance(runners, Lazy):
-            runners.get(notify)
+            runners = [load_runner(str(model), notify) for model in models]
         face_detector = detection_store.load(str(detector), build_face_detector, notify)
-        if not in_background:
-            count = 1 + (0 if sizes else len(models))
-            notify(ProgressEvent("load", count, count, "model", "Loaded"))
+        count = 1 + (0 if sizes else len(models))
+        notify(ProgressEvent("load", count, count, "model", "Loaded"))
         return cls(
             runners,
             face_detector,
@@ -215,7 +184,6 @@ class ModelSet:
             offload_device,
             partial(load_upscaler, store, weights_device, torch_device, precision),
             IdentityModels.from_store(face_detector, detection_store),
-            RESTORE if sizes else find_operation(str(models[0])),
         )
 
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:

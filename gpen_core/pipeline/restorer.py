@@ -83,7 +83,6 @@ class FaceRestorer:
         detection_dir: Folders | None = None,
         offload_device: torch.device | None = None,
         upscaler: str = LANCZOS,
-        background: bool = False,
     ) -> FaceRestorer:
         """Load the networks. Missing weights of the catalog are downloaded.
 
@@ -98,19 +97,11 @@ class FaceRestorer:
         them (see `modules`). `upscaler` is downloaded if it is missing, see `RestoreOptions`. `progress` counts the bytes of
         downloads, then models; it stops the work by raising `Interrupted`.
 
-        With `background`, the networks for the CPU are loaded in a thread while faces are detected. Errors of their files
-        are then raised by `restore` and `wait_until_loaded`.
-
         Raises `MissingWeights` (a `WeightsError`) with the file and its folder, `WeightsError` for a rejected file,
         `DeviceError` for an unavailable device or precision, `OutOfMemory`, and `MissingDependency` if no installed package
         can build the upscaler."""
         args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler)
-        return cls(ModelSet.load([model], detector, *args, background=background))
-
-    def wait_until_loaded(self, progress: Progress | None = None) -> None:
-        """Wait for a network that `load` loads in the background, and raise its errors. The model `auto` loads networks when
-        a face needs them, so this does not wait for them."""
-        self.models.wait_until_loaded(progress or no_progress)
+        return cls(ModelSet.load([model], detector, *args))
 
     @property
     def network(self) -> Network:

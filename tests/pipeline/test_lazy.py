@@ -43,7 +43,7 @@ class Small(torch.nn.Module):
         pass
 
 
-def by_size(make=Small, sizes=(256, 512, 1024)):
+def by_size(make=Small):
     """The sizes that were loaded, in order, beside the networks."""
     asked = []
 
@@ -52,7 +52,7 @@ def by_size(make=Small, sizes=(256, 512, 1024)):
         time.sleep(0.02)
         return GPENRunner(make(size), CPU)
 
-    return SizeSelector(sizes, torch.float32, load), asked
+    return SizeSelector((256, 512, 1024), torch.float32, load), asked
 
 
 def together(work):
@@ -74,17 +74,6 @@ def test_threads_that_need_the_same_network_load_it_once():
     networks, asked = by_size()
     found = together(lambda: networks.for_face_size(300, no_progress))
     assert asked == [512] and len({id(one) for one in found}) == 1
-
-
-@pytest.mark.parametrize(("sizes", "loaded_ahead"), [((512,), [512]), ((256, 512), [])])
-def test_a_network_is_loaded_ahead_if_every_face_needs_it(sizes, loaded_ahead):
-    networks, asked = by_size(sizes=sizes)
-    networks.start()
-    while len(networks.loaded_runners) < len(loaded_ahead):
-        time.sleep(0.01)
-    assert asked == loaded_ahead
-    networks.for_face_size(512, no_progress)
-    assert asked == [512]
 
 
 @pytest.mark.parametrize("options", [RestoreOptions(mask_type="parse"), RestoreOptions(upscale=2, upscaler="my-own.pth")])

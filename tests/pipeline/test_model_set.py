@@ -3,18 +3,16 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import helpers
 import pytest
 import torch
 
-from gpen_core import FaceRestorer, RestoreOptions
-from gpen_core.errors import Interrupted, OutOfMemory, WeightsChanged
+from gpen_core import RestoreOptions
+from gpen_core.errors import OutOfMemory
 from gpen_core.network import GPENConfig
 from gpen_core.network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face
-from gpen_core.pipeline import model_set
 from gpen_core.pipeline.devices import BatchPlan
 from gpen_core.pipeline.model_set import GPENRunner, ModelSet
 
@@ -46,57 +44,6 @@ def test_a_host_that_names_its_folder_needs_no_platformdirs(models, monkeypatch)
     monkeypatch.delenv("GPEN_MODELS_DIR", raising=False)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert load_red(models).runners
-
-
-def load_in_background(model, models):
-    return FaceRestorer.load(model, models / helpers.DETECTOR_FILE, models, "cpu", "fp32", background=True)
-
-
-def test_faces_are_detected_while_the_network_is_loaded(models, astronaut, monkeypatch):
-    build, detected = model_set.build_network, threading.Event()
-
-    def build_after_detection(*args):
-        assert detected.wait(60)
-        return build(*args)
-
-    monkeypatch.setattr(model_set, "build_network", build_after_detection)
-    restorer = load_in_background("red-256", models)
-    assert len(restorer.detect([astronaut])[0]) == 1
-    detected.set()
-    assert restorer(astronaut).is_changed and restorer.sizes == (256,)
-
-
-def test_progress_may_stop_a_restoration_that_waits_for_its_network(models, astronaut, monkeypatch):
-    build, may_load = model_set.build_network, threading.Event()
-
-    def build_later(*args):
-        assert may_load.wait(60)
-        return build(*args)
-
-    def stop_waiting(event):
-        if event.stage == "load":
-            raise Interrupted("enough")
-
-    monkeypatch.setattr(model_set, "build_network", build_later)
-    restorer = load_in_background("red-256", models)
-    with pytest.raises(Interrupted):
-        restorer(astronaut, progress=stop_waiting)
-    may_load.set()
-    assert restorer(astronaut).is_changed
-
-
-def test_a_file_that_is_refused_in_the_background_is_the_error_of_its_first_use(models, astronaut, tmp_path):
-    path = tmp_path / "mine.safetensors"
-    helpers.write_weights(tmp_path, {path.name: helpers.identity_weights(256)})
-    load_in_background(path, models).wait_until_loaded()
-    helpers.write_weights(tmp_path, {path.name: helpers.red_weights(256)})
-    with pytest.raises(WeightsChanged, match="was refused before it was read: it has changed") as expected:
-        FaceRestorer.load(path, models / helpers.DETECTOR_FILE, models, "cpu", "fp32")
-    restorer = load_in_background(path, models)
-    for use in (lambda: restorer(astronaut), restorer.wait_until_loaded, lambda: restorer.network):
-        with pytest.raises(WeightsChanged) as refused:
-            use()
-        assert str(refused.value) == str(expected.value)
 
 
 def test_out_of_memory_with_one_face_goes_on_in_strips_for_all_that_follow():
