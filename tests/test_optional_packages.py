@@ -139,6 +139,14 @@ def test_feathered_masks_need_no_facexlib(monkeypatch, models, astronaut):
     assert load_red(models)(astronaut, mask_type="feather").is_changed
 
 
+def test_masks_chosen_for_a_gpu_are_feathered_without_facexlib(monkeypatch, models, caplog):
+    monkeypatch.setitem(sys.modules, "facexlib", None)
+    restorer = load_red(models)
+    restorer.models.device = torch.device("cuda")
+    restorer.prepare(RestoreOptions(mask_type="auto"))
+    assert "Using feathered masks instead of parsed ones: The package facexlib, which parses faces," in caplog.text
+
+
 def test_facexlib_is_named(monkeypatch):
     from facexlib.parsing import parsenet
 

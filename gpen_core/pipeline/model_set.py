@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import MissingWeights, OutOfMemory, oom_context
+from ..errors import MissingDependency, MissingWeights, OutOfMemory, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
@@ -189,14 +189,15 @@ class ModelSet:
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:
         """Return the face parser if these options need one. It is loaded on first use.
 
-        Raises `MissingWeights` for a parse mask if the weights are missing and cannot be downloaded."""
+        For a parse mask, raises `MissingWeights` if the weights are missing and cannot be downloaded, and
+        `MissingDependency` without facexlib. The mask `auto` is then feathered."""
         if not parses_mask(options, self.device.type):
             return None
         if self._is_parser_missing and options.mask_type == "auto":
             return self._parser.loaded_value
         try:
             return self._parser.get(progress)
-        except MissingWeights as error:
+        except (MissingWeights, MissingDependency) as error:
             if options.mask_type == "parse":
                 raise
             self._is_parser_missing = True  # do not try the download again for each image
