@@ -43,7 +43,9 @@ def _config(graph: OnnxGraph) -> GPENConfig | None:
     if size not in RELEASED_SIZES:
         raise UnsafeCheckpoint(f"its input is {size or 'of any size'}, expected {', '.join(map(str, RELEASED_SIZES))} px")
     narrow = find_base(graph).shape[1] / 512
-    count = sum(math.prod(tensor.shape) for tensor in graph.tensors.values() if tensor.is_float)
+    repeated = [node.inputs[0] for node in graph.nodes if node.operator == "Identity" and node.inputs]
+    names = [*graph.tensors, *(name for name in repeated if name in graph.tensors)]  # exporters store equal tensors once
+    count = sum(math.prod(tensor.shape) for name in names if (tensor := graph.tensors[name]).is_float)
     configs = [RELEASED[size], *(GPENConfig(size, narrow, multiplier) for multiplier in MULTIPLIERS)]
     return next((one for one in configs if abs(count / _count(one) - 1) <= MAX_DEVIATION), None)
 

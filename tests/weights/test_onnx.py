@@ -164,6 +164,16 @@ def test_a_file_that_is_to_stay_onnx_is_not_converted(exported, tmp_path):
     assert read.data == exported.read_bytes() and read.reason is None
 
 
+@needs_exporter
+def test_equal_tensors_are_stored_once_and_count_as_often_as_they_are_used(tmp_path):
+    path = tmp_path / "mine.onnx"
+    weights = {key: torch.zeros_like(t) if "style" in key else t for key, t in made.narrow_weights().items()}
+    path.write_bytes(onnx_export.export_model(weights, made.NARROW[256]).data)
+    assert path.stat().st_size < 0.9 * sum(4 * tensor.numel() for tensor in weights.values())
+    read, _ = Store([tmp_path], DownloadOptions(offline=True), keep_onnx=True).load_file(path, identity)
+    assert read.config == made.NARROW[256]
+
+
 def test_another_network_of_that_form_is_not_run():
     """GFPGAN has the same input, output and learned constant, but a fifth more weights."""
     count = sum(torch.Size(shape).numel() for shape in RELEASED[512].parameter_shapes().values())
