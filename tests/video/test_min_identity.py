@@ -8,7 +8,7 @@ import numpy as np
 import people
 import pytest
 import video_files
-from compositor_backends import use_torch_compositor
+from compositor_backends import needs_exact_opencv, use_torch_compositor
 from helpers import make_face
 from people import ANNA, BOB
 from video_fakes import FakeRunner, frame_folder
@@ -132,6 +132,7 @@ def test_each_person_has_a_strength_of_their_own(two_shots):
     assert np.allclose(shares[:SHOT], 1) and shares[SHOT:].max() < 0.8
 
 
+@needs_exact_opencv
 def test_it_is_the_same_on_the_device(two_shots, monkeypatch):
     on_cpu = run(two_shots, 0.9)
     use_torch_compositor(monkeypatch)
