@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STEP = 200  # MB of address space
+STEP = 100  # MB of address space
 MOST = 16_000
 WHILE_IMPORTING = (200, 1000, 1800, 2600)  # MB: less than the imports need
 # What libraries say that end the process themselves; some say nothing.
