@@ -140,21 +140,25 @@ def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:
 def merge_levels(found: Candidates) -> Candidates:
     """Keep one candidate per face: plausible heads first, then those in range, then by score."""
     order = np.lexsort((-found.rows[:, 4], ~found.is_in_range, ~found.is_plausible))
-    kept: list[int] = []
-    for n in order:
-        if not (iou_and_ios(found.rows[n], found.rows[kept])[0] > NMS_IOU).any():
-            kept.append(n)
-    return found.select(np.array(kept, np.intp))
+    return found.select(first_of_overlapping(found.rows, order))
 
 
 def nms(rows: Detections) -> Detections:
     """Keep one row per face, best score first; plausible heads win over implausible ones."""
     impossible = estimate_pose(rows[:, 5:]).residual > PLAUSIBLE_RESIDUAL
-    kept: list[int] = []
-    for n in np.lexsort((-rows[:, 4], impossible)):
-        if not (iou_and_ios(rows[n], rows[kept])[0] > NMS_IOU).any():
-            kept.append(n)
-    return rows[sorted(kept, key=lambda n: -rows[n, 4])]
+    kept = rows[first_of_overlapping(rows, np.lexsort((-rows[:, 4], impossible)))]
+    return kept[np.argsort(-kept[:, 4], kind="stable")]
+
+
+def first_of_overlapping(rows: Detections, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the numbers in `order` [N] whose rows do not overlap the row of an earlier returned number with an IoU above
+    `NMS_IOU`."""
+    kept = []
+    while len(order):
+        first, order = order[0], order[1:]
+        kept.append(first)
+        order = order[~(iou_and_ios(rows[first], rows[order])[0] > NMS_IOU)]
+    return np.array(kept, np.intp)
 
 
 def suppress_nested(rows: Detections) -> Detections:

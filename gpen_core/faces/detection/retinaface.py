@@ -18,7 +18,7 @@ from ..face import Box, Face
 from .anchors import anchors
 from .image_source import ImageBatch, ImageSourceFactory, OpenCVImageSource
 from .multiscale import detect_faces
-from .pyramid import NMS_IOU, SCALE_RANGE, Detections, iou_and_ios, pyramid_detectable_sizes
+from .pyramid import SCALE_RANGE, Detections, first_of_overlapping, pyramid_detectable_sizes
 from .retinaface_network import RetinaFace
 
 ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each level
@@ -163,13 +163,9 @@ def _decode_landmarks(offsets: torch.Tensor, matched_anchors: torch.Tensor) -> t
 def _suppress_overlaps(rows: torch.Tensor) -> Detections:
     """Return the rows [n, 15] that do not overlap a better one with an IoU above 0.4. Runs on the CPU: rows are few, and
     a device would need a synchronization."""
-    left = rows.numpy().astype(np.float64)
-    left = left[left[:, 4].argsort()[::-1]]  # ties in the order that facexlib gives them
-    kept = [left[:0]]
-    while len(left):
-        kept.append(left[:1])
-        left = left[1:][~(iou_and_ios(left[0], left[1:])[0] > NMS_IOU)]
-    return np.concatenate(kept)
+    found = rows.numpy().astype(np.float64)
+    order = found[:, 4].argsort()[::-1]  # ties in the order that facexlib gives them
+    return np.asarray(found[first_of_overlapping(found, order)])
 
 
 def _face(row: Detections) -> Face:
