@@ -5,17 +5,16 @@ and ROCm have pinned memory and streams here. On other devices the same calls up
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from ..switches import is_switched_on
 from .torch_image import Copy, to_device
 
 ASYNC_VARIABLE = "GPEN_ASYNC_UPLOADS"
-TRUE_VALUES = ("1", "true", "yes", "on")
 
 
 class HasTensors(Protocol):
@@ -55,9 +54,9 @@ class Uploader:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
     @classmethod
-    def from_environment(cls, device: torch.device, environ: Mapping[str, str] = os.environ) -> Uploader:
+    def from_environment(cls, device: torch.device) -> Uploader:
         """Make an uploader that is asynchronous if `$GPEN_ASYNC_UPLOADS` says so."""
-        return cls(device, environ.get(ASYNC_VARIABLE, "").lower() in TRUE_VALUES)
+        return cls(device, is_switched_on(ASYNC_VARIABLE))
 
     def start(self, make: Callable[[Copy], Made]) -> Upload[Made]:
         """Call `make` with the function that copies samples to the device. Its operations need not be finished then.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import OptionsError
-
-TRUE_VALUES = ("1", "on", "true", "yes")
+from ..switches import is_switched_on
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,8 @@ class DownloadOptions:
 
     @classmethod
     def from_environment(
-        cls,
-        offline: bool = False,
-        require_digest: bool = False,
-        mirror: str | None = None,
-        environ: Mapping[str, str] = os.environ,
+        cls, offline: bool = False, require_digest: bool = False, mirror: str | None = None
     ) -> DownloadOptions:
         """Combine the arguments with `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
-        env_offline = any(environ.get(name, "").lower() in TRUE_VALUES for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
-        return cls(offline or env_offline, require_digest, mirror or environ.get("GPEN_MIRROR") or None)
+        env_offline = any(is_switched_on(name) for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
+        return cls(offline or env_offline, require_digest, mirror or os.environ.get("GPEN_MIRROR") or None)

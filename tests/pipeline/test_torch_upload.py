@@ -78,9 +78,11 @@ def test_otherwise_uploads_are_in_order(log, device):
 
 
 @pytest.mark.parametrize(("value", "is_async"), [(None, False), ("", False), ("0", False), ("1", True), ("True", True)])
-def test_the_environment_decides(value, is_async):
-    environ = {} if value is None else {ASYNC_VARIABLE: value}
-    assert Uploader.from_environment(torch.device("cpu"), environ).is_async is is_async
+def test_the_environment_decides(monkeypatch, value, is_async):
+    monkeypatch.delenv(ASYNC_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(ASYNC_VARIABLE, value)
+    assert Uploader.from_environment(torch.device("cpu")).is_async is is_async
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -432,16 +432,19 @@ def test_a_read_only_file_system(fetch, serve, monkeypatch):
     ("value", "offline"), [("1", True), ("TRUE", True), ("yes", True), ("on", True), ("0", False), ("", False)]
 )
 @pytest.mark.parametrize("name", ["GPEN_OFFLINE", "HF_HUB_OFFLINE"])
-def test_the_environment_can_switch_downloads_off(name, value, offline):
-    assert DownloadOptions.from_environment(environ={name: value}).offline is offline
-    assert DownloadOptions.from_environment(offline=True, environ={name: value}).offline is True
+def test_the_environment_can_switch_downloads_off(monkeypatch, name, value, offline):
+    monkeypatch.delenv("GPEN_OFFLINE")  # the tests' own
+    monkeypatch.setenv(name, value)
+    assert DownloadOptions.from_environment().offline is offline
+    assert DownloadOptions.from_environment(offline=True).offline is True
 
 
-def test_a_mirror_comes_from_the_option_or_the_environment():
-    environ = {"GPEN_MIRROR": "https://a.example/gpen"}
-    assert DownloadOptions.from_environment(environ=environ).mirror == "https://a.example/gpen"
-    assert DownloadOptions.from_environment(mirror="http://b.example", environ=environ).mirror == "http://b.example"
-    assert DownloadOptions.from_environment(environ={"GPEN_MIRROR": ""}).mirror is None
+def test_a_mirror_comes_from_the_option_or_the_environment(monkeypatch):
+    monkeypatch.setenv("GPEN_MIRROR", "https://a.example/gpen")
+    assert DownloadOptions.from_environment().mirror == "https://a.example/gpen"
+    assert DownloadOptions.from_environment(mirror="http://b.example").mirror == "http://b.example"
+    monkeypatch.setenv("GPEN_MIRROR", "")
+    assert DownloadOptions.from_environment().mirror is None
     for wrong in ("ftp://a.example", "/srv/weights", "a.example/gpen"):
         with pytest.raises(OptionsError, match="http or https"):
             DownloadOptions(mirror=wrong)
