@@ -158,17 +158,21 @@ def add_output_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="quality of JPEG and WebP, 1 to 100 (default: JPEG 95; WebP as the input)",
     )
-    add(
-        "--suffix",
-        default="",
-        metavar="TEXT",
-        help="append TEXT to the names of results in a folder, e.g. _restored. {ext} in it becomes the input's suffix",
-    )
+    add_suffix_argument(group)
     add(
         "--max-pixels",
         type=_parse_pixels,
         metavar="N",
         help="reject larger images, e.g. 50M (default: as many as fit into half of the memory, at least 179M)",
+    )
+
+
+def add_suffix_argument(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--suffix",
+        default="",
+        metavar="TEXT",
+        help="append TEXT to the names of results in a folder, e.g. _restored. {ext} in it becomes the input's suffix",
     )
 
 

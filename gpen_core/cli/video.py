@@ -14,6 +14,7 @@ from .arguments import (
     add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
+    add_suffix_argument,
     options_from_args,
     parse_local_path,
     parse_seconds,
@@ -108,12 +109,7 @@ def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action)
         choices=VIDEO_FORMATS,
         help="format of results in a folder (default: the input's, or one that can be written); png: a folder of images",
     )
-    add(
-        "--suffix",
-        default="",
-        metavar="TEXT",
-        help="append TEXT to the names of results in a folder, e.g. _restored. {ext} in it becomes the input's suffix",
-    )
+    add_suffix_argument(group)
 
 
 def _parse_output(text: str) -> OutputPlace:
