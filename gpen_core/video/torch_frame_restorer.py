@@ -172,9 +172,7 @@ def _run_filter(device: torch.device) -> torch.Tensor:
 
 FILTER = device_check.DeviceCheck(
     _run_filter,
-    expected=partial(_run_filter, device_check.CPU),
     tolerance=4e-3,  # one 8-bit level
-    is_relative=False,
     warning="Using the CPU instead of %s to filter, crop and paste the faces of videos: %s",
 )
 """Flow, warping and filtering. If a device fails, OpenCV is used."""

@@ -261,7 +261,7 @@ def test_a_device_that_filters_right_is_used(monkeypatch, device):
 
 def test_a_device_that_filters_wrong_is_not_used(monkeypatch, caplog):
     use_torch_compositor(monkeypatch)
-    wrong = replace(FILTER, expected=lambda: FILTER.expected() + 0.01)
+    wrong = replace(FILTER, expected=lambda: FILTER.run(torch.device("cpu")) + 0.01)
     monkeypatch.setattr("gpen_core.video.torch_frame_restorer.FILTER", wrong)
     assert frame_restorer_type(restorer()[0], RestoreOptions()) is FrameRestorer
     assert "Using the CPU instead of cpu to filter" in caplog.text
