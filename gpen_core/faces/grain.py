@@ -151,16 +151,15 @@ def _filter_kernel(power: Matrix) -> FloatImage:
 def _white_noise(seed: int, region: Region) -> FloatImage:
     """Return white noise [h + 2 * KERNEL_RADIUS, w + 2 * KERNEL_RADIUS, 3] of variance 1 over the region and its margin.
     A pixel's value does not depend on the region."""
-    y0, x0 = region.y0 - KERNEL_RADIUS, region.x0 - KERNEL_RADIUS
-    y1, x1 = region.y1 + KERNEL_RADIUS, region.x1 + KERNEL_RADIUS
-    rows, columns = range(y0 // BLOCK_SIZE, (y1 - 1) // BLOCK_SIZE + 1), range(x0 // BLOCK_SIZE, (x1 - 1) // BLOCK_SIZE + 1)
+    padded = region.grown(KERNEL_RADIUS)
+    blocks = padded.aligned(BLOCK_SIZE, BLOCK_SIZE)
+    rows, columns = (range(one.start // BLOCK_SIZE, one.stop // BLOCK_SIZE) for one in blocks.slices)
     out = np.empty((len(rows), BLOCK_SIZE, len(columns), BLOCK_SIZE, 3), np.float32)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             draw = np.random.default_rng([seed, row + 1, column + 1])  # seeds cannot be negative
             out[i, :, j] = draw.standard_normal((BLOCK_SIZE, BLOCK_SIZE, 3), np.float32)
-    top, left = y0 - rows[0] * BLOCK_SIZE, x0 - columns[0] * BLOCK_SIZE
-    return out.reshape(len(rows) * BLOCK_SIZE, -1, 3)[top : top + y1 - y0, left : left + x1 - x0]
+    return out.reshape(len(rows) * BLOCK_SIZE, -1, 3)[padded.relative_to(blocks).slices]
 
 
 def _seed(image: ImageData) -> int:

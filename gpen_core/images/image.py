@@ -69,6 +69,15 @@ class Region:
         low, high = (max(self.x0, other.x0), max(self.y0, other.y0)), (min(self.x1, other.x1), min(self.y1, other.y1))
         return Region(*low, *high)
 
+    def grown(self, margin: int) -> Region:
+        """Return the region with a margin of pixels on each side."""
+        return Region(self.x0 - margin, self.y0 - margin, self.x1 + margin, self.y1 + margin)
+
+    def aligned(self, across: int, down: int) -> Region:
+        """Return the smallest region that contains this one and whose edges are multiples of `across` and `down` pixels."""
+        low = (self.x0 - self.x0 % across, self.y0 - self.y0 % down)
+        return Region(*low, self.x1 + -self.x1 % across, self.y1 + -self.y1 % down)
+
     def relative_to(self, outer: Region) -> Region:
         """Return the region in coordinates of `outer`."""
         return Region(self.x0 - outer.x0, self.y0 - outer.y0, self.x1 - outer.x0, self.y1 - outer.y0)
@@ -137,8 +146,7 @@ class ImageData:
 
     def region_with_margin(self, region: Region, margin: int) -> Region:
         """Return the region grown by `margin` pixels on each side, clipped to the image."""
-        grown = Region(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin)
-        return grown.intersection(self.full_region)
+        return region.grown(margin).intersection(self.full_region)
 
     @property
     def dtype(self) -> np.dtype[Any]:

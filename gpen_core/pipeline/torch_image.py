@@ -60,8 +60,7 @@ class DeviceImage:
 
     def slices(self, region: Region) -> tuple[slice, slice]:
         """Return the rows and columns of `samples` for a region."""
-        x0, y0 = self.region.x0, self.region.y0
-        return slice(region.y0 - y0, region.y1 - y0), slice(region.x0 - x0, region.x1 - x0)
+        return region.relative_to(self.region).slices
 
     def rgb(self, region: Region, samples: torch.Tensor | None = None) -> torch.Tensor:
         """Return a region as RGB [3, h, w] in [0, 1], float32. `samples` replaces the image's samples if given."""

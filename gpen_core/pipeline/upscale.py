@@ -110,12 +110,11 @@ class Upscaler:
 
     def _upscale_tile(self, image: ImageData, tile: Region) -> FloatImage:
         padded = image.region_with_margin(tile, TILE_PAD)
-        rgb, x0, y0 = image.crop_rgb(padded), tile.x0 - padded.x0, tile.y0 - padded.y0
+        rgb = image.crop_rgb(padded)
         out = self._run(rgb)
         if not np.isfinite(out).all():
             out = self._redo_in_fp32(rgb)
-        inner = Region(x0, y0, x0 + tile.x1 - tile.x0, y0 + tile.y1 - tile.y0)
-        return np.clip(out[_scale_region(inner, self.scale).slices], 0, 1)
+        return np.clip(out[_scale_region(tile.relative_to(padded), self.scale).slices], 0, 1)
 
     def _redo_in_fp32(self, rgb: FloatImage) -> FloatImage:
         out = None if self._fp32_fallback is None else self._fp32_fallback.get()._run(rgb)

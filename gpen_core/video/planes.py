@@ -256,13 +256,8 @@ def _upsample_chroma(chroma: Pixels, layout: PixelFormat, shape: Sequence[int]) 
 
 def aligned_boxes(regions: Iterable[Region], layout: PixelFormat, size: tuple[int, int]) -> list[Region]:
     """Return disjoint rectangles of a frame of this (width, height) that contain all regions, aligned to chroma samples."""
-    across, down = layout.subsampling_x, layout.subsampling_y
-
-    def aligned(one: Region) -> Region:
-        x1, y1 = min(-(-one.x1 // across) * across, size[0]), min(-(-one.y1 // down) * down, size[1])
-        return Region(one.x0 - one.x0 % across, one.y0 - one.y0 % down, x1, y1)
-
-    return join_overlapping(map(aligned, regions))
+    step, frame = (layout.subsampling_x, layout.subsampling_y), Region(0, 0, *size)
+    return join_overlapping(region.aligned(*step).intersection(frame) for region in regions)
 
 
 def _outlined(mask: NDArray[np.bool_]) -> Iterator[Region]:

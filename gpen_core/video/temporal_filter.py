@@ -238,13 +238,10 @@ class _Warp:
         guide, whole = Region(0, 0, side, side), Region(0, 0, size, size)
         if size % side or size % GRID:
             return cls(layer, guide, whole, whole)
-        guide = Region(x - 1, y - 1, x + width + 1, y + height + 1).intersection(guide)  # interpolation reaches that far
+        guide = Region(x, y, x + width, y + height).grown(1).intersection(guide)  # interpolation reaches that far
         ratio = size // side
         region = Region(guide.x0 * ratio, guide.y0 * ratio, guide.x1 * ratio, guide.y1 * ratio)
-        corners = ((value + (-value % GRID if n > 1 else -(value % GRID))) for n, value in enumerate(vars(region).values()))
-        grown = Region(*corners)
-        padded = Region(grown.x0 - HALO, grown.y0 - HALO, grown.x1 + HALO, grown.y1 + HALO).intersection(whole)
-        return cls(layer, guide, region, padded)
+        return cls(layer, guide, region, region.aligned(GRID, GRID).grown(HALO).intersection(whole))
 
     def accumulate(self, mean: WarpedMean, layer: QuantizedLayer, match: FlowMatch, temporal_weight: float) -> None:
         """Add the warped layer and its weight."""

@@ -229,6 +229,18 @@ def test_joined_regions_hold_both_and_an_empty_one_counts_for_nothing():
     assert one.union(none) == none.union(one) == one
 
 
+def test_a_region_grows_on_each_side():
+    assert Region(3, 4, 6, 8).grown(5) == Region(-2, -1, 11, 13)
+
+
+@pytest.mark.parametrize("region", [Region(3, 4, 6, 8), Region(-5, -4, 1, 9), Region(4, 6, 8, 12)])
+def test_an_aligned_region_is_the_smallest_that_contains_it(region):
+    aligned = region.aligned(4, 3)
+    x0, x1 = max(range(-8, region.x0 + 1, 4)), min(range(8, region.x1 - 1, -4))
+    y0, y1 = max(range(-9, region.y0 + 1, 3)), min(range(12, region.y1 - 1, -3))
+    assert aligned == Region(x0, y0, x1, y1)
+
+
 # --- PIL ---
 
 
