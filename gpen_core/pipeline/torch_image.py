@@ -171,3 +171,10 @@ def to_device(samples: Pixels, device: torch.device, is_pinned: bool = False) ->
     host = torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)  # copied in 16 bits
     copied = host.pin_memory().to(device, non_blocking=True) if is_pinned else host.to(device)
     return copied if array.dtype != np.uint16 else copied.to(torch.int32).bitwise_and_(0xFFFF)
+
+
+def from_device(samples: torch.Tensor) -> Pixels:
+    """Copy samples of any shape from their device, as the types that `to_device` takes: int32 in [0, 65535] as uint16."""
+    if samples.dtype == torch.int32:
+        return np.asarray(samples.to(torch.int16).cpu().numpy().view(np.uint16))  # copied in 16 bits
+    return np.asarray(samples.cpu().numpy())

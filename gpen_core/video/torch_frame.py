@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..images.image import ImageData, Pixels, Region
+from ..images.image import ImageData, Region
 from ..pipeline import device_check
-from ..pipeline.torch_image import Copy, DeviceImage, luminance, make_if_fits, to_device
+from ..pipeline.torch_image import Copy, DeviceImage, from_device, luminance, make_if_fits, to_device
 from ..pipeline.torch_image_source import to_bgr255
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameT
@@ -113,7 +113,7 @@ class FrameUploads:
 
     def _prepare(self, image: TorchFrameImage, copy: Copy) -> DeviceFrame:
         device_frame = DeviceFrame(image, image.full_region, self.device, copy)
-        image.gray, image.thumbnail = _to_array(to_gray(device_frame.samples)), _to_array(thumbnail(device_frame))
+        image.gray, image.thumbnail = from_device(to_gray(device_frame.samples)), from_device(thumbnail(device_frame))
         return device_frame
 
 
@@ -135,13 +135,6 @@ def thumbnail(device_frame: DeviceImage) -> torch.Tensor:
     """Return [h, w], float32, like `shots.thumbnail`."""
     bgr = to_bgr255(device_frame, THUMBNAIL_SIZE)[0]
     return luminance(bgr.flip(2).permute(2, 0, 1))[0]  # HWC -> CHW
-
-
-def _to_array(image: torch.Tensor) -> Pixels:
-    """Copy an image from its device. Samples of 16 bits, which are int32 there, become uint16."""
-    if image.dtype == torch.int32:
-        return np.asarray(image.to(torch.int16).cpu().numpy().view(np.uint16))
-    return np.asarray(image.cpu().numpy())
 
 
 def _run_conversion(device: torch.device) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ..images.image import Pixels
 from ..pipeline.torch_canvas import TorchCanvas
-from ..pipeline.torch_image import to_device
+from ..pipeline.torch_image import from_device, to_device
 from .planes import PixelFormat, Planes, aligned_boxes, rgb_to_plane_matrix
 from .torch_rgb import DevicePlanes, plane_window
 
@@ -61,8 +61,5 @@ def _add_rounded(
     """Return samples [n] plus their change, rounded, in the type of the planes; and the flag, which is copied with them."""
     total = (samples + change).round_().clamp_(0, 2**layout.bits - 1)
     total = torch.cat((total, is_changed.to(torch.float32)[None]))
-    if layout.bits <= 8:
-        found = total.to(torch.uint8).cpu().numpy()
-    else:
-        found = total.to(torch.int32).to(torch.int16).cpu().numpy().view(np.uint16)  # half the bytes of int32
+    found = from_device(total.to(torch.uint8 if layout.bits <= 8 else torch.int32))
     return found[:-1], bool(found[-1])
