@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..errors import OutOfMemory
@@ -73,8 +74,7 @@ def _values_per_pixel(format_: str) -> float:
     """Return the average number of values per pixel."""
     layout = PixelFormat.parse(format_)
     assert layout is not None
-    color = {"gray": 1.0, "gbrp": 3.0}.get(layout.kind, 1 + 2 / (layout.subsampling_x * layout.subsampling_y))
-    return color + layout.has_alpha
+    return layout.has_alpha + sum(1 / math.prod(layout.subsampling(number)) for number in range(layout.color_planes))
 
 
 def _encoder_bytes(encoding: Encoding, count: int | None) -> float:

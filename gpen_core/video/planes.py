@@ -111,6 +111,15 @@ class PixelFormat:
         return stem if self.bits == 8 else f"{stem}{self.bits}le"
 
     @property
+    def color_planes(self) -> int:
+        """The number of planes without alpha."""
+        return 1 if self.kind == "gray" else 3
+
+    def subsampling(self, number: int) -> tuple[int, int]:
+        """Return the pixels across and down per sample of plane `number`, counted from 0."""
+        return (self.subsampling_x, self.subsampling_y) if self.kind == "yuv" and number in (1, 2) else (1, 1)
+
+    @property
     def rotated(self) -> PixelFormat:
         """The format after a rotation by 90 degrees. Without a matching format, chroma is repeated: 4:2:2 -> 4:4:4."""
         return self if self.subsampling_x == self.subsampling_y else replace(self, subsampling_x=1, subsampling_y=1)
@@ -190,12 +199,9 @@ class Planes:
         """Pad to a width and height that are no smaller, by repeating the border."""
         if self.size == size:
             return self
-        layout = self.layout
         arrays = []
         for number, one in enumerate(self.arrays):
-            across, down = (
-                (layout.subsampling_x, layout.subsampling_y) if number in (1, 2) and layout.kind == "yuv" else (1, 1)
-            )
+            across, down = self.layout.subsampling(number)
             grow = ((0, -(-size[1] // down) - one.shape[0]), (0, -(-size[0] // across) - one.shape[1]))
             arrays.append(np.pad(one, grow, mode="edge"))
         return replace(self, arrays=tuple(arrays))

@@ -125,8 +125,8 @@ def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions
 
 def _even_width(info: VideoInfo) -> int:
     """Return the width without columns that share a chroma sample with the other half."""
-    layout = Planes((), info.format, info.colors).layout
-    return info.size[0] - info.size[0] % layout.subsampling_x if layout.kind == "yuv" else info.size[0]
+    across, _ = Planes((), info.format, info.colors).layout.subsampling(1)
+    return info.size[0] - info.size[0] % across
 
 
 def _side_by_side(one: RestoredFrame[DecodedFrame], info: VideoInfo) -> tuple[DecodedFrame, ImageData]:
@@ -136,7 +136,7 @@ def _side_by_side(one: RestoredFrame[DecodedFrame], info: VideoInfo) -> tuple[De
     planes = image_to_planes(native.image, info) if isinstance(native, EncodedImage) else native
     layout, halves = planes.layout, []
     for number, array in enumerate(planes.arrays):
-        own = width // layout.subsampling_x if layout.kind == "yuv" and number in (1, 2) else width
+        own = width // layout.subsampling(number)[0]
         halves.append(np.hstack([array[:, :own]] * 2))
     before, after = (image.pixels[:, :width] for image in (frame.image, one.image))
     shown = np.hstack([before, after])

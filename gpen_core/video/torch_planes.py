@@ -23,20 +23,17 @@ def apply_difference(planes: Planes, canvas: TorchCanvas, uploaded: DevicePlanes
     boxes = aligned_boxes(canvas.regions, layout, planes.size)
     if not boxes:
         return None
-    color_planes = {"gray": 1}.get(layout.kind, 3)
-    arrays = [*(one.copy() for one in planes.arrays[:color_planes]), *planes.arrays[color_planes:]]
+    arrays = [one.copy() if number < layout.color_planes else one for number, one in enumerate(planes.arrays)]
     matrix = torch.from_numpy(rgb_to_plane_matrix(layout, planes.colors, planes.size)).to(canvas.device)
     windows, samples, changes = [], [], []
     for box in boxes:
         change = torch.einsum("pc,chw->phw", matrix, canvas.difference(box))
-        for number in range(color_planes):
+        for number in range(layout.color_planes):
             rows, columns = plane_window(layout, number, box)
             windows.append(arrays[number][slice(*rows), slice(*columns)])
             if uploaded is not None:
                 samples.append(uploaded.window(number, rows, columns).flatten())
-            is_chroma = layout.kind == "yuv" and number > 0
-            part = _average(change[number], layout.subsampling_x, layout.subsampling_y) if is_chroma else change[number]
-            changes.append(part.flatten())
+            changes.append(_average(change[number], *layout.subsampling(number)).flatten())
     if uploaded is None:
         samples.append(to_device(np.concatenate([window.ravel() for window in windows]), canvas.device))
     after, is_changed = _add_rounded(torch.cat(samples), torch.cat(changes), canvas.is_changed, layout)
@@ -48,7 +45,7 @@ def apply_difference(planes: Planes, canvas: TorchCanvas, uploaded: DevicePlanes
 
 
 def _average(change: torch.Tensor, across: int, down: int) -> torch.Tensor:
-    """Reduce [h, w] to chroma samples. Odd edges are padded with their last pixels."""
+    """Reduce [h, w] to the samples of a plane. Odd edges are padded with their last pixels."""
     if across == down == 1:
         return change
     right, bottom = -change.shape[1] % across, -change.shape[0] % down

@@ -72,7 +72,7 @@ class DevicePlanes:
         chroma: ChromaLayout = CENTERED,
     ) -> DevicePlanes:
         """Upload what RGB of the region is made from. If memory runs out, torch's error is raised."""
-        windows = [_needed(planes, number, region, chroma) for number in range(_color_planes(planes.layout))]
+        windows = [_needed(planes, number, region, chroma) for number in range(planes.layout.color_planes)]
         samples = [
             copy(array[slice(*rows), slice(*columns)], device) for array, (rows, columns) in zip(planes.arrays, windows)
         ]
@@ -224,12 +224,8 @@ def _on_device(taps: _Taps, device: torch.device, dtype: torch.dtype) -> tuple[t
 
 def plane_window(layout: PixelFormat, number: int, box: Region) -> tuple[Span, Span]:
     """Return the rows and columns of a plane that cover a box, which is aligned to chroma samples."""
-    across, down = (layout.subsampling_x, layout.subsampling_y) if number in (1, 2) and layout.kind == "yuv" else (1, 1)
+    across, down = layout.subsampling(number)
     return (box.y0 // down, -(-box.y1 // down)), (box.x0 // across, -(-box.x1 // across))
-
-
-def _color_planes(layout: PixelFormat) -> int:
-    return 1 if layout.kind == "gray" else 3
 
 
 def _needed(planes: Planes, number: int, region: Region, chroma: ChromaLayout) -> tuple[Span, Span]:

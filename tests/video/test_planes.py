@@ -58,6 +58,22 @@ def masks():
     return {"nothing": np.zeros((height, width), bool), "parts": parts, "ring": ring, "many": many}
 
 
+@pytest.mark.parametrize(
+    ("name", "color_planes", "subsampling"),
+    [
+        ("yuv420p", 3, [(1, 1), (2, 2), (2, 2)]),
+        ("yuva422p", 3, [(1, 1), (2, 1), (2, 1), (1, 1)]),
+        ("yuv440p", 3, [(1, 1), (1, 2), (1, 2)]),
+        ("gbrap", 3, 4 * [(1, 1)]),
+        ("gray10le", 1, [(1, 1)]),
+    ],
+)
+def test_a_format_tells_how_its_planes_are_sampled(name, color_planes, subsampling):
+    layout = PixelFormat.parse(name)
+    assert layout.color_planes == color_planes
+    assert [layout.subsampling(number) for number in range(len(subsampling))] == subsampling
+
+
 @pytest.mark.parametrize("mask", masks())
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_change_of_an_image_is_added_to_each_plane(name, mask):
